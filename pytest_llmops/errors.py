@@ -33,14 +33,13 @@ from __future__ import annotations
 import difflib
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from pytest_llmops.measurement import Measurement
 
-T = TypeVar("T")
 MAX_NAMES_SHOWN = 12
 
 
@@ -52,11 +51,12 @@ def find_closest_name(name: str, known: Iterable[str]) -> str:
     >>> find_closest_name("zzz", ["quality"])
     ''
     """
-    # "v2" is one letter off "v3"; of "dollars", too, half of the letters stand in "calls".
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.51 if name[2:] else 0.5)
-    if matches:
-        return matches[0]
-    return ""
+    # "v2" is one letter off "v3"; but "calls", too, has half of the letters of "dollars".
+    cutoff = 0.5
+    if len(name) > 2:  # noqa: PLR2004 -- "v2"
+        cutoff = 0.51
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return "".join(matches)
 
 
 def format_name_list(names: Iterable[str]) -> str:
@@ -94,21 +94,24 @@ def describe_exception(error: BaseException) -> str:
     >>> describe_exception(ValueError("no such row"))
     'ValueError: no such row'
     """
-    text = str(error)
+    message = str(error)
     if isinstance(error, LLMOpsError):
-        return text
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "<frozen importlib" not in frame.filename
-        and Path(frame.filename).parent.name != "importlib"
-        and not Path(frame.filename).is_relative_to(Path(__file__).parent)
-    ]
+        return message
+    text = type(error).__name__
+    if message:
+        text += f": {message}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     if frames:
-        place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-    else:
-        place = ""
-    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+        text += f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+    return text
+
+
+def _is_users(file: str) -> bool:
+    """Return whether a source file is neither of this package nor of Python's import system."""
+    path = Path(file)
+    if "<frozen importlib" in file or path.parent.name == "importlib":
+        return False
+    return not path.is_relative_to(Path(__file__).parent)
 
 
 def list_exception_classes(error: BaseException) -> list[str]:
@@ -121,13 +124,13 @@ def list_exception_classes(error: BaseException) -> list[str]:
     """
     if isinstance(error, BaseExceptionGroup):
         return [name for inner in error.exceptions for name in list_exception_classes(inner)]
-    ours = (kind for kind in (MeasurementFailed, MeasurementErrored) if isinstance(error, kind))
-    kind: type[BaseException] = next(ours, type(error))
+    kind = type(error)
+    for ours in (MeasurementErrored, MeasurementFailed):
+        if isinstance(error, ours):
+            kind = ours
     if kind.__module__ == "builtins":
-        module = ""
-    else:
-        module = f"{kind.__module__}."
-    return [f"{module}{kind.__qualname__}"]
+        return [kind.__qualname__]
+    return [f"{kind.__module__}.{kind.__qualname__}"]
 
 
 def find_unscored_error(error: BaseException | None) -> BaseException | None:
@@ -148,23 +151,21 @@ def _rebuild_exception(
     kind: type[BaseException] | str, args: tuple[object, ...], state: dict[str, object]
 ) -> BaseException:
     if isinstance(kind, str):
-        cls: type[BaseException] = globals()[kind]
-    else:
-        cls = kind
-    error = cls.__new__(cls, *args)
+        kind = cast("type[BaseException]", globals()[kind])
+    error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
 
 
 class _Picklable:
-    # An error that can be pickled, although its constructor takes other arguments than its text.
+    """An error that can be pickled, although its constructor takes other arguments than its text."""
+
     def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
         cls = type(self)
         # Classes that pass for builtins (see below) cannot be found by their module.
+        kind: type[BaseException] | str = cls
         if globals().get(cls.__name__) is cls:
             kind = cls.__name__
-        else:
-            kind = cls
         return _rebuild_exception, (kind, self.args, self.__dict__)
 
 
@@ -183,13 +184,6 @@ def refuse(applies: object, problem: str | Exception) -> None:
         raise UsageError(problem) if isinstance(problem, str) else problem
 
 
-def require(value: T | None, problem: str | Exception) -> T:
-    """Return a value that is not None; if it is, raise a problem as `refuse` does."""
-    __tracebackhide__ = True
-    refuse(value is None, problem)
-    return cast("T", value)
-
-
 class UnknownName(UsageError):
     """An unknown name.
 
@@ -205,23 +199,14 @@ class UnknownName(UsageError):
         self.name = name
         self.known = tuple(sorted(set(known)))
         self.where = where
+        text = f"unknown {kind} {name!r}"
+        if where:
+            text += f" ({where})"
+        text += f": known are {format_name_list(self.known)}"
         near = find_closest_name(name, self.known)
         if near:
-            hint = f"; did you mean {near!r}?"
-        else:
-            hint = ""
-        if where:
-            place = f" ({where})"
-        else:
-            place = ""
-        super().__init__(f"unknown {kind} {name!r}{place}: known are {format_name_list(self.known)}{hint}")
-
-
-def refuse_unknown(kind: str, name: str, known: Collection[str], *, where: str = "") -> None:
-    """Raise an `UnknownName` for a name that is not among the known ones."""
-    __tracebackhide__ = True
-    if name not in known:
-        raise UnknownName(kind, name, known, where=where)
+            text += f"; did you mean {near!r}?"
+        super().__init__(text)
 
 
 class SettingError(UsageError):
@@ -236,15 +221,15 @@ class SettingError(UsageError):
 
 
 class _AtLine:
-    # An error with file and line.
+    """An error with file and line."""
+
     def __init__(self, what: str, path: object, line: int | None = None) -> None:
         self.what = what
         self.path = str(path)
         self.line = line
+        text = f"{what} @ {path}"
         if line is not None:
-            text = f"{what} @ {path}:{line}"
-        else:
-            text = f"{what} @ {path}"
+            text += f":{line}"
         super().__init__(text)  # type: ignore[call-arg]  # a mixin of exceptions
 
 
@@ -369,8 +354,7 @@ for _error in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReache
 
 def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
     """Return the error for a missed or refused request whose exception the application caught."""
+    how = "refused"
     if isinstance(error, CassetteMiss):
         how = "missed"
-    else:
-        how = "refused"
     return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

@@ -144,27 +144,23 @@ class Call:
         >>> Call(model="m", replayed=True).to_wire()
         {'model': 'm', 'replayed': True}
         """
-        wire = asdict(self)
-        changed = {
-            spec.name: wire[spec.name]
-            for spec in fields(self)
-            if getattr(self, spec.name) not in (spec.default, (), Usage())
-        }
+        values = asdict(self)
+        changed: dict[str, Any] = {}
+        for spec in fields(self):
+            if getattr(self, spec.name) not in (spec.default, (), Usage()):
+                changed[spec.name] = values[spec.name]
         if "usage" in changed:
-            changed["usage"] = {
-                name: tokens for name, tokens in changed["usage"].items() if tokens is not None
-            }
+            counts = changed["usage"]
+            changed["usage"] = {name: tokens for name, tokens in counts.items() if tokens is not None}
         return cast("dict[str, Json]", to_builtins(changed, where="call"))
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Json]) -> Call:
         """Return the call that `to_wire` wrote; keys of a newer version are ignored."""
         values = _known_fields(cls, wire)
-        values |= {
-            key: tuple(part(**_known_fields(part, entry)) for entry in values[key])
-            for key, part in _PART_CLASSES.items()
-            if key in values
-        }
+        for key, part in _PART_CLASSES.items():
+            if key in values:
+                values[key] = tuple(part(**_known_fields(part, entry)) for entry in values[key])
         if "usage" in values:
             values["usage"] = Usage(**_known_fields(Usage, values["usage"]))
         return cls(**values)

@@ -5,8 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# Return the folders from the running test, or the module
-# that is collected, up to the rootdir; the last is asked
+# Functions that return the folders from the running test, or from the module that is collected, up to the rootdir;
+# the last one is called
 test_folders: list[Callable[[], Sequence[Path]]] = []
 
 

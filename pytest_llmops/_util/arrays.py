@@ -40,7 +40,9 @@ def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vector
     (1, 2)
     """
     array = _to_float_array(vectors, name)
-    expected = f"({'n' if count is None else count}, dim)"
+    expected = "(n, dim)"
+    if count is not None:
+        expected = f"({count}, dim)"
     if array.ndim != MATRIX_NDIM or (count is not None and len(array) != count):
         raise ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}")
     if len(array) and not array.shape[1]:
@@ -100,10 +102,9 @@ def _to_float_array(vectors: ArrayLike, name: str) -> Float64Array:
             f"{name}: expected an array of shape (n, dim), got {kind} that numpy cannot read: {error}"
         ) from None
     if array.dtype == object and not array.ndim:
+        hint = ""
         if kind == "coroutine":
             hint = "; await it first"
-        else:
-            hint = ""
         raise ValueError(f"{name}: expected an array of shape (n, dim), got {kind}{hint}")
     if array.size and (array.dtype.kind not in "fiu"):
         raise ValueError(

@@ -8,7 +8,7 @@ Passages: documents of LangChain (also with a score), nodes of LlamaIndex. Retri
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pytest_llmops.protocols import Chunk, Completion, Hit
 
@@ -31,22 +31,28 @@ def read_answer(answer: object) -> object:
         if isinstance(text, str):
             return text
         return answer
+    is_message = getattr(answer, "role", None) == "assistant" or getattr(answer, "type", None) == "ai"
+    if not is_message:
+        return answer
     content = getattr(answer, "content", None)
-    if getattr(answer, "role", None) == "assistant" or getattr(answer, "type", None) == "ai":
-        if isinstance(content, list):
-            return _join_text_blocks(content)
-        return content
-    return answer
+    if isinstance(content, list):
+        return _join_text_blocks(content)
+    return content
 
 
 def _join_text_blocks(blocks: Sequence[object]) -> str | None:
-    texts = [
-        block.get("text") if isinstance(block, Mapping) else getattr(block, "text", block) for block in blocks
-    ]
-    found = [text for text in texts if isinstance(text, str)]
-    if found:
-        return "".join(found)
-    return None
+    """Return the texts of the blocks of a message; None if no block has a text."""
+    texts = []
+    for block in blocks:
+        if isinstance(block, Mapping):
+            text = block.get("text")
+        else:
+            text = getattr(block, "text", block)
+        if isinstance(text, str):
+            texts.append(text)
+    if not texts:
+        return None
+    return "".join(texts)
 
 
 def read_hits(passages: Sequence[object]) -> list[object]:
@@ -77,17 +83,18 @@ def _read_hit(passage: object, rank: int) -> object:
     elif hasattr(node, "page_content"):
         id_ = getattr(node, "id", None) or metadata.get("id")
         text = node.page_content
-    elif callable(content := getattr(node, "get_content", None)):
+    elif callable(getattr(node, "get_content", None)):
         id_ = getattr(node, "node_id", None)
-        text = content()
+        text = cast("Any", node).get_content()
     else:
         return passage
-    return Hit(
-        id="" if id_ is None else str(id_),
-        text=text if isinstance(text, str) else "",
-        score=1.0 / rank if score is None else float(score),
-        metadata=dict(metadata),
-    )
+    if id_ is None:
+        id_ = ""
+    if not isinstance(text, str):
+        text = ""
+    if score is None:
+        score = 1.0 / rank
+    return Hit(id=str(id_), text=text, score=float(score), metadata=dict(metadata))
 
 
 def is_retriever(value: object) -> bool:
@@ -118,8 +125,7 @@ def search_any(retriever: object, query: str, k: int | None) -> object:
         return search(query)
     if "k" in signature.parameters:
         return search(query, k=k)
-    takes_number = name == "search" and _can_bind(signature, query, k)
-    if takes_number:
+    if name == "search" and _can_bind(signature, query, k):
         return search(query, k)
     return search(query)
 

@@ -56,24 +56,18 @@ def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
     shallow, _, top = os.fsdecode(place).removesuffix("\n").partition("\n")
     commit = run_git(here, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
     if isinstance(commit, str):
+        known: list[str] = []
         names = run_git(here, "for-each-ref", "--format=%(refname:short)")
         if isinstance(names, bytes):
             known = names.decode("utf-8", "replace").split()
-        else:
-            known = ()
         if shallow == "true":
-            hint = "; the clone is shallow: git fetch --unshallow"
-        else:
-            hint = ""
-        raise UnknownName("commit, branch or tag", shorten_text(ref, 80), known, where=where + hint)
+            where += "; the clone is shallow: git fetch --unshallow"
+        raise UnknownName("commit, branch or tag", shorten_text(ref, 80), known, where=where)
     inside = folder.relative_to(Path(top).resolve()).as_posix()
-    data = run_git(
-        Path(top),
-        "archive",
-        "--format=zip",
-        "-0",
-        f"{commit.decode().strip()}:{inside if inside != '.' else ''}",
-    )
+    tree = f"{commit.decode().strip()}:"
+    if inside != ".":
+        tree += inside
+    data = run_git(Path(top), "archive", "--format=zip", "-0", tree)
     if isinstance(data, str):
         raise UsageError(f"{where}: the commit has no folder {inside}")
     archive = zipfile.ZipFile(io.BytesIO(data))

@@ -33,4 +33,6 @@ def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return (address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None) or address
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

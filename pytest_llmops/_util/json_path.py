@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-ANY, DEEP = "*", "**"
+ANY = "*"
+DEEP = "**"
 _STEP = re.compile(r"\[(?P<place>\d+|\*)\]|(?:^|\.)(?P<name>[^.\[\]?]+)")
 Path = tuple[str | int, ...]
 
@@ -31,9 +32,12 @@ def parse_path(text: str) -> Path:
     for match in _STEP.finditer(rest):
         if match.start() != end:
             break
-        place = match["place"]
-        name = match["name"]
-        steps.append(name or (ANY if place == ANY else int(place)))
+        if match["name"]:
+            steps.append(match["name"])
+        elif match["place"] == ANY:
+            steps.append(ANY)
+        else:
+            steps.append(int(match["place"]))
         end = match.end()
     if not steps or end != len(rest) or steps[-1] == DEEP:
         raise ValueError(
@@ -58,9 +62,9 @@ def drop_path(value: Any, path: Path) -> Any:
     if step == ANY:
         return _drop_from_children(value, rest)
     if isinstance(value, dict) and step in value:
-        return {key: drop_path(child, rest) if key == step else child for key, child in value.items()}
+        return {**value, step: drop_path(value[step], rest)}
     if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return [drop_path(child, rest) if index == step else child for index, child in enumerate(value)]
+        return [*value[:step], drop_path(value[step], rest), *value[step + 1 :]]
     return value
 
 

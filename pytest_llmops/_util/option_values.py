@@ -23,7 +23,7 @@ def parse_text(value: object) -> str:
 
 
 def _text_like(pattern: str, expected: str, normalize: Callable[[str], str] = str) -> Parser:
-    # Return the parser of texts that a pattern matches as a whole, after ``normalize``.
+    """Return the parser of texts that a pattern matches as a whole, after ``normalize``."""
 
     def parse(value: object) -> str:
         given = normalize(parse_text(value))
@@ -91,7 +91,8 @@ def choice_of(*allowed: str) -> Parser:
 
 
 class _WrongElement(ValueError):
-    # An element of a list has the wrong form: the error shows the element, not the list.
+    """An element of a list has the wrong form: the error shows the element, not the list."""
+
     def __init__(self, expected: str, got: object) -> None:
         self.got = got
         super().__init__(expected)

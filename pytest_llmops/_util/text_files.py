@@ -15,8 +15,9 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,7 +37,8 @@ _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_INT_BITS = 1024
 FINGERPRINT_CHARS = 16
 # How many times its size a YAML text may grow by its aliases, and the size that any may grow to
-MAX_ALIAS_GROWTH, MAX_SMALL_YAML = 10, 65_536
+MAX_ALIAS_GROWTH = 10
+MAX_SMALL_YAML = 65_536
 MAX_LINE_CHARS = 2**26  # of a file that is read line by line: a longer one would fill the memory
 
 
@@ -142,18 +144,21 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     Raises:
         OSError: The file cannot be written; it is left unchanged.
     """
+    if isinstance(data, bytes):
+        data = [data]
     target = Path(os.path.realpath(path))
     draft = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.part")
-    try:
+    mode = None
+    draft_mode = 0o666
+    with suppress(FileNotFoundError):
         mode = stat.S_IMODE(target.stat().st_mode)
-    except FileNotFoundError:
-        mode = None
+        # The draft is never readable for more users than the file.
+        draft_mode = mode & 0o666 | 0o200
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    # The draft is never readable for more users than the file.
-    handle = os.open(draft, flags, 0o666 if mode is None else mode & 0o666 | 0o200)
+    handle = os.open(draft, flags, draft_mode)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
+            file.writelines(data)
         if mode is not None:
             draft.chmod(mode)
         draft.replace(target)
@@ -234,7 +239,11 @@ def read_json_lines(text: str | Iterable[tuple[int, str]]) -> Iterator[tuple[int
     >>> list(read_json_lines('{"a": 1}\n\n[2]'))
     [(1, {'a': 1}), (3, [2])]
     """
-    for number, line in numbered_lines(text) if isinstance(text, str) else text:
+    if isinstance(text, str):
+        lines: Iterable[tuple[int, str]] = numbered_lines(text)
+    else:
+        lines = text
+    for number, line in lines:
         try:
             if line.strip():
                 yield number, read_json(line)
@@ -346,14 +355,12 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
         return _read_yaml_node(loader, text)
     except yaml.YAMLError as error:
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        index = getattr(error, "position", None)
         mark = getattr(error, "problem_mark", None)
-        if mark is None:
-            index = getattr(error, "position", None)
-        else:
+        if mark is not None:
             index = mark.index
-        if index is None:
-            line = None
-        else:
+        line = None
+        if index is not None:
             line = line_number_at(text, index)
         raise BadFile(f"broken YAML: {shorten_text(str(what))}", line) from None
     except RecursionError:
@@ -362,10 +369,9 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
         raise
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         # Errors that PyYAML's constructors raise for a value that does not fit its tag (2024-99-99).
+        line = None
         node = getattr(loader, "at", None)
-        if node is None:
-            line = None
-        else:
+        if node is not None:
             line = line_number_at(text, node.start_mark.index)
         raise BadFile(f"broken YAML: {type(error).__name__}: {shorten_text(str(error))}", line) from None
 
@@ -388,8 +394,9 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
     node = loader.get_single_node()
     if node is None:
         return None, ()
-    # What holds itself is refused as nested too deep.
-    if MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML < count_characters(node, {}) < math.inf:
+    # A node that contains itself is refused later, as nested too deeply.
+    most_characters = MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML
+    if most_characters < count_characters(node, {}) < math.inf:
         raise BadFile(
             f"broken YAML: its aliases (`*name`) expand to more than {MAX_ALIAS_GROWTH} times the text; write the values out"
         )
@@ -399,12 +406,14 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
 
 
 def count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
-    """Return the size of a node with its aliases expanded; infinite if it holds itself."""
+    """Return the size of a node with its aliases expanded; infinite if it contains itself."""
     if isinstance(node.value, str):
         return len(node.value) + 1
     if id(node) not in sizes:
         sizes[id(node)] = math.inf
-        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        parts = node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = chain.from_iterable(node.value)  # of keys and values
         sizes[id(node)] = 1 + sum(count_characters(part, sizes) for part in parts)
     return sizes[id(node)]
 
@@ -419,10 +428,9 @@ def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
 
 def _check_items(value: object, marks: Sequence[int]) -> Json:
     """Check a value item by item, so that an error has the line of its item."""
+    items = value
     if isinstance(value, dict):
         items = [{key: item} for key, item in value.items()]
-    else:
-        items = value
     if isinstance(items, list) and len(items) == len(marks):
         for item, line in zip(items, marks, strict=True):
             try:
@@ -446,10 +454,9 @@ def check_keys(node: yaml.Node, text: str, depth: int = 0) -> None:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, child in node.value:
+            name = None
             if isinstance(key, yaml.ScalarNode):
                 name = key.value
-            else:
-                name = None
             if name is not None and name in seen:
                 raise BadFile(
                     f"the key {shorten_text(name, 60)!r} stands twice",
@@ -483,6 +490,5 @@ def json_kind(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true or false"
-    return {int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}.get(
-        type(value), f"a {type(value).__name__}"
-    )
+    kinds = {int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
+    return kinds.get(type(value), f"a {type(value).__name__}")

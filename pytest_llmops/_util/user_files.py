@@ -1,4 +1,4 @@
-"""Files that a user names: searched beside the test, in each folder above it, then in the working directory."""
+"""Files that a user names: searched in the folder of the test, in each folder above it, then in the working directory."""
 
 import difflib
 from collections.abc import Sequence
@@ -27,7 +27,9 @@ def folders_above(start: Path, root: Path) -> tuple[Path, ...]:
     >>> [folder.as_posix() for folder in folders_above(Path("p/tests/unit"), Path("p"))]
     ['p/tests/unit', 'p/tests', 'p']
     """
-    return tuple(folder for folder in (start, *start.parents) if folder.is_relative_to(root)) or (start, root)
+    if not start.is_relative_to(root):
+        return start, root
+    return tuple(folder for folder in (start, *start.parents) if folder.is_relative_to(root))
 
 
 def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_folder: bool = False) -> Path:
@@ -39,26 +41,37 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
         is_folder: Whether only a folder is meant.
 
     Raises:
-        BadFile: There is none; lists the folders that were searched, and the nearest name in them.
+        BadFile: There is none; the error lists the searched folders, and the most similar name in them.
     """
     if folders is None:
+        folders = ()
         if test_folders:
             folders = test_folders[-1]()
-        else:
-            folders = ()
-    for path in (*(folder / name for folder in folders), Path(name)):
-        if path.is_dir() if is_folder else path.exists():
+    kind = "file"
+    if is_folder:
+        kind = "folder"
+    for folder in (*folders, Path()):
+        path = folder / name
+        if path.is_dir() or (not is_folder and path.exists()):
             return path
-    what = f"no such {'folder' if is_folder else 'file'}"
+    what = f"no such {kind}"
     if folders and not Path(name).is_absolute():
         what += f": searched {', '.join(map(str, folders))} and the working directory"
-    places = [(folder / name).parent for folder in (*folders, Path())]
-    siblings = [
-        path.name for place in places if place.is_dir() for path in islice(place.iterdir(), MAX_SIBLINGS)
-    ]
-    for near in difflib.get_close_matches(Path(name).name, siblings, n=1, cutoff=0.9):
+    near = _find_closest_sibling(name, folders)
+    if near:
         what += f"; did you mean {near!r}?"
     raise BadFile(what)
+
+
+def _find_closest_sibling(name: str | Path, folders: Sequence[Path]) -> str:
+    """Return the most similar name of a file at the places where a file was searched, or ``""``."""
+    siblings = []
+    for folder in (*folders, Path()):
+        place = (folder / name).parent
+        if place.is_dir():
+            siblings += [path.name for path in islice(place.iterdir(), MAX_SIBLINGS)]
+    matches = difflib.get_close_matches(Path(name).name, siblings, n=1, cutoff=0.9)
+    return "".join(matches)
 
 
 def check_inside(path: Path, folder: Path, what: str) -> Path:

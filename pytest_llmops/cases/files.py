@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from dataclasses import fields as list_fields
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,25 +32,20 @@ from pytest_llmops._util.text_files import (
     stream_lines,
 )
 from pytest_llmops._util.user_files import find_path
+from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, require_keys
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closest_name, format_name_list
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
-REQUIRED_KEYS = ("id", "input")
-EXPECTED = ("refuse", "answer")  # what an attack and its benign twin have as ``expect``
+EXPECTED = ("refuse", "answer")  # the key ``expect`` of an attack and of its benign twin
 BUILTIN_CASES = Path(__file__).with_name("builtin")
-# What other tools call these keys, the most usual name first
-OTHER_NAMES = {
-    "id": ("case_id", "question_id", "query_id", "qid", "uid", "_id", "name", "key"),
-    "input": ("question", "query", "prompt", "instruction", "user_input", "message", "text"),
-    "reference": ("answer", "expected", "expected_output", "ground_truth", "target", "ideal", "output"),
-}
 # Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 MAX_ID_CHARS = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
-TRAINING_SPLITS = ("train", "training")  # cases of these splits are no tests
+CASE_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
+TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
 # Type of content part and media type (of audio the format) by the suffix of a file
 PART_TYPES = {
     ".png": ("image_url", "image/png"),
@@ -87,7 +83,7 @@ class Case:
 
     id: str
     input: Json
-    # A failure shows the reference beside the answer: pytest's list of arguments need not repeat it.
+    # A failure shows the reference next to the answer: pytest's list of arguments need not repeat it.
     reference: str = field(default="", repr=False)
     tags: tuple[str, ...] = field(default=(), repr=False)
     family: str = field(default="", repr=False)
@@ -100,17 +96,13 @@ class Case:
     robust: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, key: str) -> Json:
-        if key not in self.data:
-            if key in CASE_KEYS:
-                own = key
-            else:
-                own = next((name for name, others in OTHER_NAMES.items() if key in others), "")
-            if own and getattr(self, own):
-                hint = f"; perhaps case.{own}"
-            else:
-                hint = ""
-            raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}{hint}")
-        return self.data[key]
+        if key in self.data:
+            return self.data[key]
+        hint = ""
+        own_key = find_own_key(key)
+        if own_key and getattr(self, own_key):
+            hint = f"; perhaps case.{own_key}"
+        raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}{hint}")
 
     def __contains__(self, key: object) -> bool:
         return key in self.data
@@ -121,9 +113,11 @@ class Case:
     @property
     def fingerprint(self) -> str:
         """16 hex digits over input, reference, data, output and the content of files; id, tags and family do not count."""
-        digests = [digest for _, digest in self.read_files().values()]
-        parts = canonical_json(self.input), self.reference, canonical_json(self.data), *digests
-        return fingerprint_parts(*parts, *([] if self.output is None else [self.output]))
+        parts = [canonical_json(self.input), self.reference, canonical_json(self.data)]
+        parts += [digest for _, digest in self.read_files().values()]
+        if self.output is not None:
+            parts.append(self.output)
+        return fingerprint_parts(*parts)
 
     def read_files(self) -> dict[str, tuple[str, str]]:
         """Return base64 and SHA-256 of the files, which are searched as all files that a test names.
@@ -135,10 +129,10 @@ class Case:
             contents = {name: read_bytes(find_path(name)) for name in self.files}
         except BadFile as error:
             raise CaseError(f"{error.what} (files)", f"case {self.id}") from None
-        return {
-            name: (base64.b64encode(content).decode(), hashlib.sha256(content).hexdigest())
-            for name, content in contents.items()
-        }
+        encoded = {}
+        for name, content in contents.items():
+            encoded[name] = base64.b64encode(content).decode(), hashlib.sha256(content).hexdigest()
+        return encoded
 
     def parts(self) -> list[dict[str, Json]]:
         """Return the input and the files as content parts of OpenAI's chat messages.
@@ -146,20 +140,24 @@ class Case:
         Where the test takes the case from its fixture, recordings and reports have the hash of a file in place of its content.
 
         Raises:
-            CaseError: A file is missing, or is no PNG, JPEG, GIF, WebP, WAV, MP3 or PDF.
+            CaseError: A file is missing, or is not a PNG, JPEG, GIF, WebP, WAV, MP3 or PDF file.
         """
-        is_text = isinstance(self.input, str)
-        parts = [{"type": "text", "text": self.input if is_text else canonical_json(self.input)}]
+        text = self.input
+        if not isinstance(text, str):
+            text = canonical_json(text)
+        parts: list[dict[str, Json]] = [{"type": "text", "text": text}]
         for name, (data, _) in self.read_files().items():
-            kind, media = PART_TYPES.get(Path(name).suffix.lower(), ("", ""))
-            if not kind:
+            suffix = Path(name).suffix.lower()
+            if suffix not in PART_TYPES:
                 raise CaseError(f"case {self.id}: expected a file of type {', '.join(PART_TYPES)}", name)
-            bodies: dict[str, Json] = {
-                "image_url": {"url": f"data:{media};base64,{data}"},
-                "input_audio": {"data": data, "format": media},
-                "file": {"filename": Path(name).name, "file_data": f"data:{media};base64,{data}"},
-            }
-            parts.append({"type": kind, kind: bodies[kind]})
+            kind, media = PART_TYPES[suffix]
+            if kind == "image_url":
+                body: dict[str, Json] = {"url": f"data:{media};base64,{data}"}
+            elif kind == "input_audio":
+                body = {"data": data, "format": media}
+            else:
+                body = {"filename": Path(name).name, "file_data": f"data:{media};base64,{data}"}
+            parts.append({"type": kind, kind: body})
         return parts
 
 
@@ -192,44 +190,97 @@ def load_cases(
     >>> [case.id for case in load_cases([{"id": "late", "input": "May I still return it?"}])]
     ['late']
     """
-    cases: dict[str, tuple[Case, int]] = {}
-    is_path = isinstance(source, (str, Path))
-    if is_path:
-        path: Any = source
-    else:
-        path = f"<{type(source).__name__}>"
-    line: int | None = None
+    place: object = source
+    if not isinstance(source, (str, Path)):
+        place = f"<{type(source).__name__}>"
     try:
-        if is_path:
-            found = find_path(path)
-        else:
-            found = None
-        rows = list(read_rows(found) if found else read_dataset_rows(source))
-        is_csv = found is not None and found.suffix.lower() == ".csv"
-        columns = dict.fromkeys(str(key) for _, row in rows if isinstance(row, Mapping) for key in row)
-        if is_csv and rows:
-            line, header = rows.pop(0)
-            if isinstance(header, list):
-                columns = dict.fromkeys(map(str, header))
-            else:
-                columns = {}
-        names = {key: name for key, name in default_fields.items() if name in columns} | dict(fields)
-        if columns:
-            _check_fields(fields, columns)
-        if columns and is_csv:
-            _require_keys(columns, names)
-        for line, row in rows:
-            case = parse_case(as_mapping(row), names, split_tags=is_csv, model=model)
-            if case.id in cases:
-                raise BadFile(  # noqa: TRY301 -- with the others
-                    f"duplicate id {case.id!r} (first in line {cases[case.id][1]})"
-                )
-            cases[case.id] = case, line
+        table = _read_table(source)
+        names = _name_columns(table, fields, default_fields)
+        cases = _parse_rows(table, names, model)
     except BadFile as error:
-        raise CaseError(error.what, path, error.line or line) from None
+        raise CaseError(error.what, place, error.line) from None
     if not cases:
-        raise CaseError("no case in the file: expected at least one", path)
-    return tuple(case for case, _ in cases.values())
+        raise CaseError("no case in the file: expected at least one", place)
+    return cases
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The rows of a source.
+
+    Attributes:
+        rows: Each with its line; without the header.
+        columns: The names of all columns.
+        is_csv: Whether every value is a text.
+        header_line: The line of the header, which CSV has.
+    """
+
+    rows: Sequence[tuple[int, Json]]
+    columns: Collection[str]
+    is_csv: bool = False
+    header_line: int | None = None
+
+
+def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
+    """Read the rows of a file, or of an object.
+
+    Raises:
+        BadFile: The file is missing or broken.
+    """
+    if isinstance(source, (str, Path)):
+        path = find_path(source)
+        rows = list(read_rows(path))
+        if path.suffix.lower() == ".csv" and rows:
+            line, header = rows[0]
+            columns = []
+            if isinstance(header, list):
+                columns = list(map(str, header))
+            return _Table(rows[1:], columns, is_csv=True, header_line=line)
+    else:
+        rows = list(read_dataset_rows(source))
+    keys = dict.fromkeys(str(key) for _, row in rows if isinstance(row, Mapping) for key in row)
+    return _Table(rows, list(keys))
+
+
+def _name_columns(
+    table: _Table, fields: Mapping[str, str], default_fields: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the column of each key that is read from another column than that of its name.
+
+    Raises:
+        BadFile: A column does not exist.
+    """
+    names = {key: column for key, column in default_fields.items() if column in table.columns}
+    names.update(fields)
+    if not table.columns:
+        return names
+    try:
+        check_fields(fields, table.columns)
+        if table.is_csv:
+            require_keys(table.columns, names)
+    except BadFile as error:
+        raise BadFile(error.what, table.header_line) from None
+    return names
+
+
+def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Case, ...]:
+    """Return the cases of a table.
+
+    Raises:
+        BadFile: A case is not valid, or its id is repeated; with the line.
+    """
+    cases: dict[str, Case] = {}
+    lines: dict[str, int] = {}
+    for line, row in table.rows:
+        try:
+            case = parse_case(as_mapping(row), names, split_tags=table.is_csv, model=model)
+        except BadFile as error:
+            raise BadFile(error.what, error.line or line) from None
+        if case.id in cases:
+            raise BadFile(f"duplicate id {case.id!r} (first in line {lines[case.id]})", line)
+        cases[case.id] = case
+        lines[case.id] = line
+    return tuple(cases.values())
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
@@ -240,17 +291,18 @@ def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
     Raises:
         BadFile: The file is missing, of unknown type or broken.
     """
-    readers = {
-        ".jsonl": lambda: read_json_lines(stream_lines(path)),
-        ".yaml": lambda: _parse_yaml_rows(read_text(path)),
-        ".yml": lambda: _parse_yaml_rows(read_text(path)),
-        ".csv": lambda: _stream_csv_rows(path),
-        **dict.fromkeys((".parquet", ".arrow"), lambda: read_table_rows(path)),
-    }
-    suffix = path.suffix.lower() or (".arrow" if path.is_dir() else "")
-    if suffix not in readers:
-        raise BadFile(f"unknown type of file {suffix!r}: expected {', '.join(readers)}")
-    return readers[suffix]()
+    suffix = path.suffix.lower()
+    if not suffix and path.is_dir():
+        suffix = ".arrow"
+    if suffix == ".jsonl":
+        return read_json_lines(stream_lines(path))
+    if suffix in (".yaml", ".yml"):
+        return _parse_yaml_rows(read_text(path))
+    if suffix == ".csv":
+        return _stream_csv_rows(path)
+    if suffix in (".parquet", ".arrow"):
+        return read_table_rows(path)
+    raise BadFile(f"unknown type of file {suffix!r}: expected {', '.join(CASE_SUFFIXES)}")
 
 
 def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
@@ -261,59 +313,19 @@ def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
 
 
 def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
+    """Yield the header, a list, and the records as objects, each with its line; empty records are skipped."""
     header: list[str] = []
     for line, record in read_csv(f"{text}\n" for _, text in stream_lines(path)):
-        if not header and record:
-            header = _check_header(record, line)
+        if not record:
+            continue
+        if not header:
+            check_header(record, line)
+            header = record
             yield line, list(header)
-        elif record:
-            if len(record) != len(header):
-                raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
-            yield line, dict(zip(header, record, strict=True))
-
-
-def _check_header(names: list[str], line: int) -> list[str]:
-    if len(names) == 1 and ";" in names[0]:
-        raise BadFile(
-            f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line
-        )
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        what = f"the column {shorten_text(repeated[0], 60)!r} stands twice"
-    else:
-        what = "a column without a name"
-    columns = ", ".join(shorten_text(name, 60) for name in names)
-    if repeated or "" in names:
-        raise BadFile(f"{what}: columns are {columns}", line)
-    return names
-
-
-def _check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
-    for key, column in fields.items():
-        for what, name, known, where in (
-            ("key of a case", key, CASE_KEYS, "fields"),
-            ("column", column, columns, f"fields, for {key}"),
-        ):
-            if name not in known:
-                raise BadFile(str(UnknownName(what, str(name), known, where=where)))
-
-
-def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
-    for key in REQUIRED_KEYS:
-        name = names.get(key, key)
-        if name not in columns:
-            free = [column for column in columns if column not in (*CASE_KEYS, *names.values())]
-            near = shorten_text(find_closest_name(name, free), 60)
-            if near:
-                hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }"
-            else:
-                hint = ""
-            hint = hint or ("; each case needs one" if key == "id" else "")
-            spelled = {column.strip().casefold().replace(" ", "_"): column for column in free}
-            for other in filter(spelled.__contains__, OTHER_NAMES[key][::-1]):
-                hint = f"; is it {spelled[other]!r}? Then give fields={ {key: spelled[other]} }"
-            columns_text = format_name_list(shorten_text(column, 60) for column in columns)
-            raise BadFile(f"missing {shorten_text(name, 60)!r}: there are {columns_text}{hint}")
+            continue
+        if len(record) != len(header):
+            raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
+        yield line, dict(zip(header, record, strict=True))
 
 
 def parse_case(
@@ -330,38 +342,46 @@ def parse_case(
     Raises:
         BadFile: A key is missing, or has a wrong value.
     """
-    _require_keys(list(row), names)
-    own = {
-        key: row[name]
-        for key in CASE_KEYS
-        if (name := names.get(key, key)) in row and (key in names or name not in names.values())
-    }
+    require_keys(row, names)
+    own = _read_own_values(row, names)
     if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
     if "id" in names and isinstance(own["id"], int) and not isinstance(own["id"], bool):
         own["id"] = str(own["id"])
     case = Case(
-        # Without the checks that most need not: a large file has millions of rows.
-        id=own["id"]
-        if isinstance(own["id"], str) and _PLAIN_ID.fullmatch(own["id"])
-        else _parse_id(own["id"]),
+        id=_parse_id(own["id"]),
         input=own["input"],
         reference=_parse_text(own, "reference"),
         tags=tuple(dict.fromkeys(_parse_texts(own, "tags", split=split_tags))),
         family=_parse_text(own, "family"),
         split=_parse_text(own, "split"),
         files=_parse_texts(own, "files", split=split_tags),
-        output=_parse_text(own, "output") if "output" in own else None,
-        calls=() if own.get("calls", []) == [] else _parse_calls(own),
-        data={
-            key: value
-            for key, value in row.items()
-            if key not in CASE_KEYS or key in names or key in names.values()
-        },
+        output=_parse_output(own),
+        calls=_parse_calls(own),
+        data=_read_data(row, names),
     )
     if model is None:
         return case
     return replace(case, typed=_validate_model(model, {**row, **own}))
+
+
+def _read_own_values(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[str, Json]:
+    """Return the values of the keys that every case may have; a column that is another key's is not read by its own name."""
+    own = {}
+    for key in CASE_KEYS:
+        name = names.get(key, key)
+        if name in row and (key in names or name not in names.values()):
+            own[key] = row[name]
+    return own
+
+
+def _read_data(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[str, Json]:
+    """Return the other values of a row, and those of the columns that are read as another key."""
+    return {
+        key: value
+        for key, value in row.items()
+        if key not in CASE_KEYS or key in names or key in names.values()
+    }
 
 
 def _validate_model(model: Any, values: Mapping[str, Json]) -> Any:
@@ -370,12 +390,13 @@ def _validate_model(model: Any, values: Mapping[str, Json]) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        texts = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the case'}: {problem['msg']}, "
-            f"got {shorten_text(repr(problem['input']), 60)}"
-            for problem in error.errors(include_url=False, include_context=False)
-        ]
-        raise BadFile(f"does not fit {model.__name__}: {shorten_text('; '.join(texts), 500)}") from None
+        problems = []
+        for problem in error.errors(include_url=False, include_context=False):
+            place = ".".join(map(str, problem["loc"])) or "the case"
+            got = shorten_text(repr(problem["input"]), 60)
+            problems.append(f"{place}: {problem['msg']}, got {got}")
+        text = shorten_text("; ".join(problems), 500)
+        raise BadFile(f"does not fit {model.__name__}: {text}") from None
 
 
 def _parse_texts(row: Mapping[str, Json], key: str, *, split: bool) -> tuple[str, ...]:
@@ -388,43 +409,62 @@ def _parse_texts(row: Mapping[str, Json], key: str, *, split: bool) -> tuple[str
 
 
 def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
-    calls: Any = row.get("calls", [])
-    try:
-        parsed = tuple(
-            Call.from_wire({"output": row.get("output", ""), "replayed": True, **call}) for call in calls
+    wires = row.get("calls", [])
+    if wires == []:
+        return ()
+    calls = []
+    if isinstance(wires, list):
+        for wire in wires:
+            call = _parse_call(wire, row.get("output", ""))
+            if call is None:
+                break
+            calls.append(call)
+    if not isinstance(wires, list) or len(calls) < len(wires):
+        raise BadFile(
+            f"calls: expected a list of objects with the keys {', '.join(sorted(CALL_KEYS))} and numbers of at least 0, "
+            f"got {shorten_text(canonical_json(wires), 100)}"
         )
-        numbers = {
-            number
-            for call in parsed
-            for number in (call.latency_s, call.ttft_s, call.gap_s, call.cost_usd, *astuple(call.usage))
-        }
-        fits = isinstance(calls, list) and all(CALL_KEYS.issuperset(call) for call in calls)
-        fits &= all(n is None or (type(n) in (int, float) and 0 <= n < math.inf) for n in numbers)
+    return tuple(calls)
+
+
+def _parse_call(wire: Any, output: Json) -> Call | None:
+    """Return a call, which has the output of its case unless it has its own; None if a key or value is wrong."""
+    try:
+        call = Call.from_wire({"output": output, "replayed": True, **wire})
+        usage = astuple(call.usage)
     except (TypeError, AttributeError):
-        fits = False
-        parsed = ()
-    what = f"calls: expected a list of objects with the keys {', '.join(sorted(CALL_KEYS))} and numbers of at least 0"
-    if not fits:
-        raise BadFile(f"{what}, got {shorten_text(canonical_json(calls), 100)}")
-    return parsed
+        return None
+    if not CALL_KEYS.issuperset(wire):
+        return None
+    for number in (call.latency_s, call.ttft_s, call.gap_s, call.cost_usd, *usage):
+        if number is not None and (type(number) not in (int, float) or not 0 <= number < math.inf):
+            return None
+    return call
 
 
 def _parse_text(row: Mapping[str, Json], key: str) -> str:
     value = row.get(key, "")
-    if not isinstance(value, str):
-        if value is None:
-            hint = "leave the key out"
-        else:
-            hint = "write it in quotes, or under another key"
-        raise BadFile(f"{key}: expected a text, got {json_kind(value)}: {hint}")
-    return value
+    if isinstance(value, str):
+        return value
+    hint = "write it in quotes, or under another key"
+    if value is None:
+        hint = "leave the key out"
+    raise BadFile(f"{key}: expected a text, got {json_kind(value)}: {hint}")
+
+
+def _parse_output(row: Mapping[str, Json]) -> str | None:
+    if "output" not in row:
+        return None
+    return _parse_text(row, "output")
 
 
 def _parse_id(value: Json) -> str:
+    # Most ids need no further check: a large file has millions of them.
+    if isinstance(value, str) and _PLAIN_ID.fullmatch(value):
+        return value
     if not isinstance(value, str):
-        raise BadFile(
-            f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
-        )
+        got = f"{json_kind(value)} {shorten_text(canonical_json(value), 60)}"
+        raise BadFile(f"id: expected a text, got {got}: write it in quotes")
     id_text = shorten_text(value, 60)
     if not value.strip():
         raise BadFile("id: expected a text that names the case, got an empty one")
@@ -452,8 +492,14 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
     """
     if n < 1:
         raise UsageError(f"sample: expected a number of cases of at least 1, got {n}")
-    drawn = heapq.nsmallest(n, enumerate(cases), key=lambda entry: (hash_id(seed, entry[1].id), entry[0]))
-    return tuple(case for _, case in sorted(drawn, key=lambda entry: entry[0]))
+
+    def draw_order(entry: tuple[int, Case]) -> tuple[bytes, int]:
+        place, case = entry
+        return hash_id(seed, case.id), place
+
+    drawn = heapq.nsmallest(n, enumerate(cases), key=draw_order)
+    drawn.sort(key=itemgetter(0))
+    return tuple(case for _, case in drawn)
 
 
 def hash_id(seed: int, name: str) -> bytes:
@@ -471,16 +517,18 @@ def select_split(cases: Sequence[Case], split: str = "") -> tuple[Case, ...]:
     >>> [case.id for case in select_split([Case(id="a", input="", split="dev"), Case(id="b", input="")], "dev")]
     ['a']
     """
-    known = {case.split for case in cases} - {""}
-    if split and split not in known:
-        raise UnknownName("split", split, known, where="splits of the cases")
-    training = [case.id for case in cases if not split and case.split in TRAINING_SPLITS]
+    if split:
+        known = {case.split for case in cases} - {""}
+        if split not in known:
+            raise UnknownName("split", split, known, where="splits of the cases")
+        return tuple(case for case in cases if case.split == split)
+    training = [case.id for case in cases if case.split in TRAINING_SPLITS]
     if training:
         raise UsageError(
-            f"{len(training):,} of {len(cases):,} cases are training data (such as {next(iter(training), '')!r}): a test of them "
+            f"{len(training):,} of {len(cases):,} cases are training data (such as {training[0]!r}): a test of them "
             'shows what was learned by heart; name the split to test, split="test", or split="train" if you mean it'
         )
-    return tuple(case for case in cases if split in ("", case.split))
+    return tuple(cases)
 
 
 def tagged(cases: Iterable[Case], *wanted: str, without: Sequence[str] = ()) -> tuple[Case, ...]:
@@ -498,6 +546,5 @@ def tagged(cases: Iterable[Case], *wanted: str, without: Sequence[str] = ()) -> 
     for tag in (*wanted, *without):
         if tag not in known:
             raise UnknownName("tag", tag, known, where="tags of the cases")
-    return tuple(
-        case for case in given if set(wanted) <= set(case.tags) and not set(without) & set(case.tags)
-    )
+    with_wanted = [case for case in given if set(wanted).issubset(case.tags)]
+    return tuple(case for case in with_wanted if set(without).isdisjoint(case.tags))

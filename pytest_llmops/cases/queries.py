@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from pytest_llmops._util.framework_objects import is_retriever, read_hits, search_any
-from pytest_llmops.cases.files import Case, load_cases
+from pytest_llmops.cases.files import CASE_SUFFIXES, Case, load_cases
 from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name
 from pytest_llmops.measurement import Json, shorten_text
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from pytest_llmops.protocols import Retriever
 
-CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
 RELEVANT_KEY = "relevant"
 MAX_NAMED = 3  # wrong ids that an error names
 MAX_SUGGESTION_POOL = 5_000  # ids of a corpus that are compared with a misspelt id, for a suggestion
@@ -75,82 +74,96 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
     {'refunds.md': 1}
     """
     __tracebackhide__ = True
-    if isinstance(given, (str, Path)) and Path(given).suffix.lower() not in CASE_FILES:
-        parsed = [Query(id=query, relevant=grades) for query, grades in read_qrels(given).items()]
-    elif isinstance(given, (str, Path)):
-        parsed = _queries_from_cases(
-            load_cases(given), where=f" @ {given}", split=Path(given).suffix.lower() == ".csv"
-        )
+    if isinstance(given, (str, Path)):
+        queries = _read_queries(given)
     elif isinstance(given, Mapping):
-        parsed = [
-            Query(id=str(key), text=str(key), relevant=_parse_grades(str(key), wanted))
-            for key, wanted in given.items()
-        ]
+        queries = []
+        for key, wanted in given.items():
+            text = str(key)
+            queries.append(Query(id=text, text=text, relevant=_parse_grades(text, wanted)))
     elif isinstance(given, Iterable):
-        parsed = _queries_from_cases(given)
+        queries = _queries_from_cases(given)
     else:
         raise UsageError(f"cases: expected a path, a list of cases or a mapping, got {type(given).__name__}")
-    if not parsed:
+    if not queries:
         raise UsageError("cases: expected at least one query, got none")
-    return tuple(parsed)
+    return tuple(queries)
+
+
+def _read_queries(path: str | Path) -> list[Query]:
+    """Read the queries of a case file, or of judgements of TREC."""
+    suffix = Path(path).suffix.lower()
+    if suffix in CASE_SUFFIXES:
+        return _queries_from_cases(load_cases(path), where=f" @ {path}", split=suffix == ".csv")
+    return [Query(id=query, relevant=grades) for query, grades in read_qrels(path).items()]
 
 
 def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool = False) -> list[Query]:
-    by_id: dict[str, Query] = {}
+    """Return the queries of cases; with ``split``, the relevant ids are a text, as in CSV."""
+    queries: dict[str, Query] = {}
     has_relevant = False
     for number, case in enumerate(cases, start=1):
-        if isinstance(case, Case):
-            row: Mapping[str, Json] = {**case.data, "id": case.id, "input": case.input, "family": case.family}
-        elif isinstance(case, Mapping):
-            row = {"id": str(number), **case}
-        else:
-            raise UsageError(
-                f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
-            )
-        case_id = str(row["id"])
-        text = row.get("input")
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(
-                f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}"
-            )
-        if case_id in by_id:
-            raise UsageError(f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
-        wanted = row.get(RELEVANT_KEY)
+        row = _read_case_row(case, number)
         has_relevant = has_relevant or RELEVANT_KEY in row
-        if split and isinstance(wanted, str):
-            wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
-        if wanted is None:
-            grades = {}
-        else:
-            grades = _parse_grades(f"case {case_id}", wanted, where)
-        by_id[case_id] = Query(
-            id=case_id, text=str(text), relevant=grades, family=str(row.get("family") or "")
-        )
-    if by_id and not has_relevant:
+        query = _parse_query(row, where, split=split)
+        if query.id in queries:
+            raise UsageError(f"case {shorten_text(query.id, 60)}: the id stands twice{where}")
+        queries[query.id] = query
+    if queries and not has_relevant:
         raise UsageError(
             f"cases: expected the key {RELEVANT_KEY!r} with the ids that should be found, no case has it{where}"
         )
-    return list(by_id.values())
+    return list(queries.values())
+
+
+def _read_case_row(case: object, number: int) -> Mapping[str, Json]:
+    if isinstance(case, Case):
+        return {**case.data, "id": case.id, "input": case.input, "family": case.family}
+    if isinstance(case, Mapping):
+        return {"id": str(number), **case}
+    raise UsageError(
+        f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
+    )
+
+
+def _parse_query(row: Mapping[str, Json], where: str, *, split: bool) -> Query:
+    case_id = str(row["id"])
+    text = row.get("input")
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(
+            f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}"
+        )
+    wanted = row.get(RELEVANT_KEY)
+    if split and isinstance(wanted, str):
+        wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
+    grades = {}
+    if wanted is not None:
+        grades = _parse_grades(f"case {case_id}", wanted, where)
+    family = str(row.get("family") or "")
+    return Query(id=case_id, text=text, relevant=grades, family=family)
 
 
 def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
+    """Return the grade of each relevant id; ids without grades have the grade 1."""
     place = f"{shorten_text(where, 60)}: {RELEVANT_KEY}"
     if isinstance(wanted, str) or not isinstance(wanted, Collection):
         raise UsageError(
             f"{place}: expected a list of ids, or id -> grade, got {_describe_value(wanted)}{end}"
         )
     if isinstance(wanted, Mapping):
-        grades = wanted.items()
+        pairs = list(wanted.items())
     else:
-        grades = [(id_, 1) for id_ in wanted]
-    for id_, grade in grades:
+        pairs = [(id_, 1) for id_ in wanted]
+    grades = {}
+    for id_, grade in pairs:
         if not isinstance(id_, str):
             raise UsageError(f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}")
         if not isinstance(grade, Integral):
             raise UsageError(
                 f"{place}: grade of {shorten_text(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
             )
-    return {str(id_): int(grade) for id_, grade in grades}
+        grades[str(id_)] = int(grade)
+    return grades
 
 
 def _describe_value(value: object) -> str:
@@ -176,22 +189,23 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
     if is_retriever(given):
         _check_relevant_ids(given, queries)
         return {query.id: _search_query(given, query, k) for query in queries}
+    run: object = given
     if isinstance(given, (str, Path)):
         run = read_run(given)
-    else:
-        run = given
     if not isinstance(run, Mapping):
         raise UsageError(f"expected a retriever, a run or its path, got {_describe_value(given)}")
     rankings = {str(id_): _to_ranking(str(id_), ranking) for id_, ranking in run.items()}
     if not any(query.id in rankings for query in queries):
-        in_run, in_cases = (
-            ", ".join(repr(shorten_text(id_, 40)) for id_ in islice(ids, MAX_NAMED))
-            for ids in (rankings, (query.id for query in queries))
-        )
+        in_cases = _list_first_ids(query.id for query in queries)
         raise UsageError(
-            f"none of the {len(queries):,} queries is in the run: the run has {in_run}, the cases have {in_cases}"
+            f"none of the {len(queries):,} queries is in the run: the run has {_list_first_ids(rankings)}, "
+            f"the cases have {in_cases}"
         )
     return rankings
+
+
+def _list_first_ids(ids: Iterable[str]) -> str:
+    return ", ".join(repr(shorten_text(id_, 40)) for id_ in islice(ids, MAX_NAMED))
 
 
 def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
@@ -208,18 +222,16 @@ def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
 
 
 def _to_ranking(query: str, ranking: object) -> Ranking:
+    """Return a ranking from hits, ids, or id -> score."""
     where = f"query {shorten_text(query, 60)}"
-    if isinstance(ranking, Mapping):
-        try:
-            return Ranking(rank_by_score(ranking))
-        except ValueError as error:
-            raise LLMOpsError(f"{where}: {error}") from None
-    if isinstance(ranking, str) or not isinstance(ranking, Sequence):
-        raise LLMOpsError(f"{where}: expected hits, got {_describe_value(ranking)}")
     try:
-        return parse_ranking(ranking)
+        if isinstance(ranking, Mapping):
+            return Ranking(rank_by_score(ranking))
+        if isinstance(ranking, Sequence) and not isinstance(ranking, str):
+            return parse_ranking(ranking)
     except ValueError as error:
         raise LLMOpsError(f"{where}: {error}") from None
+    raise LLMOpsError(f"{where}: expected hits, got {_describe_value(ranking)}")
 
 
 def parse_ranking(hits: Sequence[object]) -> Ranking:
@@ -231,13 +243,12 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
     >>> parse_ranking([Hit(id="a", text="x", score=1.0), "b"])
     Ranking(ids=['a', 'b'], texts={'a': 'x'})
     """
-    read = read_hits(hits)
     ids: list[str] = []
-    for hit, given in zip(read, hits, strict=True):
+    texts: dict[str, str] = {}
+    for hit, given in zip(read_hits(hits), hits, strict=True):
+        id_: object = hit
         if isinstance(hit, Hit):
             id_ = hit.id
-        else:
-            id_ = hit
         if not isinstance(id_, str):
             raise ValueError(f"expected ids that are texts, got {_describe_value(id_)}")
         if not id_ and hit is not given:
@@ -246,9 +257,9 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
                 "with ids, or name another key: LangChainRetriever(retriever, id_key=...)"
             )
         ids.append(id_)
-    return Ranking(
-        ids, {hit.id: hit.text for hit in read if isinstance(hit, Hit) and isinstance(hit.text, str)}
-    )
+        if isinstance(hit, Hit) and isinstance(hit.text, str):
+            texts[id_] = hit.text
+    return Ranking(ids, texts)
 
 
 def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
@@ -256,26 +267,23 @@ def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
     known = _find_corpus_ids(retriever)
     if known is None:
         return
-    strays = [
-        (query.id, id_)
-        for query in queries
-        for id_, grade in query.relevant.items()
-        if grade > 0 and id_ not in known
-    ]
+    strays = []
+    for query in queries:
+        for id_, grade in query.relevant.items():
+            if grade > 0 and id_ not in known:
+                strays.append((query.id, id_))
     if not strays:
         return
     culprits = []
     for query_id, id_ in strays[:MAX_NAMED]:
+        hint = ""
         suggestion = find_closest_name(id_, islice(known, MAX_SUGGESTION_POOL))
         if suggestion:
             hint = f" (did you mean {shorten_text(suggestion, 60)!r}?)"
-        else:
-            hint = ""
         culprits.append(f"{shorten_text(id_, 60)!r} of query {shorten_text(query_id, 60)}{hint}")
+    rest = ""
     if len(strays) > MAX_NAMED:
         rest = f" and {len(strays) - MAX_NAMED:,} more"
-    else:
-        rest = ""
     raise UsageError(
         f"relevant ids that the corpus of {len(known):,} passages does not have: {', '.join(culprits)}{rest}; "
         "correct the cases, or rebuild the index"
@@ -288,13 +296,15 @@ def _find_corpus_ids(retriever: object) -> Collection[str] | None:
         passages = getattr(retriever, name, None)
         if isinstance(passages, Mapping):
             return set(map(str, passages))
-        if isinstance(passages, Collection) and (ids := _passage_ids(passages)):
-            return ids
+        if isinstance(passages, Collection):
+            ids = _passage_ids(passages)
+            if ids:
+                return ids
     listing = getattr(retriever, "listing", None)
-    try:
-        if callable(listing):
-            return _passage_ids(listing())
+    if not callable(listing):
         return None
+    try:
+        return _passage_ids(listing())
     except UsageError:
         return None  # this store cannot be listed
     except Exception as error:

@@ -1,116 +1,197 @@
-"""Change the input of a case without changing what it asks: typos, letter case, order, a distractor, paraphrases.
+"""Change the input of a case without changing its question: typos, letter case, order, a distractor, paraphrases.
 
 Every change is drawn by a seed and the case's id, so it is the same in every run and on every machine.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
-from pytest_llmops.cases.files import OTHER_NAMES, Case
+from pytest_llmops.cases.columns import OTHER_NAMES
+from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
-# Where the text of an input lies that is an object, or a list of messages, of which the last is changed
+# Keys of the text in an input that is an object or a list of messages, whose last message is changed
 TEXT_KEYS = ("input", *OTHER_NAMES["input"], "messages", "content")
-LIST_KEYS = ("documents", "contexts", "passages", "options", "choices")  # the first three are of documents
+DOCUMENT_KEYS = ("documents", "contexts", "passages")
+LIST_KEYS = (*DOCUMENT_KEYS, "options", "choices")
 DISTRACTOR = "The old lighthouse was painted white in spring, and its keeper grows tomatoes behind the wall."
-WORDS_PER_CHANGE, MAX_LISTED = 5, 20
+WORDS_PER_CHANGE = 5
+MAX_LISTED = 20
+UNCHANGED = "unchanged"
 _NEIGHBOURS = {
     key: row[max(place - 1, 0) : place] + row[place + 1 : place + 2]
     for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm")
     for place, key in enumerate(row)
 }
+
+
+def _read_sentence_openers() -> list[str]:
+    text = Path(__file__).with_name("sentence_openers.txt").read_text(encoding="utf-8")
+    return re.sub("#.*", "", text).split()
+
+
 # Code, quoted text, template variables and tags come first: no word within them is a word of its own. A word is four
-# letters or more between blanks: numbers, addresses, and what has any other sign in it stay as they are. A capital letter
-# is that of a name, unless the word begins a sentence and is none (Will and May are names, too).
+# letters or more between blanks: numbers, addresses, and words with any other character stay as they are. A capital letter
+# marks a name, unless the word begins a sentence and is a known opener.
 _TOKEN = re.compile(
     r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^“”]*”|«[^«»]*»|(?<!\w)'[^'\n]*'(?!\w)|\{[^{}]*\}|<[^<>]*>|\[[^\[\]]*\]"
-    r"|(?:\A|(?<=\n)|(?<=[.!?]\s))(?P<first>What|When|Where|Which|Whose|Does|Were|Have|Could|Would|Should|Shall|Please|There"
-    r"|This|That|These|Those|Tell|Show|Give|Explain|Describe)(?=\s)"
+    rf"|(?:\A|(?<=\n)|(?<=[.!?]\s))(?P<first>{'|'.join(_read_sentence_openers())})(?=\s)"
     r"|(?P<word>(?<!\S)[^\W\d_]{4,}+(?=[.,;:!?)]*+(?!\S)))",
     re.DOTALL,
 )
+
+# A changed text or case, and the list of what was changed in it
+TextChange: TypeAlias = Callable[[str], tuple[str, list[str]]]
+Variant: TypeAlias = tuple[Case, list[str]]
 
 
 def change_words(text: str, rng: Random, change: Callable[[str, Random], str]) -> tuple[str, list[str]]:
     """Return a text in which one in five words is changed, at least one if there is any, and the changes.
 
     Words with a capital letter (names), words under four letters, digits, URLs, quoted text, code and template variables
-    stay as they are. Without any other word, ``What``, ``Please`` and their like are changed where a sentence begins. Of a
-    script without letter case nothing is: its names look like other words.
+    stay as they are. Without any other word, ``What``, ``Please`` and their like are changed where a sentence begins.
+    In a script without letter case nothing is changed: its names look like other words.
 
     >>> change_words("Can I return my tent from Berlin?", Random(0), lambda word, _: word.upper())
     ('Can I return my TENT from Berlin?', ['tent -> TENT'])
     """
-    words = [match for match in _TOKEN.finditer(text) if (match["word"] or "").islower()] or [
-        match for match in _TOKEN.finditer(text) if match["first"]
-    ]
-    changed = {
-        match.start(): (match[0], change(match[0], rng))
-        for match in rng.sample(words, -(-len(words) // WORDS_PER_CHANGE))
-    }
-    listed = [f"{old} -> {new}" for _, (old, new) in sorted(changed.items()) if old != new]
-    return _TOKEN.sub(lambda match: changed.get(match.start(), ("", match[0]))[1], text), listed
+    tokens = list(_TOKEN.finditer(text))
+    words = [token for token in tokens if token["word"] and token["word"].islower()]
+    if not words:
+        words = [token for token in tokens if token["first"]]
+    count = -(-len(words) // WORDS_PER_CHANGE)
+    new_words = {word.start(): change(word[0], rng) for word in rng.sample(words, count)}
+    parts = []
+    changes = []
+    end = 0
+    for word in words:
+        new = new_words.get(word.start(), word[0])
+        parts += [text[end : word.start()], new]
+        end = word.end()
+        if new != word[0]:
+            changes.append(f"{word[0]} -> {new}")
+    parts.append(text[end:])
+    return "".join(parts), changes
 
 
 def _misspell(word: str, rng: Random) -> str:
-    # Behind the first letter: a letter is left out, swapped with the next, or the key beside it is hit.
+    """Change a letter behind the first: leave it out, swap it with the next, or hit a neighbouring key."""
     place = rng.randrange(1, len(word) - 1)
     head = word[:place]
     letter = word[place]
     tail = word[place + 1 :]
-    forms = [tail, tail[0] + letter + tail[1:], *(key + tail for key in _NEIGHBOURS.get(letter, ""))]
+    forms = [tail, tail[0] + letter + tail[1:]]
+    forms += [key + tail for key in _NEIGHBOURS.get(letter, "")]
     return head + rng.choice([form for form in forms if head + form != word])
 
 
-def _rewrite(value: Any, change: Callable[[str], tuple[str, list[str]]]) -> tuple[Any, list[str]]:
-    """Return an input with its text changed; as it is if there is none."""
+def _swap_letter_case(word: str, rng: Random) -> str:
+    if word.islower():
+        other = word.title()
+    else:
+        other = word.lower()
+    return rng.choice((word.upper(), other))
+
+
+def _rewrite(value: Any, change: TextChange) -> tuple[Any, list[str]]:
+    """Return an input with its text changed, and the changes; an input without a text stays as it is."""
     if isinstance(value, str):
         return change(value)
-    is_chat = isinstance(value, (list, tuple)) and value and isinstance(value[-1], Mapping)
-    for key in (
-        [len(value) - 1]
-        if is_chat
-        else [key for key in TEXT_KEYS if isinstance(value, Mapping) and key in value]
-    ):
-        inner, changes = _rewrite(value[key], change)
-        return ([*value[:-1], inner] if is_chat else {**value, key: inner}), changes
+    if isinstance(value, (list, tuple)) and value and isinstance(value[-1], Mapping):
+        message, changes = _rewrite(value[-1], change)
+        return [*value[:-1], message], changes
+    if isinstance(value, Mapping):
+        for key in TEXT_KEYS:
+            if key in value:
+                inner, changes = _rewrite(value[key], change)
+                return {**value, key: inner}, changes
     return value, []
 
 
-def _reword(
-    case: Case, changes: Iterable[Callable[[str], tuple[str, list[str]]]]
-) -> list[tuple[Case, list[str]]]:
-    return [
-        (replace(case, input=text), listed if text != case.input else [])
-        for change in changes
-        for text, listed in [_rewrite(case.input, change)]
-    ]
+def _reword(case: Case, change: TextChange) -> Variant:
+    text, changes = _rewrite(case.input, change)
+    if text == case.input:
+        changes = []
+    return replace(case, input=text), changes
 
 
-def _change_lists(
-    case: Case, names: Sequence[str], change: Callable[[list[Any]], list[Any]]
-) -> list[tuple[Case, list[str]]]:
-    """Change the lists of the input, or where it has none those beside it."""
-    for key, side in (("input", case.input), ("data", case.data)):
-        if isinstance(side, Mapping):
-            lists: Any = {name: side.get(name) for name in names}
-        else:
-            lists = {}
-        new: Any = {
-            name: change([*old]) for name, old in lists.items() if old and isinstance(old, (list, tuple))
-        }
-        changes = [f"{name}: {shorten_text(repr(new[name]))}" for name in new if new[name] != [*lists[name]]]
+def _misspell_words(case: Case, rng: Random) -> list[Variant]:
+    return [_reword(case, lambda text: change_words(text, rng, _misspell))]
+
+
+def _change_letter_case(case: Case, rng: Random) -> list[Variant]:
+    return [_reword(case, lambda text: change_words(text, rng, _swap_letter_case))]
+
+
+def _paraphrase(case: Case, _rng: Random) -> list[Variant]:
+    def replace_text(text: str) -> Variant:
+        return _reword(case, lambda _: (text, [text]))
+
+    return [replace_text(text) for text in _read_texts(case, "paraphrases")]
+
+
+def _change_lists(case: Case, keys: Sequence[str], change: Callable[[list[Any]], list[Any]]) -> list[Variant]:
+    """Change the lists of the input; if it has none, those of the case's data."""
+    for name in ("input", "data"):
+        holder = getattr(case, name)
+        if not isinstance(holder, Mapping):
+            continue
+        new_lists: dict[str, Any] = {}
+        changes = []
+        for key in keys:
+            old = holder.get(key)
+            if not old or not isinstance(old, (list, tuple)):
+                continue
+            new_lists[key] = change([*old])
+            if new_lists[key] != [*old]:
+                changes.append(f"{key}: {shorten_text(repr(new_lists[key]))}")
         if changes:
-            return [(replace(case, **{key: {**side, **new}}), changes)]  # type: ignore[dict-item, arg-type]
+            changed: dict[str, Any] = {name: {**holder, **new_lists}}
+            return [(replace(case, **changed), changes)]
     return []
 
 
-def _read_texts(case: Case, key: str) -> Any:
-    texts: Any = case.data.get(key, [])
+def _reorder_lists(case: Case, rng: Random) -> list[Variant]:
+    def reorder(items: list[Any]) -> list[Any]:
+        shuffled = rng.sample(items, len(items))
+        if shuffled != items:
+            return shuffled
+        return [*items[1:], items[0]]
+
+    return _change_lists(case, LIST_KEYS, reorder)
+
+
+def _add_distractor(case: Case, rng: Random) -> list[Variant]:
+    def add_document(documents: list[Any]) -> list[Any]:
+        text = rng.choice(_read_texts(case, "distractors") or [DISTRACTOR])
+        document = _shape_document(text, like=documents[0])
+        place = rng.randrange(len(documents) + 1)
+        return [*documents[:place], document, *documents[place:]]
+
+    return _change_lists(case, DOCUMENT_KEYS, add_document)
+
+
+def _shape_document(text: str, *, like: Any) -> Any:
+    """Return a text as a document of the form of another one."""
+    if not isinstance(like, Mapping):
+        return text
+    document = dict(like)
+    if "id" in document:
+        document["id"] = "distractor"
+    if "content" in document and "text" not in document:
+        document["content"] = text
+    else:
+        document["text"] = text
+    return document
+
+
+def _read_texts(case: Case, key: str) -> Sequence[str]:
+    texts: object = case.data.get(key, [])
     if not isinstance(texts, (list, tuple)) or not all(
         isinstance(text, str) and text.strip() for text in texts
     ):
@@ -120,69 +201,33 @@ def _read_texts(case: Case, key: str) -> Any:
     return texts
 
 
-def _add_distractor(case: Case, rng: Random, documents: list[Any]) -> list[Any]:
-    text: Any = rng.choice(_read_texts(case, "distractors") or [DISTRACTOR])
-    if isinstance(shape := documents[0], Mapping):
-        document = {
-            **shape,
-            **({"id": "distractor"} if "id" in shape else {}),
-            "content" if "content" in shape and "text" not in shape else "text": text,
-        }
-    else:
-        document = text
-    return [*documents[: (place := rng.randrange(len(documents) + 1))], document, *documents[place:]]
+@dataclass(frozen=True, slots=True)
+class Transformation:
+    """A way to change cases; a test must have the same verdict on a case and on its variants.
+
+    Attributes:
+        make_variants: Returns the variants of a case, each with what was changed in it.
+        needs: What a case must have, for messages.
+    """
+
+    make_variants: Callable[[Case, Random], list[Variant]]
+    needs: str
 
 
-# Each gives cases whose test must have the verdict of the case as it is; and what it needs to find
-TRANSFORMATIONS: Mapping[str, tuple[Callable[[Case, Random], list[tuple[Case, list[str]]]], str]] = {
-    "typos": (
-        lambda case, rng: _reword(case, [lambda text: change_words(text, rng, _misspell)]),
-        "a text with a lower-case word of four letters or more, in a script that has letter case",
-    ),
-    "case": (
-        lambda case, rng: _reword(
-            case,
-            [
-                lambda text: change_words(
-                    text,
-                    rng,
-                    lambda word, _: rng.choice(
-                        (word.upper(), word.title() if word.islower() else word.lower())
-                    ),
-                )
-            ],
-        ),
-        "a text with a lower-case word of four letters or more, in a script that has letter case",
-    ),
-    "order": (
-        lambda case, rng: _change_lists(
-            case,
-            LIST_KEYS,
-            lambda items: next(
-                (new for new in (rng.sample(items, len(items)), [*items[1:], items[0]]) if new != items),
-                items,
-            ),
-        ),
-        f"a list of two or more ({', '.join(LIST_KEYS)})",
-    ),
-    "distractor": (
-        lambda case, rng: _change_lists(case, LIST_KEYS[:3], lambda items: _add_distractor(case, rng, items)),
-        f"a list ({', '.join(LIST_KEYS[:3])})",
-    ),
-    "paraphrase": (
-        lambda case, _: _reword(
-            case,
-            [lambda _, text=text: (text, [text]) for text in _read_texts(case, "paraphrases")],  # type: ignore[misc]
-        ),
-        "texts in the key 'paraphrases'",
-    ),
+_NEEDED_WORD = "a text with a lower-case word of four letters or more, in a script that has letter case"
+TRANSFORMATIONS: Mapping[str, Transformation] = {
+    "typos": Transformation(_misspell_words, _NEEDED_WORD),
+    "case": Transformation(_change_letter_case, _NEEDED_WORD),
+    "order": Transformation(_reorder_lists, f"a list of two or more ({', '.join(LIST_KEYS)})"),
+    "distractor": Transformation(_add_distractor, f"a list ({', '.join(DOCUMENT_KEYS)})"),
+    "paraphrase": Transformation(_paraphrase, "texts in the key 'paraphrases'"),
 }
 
 
 def add_changed_cases(
     cases: Sequence[Case], names: Sequence[str], *, seed: int = 0, equal: str = "verdict", where: str = ""
 ) -> list[Case]:
-    """Return each case, followed by those with its input changed; ``case.robust`` says by which transformation.
+    """Return each case, followed by those with its input changed; ``case.robust`` names the transformation.
 
     A transformation that finds nothing to change in a case gives a case with a reason to skip it; if it finds nothing in any case,
     the first one has an error instead (``case.robust["error"]``), so that the other transformations are run.
@@ -195,7 +240,7 @@ def add_changed_cases(
         where: The test, for errors.
 
     Raises:
-        UsageError: Paraphrases or distractors are no texts, or an id stands twice.
+        UsageError: Paraphrases or distractors are not texts, or two cases would have the same id.
 
     >>> [case.id for case in add_changed_cases([Case(id="a", input="Can I return it?")], ["typos"])]
     ['a', 'a~typos']
@@ -203,35 +248,46 @@ def add_changed_cases(
     given = list[Case]()
     facts = dict[str, list[dict[str, Json]]]()
     for case in cases:
-        for place, name in enumerate(["unchanged", *names]):
-            transform, needs = TRANSFORMATIONS.get(name, (lambda case, _: [(case, [name])], ""))  # noqa: B023 -- called here
-            made = transform(case, Random(f"{seed} {name} {case.id}"))  # noqa: S311 -- no secret
-            for number, (changed, changes) in enumerate(made or [(case, [])], start=1):
-                if place:
-                    suffix = f"~{name}{f'-{number}' if number > 1 else ''}"
-                else:
-                    suffix = ""
-                facts.setdefault(name, []).append(
-                    {
-                        "argument": "input",
-                        "value": name,
-                        "base": "unchanged",
-                        "place": place,
-                        "equal": equal,
-                        "suffix": suffix,
-                        "changes": changes[:MAX_LISTED],
-                        "skip": "" if changes else f"{name} changes nothing in this case: it needs {needs}",
-                        "error": "",
-                    }
-                )
-                given.append(replace(changed, id=case.id + suffix, robust=facts[name][-1]))
+        for place, name in enumerate([UNCHANGED, *names]):
+            for number, (changed, changes) in enumerate(_make_variants(case, name, seed), start=1):
+                suffix = _id_suffix(name, number)
+                fact: dict[str, Json] = {
+                    "argument": "input",
+                    "value": name,
+                    "base": UNCHANGED,
+                    "place": place,
+                    "equal": equal,
+                    "suffix": suffix,
+                    "changes": list(changes[:MAX_LISTED]),
+                    "skip": "",
+                    "error": "",
+                }
+                if not changes:
+                    needs = TRANSFORMATIONS[name].needs
+                    fact["skip"] = f"{name} changes nothing in this case: it needs {needs}"
+                facts.setdefault(name, []).append(fact)
+                given.append(replace(changed, id=case.id + suffix, robust=fact))
     if len({case.id for case in given}) < len(given):
-        raise UsageError(
-            f"{where}: the id of a case is that of a changed one: rename {', '.join(case.id for case in cases if '~' in case.id)}"
-        )
-    for name, listed in facts.items():
-        if all(each["skip"] for each in listed):
-            listed[0]["error"] = (
-                f"{where}: {name} changes nothing in any case: it needs {TRANSFORMATIONS[name][1]}"
-            )
+        culprits = ", ".join(case.id for case in cases if "~" in case.id)
+        raise UsageError(f"{where}: the id of a case is that of a changed one: rename {culprits}")
+    for name, facts_of_name in facts.items():
+        if all(fact["skip"] for fact in facts_of_name):
+            needs = TRANSFORMATIONS[name].needs
+            facts_of_name[0]["error"] = f"{where}: {name} changes nothing in any case: it needs {needs}"
     return given
+
+
+def _make_variants(case: Case, name: str, seed: int) -> list[Variant]:
+    """Return the variants of a case by a transformation; the case without a change if it makes none."""
+    if name == UNCHANGED:
+        return [(case, [UNCHANGED])]
+    rng = Random(f"{seed} {name} {case.id}")  # noqa: S311 -- no secret
+    return TRANSFORMATIONS[name].make_variants(case, rng) or [(case, [])]
+
+
+def _id_suffix(name: str, number: int) -> str:
+    if name == UNCHANGED:
+        return ""
+    if number == 1:
+        return f"~{name}"
+    return f"~{name}-{number}"

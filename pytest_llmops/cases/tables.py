@@ -1,10 +1,11 @@
 """Rows of Parquet files, of datasets that ``save_to_disk`` of Hugging Face's `datasets` wrote, and of its objects.
 
-Files are read with `pyarrow` alone, a batch at a time.
+Files are read with `pyarrow` only, a batch at a time.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,88 +22,129 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
     splits have the key ``split``.
 
     Raises:
-        BadFile: It is none of them, or a value has no form in JSON.
+        BadFile: It is none of them, or JSON cannot represent a value.
         MissingExtra: `pyarrow` is not installed.
     """
     if path.is_dir() and not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         raise BadFile("expected a file, or a folder that save_to_disk wrote, got a folder without state.json")
     try:
         import pyarrow as pa
-        from pyarrow import ipc, parquet
     except ModuleNotFoundError:
         raise MissingExtra(f"reading {shorten_text(path.name, 60)}", "parquet", "pyarrow") from None
-
-    def open_file(split: str, file: Path) -> tuple[str, Any, Iterable[Any]]:
-        is_parquet = file.suffix.lower() == ".parquet"
-        table: Any = (parquet.ParquetFile if is_parquet else ipc.open_stream)(pa.memory_map(str(file)))
-        metadata = (table.schema_arrow if is_parquet else table.schema).metadata or {}
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        if is_parquet:
-            batches: Iterable[Any] = table.iter_batches()
-        else:
-            batches = table
-        return split, features, (row for batch in batches for row in batch.to_pylist())
-
     try:
-        yield from _number_rows(open_file(*file) for file in _list_data_files(path))
+        yield from _number_rows(_open_table(split, file) for split, file in _list_data_files(path))
     except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
         raise BadFile(f"{what}: {type(error).__name__}: {shorten_text(str(error), 200)}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of a data set, or a split of one; the features are of Hugging Face's `datasets`."""
+
+    split: str
+    features: Any
+    rows: Iterable[Any]
+
+
+def _open_table(split: str, file: Path) -> _Part:
+    import pyarrow as pa
+    from pyarrow import ipc, parquet
+
+    source = pa.memory_map(str(file))
+    if file.suffix.lower() == ".parquet":
+        table: Any = parquet.ParquetFile(source)
+        schema = table.schema_arrow
+        batches = table.iter_batches()
+    else:
+        batches = ipc.open_stream(source)
+        schema = batches.schema
+    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = metadata.get("info", {}).get("features", {})
+    rows = (row for batch in batches for row in batch.to_pylist())
+    return _Part(split, features, rows)
 
 
 def read_dataset_rows(dataset: Any) -> Iterator[tuple[int, Json]]:
     """Yield the rows of a `Dataset`, of the splits of a `DatasetDict`, or of any mappings, as `read_table_rows` does.
 
     Raises:
-        BadFile: A row is no mapping, or a value has no form in JSON.
+        BadFile: A row is not a mapping, or JSON cannot represent a value.
 
     >>> list(read_dataset_rows([{"id": "a", "note": None}]))
     [(1, {'id': 'a'})]
     """
+    splits = {"": dataset}
     if isinstance(dataset, Mapping):
-        parts = dataset.items()
-    else:
-        parts = [("", dataset)]
-    return _number_rows((split, getattr(part, "features", None) or {}, part) for split, part in parts)
+        splits = dict(dataset)
+    parts = (_Part(split, getattr(rows, "features", None) or {}, rows) for split, rows in splits.items())
+    return _number_rows(parts)
 
 
-def _number_rows(parts: Iterable[tuple[str, Any, Iterable[Any]]]) -> Iterator[tuple[int, Json]]:
-    rows = ((split, features, row) for split, features, part in parts for row in part)
-    for number, (split, features, row) in enumerate(rows, start=1):
-        if not isinstance(row, Mapping):
-            raise BadFile("expected a row to be a mapping", number)
-        cells = {"split": split or None} | {key: value for key, value in row.items() if value is not None}
-        for key, feature in features.items():
-            if isinstance(feature, dict):
-                names = feature.get("names")
-            else:
-                names = getattr(feature, "names", None)
-            if names and type(place := cells.get(key)) is int and 0 <= place < len(names):
-                cells[key] = names[place]
-        try:
-            text = json.dumps(
-                {key: cell for key, cell in cells.items() if cell is not None}, default=_plain_value
-            )
-            yield number, check_json_value(json.loads(text))
-        except BadFile as error:
-            raise BadFile(error.what, number) from None
+def _number_rows(parts: Iterable[_Part]) -> Iterator[tuple[int, Json]]:
+    """Yield the rows of all parts as plain JSON, numbered from 1."""
+    number = 0
+    for part in parts:
+        class_names = _list_class_names(part.features)
+        for row in part.rows:
+            number += 1
+            if not isinstance(row, Mapping):
+                raise BadFile("expected a row to be a mapping", number)
+            cells = {"split": part.split or None}
+            cells |= {key: value for key, value in row.items() if value is not None}
+            for key, names in class_names.items():
+                cells[key] = _name_class(cells.get(key), names)
+            try:
+                yield number, _to_plain_row(cells)
+            except BadFile as error:
+                raise BadFile(error.what, number) from None
+
+
+def _list_class_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the names of the classes by the key of each feature that is a ``ClassLabel``."""
+    names_by_key = {}
+    for key, feature in features.items():
+        if isinstance(feature, dict):
+            names = feature.get("names")
+        else:
+            names = getattr(feature, "names", None)
+        if names:
+            names_by_key[key] = names
+    return names_by_key
+
+
+def _name_class(value: Any, names: list[str]) -> Any:
+    """Return the name of a class by its number; any other value stays as it is."""
+    if type(value) is int and 0 <= value < len(names):
+        return names[value]
+    return value
+
+
+def _to_plain_row(cells: Mapping[str, Any]) -> Json:
+    """Return the cells of a row that are not null, as JSON has them."""
+    text = json.dumps({key: cell for key, cell in cells.items() if cell is not None}, default=_plain_value)
+    return check_json_value(json.loads(text))
 
 
 def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
-    names = path / "dataset_dict.json"
-    for split in json.loads(names.read_bytes())["splits"] if names.exists() else [""]:
-        state = path / split / "state.json"
-        if path.is_dir():
-            files = json.loads(state.read_bytes())["_data_files"]
-        else:
-            files = [{"filename": ""}]
-        yield from (
-            (split, check_inside(path / split / file["filename"], path, "the dataset")) for file in files
-        )
+    """Yield the files of a table or of a saved data set, each with its split."""
+    if not path.is_dir():
+        yield "", path
+        return
+    splits = [""]
+    splits_file = path / "dataset_dict.json"
+    if splits_file.exists():
+        splits = json.loads(splits_file.read_bytes())["splits"]
+    for split in splits:
+        state = json.loads((path / split / "state.json").read_bytes())
+        for file in state["_data_files"]:
+            yield split, check_inside(path / split / file["filename"], path, "the dataset")
 
 
 def _plain_value(value: Any) -> str:
-    has_form = not isinstance(value, bytes) and not hasattr(value, "tolist")
-    if not has_form:
+    """Return a value that JSON cannot represent as a text, as times and decimal numbers have one."""
+    if isinstance(value, bytes) or hasattr(value, "tolist"):
         raise BadFile(f"{value!r:.60} is a {type(value).__name__}, which JSON cannot represent")
-    return str(getattr(value, "isoformat", value.__str__)())
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    return str(value)

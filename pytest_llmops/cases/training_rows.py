@@ -1,6 +1,7 @@
-"""Rows of fine-tuning files (chat, tools and DPO of OpenAI): what is wrong with them, and to and from cases."""
+"""Rows of fine-tuning files (chat, tools and DPO of OpenAI): their problems, and their conversion from and to cases."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,37 +10,32 @@ from pytest_llmops.cases.files import TRAINING_SPLITS, Case
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import ROLES
 
-PREFERRED, OTHER = "preferred_output", "non_preferred_output"
+PREFERRED = "preferred_output"
+OTHER = "non_preferred_output"
 
 
 def _check_chat(row: Mapping[str, Any], *, needs_tools: bool = False) -> Iterator[str]:
+    """Yield the problems of a row of ``openai-chat``; a row of ``tools`` needs tools, too."""
     messages = row.get("messages")
     tools = row.get("tools")
     yield from _check_messages(messages, "messages", tools)
-    if isinstance(messages, list) and messages:
-        last = messages[-1]
-    else:
-        last = {"role": "assistant"}
-    problems = {
-        "messages: the last one is not the assistant's, so there is nothing to learn": _get(last, "role")
-        != "assistant",
-        f"tools: expected a list of tools, got {json_kind(tools)}": needs_tools
-        and not isinstance(tools, list),
-    }
-    yield from (what for what, applies in problems.items() if applies)
+    if isinstance(messages, list) and messages and _get(messages[-1], "role") != "assistant":
+        yield "messages: the last one is not the assistant's, so there is nothing to learn"
+    if needs_tools and not isinstance(tools, list):
+        yield f"tools: expected a list of tools, got {json_kind(tools)}"
 
 
 def _check_dpo(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the problems of a row of preferences."""
     tools = _get(row.get("input"), "tools")
     yield from _check_messages(_get(row.get("input"), "messages"), "input.messages", tools)
     for name in (PREFERRED, OTHER):
         yield from _check_messages(row.get(name), name, tools, roles=("assistant", "tool"))
-    yield from ["both outputs are equal: there is nothing to prefer"] * (
-        row.get(PREFERRED, 0) == row.get(OTHER)
-    )
+    if row.get(PREFERRED, 0) == row.get(OTHER):
+        yield "both outputs are equal: there is nothing to prefer"
 
 
-# What is wrong with a row, by format
+# A generator of the problems of a row, by format
 CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "openai-chat": _check_chat,
     "tools": partial(_check_chat, needs_tools=True),
@@ -48,77 +44,136 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
 
 
 def _get(value: object, name: str) -> Any:
+    """Return a value of an object; None if it has none, or is not an object."""
     if isinstance(value, Mapping):
         return value.get(name)
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A message of a row, whatever its values are."""
+
+    role: Any
+    content: Any
+    calls: Any
+    call_id: Any
+    weight: Any
+
+    @classmethod
+    def from_message(cls, message: object) -> "_Turn":
+        return cls(
+            role=_get(message, "role"),
+            content=_get(message, "content"),
+            calls=_get(message, "tool_calls"),
+            call_id=_get(message, "tool_call_id"),
+            weight=_get(message, "weight"),
+        )
+
+    @property
+    def is_system(self) -> bool:
+        return self.role in ("system", "developer")
+
+    @property
+    def is_assistant(self) -> bool:
+        return bool(self.role == "assistant")
+
+    @property
+    def call_list(self) -> list[Any]:
+        if isinstance(self.calls, list):
+            return self.calls
+        return []
+
+
 def _check_messages(
     messages: object, place: str, tools: object, roles: tuple[str, ...] = ROLES
 ) -> Iterator[str]:
-    if isinstance(tools, list):
-        names = [_get(_get(tool, "function"), "name") for tool in tools]
-    else:
-        names = []
-    if not isinstance(messages, list) or not messages:
-        yield f"{place}: expected a list of messages, got {'none' if messages == [] else json_kind(messages)}"
+    """Yield the problems of a list of messages."""
+    if messages == []:
+        yield f"{place}: expected a list of messages, got none"
         return
-    started = roles != ROLES
+    if not isinstance(messages, list):
+        yield f"{place}: expected a list of messages, got {json_kind(messages)}"
+        return
+    tool_names = []
+    if isinstance(tools, list):
+        tool_names = [_get(_get(tool, "function"), "name") for tool in tools]
+    has_started = roles != ROLES
     open_calls = list[object]()
     for number, message in enumerate(messages):
-        keys = ("role", "content", "tool_calls", "tool_call_id", "weight")
-        role, content, calls, call_id, weight = (_get(message, key) for key in keys)
-        if isinstance(calls, list):
-            called = calls
+        turn = _Turn.from_message(message)
+        where = f"{place}[{number}]"
+        yield from (f"{where}: {problem}" for problem in _check_role(turn, roles, has_started=has_started))
+        yield from (f"{where}: {problem}" for problem in _check_content(turn))
+        yield from (f"{where}: {problem}" for problem in _check_calls(turn, open_calls, tool_names))
+        has_started = has_started or not turn.is_system
+        if turn.role == "tool":
+            open_calls = [call_id for call_id in open_calls if call_id != turn.call_id]
         else:
-            called = []
-        is_system = role in ("system", "developer")
-        is_assistant = role == "assistant"
-        problems = {
-            f"role: expected one of {', '.join(roles)}, got {shorten_text(repr(role), 60)}": role
-            not in roles,
-            f"a {role} message in the middle: expected it first": is_system and started,
-            "the assistant speaks before the user": is_assistant and not started,
-            f"content: expected a text or a list of parts, got {json_kind(content)}": content is not None
-            and not isinstance(content, (str, list)),
-            "no content": not content and not calls,
-            f"weight: expected 0 or 1 on an assistant's message, got {shorten_text(repr(weight), 60)}": weight
-            is not None
-            and not (is_assistant and weight in (0, 1)),
-            f"answers the call {shorten_text(repr(call_id), 60)}, which none before it has": role == "tool"
-            and call_id not in open_calls,
-            f"the calls {shorten_text(repr(open_calls), 100)} before it have no answer": role != "tool"
-            and open_calls,
-            "tool_calls: expected a list, on an assistant's message": calls is not None
-            and not (is_assistant and isinstance(calls, list)),
-        }
-        faults = [what for call in called if (what := _why_invalid_call(call, names))]
-        yield from (f"{place}[{number}]: {what}" for what, applies in problems.items() if applies)
-        yield from (f"{place}[{number}]: tool_calls: {what}" for what in faults)
-        started = started or not is_system
-        open_calls = [known for known in open_calls if role == "tool" and known != call_id]
-        open_calls += [_get(call, "id") for call in called]
+            open_calls = []
+        open_calls += [_get(call, "id") for call in turn.call_list]
 
 
-def _why_invalid_call(call: object, names: list[Any]) -> str:
-    name, arguments = (_get(_get(call, "function"), key) for key in ("name", "arguments"))
+def _check_role(turn: _Turn, roles: tuple[str, ...], *, has_started: bool) -> Iterator[str]:
+    """Yield the problems of a message's role; a conversation has started with the first message after the system's."""
+    if turn.role not in roles:
+        yield f"role: expected one of {', '.join(roles)}, got {shorten_text(repr(turn.role), 60)}"
+    if turn.is_system and has_started:
+        yield f"a {turn.role} message in the middle: expected it first"
+    if turn.is_assistant and not has_started:
+        yield "the assistant speaks before the user"
+
+
+def _check_content(turn: _Turn) -> Iterator[str]:
+    """Yield the problems of a message's content and weight."""
+    if turn.content is not None and not isinstance(turn.content, (str, list)):
+        yield f"content: expected a text or a list of parts, got {json_kind(turn.content)}"
+    if not turn.content and not turn.calls:
+        yield "no content"
+    if turn.weight is not None and not (turn.is_assistant and turn.weight in (0, 1)):
+        got = shorten_text(repr(turn.weight), 60)
+        yield f"weight: expected 0 or 1 on an assistant's message, got {got}"
+
+
+def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -> Iterator[str]:
+    """Yield the problems of a message's calls of tools, and of its answer to the calls before it."""
+    if turn.role == "tool" and turn.call_id not in open_calls:
+        yield f"answers the call {shorten_text(repr(turn.call_id), 60)}, which none before it has"
+    if turn.role != "tool" and open_calls:
+        yield f"the calls {shorten_text(repr(open_calls), 100)} before it have no answer"
+    if turn.calls is not None and not (turn.is_assistant and isinstance(turn.calls, list)):
+        yield "tool_calls: expected a list, on an assistant's message"
+    for call in turn.call_list:
+        problem = _why_invalid_call(call, tool_names)
+        if problem:
+            yield f"tool_calls: {problem}"
+
+
+def _why_invalid_call(call: object, tool_names: list[Any]) -> str:
+    """Return what is wrong with a call of a tool, or ``""``."""
+    function = _get(call, "function")
+    name = shorten_text(repr(_get(function, "name")), 60)
+    problem = _why_invalid_arguments(_get(function, "arguments"))
+    if problem:
+        return f"the arguments of {name}: {problem}"
+    if _get(function, "name") not in tool_names:
+        return f"{name} is not among the tools of the row"
+    return ""
+
+
+def _why_invalid_arguments(arguments: object) -> str:
+    """Return why the arguments of a call are not the JSON text of an object, or ``""``."""
+    if not isinstance(arguments, str):
+        return f"expected the JSON text of an object, got {json_kind(arguments)}"
     try:
-        is_text = isinstance(arguments, str)
-        if is_text:
-            value = read_json(arguments)
-        else:
-            value = arguments
-        if is_text and isinstance(value, str):
-            what = "JSON within JSON (encoded twice)"
-        else:
-            what = json_kind(value)
-        if not (is_text and isinstance(value, dict)):
-            raise BadFile(f"expected the JSON text of an object, got {what}")
+        value = read_json(arguments)
     except BadFile as error:
-        return f"the arguments of {shorten_text(repr(name), 60)}: {error.what}"
-    if name in names:
+        return error.what
+    if isinstance(value, dict):
         return ""
-    return f"{shorten_text(repr(name), 60)} is not among the tools of the row"
+    if isinstance(value, str):
+        return "expected the JSON text of an object, got JSON within JSON (encoded twice)"
+    return f"expected the JSON text of an object, got {json_kind(value)}"
 
 
 def question_text(value: Json) -> str:
@@ -127,15 +182,11 @@ def question_text(value: Json) -> str:
     >>> question_text([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}])
     'Hello?'
     """
+    text = value
     if isinstance(value, list):
-        messages = value
-    else:
-        messages = []
-    asked = [_get(message, "content") for message in messages if _get(message, "role") == "user"]
-    if asked:
-        text = asked[-1]
-    else:
-        text = value
+        for message in value:
+            if _get(message, "role") == "user":
+                text = _get(message, "content")
     if isinstance(text, str):
         return text
     return canonical_json(text)
@@ -158,23 +209,29 @@ def case_to_row(
         question: Any = case.input
     else:
         question = [{"role": "user", "content": question_text(case.input)}]
-    messages = [*([{"role": "system", "content": system}] if system else []), *question]
-    calls, tools = ({key: case[key]} if key in case else {} for key in ("tool_calls", "tools"))
+    messages = [*question]
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
     worse = case.output or case.data.get("rejected")  # the review of feedback calls it so
-    good: Json = {"role": "assistant", **({"content": case.reference} if case.reference else {}), **calls}
-    for what, applies in {
-        "it is of the split test: a test of what was trained on shows nothing": case.split == "test",
-        "no reference, so there is nothing to learn": not (case.reference or calls),
-        "no output, and none rejected, that is worse than the reference": form == "dpo"
-        and worse in (None, "", case.reference),
-    }.items():
-        if applies:
-            raise BadFile(what)
+    if case.split == "test":
+        raise BadFile("it is of the split test: a test of what was trained on shows nothing")
+    if not case.reference and "tool_calls" not in case:
+        raise BadFile("no reference, so there is nothing to learn")
+    if form == "dpo" and worse in (None, "", case.reference):
+        raise BadFile("no output, and none rejected, that is worse than the reference")
+    answer: dict[str, Json] = {"role": "assistant"}
+    if case.reference:
+        answer["content"] = case.reference
+    if "tool_calls" in case:
+        answer["tool_calls"] = case["tool_calls"]
+    tools = {}
+    if "tools" in case:
+        tools["tools"] = case["tools"]
     if form == "openai-chat":
-        return {"messages": [*messages, good], **tools}
+        return {"messages": [*messages, answer], **tools}
     return {
         "input": {"messages": messages, **tools},
-        PREFERRED: [good],
+        PREFERRED: [answer],
         OTHER: [{"role": "assistant", "content": worse}],
     }
 
@@ -189,18 +246,20 @@ def row_to_case(case: Case, origin: str) -> dict[str, Json]:
     row: Mapping[str, Any] = case.typed
     messages: list[Any] = [*row_messages(row), *row.get(PREFERRED, ())]
     before = messages[:-1]
-    good = messages[-1]
-    is_text = len(before) == 1 and before[0]["role"] == "user" and isinstance(before[0]["content"], str)
+    answer = messages[-1]
+    question: Any = before
+    if len(before) == 1 and before[0]["role"] == "user" and isinstance(before[0]["content"], str):
+        question = before[0]["content"]
+    worse = None
+    if OTHER in row:
+        worse = row[OTHER][-1].get("content")
     optional = {
-        "reference": good.get("content"),
-        "output": row[OTHER][-1].get("content") if OTHER in row else None,
-        "tool_calls": good.get("tool_calls"),
+        "reference": answer.get("content"),
+        "output": worse,
+        "tool_calls": answer.get("tool_calls"),
         "tools": row.get("tools") or _get(row.get("input"), "tools"),
         "split": TRAINING_SPLITS[0],
         "origin": origin,
     }
-    if is_text:
-        question = before[0]["content"]
-    else:
-        question = before
-    return {"id": case.id, "input": question} | {key: value for key, value in optional.items() if value}
+    given = {key: value for key, value in optional.items() if value}
+    return {"id": case.id, "input": question, **given}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pytest_llmops._util.text_files import BadFile, decode_text, numbered_lines, read_bytes
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError, require
+from pytest_llmops.errors import CaseError
 from pytest_llmops.measurement import shorten_text
 
 N = TypeVar("N", int, float)
@@ -54,29 +54,37 @@ def _read_trec_file(
         raise CaseError(error.what, path, error.line) from None
     by_query: dict[str, dict[str, N]] = {}
     fields = form.split()
+    number_column = fields.index(number)
     for line, row in _split_lines(text):
         if len(row) < len(fields):
-            raise CaseError(
-                f"expected {form}, got {len(row)} fields: {shorten_text(' '.join(row), 80)}", path, line
-            )
+            got = shorten_text(" ".join(row), 80)
+            raise CaseError(f"expected {form}, got {len(row)} fields: {got}", path, line)
         query = row[0]
         document = row[2]
         values = by_query.setdefault(query, {})
         if document in values:
             what = f"query {shorten_text(query, 60)}: document {shorten_text(document, 60)} stands twice"
-            first = next(n for n, other in _split_lines(text) if (other[0], other[2]) == (query, document))
+            first = _find_first_line(text, query, document)
             raise CaseError(f"{what} (first in line {first})", path, line)
-        digits = row[fields.index(number)]
-        values[document] = require(
-            parse_number(digits),
-            CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line),
-        )
+        digits = row[number_column]
+        value = parse_number(digits)
+        if value is None:
+            raise CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line)
+        values[document] = value
     if not by_query:
         raise CaseError(f"no line in the file: expected lines of the form {form}", path)
     return by_query
 
 
+def _find_first_line(text: str, query: str, document: str) -> int:
+    for line, row in _split_lines(text):
+        if row[0] == query and row[2] == document:
+            return line
+    raise AssertionError(document)
+
+
 def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each line that is not a comment, with the line's number."""
     for number, line in numbered_lines(text):
         if not line.startswith("#"):
             yield number, line.split()
@@ -84,8 +92,7 @@ def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _parse_grade(text: str) -> int | None:
     digits = text.removeprefix("-").removeprefix("+")
-    usable = digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS
-    if usable:
+    if digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS:
         return int(text)
     return None
 

@@ -14,8 +14,7 @@ from pytest_llmops.chunks.pieces import SEAM, CompactText, Ignore, Piece, Source
 
 SAMPLE_CHARS = 12  # characters of a sample; white space does not count
 SAMPLE_STEP = 4  # distance of the samples in a long source: common runs of 15 characters are always found
-# Characters of a long source; in a shorter source a sample
-# begins at each character, and runs of 12 are found
+# Characters of a long source; in a shorter source a sample begins at each character, and runs of 12 are found
 LONG_SOURCE_CHARS = 200_000
 MAX_CHUNK_GAP = 200  # characters that may be missing between consecutive chunks
 MAX_SAMPLE_PLACES = 6  # places of a sample that are tried, the nearest
@@ -64,16 +63,25 @@ class PlacedChunk:
 
 
 def _find_main_span(runs: Sequence[MatchedRun], main: MatchedRun | None) -> tuple[int, int]:
-    first = last = main or max(runs, key=lambda run: run.length)
-    index = runs.index(first)
+    """Return the span of the main part of a chunk.
+
+    Args:
+        runs: All runs of the chunk, in its order.
+        main: The run that continues the previous chunk, or None.
+    """
+    start_run = main or max(runs, key=lambda run: run.length)
+    index = runs.index(start_run)
+    start = start_run.source
+    end = start_run.source_end
     for run in runs[index + 1 :]:
-        if 0 <= run.source - last.source_end <= MAX_CHUNK_GAP:
-            last = run
-    # In front of a continuing run stands a repeated header from another place.
-    for run in () if main else reversed(runs[:index]):
-        if 0 <= first.source - run.source_end <= MAX_CHUNK_GAP:
-            first = run
-    return first.source, last.source_end
+        if 0 <= run.source - end <= MAX_CHUNK_GAP:
+            end = run.source_end
+    # In front of a continuing run there is a repeated header from another place.
+    if main is None:
+        for run in reversed(runs[:index]):
+            if 0 <= start - run.source_end <= MAX_CHUNK_GAP:
+                start = run.source
+    return start, end
 
 
 @dataclass(frozen=True)
@@ -123,15 +131,15 @@ def align_chunks(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whit
 
 
 class _ChunkSearch:
-    # Finds the chunks in their order; the state is about the previous chunk that was found.
+    """Finds the chunks in their order; its state is about the previous chunk that was found."""
+
     def __init__(self, source: Source) -> None:
         self._has_stated_starts = len(source.names) == 1
         self._source = source.compact
         self._text = source.compact.text
+        self._sample_step = 1
         if len(self._text) > LONG_SOURCE_CHARS:
             self._sample_step = SAMPLE_STEP
-        else:
-            self._sample_step = 1
         self._previous_start = 0
         self._previous_end = 0
         self._previous_text = ""
@@ -141,43 +149,52 @@ class _ChunkSearch:
         """Return the runs of a chunk and its main span."""
         if not text:
             return [], None
+        main = None
         at = self._find_whole_chunk(text, stated)
-        runs, main = ([MatchedRun(0, at, len(text))], None) if at >= 0 else self._find_runs(text)
+        if at >= 0:
+            runs = [MatchedRun(0, at, len(text))]
+        else:
+            runs, main = self._find_runs(text)
         if not runs:
             return [], None
-        self._previous_start, self._previous_end = main_span = _find_main_span(runs, main)
+        main_span = _find_main_span(runs, main)
+        self._previous_start, self._previous_end = main_span
         self._previous_text = text
+        self._first_run = None
         if runs[0].chunk == 0:
             self._first_run = runs[0]
-        else:
-            self._first_run = None
         return runs, main_span
 
     def _find_whole_chunk(self, text: str, stated: int | None) -> int:
-        """Return where the whole chunk stands near the previous chunk, or -1."""
+        """Return where the whole chunk is near the previous chunk, or -1."""
         source = self._text
         size = len(text)
         if stated is not None and stated >= 0 and self._has_stated_starts:
             at, _ = self._source.kept_range(stated, stated)
             if source.startswith(text, at):
                 return at
-        # The latest place without a gap, so that a repeated line is never skipped.
-        low = max(0, self._previous_end - size + 1)
-        high = self._previous_end + size
-        if size <= MAX_BACKWARD_SEARCH:
-            find = source.rfind
-        else:
-            find = source.find
-        if source.startswith(text, self._previous_end):
-            at = self._previous_end
-        else:
-            at = find(text, low, high)
-        if at < 0:
-            at = source.find(text, self._previous_end, high + MAX_CHUNK_GAP)
+        at = self._find_continuing_text(text)
         if at < 0:
             at = source.find(text, self._previous_start, self._previous_end)
         if at < 0 and size < SAMPLE_CHARS + self._sample_step:
             at = source.find(text)
+        return at
+
+    def _find_continuing_text(self, text: str) -> int:
+        """Return where a text overlaps the previous chunk, or follows it after a short gap; -1 if it does not."""
+        source = self._text
+        size = len(text)
+        if source.startswith(text, self._previous_end):
+            return self._previous_end
+        # The latest place without a gap, so that a repeated line is never skipped.
+        find_latest = source.rfind
+        if size > MAX_BACKWARD_SEARCH:
+            find_latest = source.find
+        low = max(0, self._previous_end - size + 1)
+        high = self._previous_end + size
+        at = find_latest(text, low, high)
+        if at < 0:
+            at = source.find(text, self._previous_end, high + MAX_CHUNK_GAP)
         return at
 
     @cached_property
@@ -192,32 +209,44 @@ class _ChunkSearch:
         """Return the runs of a chunk, and the run among them that continues the previous chunk."""
         runs: list[MatchedRun] = []
         main: MatchedRun | None = None
-        done = at = 0
+        done = 0
+        at = 0
         offset = self._previous_end
         while at <= len(text) - SAMPLE_CHARS:
             if text[at : at + SAMPLE_CHARS] not in self._sample_places:
                 at += 1
                 continue
             run = self._find_best_run(text, at, offset, done)
+            if main is None:
+                main = self._find_continuing_run(text, run)
+                if main is not None:
+                    if main.chunk > run.chunk:
+                        runs.append(replace(run, length=main.chunk - run.chunk))
+                    run = main
             runs.append(run)
-            if main is None and (main := self._find_continuing_run(text, run)):
-                head = replace(run, length=main.chunk - run.chunk)
-                runs[-1:] = [head, main] if head.length else [main]
-                run = main
-            done = at = run.chunk_end
+            done = run.chunk_end
+            at = done
             if run.length >= MIN_RELIABLE_RUN or run is main:
                 offset = run.source - run.chunk
-        if not runs and self._first_run:
-            # The chunk with its header is too short for a sample.
-            shared_length = min(
-                self._first_run.length, _count_shared_chars(text, 0, self._previous_text, 0, 1)
-            )
-            header = replace(self._first_run, length=shared_length)
-            if shared_length >= MIN_EQUAL_CHARS and (main := self._find_continuing_run(text, header)):
-                runs = [part for part in (replace(header, length=main.chunk), main) if part.length]
-        if runs:
-            return (list(self._add_gap_runs(text, runs)), main)
-        return ([], None)
+        if not runs:
+            runs, main = self._find_short_runs(text)
+        if not runs:
+            return [], None
+        return list(self._add_gap_runs(text, runs)), main
+
+    def _find_short_runs(self, text: str) -> tuple[list[MatchedRun], MatchedRun | None]:
+        """Return the runs of a chunk that is, with the header of the previous chunk, too short for a sample."""
+        if self._first_run is None:
+            return [], None
+        shared_length = _count_shared_chars(text, 0, self._previous_text, 0, 1)
+        header = replace(self._first_run, length=min(self._first_run.length, shared_length))
+        if header.length < MIN_EQUAL_CHARS:
+            return [], None
+        main = self._find_continuing_run(text, header)
+        if main is None:
+            return [], None
+        parts = [replace(header, length=main.chunk), main]
+        return [part for part in parts if part.length], main
 
     def _find_continuing_run(self, text: str, header: MatchedRun) -> MatchedRun | None:
         """Return the run that continues the previous chunk, if ``header`` may be a repeated header.
@@ -231,18 +260,17 @@ class _ChunkSearch:
         if not sample or header.source_end > self._previous_end:
             return None
         candidates: list[MatchedRun] = []
-        place = max(0, self._previous_start - MAX_CHUNK_GAP, self._previous_end - MAX_BACKWARD_SEARCH) - 1
+        first = max(0, self._previous_start - MAX_CHUNK_GAP, self._previous_end - MAX_BACKWARD_SEARCH)
         last = self._previous_end + MAX_CHUNK_GAP + len(sample)
-        while (
-            len(candidates) < MAX_SAMPLE_PLACES and (place := self._text.find(sample, place + 1, last)) >= 0
-        ):
+        place = self._text.find(sample, first, last)
+        while place >= 0 and len(candidates) < MAX_SAMPLE_PLACES:
             shared = min(header.length, MAX_CHUNK_GAP, _count_shared_chars(text, end, self._text, place, -1))
             back = self._shared_from_line_start(place, shared)
-            run = MatchedRun(
-                end - back, place - back, back + _count_shared_chars(text, end, self._text, place, 1)
-            )
+            ahead = _count_shared_chars(text, end, self._text, place, 1)
+            run = MatchedRun(end - back, place - back, back + ahead)
             if run.length >= self._min_reliable_length(run, ends=run.chunk_end == len(text)):
                 candidates.append(run)
+            place = self._text.find(sample, place + 1, last)
         return max(
             candidates,
             key=lambda run: (run.source == self._previous_end, run.length, run.source),
@@ -283,8 +311,9 @@ class _ChunkSearch:
     def _runs_through_sample(self, text: str, at: int, offset: int, done: int) -> list[MatchedRun]:
         places = self._sample_places.get(text[at : at + SAMPLE_CHARS], [])
         near = bisect_left(places, offset + at)
+        first = max(0, near - MAX_SAMPLE_PLACES // 2)
         runs = []
-        for place in places[max(0, near - MAX_SAMPLE_PLACES // 2) : near + MAX_SAMPLE_PLACES // 2]:
+        for place in places[first : near + MAX_SAMPLE_PLACES // 2]:
             ahead = _count_shared_chars(text, at, self._text, place, 1)
             back = min(_count_shared_chars(text, at, self._text, place, -1), at - done)
             runs.append(MatchedRun(at - back, place - back, back + ahead))
@@ -306,31 +335,50 @@ class _ChunkSearch:
     def _match_gap(
         self, text: str, gap: tuple[int, int], place: tuple[int, int], *, inside: bool
     ) -> Iterator[MatchedRun]:
-        size = gap[1] - gap[0]
-        if size >= MIN_EQUAL_CHARS and self._text.startswith(text[slice(*gap)], self._previous_end):
+        """Yield the equal parts of a gap between two runs of a chunk, and of the gap in the source at the same place.
+
+        Args:
+            text: The text of the chunk.
+            gap: The span of the gap in it.
+            place: The span of the gap in the source.
+            inside: Whether there are runs on both sides.
+        """
+        start, end = gap
+        source_start, source_end = place
+        size = end - start
+        if size < MIN_EQUAL_CHARS:
+            return
+        gap_text = text[start:end]
+        if self._text.startswith(gap_text, self._previous_end):
             # Behind a repeated header the chunk continues the previous chunk.
-            yield MatchedRun(gap[0], self._previous_end, size)
+            yield MatchedRun(start, self._previous_end, size)
             return
         first_run = self._first_run
-        if size >= MIN_EQUAL_CHARS and gap[0] == 0 and first_run:
+        if start == 0 and first_run:
             header = self._previous_text[: first_run.length]
-            if header.startswith(text[:size]):  # too short for a sample
+            if header.startswith(gap_text):  # too short for a sample
                 yield MatchedRun(0, first_run.source, size)
                 return
-        lengths = size, place[1] - place[0]
-        if min(lengths) < MIN_EQUAL_CHARS or max(lengths) > MAX_ALIGNED_GAP:
+        source_size = source_end - source_start
+        if source_size < MIN_EQUAL_CHARS or max(size, source_size) > MAX_ALIGNED_GAP:
             return
-        from rapidfuzz.distance import Levenshtein
-
-        steps = Levenshtein.opcodes(text[slice(*gap)], self._text[slice(*place)])
-        equal_runs = [
-            MatchedRun(gap[0] + step.src_start, place[0] + step.dest_start, length)
-            for step in steps
-            if step.tag == "equal" and (length := step.src_end - step.src_start) >= MIN_EQUAL_CHARS
-        ]
+        equal_runs = _find_equal_runs(gap_text, self._text[source_start:source_end])
         # A heading or a note may have been added before the first run or behind the last.
         if inside or 2 * sum(run.length for run in equal_runs) >= size:
-            yield from equal_runs
+            for run in equal_runs:
+                yield MatchedRun(start + run.chunk, source_start + run.source, run.length)
+
+
+def _find_equal_runs(chunk: str, source: str) -> list[MatchedRun]:
+    """Return the equal parts of two texts by their edit distance, without those that are equal by chance."""
+    from rapidfuzz.distance import Levenshtein
+
+    runs = []
+    for step in Levenshtein.opcodes(chunk, source):
+        length = step.src_end - step.src_start
+        if step.tag == "equal" and length >= MIN_EQUAL_CHARS:
+            runs.append(MatchedRun(step.src_start, step.dest_start, length))
+    return runs
 
 
 def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
@@ -356,8 +404,8 @@ def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int
         else:
             same = left[i - done - length : i - done] == right[j - done - length : j - done]
         if same:
-            done = done + length
-            length = length * 2
+            done += length
+            length *= 2
         elif length == 1:
             return done
         else:

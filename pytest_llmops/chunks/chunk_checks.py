@@ -5,6 +5,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import TypeAlias
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk, gaps_between
@@ -32,7 +33,10 @@ def check_cut_words(alignment: Alignment) -> CheckResult:
     places = alignment.source.compact.places
 
     def cuts_word(at: int) -> bool:
-        return 0 < at < len(places) and places[at] == places[at - 1] + 1 and _splits_word(raw, places[at])
+        if not 0 < at < len(places):
+            return False
+        is_gapless = places[at] == places[at - 1] + 1
+        return is_gapless and _splits_word(raw, places[at])
 
     return _check_chunk_ends("cut_words", "part a word", alignment, cuts_word)
 
@@ -45,11 +49,14 @@ def _splits_word(raw: str, at: int) -> bool:
         return True
     if _UNSPACED_SCRIPT.match(before) or _UNSPACED_SCRIPT.match(after):
         return False
-    # 1,000 and 2.5 and 10:30
-    is_number = before.isdigit() and after in ".,:" and raw[at + 1 : at + 2].isdigit()
-    if is_number or (before.isalnum() and after.isalnum()):
+    if before.isalnum() and after.isalnum():
         return True
-    return before in ".,:" and after.isdigit() and raw[max(0, at - 2) : at - 1].isdigit()
+    # 1,000 and 2.5 and 10:30
+    if before.isdigit() and after in ".,:":
+        return raw[at + 1 : at + 2].isdigit()
+    if before in ".,:" and after.isdigit():
+        return raw[max(0, at - 2) : at - 1].isdigit()
+    return False
 
 
 def check_changed_words(alignment: Alignment) -> CheckResult:
@@ -61,28 +68,33 @@ def check_changed_words(alignment: Alignment) -> CheckResult:
     source = alignment.source.compact
     faults = []
     for placed in alignment.placed:
-        for run in placed.runs:
-            source_starts = _word_starts_within(source, run.source, run.length)
-            for offset in sorted(source_starts ^ _word_starts_within(placed.text, run.chunk, run.length)):
-                around = source.text[run.source + offset - 1 : run.source + offset + 1]
-                if around.isalnum() and not _UNSPACED_SCRIPT.search(around):
-                    start = max(0, run.chunk + offset - CUT_CONTEXT_CHARS)
-                    faults.append(
-                        Fault(placed.piece.place, placed.text.excerpt(start, start + 2 * CUT_CONTEXT_CHARS))
-                    )
+        for place in _find_changed_words(source, placed):
+            start = max(0, place - CUT_CONTEXT_CHARS)
+            around = placed.text.excerpt(start, start + 2 * CUT_CONTEXT_CHARS)
+            faults.append(Fault(placed.piece.place, around))
+    places = format_count(len(faults), "place")
     return count_result(
-        "changed_words",
-        f"{format_count(len(faults), 'place')} where words of the source are joined, or a word is split",
-        faults,
+        "changed_words", f"{places} where words of the source are joined, or a word is split", faults
     )
+
+
+def _find_changed_words(source: CompactText, placed: PlacedChunk) -> Iterator[int]:
+    """Yield the positions in a chunk where a word begins in the chunk only, or in the source only."""
+    for run in placed.runs:
+        source_starts = _word_starts_within(source, run.source, run.length)
+        chunk_starts = _word_starts_within(placed.text, run.chunk, run.length)
+        for offset in sorted(source_starts ^ chunk_starts):
+            around = source.text[run.source + offset - 1 : run.source + offset + 1]
+            if around.isalnum() and not _UNSPACED_SCRIPT.search(around):
+                yield run.chunk + offset
 
 
 def _word_starts_within(text: CompactText, start: int, length: int) -> set[int]:
     """Return the offsets from ``start`` of the characters that follow white space."""
     starts = text.word_starts
-    return {
-        place - start for place in starts[bisect_right(starts, start) : bisect_left(starts, start + length)]
-    }
+    first = bisect_right(starts, start)
+    end = bisect_left(starts, start + length)
+    return {place - start for place in starts[first:end]}
 
 
 def check_cut_sentences(alignment: Alignment) -> CheckResult:
@@ -93,50 +105,63 @@ def check_cut_sentences(alignment: Alignment) -> CheckResult:
     compact = alignment.source.compact
     seams = alignment.source.seam_places
     solid = [at for at, char in enumerate(compact.raw) if not char.isspace()]
-    borders = {0, len(compact.text), *seams, *(at + 1 for at in seams)}
+    borders = {0, len(compact.text), *seams}
+    borders.update(at + 1 for at in seams)
     done = 0
     for sentence in split_sentences(compact.raw):
-        borders.add(compact.kept_range(solid[done], solid[done])[0])
+        start, _ = compact.kept_range(solid[done], solid[done])
+        borders.add(start)
         done += sum(map(len, sentence.split()))
-    return _check_chunk_ends(
-        "cut_sentences", "fall within a sentence", alignment, lambda at: at not in borders
-    )
+
+    def is_within_sentence(at: int) -> bool:
+        return at not in borders
+
+    return _check_chunk_ends("cut_sentences", "fall within a sentence", alignment, is_within_sentence)
 
 
 def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:
     """Yield the ends of each chunk that are from the source."""
     for placed in alignment.placed:
-        if placed.runs and placed.runs[0].chunk == 0:
-            yield placed, placed.runs[0].source
-        if placed.runs:
-            last = placed.runs[-1]
-        else:
-            last = None
-        if last and last.chunk_end == len(placed.text.text):
+        if not placed.runs:
+            continue
+        first = placed.runs[0]
+        last = placed.runs[-1]
+        if first.chunk == 0:
+            yield placed, first.source
+        if last.chunk_end == len(placed.text.text):
             yield placed, last.source_end
 
 
 def _check_chunk_ends(
     name: str, what: str, alignment: Alignment, is_cut: Callable[[int], bool]
 ) -> CheckResult:
-    raw = alignment.source.compact.raw
-    places = alignment.source.compact.places
+    """Return the share of chunk ends that are cuts.
+
+    Args:
+        name: The name of the check.
+        what: What the cuts do, for the reason.
+        alignment: The chunks in their source.
+        is_cut: Whether an end at a position of the compact source is a cut.
+    """
     ends = list(_chunk_ends(alignment))
-    faults = []
-    for placed, at in ends:
-        if is_cut(at):
-            left = places[at - 1] + 1
-            right = places[at]
-            before = raw[max(0, left - CUT_CONTEXT_CHARS) : left]
-            after = raw[right : right + CUT_CONTEXT_CHARS]
-            if left == right:
-                cut = "|"
-            else:
-                cut = " | "
-            faults.append(Fault(placed.piece.place, f"{before}{cut}{after}".strip()))
-    return share_result(
-        name, len(faults), len(ends), f"{len(faults):,} of {len(ends):,} chunk ends {what}", faults
-    )
+    faults = [
+        Fault(placed.piece.place, _mark_cut(alignment.source.compact, at))
+        for placed, at in ends
+        if is_cut(at)
+    ]
+    reason = f"{len(faults):,} of {len(ends):,} chunk ends {what}"
+    return share_result(name, len(faults), len(ends), reason, faults)
+
+
+def _mark_cut(source: CompactText, at: int) -> str:
+    """Return the text around a cut, with a line at the cut."""
+    left = source.places[at - 1] + 1
+    right = source.places[at]
+    before = source.raw[max(0, left - CUT_CONTEXT_CHARS) : left]
+    after = source.raw[right : right + CUT_CONTEXT_CHARS]
+    if left == right:
+        return f"{before}|{after}".strip()
+    return f"{before} | {after}".strip()
 
 
 def check_lost_text(alignment: Alignment) -> CheckResult:
@@ -145,48 +170,42 @@ def check_lost_text(alignment: Alignment) -> CheckResult:
     A passage that occurs twice in the source must be in the chunks twice. A blank source has lost nothing.
     """
     source = alignment.source
-    faults = [Fault(source.place(a), source.compact.excerpt(a, b), b - a) for a, b in alignment.lost]
-    missing = sum(fault.size for fault in faults)
-    return share_result(
-        "lost",
-        missing,
-        source.size,
-        f"{missing:,} of the source's {source.size:,} characters are in no chunk",
-        faults,
-    )
+    faults = [
+        Fault(source.place(start), source.compact.excerpt(start, end), end - start)
+        for start, end in alignment.lost
+    ]
+    lost_count = sum(fault.size for fault in faults)
+    reason = f"{lost_count:,} of the source's {source.size:,} characters are in no chunk"
+    return share_result("lost", lost_count, source.size, reason, faults)
 
 
 def check_invented_text(alignment: Alignment) -> CheckResult:
     """Return the share of the chunks' characters that do not come from the source."""
-    faults = [
-        Fault(placed.piece.place, placed.text.excerpt(a, b), b - a)
-        for placed in alignment.placed
-        for a, b in gaps_between([(run.chunk, run.chunk_end) for run in placed.runs], len(placed.text.text))
-    ]
-    extra = sum(fault.size for fault in faults)
-    size = sum(len(placed.text.text) for placed in alignment.placed)
-    return share_result(
-        "invented", extra, size, f"{extra:,} of the chunks' {size:,} characters are not in the source", faults
-    )
+    faults = []
+    size = 0
+    for placed in alignment.placed:
+        length = len(placed.text.text)
+        size += length
+        covered = [(run.chunk, run.chunk_end) for run in placed.runs]
+        for start, end in gaps_between(covered, length):
+            faults.append(Fault(placed.piece.place, placed.text.excerpt(start, end), end - start))
+    invented_count = sum(fault.size for fault in faults)
+    reason = f"{invented_count:,} of the chunks' {size:,} characters are not in the source"
+    return share_result("invented", invented_count, size, reason, faults)
 
 
 def check_chunk_order(alignment: Alignment) -> CheckResult:
     """Return how many chunks begin before the preceding chunk; chunks that are not from the source do not count."""
-    known = [
+    starts = [
         (placed.piece, placed.main_span[0]) for placed in alignment.placed if placed.main_span is not None
     ]
-    faults = [
-        Fault(
-            piece.place,
-            f"begins at {alignment.source.place(start)}, before {before.place}",
-            start_before - start,
-        )
-        for (before, start_before), (piece, start) in pairwise(known)
-        if start < start_before
-    ]
-    return count_result(
-        "out_of_order", f"{len(faults):,} of {len(known):,} chunks begin before the preceding chunk", faults
-    )
+    faults = []
+    for (previous, previous_start), (piece, start) in pairwise(starts):
+        if start < previous_start:
+            text = f"begins at {alignment.source.place(start)}, before {previous.place}"
+            faults.append(Fault(piece.place, text, previous_start - start))
+    reason = f"{len(faults):,} of {len(starts):,} chunks begin before the preceding chunk"
+    return count_result("out_of_order", reason, faults)
 
 
 def check_stated_starts(alignment: Alignment) -> CheckResult | None:
@@ -202,15 +221,15 @@ def check_stated_starts(alignment: Alignment) -> CheckResult | None:
         return None
     faults = []
     for placed, start in stated:
-        position, _ = compact.kept_range(max(0, start), max(0, start))
+        raw_start = max(0, start)
+        position, _ = compact.kept_range(raw_start, raw_start)
         if start < 0 or not compact.text.startswith(placed.text.text[:64], position):
-            text = compact.raw[max(0, start) : max(0, start) + 64]
+            text = compact.raw[raw_start : raw_start + 64]
             faults.append(
                 Fault(placed.piece.place, f'states its start as {start:,}, where the source has "{text}"')
             )
-    return count_result(
-        "misplaced", f"{len(faults):,} of {len(stated):,} chunks do not begin where they state", faults
-    )
+    reason = f"{len(faults):,} of {len(stated):,} chunks do not begin where they state"
+    return count_result("misplaced", reason, faults)
 
 
 _DELIMITER = re.compile(r"^(?=[^\n]*-)(?=[^\n]*\|)[ \t]*+[|:-][ \t:|-]*+$", re.MULTILINE)
@@ -231,20 +250,22 @@ def find_tables(text: str) -> list[Table]:
     >>> [len(table) for table in find_tables("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n")]
     [3]
     """
-    html_tables = (
-        tuple(_outer_elements(_ROW_TAG.finditer(text, start, end)))
-        for start, end in _outer_elements(_TABLE_TAG.finditer(text))
-    )
-    return sorted(table for table in (*_markdown_tables(text), *html_tables) if len(table) > 1)
+    tables = list(_markdown_tables(text))
+    for start, end in _outer_elements(_TABLE_TAG.finditer(text)):
+        rows = _outer_elements(_ROW_TAG.finditer(text, start, end))
+        tables.append(tuple(rows))
+    return sorted(table for table in tables if len(table) > 1)
 
 
 def _markdown_tables(text: str) -> Iterator[Table]:
+    """Yield the tables of a Markdown text: a row above a delimiter row, and the rows below."""
     done = 0
     for delimiter in _DELIMITER.finditer(text):
-        header = (text.rfind("\n", 0, max(0, delimiter.start() - 1)) + 1, delimiter.start() - 1)
-        if delimiter.start() < max(1, done) or "|" not in text[slice(*header)]:
+        header_end = delimiter.start() - 1
+        header_start = text.rfind("\n", 0, max(0, header_end)) + 1
+        if delimiter.start() < max(1, done) or "|" not in text[header_start:header_end]:
             continue
-        rows = [header]
+        rows = [(header_start, header_end)]
         at = delimiter.end() + 1
         while at < len(text):
             end = text.find("\n", at)
@@ -259,16 +280,22 @@ def _markdown_tables(text: str) -> Iterator[Table]:
 
 
 def _outer_elements(tags: Iterator[re.Match[str]]) -> Iterator[tuple[int, int]]:
-    depth = start = 0
+    """Yield the spans of the elements that are in no other one; a seam ends all elements."""
+    depth = 0
+    start = 0
     for tag in tags:
         if tag[0] == SEAM:
             depth = 0
             continue
-        if tag[1] and depth == 1:
+        is_closing = bool(tag[1])
+        if not is_closing:
+            if depth == 0:
+                start = tag.start()
+            depth += 1
+            continue
+        if depth == 1:
             yield start, tag.end()
-        elif not tag[1] and not depth:
-            start = tag.start()
-        depth = max(0, depth + (-1 if tag[1] else 1))
+        depth = max(0, depth - 1)
 
 
 def find_code_blocks(text: str) -> list[tuple[int, int]]:
@@ -277,7 +304,10 @@ def find_code_blocks(text: str) -> list[tuple[int, int]]:
     start = 0
     for document in text.split(SEAM):
         for opening, closing in iterate_fences(document):
-            blocks.append((start + opening.start(), start + (closing.end() if closing else len(document))))
+            end = len(document)
+            if closing:
+                end = closing.end()
+            blocks.append((start + opening.start(), start + end))
         start += len(document) + len(SEAM)
     return blocks
 
@@ -288,64 +318,59 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
     A header that the chunker repeats in the chunk counts. Each table counts once per chunk.
     """
     compact = alignment.source.compact
-    table_rows = [[compact.kept_range(*row) for row in table] for table in find_tables(compact.raw)]
-    spans = [(rows[0][0], rows[-1][1]) for rows in table_rows]
-    faults = [
-        fault
-        for placed in alignment.placed
-        for index in _overlapping_spans(placed, spans)
-        if (fault := _find_table_fault(compact, table_rows[index], placed)) is not None
-    ]
+    tables = [[compact.kept_range(*row) for row in table] for table in find_tables(compact.raw)]
+    spans = [(rows[0][0], rows[-1][1]) for rows in tables]
+    faults = []
+    for placed in alignment.placed:
+        for index in _overlapping_spans(placed, spans):
+            fault = _find_table_fault(compact, tables[index], placed)
+            if fault is not None:
+                faults.append(fault)
+    tears = format_count(len(faults), "chunk tears", "chunks tear")
     return count_result(
-        "cut_tables",
-        f"{format_count(len(faults), 'chunk tears', 'chunks tear')} a table apart, of {format_count(len(table_rows), 'table')}",
-        faults,
+        "cut_tables", f"{tears} a table apart, of {format_count(len(tables), 'table')}", faults
     )
 
 
 def _find_table_fault(
     compact: CompactText, rows: Sequence[tuple[int, int]], placed: PlacedChunk
 ) -> Fault | None:
-    body = []
-    for row in (rows[index] for index in _overlapping_spans(placed, rows)):
+    """Return what is wrong with the part of a table that a chunk has, or None."""
+    header = rows[0]
+    body_rows = 0
+    body_size = 0
+    for index in _overlapping_spans(placed, rows):
+        row = rows[index]
         held_chars = _count_held_chars(placed, row)
         size = row[1] - row[0]
         if 0 < held_chars < size:
             return Fault(placed.piece.place, f"a part of the row {compact.excerpt(*row)}", size)
-        if held_chars and row != rows[0]:
-            body.append(row)
-    if not body or compact.text[slice(*rows[0])] in placed.text.text:
+        if held_chars and row != header:
+            body_rows += 1
+            body_size += size
+    if not body_rows or compact.text[header[0] : header[1]] in placed.text.text:
         return None
-    which = format_count(len(body), "row without its", "rows without their")
-    return Fault(
-        placed.piece.place,
-        f"{which} header {compact.excerpt(*rows[0])}",
-        sum(end - start for start, end in body),
-    )
+    which = format_count(body_rows, "row without its", "rows without their")
+    return Fault(placed.piece.place, f"{which} header {compact.excerpt(*header)}", body_size)
 
 
 def check_cut_code(alignment: Alignment) -> CheckResult:
     """Return how often a chunk holds only a part of a fenced code block."""
     compact = alignment.source.compact
-    blocks = [compact.kept_range(*block) for block in find_code_blocks(compact.raw)]
+    blocks = [compact.kept_range(start, end) for start, end in find_code_blocks(compact.raw)]
     faults = []
     for placed in alignment.placed:
-        for block in (blocks[index] for index in _overlapping_spans(placed, blocks)):
-            held_chars = _count_held_chars(placed, block)
-            size = block[1] - block[0]
+        for index in _overlapping_spans(placed, blocks):
+            start, end = blocks[index]
+            held_chars = _count_held_chars(placed, (start, end))
+            size = end - start
             if held_chars < size:
-                faults.append(
-                    Fault(
-                        placed.piece.place,
-                        f"{held_chars:,} of {size:,} characters of the block {compact.excerpt(*block)}",
-                        size,
-                    )
-                )
-    return count_result(
-        "cut_code",
-        f"{format_count(len(faults), 'chunk tears', 'chunks tear')} a code block apart, of {format_count(len(blocks), 'code block')}",
-        faults,
-    )
+                excerpt = compact.excerpt(start, end)
+                text = f"{held_chars:,} of {size:,} characters of the block {excerpt}"
+                faults.append(Fault(placed.piece.place, text, size))
+    tears = format_count(len(faults), "chunk tears", "chunks tear")
+    reason = f"{tears} a code block apart, of {format_count(len(blocks), 'code block')}"
+    return count_result("cut_code", reason, faults)
 
 
 def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
@@ -363,6 +388,7 @@ def _overlapping_spans(placed: PlacedChunk, spans: Sequence[tuple[int, int]]) ->
     """Return the indexes of the spans (in the order of the source, without overlap) that a chunk has a part of."""
     overlapping: set[int] = set()
     for run in placed.runs:
-        first = bisect_right(spans, run.source, key=lambda span: span[1])
-        overlapping.update(range(first, bisect_left(spans, run.source_end, key=lambda span: span[0])))
+        first = bisect_right(spans, run.source, key=itemgetter(1))
+        end = bisect_left(spans, run.source_end, key=itemgetter(0))
+        overlapping.update(range(first, end))
     return sorted(overlapping)

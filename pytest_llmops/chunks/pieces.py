@@ -51,21 +51,28 @@ class CompactText:
         """The characters that are compared."""
         if self.ignore == "whitespace":
             return "".join(self.raw.split()).translate(_NO_WIDTH)
-        return "".join(
-            self.raw[start:end] if entity is None else entity for start, end, entity in self._split_markup()
-        )
+        parts = []
+        for start, end, entity in self._split_markup():
+            if entity is None:
+                parts.append(self.raw[start:end])
+            else:
+                parts.append(entity)
+        return "".join(parts)
 
     @cached_property
     def places(self) -> Sequence[int]:
         """For each character of ``text`` its place in ``raw``, in ascending order."""
         if self.ignore == "whitespace":
-            return array(
-                "l",
-                [at for at, char in enumerate(self.raw) if not char.isspace() and ord(char) not in _NO_WIDTH],
-            )
+            kept = [
+                at for at, char in enumerate(self.raw) if not char.isspace() and ord(char) not in _NO_WIDTH
+            ]
+            return array("l", kept)
         places = array("l")
         for start, end, entity in self._split_markup():
-            places.extend(range(start, end) if entity is None else [start] * len(entity))
+            if entity is None:
+                places.extend(range(start, end))
+            else:
+                places.extend([start] * len(entity))
         return places
 
     def _split_markup(self) -> Iterator[tuple[int, int, str | None]]:
@@ -73,7 +80,8 @@ class CompactText:
         end = 0
         for ignored in _IGNORED_MARKUP.finditer(self.raw):
             yield end, ignored.start(), None
-            yield *ignored.span(), "".join(html.unescape(ignored["entity"] or "").split())
+            decoded = html.unescape(ignored["entity"] or "")
+            yield *ignored.span(), "".join(decoded.split())
             end = ignored.end()
         yield end, len(self.raw), None
 
@@ -82,11 +90,11 @@ class CompactText:
         """The positions in ``text`` of characters that follow white space, in order."""
         if self.ignore == "whitespace":
             return list(accumulate(len(word.translate(_NO_WIDTH)) for word in self.raw.split()))
-        return [
-            at
-            for at, (left, right) in enumerate(pairwise(self.places), start=1)
-            if right - left > 1 and any(map(str.isspace, self.raw[left + 1 : right]))
-        ]
+        starts = []
+        for at, (left, right) in enumerate(pairwise(self.places), start=1):
+            if right - left > 1 and any(map(str.isspace, self.raw[left + 1 : right])):
+                starts.append(at)
+        return starts
 
     def kept_range(self, start: int, end: int) -> tuple[int, int]:
         """Return the range in ``text`` of the characters in ``raw[start:end]``."""
@@ -169,32 +177,32 @@ def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
     Raises:
         UsageError: Another kind of source.
     """
-    texts: list[object]
-    if isinstance(source, str):
-        texts = [source]
-        names = [""]
-    elif isinstance(source, Mapping):
-        texts = list(source.values())
-        names = [str(name) for name in source]
-    elif isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
-        texts = list(source)
-        if len(texts) == 1:
-            names = [""]
-        else:
-            names = [f"document {number}" for number in range(1, len(texts) + 1)]
-    else:
-        raise UsageError(f"source: expected a text, texts, or texts by name, got {type(source).__name__}")
     starts = []
-    clean = []
+    texts = []
     at = 0
-    for name, text in zip(names, texts, strict=True):
+    documents = _name_documents(source)
+    for name, text in documents:
         if not isinstance(text, str):
             raise UsageError(f"source: expected a text, got {type(text).__name__} as {name or 'document 1'}")
         starts.append(at)
         # A NUL in the text would look like the end of a document.
-        clean.append(text.replace(SEAM, " "))
+        texts.append(text.replace(SEAM, " "))
         at += len(text) + len(_SEAM)
-    return Source(compact_text(_SEAM.join(clean), ignore), tuple(names), tuple(starts))
+    names = tuple(name for name, _ in documents)
+    return Source(compact_text(_SEAM.join(texts), ignore), names, tuple(starts))
+
+
+def _name_documents(source: object) -> list[tuple[str, object]]:
+    """Return the documents of a source, each with its name; a single text has none."""
+    if isinstance(source, str):
+        return [("", source)]
+    if isinstance(source, Mapping):
+        return [(str(name), text) for name, text in source.items()]
+    if not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)):
+        raise UsageError(f"source: expected a text, texts, or texts by name, got {type(source).__name__}")
+    if len(source) == 1:
+        return [("", source[0])]
+    return [(f"document {number}", text) for number, text in enumerate(source, start=1)]
 
 
 TEXT_KEYS = ("text", "page_content", "content")
@@ -226,15 +234,13 @@ class Piece:
     @property
     def place(self) -> str:
         """The chunk in a message: its number, and its id if it has one."""
-        # Eight characters distinguish UUIDs and leave room for the rest of the message.
-        if len(self.id) <= MAX_ID_CHARS:
-            short = self.id
-        else:
-            short = f"{self.id[:SHORT_ID_CHARS]}..."
-        name = shorten_text(short, 2 * MAX_ID_CHARS)
-        if self.id:
-            return f"chunk {self.number} ({name})"
-        return f"chunk {self.number}"
+        if not self.id:
+            return f"chunk {self.number}"
+        name = self.id
+        if len(name) > MAX_ID_CHARS:
+            # Eight characters distinguish UUIDs and leave room for the rest of the message.
+            name = f"{name[:SHORT_ID_CHARS]}..."
+        return f"chunk {self.number} ({shorten_text(name, 2 * MAX_ID_CHARS)})"
 
 
 def read_chunks(chunks: object) -> tuple[Piece, ...]:
@@ -263,29 +269,47 @@ def _parse_chunk(chunk: Any, number: int) -> Piece:
         return Piece(number, chunk)
     if isinstance(chunk, Mapping):
         text = next((chunk[key] for key in TEXT_KEYS if key in chunk), None)
-        names = chunk
+        values = chunk
         metadata = chunk.get("metadata")
     else:
-        text = getattr(chunk, "page_content", None)
+        text = _read_chunk_text(chunk)
+        values = _read_chunk_values(chunk)
         metadata = getattr(chunk, "metadata", None)
-        if not isinstance(text, str):
-            content = getattr(chunk, "get_content", None)
-            if callable(content):
-                text = content()
-            else:
-                text = getattr(chunk, "text", None)
-        names = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
-        inner = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
-        names.update({key: getattr(inner, key, None) for key in START_KEYS if inner is not None})
     if not isinstance(text, str):
         raise UsageError(f"chunks: {ACCEPTED_CHUNKS}, got {_describe_non_chunk(chunk)} as number {number}")
-    id_ = next((names[name] for name in ID_NAMES if names.get(name)), "")
-    places = [*(names.get(key) for key in START_KEYS)]
+    id_ = next((values[name] for name in ID_NAMES if values.get(name)), "")
+    return Piece(number, text, str(id_), _find_stated_start(values, metadata))
+
+
+def _read_chunk_text(chunk: Any) -> object:
+    """Return the text of a document of LangChain, a node of LlamaIndex, a `Chunk` or a `Hit`."""
+    text = getattr(chunk, "page_content", None)
+    if isinstance(text, str):
+        return text
+    get_content = getattr(chunk, "get_content", None)
+    if callable(get_content):
+        return get_content()
+    return getattr(chunk, "text", None)
+
+
+def _read_chunk_values(chunk: Any) -> dict[str, Any]:
+    """Return the id of an object and its start, which may be those of the node that it holds."""
+    values = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
+    node = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
+    if node is not None:
+        values.update({key: getattr(node, key, None) for key in START_KEYS})
+    return values
+
+
+def _find_stated_start(values: Mapping[str, Any], metadata: object) -> int | None:
+    """Return where a chunk states that it begins, by itself or in its metadata."""
+    starts = [values.get(key) for key in START_KEYS]
     if isinstance(metadata, Mapping):
-        places += [metadata.get(key) for key in START_KEYS]
-    stated = map(to_python_scalar, places)
-    start = next((start for start in stated if isinstance(start, int) and not isinstance(start, bool)), None)
-    return Piece(number, text, str(id_), start)
+        starts += [metadata.get(key) for key in START_KEYS]
+    for start in map(to_python_scalar, starts):
+        if isinstance(start, int) and not isinstance(start, bool):
+            return start
+    return None
 
 
 def _describe_non_chunk(value: object) -> str:
@@ -356,6 +380,7 @@ def share_result(name: str, part: float, whole: float, reason: str, faults: Sequ
     >>> share_result("lost", 1, 4, "", []).value, share_result("lost", 0, 0, "", []).value
     (0.25, 0.0)
     """
-    return CheckResult(
-        name=name, value=part / whole if whole else 0.0, reason=reason, faults=worst_faults(faults)
-    )
+    share = 0.0
+    if whole:
+        share = part / whole
+    return CheckResult(name=name, value=share, reason=reason, faults=worst_faults(faults))

@@ -5,12 +5,15 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import TypeAlias, TypedDict
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
 from pytest_llmops.chunks.pieces import CheckResult, Fault, Piece, count_result
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.retrievers.base import to_python_scalar
+
+__tracebackhide__ = True
 
 Tokenizer: TypeAlias = "Callable[[str], Sized | int]"
 
@@ -42,18 +45,19 @@ class Limits:
             tokenizer: Needed if a limit is in tokens.
             may_be_short: Whether the lower limits do not apply.
         """
-        measured = [(len(text), "characters", self.at_least_chars, self.at_most_chars)]
+        sizes = [(len(text), "characters", self.at_least_chars, self.at_most_chars)]
         if self.needs_tokenizer and tokenizer is not None:
-            measured.append(
-                (count_tokens(tokenizer, text), "tokens", self.at_least_tokens, self.at_most_tokens)
-            )
-        violations = [("", 0)]
-        for size, unit, least, most in measured:
+            tokens = count_tokens(tokenizer, text)
+            sizes.append((tokens, "tokens", self.at_least_tokens, self.at_most_tokens))
+        worst = ("", 0)
+        for size, unit, least, most in sizes:
+            violation = ("", 0)
             if most is not None and size > most:
-                violations.append((f"{size:,} {unit}, at most {most:,} are allowed", size - most))
+                violation = (f"{size:,} {unit}, at most {most:,} are allowed", size - most)
             elif least is not None and size < least and not may_be_short:
-                violations.append((f"{size:,} {unit}, at least {least:,} are required", least - size))
-        return max(violations, key=lambda violation: violation[1])
+                violation = (f"{size:,} {unit}, at least {least:,} are required", least - size)
+            worst = max(worst, violation, key=itemgetter(1))
+        return worst
 
 
 def count_tokens(tokenizer: Tokenizer, text: str) -> int:
@@ -92,7 +96,8 @@ def check_sizes(
         violation, excess = limits.find_violation(piece.text, tokenizer, may_be_short=piece.number in last)
         if violation:
             faults.append(Fault(piece.place, f"{violation}: {piece.text}", excess))
-    return count_result("size", f"{len(faults):,} of {len(pieces):,} chunks are of a wrong size", faults)
+    reason = f"{len(faults):,} of {len(pieces):,} chunks are of a wrong size"
+    return count_result("size", reason, faults)
 
 
 def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer | None") -> CheckResult:
@@ -100,99 +105,92 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer |
     faults = []
     pairs = _neighbouring_chunks(alignment)
     for left, right in pairs:
-        spans = left.main_span or (0, 0), right.main_span or (0, 0)
-        start = max(spans[0][0], spans[1][0])
-        end = min(spans[0][1], spans[1][1])
-        text = alignment.source.compact.excerpt(start, end, limit=end - start)
-        violation, excess = limits.find_violation(text, tokenizer, may_be_short=False)
-        if violation:
-            faults.append(
-                Fault(
-                    f"{left.piece.place} and {right.piece.number}",
-                    f"overlap of {violation}" + (f": {text}" if text else ""),
-                    excess,
-                )
-            )
-    return count_result(
-        "overlap", f"{len(faults):,} of {len(pairs):,} neighbours overlap too much or too little", faults
-    )
+        left_start, left_end = left.main_span or (0, 0)
+        right_start, right_end = right.main_span or (0, 0)
+        start = max(left_start, right_start)
+        end = min(left_end, right_end)
+        shared = alignment.source.compact.excerpt(start, end, limit=end - start)
+        violation, excess = limits.find_violation(shared, tokenizer, may_be_short=False)
+        if not violation:
+            continue
+        text = f"overlap of {violation}"
+        if shared:
+            text += f": {shared}"
+        faults.append(Fault(f"{left.piece.place} and {right.piece.number}", text, excess))
+    reason = f"{len(faults):,} of {len(pairs):,} neighbours overlap too much or too little"
+    return count_result("overlap", reason, faults)
 
 
 def _neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, PlacedChunk]]:
     """Return the pairs of chunks that follow each other within a document."""
-    document = alignment.source.document
     known = [
-        (placed, document(placed.main_span[0])) for placed in alignment.placed if placed.main_span is not None
+        (placed, alignment.source.document(placed.main_span[0]))
+        for placed in alignment.placed
+        if placed.main_span is not None
     ]
-    return [(left, right) for (left, place), (right, next_place) in pairwise(known) if place == next_place]
+    return [
+        (left, right)
+        for (left, document), (right, next_document) in pairwise(known)
+        if document == next_document
+    ]
 
 
 def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> list[int]:
     """Return the numbers of the last chunk of each document; without a source, of the last chunk."""
+    numbers = []
+    if alignment is not None:
+        followed = {placed.piece.number for placed, _ in _neighbouring_chunks(alignment)}
+        known = [placed.piece.number for placed in alignment.placed if placed.main_span is not None]
+        numbers = [number for number in known if number not in followed]
     if pieces:
-        ends = [pieces[-1].number]
-    else:
-        ends = []
-    if alignment is None:
-        return ends
-    known = [placed for placed in alignment.placed if placed.main_span is not None]
-    inner = {placed.piece.number for placed, _ in _neighbouring_chunks(alignment)}
-    return [*(placed.piece.number for placed in known if placed.piece.number not in inner), *ends]
+        numbers.append(pieces[-1].number)
+    return numbers
 
 
 def check_empty_chunks(pieces: Sequence[Piece]) -> CheckResult:
     """Return how many chunks have no letter, digit or symbol: only white space and punctuation, or nothing."""
-    faults = [
-        Fault(piece.place, piece.text)
-        for piece in pieces
-        if not any(unicodedata.category(char)[0] in "LNS" for char in piece.text)
-    ]
+    faults = [Fault(piece.place, piece.text) for piece in pieces if not _has_content(piece.text)]
     return count_result("empty", f"{len(faults):,} of {len(pieces):,} chunks are empty", faults)
 
 
-__tracebackhide__ = True
+def _has_content(text: str) -> bool:
+    return any(unicodedata.category(char)[0] in "LNS" for char in text)
 
 
-# Thresholds and limits of `assert_chunks`; None records only, and what has no limit is not measured
-ChunkLimits = TypedDict(  # noqa: UP013 -- a table
-    "ChunkLimits",
-    {
-        "at_most_lost": float | None,  # share of the source's characters that are in no chunk; 0 unless given
-        "at_most_invented": float | None,  # share of the chunks' characters that are not in the source; 0
-        "at_most_out_of_order": int | None,  # chunks that begin before the preceding chunk; 0
-        "at_most_misplaced": int | None,  # chunks that do not begin where they state (``start_index``); 0
-        "at_most_empty": int | None,  # chunks without a letter, digit or symbol; 0
-        "at_most_changed_words": int | None,  # places where two words were joined, or one was split; 0
-        "at_most_cut_words": float | None,  # share of chunk ends within a word or number; 0
-        "at_most_cut_sentences": float | None,  # share of chunk ends within a sentence; None unless given
-        "at_most_cut_tables": int | None,  # chunks with rows without their header, or a part of a row; 0
-        "at_most_cut_code": int | None,  # chunks with a part of a fenced code block; 0
-        "at_most_duplicates": float | None,  # share of chunks that repeat an earlier chunk; 0
-        "at_most_near_duplicates": float | None,  # share of chunks that nearly do; None unless given
-        "at_least_chars": int | None,  # of each chunk except the last of a document, with white space
-        "at_most_chars": int | None,
-        "at_least_tokens": int | None,
-        "at_most_tokens": int | None,
-        "at_least_overlap_chars": int | None,  # shared by neighbouring chunks of a document
-        "at_most_overlap_chars": int | None,
-        "at_least_overlap_tokens": int | None,
-        "at_most_overlap_tokens": int | None,
-    },
-    total=False,
-)
+class ChunkLimits(TypedDict, total=False):
+    """Thresholds and limits of `assert_chunks`; None records only, and what has no limit is not measured."""
 
-# Thresholds of `assert_clean_text`, each a count and 0 unless given; None: record only
-DirtThresholds = TypedDict(  # noqa: UP013 -- a table
-    "DirtThresholds",
-    {
-        "at_most_mojibake": int | None,
-        "at_most_replacement": int | None,
-        "at_most_html": int | None,
-        "at_most_control": int | None,
-        "at_most_invisible": int | None,
-    },
-    total=False,
-)
+    at_most_lost: float | None  # share of the source's characters that are in no chunk; 0 unless given
+    at_most_invented: float | None  # share of the chunks' characters that are not in the source; 0
+    at_most_out_of_order: int | None  # chunks that begin before the preceding chunk; 0
+    at_most_misplaced: int | None  # chunks that do not begin where they state (``start_index``); 0
+    at_most_empty: int | None  # chunks without a letter, digit or symbol; 0
+    at_most_changed_words: int | None  # places where two words were joined, or one was split; 0
+    at_most_cut_words: float | None  # share of chunk ends within a word or number; 0
+    at_most_cut_sentences: float | None  # share of chunk ends within a sentence; None unless given
+    at_most_cut_tables: int | None  # chunks with rows without their header, or a part of a row; 0
+    at_most_cut_code: int | None  # chunks with a part of a fenced code block; 0
+    at_most_duplicates: float | None  # share of chunks that repeat an earlier chunk; 0
+    at_most_near_duplicates: float | None  # share of chunks that nearly do; None unless given
+    at_least_chars: int | None  # of each chunk except the last of a document, with white space
+    at_most_chars: int | None
+    at_least_tokens: int | None
+    at_most_tokens: int | None
+    at_least_overlap_chars: int | None  # shared by neighbouring chunks of a document
+    at_most_overlap_chars: int | None
+    at_least_overlap_tokens: int | None
+    at_most_overlap_tokens: int | None
+
+
+class DirtThresholds(TypedDict, total=False):
+    """Thresholds of `assert_clean_text`, each a count and 0 unless given; None: record only."""
+
+    at_most_mojibake: int | None
+    at_most_replacement: int | None
+    at_most_html: int | None
+    at_most_control: int | None
+    at_most_invisible: int | None
+
 
 # Checks without a default threshold: common splitters cut sentences, and not all repetition is wrong
 RECORDED_ONLY = ("cut_sentences", "near_duplicates")
@@ -220,12 +218,13 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
     """Raise `UsageError` for a threshold that needs the source."""
     named = [name for name in SOURCE_CHECKS if thresholds.get(f"at_most_{name}") is not None]
-    if named or overlaps:
-        if named:
-            what = f"at_most_{named[0]}"
-        else:
-            what = "a limit of the overlap"
-        raise UsageError(f"assert_chunks: {what} needs the source; pass source=, the text that was cut")
+    if named:
+        what = f"at_most_{named[0]}"
+    elif overlaps:
+        what = "a limit of the overlap"
+    else:
+        return
+    raise UsageError(f"assert_chunks: {what} needs the source; pass source=, the text that was cut")
 
 
 def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: object) -> Limits:
@@ -250,9 +249,8 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
             )
     size_limits = Limits(**limits)
     if size_limits.needs_tokenizer and not callable(tokenizer):
-        if tokenizer is None:
-            got = "none"
-        else:
+        got = "none"
+        if tokenizer is not None:
             got = type(tokenizer).__name__
         raise UsageError(
             "assert_chunks: a limit in tokens needs tokenizer=, a function from a text to its tokens "
@@ -272,30 +270,29 @@ def parse_check_thresholds(
     thresholds: dict[str, float | None] = {}
     for check in checks:
         name = f"at_most_{check.name}"
-        threshold: object = to_python_scalar(options.get(name, None if check.name in RECORDED_ONLY else 0))
+        default: int | None = 0
+        if check.name in RECORDED_ONLY:
+            default = None
+        threshold: object = to_python_scalar(options.get(name, default))
         if threshold is None:
             thresholds[check.name] = None
             continue
+        most = math.inf
+        expected = "a count from 0 on"
         if check.unit == "1":
             most = 1
-        else:
-            most = math.inf
+            expected = "a share from 0 to 1"
         if (
             isinstance(threshold, bool)
             or not isinstance(threshold, (int, float))
             or not 0 <= threshold <= most
         ):
-            if check.unit == "1":
-                what = "a share from 0 to 1"
-            else:
-                what = "a count from 0 on"
-            raise UsageError(f"{who}: expected {name} as {what}, or None to record only, got {threshold!r}")
+            raise UsageError(
+                f"{who}: expected {name} as {expected}, or None to record only, got {threshold!r}"
+            )
         thresholds[check.name] = threshold
-    if (
-        options.get("at_most_misplaced") is not None
-        and "misplaced" not in thresholds
-        and "invented" in thresholds
-    ):
+    wants_misplaced = options.get("at_most_misplaced") is not None
+    if wants_misplaced and "misplaced" not in thresholds and "invented" in thresholds:
         raise UsageError(
             f"{who}: at_most_misplaced needs chunks of one document that state where they begin "
             "(start_index in their metadata, or start_char_idx)"

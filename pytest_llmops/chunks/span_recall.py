@@ -1,4 +1,4 @@
-"""Measure how many expected answers stand whole in a single chunk, so that a retriever can find them.
+"""Measure how many expected answers are whole in a single chunk, so that a retriever can find them.
 
 The expected answers of case files are a text, several wordings, or a span with its place as in SQuAD.
 """
@@ -31,10 +31,9 @@ class Answer:
 
     def raw_start(self, source: Source) -> int:
         """Return the place of the answer in ``source.compact.raw``; an unknown document means the first."""
+        number = 0
         if self.document in source.names:
             number = source.names.index(self.document)
-        else:
-            number = 0
         return source.starts[number] + (self.start or 0)
 
 
@@ -54,36 +53,39 @@ def measure_span_recall(
     Returns:
         The result ``span_recall``, where higher is better; 0.0 without questions.
     """
-    # Joined for a single search.
-    joined = "\0".join(" ".join(piece.text.split()).casefold() for piece in pieces)
-    if alignment:
-        placed_chunks = alignment.placed
-    else:
-        placed_chunks = ()
-    runs = sorted((run.source, run.source_end) for placed in placed_chunks for run in placed.runs)
-    starts = [start for start, _ in runs]
-    ends = list(accumulate((end for _, end in runs), max))
-
-    def is_whole(answer: Answer) -> bool:
-        span = _answer_span(answer, alignment)
-        if span is None:
-            return _contains_words(joined, answer.text)
-        before = bisect_right(starts, span[0])
-        return before > 0 and ends[before - 1] >= span[1]
-
-    faults = [
-        Fault(name, _describe_missing_answer(answers[0], alignment))
-        for name, answers in wanted.items()
-        if not any(map(is_whole, answers))
-    ]
+    whole_answers = _WholeAnswers(pieces, alignment)
+    faults = []
+    for name, answers in wanted.items():
+        if not any(map(whole_answers.contain, answers)):
+            faults.append(Fault(name, _describe_missing_answer(answers[0], alignment)))
     whole_count = len(wanted) - len(faults)
-    return share_result(
-        "span_recall",
-        whole_count,
-        len(wanted),
-        f"{whole_count:,} of {len(wanted):,} answers stand whole in one chunk",
-        faults,
-    )
+    reason = f"{whole_count:,} of {len(wanted):,} answers stand whole in one chunk"
+    return share_result("span_recall", whole_count, len(wanted), reason, faults)
+
+
+class _WholeAnswers:
+    """Search for answers that are whole in a single chunk."""
+
+    def __init__(self, pieces: Sequence[Piece], alignment: Alignment | None) -> None:
+        self._alignment = alignment
+        # Joined for a single search.
+        self._joined = "\0".join(" ".join(piece.text.split()).casefold() for piece in pieces)
+        spans = []
+        if alignment:
+            spans = [(run.source, run.source_end) for placed in alignment.placed for run in placed.runs]
+        spans.sort()
+        self._starts = [start for start, _ in spans]
+        # The furthest end of all spans up to each start
+        self._ends = list(accumulate((end for _, end in spans), max))
+
+    def contain(self, answer: Answer) -> bool:
+        """Return whether an answer is whole in a chunk."""
+        span = _answer_span(answer, self._alignment)
+        if span is None:
+            return _contains_words(self._joined, answer.text)
+        start, end = span
+        before = bisect_right(self._starts, start)
+        return before > 0 and self._ends[before - 1] >= end
 
 
 # Between two letters of a script with spaces, or two digits, no word ends.
@@ -97,6 +99,7 @@ _NUMBER_AFTER = re.compile(rf"[{_NUMBER_SEPARATORS}]\d")
 
 
 def _contains_words(joined: str, answer: str) -> bool:
+    """Return whether a text has an answer as whole words and numbers."""
     # Without NUL, so that no answer matches across chunks.
     text = " ".join(answer.replace("\0", " ").split()).casefold()
     start = joined.find(text)
@@ -104,15 +107,22 @@ def _contains_words(joined: str, answer: str) -> bool:
         end = start + len(text)
         before = joined[max(0, start - 3) : start]
         after = joined[end : end + 2]
-        if not (
-            _WORD.match(before[-1:] + text[:1])
-            or _WORD.match(text[-1:] + after[:1])
-            or (text[:1].isdigit() and _NUMBER_BEFORE.search(before))
-            or (text[-1:].isdigit() and _NUMBER_AFTER.match(after))
-        ):
+        if not _starts_within_word(before, text) and not _ends_within_word(text, after):
             return True
         start = joined.find(text, start + 1)
     return False
+
+
+def _starts_within_word(before: str, text: str) -> bool:
+    if _WORD.match(before[-1:] + text[:1]):
+        return True
+    return text[:1].isdigit() and _NUMBER_BEFORE.search(before) is not None
+
+
+def _ends_within_word(text: str, after: str) -> bool:
+    if _WORD.match(text[-1:] + after[:1]):
+        return True
+    return text[-1:].isdigit() and _NUMBER_AFTER.match(after) is not None
 
 
 def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int] | None:
@@ -126,16 +136,16 @@ def _describe_missing_answer(answer: Answer, alignment: Alignment | None) -> str
     span = _answer_span(answer, alignment)
     if span is None or alignment is None:
         return f"in no chunk: {answer.text}"
+    start, end = span
     parts = [
         placed.piece.place
         for placed in alignment.placed
-        if any(run.source < span[1] and span[0] < run.source_end for run in placed.runs)
+        if any(run.source < end and start < run.source_end for run in placed.runs)
     ]
+    where = "in no chunk"
     if parts:
         where = f"parted among {', '.join(parts[:3])}"
-    else:
-        where = "in no chunk"
-    return f"{where}: {answer.text} ({alignment.source.place(span[0])})"
+    return f"{where}: {answer.text} ({alignment.source.place(start)})"
 
 
 def parse_wordings(
@@ -148,7 +158,7 @@ def parse_wordings(
             ``{"text": [...], "answer_start": [...]}`` as in the Hugging Face data sets.
         where: The case, for errors.
         document: Name of the document of ``start``; needed if the source has several.
-        source: If given, the texts must stand at their places in it.
+        source: If given, the texts must be at their places in it.
 
     Raises:
         UsageError: Another form, or another text at the place.
@@ -157,42 +167,61 @@ def parse_wordings(
     [Answer(text='30 days', start=4, document='')]
     """
     answers = [_parse_answer(wording, where, document) for wording in _split_wordings(value, where)]
-    for answer in answers:
-        if source is None or answer.start is None:
-            continue
-        if answer.document not in source.names and (answer.document or len(source.names) > 1):
-            raise UsageError(
-                f"{where}: the answer has a place, but in which document? Expected its name under 'source', one of "
-                f"{shorten_text(', '.join(source.names), 120)}; got {shorten_text(repr(answer.document), 60)}"
-            )
-        start = answer.raw_start(source)
-        there = source.compact.raw[start : start + len(answer.text)]
-        if "".join(there.split()).casefold() != "".join(answer.text.split()).casefold():
-            raise UsageError(
-                f'{where}: expected "{shorten_text(answer.text, 60)}" at character {answer.start:,} of the source, '
-                f'got "{shorten_text(there, 60)}"; is it the source that the cases were made from?'
-            )
+    if source is not None:
+        for answer in answers:
+            if answer.start is not None:
+                _check_place(answer, source, where)
     return answers
 
 
+def _check_place(answer: Answer, source: Source, where: str) -> None:
+    """Check that the text of an answer is at its place in the source."""
+    if answer.document not in source.names and (answer.document or len(source.names) > 1):
+        raise UsageError(
+            f"{where}: the answer has a place, but in which document? Expected its name under 'source', one of "
+            f"{shorten_text(', '.join(source.names), 120)}; got {shorten_text(repr(answer.document), 60)}"
+        )
+    start = answer.raw_start(source)
+    text = source.compact.raw[start : start + len(answer.text)]
+    if _without_space(text) != _without_space(answer.text):
+        raise UsageError(
+            f'{where}: expected "{shorten_text(answer.text, 60)}" at character {answer.start:,} of the source, '
+            f'got "{shorten_text(text, 60)}"; is it the source that the cases were made from?'
+        )
+
+
+def _without_space(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
 def _split_wordings(value: object, where: str) -> Iterator[object]:
+    """Yield the wordings of an answer as they are in its field."""
     if value is None:
         return
     if isinstance(value, Mapping):
         texts = value.get("text")
-    else:
-        texts = None
-    if isinstance(value, Mapping) and isinstance(texts, Sequence) and not isinstance(texts, str):
-        starts = next((value[key] for key in START_FIELDS if key in value), [None] * len(texts))
-        if not isinstance(starts, Sequence) or len(starts) != len(texts):
-            raise UsageError(
-                f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}"
-            )
-        yield from ({"text": text, "start": start} for text, start in zip(texts, starts, strict=True))
+        if isinstance(texts, Sequence) and not isinstance(texts, str):
+            yield from _pair_texts_with_starts(value, texts, where)
+        else:
+            yield value
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         yield from value
     else:
         yield value
+
+
+def _pair_texts_with_starts(
+    value: Mapping[str, object], texts: Sequence[object], where: str
+) -> Iterator[object]:
+    """Yield the wordings of an answer that has a list of texts, and of their starts."""
+    starts: object = [None] * len(texts)
+    for key in reversed(START_FIELDS):
+        if key in value:
+            starts = value[key]
+    if not isinstance(starts, Sequence) or len(starts) != len(texts):
+        raise UsageError(f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}")
+    for text, start in zip(texts, starts, strict=True):
+        yield {"text": text, "start": start}
 
 
 def _parse_answer(value: object, where: str, document: object) -> Answer:
@@ -200,10 +229,11 @@ def _parse_answer(value: object, where: str, document: object) -> Answer:
     start = None
     if isinstance(value, Mapping):
         text = value.get("text")
-        start = to_python_scalar(
-            next((value[key] for key in START_FIELDS if value.get(key) is not None), None)
-        )
-    wrong_start = start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0)
-    if not isinstance(text, str) or not text.strip() or wrong_start or not isinstance(document, str):
+        given_starts = [value[key] for key in START_FIELDS if value.get(key) is not None]
+        if given_starts:
+            start = to_python_scalar(given_starts[0])
+    if start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0):
+        text = None  # a wrong place, as wrong as no text
+    if not isinstance(text, str) or not text.strip() or not isinstance(document, str):
         raise UsageError(f"{where}: {ANSWER_FORMS}, got {shorten_text(repr(value), 80)}")
-    return Answer(text, start if isinstance(start, int) else None, document)
+    return Answer(text, start, document)

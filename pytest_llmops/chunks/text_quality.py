@@ -14,11 +14,16 @@ from pytest_llmops.chunks.pieces import MAX_FAULTS, CheckResult, Fault, Piece, s
 FIRST_LEAD = 0xC0  # the lowest lead byte of UTF-8; bytes from 0x80 below it continue a character
 
 
-# The byte of each character of cp1252, and of Latin-1, which some decoders use
-_BYTE = {
-    **{chr(byte): byte for byte in range(0x80, 0xA0)},
-    **{bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte for byte in range(0x80, 0x100)},
-}
+def _map_bytes() -> dict[str, int]:
+    """Return the byte of each character of cp1252, and of Latin-1, which some decoders use."""
+    byte_of = {chr(byte): byte for byte in range(0x80, 0xA0)}
+    for byte in range(0x80, 0x100):
+        char = bytes([byte]).decode("cp1252", "ignore") or chr(byte)
+        byte_of[char] = byte
+    return byte_of
+
+
+_BYTE = _map_bytes()
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
 _PAIR = f"[\\u00c2-\\u00df][{_TAIL}]"
 _WESTERN = re.compile(f"(?:{_PAIR}|[\\u00e0-\\u00ef][{_TAIL}]{{2}}|[\\u00f0-\\u00f4][{_TAIL}]{{3}})+")
@@ -44,32 +49,40 @@ def find_mojibake(text: str) -> Findings:
     >>> [original for _, _, original in find_mojibake("DonÃ¢â‚¬â„¢t! fÃ¼r")]
     ['â€™', 'ü']
     """
-    cyrillic = (
+    findings = [(*match.span(), "") for match in _GBK.finditer(text)]
+    findings += [
         (*match.span(), match[0].encode("cp1251").decode("utf-8")) for match in _CYRILLIC.finditer(text)
-    )
-    gbk = ((*match.span(), "") for match in _GBK.finditer(text))
-    western = []
+    ]
     for match in _WESTERN.finditer(text):
         try:
             original = bytes(_BYTE[char] for char in match[0]).decode("utf-8")
         except UnicodeDecodeError:
             continue
-        if len(original) > 1 or not _may_be_intended(text, match.start(), match[0], original):
-            western.append((*match.span(), original))
-    yield from sorted((*western, *cyrillic, *gbk))
+        before = text[max(0, match.start() - 1) : match.start()]
+        if len(original) > 1 or not _may_be_intended(before, match[0], original):
+            findings.append((*match.span(), original))
+    yield from sorted(findings)
 
 
-def _may_be_intended(text: str, start: int, garbled: str, original: str) -> bool:
-    if start:
-        before = text[start - 1 : start]
-    else:
-        before = ""
-    if len(garbled) == len("Ã¼"):
-        if garbled[0] in "ÂÃ":
-            return before.isupper() and garbled[1] in _CLOSING
-        # A single Greek, Cyrillic, Hebrew ... letter is not a word.
-        return garbled[1] in _CLOSING or not (original.isalpha() and "\u00c0" <= original <= "\u017f")
-    return all(char in _CLOSING for char in garbled[1:])
+def _may_be_intended(before: str, garbled: str, original: str) -> bool:
+    """Return whether a single garbled character may be correct text.
+
+    Args:
+        before: The character before it.
+        garbled: How it was decoded.
+        original: What it was, if it was decoded with the wrong encoding.
+    """
+    if len(garbled) > len("Ã¼"):
+        return all(char in _CLOSING for char in garbled[1:])
+    lead = garbled[0]
+    mark = garbled[1]
+    if lead in "ÂÃ":
+        return before.isupper() and mark in _CLOSING
+    if mark in _CLOSING:
+        return True
+    # A single Greek, Cyrillic, Hebrew ... letter is not a word.
+    is_latin_letter = original.isalpha() and "\u00c0" <= original <= "\u017f"
+    return not is_latin_letter
 
 
 FAULT_CONTEXT_CHARS = 30  # characters on each side of a fault in a message
@@ -111,11 +124,9 @@ def check_clean_text(pieces: Sequence[Piece]) -> dict[str, CheckResult]:
     """
     kinds: Mapping[str, Callable[[str], Findings]] = {
         "mojibake": find_mojibake,
-        "replacement": lambda text: ((*match.span(), "") for match in _REPLACEMENT.finditer(text)),
+        "replacement": _find_replacements,
         "html": _find_markup,
-        "control": lambda text: (
-            (*match.span(), _describe_char(match[0])) for match in _CONTROL.finditer(text)
-        ),
+        "control": _find_control_chars,
         "invisible": _find_invisible_chars,
     }
     return {name: _count_faults(name, pieces, find) for name, find in kinds.items()}
@@ -123,14 +134,18 @@ def check_clean_text(pieces: Sequence[Piece]) -> dict[str, CheckResult]:
 
 def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Findings]) -> CheckResult:
     faults: list[Fault] = []
-    places = dirty = 0
+    places = 0
+    dirty = 0
     for piece in pieces:
         findings = list(find(piece.text))
         places += len(findings)
-        dirty += bool(findings)
+        if findings:
+            dirty += 1
         for start, end, what in findings[: MAX_FAULTS - len(faults)]:
-            around = piece.text[max(0, start - FAULT_CONTEXT_CHARS) : end + FAULT_CONTEXT_CHARS]
-            faults.append(Fault(piece.place, f"{what}: {around}" if what else around))
+            text = piece.text[max(0, start - FAULT_CONTEXT_CHARS) : end + FAULT_CONTEXT_CHARS]
+            if what:
+                text = f"{what}: {text}"
+            faults.append(Fault(piece.place, text))
     return CheckResult(
         name=name,
         value=places,
@@ -143,16 +158,30 @@ def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Find
 def _find_markup(text: str) -> Findings:
     in_code = bytearray(len(text))
     if "`" in text or "~~~" in text:
-        for start, end in (*find_code_blocks(text), *(match.span() for match in _INLINE_CODE.finditer(text))):
+        spans = find_code_blocks(text)
+        spans += [match.span() for match in _INLINE_CODE.finditer(text)]
+        for start, end in spans:
             in_code[start:end] = b"\1" * (end - start)
-    entities = (
-        match
-        for match in _ENTITY.finditer(text)
-        if not match["name"] or f"{match['name']};" in html.entities.html5
-    )
-    for match in sorted((*_TAG.finditer(text), *entities), key=re.Match.start):
+    tags = list(_TAG.finditer(text))
+    entities = [match for match in _ENTITY.finditer(text) if _is_entity(match["name"])]
+    for match in sorted([*tags, *entities], key=re.Match.start):
         if not in_code[match.start()]:
             yield match.start(), match.end(), match[0]
+
+
+def _is_entity(name: str | None) -> bool:
+    """Return whether HTML knows the name of an entity; one with a number has no name."""
+    return name is None or f"{name};" in html.entities.html5
+
+
+def _find_replacements(text: str) -> Findings:
+    for match in _REPLACEMENT.finditer(text):
+        yield match.start(), match.end(), ""
+
+
+def _find_control_chars(text: str) -> Findings:
+    for match in _CONTROL.finditer(text):
+        yield match.start(), match.end(), _describe_char(match[0])
 
 
 def _find_invisible_chars(text: str) -> Findings:
@@ -161,20 +190,22 @@ def _find_invisible_chars(text: str) -> Findings:
     for match in _INVISIBLE.finditer(text):
         at = match.start()
         char = match[0]
-        is_needed = (
-            (char in _JOINERS and _is_needed_joiner(text, at))
-            or (char in _DIRECTION_MARKS and right_to_left)
-            or any(start < at < end for start, end in flags)
-        )
-        if not is_needed:
-            yield at, match.end(), _describe_char(char)
+        if char in _JOINERS and _is_needed_joiner(text, at):
+            continue
+        if char in _DIRECTION_MARKS and right_to_left:
+            continue
+        if any(start < at < end for start, end in flags):
+            continue
+        yield at, match.end(), _describe_char(char)
 
 
 def _is_needed_joiner(text: str, at: int) -> bool:
-    """Return whether a joiner stands in an emoji or between characters of a script that needs it."""
+    """Return whether a joiner is within an emoji or between characters of a script that needs it."""
     before = text[at - 1 : at]
     after = text[at + 1 : at + 2]
-    return bool(before and after) and min(before, after) >= "\u0590" and not (before + after).isspace()
+    if not before or not after:
+        return False
+    return min(before, after) >= "\u0590" and not (before + after).isspace()
 
 
 def _describe_char(char: str) -> str:
@@ -203,13 +234,8 @@ def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         earlier = first.setdefault(key, piece)
         if earlier is not piece:
             faults.append(Fault(piece.place, f"as {earlier.place}: {piece.text}", len(key)))
-    return share_result(
-        "duplicates",
-        len(faults),
-        count,
-        f"{len(faults):,} of {count:,} chunks repeat an earlier chunk",
-        faults,
-    )
+    reason = f"{len(faults):,} of {count:,} chunks repeat an earlier chunk"
+    return share_result("duplicates", len(faults), count, reason, faults)
 
 
 def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
@@ -232,11 +258,8 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         count += 1
         place, similarity = _find_nearest_sketch(sketch, holders, sketches)
         if similarity >= NEAR_DUPLICATE_SHARE:
-            faults.append(
-                Fault(
-                    piece.place, f"{similarity:.0%} as {owners[place].place}: {piece.text}", len(piece.text)
-                )
-            )
+            text = f"{similarity:.0%} as {owners[place].place}: {piece.text}"
+            faults.append(Fault(piece.place, text, len(piece.text)))
             continue
         for shingle in sketch:
             known = holders.setdefault(shingle, [])
@@ -244,35 +267,35 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
                 known.append(len(sketches))
         sketches.append(sketch)
         owners.append(piece)
-    return share_result(
-        "near_duplicates",
-        len(faults),
-        count,
-        f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier chunk",
-        faults,
-    )
+    reason = f"{len(faults):,} of {count:,} chunks are nearly the same as an earlier chunk"
+    return share_result("near_duplicates", len(faults), count, reason, faults)
 
 
 def _shingle_sketch(text: str) -> frozenset[int]:
+    """Return the smallest hashes of the shingles of a text."""
     words = _WORDS.findall(text.casefold())
-    shingles = {
+    hashes = set()
+    for at in range(len(words) - SHINGLE_WORDS + 1):
+        shingle = " ".join(words[at : at + SHINGLE_WORDS])
         # Not hash(), which differs from run to run.
-        zlib.crc32(" ".join(words[at : at + SHINGLE_WORDS]).encode("utf-8", "surrogatepass"))
-        for at in range(len(words) - SHINGLE_WORDS + 1)
-    }
-    return frozenset(sorted(shingles)[:SKETCH_SIZE])
+        hashes.add(zlib.crc32(shingle.encode("utf-8", "surrogatepass")))
+    return frozenset(sorted(hashes)[:SKETCH_SIZE])
 
 
 def _find_nearest_sketch(
     sketch: frozenset[int], holders: dict[int, list[int]], sketches: list[frozenset[int]]
 ) -> tuple[int, float]:
+    """Return the number of the known sketch with the highest similarity, and the similarity; -1 if nothing is shared."""
     shared = Counter(place for shingle in sketch for place in holders.get(shingle, ()))
-    best = (-1, 0.0)
+    nearest = -1
+    highest = 0.0
     for place, _ in shared.most_common(4):
         other = sketches[place]
         smallest = sketch | other
         if max(len(sketch), len(other)) == SKETCH_SIZE:
             smallest = frozenset(sorted(smallest)[:SKETCH_SIZE])
         similarity = len(smallest & sketch & other) / len(smallest)
-        best = max(best, (place, similarity), key=lambda candidate: candidate[1])
-    return best
+        if similarity > highest:
+            nearest = place
+            highest = similarity
+    return nearest, highest

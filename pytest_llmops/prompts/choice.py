@@ -38,14 +38,19 @@ class Choice(Generic[T]):
         self.split = split
         self.ends = ends
         self._hasher = blake2b(name.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
-        first = [*shares[:1], *shares[2:]]
-        last = shares[1:2]
-        self._things = [thing for thing, _ in first] + ([] if rest is None else [rest])
-        self._things += [thing for thing, _ in last]
-        ends_at = [sum(share for _, share in first[: n + 1]) for n in range(len(first))]
-        ends_at = ends_at[: len(self._things) - len(last) - 1] + [1 - share for _, share in last]
+        # On the line: the first thing and those behind the second, then the rest, and the second at the end.
+        leading = [*shares[:1], *shares[2:]]
+        self._things = [thing for thing, _ in leading]
+        edges = [sum(share for _, share in leading[: n + 1]) for n in range(len(leading))]
+        if rest is not None:
+            self._things.append(rest)
+        else:
+            edges = edges[:-1]  # the last of them has what is left
+        for thing, share in shares[1:2]:
+            self._things.append(thing)
+            edges.append(1 - share)
         # Compared as bytes, like the hashes: a number of each hash would take longer.
-        self._edges = [min(int(end * 2**64), 2**64 - 1).to_bytes(8, "big") for end in ends_at]
+        self._edges = [_to_hash_bytes(edge) for edge in edges]
 
     def choose(self, key: Key) -> T:
         """Return what a key has.
@@ -62,19 +67,23 @@ class Choice(Generic[T]):
         return self._things[bisect_right(self._edges, hasher.digest())]
 
 
+def _to_hash_bytes(edge: float) -> bytes:
+    """Return a point of the line, from 0 to 1, in the form of a hash."""
+    return min(int(edge * 2**64), 2**64 - 1).to_bytes(8, "big")
+
+
 def _encode_key(key: object) -> bytes:
     if isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)) or key in ("", b""):
+        got = type(key).__name__
+        if isinstance(key, (str, bytes)):
+            got = "an empty one"
         raise UsageError(
-            f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {'an empty one' if isinstance(key, (str, bytes)) else type(key).__name__}: all "
+            f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {got}: all "
             "users without an id would have the same version"
         )
-    if isinstance(key, (str, bytes)):
-        text = key
-    else:
-        text = str(key)
-    if isinstance(text, bytes):
-        return text
-    return text.encode("utf-8", "surrogatepass")
+    if isinstance(key, bytes):
+        return key
+    return str(key).encode("utf-8", "surrogatepass")
 
 
 def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, float], float]:
@@ -85,7 +94,7 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
         rest_name: What the rest has; if it has a share, they must add up to 1.
 
     Raises:
-        UsageError: A share is no number from 0 to 1, or so small that nobody would have it; they add up to more than 1.
+        UsageError: A share is not a number from 0 to 1, or so small that nobody would have it; they add up to more than 1.
 
     >>> read_shares({"v3": 0.25}, "production")
     ({'v3': 0.25}, 0.75)
@@ -98,13 +107,14 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
                 f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}"
             )
     total = sum(split.values())
+    least = 0
+    expected = "1 at most"
     if rest_name in split:
         least = 1
-    else:
-        least = 0
+        expected = "1"
     if not least - MIN_SHARE <= total <= 1 + MIN_SHARE:
         raise UsageError(
-            f"split: expected shares that add up to {'1' if least else '1 at most'}, got {total:.9g} of {dict(split)}"
+            f"split: expected shares that add up to {expected}, got {total:.9g} of {dict(split)}"
         )
     shares = {name: share for name, share in split.items() if name != rest_name}
     return shares, 1 - sum(shares.values())

@@ -26,7 +26,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text, read_yaml
 from pytest_llmops.errors import find_closest_name
@@ -136,11 +136,10 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     _steps.set([MAX_STEPS])
     try:
         return _compile_template(section.text).render(variables)
-    except (BadFile, SecurityError) as error:
-        if isinstance(error, BadFile):
-            what = error.what
-        else:
-            what = f"refused by the sandbox: {shorten_text(str(error))}"
+    except BadFile as error:
+        raise BadFile(error.what, _prompt_file_line(error, section)) from None
+    except SecurityError as error:
+        what = f"refused by the sandbox: {shorten_text(str(error))}"
         raise BadFile(what, _prompt_file_line(error, section)) from None
     except Exception as error:  # an expression of the template can raise anything
         raise BadFile(
@@ -151,18 +150,17 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
 
 def _prompt_file_line(error: Exception, section: Section) -> int:
     # Jinja rewrites the traceback: its frames have the line numbers of the template.
-    frames = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
-    ]
-    if frames:
-        return section.line + (frames[-1] or 1) - 1
-    return section.line
+    line = 1
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == "<template>":
+            line = frame.lineno or 1
+    return section.line + line - 1
 
 
 @lru_cache(maxsize=1)
 def _sandbox() -> ImmutableSandboxedEnvironment:
     from jinja2 import StrictUndefined
-    from jinja2.runtime import LoopContext, Undefined
+    from jinja2.runtime import LoopContext
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Sandbox(ImmutableSandboxedEnvironment):
@@ -176,16 +174,12 @@ def _sandbox() -> ImmutableSandboxedEnvironment:
         undefined=StrictUndefined,
         autoescape=False,  # a prompt is not HTML: escaping would change what the model reads
         keep_trailing_newline=True,
-        finalize=lambda value: (
-            value if isinstance(value, (str, int, float, Undefined)) else _refuse_value(value)
-        ),
+        finalize=_check_inserted_value,
         loader=None,
     )
     environment.globals.pop("lipsum")
     environment.filters.pop("random")
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
-        value, ensure_ascii=False, indent=indent, allow_nan=False
-    )
+    environment.filters["tojson"] = _write_json
     environment.filters[LOOP_FILTER] = _limit_loop
     return environment
 
@@ -219,14 +213,31 @@ def _count_steps(count: int) -> bool:
     return True
 
 
-def _refuse_value(value: object) -> NoReturn:
-    hint = {
-        "a list": "join it (`| join('\\n')`) or loop over it",
-        "an object": "write `| tojson`, or one of its keys",
-        "null": "pass a text",
-    }
-    what = json_kind(list(value) if isinstance(value, tuple) else value)
-    raise BadFile(f"{what} would be put into the text: {hint.get(what, 'pass a text')}")
+def _check_inserted_value(value: object) -> object:
+    """Return a value that an expression of a template inserts.
+
+    Raises:
+        BadFile: It has no form that all would expect: a list, an object or None.
+    """
+    if isinstance(value, (str, int, float)):
+        return value
+    from jinja2.runtime import Undefined
+
+    if isinstance(value, Undefined):
+        return value
+    if isinstance(value, tuple):
+        value = list(value)
+    what = json_kind(value)
+    hint = "pass a text"
+    if what == "a list":
+        hint = "join it (`| join('\\n')`) or loop over it"
+    elif what == "an object":
+        hint = "write `| tojson`, or one of its keys"
+    raise BadFile(f"{what} would be put into the text: {hint}")
+
+
+def _write_json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def why_invalid_variable(name: str) -> str:
@@ -296,16 +307,23 @@ def read_front_matter(front: str, known: Collection[str] = PROMPT_KEYS) -> Front
     """
     try:
         value, marks = read_yaml(front)
-        values = as_mapping({} if value is None else value)
+        if value is None:
+            value = {}
+        values = as_mapping(value)
     except BadFile as error:
-        raise BadFile(f"front matter: {error.what}", error.line and error.line + 1) from None
-    lines = dict(zip(values, (mark + 1 for mark in marks), strict=False))
+        line = error.line
+        if line is not None:
+            line += 1
+        raise BadFile(f"front matter: {error.what}", line) from None
+    lines = {key: mark + 1 for key, mark in zip(values, marks, strict=False)}
     for key in values:
         if key not in known:
+            hint = ""
             near = find_closest_name(key, known)
+            if near:
+                hint = f"; did you mean {near!r}?"
             raise BadFile(
-                f"unknown key {shorten_text(key, 60)!r} in the front matter: known are {', '.join(known)}"
-                + (f"; did you mean {near!r}?" if near else ""),
+                f"unknown key {shorten_text(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}",
                 lines.get(key),
             )
     return FrontMatter(values, lines)
@@ -327,7 +345,8 @@ def read_variables(head: FrontMatter) -> tuple[str, ...]:
     for name in value:
         if not isinstance(name, str):
             raise head.bad("variables", expected, f"{json_kind(name)} in the list")
-        if why := why_invalid_variable(name):
+        why = why_invalid_variable(name)
+        if why:
             raise BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables"))
         if name in names:
             raise BadFile(f"variable {name!r} is declared twice", head.lines.get("variables"))
@@ -354,7 +373,7 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
     """Return the output schema, and its text if it has its own file.
 
     Raises:
-        BadFile: It is neither a schema nor the name of a .json file beside the prompt.
+        BadFile: It is neither a schema nor the name of a .json file in the prompt's folder.
     """
     if "output_schema" not in head.values:
         return None, ""
@@ -364,22 +383,21 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
     if not isinstance(value, str):
         raise head.bad("output_schema", "a schema or the name of a .json file", json_kind(value))
     file = path.parent / value
-    inside = (
-        file.resolve().is_relative_to(path.parent.resolve())
-        if isinstance(file, Path)
-        else ".." not in value and not value.startswith("/")  # all that can lead out of a zip
-    )
-    if not inside or not value.endswith(".json"):
+    if isinstance(file, Path):
+        is_inside = file.resolve().is_relative_to(path.parent.resolve())
+    else:
+        is_inside = ".." not in value and not value.startswith("/")  # all that can lead out of a zip
+    if not is_inside or not value.endswith(".json"):
         raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80))
     try:
         text = read_text(file)
         return as_mapping(read_json(text)), text
     except BadFile as error:
-        raise BadFile(
-            f"output_schema {shorten_text(value, 80)}: {error.what}"
-            + (f" in line {error.line} of it" if error.line else ""),
-            head.lines.get("output_schema"),
-        ) from None
+        place = ""
+        if error.line:
+            place = f" in line {error.line} of it"
+        what = f"output_schema {shorten_text(value, 80)}: {error.what}{place}"
+        raise BadFile(what, head.lines.get("output_schema")) from None
 
 
 def is_closed(schema: Mapping[str, Json]) -> bool:
@@ -388,21 +406,24 @@ def is_closed(schema: Mapping[str, Json]) -> bool:
     >>> is_closed({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False})
     True
     """
+    if schema.get("type") != "object":
+        return False
     nodes: list[Any] = [schema]
-    for node in nodes:  # what a node holds is added meanwhile
+    for node in nodes:  # the values of a node are added meanwhile
         if isinstance(node, Mapping):
+            if not _is_closed_node(node):
+                return False
             nodes += node.values()
         elif isinstance(node, list):
             nodes += node
-        else:
-            nodes += ()
-    objects = [
-        node
-        for node in nodes
-        if isinstance(node, Mapping) and (node.get("type") == "object" or "properties" in node)
-    ]
-    return schema.get("type") == "object" and all(
-        node.get("additionalProperties") is False
-        and {*node.get("properties", ())} <= {*map(str, node.get("required", ()))}
-        for node in objects
-    )
+    return True
+
+
+def _is_closed_node(node: Mapping[str, Any]) -> bool:
+    """Return whether a part of a schema requires all keys that it names and no others; True if it is of no object."""
+    if node.get("type") != "object" and "properties" not in node:
+        return True
+    if node.get("additionalProperties") is not False:
+        return False
+    required = set(map(str, node.get("required", ())))
+    return required.issuperset(node.get("properties", ()))

@@ -19,8 +19,8 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -104,7 +104,7 @@ class Prompt:
         )
 
     def response_format(self, api: Api = "chat") -> dict[str, Json]:
-        """Return what asks a model of OpenAI's for an answer in `output_schema`, as the argument of its API.
+        """Return the argument that asks a model of OpenAI's for an answer in `output_schema`.
 
         ``client.chat.completions.create(..., **prompt.response_format())``, or
         ``client.responses.create(..., **prompt.response_format("responses"))``. It is strict if the schema is: each object
@@ -119,28 +119,47 @@ class Prompt:
         title = re.sub("[^A-Za-z0-9_-]", "_", str(self.output_schema.get("title") or self.name))
         schema = dict(self.output_schema)
         is_strict = is_closed(self.output_schema)
-        inner: dict[str, Json] = {"name": title[:64], "schema": schema, "strict": is_strict}  # OpenAI's limit
-        by_api: dict[str, dict[str, Json]] = {
-            "chat": {"response_format": {"type": "json_schema", "json_schema": inner}},
-            "responses": {"text": {"format": {"type": "json_schema", **inner}}},
-        }
-        if api not in by_api:
-            raise UsageError(f"response_format: expected api to be chat or responses, got {api!r}")
-        return by_api[api]
+        answer: dict[str, Json] = {
+            "name": title[:64],
+            "schema": schema,
+            "strict": is_strict,
+        }  # OpenAI's limit
+        if api == "chat":
+            return {"response_format": {"type": "json_schema", "json_schema": answer}}
+        if api == "responses":
+            return {"text": {"format": {"type": "json_schema", **answer}}}
+        raise UsageError(f"response_format: expected api to be chat or responses, got {api!r}")
 
     def _check_variables(self, given: Mapping[str, object]) -> None:
         missing = [name for name in self.variables if name not in given]
         extra = [name for name in given if name not in self.variables]
+        if not missing and not extra:
+            return
         problems = [f"missing variable {name!r}{_suggest_name(name, extra, 'you gave')}" for name in missing]
         problems += [
             f"unused variable {name!r}{_suggest_name(name, missing, 'did you mean')}" for name in extra
         ]
-        if problems:
-            raise PromptError(
-                f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares "
-                f"{', '.join(self.variables) or 'none'}",
-                self.path,
-            )
+        declared = ", ".join(self.variables) or "none"
+        raise PromptError(
+            f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares {declared}", self.path
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """A prompt that an application names.
+
+    Attributes:
+        prompts: The prompts at the commit of the reference; without one, those of the folder.
+        name: Its name.
+        version: A version or an alias; empty: none was named.
+        commit: The commit as it was written (``@main``); empty: none.
+    """
+
+    prompts: "Prompts"
+    name: str
+    version: str
+    commit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +212,16 @@ class Prompts:
             UnknownName: There is no such prompt or commit.
             PromptError: The name leads out of the folder.
         """
-        source, name, *_ = self._split(name)
-        folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
+        reference = self._parse_reference(name)
+        prompts = reference.prompts
+        folder = prompts._prompt_folder(reference.name)  # noqa: SLF001 -- of the same class
+        files = []
         if folder.is_dir():
             files = [file.name for file in folder.iterdir() if file.is_file()]
-        else:
-            files = []
-        stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
-        if not stems:
-            raise UnknownName("prompt", name, source.names(), where=f"looked in {source.folder}")
-        return tuple(sorted(stems, key=_natural_order))
+        versions = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
+        if not versions:
+            raise UnknownName("prompt", reference.name, prompts.names(), where=f"looked in {prompts.folder}")
+        return tuple(sorted(versions, key=_natural_order))
 
     def aliases(self, name: str) -> dict[str, str]:
         """Return the version of each alias of a prompt; empty without an aliases.toml.
@@ -211,31 +230,16 @@ class Prompts:
             UnknownName: There is no such prompt.
             PromptError: The file is broken, or an alias points to a version that does not exist.
         """
-        source, name, *_ = self._split(name)
-        versions = source.versions(name)
-        path = source.find_file(name, ALIASES_FILE)
+        reference = self._parse_reference(name)
+        versions = reference.prompts.versions(reference.name)
+        path = reference.prompts.find_file(reference.name, ALIASES_FILE)
         if not (path.is_file() or path.is_dir()):
             return {}
         aliases = _read_aliases_file(path)
         for alias, target in aliases.items():
-            where = f"alias {shorten_text(alias, 60)!r}"
-            if not isinstance(target, str):
-                raise PromptError(
-                    f"{where}: expected the name of a version in quotes, got {json_kind(target)}", path
-                )
-            if alias in versions or not alias.strip():
-                known = format_name_list(versions)
-                raise PromptError(f"{where}: expected a name that no version has; versions are {known}", path)
-            if target not in versions:
-                near = _suggest_name(target, versions, "did you mean")
-                if target in aliases:
-                    why = "is an alias itself"
-                else:
-                    why = f"does not exist{near}"
-                raise PromptError(
-                    f"{where} points to {shorten_text(target, 60)!r}, which {why}; versions are {', '.join(versions)}",
-                    path,
-                )
+            problem = _why_invalid_alias(alias, target, aliases, versions)
+            if problem:
+                raise PromptError(f"alias {shorten_text(alias, 60)!r}{problem}", path)
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
@@ -247,8 +251,8 @@ class Prompts:
             UnknownName: There is no such prompt, version, alias or commit.
             PromptError: Without a name: there are several versions and no alias ``production``.
         """
-        *_, version, ref = self._locate(name, version_or_alias)
-        return version + ref
+        reference = self._locate(name, version_or_alias)
+        return reference.version + reference.commit
 
     def get(self, name: str, version: str = "") -> Prompt:
         """Return a version of a prompt, by version or alias; the default is that of `resolve`.
@@ -259,8 +263,9 @@ class Prompts:
             UnknownName: There is no such prompt, version, alias or commit.
             PromptError: The file cannot be used; gives the reason and the line.
         """
-        source, name, version, ref = self._locate(name, version)
-        return read_prompt(source.find_file(name, f"{version}{SUFFIX}"), name=name, version=version + ref)
+        reference = self._locate(name, version)
+        file = reference.prompts.find_file(reference.name, f"{reference.version}{SUFFIX}")
+        return read_prompt(file, name=reference.name, version=reference.version + reference.commit)
 
     def choose(self, name: str, *, key: Key, split: Mapping[str, float] | None = None) -> Prompt:
         """Return the version of a prompt for a user: always the same one for the same key and shares.
@@ -268,81 +273,94 @@ class Prompts:
         A share that grows keeps its users and gains others: who has ``v3`` at 0.1 has it at 0.2, too. Two versions with
         shares do not disturb each other; a third one moves when the share of an earlier one changes.
 
-        What was read holds for a second, so an alias that moves takes effect without a restart. Within pytest, and
+        What was read is used for a second, so an alias that moves takes effect without a restart. Within pytest, and
         where ``LLMOPS_PROMPT`` names a version of this prompt, nothing is kept and nothing is split.
 
         Args:
             name: The prompt.
-            key: Who asks: a user id. ``5`` and ``"5"`` are the same user.
+            key: The user's id. ``5`` and ``"5"`` are the same user.
             split: The share of each version or alias, from 0 to 1; the rest of the users have ``production``.
 
         Raises:
-            UsageError: The key is None, empty or of another type; a share is no number from 0 to 1, or so small that nobody
+            UsageError: The key is None, empty or of another type; a share is not a number from 0 to 1, or so small that nobody
                 would have it; they add up to more than 1; two of them mean the same version.
             UnknownName: As for `get`.
             PromptError: As for `get`.
         """
         choice = self._choices.get(name)
         if choice is None or choice.split != (split or {}) or choice.ends < time.monotonic():
-            choice = self._choices[name] = self._read_choice(name, dict(split or {}))
+            choice = self._read_choice(name, dict(split or {}))
+            self._choices[name] = choice
         return choice.choose(key)
 
     def _read_choice(self, name: str, split: dict[str, float]) -> Choice[Prompt]:
-        shares, rest = read_shares(split, DEFAULT_ALIAS)
+        shares, rest_share = read_shares(split, DEFAULT_ALIAS)
         order = sorted(shares, key=_natural_order)
-        names = [self.resolve(name, shared) for shared in order]
-        if len(set(names)) < len(names):
-            raise UsageError(f"split of {name}: expected each version once, {order} mean {names}")
-        prompts = [
-            (self.get(name, version), shares[shared]) for shared, version in zip(order, names, strict=True)
-        ]
+        versions = [self.resolve(name, shared) for shared in order]
+        if len(set(versions)) < len(versions):
+            raise UsageError(f"split of {name}: expected each version once, {order} mean {versions}")
+        prompts = []
+        for shared, version in zip(order, versions, strict=True):
+            prompts.append((self.get(name, version), shares[shared]))
         is_fixed = name in _read_overrides()
-        return Choice(
-            name,
-            [] if is_fixed else prompts,
-            self.get(name) if is_fixed or rest > MIN_SHARE else None,
-            split=split,
-            ends=time.monotonic() + (CHOICE_S if "PYTEST_VERSION" not in os.environ else -CHOICE_S),
+        if is_fixed:
+            prompts = []
+        rest = None
+        if is_fixed or rest_share > MIN_SHARE:
+            rest = self.get(name)
+        kept_s = CHOICE_S
+        if "PYTEST_VERSION" in os.environ:
+            kept_s = -CHOICE_S
+        return Choice(name, prompts, rest, split=split, ends=time.monotonic() + kept_s)
+
+    def _locate(self, name: str, given: str) -> _Reference:
+        """Return a reference with the version that it means, which exists.
+
+        Raises:
+            UnknownName: There is no such version.
+            PromptError: No version is named, there are several, and none is the default.
+        """
+        override = ""
+        if not given:
+            override = _read_overrides().get(name, "")
+        reference = self._parse_reference(name, given or override)
+        prompts = reference.prompts
+        versions = prompts.versions(reference.name)
+        aliases = prompts.aliases(reference.name)
+        if reference.version in versions:
+            return reference
+        alias = reference.version or DEFAULT_ALIAS
+        if alias in aliases:
+            return replace(reference, version=aliases[alias])
+        if not reference.version and len(versions) == 1:
+            return replace(reference, version=versions[0])
+        folder = prompts._prompt_folder(reference.name)  # noqa: SLF001 -- of the same class
+        if reference.version:
+            where = f"looked in {folder}"
+            if override:
+                where = f"{VERSIONS_VARIABLE}, {where}"
+            known = (*versions, *aliases)
+            raise UnknownName(f"version of prompt {reference.name!r}", reference.version, known, where=where)
+        raise PromptError(
+            f"prompt {reference.name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
+            f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
+            folder.joinpath(ALIASES_FILE),
         )
 
-    def _locate(self, name: str, given: str) -> "tuple[Prompts, str, str, str]":
-        """Return the prompts at the commit that name or version ends in, the name, the version, and the commit ("@main")."""
-        if given:
-            override = ""
-        else:
-            override = _read_overrides().get(name, "")
-        source, name, version, ref = self._split(name, given or override)
-        versions = source.versions(name)
-        aliases = source.aliases(name)
-        folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
-        alias = version or DEFAULT_ALIAS
-        if version not in versions and (version or len(versions) > 1) and alias not in aliases:
-            if version:
-                raise UnknownName(
-                    f"version of prompt {name!r}",
-                    version,
-                    (*versions, *aliases),
-                    where=f"{VERSIONS_VARIABLE}, looked in {folder}" if override else f"looked in {folder}",
-                )
-            raise PromptError(
-                f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
-                f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
-                folder.joinpath(ALIASES_FILE),
-            )
-        return source, name, version if version in versions else aliases.get(alias, versions[0]), ref
-
-    def _split(self, name: str, version: str = "") -> "tuple[Prompts, str, str, str]":
-        refs = [text[text.index("@") :] for text in (name, version) if "@" in text]
-        if len(refs) > 1:
+    def _parse_reference(self, name: str, version: str = "") -> _Reference:
+        """Split a name and a version, one of which may end in a commit."""
+        plain_name, name_mark, name_commit = name.partition("@")
+        plain_version, version_mark, version_commit = version.partition("@")
+        if name_mark and version_mark:
             raise UsageError(f"expected one commit after @, got {name!r} with {version!r}")
-        if refs:
-            source = self.at(refs[0][1:])
-        else:
-            source = self
-        return source, name.partition("@")[0], version.partition("@")[0], "".join(refs)
+        commit = name_mark + name_commit + version_mark + version_commit
+        prompts = self
+        if commit:
+            prompts = self.at(commit.removeprefix("@"))
+        return _Reference(prompts, plain_name, plain_version, commit)
 
     def find_file(self, name: str, file: str) -> Any:
-        """Return the path of a file beside the versions of a prompt; it may be missing.
+        """Return the path of a file in the folder of a prompt; it may be missing.
 
         Raises:
             PromptError: The name leads out of the folder, or the file is a link that does.
@@ -351,10 +369,8 @@ class Prompts:
 
     def _prompt_folder(self, name: str) -> Any:
         parts = name.split("/")
-        usable = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
-        if not usable or any(
-            part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts
-        ):
+        is_path = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
+        if not is_path or not all(map(_is_file_name, parts)):
             raise PromptError(
                 f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer",
                 self.folder,
@@ -368,13 +384,22 @@ class Prompts:
             return path
 
 
+def _is_file_name(part: str) -> bool:
+    return part not in ("", ".", "..") and len(part.encode()) <= MAX_PART_BYTES
+
+
 def _natural_order(version: str) -> tuple[list[str | int], str]:
     """Return the sort key of a version: v2 before v10.
 
     Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
     """
-    parts = enumerate(re.split(r"([0-9]+)", version))
-    return [int(part) if index % 2 else part for index, part in parts], version
+    parts: list[str | int] = []
+    for index, part in enumerate(re.split(r"([0-9]+)", version)):
+        if index % 2:
+            parts.append(int(part))
+        else:
+            parts.append(part)
+    return parts, version
 
 
 def _read_overrides() -> dict[str, str]:
@@ -388,11 +413,13 @@ def _read_overrides() -> dict[str, str]:
 
 
 def join_overrides(versions: Mapping[str, str]) -> str:
-    """Return the value of ``LLMOPS_PROMPT`` that names these versions, beside those that it names already."""
-    return ",".join(f"{name}={version}" for name, version in {**_read_overrides(), **versions}.items())
+    """Return the value of ``LLMOPS_PROMPT`` that names these versions, in addition to those that it names already."""
+    merged = {**_read_overrides(), **versions}
+    return ",".join(f"{name}={version}" for name, version in merged.items())
 
 
 def _iter_names(folder: Traversable, start: str = "") -> Iterator[str]:
+    """Yield the name of each folder below a folder that has versions."""
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     if start and any(_is_version(entry.name) for entry in entries):
         yield start
@@ -462,11 +489,31 @@ def _read_aliases_file(path: Traversable) -> dict[str, object]:
         raise PromptError(f"aliases: {error.what}", path, error.line) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         match = re.search(r"at line (\d+)", str(error))
+        line = None
+        if match:
+            line = int(match[1])
         raise PromptError(
             f'aliases: broken TOML: {shorten_text(str(error))}; expected lines like production = "v2"',
             path,
-            int(match[1]) if match else None,
+            line,
         ) from None
+
+
+def _why_invalid_alias(
+    alias: str, target: object, aliases: Mapping[str, object], versions: Sequence[str]
+) -> str:
+    """Return the end of the message for an alias that means no version, or ``""``."""
+    if not isinstance(target, str):
+        return f": expected the name of a version in quotes, got {json_kind(target)}"
+    if alias in versions or not alias.strip():
+        return f": expected a name that no version has; versions are {format_name_list(versions)}"
+    if target in versions:
+        return ""
+    if target in aliases:
+        why = "is an alias itself"
+    else:
+        why = f"does not exist{_suggest_name(target, versions, 'did you mean')}"
+    return f" points to {shorten_text(target, 60)!r}, which {why}; versions are {', '.join(versions)}"
 
 
 def _is_version(file: str) -> bool:
@@ -475,6 +522,8 @@ def _is_version(file: str) -> bool:
 
 def _suggest_name(name: str, names: Iterable[str], words: str) -> str:
     near = find_closest_name(name, names)
-    if near:
-        return f" ({words} {near!r}{'?' if words == 'did you mean' else ''})"
-    return ""
+    if not near:
+        return ""
+    if words == "did you mean":
+        return f" (did you mean {near!r}?)"
+    return f" ({words} {near!r})"

@@ -116,21 +116,23 @@ def new_client(base_url: str) -> Any:
     server = base_url or os.environ.get(AnthropicModel.address_variable, "")
     is_local = sdk_calls.is_local_server(server)
     key = sdk_calls.read_api_key("ANTHROPIC_API_KEY")
-    if key:
-        token = ""
-    else:
+    token = ""
+    if not key:
         token = sdk_calls.read_api_key("ANTHROPIC_AUTH_TOKEN")
-    if not key and not token and not is_local:
-        raise UsageError(
-            f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
-            "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none"
-        )
-    return _shared_client(key or ("" if token else PLACEHOLDER_KEY), token, server)
+    if not key and not token:
+        if not is_local:
+            raise UsageError(
+                f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
+                "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none"
+            )
+        key = PLACEHOLDER_KEY
+    return _shared_client(key, token, server)
 
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, token: str, server: str) -> Any:
-    return _import_sdk().Anthropic(api_key=key or None, auth_token=token or None, base_url=server or None)
+    sdk = _import_sdk()
+    return sdk.Anthropic(api_key=key or None, auth_token=token or None, base_url=server or None)
 
 
 def _import_sdk() -> Any:
@@ -144,12 +146,10 @@ def _import_sdk() -> Any:
 
 
 def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
-    return sdk_calls.call_sdk(
-        _import_sdk(),
-        lambda **limit: client.messages.with_raw_response.create(model=model, **{**limit, **request}),
-        model,
-        client,
-    )
+    def create(**limit: Any) -> Any:
+        return client.messages.with_raw_response.create(model=model, **{**limit, **request})
+
+    return sdk_calls.call_sdk(_import_sdk(), create, model, client)
 
 
 def _unsupported_error(model: str, what: str, step: str) -> ModelError:
@@ -157,16 +157,22 @@ def _unsupported_error(model: str, what: str, step: str) -> ModelError:
 
 
 def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, Any]:
-    system = [message.content for message in conversation if message.role in ("system", "developer")]
-    rest = [message for message in conversation if message.role not in ("system", "developer")]
-    if any(message.role == "tool" for message in rest):
-        raise _unsupported_error(
-            model, "has no message of the role tool", "ask the anthropic SDK with a tool_result block"
-        )
-    return {
-        "messages": [{"role": message.role, "content": message.content} for message in rest],
-        **({"system": "\n\n".join(system)} if system else {}),
-    }
+    """Return the arguments for a conversation: its messages, and the texts of the system's joined."""
+    system = []
+    messages = []
+    for message in conversation:
+        if message.role in ("system", "developer"):
+            system.append(message.content)
+            continue
+        if message.role == "tool":
+            raise _unsupported_error(
+                model, "has no message of the role tool", "ask the anthropic SDK with a tool_result block"
+            )
+        messages.append({"role": message.role, "content": message.content})
+    arguments: dict[str, Any] = {"messages": messages}
+    if system:
+        arguments["system"] = "\n\n".join(system)
+    return arguments
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
@@ -174,16 +180,17 @@ def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
     wanted = {name: value for name, value in wanted.items() if value is not None}
     unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
     if unsupported:
-        named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(
             model,
-            f"has no parameter {named}",
+            f"has no parameter {_quote_names(unsupported)}",
             "leave it out, or put it into `extra_body` for a server that has it",
         )
     renamed = {"max_completion_tokens": "max_tokens", "stop": "stop_sequences"}
-    converted = ("response_format", "tools", "tool_choice", "parallel_tool_calls", "stream")
+    converted_below = ("response_format", "tools", "tool_choice", "parallel_tool_calls", "stream")
     params: dict[str, Any] = {"max_tokens": MAX_TOKENS}
-    params |= {renamed.get(name, name): value for name, value in wanted.items() if name not in converted}
+    for name, value in wanted.items():
+        if name not in converted_below:
+            params[renamed.get(name, name)] = value
     if isinstance(params.get("stop_sequences"), str):
         params["stop_sequences"] = [params["stop_sequences"]]
     if "response_format" in wanted:
@@ -198,46 +205,47 @@ def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
         if chosen in ("auto", "none"):
             chosen = None
     choice = _convert_tool_choice(chosen, parallel=parallel)
-    return params | ({"tool_choice": choice} if choice else {})
+    if choice:
+        params["tool_choice"] = choice
+    return params
 
 
 def _convert_response_format(model: str, response_format: Any, config: Any) -> dict[str, Any]:
+    """Return the ``output_config`` for a response format; ``config`` is that of the call itself."""
+    kind = response_format
+    schema = None
     if isinstance(response_format, Mapping):
         kind = response_format.get("type")
-    else:
-        kind = response_format
+        inner = response_format.get("json_schema")
+        if kind == "json_schema" and isinstance(inner, Mapping):
+            schema = inner.get("schema")
     if kind == "text":
         return {}
-    if kind == "json_schema":
-        inner = response_format.get("json_schema")
-    else:
-        inner = None
-    if isinstance(inner, Mapping):
-        schema = inner.get("schema")
-    else:
-        schema = None
     if not isinstance(schema, Mapping):
         raise _unsupported_error(
             model,
             f"has no `response_format` {shorten_text(str(kind), 40)}",
             "give a json_schema with its schema",
         )
-    unsupported = sorted({*_find_unsupported_keywords(schema)})
+    unsupported = sorted(set(_find_unsupported_keywords(schema)))
     if unsupported:
-        named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(
-            model, f"does not support {named} in a schema", "take it out, or check the answer afterwards"
+            model,
+            f"does not support {_quote_names(unsupported)} in a schema",
+            "take it out, or check the answer afterwards",
         )
-    return {
-        "output_config": {
-            **(config if isinstance(config, Mapping) else {}),
-            "format": {"type": "json_schema", "schema": schema},
-        }
-    }
+    output_config = {"format": {"type": "json_schema", "schema": schema}}
+    if isinstance(config, Mapping):
+        output_config = {**config, **output_config}
+    return {"output_config": output_config}
+
+
+def _quote_names(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _find_unsupported_keywords(schema: object) -> Iterator[str]:
-    """Yield the keywords of a schema that the API lacks; names of properties are no keywords."""
+    """Yield the keywords of a schema that the API lacks; names of properties are not keywords."""
     if isinstance(schema, list):
         for element in schema:
             yield from _find_unsupported_keywords(element)
@@ -255,24 +263,30 @@ def _find_unsupported_keywords(schema: object) -> Iterator[str]:
 def _convert_tool(given: Any) -> Any:
     if not isinstance(given, Mapping) or given.get("type") != "function":
         return given
-    inner = given.get("function")
-    if isinstance(inner, Mapping):
-        function = inner
-    else:
-        function = given
-    fields = {
+    function = _find_function(given)
+    tool = {
         name: function[name] for name in ("name", "description", "strict") if function.get(name) is not None
     }
-    return {**fields, "input_schema": function.get("parameters") or {"type": "object", "properties": {}}}
+    tool["input_schema"] = function.get("parameters") or {"type": "object", "properties": {}}
+    return tool
+
+
+def _find_function(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the function of a tool or of a choice, which the Responses API has without ``function``."""
+    inner = given.get("function")
+    if isinstance(inner, Mapping):
+        return inner
+    return given
 
 
 def _convert_tool_choice(given: Any, *, parallel: Json) -> dict[str, Any]:
     choice: dict[str, Any] = {}
-    if isinstance(given, str):
-        choice = {"type": "any" if given == "required" else given}
+    if given == "required":
+        choice = {"type": "any"}
+    elif isinstance(given, str):
+        choice = {"type": given}
     elif isinstance(given, Mapping) and given.get("type") == "function":
-        inner = given.get("function")
-        choice = {"type": "tool", "name": (inner if isinstance(inner, Mapping) else given).get("name")}
+        choice = {"type": "tool", "name": _find_function(given).get("name")}
     elif isinstance(given, Mapping):
         choice = dict(given)
     if parallel is False and choice.get("type") != "none":
@@ -281,47 +295,55 @@ def _convert_tool_choice(given: Any, *, parallel: Json) -> dict[str, Any]:
 
 
 def _unreadable_reply_error(what: str, client: Any) -> ModelError:
-    return ModelError(
-        sdk_calls.mask_keys(f"the reply {what}; does this server speak the Messages API?", client),
-        kind="reply",
-    )
+    text = f"the reply {what}; does this server speak the Messages API?"
+    return ModelError(sdk_calls.mask_keys(text, client), kind="reply")
 
 
 def _read_completion(raw: Any, client: Any, latency_s: float | None) -> Completion:
+    """Return the answer in a raw reply.
+
+    Raises:
+        ModelError: It is not an answer.
+    """
     try:
         reply = json.loads(raw.http_response.content)
     except (ValueError, RecursionError):
-        raise _unreadable_reply_error(
-            f"is not JSON: {shorten_text(raw.http_response.text)}", client
-        ) from None
-    if isinstance(reply, dict):
-        blocks = reply.get("content")
-    else:
-        blocks = None
-    if not isinstance(blocks, list) or not all(
-        isinstance(block, dict) and "type" in block for block in blocks
-    ):
+        text = shorten_text(raw.http_response.text)
+        raise _unreadable_reply_error(f"is not JSON: {text}", client) from None
+    if not _is_answer(reply):
         raise _unreadable_reply_error(f"is not an answer: {shorten_text(str(reply))}", client)
-    parsed_reply = MESSAGES.read_reply(reply)
+    answer = MESSAGES.read_reply(reply)
+    text = answer.output
+    tool_calls = tuple(answer.tool_calls)
     refusal = ""
-    if parsed_reply.finish_reason == "refusal":
+    if answer.finish_reason == "refusal":
         details = as_mapping(reply.get("stop_details"))
         reason = as_text(details.get("explanation") or details.get("category"))
-        refusal = reason or parsed_reply.output or "no reason was given"
-    return Completion(
+        refusal = reason or answer.output or "no reason was given"
         # The text before a refusal is not an answer.
-        text="" if refusal else parsed_reply.output,
-        model=parsed_reply.model,
-        finish_reason=parsed_reply.finish_reason,
-        usage=parsed_reply.usage,
-        tool_calls=() if refusal else tuple(parsed_reply.tool_calls),
+        text = ""
+        tool_calls = ()
+    cost_usd = trace.cost_usd(
+        answer.model,
+        answer.usage,
+        provider="anthropic",
+        extra_counts=answer.priced,
+        **sdk_calls.pricing_facts(raw),
+    )
+    return Completion(
+        text=text,
+        model=answer.model,
+        finish_reason=answer.finish_reason,
+        usage=answer.usage,
+        tool_calls=tool_calls,
         latency_s=latency_s,
-        cost_usd=trace.cost_usd(
-            parsed_reply.model,
-            parsed_reply.usage,
-            provider="anthropic",
-            extra_counts=parsed_reply.priced,
-            **sdk_calls.pricing_facts(raw),
-        ),
+        cost_usd=cost_usd,
         refusal=refusal,
     )
+
+
+def _is_answer(reply: object) -> bool:
+    if not isinstance(reply, dict):
+        return False
+    blocks = reply.get("content")
+    return isinstance(blocks, list) and all(isinstance(block, dict) and "type" in block for block in blocks)

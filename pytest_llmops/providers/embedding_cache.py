@@ -44,7 +44,9 @@ def with_vector_cache(embedder: Embedder) -> Embedder:
     if isinstance(embedder, CachedEmbedder) or getattr(embedder, "cacheable", False) is not True:
         return embedder
     folder = recorder.current_settings().vector_cache
-    return CachedEmbedder(embedder, Path(folder) if folder else None)
+    if not folder:
+        return CachedEmbedder(embedder)
+    return CachedEmbedder(embedder, Path(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,14 @@ class CachedEmbedder:
             return self.inner.embed(texts)
         kind = type(self.inner)
         space = fingerprint_parts(kind.__module__, kind.__qualname__, str(self.inner.version))
-        digests = {text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts}
-        keys = {text: f"{space}:{digest}" for text, digest in digests.items()}
-        rows = {text: row for text, key in keys.items() if (row := self._find_row(key)) is not None}
+        keys = {}
+        rows = {}
+        for text in dict.fromkeys(texts):
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            keys[text] = f"{space}:{digest}"
+            row = self._find_row(keys[text])
+            if row is not None:
+                rows[text] = row
         missing = [text for text in keys if text not in rows]
         if missing:
             fresh: Any = self.inner.embed(missing)
@@ -115,16 +122,14 @@ class CachedEmbedder:
 
     def _path(self, key: str) -> Path:
         space, _, digest = key.partition(":")
-        return (
-            cast("Path", self.folder)
-            / f"{_UNSAFE_FILE_CHARS.sub('-', self.name)[:40]}-{space}"
-            / digest[:2]
-            / f"{digest[2:]}.vector"
-        )
+        name = _UNSAFE_FILE_CHARS.sub("-", self.name)[:40]
+        folder = cast("Path", self.folder)
+        return folder / f"{name}-{space}" / digest[:2] / f"{digest[2:]}.vector"
 
 
 class _VectorMemory(OrderedDict[str, Float32Array]):
-    # The most recently used vectors of this process.
+    """The most recently used vectors of this process."""
+
     limit = MAX_BYTES
     _lock = threading.Lock()
 

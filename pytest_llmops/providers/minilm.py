@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import groupby
 from typing import Any
 
 from pytest_llmops._util.arrays import Float32Array, NDArray, np
@@ -112,11 +112,11 @@ class Network:
         weights = {name: array.astype(np.float32) for name, array in weights.items() if array is not words}
 
         def dense(name: str, scale: float = 1.0) -> Dense:
-            factor = weights[f"{name}.bias"].dtype.type(scale)
             matrix = weights[f"{name}.weight"].T
             bias = weights[f"{name}.bias"]
             if scale == 1:
                 return Dense(matrix, bias)
+            factor = bias.dtype.type(scale)
             return Dense(matrix * factor, bias * factor)
 
         def norm(name: str) -> Norm:
@@ -161,20 +161,19 @@ class Network:
 
 
 def _concatenate_maps(*parts: Dense) -> Dense:
-    """The rows of the transposed matrix are contiguous in memory, as they are read."""
-    return Dense(
-        np.concatenate([part.matrix.T for part in parts]).T, np.concatenate([part.bias for part in parts])
-    )
+    """Return a map with the outputs of all parts; the rows of its transposed matrix are contiguous, as they are read."""
+    matrix = np.concatenate([part.matrix.T for part in parts]).T
+    bias = np.concatenate([part.bias for part in parts])
+    return Dense(matrix, bias)
 
 
 def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
     """Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass."""
     dim = qkv.shape[1] // 3
     mixed = np.empty((len(qkv), dim), dtype=np.float32)
-    start = first = 0
-    while first < len(lengths):
-        length = lengths[first]
-        count = next((n for n, size in enumerate(lengths[first:]) if size != length), len(lengths) - first)
+    start = 0
+    for length, equal_lengths in groupby(lengths):
+        count = len(list(equal_lengths))
         end = start + count * length
         split = qkv[start:end].reshape(count, length, 3, heads, dim // heads).transpose(2, 0, 3, 1, 4)
         query, key, value = np.ascontiguousarray(split)
@@ -185,7 +184,6 @@ def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
         seen /= scores.sum(axis=-1, keepdims=True)  # of these there are fewer than of the scores
         mixed[start:end] = seen.transpose(0, 2, 1, 3).reshape(-1, dim)
         start = end
-        first = first + count
     return mixed
 
 
@@ -323,42 +321,59 @@ class MiniLMEmbedder:
             UsageError: The model or a package is not installed, or the model's file is damaged.
         """
         cleaned = clean_texts(texts)
-        parts: list[list[tuple[_Window, Float32Array]]] = [[] for _ in cleaned]
+        windows_by_text: list[list[tuple[_Window, Float32Array]]] = [[] for _ in cleaned]
         for window, states in self._encode_windows(cleaned):
-            parts[window.text].append((window, scale_to_unit(states if specials else states[1:-1])))
-        token_vectors = []
-        for windows in parts:
-            windows.sort(key=lambda part: part[0].place)
-            tokens = [
-                ("[CLS]", *window.tokens, "[SEP]") if specials else window.tokens for window, _ in windows
-            ]
-            vectors = [rows for _, rows in windows] or [np.zeros((0, DIM), dtype=np.float32)]
-            token_vectors.append(TokenVectors(tuple(chain.from_iterable(tokens)), np.concatenate(vectors)))
-        return token_vectors
+            if not specials:
+                states = states[1:-1]  # noqa: PLW2901 -- without start and end
+            windows_by_text[window.text].append((window, scale_to_unit(states)))
+        return [_join_windows(windows, specials=specials) for windows in windows_by_text]
 
     def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, Float32Array]]:
         """Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order."""
         tokenizer, network = _load(find_installed(self.name))
         batch: list[_Window] = []
         # Windows of similar length share a pass, so that attention sees few different lengths.
-        for window in sorted(
-            _split_windows(self._model, tokenizer, texts), key=lambda queued: len(queued.ids)
-        ):
-            if batch and sum(len(queued.ids) for queued in batch) + len(window.ids) > BATCH_TOKENS:
+        windows = sorted(_split_windows(self._model, tokenizer, texts), key=lambda window: len(window.ids))
+        room = BATCH_TOKENS
+        for window in windows:
+            if batch and len(window.ids) > room:
                 yield from zip(batch, network.encode([queued.ids for queued in batch]), strict=True)
                 batch = []
+                room = BATCH_TOKENS
             batch.append(window)
+            room -= len(window.ids)
         if batch:
             yield from zip(batch, network.encode([queued.ids for queued in batch]), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    # Input of the network: tokens of a text, or of a part of a long text, with start and end.
+    """Input of the network: the tokens of a text, or of a part of a long text.
+
+    Attributes:
+        text: Index of the text.
+        place: Index of the first token in the text.
+        ids: The tokens' numbers, with start and end.
+        tokens: The tokens as texts, without start and end.
+    """
+
     text: int
     place: int
     ids: list[int]
-    tokens: tuple[str, ...]  # without start and end
+    tokens: tuple[str, ...]
+
+
+def _join_windows(windows: Sequence[tuple[_Window, Float32Array]], *, specials: bool) -> TokenVectors:
+    """Return the tokens of a text and their vectors from those of its windows, which are in any order."""
+    tokens: list[str] = []
+    vectors = [np.zeros((0, DIM), dtype=np.float32)]
+    for window, rows in sorted(windows, key=lambda part: part[0].place):
+        if specials:
+            tokens += ["[CLS]", *window.tokens, "[SEP]"]
+        else:
+            tokens += window.tokens
+        vectors.append(rows)
+    return TokenVectors(tuple(tokens), np.concatenate(vectors))
 
 
 def multilingual_minilm() -> MiniLMEmbedder:
@@ -377,8 +392,9 @@ def _split_windows(model: LocalModel, tokenizer: Any, texts: Sequence[str]) -> I
         ids = encoding.ids
         tokens = encoding.tokens
         for place in range(0, len(ids), model.window_tokens):
-            part = slice(place, place + model.window_tokens)
-            yield _Window(index, place, [model.start_token, *ids[part], model.end_token], tuple(tokens[part]))
+            end = place + model.window_tokens
+            window_ids = [model.start_token, *ids[place:end], model.end_token]
+            yield _Window(index, place, window_ids, tuple(tokens[place:end]))
 
 
 @lru_cache(maxsize=2)

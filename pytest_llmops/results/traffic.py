@@ -11,7 +11,6 @@ from typing import Literal, TypeVar
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import (
     BudgetMeta,
     CassetteFacts,
@@ -70,14 +69,16 @@ class Latency:
 
 def count_traffic(calls: Sequence[Call]) -> Traffic:
     """Add up calls of models."""
+    live = [call for call in calls if not call.replayed]
+    replayed = [call for call in calls if call.replayed]
     return Traffic(
-        live=sum(not call.replayed for call in calls),
-        replayed=sum(call.replayed for call in calls),
+        live=len(live),
+        replayed=len(replayed),
         input_tokens=_sum_known(call.usage.input_tokens for call in calls),
         output_tokens=_sum_known(call.usage.output_tokens for call in calls),
         uncounted=sum(call.usage.total_tokens is None for call in calls),
-        spent_usd=_sum_known(call.cost_usd for call in calls if not call.replayed),
-        saved_usd=_sum_known(call.cost_usd for call in calls if call.replayed),
+        spent_usd=_sum_known(call.cost_usd for call in live),
+        saved_usd=_sum_known(call.cost_usd for call in replayed),
         unpriced=sum(call.cost_usd is None for call in calls),
     )
 
@@ -90,15 +91,13 @@ def format_cost(used: Traffic) -> str:
     >>> format_cost(Traffic(live=2, replayed=1, spent_usd=0.03, saved_usd=0.01, unpriced=1))
     '$0.04 known ($0.01 of it saved by replay), 1 call without a price'
     """
-    if used.known_usd is None:
-        words = "unknown"
-    else:
+    words = "unknown"
+    if used.known_usd is not None:
         words = f"{format_amount(used.known_usd, 'USD')} known"
     if used.saved_usd is not None:
+        part = "all of it"
         if used.live:
             part = f"{format_amount(used.saved_usd, 'USD')} of it"
-        else:
-            part = "all of it"
         words += f" ({part} saved by replay)"
     if used.unpriced:
         return f"{words}, {format_count(used.unpriced, 'call')} without a price"
@@ -107,9 +106,13 @@ def format_cost(used: Traffic) -> str:
 
 def summarize_latency(calls: Iterable[Call]) -> Latency:
     """Return the percentiles of the application's calls; calls of judges and embedders do not count."""
-    timed = [call for call in calls if call.purpose == "app" and call.latency_s is not None]
-    times = [call.latency_s for call in timed if call.latency_s is not None]
-    live = sum(not call.replayed for call in timed)
+    times = []
+    live = 0
+    for call in calls:
+        if call.purpose == "app" and call.latency_s is not None:
+            times.append(call.latency_s)
+            if not call.replayed:
+                live += 1
     return Latency(n=len(times), live=live, p50=percentile(times, 50), p95=percentile(times, 95))
 
 
@@ -186,11 +189,12 @@ class CassetteTotals:
 
 def summarize_cassettes(run: Run) -> CassetteTotals:
     """Return how the requests of a run were answered."""
-    used = [CassetteFacts.from_wire(facts) for record in run.records if (facts := record.fact("cassette"))]
+    stored = [record.fact("cassette") for record in run.records]
+    cassettes = [CassetteFacts.from_wire(facts) for facts in stored if facts]
     meta = CassettesMeta.from_wire(run.meta.get("cassettes"))
-    counts = {name: sum(getattr(facts, name) for facts in used) for name in _COUNTS}
+    counts = {name: sum(getattr(cassette, name) for cassette in cassettes) for name in _COUNTS}
     return CassetteTotals(
-        files=len({facts.path for facts in used}),
+        files=len({cassette.path for cassette in cassettes}),
         oldest_days=_age_in_days(meta.oldest, run.meta.get("created")),
         orphans=len(meta.orphans),
         **counts,
@@ -214,42 +218,39 @@ def format_budget(run: Run) -> str:
 
 def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
     """Yield notes on cassettes, drifts, orphans and judges that were not asked, each once."""
-    facts = [(record.nodeid, CassetteFacts.from_wire(record.fact("cassette"))) for record in records]
-    notes = [
-        (note, nodeid)
-        for nodeid, cassette in facts
-        for note in dict.fromkeys((*cassette.notes, *map(_format_drift, cassette.drift)))
-    ]
-    for note, pairs in group_by(notes, lambda pair: pair[0]).items():
-        if len(pairs) > 1:
-            others = f" and {format_count(len(pairs) - 1, 'more test')}"
-        else:
-            others = ""
-        yield f"{pairs[0][1]}{others}: {note}"
+    tests_by_note: dict[str, list[str]] = {}
+    for record in records:
+        cassette = CassetteFacts.from_wire(record.fact("cassette"))
+        notes = [*cassette.notes, *map(_format_drift, cassette.drift)]
+        for note in dict.fromkeys(notes):
+            tests_by_note.setdefault(note, []).append(record.nodeid)
+    for note, tests in tests_by_note.items():
+        others = ""
+        if len(tests) > 1:
+            others = f" and {format_count(len(tests) - 1, 'more test')}"
+        yield f"{tests[0]}{others}: {note}"
     cassettes = CassettesMeta.from_wire(meta.get("cassettes"))
     if cassettes.orphans:
         yield f"no test uses {_join_files(cassettes.orphans)}: see llmops cassettes check"
     if cassettes.moved:
         files = _join_files(cassettes.moved)
         yield f"renamed tests replay {files}: llmops cassettes move puts the recordings in their place"
-    skipped = sum(any(key.startswith("not asked: ") for key in record.facts) for record in records)
+    skipped = [record for record in records if any(key.startswith("not asked: ") for key in record.facts)]
     if skipped:
-        yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
+        yield f"{format_count(len(skipped), 'test')}: a judge was not asked, as a check before it failed"
 
 
 def _join_files(files: Sequence[str]) -> str:
+    names = ", ".join(files[:MAX_LISTED_FILES])
     if len(files) > MAX_LISTED_FILES:
-        more = f" and {len(files) - MAX_LISTED_FILES} more"
-    else:
-        more = ""
-    return f"{', '.join(files[:MAX_LISTED_FILES])}{more}"
+        return f"{names} and {len(files) - MAX_LISTED_FILES} more"
+    return names
 
 
 def _format_drift(drift: Drift) -> str:
+    similarity = ""
     if drift.similarity is not None:
         similarity = f" (similarity {drift.similarity:.2f})"
-    else:
-        similarity = ""
     before = shorten_text(drift.recorded, 80)
     now = shorten_text(drift.now, 80)
     return f"drift, {drift.what}{similarity}: recorded {before!r}, now {now!r}"

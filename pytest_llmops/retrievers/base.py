@@ -44,7 +44,7 @@ class Searcher(ABC):
     @property
     @abstractmethod
     def documents(self) -> int | None:
-        """Number of passages; None if the store does not say."""
+        """Number of passages; None if the store does not tell."""
 
     def listing(self) -> list[Chunk]:
         """Return every passage, for checks of the index itself.
@@ -68,9 +68,8 @@ class Searcher(ABC):
             UsageError: ``k`` is less than 1, the query is not a text, or a filter is invalid.
             CorpusError: The search fails, an id is found twice, or a score is not a number.
         """
-        if k is None:
-            limit = self.k
-        else:
+        limit = self.k
+        if k is not None:
             limit = validate_k(k)
         if not isinstance(query, str):
             raise UsageError(f"search: expected a text as query, got {json_kind(query)}")
@@ -149,17 +148,15 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
 
 
 def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
-    if isinstance(given, (list, tuple, set, frozenset)):
-        values = tuple(cast("Iterable[object]", given))
-    else:
-        values = (given,)
-    if isinstance(given, (set, frozenset)):
-        values = tuple(sorted(values, key=repr))
-    values = tuple(map(to_python_scalar, values))
+    values: list[object] = [given]
+    if isinstance(given, (list, tuple)):
+        values = list(given)
+    elif isinstance(given, (set, frozenset)):
+        values = sorted(given, key=repr)
+    values = [to_python_scalar(value) for value in values]
     for value in values:
-        if not isinstance(value, (str, int, float)) or (
-            isinstance(value, float) and not math.isfinite(value)
-        ):
+        is_finite = not isinstance(value, float) or math.isfinite(value)
+        if not isinstance(value, (str, int, float)) or not is_finite:
             value_text = shorten_text(repr(value), 60)
             raise UsageError(
                 f"filters: {shorten_text(key, 60)}: expected a text, a number, true or false, or a list of those, "
@@ -167,7 +164,7 @@ def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
             )
     if not values:
         raise UsageError(f"filters: {shorten_text(key, 60)}: expected at least one value, got an empty list")
-    return cast("tuple[Scalar, ...]", values)
+    return cast("tuple[Scalar, ...]", tuple(values))
 
 
 def to_python_scalar(value: Any) -> Any:
@@ -189,18 +186,17 @@ def matches_conditions(metadata: Mapping[str, Json], conditions: Conditions) -> 
     False
     """
     for key, values in conditions.items():
-        held = _find_metadata_value(metadata, key)
-        if isinstance(held, (list, tuple)):
-            several = held
-        else:
-            several = [held]
-        if not any(
-            element == value and isinstance(element, bool) == isinstance(value, bool)
-            for element in several
-            for value in values
-        ):
+        stored = _find_metadata_value(metadata, key)
+        elements = [stored]
+        if isinstance(stored, (list, tuple)):
+            elements = list(stored)
+        if not any(_are_equal(element, value) for element in elements for value in values):
             return False
     return True
+
+
+def _are_equal(element: Json, value: Scalar) -> bool:
+    return element == value and isinstance(element, bool) == isinstance(value, bool)
 
 
 def _find_metadata_value(metadata: Mapping[str, Json], key: str) -> Json:
@@ -227,10 +223,9 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     Traceback (most recent call last):
     pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be stored, got fitted/1, ...
     """
+    candidate: object = given
     if isinstance(given, str):
         candidate = recorder.find_component("embedder", given)
-    else:
-        candidate = given
     if not callable(getattr(candidate, "embed", None)) or not hasattr(candidate, "version"):
         raise UsageError(
             f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(candidate).__name__}"
@@ -260,7 +255,9 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
             rows = as_rows(embedder.embed(batch), count=len(batch), name="vectors")
         except ValueError as error:
             raise UsageError(f"{where}: the embedder {embedder.version} gave bad {error}") from None
-        parts.append((unit_rows(rows) if len(rows) else rows).astype(np.float32))
+        if len(rows):
+            rows = unit_rows(rows)
+        parts.append(rows.astype(np.float32))
     widths = {part.shape[1] for part in parts}
     if len(widths) > 1:
         raise UsageError(
@@ -278,6 +275,7 @@ def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = No
         CorpusError: Its length is not that of the index's vectors.
         UsageError: The embedder returned no vector.
     """
+    vector: Float32Array
     (vector,) = embed_unit_vectors(embedder, [query], where)
     if dim is not None and len(vector) != dim:
         raise CorpusError(
@@ -388,9 +386,8 @@ def check_corpus(chunks: Iterable[Chunk], where: str) -> tuple[Chunk, ...]:
 
 def chunk_content(chunk: Chunk) -> str:
     """Return id, text and metadata of a chunk as a text for its fingerprint."""
-    return canonical_json(
-        [chunk.id, chunk.text, to_builtins(chunk.metadata, where=f"metadata of chunk {chunk.id}")]
-    )
+    metadata = to_builtins(chunk.metadata, where=f"metadata of chunk {chunk.id}")
+    return canonical_json([chunk.id, chunk.text, metadata])
 
 
 def searchable_text(chunk: Chunk) -> str:

@@ -1,6 +1,6 @@
 """BM25 retriever in memory, with the same hits on every machine, and the loader of a corpus.
 
-Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and on numpy alone. `tokenize` decides what a
+Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and with numpy only. `tokenize` decides what a
 word is.
 """
 
@@ -59,7 +59,9 @@ def tokenize(text: str) -> list[str]:
     >>> tokenize("Rückgabe_Frist: 30 Tage!"), tokenize("退货 policy")
     (['rückgabe', 'frist', '30', 'tage'], ['退', '货', 'policy'])
     """
-    return _TOKEN.findall(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()))
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Folding may leave forms that are not normalized.
+    return _TOKEN.findall(unicodedata.normalize("NFKC", folded))
 
 
 class InMemoryRetriever(CorpusSearcher):
@@ -108,22 +110,16 @@ class InMemoryRetriever(CorpusSearcher):
         if not words:
             return []
         scores = self._index.get_scores(words)
-        places = (
-            place
-            for place in np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
-            if not conditions or matches_conditions(self.chunks[place].metadata, conditions)
-        )
-        return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
+        places = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
+        matching = (place for place in places if matches_conditions(self.chunks[place].metadata, conditions))
+        return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(matching, limit)]
 
     def _build_index(self) -> Any:
         """Return the index; None if the corpus has no words: no search reaches the index then."""
-        texts = [
-            [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
-            for chunk in self.chunks
-        ]
-        numbers = [
-            [self._vocabulary.setdefault(word, len(self._vocabulary)) for word in text] for text in texts
-        ]
+        numbers = []
+        for chunk in self.chunks:
+            words = [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
+            numbers.append([self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words])
         if not self._vocabulary:
             return None
         import bm25s
@@ -161,11 +157,9 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
         place = find_path(path)
     if place.is_dir():
         chunks = _read_corpus_folder(place)
-    else:
-        chunks = _read_corpus_file(place)
-    if place.is_dir():
         expected = "a .md or .txt file"
     else:
+        chunks = _read_corpus_file(place)
         expected = "a line"
     if not chunks:
         raise CorpusError(f"the corpus is empty: expected at least {expected}", path)
@@ -202,7 +196,8 @@ def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
 def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
     if path.suffix.lower() != ".jsonl":
         raise CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path)
-    chunks: dict[str, tuple[Chunk, int]] = {}
+    chunks: dict[str, Chunk] = {}
+    first_lines: dict[str, int] = {}
     with locate_errors(CorpusError, path):
         lines = list(read_json_lines(read_text(path)))
     for number, value in lines:
@@ -211,12 +206,13 @@ def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
         except BadFile as error:
             raise CorpusError(error.what, path, number) from None
         if chunk.id in chunks:
-            first = chunks[chunk.id][1]
+            first = first_lines[chunk.id]
             raise CorpusError(
                 f"duplicate id {shorten_text(chunk.id, 60)!r} (first in line {first})", path, number
             )
-        chunks[chunk.id] = chunk, number
-    return tuple(chunk for chunk, _ in chunks.values())
+        chunks[chunk.id] = chunk
+        first_lines[chunk.id] = number
+    return tuple(chunks.values())
 
 
 def _parse_chunk(value: Json) -> Chunk:

@@ -62,9 +62,8 @@ class ChromaRetriever(Searcher):
         title = name or str(collection.name)
         super().__init__(k=k, name=title, where=f"Chroma collection {shorten_text(title, 60)!r}")
         self.collection = collection
-        if embedder is None:
-            self.embedder = None
-        else:
+        self.embedder: Embedder | None = None
+        if embedder is not None:
             self.embedder = resolve_embedder(embedder, self.where)
         self.space = _find_space(collection)
         self._width: int | None = None
@@ -86,10 +85,9 @@ class ChromaRetriever(Searcher):
         try:
             client = chromadb.PersistentClient(path=str(place))
             names = [str(getattr(entry, "name", entry)) for entry in client.list_collections()]
+            opened = None
             if collection in names:
                 opened = client.get_collection(collection)
-            else:
-                opened = None
         except Exception as error:
             raise CorpusError(
                 f"cannot be opened as a Chroma store: {shorten_text(describe_exception(error), 400)}; if it is open elsewhere, close it or pass "
@@ -144,16 +142,15 @@ class ChromaRetriever(Searcher):
         if conditions:
             query_arguments["where"] = _build_where_clause(conditions)
         page = self.collection.query(**query_arguments, n_results=limit, include=include)
-        columns = (page[name][0] for name in ("ids", "documents", "metadatas", "distances", "uris"))
-        return [
-            Hit(
-                id=id_,
-                text=text or "",
-                score=similarity_from_distance(distance, self.space),
-                metadata=plain_metadata({**(metadata or {}), **({"uri": uri} if uri else {})}),
-            )
-            for id_, text, metadata, distance, uri in zip(*columns, strict=True)
-        ]
+        columns = [page[name][0] for name in ("ids", "documents", "metadatas", "distances", "uris")]
+        hits = []
+        for id_, text, metadata, distance, uri in zip(*columns, strict=True):
+            stored = dict(metadata or {})
+            if uri:
+                stored["uri"] = uri
+            score = similarity_from_distance(distance, self.space)
+            hits.append(Hit(id=id_, text=text or "", score=score, metadata=plain_metadata(stored)))
+        return hits
 
     def _query_arguments(self, query: str) -> dict[str, Any] | None:
         if self.embedder is None:
@@ -173,11 +170,9 @@ class ChromaRetriever(Searcher):
     def _vector_length(self) -> int | None:
         """Return the length of the vectors, read once; None for an empty collection."""
         if self._width is None:
-            held = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
-            if held is not None and len(held):
-                self._width = len(held[0])
-            else:
-                self._width = None
+            vectors = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
+            if vectors is not None and len(vectors):
+                self._width = len(vectors[0])
         return self._width
 
 
@@ -185,10 +180,9 @@ def _refuse_locked(database: Path) -> None:
     """Raise an error if the store is locked: Chroma would wait for ever."""
     import sqlite3
 
+    address = f"{database.resolve().as_uri()}?mode=ro"
     try:
-        with closing(
-            sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=LOCK_TIMEOUT_S)
-        ) as connection:
+        with closing(sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_S)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except sqlite3.Error as error:
         if "locked" in str(error):
@@ -204,16 +198,22 @@ def _find_space(collection: Any) -> str:
         if space:
             return str(space)
     # Collections of older versions have no configuration.
-    return str((getattr(collection, "metadata", None) or {}).get("hnsw:space", "l2"))
+    metadata = getattr(collection, "metadata", None) or {}
+    return str(metadata.get("hnsw:space", "l2"))
 
 
 def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
     """Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key."""
     clauses: list[Mapping[str, Json]] = []
     for key, values in conditions.items():
-        groups = {kind: [value for value in values if type(value) is kind] for kind in map(type, values)}
-        options: list[Mapping[str, Json]] = [{key: {"$in": group}} for group in groups.values()]
-        clauses.append(options[0] if len(options) == 1 else {"$or": options})
+        by_type: dict[type, list[Json]] = {}
+        for value in values:
+            by_type.setdefault(type(value), []).append(value)
+        options: list[Mapping[str, Json]] = [{key: {"$in": group}} for group in by_type.values()]
+        clause = options[0]
+        if len(options) > 1:
+            clause = {"$or": options}
+        clauses.append(clause)
     if len(clauses) > 1:
         return {"$and": clauses}
     return clauses[0]

@@ -61,9 +61,8 @@ class DenseRetriever(CorpusSearcher):
         """
         super().__init__(chunks, k=k, name=name, where=name or "DenseRetriever")
         self.embedder = resolve_embedder(embedder, self.where)
-        self._rows: Float32Array = embed_unit_vectors(
-            self.embedder, [searchable_text(chunk) for chunk in self.chunks], self.where
-        )
+        texts = [searchable_text(chunk) for chunk in self.chunks]
+        self._rows: Float32Array = embed_unit_vectors(self.embedder, texts, self.where)
 
     @property
     def fingerprint(self) -> str:
@@ -74,17 +73,12 @@ class DenseRetriever(CorpusSearcher):
         vector = embed_query(self.embedder, query, self.where, self._rows.shape[1])
         if vector is None:
             return []
-        places = np.array(
-            [
-                place
-                for place in np.flatnonzero(self._rows.any(axis=1))
-                if not conditions or matches_conditions(self.chunks[place].metadata, conditions)
-            ],
-            dtype=np.intp,
-        )
+        places = np.flatnonzero(self._rows.any(axis=1))
+        if conditions:
+            is_match = [matches_conditions(self.chunks[place].metadata, conditions) for place in places]
+            places = places[np.array(is_match, dtype=bool)]
         # Row by row: in a matrix product, equal rows get different last digits.
-        scores = np.clip((self._rows[places].astype(np.float64) * vector).sum(axis=1), -1.0, 1.0)
-        return [
-            chunk_to_hit(self.chunks[places[index]], float(scores[index]))
-            for index in np.argsort(-scores, kind="stable")[:limit]
-        ]
+        products = self._rows[places].astype(np.float64) * vector
+        scores = np.clip(products.sum(axis=1), -1.0, 1.0)
+        best = np.argsort(-scores, kind="stable")[:limit]
+        return [chunk_to_hit(self.chunks[places[index]], float(scores[index])) for index in best]

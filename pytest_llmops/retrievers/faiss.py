@@ -67,35 +67,32 @@ class FaissRetriever(Searcher):
         """
         if not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"):
             raise UsageError(f"FaissRetriever: expected a faiss index, got {type(index).__name__}")
-        super().__init__(
-            k=k, name=name, where=f"FAISS index {shorten_text(name, 60)!r}" if name else "FAISS index"
-        )
+        where = "FAISS index"
+        if name:
+            where = f"FAISS index {shorten_text(name, 60)!r}"
+        super().__init__(k=k, name=name, where=where)
         self.index = index
         self.embedder = resolve_embedder(embedder, self.where)
         total = int(index.ntotal)
         names = self._to_column("ids", ids, total)
         passages = self._to_column("texts", texts, total) or [""] * total
-        known = self._to_column("metadata", metadata, total) or [{}] * total
+        mappings = self._to_column("metadata", metadata, total) or [{}] * total
         self.chunks = tuple(
-            Chunk(id=str(id_), text=str(text), metadata=held)
-            for id_, text, held in zip(names, passages, known, strict=True)
+            Chunk(id=str(id_), text=str(text), metadata=mapping)
+            for id_, text, mapping in zip(names, passages, mappings, strict=True)
         )
         check_corpus(self.chunks, self.where)
         self._places = self._map_numbers_to_places()
 
     def _to_column(self, what: str, given: Any, total: int) -> list[Any]:
         """Return an argument with a value for each vector as a list; empty if it is optional and left out."""
-        several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
-        if several:
-            column = list(given)
-        else:
-            column = []
-        if several and (len(column) == total or (not column and what != "ids")):
-            return column
-        if several:
-            got = str(len(column))
-        elif isinstance(given, str):
+        if isinstance(given, str):
             got = "a text"
+        elif isinstance(given, Iterable) and not isinstance(given, (bytes, Mapping)):
+            column = list(given)
+            if len(column) == total or (not column and what != "ids"):
+                return column
+            got = str(len(column))
         else:
             got = json_kind(given)
         raise CorpusError(
@@ -136,13 +133,12 @@ class FaissRetriever(Searcher):
         """Return the place of each number of an IndexIDMap; empty if numbers are places.
 
         Raises:
-        CorpusError: The numbers do not determine the order of adding.
+            CorpusError: The numbers do not determine the order of adding.
         """
         if hasattr(self.index, "id_map"):
             faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
-            places = {
-                int(number): place for place, number in enumerate(faiss.vector_to_array(self.index.id_map))
-            }
+            numbers = faiss.vector_to_array(self.index.id_map)
+            places = {int(number): place for place, number in enumerate(numbers)}
             if len(places) != len(self.chunks):
                 raise CorpusError(
                     f"expected a number of its own for each of {len(self.chunks)} vectors, got {len(places)} numbers",
@@ -181,17 +177,22 @@ class FaissRetriever(Searcher):
         vector = embed_query(self.embedder, query, self.where, int(self.index.d))
         if vector is None:
             return []
-        values, numbers = self.index.search(vector[None, :], total if conditions else min(limit, total))
+        count = min(limit, total)
+        if conditions:
+            count = total
+        values, numbers = self.index.search(vector[None, :], count)
         hits: list[Hit] = []
         for value, number in zip(values[0], numbers[0], strict=True):
             if number < 0:  # FAISS pads with -1
                 continue
             chunk = self.chunks[self._places.get(int(number), int(number))]
             if matches_conditions(chunk.metadata, conditions):
-                similar = self.index.metric_type == INNER_PRODUCT
-                hits.append(
-                    chunk_to_hit(chunk, float(value) if similar else similarity_from_distance(value, "l2"))
-                )
+                hits.append(chunk_to_hit(chunk, self._to_score(value)))
             if len(hits) == limit:
                 break
         return hits
+
+    def _to_score(self, value: Any) -> float:
+        if self.index.metric_type == INNER_PRODUCT:
+            return float(value)
+        return similarity_from_distance(value, "l2")

@@ -178,44 +178,55 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
             raise UsageError(
                 f"{what}: expected chunks, got {type(chunk).__name__}: wrap it as Chunk(id=, text=)"
             )
-        named = chunk.metadata.get(keys.document)
-        if named is None:
-            id_ = chunk.id
-        else:
-            id_ = str(named)
-        if id_ in states_by_id and (named is None or id_ in whole):
+        document = chunk.metadata.get(keys.document)
+        is_whole = document is None
+        id_ = chunk.id
+        if document is not None:
+            id_ = str(document)
+        if id_ in states_by_id and (is_whole or id_ in whole):
             raise CorpusError(
                 f"the document {shorten_text(id_, 60)!r} stands twice: expected a unique id for each", what
             )
-        if named is None:
+        if is_whole:
             whole.add(id_)
-        states_by_id.setdefault(id_, []).append(
-            _chunk_state(chunk, keys, f"{what}: {shorten_text(id_, 60)}", whole=named is None)
-        )
+        state = _chunk_state(chunk, keys, f"{what}: {shorten_text(id_, 60)}", whole=is_whole)
+        states_by_id.setdefault(id_, []).append(state)
     return {id_: _merge_states(parts) for id_, parts in states_by_id.items()}
 
 
 def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> DocumentState:
-    held = chunk.metadata.get(keys.fingerprint)
-    if held is not None:
-        mark = str(held)
+    """Return the state of a document as a chunk has it; with ``whole``, the chunk is the document."""
+    fingerprints: frozenset[str] = frozenset()
+    given = chunk.metadata.get(keys.fingerprint)
+    if given is not None:
+        fingerprints = _known_fingerprint(str(given))
     elif whole and chunk.text:
-        mark = content_fingerprint(chunk.text)
-    else:
-        mark = ""
+        fingerprints = frozenset({content_fingerprint(chunk.text)})
+    chunk_ids = frozenset({chunk.id})
+    if whole:
+        chunk_ids = frozenset()
     return DocumentState(
-        frozenset({mark} if mark else ()),
+        fingerprints,
         _parse_time(chunk.metadata.get(keys.modified), f"{where}: {keys.modified}"),
         _parse_time(chunk.metadata.get(keys.indexed), f"{where}: {keys.indexed}"),
-        frozenset() if whole else frozenset({chunk.id}),
+        chunk_ids,
     )
 
 
+def _known_fingerprint(fingerprint: str) -> frozenset[str]:
+    if not fingerprint:
+        return frozenset()
+    return frozenset({fingerprint})
+
+
 def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
-    """The fingerprints identify the content only if every chunk has one."""
-    marked = all(state.fingerprints for state in parts)
+    """Return the state of a document from those of its chunks; the oldest of their times count."""
+    fingerprints: frozenset[str] = frozenset()
+    # They identify the content only if every chunk has one.
+    if all(state.fingerprints for state in parts):
+        fingerprints = fingerprints.union(*(state.fingerprints for state in parts))
     return DocumentState(
-        frozenset().union(*(state.fingerprints for state in parts)) if marked else frozenset(),
+        fingerprints,
         min((state.modified for state in parts if state.modified is not None), default=None),
         min((state.indexed for state in parts if state.indexed is not None), default=None),
         frozenset().union(*(state.chunks for state in parts)),
@@ -225,7 +236,7 @@ def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
 def _value_state(value: object, where: str) -> DocumentState:
     if isinstance(value, Stamp):
         return DocumentState(
-            frozenset({value.fingerprint} if value.fingerprint else ()),
+            _known_fingerprint(value.fingerprint),
             _parse_time(value.modified, where),
             _parse_time(value.indexed, where),
         )
@@ -306,16 +317,15 @@ def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
 
     The same number of chunks without a common id: the ids are made anew each time the document is chunked.
     """
-    comparable = held.chunks & wanted.chunks or len(held.chunks) != len(wanted.chunks)
-    if held.chunks and wanted.chunks and comparable and held.chunks != wanted.chunks:
+    are_comparable = bool(held.chunks & wanted.chunks) or len(held.chunks) != len(wanted.chunks)
+    if held.chunks and wanted.chunks and are_comparable and held.chunks != wanted.chunks:
         return _describe_chunk_difference(held.chunks, wanted.chunks)
     if held.fingerprints and wanted.fingerprints:
         if held.fingerprints == wanted.fingerprints:
             return ""
         return "the content differs"
-    if held.modified is not None:
-        since = held.modified
-    else:
+    since = held.modified
+    if since is None:
         since = held.indexed
     if since is None or wanted.modified is None:
         return None
@@ -329,16 +339,24 @@ def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> 
     """Return how the chunks of a document differ."""
     missing = sorted(wanted - held)
     extra = sorted(held - wanted)
-    counts = (
-        (missing, f"of {len(wanted):,} chunks are not in the index"),
-        (extra, "of the index are not in the source"),
-    )
-    return ", ".join(f"{len(ids):,} {what} ({shorten_text(ids[0], 60)})" for ids, what in counts if ids)
+    parts = []
+    if missing:
+        example = shorten_text(missing[0], 60)
+        parts.append(f"{len(missing):,} of {len(wanted):,} chunks are not in the index ({example})")
+    if extra:
+        example = shorten_text(extra[0], 60)
+        parts.append(f"{len(extra):,} of the index are not in the source ({example})")
+    return ", ".join(parts)
 
 
 def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, float | None, str]:
+    """Return the oldest document of an index, its age, and the time that the age is by; without times all empty."""
     for by in ("indexed", "modified"):
-        times = {id_: time for id_, state in index.items() if (time := getattr(state, by)) is not None}
+        times = {}
+        for id_, state in index.items():
+            time = getattr(state, by)
+            if time is not None:
+                times[id_] = time
         for id_, time in times.items():
             if time > now + MAX_FUTURE_S:
                 raise UsageError(

@@ -103,16 +103,14 @@ class HybridRetriever(Searcher):
         filters: dict[str, Json] = {key: list(values) for key, values in conditions.items()}
         scores: dict[str, float] = {}
         hits: dict[str, Hit] = {}
+        depth = max(limit, self.depth)
         for retriever in self.retrievers:
-            for rank, hit in enumerate(
-                self._search_retriever(retriever, query, max(limit, self.depth), filters), start=1
-            ):
+            ranking = self._search_retriever(retriever, query, depth, filters)
+            for rank, hit in enumerate(ranking, start=1):
                 scores[hit.id] = scores.get(hit.id, 0.0) + 1.0 / (RANK_CONSTANT + rank)
                 hits.setdefault(hit.id, hit)
-        return [
-            replace(hits[id_], score=scores[id_])
-            for id_ in sorted(scores, key=lambda id_: -scores[id_])[:limit]
-        ]
+        best = sorted(scores, key=lambda id_: -scores[id_])[:limit]
+        return [replace(hits[id_], score=scores[id_]) for id_ in best]
 
     def _search_retriever(
         self, retriever: Retriever, query: str, depth: int, filters: dict[str, Json]

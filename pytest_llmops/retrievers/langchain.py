@@ -56,13 +56,13 @@ class LangChainRetriever(Searcher):
                 f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}"
             )
         title = name or type(retriever).__name__
-        if self._is_store:
-            own = DEFAULT_K
-        else:
-            own = UNLIMITED_K
-        if self._of_store:
-            own = int(retriever.search_kwargs.get("k", DEFAULT_K))
-        super().__init__(k=own if k is None else k, name=title, where=f"LangChain {title}")
+        if k is None and self._is_store:
+            k = DEFAULT_K
+        elif k is None and self._of_store:
+            k = int(retriever.search_kwargs.get("k", DEFAULT_K))
+        elif k is None:
+            k = UNLIMITED_K
+        super().__init__(k=k, name=title, where=f"LangChain {title}")
         self.retriever = retriever
         self._id_key = id_key
         self._translate = translate
@@ -78,8 +78,10 @@ class LangChainRetriever(Searcher):
             return []
         if self._is_store:
             documents = self.retriever.similarity_search(query, k=limit, **filters)
+        elif self._of_store:
+            documents = self.retriever.invoke(query, k=limit, **filters)
         else:
-            documents = self.retriever.invoke(query, **({"k": limit, **filters} if self._of_store else {}))
+            documents = self.retriever.invoke(query)
         return [
             Hit(
                 id=self._document_id(document),
@@ -107,13 +109,11 @@ class LangChainRetriever(Searcher):
     def _document_id(self, document: Any) -> str:
         if self._id_key:
             id_ = document.metadata.get(self._id_key)
+            expected = f"the key {self._id_key!r} in its metadata"
         else:
             id_ = document.id
+            expected = "Document.id"
         if id_ is None:
-            if self._id_key:
-                expected = f"the key {self._id_key!r} in its metadata"
-            else:
-                expected = "Document.id"
             raise CorpusError(
                 f"a document has no id: expected {expected}, its metadata has {format_name_list(document.metadata)}; add documents "
                 "with ids, or name a key of the metadata by id_key",

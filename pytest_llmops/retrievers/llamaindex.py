@@ -43,11 +43,11 @@ class LlamaIndexRetriever(Searcher):
                 f"LlamaIndexRetriever: expected a retriever or index of llama_index.core, got {type(retriever).__name__}"
             )
         title = name or type(retriever).__name__
-        if self._is_index:
-            own = DEFAULT_K
-        else:
-            own = UNLIMITED_K
-        super().__init__(k=own if k is None else k, name=title, where=f"LlamaIndex {title}")
+        if k is None and self._is_index:
+            k = DEFAULT_K
+        elif k is None:
+            k = UNLIMITED_K
+        super().__init__(k=k, name=title, where=f"LlamaIndex {title}")
         self.retriever = retriever
         self._id_key = id_key
 
@@ -79,34 +79,23 @@ class LlamaIndexRetriever(Searcher):
             )
         if not query.strip():
             return []
+        retriever = self.retriever
         if self._is_index:
-            stores = import_optional(
-                "llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever"
-            )
-            filters = [
-                stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
-                for key, values in conditions.items()
-            ]
-            if conditions:
-                options = {"filters": stores.MetadataFilters(filters=filters)}
-            else:
-                options = {}
-            nodes = self.retriever.as_retriever(similarity_top_k=limit, **options).retrieve(query)
-        else:
-            nodes = self.retriever.retrieve(query)
-        scored = all(scored_node.score is not None for scored_node in nodes)
-        return [
-            chunk_to_hit(
-                self._node_to_chunk(scored_node.node), float(scored_node.score) if scored else 1.0 / rank
-            )
-            for rank, scored_node in enumerate(nodes[:limit], start=1)
-        ]
+            retriever = retriever.as_retriever(similarity_top_k=limit, **_filter_options(conditions))
+        nodes = retriever.retrieve(query)
+        have_scores = all(scored_node.score is not None for scored_node in nodes)
+        hits = []
+        for rank, scored_node in enumerate(nodes[:limit], start=1):
+            score = 1.0 / rank
+            if have_scores:
+                score = float(scored_node.score)
+            hits.append(chunk_to_hit(self._node_to_chunk(scored_node.node), score))
+        return hits
 
     def _node_to_chunk(self, node: Any) -> Chunk:
+        id_ = node.node_id
         if self._id_key:
             id_ = node.metadata.get(self._id_key)
-        else:
-            id_ = node.node_id
         if id_ is None:
             raise CorpusError(
                 f"the node {node.node_id} has no id: expected the key {self._id_key!r} in its metadata, which has "
@@ -114,3 +103,15 @@ class LlamaIndexRetriever(Searcher):
                 self.where,
             )
         return Chunk(id=str(id_), text=node.get_content() or "", metadata=plain_metadata(node.metadata))
+
+
+def _filter_options(conditions: Conditions) -> dict[str, Any]:
+    """Return the options of an index's retriever for conditions."""
+    if not conditions:
+        return {}
+    stores = import_optional("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")
+    filters = [
+        stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
+        for key, values in conditions.items()
+    ]
+    return {"filters": stores.MetadataFilters(filters=filters)}

@@ -9,6 +9,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
+    Scalar,
     Searcher,
     chunk_to_hit,
     embed_query,
@@ -75,10 +76,9 @@ class QdrantRetriever(Searcher):
         self._vector_name = vector_name
         try:
             names = [entry.name for entry in client.get_collections().collections]
+            params = None
             if collection in names:
                 params = client.get_collection(collection).config.params
-            else:
-                params = None
         except Exception as error:
             raise CorpusError(
                 f"cannot be asked: {shorten_text(describe_exception(error), 400)}", self.where
@@ -104,15 +104,11 @@ class QdrantRetriever(Searcher):
         try:
             client = qdrant.QdrantClient(path=str(place))
         except Exception as error:
-            locked = "already accessed" in str(error)
-            if locked:
-                step = "close the other client, or pass it"
-            else:
-                step = "build the index again"
-            if locked:
+            what = "cannot be opened as a Qdrant store"
+            step = "build the index again"
+            if "already accessed" in str(error):
                 what = "is locked: another client has it open"
-            else:
-                what = "cannot be opened as a Qdrant store"
+                step = "close the other client, or pass it"
             raise CorpusError(
                 f"{what}: {shorten_text(describe_exception(error), 400)}; {step}", place
             ) from error
@@ -145,11 +141,14 @@ class QdrantRetriever(Searcher):
         vector = embed_query(self.embedder, query, self.where, int(self._vector.size))
         if vector is None:
             return []
+        query_filter = None
+        if conditions:
+            query_filter = _build_query_filter(conditions)
         response = self.client.query_points(
             self.collection,
             query=vector.tolist(),
             using=self._vector_name or None,
-            query_filter=_build_query_filter(conditions) if conditions else None,
+            query_filter=query_filter,
             limit=limit,
             with_payload=True,
         )
@@ -165,10 +164,9 @@ class QdrantRetriever(Searcher):
 
     def _point_to_chunk(self, point: Any) -> Chunk:
         payload: Mapping[str, Any] = point.payload or {}
+        id_ = point.id
         if self._id_key:
             id_ = payload.get(self._id_key)
-        else:
-            id_ = point.id
         if id_ is None:
             raise CorpusError(
                 f"the point {point.id} has no id: expected the key {self._id_key!r} in its payload, got {format_name_list(payload)}; "
@@ -179,34 +177,31 @@ class QdrantRetriever(Searcher):
         return Chunk(id=str(id_), text=str(payload.get(self._text_key) or ""), metadata=plain_metadata(rest))
 
 
-def _find_vector_params(held: Any, name: str, where: str) -> Any:
+def _find_vector_params(vectors: Any, name: str, where: str) -> Any:
     """Return size and distance of the vector to search by."""
-    if isinstance(held, Mapping):
-        named = held
-    else:
-        named = {}
+    named: Mapping[str, Any] = {}
+    if isinstance(vectors, Mapping):
+        named = vectors
     if name or named:
         if name not in named:
             raise UnknownName("vector", name, named, where=f"vector_name of {where}")
         return named[name]
-    if held is None or not hasattr(held, "size"):
+    if vectors is None or not hasattr(vectors, "size"):
         raise CorpusError("expected a collection of dense vectors, got none", where)
-    return held
+    return vectors
 
 
 def _build_query_filter(conditions: Conditions) -> Any:
     models = import_optional("qdrant_client.models", "qdrant-client", "QdrantRetriever")
-    return models.Filter(
-        must=[
-            models.Filter(
-                should=[
-                    models.FieldCondition(key=key, match=models.MatchValue(value=value))
-                    if isinstance(value, (str, bool))
-                    # A range for numbers: a match would distinguish 1 from 1.0.
-                    else models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
-                    for value in values
-                ]
-            )
-            for key, values in conditions.items()
-        ]
-    )
+
+    def build_condition(key: str, value: Scalar) -> Any:
+        if isinstance(value, (str, bool)):
+            return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+        # A range for numbers: a match would distinguish 1 from 1.0.
+        return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
+
+    clauses = []
+    for key, values in conditions.items():
+        options = [build_condition(key, value) for value in values]
+        clauses.append(models.Filter(should=options))
+    return models.Filter(must=clauses)

@@ -119,12 +119,6 @@ class Fact:
         """Whether it is a date like 3/4/2025, of which nobody knows the order."""
         return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
 
-    def is_other_form_of(self, other: Fact) -> bool:
-        """Return whether the same value is written with another numeral; it may only be rough if this fact is."""
-        if self.raw is None or other.raw is None or self.raw == other.raw:
-            return False
-        return are_same_value(self, other) and (self.rough or not other.rough)
-
     def sum_with(self, smaller: Fact) -> Reading | None:
         """Return the sum with a smaller measure behind it, as of hours and minutes, or dollars and cents."""
         for reading, part in product(self.readings, smaller.readings):

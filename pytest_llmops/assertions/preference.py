@@ -84,27 +84,33 @@ def assert_preferred(
     version = pairwise_judge.version
     used: dict[str, Json] = {"name": pairwise_judge.name, "model": pairwise_judge.model_name}
     recorder.record_facts({"judge": {**used, "version": version}})
+    threshold = at_least
+    if preference.error:
+        threshold = None
+    reason = ""
+    if preference.reason:
+        reason = f'judge: "{preference.reason}"'
+    stored = {key: getattr(preference, key) for key in STORED_FIELDS}
     measurement = Measurement(
         name=f"judge.{pairwise_judge.name}",
         value=preference.score,
         error=preference.error,
-        threshold=None if preference.error else at_least,
+        threshold=threshold,
         label=label,
-        reason=f'judge: "{preference.reason}"' if preference.reason else "",
+        reason=reason,
         version=version,
         detail={
             **inputs.to_detail(first),
             "expected": second,
-            "judge": {**used, **{key: getattr(preference, key) for key in STORED_FIELDS}},
+            "judge": {**used, **stored},
             **_review_flags(preference, first, second),
         },
     )
-    if preference.raw:
-        evidence = [("reply", f'"{shorten_text(preference.raw)}"')]
-    else:
-        evidence = []
+    evidence = []
     if preference.winner is not None:
         evidence = [("answer", quote_answer(first)), ("other", quote_answer(second))]
+    elif preference.raw:
+        evidence = [("reply", f'"{shorten_text(preference.raw)}"')]
     verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
     return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 
@@ -137,8 +143,7 @@ def _format_preference_verdict(name: str, preference: Preference, label: str) ->
     title = f"judge {shorten_text(name, 60)}{label_suffix(label)}"
     if preference.winner is None:
         return f"{title} could not compare: {shorten_text(preference.error)}"
-    if preference.consistent is not False:
-        why = ""
-    else:
-        why = ": it prefers a place, not an answer"
-    return f"{title} prefers {WINNER_WORDS[preference.winner]}{why}"
+    verdict = f"{title} prefers {WINNER_WORDS[preference.winner]}"
+    if preference.consistent is False:
+        verdict += ": it prefers a place, not an answer"
+    return verdict

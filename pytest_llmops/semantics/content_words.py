@@ -5,11 +5,11 @@ import unicodedata
 
 from pytest_llmops.retrievers.bm25 import tokenize
 from pytest_llmops.semantics.checks.sentence import stem_word
-from pytest_llmops.semantics.word_lists import english_words
+from pytest_llmops.semantics.word_lists.reader import english_words
 
 STOP_WORDS = english_words("stop_words")
 # Words that claim more than a sentence without them says
-_TOTALITY_WORDS = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
+_TOTALITY_WORDS = english_words("totality_words")
 _SMALL_NUMBERS = {"zero": "0", "one": "1"}
 # Not the digits at the end of a name ("O2", "Internet2"): these belong to it.
 _NUMBER = re.compile(r"(?<![A-Za-z\u00c0-\u024f\u0370-\u04ff\d])(\d+(?:[.,:]\d+)*)")
@@ -50,7 +50,9 @@ def content_stems(text: str, stop_words: frozenset[str] = STOP_WORDS) -> dict[st
     >>> sorted(content_stems("The refunds were paid within 1,000 days").items())
     [('1000', '1000'), ('day', 'days'), ('pay', 'paid'), ('refund', 'refunds')]
     """
-    return {content_stem(word): word for word in reversed(_split_words(text)) if word not in stop_words}
+    # Of words with the same stem the first is kept.
+    words = reversed(_split_words(text))
+    return {content_stem(word): word for word in words if word not in stop_words}
 
 
 def is_number(stem: str) -> bool:
@@ -65,9 +67,8 @@ def is_number(stem: str) -> bool:
 def required_stems(text: str) -> frozenset[str]:
     """Return the stems that a supported claim needs: numbers, names (capitals within the sentence), words like "all"."""
     words = _split_words(text)
-    required = frozenset(
-        stem for stem in map(content_stem, words) if is_number(stem) or stem in _TOTALITY_WORDS
-    )
+    stems = map(content_stem, words)
+    required = frozenset(stem for stem in stems if is_number(stem) or stem in _TOTALITY_WORDS)
     if len(_GERMAN_WORDS.intersection(words)) > 1:
         # In German every noun has a capital.
         return required

@@ -20,7 +20,7 @@ from pytest_llmops.semantics.checks.sentence import (
     stem_phrase,
     stem_word,
 )
-from pytest_llmops.semantics.word_lists import english_words
+from pytest_llmops.semantics.word_lists.reader import english_words
 
 ROOT = Path(__file__).parents[2]
 CASES = {

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pytest_llmops.semantics.word_lists import english_words
+from pytest_llmops.semantics.word_lists.reader import english_words
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier

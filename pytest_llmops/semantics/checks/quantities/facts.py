@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
-from pytest_llmops.semantics.word_lists import english_words, read_lines
+from pytest_llmops.semantics.word_lists.reader import english_words, read_lines
 
 DateParts: TypeAlias = "tuple[int | None, int | None, int | None]"
 

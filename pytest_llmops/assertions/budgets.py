@@ -187,13 +187,20 @@ def _build_emission(
     if not values:
         error = "no call of this purpose was seen, so there is nothing to hold against a budget"
         return Emission(measurement=measured(error=error))
-    known = [(call, value) for call, value in values if value is not None]
-    if len(known) < len(values):
-        models = dict.fromkeys(call.model or call.endpoint for call, value in values if value is None)
-        which = f"{len(values) - len(known)} of {format_count(len(values), 'call')} without {needed}"
-        return Emission(measurement=measured(error=f"{which} ({shorten_text(', '.join(models), 100)})"))
-    value = combine([value for _, value in known])
-    return Emission(measurement=measured(value=value), evidence=partial(_largest_calls, known, unit))
+    known: list[tuple[Call, float]] = []
+    lacking: list[Call] = []
+    for call, value in values:
+        if value is None:
+            lacking.append(call)
+        else:
+            known.append((call, value))
+    if lacking:
+        models = ", ".join(dict.fromkeys(call.model or call.endpoint for call in lacking))
+        count = f"{len(lacking)} of {format_count(len(values), 'call')}"
+        error = f"{count} without {needed} ({shorten_text(models, 100)})"
+        return Emission(measurement=measured(error=error))
+    total = combine([value for _, value in known])
+    return Emission(measurement=measured(value=total), evidence=partial(_largest_calls, known, unit))
 
 
 def _latency_emission(
@@ -240,10 +247,10 @@ def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> Evidence:
     lines = []
     largest = sorted(values, key=lambda pair: -pair[1])
     for call, value in largest[:MAX_LISTED]:
-        question = ""
+        line = f"{format_amount(value, unit)}  {call.model or call.endpoint}"
         if call.messages:
             question = shorten_text(call.messages[-1].content, 60)
-        line = f"{format_amount(value, unit)}  {call.model or call.endpoint}  {question}"
+            line += f"  {question}"
         lines.append(("call", line.rstrip()))
     rest = len(values) - MAX_LISTED
     if rest > 0:

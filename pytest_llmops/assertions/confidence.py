@@ -183,12 +183,12 @@ def _choose_threshold(rows: Sequence[_Record], accuracy: float, seed: int) -> tu
         )
     Random(seed).shuffle(families)  # noqa: S311 -- no secret
     choosing = set(families[::2])
-    confidences = [row.confidence for row in rows if row.family in choosing]
-    labels = [bool(row.correct) for row in rows if row.family in choosing]
-    proofs = [
-        (wilson_interval(right, count, Z_ONE_SIDED)[0], level)
-        for level, count, right in coverage_curve(confidences, labels)
-    ]
+    first_half = [row for row in rows if row.family in choosing]
+    confidences, labels = _list_labelled(first_half)
+    proofs = []
+    for level, count, right in coverage_curve(confidences, labels):
+        lower, _ = wilson_interval(right, count, Z_ONE_SIDED)
+        proofs.append((lower, level))
     proved = [level for lower, level in proofs if lower >= accuracy]
     if proved:
         # The curve falls: its last level answers most
@@ -210,16 +210,18 @@ def _queue_flagged(rows: Sequence[_Record], queue: str) -> None:
     """Add what was flagged to the file of a review queue."""
     from pytest_llmops.production.review_queue import QueueEntry, add_to_queue
 
-    entries = [
-        QueueEntry(
-            input=to_builtins(row.data.get("input", row.id), where=f"{row.id}: input"),
+    entries = []
+    for row in rows:
+        if row.outcome != "flagged":
+            continue
+        asked = row.data.get("input", row.id)
+        entry = QueueEntry(
+            input=to_builtins(asked, where=f"{row.id}: input"),
             output=str(row.data.get("output") or ""),
             reason=f"low confidence {row.confidence:.2f}",
             origin=({"source": "assert_confidence", "id": row.id},),
         )
-        for row in rows
-        if row.outcome == "flagged"
-    ]
+        entries.append(entry)
     add_to_queue(queue, entries)
 
 
@@ -236,20 +238,13 @@ def _measure_shares(
     wrong.sort(key=lambda row: -row.confidence)
     confidences, labels = _list_labelled(rows)
     picture = {**AXES, "points": reliability_bins(confidences, labels)}
+    measured = partial(Measurement, name="confidence.accuracy_lower", detail={"picture": picture})
+    right = len(answered) - len(wrong)
     accuracy = _measure_share(
-        partial(Measurement, name="confidence.accuracy_lower", label=label, detail={"picture": picture}),
-        len(answered) - len(wrong),
-        len(answered),
-        least_accuracy,
-        f"answers{basis} are right",
+        partial(measured, label=label), right, len(answered), least_accuracy, f"answers{basis} are right"
     )
-    coverage = _measure_share(
-        partial(Measurement, name="confidence.coverage_lower", label=label),
-        len(answered),
-        len(rows),
-        least_coverage,
-        "are answered",
-    )
+    measured = partial(Measurement, name="confidence.coverage_lower", label=label)
+    coverage = _measure_share(measured, len(answered), len(rows), least_coverage, "are answered")
     return [
         recorder.Emission(measurement=accuracy, evidence=_list_records("sure and wrong", wrong)),
         recorder.Emission(measurement=coverage),
@@ -259,33 +254,37 @@ def _measure_shares(
 def _measure_confidences(rows: Sequence[_Record], label: str) -> list[recorder.Emission]:
     """Return how well confidences tell right from wrong answers, and how many records are unhandled."""
     confidences, labels = _list_labelled(rows)
-    unhandled = [row for row in rows if row.unhandled]
     measurements = []
-    if len(set(labels)) > 1:
+    if True in labels and False in labels:
         auroc = roc_auc(confidences, labels)
         measurements.append(Measurement(name="confidence.auroc", value=auroc, label=label))
     if len(labels) >= LEAST_FOR_ECE:
         bins = reliability_bins(confidences, labels)
-        error = math.fsum(count * abs(right - mean) for mean, right, count in bins) / len(labels)
+        gaps = [count * abs(right - mean) for mean, right, count in bins]
+        error = math.fsum(gaps) / len(labels)
         measurements.append(Measurement(name="confidence.ece", value=error, better="lower", label=label))
-    measurements.append(
-        Measurement(
-            name="confidence.unhandled",
-            value=len(unhandled),
-            unit="count",
-            better="lower",
-            threshold=0.0,
-            label=label,
-        )
+    unhandled = [row for row in rows if row.unhandled]
+    count = Measurement(
+        name="confidence.unhandled",
+        value=len(unhandled),
+        unit="count",
+        better="lower",
+        threshold=0.0,
+        label=label,
     )
+    measurements.append(count)
     evidence = _list_records("not taken care of", unhandled)
     return [recorder.Emission(measurement=measurement, evidence=evidence) for measurement in measurements]
 
 
 def _list_labelled(rows: Sequence[_Record]) -> tuple[list[float], list[bool]]:
     """Return the confidences and the labels of the records that have a label."""
-    confidences = [row.confidence for row in rows if row.correct is not None]
-    labels = [row.correct for row in rows if row.correct is not None]
+    confidences = []
+    labels = []
+    for row in rows:
+        if row.correct is not None:
+            confidences.append(row.confidence)
+            labels.append(row.correct)
     return confidences, labels
 
 
@@ -307,10 +306,11 @@ def _measure_share(
 
 
 def _list_records(what: str, rows: Sequence[_Record]) -> list[tuple[str, str]]:
-    return [
-        (what, f"{row.id}: confidence {row.confidence:.4g}, {row.unhandled or row.outcome}")
-        for row in rows[:MAX_LISTED]
-    ]
+    lines = []
+    for row in rows[:MAX_LISTED]:
+        outcome = row.unhandled or row.outcome
+        lines.append((what, f"{row.id}: confidence {row.confidence:.4g}, {outcome}"))
+    return lines
 
 
 def assert_correction(

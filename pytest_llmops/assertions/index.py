@@ -100,7 +100,8 @@ def _emit_outdated(comparison: Freshness, threshold: int | None, label: str) -> 
     outdated = comparison.outdated or {}
     measured = _count_documents(comparison, "outdated", list(outdated), threshold, label)
     if comparison.unknown:
-        ids = ", ".join(shorten_text(document, 60) for document in comparison.unknown[:MAX_EVIDENCE_LINES])
+        listed = comparison.unknown[:MAX_EVIDENCE_LINES]
+        ids = ", ".join(shorten_text(document, 60) for document in listed)
         error = (
             f"{len(comparison.unknown)} of {comparison.documents} documents have neither a content nor a time on both sides "
             f"({ids}): keep a fingerprint or a modification time in the index"
@@ -138,8 +139,10 @@ def _count_documents(
 def _list_documents(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:
     """Return a line of evidence for each document; the last line has the rest of many."""
     if len(texts) > MAX_EVIDENCE_LINES:
-        rest = ", ".join(shorten_text(text, 60) for text in texts[MAX_EVIDENCE_LINES - 1 :])
-        texts = [*texts[: MAX_EVIDENCE_LINES - 1], rest]
+        own_lines = texts[: MAX_EVIDENCE_LINES - 1]
+        others = texts[MAX_EVIDENCE_LINES - 1 :]
+        rest = ", ".join(shorten_text(text, 60) for text in others)
+        texts = [*own_lines, rest]
     return [(name, text) for text in texts]
 
 

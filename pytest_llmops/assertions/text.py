@@ -222,18 +222,13 @@ def assert_matches(
             match = compiled.fullmatch(text)
         else:
             match = compiled.search(text)
-        return check.emit(
-            actual,
-            float(match is not None),
-            lambda: contrast.unmatched_pattern_evidence(text, compiled, full=full),
-        )
-    spans = [match.span() for match in islice(compiled.finditer(text), MAX_MATCHES)]
-    return check.emit(
-        actual,
-        float(count_range.includes(len(spans))),
-        lambda: contrast.match_count_evidence(text, compiled, spans, str(count_range)),
-        {"count": len(spans)},
-    )
+        evidence = partial_call(contrast.unmatched_pattern_evidence, text, compiled, full=full)
+        return check.emit(actual, float(match is not None), evidence)
+    matches = islice(compiled.finditer(text), MAX_MATCHES)
+    spans = [match.span() for match in matches]
+    value = float(count_range.includes(len(spans)))
+    evidence = partial_call(contrast.match_count_evidence, text, compiled, spans, str(count_range))
+    return check.emit(actual, value, evidence, {"count": len(spans)})
 
 
 def assert_fuzzy(
@@ -469,12 +464,8 @@ def assert_not_matches(
     matches = compiled.finditer(text)
     spans = [match.span() for match in islice(matches, MAX_SPANS)]
     count = len(spans) + sum(1 for _ in islice(matches, MAX_MATCHES))
-    return check.emit(
-        actual,
-        float(not spans),
-        lambda: contrast.unwanted_match_evidence(text, compiled, spans, count),
-        {"spans": list(map(list, spans))},
-    )
+    evidence = partial_call(contrast.unwanted_match_evidence, text, compiled, spans, count)
+    return check.emit(actual, float(not spans), evidence, {"spans": list(map(list, spans))})
 
 
 class _TextCheck:

@@ -400,3 +400,8 @@ def test_negation_edits_of_people(shared_data: Path) -> None:
     assert counts[1] <= 10  # paraphrases, of 58
     assert counts[2] >= 19  # another scope, of 56
     assert counts[3] >= 26  # the negation taken away, of 58
+
+
+def test_a_swap_is_one_alarm_however_many_changes_it_explains() -> None:
+    alarms = compare("The man bites the dog.", "The dog bites the man.").alarms
+    assert [alarm.check for alarm in alarms] == ["roles"]

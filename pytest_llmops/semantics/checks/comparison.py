@@ -7,7 +7,6 @@ from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks import names, negation, quantifiers, roles, values
 from pytest_llmops.semantics.checks.alignment import (
-    Alarm,
     Check,
     Comparison,
     Finding,
@@ -60,19 +59,19 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
             'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
             f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
         )
-    known = {name.removeprefix("-") for name in given}
-    unknown = sorted(known - set(CHECKS))
+    named = {name.removeprefix("-") for name in given}
+    unknown = named.difference(CHECKS)
     if unknown:
-        raise UnknownName("check", unknown[0], CHECKS)
+        raise UnknownName("check", min(unknown), CHECKS)
     removed = [name for name in given if name.startswith("-")]
-    if removed and len(removed) < len(given):
+    if not removed:
+        return tuple(name for name in CHECKS if name in named)
+    if len(removed) < len(given):
         raise UsageError(
             'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
             f"got {shorten_text(repr(sorted(given)), 80)}"
         )
-    if removed:
-        return tuple(name for name in CHECKS if name not in known)
-    return tuple(name for name in CHECKS if name in known)
+    return tuple(name for name in CHECKS if name not in named)
 
 
 def compare(
@@ -120,13 +119,13 @@ def compare(
         without.append(
             f"the checks compared {MAX_SENTENCES} of {len(remaining):,} sentences of the reference"
         )
-    alarms: list[Alarm] = []
-    is_opening_new = remaining[:1] == list(reference.sentences[:1])
-    if "antonyms" in checks and "antonyms" in known and is_opening_new:
-        alarms += [finding.alarm for finding in negation.find_opposite_answers(reference, answer)]
+    findings: list[Finding] = []
+    is_opening_repeated = remaining[:1] != list(reference.sentences[:1])
+    if "antonyms" in known and not is_opening_repeated:
+        findings += negation.find_opposite_answers(reference, answer)
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
-        pair_alarms = _run_checks(pair, known)
-        alarms += [alarm for alarm in pair_alarms if alarm.check in checks and alarm not in alarms]
+        findings += _run_checks(pair, known)
+    alarms = dict.fromkeys(finding.alarm for finding in findings if finding.alarm.check in checks)
     return Comparison(tuple(alarms), tuple(without))
 
 
@@ -155,9 +154,10 @@ def _select_language_checks(
     return _LANGUAGE_NEUTRAL_CHECKS, [without]
 
 
-def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Alarm]:
+def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Finding]:
+    """Return what the checks find, each in the changes that no earlier one explains."""
     findings: list[Finding] = []
     for check in checks.values():
         claimed = frozenset(finding.change for finding in findings if finding.change is not None)
-        findings += list(check(pair, claimed))
-    return [finding.alarm for finding in findings]
+        findings += check(pair, claimed)
+    return findings

@@ -26,10 +26,8 @@ SCALES = {
     "trillion": 1e12,
     "dozen": 12,
 }
-ORDINALS = {
-    "thirtieth": 30,
-    **{word: number for number, word in enumerate(read_sections("english.txt")["ordinals"], start=1)},
-}
+ORDINALS = {word: number for number, word in enumerate(read_sections("english.txt")["ordinals"], start=1)}
+ORDINALS["thirtieth"] = 30
 FRACTION_PARTS = {
     "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fifth": 5, "fifths": 5,
     "sixth": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10, "hundredth": 100,

@@ -165,10 +165,9 @@ def parse_references(where: str, expected: object) -> tuple[str, ...]:
 
 
 def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tuple[str, ...]:
+    texts = given
     if isinstance(given, str):
         texts = (given,)
-    else:
-        texts = given
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
         several = "a text"
         if purpose == "to look for":

@@ -160,10 +160,9 @@ def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, objec
     if isinstance(cases, Mapping):
         yield from ((str(name), answer, "") for name, answer in cases.items())
         return
+    given = cases
     if isinstance(cases, (str, Path)):
         given = load_cases(cases)
-    else:
-        given = cases
     if not isinstance(given, Sequence):
         raise UsageError(
             f"assert_span_recall: expected a case file, cases, or answers by name, got {type(cases).__name__}"

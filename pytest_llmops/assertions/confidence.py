@@ -12,6 +12,7 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import (
+    Json,
     Measurement,
     as_finite_float,
     format_amount,
@@ -28,7 +29,7 @@ from pytest_llmops.protocols import Call
 __tracebackhide__ = True
 
 OUTCOMES = ("answered", "fallback", "flagged")
-AXES = {"x": "confidence", "y": "share that is right", "diagonal": True}
+AXES: dict[str, Json] = {"x": "confidence", "y": "share that is right", "diagonal": True}
 Z_ONE_SIDED = 1.644854  # the normal quantile of 95 %, for a one-sided interval
 LEAST_FOR_ECE = 500
 MAX_LISTED = 3
@@ -237,7 +238,7 @@ def _measure_shares(
     wrong = [row for row in answered if not row.correct]
     wrong.sort(key=lambda row: -row.confidence)
     confidences, labels = _list_labelled(rows)
-    picture = {**AXES, "points": reliability_bins(confidences, labels)}
+    picture: dict[str, Json] = {**AXES, "points": reliability_bins(confidences, labels)}
     measured = partial(Measurement, name="confidence.accuracy_lower", detail={"picture": picture})
     right = len(answered) - len(wrong)
     accuracy = _measure_share(

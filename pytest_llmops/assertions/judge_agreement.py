@@ -329,6 +329,7 @@ def _assert_fit(
     run: Callable[[object, Sequence[Canary] | None], CanaryRun],
 ) -> Measurement:
     parse_share_threshold("assert_judge_canaries", at_least)
+    given: Sequence[Canary] | None
     if isinstance(canaries, (str, Path)):
         given = read_canaries(canaries)
     else:
@@ -375,10 +376,9 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
-    if given is None:
+    canaries = given
+    if canaries is None:
         canaries = canaries_for_judge(judge)
-    else:
-        canaries = given
     key = component_name(judge), str(judge.version), fingerprint_canaries(canaries)
     settings = recorder.current_settings()
     if not _runs_by_settings or _runs_by_settings[0][0] is not settings:

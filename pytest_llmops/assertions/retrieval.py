@@ -110,8 +110,8 @@ def assert_retrieval(
     except ValueError as error:
         return recorder.emit(measured(error=str(error).removeprefix("query '': "), detail=detail))
     if value is None:
-        error = "no relevant ids are given: there is nothing to find"
-        return recorder.emit(measured(error=error, detail=detail))
+        problem = "no relevant ids are given: there is nothing to find"
+        return recorder.emit(measured(error=problem, detail=detail))
     if k:
         last_rank = k
         place = f"the top {k}"

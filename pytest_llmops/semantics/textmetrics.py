@@ -60,10 +60,9 @@ def _list_references(expected: object) -> list[str]:
     Raises:
         ValueError: There is no reference, or a reference is not a text.
     """
+    references = expected
     if isinstance(expected, str):
         references = [expected]
-    else:
-        references = expected
     if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):
         raise ValueError(f"expected a reference of text or a list of them, got {_describe_kind(references)}")
     if not references:

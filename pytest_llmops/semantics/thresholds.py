@@ -198,20 +198,18 @@ def reference_texts(expected: object) -> tuple[str, ...]:
     >>> reference_texts("a"), reference_texts(["a", "b"])
     (('a',), ('a', 'b'))
     """
+    texts = expected
     if isinstance(expected, str):
         texts = (expected,)
-    else:
-        texts = expected
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
         raise UsageError(
             f"assert_semantic: expected a reference text or several, got {type(expected).__name__}"
         )
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
+            what = type(text).__name__
             if isinstance(text, str):
                 what = "a blank text"
-            else:
-                what = type(text).__name__
             raise UsageError(f"assert_semantic: expected reference texts, got {what} as number {number}")
     if not texts:
         raise UsageError(

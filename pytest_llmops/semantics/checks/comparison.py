@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from functools import partial
+from typing import cast
 
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
@@ -54,22 +55,23 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     if isinstance(given, str) and given == "default":
         return CHECKS
     is_list = isinstance(given, Collection) and not isinstance(given, str)
-    if not is_list or not all(isinstance(name, str) for name in given):
+    if not is_list or not all(isinstance(name, str) for name in cast("Collection[object]", given)):
         raise UsageError(
             'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
             f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
         )
-    named = {name.removeprefix("-") for name in given}
+    switches = cast("Collection[str]", given)
+    named = {name.removeprefix("-") for name in switches}
     unknown = named.difference(CHECKS)
     if unknown:
         raise UnknownName("check", min(unknown), CHECKS)
-    removed = [name for name in given if name.startswith("-")]
+    removed = [name for name in switches if name.startswith("-")]
     if not removed:
         return tuple(name for name in CHECKS if name in named)
-    if len(removed) < len(given):
+    if len(removed) < len(switches):
         raise UsageError(
             'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {shorten_text(repr(sorted(given)), 80)}"
+            f"got {shorten_text(repr(sorted(switches)), 80)}"
         )
     return tuple(name for name in CHECKS if name not in named)
 

@@ -194,15 +194,14 @@ class _PlainCharacters(dict[int, int | str]):
         return plain
 
 
+# The plain form of some characters; the last are an Arabic decimal and group mark, and characters without a width
+_PLAIN_FORMS = {
+    "'": "‘’ʼ`´", '"': "“”„«»", "-": "‐‑‒–—−", " 1/2": "½", " 1/4": "¼", " 3/4": "¾", "...": "…", ".": "\u066b", ",": "\u066c",
+    "": "\u200b\u200c\u200d\u2060\ufeff\u00ad",
+}  # fmt: skip
 _PLAIN_CHARACTERS = _PlainCharacters()
-_PLAIN_CHARACTERS.update(str.maketrans(dict.fromkeys("‘’ʼ`´", "'")))
-_PLAIN_CHARACTERS.update(str.maketrans(dict.fromkeys("“”„«»", '"')))
-_PLAIN_CHARACTERS.update(str.maketrans(dict.fromkeys("‐‑‒–—−", "-")))
-_PLAIN_CHARACTERS.update(str.maketrans({"\u066b": ".", "\u066c": ","}))  # Arabic separators of a number
-_PLAIN_CHARACTERS.update(
-    str.maketrans(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""))
-)  # without a width
-_PLAIN_CHARACTERS.update(str.maketrans({"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "…": "..."}))
+for _plain, _chars in _PLAIN_FORMS.items():
+    _PLAIN_CHARACTERS.update(dict.fromkeys(map(ord, _chars), _plain))
 
 _WORD = re.compile(r"[^\W_]+(?:['.&/+_-][^\W_]+)*(?:\+\+|#)?|%|[<>≤≥=]=?")
 _MAYBE_FACT = re.compile(

@@ -319,10 +319,9 @@ def unit_readings(values: Sequence[float], name: str, *, glued: bool) -> list[Re
     ([Reading(dim='time', value=7200.0, unit='time 3600.0')], [Reading(dim='temperature', value=26.850000000000023, unit='K')])
     """
     bare = name.lower().replace("degrees", "°").replace("degree", "°").replace(" ", "")
+    scale = _TEMPERATURE_SCALES.get(bare, "")
     if name == "K":
         scale = "K"
-    else:
-        scale = _TEMPERATURE_SCALES.get(bare)
     if scale:
         factor, offset = _TO_CELSIUS[scale]
         return [Reading("temperature", value * factor + offset, scale) for value in values]

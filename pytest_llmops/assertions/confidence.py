@@ -215,9 +215,9 @@ def _queue_flagged(rows: Sequence[_Record], queue: str) -> None:
     for row in rows:
         if row.outcome != "flagged":
             continue
-        asked = row.data.get("input", row.id)
+        question = row.data.get("input", row.id)
         entry = QueueEntry(
-            input=to_builtins(asked, where=f"{row.id}: input"),
+            input=to_builtins(question, where=f"{row.id}: input"),
             output=str(row.data.get("output") or ""),
             reason=f"low confidence {row.confidence:.2f}",
             origin=({"source": "assert_confidence", "id": row.id},),

@@ -222,15 +222,15 @@ class BertScore:
         """
         if not pairs:
             return []
-        single = [
-            (number, _require_text(answer), reference)
-            for number, (answer, expected) in enumerate(pairs)
-            for reference in _list_references(expected)
-        ]
+        single = []
+        for number, (answer, expected) in enumerate(pairs):
+            text = _require_text(answer)
+            single += [(number, text, reference) for reference in _list_references(expected)]
         idf = self._resolve_idf([reference for _, _, reference in single])
         best: dict[int, Score] = {}
         for start in range(0, len(single), CHUNK_PAIRS):
-            for (number, _, _), score in self._score_chunk(single[start : start + CHUNK_PAIRS], idf):
+            chunk = single[start : start + CHUNK_PAIRS]
+            for (number, _, _), score in self._score_chunk(chunk, idf):
                 if number not in best or score.f1 > best[number].f1:
                     best[number] = score
         return [best[number] for number in range(len(pairs))]
@@ -243,11 +243,13 @@ class BertScore:
         return self._idf or None
 
     def _build_idf(self, texts: Sequence[str]) -> Idf:
-        return bertscore.build_idf(
-            [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
-            for start in range(0, len(texts), CHUNK_PAIRS)
-            for embedded in self._embed_tokens(texts[start : start + CHUNK_PAIRS])
-        )
+        return bertscore.build_idf(self._iterate_tokens(texts))
+
+    def _iterate_tokens(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the tokens of each text without the marks of its start and end."""
+        for start in range(0, len(texts), CHUNK_PAIRS):
+            for embedded in self._embed_tokens(texts[start : start + CHUNK_PAIRS]):
+                yield [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
 
     def _embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
@@ -268,7 +270,9 @@ class BertScore:
     def _score_chunk(
         self, pairs: Sequence[tuple[int, str, str]], idf: Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
-        texts = list(dict.fromkeys(text for _, answer, reference in pairs for text in (answer, reference)))
+        texts = list(
+            dict.fromkeys(text for _, *answer_and_reference in pairs for text in answer_and_reference)
+        )
         vectors: dict[str, Float32Array] = {}
         weights: dict[str, list[float]] = {}
         for text, embedded in zip(texts, self._embed_tokens(texts), strict=True):
@@ -284,11 +288,9 @@ class BertScore:
                     "leave idf out for it"
                 )
             vectors[text] = embedded.vectors
-        chunk_scores = bertscore.score_pairs(
-            [(vectors[answer], vectors[reference]) for _, answer, reference in pairs],
-            [(weights[answer], weights[reference]) for _, answer, reference in pairs],
-        )
-        return zip(pairs, chunk_scores, strict=True)
+        vector_pairs = [(vectors[answer], vectors[reference]) for _, answer, reference in pairs]
+        weight_pairs = [(weights[answer], weights[reference]) for _, answer, reference in pairs]
+        return zip(pairs, bertscore.score_pairs(vector_pairs, weight_pairs), strict=True)
 
 
 def _weigh_token(token: str, idf: Idf | None) -> float:

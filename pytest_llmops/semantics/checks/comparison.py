@@ -54,13 +54,7 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     """
     if isinstance(given, str) and given == "default":
         return CHECKS
-    is_list = isinstance(given, Collection) and not isinstance(given, str)
-    if not is_list or not all(isinstance(name, str) for name in cast("Collection[object]", given)):
-        raise UsageError(
-            'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
-            f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
-        )
-    switches = cast("Collection[str]", given)
+    switches = _read_switches(given)
     named = {name.removeprefix("-") for name in switches}
     unknown = named.difference(CHECKS)
     if unknown:
@@ -74,6 +68,16 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
             f"got {shorten_text(repr(sorted(switches)), 80)}"
         )
     return tuple(name for name in CHECKS if name not in named)
+
+
+def _read_switches(given: object) -> Collection[str]:
+    is_list = isinstance(given, Collection) and not isinstance(given, str)
+    if is_list and all(isinstance(name, str) for name in cast("Collection[object]", given)):
+        return cast("Collection[str]", given)
+    raise UsageError(
+        'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
+        f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
+    )
 
 
 def compare(

@@ -89,12 +89,14 @@ def _plain_name(text: str) -> str:
 
 def _stand_for_each_other(name: str, other: str) -> bool:
     """Return whether one name is another form of the other: a nation, a short form, another spelling."""
-    if name == other or any({name, other} <= nation for nation in _NATIONS):
+    names = {name, other}
+    if name == other or any(names <= nation for nation in _NATIONS):
         return True
     if any(map(str.isdigit, name + other)):
         return False
     short, long = sorted((name, other), key=len)
-    if len(short) >= MIN_PREFIX_LETTERS and (long.startswith(short) or long.endswith(short)):
+    is_part = long.startswith(short) or long.endswith(short)
+    if is_part and len(short) >= MIN_PREFIX_LETTERS:
         return True
     forms = {name, _NATIONAL_ENDING.sub("", name)}
     other_forms = {other, _NATIONAL_ENDING.sub("", other)}

@@ -74,8 +74,13 @@ def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
     swapped = list(other_keys)
     for first in range(1, min(MAX_SWAPPED_WORDS, size - 1) + 1):
         for last in range(1, min(MAX_SWAPPED_WORDS, size - first) + 1):
-            middle = keys[first : size - last]
-            if swapped == [*keys[size - last :], *middle, *keys[:first]]:
-                is_symmetric = len(middle) <= MAX_SYMMETRIC_WORDS and not SYMMETRIC_WORDS.isdisjoint(middle)
-                return not is_symmetric and not COPULAS.issuperset(middle)
+            end = size - last
+            middle = keys[first:end]
+            if swapped == [*keys[end:], *middle, *keys[:first]]:
+                return not _is_symmetric(middle) and not COPULAS.issuperset(middle)
     return False
+
+
+def _is_symmetric(keys: Sequence[str]) -> bool:
+    """Return whether the two things around some words may change places: "tea and coffee"."""
+    return len(keys) <= MAX_SYMMETRIC_WORDS and not SYMMETRIC_WORDS.isdisjoint(keys)

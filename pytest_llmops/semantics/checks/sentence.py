@@ -46,7 +46,7 @@ def stem_word(word: str) -> str:
         if word.startswith(british):
             word = american + word[len(british) :]
     if "-" in word and word.replace("-", "").isalpha():
-        head, _, last = word.rpartition("-")
+        head, last = word.rsplit("-", 1)
         return f"{head}-{stem_word(last)}"
     if not word.isascii() or not word.isalpha() or word in UNINFLECTED_WORDS:
         return word

@@ -60,17 +60,11 @@ def ground_by_entailment(
         LLMOpsError: The output of the model cannot be used.
         Exception: Whatever the model raises.
     """
-    passages = [
-        _Passage(number, window, frozenset(content_stems(window)))
-        for number, context in enumerate(contexts)
-        for window in split_windows(context, PREMISE_CHARS)
-    ]
+    passages = _read_passages(contexts)
     candidates = [_select_passages(claim, passages) for claim in claims]
-    pairs = [
-        (passage.text, claim)
-        for claim, nearest in zip(claims, candidates, strict=True)
-        for passage in nearest
-    ]
+    pairs = []
+    for claim, nearest in zip(claims, candidates, strict=True):
+        pairs += [(passage.text, claim) for passage in nearest]
     inferences = iter(predict_pairs(model, pairs))
     without = describe_truncation(model, pairs)
     if len(passages) > MAX_PASSAGES:
@@ -80,6 +74,15 @@ def ground_by_entailment(
         results = [(next(inferences), passage) for passage in nearest]
         grounded.append(_decide_claim(claim, results, tuple(without)))
     return tuple(grounded)
+
+
+def _read_passages(contexts: Sequence[str]) -> list[_Passage]:
+    passages = []
+    for number, context in enumerate(contexts):
+        for window in split_windows(context, PREMISE_CHARS):
+            stems = frozenset(content_stems(window))
+            passages.append(_Passage(number, window, stems))
+    return passages
 
 
 def _select_passages(claim: str, passages: Sequence[_Passage]) -> list[_Passage]:

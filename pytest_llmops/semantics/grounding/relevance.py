@@ -73,12 +73,14 @@ def measure_relevance(question: str, contexts: Sequence[str], *, embedder: Embed
         similarities = cosines_with_first(embed_rows([question, *candidates], embedder))
         similarity = max(similarities)
         nearest = candidates[similarities.index(similarity)]
+    missing = [word for stem, word in wanted.items() if stem not in known_stems]
+    by_context = [len(wanted.keys() & stems) / len(wanted) for stems in context_stems]
     return Relevance(
         covered=len(wanted.keys() & known_stems) / len(wanted),
         similarity=similarity,
-        missing=tuple(word for stem, word in wanted.items() if stem not in known_stems),
+        missing=tuple(missing),
         nearest=nearest,
-        by_context=tuple(len(wanted.keys() & stems) / len(wanted) for stems in context_stems),
+        by_context=tuple(by_context),
     )
 
 

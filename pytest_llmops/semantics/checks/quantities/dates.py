@@ -128,26 +128,27 @@ def _read_named_date(match: re.Match[str]) -> Fact | None:
 
 
 def _read_month_name(match: re.Match[str]) -> Fact | None:
-    name = match["name"]
-    is_ambiguous = name.lower() in _AMBIGUOUS_NAMES or name.lower() == "juin" or len(name) <= len("sept")
-    if is_ambiguous:
-        is_month = name[0].isupper() and is_preceded_by(match, _MONTH_CONTEXT)
+    name = match["name"].lower()
+    has_capital = match["name"][0].isupper()
+    if name in _AMBIGUOUS_NAMES or name == "juin" or len(name) <= len("sept"):
+        is_month = has_capital and is_preceded_by(match, _MONTH_CONTEXT)
     else:
-        is_month = name[0].isupper() or name.lower() in _SMALL_MONTHS
+        is_month = has_capital or name in _SMALL_MONTHS
     if is_month:
-        return _date_fact(match, (None, MONTHS[name.lower()], None))
+        return _date_fact(match, (None, MONTHS[name], None))
     return None
 
 
 def _read_weekday(match: re.Match[str]) -> Fact | None:
-    name = match["name"]
     if match["cjk"]:
-        day = "一二三四五六日".find(match["cjk"][-1].replace("天", "日"))
-    elif name.lower() in _AMBIGUOUS_NAMES and (match.start() == 0 or not name[0].isupper()):
+        character = match["cjk"][-1].replace("天", "日")
+        day = "一二三四五六日".find(character)
+        return build_fact(match, Reading("weekday", float(day)))
+    name = match["name"].lower()
+    is_certain = match.start() > 0 and match["name"][0].isupper()
+    if name in _AMBIGUOUS_NAMES and not is_certain:
         return None
-    else:
-        day = WEEKDAYS[name.lower()]
-    return build_fact(match, Reading("weekday", float(day)))
+    return build_fact(match, Reading("weekday", float(WEEKDAYS[name])))
 
 
 def clock_readings(hour: int, minute: int = 0) -> list[Reading]:

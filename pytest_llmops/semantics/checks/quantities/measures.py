@@ -42,6 +42,7 @@ _SHARE = re.compile(
 )
 _ORDINAL = re.compile(rf"(?i)\b(?:[2-9]0-)?(?:{'|'.join(numerals.ORDINALS)})\b")
 _INDEFINITE = re.compile(r"(?i)\b(?:an?|one full|a full|a whole)\s(?P<unit>[a-z]+)\b")
+_TIMES = {"once": 1.0, "twice": 2.0, "thrice": 3.0}
 _TIMES_WORD = re.compile(r"(?i)\b(once|twice|thrice)\b")
 _ABOUT = re.compile(
     r"(?i)(?:\b(?:about|around|roughly|approximately|approx\.?|nearly|almost|some|circa|ca\.?|an estimated|just (?:under|over)|close to)"
@@ -56,6 +57,7 @@ MAX_WRITTEN_SHARE = 100  # "3 in 10" is a share, "3 in 2025" is not
 FIRST_CERTAIN_YEAR = 1900
 LAST_CERTAIN_YEAR = 2099
 OLDEST_YEAR = 1000
+COUNTABLE_DIMENSIONS = frozenset({"time", "length", "mass", "volume"})  # "an hour", but not "a degree"
 MIN_UNIT_LETTERS = 3  # of a unit behind "a"
 
 
@@ -75,11 +77,14 @@ def _read_share(match: re.Match[str]) -> Fact | None:
     whole = numerals.parse_number(match["all"])
     if not 0 < top < whole:
         return None
-    if whole > MAX_WRITTEN_SHARE and match["one"].isdigit() and match["how"].lower() in {"in", "of"}:
+    may_be_year = match["one"].isdigit() and match["how"].lower() in {"in", "of"}
+    if whole > MAX_WRITTEN_SHARE and may_be_year:
         return None
     unit = UNIT.match(match.string, match.end())
-    if unit and (lookup_unit(unit["unit"]) or unit["unit"][0].isupper()):
-        return None
+    if unit:
+        name = unit["unit"]
+        if lookup_unit(name) or name[0].isupper():
+            return None
     return build_fact(match, Reading("percent", top / whole, "share"))
 
 
@@ -202,7 +207,7 @@ def _may_be_hour(match: re.Match[str], end: int, value: float) -> bool:
 
 
 def _read_times_word(match: re.Match[str]) -> Fact:
-    count = {"once": 1.0, "twice": 2.0, "thrice": 3.0}[match[1].lower()]
+    count = _TIMES[match[1].lower()]
     return build_fact(match, Reading("times", count, "times 1.0"), raw=count, weak=count == 1)
 
 
@@ -217,7 +222,7 @@ def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
     name = match["unit"].lower()
     if len(name) < MIN_UNIT_LETTERS:
         return None
-    units = [unit for unit in lookup_unit(name) if unit.dim in {"time", "length", "mass", "volume"}]
+    units = [unit for unit in lookup_unit(name) if unit.dim in COUNTABLE_DIMENSIONS]
     if not units:
         return None
     readings = [unit.to_reading(1.0) for unit in units]
@@ -248,7 +253,6 @@ def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
             merged.append(fact)
             continue
         last = merged[-1]
-        merged[-1] = replace(
-            last, text=text[last.start : fact.end], end=fact.end, readings=(total,), raw=None, weak=False
-        )
+        whole = text[last.start : fact.end]
+        merged[-1] = Fact(whole, last.start, fact.end, (total,), rough=last.rough)
     return merged

@@ -215,13 +215,16 @@ def _find_number(text: str, words: list[re.Match[str]]) -> tuple[int, int]:
     """Return how many of some words make a number, and the number, or ``(1, 0)``."""
     known = read_number_words()
     start = words[0].start()
+    if _normalize(words[0][0]) not in known.first_words:
+        return 1, 0
     # "No two" is not number 2.
-    if _normalize(words[0][0]) in known.first_words and not _AFTER_NO.search(text, max(0, start - 4), start):
-        for size in range(len(words), 0, -1):
-            end = words[size - 1].end()
-            number = known.numbers.get(_normalize(text[start:end]))
-            if number:
-                return size, number
+    if _AFTER_NO.search(text, max(0, start - len(" No ")), start):
+        return 1, 0
+    for size in range(len(words), 0, -1):
+        end = words[size - 1].end()
+        number = known.numbers.get(_normalize(text[start:end]))
+        if number:
+            return size, number
     return 1, 0
 
 

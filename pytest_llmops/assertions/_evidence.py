@@ -23,6 +23,7 @@ MAX_LISTED_PLACES = 3  # maximum number of places of a text that are listed
 MIN_PLAIN_CHARS = 4  # minimum length of the plain text of a pattern that is searched for
 MIN_SIMILARITY = 0.5  # below this score a nearest span is accidental
 MAX_QUOTED_CHARS = 60
+MAX_EVIDENCE_CHARS = 200  # maximum length of a text that is evidence by itself
 MAX_LINE_CHARS = 160  # maximum length of a text on its own line; the report has all of it
 CONTEXT_CHARS = 20  # length of the text that is shown around a match or before a difference
 

@@ -9,7 +9,7 @@ from pytest_llmops.assertions._arguments import parse_contexts
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.evaluate import check_texts
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import Json, label_suffix, shorten_text
 from pytest_llmops.protocols import Verdict
 
 __tracebackhide__ = True
@@ -92,6 +92,11 @@ def _read_case_inputs(case: Case) -> dict[str, object]:
 def quote_answer(text: str) -> str:
     """Return a text for a line of evidence."""
     return f'"{shorten_text(text, MAX_QUOTED_CHARS)}"'
+
+
+def judge_title(name: str, label: str) -> str:
+    """Return a judge as the first line of a failure names it."""
+    return f"judge {shorten_text(name, 60)}{label_suffix(label)}"
 
 
 def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pytest_llmops.assertions._arguments import (
     parse_contexts,
     parse_share_threshold,
 )
+from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.assertions._judged import list_findings
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.judges.evaluate import (
@@ -239,10 +240,11 @@ def _why_no_claims(answer: str, statement: Statement) -> str:
     """Return why the claims cannot be counted, or ""."""
     if not answer.strip():
         return "the answer is empty: it claims nothing"
-    if len(statement.claims) > MAX_CLAIMS:
-        return f"the answer has {len(statement.claims):,} sentences that claim something: expected at most {MAX_CLAIMS:,}"
+    count = len(statement.claims)
+    if count > MAX_CLAIMS:
+        return f"the answer has {count:,} sentences that claim something: expected at most {MAX_CLAIMS:,}"
     if not statement.claims and not statement.abstains:
-        return f'the answer claims nothing: "{shorten_text(answer.strip(), MAX_QUOTED_CHARS)}"'
+        return f"the answer claims nothing: {quote_text(answer.strip(), MAX_QUOTED_CHARS)}"
     return ""
 
 
@@ -251,12 +253,12 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
     for number, claim in enumerate(claims, start=1):
         if claim.supported:
             continue
-        lines.append((f"claim {number}", f'"{shorten_text(claim.text, MAX_QUOTED_CHARS)}"'))
+        lines.append((f"claim {number}", quote_text(claim.text, MAX_QUOTED_CHARS)))
         if claim.context is None:
             continue
-        quoted = shorten_text(claim.nearest, MAX_QUOTED_CHARS)
+        passage = f"context {claim.context + 1}: {quote_text(claim.nearest, MAX_QUOTED_CHARS)}"
         probabilities = f"entails it {claim.entailment:.2f}, contradicts it {claim.contradiction:.2f}"
-        lines.append(("nearest", f'context {claim.context + 1}: "{quoted}"; {probabilities}'))
+        lines.append(("nearest", f"{passage}; {probabilities}"))
     return lines
 
 
@@ -352,12 +354,12 @@ def _estimate_relevance(
 
 
 def _relevance_evidence(question: str, estimate: Relevance) -> list[tuple[str, str]]:
-    evidence = [("question", f'"{shorten_text(question)}"')]
+    evidence = [("question", quote_text(question, MAX_EVIDENCE_CHARS))]
     if estimate.missing:
-        words = ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing)
+        words = ", ".join(quote_text(word, 40) for word in estimate.missing)
         evidence.append(("in no context", words))
     if estimate.nearest:
-        evidence.append(("nearest", f'"{shorten_text(estimate.nearest)}"'))
+        evidence.append(("nearest", quote_text(estimate.nearest, MAX_EVIDENCE_CHARS)))
     return evidence
 
 
@@ -390,7 +392,7 @@ def _emit_judge_score(
         reason = f'judge: "{verdict.reason}"'
     evidence = []
     if question:
-        evidence.append(("question", f'"{shorten_text(question)}"'))
+        evidence.append(("question", quote_text(question, MAX_EVIDENCE_CHARS)))
     evidence += list_findings(handle.judge, verdict)
     return draft.emit_value(verdict.normalized, reason, evidence)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.assertions._judged import judge_title
 from pytest_llmops.errors import MeasurementFailed, UsageError
 from pytest_llmops.judges.calibration.canaries import (
     Canary,
@@ -36,7 +37,7 @@ from pytest_llmops.judges.calibration.labels import LabelsSource, read_labels
 from pytest_llmops.judges.calibration.record import find_records
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.judges.rubric import Pairwise
-from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
+from pytest_llmops.measurement import Json, Measurement, shorten_text
 from pytest_llmops.protocols import Judge
 from pytest_llmops.registry import component_name
 from pytest_llmops.settings import Settings
@@ -144,7 +145,7 @@ def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Me
     if calibration.figures.compared or not calibration.problem:
         _emit_further_figures(calibration, measure)
     if calibration.problem:
-        title = f"agreement of judge {shorten_text(judged.name, 60)}{label_suffix(label)}"
+        title = f"agreement of {judge_title(judged.name, label)}"
         verdict = f"{title} could not be scored: {shorten_text(calibration.problem, 400)}"
         measurement = measure("kappa", error=calibration.problem, detail=_build_detail(calibration))
         return recorder.emit(measurement, verdict=verdict)
@@ -364,7 +365,7 @@ def _assert_fit(
         measurement = measured(error=canary_run.doubt)
     else:
         measurement = measured(value=canary_run.withstood, threshold=at_least)
-    title = f"judge {shorten_text(canary_run.judge, 60)}{label_suffix(label)}"
+    title = judge_title(canary_run.judge, label)
     return recorder.emit(
         measurement,
         verdict=f"{title}: {shorten_text(summary, 400)}",

@@ -10,9 +10,11 @@ from typing import Any, Literal, TypeAlias, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.assertions._judged import (
     LEFT_OUT,
     JudgeInputs,
+    judge_title,
     list_findings,
     parse_judge_inputs,
     quote_answer,
@@ -31,7 +33,7 @@ from pytest_llmops.judges.evaluate import (
 )
 from pytest_llmops.judges.item_judges import Checklist
 from pytest_llmops.judges.protocol.prompting import find_injection_signs
-from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_suffix, shorten_text
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Hits, Judge, Message, Model, Verdict
 
 __tracebackhide__ = True
@@ -293,7 +295,7 @@ class _JudgedAnswer:
 
     @property
     def title(self) -> str:
-        return f"judge {shorten_text(self.handle.name, 60)}{label_suffix(self.label)}"
+        return judge_title(self.handle.name, self.label)
 
     def score(self, review_below: float | None) -> list[recorder.Emission]:
         """Ask the judge; return the measurements of the dimensions, and that of the score last."""
@@ -352,7 +354,7 @@ class _JudgedAnswer:
         """Return the measurement of an answer without a score."""
         evidence = []
         if verdict.raw:
-            evidence.append(("reply", f'"{shorten_text(verdict.raw)}"'))
+            evidence.append(("reply", quote_text(verdict.raw, MAX_EVIDENCE_CHARS)))
         return recorder.Emission(
             measurement=self._build(self.handle.name, self._build_detail(verdict), error=verdict.error),
             verdict=f"{self.title} could not be scored: {shorten_text(verdict.error)}",

@@ -7,6 +7,7 @@ from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
+from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import (
     Json,
@@ -256,8 +257,8 @@ def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tupl
     if semantic.status == "failed":
         return []
     return [
-        ("expected", f'"{shorten_text(reference)}"'),
-        ("answer", f'"{shorten_text(actual.strip())}"'),
+        ("expected", quote_text(reference, MAX_EVIDENCE_CHARS)),
+        ("answer", quote_text(actual.strip(), MAX_EVIDENCE_CHARS)),
     ]
 
 

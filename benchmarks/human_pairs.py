@@ -1,9 +1,8 @@
 """Pairs of sentences that other people wrote and rated: what the checks raise, and what passes at the embedders' thresholds.
 
 The data are not ours to commit: ``LLMOPS_HUMAN_PAIRS`` names a folder with the files of `FILES` and ``sts/*.tsv``
-(SemEval 2012 to 2015), as ``brmson/dataset-sts`` has them, HaluEval's ``generation/qa/qa_one-turn_data.json``, the English files of
-``PhilipMay/stsb-multi-mt``, and the answers of RAGTruth of ``amazon-science/Query-Conditioned-NLI`` as ``ragtruth.json``. Test parts
-and odd lines are kept for an independent check. ``benchmarks/data/answers.jsonl`` holds 40 questions with a reference, a right answer in
+(SemEval 2012 to 2015), as ``brmson/dataset-sts`` has them, HaluEval's ``generation/qa/qa_one-turn_data.json``, and the English files of
+``PhilipMay/stsb-multi-mt``. Test parts and odd lines are kept for an independent check. ``benchmarks/data/answers.jsonl`` holds 40 questions with a reference, a right answer in
 other words and a wrong one as a model gets it wrong, written without knowledge of the checks. ``python -m benchmarks.human_pairs``
 """
 
@@ -12,18 +11,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from benchmarks.discrimination import embedders, similarity
 from pytest_llmops import assert_semantic, collect
 from pytest_llmops.metrics.classification import wilson_interval
-from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics.checks import compare
-from pytest_llmops.semantics.grounding import ground_claims, split_claims
 
 VARIABLE = "LLMOPS_HUMAN_PAIRS"
 FILES = (
@@ -34,9 +29,7 @@ FILES = (
     "qa_one-turn_data.json",
     "stsb-en-train.csv",
     "stsb-en-dev.csv",
-    "ragtruth.json",
 )
-GROUNDING_THRESHOLDS = (1.0, 0.5, 0.3)
 Pairs = Iterator[tuple[str, str]]
 
 
@@ -108,25 +101,6 @@ def answer_lines() -> Iterator[str]:
         )
 
 
-def grounding_lines(folder: Path, name: str, embedder: Any) -> Iterator[str]:
-    """Yield how many answers of RAGTruth the estimate of ``assert_grounded`` puts below a threshold, by their human label."""
-    shares: dict[bool, list[float]] = {True: [], False: []}
-    for line in (folder / FILES[7]).read_text(encoding="utf-8").splitlines()[::2]:
-        row = json.loads(line)
-        claims = split_claims(row["d2"]).claims
-        contexts = [text for text in re.split(r"(?:^|\n\n)passage \d+:", row["d1"]) if text.strip()]
-        grounded = ground_claims(claims, contexts, embedder=embedder, threshold=embedder.default_threshold)
-        if grounded:
-            share_supported = sum(claim.supported for claim in grounded) / len(grounded)
-            shares[row["label"] == "entailment"].append(share_supported)
-    for threshold in GROUNDING_THRESHOLDS:
-        below = [(sum(value < threshold for value in values), len(values)) for values in shares.values()]
-        yield (
-            f"grounding, RAGTruth, {name}, below {threshold}: {share(*below[0])} of {below[0][1]} supported answers, "
-            f"{share(*below[1])} of {below[1][1]} others; a failure is right in {share(below[1][0], below[0][0] + below[1][0])}"
-        )
-
-
 def lines() -> Iterator[str]:
     """Yield a line for each data set."""
     yield from answer_lines()
@@ -148,8 +122,6 @@ def lines() -> Iterator[str]:
                 f"{name}: {share(int(close.sum()), len(pairs))} near, {share(passed, len(pairs))} pass"
             )
         yield f"human pairs, {title} ({len(pairs):,}): {', '.join(parts)}"
-    for name, embedder in used:
-        yield from grounding_lines(folder, name, with_vector_cache(embedder))
 
 
 def share(count: int, total: int) -> str:

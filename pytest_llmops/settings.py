@@ -193,14 +193,14 @@ class Settings:
         option_values.parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality; all others can only turn the verdict red"
     )  # fmt: skip
     embedder: str = _declare_option(
-        option_values.parse_text, "minilm", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+        option_values.parse_text, "minilm", "embedder of assert_semantic and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _declare_option(
         option_values.parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
     )  # fmt: skip
     language: str = _declare_option(
         option_values.choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
-        "English", "language of texts that are too short to detect it: the checks of assert_semantic and assert_grounded depend on it",
+        "English", "language of texts that are too short to detect it: the checks of assert_semantic depend on it",
     )  # fmt: skip
     vector_cache: str = _declare_option(
         option_values.parse_text, "", "folder that caches vectors of local embedders between runs; default: no cache"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import cast, get_args
+from typing import get_args
 
 from pytest_llmops._util.framework_objects import read_answer, read_hits
 from pytest_llmops.errors import UsageError
@@ -45,17 +45,15 @@ class TextNormalizer:
             return self(text)
         if text is None:
             raise ValueError("the answer is None, expected text")
+        hint = ""
         if isinstance(getattr(text, "text", None), str):
             hint = "; pass its .text"
-        else:
-            hint = ""
         raise ValueError(f"the answer is {describe_kind(text)}, expected text{hint}")
 
     def map_to_original(self, text: str) -> text_spans.Origins:
         """Return a map from places in the normalized text to places in the text."""
-        return text_spans.Origins(
-            text, partial(lexical.normalize_text, case=self.case, unicode=self.unicode), self.whitespace
-        )
+        normalize = partial(lexical.normalize_text, case=self.case, unicode=self.unicode)
+        return text_spans.Origins(text, normalize, self.whitespace)
 
 
 def describe_kind(value: object) -> str:
@@ -92,13 +90,17 @@ def parse_contexts(where: str, contexts: object) -> list[str]:
         raise UsageError(
             f"{where}: expected a list of contexts (texts, chunks or hits), got {describe_value(contexts)}"
         )
-    texts = [hit.text or "" if isinstance(hit, Hit) else hit for hit in read_hits(contexts)]
-    for number, context in enumerate(texts, start=1):
-        if not isinstance(context, str):
+    texts = []
+    for number, context in enumerate(read_hits(contexts), start=1):
+        if isinstance(context, Hit):
+            texts.append(context.text or "")
+        elif isinstance(context, str):
+            texts.append(context)
+        else:
             raise UsageError(
                 f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
             )
-    return cast("list[str]", texts)
+    return texts
 
 
 def parse_share_threshold(where: str, at_least: object, name: str = "at_least") -> float | None:
@@ -109,9 +111,13 @@ def parse_share_threshold(where: str, at_least: object, name: str = "at_least") 
     """
     if at_least is None:
         return None
-    if (threshold := as_finite_float(at_least)) is None or not 0 <= threshold <= 1:
+    threshold = as_finite_float(at_least)
+    if threshold is None or not 0 <= threshold <= 1:
+        none = "None"
+        if name.startswith("at_least"):
+            none = "None to record only"
         raise UsageError(
-            f"{where}: expected {name} from 0 to 1, or None{' to record only' * name.startswith('at_least')}, got {shorten_text(repr(at_least), 80)}"
+            f"{where}: expected {name} from 0 to 1, or {none}, got {shorten_text(repr(at_least), 80)}"
         )
     return threshold
 
@@ -124,9 +130,10 @@ def parse_threshold(
     Raises:
         UsageError: It is something else.
     """
+    if value is None:
+        return None
     threshold = as_finite_float(value)
-    fits = threshold is not None and threshold >= 0 and (not whole or threshold.is_integer())
-    if value is not None and not fits:
+    if threshold is None or threshold < 0 or (whole and not threshold.is_integer()):
         raise UsageError(
             f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
         )
@@ -158,15 +165,13 @@ def parse_references(where: str, expected: object) -> tuple[str, ...]:
 
 
 def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tuple[str, ...]:
+    texts = given
     if isinstance(given, str):
         texts = (given,)
-    else:
-        texts = given
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
+        several = "a text"
         if purpose == "to look for":
             several = "a text or several"
-        else:
-            several = "a text"
         raise UsageError(f"{where}: expected {several} {purpose}, got {describe_kind(given)}")
     if not texts:
         raise UsageError(f"{where}: {none_given}")
@@ -310,11 +315,9 @@ def parse_count_range(
         if count is None:
             continue
         if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
-            absent = where.replace("assert_", "assert_not_")
+            hint = ""
             if count == 0:
-                hint = f"; for a text that must not be there use {absent}"
-            else:
-                hint = ""
+                hint = f"; for a text that must not be there use {where.replace('assert_', 'assert_not_')}"
             raise UsageError(
                 f"{where}: expected {name} to be a whole number of at least 1, got {count!r}{hint}"
             )

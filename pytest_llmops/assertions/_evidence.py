@@ -6,9 +6,7 @@ Evidence is ``(label, text)`` pairs for `pytest_llmops.recorder.emit`, which esc
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from itertools import islice
 from typing import TypeAlias
 
 from pytest_llmops.measurement import shorten_text
@@ -25,6 +23,7 @@ MAX_LISTED_PLACES = 3  # maximum number of places of a text that are listed
 MIN_PLAIN_CHARS = 4  # minimum length of the plain text of a pattern that is searched for
 MIN_SIMILARITY = 0.5  # below this score a nearest span is accidental
 MAX_QUOTED_CHARS = 60
+MAX_EVIDENCE_CHARS = 200  # maximum length of a text that is evidence by itself
 MAX_LINE_CHARS = 160  # maximum length of a text on its own line; the report has all of it
 CONTEXT_CHARS = 20  # length of the text that is shown around a match or before a difference
 
@@ -50,8 +49,10 @@ def missing_text_evidence(
 
 
 def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_words: bool) -> str:
-    if whole_words and (longer := _explain_part_of_word(text, missing)):
-        return longer
+    if whole_words:
+        part_of_word = _explain_part_of_word(text, missing)
+        if part_of_word:
+            return part_of_word
     if not ignore_case and missing.casefold() in text.casefold():
         return " | there with ignore_case=True"
     if " ".join(missing.split()) in " ".join(text.split()):
@@ -74,9 +75,9 @@ def _explain_part_of_word(text: str, missing: str) -> str:
     end = start + len(missing)
     before = text[max(0, start - CONTEXT_CHARS) : start]
     behind = text[end : end + CONTEXT_CHARS]
-    head = re.search(r"\S*\Z", before)
-    tail = re.match(r"\S*", behind)
-    longer = f"{head[0] if head else ''}{missing}{tail[0] if tail else ''}"
+    head = re.findall(r"\S*\Z", before)[0]
+    tail = re.findall(r"\A\S*", behind)[0]
+    longer = f"{head}{missing}{tail}"
     return f" | there only within {quote_text(longer)} at {format_position(text, start)}"
 
 
@@ -98,8 +99,10 @@ def describe_places(text: str, wanted: str, places: Sequence[tuple[int, int]], w
     >>> describe_places("a b a", "a", [(0, 1), (4, 5)], "expected exactly 1 time, got 2")
     '"a" | expected exactly 1 time, got 2: at line 1, column 1; at line 1, column 5'
     """
-    listed = "; ".join(f"at {format_position(text, start)}" for start, _ in places[:MAX_LISTED_PLACES])
-    return f"{quote_text(wanted)} | {what}: {listed}{'; ...' if len(places) > MAX_LISTED_PLACES else ''}"
+    listed = [f"at {format_position(text, start)}" for start, _ in places[:MAX_LISTED_PLACES]]
+    if len(places) > MAX_LISTED_PLACES:
+        listed.append("...")
+    return f"{quote_text(wanted)} | {what}: {'; '.join(listed)}"
 
 
 def unwanted_text_evidence(
@@ -118,27 +121,26 @@ def unwanted_text_evidence(
     pairs = []
     for what, places, count in matches[:MAX_LISTED_TEXTS]:
         start, end = places[0]
+        place = f"{quote_text(what)} at {format_position(text, start)}"
         if count > 1:
-            often = f", {count:,} times in all"
-        else:
-            often = ""
-        before = text[max(0, start - CONTEXT_CHARS) : start]
-        behind = text[end : end + CONTEXT_CHARS]
-        if start > CONTEXT_CHARS:
-            head = "..."
-        else:
-            head = ""
-        if len(text) > end + CONTEXT_CHARS:
-            tail = "..."
-        else:
-            tail = ""
-        marked = f"{head}{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}{tail}"
-        place = f"{quote_text(what)} at {format_position(text, start)}{often}"
+            place += f", {count:,} times in all"
+        marked = _mark_place(text, start, end)
         pairs.append((label, f"{place}: {quote_text(marked, MAX_LINE_CHARS)}"))
     rest = len(matches) - MAX_LISTED_TEXTS
     if rest > 0:
         pairs += [(label, f"and {rest:,} more texts")]
     return [*pairs, ("answer", format_answer(text))]
+
+
+def _mark_place(text: str, start: int, end: int) -> str:
+    """Return a place of a text between marks, with some of the text around it."""
+    before = text[max(0, start - CONTEXT_CHARS) : start]
+    if start > CONTEXT_CHARS:
+        before = f"...{before}"
+    behind = text[end : end + CONTEXT_CHARS]
+    if len(text) > end + CONTEXT_CHARS:
+        behind += "..."
+    return f"{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}"
 
 
 def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: bool = False) -> Evidence:
@@ -148,18 +150,27 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
     ('hint', 'matches with re.IGNORECASE')
     """
     pairs = [("pattern", pattern.pattern)]
-    if full and (match := pattern.search(text)):
-        start = format_position(text, match.start())
-        end = format_position(text, match.end())
-        pairs.append(("matches", f"only a part, from {start} to {end}: {quote_text(match[0])}"))
+    part = None
+    if full:
+        part = pattern.search(text)
+    if part:
+        start = format_position(text, part.start())
+        end = format_position(text, part.end())
+        pairs.append(("matches", f"only a part, from {start} to {end}: {quote_text(part[0])}"))
     for flag in (re.IGNORECASE, re.DOTALL, re.MULTILINE):
         if len(text) > MAX_HINT_CHARS or pattern.flags & flag:
             continue
         other = re.compile(pattern.pattern, (pattern.flags | flag) & ~re.DEBUG)
-        if (other.fullmatch(text) if full else other.search(text)) is not None:
+        if full:
+            match = other.fullmatch(text)
+        else:
+            match = other.search(text)
+        if match is not None:
             pairs.append(("hint", f"matches with re.{flag.name}"))
-    if len(pairs) == 1 and (near := _find_nearest_to_pattern(text, pattern.pattern)):
-        pairs.append(("nearest", near))
+    if len(pairs) == 1:
+        nearest = _find_nearest_to_pattern(text, pattern.pattern)
+        if nearest:
+            pairs.append(("nearest", nearest))
     return [*pairs, ("answer", format_answer(text))]
 
 
@@ -173,10 +184,9 @@ def match_count_evidence(
     """
     if not spans:
         return unmatched_pattern_evidence(text, pattern)
-    return [
-        ("count", describe_places(text, pattern.pattern, spans, f"expected {expected}, got {len(spans):,}")),
-        ("answer", format_answer(text)),
-    ]
+    problem = f"expected {expected}, got {len(spans):,}"
+    places = describe_places(text, pattern.pattern, spans, problem)
+    return [("count", places), ("answer", format_answer(text))]
 
 
 def unwanted_match_evidence(
@@ -187,22 +197,21 @@ def unwanted_match_evidence(
     >>> unwanted_match_evidence("a b", re.compile("a"), [(0, 1)], 1)[1]
     ('matches', '"a" at line 1, column 1: ">>>a<<< b"')
     """
-    return [
-        ("pattern", pattern.pattern),
-        *unwanted_text_evidence(text, "matches", [(text[slice(*spans[0])], spans, count)]),
-    ]
+    start, end = spans[0]
+    matches = unwanted_text_evidence(text, "matches", [(text[start:end], spans, count)])
+    return [("pattern", pattern.pattern), *matches]
 
 
 def _find_nearest_to_pattern(text: str, pattern: str) -> str:
     """Return what is nearest to those pieces of a pattern that are plain text."""
     plain = " ".join(_REGEX_SYNTAX.sub(" ", pattern).split())
-    if len(plain) >= MIN_PLAIN_CHARS:
-        near = lexical.find_nearest_span(text, plain)
-    else:
-        near = None
+    if len(plain) < MIN_PLAIN_CHARS:
+        return ""
+    near = lexical.find_nearest_span(text, plain)
     if near is None or near.score < MIN_SIMILARITY:
         return ""
-    return f"{quote_text(near.text)} at {format_position(text, near.start)}, {near.score:.2f} alike to {quote_text(plain)} of the pattern"
+    place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
+    return f"{place}, {near.score:.2f} alike to {quote_text(plain)} of the pattern"
 
 
 def find_nearest_reference(text: str, references: Sequence[str]) -> int:
@@ -211,9 +220,9 @@ def find_nearest_reference(text: str, references: Sequence[str]) -> int:
     >>> find_nearest_reference("30 days", ["a month", "60 days", "30 hours"])
     1
     """
-    if text in references or len(references) == 1:
-        if text in references:
-            return references.index(text)
+    if text in references:
+        return references.index(text)
+    if len(references) == 1:
         return 0
     beginning = text[:MAX_COMPARED_CHARS]
     similarities = [
@@ -249,17 +258,19 @@ def exact_evidence(text: str, expected: str) -> Evidence:
     at = lexical.first_difference(text, expected)
     if at is None:
         return []
-    place = f"{format_position(expected, at)}: expected {describe_character(expected, at)}, got {describe_character(text, at)}"
-    pairs = [("differs at", place), ("diff", lexical.format_word_diff(text, expected))]
-    if max(len(text), len(expected)) <= MAX_HINT_CHARS:
-        with suppress(ValueError):  # texts that cannot be normalized
-            names = (name for name, change in _NORMALIZER_OPTIONS.items() if change(text) == change(expected))
-            pairs += [("hint", f"equal with {name}") for name in islice(names, 1)]
+    wanted = describe_character(expected, at)
+    given = describe_character(text, at)
+    pairs = [
+        ("differs at", f"{format_position(expected, at)}: expected {wanted}, got {given}"),
+        ("diff", lexical.format_word_diff(text, expected)),
+    ]
+    option = _find_equalizing_option(text, expected)
+    if option:
+        pairs.append(("hint", f"equal with {option}"))
     start = max(0, at - CONTEXT_CHARS)
+    dots = ""
     if start:
         dots = "..."
-    else:
-        dots = ""
     pairs.append(("expected", f"{dots}{format_answer(expected[start:])}"))
     pairs.append(("answer", f"{dots}{format_answer(text[start:])}"))
     return pairs
@@ -277,6 +288,19 @@ _NORMALIZER_OPTIONS: dict[str, Callable[[str], str]] = {
 }
 
 
+def _find_equalizing_option(text: str, expected: str) -> str:
+    """Return the first option that makes two texts equal; "" if none does, or they are too long to try."""
+    if max(len(text), len(expected)) > MAX_HINT_CHARS:
+        return ""
+    try:
+        for option, normalize in _NORMALIZER_OPTIONS.items():
+            if normalize(text) == normalize(expected):
+                return option
+    except ValueError:  # texts that cannot be normalized
+        pass
+    return ""
+
+
 def describe_character(text: str, at: int) -> str:
     r"""Return a character with its code point and name.
 
@@ -286,8 +310,8 @@ def describe_character(text: str, at: int) -> str:
     if at >= len(text):
         return "the end of the text"
     char = text[at]
-    name = unicodedata.name(char, "")
-    return f"{quote_text(char)} (U+{ord(char):04X}{' ' if name else ''}{name})"
+    code_point = f"U+{ord(char):04X} {unicodedata.name(char, '')}"
+    return f"{quote_text(char)} ({code_point.rstrip()})"
 
 
 def quote_text(text: str, limit: int = MAX_QUOTED_CHARS) -> str:

@@ -9,7 +9,7 @@ from pytest_llmops.assertions._arguments import parse_contexts
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.evaluate import check_texts
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import Json, label_suffix, shorten_text
 from pytest_llmops.protocols import Verdict
 
 __tracebackhide__ = True
@@ -19,7 +19,8 @@ MAX_LISTED = 5
 
 
 class _LeftOut(str):
-    # An empty text that an assertion has where an argument was left out: the case may have it.
+    """An empty text that an assertion has where an argument was left out: the case may have it."""
+
     __slots__ = ()
 
 
@@ -53,31 +54,39 @@ def parse_judge_inputs(
             none.
     """
     given = {"question": question, "reference": reference, "contexts": contexts}
-    taken: set[str] = set()
+    from_case: set[str] = set()
+    source = where
     if case is not None:
         if not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping):
             raise UsageError(
                 f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}"
             )
-        known = {
-            "question": case.input if isinstance(case.input, str) else canonical_json(case.input),
-            "reference": case.reference,
-            "contexts": case.data.get("contexts", ()),
-        }
-        taken = {key for key, value in given.items() if isinstance(value, _LeftOut)}
-        given |= {key: known[key] for key in taken}
+        from_case = {key for key, value in given.items() if isinstance(value, _LeftOut)}
+        known = _read_case_inputs(case)
+        given.update({key: known[key] for key in from_case})
+    if case is not None and "contexts" in from_case:
+        source = f"{where}: case {case.id}"
     check_texts(where, question=given["question"], reference=given["reference"])
-    if isinstance(given["contexts"], _LeftOut):
+    passages = given["contexts"]
+    if isinstance(passages, _LeftOut):
         passages = ()
-    else:
-        passages = given["contexts"]
-    if case is not None and "contexts" in taken:
-        of = f"{where}: case {case.id}"
-    else:
-        of = where
     return JudgeInputs(
-        str(given["question"]), str(given["reference"]), parse_contexts(of, passages), frozenset(taken)
+        question=str(given["question"]),
+        reference=str(given["reference"]),
+        contexts=parse_contexts(source, passages),
+        from_case=frozenset(from_case),
     )
+
+
+def _read_case_inputs(case: Case) -> dict[str, object]:
+    question = case.input
+    if not isinstance(question, str):
+        question = canonical_json(question)
+    return {
+        "question": question,
+        "reference": case.reference,
+        "contexts": case.data.get("contexts", ()),
+    }
 
 
 def quote_answer(text: str) -> str:
@@ -85,32 +94,53 @@ def quote_answer(text: str) -> str:
     return f'"{shorten_text(text, MAX_QUOTED_CHARS)}"'
 
 
+def judge_title(name: str, label: str) -> str:
+    """Return a judge as the first line of a failure names it."""
+    return f"judge {shorten_text(name, 60)}{label_suffix(label)}"
+
+
 def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
     """Return what a verdict holds against an answer: broken rules, missing items, unsupported claims, votes."""
-    if getattr(judge, "items", ()):
-        items = verdict.dimensions
-    else:
-        items = {}
+    findings = _list_items_missing(judge, verdict)
+    for claim in getattr(verdict, "claims", ()):
+        if claim.finding == "supported":
+            continue
+        text = claim.text
+        if claim.passages:
+            text += f" (by passage {', '.join(map(str, claim.passages))})"
+        findings.append((claim.finding, text))
+    pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
+    if len(findings) > MAX_LISTED:
+        last_label = findings[-1][0]
+        pairs.append((last_label, f"and {len(findings) - MAX_LISTED} more"))
+    votes = _list_votes(judge, verdict)
+    if votes:
+        pairs.append(("votes", ", ".join(votes)))
+    return pairs
+
+
+def _list_items_missing(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the items of a checklist that are missing, or the rules of a policy that are broken."""
+    if not getattr(judge, "items", ()):
+        return []
+    label = "missing"
     if "broken" in getattr(judge, "answers", ()):
         label = "broken"
-    else:
-        label = "missing"
-    findings = [(label, item) for item, given in items.items() if not given]
-    for claim in getattr(verdict, "claims", ()):
-        numbers = ", ".join(map(str, claim.passages))
-        text = claim.text + (f" (by passage {numbers})" if numbers else "")
-        if claim.finding == "supported":
-            findings += []
-        else:
-            findings += [(claim.finding, text)]
-    pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
-    pairs += [(label, f"and {len(findings) - MAX_LISTED} more") for label, _ in findings[MAX_LISTED:][-1:]]
+    return [(label, item) for item, score in verdict.dimensions.items() if not score]
+
+
+def _list_votes(judge: object, verdict: Verdict) -> list[str]:
+    """Return the vote of each judge of a panel."""
     votes = getattr(verdict, "votes", ())
-    if votes:
-        lines = [
-            f"{shorten_text(str(getattr(voter, 'model_name', '') or f'judge {number}'), 40)} "
-            + (f"unscored ({shorten_text(vote.error, 60)})" if vote.score is None else f"{vote.score:.3g}")
-            for number, (vote, voter) in enumerate(zip_longest(votes, getattr(judge, "judges", ())), start=1)
-        ]
-        pairs.append(("votes", ", ".join(lines)))
-    return pairs
+    if not votes:
+        return []
+    lines = []
+    voters = getattr(judge, "judges", ())
+    for number, (vote, voter) in enumerate(zip_longest(votes, voters), start=1):
+        name = str(getattr(voter, "model_name", "") or f"judge {number}")
+        if vote.score is None:
+            outcome = f"unscored ({shorten_text(vote.error, 60)})"
+        else:
+            outcome = f"{vote.score:.3g}"
+        lines.append(f"{shorten_text(name, 40)} {outcome}")
+    return lines

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from pytest_llmops import recorder
-from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import parse_threshold
+from pytest_llmops.assertions._evidence import Evidence
 from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.measurement import Measurement, format_amount, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
@@ -15,14 +15,6 @@ from pytest_llmops.recorder import Emission
 __tracebackhide__ = True
 
 MAX_LISTED = 5
-# Field of a call, and what a call without it lacks
-STREAM_TIMES = {
-    "ttft": ("ttft_s", "a time to the first token (it was no stream)"),
-    "gap": (
-        "gap_s",
-        "the times of its events (it was no stream, or its recording lacks them: --llm-record=all)",
-    ),
-}
 PURPOSES = ("app", "judge", "embedder", "all")
 
 
@@ -54,18 +46,15 @@ def assert_cost(
     """
     counted = _select_calls("assert_cost", calls, purpose)
     threshold = parse_threshold("assert_cost", "at_most_usd", at_most_usd)
-    return recorder.emit_together(
-        [
-            _build_emission(
-                "calls.cost",
-                "USD",
-                [(call, call.cost_usd) for call in counted],
-                needed="a known price (pip install 'pytest-llmops[prices]' brings a table)",
-                threshold=threshold,
-                label=label,
-            )
-        ]
-    )[0]
+    emission = _build_emission(
+        "calls.cost",
+        "USD",
+        [(call, call.cost_usd) for call in counted],
+        needed="a known price (pip install 'pytest-llmops[prices]' brings a table)",
+        threshold=threshold,
+        label=label,
+    )
+    return recorder.emit_together([emission])[0]
 
 
 def assert_tokens(
@@ -97,18 +86,15 @@ def assert_tokens(
     """
     counted = _select_calls("assert_tokens", calls, purpose)
     threshold = parse_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
-    return recorder.emit_together(
-        [
-            _build_emission(
-                "calls.tokens",
-                "tokens",
-                [(call, call.usage.total_tokens) for call in counted],
-                needed="a count of its tokens",
-                threshold=threshold,
-                label=label,
-            )
-        ]
-    )[0]
+    emission = _build_emission(
+        "calls.tokens",
+        "tokens",
+        [(call, call.usage.total_tokens) for call in counted],
+        needed="a count of its tokens",
+        threshold=threshold,
+        label=label,
+    )
+    return recorder.emit_together([emission])[0]
 
 
 def assert_latency(
@@ -142,37 +128,36 @@ def assert_latency(
         MeasurementErrored: There are no calls, or the time of a call was not measured.
         UsageError: No threshold, a threshold below 0, or an unknown purpose.
 
-    >>> [found.name for found in assert_latency(Call(latency_s=0.8), at_most_s=2, p95_at_most_s=1)]
+    >>> [measurement.name for measurement in assert_latency(Call(latency_s=0.8), at_most_s=2, p95_at_most_s=1)]
     ['calls.latency.max', 'calls.latency.p95']
     """
     counted = _select_calls("assert_latency", calls, purpose)
-    thresholds = {
-        "max": ("at_most_s", at_most_s),
-        "p50": ("p50_at_most_s", p50_at_most_s),
-        "p95": ("p95_at_most_s", p95_at_most_s),
-        "ttft": ("ttft_at_most_s", ttft_at_most_s),
-        "gap": ("gap_at_most_s", gap_at_most_s),
+    limits = {
+        "at_most_s": at_most_s,
+        "p50_at_most_s": p50_at_most_s,
+        "p95_at_most_s": p95_at_most_s,
+        "ttft_at_most_s": ttft_at_most_s,
+        "gap_at_most_s": gap_at_most_s,
     }
     given = {
-        part: parse_threshold("assert_latency", name, value)
-        for part, (name, value) in thresholds.items()
-        if value is not None
+        name: parse_threshold("assert_latency", name, limit)
+        for name, limit in limits.items()
+        if limit is not None
     }
     if not given:
-        names = format_name_list([name for name, _ in thresholds.values()])
-        raise UsageError(f"assert_latency: expected a threshold ({names}), got none")
-    return recorder.emit_together(
-        [_latency_emission(part, counted, threshold, label) for part, threshold in given.items()]
-    )
+        raise UsageError(f"assert_latency: expected a threshold ({format_name_list(limits)}), got none")
+    emissions = [_latency_emission(name, counted, threshold, label) for name, threshold in given.items()]
+    return recorder.emit_together(emissions)
 
 
 def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
     """Assert that the running test makes no more than so many calls: what the marker ``llm_budget`` counts."""
     calls = _select_calls("assert_call_count", None, purpose)
     threshold = parse_threshold("assert_call_count", "calls", at_most)
-    return recorder.emit(
-        Measurement(name="calls.count", value=len(calls), unit="count", better="lower", threshold=threshold)
+    measurement = Measurement(
+        name="calls.count", value=len(calls), unit="count", better="lower", threshold=threshold
     )
+    return recorder.emit(measurement)
 
 
 def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
@@ -199,46 +184,75 @@ def _build_emission(
 ) -> Emission:
     """Return a measurement that combines a value of each call; an error if a call lacks it, or there is no call."""
     measured = partial(Measurement, name=name, unit=unit, better="lower", threshold=threshold, label=label)
-    known = [(call, value) for call, value in values if value is not None]
-    missing = dict.fromkeys(call.model or call.endpoint for call, value in values if value is None)
     if not values:
-        return Emission(
-            measurement=measured(
-                error="no call of this purpose was seen, so there is nothing to hold against a budget"
-            )
-        )
-    if missing:
-        which = f"{len(values) - len(known)} of {format_count(len(values), 'call')} without {needed}"
-        return Emission(measurement=measured(error=f"{which} ({shorten_text(', '.join(missing), 100)})"))
-    value = combine([value for _, value in known])
-    return Emission(measurement=measured(value=value), evidence=lambda: _largest_calls(known, unit))
+        error = "no call of this purpose was seen, so there is nothing to hold against a budget"
+        return Emission(measurement=measured(error=error))
+    known: list[tuple[Call, float]] = []
+    lacking: list[Call] = []
+    for call, value in values:
+        if value is None:
+            lacking.append(call)
+        else:
+            known.append((call, value))
+    if lacking:
+        models = ", ".join(dict.fromkeys(call.model or call.endpoint for call in lacking))
+        count = f"{len(lacking)} of {format_count(len(values), 'call')}"
+        error = f"{count} without {needed} ({shorten_text(models, 100)})"
+        return Emission(measurement=measured(error=error))
+    total = combine([value for _, value in known])
+    return Emission(measurement=measured(value=total), evidence=partial(_largest_calls, known, unit))
 
 
-def _latency_emission(part: str, calls: Sequence[Call], threshold: float | None, label: str) -> Emission:
-    field, needed = STREAM_TIMES.get(part, ("latency_s", "a measured time"))
-    rank = {"p50": 50, "p95": 95}.get(part, 100)
+def _latency_emission(
+    limit_name: str, calls: Sequence[Call], threshold: float | None, label: str
+) -> Emission:
+    times = [(call, call.latency_s) for call in calls]
+    needed = "a measured time"
+    combine: Callable[[list[float]], float] = max
+    if limit_name == "at_most_s":
+        name = "max"
+    elif limit_name == "p50_at_most_s":
+        name = "p50"
+        combine = partial(_nearest_rank, percent=50)
+    elif limit_name == "p95_at_most_s":
+        name = "p95"
+        combine = partial(_nearest_rank, percent=95)
+    elif limit_name == "ttft_at_most_s":
+        name = "ttft"
+        times = [(call, call.ttft_s) for call in calls]
+        needed = "a time to the first token (it was no stream)"
+    else:
+        name = "gap"
+        times = [(call, call.gap_s) for call in calls]
+        needed = "the times of its events (it was no stream, or its recording lacks them: --llm-record=all)"
     return _build_emission(
-        f"calls.latency.{part}",
+        f"calls.latency.{name}",
         "s",
-        [(call, getattr(call, field)) for call in calls],
+        times,
         needed=needed,
         threshold=threshold,
         label=label,
-        # Nearest rank, as in the reports.
-        combine=lambda times: sorted(times)[max(-(-rank * len(times) // 100), 1) - 1],
+        combine=combine,
     )
 
 
-def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> contrast.Evidence:
+def _nearest_rank(times: Sequence[float], percent: int) -> float:
+    """Return a percentile by nearest rank, as in the reports."""
+    rank = -(-percent * len(times) // 100)  # rounded up
+    return sorted(times)[max(rank, 1) - 1]
+
+
+def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> Evidence:
     """Return the calls that count most."""
     lines = []
-    for call, value in sorted(values, key=lambda pair: -pair[1])[:MAX_LISTED]:
+    largest = sorted(values, key=lambda pair: -pair[1])
+    for call, value in largest[:MAX_LISTED]:
+        line = f"{format_amount(value, unit)}  {call.model or call.endpoint}"
         if call.messages:
             question = shorten_text(call.messages[-1].content, 60)
-        else:
-            question = ""
-        lines.append(
-            ("call", f"{format_amount(value, unit)}  {call.model or call.endpoint}  {question}".rstrip())
-        )
+            line += f"  {question}"
+        lines.append(("call", line.rstrip()))
     rest = len(values) - MAX_LISTED
-    return [*lines, *([("", f"and {rest:,} more")] if rest > 0 else [])]
+    if rest > 0:
+        lines.append(("", f"and {rest:,} more"))
+    return lines

@@ -1,9 +1,7 @@
 """Assert that a semantic cache is safe, and worth it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_threshold
@@ -14,8 +12,18 @@ from pytest_llmops.testing.semantic_cache import CacheCounts, CacheResult, forma
 
 __tracebackhide__ = True
 
-# The least that a threshold can be
-LEAST = {"at_most_false_hits": 1e-6, "at_least_hit_rate": 0.0, "at_least_saving": 0.0}
+VERSION = "1"
+LEAST_SHARE_OF_FALSE_HITS = 1e-6  # the least that a threshold can be
+MAX_LISTED_FALSE_HITS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The thresholds; None: record only."""
+
+    at_most_false_hits: float | None
+    at_least_hit_rate: float | None
+    at_least_saving: float | None
 
 
 def assert_cache(
@@ -61,120 +69,167 @@ def assert_cache(
         raise UsageError(
             f"assert_cache: expected the result of cache_probe(cache, pairs), got an object of type {type(result).__name__}"
         )
-    shares = {
-        name: parse_threshold("assert_cache", name, value, "a share")
-        for name, value in zip(LEAST, (at_most_false_hits, at_least_hit_rate, at_least_saving), strict=True)
-    }
-    for name, share in shares.items():
-        if share is not None and not LEAST[name] <= share < 1:
-            raise UsageError(
-                f"assert_cache: expected {name} from {LEAST[name]:g} to less than 1, or None to record only, got {share}"
-            )
-    sources = filter(None, (result.traffic, result.pairs))
-    violations = result.violations
-    figures = _list_figures(result, partial(Measurement, label=label, version="1"), *shares.values())
-    first = next((place for place, figure in enumerate(figures) if figure.status in ("failed", "errored")), 0)
-    evidence = [
-        *format_sweep({} if sweep is None else sweep),
-        *([("not checked", ", ".join(result.not_checked))] if result.not_checked else []),
-        *(("violation", f"it {violation}") for violation in violations[1:]),
-        *(("false hit", text) for counts in sources for text in counts.false_hits[:50]),
-    ]
-    return tuple(
-        recorder.emit_together(
-            [
-                recorder.Emission(
-                    measurement=replace(figure, detail={"sweep": [list(row) for row in list_sweep(sweep)]})
-                    if sweep and place == first
-                    else figure,
-                    verdict=f"cache.violations{label_suffix(label)}: it {violations[0]}"
-                    if violations and figure.name == "cache.violations"
-                    else "",
-                    evidence=evidence if place == first else (),
-                )
-                for place, figure in enumerate(figures)
-            ]
+    limits = _Limits(
+        _parse_limit("at_most_false_hits", at_most_false_hits, LEAST_SHARE_OF_FALSE_HITS),
+        _parse_limit("at_least_hit_rate", at_least_hit_rate, 0.0),
+        _parse_limit("at_least_saving", at_least_saving, 0.0),
+    )
+    figures = _list_figures(result, limits, label)
+    first_bad = 0
+    for place, figure in enumerate(figures):
+        if figure.status in ("failed", "errored"):
+            first_bad = place
+            break
+    if sweep:
+        rows = [list(row) for row in list_sweep(sweep)]
+        figures[first_bad] = replace(figures[first_bad], detail={"sweep": rows})
+    emissions = []
+    for place, figure in enumerate(figures):
+        verdict = ""
+        if figure.name == "cache.violations" and result.violations:
+            verdict = f"cache.violations{label_suffix(label)}: it {result.violations[0]}"
+        evidence = []
+        if place == first_bad:
+            evidence = _list_evidence(result, sweep)
+        emissions.append(recorder.Emission(measurement=figure, verdict=verdict, evidence=evidence))
+    return tuple(recorder.emit_together(emissions))
+
+
+def _parse_limit(name: str, value: object, least: float) -> float | None:
+    share = parse_threshold("assert_cache", name, value, "a share")
+    if share is not None and not least <= share < 1:
+        raise UsageError(
+            f"assert_cache: expected {name} from {least:g} to less than 1, or None to record only, got {share}"
         )
+    return share
+
+
+def _list_evidence(result: CacheResult, sweep: Mapping[float, CacheResult] | None) -> list[tuple[str, str]]:
+    evidence = []
+    if sweep is not None:
+        evidence += format_sweep(sweep)
+    if result.not_checked:
+        evidence.append(("not checked", ", ".join(result.not_checked)))
+    evidence += [("violation", f"it {violation}") for violation in result.violations[1:]]
+    for counts in (result.traffic, result.pairs):
+        if counts:
+            evidence += [("false hit", text) for text in counts.false_hits[:MAX_LISTED_FALSE_HITS]]
+    return evidence
+
+
+def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Measurement]:
+    counts = result.traffic or result.pairs
+    figures = []
+    # A cache that was not tried until the end is not known to keep the rules.
+    if result.violations or counts:
+        figures.append(
+            Measurement(
+                name="cache.violations",
+                value=len(result.violations),
+                unit="count",
+                better="lower",
+                threshold=0,
+                label=label,
+                version=VERSION,
+            )
+        )
+    if result.error or not counts:
+        figures.append(
+            Measurement(
+                name="cache.false_hits",
+                error=result.error or "the cache was asked nothing",
+                better="lower",
+                label=label,
+                version=VERSION,
+            )
+        )
+    if counts:
+        figures += _measure_counts(counts, limits, label)
+    if result.traffic and result.pairs:
+        figures += _measure_pairs_beside(result.pairs, limits.at_most_false_hits, label)
+    if counts and (limits.at_least_saving is not None or result.saving is not None):
+        figures.append(_measure_saving(result, limits.at_least_saving, label))
+    return figures
+
+
+def _measure_counts(counts: CacheCounts, limits: _Limits, label: str) -> list[Measurement]:
+    """Return the share of false hits, for which a number of hits is required, and the hit rate."""
+    false = len(counts.false_hits)
+    share = false / max(counts.hits, 1)
+    most = exact_upper_end(counts.false_units, counts.units)
+    at_most = limits.at_most_false_hits
+    is_open = at_most is not None and share <= at_most < most
+    figures = []
+    if counts.hits and not is_open:
+        figures.append(_measure_false_hits("cache", counts, at_most, label))
+    elif counts.hits or at_most:
+        needed = count_needed(counts.false_units, at_most or 1e-2)
+        error = f"not enough hits ({counts.units:,} of {needed:,}): {_format_false_hits(counts)}"
+        figures.append(
+            Measurement(name="cache.false_hits", error=error, better="lower", label=label, version=VERSION)
+        )
+    return [*figures, _measure_hit_rate("cache", counts, limits.at_least_hit_rate, label)]
+
+
+def _measure_pairs_beside(counts: CacheCounts, at_most: float | None, label: str) -> list[Measurement]:
+    """Return the share of false hits and the hit rate of pairs where traffic decides: no number of hits is required."""
+    figures = []
+    if counts.hits:
+        figures.append(_measure_false_hits("cache.pairs", counts, at_most, label))
+    return [*figures, _measure_hit_rate("cache.pairs", counts, None, label)]
+
+
+def _measure_false_hits(name: str, counts: CacheCounts, at_most: float | None, label: str) -> Measurement:
+    return Measurement(
+        name=f"{name}.false_hits",
+        value=len(counts.false_hits) / counts.hits,
+        better="lower",
+        threshold=at_most,
+        reason=_format_false_hits(counts),
+        label=label,
+        version=VERSION,
     )
 
 
-def _list_figures(
-    result: CacheResult,
-    measure: Callable[..., Measurement],
-    at_most: float | None,
-    at_least: float | None,
-    saving: float | None,
-) -> list[Measurement]:
-    counts = result.traffic or result.pairs
-    lower = partial(measure, better="lower")
-    return [
-        *(
-            [lower(name="cache.violations", value=len(result.violations), unit="count", threshold=0)]
-            if result.violations or counts  # what was not tried until the end is not known to keep the rules
-            else []
-        ),
-        *(
-            [lower(name="cache.false_hits", error=result.error or "the cache was asked nothing")]
-            if result.error or not counts
-            else []
-        ),
-        *(_measure_counts(measure, "cache", counts, at_most, at_least) if counts else []),
-        *(
-            _measure_counts(measure, "cache.pairs", result.pairs, at_most, None)
-            if result.pairs and result.traffic
-            else []
-        ),
-        *(
-            [
-                measure(
-                    name="cache.saving",
-                    value=result.saving,
-                    threshold=saving,
-                    error=""
-                    if result.saving is not None
-                    else f"no price is known of {format_name_list(map(shorten_text, result.unpriced))}: pip install 'pytest-llmops[prices]', or give cache_probe calls= with "
-                    "cost_usd (for embeddings embedding_usd=), or assert_cache at_least_saving=None"
-                    if result.unpriced
-                    else "no saving without traffic and prices: give cache_probe traffic=, calls= with priced calls of the application, "
-                    "and embedding_usd= if no embeddings are among them, or assert_cache at_least_saving=None",
-                )
-            ]
-            if counts and (saving is not None or result.saving is not None)
-            else []
-        ),
-    ]
+def _measure_hit_rate(name: str, counts: CacheCounts, at_least: float | None, label: str) -> Measurement:
+    return Measurement(
+        name=f"{name}.hit_rate",
+        value=counts.hit_rate,
+        threshold=at_least,
+        label=label,
+        version=VERSION,
+    )
 
 
-def _measure_counts(
-    measure: Callable[..., Measurement],
-    name: str,
-    counts: CacheCounts,
-    at_most: float | None,
-    at_least: float | None,
-) -> list[Measurement]:
-    """Return the share of false hits, and the hit rate.
-
-    A number of hits is required only of what decides, not beside it.
-    """
+def _format_false_hits(counts: CacheCounts) -> str:
     false = len(counts.false_hits)
     most = exact_upper_end(counts.false_units, counts.units)
-    shown = (
+    return (
         f"{false:,} of {format_count(counts.hits, 'hit')} false, which is {false / max(counts.hits, 1):.1%} of the hits and "
         f"{false / max(counts.could_be_false, 1):.1%} of {format_count(counts.could_be_false, 'question')} that could be answered wrongly; "
         f"with 95 % confidence at most {most:.2%} of the hits are false"
     )
-    share = false / max(counts.hits, 1)
-    if not counts.hits or (name == "cache" and at_most is not None and share <= at_most < most):
-        figure: dict[str, Any] = {
-            "error": f"not enough hits ({counts.units:,} of {count_needed(counts.false_units, at_most or 1e-2):,}): {shown}"
-        }
+
+
+def _measure_saving(result: CacheResult, at_least: float | None, label: str) -> Measurement:
+    if result.saving is not None:
+        error = ""
+    elif result.unpriced:
+        models = format_name_list(map(shorten_text, result.unpriced))
+        error = (
+            f"no price is known of {models}: pip install 'pytest-llmops[prices]', or give cache_probe calls= with "
+            "cost_usd (for embeddings embedding_usd=), or assert_cache at_least_saving=None"
+        )
     else:
-        figure = {"value": share, "reason": shown, "threshold": at_most}
-    return [
-        *(
-            [measure(name=f"{name}.false_hits", better="lower", **figure)]
-            if counts.hits or (at_most and name == "cache")
-            else []
-        ),
-        measure(name=f"{name}.hit_rate", value=counts.hit_rate, threshold=at_least),
-    ]
+        error = (
+            "no saving without traffic and prices: give cache_probe traffic=, calls= with priced calls of the application, "
+            "and embedding_usd= if no embeddings are among them, or assert_cache at_least_saving=None"
+        )
+    return Measurement(
+        name="cache.saving",
+        value=result.saving,
+        threshold=at_least,
+        error=error,
+        label=label,
+        version=VERSION,
+    )

@@ -138,29 +138,21 @@ def assert_span_recall(
     """
     threshold = parse_share_threshold("assert_span_recall", at_least)
     pieces = read_chunks(chunks)
-    if source is None:
-        alignment = None
-    else:
+    alignment = None
+    whole = None
+    if source is not None:
         alignment = _align_pieces(pieces, source, "whitespace")
-    if alignment is None:
-        whole = None
-    else:
         whole = alignment.source
     answers_by_case = {
         name: parse_wordings(value, where=f"case {name}", document=document, source=whole)
         for name, value, document in _iter_expected_answers(cases, key)
     }
     wanted = {name: answers for name, answers in answers_by_case.items() if answers}
-    return _emit_chunk_checks(
-        "chunks",
-        [
-            measure_span_recall(wanted, pieces, alignment)
-            if wanted
-            else CheckResult(name="span_recall", error="no case has an answer")
-        ],
-        {"span_recall": threshold},
-        label,
-    )[0]
+    if wanted:
+        result = measure_span_recall(wanted, pieces, alignment)
+    else:
+        result = CheckResult(name="span_recall", error="no case has an answer")
+    return _emit_chunk_checks("chunks", [result], {"span_recall": threshold}, label)[0]
 
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
@@ -168,10 +160,9 @@ def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, objec
     if isinstance(cases, Mapping):
         yield from ((str(name), answer, "") for name, answer in cases.items())
         return
+    given = cases
     if isinstance(cases, (str, Path)):
         given = load_cases(cases)
-    else:
-        given = cases
     if not isinstance(given, Sequence):
         raise UsageError(
             f"assert_span_recall: expected a case file, cases, or answers by name, got {type(cases).__name__}"
@@ -211,7 +202,9 @@ def assert_clean_text(
     """
     given = cast("dict[str, object]", thresholds)
     refuse_unknown_threshold("assert_clean_text", given, DirtThresholds)
-    pieces = read_chunks([texts] if isinstance(texts, str) else texts)
+    if isinstance(texts, str):
+        texts = [texts]
+    pieces = read_chunks(texts)
     if not pieces:
         raise UsageError(
             "assert_clean_text: expected a text or several, got none; what does the loader return?"
@@ -232,11 +225,8 @@ def _check_against_source(
     """Return the checks against the source, and the alignment of the chunks with it."""
     alignment = _align_pieces(pieces, source, ignore)
     if not alignment.source.size:
-        return [
-            CheckResult(
-                name="lost", error="the source is blank: there is nothing the chunks could be compared with"
-            )
-        ], None
+        error = "the source is blank: there is nothing the chunks could be compared with"
+        return [CheckResult(name="lost", error=error)], None
     checks = [
         chunk_checks.check_lost_text(alignment),
         chunk_checks.check_invented_text(alignment),
@@ -266,9 +256,10 @@ def _check_sizes(
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's tokenizer raises: not scored, not scored low
-        yield CheckResult(
-            name="size" if limits else "overlap", error=f"tokenizer: {describe_exception(error)}"
-        )
+        name = "overlap"
+        if limits:
+            name = "size"
+        yield CheckResult(name=name, error=f"tokenizer: {describe_exception(error)}")
 
 
 def _emit_chunk_checks(
@@ -278,14 +269,16 @@ def _emit_chunk_checks(
     measurements = []
     with recorder.soft():
         for check in checks:
+            better: Literal["lower", "higher"] = "lower"
             if check.name == "span_recall":
-                better: Literal["lower", "higher"] = "higher"
-            else:
-                better = "lower"
+                better = "higher"
+            value = None
+            if not check.error:
+                value = check.value
             faults = [[fault.place, shorten_text(fault.text, MAX_FAULT_CHARS)] for fault in check.faults]
             measurement = Measurement(
                 name=f"{prefix}.{check.name}",
-                value=None if check.error else check.value,
+                value=value,
                 unit=check.unit,
                 better=better,
                 threshold=thresholds[check.name],
@@ -295,11 +288,10 @@ def _emit_chunk_checks(
                 version=VERSION,
                 detail={"faults": faults},
             )
-            evidence = [
-                (fault.place, fault.text[:MAX_FAULT_CHARS]) for fault in check.faults[:MAX_EVIDENCE_FAULTS]
-            ]
             # Faults below the threshold are in the detail already.
-            measurements.append(
-                recorder.emit(measurement, evidence=evidence if measurement.status == "failed" else ())
-            )
+            evidence = []
+            if measurement.status == "failed":
+                worst = check.faults[:MAX_EVIDENCE_FAULTS]
+                evidence = [(fault.place, fault.text[:MAX_FAULT_CHARS]) for fault in worst]
+            measurements.append(recorder.emit(measurement, evidence=evidence))
     return tuple(measurements)

@@ -1,7 +1,9 @@
 """Assert that a confidence tells which answers to give, and that a correcting step makes answers better."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from random import Random
 from typing import Any
@@ -10,6 +12,7 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import (
+    Json,
     Measurement,
     as_finite_float,
     format_amount,
@@ -25,13 +28,32 @@ from pytest_llmops.protocols import Call
 
 __tracebackhide__ = True
 
-OUTCOMES, SHARES = (
-    ("answered", "fallback", "flagged"),
-    ("at_least_accuracy", "at_least_coverage", "threshold"),
-)
-AXES = {"x": "confidence", "y": "share that is right", "diagonal": True}
-# The normal quantile of 95 %, for a one-sided interval
-Z_ONE_SIDED, LEAST_FOR_ECE, MAX_LISTED, MAX_CHANGED, ALPHA = 1.644854, 500, 3, 2_000, 0.05
+OUTCOMES = ("answered", "fallback", "flagged")
+AXES: dict[str, Json] = {"x": "confidence", "y": "share that is right", "diagonal": True}
+Z_ONE_SIDED = 1.644854  # the normal quantile of 95 %, for a one-sided interval
+LEAST_FOR_ECE = 500
+MAX_LISTED = 3
+MAX_CHANGED = 2_000
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An answer of the application, or what it did instead of answering.
+
+    Attributes:
+        correct: Whether it is right; None: not known, as nothing was answered.
+        unhandled: Why it counts as neither answered nor taken care of; "" if it is one of both.
+        data: The mapping as it was given.
+    """
+
+    id: str
+    family: str
+    confidence: float
+    correct: bool | None
+    outcome: str
+    unhandled: str
+    data: Mapping[str, Any]
 
 
 def assert_confidence(
@@ -79,177 +101,217 @@ def assert_confidence(
         raise UsageError(
             f"assert_confidence: expected seed to be a whole number, and queue a file or None, got {seed!r} and {queue!r}"
         )
-    wanted = [
-        parse_share_threshold("assert_confidence", share, name)
-        for name, share in zip(SHARES, (at_least_accuracy, at_least_coverage, threshold), strict=True)
-    ]
+    least_accuracy = parse_share_threshold("assert_confidence", at_least_accuracy, "at_least_accuracy")
+    least_coverage = parse_share_threshold("assert_confidence", at_least_coverage, "at_least_coverage")
+    answers_from = parse_share_threshold("assert_confidence", threshold, "threshold")
     given = require_list(records, Mapping, "assert_confidence: expected mappings with confidence and correct")
-    has_outcomes = {"outcome" in record for record in given}
-    rows = [_read_record(number, record, wanted[2]) for number, record in enumerate(given, start=1)]
-    if len(has_outcomes) != 1 or len({row["confidence"] for row in rows}) == 1:
+    rows = [_read_record(number, record, answers_from) for number, record in enumerate(given, start=1)]
+    confidences = {row.confidence for row in rows}
+    outcomes = sum("outcome" in record for record in given)
+    if outcomes not in (0, len(given)) or len(confidences) < 2:  # noqa: PLR2004 -- not all equal
         raise UsageError(
             "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them, got "
-            f"{len(rows):,} with {format_count(len({row['confidence'] for row in rows}), 'confidence')} and {format_count(sum('outcome' in record for record in given), 'outcome')}"
+            f"{len(rows):,} with {format_count(len(confidences), 'confidence')} and {format_count(outcomes, 'outcome')}"
         )
-    rows, chosen = (
-        (rows, "")
-        if has_outcomes == {True}
-        else (rows, f" of a confidence from {wanted[2]:.4g} on")
-        if wanted[2] is not None
-        else _choose_threshold(rows, wanted[0] or 0.0, seed)
-    )
+    basis = ""
+    if not outcomes and answers_from is not None:
+        basis = f" of a confidence from {answers_from:.4g} on"
+    elif not outcomes:
+        chosen, rows = _choose_threshold(rows, least_accuracy or 0.0, seed)
+        basis = f" of a confidence from {chosen:.4g} on, which the other half chose,"
     if queue is not None:
-        from pytest_llmops.production.review_queue import QueueEntry, add_to_queue
+        _queue_flagged(rows, queue)
+    emissions = [
+        *_measure_shares(rows, least_accuracy, least_coverage, basis, label),
+        *_measure_confidences(rows, label),
+    ]
+    return recorder.emit_together(emissions)[0]
 
-        add_to_queue(
-            queue,
-            [
-                QueueEntry(
-                    input=to_builtins(row.get("input", row["id"]), where=f"{row['id']}: input"),
-                    output=str(row.get("output") or ""),
-                    reason=f"low confidence {row['confidence']:.2f}",
-                    origin=({"source": "assert_confidence", "id": row["id"]},),
-                )
-                for row in rows
-                if row["outcome"] == "flagged"
-            ],
+
+def _read_record(number: int, record: Mapping[str, Any], threshold: float | None) -> _Record:
+    confidence = as_finite_float(record.get("confidence"))
+    if confidence is None or not 0 <= confidence <= 1:
+        raise _unreadable_record(
+            number, record, "confidence", "a number from 0 to 1 (a missing one is not 0)"
         )
-    return recorder.emit_together(list(_measure(rows, wanted, chosen, label)))[0]
+    is_below = confidence < (threshold or 0.0)
+    if "outcome" in record:
+        outcome = record["outcome"]
+    elif is_below:
+        outcome = "fallback"
+    else:
+        outcome = "answered"
+    if not isinstance(outcome, str):
+        raise _unreadable_record(number, record, "outcome", f"a text ({', '.join(OUTCOMES)})")
+    correct = record.get("correct")
+    is_unlabelled = correct is None and outcome != "answered"
+    if not is_unlabelled and not _is_bool(correct):
+        raise _unreadable_record(number, record, "correct", "True or False")
+    if not is_unlabelled:
+        correct = bool(correct)
+    unhandled = ""
+    if outcome not in OUTCOMES:
+        unhandled = outcome
+    elif outcome == "answered" and is_below:
+        unhandled = f"answered, below {threshold:.4g}"
+    return _Record(
+        id=str(record.get("id", f"record {number}")),
+        family=str(record.get("family") or f"record {number}"),
+        confidence=confidence,
+        correct=correct,
+        outcome=outcome,
+        unhandled=unhandled,
+        data=record,
+    )
 
 
-def _read_record(number: int, record: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
-    value = as_finite_float(record.get("confidence"))
-    right = record.get("correct")
-    outcome = record.get("outcome", "answered" if (value or 0.0) >= (threshold or 0.0) else "fallback")
-    for key, expected, fits in (
-        (
-            "confidence",
-            "a number from 0 to 1 (a missing one is not 0)",
-            value is not None and 0 <= value <= 1,
-        ),
-        ("outcome", f"a text ({', '.join(OUTCOMES)})", isinstance(outcome, str)),
-        (
-            "correct",
-            "True or False",
-            type(right).__name__ in ("bool", "bool_") or (right is None and outcome != "answered"),
-        ),
-    ):
-        if not fits:
-            raise UsageError(
-                f"assert_confidence: record {number}: {key}: expected {expected}, got {shorten_text(repr(record.get(key)), 80)}"
-            )
-    return {
-        **record,
-        "id": str(record.get("id", f"record {number}")),
-        "outcome": outcome,
-        "unhandled": outcome
-        if outcome not in OUTCOMES
-        else f"answered, below {threshold:.4g}"
-        if outcome == "answered" and (value or 0.0) < (threshold or 0.0)
-        else "",
-        "family": str(record.get("family") or f"record {number}"),
-    }
+def _is_bool(value: object) -> bool:
+    """Return whether a value is a bool of Python or of numpy."""
+    return type(value).__name__ in ("bool", "bool_")
 
 
-def _choose_threshold(
-    rows: Sequence[dict[str, Any]], accuracy: float, seed: int
-) -> tuple[list[dict[str, Any]], str]:
-    """Choose a threshold on one half of the records; return the other half, with the outcomes that it gives, and a sentence."""
-    names = sorted({row["family"] for row in rows})
-    if not names[1:]:
+def _unreadable_record(number: int, record: Mapping[str, Any], key: str, expected: str) -> UsageError:
+    given = shorten_text(repr(record.get(key)), 80)
+    return UsageError(f"assert_confidence: record {number}: {key}: expected {expected}, got {given}")
+
+
+def _choose_threshold(rows: Sequence[_Record], accuracy: float, seed: int) -> tuple[float, list[_Record]]:
+    """Choose a threshold on one half of the records; return it and the other half, with the outcomes that it gives."""
+    families = sorted({row.family for row in rows})
+    if len(families) == 1:
         raise UsageError(
             "assert_confidence: expected two families or more, to choose a threshold on half of them"
         )
-    Random(seed).shuffle(names)  # noqa: S311 -- no secret
-    first = {*names[::2]}
-    proofs = [
-        (wilson_interval(right, count, Z_ONE_SIDED)[0], level)
-        for level, count, right in coverage_curve(
-            *([row[key] for row in rows if row["family"] in first] for key in ("confidence", "correct"))
+    Random(seed).shuffle(families)  # noqa: S311 -- no secret
+    choosing = set(families[::2])
+    first_half = [row for row in rows if row.family in choosing]
+    confidences, labels = _list_labelled(first_half)
+    proofs = []
+    for level, count, right in coverage_curve(confidences, labels):
+        lower, _ = wilson_interval(right, count, Z_ONE_SIDED)
+        proofs.append((lower, level))
+    proved = [level for lower, level in proofs if lower >= accuracy]
+    if proved:
+        # The curve falls: its last level answers most
+        chosen = proved[-1]
+    else:
+        chosen = max(proofs)[1]
+    others = []
+    for row in rows:
+        if row.family in choosing:
+            continue
+        outcome = "fallback"
+        if row.confidence >= chosen:
+            outcome = "answered"
+        others.append(replace(row, outcome=outcome))
+    return chosen, others
+
+
+def _queue_flagged(rows: Sequence[_Record], queue: str) -> None:
+    """Add what was flagged to the file of a review queue."""
+    from pytest_llmops.production.review_queue import QueueEntry, add_to_queue
+
+    entries = []
+    for row in rows:
+        if row.outcome != "flagged":
+            continue
+        question = row.data.get("input", row.id)
+        entry = QueueEntry(
+            input=to_builtins(question, where=f"{row.id}: input"),
+            output=str(row.data.get("output") or ""),
+            reason=f"low confidence {row.confidence:.2f}",
+            origin=({"source": "assert_confidence", "id": row.id},),
         )
-    ]
-    cut = ([level for lower, level in proofs if lower >= accuracy] or [max(proofs)[1]])[-1]
+        entries.append(entry)
+    add_to_queue(queue, entries)
+
+
+def _measure_shares(
+    rows: Sequence[_Record],
+    least_accuracy: float | None,
+    least_coverage: float | None,
+    basis: str,
+    label: str,
+) -> list[recorder.Emission]:
+    """Return the shares of records that are right, and that are answered."""
+    answered = [row for row in rows if row.outcome == "answered"]
+    wrong = [row for row in answered if not row.correct]
+    wrong.sort(key=lambda row: -row.confidence)
+    confidences, labels = _list_labelled(rows)
+    picture: dict[str, Json] = {**AXES, "points": reliability_bins(confidences, labels)}
+    measured = partial(Measurement, name="confidence.accuracy_lower", detail={"picture": picture})
+    right = len(answered) - len(wrong)
+    accuracy = _measure_share(
+        partial(measured, label=label), right, len(answered), least_accuracy, f"answers{basis} are right"
+    )
+    measured = partial(Measurement, name="confidence.coverage_lower", label=label)
+    coverage = _measure_share(measured, len(answered), len(rows), least_coverage, "are answered")
     return [
-        {**row, "outcome": "answered" if row["confidence"] >= cut else "fallback"}
-        for row in rows
-        if row["family"] not in first
-    ], f" of a confidence from {cut:.4g} on, which the other half chose,"
+        recorder.Emission(measurement=accuracy, evidence=_list_records("sure and wrong", wrong)),
+        recorder.Emission(measurement=coverage),
+    ]
 
 
-def _measure(
-    rows: Sequence[Mapping[str, Any]], wanted: Sequence[float | None], chosen: str, label: str
-) -> Iterator[recorder.Emission]:
-    answered = [row for row in rows if row["outcome"] == "answered"]
-    wrong = sorted((row for row in answered if not row["correct"]), key=lambda row: -row["confidence"])
-    unhandled = [row for row in rows if row["unhandled"]]
-    confidences, labels = (
-        [row[key] for row in rows if row.get("correct") is not None] for key in ("confidence", "correct")
+def _measure_confidences(rows: Sequence[_Record], label: str) -> list[recorder.Emission]:
+    """Return how well confidences tell right from wrong answers, and how many records are unhandled."""
+    confidences, labels = _list_labelled(rows)
+    measurements = []
+    if True in labels and False in labels:
+        auroc = roc_auc(confidences, labels)
+        measurements.append(Measurement(name="confidence.auroc", value=auroc, label=label))
+    if len(labels) >= LEAST_FOR_ECE:
+        bins = reliability_bins(confidences, labels)
+        gaps = [count * abs(right - mean) for mean, right, count in bins]
+        error = math.fsum(gaps) / len(labels)
+        measurements.append(Measurement(name="confidence.ece", value=error, better="lower", label=label))
+    unhandled = [row for row in rows if row.unhandled]
+    count = Measurement(
+        name="confidence.unhandled",
+        value=len(unhandled),
+        unit="count",
+        better="lower",
+        threshold=0.0,
+        label=label,
     )
-    bins = reliability_bins(confidences, labels)
-    yield recorder.Emission(
-        measurement=_measure_share(
-            *(len(answered) - len(wrong), len(answered), wanted[0], f"answers{chosen} are right"),
-            name="confidence.accuracy_lower",
-            label=label,
-            detail={"picture": {**AXES, "points": bins}},
-        ),
-        evidence=_list_rows("sure and wrong", wrong),
-    )
-    yield recorder.Emission(
-        measurement=_measure_share(
-            *(len(answered), len(rows), wanted[1], "are answered"),
-            name="confidence.coverage_lower",
-            label=label,
-        )
-    )
-    for name, value, unit, limit in (
-        ("auroc", roc_auc(confidences, labels) if len(set(labels)) > 1 else None, "1", None),
-        (
-            "ece",
-            math.fsum(n * abs(right - mean) for mean, right, n in bins) / len(labels)
-            if len(labels) >= LEAST_FOR_ECE
-            else None,
-            "1",
-            None,
-        ),
-        ("unhandled", len(unhandled), "count", 0.0),
-    ):
-        if value is not None:
-            yield recorder.Emission(
-                measurement=Measurement(
-                    name=f"confidence.{name}",
-                    value=value,
-                    unit=unit,
-                    better="higher" if name == "auroc" else "lower",
-                    threshold=limit,
-                    label=label,
-                ),
-                evidence=_list_rows("not taken care of", unhandled),
-            )
+    measurements.append(count)
+    evidence = _list_records("not taken care of", unhandled)
+    return [recorder.Emission(measurement=measurement, evidence=evidence) for measurement in measurements]
 
 
-def _measure_share(hits: int, count: int, limit: float | None, what: str, **about: Any) -> Measurement:
+def _list_labelled(rows: Sequence[_Record]) -> tuple[list[float], list[bool]]:
+    """Return the confidences and the labels of the records that have a label."""
+    confidences = []
+    labels = []
+    for row in rows:
+        if row.correct is not None:
+            confidences.append(row.confidence)
+            labels.append(row.correct)
+    return confidences, labels
+
+
+def _measure_share(
+    measured: partial[Measurement], hits: int, count: int, limit: float | None, what: str
+) -> Measurement:
     low, high = wilson_interval(hits, count, Z_ONE_SIDED)
-    needed = math.ceil((limit or 0.0) * Z_ONE_SIDED**2 / max(1 - (limit or 0.0), 1e-9))
+    least = limit or 0.0
+    needed = math.ceil(least * Z_ONE_SIDED**2 / max(1 - least, 1e-9))
     reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}"
     # It could be reached, but not with so few
-    is_open = not count or (count < needed and high >= (limit or 0.0))
-    return Measurement(
-        value=None if is_open else low,
-        error=f"too few: {reason}; it takes at least {max(needed, 1):,}{'' if (limit or 0) < 1 else ', and none proves 1'}"
-        if is_open
-        else "",
-        threshold=None if is_open else limit,
-        reason="" if is_open else reason,
-        **about,
-    )
+    is_open = not count or (count < needed and high >= least)
+    if not is_open:
+        return measured(value=low, threshold=limit, reason=reason)
+    error = f"too few: {reason}; it takes at least {max(needed, 1):,}"
+    if least >= 1:
+        error += ", and none proves 1"
+    return measured(error=error)
 
 
-def _list_rows(what: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    return [
-        (what, f"{row['id']}: confidence {row['confidence']:.4g}, {row['unhandled'] or row['outcome']}")
-        for row in rows[:MAX_LISTED]
-    ]
+def _list_records(what: str, rows: Sequence[_Record]) -> list[tuple[str, str]]:
+    lines = []
+    for row in rows[:MAX_LISTED]:
+        outcome = row.unhandled or row.outcome
+        lines.append((what, f"{row.id}: confidence {row.confidence:.4g}, {outcome}"))
+    return lines
 
 
 def assert_correction(
@@ -275,50 +337,50 @@ def assert_correction(
     >>> assert_correction([False] * 8 + [True] * 12, [True] * 20).value
     0.4
     """
-    sides = require_list(before, object, ""), require_list(after, object, "")
-    if (
-        not (hasattr(before, "__iter__") and hasattr(after, "__iter__"))
-        or not 0 < (count := len(sides[0])) == len(sides[1])
-        or not {type(label).__name__ for side in sides for label in side} <= {"bool", "bool_"}
-    ):
+    old = require_list(before, object, "")
+    new = require_list(after, object, "")
+    are_lists = hasattr(before, "__iter__") and hasattr(after, "__iter__")
+    if not are_lists or not old or len(old) != len(new) or not all(map(_is_bool, (*old, *new))):
         raise UsageError(
-            f"assert_correction: expected lists of as many True or False before as after, got {len(sides[0])} and {len(sides[1])}: {shorten_text(repr(sides))}"
+            f"assert_correction: expected lists of as many True or False before as after, got {len(old)} and {len(new)}: {shorten_text(repr((old, new)))}"
         )
-    fixed, broken = (
-        sum(new and not old for old, new in zip(*pair, strict=True)) for pair in (sides, sides[::-1])
-    )
+    pairs = list(zip(old, new, strict=True))
+    fixed = sum(is_right and not was_right for was_right, is_right in pairs)
+    broken = sum(was_right and not is_right for was_right, is_right in pairs)
     p_value = mcnemar_p_value(fixed, broken)
-    costs = [
-        as_finite_float(call.cost_usd)
-        for call in require_list(calls, Call, "assert_correction: expected calls as llm_calls has them")
-    ]
     reason = (
-        f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {count:,} (exact McNemar p = {p_value:.2g})"
-        + (
-            f"; the step cost {'a sum that is not known' if None in costs else format_amount(math.fsum(filter(None, costs)), 'USD')}"
-            if costs
-            else ""
-        )
+        f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {len(pairs):,} (exact McNemar p = {p_value:.2g})"
+        + _format_cost(calls)
     )
-    needed = next(
-        (
-            f"{changed:,} changed answers would decide at this rate"
-            for changed in range(1, MAX_CHANGED)
-            for right in [round(changed * fixed / max(fixed + broken, 1))]
-            if mcnemar_p_value(right, changed - right) <= ALPHA
-        ),
-        "about as many get worse as better",
+    if p_value > ALPHA:
+        error = f"undecided: {reason}; {_format_changes_needed(fixed, broken)}"
+        return recorder.emit(Measurement(name="correction.gain", error=error, label=label))
+    measurement = Measurement(
+        name="correction.gain",
+        value=(fixed - broken) / len(pairs),
+        threshold=0.0,
+        reason=reason,
+        label=label,
     )
-    is_open = p_value > ALPHA
-    gain = (fixed - broken) / count
-    return recorder.emit(
-        Measurement(
-            name="correction.gain",
-            value=None if is_open else gain,
-            error=f"undecided: {reason}; {needed}" if is_open else "",
-            threshold=None if is_open else 0.0,
-            reason="" if is_open else reason,
-            label=label,
-        ),
-        verdict="" if is_open else f"the correction makes answers worse: {reason}",
-    )
+    return recorder.emit(measurement, verdict=f"the correction makes answers worse: {reason}")
+
+
+def _format_cost(calls: Iterable[Call]) -> str:
+    """Return what the calls of a step cost, as the end of a sentence."""
+    listed = require_list(calls, Call, "assert_correction: expected calls as llm_calls has them")
+    if not listed:
+        return ""
+    costs = [as_finite_float(call.cost_usd) for call in listed]
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return "; the step cost a sum that is not known"
+    return f"; the step cost {format_amount(math.fsum(known), 'USD')}"
+
+
+def _format_changes_needed(fixed: int, broken: int) -> str:
+    """Return how many changed answers would decide if they went on changing at the same rate."""
+    for changed in range(1, MAX_CHANGED):
+        right = round(changed * fixed / max(fixed + broken, 1))
+        if mcnemar_p_value(right, changed - right) <= ALPHA:
+            return f"{changed:,} changed answers would decide at this rate"
+    return "about as many get worse as better"

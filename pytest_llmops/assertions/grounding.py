@@ -1,10 +1,9 @@
 """Assert that contexts are relevant to a question, and that they support the claims of an answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
@@ -13,6 +12,7 @@ from pytest_llmops.assertions._arguments import (
     parse_contexts,
     parse_share_threshold,
 )
+from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.assertions._judged import list_findings
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.judges.evaluate import (
@@ -26,29 +26,56 @@ from pytest_llmops.judges.evaluate import (
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Embedder, Judge
 from pytest_llmops.registry import component_name
-from pytest_llmops.semantics import checks
-from pytest_llmops.semantics.grounding import (
-    MAX_CLAIMS,
-    Claim,
-    Statement,
-    ground_by_entailment,
-    ground_claims,
-    measure_relevance,
-    split_claims,
-)
+from pytest_llmops.semantics.grounding.claims import MAX_CLAIMS, Statement, split_claims
+from pytest_llmops.semantics.grounding.entailment import Claim, ground_by_entailment
+from pytest_llmops.semantics.grounding.relevance import Relevance, measure_relevance
 from pytest_llmops.semantics.nli import NliModel, nli_name, resolve_nli
-from pytest_llmops.semantics.thresholds import default_threshold, resolve_embedder
+from pytest_llmops.semantics.thresholds import resolve_embedder
 
 __tracebackhide__ = True
 
 VERSION = "1"
-HOW_OFTEN_RIGHT = (
-    "an estimate by words fails 83 % of the answers that human annotators found fully supported (RAGTruth, threshold 1.0); "
-    'judge="grounding" is better'
-)
+GROUNDING = "grounding.supported"
+RELEVANCE = "retrieval.context_relevance"
+ABSTAINS = "the answer says that it does not know, and claims nothing"
+NO_CONTEXTS = "there are no contexts"
 MAX_QUOTED_CHARS = 120
 MAX_DETAIL_CLAIMS = 100  # maximum number of claims and sentences in the detail of a measurement
 MAX_CONTEXT_CHARS = 500  # maximum length of a context there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """What is known of a measurement before its value."""
+
+    name: str
+    label: str
+    threshold: float | None
+    version: str = ""
+    detail: dict[str, Json] = field(default_factory=dict)
+
+    def emit_error(self, error: str) -> Measurement:
+        """Emit the measurement as one that could not be taken."""
+        return recorder.emit(
+            Measurement(
+                name=self.name, label=self.label, version=self.version, detail=self.detail, error=error
+            )
+        )
+
+    def emit_value(
+        self, value: float | None, reason: str, evidence: Sequence[tuple[str, str]] = ()
+    ) -> Measurement:
+        """Emit the measurement with its value."""
+        measurement = Measurement(
+            name=self.name,
+            value=value,
+            threshold=self.threshold,
+            label=self.label,
+            reason=reason,
+            version=self.version,
+            detail=self.detail,
+        )
+        return recorder.emit(measurement, evidence=evidence)
 
 
 def assert_grounded(
@@ -58,22 +85,14 @@ def assert_grounded(
     at_least: float | Literal["default"] | None = "default",
     judge: Judge | str | None = None,
     question: str = "",
-    embedder: Embedder | str | None = None,
     nli: NliModel | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that the contexts support what an answer claims: a judge decides, or an estimate by words.
+    """Assert that the contexts support what an answer claims; a judge or an NLI model decides.
 
-    With ``judge="grounding"`` a model compares each claim with the contexts. Without a judge it is an estimate, offline, by
-    words, an embedder and checks: it finds numbers, names, negations and statements that are in no context. A claim in
-    other words, or that follows only from several contexts together, counts as unsupported, and a wrong word among many
-    right words may go unnoticed. `pytest_llmops.semantics.grounding` describes the method, ``docs/retrieval.md`` its
-    accuracy.
-
-    .. warning::
-        **The estimate has no default threshold.** On RAGTruth, whose answers human annotators have labelled, 83 %
-        of the answers without any unsupported claim do not reach 1.0: a failure there is rarely right. Use it with a
-        threshold that you have measured on your own answers, or to compare runs (``at_least=None``).
+    With ``judge="grounding"`` a model compares each claim with the contexts; its replies are recorded and replayed like
+    those of any judge. With ``nli=`` a model of natural language inference of yours decides, offline. One of the two is
+    required. ``docs/retrieval.md`` has more.
 
     Args:
         answer: A text, or a response of OpenAI or Anthropic. Its sentences are the claims; greetings, questions, offers
@@ -81,111 +100,83 @@ def assert_grounded(
         contexts: What the answer was made of: hits, chunks, texts, documents of LangChain or nodes of LlamaIndex. Where
             there are none nothing is supported, and an answer that claims something all the same scores 0.
         at_least: Share of the claims that has to be supported; left out: the judge's ``pass_at``; None: record
-            only. Required without a judge.
+            only. Required with ``nli=``.
         judge: An object, a built-in name ("grounding") or the path of a judge file; it takes ``contexts``.
         question: What was asked, for the judge: "Yes." is a claim only together with it.
-        embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
-        nli: An NLI model that decides instead of words, embedder and checks: a claim is supported if a passage of the
-            contexts entails it. An object with ``predict(pairs)`` that returns probabilities of
-            entailment, neutral and contradiction.
+        nli: An NLI model: a claim is supported if a passage of the contexts entails it. An object with
+            ``predict(pairs)`` that returns probabilities of entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
         An answer that says that it does not know, and claims nothing, scores 1; no judge is asked about it.
-        ``detail["claims"]`` has each claim with its nearest context sentence and what is missing there,
-        ``detail["without"]`` the checks that do not know the language, ``detail["judge"]`` a judge's verdict.
+        ``detail["judge"]`` has a judge's verdict. With ``nli=`` ``detail["claims"]`` has each claim with its nearest
+        passage, and ``detail["without"]`` what the model did not read.
 
     Raises:
-        MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
+        MeasurementFailed: Too few claims are supported; shows the others.
         MeasurementErrored: There is no answer, it claims nothing (and does not say that it does not know either),
-            the embedder or the NLI model gave no usable result, or the judge no score.
-        UsageError: Neither a threshold nor a judge, a threshold outside 0 to 1, contexts of the wrong form, no such
-            embedder, NLI model or judge, or two of them.
+            the NLI model gave no usable result, or the judge no score.
+        UsageError: Neither a judge nor an NLI model or both, no threshold, a threshold outside 0 to 1, contexts of the
+            wrong form, no such judge or NLI model.
 
-    >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."], at_least=0.8).value
+    >>> class MyModel:
+    ...     version = "1"
+    ...
+    ...     def predict(self, pairs):
+    ...         return [(0.9, 0.08, 0.02) for premise, hypothesis in pairs]
+    >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days."], nli=MyModel(), at_least=1.0).value
     1.0
     """
-    if judge is None:
-        handle = None
-    else:
+    if judge is not None and nli is not None:
+        raise UsageError("assert_grounded: expected judge or nli, got both: each decides alone")
+    if judge is not None:
         handle = resolve_judge(judge, "assert_grounded")
-    threshold = _grounding_threshold(at_least, handle)
+        threshold = _parse_judge_threshold(at_least, handle)
+        texts = parse_contexts("assert_grounded", contexts)
+        draft = _draft_grounding(label, threshold, read_answer(answer), texts)
+        return _ground_by_judge(draft, handle, read_answer(answer), question=question, contexts=texts)
+    if nli is None:
+        raise UsageError(
+            'assert_grounded: expected judge= or nli=, got neither: judge="grounding" asks a model about each claim, recorded '
+            "and replayed like any judge; nli=MyModel() is an NLI model of yours, an object with predict(pairs), as "
+            "docs/meaning.md shows"
+        )
+    model = resolve_nli(nli, where="assert_grounded")
+    if at_least == "default":
+        raise UsageError(
+            "assert_grounded: expected at_least= with nli=, from 0 to 1, or None to record only: an NLI model has no pass_at"
+        )
+    threshold = parse_share_threshold("assert_grounded", at_least)
     texts = parse_contexts("assert_grounded", contexts)
-    text = read_answer(answer)
-    detail: dict[str, Json] = {
-        "actual": text if isinstance(text, str) else None,
-        "contexts": _truncate_contexts(texts),
-    }
-    measured = partial(Measurement, name="grounding.supported", label=label, detail=detail)
-    if handle is not None:
-        if nli is not None:
-            raise UsageError("assert_grounded: expected judge or nli, got both: each decides alone")
-        return _judge_grounding(measured, threshold, handle, text, question=question, contexts=texts)
-    engine = _choose_engine(embedder, nli)
-    measured = partial(measured, version=f"{VERSION}/{engine.version}")
-    return _estimate_grounding(measured, threshold, engine, text, texts)
+    draft = _draft_grounding(label, threshold, read_answer(answer), texts)
+    return _ground_by_nli(draft, model, read_answer(answer), texts)
 
 
-def _estimate_grounding(
-    measured: partial[Measurement],
-    threshold: float | None,
-    engine: "_Engine",
-    answer: object,
-    contexts: Sequence[str],
-) -> Measurement:
-    if not isinstance(answer, str):
-        return recorder.emit(measured(error=f"expected a text, got {type(answer).__name__}"))
-    statement = split_claims(answer)
-    detail = cast("dict[str, Json]", measured.keywords["detail"])
-    detail["left out"] = [shorten_text(sentence) for sentence in statement.left_out[:MAX_DETAIL_CLAIMS]]
-    problem = _why_no_claims(answer, statement)
-    if problem:
-        return recorder.emit(measured(error=problem))
-    try:
-        claims = engine.ground(statement.claims, contexts)
-    except UsageError:
-        raise
-    except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return recorder.emit(measured(error=f"{engine.name}: {describe_exception(error)}"))
-    skipped_checks = list(dict.fromkeys(text for claim in claims for text in claim.without))
-    return recorder.emit(
-        measured(
-            value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
-            threshold=threshold,
-            reason=_format_claims_reason(claims, statement, contexts),
-            detail={
-                **detail,
-                "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
-                "without": skipped_checks[:MAX_DETAIL_CLAIMS],
-            },
-        ),
-        evidence=[*_unsupported_claim_evidence(claims), ("how sure", HOW_OFTEN_RIGHT)],
-    )
+def _draft_grounding(label: str, threshold: float | None, answer: object, contexts: Sequence[str]) -> _Draft:
+    detail: dict[str, Json] = {"actual": None, "contexts": _truncate_contexts(contexts)}
+    if isinstance(answer, str):
+        detail["actual"] = answer
+    return _Draft(name=GROUNDING, label=label, threshold=threshold, detail=detail)
 
 
-def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float | None:
+def _parse_judge_threshold(at_least: object, handle: JudgeHandle) -> float | None:
+    """Return the threshold from 0 to 1; left out it is the judge's ``pass_at`` on its own scale."""
     if at_least != "default":
         return parse_share_threshold("assert_grounded", at_least)
-    if handle is None:
-        raise UsageError(
-            'assert_grounded: expected judge="grounding", a model that compares each claim with the contexts, or at_least=, a '
-            "threshold that you measured on your own answers (None: record only). There is no default: "
-            f"{HOW_OFTEN_RIGHT}"
-        )
     handle.default = True
     pass_at = getattr(handle.judge, "pass_at", None)
     if pass_at is None:
         raise UsageError(
             f"assert_grounded: the judge {handle.name} has no pass_at: pass at_least= from 0 to 1, or at_least=None to record only"
         )
-    low, high = (getattr(handle.judge, name, default) for name, default in (("low", 0.0), ("high", 1.0)))
+    low = getattr(handle.judge, "low", 0.0)
+    high = getattr(handle.judge, "high", 1.0)
     return parse_share_threshold("assert_grounded", (pass_at - low) / (high - low))
 
 
-def _judge_grounding(
-    measured: partial[Measurement],
-    threshold: float | None,
+def _ground_by_judge(
+    draft: _Draft,
     handle: JudgeHandle,
     answer: object,
     *,
@@ -193,91 +184,68 @@ def _judge_grounding(
     contexts: Sequence[str],
 ) -> Measurement:
     check_texts("assert_grounded", question=question)
-    skipped = skipped_measurement("grounding.supported", measured.keywords["label"])
+    skipped = skipped_measurement(draft.name, draft.label)
     if skipped:
         return skipped
     with suppress(Exception):  # of a user's judge, which may not be needed
         handle.read_version()
-    measured = partial(measured, version=handle.version)
-    if not isinstance(answer, str) or not answer.strip():
-        return recorder.emit(
-            measured(
-                error="the answer is empty"
-                if isinstance(answer, str)
-                else f"expected a text, got {type(answer).__name__}"
-            )
-        )
+    draft = replace(draft, version=handle.version)
+    if not isinstance(answer, str):
+        return draft.emit_error(f"expected a text, got {type(answer).__name__}")
+    if not answer.strip():
+        return draft.emit_error("the answer is empty")
     if split_claims(answer).abstains:
-        return recorder.emit(
-            measured(
-                value=1.0,
-                threshold=threshold,
-                reason="the answer says that it does not know, and claims nothing",
-            )
-        )
-    if not any(text.strip() for text in contexts):
-        return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
-    return _emit_judge_score(measured, threshold, handle, answer, question=question, contexts=contexts)
+        return draft.emit_value(1.0, ABSTAINS)
+    if not _has_text(contexts):
+        return draft.emit_value(0.0, NO_CONTEXTS)
+    return _emit_judge_score(draft, handle, answer, question=question, contexts=contexts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    # What decides whether a claim is supported: words, embedder and checks, or an NLI model.
-    name: str
-    version: str
-    ground: Callable[[Sequence[str], Sequence[str]], tuple[Claim, ...]]
-
-
-def _choose_engine(embedder: Embedder | str | None, nli: NliModel | None) -> _Engine:
-    if nli is not None:
-        if embedder is not None:
-            raise UsageError(
-                "assert_grounded: expected embedder or nli, got both: nli decides without an embedder"
-            )
-        model = resolve_nli(nli, where="assert_grounded")
-        version = f"nli/{shorten_text(str(getattr(model, 'version', '')), 40)}"
-        return _Engine(nli_name(model), version, partial(ground_by_entailment, model=model))
-    resolved = resolve_embedder(embedder, "assert_grounded")
-    settings = recorder.current_settings()
-    ground = partial(
-        ground_claims,
-        embedder=resolved,
-        threshold=default_threshold(resolved, settings),
-        language=settings.language,
-    )
-    return _Engine(
-        f"embedder {shorten_text(component_name(resolved), 60)}",
-        f"checks/{checks.VERSION}/{resolved.version}",
-        ground,
-    )
+def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Sequence[str]) -> Measurement:
+    model_version = shorten_text(str(getattr(model, "version", "")), 40)
+    draft = replace(draft, version=f"{VERSION}/nli/{model_version}")
+    if not isinstance(answer, str):
+        return draft.emit_error(f"expected a text, got {type(answer).__name__}")
+    statement = split_claims(answer)
+    left_out = [shorten_text(sentence) for sentence in statement.left_out[:MAX_DETAIL_CLAIMS]]
+    draft = replace(draft, detail={**draft.detail, "left out": left_out})
+    problem = _why_no_claims(answer, statement)
+    if problem:
+        return draft.emit_error(problem)
+    try:
+        claims = ground_by_entailment(statement.claims, contexts, model)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's model raises: not scored, not scored low
+        return draft.emit_error(f"{nli_name(model)}: {describe_exception(error)}")
+    not_read = list(dict.fromkeys(text for claim in claims for text in claim.without))
+    detail: dict[str, Json] = {
+        **draft.detail,
+        "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
+        "without": not_read[:MAX_DETAIL_CLAIMS],
+    }
+    draft = replace(draft, detail=detail)
+    if not claims:
+        return draft.emit_value(1.0, ABSTAINS)
+    supported = sum(claim.supported for claim in claims)
+    reason = f"{supported} of {len(claims)} claims supported"
+    if not _has_text(contexts):
+        reason += f": {NO_CONTEXTS}"
+    if statement.left_out:
+        reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
+    return draft.emit_value(supported / len(claims), reason, _unsupported_claim_evidence(claims))
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
     """Return why the claims cannot be counted, or ""."""
     if not answer.strip():
         return "the answer is empty: it claims nothing"
-    if len(statement.claims) > MAX_CLAIMS:
-        return f"the answer has {len(statement.claims):,} sentences that claim something: expected at most {MAX_CLAIMS:,}"
+    count = len(statement.claims)
+    if count > MAX_CLAIMS:
+        return f"the answer has {count:,} sentences that claim something: expected at most {MAX_CLAIMS:,}"
     if not statement.claims and not statement.abstains:
-        return f'the answer claims nothing: "{shorten_text(answer.strip(), MAX_QUOTED_CHARS)}"'
+        return f"the answer claims nothing: {quote_text(answer.strip(), MAX_QUOTED_CHARS)}"
     return ""
-
-
-def _format_claims_reason(claims: Sequence[Claim], statement: Statement, texts: Sequence[str]) -> str:
-    if not claims:
-        return "the answer says that it does not know, and claims nothing"
-    supported = sum(claim.supported for claim in claims)
-    reason = f"{supported} of {len(claims)} claims supported"
-    if any(text.strip() for text in texts):
-        reason += ""
-    else:
-        reason += ": there are no contexts"
-    if statement.left_out:
-        reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
-    foreign = sum(bool(claim.without) for claim in claims)
-    if foreign and claims[0].entailment is None:
-        reason += f"; {foreign} in a language that not all checks know"
-    return reason
 
 
 def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]]:
@@ -285,33 +253,27 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
     for number, claim in enumerate(claims, start=1):
         if claim.supported:
             continue
-        lines.append((f"claim {number}", f'"{shorten_text(claim.text, MAX_QUOTED_CHARS)}"'))
+        lines.append((f"claim {number}", quote_text(claim.text, MAX_QUOTED_CHARS)))
         if claim.context is None:
-            lines.append(("nearest", "nothing: no context shares a word with it"))
             continue
-        nearest = f'context {claim.context + 1}: "{shorten_text(claim.nearest, MAX_QUOTED_CHARS)}"'
-        if claim.missing:
-            nearest += f"; missing there: {', '.join(shorten_text(word, 30) for word in claim.missing)}"
-        if claim.entailment is not None and claim.contradiction is not None:
-            nearest += f"; entails it {claim.entailment:.2f}, contradicts it {claim.contradiction:.2f}"
-        lines.append(("nearest", nearest))
-        lines += [("check", alarm) for alarm in claim.alarms[:1]]
+        passage = f"context {claim.context + 1}: {quote_text(claim.nearest, MAX_QUOTED_CHARS)}"
+        probabilities = f"entails it {claim.entailment:.2f}, contradicts it {claim.contradiction:.2f}"
+        lines.append(("nearest", f"{passage}; {probabilities}"))
     return lines
 
 
 def _claim_detail(claim: Claim) -> dict[str, Json]:
-    return {
+    detail: dict[str, Json] = {
         "claim": shorten_text(claim.text, MAX_CONTEXT_CHARS),
         "supported": claim.supported,
-        "context": None if claim.context is None else claim.context + 1,
+        "context": None,
         "nearest": shorten_text(claim.nearest, MAX_CONTEXT_CHARS),
-        "covered": round(claim.covered, 4),
-        "similarity": None if claim.similarity is None else round(claim.similarity, 4),
         "entailment": claim.entailment,
         "contradiction": claim.contradiction,
-        "missing": [shorten_text(word, 60) for word in claim.missing[:MAX_DETAIL_CLAIMS]],
-        "alarms": [shorten_text(alarm, MAX_CONTEXT_CHARS) for alarm in claim.alarms],
     }
+    if claim.context is not None:
+        detail["context"] = claim.context + 1
+    return detail
 
 
 def assert_context_relevance(
@@ -358,90 +320,85 @@ def assert_context_relevance(
     if not isinstance(given, str) or not given.strip():
         raise UsageError(f"assert_context_relevance: expected a question, got {describe_value(given)}")
     detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
-    measured = partial(Measurement, name="retrieval.context_relevance", label=label, detail=detail)
+    draft = _Draft(name=RELEVANCE, label=label, threshold=threshold, detail=detail)
     if judge is not None:
-        return _judge_relevance(
-            measured, threshold, resolve_judge(judge, "assert_context_relevance"), question, texts
-        )
-    resolved_embedder = resolve_embedder(embedder, "assert_context_relevance")
-    version = f"{VERSION}/{resolved_embedder.version}"
+        handle = resolve_judge(judge, "assert_context_relevance")
+        return _judge_relevance(draft, handle, question, texts)
+    return _estimate_relevance(draft, resolve_embedder(embedder, "assert_context_relevance"), question, texts)
+
+
+def _estimate_relevance(
+    draft: _Draft, embedder: Embedder, question: str, contexts: Sequence[str]
+) -> Measurement:
+    draft = replace(draft, version=f"{VERSION}/{embedder.version}")
     try:
-        estimate = measure_relevance(question, texts, embedder=resolved_embedder)
+        estimate = measure_relevance(question, contexts, embedder=embedder)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        text = f"embedder {shorten_text(component_name(resolved_embedder), 60)}: {describe_exception(error)}"
-        return recorder.emit(measured(error=text, version=version))
-    similarity = cast("float", estimate.similarity)
-    detail |= {"covered": estimate.covered, "similarity": similarity, "by_context": list(estimate.by_context)}
-    reason = "there are no contexts"
-    if any(text.strip() for text in texts):
+        name = shorten_text(component_name(embedder), 60)
+        return draft.emit_error(f"embedder {name}: {describe_exception(error)}")
+    detail: dict[str, Json] = {
+        **draft.detail,
+        "covered": estimate.covered,
+        "similarity": estimate.similarity,
+        "by_context": list(estimate.by_context),
+    }
+    draft = replace(draft, detail=detail)
+    reason = NO_CONTEXTS
+    if _has_text(contexts):
         covered = format_amount(estimate.covered, "1")
-        reason = f"{covered} of the question's words, similarity {format_amount(similarity, '1')}"
-    measurement = measured(
-        value=estimate.value,
-        threshold=threshold,
-        reason=reason,
-        version=version,
-    )
-    words = ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing)
+        similarity = format_amount(estimate.similarity, "1")
+        reason = f"{covered} of the question's words, similarity {similarity}"
+    return draft.emit_value(estimate.value, reason, _relevance_evidence(question, estimate))
+
+
+def _relevance_evidence(question: str, estimate: Relevance) -> list[tuple[str, str]]:
+    evidence = [("question", quote_text(question, MAX_EVIDENCE_CHARS))]
+    if estimate.missing:
+        words = ", ".join(quote_text(word, 40) for word in estimate.missing)
+        evidence.append(("in no context", words))
     if estimate.nearest:
-        nearest = f'"{shorten_text(estimate.nearest)}"'
-    else:
-        nearest = ""
-    pairs = (("question", f'"{shorten_text(question)}"'), ("in no context", words), ("nearest", nearest))
-    return recorder.emit(measurement, evidence=[(key, text) for key, text in pairs if text])
+        evidence.append(("nearest", quote_text(estimate.nearest, MAX_EVIDENCE_CHARS)))
+    return evidence
 
 
 def _judge_relevance(
-    measured: partial[Measurement],
-    threshold: float | None,
-    handle: JudgeHandle,
-    question: str,
-    contexts: Sequence[str],
+    draft: _Draft, handle: JudgeHandle, question: str, contexts: Sequence[str]
 ) -> Measurement:
-    skipped = skipped_measurement("retrieval.context_relevance", measured.keywords["label"])
+    skipped = skipped_measurement(draft.name, draft.label)
     if skipped:
         return skipped
-    if not any(text.strip() for text in contexts):
-        return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
+    if not _has_text(contexts):
+        return draft.emit_value(0.0, NO_CONTEXTS)
     if getattr(handle.judge, "looks_at", "answer") == "contexts":
         own_contexts = contexts
     else:
         own_contexts = ()
-    return _emit_judge_score(
-        measured, threshold, handle, "\n\n".join(contexts), question=question, contexts=own_contexts
-    )
+    return _emit_judge_score(draft, handle, "\n\n".join(contexts), question=question, contexts=own_contexts)
 
 
 def _emit_judge_score(
-    measured: partial[Measurement],
-    threshold: float | None,
-    handle: JudgeHandle,
-    answer: str,
-    *,
-    question: str,
-    contexts: Sequence[str],
+    draft: _Draft, handle: JudgeHandle, answer: str, *, question: str, contexts: Sequence[str]
 ) -> Measurement:
     """Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at."""
     verdict = judge_answer(handle, answer, question, "", contexts)
-    known = cast("dict[str, Json]", measured.keywords["detail"])
-    measured = partial(
-        measured, version=handle.version, detail={**known, "judge": verdict_to_json(handle, verdict)}
-    )
+    detail: dict[str, Json] = {**draft.detail, "judge": verdict_to_json(handle, verdict)}
+    draft = replace(draft, version=handle.version, detail=detail)
     if verdict.error:
-        return recorder.emit(measured(error=f"judge {handle.name}: {verdict.error}"))
-    measurement = measured(
-        value=verdict.normalized,
-        threshold=threshold,
-        reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
-    )
+        return draft.emit_error(f"judge {handle.name}: {verdict.error}")
+    reason = ""
+    if verdict.reason:
+        reason = f'judge: "{verdict.reason}"'
+    evidence = []
     if question:
-        evidence = [("question", f'"{shorten_text(question)}"')]
-    else:
-        evidence = []
+        evidence.append(("question", quote_text(question, MAX_EVIDENCE_CHARS)))
     evidence += list_findings(handle.judge, verdict)
-    return recorder.emit(measurement, evidence=evidence)
+    return draft.emit_value(verdict.normalized, reason, evidence)
+
+
+def _has_text(contexts: Sequence[str]) -> bool:
+    return any(text.strip() for text in contexts)
 
 
 def _truncate_contexts(texts: Sequence[str]) -> list[Json]:

@@ -1,7 +1,7 @@
 """Assert that an index is up to date."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import partial
 
 from pytest_llmops import recorder
@@ -73,24 +73,58 @@ def assert_index_fresh(
     wanted = freshness.document_states(source, keys=keys, what="source")
     if not wanted:
         raise UsageError("assert_index_fresh: source: expected at least one document, got none")
-    comparison = freshness.compare_states(
-        freshness.document_states(index, keys=keys, what="index"),
-        wanted,
-        now=time.time() if now is None else now,
-    )
+    held = freshness.document_states(index, keys=keys, what="index")
+    if now is None:
+        now = time.time()
+    comparison = freshness.compare_states(held, wanted, now=now)
     with recorder.soft():
         measurements = [
-            _emit_document_count(comparison, name, threshold, label) for name, threshold in thresholds.items()
+            _emit_missing(comparison, at_most_missing, label),
+            _emit_outdated(comparison, at_most_outdated, label),
+            _emit_orphaned(comparison, at_most_orphaned, label),
         ]
         if comparison.by or at_most_age_s is not None:
             measurements.append(_emit_index_age(comparison, at_most_age_s, label))
     return tuple(measurements)
 
 
-def _emit_document_count(comparison: Freshness, name: str, threshold: int | None, label: str) -> Measurement:
-    given: Collection[str] = getattr(comparison, name) or ()
-    ids = list(given)
-    measured = partial(
+def _emit_missing(comparison: Freshness, threshold: int | None, label: str) -> Measurement:
+    measured = _count_documents(comparison, "missing", comparison.missing, threshold, label)
+    count = len(comparison.missing)
+    reason = f"{count} of {comparison.documents} documents are missing"
+    evidence = _list_documents("missing", comparison.missing)
+    return recorder.emit(measured(value=count, reason=reason), evidence=evidence)
+
+
+def _emit_outdated(comparison: Freshness, threshold: int | None, label: str) -> Measurement:
+    outdated = comparison.outdated or {}
+    measured = _count_documents(comparison, "outdated", list(outdated), threshold, label)
+    if comparison.unknown:
+        listed = comparison.unknown[:MAX_EVIDENCE_LINES]
+        ids = ", ".join(shorten_text(document, 60) for document in listed)
+        error = (
+            f"{len(comparison.unknown)} of {comparison.documents} documents have neither a content nor a time on both sides "
+            f"({ids}): keep a fingerprint or a modification time in the index"
+        )
+        return recorder.emit(measured(error=error))
+    reason = f"{len(outdated)} of {comparison.documents} documents are outdated"
+    evidence = _list_documents("outdated", [f"{document}: {why}" for document, why in outdated.items()])
+    return recorder.emit(measured(value=len(outdated), reason=reason), evidence=evidence)
+
+
+def _emit_orphaned(comparison: Freshness, threshold: int | None, label: str) -> Measurement:
+    measured = _count_documents(comparison, "orphaned", comparison.orphaned, threshold, label)
+    count = len(comparison.orphaned)
+    reason = f"{count} of {comparison.held} documents of the index are not in the source"
+    evidence = _list_documents("orphaned", comparison.orphaned)
+    return recorder.emit(measured(value=count, reason=reason), evidence=evidence)
+
+
+def _count_documents(
+    comparison: Freshness, name: str, ids: Sequence[str], threshold: int | None, label: str
+) -> partial[Measurement]:
+    """Return a measurement of a number of documents, before its value."""
+    return partial(
         Measurement,
         name=f"index.{name}",
         unit="count",
@@ -98,28 +132,18 @@ def _emit_document_count(comparison: Freshness, name: str, threshold: int | None
         threshold=threshold,
         label=label,
         version=VERSION,
-        detail={"documents": comparison.documents, name: ids[:MAX_DETAIL_IDS]},
+        detail={"documents": comparison.documents, name: list(ids[:MAX_DETAIL_IDS])},
     )
-    if name == "outdated" and comparison.unknown:
-        unknown_ids = ", ".join(
-            shorten_text(document, 60) for document in comparison.unknown[:MAX_EVIDENCE_LINES]
-        )
-        return recorder.emit(
-            measured(
-                error=f"{len(comparison.unknown)} of {comparison.documents} documents have neither a content nor a time on both sides "
-                f"({unknown_ids}): keep a fingerprint or a modification time in the index"
-            )
-        )
-    if name == "orphaned":
-        reason = f"{len(ids)} of {comparison.held} documents of the index are not in the source"
-    else:
-        reason = f"{len(ids)} of {comparison.documents} documents are {name}"
-    why = comparison.outdated or {}
-    texts = [f"{document}: {why[document]}" if name == "outdated" else document for document in ids]
+
+
+def _list_documents(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return a line of evidence for each document; the last line has the rest of many."""
     if len(texts) > MAX_EVIDENCE_LINES:
-        rest = ", ".join(shorten_text(text, 60) for text in texts[MAX_EVIDENCE_LINES - 1 :])
-        texts = [*texts[: MAX_EVIDENCE_LINES - 1], rest]
-    return recorder.emit(measured(value=len(ids), reason=reason), evidence=[(name, text) for text in texts])
+        own_lines = texts[: MAX_EVIDENCE_LINES - 1]
+        others = texts[MAX_EVIDENCE_LINES - 1 :]
+        rest = ", ".join(shorten_text(text, 60) for text in others)
+        texts = [*own_lines, rest]
+    return [(name, text) for text in texts]
 
 
 def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) -> Measurement:
@@ -133,11 +157,10 @@ def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) 
         version=VERSION,
     )
     if comparison.age_s is None:
-        return recorder.emit(
-            measured(
-                error="the index does not say when its documents were indexed (indexed_at) or modified (modified)"
-            )
-        )
-    reason = f"{shorten_text(comparison.oldest, 60)} was {comparison.by} {format_amount(comparison.age_s, 's')} ago, before all others"
+        error = "the index does not say when its documents were indexed (indexed_at) or modified (modified)"
+        return recorder.emit(measured(error=error))
+    oldest = shorten_text(comparison.oldest, 60)
+    age = format_amount(comparison.age_s, "s")
+    reason = f"{oldest} was {comparison.by} {age} ago, before all others"
     detail: dict[str, Json] = {"oldest": comparison.oldest, "by": comparison.by}
     return recorder.emit(measured(value=comparison.age_s, reason=reason, detail=detail))

@@ -1,7 +1,7 @@
 """Assert that a judge can be relied on: it agrees with human annotators, and withstands prompt injection."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.assertions._judged import judge_title
 from pytest_llmops.errors import MeasurementFailed, UsageError
 from pytest_llmops.judges.calibration.canaries import (
     Canary,
@@ -36,7 +37,7 @@ from pytest_llmops.judges.calibration.labels import LabelsSource, read_labels
 from pytest_llmops.judges.calibration.record import find_records
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.judges.rubric import Pairwise
-from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
+from pytest_llmops.measurement import Json, Measurement, shorten_text
 from pytest_llmops.protocols import Judge
 from pytest_llmops.registry import component_name
 from pytest_llmops.settings import Settings
@@ -108,8 +109,10 @@ def assert_judge_agrees(
         name = used_judge
     else:
         name = component_name(used_judge)
-    if verdicts == "asked" and (skipped := skipped_measurement(f"judge.{name}.kappa", label)):
-        return skipped
+    if verdicts == "asked":
+        skipped = skipped_measurement(f"judge.{name}.kappa", label)
+        if skipped:
+            return skipped
     try:
         requirements = AgreementRequirements(
             at_least_kappa=at_least_kappa,
@@ -119,43 +122,33 @@ def assert_judge_agrees(
         )
     except UsageError as error:
         raise UsageError(str(error)) from None  # the frame of a dataclass cannot be hidden
-    return _emit_calibration(
-        calibrate_judge(
-            used_judge,  # type: ignore[arg-type]  # checked there
-            given,
-            requirements=requirements,
-            pass_at=pass_at,
-            verdicts=verdicts,
-            trials=trials,
-            at_least_labels=at_least_labels,
-        ),
-        used_judge,
-        label,
+    calibration = calibrate_judge(
+        used_judge,  # type: ignore[arg-type]  # checked there
+        given,
+        requirements=requirements,
+        pass_at=pass_at,
+        verdicts=verdicts,
+        trials=trials,
+        at_least_labels=at_least_labels,
     )
+    return _emit_calibration(calibration, used_judge, label)
 
 
 def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Measurement:
     judged = calibration.judged
     folder = recorder.current_settings().judge_records
     record = find_records(judge, judged.name, judged.version, folder).get("calibration")
+    known: dict[str, Json] = {}
     if record:
-        known: dict[str, Json] = {"calibration": record.describe(judged.version)}
-    else:
-        known = {}
+        known["calibration"] = record.describe(judged.version)
     measure = partial(_measure, calibration, label, known)
     if calibration.figures.compared or not calibration.problem:
-        further = _further_figures(calibration)
-    else:
-        further = {}
-    for name, value in further.items():
-        if value is not None:
-            recorder.emit(measure(name, value=value, better="lower" if name == "unscored" else "higher"))
+        _emit_further_figures(calibration, measure)
     if calibration.problem:
-        title = f"agreement of judge {shorten_text(calibration.judged.name, 60)}{label_suffix(label)}"
+        title = f"agreement of {judge_title(judged.name, label)}"
         verdict = f"{title} could not be scored: {shorten_text(calibration.problem, 400)}"
-        return recorder.emit(
-            measure("kappa", error=calibration.problem, detail=_build_detail(calibration)), verdict=verdict
-        )
+        measurement = measure("kappa", error=calibration.problem, detail=_build_detail(calibration))
+        return recorder.emit(measurement, verdict=verdict)
     return _emit_results(calibration, measure)
 
 
@@ -178,53 +171,60 @@ def _measure(
     )
 
 
-def _further_figures(calibration: Calibration) -> dict[str, float | None]:
-    """Return what is recorded besides the requirements, and the kappa of each dimension."""
+def _emit_further_figures(calibration: Calibration, measure: Callable[..., Measurement]) -> None:
+    """Emit what is recorded besides the requirements, and the kappa of each dimension."""
     figures = calibration.figures
     judged = calibration.judged
+    values: dict[str, float | None] = {}
     if figures.rates:
-        shares = ("tnr", "tpr", "precision")
-    else:
-        shares = ()
-    return {
-        **{name: getattr(figures.rates, name).value for name in shares},
-        **{name: getattr(figures, name) for name in ("agreement", "spearman")},
-        "people_kappa": figures.annotators.kappa if figures.annotators else None,
-        "unscored": len(judged.errors) / len(judged.verdicts),
-        **{f"{name}.kappa": each.kappa for name, each in calibration.dimensions.items()},
-    }
+        values["tnr"] = figures.rates.tnr.value
+        values["tpr"] = figures.rates.tpr.value
+        values["precision"] = figures.rates.precision.value
+    values["agreement"] = figures.agreement
+    values["spearman"] = figures.spearman
+    if figures.annotators:
+        values["people_kappa"] = figures.annotators.kappa
+    values["unscored"] = len(judged.errors) / len(judged.verdicts)
+    for name, dimension in calibration.dimensions.items():
+        values[f"{name}.kappa"] = dimension.kappa
+    for name, value in values.items():
+        better = "higher"
+        if name == "unscored":
+            better = "lower"
+        if value is not None:
+            recorder.emit(measure(name, value=value, better=better))
 
 
 def _emit_results(calibration: Calibration, measure: Callable[..., Measurement]) -> Measurement:
     """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
-    evidence = list(calibration.iter_evidence())
     results = calibration.results
     missed = [result for result in results if result.missed]
+    kept = [result for result in results if not result.missed]
     # The first failure reports all requirements; within `soft` each of the others has its own line.
-    if missed:
-        first = missed[0]
-    else:
-        first = results[0]
+    first = (missed or results)[0]
+    evidence = list(calibration.iter_evidence())
     failures: list[MeasurementFailed] = []
     emitted: dict[str, Measurement] = {}
-    for result in sorted(results, key=lambda result: result.missed):
-        if result is first:
-            told = results
+    for result in (*kept, *missed):
+        reason = ""
+        verdict = ""
+        if not result.missed:
+            reason = evidence[0][1]
+        elif result is first:
+            verdict = format_missed_requirements(calibration.judged, results)
         else:
-            told = [result]
+            verdict = format_missed_requirements(calibration.judged, [result])
+        detail: dict[str, Json] = {}
+        if result is results[0]:
+            detail = _build_detail(calibration)
         measurement = measure(
-            result.name,
-            value=result.value,
-            threshold=result.threshold,
-            reason="" if result.missed else evidence[0][1],
-            detail=_build_detail(calibration) if result is results[0] else {},
+            result.name, value=result.value, threshold=result.threshold, reason=reason, detail=detail
         )
+        result_evidence: Sequence[tuple[str, str]] = ()
+        if result is first:
+            result_evidence = evidence
         try:
-            emitted[result.name] = recorder.emit(
-                measurement,
-                verdict=format_missed_requirements(calibration.judged, told) if result.missed else "",
-                evidence=evidence if result is first else (),
-            )
+            emitted[result.name] = recorder.emit(measurement, verdict=verdict, evidence=result_evidence)
         except MeasurementFailed as failure:
             failures.append(failure)
     if failures:
@@ -235,16 +235,17 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
 def _build_detail(calibration: Calibration) -> dict[str, Json]:
     figures = calibration.figures
     judged = calibration.judged
-    disagreements: list[Json] = [
-        {
+    disagreements: list[Json] = []
+    for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]:
+        row: dict[str, Json] = {
             "id": disagreement.id,
             "line": disagreement.line,
             "people": disagreement.human,
             "judge": disagreement.judge,
             "gap": round(disagreement.gap, 4),
         }
-        for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]
-    ]
+        disagreements.append(row)
+    errors = islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
     return {
         "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
         "labels": calibration.labels.fingerprint,
@@ -252,9 +253,7 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
         "classes": list(figures.table.classes),
         "table": [list(row) for row in figures.table.counts],
         "disagreements": disagreements,
-        "errors": {
-            id_: shorten_text(error) for id_, error in islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
-        },
+        "errors": {id_: shorten_text(error) for id_, error in errors},
     }
 
 
@@ -318,7 +317,9 @@ def assert_judge_canaries_once(
         MeasurementFailed: As there, and so the rest.
         CassetteMiss: This version of the judge was not tried yet, and nothing may be asked.
     """
-    return _assert_fit(default if judge is None else judge, canaries, at_least, label, _run_canaries_once)
+    if judge is None:
+        judge = default
+    return _assert_fit(judge, canaries, at_least, label, _run_canaries_once)
 
 
 def _assert_fit(
@@ -329,43 +330,45 @@ def _assert_fit(
     run: Callable[[object, Sequence[Canary] | None], CanaryRun],
 ) -> Measurement:
     parse_share_threshold("assert_judge_canaries", at_least)
+    given: Sequence[Canary] | None
     if isinstance(canaries, (str, Path)):
         given = read_canaries(canaries)
     else:
         given = canaries
-    found = find_judge(judge)
-    skipped = skipped_measurement(f"judge.{component_name(found)}.canaries", label)
+    used_judge = find_judge(judge)
+    skipped = skipped_measurement(f"judge.{component_name(used_judge)}.canaries", label)
     if skipped:
         return skipped
-    canary_run = run(found, given)
-    recorder.record_facts(
-        {"judge": {"name": canary_run.judge, "version": canary_run.version, "model": canary_run.model}}
-    )
-    if canary_run.status == "undecided":
-        undecided = canary_run.doubt
-    else:
-        undecided = ""
-    measurement = Measurement(
+    canary_run = run(used_judge, given)
+    used: dict[str, Json] = {
+        "name": canary_run.judge,
+        "version": canary_run.version,
+        "model": canary_run.model,
+    }
+    recorder.record_facts({"judge": used})
+    summary = format_canary_summary(canary_run)
+    detail = {
+        "judge": canary_run.judge,
+        "model": canary_run.model,
+        "threshold": canary_run.threshold,
+        **canary_run_to_json(canary_run),
+    }
+    measured = partial(
+        Measurement,
         name=f"judge.{canary_run.judge}.canaries",
-        value=None if undecided else canary_run.withstood,
-        error=undecided,
-        threshold=None if undecided else at_least,
         label=label,
-        reason=format_canary_summary(canary_run),
+        reason=summary,
         version=canary_run.version,
-        detail={
-            "canaries": {
-                "judge": canary_run.judge,
-                "model": canary_run.model,
-                "threshold": canary_run.threshold,
-                **canary_run_to_json(canary_run),
-            }
-        },
+        detail={"canaries": detail},
     )
-    title = f"judge {shorten_text(canary_run.judge, 60)}{label_suffix(label)}"
+    if canary_run.status == "undecided" and canary_run.doubt:
+        measurement = measured(error=canary_run.doubt)
+    else:
+        measurement = measured(value=canary_run.withstood, threshold=at_least)
+    title = judge_title(canary_run.judge, label)
     return recorder.emit(
         measurement,
-        verdict=f"{title}: {shorten_text(format_canary_summary(canary_run), 400)}",
+        verdict=f"{title}: {shorten_text(summary, 400)}",
         evidence=format_canary_evidence(canary_run, 5),
     )
 
@@ -374,8 +377,10 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
-    canaries = fingerprint_canaries(canaries_for_judge(judge) if given is None else given)
-    key = component_name(judge), str(judge.version), canaries
+    canaries = given
+    if canaries is None:
+        canaries = canaries_for_judge(judge)
+    key = component_name(judge), str(judge.version), fingerprint_canaries(canaries)
     settings = recorder.current_settings()
     if not _runs_by_settings or _runs_by_settings[0][0] is not settings:
         _runs_by_settings[:] = [(settings, {})]
@@ -383,8 +388,10 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
         place = (*key, str(tape.path))
         canary_run = known.get(place)
-        if canary_run is None:
-            with _lock_canary_run(".".join(key)) if tape.mode != "none" else nullcontext():
+        if canary_run is None and tape.mode == "none":
+            canary_run = run_canaries(judge, given)
+        elif canary_run is None:
+            with _lock_canary_run(".".join(key)):
                 canary_run = run_canaries(judge, given)
     # Only now: a request may have been missed although the judge gave a verdict.
     known[place] = canary_run

@@ -10,9 +10,11 @@ from typing import Any, Literal, TypeAlias, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.assertions._judged import (
     LEFT_OUT,
     JudgeInputs,
+    judge_title,
     list_findings,
     parse_judge_inputs,
     quote_answer,
@@ -31,7 +33,7 @@ from pytest_llmops.judges.evaluate import (
 )
 from pytest_llmops.judges.item_judges import Checklist
 from pytest_llmops.judges.protocol.prompting import find_injection_signs
-from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_suffix, shorten_text
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Hits, Judge, Message, Model, Verdict
 
 __tracebackhide__ = True
@@ -98,9 +100,8 @@ def assert_judge_score(
     inputs = parse_judge_inputs("assert_judge_score", case, question, reference, contexts)
     handle = resolve_judge(judge, "assert_judge_score")
     handle.default = at_least == "default"
-    return _judge(
-        handle, answer, inputs, _resolve_threshold(at_least, handle), label=label, review_below=review_below
-    )
+    threshold = _resolve_threshold(at_least, handle)
+    return _judge(handle, answer, inputs, threshold, label=label, review_below=review_below)
 
 
 def assert_checklist(
@@ -144,7 +145,8 @@ def assert_checklist(
     """
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)
     threshold = parse_share_threshold("assert_checklist", at_least)
-    return _judge(JudgeHandle(Checklist(items, model), "checklist"), answer, inputs, threshold, label=label)
+    handle = JudgeHandle(Checklist(items, model), "checklist")
+    return _judge(handle, answer, inputs, threshold, label=label)
 
 
 def _judge(
@@ -169,21 +171,29 @@ def _judge(
         unjudged = _JudgedAnswer(handle, inputs, threshold, label, None)
         return recorder.emit_together([unjudged.describe_error(Verdict(error=str(error)))])[0]
     emissions: list[recorder.Emission] = []
-    for number, (text, given) in enumerate(answers, start=1):
+    for number, (text, answer_inputs) in enumerate(answers, start=1):
+        answer_label = label
         if len(answers) > 1:
-            name = f"{label} turn {number}".strip()
-        else:
-            name = label
-        emissions += _JudgedAnswer(handle, given, threshold, name, text).score(review_below)
-    of_answers = [each for each in recorder.emit_together(emissions) if each.name == f"judge.{handle.name}"]
-    return min(of_answers, key=lambda each: -1.0 if each.value is None else each.value)
+            answer_label = f"{label} turn {number}".strip()
+        judged_answer = _JudgedAnswer(handle, answer_inputs, threshold, answer_label, text)
+        emissions += judged_answer.score(review_below)
+    measurements = recorder.emit_together(emissions)
+    scores = [measurement for measurement in measurements if measurement.name == f"judge.{handle.name}"]
+    return min(scores, key=_worst_first)
+
+
+def _worst_first(measurement: Measurement) -> float:
+    """Return the value to sort measurements by; one without a value is the worst."""
+    if measurement.value is None:
+        return -1.0
+    return measurement.value
 
 
 def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tuple[str, JudgeInputs]]:
     """Return the answers to judge, each with its inputs.
 
     Raises:
-    ValueError: There is no answer, or the judge cannot judge it.
+        ValueError: There is no answer, or the judge cannot judge it.
     """
     conversation = read_conversation(answer)
     if conversation is None:
@@ -192,39 +202,52 @@ def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tup
         text = conversation
     if not isinstance(text, str):
         raise ValueError(f"expected a text, got {type(text).__name__}")
-    inner = getattr(judge, "judges", ())
-    if isinstance(inner, (list, tuple)) and inner:
-        each = list(inner)
-    else:
-        each = [judge]
-    units = {getattr(judge, "judged", "turn") for judge in each}
-    if len(units) > 1:
-        raise UsageError("assert_judge_score: expected a panel that judges turns or conversations, got both")
-    if units == {"conversation"}:
+    if _judges_conversations(judge):
         if conversation is None:
-            # What the application says may look like a conversation: only its own place makes it an answer.
-            if inputs.question:
-                asked = [Message("user", inputs.question)]
-            else:
-                asked = []
-            conversation = Conversation([*asked, Message("assistant", text)])
+            conversation = _make_conversation(inputs.question, text)
         return [(conversation, inputs)]
     if conversation is None:
         return [(text, inputs)]
-    numbers = conversation.find_answers()[-1 if is_trace(answer) else 0 :]
+    numbers = conversation.find_answers()
+    if is_trace(answer):
+        numbers = numbers[-1:]
     if not 0 < len(numbers) <= MAX_TURNS:
         raise ValueError(
             f"expected 1 to {MAX_TURNS} answers to judge one by one, got {len(numbers)}: pass a part of the "
             "conversation, or take a rubric with `judges: conversation`"
         )
-    own = bool(inputs.question) and "question" not in inputs.from_case
-    return [
-        (
-            conversation.messages[number].content,
-            inputs if own else replace(inputs, question=conversation.before(number) or inputs.question),
-        )
-        for number in numbers
-    ]
+    has_own_question = bool(inputs.question) and "question" not in inputs.from_case
+    answers = []
+    for number in numbers:
+        turn_inputs = inputs
+        if not has_own_question:
+            question = conversation.before(number) or inputs.question
+            turn_inputs = replace(inputs, question=question)
+        answers.append((conversation.messages[number].content, turn_inputs))
+    return answers
+
+
+def _judges_conversations(judge: Judge) -> bool:
+    """Return whether a judge, or each judge of a panel, judges whole conversations."""
+    judges = [judge]
+    panel = getattr(judge, "judges", ())
+    if isinstance(panel, (list, tuple)) and panel:
+        judges = list(panel)
+    units = {getattr(judge, "judged", "turn") for judge in judges}
+    if len(units) > 1:
+        raise UsageError("assert_judge_score: expected a panel that judges turns or conversations, got both")
+    return units == {"conversation"}
+
+
+def _make_conversation(question: str, answer: str) -> Conversation:
+    """Return a conversation of a question and an answer.
+
+    What the application says may look like a conversation: only its own place makes it an answer.
+    """
+    messages = [Message("assistant", answer)]
+    if question:
+        messages.insert(0, Message("user", question))
+    return Conversation(messages)
 
 
 def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | None:
@@ -258,7 +281,8 @@ def _check_on_scale(threshold: float | None, low: float, high: float) -> None:
 
 @dataclass(slots=True)
 class _JudgedAnswer:
-    # An answer with its judge, and what the measurements say of both; the text is None without an answer.
+    """An answer with its judge, and what the measurements say of both; the text is None without an answer."""
+
     handle: JudgeHandle
     inputs: JudgeInputs
     threshold: float | None
@@ -271,7 +295,7 @@ class _JudgedAnswer:
 
     @property
     def title(self) -> str:
-        return f"judge {shorten_text(self.handle.name, 60)}{label_suffix(self.label)}"
+        return judge_title(self.handle.name, self.label)
 
     def score(self, review_below: float | None) -> list[recorder.Emission]:
         """Ask the judge; return the measurements of the dimensions, and that of the score last."""
@@ -291,15 +315,15 @@ class _JudgedAnswer:
             return [self.describe_error(verdict)]
         _check_on_scale(self.threshold, verdict.low, verdict.high)
         self._flag_for_review(verdict, review_below)
-        # The items of a checklist are in the detail, and no measurements of their own.
+        dimensions = self._own_dimensions(verdict)
+        emissions = [self._describe_dimension(verdict, name, score) for name, score in dimensions.items()]
+        return [*emissions, self._describe_score(verdict)]
+
+    def _own_dimensions(self, verdict: Verdict) -> Mapping[str, float]:
+        """Return the scores that are measurements of their own; the items of a checklist are only in the detail."""
         if hasattr(self.handle.judge, "items"):
-            dimensions = {}
-        else:
-            dimensions = verdict.dimensions
-        return [
-            *(self._describe_dimension(verdict, name, score) for name, score in dimensions.items()),
-            self._describe_score(verdict),
-        ]
+            return {}
+        return verdict.dimensions
 
     def _flag_for_review(self, verdict: Verdict, least: float | None) -> None:
         """Record only, and ask for a review, if the judge's confidence is below ``least``."""
@@ -328,59 +352,58 @@ class _JudgedAnswer:
 
     def describe_error(self, verdict: Verdict) -> recorder.Emission:
         """Return the measurement of an answer without a score."""
+        evidence = []
+        if verdict.raw:
+            evidence.append(("reply", quote_text(verdict.raw, MAX_EVIDENCE_CHARS)))
         return recorder.Emission(
             measurement=self._build(self.handle.name, self._build_detail(verdict), error=verdict.error),
             verdict=f"{self.title} could not be scored: {shorten_text(verdict.error)}",
-            evidence=[("reply", f'"{shorten_text(verdict.raw)}"')] if verdict.raw else [],
+            evidence=evidence,
         )
 
     def _describe_dimension(self, verdict: Verdict, name: str, score: float) -> recorder.Emission:
-        thresholds = getattr(self.handle.judge, "dimension_thresholds", {})
-        decides = self.handle.default and self.threshold is not None
-        if decides:
-            threshold = thresholds.get(name)
-        else:
-            threshold = None
+        threshold = None
+        if self.handle.default and self.threshold is not None:
+            threshold = getattr(self.handle.judge, "dimension_thresholds", {}).get(name)
         detail: dict[str, Json] = {"scale": [verdict.low, verdict.high]}
         if "calibration" in self.detail:
             detail["calibration"] = self.detail["calibration"]
+        measurement = self._build(
+            f"{self.handle.name}.{name}",
+            detail,
+            value=_normalize(score, verdict),
+            threshold=_normalize(threshold, verdict),
+        )
+        if threshold is None:
+            return recorder.Emission(measurement=measurement)
         return recorder.Emission(
-            measurement=self._build(
-                f"{self.handle.name}.{name}",
-                detail,
-                value=_normalize(score, verdict),
-                threshold=_normalize(threshold, verdict),
-            ),
+            measurement=measurement,
             verdict=_compare(f"{self.title}: {shorten_text(name, 40)}", score, threshold, verdict),
-            evidence=[("reason", verdict.reason), ("answer", self._quote_answer())]
-            if threshold is not None
-            else [],
+            evidence=[("reason", verdict.reason), ("answer", self._quote_answer())],
         )
 
     def _describe_score(self, verdict: Verdict) -> recorder.Emission:
-        if verdict.reason:
-            asked = f'judge: "{verdict.reason}"'
-        else:
-            asked = ""
-        if verdict.prescreened:
-            reason = f"{verdict.reason}: scored without asking the judge"
-        else:
-            reason = asked
+        reason = ""
         flag = self.detail.get("review")
         if isinstance(flag, Mapping):
             figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
             reason = f"a person should look: the judge's confidence is {figures}"
+        elif verdict.prescreened:
+            reason = f"{verdict.reason}: scored without asking the judge"
+        elif verdict.reason:
+            reason = f'judge: "{verdict.reason}"'
+        measurement = self._build(
+            self.handle.name,
+            self._build_detail(verdict),
+            value=verdict.normalized,
+            threshold=_normalize(self.threshold, verdict),
+            reason=reason,
+        )
+        failure = self._format_items(verdict)
+        if not failure:
+            failure = _compare(self.title, cast("float", verdict.score), self.threshold, verdict)
         return recorder.Emission(
-            measurement=self._build(
-                self.handle.name,
-                self._build_detail(verdict),
-                value=verdict.normalized,
-                threshold=_normalize(self.threshold, verdict),
-                reason=reason,
-            ),
-            verdict=self._format_items(verdict)
-            or _compare(self.title, cast("float", verdict.score), self.threshold, verdict),
-            evidence=self._list_evidence(verdict),
+            measurement=measurement, verdict=failure, evidence=self._list_evidence(verdict)
         )
 
     def _format_items(self, verdict: Verdict) -> str:
@@ -398,23 +421,27 @@ class _JudgedAnswer:
         return f"{self.title}: {sum(map(bool, given))} of {len(given)} {what}, expected {wanted}"
 
     def _list_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
-        if hasattr(self.handle.judge, "items"):
-            dimensions = {}
-        else:
-            dimensions = verdict.dimensions
-        scores = [f"{shorten_text(name, 40)} {_format_decimals(score)}" for name, score in dimensions.items()]
-        signs = ", ".join(map(str, cast("list[str]", self.detail.get("suspect", []))))
-        return [
-            *([("scores", ", ".join(scores))] if scores else []),
-            *list_findings(self.handle.judge, verdict),
-            ("answer", self._quote_answer()),
-            *([("suspect", f"it speaks to its judge: {signs}")] if signs else []),
-            *([("reference", quote_answer(self.inputs.reference))] if self.inputs.reference else []),
-        ]
+        evidence = []
+        dimensions = self._own_dimensions(verdict)
+        if dimensions:
+            scores = [
+                f"{shorten_text(name, 40)} {_format_decimals(score)}" for name, score in dimensions.items()
+            ]
+            evidence.append(("scores", ", ".join(scores)))
+        evidence += list_findings(self.handle.judge, verdict)
+        evidence.append(("answer", self._quote_answer()))
+        signs = cast("list[str]", self.detail.get("suspect", []))
+        if signs:
+            evidence.append(("suspect", f"it speaks to its judge: {', '.join(map(str, signs))}"))
+        if self.inputs.reference:
+            evidence.append(("reference", quote_answer(self.inputs.reference)))
+        return evidence
 
     def _quote_answer(self) -> str:
         messages = getattr(self.text, "messages", ())
-        return quote_answer(messages[-1].content if messages else str(self.text))
+        if messages:
+            return quote_answer(messages[-1].content)
+        return quote_answer(str(self.text))
 
 
 def _normalize(score: float | None, verdict: Verdict) -> float | None:
@@ -427,9 +454,14 @@ def _compare(title: str, score: float, threshold: float | None, verdict: Verdict
     """Return the first line of a failure, on the judge's own scale; "" without a threshold."""
     if threshold is None:
         return ""
+    reached = str(score)
+    wanted = str(threshold)
     # With enough decimals to differ: 6.996 is not "7 < 7".
-    pairs = ([_format_decimals(number, n) for number in (score, threshold)] for n in range(1, 12))
-    reached, wanted = next((pair for pair in pairs if pair[0] != pair[1]), (str(score), str(threshold)))
+    for decimals in range(1, 12):
+        pair = (_format_decimals(score, decimals), _format_decimals(threshold, decimals))
+        if pair[0] != pair[1]:
+            reached, wanted = pair
+            break
     return f"{title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
 
 

@@ -1,20 +1,27 @@
 """Assert that an answer is at least as good as another answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import parse_share_threshold
-from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs, quote_answer
+from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
+from pytest_llmops.assertions._judged import (
+    LEFT_OUT,
+    JudgeInputs,
+    judge_title,
+    parse_judge_inputs,
+    quote_answer,
+)
 from pytest_llmops.cases import Case
 from pytest_llmops.cassettes.run_folder import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.judges.evaluate import check_texts, resolve_pairwise_judge, skipped_measurement
 from pytest_llmops.judges.protocol.prompting import find_injection_signs
 from pytest_llmops.judges.rubric import Pairwise, Preference
-from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
+from pytest_llmops.measurement import Json, Measurement, shorten_text
 from pytest_llmops.protocols import Hits
 
 __tracebackhide__ = True
@@ -81,32 +88,46 @@ def assert_preferred(
         reference=inputs.reference,
         contexts=inputs.contexts,
     )
-    version = pairwise_judge.version
     used: dict[str, Json] = {"name": pairwise_judge.name, "model": pairwise_judge.model_name}
-    recorder.record_facts({"judge": {**used, "version": version}})
+    recorder.record_facts({"judge": {**used, "version": pairwise_judge.version}})
+    threshold = at_least
+    if preference.error:
+        threshold = None
+    reason = ""
+    if preference.reason:
+        reason = f'judge: "{preference.reason}"'
     measurement = Measurement(
         name=f"judge.{pairwise_judge.name}",
         value=preference.score,
         error=preference.error,
-        threshold=None if preference.error else at_least,
+        threshold=threshold,
         label=label,
-        reason=f'judge: "{preference.reason}"' if preference.reason else "",
-        version=version,
-        detail={
-            **inputs.to_detail(first),
-            "expected": second,
-            "judge": {**used, **{key: getattr(preference, key) for key in STORED_FIELDS}},
-            **_review_flags(preference, first, second),
-        },
+        reason=reason,
+        version=pairwise_judge.version,
+        detail=_build_detail(preference, inputs, used, answer=first, over=second),
     )
-    if preference.raw:
-        evidence = [("reply", f'"{shorten_text(preference.raw)}"')]
-    else:
-        evidence = []
-    if preference.winner is not None:
-        evidence = [("answer", quote_answer(first)), ("other", quote_answer(second))]
     verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
-    return recorder.emit(measurement, verdict=verdict, evidence=evidence)
+    return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(preference, first, second))
+
+
+def _build_detail(
+    preference: Preference, inputs: JudgeInputs, judge: Mapping[str, Json], *, answer: str, over: str
+) -> dict[str, Json]:
+    stored = {key: getattr(preference, key) for key in STORED_FIELDS}
+    return {
+        **inputs.to_detail(answer),
+        "expected": over,
+        "judge": {**judge, **stored},
+        **_review_flags(preference, answer, over),
+    }
+
+
+def _list_evidence(preference: Preference, answer: str, over: str) -> list[tuple[str, str]]:
+    if preference.winner is not None:
+        return [("answer", quote_answer(answer)), ("other", quote_answer(over))]
+    if preference.raw:
+        return [("reply", quote_text(preference.raw, MAX_EVIDENCE_CHARS))]
+    return []
 
 
 def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any) -> Preference:
@@ -134,11 +155,10 @@ def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, J
 
 
 def _format_preference_verdict(name: str, preference: Preference, label: str) -> str:
-    title = f"judge {shorten_text(name, 60)}{label_suffix(label)}"
+    title = judge_title(name, label)
     if preference.winner is None:
         return f"{title} could not compare: {shorten_text(preference.error)}"
-    if preference.consistent is not False:
-        why = ""
-    else:
-        why = ": it prefers a place, not an answer"
-    return f"{title} prefers {WINNER_WORDS[preference.winner]}{why}"
+    verdict = f"{title} prefers {WINNER_WORDS[preference.winner]}"
+    if preference.consistent is False:
+        verdict += ": it prefers a place, not an answer"
+    return verdict

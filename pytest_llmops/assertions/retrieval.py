@@ -89,17 +89,20 @@ def assert_retrieval(
     if _is_query_set(hits, relevant):
         given = cast("RankingSource", hits)
         query_list = load_queries(cast("QuerySource", relevant))
-        return _emit_mean_score(measured, given, query_list, (text, k), threshold)
+        return _emit_mean_score(measured, given, query_list, metric=text, k=k, at_least=threshold)
     ranking = _read_ranking(hits)
     ids = ranking.ids
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
         raise UsageError(f"assert_retrieval: expected a list of relevant ids, got {describe_value(relevant)}")
     wanted = cast("Collection[str] | Mapping[str, int]", relevant)
     ranks = _relevant_ranks(ids, wanted)
+    query = ""
+    if isinstance(hits, Hits):
+        query = hits.query
     detail: dict[str, Json] = {
         "actual": "\n".join(ids),
         "expected": list(ranks),
-        "query": hits.query if isinstance(hits, Hits) else "",
+        "query": query,
         "ranks": ranks,
     }
     try:
@@ -107,14 +110,15 @@ def assert_retrieval(
     except ValueError as error:
         return recorder.emit(measured(error=str(error).removeprefix("query '': "), detail=detail))
     if value is None:
-        return recorder.emit(
-            measured(error="no relevant ids are given: there is nothing to find", detail=detail)
-        )
-    inside = sum(rank is not None and rank <= (k or len(ids)) for rank in ranks.values())
+        problem = "no relevant ids are given: there is nothing to find"
+        return recorder.emit(measured(error=problem, detail=detail))
     if k:
+        last_rank = k
         place = f"the top {k}"
     else:
+        last_rank = len(ids)
         place = f"the {len(ids)} hits"
+    inside = sum(rank is not None and rank <= last_rank for rank in ranks.values())
     reason = f"{inside} of {len(ranks)} relevant ids in {place}"
     measurement = measured(value=value, threshold=threshold, reason=reason, detail=detail)
     return recorder.emit(measurement, evidence=_rank_evidence(ranking, ranks, k))
@@ -126,8 +130,9 @@ def _is_query_set(hits: object, relevant: object) -> bool:
         return True
     if not isinstance(hits, str):
         return False
-    single_query = isinstance(relevant, Collection) and not isinstance(relevant, (str, Mapping))
-    return not (single_query and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
+    if isinstance(relevant, (str, Mapping)) or not isinstance(relevant, Collection):
+        return True
+    return not all(isinstance(id_, str) for id_ in relevant)
 
 
 def _read_ranking(hits: object) -> Ranking:
@@ -146,12 +151,12 @@ def _relevant_ranks(
     places: dict[str, int] = {}
     for rank, id_ in enumerate(ids, start=1):
         places.setdefault(id_, rank)
-    if isinstance(relevant, Mapping):
-        graded = relevant.items()
-    else:
-        graded = ((id_, 1) for id_ in relevant)
+    if not isinstance(relevant, Mapping):
+        return {id_: places.get(id_) for id_ in relevant}
     return {
-        id_: places.get(id_) for id_, grade in graded if not isinstance(grade, Integral) or int(grade) > 0
+        id_: places.get(id_)
+        for id_, grade in relevant.items()
+        if not isinstance(grade, Integral) or int(grade) > 0
     }
 
 
@@ -161,10 +166,12 @@ def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | N
     if len(lines) > MAX_RANK_LINES:
         rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
         lines = [*lines[: MAX_RANK_LINES - 1], ("relevant", rest)]
-    hits = _iter_irrelevant_hits(ranking, ranks, k)
-    return lines + [
-        (f"rank {rank}", f"{id_}: {shorten_text(text, 120)}" if text else id_) for rank, id_, text in hits
-    ]
+    for rank, id_, passage in _iter_irrelevant_hits(ranking, ranks, k):
+        text = id_
+        if passage:
+            text += f": {shorten_text(passage, 120)}"
+        lines.append((f"rank {rank}", text))
+    return lines
 
 
 def _iter_irrelevant_hits(
@@ -197,37 +204,36 @@ def _emit_mean_score(
     measured: partial[Measurement],
     given: RankingSource,
     query_list: Sequence[Query],
-    metric: tuple[str, int | None],
+    *,
+    metric: str,
+    k: int | None,
     at_least: float | None,
 ) -> Measurement:
-    text, k = metric
-    by_id = {query.id: query for query in query_list}
     wanted = [query for query in query_list if any(grade > 0 for grade in query.relevant.values())]
     if not wanted:
         error = f"nothing is relevant to any of the {len(query_list):,} queries: there is nothing to find"
         return recorder.emit(measured(error=error))
+    by_id = {query.id: query for query in query_list}
     try:
         rankings = collect_rankings(given, wanted, k)
-        scores = evaluate(
-            {query_id: ranking.ids for query_id, ranking in rankings.items()},
-            {query_id: query.relevant for query_id, query in by_id.items()},
-            [text],
-        )
+        ids = {query_id: ranking.ids for query_id, ranking in rankings.items()}
+        relevant = {query_id: query.relevant for query_id, query in by_id.items()}
+        scores = evaluate(ids, relevant, [metric])
     except UsageError:
         raise
     except (LLMOpsError, ValueError) as error:
         return recorder.emit(measured(error=str(error), detail={"queries": len(query_list)}))
-    values = dict(zip(scores.queries, scores.values[text].tolist(), strict=True))
-    spread = bootstrap_interval(
-        list(values.values()), [by_id[query_id].family or query_id for query_id in values]
-    )
+    values = dict(zip(scores.queries, scores.values[metric].tolist(), strict=True))
+    families = [by_id[query_id].family or query_id for query_id in values]
+    spread = bootstrap_interval(list(values.values()), families)
+    evidence = []
+    if scores.unscored:
+        evidence.append(("not scored", _join_ids(scores.unscored)))
+    if scores.missing:
+        evidence.append(("not in run", _join_ids(scores.missing)))
     rows: list[dict[str, Json]] = []
-    evidence = [
-        (label, _join_names([shorten_text(query_id, 40) for query_id in query_ids]))
-        for label, query_ids in (("not scored", scores.unscored), ("not in run", scores.missing))
-        if query_ids
-    ]
-    for query_id in sorted(values, key=lambda query_id: values[query_id])[:MAX_WORST_QUERIES]:
+    worst_first = sorted(values, key=lambda query_id: values[query_id])
+    for query_id in worst_first[:MAX_WORST_QUERIES]:
         query = by_id[query_id]
         ranking = rankings.get(query_id, Ranking([]))
         ranks = _relevant_ranks(ranking.ids, query.relevant)
@@ -235,36 +241,48 @@ def _emit_mean_score(
         rows.append({"id": query_id, "query": shorten_text(query.text), "value": value, "ranks": ranks})
         if value < 1:
             evidence += _query_evidence(query, value, ranking, ranks, k)
-    return recorder.emit(
-        measured(
-            value=scores.mean(text),
-            threshold=at_least,
-            reason=_format_mean_reason(scores, spread, k, len(query_list)),
-            detail=_mean_score_detail(scores, spread, rows),
-        ),
-        evidence=evidence,
+    measurement = measured(
+        value=scores.mean(metric),
+        threshold=at_least,
+        reason=_format_mean_reason(scores, spread, k, len(query_list)),
+        detail=_mean_score_detail(scores, spread, rows),
     )
+    return recorder.emit(measurement, evidence=evidence)
+
+
+def _join_ids(query_ids: Sequence[str]) -> str:
+    return _join_names([shorten_text(query_id, 40) for query_id in query_ids])
 
 
 def _join_names(names: Sequence[str]) -> str:
+    """Return the first names in a line, and how many more there are."""
+    text = ", ".join(names[:MAX_LISTED_IDS])
     rest = len(names) - MAX_LISTED_IDS
-    return ", ".join(names[:MAX_LISTED_IDS]) + (f" and {rest:,} more" if rest > 0 else "")
+    if rest > 0:
+        text += f" and {rest:,} more"
+    return text
 
 
 def _format_mean_reason(
     scores: Scores, spread: tuple[float, float] | None, k: int | None, query_count: int
 ) -> str:
     scored = len(scores.queries)
-    parts = [f"mean of {scored:,} {'query' if scored == 1 else 'queries'}"]
+    noun = "queries"
+    if scored == 1:
+        noun = "query"
+    mean = f"mean of {scored:,} {noun}"
     if spread is not None:
-        parts[0] += f", 95 % interval {format_amount(spread[0], '1')} to {format_amount(spread[1], '1')}"
-    counts = (
-        (len(scores.unscored), f"of {query_count:,} not scored: nothing is relevant to them"),
-        (len(scores.missing), "not in the run count 0"),
-        (int((scores.lengths < k).sum()) if k else 0, f"found fewer than {k} ids"),
-        (len(scores.unjudged), "of the run are not among the cases"),
-    )
-    return "; ".join([*parts, *(f"{number:,} {what}" for number, what in counts if number)])
+        mean += f", 95 % interval {format_amount(spread[0], '1')} to {format_amount(spread[1], '1')}"
+    parts = [mean]
+    if scores.unscored:
+        parts.append(f"{len(scores.unscored):,} of {query_count:,} not scored: nothing is relevant to them")
+    if scores.missing:
+        parts.append(f"{len(scores.missing):,} not in the run count 0")
+    if k and (scores.lengths < k).any():
+        parts.append(f"{int((scores.lengths < k).sum()):,} found fewer than {k} ids")
+    if scores.unjudged:
+        parts.append(f"{len(scores.unjudged):,} of the run are not among the cases")
+    return "; ".join(parts)
 
 
 def _mean_score_detail(
@@ -273,34 +291,31 @@ def _mean_score_detail(
     detail: dict[str, Json] = {"queries": len(scores.queries), "worst": list(worst)}
     if spread is not None:
         detail["interval"] = list(spread)
-    return detail | {
-        key: {"count": len(ids), "ids": [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]]}
-        for key in ("unscored", "missing", "unjudged")
-        if (ids := getattr(scores, key))
-    }
+    for key in ("unscored", "missing", "unjudged"):
+        query_ids = getattr(scores, key)
+        if query_ids:
+            listed = [shorten_text(query_id) for query_id in query_ids[:MAX_DETAIL_IDS]]
+            detail[key] = {"count": len(query_ids), "ids": listed}
+    return detail
 
 
 def _query_evidence(
     query: Query, value: float, ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
 ) -> list[tuple[str, str]]:
     """Return a line with the ranks of a query's relevant ids, and a line with the irrelevant hits."""
+    value_line = format_amount(value, "1")
     if query.text:
-        text = f' "{shorten_text(query.text, 60)}"'
-    else:
-        text = ""
+        value_line += f' "{shorten_text(query.text, 60)}"'
     relevant = _join_names(_describe_ranks(ranking, ranks, k))
-    lines = [(query.id, f"{format_amount(value, '1')}{text}; {relevant}")]
+    lines = [(query.id, f"{value_line}; {relevant}")]
     instead = []
     for rank, id_, passage in islice(_iter_irrelevant_hits(ranking, ranks, k), MAX_IRRELEVANT_HITS):
-        if len(passage) > MAX_PASSAGE_CHARS:
-            more = "..."
-        else:
-            more = ""
+        text = f"rank {rank} {id_}"
         if passage:
-            beginning = f": {shorten_text(passage[:MAX_PASSAGE_CHARS])}{more}"
-        else:
-            beginning = ""
-        instead.append(f"rank {rank} {id_}{beginning}")
+            text += f": {shorten_text(passage[:MAX_PASSAGE_CHARS])}"
+        if len(passage) > MAX_PASSAGE_CHARS:
+            text += "..."
+        instead.append(text)
     if instead:
-        return [*lines, ("instead", ", ".join(instead))]
+        lines.append(("instead", ", ".join(instead)))
     return lines

@@ -90,7 +90,9 @@ def assert_schema(
     actual = read_answer(actual)
     used = schemas.load(_schema_of(schema))
     name = label or used.name
-    detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
+    detail: dict[str, Json] = {"actual": None, "schema": used.name}
+    if isinstance(actual, str):
+        detail["actual"] = actual
     unchecked = getattr(used, "unchecked", ())
     if unchecked:
         detail["formats_not_checked"] = list(unchecked)
@@ -102,20 +104,21 @@ def assert_schema(
     except _UnscorableAnswer as error:
         return recorder.emit(measured(error=str(error)))
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
-        return recorder.emit(
-            measured(error=f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"),
-            cause=error,
-        )
+        problem = f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"
+        return recorder.emit(measured(error=problem), cause=error)
+    version = ""
+    if partial:
+        version = "partial"
     measurement = measured(
         value=float(outcome.fits),
         reason=outcome.note,
-        version="partial" if partial else "",
+        version=version,
         detail=detail | outcome.to_detail(),
     )
+    title = "schema"
     if name:
-        verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}"
-    else:
-        verdict = f"schema: {outcome.verdict}"
+        title += f" {shorten_text(name, 60)}"
+    verdict = f"{title}: {outcome.verdict}"
     return recorder.emit(measurement, verdict=verdict, evidence=outcome.schema_evidence(actual))
 
 
@@ -182,13 +185,14 @@ class _UnscorableAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    # The result of the check: a value and its differences, or a problem instead of a value.
-    #
-    # Attributes:
-    #     span: The place of the value in the text; None if the answer was no text.
-    #     position: The place of the problem in the text.
-    #     note: A sentence for the report, whether the value fits or not.
-    #     broken_off: The value is truncated with the text, and was completed.
+    """The result of the check: a value and its differences, or a problem instead of a value.
+
+    Attributes:
+        span: The place of the value in the text; None if the answer was no text.
+        position: The place of the problem in the text.
+        note: A sentence for the report, whether the value fits or not.
+        broken_off: The value is truncated with the text, and was completed.
+    """
 
     value: Json = None
     span: tuple[int, int] | None = None
@@ -209,10 +213,9 @@ class _Outcome:
         places = {difference.place for difference in self.differences if not difference.remark}
         if places == {()} and len(self.differences) == 1:
             return shorten_text(self.differences[0].text, 300)
+        most = ""
         if len(self.differences) >= MAX_DIFFERENCES:
             most = "at least "
-        else:
-            most = ""
         # All scalars, and empty objects and arrays
         leaves = {
             parts
@@ -244,22 +247,19 @@ class _Outcome:
         lines = [(difference.path, difference.text) for difference in self.differences]
         if len(lines) == 1 and self.differences[0].place == ():
             lines = []
+        text = ""
         if isinstance(actual, str):
             text = actual
-        else:
-            text = ""
         around: contrast.Evidence = []
         if self.problem and self.position:
-            at = self.position
-            around.append(
-                ("near", f"{text[max(0, at - CONTEXT_CHARS) : at]} >>> {text[at : at + CONTEXT_CHARS]}")
-            )
+            before = text[max(0, self.position - CONTEXT_CHARS) : self.position]
+            behind = text[self.position : self.position + CONTEXT_CHARS]
+            around.append(("near", f"{before} >>> {behind}"))
         if text:
+            tail = text[-TAIL_CHARS:]
             if len(text) > TAIL_CHARS:
-                cut = "..."
-            else:
-                cut = ""
-            around.append(("tail of output", f"{cut}{text[-TAIL_CHARS:]}"))
+                tail = f"...{tail}"
+            around.append(("tail of output", tail))
         return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]
 
 
@@ -270,7 +270,8 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
         raise _UnscorableAnswer(_why_invalid_answer(actual))
     if json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH:
         raise _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels")
-    if foreign := _why_not_json(actual):
+    foreign = _why_not_json(actual)
+    if foreign:
         raise _UnscorableAnswer(f"the answer is no JSON: {foreign}")
     try:
         value = to_builtins(actual, where="$")
@@ -282,15 +283,13 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
 
 def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
     candidates = json_extraction.find_json_candidates(text)
+    begun = None
+    broken_off = None
     if partial:
         begun = _find_truncated_json(text, candidates)
-    else:
-        begun = None
     if begun is not None:
         broken_off = _check_truncated_json(text, begun, schema)
-    else:
-        broken_off = None
-    if partial and begun is None and isinstance(candidates, NoJson):
+    elif partial and isinstance(candidates, NoJson):
         closed = json_extraction.find_json_candidates(schemas.strip_partial_fence(text))
         if not isinstance(closed, NoJson):
             candidates = closed
@@ -316,12 +315,11 @@ def _why_not_json(value: object) -> str:
     for parts, node in json_extraction.iterate_nodes(value):
         if isinstance(node, (set, frozenset)):
             return f"{format_json_path(parts)}: expected a list, got a set"
-        if isinstance(node, Mapping):
-            strange = [key for key in node if not isinstance(key, str)]
-        else:
-            strange = []
-        if strange:
-            return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(strange[0]), 60)}"
+        if not isinstance(node, Mapping):
+            continue
+        for key in node:
+            if not isinstance(key, str):
+                return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(key), 60)}"
     return ""
 
 
@@ -342,13 +340,14 @@ def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> 
         *_duplicate_key_differences(begun.duplicates),
         *schema.differences(value, unfinished=begun.unfinished),
     ]
-    place = (
-        f"breaks off at {json_extraction.format_position(text, len(text))}, within {begun.unfinished.path}"
-    )
+    end = json_extraction.format_position(text, len(text))
+    note = f"breaks off at {end}, within {begun.unfinished.path}"
+    if not differences:
+        note += "; what is there fits so far"
     return _Outcome(
         value,
         differences=tuple(differences[:MAX_DIFFERENCES]),
-        note=place if differences else f"{place}; what is there fits so far",
+        note=note,
         broken_off=True,
         position=len(text),
     )
@@ -374,28 +373,35 @@ def _choose_candidate(
 ) -> _Outcome:
     """Choose among the JSON values of a text; never by guessing."""
     fitting = [candidate for candidate, _, differences in checked if not differences]
-    rivals = [
-        candidate
-        for candidate, _, _ in checked
-        if fitting and type(candidate.value) is type(fitting[0].value)
-    ]
-    if len(fitting) > 1 or len(rivals) > 1:
-        first, second = (
-            json_extraction.format_position(text, candidate.start)
-            for candidate in (rivals if len(rivals) > 1 else fitting)[:2]
-        )
+    rivals = []
+    if fitting:
+        kind = type(fitting[0].value)
+        rivals = [candidate for candidate, _, _ in checked if type(candidate.value) is kind]
+    if len(fitting) > 1 and len(rivals) < 2:  # noqa: PLR2004 -- the two that a message names
+        rivals = fitting
+    if len(rivals) > 1:
+        first = json_extraction.format_position(text, rivals[0].start)
+        second = json_extraction.format_position(text, rivals[1].start)
+        verb = "fit"
+        if len(fitting) == 1:
+            verb = "fits"
         return _Outcome(
             problem=f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "
-            f"{len(fitting)} fit{'s' if len(fitting) == 1 else ''}",
+            f"{len(fitting)} {verb}",
             position=checked[1][0].start,
         )
     note = ""
-    best = max(checked, key=lambda entry: (not entry[2], entry[0].end - entry[0].start))
+    best_candidate, value, differences = max(checked, key=_rank_candidate)
     if len(checked) > 1:
         if fitting:
             which = "the only one that fits"
         else:
             which = "the longest; none fits"
         note = f"{len(checked)} different JSON values in the output, taken is {which}"
-    best_candidate, value, differences = best
     return _Outcome(value, (best_candidate.start, best_candidate.end), differences, note=note)
+
+
+def _rank_candidate(checked: tuple[JsonMatch, Json, tuple[Difference, ...]]) -> tuple[bool, int]:
+    """Return what the best of several JSON values has most of: it fits, else it is long."""
+    candidate, _, differences = checked
+    return (not differences, candidate.end - candidate.start)

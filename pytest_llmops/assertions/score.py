@@ -65,6 +65,9 @@ def assert_score(
     threshold, better = _parse_direction(at_least, at_most)
     if unit not in UNITS:
         raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
+    given = {"actual": actual}
+    if expected is not ...:
+        given["expected"] = expected
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
@@ -73,16 +76,9 @@ def assert_score(
         threshold=threshold,
         label=label,
         version=str(getattr(metric, "version", "")),
-        detail={
-            key: _plain_or_type(value)
-            for key, value in {"actual": actual, "expected": expected}.items()
-            if value is not ...
-        },
+        detail={key: _plain_or_type(value) for key, value in given.items() if value is not ...},
     )
-    if expected is ...:
-        arguments = (actual,)
-    else:
-        arguments = (actual, expected)
+    arguments = tuple(given.values())
     try:
         value = _parse_metric_value(metric(*arguments))
     except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
@@ -102,14 +98,18 @@ def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, L
             f"assert_score: expected either at_least or at_most, got {given}; no threshold fits every metric: "
             "at_least=None records only"
         )
-    name, threshold = ("at_least", at_least) if at_most is ... else ("at_most", at_most)
     if at_most is ...:
+        name = "at_least"
+        threshold = at_least
         better: Literal["higher", "lower"] = "higher"
     else:
+        name = "at_most"
+        threshold = at_most
         better = "lower"
     if threshold is None:
         return None, better
-    if (number := as_finite_float(threshold)) is None:
+    number = as_finite_float(threshold)
+    if number is None:
         raise UsageError(
             f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}"
         )

@@ -7,6 +7,7 @@ from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
+from pytest_llmops.assertions._evidence import MAX_EVIDENCE_CHARS, quote_text
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import (
     Json,
@@ -88,54 +89,55 @@ def assert_semantic(
     """
     switch: object = checks
     if isinstance(switch, bool):
-        if switch:
-            hint = ""
-        else:
+        hint = ""
+        if not switch:
             hint = "; checks=() switches all of them off"
         raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
     actual = read_answer(actual)
     references = thresholds.reference_texts(expected)
     names = resolve_check_names(checks)
     used = thresholds.resolve_embedder(embedder, "assert_semantic")
+    requested_embedder: object = embedder
     if embedder is None:
         requested_embedder = recorder.current_settings().embedder
-    else:
-        requested_embedder = embedder
-    threshold = thresholds.resolve_threshold(
-        at_least, used, requested_name=requested_embedder if isinstance(requested_embedder, str) else ""
-    )
-    if nli is None:
-        nli_model = None
-    else:
+    requested_name = ""
+    if isinstance(requested_embedder, str):
+        requested_name = requested_embedder
+    threshold = thresholds.resolve_threshold(at_least, used, requested_name=requested_name)
+    nli_model = None
+    if nli is not None:
         nli_model = resolve_nli(nli, where="assert_semantic")
     measurement = _measure_similarity(actual, references, used, threshold, label)
     if not isinstance(actual, str) or not actual.strip():
-        if measurement.status == "failed":
-            measurement = replace(measurement, reason="the text is empty")
-        verdict = _format_similarity_verdict(measurement, len(references))
-        if actual is not None:
-            evidence = thresholds.collect_evidence("", references[0])[:1]
-        else:
-            evidence = ()
-        return recorder.emit(measurement, verdict=verdict, evidence=evidence)
+        return _emit_without_answer(measurement, actual, references)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
     best, comparison = thresholds.select_reference(actual, references, scores, threshold, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best])
     nearest = references[best]
-    emissions = [
-        recorder.Emission(
-            measurement=measurement,
-            verdict=_format_similarity_verdict(measurement, len(references)),
-            evidence=lambda: _similarity_evidence(actual, nearest, measurement),
-        )
-    ]
+    similarity = recorder.Emission(
+        measurement=measurement,
+        verdict=_format_similarity_verdict(measurement, len(references)),
+        evidence=partial(_similarity_evidence, actual, nearest, measurement),
+    )
+    emissions = [similarity]
     if names:
-        emissions += [_check_emission(actual, nearest, comparison, names, measurement)]
+        emissions.append(_check_emission(actual, nearest, comparison, names, measurement))
     if nli_model is not None:
-        emissions += [_nli_emission(actual, nearest, nli_model, measurement)]
+        emissions.append(_nli_emission(actual, nearest, nli_model, measurement))
     recorder.emit_together(emissions)
     return measurement
+
+
+def _emit_without_answer(measurement: Measurement, actual: object, references: Sequence[str]) -> Measurement:
+    """Emit the similarity of an empty text, or of something that is no text; nothing else is measured."""
+    if measurement.status == "failed":
+        measurement = replace(measurement, reason="the text is empty")
+    evidence = []
+    if actual is not None:
+        evidence = thresholds.collect_evidence("", references[0])[:1]
+    verdict = _format_similarity_verdict(measurement, len(references))
+    return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 
 
 def _measure_similarity(
@@ -163,47 +165,50 @@ def _measure_similarity(
     return measured(value=max(scores), detail=detail)
 
 
-def _format_similarity_verdict(m: Measurement, count: int) -> str:
-    if m.status != "failed":
+def _format_similarity_verdict(measurement: Measurement, count: int) -> str:
+    if measurement.status != "failed":
         return ""
-    value, threshold = format_value_and_threshold(cast("float", m.value), cast("float", m.threshold), m.unit)
-    if count == 1:
-        nearest = ""
-    else:
-        nearest = f", the nearest of {count} references"
-    embedder = shorten_text(str(m.detail["embedder"]), 40)
-    return f"semantic{label_suffix(m.label)} {value} < {threshold} (embedder {embedder}{nearest})"
+    value, threshold = format_value_and_threshold(
+        cast("float", measurement.value), cast("float", measurement.threshold), measurement.unit
+    )
+    compared = f"embedder {shorten_text(str(measurement.detail['embedder']), 40)}"
+    if count > 1:
+        compared += f", the nearest of {count} references"
+    return f"semantic{label_suffix(measurement.label)} {value} < {threshold} ({compared})"
 
 
 def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
-    return [
-        *thresholds.collect_evidence(actual, nearest),
-        *(("language", sentence) for sentence in cast("Sequence[str]", semantic.detail.get("without", ()))),
-    ]
+    evidence = thresholds.collect_evidence(actual, nearest)
+    unknown_languages = cast("Sequence[str]", semantic.detail.get("without", ()))
+    evidence += [("language", sentence) for sentence in unknown_languages]
+    return evidence
 
 
 def _check_emission(
     actual: str, reference: str, comparison: Comparison, names: Sequence[str], semantic: Measurement
 ) -> recorder.Emission:
-    alarms = comparison.alarms
+    alarms = [
+        {
+            "check": alarm.check,
+            "message": alarm.message,
+            "expected": alarm.expected,
+            "actual": alarm.actual,
+        }
+        for alarm in comparison.alarms
+    ]
+    threshold = None
+    if semantic.threshold is not None:
+        threshold = 1.0
     measurement = Measurement(
         name="semantic.checks",
         value=float(not alarms),
-        threshold=None if semantic.threshold is None else 1.0,
+        threshold=threshold,
         label=semantic.label,
         version=f"checks/{VERSION}",
         detail={
             "actual": actual,
             "expected": reference,
-            "alarms": [
-                {
-                    "check": alarm.check,
-                    "message": alarm.message,
-                    "expected": alarm.expected,
-                    "actual": alarm.actual,
-                }
-                for alarm in alarms
-            ],
+            "alarms": alarms,
             "checks": list(names),
             "off": [check for check in CHECKS if check not in names],
             "without": list(comparison.without),
@@ -211,33 +216,30 @@ def _check_emission(
     )
     if not alarms:
         return recorder.Emission(measurement=measurement)
-    return recorder.Emission(
-        measurement=measurement,
-        verdict=f"semantic.checks{label_suffix(measurement.label)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})",
-        evidence=_alarm_evidence(comparison, _quote_once(actual, reference, semantic)),
-    )
+    first = comparison.alarms[0]
+    verdict = f"semantic.checks{label_suffix(measurement.label)}: {shorten_text(first.message)} (check {first.check})"
+    evidence = _alarm_evidence(comparison, _quote_once(actual, reference, semantic))
+    return recorder.Emission(measurement=measurement, verdict=verdict, evidence=evidence)
 
 
 def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measurement) -> recorder.Emission:
     name = nli_name(model)
-    measured = partial(
-        Measurement,
-        name="semantic.nli",
-        label=semantic.label,
-        version=f"nli/{shorten_text(str(getattr(model, 'version', '')), 40)}",
-    )
+    model_version = shorten_text(str(getattr(model, "version", "")), 40)
+    measured = partial(Measurement, name="semantic.nli", label=semantic.label, version=f"nli/{model_version}")
     detail: dict[str, Json] = {"actual": actual, "expected": reference, "nli": name}
     try:
         result = measure_contradiction(model, actual, reference)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's model raises: not scored, not scored low
-        return recorder.Emission(
-            measurement=measured(error=f"{name}: {describe_exception(error)}", detail=detail)
-        )
+        problem = f"{name}: {describe_exception(error)}"
+        return recorder.Emission(measurement=measured(error=problem, detail=detail))
+    threshold = None
+    if semantic.threshold is not None:
+        threshold = MIN_NO_CONTRADICTION
     measurement = measured(
         value=1 - result.probability,
-        threshold=None if semantic.threshold is None else MIN_NO_CONTRADICTION,
+        threshold=threshold,
         detail={**detail, "entailment": result.entailment, "without": list(result.without)},
     )
     if measurement.status != "failed":
@@ -252,20 +254,27 @@ def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measur
 
 def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tuple[str, str]]:
     """Return both texts as evidence, unless the evidence of a low similarity shows them already."""
-    if semantic.status != "failed":
-        quotes = (("expected", reference), ("answer", actual.strip()))
-    else:
-        quotes = ()
-    return [(label, f'"{shorten_text(text)}"') for label, text in quotes]
+    if semantic.status == "failed":
+        return []
+    return [
+        ("expected", quote_text(reference, MAX_EVIDENCE_CHARS)),
+        ("answer", quote_text(actual.strip(), MAX_EVIDENCE_CHARS)),
+    ]
 
 
 def _alarm_evidence(comparison: Comparison, quotes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the alarms but for the first, which the verdict has, and how to switch their checks off."""
     alarms = comparison.alarms
     lines = [(alarm.check, alarm.message) for alarm in alarms[1:MAX_ALARMS]]
-    more = [("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report")]
-    without = [("not seen", "; ".join(comparison.without))]
-    lines += [*more[: len(alarms) > MAX_ALARMS], *quotes, *without[: len(comparison.without)]]
-    fired = list(dict.fromkeys(alarm.check for alarm in alarms))
-    switches = ", ".join(f'"-{check}"' for check in fired)
-    lines.append(("if the same", f"checks=[{switches}] switches {'it' if len(fired) == 1 else 'them'} off"))
+    if len(alarms) > MAX_ALARMS:
+        lines.append(("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report"))
+    lines += quotes
+    if comparison.without:
+        lines.append(("not seen", "; ".join(comparison.without)))
+    checks = list(dict.fromkeys(alarm.check for alarm in alarms))
+    switches = ", ".join(f'"-{check}"' for check in checks)
+    pronoun = "them"
+    if len(checks) == 1:
+        pronoun = "it"
+    lines.append(("if the same", f"checks=[{switches}] switches {pronoun} off"))
     return lines

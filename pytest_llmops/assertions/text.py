@@ -76,15 +76,12 @@ def assert_contains(
     """
     wanted = answers.parse_wanted_texts("assert_contains", expected)
     check = _TextCheck("contains", at_least, label, expected=list(wanted))
-    search = _ContainsSearch(
-        answers.parse_normalizer(
-            "assert_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
-        ),
-        answers.parse_count_range("assert_contains", times, at_least_times, at_most_times),
-        in_order=in_order,
-        whole_words=whole_words,
+    normalizer = answers.parse_normalizer(
+        "assert_contains", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
-    if in_order and (any_of or search.count_range):
+    count_range = answers.parse_count_range("assert_contains", times, at_least_times, at_most_times)
+    search = _ContainsSearch(normalizer, count_range, in_order=in_order, whole_words=whole_words)
+    if in_order and (any_of or count_range):
         raise UsageError(
             "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
         )
@@ -94,13 +91,15 @@ def assert_contains(
         return check.emit_error(problem)
     text = str(read_answer(actual))
     failed = search.select_failed(text, results)
-    share = (len(wanted) - len(failed)) / len(wanted)
+    value = (len(wanted) - len(failed)) / len(wanted)
+    if any_of:
+        value = float(value > 0)
     detail: dict[str, Json] = {"missing": [result.wanted for result in failed]}
-    if search.count_range:
+    if count_range:
         detail["counts"] = [result.count for result in results]
     return check.emit(
         text,
-        float(share > 0) if any_of else share,
+        value,
         reason=_format_missing_count(len(wanted), failed, any_of=any_of),
         evidence=lambda: search.collect_evidence(text, failed, ignore_case=ignore_case),
         detail=detail,
@@ -109,19 +108,24 @@ def assert_contains(
 
 @dataclass(frozen=True, slots=True)
 class _ContainsSearch:
-    # The search of `assert_contains`.
+    """The search of `assert_contains`."""
+
     normalizer: answers.TextNormalizer
     count_range: CountRange | None
     in_order: bool
     whole_words: bool
 
     def find_texts(self, actual: object, wanted: Sequence[str]) -> list[SearchedText]:
+        """Return the places of each text, as many as are needed to judge and to report it."""
+        most = 1
+        if self.count_range or self.in_order:
+            most = contrast.MAX_LISTED_PLACES + 1
         return answers.search_texts(
             actual,
             wanted,
             self.normalizer,
             whole_words=self.whole_words,
-            most=contrast.MAX_LISTED_PLACES + 1 if self.count_range or self.in_order else 1,
+            most=most,
             count=self.count_range is not None,
         )
 
@@ -140,22 +144,21 @@ class _ContainsSearch:
         self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
     ) -> contrast.Evidence:
         """Return what is missing, and what is there but too rarely, too often or out of order."""
+        missing = [result.wanted for result in failed if not result.starts]
+        present = [result for result in failed if result.starts]
         *pairs, last = contrast.missing_text_evidence(
-            text,
-            [result.wanted for result in failed if not result.starts],
-            ignore_case=ignore_case,
-            whole_words=self.whole_words,
+            text, missing, ignore_case=ignore_case, whole_words=self.whole_words
         )
         origins = self.normalizer.map_to_original(text)
-        for result in [result for result in failed if result.starts][: contrast.MAX_LISTED_TEXTS]:
-            label, problem = (
-                ("count", f"expected {self.count_range}, got {result.count:,}")
-                if self.count_range
-                else ("order", "there, but not in this order")
-            )
-            pairs.append(
-                (label, contrast.describe_places(text, result.wanted, result.find_spans(origins), problem))
-            )
+        for result in present[: contrast.MAX_LISTED_TEXTS]:
+            if self.count_range:
+                label = "count"
+                problem = f"expected {self.count_range}, got {result.count:,}"
+            else:
+                label = "order"
+                problem = "there, but not in this order"
+            spans = result.find_spans(origins)
+            pairs.append((label, contrast.describe_places(text, result.wanted, spans, problem)))
         return [*pairs, last]
 
 
@@ -215,17 +218,17 @@ def assert_matches(
     except ValueError as problem:
         return check.emit_error(problem)
     if count_range is None:
-        is_match = (compiled.fullmatch(text) if full else compiled.search(text)) is not None
-        return check.emit(
-            actual, float(is_match), lambda: contrast.unmatched_pattern_evidence(text, compiled, full=full)
-        )
-    spans = [match.span() for match in islice(compiled.finditer(text), MAX_MATCHES)]
-    return check.emit(
-        actual,
-        float(count_range.includes(len(spans))),
-        lambda: contrast.match_count_evidence(text, compiled, spans, str(count_range)),
-        {"count": len(spans)},
-    )
+        if full:
+            match = compiled.fullmatch(text)
+        else:
+            match = compiled.search(text)
+        evidence = partial_call(contrast.unmatched_pattern_evidence, text, compiled, full=full)
+        return check.emit(actual, float(match is not None), evidence)
+    matches = islice(compiled.finditer(text), MAX_MATCHES)
+    spans = [match.span() for match in matches]
+    value = float(count_range.includes(len(spans)))
+    evidence = partial_call(contrast.match_count_evidence, text, compiled, spans, str(count_range))
+    return check.emit(actual, value, evidence, {"count": len(spans)})
 
 
 def assert_fuzzy(
@@ -269,9 +272,7 @@ def assert_fuzzy(
     0.96
     """
     references = answers.parse_references("assert_fuzzy", expected)
-    check = _TextCheck(
-        "fuzzy", at_least, label, expected=expected if isinstance(expected, str) else list(references)
-    )
+    check = _TextCheck("fuzzy", at_least, label, expected=_as_json(expected, references))
     normalizer = answers.parse_normalizer(
         "assert_fuzzy", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
@@ -282,11 +283,15 @@ def assert_fuzzy(
     except ValueError as problem:
         return check.emit_error(problem)
     best = values.index(max(values))
+    if partial:
+        version = "partial"
+    else:
+        version = "ratio"
     return check.emit(
         actual,
         values[best],
         reason=_format_nearest_number(best, len(references)),
-        version="partial" if partial else "ratio",
+        version=version,
         evidence=lambda: contrast.fuzzy_evidence(text, others[best]),
     )
 
@@ -325,9 +330,7 @@ def assert_exact(
     'passed'
     """
     references = answers.parse_references("assert_exact", expected)
-    check = _TextCheck(
-        "exact", at_least, label, expected=expected if isinstance(expected, str) else list(references)
-    )
+    check = _TextCheck("exact", at_least, label, expected=_as_json(expected, references))
     normalizer = answers.parse_normalizer(
         "assert_exact", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
@@ -338,10 +341,13 @@ def assert_exact(
         return check.emit_error(problem)
     best = contrast.find_nearest_reference(text, others)
     is_equal = text == others[best]
+    reason = ""
+    if not is_equal:
+        reason = _format_nearest_number(best, len(references))
     return check.emit(
         actual,
         float(is_equal),
-        reason="" if is_equal else _format_nearest_number(best, len(references)),
+        reason=reason,
         evidence=lambda: contrast.exact_evidence(text, others[best]),
     )
 
@@ -400,15 +406,19 @@ def assert_not_contains(
     present = [
         (result.wanted, result.find_spans(origins), result.count) for result in results if result.starts
     ]
+    reason = ""
+    if present and len(texts) > 1:
+        reason = f"{len(present)} of {len(texts)} unwanted texts found"
+    detail: dict[str, Json] = {
+        "found": [wanted for wanted, _, _ in present],
+        "spans": [[list(span) for span in spans] for _, spans, _ in present],
+    }
     return check.emit(
         text,
         (len(texts) - len(present)) / len(texts),
-        reason=f"{len(present)} of {len(texts)} unwanted texts found" if present and len(texts) > 1 else "",
+        reason=reason,
         evidence=lambda: contrast.unwanted_text_evidence(text, "unwanted", present),
-        detail={
-            "found": [wanted for wanted, _, _ in present],
-            "spans": [[list(span) for span in spans] for _, spans, _ in present],
-        },
+        detail=detail,
     )
 
 
@@ -454,16 +464,13 @@ def assert_not_matches(
     matches = compiled.finditer(text)
     spans = [match.span() for match in islice(matches, MAX_SPANS)]
     count = len(spans) + sum(1 for _ in islice(matches, MAX_MATCHES))
-    return check.emit(
-        actual,
-        float(not spans),
-        lambda: contrast.unwanted_match_evidence(text, compiled, spans, count),
-        {"spans": list(map(list, spans))},
-    )
+    evidence = partial_call(contrast.unwanted_match_evidence, text, compiled, spans, count)
+    return check.emit(actual, float(not spans), evidence, {"spans": list(map(list, spans))})
 
 
 class _TextCheck:
-    # The arguments of a text assertion that every measurement of it needs.
+    """The arguments of a text assertion that every measurement of it needs."""
+
     def __init__(self, name: str, at_least: object, label: str, **given: Json) -> None:
         threshold = answers.parse_share_threshold(f"assert_{name}", at_least)
         self._measured = partial_call(Measurement, name=f"text.{name}", threshold=threshold, label=label)
@@ -472,14 +479,26 @@ class _TextCheck:
     def emit(
         self, actual: object, value: float, evidence: Evidence, detail: Detail | None = None, **words: Any
     ) -> Measurement:
-        detail = {"actual": str(read_answer(actual)), **self._given, **(detail or {})}
-        return recorder.emit(self._measured(value=value, detail=detail, **words), evidence=evidence)
+        """Emit the measurement; the evidence is collected only if it failed."""
+        full_detail = {"actual": str(read_answer(actual)), **self._given}
+        if detail is not None:
+            full_detail.update(detail)
+        measurement = self._measured(value=value, detail=full_detail, **words)
+        return recorder.emit(measurement, evidence=evidence)
 
     def emit_error(self, problem: ValueError) -> Measurement:
+        """Emit the measurement as one that could not be taken."""
         try:
             return recorder.emit(self._measured(error=str(problem), detail=self._given))
         except MeasurementErrored as error:
             raise error from None  # the text says all that the ValueError does
+
+
+def _as_json(expected: str | Sequence[str], references: Sequence[str]) -> Json:
+    """Return the references as the detail of a measurement has them: a single text as it was given."""
+    if isinstance(expected, str):
+        return expected
+    return list(references)
 
 
 def _format_nearest_number(best: int, count: int) -> str:
@@ -491,7 +510,13 @@ def _format_nearest_number(best: int, count: int) -> str:
 def _format_missing_count(wanted: int, failed: Sequence[SearchedText], *, any_of: bool) -> str:
     if wanted == 1 or not failed or (any_of and len(failed) < wanted):
         return ""
-    there = any(result.starts for result in failed)
+    is_any_there = any(result.starts for result in failed)
     if not any_of:
-        return f"{len(failed)} of {wanted} texts {'not there as asked' if there else 'missing'}"
-    return f"none of {wanted} texts is {'there as asked' if there else 'in the answer'}"
+        if is_any_there:
+            problem = "not there as asked"
+        else:
+            problem = "missing"
+        return f"{len(failed)} of {wanted} texts {problem}"
+    if is_any_there:
+        return f"none of {wanted} texts is there as asked"
+    return f"none of {wanted} texts is in the answer"

@@ -1,17 +1,15 @@
-"""Stems of the content words of a text, its numbers and names, and quantities in another form."""
+"""Stems of the content words of a text, and those of its numbers and names."""
 
 import re
 import unicodedata
-from functools import lru_cache
 
 from pytest_llmops.retrievers.bm25 import tokenize
-from pytest_llmops.semantics.checks.quantities.facts import Fact
-from pytest_llmops.semantics.checks.sentence import Sentence, stem_word
-from pytest_llmops.semantics.word_lists import english_words
+from pytest_llmops.semantics.checks.sentence import stem_word
+from pytest_llmops.semantics.word_lists.reader import english_words
 
-_STOP_WORDS = english_words("stop_words")
+STOP_WORDS = english_words("stop_words")
 # Words that claim more than a sentence without them says
-_TOTALITY_WORDS = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
+_TOTALITY_WORDS = english_words("totality_words")
 _SMALL_NUMBERS = {"zero": "0", "one": "1"}
 # Not the digits at the end of a name ("O2", "Internet2"): these belong to it.
 _NUMBER = re.compile(r"(?<![A-Za-z\u00c0-\u024f\u0370-\u04ff\d])(\d+(?:[.,:]\d+)*)")
@@ -21,7 +19,6 @@ _NAME_WITHIN_SENTENCE = re.compile(r"(?<=[^\s.!?:])\s+[\"'“‘(]?([^\W\d_]\w*)
 _GERMAN_WORDS = frozenset(
     {"der", "die", "das", "und", "ist", "sind", "nicht", "ein", "eine", "mit", "für", "auf", "den", "dem"}
 )
-MAX_FACTS = 40  # quantities of a text that are compared
 
 
 def content_stem(word: str) -> str:
@@ -47,35 +44,15 @@ def _split_words(text: str) -> list[str]:
     return words
 
 
-def content_stems(text: str, stop_words: frozenset[str] = _STOP_WORDS) -> dict[str, str]:
+def content_stems(text: str, stop_words: frozenset[str] = STOP_WORDS) -> dict[str, str]:
     """Return the stems of the words of a text but for stop words, each with its word as written.
 
     >>> sorted(content_stems("The refunds were paid within 1,000 days").items())
     [('1000', '1000'), ('day', 'days'), ('pay', 'paid'), ('refund', 'refunds')]
     """
-    return {content_stem(word): word for word in reversed(_split_words(text)) if word not in stop_words}
-
-
-def numbers_with_nouns(text: str) -> list[tuple[str, str]]:
-    """Return each exact number of a text with the stem of the word behind it.
-
-    >>> numbers_with_nouns("About 500 guests came in 12 cars")
-    [('12', 'car')]
-    """
-    stems = [content_stem(word) for word in _split_words(text)]
-    return [
-        (stem, stems[place + 1] if place + 1 < len(stems) else "")
-        for place, stem in enumerate(stems)
-        if is_number(stem) and _ROUGH_STEMS.isdisjoint(stems[max(0, place - 2) : place])
-    ]
-
-
-_ROUGH_STEMS = frozenset(
-    map(
-        content_stem,
-        ("about", "around", "roughly", "nearly", "almost", "approximately", "over", "than", "least", "most"),
-    )
-)
+    # Of words with the same stem the first is kept.
+    words = reversed(_split_words(text))
+    return {content_stem(word): word for word in words if word not in stop_words}
 
 
 def is_number(stem: str) -> bool:
@@ -90,27 +67,10 @@ def is_number(stem: str) -> bool:
 def required_stems(text: str) -> frozenset[str]:
     """Return the stems that a supported claim needs: numbers, names (capitals within the sentence), words like "all"."""
     words = _split_words(text)
-    required = frozenset(
-        stem for stem in map(content_stem, words) if is_number(stem) or stem in _TOTALITY_WORDS
-    )
+    stems = map(content_stem, words)
+    required = frozenset(stem for stem in stems if is_number(stem) or stem in _TOTALITY_WORDS)
     if len(_GERMAN_WORDS.intersection(words)) > 1:
         # In German every noun has a capital.
         return required
     names = [name for name in _NAME_WITHIN_SENTENCE.findall(text) if name[0].isupper()]
     return required.union(*map(content_stems, names))
-
-
-def quantities_in_other_form(claim: str, text: str) -> frozenset[str]:
-    """Return the stems of a claim's quantities that a text has in another form, as the checks compare them.
-
-    >>> sorted(quantities_in_other_form("It takes 48 hours.", "It takes two days."))
-    ['48', 'hour']
-    """
-    others = _read_facts(text)
-    same = [fact for fact in _read_facts(claim) if any(fact.is_other_form_of(other) for other in others)]
-    return frozenset().union(*(content_stems(fact.text) for fact in same))
-
-
-@lru_cache(maxsize=4_000)
-def _read_facts(text: str) -> tuple[Fact, ...]:
-    return Sentence(text).facts[:MAX_FACTS]

@@ -13,7 +13,9 @@ __tracebackhide__ = True
 
 LABELS = ("entailment", "neutral", "contradiction")
 BATCH_PAIRS = 16  # pairs that a model gets at a time
-PREMISE_CHARS, HYPOTHESIS_CHARS = 1_000, 500  # lengths of windows, which fit 512 tokens in most languages
+# Lengths of windows, which fit 512 tokens in most languages
+PREMISE_CHARS = 1_000
+HYPOTHESIS_CHARS = 500
 WIDE_CHAR = 3  # length of a character of Chinese, Japanese or Korean: each is a token or more
 MAX_WINDOWS = 8  # windows of a text that are compared; what follows is reported as not read
 SUM_TOLERANCE = 0.01
@@ -31,7 +33,7 @@ class NliModel(Protocol):
 
 
 class Inference(NamedTuple):
-    """Probabilities of what a premise says of a hypothesis."""
+    """Probabilities that a premise entails a hypothesis, says nothing of it, and contradicts it."""
 
     entailment: float
     neutral: float
@@ -109,34 +111,41 @@ def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contr
     forward = _pair_windows(reference, answer)
     backward = _pair_windows(answer, reference)
     pairs = [pair for grid in (forward, backward) for row in grid for pair in row]
-    rows = iter(predict_pairs(model, pairs))
-    decided = [
-        [min([next(rows) for _ in row], key=lambda found: found.neutral) for row in grid]
-        for grid in (forward, backward)
-    ]
-    without = [
-        f"the NLI model read the first {MAX_WINDOWS} windows of {count} of the {name}"
-        for name, text in (("answer", answer), ("reference", reference))
-        if (count := sum(1 for _ in split_windows(text, HYPOTHESIS_CHARS))) > MAX_WINDOWS
-    ]
+    inferences = iter(predict_pairs(model, pairs))
+    decided_forward = [_least_neutral([next(inferences) for _ in row]) for row in forward]
+    decided_backward = [_least_neutral([next(inferences) for _ in row]) for row in backward]
+    worst = max(inference.contradiction for inference in decided_forward)
+    other_worst = max(inference.contradiction for inference in decided_backward)
+    without = [*_describe_windows(answer, "answer"), *_describe_windows(reference, "reference")]
     without += describe_truncation(model, pairs)
     return Contradiction(
-        sum(max(row.contradiction for row in grid) for grid in decided) / 2,
-        min(row.entailment for row in decided[0]),
-        tuple(without),
+        probability=(worst + other_worst) / 2,
+        entailment=min(inference.entailment for inference in decided_forward),
+        without=tuple(without),
     )
+
+
+def _least_neutral(inferences: Sequence[Inference]) -> Inference:
+    return min(inferences, key=lambda inference: inference.neutral)
+
+
+def _describe_windows(text: str, name: str) -> list[str]:
+    """Return a sentence about a text that has more windows than are compared."""
+    count = sum(1 for _ in split_windows(text, HYPOTHESIS_CHARS))
+    if count > MAX_WINDOWS:
+        return [f"the NLI model read the first {MAX_WINDOWS} windows of {count} of the {name}"]
+    return []
 
 
 def describe_truncation(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Return a sentence about pairs that are too long for a model, if it counts them."""
     count = getattr(model, "count_truncated", None)
-    if callable(count):
-        truncated = count(pairs)
-    else:
-        truncated = 0
-    if truncated:
-        return [f"the NLI model truncated {truncated} of {len(pairs)} pairs of texts"]
-    return []
+    if not callable(count):
+        return []
+    truncated = count(pairs)
+    if not truncated:
+        return []
+    return [f"the NLI model truncated {truncated} of {len(pairs)} pairs of texts"]
 
 
 def split_windows(text: str, limit: int) -> Iterator[str]:
@@ -153,18 +162,29 @@ def split_windows(text: str, limit: int) -> Iterator[str]:
                 window = [window[-1]]
             else:
                 window = []
-        start = 0
-        while _length(sentence[start : start + limit + 1]) > limit:
-            end = start + (limit if sentence[start : start + limit].isascii() else limit // WIDE_CHAR)
-            yield sentence[start:end]
-            start = end
-        if sentence[start:]:
-            window.append(sentence[start:])
+        *parts, rest = _cut_sentence(sentence, limit)
+        yield from parts
+        if rest:
+            window.append(rest)
     if window:
         yield " ".join(window)
 
 
+def _cut_sentence(sentence: str, limit: int) -> list[str]:
+    """Return a sentence that is longer than a window in parts; the last one may be empty."""
+    parts = []
+    start = 0
+    while _length(sentence[start : start + limit + 1]) > limit:
+        size = limit
+        if not sentence[start : start + limit].isascii():
+            size = limit // WIDE_CHAR
+        parts.append(sentence[start : start + size])
+        start += size
+    return [*parts, sentence[start:]]
+
+
 def _length(text: str) -> int:
+    """Return the length of a text, in which a wide character counts for several."""
     return len(text) + (WIDE_CHAR - 1) * sum(char > "\u2e7f" for char in text)
 
 

@@ -41,16 +41,17 @@ def _require_text(actual: object) -> str:
         ValueError: It is not a text.
     """
     if not isinstance(actual, str):
-        if actual is None:
-            got = "None"
-        else:
-            got = f"an object of type {type(actual).__name__}"
+        got = _describe_kind(actual)
         if isinstance(getattr(actual, "text", None), str):
-            hint = "; pass its .text"
-        else:
-            hint = ""
-        raise ValueError(f"expected an answer of text, got {got}{hint}")
+            got += "; pass its .text"
+        raise ValueError(f"expected an answer of text, got {got}")
     return actual
+
+
+def _describe_kind(value: object) -> str:
+    if value is None:
+        return "None"
+    return f"an object of type {type(value).__name__}"
 
 
 def _list_references(expected: object) -> list[str]:
@@ -59,16 +60,11 @@ def _list_references(expected: object) -> list[str]:
     Raises:
         ValueError: There is no reference, or a reference is not a text.
     """
+    references = expected
     if isinstance(expected, str):
         references = [expected]
-    else:
-        references = expected
     if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):
-        if references is None:
-            kind = "None"
-        else:
-            kind = f"an object of type {type(references).__name__}"
-        raise ValueError(f"expected a reference of text or a list of them, got {kind}")
+        raise ValueError(f"expected a reference of text or a list of them, got {_describe_kind(references)}")
     if not references:
         raise ValueError("expected at least one reference, got none")
     for number, reference in enumerate(references, start=1):
@@ -96,8 +92,9 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
     >>> exact_match("", "A")
     1.0
     """
-    got = lexical.squad_tokens(_require_text(actual))
-    return max(float(got == lexical.squad_tokens(reference)) for reference in _list_references(expected))
+    tokens = lexical.squad_tokens(_require_text(actual))
+    references = _list_references(expected)
+    return float(any(tokens == lexical.squad_tokens(reference) for reference in references))
 
 
 def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
@@ -164,42 +161,40 @@ class BertScore:
     def __init__(
         self, embedder: TokenEmbedder | str = "minilm", *, idf: bool | Sequence[str] = False
     ) -> None:
+        resolved: object = embedder
+        got = f"an object of type {type(embedder).__name__}"
         if isinstance(embedder, str):
             resolved = recorder.find_component("embedder", embedder)
-        else:
-            resolved = embedder
+            got = repr(embedder)
         if not callable(getattr(resolved, "embed_tokens", None)):
-            if isinstance(embedder, str):
-                got = repr(embedder)
-            else:
-                got = f"an object of type {type(resolved).__name__}"
             raise UsageError(
                 f"BertScore: expected an embedder with embed_tokens (a TokenEmbedder, as 'minilm' is), got {got}, "
                 "which has vectors of whole texts alone"
             )
         self.embedder = cast("TokenEmbedder", resolved)
         self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
-        self._idf: Idf | bool | None = idf if isinstance(idf, bool) else None
+        self._idf: Idf | bool | None = None
         self._texts: tuple[str, ...] | None = None
         given: object = idf
-        if not isinstance(given, bool):
-            if isinstance(given, str) or not isinstance(given, Sequence) or not given:
-                raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
-            if not all(isinstance(text, str) for text in given):
-                raise UsageError("BertScore: expected idf to be a list of texts")
-            self._texts = tuple(given)
+        if isinstance(given, bool):
+            self._idf = given
+            return
+        if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+            raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
+        if not all(isinstance(text, str) for text in given):
+            raise UsageError("BertScore: expected idf to be a list of texts")
+        self._texts = tuple(given)
 
     @property
     def version(self) -> str:
         """The version of the embedder, and a digest of the texts that weigh the tokens."""
-        if self._idf is True:
-            weighing = " idf"
-        else:
-            weighing = ""
+        version = f"bertscore/1 {self.embedder.version}"
         if self._texts is not None:
-            digest = hashlib.sha256("\0".join(self._texts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
-            weighing = f" idf {len(self._texts)} {digest}"
-        return f"bertscore/1 {self.embedder.version}{weighing}"
+            texts = "\0".join(self._texts).encode("utf-8", "surrogatepass")
+            return f"{version} idf {len(self._texts)} {hashlib.sha256(texts).hexdigest()[:8]}"
+        if self._idf is True:
+            return f"{version} idf"
+        return version
 
     def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
         """Return the F1 against the best reference; a score below 0 counts as 0."""
@@ -227,15 +222,15 @@ class BertScore:
         """
         if not pairs:
             return []
-        single = [
-            (number, _require_text(answer), reference)
-            for number, (answer, expected) in enumerate(pairs)
-            for reference in _list_references(expected)
-        ]
+        single = []
+        for number, (answer, expected) in enumerate(pairs):
+            text = _require_text(answer)
+            single += [(number, text, reference) for reference in _list_references(expected)]
         idf = self._resolve_idf([reference for _, _, reference in single])
         best: dict[int, Score] = {}
         for start in range(0, len(single), CHUNK_PAIRS):
-            for (number, _, _), score in self._score_chunk(single[start : start + CHUNK_PAIRS], idf):
+            chunk = single[start : start + CHUNK_PAIRS]
+            for (number, _, _), score in self._score_chunk(chunk, idf):
                 if number not in best or score.f1 > best[number].f1:
                     best[number] = score
         return [best[number] for number in range(len(pairs))]
@@ -248,11 +243,13 @@ class BertScore:
         return self._idf or None
 
     def _build_idf(self, texts: Sequence[str]) -> Idf:
-        return bertscore.build_idf(
-            [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
-            for start in range(0, len(texts), CHUNK_PAIRS)
-            for embedded in self._embed_tokens(texts[start : start + CHUNK_PAIRS])
-        )
+        return bertscore.build_idf(self._iterate_tokens(texts))
+
+    def _iterate_tokens(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the tokens of each text without the marks of its start and end."""
+        for start in range(0, len(texts), CHUNK_PAIRS):
+            for embedded in self._embed_tokens(texts[start : start + CHUNK_PAIRS]):
+                yield [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
 
     def _embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
@@ -273,30 +270,32 @@ class BertScore:
     def _score_chunk(
         self, pairs: Sequence[tuple[int, str, str]], idf: Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
-        texts = list(dict.fromkeys(text for _, *both in pairs for text in both))
+        texts = list(
+            dict.fromkeys(text for _, *answer_and_reference in pairs for text in answer_and_reference)
+        )
         vectors: dict[str, Float32Array] = {}
         weights: dict[str, list[float]] = {}
         for text, embedded in zip(texts, self._embed_tokens(texts), strict=True):
             if SPECIAL_TOKENS.issuperset(embedded.tokens):
-                # Start and end alone are a text without tokens.
-                weights[text], vectors[text] = [], embedded.vectors[:0]
+                # Only a start and an end: the text has no tokens.
+                weights[text] = []
+                vectors[text] = embedded.vectors[:0]
                 continue
-            if idf:
-                token_weights = list(map(idf, embedded.tokens))
-            else:
-                token_weights = [1.0] * len(embedded.tokens)
-            weights[text] = [
-                0.0 if token in SPECIAL_TOKENS else weight
-                for token, weight in zip(embedded.tokens, token_weights, strict=True)
-            ]
+            weights[text] = [_weigh_token(token, idf) for token in embedded.tokens]
             if not any(weights[text]):
                 raise ValueError(
                     f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
                     "leave idf out for it"
                 )
             vectors[text] = embedded.vectors
-        chunk_scores = bertscore.score_pairs(
-            [(vectors[answer], vectors[reference]) for _, answer, reference in pairs],
-            [(weights[answer], weights[reference]) for _, answer, reference in pairs],
-        )
-        return zip(pairs, chunk_scores, strict=True)
+        vector_pairs = [(vectors[answer], vectors[reference]) for _, answer, reference in pairs]
+        weight_pairs = [(weights[answer], weights[reference]) for _, answer, reference in pairs]
+        return zip(pairs, bertscore.score_pairs(vector_pairs, weight_pairs), strict=True)
+
+
+def _weigh_token(token: str, idf: Idf | None) -> float:
+    if token in SPECIAL_TOKENS:
+        return 0.0
+    if idf:
+        return idf(token)
+    return 1.0

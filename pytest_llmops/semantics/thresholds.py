@@ -60,12 +60,11 @@ class Threshold:
         try:
             return Threshold.from_wire(as_mapping(read_json(read_text(place))), str(place))
         except BadFile as error:
+            problem = error.what
             if error.line is not None:
-                line = f" (line {error.line})"
-            else:
-                line = ""
+                problem += f" (line {error.line})"
             raise UsageError(
-                f"threshold {shorten_text(str(place), 300)}: {error.what}{line}; expected a file of {COMMAND} pairs.jsonl --out FILE"
+                f"threshold {shorten_text(str(place), 300)}: {problem}; expected a file of {COMMAND} pairs.jsonl --out FILE"
             ) from None
 
     def check(self, embedder: Embedder) -> float:
@@ -83,21 +82,18 @@ class Threshold:
         if version == self.version:
             return self.value
         # The command knows built-in embedders by name, and others by module and class.
+        argument = name
         kind = type(getattr(embedder, "inner", embedder))
-        if kind.__module__.startswith("pytest_llmops."):
-            argument = name
-        else:
+        if not kind.__module__.startswith("pytest_llmops."):
             argument = f"{kind.__module__}:{kind.__qualname__}"
+        threshold = f"threshold {self.value:g}"
         if self.path:
-            where = f" ({self.path})"
-        else:
-            where = ""
-        texts = (self.embedder, self.version, name, version, argument)
-        expected, expected_version, got, got_version, argument = (shorten_text(text, 100) for text in texts)
+            threshold += f" ({self.path})"
+        expected = f"{shorten_text(self.embedder, 100)} of version {shorten_text(self.version, 100)}"
+        got = f"{shorten_text(name, 100)} of version {shorten_text(version, 100)}"
         raise UsageError(
-            f"threshold {self.value:g}{where}: expected the embedder it was measured with, {expected} of version "
-            f"{expected_version}, got {got} of version {got_version}; use that embedder, or measure again: "
-            f"{COMMAND} pairs.jsonl --embedder {argument}"
+            f"{threshold}: expected the embedder it was measured with, {expected}, got {got}; "
+            f"use that embedder, or measure again: {COMMAND} pairs.jsonl --embedder {shorten_text(argument, 100)}"
         )
 
     @classmethod
@@ -202,20 +198,18 @@ def reference_texts(expected: object) -> tuple[str, ...]:
     >>> reference_texts("a"), reference_texts(["a", "b"])
     (('a',), ('a', 'b'))
     """
+    texts = expected
     if isinstance(expected, str):
         texts = (expected,)
-    else:
-        texts = expected
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
         raise UsageError(
             f"assert_semantic: expected a reference text or several, got {type(expected).__name__}"
         )
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
+            what = type(text).__name__
             if isinstance(text, str):
                 what = "a blank text"
-            else:
-                what = type(text).__name__
             raise UsageError(f"assert_semantic: expected reference texts, got {what} as number {number}")
     if not texts:
         raise UsageError(
@@ -232,13 +226,10 @@ def resolve_embedder(given: Embedder | str | None, where: str) -> Embedder:
         UsageError: The object is no embedder.
     """
     if given is None:
-        wanted = recorder.current_settings().embedder
-    else:
-        wanted = given
-    if isinstance(wanted, str):
-        resolved = recorder.find_component("embedder", wanted)
-    else:
-        resolved = wanted
+        given = recorder.current_settings().embedder
+    resolved: object = given
+    if isinstance(given, str):
+        resolved = recorder.find_component("embedder", given)
     if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):
         raise UsageError(
             f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(resolved).__name__}"
@@ -311,13 +302,11 @@ def select_reference(
         checks.compare(actual, reference, checks=names, language=language) for reference in references
     ]
     order = sorted(range(len(references)), key=lambda index: -scores[index])
+    nearest = order[0]
     quiet = [index for index in order if not comparisons[index].alarms]
-    is_near = quiet and (threshold is None or scores[quiet[0]] >= threshold)
-    if is_near:
-        index = quiet[0]
-    else:
-        index = order[0]
-    return index, comparisons[index]
+    if quiet and (threshold is None or scores[quiet[0]] >= threshold):
+        nearest = quiet[0]
+    return nearest, comparisons[nearest]
 
 
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
@@ -330,15 +319,18 @@ def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
     """
     wanted = content_stems(reference).keys()
     pairs = [
-        (label, f'"{shorten_text(text.strip())}"')
-        for label, text in (("expected", reference), ("answer", actual))
+        ("expected", f'"{shorten_text(reference.strip())}"'),
+        ("answer", f'"{shorten_text(actual.strip())}"'),
     ]
     if wanted.isdisjoint(content_stems(actual)):
         return [*pairs, ("why", UNRELATED)]
     sentences = checks.split_sentences(actual[:MAX_SENTENCE_CHARS])
     if len(sentences) > 1:
-        best = max(range(len(sentences)), key=lambda n: len(wanted & content_stems(sentences[n]).keys()))
-        place = f"sentence {best + 1} of {len(sentences)}" + ("+" if len(actual) > MAX_SENTENCE_CHARS else "")
+        shared = [len(wanted & content_stems(sentence).keys()) for sentence in sentences]
+        best = shared.index(max(shared))
+        place = f"sentence {best + 1} of {len(sentences)}"
+        if len(actual) > MAX_SENTENCE_CHARS:
+            place += "+"
         pairs.append(("nearest", f'{place}: "{shorten_text(sentences[best], 120)}"'))
     return pairs
 

@@ -11,6 +11,7 @@ import openai.types.chat
 import openai.types.responses
 import pytest
 from langchain_core.messages import AIMessage
+from support.containing_nli import ContainingNli
 
 from pytest_llmops import assert_grounded, assert_schema, assert_semantic
 from pytest_llmops._util.framework_objects import read_answer
@@ -82,7 +83,7 @@ def test_a_response_is_an_answer(answer: Any) -> None:
     assert read_answer(answer) == JSON
     assert assert_schema(answer, {"required": ["answer"]}).detail["actual"] == JSON
     assert assert_semantic(answer, JSON, at_least=0.9, embedder=Same()).detail["actual"] == JSON
-    assert assert_grounded(answer, [JSON], at_least=1.0, embedder=Same()).detail["actual"] == JSON
+    assert assert_grounded(answer, [JSON], nli=ContainingNli(), at_least=1.0).detail["actual"] == JSON
 
 
 def test_a_response_that_only_calls_a_tool_has_no_text() -> None:

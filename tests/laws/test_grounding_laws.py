@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.containing_nli import ContainingNli
 
+from pytest_llmops.providers.offline import HashingEmbedder
 from pytest_llmops.semantics.content_words import content_stems
-from pytest_llmops.semantics.grounding import ground_claims, measure_relevance, split_claims
+from pytest_llmops.semantics.grounding.claims import split_claims
+from pytest_llmops.semantics.grounding.entailment import ground_by_entailment
+from pytest_llmops.semantics.grounding.relevance import measure_relevance
 
 words = st.sampled_from(
     ["Refunds", "take", "5", "days", "no", "fee", "Oslo", "in", "7", "ships", "weekly", "退款"]
@@ -21,21 +25,20 @@ def test_every_sentence_is_a_claim_or_left_out_and_every_claim_has_its_figures(
 ) -> None:
     statement = split_claims(answer)
     assert not (statement.abstains and statement.claims)
-    found = ground_claims(statement.claims, contexts)
-    assert tuple(one.text for one in found) == statement.claims
-    for one in found:
-        assert 0.0 <= one.covered <= 1.0
-        assert (one.context is None) == (one.nearest == "")
-        assert not (one.supported and one.alarms)
-        assert one.context is None or 0 <= one.context < len(contexts)
-    assert ground_claims(statement.claims, contexts) == found
+    claims = ground_by_entailment(statement.claims, contexts, ContainingNli())
+    assert tuple(claim.text for claim in claims) == statement.claims
+    for claim in claims:
+        assert (claim.context is None) == (claim.nearest == "") == (claim.entailment is None)
+        assert claim.context is None or 0 <= claim.context < len(contexts)
+    assert ground_by_entailment(statement.claims, contexts, ContainingNli()) == claims
 
 
 @given(claim=said, contexts=st.lists(said, max_size=3))
 def test_a_claim_that_stands_in_a_context_is_supported(claim: str, contexts: list[str]) -> None:
-    for one in ground_claims(split_claims(claim).claims, [claim, *contexts]):
-        assert one.supported
-        assert one.missing == ()
+    claims = split_claims(claim).claims
+    assert all(
+        grounded.supported for grounded in ground_by_entailment(claims, [claim, *contexts], ContainingNli())
+    )
 
 
 @given(question=texts, contexts=st.lists(texts, max_size=3))
@@ -44,8 +47,9 @@ def test_relevance_is_a_share_and_more_contexts_never_take_from_it(
 ) -> None:
     if not content_stems(question):
         return
-    found = measure_relevance(question, contexts)
+    embedder = HashingEmbedder()
+    found = measure_relevance(question, contexts, embedder=embedder)
     assert 0.0 <= found.value <= 1.0
     assert len(found.by_context) == len(contexts)
     assert max(found.by_context, default=0.0) <= found.covered
-    assert measure_relevance(question, [*contexts, question]).covered == 1.0
+    assert measure_relevance(question, [*contexts, question], embedder=embedder).covered == 1.0

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from stores.kit import CAPTIONS, CHUNKS, FILTERS, QUERIES, WORDS, check_filters, check_nothing_was_sent, exact
+from support.containing_nli import ContainingNli
 
 from pytest_llmops import assert_context_relevance, assert_grounded, assert_retrieval
 from pytest_llmops.errors import CorpusError, UsageError
@@ -122,7 +123,7 @@ def test_assertions_take_documents_and_raw_retrievers() -> None:
         assert assert_retrieval(given, cases, metric="mrr@1", at_least=1.0).value == 1.0
     retrieved = store().as_retriever().invoke(QUERIES[0])
     assert assert_retrieval(retrieved, [ranked(QUERIES[0])[0]], metric="mrr@1", at_least=1.0).value == 1.0
-    assert assert_grounded(CHUNKS[0].text, retrieved, at_least=1.0, embedder=WORDS).value == 1.0
+    assert assert_grounded(CHUNKS[0].text, retrieved, nli=ContainingNli(), at_least=1.0).value == 1.0
     relevance = assert_context_relevance(QUERIES[0], retrieved, at_least=None, embedder=WORDS)
     assert relevance.value is not None
     nameless = [documents.Document(page_content="x", metadata={"source": "a"})]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from stores.kit import CHUNKS, QUERIES, WORDS, check_filters, check_nothing_was_sent, exact
+from support.containing_nli import ContainingNli
 
 from pytest_llmops import assert_grounded, assert_retrieval
 from pytest_llmops.errors import CorpusError, UsageError
@@ -116,10 +117,10 @@ def test_assertions_take_nodes_and_raw_retrievers(index: Any) -> None:
     found = index.as_retriever(similarity_top_k=9).retrieve(QUERIES[0])
     for nodes in (found, [each.node for each in found]):
         assert assert_retrieval(nodes, [ranked(QUERIES[0])[0][0]], metric="mrr@1", at_least=1.0).value == 1.0
-        assert assert_grounded(TEXTS[0].text, nodes, at_least=1.0, embedder=WORDS).value == 1.0
+        assert assert_grounded(TEXTS[0].text, nodes, nli=ContainingNli(), at_least=1.0).value == 1.0
     image = schema.ImageNode(id_="image", image_url="https://example.org/a.png")
     assert assert_retrieval([image, *found], ["image"], metric="mrr@1", at_least=1.0).value == 1.0
-    assert assert_grounded(TEXTS[0].text, [image, *found], at_least=1.0, embedder=WORDS).value == 1.0
+    assert assert_grounded(TEXTS[0].text, [image, *found], nli=ContainingNli(), at_least=1.0).value == 1.0
 
 
 def test_nothing_was_sent() -> None:

@@ -66,7 +66,7 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_semantic("a", ["b", "c"], checks=["-roles"], at_least=Threshold.load("semantic.json")),
         assert_not_contains(answer, "as a language model"),
         assert_retrieval(retriever, "cases/search.jsonl", metric="ndcg@10", at_least=0.7),
-        assert_grounded(answer, hits, at_least=0.9),
+        assert_grounded(answer, hits, judge="grounding"),
         assert_context_relevance(str(case.input), hits, at_least=0.3),
         assert_span_recall(["a"], {"q": "a"}, at_least=1.0),
         *assert_chunks(hits, source="text", at_most_chars=800, at_most_cut_sentences=None),

@@ -13,7 +13,8 @@ from pytest_llmops import MeasurementErrored, MeasurementFailed
 from pytest_llmops.assertions.grounding import assert_context_relevance
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.protocols import Hit, Hits, Verdict
-from pytest_llmops.semantics.grounding import measure_relevance
+from pytest_llmops.providers.offline import TfidfEmbedder
+from pytest_llmops.semantics.grounding.relevance import measure_relevance
 
 pytestmark = pytest.mark.usefixtures("alone", "compare_spelling")
 
@@ -43,10 +44,12 @@ def test_a_failure_shows_what_no_context_speaks_of(well_formed: Callable[[BaseEx
 
 
 def test_contexts_of_another_subject_score_near_zero() -> None:
-    right = measure_relevance(QUESTION, CONTEXTS)
-    wrong = measure_relevance(QUESTION, ["We sell tea.", "Bread is baked at night."])
-    assert (right.value, right.nearest) == (0.6, "The refund of a flight takes five days.")
-    assert (wrong.value, wrong.by_context) == (0.0, (0.0, 0.0))
+    right = measure_relevance(QUESTION, CONTEXTS, embedder=TfidfEmbedder())
+    wrong = measure_relevance(
+        QUESTION, ["We sell tea.", "Bread is baked at night."], embedder=TfidfEmbedder()
+    )
+    assert (right.covered, right.nearest) == (0.6, "The refund of a flight takes five days.")
+    assert (wrong.covered, wrong.by_context) == (0.0, (0.0, 0.0))
 
 
 @pytest.mark.parametrize("contexts", [[], Hits(query=QUESTION), ["", "  "]])
@@ -57,7 +60,10 @@ def test_no_contexts_score_zero_and_say_so(contexts: Any) -> None:
 
 
 def test_a_question_of_small_words_and_one_of_none() -> None:
-    assert measure_relevance("What is it?", ["What it is nobody knows."]).covered == 1.0
+    assert (
+        measure_relevance("What is it?", ["What it is nobody knows."], embedder=TfidfEmbedder()).covered
+        == 1.0
+    )
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_context_relevance("?!", CONTEXTS, at_least=0.5)
 
@@ -205,8 +211,12 @@ def test_paragraphs_of_the_right_subject_are_told_from_others(shared_data: Path)
         strangers = articles[(number + 7) % len(articles)]
         for place, paragraph in enumerate(paragraphs):
             question = paragraph["qas"][0]["question"]
-            own.append(measure_relevance(question, [paragraph["context"]]).value)
-            other.append(measure_relevance(question, [strangers[place % len(strangers)]["context"]]).value)
+            own.append(measure_relevance(question, [paragraph["context"]], embedder=TfidfEmbedder()).value)
+            other.append(
+                measure_relevance(
+                    question, [strangers[place % len(strangers)]["context"]], embedder=TfidfEmbedder()
+                ).value
+            )
     assert len(own) == 240
     above = sum((a > b) + (a == b) / 2 for a in own for b in other) / len(own) / len(other)
     assert above >= 0.99

@@ -20,7 +20,7 @@ from pytest_llmops.semantics.checks.sentence import (
     stem_phrase,
     stem_word,
 )
-from pytest_llmops.semantics.word_lists import english_words
+from pytest_llmops.semantics.word_lists.reader import english_words
 
 ROOT = Path(__file__).parents[2]
 CASES = {
@@ -400,3 +400,8 @@ def test_negation_edits_of_people(shared_data: Path) -> None:
     assert counts[1] <= 10  # paraphrases, of 58
     assert counts[2] >= 19  # another scope, of 56
     assert counts[3] >= 26  # the negation taken away, of 58
+
+
+def test_a_swap_is_one_alarm_however_many_changes_it_explains() -> None:
+    alarms = compare("The man bites the dog.", "The dog bites the man.").alarms
+    assert [alarm.check for alarm in alarms] == ["roles"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.containing_nli import ContainingNli
 
 from pytest_llmops import assert_grounded, assert_retrieval
 from pytest_llmops.protocols import Hit, Hits, Retriever
@@ -100,7 +101,7 @@ def test_a_documented_retriever_is_a_retriever(name: str) -> None:
     assert hits == Hits(tuple(Hit(id=id_, text=text, score=score) for id_, text, score in FOUND), query=QUERY)
     assert retriever.search(QUERY, 1).ids == ["a"]
     assert assert_retrieval(retriever, [{"input": QUERY, "relevant": ["a"]}], at_least=1.0).value == 1.0
-    assert assert_grounded("Refunds take 5 days.", hits, at_least=1.0).value == 1.0
+    assert assert_grounded("Refunds take 5 days.", hits, nli=ContainingNli(), at_least=1.0).value == 1.0
 
 
 def test_each_takes_about_ten_lines() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from support.containing_nli import ContainingNli
 from support.messages import check_message
 
 from pytest_llmops import (
@@ -87,7 +88,7 @@ ANSWERS = {
 def test_answers_of_every_kind_are_texts(answer: object) -> None:
     assert read_answer(answer) == TEXT
     assert assert_semantic(answer, TEXT, at_least=0.9).detail["actual"] == TEXT
-    assert assert_grounded(answer, [TEXT], at_least=1.0).detail["actual"] == TEXT
+    assert assert_grounded(answer, [TEXT], nli=ContainingNli(), at_least=1.0).detail["actual"] == TEXT
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_response_with_tool_calls_only_has_no_score(answer: object) -> None:
     with pytest.raises(MeasurementErrored):
         assert_semantic(answer, TEXT, at_least=0.5)
     with pytest.raises(MeasurementErrored):
-        assert_grounded(answer, [TEXT], at_least=0.5)
+        assert_grounded(answer, [TEXT], nli=ContainingNli(), at_least=0.5)
     with pytest.raises(MeasurementErrored):
         assert_schema(answer, {})
 
@@ -133,7 +134,7 @@ def test_passages_of_every_kind_are_hits(passage: Any) -> None:
     assert isinstance(hit, Hit)
     assert (hit.id, hit.text) == ("a", TEXT)
     assert assert_retrieval([passage], ["a"], at_least=1.0).value == 1.0
-    assert assert_grounded(TEXT, [passage], at_least=1.0).value == 1.0
+    assert assert_grounded(TEXT, [passage], nli=ContainingNli(), at_least=1.0).value == 1.0
     assert (
         assert_context_relevance("Do refunds take 5 days?", [passage], at_least=None).detail["covered"] == 1.0
     )
@@ -151,7 +152,7 @@ def test_a_hit_may_have_no_text() -> None:
     nothing: Any = None
     passages = Hits((image, Hit(id="b", text=nothing, score=0.5), Hit(id="a", text=TEXT, score=0.1)))
     assert assert_retrieval(passages, ["image.png"], metric="mrr", at_least=1.0).value == 1.0
-    assert assert_grounded(TEXT, passages, at_least=1.0).value == 1.0
+    assert assert_grounded(TEXT, passages, nli=ContainingNli(), at_least=1.0).value == 1.0
     (hit,) = read_hits([Node("image.png", nothing)])
     assert isinstance(hit, Hit)
     assert (hit.id, hit.text) == ("image.png", "")
@@ -162,7 +163,7 @@ def test_a_document_without_an_id_cannot_be_ranked() -> None:
         assert_retrieval([Document(TEXT, metadata={"source": "a.md"})], ["a"], at_least=None)
     with pytest.raises(MeasurementErrored, match="query 1: a Document has no id"):
         assert_retrieval(lambda _: [Document(TEXT)], CASES, at_least=None)
-    assert assert_grounded(TEXT, [Document(TEXT)], at_least=1.0).value == 1.0
+    assert assert_grounded(TEXT, [Document(TEXT)], nli=ContainingNli(), at_least=1.0).value == 1.0
 
 
 CASES: list[Any] = [{"input": "How long do refunds take?", "relevant": ["a"]}]

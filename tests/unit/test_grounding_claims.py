@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops import assert_grounded
-from pytest_llmops.semantics.grounding import split_claims
-
-pytestmark = pytest.mark.usefixtures("alone")
-
-
-def share(answer: str, context: str) -> float | None:
-    return assert_grounded(answer, [context], at_least=None).value
+from pytest_llmops.semantics.grounding.claims import split_claims
 
 
 @pytest.mark.parametrize(
@@ -36,26 +29,23 @@ def share(answer: str, context: str) -> float | None:
     ],
 )
 def test_a_claim_beside_talk_counts(answer: str) -> None:
-    assert share(answer, "The fee is 5 euros.") == 0.0
+    (claim,) = split_claims(answer).claims
+    assert "900 euros" in claim
 
 
 @pytest.mark.parametrize(
-    ("answer", "context", "expected"),
+    ("answer", "claims"),
     [
-        ("We do not answer the phone on Mondays.", "We answer the phone on Mondays.", 0.0),
-        ("We cannot say no to late returns. Refunds take 5 days.", "Refunds take 5 days.", 0.5),
-        ("We do not see patients on Sundays.", "We see patients on Sundays.", 0.0),
-        ("We cannot find seats for groups.", "We find seats for groups.", 0.0),
-        ("We do not tell customers the price.", "We tell customers the price.", 0.0),
-        (
-            "The text does not mention a limit, therefore employees can fly business class on all trips.",
-            "Employees fly economy class.",
-            0.0,
-        ),
+        ("We do not answer the phone on Mondays.", 1),
+        ("We cannot say no to late returns. Refunds take 5 days.", 2),
+        ("We do not see patients on Sundays.", 1),
+        ("We cannot find seats for groups.", 1),
+        ("We do not tell customers the price.", 1),
+        ("The text does not mention a limit, therefore employees can fly business class on all trips.", 1),
     ],
 )
-def test_what_a_company_does_not_do_is_a_claim(answer: str, context: str, expected: float) -> None:
-    assert share(answer, context) == expected
+def test_what_a_company_does_not_do_is_a_claim(answer: str, claims: int) -> None:
+    assert len(split_claims(answer).claims) == claims
 
 
 @pytest.mark.parametrize(
@@ -115,9 +105,8 @@ def test_mere_talk_is_left_out(answer: str) -> None:
 def test_marks_of_sources_belong_to_no_claim(mark: str) -> None:
     for answer in (f"Refunds take 5 days{mark}.", f"Refunds take 5 days.{mark} Refunds take 5 days."):
         assert set(split_claims(answer).claims) == {"Refunds take 5 days."}
-        assert share(answer, "Refunds take 5 days.") == 1.0
-    # What stands in brackets and is no such mark stays.
-    assert share("Refunds take 5 days (7 in May).", "Refunds take 5 days.") == 0.0
+    # Other brackets stay.
+    assert split_claims("Refunds take 5 days (7 in May).").claims == ("Refunds take 5 days (7 in May).",)
 
 
 @pytest.mark.parametrize(
@@ -207,3 +196,9 @@ def test_a_line_that_says_something_is_no_heading(answer: str) -> None:
         .startswith(("Refunds take", "The fee is", "Paris", "5 days"))
     )
     assert split_claims("Sources:\nRefunds take 5 days.").claims == ("Refunds take 5 days.",)
+
+
+@pytest.mark.parametrize("filler", [" " * 200_000, "[" * 50_000, "(see " * 20_000, "[1" * 50_000])
+def test_marks_that_never_end_are_read_like_any_text(filler: str) -> None:
+    # Each of these kept a pattern for citation marks busy for minutes once, or could.
+    assert split_claims(f"Refunds take 5 days.{filler}").claims[0].startswith("Refunds take 5")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.containing_nli import ContainingNli
 
 from pytest_llmops import (
     assert_chunks,
@@ -96,8 +97,12 @@ ASSERTIONS: dict[str, Callable[[str], object]] = {
     "context_relevance": lambda text: assert_context_relevance("How long?", [text], at_least=0.9),
     "chunks": lambda text: assert_chunks([text[:1000], text[900:]], source=text),
     "retrieval": lambda text: assert_retrieval([text], ["a"], at_least=0.9),
-    "grounded": lambda text: assert_grounded(text, ["Refunds take five days, or more."], at_least=0.9),
-    "grounded in": lambda text: assert_grounded("Refunds take five days.", [text], at_least=0.9),
+    "grounded": lambda text: assert_grounded(
+        text, ["Refunds take five days, or more."], nli=ContainingNli(), at_least=0.9
+    ),
+    "grounded in": lambda text: assert_grounded(
+        "Refunds take five days.", [text], nli=ContainingNli(), at_least=0.9
+    ),
 }
 
 

@@ -174,13 +174,6 @@ def test_a_claim_is_supported_if_a_passage_entails_it() -> None:
         assert_grounded("the shop is open", [], nli=model, at_least=1.0)
 
 
-def test_grounding_takes_an_embedder_or_a_model() -> None:
-    with pytest.raises(UsageError, match="expected embedder or nli, got both"):
-        assert_grounded(
-            "It is open.", ["It is open."], nli=Fake(decide_by_not), embedder="tfidf", at_least=1.0
-        )
-
-
 def test_many_passages_are_bounded() -> None:
     model = Fake(lambda *_: NEUTRAL)
     contexts = [f"passage {number} about shops" for number in range(40)]

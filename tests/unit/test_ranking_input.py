@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.containing_nli import ContainingNli
 from support.messages import check_message
 from support.plain_ranking_metrics import METRICS, ndcg, precision
 
@@ -36,9 +37,8 @@ def test_numbers_of_numpy_are_numbers() -> None:
     # A grade of 0 that is numpy's is none that should be found either.
     assert assert_retrieval(["b", "a"], graded, at_least=None).detail["ranks"] == {"a": 2, "c": None}
     threshold: Any = np.float32(0.5)
-    assert (
-        assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."], at_least=threshold).threshold == 0.5
-    )
+    text = "Refunds take 5 days."
+    assert assert_grounded(text, [text], nli=ContainingNli(), at_least=threshold).threshold == 0.5
 
 
 def test_an_array_of_ids_has_an_order() -> None:

@@ -13,6 +13,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     EXACT_TOLERANCE,
     ROUGH_TOLERANCE,
     Fact,
+    Reading,
     are_same_value,
 )
 from pytest_llmops.semantics.checks.sentence import (
@@ -76,10 +77,11 @@ class Change:
             if match is not None:
                 expected.remove(token)
                 actual.remove(match)
-        return (
-            tuple(token for token in expected if token.key not in FILLERS),
-            tuple(token for token in actual if token.key not in FILLERS),
-        )
+        return _without_fillers(expected), _without_fillers(actual)
+
+
+def _without_fillers(tokens: Sequence[Token]) -> tuple[Token, ...]:
+    return tuple(token for token in tokens if token.key not in FILLERS)
 
 
 def _is_same(token: Token, other: Token) -> bool:
@@ -101,7 +103,7 @@ class Text:
 
     @cached_property
     def _facts_by_value(self) -> dict[tuple[str, bool], list[tuple[float, Fact]]]:
-        # Dimension, and whether only approximate facts -> the facts by their value.
+        """By dimension, and whether only approximate ones, the facts by their value."""
         facts: dict[tuple[str, bool], list[tuple[float, Fact]]] = defaultdict(list)
         for fact in self.facts:
             for reading in fact.readings:
@@ -127,19 +129,23 @@ class Text:
             return True
         for reading in fact.readings:
             # Among thousands of exact numbers only the same number needs to be compared, beside the approximate ones.
-            is_exact = reading.dim == BARE_NUMBER and not fact.rough
-            for only_rough, tolerance in (
-                (False, EXACT_TOLERANCE if is_exact else ROUGH_TOLERANCE),
-                (True, ROUGH_TOLERANCE),
-            ):
-                values = self._facts_by_value.get((reading.dim, only_rough), [])
-                margin = tolerance * abs(reading.amount) / (1 - tolerance) + EXACT_TOLERANCE
-                first = bisect_left(values, reading.amount - margin, key=itemgetter(0))
-                last = bisect_right(values, reading.amount + margin, key=itemgetter(0))
-                similar = [other for _, other in values[first : min(last, first + MAX_SIMILAR_FACTS)]]
-                if any(are_same_value(fact, other) for other in similar):
-                    return True
+            tolerance = ROUGH_TOLERANCE
+            if reading.dim == BARE_NUMBER and not fact.rough:
+                tolerance = EXACT_TOLERANCE
+            if self._has_similar_value(fact, reading, tolerance, only_rough=False):
+                return True
+            if self._has_similar_value(fact, reading, ROUGH_TOLERANCE, only_rough=True):
+                return True
         return False
+
+    def _has_similar_value(self, fact: Fact, reading: Reading, tolerance: float, *, only_rough: bool) -> bool:
+        """Return whether the text states the value of a fact within a tolerance of one of its readings."""
+        values = self._facts_by_value.get((reading.dim, only_rough), [])
+        margin = tolerance * abs(reading.amount) / (1 - tolerance) + EXACT_TOLERANCE
+        first = bisect_left(values, reading.amount - margin, key=itemgetter(0))
+        last = bisect_right(values, reading.amount + margin, key=itemgetter(0))
+        similar = values[first : min(last, first + MAX_SIMILAR_FACTS)]
+        return any(are_same_value(fact, other) for _, other in similar)
 
 
 @dataclass(frozen=True)
@@ -170,14 +176,14 @@ class Pair:
 
         expected = self.expected.tokens[:MAX_TOKENS]
         actual = self.actual.tokens[:MAX_TOKENS]
+        # Numbers for keys are compared faster.
         numbers: dict[str, int] = {}
-        keys = (
-            [numbers.setdefault(token.key, len(numbers)) for token in side] for side in (expected, actual)
-        )
+        keys = [numbers.setdefault(token.key, len(numbers)) for token in expected]
+        other_keys = [numbers.setdefault(token.key, len(numbers)) for token in actual]
         changes = []
         start = 0
         other_start = 0
-        for block in LCSseq.opcodes(*keys).as_matching_blocks():
+        for block in LCSseq.opcodes(keys, other_keys).as_matching_blocks():
             if (block.a, block.b) != (start, other_start):
                 tokens = expected[start : block.a]
                 other_tokens = actual[other_start : block.b]
@@ -198,9 +204,10 @@ class Pair:
     def token_similarity(self) -> float:
         """Share of all tokens that both sentences have in the same order, 0 to 1."""
         total = sum(min(len(side.tokens), MAX_TOKENS) for side in self.sides)
-        if total:
-            return 1 - sum(len(change.tokens) for change in self.changes) / total
-        return 1.0
+        if not total:
+            return 1.0
+        changed = sum(len(change.tokens) for change in self.changes)
+        return 1 - changed / total
 
     @property
     def is_edit(self) -> bool:
@@ -210,16 +217,19 @@ class Pair:
         if len(self.expected.tokens) < SHORT_SENTENCE_TOKENS or len(self.changes) != 1:
             return False
         # A single word in a sentence of three.
-        sides = self.changes[0].sides
-        counted = all(any(token.fact and not token.fact.weak for token in side) for side in sides)
-        longest = max(map(len, sides))
-        return (longest == 1 and all(sides)) or (longest <= COUNTED_NOUN_TOKENS and counted)
+        change = self.changes[0]
+        longest = max(map(len, change.sides))
+        if longest == 1 and change.expected and change.actual:
+            return True
+        is_counted = _has_value(change.expected) and _has_value(change.actual)
+        return longest <= COUNTED_NOUN_TOKENS and is_counted
 
     @cached_property
     def is_short_answer(self) -> bool:
         """Whether both texts are answers of a few words, which are compared whatever they share."""
-        alone = len(self.reference.sentences) == len(self.answer.sentences) == 1
-        return alone and max(len(side.tokens) for side in self.sides) <= SHORT_SENTENCE_TOKENS
+        if len(self.reference.sentences) > 1 or len(self.answer.sentences) > 1:
+            return False
+        return max(len(side.tokens) for side in self.sides) <= SHORT_SENTENCE_TOKENS
 
     @cached_property
     def coverage(self) -> float:
@@ -230,10 +240,15 @@ class Pair:
         return 0.0
 
 
+def _has_value(tokens: Sequence[Token]) -> bool:
+    return any(token.fact and not token.fact.weak for token in tokens)
+
+
 def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text) -> Iterator[Pair]:
     """Yield sentences of the reference with the most similar sentence of the answer, if any is similar."""
     if len(reference.sentences) == len(answer.sentences) == 1:
-        yield from (Pair(sentence, answer.sentences[0], reference, answer) for sentence in sentences)
+        for sentence in sentences:
+            yield Pair(sentence, answer.sentences[0], reference, answer)
         return
     if not sentences:
         return
@@ -244,13 +259,17 @@ def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text)
     common = {word for word, postings in places.items() if len(postings) > MAX_POSTINGS}
     sizes = [len(candidate.words) for candidate in answer.sentences]
     for sentence in sentences:
+        shared: Counter[int] = Counter()
+        for word in sentence.words - common:
+            shared.update(places.get(word, ()))
+        if not shared:
+            continue
         size = len(sentence.words)
-        shared = Counter(place for word in sentence.words - common for place in places.get(word, ()))
-        if shared:
-            # Of equally similar sentences the first.
-            best = max(shared, key=lambda place: (shared[place] / (size + sizes[place]), -place))
-            if shared[best] >= MIN_SHARED_WORDS * size:
-                yield Pair(sentence, answer.sentences[best], reference, answer)
+        similarities = {place: count / (size + sizes[place]) for place, count in shared.items()}
+        # Of equally similar sentences the first.
+        best = min(similarities, key=lambda place: (-similarities[place], place))
+        if shared[best] >= MIN_SHARED_WORDS * size:
+            yield Pair(sentence, answer.sentences[best], reference, answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +334,10 @@ def build_finding(
     >>> build_finding("entities", "another name", "Rome", "").alarm.message
     'another name: the reference says "Rome", the answer does not'
     """
-    own, other = ("reference", "answer") if expected else ("answer", "reference")
-    quotes = f"the {own} says {quote_text(expected or actual)}, the {other} " + (
-        quote_text(actual) if expected and actual else "does not"
-    )
+    if expected and actual:
+        quotes = f"the reference says {quote_text(expected)}, the answer {quote_text(actual)}"
+    elif expected:
+        quotes = f"the reference says {quote_text(expected)}, the answer does not"
+    else:
+        quotes = f"the answer says {quote_text(actual)}, the reference does not"
     return Finding(Alarm(check, f"{difference}: {quotes}", expected, actual), change)

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection
 from functools import partial
+from typing import cast
 
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.semantics.checks import kinds, negation
+from pytest_llmops.semantics.checks import names, negation, quantifiers, roles, values
 from pytest_llmops.semantics.checks.alignment import (
-    Alarm,
     Check,
     Comparison,
     Finding,
@@ -19,16 +19,16 @@ from pytest_llmops.semantics.checks.language import detect_pair_language
 from pytest_llmops.semantics.checks.sentence import Sentence, split_bounded_sentences
 
 _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
-    "numbers": partial(kinds.find_unlike_values, check="numbers"),
-    "units": kinds.find_unit_differences,
-    "dates": partial(kinds.find_unlike_values, check="dates"),
+    "numbers": partial(values.find_unlike_values, check="numbers"),
+    "units": values.find_unit_differences,
+    "dates": partial(values.find_unlike_values, check="dates"),
 }
 _ENGLISH_CHECKS: dict[str, Check] = {
-    "roles": kinds.find_role_swaps,
+    "roles": roles.find_role_swaps,
     "negation": negation.find_negation_differences,
-    "quantifiers": kinds.find_quantifier_differences,
+    "quantifiers": quantifiers.find_quantifier_differences,
     "antonyms": negation.find_antonyms,
-    "entities": kinds.find_name_differences,
+    "entities": names.find_name_differences,
 }
 # All checks, in the order in which they explain a difference:
 # a check leaves alone what an earlier check explains
@@ -54,25 +54,30 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     """
     if isinstance(given, str) and given == "default":
         return CHECKS
-    if (
-        isinstance(given, str)
-        or not isinstance(given, Collection)
-        or any(not isinstance(name, str) for name in given)
-    ):
-        raise UsageError(
-            'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
-            f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
-        )
-    names = {name.removeprefix("-") for name in given}
-    for name in sorted(names - set(CHECKS)):
-        raise UnknownName("check", name, CHECKS)
-    removed = [name.startswith("-") for name in given]
-    if any(removed) and not all(removed):
+    switches = _read_switches(given)
+    named = {name.removeprefix("-") for name in switches}
+    unknown = named.difference(CHECKS)
+    if unknown:
+        raise UnknownName("check", min(unknown), CHECKS)
+    removed = [name for name in switches if name.startswith("-")]
+    if not removed:
+        return tuple(name for name in CHECKS if name in named)
+    if len(removed) < len(switches):
         raise UsageError(
             'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {shorten_text(repr(sorted(given)), 80)}"
+            f"got {shorten_text(repr(sorted(switches)), 80)}"
         )
-    return tuple(name for name in CHECKS if (name in names) != any(removed))
+    return tuple(name for name in CHECKS if name not in named)
+
+
+def _read_switches(given: object) -> Collection[str]:
+    is_list = isinstance(given, Collection) and not isinstance(given, str)
+    if is_list and all(isinstance(name, str) for name in cast("Collection[object]", given)):
+        return cast("Collection[str]", given)
+    raise UsageError(
+        'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
+        f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
+    )
 
 
 def compare(
@@ -109,10 +114,8 @@ def compare(
     if not checks or actual == expected:
         return Comparison()
     languages = detect_pair_language(expected, actual, language)
-    reference, answer = (
-        Text(tuple(Sentence(sentence, name) for sentence in split_bounded_sentences(text[:MAX_CHARS])))
-        for text, name in zip((expected, actual), languages, strict=True)
-    )
+    reference = _read_text(expected, languages[0])
+    answer = _read_text(actual, languages[1])
     known, without = _select_language_checks(languages, checks)
     if max(len(actual), len(expected)) > MAX_CHARS:
         without.append(f"the checks read the first {MAX_CHARS:,} characters only")
@@ -122,14 +125,19 @@ def compare(
         without.append(
             f"the checks compared {MAX_SENTENCES} of {len(remaining):,} sentences of the reference"
         )
-    alarms: list[Alarm] = []
-    if "antonyms" in checks and "antonyms" in known and remaining[:1] == list(reference.sentences[:1]):
-        alarms += [finding.alarm for finding in negation.find_opposite_answers(reference, answer)]
+    findings: list[Finding] = []
+    is_opening_repeated = remaining[:1] != list(reference.sentences[:1])
+    if "antonyms" in known and not is_opening_repeated:
+        findings += negation.find_opposite_answers(reference, answer)
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
-        alarms += [
-            alarm for alarm in _run_checks(pair, known) if alarm.check in checks and alarm not in alarms
-        ]
+        findings += _run_checks(pair, known)
+    alarms = dict.fromkeys(finding.alarm for finding in findings if finding.alarm.check in checks)
     return Comparison(tuple(alarms), tuple(without))
+
+
+def _read_text(text: str, language: str) -> Text:
+    sentences = split_bounded_sentences(text[:MAX_CHARS])
+    return Text(tuple(Sentence(sentence, language) for sentence in sentences))
 
 
 def _select_language_checks(
@@ -139,19 +147,23 @@ def _select_language_checks(
     language, other = languages
     if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
-    missing = ["number words"] * ("numbers" in checks) + [name for name in _ENGLISH_CHECKS if name in checks]
-    both = f"the reference looks like {language}, the answer like {other}"
+    missing = [name for name in _ENGLISH_CHECKS if name in checks]
+    if "numbers" in checks:
+        missing.insert(0, "number words")
+    if not missing:
+        return _LANGUAGE_NEUTRAL_CHECKS, []
     if language == other:
         reason = f"looks like {language}"
     else:
-        reason = both
+        reason = f"the reference looks like {language}, the answer like {other}"
     without = f"no check for {', '.join(missing)} in this language ({reason})"
-    return _LANGUAGE_NEUTRAL_CHECKS, [without] if missing else []
+    return _LANGUAGE_NEUTRAL_CHECKS, [without]
 
 
-def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Alarm]:
+def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Finding]:
+    """Return what the checks find, each in the changes that no earlier one explains."""
     findings: list[Finding] = []
     for check in checks.values():
         claimed = frozenset(finding.change for finding in findings if finding.change is not None)
-        findings += list(check(pair, claimed))
-    return [finding.alarm for finding in findings]
+        findings += check(pair, claimed)
+    return findings

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pytest_llmops.semantics.word_lists import english_words
+from pytest_llmops.semantics.word_lists.reader import english_words
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -32,6 +32,7 @@ _SCRIPTS = (
     ("Thai", re.compile(r"[\u0e00-\u0e7f]"), 0.3),
 )
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
+MIN_CYRILLIC_SHARE = 0.3
 _CYRILLIC_CODES = ("ru", "uk", "bg")
 _WORD = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")  # words; the "e" of "1e6" is no word
 MAX_CHARS = 2_000  # characters at the beginning of a text that are read
@@ -44,7 +45,8 @@ MIN_PROBABILITY = 0.7
 MIN_OTHER_CYRILLIC = 0.9
 MIN_KNOWN_SHARE = 0.05  # below this probability of all of `LANGUAGES` together a text is in another language
 # Frequent English words of a text that is English without doubt; such a text does not load the model
-MIN_ENGLISH_WORDS, MIN_ENGLISH_SHARE = 2, 0.25
+MIN_ENGLISH_WORDS = 2
+MIN_ENGLISH_SHARE = 0.25
 _ENGLISH_WORDS = english_words("distinctive_words")
 
 
@@ -56,29 +58,35 @@ def detect_language(text: str) -> str:
     """
     head = text[:MAX_CHARS]
     words = _WORD.findall(head)
-    letters = sum(map(len, words))
-    for name, script, share in _SCRIPTS:
-        if letters and len(script.findall(head)) >= share * letters:
-            return name
-    if letters and len(_CYRILLIC.findall(head)) >= 0.3 * letters:
-        return _detect_cyrillic_language(head)
+    language = _detect_by_script(head, letters=sum(map(len, words)))
+    if language:
+        return language
     if len({word.lower() for word in words}) < MIN_WORDS:
         return ""
     # Plain English, most of all texts, is recognized without loading the model.
     english = sum(word.lower() in _ENGLISH_WORDS for word in words)
     if english >= MIN_ENGLISH_WORDS and english >= MIN_ENGLISH_SHARE * len(words):
         return "English"
-    known = [
-        (code, probability)
-        for code, probability in _load_identifier().rank(" ".join(words))
-        if code in LANGUAGES
-    ]
+    ranking = _load_identifier().rank(" ".join(words))
+    known = [(code, probability) for code, probability in ranking if code in LANGUAGES]
     total = sum(probability for _, probability in known)
     if total < MIN_KNOWN_SHARE:
         return OTHER_LANGUAGE
     code, probability = known[0]
     if probability >= MIN_PROBABILITY * total:
         return LANGUAGES[code]
+    return ""
+
+
+def _detect_by_script(text: str, letters: int) -> str:
+    """Return the language that the script of a text settles; "" for the Latin script, and for no letters."""
+    if not letters:
+        return ""
+    for name, script, share in _SCRIPTS:
+        if len(script.findall(text)) >= share * letters:
+            return name
+    if len(_CYRILLIC.findall(text)) >= MIN_CYRILLIC_SHARE * letters:
+        return _detect_cyrillic_language(text)
     return ""
 
 
@@ -92,11 +100,10 @@ def detect_pair_language(text: str, other: str, default: str = "English") -> tup
     other_language = detect_language(other)
     if not language and not other_language:
         language = detect_language(f"{text}\n{other}") or default
-    languages = language or other_language, other_language or language
     # A short Japanese text may have no kana.
-    if set(languages) == {"Chinese", "Japanese"}:
+    if {language, other_language} == {"Chinese", "Japanese"}:
         return ("Japanese", "Japanese")
-    return languages
+    return (language or other_language, other_language or language)
 
 
 @cache
@@ -107,9 +114,10 @@ def _load_identifier() -> LanguageIdentifier:
 
 
 def _detect_cyrillic_language(text: str) -> str:
-    ranking = [entry for entry in _load_identifier().rank(text) if entry[0] in _CYRILLIC_CODES]
-    code, probability = ranking[0]
-    is_certain = probability >= MIN_OTHER_CYRILLIC * sum(entry[1] for entry in ranking)
-    if is_certain:
+    ranking = _load_identifier().rank(text)
+    cyrillic = [(code, probability) for code, probability in ranking if code in _CYRILLIC_CODES]
+    total = sum(probability for _, probability in cyrillic)
+    code, probability = cyrillic[0]
+    if probability >= MIN_OTHER_CYRILLIC * total:
         return LANGUAGES[code]
     return "Russian"

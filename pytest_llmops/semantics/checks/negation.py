@@ -14,6 +14,7 @@ from pytest_llmops.semantics.checks.alignment import (
 from pytest_llmops.semantics.checks.sentence import (
     FUNCTION_WORDS,
     UNPREFIXED_WORDS,
+    Sentence,
     Token,
     are_opposites,
     english_stems,
@@ -32,10 +33,9 @@ NEGATION_WINDOW = 4  # tokens behind a negative word, among which is the word th
 def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield negations that only one sentence has."""
     is_close = pair.token_similarity >= MIN_SIMILARITY or pair.is_short_answer
+    findings: list[Finding] = []
     if is_close:
         findings = list(_find_changed_negations(pair, claimed))
-    else:
-        findings = []
     if not findings and pair.coverage >= MIN_COVERAGE:
         findings = list(_find_negated_words(pair))
     yield from findings
@@ -43,11 +43,11 @@ def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[F
 
 def may_be_negative(key: str) -> bool:
     """Return whether a word may carry a negation of its own, as "refuse" and "unknown" do."""
-    return (
-        key in IMPLIED_NEGATIVES
-        or (key.startswith(("un", "non")) and key not in UNPREFIXED_WORDS)
-        or (key.endswith("less") and key not in {"less", "unless"})
-    )
+    if key in IMPLIED_NEGATIVES:
+        return True
+    if key.startswith(("un", "non")) and key not in UNPREFIXED_WORDS:
+        return True
+    return key.endswith("less") and key not in {"less", "unless"}
 
 
 def differ_in_negation(pair: Pair) -> bool:
@@ -58,55 +58,84 @@ def differ_in_negation(pair: Pair) -> bool:
 def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     for place, change in pair.unclaimed_changes(claimed):
         expected, actual = change.unmatched
-        is_one_sided = bool(_negative_tokens(expected)) != bool(_negative_tokens(actual))
-        if is_one_sided and _is_unmatched_negation(pair, expected, actual):
-            yield build_finding(
-                "negation",
-                "a negation",
-                *pair.span_texts(expected or change.expected, actual or change.actual),
-                place,
-            )
+        is_in_reference = _has_negative(expected)
+        if is_in_reference == _has_negative(actual):
+            continue
+        if _is_balanced(pair, change, is_in_reference=is_in_reference):
+            continue
+        texts = pair.span_texts(expected or change.expected, actual or change.actual)
+        yield build_finding("negation", "a negation", *texts, place)
 
 
-def _is_unmatched_negation(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
-    """Return whether nothing in the other sentence says the same as the negation of a change."""
-    in_reference = bool(_negative_tokens(expected))
-    sentence, other = pair.sides if in_reference else pair.sides[::-1]
-    keys = [[token.key for change in pair.changes for token in change.sides[side]] for side in (0, 1)]
-    is_reworded = all(any(token.key not in NEGATIVE_WORDS for token in side) for side in (expected, actual))
-    return not (
-        is_reworded
-        or (pair.is_short_answer and any(side.leading_answer is False for side in pair.sides))
-        or any(map(may_be_negative, keys[in_reference]))
-        or len(_negative_tokens(other.tokens)) >= len(_negative_tokens(sentence.tokens))
-        # "Not open" is "closed".
-        or find_opposites(*keys)
-    )
+def _is_balanced(pair: Pair, change: Change, *, is_in_reference: bool) -> bool:
+    """Return whether something in the other sentence says the same as the negation of a change."""
+    if all(any(token.key not in NEGATIVE_WORDS for token in side) for side in change.unmatched):
+        # Both sides have other words: the sentence is reworded.
+        return True
+    if pair.is_short_answer and any(side.leading_answer is False for side in pair.sides):
+        return True
+    sentence, other = pair.sides
+    keys = [token.key for changed in pair.changes for token in changed.expected]
+    other_keys = [token.key for changed in pair.changes for token in changed.actual]
+    if is_in_reference:
+        keys_of_other = other_keys
+    else:
+        keys_of_other = keys
+        sentence, other = other, sentence
+    if any(map(may_be_negative, keys_of_other)):
+        return True
+    if len(_negative_tokens(other.tokens)) >= len(_negative_tokens(sentence.tokens)):
+        return True
+    # "Not open" is "closed".
+    return bool(find_opposites(keys, other_keys))
 
 
 def _negative_tokens(tokens: Sequence[Token]) -> list[Token]:
     return [token for token in tokens if token.key in NEGATIVE_WORDS]
 
 
+def _has_negative(tokens: Sequence[Token]) -> bool:
+    return any(token.key in NEGATIVE_WORDS for token in tokens)
+
+
 def _find_negated_words(pair: Pair) -> Iterator[Finding]:
     """Yield a word that one sentence negates and the other states, in sentences without any other negative word."""
-    expected, actual = (_negative_tokens(side.tokens) for side in pair.sides)
-    if (
-        len(expected) + len(actual) != 1
-        or any(map(may_be_negative, (*pair.expected.keys, *pair.actual.keys)))
-        or find_opposites(pair.expected.keys, pair.actual.keys)
-    ):
+    negatives = [_negative_tokens(side.tokens) for side in pair.sides]
+    if sum(map(len, negatives)) != 1:
         return
-    sentence, other = pair.sides if expected else pair.sides[::-1]
-    (negative,) = expected or actual
+    if any(map(may_be_negative, (*pair.expected.keys, *pair.actual.keys))):
+        return
+    if find_opposites(pair.expected.keys, pair.actual.keys):
+        return
+    is_in_reference = bool(negatives[0])
+    if is_in_reference:
+        sentence, other = pair.sides
+        negative = negatives[0][0]
+    else:
+        other, sentence = pair.sides
+        negative = negatives[1][0]
+    head = _find_negated_head(sentence, negative)
+    if head is None:
+        return
+    stated = next((token for token in other.tokens if token.key == head.key), None)
+    if stated is None:
+        return
+    negated_text = sentence.span_text((negative, head))
+    if is_in_reference:
+        yield build_finding("negation", "a negation", negated_text, stated.text)
+    else:
+        yield build_finding("negation", "a negation", stated.text, negated_text)
+
+
+def _find_negated_head(sentence: Sentence, negative: Token) -> Token | None:
+    """Return the word that a negative word negates: the first behind it with a content of its own."""
     if negative.key in {"nor", "rather than", "instead of"}:
-        return
-    after = sentence.tokens_after(sentence.tokens.index(negative), NEGATION_WINDOW)
-    head = next((token for token in after if token.key not in FUNCTION_WORDS and not token.fact), None)
-    stated = next((token for token in other.tokens if head and token.key == head.key), None)
-    if head and stated:
-        texts = (sentence.span_text((negative, head)), stated.text)
-        yield build_finding("negation", "a negation", *(texts if expected else texts[::-1]))
+        return None
+    place = sentence.tokens.index(negative)
+    for token in sentence.tokens_after(place, NEGATION_WINDOW):
+        if token.key not in FUNCTION_WORDS and not token.fact:
+            return token
+    return None
 
 
 PARTICLES = english_stems("particles")
@@ -138,10 +167,19 @@ def _find_opposite_tokens(change: Change) -> tuple[Token, Token] | None:
     if any(token.key in NEGATIVE_WORDS or token.key in ANSWER_KEYS for token in change.tokens):
         return None
     # Fillers count here: "in" for "out", "to" for "from".
-    single_words = len(change.expected) == len(change.actual) == 1
-    for tokens in product(*change.sides):
-        # "first" is a fact, and the opposite of "last".
-        expected, actual = (stem_word(token.text) if token.fact else token.key for token in tokens)
-        if are_opposites(expected, actual) and (single_words or not {expected, actual} & PARTICLES):
-            return tokens
+    is_single_word = len(change.expected) == len(change.actual) == 1
+    for expected, actual in product(change.expected, change.actual):
+        key = _opposable_key(expected)
+        other_key = _opposable_key(actual)
+        if not is_single_word and (key in PARTICLES or other_key in PARTICLES):
+            continue
+        if are_opposites(key, other_key):
+            return expected, actual
     return None
+
+
+def _opposable_key(token: Token) -> str:
+    """Return the stem of a token: "first" is a fact, and the opposite of "last"."""
+    if token.fact:
+        return stem_word(token.text)
+    return token.key

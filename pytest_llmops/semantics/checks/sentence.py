@@ -2,30 +2,35 @@
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from pytest_llmops.semantics.checks.quantities import measures
+from pytest_llmops.semantics.checks.quantities import dates
 from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.quantities.measures import read_measures
 from pytest_llmops.semantics.checks.quantities.numerals import replace_number_words
-from pytest_llmops.semantics.word_lists import english_words, read_lines, read_sections
+from pytest_llmops.semantics.word_lists.reader import english_words, read_lines, read_pairs, read_sections
 
-IRREGULAR_FORMS: dict[str, str] = {}  # form -> base form, for irregular words and their regular forms
-for _line in read_lines("irregular_forms.txt"):
-    _base = _line.split()[0]
-    _regular = (_base + "s", _base.removesuffix("e") + "es", _base.removesuffix("e") + "ing")
-    for _word in (*_regular, *_line.split()):
-        IRREGULAR_FORMS.setdefault(_word, _base)
+
+def _read_irregular_forms() -> dict[str, str]:
+    """Return form -> base form, for irregular words and their regular forms."""
+    forms: dict[str, str] = {}
+    for line in read_lines("irregular_forms.txt"):
+        base, *irregular = line.split()
+        root = base.removesuffix("e")
+        for form in (f"{base}s", f"{root}es", f"{root}ing", base, *irregular):
+            forms.setdefault(form, base)
+    return forms
+
+
+IRREGULAR_FORMS = _read_irregular_forms()
 UNINFLECTED_WORDS = frozenset({"evening", "its"})
 _PREFIX = re.compile(r"(?:un|in|im|ir|il|dis|non|mis(?!s))(?=[a-z]{3})")
-_SPELLINGS = (("colour", "color"), ("favour", "favor"), ("behaviour", "behavior"), ("labour", "labor"), ("honour", "honor"),
-              ("centre", "center"), ("metre", "meter"), ("litre", "liter"), ("cheque", "check"), ("programme", "program"),
-              ("licence", "license"), ("defence", "defense"), ("catalogue", "catalog"), ("grey", "gray"), ("e-mail", "email"),
-              ("tyre", "tire"), ("judgement", "judgment"), ("ageing", "aging"), ("enrol", "enroll"), ("fulfil", "fulfill"))  # fmt: skip
+_SPELLINGS = read_pairs("spellings.txt")  # the British and the American beginning of a word
 
 
 @lru_cache(maxsize=65536)
@@ -37,11 +42,11 @@ def stem_word(word: str) -> str:
     """
     word = word.lower().removesuffix("'s").rstrip("'")
     word = IRREGULAR_FORMS.get(word, word)
-    for british, american in _SPELLINGS:
+    for british, american in _SPELLINGS.items():
         if word.startswith(british):
             word = american + word[len(british) :]
     if "-" in word and word.replace("-", "").isalpha():
-        head, _, last = word.rpartition("-")
+        head, last = word.rsplit("-", 1)
         return f"{head}-{stem_word(last)}"
     if not word.isascii() or not word.isalpha() or word in UNINFLECTED_WORDS:
         return word
@@ -92,8 +97,10 @@ def _opposite_table() -> dict[str, set[str]]:
     """Return the opposites of each word or phrase, by stems."""
     table: dict[str, set[str]] = {}
     for line in read_lines("opposites.txt"):
-        left, right = (map(stem_phrase, side.split()) for side in line.split(" | "))
-        for word, opposite in product(left, right):
+        left, right = line.split(" | ")
+        words = map(stem_phrase, left.split())
+        opposites = map(stem_phrase, right.split())
+        for word, opposite in product(words, opposites):
             table.setdefault(word, set()).add(opposite)
             table.setdefault(opposite, set()).add(word)
     return table
@@ -107,11 +114,9 @@ def are_opposites(word: str, other_word: str) -> bool:
     """
     word = _strip_auxiliaries(word)
     other_word = _strip_auxiliaries(other_word)
-    return (
-        other_word in _opposite_table().get(word, _NO_OPPOSITES)
-        or is_negated_form(word, other_word)
-        or is_negated_form(other_word, word)
-    )
+    if other_word in _opposite_table().get(word, _NO_OPPOSITES):
+        return True
+    return is_negated_form(word, other_word) or is_negated_form(other_word, word)
 
 
 def find_opposites(keys: Iterable[str], other_keys: Iterable[str]) -> list[tuple[str, str]]:
@@ -125,9 +130,12 @@ def find_opposites(keys: Iterable[str], other_keys: Iterable[str]) -> list[tuple
     for key in dict.fromkeys(keys):
         bare = _strip_auxiliaries(key)
         # A lookup for each prefix: two long sentences have too many pairs of words.
-        forms = {prefix + bare for prefix in PREFIXES} | {bare.removeprefix(prefix) for prefix in PREFIXES}
-        partners = (_opposite_table().get(bare, _NO_OPPOSITES) | forms) & others.keys()
-        opposites += [(key, others[partner]) for partner in sorted(partners) if are_opposites(bare, partner)]
+        candidates = set(_opposite_table().get(bare, _NO_OPPOSITES))
+        for prefix in PREFIXES:
+            candidates.add(prefix + bare)
+            candidates.add(bare.removeprefix(prefix))
+        partners = sorted(candidates & others.keys())
+        opposites += [(key, others[partner]) for partner in partners if are_opposites(bare, partner)]
     return opposites
 
 
@@ -173,9 +181,8 @@ class _PlainCharacters(dict[int, int | str]):
 
     def __missing__(self, code: int) -> int | str:
         char = chr(code)
-        digit = char.isdecimal()
         plain: int | str = code
-        if digit and not char.isascii():
+        if char.isdecimal() and not char.isascii():
             plain = str(int(char))
         elif 0xFF01 <= code <= 0xFF5E:  # noqa: PLR2004 -- the full-width forms of ASCII
             plain = chr(code - 0xFEE0)
@@ -187,12 +194,14 @@ class _PlainCharacters(dict[int, int | str]):
         return plain
 
 
+# The plain form of some characters; the last are an Arabic decimal and group mark, and characters without a width
+_PLAIN_FORMS = {
+    "'": "‘’ʼ`´", '"': "“”„«»", "-": "‐‑‒–—−", " 1/2": "½", " 1/4": "¼", " 3/4": "¾", "...": "…", ".": "\u066b", ",": "\u066c",
+    "": "\u200b\u200c\u200d\u2060\ufeff\u00ad",
+}  # fmt: skip
 _PLAIN_CHARACTERS = _PlainCharacters()
-for _chars, _plain in (
-    ("‘’ʼ`´", "'"), ("“”„«»", '"'), ("‐‑‒–—−", "-"), ("\u066b", "."), ("\u066c", ","), ("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""),
-):  # fmt: skip
+for _plain, _chars in _PLAIN_FORMS.items():
     _PLAIN_CHARACTERS.update(dict.fromkeys(map(ord, _chars), _plain))
-_PLAIN_CHARACTERS.update({ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4", ord("…"): "..."})
 
 _WORD = re.compile(r"[^\W_]+(?:['.&/+_-][^\W_]+)*(?:\+\+|#)?|%|[<>≤≥=]=?")
 _MAYBE_FACT = re.compile(
@@ -204,23 +213,7 @@ _CONTRACTIONS = {
     "let's": ("let", "we"), "gonna": ("going", "to"), "wanna": ("want", "to"),
 }  # fmt: skip
 _CONTRACTED_ENDINGS = {"n't": "not", "'re": "be", "'ve": "have", "'ll": "will", "'m": "be", "'d": "would"}
-_MISSPELT_CONTRACTIONS = frozenset(
-    [
-        "dont",
-        "doesnt",
-        "didnt",
-        "isnt",
-        "arent",
-        "wasnt",
-        "werent",
-        "havent",
-        "hasnt",
-        "hadnt",
-        "wouldnt",
-        "couldnt",
-        "shouldnt",
-    ]
-)
+_MISSPELT_CONTRACTIONS = english_words("misspelt_contractions")
 CAPITALS_WITHOUT_NAME = english_words("capitals_without_name")
 FUNCTION_WORDS = english_stems("function_words")
 # Words that answer by themselves at the head of a sentence, and whether they affirm
@@ -234,14 +227,19 @@ _NUMBERED = re.compile(r"\.?\s?\d")
 @cache
 def _known_phrases() -> dict[str, list[tuple[str, ...]]]:
     """Return the phrases that make one token each, as stems: first stem -> its phrases, longest first."""
-    lists = [english_words(name) for name in ("negative_words", "implied_negatives", "harmless_negations")]
-    lists += map(frozenset, read_sections("quantifiers.txt").values())
-    keys = {stem_phrase(words) for words in frozenset().union(*lists)}
-    keys.update(_opposite_table())
-    phrases: dict[str, list[tuple[str, ...]]] = {}
-    for stems in sorted((tuple(key.split()) for key in keys if " " in key), key=len, reverse=True):
-        phrases.setdefault(stems[0], []).append(stems)
-    return phrases
+    keys = set(_opposite_table())
+    for name in ("negative_words", "implied_negatives", "harmless_negations"):
+        keys |= english_stems(name)
+    for words in read_sections("quantifiers.txt").values():
+        keys.update(map(stem_phrase, words))
+    by_first_stem: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for key in keys:
+        stems = tuple(key.split())
+        if len(stems) > 1:
+            by_first_stem[stems[0]].append(stems)
+    for phrases in by_first_stem.values():
+        phrases.sort(key=len, reverse=True)
+    return dict(by_first_stem)
 
 
 @dataclass(frozen=True)
@@ -259,20 +257,18 @@ class Sentence:
     @cached_property
     def plain(self) -> str:
         """The sentence without the marks at its ends, and without case where it has no unit, which Mb and MB differ by."""
-        if any(map(str.isdigit, self.text)):
-            text = self.text
-        else:
-            text = self.text.casefold()
+        text = self.text
+        if not any(map(str.isdigit, text)):
+            text = text.casefold()
         return text.strip(" .!?;:,\"'()*-")
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
         """The facts with a value, in order."""
         taken: list[tuple[int, int]] = []
-        if measures.MAYBE_DATE.search(self.text):
-            facts = measures.read_dates(self.text, taken)
-        else:
-            facts = []
+        facts: list[Fact] = []
+        if dates.MAYBE_DATE.search(self.text):
+            facts += dates.read_dates(self.text, taken)
         if _MAYBE_FACT.search(self.text):
             facts += read_measures(self.text, taken)
         return tuple(sorted(facts, key=lambda fact: fact.start))
@@ -282,29 +278,27 @@ class Sentence:
         """The words, phrases and facts, in order."""
         tokens: list[Token] = []
         place = 0
-        first = True
-        for fact in (*self.facts, None):
-            for match in _WORD.finditer(self.text, place, fact.start if fact else len(self.text)):
-                word = match[0].lower()
-                if word == "no" and _NUMBERED.match(self.text, match.end()):
-                    tokens.append(Token("number", match[0], *match.span()))
-                elif first and word in ANSWER_WORDS and _AFTER_ANSWER.match(self.text, match.end()):
-                    tokens.append(Token(f"{word},", match[0], *match.span()))
-                else:
-                    before = self.text[: match.start()].rstrip()[-1:]
-                    tokens += _split_word(match, first=first or before in ':"(-')
-                first = False
-            if fact:
-                # Facts of the same value get the same key, so that they align; where the readings differ, the checks compare them.
-                reading = fact.readings[0]
-                if isinstance(reading.value, float):
-                    value = f"{reading.value:.15g}"
-                else:
-                    value = reading.value
-                tokens.append(Token(f"{reading.dim}={value}", fact.text, fact.start, fact.end, fact))
-                place = fact.end
-                first = False
+        for fact in self.facts:
+            tokens += self._read_words(place, fact.start, is_first=place == 0)
+            tokens.append(_make_fact_token(fact))
+            place = fact.end
+        tokens += self._read_words(place, len(self.text), is_first=place == 0)
         return tuple(_join_phrases(tokens))
+
+    def _read_words(self, start: int, end: int, *, is_first: bool) -> list[Token]:
+        """Return the words between two places, which may be the first of the sentence."""
+        tokens: list[Token] = []
+        for match in _WORD.finditer(self.text, start, end):
+            word = match[0].lower()
+            if word == "no" and _NUMBERED.match(self.text, match.end()):
+                tokens.append(Token("number", match[0], *match.span()))
+            elif is_first and word in ANSWER_WORDS and _AFTER_ANSWER.match(self.text, match.end()):
+                tokens.append(Token(f"{word},", match[0], *match.span()))
+            else:
+                before = self.text[: match.start()].rstrip()[-1:]
+                tokens += _split_word(match, first=is_first or before in ':"(-')
+            is_first = False
+        return tokens
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -334,34 +328,62 @@ class Sentence:
         return frozenset(stem_word(word) for word in _WORD.findall(self.text)) - FUNCTION_WORDS
 
 
+def _make_fact_token(fact: Fact) -> Token:
+    """Return the token of a fact.
+
+    Facts of the same value get the same key, so that they align; where the readings differ, the checks compare them.
+    """
+    reading = fact.readings[0]
+    value: object = reading.value
+    if isinstance(reading.value, float):
+        value = f"{reading.value:.15g}"
+    return Token(f"{reading.dim}={value}", fact.text, fact.start, fact.end, fact)
+
+
 def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
-    word, (start, end) = match[0], match.span()
-    lower = word.lower()
-    parts = _CONTRACTIONS.get(lower, ())
-    if not parts:
-        ending = next((ending for ending in _CONTRACTED_ENDINGS if lower.endswith(ending)), "")
-        if ending:
-            parts = (lower.removesuffix(ending), _CONTRACTED_ENDINGS[ending])
-        else:
-            parts = ()
-        if lower in _MISSPELT_CONTRACTIONS:
-            parts = (lower.removesuffix("nt"), "not")
+    """Return the tokens of a word: two of a contraction, those of "and/or", else one."""
+    word = match[0]
+    start, end = match.span()
+    parts = _expand_contraction(word.lower())
     if parts:
         return [Token(stem_word(part), word, start, end) for part in parts]
     if "/" in word and word.replace("/", "").isalpha():
-        head, *others = (Token(stem_word(part), part, start, end) for part in word.split("/"))
+        head, *others = [Token(stem_word(part), part, start, end) for part in word.split("/")]
         return [head, Token("or", "/", start, end), *others]
     # "Team A" has no article, and "the US" no pronoun.
     if word in {"A", "US", "IT"} and not first:
-        key = f"{lower}."
+        key = f"{word.lower()}."
     else:
         key = stem_word(word)
-    # A digit is of a code or a version: numbers are facts. At the head of a sentence every word has a capital.
+    return [Token(key, word, start, end, None, _is_name(word, first=first))]
+
+
+def _expand_contraction(word: str) -> tuple[str, ...]:
+    """Return the two words of a contraction in lower case; none for another word."""
+    if word in _CONTRACTIONS:
+        return _CONTRACTIONS[word]
+    if word in _MISSPELT_CONTRACTIONS:
+        return (word.removesuffix("nt"), "not")
+    for ending, full in _CONTRACTED_ENDINGS.items():
+        if word.endswith(ending):
+            return (word.removesuffix(ending), full)
+    return ()
+
+
+def _is_name(word: str, *, first: bool) -> bool:
+    """Return whether the letters of a word look like a name or a code."""
     bare = word.removesuffix("'s")
-    has_capital = bare[:1].isalpha() and any(map(str.isupper, bare[1:] if first else bare))
-    is_code = any(map(str.isdigit, word))
-    is_name = (is_code or has_capital) and lower.removesuffix("'s") not in CAPITALS_WITHOUT_NAME
-    return [Token(key, word, start, end, None, is_name)]
+    if word.lower().removesuffix("'s") in CAPITALS_WITHOUT_NAME:
+        return False
+    # A digit is of a code or a version: numbers are facts.
+    if any(map(str.isdigit, word)):
+        return True
+    if not bare[:1].isalpha():
+        return False
+    # At the head of a sentence every word has a capital.
+    if first:
+        bare = bare[1:]
+    return any(map(str.isupper, bare))
 
 
 def _join_phrases(words: list[Token]) -> list[Token]:
@@ -372,15 +394,21 @@ def _join_phrases(words: list[Token]) -> list[Token]:
         for phrase in _known_phrases().get(words[place].key, ()):
             part = words[place : place + len(phrase)]
             if tuple(token.key for token in part) == phrase:
-                text = " ".join(dict.fromkeys(token.text for token in part))
-                name = all(token.name for token in part)
-                tokens.append(Token(" ".join(phrase), text, part[0].start, part[-1].end, None, name))
+                tokens.append(_merge_tokens(part))
                 place += len(phrase)
                 break
         else:
             tokens.append(words[place])
             place += 1
     return tokens
+
+
+def _merge_tokens(tokens: Sequence[Token]) -> Token:
+    """Return the token of a phrase."""
+    key = " ".join(token.key for token in tokens)
+    text = " ".join(dict.fromkeys(token.text for token in tokens))
+    is_name = all(token.name for token in tokens)
+    return Token(key, text, tokens[0].start, tokens[-1].end, None, is_name)
 
 
 # Words that a full stop may follow within a sentence, without their own dots
@@ -391,7 +419,7 @@ _END = re.compile(r"(?<![.!?…؟।])[.!?…؟।]++[\"'”’»)\]]*+(?=\s)|[�
 _BULLET = re.compile(r"[-*•·–>#|]|\d{1,3}[.)]\s|[A-Za-z][.)]\s")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
 _OPENING_WORDS = english_words("function_words")  # words that may begin a sentence, and no name
-_TITLES = frozenset(["dr", "mr", "mrs", "ms", "prof", "st", "vs", "eg", "ie", "mme", "sra"])
+_TITLES = english_words("titles")
 _GERMAN_MONTHS = ("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez")
 MAX_WORD_CHARS = 40
 MAX_SENTENCE_CHARS = 1_000  # a longer sentence is read in parts: checks take more than linear time
@@ -417,25 +445,23 @@ def split_sentences(text: str) -> list[str]:
             pieces.append(text[start : end.end()])
             start = end.end()
     pieces.append(text[start:])
-    return [sentence for piece in pieces if (sentence := " ".join(piece.split()))]
+    sentences = [" ".join(piece.split()) for piece in pieces]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
     mark = end[0]
     following = text[end.end() : end.end() + MAX_WORD_CHARS].lstrip()
     if mark[0] == "\n":
-        return mark.count("\n") > 1 or _is_line_end(
-            text[max(start, end.start() - 2) : end.start()], following
-        )
+        before = text[max(start, end.start() - 2) : end.start()]
+        return mark.count("\n") > 1 or _is_line_end(before, following)
     if mark[0] == "." and len(mark.rstrip("\"'”’»)]")) == 1:
+        word_start = start
         word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD_CHARS), end.start())
         if word:
-            at = word.start()
-        else:
-            at = start
-        return _is_final_stop(
-            text[at : end.start()], following, first=not text[max(start, at - 2) : at].strip()
-        )
+            word_start = word.start()
+        is_first = not text[max(start, word_start - 2) : word_start].strip()
+        return _is_final_stop(text[word_start : end.start()], following, first=is_first)
     # An ellipsis may stand in the middle of a sentence.
     return mark[0] not in ".…" or not following[:1].islower()
 
@@ -447,16 +473,25 @@ def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
         return word == "I" or not following[:1].isalpha() or word.islower()
     bare = word.replace(".", "").casefold()
     if "." in word and bare.isalpha() and max(map(len, word.split("."))) == 1:  # U.S., p.m.
-        # "In the U.S. It is", but "the U.S. Senate".
-        is_opener = following.partition(" ")[0].casefold() in _OPENING_WORDS and word.isupper()
-        return following[:1].isupper() and (bare in {"am", "pm"} or is_opener)
+        return _is_stop_behind_initials(word, following)
     if word.isdigit() and len(word) <= len("31"):
         # "3. März" and "1. First", but "a score of 12. Then"
-        month = following[:3].casefold() in _GERMAN_MONTHS and following[:1].isupper()
-        return not (month or first or following[:1].islower())
+        is_month = following[:3].casefold() in _GERMAN_MONTHS and following[:1].isupper()
+        return not is_month and not first and not following[:1].islower()
     if bare not in ABBREVIATIONS:
         return True
-    return not (following[:1].islower() or following[:1].isdigit() or bare in _TITLES)
+    if following[:1].islower() or following[:1].isdigit():
+        return False
+    return bare not in _TITLES
+
+
+def _is_stop_behind_initials(word: str, following: str) -> bool:
+    """Return whether a sentence ends: "In the U.S. It is", but "the U.S. Senate"."""
+    if not following[:1].isupper():
+        return False
+    if word.replace(".", "").casefold() in {"am", "pm"}:
+        return True
+    return word.isupper() and following.partition(" ")[0].casefold() in _OPENING_WORDS
 
 
 def _is_line_end(before: str, following: str) -> bool:

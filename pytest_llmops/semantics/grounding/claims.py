@@ -4,11 +4,9 @@ import re
 from dataclasses import dataclass, field
 
 from pytest_llmops.semantics.checks import split_bounded_sentences
-from pytest_llmops.semantics.content_words import (
-    content_stems,
-    required_stems,
-)
+from pytest_llmops.semantics.content_words import content_stems, required_stems
 
+MAX_CLAIMS = 1_000  # claims of an answer; nobody reads more
 MAX_LISTED_WORDS = 3  # content words of a part without a verb, number or name that only continues a list
 
 _I_CANNOT = (
@@ -156,13 +154,15 @@ def _split_headings(answer: str) -> tuple[str, list[str]]:
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         is_heading = _is_heading(line, following)
         if is_heading:
-            in_sources = bool(_SOURCE_TITLE.fullmatch(line))
-        if is_heading or _FOOTNOTE.match(line) or (in_sources and line and not COMMON_VERB.search(line)):
+            in_sources = _SOURCE_TITLE.fullmatch(line) is not None
+        is_source = in_sources and line and not COMMON_VERB.search(line)
+        if is_heading or is_source or _FOOTNOTE.match(line):
             left_out.append(line)
             kept.append("")
-        else:
-            in_sources = in_sources and not line
-            kept.append(line)
+            continue
+        kept.append(line)
+        if line:
+            in_sources = False
     return "\n".join(kept), left_out
 
 
@@ -174,16 +174,15 @@ def _is_heading(line: str, following: str | None) -> bool:
         return False
     if _UNDERLINE.fullmatch(following):
         return True
+    title = line
     bold = _BOLD.fullmatch(line)
     if bold:
         title = bold[2]
-    else:
-        title = line
-    is_short = len(title.split(maxsplit=MAX_HEADING_WORDS)) <= MAX_HEADING_WORDS
-    is_marked = bold or line.endswith((":", "："))
-    return (
-        bool(is_marked) and is_short and not COMMON_VERB.search(title) and not re.search(r"\d|[.!?]$", title)
-    )
+    elif not line.endswith((":", "：")):
+        return False
+    if len(title.split(maxsplit=MAX_HEADING_WORDS)) > MAX_HEADING_WORDS:
+        return False
+    return not COMMON_VERB.search(title) and not re.search(r"\d|[.!?]$", title)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +204,7 @@ def split_claims(answer: str) -> Statement:
     """Return the sentences of an answer that claim something, and the others.
 
     The rest of a sentence that says that something is not known may still claim something. Marks of sources
-    (``[1]``) belong to no sentence; headings, and what stands under "Sources:", claim nothing.
+    (``[1]``) belong to no sentence; headings and a list under "Sources:" claim nothing.
 
     >>> split_claims("Hello! Refunds take 5 days [1]. Anything else?").claims
     ('Refunds take 5 days.',)
@@ -217,9 +216,9 @@ def split_claims(answer: str) -> Statement:
     text, headings = _split_headings(answer)
     splitter = _ClaimSplitter(left_out=headings)
     for sentence in split_bounded_sentences(strip_citations(text)):
-        text = BLANKS.sub(" ", BULLET.sub("", sentence)).strip()
-        while text:
-            text = splitter.sort_next_part(text)
+        rest = BLANKS.sub(" ", BULLET.sub("", sentence)).strip()
+        while rest:
+            rest = splitter.sort_next_part(rest)
     return Statement(
         claims=tuple(splitter.claims),
         left_out=tuple(splitter.left_out),
@@ -229,6 +228,8 @@ def split_claims(answer: str) -> Statement:
 
 @dataclass(slots=True)
 class _ClaimSplitter:
+    """Sorts the parts of sentences into claims and what claims nothing."""
+
     claims: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     is_unknown: bool = False
@@ -247,16 +248,17 @@ class _ClaimSplitter:
             self._sort_known_part(JOINING_END.sub("", before).strip(" ,"))
             before = ""
         rest = _text_after_unknown(text[unknown.end() :])
-        self.left_out.append((before + text[unknown.start() : len(text) - len(rest)]).strip(" ,;:—"))
+        unknown_part = text[unknown.start() : len(text) - len(rest)]
+        self.left_out.append((before + unknown_part).strip(" ,;:—"))
         return rest
 
     def _sort_known_part(self, text: str) -> str:
+        """Sort a part that does not say that something is not known, or its polite opening, and return the rest."""
         claim = CLAIM_LEAD.sub("", text)
+        rest = ""
         polite = POLITE_OPENING.match(claim)
         if polite:
             rest = claim[polite.end() :]
-        else:
-            rest = ""
         is_source = SOURCE_LINE.match(claim) and not COMMON_VERB.search(claim)
         if GREETING.match(claim) or is_source or not content_stems(claim):
             self.left_out.append(text)
@@ -271,7 +273,7 @@ class _ClaimSplitter:
 
 
 def _is_small_talk(text: str) -> bool:
-    """A number or a name is never mere talk."""
+    """Return whether a text is mere talk; one with a number or a name never is."""
     return SMALL_TALK.match(text) is not None and not required_stems(text)
 
 
@@ -280,17 +282,21 @@ def _is_leading_claim(text: str) -> bool:
     plain = CLAIM_LEAD.sub("", text)
     if len(content_stems(plain)) < 2 or _is_small_talk(plain):  # noqa: PLR2004 -- a subject and what is said of it
         return False
-    has_clause = JOINING_END.search(plain) or COMMON_VERB.search(plain)
-    return bool(required_stems(plain)) or bool(has_clause and not UNKNOWN_FRAME.match(plain))
+    if required_stems(plain):
+        return True
+    if UNKNOWN_FRAME.match(plain):
+        return False
+    return bool(JOINING_END.search(plain) or COMMON_VERB.search(plain))
 
 
 def _text_after_unknown(text: str) -> str:
     """Return the text behind "I don't know" from where it speaks of something else."""
     for turn in CLAUSE_TURN.finditer(text):
         rest = text[turn.end() :]
-        if UNKNOWN_ANSWER.search(rest) or (
-            content_stems(rest) and not (LIST_TURN.fullmatch(turn[0]) and _continues_list(rest))
-        ):
+        if UNKNOWN_ANSWER.search(rest):
+            return rest
+        is_list = LIST_TURN.fullmatch(turn[0]) and _continues_list(rest)
+        if content_stems(rest) and not is_list:
             return rest
     return ""
 
@@ -299,36 +305,6 @@ def _continues_list(text: str) -> bool:
     """Return whether a text only continues a list: "the fee, the deadline, or when it ends"."""
     if required_stems(text):
         return False
-    is_short = not COMMON_VERB.search(text) and len(content_stems(text)) <= MAX_LISTED_WORDS
-    return is_short or QUESTION_WORD.match(text) is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A sentence of an answer, and the most similar passage of the contexts.
-
-    Attributes:
-        text: The claim.
-        supported: Whether a context supports it.
-        context: Index of the context, from 0; None if no context shares a word with the claim.
-        nearest: The sentence (or the two neighbours) of that context with most of the claim.
-        covered: Share of the claim's content words in `nearest`, 0 to 1.
-        similarity: Cosine of both by the embedder, 0 to 1; None without an embedder or a candidate.
-        missing: Content words that `nearest` lacks, numbers and names first.
-        alarms: Differences of meaning, a sentence each.
-        entailment: Probability that `nearest` entails the claim, 0 to 1; None without an NLI model.
-        contradiction: Highest probability that a context contradicts the claim; None without an NLI model.
-        without: What the checks did not compare, a sentence each: most checks know English only.
-    """
-
-    text: str
-    supported: bool
-    context: int | None = None
-    nearest: str = ""
-    covered: float = 0.0
-    similarity: float | None = None
-    missing: tuple[str, ...] = ()
-    alarms: tuple[str, ...] = ()
-    entailment: float | None = None
-    contradiction: float | None = None
-    without: tuple[str, ...] = ()
+    if QUESTION_WORD.match(text):
+        return True
+    return not COMMON_VERB.search(text) and len(content_stems(text)) <= MAX_LISTED_WORDS

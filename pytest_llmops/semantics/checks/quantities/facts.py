@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
-from pytest_llmops.semantics.word_lists import english_words, read_lines
+from pytest_llmops.semantics.word_lists.reader import english_words, read_lines
 
 DateParts: TypeAlias = "tuple[int | None, int | None, int | None]"
 
@@ -19,6 +19,7 @@ TEMPERATURE_TOLERANCE = 1e-9  # absolute, in degrees: 32 °F are 0 °C but for a
 CONVERSION_TOLERANCE = 0.03  # relative, in another unit: 5 miles are 8 km, and nobody says 8.047
 ROUGH_TOLERANCE = 0.1  # relative, for a month in days or weeks, and for "about 30"
 BARE_NUMBER = "number"
+SMALL_MONEY = "money small"  # cents and the like
 # Dimensions whose units convert without a remainder
 EXACT_DIMENSIONS = frozenset({"time", "data", "clock", "working time"})
 ROUGH_UNITS = frozenset({"month", "year"})
@@ -44,6 +45,11 @@ class Reading(NamedTuple):
             return 0.0
         return self.value
 
+    @property
+    def is_large_money(self) -> bool:
+        """Whether it is an amount of a currency, and not of its hundredths."""
+        return self.dim.startswith("money ") and self.dim != SMALL_MONEY
+
     def agrees_with(self, other: Reading, *, rough: bool) -> bool:
         """Return whether both are the same value, within the tolerance of their units."""
         if self.dim != other.dim:
@@ -51,40 +57,44 @@ class Reading(NamedTuple):
         if isinstance(self.value, tuple) or isinstance(other.value, tuple):
             shared = self._shared_parts(other)
             return bool(shared) and all(part == other_part for part, other_part in shared)
+        tolerance = self._conversion_tolerance(other)
         if rough:
-            tolerance = ROUGH_TOLERANCE
-        else:
-            tolerance = EXACT_TOLERANCE
-        if self.unit != other.unit:
-            # Hours and days, grams and kilograms convert exactly; miles and kilometres do not.
-            is_exact = self.dim in EXACT_DIMENSIONS or self.dim.startswith("money")
-            is_rough = self.dim == "time" and not ROUGH_UNITS.isdisjoint({self.unit, other.unit})
-            if is_exact:
-                converted = EXACT_TOLERANCE
-            else:
-                converted = CONVERSION_TOLERANCE
-            tolerance = max(tolerance, ROUGH_TOLERANCE if is_rough else converted)
+            tolerance = max(tolerance, ROUGH_TOLERANCE)
+        margin = tolerance * max(abs(self.value), abs(other.value))
         if self.dim == "temperature":
-            absolute = TEMPERATURE_TOLERANCE
-        else:
-            absolute = 0.0
-        return abs(self.value - other.value) <= tolerance * max(abs(self.value), abs(other.value)) + absolute
+            margin += TEMPERATURE_TOLERANCE
+        return abs(self.value - other.value) <= margin
+
+    def _conversion_tolerance(self, other: Reading) -> float:
+        """Return how much two values of the same kind may differ because they have different units."""
+        if self.unit == other.unit:
+            return EXACT_TOLERANCE
+        if self.dim == "time" and not ROUGH_UNITS.isdisjoint({self.unit, other.unit}):
+            return ROUGH_TOLERANCE
+        # Hours and days, grams and kilograms convert exactly; miles and kilometres do not.
+        if self.dim in EXACT_DIMENSIONS or self.dim.startswith("money"):
+            return EXACT_TOLERANCE
+        return CONVERSION_TOLERANCE
 
     def is_comparable_with(self, other: Reading) -> bool:
         """Return whether both measure the same, so that unlike values contradict each other."""
         if self.dim.startswith("money") and other.dim.startswith("money"):
             return True
-        are_tuples = isinstance(self.value, tuple) and isinstance(other.value, tuple)
-        return self.dim == other.dim and (not are_tuples or bool(self._shared_parts(other)))
+        if self.dim != other.dim:
+            return False
+        if isinstance(self.value, tuple) and isinstance(other.value, tuple):
+            return bool(self._shared_parts(other))
+        return True
 
     def _shared_parts(self, other: Reading) -> list[tuple[int, int]]:
         """Return the parts of two dates that both state."""
         if not isinstance(self.value, tuple) or not isinstance(other.value, tuple):
             return []
-        pairs = zip(self.value, other.value, strict=True)
-        return [
-            (part, other_part) for part, other_part in pairs if part is not None and other_part is not None
-        ]
+        shared = []
+        for part, other_part in zip(self.value, other.value, strict=True):
+            if part is not None and other_part is not None:
+                shared.append((part, other_part))
+        return shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,26 +129,18 @@ class Fact:
         """Whether it is a date like 3/4/2025, of which nobody knows the order."""
         return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
 
-    def is_other_form_of(self, other: Fact) -> bool:
-        """Return whether the same value is written with another numeral; it may only be rough if this fact is."""
-        if self.raw is None or other.raw is None or self.raw == other.raw:
-            return False
-        return are_same_value(self, other) and (self.rough or not other.rough)
-
     def sum_with(self, smaller: Fact) -> Reading | None:
         """Return the sum with a smaller measure behind it, as of hours and minutes, or dollars and cents."""
         for reading, part in product(self.readings, smaller.readings):
             if not isinstance(reading.value, float) or not isinstance(part.value, float):
                 continue
+            total = reading.value + part.value
             if reading.dim == part.dim == "time" and reading.unit != part.unit:
-                if part.value < reading.value / (self.raw or reading.value or 1.0):
-                    return part._replace(value=reading.value + part.value)
-            elif (
-                reading.dim.startswith("money ")
-                and part.dim == "money small" != reading.dim
-                and part.value < 1
-            ):
-                return reading._replace(value=reading.value + part.value)
+                larger_unit = reading.value / (self.raw or reading.value or 1.0)
+                if part.value < larger_unit:
+                    return part._replace(value=total)
+            elif reading.is_large_money and part.dim == SMALL_MONEY and part.value < 1:
+                return reading._replace(value=total)
         return None
 
 
@@ -148,18 +150,24 @@ def are_same_value(fact: Fact, other: Fact) -> bool:
         # Day and month in either order, but surely the same order in both.
         return fact.readings[0] == other.readings[0]
     rough = fact.rough or other.rough
-    if any(a.agrees_with(b, rough=rough) for a, b in product(fact.readings, other.readings)):
-        return True
-    return fact.raw is not None and fact.raw == other.raw and BARE_NUMBER in fact.dims | other.dims
+    for reading, other_reading in product(fact.readings, other.readings):
+        if reading.agrees_with(other_reading, rough=rough):
+            return True
+    return _have_same_numeral(fact, other) and BARE_NUMBER in fact.dims | other.dims
 
 
 def are_comparable(fact: Fact, other: Fact) -> bool:
     """Return whether both facts state a value of the same kind, so that unlike values contradict each other."""
     if ("date" in fact.dims) != ("date" in other.dims) and BARE_NUMBER in fact.dims & other.dims:
         return False  # a year, and a number of something
-    if any(a.is_comparable_with(b) for a, b in product(fact.readings, other.readings)):
-        return True
-    return fact.raw is not None and fact.raw == other.raw and BARE_NUMBER not in fact.dims | other.dims
+    for reading, other_reading in product(fact.readings, other.readings):
+        if reading.is_comparable_with(other_reading):
+            return True
+    return _have_same_numeral(fact, other) and BARE_NUMBER not in fact.dims | other.dims
+
+
+def _have_same_numeral(fact: Fact, other: Fact) -> bool:
+    return fact.raw is not None and fact.raw == other.raw
 
 
 def build_fact(
@@ -188,9 +196,10 @@ def collect_facts(
     for pattern, read_match in readers:
         for match in pattern.finditer(text):
             fact = read_match(match)
-            if fact and all(fact.end <= start or end <= fact.start for start, end in taken):
-                facts.append(fact)
-                taken.append((fact.start, fact.end))
+            if fact is None or any(fact.start < end and start < fact.end for start, end in taken):
+                continue
+            facts.append(fact)
+            taken.append((fact.start, fact.end))
     return facts
 
 
@@ -222,13 +231,22 @@ class Unit(NamedTuple):
 
 
 ROUGH_NAMES = {2629746.0: "month", 31556952.0: "year"}
-UNITS: dict[str, list[Unit]] = {}  # the meanings of a unit; case matters where both spellings exist (Mb, MB)
-for _line in read_lines("units.txt"):
-    _dim, _number, *_names = _line.split()
-    _factor, _dim = float(_number), _dim.replace("_", " ")
-    for _name in _names:
-        _unit = Unit(_dim, _factor, ROUGH_NAMES.get(_factor, f"{_dim} {_factor}"))
-        UNITS.setdefault(_name.replace("-", " "), []).append(_unit)
+
+
+def _read_units() -> dict[str, list[Unit]]:
+    """Return the meanings of each name of a unit."""
+    units: dict[str, list[Unit]] = {}
+    for line in read_lines("units.txt"):
+        dim, number, *names = line.split()
+        dim = dim.replace("_", " ")
+        factor = float(number)
+        unit = Unit(dim, factor, ROUGH_NAMES.get(factor, f"{dim} {factor}"))
+        for name in names:
+            units.setdefault(name.replace("-", " "), []).append(unit)
+    return units
+
+
+UNITS = _read_units()  # case matters where both spellings exist (Mb, MB)
 
 # Too short to be a unit with a blank in front: "5 a day", "7 x"
 GLUED_ONLY = frozenset({"d", "y", "mo", "c", "p", "x", "t", "B", "an", "mes", "dag"})
@@ -281,7 +299,11 @@ def lookup_unit(name: str, *, glued: bool = False) -> list[Unit]:
     """
     if not glued and name in GLUED_ONLY:
         return []
-    return UNITS.get(name) or (UNITS.get(name.lower(), []) if len(name) > MAX_CASED_LETTERS else [])
+    if name in UNITS:
+        return UNITS[name]
+    if len(name) > MAX_CASED_LETTERS:
+        return UNITS.get(name.lower(), [])
+    return []
 
 
 _TEMPERATURE_SCALES = {
@@ -297,10 +319,9 @@ def unit_readings(values: Sequence[float], name: str, *, glued: bool) -> list[Re
     ([Reading(dim='time', value=7200.0, unit='time 3600.0')], [Reading(dim='temperature', value=26.850000000000023, unit='K')])
     """
     bare = name.lower().replace("degrees", "°").replace("degree", "°").replace(" ", "")
+    scale = _TEMPERATURE_SCALES.get(bare, "")
     if name == "K":
         scale = "K"
-    else:
-        scale = _TEMPERATURE_SCALES.get(bare)
     if scale:
         factor, offset = _TO_CELSIUS[scale]
         return [Reading("temperature", value * factor + offset, scale) for value in values]

@@ -13,6 +13,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     lookup_unit,
     normalize_unit,
 )
+from pytest_llmops.semantics.word_lists.reader import read_pairs, read_sections
 
 # Number words that are left where the others have become digits
 SCALES = {
@@ -25,51 +26,22 @@ SCALES = {
     "trillion": 1e12,
     "dozen": 12,
 }
-ORDINALS = {
-    word: number
-    for number, word in enumerate(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-            "eleventh",
-            "twelfth",
-            "thirteenth",
-            "fourteenth",
-            "fifteenth",
-            "sixteenth",
-            "seventeenth",
-            "eighteenth",
-            "nineteenth",
-            "twentieth",
-        ],
-        start=1,
-    )
-} | {"thirtieth": 30}
+ORDINALS = {word: number for number, word in enumerate(read_sections("english.txt")["ordinals"], start=1)}
+ORDINALS["thirtieth"] = 30
 FRACTION_PARTS = {
     "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fifth": 5, "fifths": 5,
     "sixth": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10, "hundredth": 100,
 }  # fmt: skip
-MAGNITUDES = {
-    "k": 1e3, "K": 1e3, "thousand": 1e3, "tsd": 1e3, "million": 1e6, "millions": 1e6, "mio": 1e6,
-    "mn": 1e6, "millionen": 1e6, "millones": 1e6, "milioni": 1e6, "M": 1e6, "billion": 1e9, "billions": 1e9, "bn": 1e9,
-    "B": 1e9, "mrd": 1e9, "milliarden": 1e9, "milliards": 1e9, "trillion": 1e12, "hundred": 1e2, "dozen": 12, "lakh": 1e5,
-    "crore": 1e7, "万": 1e4, "萬": 1e4, "億": 1e8, "亿": 1e8, "千": 1e3, "百": 1e2, "тыс": 1e3, "млн": 1e6, "млрд": 1e9,
-}  # fmt: skip
+# Words and letters behind a numeral, and what they multiply it by
+MAGNITUDES = {name: float(number) for name, number in read_pairs("magnitudes.txt").items()}
 
 NUMBER_WORDS = "|".join(SCALES)
 # A number in digits
 NUMBER_DIGITS = (
     r"\d+(?:[.]\d+)?[eE][+-]?\d{1,2}(?!\w)|\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*|[.]\d+"
 )
-MAX_DIGITS, GROUP_DIGITS = 300, 3
+MAX_DIGITS = 300
+GROUP_DIGITS = 3
 
 
 @lru_cache(maxsize=4096)
@@ -80,40 +52,43 @@ def read_digits(digits: str) -> tuple[float, ...]:
     ((1234.5,), (1234.0, 1.234), ())
     """
     text = digits.replace(" ", "").replace("'", "")
-    marks = [char for char in text if char in ".,"]
     if "e" in text.lower():
         return (float(text),)
     if len(digits) > MAX_DIGITS:
         return ()
+    marks = [char for char in text if char in ".,"]
     if not marks:
         return (float(text),)
-    last_mark = marks[-1]
-    whole, _, rest = text.rpartition(last_mark)
     if len(set(marks)) > 1:
-        other_mark = next(mark for mark in marks if mark != last_mark)
-        fits = marks.count(last_mark) == 1 and _is_grouped_by(whole, other_mark)
-        if fits:
-            return (float(f"{whole.replace(other_mark, '')}.{rest}"),)
-        return ()
+        return _read_two_marks(text, marks)
+    mark = marks[0]
     if len(marks) > 1:
-        if _is_grouped_by(text, last_mark):
-            return (float(text.replace(last_mark, "")),)
+        if _is_grouped_by(text, mark):
+            return (float(text.replace(mark, "")),)
         return ()
+    whole, _, rest = text.partition(mark)
     decimal = float(f"{whole or 0}.{rest}")
-    may_group = _is_grouped_by(text, last_mark) and whole[0] != "0" and text == digits
-    if may_group:
+    if _is_grouped_by(text, mark) and whole[0] != "0" and text == digits:
         return (float(whole + rest), decimal)
     return (decimal,)
 
 
+def _read_two_marks(text: str, marks: list[str]) -> tuple[float, ...]:
+    """Return the number of digits with points and commas, of which the last is the decimal mark."""
+    decimal_mark = marks[-1]
+    group_mark = next(mark for mark in marks if mark != decimal_mark)
+    whole, _, rest = text.rpartition(decimal_mark)
+    if marks.count(decimal_mark) > 1 or not _is_grouped_by(whole, group_mark):
+        return ()
+    return (float(f"{whole.replace(group_mark, '')}.{rest}"),)
+
+
 def _is_grouped_by(text: str, mark: str) -> bool:
-    """The Indian way groups by two, but for the last three."""
+    """Return whether marks group digits by three; the Indian way groups by two, but for the last three."""
     head, *groups = text.split(mark)
-    return (
-        1 <= len(head) <= GROUP_DIGITS
-        and len(groups[-1]) == GROUP_DIGITS
-        and all(len(group) in {2, GROUP_DIGITS} for group in groups)
-    )
+    if not 1 <= len(head) <= GROUP_DIGITS or len(groups[-1]) != GROUP_DIGITS:
+        return False
+    return all(len(group) in {2, GROUP_DIGITS} for group in groups)
 
 
 def parse_number(text: str) -> float:
@@ -146,20 +121,17 @@ MAX_CODE_DIGITS = 1_000  # digits of either end of a code that are compared, bes
 
 def read_mixed_number(match: re.Match[str]) -> Fact:
     """Return the number of "two and a half kilos" or "2 1/2 kilos"."""
-    top = match["top"]
-    part = match["part"]
-    if top:
-        fraction = int(top) / int(match["low"])
+    if match["top"]:
+        fraction = int(match["top"]) / int(match["low"])
     else:
-        fraction = 1 / FRACTION_PARTS[part.lower()]
+        fraction = 1 / FRACTION_PARTS[match["part"].lower()]
     value = parse_number(match["whole"]) + fraction
     unit = UNIT.match(match.string, match.end())
     if unit:
-        readings = [known.to_reading(value) for known in lookup_unit(normalize_unit(unit["unit"]))]
-    else:
-        readings = []
-    if unit and readings:
-        return build_fact(match, *readings, end=unit.end(), raw=value)
+        units = lookup_unit(normalize_unit(unit["unit"]))
+        readings = [known.to_reading(value) for known in units]
+        if readings:
+            return build_fact(match, *readings, end=unit.end(), raw=value)
     return build_fact(match, Reading(BARE_NUMBER, value), raw=value)
 
 
@@ -171,7 +143,8 @@ def read_long_code(match: re.Match[str]) -> Fact:
 
 
 SCALE_NUMBERS = (*range(100, 1_000, 100), *range(1_000, 10_000, 1_000), *range(10_000, 100_000, 1_000))
-HUNDRED, THOUSAND = 100, 1_000
+HUNDRED = 100
+THOUSAND = 1_000
 MAX_WORDS = 6  # words of a number
 _WORD = re.compile(r"[^\W\d_]+")
 _BETWEEN = re.compile(r"[\s-]+(?:and\s+)?")
@@ -208,25 +181,18 @@ def replace_number_words(text: str, language: str = "English") -> str:
     >>> replace_number_words("It takes thirty-five days"), replace_number_words("zwei Tage", "German")
     ('It takes 35 days', 'zwei Tage')
     """
-    if language == "English":
-        words = list(_WORD.finditer(text))
-    else:
-        words = []
+    if language != "English":
+        return text
+    words = list(_WORD.finditer(text))
     pieces: list[str] = []
     place = 0
     start = 0
     last = 0
     while place < len(words):
-        first = words[place].start()
         size, number = _find_number(text, words[place : place + MAX_WORDS])
         if number:
-            between = text[start:first]
-            # To 200, what is below 100 may be added, to 2,000 what is below 1,000
-            if (
-                last % HUNDRED == 0
-                and number < (last and (THOUSAND if last % THOUSAND == 0 else HUNDRED))
-                and _BETWEEN.fullmatch(between)
-            ):
+            between = text[start : words[place].start()]
+            if _may_be_added(last, number) and _BETWEEN.fullmatch(between):
                 pieces[-1] = str(last + number)
             else:
                 pieces += (between, str(number))
@@ -236,17 +202,29 @@ def replace_number_words(text: str, language: str = "English") -> str:
     return "".join((*pieces, text[start:]))
 
 
+def _may_be_added(number: int, smaller: int) -> bool:
+    """Return whether two numbers in a row are one: to 200 what is below 100 may be added, to 2,000 what is below 1,000."""
+    if number == 0 or number % HUNDRED:
+        return False
+    if number % THOUSAND:
+        return smaller < HUNDRED
+    return smaller < THOUSAND
+
+
 def _find_number(text: str, words: list[re.Match[str]]) -> tuple[int, int]:
     """Return how many of some words make a number, and the number, or ``(1, 0)``."""
     known = read_number_words()
     start = words[0].start()
+    if _normalize(words[0][0]) not in known.first_words:
+        return 1, 0
     # "No two" is not number 2.
-    if _normalize(words[0][0]) in known.first_words and not _AFTER_NO.search(text, max(0, start - 4), start):
-        for size in range(len(words), 0, -1):
-            end = words[size - 1].end()
-            number = known.numbers.get(_normalize(text[start:end]))
-            if number:
-                return size, number
+    if _AFTER_NO.search(text, max(0, start - len(" No ")), start):
+        return 1, 0
+    for size in range(len(words), 0, -1):
+        end = words[size - 1].end()
+        number = known.numbers.get(_normalize(text[start:end]))
+        if number:
+            return size, number
     return 1, 0
 
 

@@ -1,0 +1,180 @@
+"""Read the dates, weekdays and times of a sentence."""
+
+import re
+from dataclasses import replace
+
+from pytest_llmops.semantics.checks.quantities.facts import (
+    DateParts,
+    Fact,
+    Reading,
+    build_fact,
+    collect_facts,
+    is_preceded_by,
+)
+from pytest_llmops.semantics.word_lists.reader import english_words, read_lines
+
+MONTHS = {
+    name: number for number, line in enumerate(read_lines("months.txt"), start=1) for name in line.split()
+}
+WEEKDAYS = {name: number for number, line in enumerate(read_lines("weekdays.txt")) for name in line.split()}
+# The names in other languages that are months in small letters, too
+_SMALL_MONTHS = frozenset({"enero", "febrero", "janvier", "février"})
+# Also words or short first names: a weekday or a month without a day only with a capital letter
+_AMBIGUOUS_NAMES = english_words("ambiguous_date_names")
+_MONTH = "|".join(sorted(map(re.escape, MONTHS), key=len, reverse=True))
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|º|er|\.)?"
+_YEAR = r"(?P<year>\d{4})"
+_ISO = re.compile(
+    r"(?<![\d-])(?P<year>\d{4})[-/](?P<month>\d{1,2})[-/](?P<day>\d{1,2})(?!\d)|(?<!\d)(?P<y>\d{4})年(?:(?P<m>\d{1,2})月)?(?:(?P<d>\d{1,2})日)?|(?<!\d)(?P<m2>\d{1,2})月(?P<d2>\d{1,2})日"
+)
+_SLASHED = re.compile(r"(?<![\d/.,])(?P<a>\d{1,2})([/.-])(?P<b>\d{1,2})\2(?P<year>\d{4}|\d{2})(?![\d/.,]*\d)")
+_DAY_FIRST = re.compile(
+    rf"(?i)(?<![\w.,/]){_DAY}\s?(?:of\s|de\s)?(?P<name>{_MONTH})\b\.?(?:(?:,|\sde)?\s(?:of\s)?{_YEAR}\b)?"
+)
+_MONTH_FIRST = re.compile(
+    rf"(?i)\b(?P<name>{_MONTH})\b\.?\s(?:the\s)?{_DAY}\b(?!\s?(?:%|[.,:]\d|am\b|pm\b))(?:,?\s{_YEAR}\b)?"
+)
+_MONTH_YEAR = re.compile(rf"(?i)\b(?P<name>{_MONTH})\b\.?,?\s(?:of\s|de\s)?{_YEAR}\b")
+_MONTH_ALONE = re.compile(rf"\b(?P<name>(?i:{_MONTH}))\b")
+_MONTH_CONTEXT = re.compile(
+    r"(?i)\b(?:in|of|by|until|till|since|from|to|through|during|early|late|mid|last|next|this|before|after|every|each|and|im|en|и)[\s-]\Z"
+)
+_WEEKDAY = re.compile(
+    rf"\b(?P<name>(?i:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))}))s?\b|(?P<cjk>(?:星期|周|週)[一二三四五六日天])"
+)
+_CLOCK = re.compile(
+    r"(?i)(?<![\d:.,/])(?P<hour>[01]?\d|2[0-4])(?:(?:[:.h]|uhr\s?)(?P<minute>[0-5]\d)(?::[0-5]\d)?)(?P<half>\s?(?:a\.?m\b\.?|p\.?m\b\.?|noon\b))?(?![\d:]|[.,]\d|\s?(?:%|euros?|€|km|kg))"
+    r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
+    r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
+)
+# A sentence without any of these has no date and no time
+MAYBE_DATE = re.compile(
+    rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|o'clock)\b"
+    r"|[一二三四五六日天]"
+)
+MAX_MONTH = 12
+MAX_DAY = 31
+HALF_DAY_HOURS = 12
+MINUTES_A_DAY = 24 * 60
+CURRENT_CENTURY = 2000  # of a year in two digits
+
+
+def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
+    """Return the dates, weekdays and times of a sentence outside the places that are taken, and take theirs."""
+    readers = [(_ISO, _read_iso_date), (_SLASHED, _read_slashed_date)]
+    has_month = _MONTH_ALONE.search(text) is not None
+    if has_month:
+        readers += [(pattern, _read_named_date) for pattern in (_DAY_FIRST, _MONTH_FIRST, _MONTH_YEAR)]
+    readers += [(_CLOCK, _read_clock_time), (_WEEKDAY, _read_weekday)]
+    if has_month:
+        readers.append((_MONTH_ALONE, _read_month_name))
+    return collect_facts(text, readers, taken)
+
+
+def _date_fact(match: re.Match[str], *dates: DateParts) -> Fact:
+    fact = build_fact(match, *(Reading("date", date) for date in dates))
+    return replace(fact, text=fact.text.strip(" ."))
+
+
+def _is_day_of_month(day: int | None, month: int | None) -> bool:
+    if month is not None and not 1 <= month <= MAX_MONTH:
+        return False
+    return day is None or 1 <= day <= MAX_DAY
+
+
+def _read_iso_date(match: re.Match[str]) -> Fact | None:
+    year = _first_number(match, "year", "y")
+    month = _first_number(match, "month", "m", "m2")
+    day = _first_number(match, "day", "d", "d2")
+    if _is_day_of_month(day, month):
+        return _date_fact(match, (year, month, day))
+    return None
+
+
+def _first_number(match: re.Match[str], *names: str) -> int | None:
+    """Return the number of the first group that has matched."""
+    for name in names:
+        if match[name]:
+            return int(match[name])
+    return None
+
+
+def _read_slashed_date(match: re.Match[str]) -> Fact | None:
+    first = int(match["a"])
+    second = int(match["b"])
+    year = int(match["year"])
+    if len(match["year"]) == len("25"):
+        year += CURRENT_CENTURY
+    orders = [(first, second)]
+    if match[2] != ".":
+        orders.append((second, first))
+    dates = [(year, month, day) for day, month in orders if _is_day_of_month(day, month)]
+    if dates:
+        return _date_fact(match, *dates)
+    return None
+
+
+def _read_named_date(match: re.Match[str]) -> Fact | None:
+    # The patterns do not all have a day and a year.
+    groups = match.groupdict()
+    day = year = None
+    if groups.get("day"):
+        day = int(groups["day"])
+    if groups.get("year"):
+        year = int(groups["year"])
+    if day is None and match["name"] in {"may", "march", "mars", "mar", "dec"}:
+        return None
+    return _date_fact(match, (year, MONTHS[match["name"].lower()], day))
+
+
+def _read_month_name(match: re.Match[str]) -> Fact | None:
+    name = match["name"].lower()
+    has_capital = match["name"][0].isupper()
+    if name in _AMBIGUOUS_NAMES or name == "juin" or len(name) <= len("sept"):
+        is_month = has_capital and is_preceded_by(match, _MONTH_CONTEXT)
+    else:
+        is_month = has_capital or name in _SMALL_MONTHS
+    if is_month:
+        return _date_fact(match, (None, MONTHS[name], None))
+    return None
+
+
+def _read_weekday(match: re.Match[str]) -> Fact | None:
+    if match["cjk"]:
+        character = match["cjk"][-1].replace("天", "日")
+        day = "一二三四五六日".find(character)
+        return build_fact(match, Reading("weekday", float(day)))
+    name = match["name"].lower()
+    is_certain = match.start() > 0 and match["name"][0].isupper()
+    if name in _AMBIGUOUS_NAMES and not is_certain:
+        return None
+    return build_fact(match, Reading("weekday", float(WEEKDAYS[name])))
+
+
+def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
+    """Return the times of day that an hour of twelve may be, in the morning and in the evening.
+
+    >>> [reading.value for reading in clock_readings(9, 30)]
+    [570.0, 1290.0]
+    """
+    morning = hour * 60 + minute
+    evening = morning + HALF_DAY_HOURS * 60
+    return [Reading("clock", float(minutes % MINUTES_A_DAY)) for minutes in (morning, evening)]
+
+
+def _read_clock_time(match: re.Match[str]) -> Fact | None:
+    hour = int(match["hour"] or match["hour2"] or match["hour3"] or match["hour4"])
+    if match["hour"] and match.string[match.end("hour")] == "." and not match["half"]:
+        return None  # 9.30 may be a price
+    minute = int(match["minute"] or 0)
+    half = (match["half"] or match["half2"] or "").strip().lower()
+    if half.startswith(("a", "p")):
+        morning, evening = clock_readings(hour % HALF_DAY_HOURS, minute)
+        if half.startswith("p"):
+            return build_fact(match, evening)
+        return build_fact(match, morning)
+    # Half past nine and 9:30 are in the morning or in the evening; 09:30 and 21:30 are not in doubt.
+    readings = clock_readings(hour, minute)
+    if hour > HALF_DAY_HOURS or hour == 0 or match[0].startswith("0"):
+        readings = readings[:1]
+    return build_fact(match, *readings)

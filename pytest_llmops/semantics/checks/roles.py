@@ -1,0 +1,86 @@
+"""The check of roles: words that have changed places with each other."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from pytest_llmops.metrics.lexical import count_shared_ends
+from pytest_llmops.semantics.checks.alignment import FILLERS, MAX_TOKENS, Finding, Pair, build_finding
+from pytest_llmops.semantics.checks.sentence import Sentence, Token, english_stems
+
+# What differs, and the texts of the reference and of the answer
+Difference: TypeAlias = tuple[str, str, str]
+
+SYMMETRIC_WORDS = english_stems("symmetric_words")  # two things around such a word may change places
+ARTICLES = frozenset({"the", "a", "an"})
+COPULAS = ARTICLES | {"be", "become", "mean"}
+MAX_SWAPPED_WORDS = 6  # words of a side of a swap
+MAX_SYMMETRIC_WORDS = 3  # words between two things that "and" or "with" joins; more are a clause of their own
+
+
+def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+    """Yield words that have changed places with each other."""
+    difference = _find_swap(pair, claimed)
+    if difference:
+        for place in range(len(pair.changes)):
+            yield build_finding("roles", *difference, place)
+
+
+def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
+    # With a passive the doer may stand at the end of the sentence.
+    is_passive = pair.expected.keys.count("by") != pair.actual.keys.count("by")
+    if is_passive or any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
+        return None
+    expected = [token for token in pair.expected.tokens if token.key not in ARTICLES]
+    actual = [token for token in pair.actual.tokens if token.key not in ARTICLES]
+    if _content_keys(pair.expected) != _content_keys(pair.actual):
+        return _find_exchanged_words(expected, actual)
+    keys = [token.key for token in expected]
+    other_keys = [token.key for token in actual]
+    head, tail = count_shared_ends(keys, other_keys)
+    middle = slice(head, len(keys) - tail)
+    other_middle = slice(head, len(other_keys) - tail)
+    if not _have_swapped_ends(keys[middle], other_keys[other_middle]):
+        return None
+    if not any(pair.unclaimed_changes(claimed)):
+        return None
+    texts = pair.span_texts(expected[middle], actual[other_middle])
+    return ("the same words in other places", *texts)
+
+
+def _content_keys(sentence: Sentence) -> list[str]:
+    """Return the keys of a sentence but for fillers, in an order that is not its own."""
+    return sorted(key for key in sentence.keys if key not in FILLERS)
+
+
+def _find_exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) -> Difference | None:
+    """Return two words of which each stands wherever the other stood."""
+    if len(expected) != len(actual):
+        return None
+    differing = [
+        (token, other) for token, other in zip(expected, actual, strict=True) if token.key != other.key
+    ]
+    if not differing:
+        return None
+    first, second = differing[0]
+    swaps = {(token.key, other.key) for token, other in differing}
+    if swaps == {(first.key, second.key), (second.key, first.key)}:
+        return ("words in each other's place", first.text, second.text)
+    return None
+
+
+def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
+    """Return whether the ends have changed places over a middle with content; else a clause has only moved."""
+    size = len(keys)
+    swapped = list(other_keys)
+    for first in range(1, min(MAX_SWAPPED_WORDS, size - 1) + 1):
+        for last in range(1, min(MAX_SWAPPED_WORDS, size - first) + 1):
+            end = size - last
+            middle = keys[first:end]
+            if swapped == [*keys[end:], *middle, *keys[:first]]:
+                return not _is_symmetric(middle) and not COPULAS.issuperset(middle)
+    return False
+
+
+def _is_symmetric(keys: Sequence[str]) -> bool:
+    """Return whether the two things around some words may change places: "tea and coffee"."""
+    return len(keys) <= MAX_SYMMETRIC_WORDS and not SYMMETRIC_WORDS.isdisjoint(keys)

@@ -1,0 +1,120 @@
+"""The checks of numbers, units and dates: a value in the place of another value."""
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+from pytest_llmops.semantics.checks.alignment import Finding, Pair, Text, build_finding
+from pytest_llmops.semantics.checks.quantities.facts import (
+    BARE_NUMBER,
+    Fact,
+    are_comparable,
+    are_same_value,
+    lookup_unit,
+)
+from pytest_llmops.semantics.checks.sentence import Sentence, Token
+from pytest_llmops.semantics.word_lists.reader import english_words
+
+MOMENTS = frozenset({"date", "weekday", "clock"})
+DIFFERENCES = {"numbers": "another number", "units": "another unit", "dates": "another date or time"}
+FREQUENCY_WORDS = english_words("frequency_words")
+MIN_UNIT_LETTERS = 2
+MAX_UNIT_TOKENS = 3
+MAX_FACTS = 40  # values of a sentence that are compared
+MIN_SIMILARITY = 0.6  # token similarity from which a value in the place of another value is an edit
+
+
+def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+    """Yield values with the same numeral and another unit, and units by themselves in each other's place."""
+    yield from find_unlike_values(pair, claimed, check="units")
+    if not pair.is_edit:
+        return
+    for place, change in pair.unclaimed_changes(claimed):
+        if not change.expected or not change.actual or len(change.tokens) > MAX_UNIT_TOKENS:
+            continue
+        expected = change.expected[-1]
+        actual = change.actual[-1]
+        is_same_kind = not _unit_dims(expected).isdisjoint(_unit_dims(actual))
+        if is_same_kind and not expected.fact and not actual.fact:
+            yield build_finding("units", DIFFERENCES["units"], expected.text, actual.text, place)
+
+
+def _unit_dims(token: Token) -> frozenset[str]:
+    """Return what a unit without a number measures, as of "per week" and "weekly"; nothing for another word."""
+    if token.text.lower() in FREQUENCY_WORDS:
+        return frozenset({"time"})
+    if len(token.text) <= MIN_UNIT_LETTERS:
+        return frozenset()
+    return frozenset(unit.dim.split()[0] for unit in lookup_unit(token.text))
+
+
+def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
+    """Yield values that differ in what both state and belong to a check: "numbers", "units", "dates".
+
+    "3 March" and "March 3rd, 2025" do not differ, nor do "thirty days", "30 days" and "720 h".
+    """
+    reported: set[tuple[str, str]] = set()
+    for expected, actual, place in (*_find_replaced_values(pair), *_find_missing_values(pair)):
+        texts = (expected.text, actual.text)
+        if _responsible_check(expected, actual) == check and texts not in reported:
+            reported.add(texts)
+            yield build_finding(check, DIFFERENCES[check], *texts, place)
+
+
+def _responsible_check(expected: Fact, actual: Fact) -> str:
+    dims = expected.dims | actual.dims
+    if dims & MOMENTS:
+        return "dates"
+    is_same_numeral = expected.raw is not None and expected.raw == actual.raw
+    if is_same_numeral and not all(dim.startswith("money") for dim in dims):
+        return "units"
+    return "numbers"
+
+
+def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
+    """Yield values in the place of other values."""
+    if pair.token_similarity < MIN_SIMILARITY and not pair.is_edit:
+        return
+    for place, change in enumerate(pair.changes):
+        if change.is_long:
+            continue
+        facts = [token.fact for token in change.expected if token.fact]
+        other_facts = [token.fact for token in change.actual if token.fact]
+        missing = _without_same_value(facts, other_facts)
+        extra = _without_same_value(other_facts, facts)
+        for expected, actual in zip_longest(missing, extra):
+            if expected and actual and (pair.is_edit or _is_contradiction(expected, actual)):
+                yield expected, actual, place
+
+
+def _without_same_value(facts: Sequence[Fact], others: Sequence[Fact]) -> list[Fact]:
+    return [fact for fact in facts if not any(are_same_value(fact, other) for other in others)]
+
+
+def _is_contradiction(expected: Fact, actual: Fact) -> bool:
+    """Return whether two unlike values contradict each other, as "30 seconds" and a bare "60" do."""
+    if are_comparable(expected, actual):
+        return not (expected.weak and actual.weak)
+    if expected.weak or actual.weak or (expected.dims | actual.dims) & MOMENTS:
+        return False
+    if expected.raw is None or actual.raw is None:
+        return False
+    return (BARE_NUMBER in expected.dims) != (BARE_NUMBER in actual.dims)
+
+
+def _find_missing_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
+    """Yield values that the whole answer does not state, while its sentence states another value of the kind."""
+    if not pair.expected.facts or not pair.actual.facts:
+        return
+    missing = _list_values_not_in(pair.expected, pair.answer)
+    extra = _list_values_not_in(pair.actual, pair.reference)
+    for expected in missing:
+        actual = next((fact for fact in extra if are_comparable(expected, fact)), None)
+        if actual is not None:
+            extra.remove(actual)
+            yield expected, actual, None
+
+
+def _list_values_not_in(sentence: Sentence, text: Text) -> list[Fact]:
+    """Return the values of a sentence that a text does not state in any place."""
+    facts = sentence.facts[:MAX_FACTS]
+    return [fact for fact in facts if not fact.weak and not text.has_value(fact)]

@@ -1,0 +1,55 @@
+"""Read the word lists that lie beside this module, each once."""
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def read_lines(file_name: str) -> tuple[str, ...]:
+    """Return the lines of a word list, without comments and blank lines.
+
+    >>> read_lines("weekdays.txt")[5].split()[:3]
+    ['saturday', 'sat', 'samstag']
+    """
+    lines = files(__package__).joinpath(file_name).read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+@cache
+def read_sections(file_name: str) -> dict[str, tuple[str, ...]]:
+    """Return the lists of a file in which ``[name]`` starts a list; phrases have blanks for ``_``.
+
+    >>> read_sections("quantifiers.txt")["exact"]
+    ('exactly', 'precisely')
+    """
+    sections: dict[str, tuple[str, ...]] = {}
+    name = ""
+    for line in read_lines(file_name):
+        if line.startswith("["):
+            name = line.strip("[]")
+            sections[name] = ()
+        else:
+            sections[name] += tuple(word.replace("_", " ") for word in line.split())
+    return sections
+
+
+def read_pairs(file_name: str) -> dict[str, str]:
+    """Return a table in which each line has names behind what all of them stand for, as name -> what it stands for.
+
+    >>> read_pairs("spellings.txt")["colour"], read_pairs("magnitudes.txt")["mio"]
+    ('color', '1e6')
+    """
+    table: dict[str, str] = {}
+    for line in read_lines(file_name):
+        target, *names = line.split()
+        table.update(dict.fromkeys(names, target))
+    return table
+
+
+def english_words(name: str) -> frozenset[str]:
+    """Return an English word list by its name.
+
+    >>> "as well" in english_words("fillers")
+    True
+    """
+    return frozenset(read_sections("english.txt")[name])

@@ -15,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge, Model, Retriever
     from pytest_llmops.results.run import Run
+    from pytest_llmops.trace import WireFormat
 
 
 @pytest.hookspec
@@ -82,6 +83,25 @@ def pytest_llmops_request_normalizers(config: pytest.Config) -> Mapping[str, Cal
 
         def pytest_llmops_request_normalizers(config):
             return {"dates": lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text)}
+    """
+    return {}
+
+
+@pytest.hookspec
+def pytest_llmops_call_formats(config: pytest.Config) -> Mapping[str, WireFormat]:
+    """Return wire formats by name, by which `llm_calls`, costs and reports read the calls of a run.
+
+    A format names its hosts and paths, and the functions that read its bodies; see `pytest_llmops.trace.WireFormat`.
+    The hosts become known: a run that only replays refuses connections to them that nothing records. The formats of
+    all conftest files and plugins hold for the whole run, whatever test makes the call, and come before the built-in ones.
+
+    Called in every process of the run at its start, and again after collection. A name that is taken is an error.
+
+    Example::
+
+        def pytest_llmops_call_formats(config):
+            endpoint = Endpoint("chat", "/generate", CallFormat(read_request, read_reply))
+            return {"acme": WireFormat([endpoint], hosts={"llm.acme.example": "acme"})}
     """
     return {}
 

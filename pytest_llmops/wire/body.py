@@ -238,7 +238,8 @@ def unfold_stream(stored: Stored) -> list[bytes] | None:
     unfold = {"events": _unfold_events, "frames": _unfold_frames}.get(form)
     if unfold is None:
         return None
-    return _unfold_form(form, stored, unfold)
+    events: list[bytes] = _unfold_form(form, stored, unfold)
+    return events
 
 
 def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:

@@ -130,7 +130,7 @@ class Redactor:
             if lower == "set-cookie":
                 self.learn(filter(has_letters_and_digits, _COOKIE_VALUE.findall(value)))
             elif lower == "location":
-                self.learn_params(value.encode("utf-8", "surrogatepass"))
+                self.learn_params(_encode(value))
             elif (lower in ACCOUNT_HEADERS or is_secret_name(lower)) and has_letters_and_digits(value):
                 self.learn(_parse_credentials(value))
 
@@ -213,21 +213,17 @@ class Redactor:
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
         """Return the replacements of secrets in a text, in order and without overlaps."""
-        data = text.encode("utf-8", "surrogatepass")
-        replacements = self._find_spans(data)
-        if replacements and not text.isascii():
-            replacements = [
-                (_count_characters(data[:start]), _count_characters(data[:end]), MASK)
-                for start, end, _ in replacements
-            ]
-        else:
-            replacements = [(start, end, MASK) for start, end, _ in replacements]
+        data = _encode(text)
+        replacements = []
+        for start, end, _ in self._find_spans(data):
+            if not text.isascii():  # places are counted in characters
+                start = len(_decode(data[:start]))  # noqa: PLW2901
+                end = len(_decode(data[:end]))  # noqa: PLW2901
+            replacements.append((start, end, MASK))
         decoded = streams.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
-        rewritten = _apply_redactors(decoded, extra).decode("utf-8", "surrogatepass")
-        if rewritten != text:  # from the first to the last changed character
-            start = stream_events.count_shared_start(text, rewritten)
-            end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
-            replacements.append((start, len(text) - end, rewritten[start : len(rewritten) - end]))
+        rewritten = _decode(_apply_redactors(decoded, extra))
+        if rewritten != text:
+            replacements.append(_describe_change(text, rewritten))
         return _merge_overlaps(replacements)
 
     def clean_text(self, text: str) -> str:
@@ -235,7 +231,7 @@ class Redactor:
         texts = self._texts
         cleaned = texts.get(text)
         if cleaned is None:
-            cleaned = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+            cleaned = _decode(self.clean(_encode(text)))
             if len(text) <= MAX_CACHED_TEXT:
                 if len(texts) >= MAX_CACHED_TEXTS:
                     texts = {}
@@ -347,8 +343,20 @@ def _order_by_length(form: tuple[bytes, str]) -> tuple[int, bytes]:
     return -len(form[0]), form[0]
 
 
-def _count_characters(data: bytes) -> int:
-    return len(data.decode("utf-8", "surrogatepass"))
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _describe_change(text: str, rewritten: str) -> streams.Replacement:
+    """Return the replacement that rewrites a text, from the first to the last character that changes."""
+    start = stream_events.count_shared_start(text, rewritten)
+    shared_end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
+    inserted = rewritten[start : len(rewritten) - shared_end]
+    return start, len(text) - shared_end, inserted
 
 
 def _replace_spans(data: bytes, spans: list[streams.Replacement]) -> bytes:
@@ -429,21 +437,35 @@ _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
 
 def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
     """Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement."""
-    raw = secret.encode("utf-8", "surrogatepass")
-    # The length of base64 stays the same: the text around it must stay decodable.
+    raw = _encode(secret)
     for form in streams.base64_forms(raw):
+        # The length of base64 stays the same: the text around it must stay decodable.
         yield form, ("xX" * len(form))[: len(form)]
     yield raw, MASK
     if secret.isascii() and secret.translate(_WITHOUT_JOINTS).isalnum():
         return
+    for text in (*_json_spellings(secret), *_python_spellings(secret, raw), *_url_spellings(raw)):
+        yield _encode(text), MASK
+
+
+def _json_spellings(secret: str) -> Iterator[str]:
+    """Yield a secret as in a string of JSON, and of JSON within such a string."""
     for inside in (secret, json.dumps(secret)[1:-1]):
-        yield json.dumps(inside)[1:-1].encode(), MASK
-        yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), MASK
+        for is_ascii in (True, False):
+            literal = json.dumps(inside, ensure_ascii=is_ascii)
+            yield literal[1:-1]
+
+
+def _python_spellings(secret: str, raw: bytes) -> Iterator[str]:
+    """Yield a secret as in a literal of Python."""
     for literal in (repr(secret), ascii(secret), repr(raw)[1:]):
-        yield literal[1:-1].encode("utf-8", "surrogatepass"), MASK
+        yield literal[1:-1]
+
+
+def _url_spellings(raw: bytes) -> Iterator[str]:
+    """Yield a secret as clients quote it in a URL, also with small letters in the codes."""
     spellings = [quote(raw, safe=safe) for safe in _URL_SAFE_CHARACTERS]
     spellings.append(quote_plus(raw))
     for spelling in spellings:
-        yield spelling.encode(), MASK
-        with_small_letters = re.sub("%..", lambda match: match[0].lower(), spelling)
-        yield with_small_letters.encode(), MASK
+        yield spelling
+        yield re.sub("%..", lambda match: match[0].lower(), spelling)

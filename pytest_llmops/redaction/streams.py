@@ -106,11 +106,7 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
     >>> mask_scattered(['{"delta": "my se"}', '{"delta": "cret"}'], lambda text: [(3, 9, "*")] if "secret" in text else [])
     {0: '{"delta": "my *"}', 1: '{"delta": ""}'}
     """
-    places: dict[LeafPath, list[Leaf]] = {}
-    for number, text in enumerate(texts):
-        for path, place, leaf in _iterate_leaves(text):
-            places.setdefault(place, []).append((number, path, leaf))
-    scattered = [pieces for pieces in places.values() if len({leaf for _, _, leaf in pieces}) > 1]
+    scattered = _find_scattered(texts)
     joined = ["".join(leaf for _, _, leaf in pieces) for pieces in scattered]
     # A single search over all texts: most streams have no secret.
     if not joined or not find("\n\n".join(joined)):
@@ -120,6 +116,15 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
         for number, path, leaf in _cut_replacements(pieces, find(whole)):
             changes.setdefault(number, {})[path] = leaf
     return {number: _replace_leaves(texts[number], leaves) for number, leaves in changes.items()}
+
+
+def _find_scattered(texts: Sequence[str]) -> list[list[Leaf]]:
+    """Return the texts of each place that has different ones in the events."""
+    places: dict[LeafPath, list[Leaf]] = {}
+    for number, text in enumerate(texts):
+        for path, place, leaf in _iterate_leaves(text):
+            places.setdefault(place, []).append((number, path, leaf))
+    return [pieces for pieces in places.values() if len({leaf for _, _, leaf in pieces}) > 1]
 
 
 def _cut_replacements(pieces: list[Leaf], replacements: list[Replacement]) -> Iterator[Leaf]:

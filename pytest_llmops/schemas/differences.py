@@ -231,8 +231,11 @@ def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> 
     'expected string or null | got 5'
     """
     if all(len(form.differences) == _count_of_whole(form, place) == 1 for form in forms):
-        wanted = dict.fromkeys(form.differences[0].expected.removeprefix("expected ") for form in forms)
-        return [Difference(place, f"expected {' or '.join(wanted)}", forms[0].differences[0].got)]
+        only_differences = [form.differences[0] for form in forms]
+        wanted = dict.fromkeys(
+            difference.expected.removeprefix("expected ") for difference in only_differences
+        )
+        return [Difference(place, f"expected {' or '.join(wanted)}", only_differences[0].got)]
 
     def distance(form: FormMismatch) -> tuple[int, int, int]:
         return form.wrong_constants, _count_of_whole(form, place), len(form.differences)

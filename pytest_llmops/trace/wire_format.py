@@ -166,25 +166,30 @@ def check_format(name: str, value: object) -> None:
     """
     if not isinstance(value, WireFormat):
         raise UsageError(f"{name!r}: expected a pytest_llmops.trace.WireFormat, got {type(value).__name__}")
-    for endpoint in value.endpoints:
+    endpoints: object = value.endpoints
+    if not isinstance(endpoints, Sequence):
+        raise UsageError(f"{name!r}: endpoints: expected a list, got {type(endpoints).__name__}")
+    for endpoint in endpoints:
         if not isinstance(endpoint, Endpoint):
-            raise UsageError(
-                f"{name!r}: endpoints: expected a pytest_llmops.trace.Endpoint each, got {type(endpoint).__name__}"
-            )
-        if not isinstance(endpoint.path, re.Pattern) and not str(endpoint.path).startswith("/"):
-            raise UsageError(
-                f"{name!r}: endpoint {endpoint.name!r}: expected a path that begins with a slash, got {endpoint.path!r}"
-            )
-        if not isinstance(endpoint.format, CallFormat):
-            raise UsageError(
-                f"{name!r}: endpoint {endpoint.name!r}: expected a pytest_llmops.trace.CallFormat,"
-                f" got {type(endpoint.format).__name__}"
-            )
+            kind = type(endpoint).__name__
+            raise UsageError(f"{name!r}: endpoints: expected a pytest_llmops.trace.Endpoint each, got {kind}")
+        _check_endpoint(f"{name!r}: endpoint {endpoint.name!r}", endpoint)
     for host in value.hosts:
         if isinstance(host, str) and not _HOST.fullmatch(host):
             raise UsageError(f"{name!r}: hosts: expected a name such as 'api.example.com', got {host!r}")
     if not value.hosts and not value.on_other_hosts:
         raise UsageError(f"{name!r}: no call can have this format: give it hosts, or on_other_hosts=True")
+
+
+def _check_endpoint(label: str, endpoint: Endpoint) -> None:
+    path: object = endpoint.path
+    is_path_end = isinstance(path, str) and path.startswith("/")
+    if not is_path_end and not isinstance(path, re.Pattern):
+        raise UsageError(f"{label}: expected a path that begins with a slash, got {path!r}")
+    readers: object = endpoint.format
+    if not isinstance(readers, CallFormat):
+        kind = type(readers).__name__
+        raise UsageError(f"{label}: expected a pytest_llmops.trace.CallFormat, got {kind}")
 
 
 def bedrock_path(operations: str) -> re.Pattern[str]:

@@ -128,6 +128,7 @@ WRONG = {
     "return {'': WireFormat([])}": "expected a name, got ''",
     "return {'openai': WireFormat([])}": "'openai': a built-in format has this name; choose another",
     "return {'acme': WireFormat([])}": "'acme': no call can have this format: give it hosts, or on_other_hosts=True",
+    "return {'acme': WireFormat(5)}": "'acme': endpoints: expected a list, got int",
     "return {'acme': WireFormat([5])}": "'acme': endpoints: expected a pytest_llmops.trace.Endpoint each, got int",
     "return {'acme': WireFormat([Endpoint('e', 'chat', 1)])}": "'acme': endpoint 'e': expected a path that begins with a slash, got 'chat'",
     "return {'acme': WireFormat([Endpoint('e', '/chat', 1)])}": "'acme': endpoint 'e': expected a pytest_llmops.trace.CallFormat, got int",

@@ -48,18 +48,13 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
     choice = first_mapping(choices)
     message = get_mapping(choice, "message")
     answer, thinking = _split_thinking(message.get("content"))
-    output = answer or get_text(message, "refusal") or get_text(choice, "text")
-    if not output:
-        audio = get_mapping(message, "audio")
-        error = get_mapping(choice, "error")
-        output = get_text(audio, "transcript") or get_text(error, "message")
     calls = list(fields.read_chat_tool_calls(message.get("tool_calls")))
     legacy_call = message.get("function_call")
     if legacy_call:
         calls += fields.read_chat_tool_calls([{"function": legacy_call}])
     counts = get_mapping(reply, "usage") or get_mapping(get_mapping(reply, "x_groq"), "usage")
     return ParsedReply(
-        output=output,
+        output=answer or _find_other_output(choice, message),
         thinking=get_text(message, "reasoning_content") or get_text(message, "reasoning") or thinking,
         tool_calls=calls,
         finish_reason=get_text(choice, "finish_reason"),
@@ -69,6 +64,18 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
         priced=_read_audio_tokens(counts),
         cost_usd=_read_stated_cost(counts),
         unread=fields.describe_unread_answers(len(choices)),
+    )
+
+
+def _find_other_output(choice: JsonObject, message: JsonObject) -> str:
+    """Return a refusal, a completion, what was spoken, or the error of an answer without content."""
+    audio = get_mapping(message, "audio")
+    error = get_mapping(choice, "error")
+    return (
+        get_text(message, "refusal")
+        or get_text(choice, "text")
+        or get_text(audio, "transcript")
+        or get_text(error, "message")
     )
 
 

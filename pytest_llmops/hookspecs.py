@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge, Model, Retriever
     from pytest_llmops.reports.formats import ReportFormat
     from pytest_llmops.results.run import Run
+    from pytest_llmops.trace import WireFormat
 
 
 @pytest.hookspec
@@ -106,6 +107,25 @@ def pytest_llmops_reports(config: pytest.Config) -> Sequence[ReportFormat]:
             return [ReportFormat(kind="failures", suffix=".failures", render=render_failures)]
     """
     return []
+
+
+@pytest.hookspec
+def pytest_llmops_call_formats(config: pytest.Config) -> Mapping[str, WireFormat]:
+    """Return wire formats by name, by which `llm_calls`, costs and reports read the calls of a run.
+
+    A format names its hosts and paths, and the functions that read its bodies; see `pytest_llmops.trace.WireFormat`.
+    The hosts become known: a run that only replays refuses connections to them that nothing records. The formats of
+    all conftest files and plugins hold for the whole run, whatever test makes the call, and come before the built-in ones.
+
+    Called in every process of the run at its start, and again after collection. A name that is taken is an error.
+
+    Example::
+
+        def pytest_llmops_call_formats(config):
+            endpoint = Endpoint("chat", "/generate", CallFormat(read_request, read_reply))
+            return {"acme": WireFormat([endpoint], hosts={"llm.acme.example": "acme"})}
+    """
+    return {}
 
 
 @pytest.hookspec

@@ -79,6 +79,24 @@ def pytest_configure(config: pytest.Config) -> None:
         register_hooks(config, config.stash[SETTINGS], OURS_KEY, _run_unlogged, pytest.TestReport)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Read calls by the wire formats of the project: before collection, for the process that only starts workers."""
+    _use_call_formats(session.config)
+
+
+def _use_call_formats(config: pytest.Config) -> None:
+    # An outer run, of which this is one within a test, may have formats that this run does not have.
+    is_reading = "pytest_llmops.trace.routes" in sys.modules
+    if not is_reading and not config.hook.pytest_llmops_call_formats.get_hookimpls():
+        return
+    from pytest_llmops.harness.call_formats import use_call_formats
+
+    try:
+        use_call_formats(config)
+    except UsageError as error:
+        _refuse_run(config, str(error))
+
+
 class ReportListener:
     """Passes the reports that carry data of ours to the session's `Controller`."""
 
@@ -203,6 +221,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark the tests that are ours, and skip those that need a judge unless --llm-judge is given."""
     settings = config.stash[SETTINGS]
     config.stash[ITEMS_KEY] = items
+    _use_call_formats(config)  # again, as collection has loaded more conftest files
     ours = [item for item in items if uses_plugin(item) or _find_problem(item)]
     if settings.prompt:
         _check_prompts(config)
@@ -218,9 +237,15 @@ def _check_prompts(config: pytest.Config) -> None:
 
     settings = config.stash[SETTINGS]
     seen = config.stash[PROMPTS_SEEN_KEY]
-    config.stash[PROBLEMS_KEY][None] = problem = why_invalid_override(settings, seen, config.rootpath)
-    # A worker that refuses to collect ends xdist with an internal error: there each test raises it.
-    if problem and not hasattr(config, "workerinput"):
+    problem = why_invalid_override(settings, seen, config.rootpath)
+    if problem:
+        _refuse_run(config, problem)
+
+
+def _refuse_run(config: pytest.Config, problem: str) -> None:
+    """End the run with a problem of all tests; a worker that does so ends xdist with an internal error: there each test raises it."""
+    config.stash[PROBLEMS_KEY].setdefault(None, problem)
+    if not hasattr(config, "workerinput"):
         raise pytest.UsageError(escape_output(problem))
 
 

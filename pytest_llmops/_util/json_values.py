@@ -22,11 +22,24 @@ def as_mapping(value: object) -> JsonObject:
     return {}
 
 
+def get_mapping(value: JsonObject, key: str) -> JsonObject:
+    """Return the JSON object under a key, or an empty object."""
+    field = value.get(key)
+    if isinstance(field, dict):
+        return field
+    return {}
+
+
 def as_mappings(value: object) -> list[JsonObject]:
     """Return the objects in a list."""
     if isinstance(value, list):
         return [element for element in value if isinstance(element, dict)]
     return []
+
+
+def get_mappings(value: JsonObject, key: str) -> list[JsonObject]:
+    """Return the objects in the list under a key."""
+    return as_mappings(value.get(key))
 
 
 def first_mapping(value: object) -> JsonObject:
@@ -41,6 +54,14 @@ def as_text(value: object) -> str:
     """Return a text, or "" for any other value."""
     if isinstance(value, str):
         return value
+    return ""
+
+
+def get_text(value: JsonObject, key: str) -> str:
+    """Return the text under a key, or ""."""
+    field = value.get(key)
+    if isinstance(field, str):
+        return field
     return ""
 
 

@@ -19,7 +19,7 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers import sdk_calls
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
-from pytest_llmops.trace.anthropic import MESSAGES
+from pytest_llmops.trace.vendors.anthropic import MESSAGES
 
 __tracebackhide__ = True
 

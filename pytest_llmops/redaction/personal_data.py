@@ -7,7 +7,6 @@ import ipaddress
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 RULE_KINDS = ("email", "card", "iban", "us_ssn", "ip")
 KINDS = (*RULE_KINDS, "phone")
@@ -38,39 +37,44 @@ PATTERNS = {
         "any": r"[@:\d](?:(?<=@)|(?<=:)[0-9A-Fa-f]{0,4}:|(?<=\d)(?:(?:\D{0,8}\d){6}|\d{0,2}(?:\.\d{1,3}){3}))",
     }.items()
 }
-IBAN_SIZES = {
-    country: size
-    for size, countries in {
-        15: "NO",
-        16: "BE",
-        18: "DK FI FO GL NL",
-        19: "MK SI",
-        20: "AT BA EE KZ LT LU XK",
-        21: "CH HR LI LV",
-        22: "BG BH CR DE GB GE IE ME RS VA",
-        23: "AE GI IL IQ TL",
-        24: "AD CZ ES MD PK RO SA SE SK TN VG",
-        25: "LY PT ST",
-        26: "IS TR",
-        27: "FR GR IT MC MR SM",
-        28: "AL AZ BY CY DO GT HU LB PL SV",
-        29: "BR EG PS QA UA",
-        30: "JO KW MU",
-        31: "MT SC",
-        32: "LC",
-    }.items()
-    for country in countries.split()
+# By the size of an IBAN: the countries that have it
+_IBAN_COUNTRIES = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FO GL NL",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ TL",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "LY PT ST",
+    26: "IS TR",
+    27: "FR GR IT MC MR SM",
+    28: "AL AZ BY CY DO GT HU LB PL SV",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU",
+    31: "MT SC",
+    32: "LC",
 }
+IBAN_SIZES = {country: size for size, countries in _IBAN_COUNTRIES.items() for country in countries.split()}
 # The sum of the digits of twice a digit, and the number of a letter in an IBAN
 DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 LETTERS = {ord(letter): str(int(letter, 36)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-# Characters behind a word such as "phone" in which a number may begin, most groups of its digits, and how many there are
-NEAR, MAX_GROUPS, ANNOUNCED, FEWEST = 50, 8, range(7, 16), {"phone": 7, "card": 12}
+NEAR = 50  # characters behind a word such as "phone" in which a number may begin
+MAX_GROUPS = 8  # groups of digits that are tried as the end of a phone number
+ANNOUNCED = range(7, 16)  # digits of a phone number that a word announces
+FEWEST = {"phone": 7, "card": 12}  # digits
+IPV6 = 6
+
+
+def _has_phone_form(shape: str, _: str) -> object:
+    return PATTERNS["phone_form"].fullmatch(shape)
 
 
 def find_personal_data(
     text: str,
-    is_phone: Callable[[str, str], object] | None = lambda shape, _: PATTERNS["phone_form"].fullmatch(shape),
+    is_phone: Callable[[str, str], object] | None = _has_phone_form,
 ) -> Iterator[tuple[int, int, str, float]]:
     """Yield start, end, kind and confidence of what the rules find; what is found may overlap.
 
@@ -82,72 +86,104 @@ def find_personal_data(
     [(26, 37, 'email', 1.0), (5, 24, 'card', 1.0)]
     """
     for kind in RULE_KINDS:
+        measure = _MEASURES.get(kind, len)
         for match in PATTERNS[kind].finditer(text):
-            start = match.start(match.lastindex or 0)
-            size = _MEASURES.get(kind, len)(match[match.lastindex or 0])
+            group = match.lastindex or 0
+            start = match.start(group)
+            size = measure(match[group])
             if size:
                 yield start, start + size, kind, 1.0
+    if is_phone:
+        yield from _find_phones(text, is_phone)
+
+
+def _find_phones(text: str, is_phone: Callable[[str, str], object]) -> Iterator[tuple[int, int, str, float]]:
+    """Yield start, end, kind and confidence of phone numbers, which do not overlap."""
+    words = [match.start() for match in PATTERNS["phone_word"].finditer(text)]
     past = 0
-    words = [-2 * NEAR, *(match.start() for match in PATTERNS["phone_word"].finditer(text))]
-    for match in PATTERNS["phone"].finditer(text) if is_phone else ():
+    for match in PATTERNS["phone"].finditer(text):
         start = match.start(1)
+        if start < past:
+            continue
         shape = match[1]
-        is_near = words[bisect_left(words, start) - 1] >= start - NEAR
-        is_hopeless = start < past or not (is_near or PATTERNS["dialled"].match(shape))
-        for size, number in () if is_hopeless else _list_numbers(shape, FEWEST["phone"])[:MAX_GROUPS]:
-            is_announced = is_near and len(number) in ANNOUNCED
-            if is_announced or (is_phone and is_phone(shape[:size], number)):
-                past = start + size
-                yield start, past, "phone", 0.6 if is_announced else 0.8
-                break
+        word = bisect_left(words, start) - 1
+        is_near = word >= 0 and words[word] >= start - NEAR
+        if not is_near and not PATTERNS["dialled"].match(shape):
+            continue
+        for size, number in _list_numbers(shape, FEWEST["phone"])[:MAX_GROUPS]:
+            if is_near and len(number) in ANNOUNCED:
+                confidence = 0.6
+            elif is_phone(shape[:size], number):
+                confidence = 0.8
+            else:
+                continue
+            past = start + size
+            yield start, past, "phone", confidence
+            break
 
 
 def _list_numbers(shape: str, fewest: int) -> list[tuple[int, str]]:
     """Return the place behind each group of digits, with all digits in front of it if they are enough, the longest first."""
     digits = ""
-    return [
-        (group.end(), digits)
-        for group in PATTERNS["group"].finditer(shape)
-        if len(digits := digits + group[0]) >= fewest
-    ][::-1]
+    numbers = []
+    for group in PATTERNS["group"].finditer(shape):
+        digits += group[0]
+        if len(digits) >= fewest:
+            numbers.append((group.end(), digits))
+    numbers.reverse()
+    return numbers
 
 
-def _is_card(number: str) -> bool:
-    # By its brand and Luhn's check digit: the sum of all codes, less that of as many zeros.
+def _measure_card(shape: str) -> int:
+    for end, number in _list_numbers(shape, FEWEST["card"]):
+        if PATTERNS["brand"].fullmatch(number) and _has_check_digit(number):
+            return end
+    return 0
+
+
+def _has_check_digit(number: str) -> bool:
+    """Return whether the last digit is Luhn's: every other digit counts twice, and the sum ends with 0."""
     codes = number.encode()
-    return (
-        PATTERNS["brand"].fullmatch(number) is not None
-        and (sum(codes[::-2]) + sum(codes[-2::-2].translate(DOUBLED)) - ord("0") * len(codes)) % 10 == 0
-    )
+    single = codes[::-2]
+    double = codes[-2::-2].translate(DOUBLED)
+    total = sum(single) + sum(double) - ord("0") * len(codes)
+    return total % 10 == 0
 
 
 def _measure_iban(shape: str) -> int:
-    size = IBAN_SIZES.get(shape[:2].upper(), len(shape) + 1)
-    compact = shape.replace(" ", "")[:size].upper()
-    if len(compact) < size or int((compact[4:] + compact[:4]).translate(LETTERS)) % 97 != 1:
+    size = IBAN_SIZES.get(shape[:2].upper())
+    if size is None:
         return 0
-    end = [at for at, char in enumerate(shape) if char != " "][size - 1] + 1
+    compact = shape.replace(" ", "")[:size].upper()
+    if len(compact) < size:
+        return 0
+    number = (compact[4:] + compact[:4]).translate(LETTERS)
+    if int(number) % 97 != 1:
+        return 0
+    places = [place for place, char in enumerate(shape) if char != " "]
+    end = places[size - 1] + 1
     if shape[end : end + 1].isalnum():
         return 0
     return end
 
 
 def _measure_ip(shape: str) -> int:
-    with suppress(ValueError):
+    try:
         address = ipaddress.ip_address(shape)
-        # `ipaddress` takes "::", as in Python's [::-1].
-        is_short = address.version == 6 and sum(map(bool, shape.split(":"))) <= 2  # noqa: PLR2004
-        if is_short or address.is_loopback or address.is_unspecified:
-            return 0
-        return len(shape)
-    return 0
+    except ValueError:
+        return 0
+    if address.is_loopback or address.is_unspecified:
+        return 0
+    groups = [group for group in shape.split(":") if group]
+    # `ipaddress` takes "::", as in Python's [::-1].
+    if address.version == IPV6 and len(groups) <= 2:  # noqa: PLR2004
+        return 0
+    return len(shape)
 
 
 # How many characters at the start of a text are what they look like; of other kinds all are
 _MEASURES: dict[str, Callable[[str], int]] = {
-    "card": lambda shape: next(
-        (end for end, number in _list_numbers(shape, FEWEST["card"]) if _is_card(number)), 0
-    ),
+    "card": _measure_card,
     "iban": _measure_iban,
     "ip": _measure_ip,
 }
@@ -159,9 +195,11 @@ def mask_personal_data(text: str) -> str:
     >>> mask_personal_data("Write to jo@example.org, or call +49 30 901820.")
     'Write to [email], or call [phone].'
     """
+    if not PATTERNS["any"].search(text):
+        return text
     masked = ""
     past = 0
-    for start, end, kind, _ in sorted(find_personal_data(text)) if PATTERNS["any"].search(text) else ():
+    for start, end, kind, _ in sorted(find_personal_data(text)):
         if start >= past:
             masked += f"{text[past:start]}[{kind}]"
         past = max(past, end)

@@ -23,15 +23,19 @@ _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 def mask_report(report: Any, redact: Redact) -> None:
     """Mask secrets in a report of pytest, in place.
 
-    What is printed of it is escaped too. Masked are captured sections, the traceback with its chain, source lines, arguments and locals, the message of a
-    crash, the reason of a skip or an xfail, properties for JUnit, and measurements. A text without secrets stays the
-    same object. The name of the test is not masked: pytest finds tests by name.
+    What is printed of it is escaped too. Masked are captured sections, the traceback with its chain, source lines, arguments
+    and locals, the message of a crash, the reason of a skip or an xfail, properties for JUnit, and measurements. A text
+    without secrets stays the same object. The name of the test is not masked: pytest finds tests by name.
 
     Args:
         report: A report of a test or a collection.
         redact: Returns a text without its secrets.
     """
-    _mask_attributes(report, _PRINTED_ATTRIBUTES, lambda text: escape_output(redact(text), colours=True))
+
+    def redact_printed(text: str) -> str:
+        return escape_output(redact(text), colours=True)
+
+    _mask_attributes(report, _PRINTED_ATTRIBUTES, redact_printed)
     _mask_attributes(report, ("llmops",), redact)
 
 
@@ -61,9 +65,9 @@ def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
 
 
 def _format_masked(handler: logging.Handler, redact: Redact, record: logging.LogRecord) -> str:
-    return escape_output(
-        redact(type(handler).format(handler, record)), colours=not isinstance(handler, logging.FileHandler)
-    )
+    line = redact(type(handler).format(handler, record))
+    is_file = isinstance(handler, logging.FileHandler)
+    return escape_output(line, colours=not is_file)
 
 
 def quiet_loggers() -> None:
@@ -83,26 +87,38 @@ def mask_value(value: Any, redact: Redact) -> Any:
     """
     if isinstance(value, str):
         cleaned = redact(value)
-        if cleaned == value:
-            return value
-        return cleaned
+        return value if cleaned == value else cleaned
     if isinstance(value, dict):
-        masked = {key: mask_value(item, redact) for key, item in value.items()}
-        if all(masked[key] is item for key, item in value.items()):
-            return value
-        return masked
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return _mask_lines(value, redact)
+        return _mask_dict(value, redact)
     if isinstance(value, (list, tuple)):
-        parts = [mask_value(item, redact) for item in value]
-        if all(cleaned is item for cleaned, item in zip(parts, value, strict=True)):
-            return value
-        if isinstance(value, list):
-            return parts
-        return tuple(parts)
+        return _mask_sequence(value, redact)
     if type(value).__module__ in _MASKED_MODULES:
         _mask_attributes(value, set(vars(value)) - _UNMASKED_ATTRIBUTES, redact)
     return value
+
+
+def _mask_dict(value: dict[Any, Any], redact: Redact) -> dict[Any, Any]:
+    masked = {key: mask_value(item, redact) for key, item in value.items()}
+    if all(masked[key] is item for key, item in value.items()):
+        return value
+    return masked
+
+
+def _mask_sequence(value: Any, redact: Redact) -> Any:
+    """Mask the items of a list or a tuple."""
+    is_list = isinstance(value, list)
+    if is_list and value and all(isinstance(item, str) for item in value):
+        return _mask_lines(value, redact)
+    masked = [mask_value(item, redact) for item in value]
+    if _are_same(masked, value):
+        return value
+    if is_list:
+        return masked
+    return tuple(masked)
+
+
+def _are_same(masked: Sequence[Any], items: Sequence[Any]) -> bool:
+    return all(new is item for new, item in zip(masked, items, strict=True))
 
 
 def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
@@ -112,7 +128,7 @@ def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
     cleaned = redact(whole)
     if cleaned != whole:
         return cleaned.split("\n")
-    if all(new is line for new, line in zip(masked, lines, strict=True)):
+    if _are_same(masked, lines):
         return lines
     return masked
 

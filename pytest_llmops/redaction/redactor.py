@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from pytest_llmops.errors import CassetteError
@@ -81,17 +82,18 @@ class Redactor:
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> "Redactor":
         """Return a redactor for the values of all variables with the name of a secret; ``PWD`` is a folder."""
         redactor = cls(extra=tuple(extra))
-        redactor.learn(
-            value for name, value in environ.items() if is_secret_name(name) and name not in ("PWD", "OLDPWD")
-        )
+        names = [name for name in environ if is_secret_name(name) and name not in ("PWD", "OLDPWD")]
+        redactor.learn(environ[name] for name in names)
         return redactor
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Treat these values, and their long lines, as secret from now on; short values are ignored."""
         parts: set[str] = set()
         for secret in map(str.strip, secrets):
-            lines = map(str.strip, _LINE_END.split(secret))
-            parts |= {secret, *(line for line in lines if len(line) >= MIN_SECRET_LINE and " " not in line)}
+            parts.add(secret)
+            for line in map(str.strip, _LINE_END.split(secret)):
+                if len(line) >= MIN_SECRET_LINE and " " not in line:
+                    parts.add(line)
         new = {part for part in parts if len(part) >= MIN_SECRET} - {PLACEHOLDER_KEY, MASK} - self.known
         if not new:
             return
@@ -99,10 +101,10 @@ class Redactor:
             # The collections are replaced, never changed: another thread may be iterating over them. `known` comes
             # last: a thread that finds its secret there continues at once.
             known = self.known | new
-            forms = dict(self._forms) | {
-                form: mask for secret in new for form, mask in _secret_spellings(secret)
-            }
-            self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
+            forms = dict(self._forms)
+            for secret in new:
+                forms.update(_secret_spellings(secret))
+            self._forms = tuple(sorted(forms.items(), key=_order_by_length))
             self._short = tuple(form for form in self._forms if not streams.has_long_word(form[0]))
             self._texts = {}
             self.known = known
@@ -118,9 +120,8 @@ class Redactor:
 
     def learn_params(self, data: bytes) -> None:
         """Treat the values of secret parameters in a query or a form as secret everywhere."""
-        self.learn(
-            unquote_plus(match["value"].decode("utf-8", "surrogateescape")) for match in find_params(data)
-        )
+        values = [match["value"].decode("utf-8", "surrogateescape") for match in find_params(data)]
+        self.learn(map(unquote_plus, values))
 
     def learn_response_headers(self, headers: Mapping[str, str]) -> None:
         """Treat the account's data in an answer's headers as secret: cookies, tokens, the organisation."""
@@ -129,7 +130,7 @@ class Redactor:
             if lower == "set-cookie":
                 self.learn(filter(has_letters_and_digits, _COOKIE_VALUE.findall(value)))
             elif lower == "location":
-                self.learn_params(value.encode("utf-8", "surrogatepass"))
+                self.learn_params(_encode(value))
             elif (lower in ACCOUNT_HEADERS or is_secret_name(lower)) and has_letters_and_digits(value):
                 self.learn(_parse_credentials(value))
 
@@ -160,46 +161,48 @@ class Redactor:
 
         if depth:
             framed = streams.mask_frames(data, find, inner)
-        else:
-            framed = None
-        if framed is not None:
-            return framed
+            if framed is not None:
+                return framed
         # Secrets across events come first: a mask over the beginning would hide the rest.
         data = _apply_redactors(streams.mask_text(data, find), extra)
         if depth:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
             data = streams.clean_encoded(data, inner, self._mask_binary)
-        spans = self._find_spans(data)
-        if not spans:
-            return data
-        ends = [0, *(end for _, end, _ in spans)]
-        kept = (data[end:start] + mask.encode() for end, (start, _, mask) in zip(ends, spans, strict=False))
-        return b"".join(kept) + data[ends[-1] :]
+        return _replace_spans(data, self._find_spans(data))
 
     def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
         """Return the places of secrets in data, merged where they overlap; what a name gives away is secret from now on."""
         assigned = find_assigned_values(data)
         secrets = [read_value(data[start:end]) for start, end in assigned]
-        # Any long binary contains the five bytes of punctuation in front of a password in a URL.
-        shapes = [shape for shape in find_shapes(data) if is_text or shape.mark != URL_CREDENTIALS_MARK]
+        shapes = find_shapes(data)
+        if not is_text:
+            # Any long binary contains the five bytes of punctuation in front of a password in a URL.
+            shapes = [shape for shape in shapes if shape.mark != URL_CREDENTIALS_MARK]
         for shape in shapes:
             if shape in KEY_FILE_SHAPES:
-                secrets += [
-                    match[0].decode("utf-8", "surrogateescape") for match in shape.pattern.finditer(data)
-                ]
+                keys = [match[0] for match in shape.pattern.finditer(data)]
+                secrets += [key.decode("utf-8", "surrogateescape") for key in keys]
         self.learn(secrets)
         spans = [(start, end, MASK) for start, end in assigned]
-        for form, mask in self._forms if self._forms and streams.has_long_word(data) else self._short:
-            if form in data:
-                spans += [(*match.span(), mask) for match in re.finditer(re.escape(form), data)]
+        spans += self._find_known(data)
         for shape in shapes:
-            spans += [
-                (match.end(1) if shape.kept else match.start(), match.end(), MASK)
-                for match in shape.pattern.finditer(data)
-            ]
+            for match in shape.pattern.finditer(data):
+                start = match.end(1) if shape.kept else match.start()
+                spans.append((start, match.end(), MASK))
         if spans:
             return _merge_overlaps(spans)
+        return spans
+
+    def _find_known(self, data: bytes) -> list[streams.Replacement]:
+        """Return the places of known secrets, in all their spellings."""
+        forms = self._short
+        if self._forms and streams.has_long_word(data):
+            forms = self._forms
+        spans = []
+        for form, mask in forms:
+            if form in data:
+                spans += [(*match.span(), mask) for match in re.finditer(re.escape(form), data)]
         return spans
 
     def _mask_binary(self, data: bytes) -> bytes:
@@ -210,23 +213,17 @@ class Redactor:
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
         """Return the replacements of secrets in a text, in order and without overlaps."""
-        data = text.encode("utf-8", "surrogatepass")
-        spans = [(start, end) for start, end, _ in self._find_spans(data)]
-        if spans and not text.isascii():
-            spans = [
-                (
-                    len(data[:start].decode("utf-8", "surrogatepass")),
-                    len(data[:end].decode("utf-8", "surrogatepass")),
-                )
-                for start, end in spans
-            ]
-        replacements = [(start, end, MASK) for start, end in spans]
+        data = _encode(text)
+        replacements = []
+        for start, end, _ in self._find_spans(data):
+            if not text.isascii():  # places are counted in characters
+                start = len(_decode(data[:start]))  # noqa: PLW2901
+                end = len(_decode(data[:end]))  # noqa: PLW2901
+            replacements.append((start, end, MASK))
         decoded = streams.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
-        rewritten = _apply_redactors(decoded, extra).decode("utf-8", "surrogatepass")
-        if rewritten != text:  # from the first to the last changed character
-            start = stream_events.count_shared_start(text, rewritten)
-            end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
-            replacements.append((start, len(text) - end, rewritten[start : len(rewritten) - end]))
+        rewritten = _decode(_apply_redactors(decoded, extra))
+        if rewritten != text:
+            replacements.append(_describe_change(text, rewritten))
         return _merge_overlaps(replacements)
 
     def clean_text(self, text: str) -> str:
@@ -234,9 +231,11 @@ class Redactor:
         texts = self._texts
         cleaned = texts.get(text)
         if cleaned is None:
-            cleaned = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+            cleaned = _decode(self.clean(_encode(text)))
             if len(text) <= MAX_CACHED_TEXT:
-                texts = self._texts = texts if len(texts) < MAX_CACHED_TEXTS else {}
+                if len(texts) >= MAX_CACHED_TEXTS:
+                    texts = {}
+                self._texts = texts
                 texts[text] = cleaned
         return cleaned
 
@@ -252,12 +251,14 @@ class Redactor:
             if secret[:MIN_CUT_SECRET] in cleaned or secret[-MIN_CUT_SECRET:] in cleaned
         ]
         for number in range(len(parts) - 1):
+            before = parts[number]
+            after = parts[number + 1]
             for secret in edges:
-                parts[number] = _cut_secret_start(parts[number], secret)
-                parts[number + 1] = _cut_secret_start(parts[number + 1][::-1], secret[::-1])[::-1]
+                before = _cut_secret_start(before, secret)
+                after = _cut_secret_start(after[::-1], secret[::-1])[::-1]
             # A cut key or token does not have its shape any more.
-            parts[number] = _LONG_WORD.sub(_drop_mixed_word, _cut_key_start(parts[number])[::-1])[::-1]
-            parts[number + 1] = _LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_END.sub("", parts[number + 1]))
+            parts[number] = _drop_last_token(_cut_key_start(before))
+            parts[number + 1] = _LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_END.sub("", after))
         return ELLIPSIS.join(parts)
 
     def cut_tail(self, data: bytes) -> bytes:
@@ -277,14 +278,19 @@ class Redactor:
         text = _cut_key_start(text)
         for secret in self.known:
             text = _cut_secret_start(text, secret)
-        text = _LONG_WORD.sub(_drop_mixed_word, text[::-1])[::-1]
-        marks = [shape.mark.decode() for shape in find_shapes(text.encode("utf-8", "replace"))]
-        starts = [at for mark in marks if _CUT_TOKEN.fullmatch(text, (at := text.rfind(mark)) + len(mark))]
-        return text[: min(starts, default=None)]
+        text = _drop_last_token(text)
+        end = len(text)
+        for shape in find_shapes(text.encode("utf-8", "replace")):
+            mark = shape.mark.decode()
+            start = text.rfind(mark)
+            if _CUT_TOKEN.fullmatch(text, start + len(mark)):
+                end = min(end, start)
+        return text[:end]
 
     def leaks(self, data: bytes) -> bool:
         """Return whether the data contain a secret; of a cassette file, also whether its unfolded bodies do."""
-        parts = itertools.chain([_REQUEST_KEY.sub(b"", data)], _decoded_bodies(data))
+        without_keys = _REQUEST_KEY.sub(b"", data)
+        parts = itertools.chain([without_keys], _decoded_bodies(data))
         return any(part and self._clean(part, (), MAX_DEPTH) != part for part in parts)
 
 
@@ -301,6 +307,11 @@ def _drop_mixed_word(match: re.Match[str]) -> str:
     return match[0]
 
 
+def _drop_last_token(text: str) -> str:
+    """Remove a long word with letters and digits from the end of a text."""
+    return _LONG_WORD.sub(_drop_mixed_word, text[::-1])[::-1]
+
+
 def _cut_key_start(text: str) -> str:
     """Remove the beginning of a private key that has no end."""
     start = text.find("-----BEGIN ", text.rfind("-----END") + 1)
@@ -312,8 +323,10 @@ def _cut_key_start(text: str) -> str:
 def _cut_secret_start(text: str, secret: str) -> str:
     """Remove the beginning of a secret at the end of a text."""
     longest = min(len(text), len(secret) - 1)
-    size = next((n for n in range(longest, MIN_CUT_SECRET - 1, -1) if text.endswith(secret[:n])), 0)
-    return text[: len(text) - size]
+    for size in range(longest, MIN_CUT_SECRET - 1, -1):
+        if text.endswith(secret[:size]):
+            return text[: len(text) - size]
+    return text
 
 
 def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
@@ -325,13 +338,49 @@ def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def _order_by_length(form: tuple[bytes, str]) -> tuple[int, bytes]:
+    """Return the key by which forms of secrets are sorted: the longest first."""
+    return -len(form[0]), form[0]
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _describe_change(text: str, rewritten: str) -> streams.Replacement:
+    """Return the replacement that rewrites a text, from the first to the last character that changes."""
+    start = stream_events.count_shared_start(text, rewritten)
+    shared_end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
+    inserted = rewritten[start : len(rewritten) - shared_end]
+    return start, len(text) - shared_end, inserted
+
+
+def _replace_spans(data: bytes, spans: list[streams.Replacement]) -> bytes:
+    """Return data with a mask in place of each span; the spans are in order."""
+    if not spans:
+        return data
+    parts = []
+    past = 0
+    for start, end, mask in spans:
+        parts += [data[past:start], mask.encode()]
+        past = end
+    parts.append(data[past:])
+    return b"".join(parts)
+
+
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
     """Return replacements without overlaps; of those that overlap the longest gives the mask."""
     merged: list[streams.Replacement] = []
     for start, end, mask in sorted(replacements):
         if merged and start < merged[-1][1]:
-            first, last, kept = merged[-1]
-            merged[-1] = (first, max(last, end), mask if end - start > last - first else kept)
+            first, last, longest_mask = merged[-1]
+            if end - start > last - first:
+                longest_mask = mask
+            merged[-1] = (first, max(last, end), longest_mask)
         else:
             merged.append((start, end, mask))
     return merged
@@ -342,26 +391,27 @@ _ENCODED_BODY_FORMS = frozenset({"events", "frames", "parts", "escapes"})
 
 
 def _decoded_bodies(data: bytes) -> Iterator[bytes]:
+    """Yield the bodies of a cassette file that are not in it as they are."""
     if not data.startswith(b"{") or b'"interactions"' not in data[:200]:
         return
     try:
         document = json.loads(data)
-        interactions = document["interactions"]
+        bodies = list(_iterate_stored_bodies(document["interactions"]))
         blobs = document.get("blobs", {})
-        bodies = [
-            message["body"]
-            for interaction in interactions
-            for message in (
-                interaction["request"],
-                *(a for take in interaction["answers"].values() for a in take),
-            )
-        ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return
     for body in bodies:
         if not _ENCODED_BODY_FORMS.isdisjoint(body):
             with contextlib.suppress(CassetteError):
                 yield unfold_body(StoredBody(body, blobs))
+
+
+def _iterate_stored_bodies(interactions: Any) -> Iterator[Any]:
+    for interaction in interactions:
+        yield interaction["request"]["body"]
+        for take in interaction["answers"].values():
+            for answer in take:
+                yield answer["body"]
 
 
 def _parse_credentials(value: str) -> set[str]:
@@ -381,24 +431,41 @@ def _parse_credentials(value: str) -> set[str]:
 
 _COOKIE_VALUE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")
 # Characters that clients do not encode in a URL, for different clients
+_WITHOUT_JOINTS = str.maketrans("", "", "-_.")
 _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
 
 
 def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
     """Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement."""
-    raw = secret.encode("utf-8", "surrogatepass")
-    # The length of base64 stays the same: the text around it must stay decodable.
-    yield from ((form, ("xX" * len(form))[: len(form)]) for form in streams.base64_forms(raw))
+    raw = _encode(secret)
+    for form in streams.base64_forms(raw):
+        # The length of base64 stays the same: the text around it must stay decodable.
+        yield form, ("xX" * len(form))[: len(form)]
     yield raw, MASK
-    if secret.isascii() and secret.replace("-", "").replace("_", "").replace(".", "").isalnum():
+    if secret.isascii() and secret.translate(_WITHOUT_JOINTS).isalnum():
         return
+    for text in (*_json_spellings(secret), *_python_spellings(secret, raw), *_url_spellings(raw)):
+        yield _encode(text), MASK
+
+
+def _json_spellings(secret: str) -> Iterator[str]:
+    """Yield a secret as in a string of JSON, and of JSON within such a string."""
     for inside in (secret, json.dumps(secret)[1:-1]):
-        yield json.dumps(inside)[1:-1].encode(), MASK
-        yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), MASK
-    yield from (
-        (text[1:-1].encode("utf-8", "surrogatepass"), MASK)
-        for text in (repr(secret), ascii(secret), repr(raw)[1:])
-    )
-    for quoted in (*(quote(raw, safe=safe) for safe in _URL_SAFE_CHARACTERS), quote_plus(raw)):
-        yield quoted.encode(), MASK
-        yield re.sub("%..", lambda match: match[0].lower(), quoted).encode(), MASK
+        for is_ascii in (True, False):
+            literal = json.dumps(inside, ensure_ascii=is_ascii)
+            yield literal[1:-1]
+
+
+def _python_spellings(secret: str, raw: bytes) -> Iterator[str]:
+    """Yield a secret as in a literal of Python."""
+    for literal in (repr(secret), ascii(secret), repr(raw)[1:]):
+        yield literal[1:-1]
+
+
+def _url_spellings(raw: bytes) -> Iterator[str]:
+    """Yield a secret as clients quote it in a URL, also with small letters in the codes."""
+    spellings = [quote(raw, safe=safe) for safe in _URL_SAFE_CHARACTERS]
+    spellings.append(quote_plus(raw))
+    for spelling in spellings:
+        yield spelling
+        yield re.sub("%..", lambda match: match[0].lower(), spelling)

@@ -12,9 +12,8 @@ from functools import lru_cache
 MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"  # set for SDKs that refuse to start without a key; not a secret
 MIN_SECRET = 8  # minimum length of a secret: shorter values would mask ordinary words
-MIN_BARE_VALUE = (
-    16  # minimum length of a value without quotes in a text; of a password or secret `MIN_BARE_PASSWORD`
-)
+# Minimum length of a value without quotes in a text; of a password or secret `MIN_BARE_PASSWORD`
+MIN_BARE_VALUE = 16
 MIN_BARE_PASSWORD = 10
 MAX_NAME = 100
 
@@ -76,12 +75,14 @@ def is_secret_name(name: str) -> bool:
     ['CLIENT_SECRET_VALUE', 'x-api-key']
     """
     words = [word.lower() for word in _WORD.findall(name[:MAX_NAME])]
-    is_code = "code" in words and len(words) > 1 and _CODE_CONTEXTS.isdisjoint(words)
-    if is_code or not words or words[-1] in _ATTRIBUTES or not _OTHER_THINGS.isdisjoint(words):
+    if not words or words[-1] in _ATTRIBUTES or not _OTHER_THINGS.isdisjoint(words):
         return False
-    if any(map(_STRONG_WORD.fullmatch, words)) or words[-2:] == ["connection", "string"]:
+    if "code" in words and len(words) > 1 and _CODE_CONTEXTS.isdisjoint(words):
+        return False
+    last_two = words[-2:]
+    if last_two == ["connection", "string"]:
         return True
-    return any(map(_SECRET_WORD.fullmatch, words[-2:]))
+    return any(map(_STRONG_WORD.fullmatch, words)) or any(map(_SECRET_WORD.fullmatch, last_two))
 
 
 def has_letters_and_digits(value: str) -> bool:
@@ -90,6 +91,7 @@ def has_letters_and_digits(value: str) -> bool:
 
 
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
+_WITHOUT_JOINTS = str.maketrans("", "", "-_.")
 # How addresses, paths and placeholders begin
 _NO_VALUE = ("http://", "https://", "/", "{", "<", "$", "[", "%(")
 
@@ -100,25 +102,23 @@ def is_secret_value(name: str, value: str) -> bool:
     >>> is_secret_value("api_key", "invalid_request"), is_secret_value("api_key", "a1b2c3d4"), is_secret_value("key", "order-4711")
     (False, True, False)
     """
-    if (
-        len(value) < MIN_SECRET
-        or value.startswith(_NO_VALUE)
-        or value in (MASK, PLACEHOLDER_KEY)
-        or " " in value
-    ):
+    if len(value) < MIN_SECRET or " " in value:
         return False
+    if value.startswith(_NO_VALUE) or value in (MASK, PLACEHOLDER_KEY):
+        return False
+    is_long = len(value) >= MIN_BARE_VALUE
     if name.lower() in _GENERIC_WORDS:
-        return (
-            len(value) >= MIN_BARE_VALUE
-            and has_letters_and_digits(value)
-            and len(_RUN.findall(value)) * 4 >= len(value)
-        )
-    if value.isascii() and value.replace("-", "").replace("_", "").replace(".", "").isalpha():
+        return is_long and has_letters_and_digits(value) and _looks_random(value)
+    if value.isascii() and value.translate(_WITHOUT_JOINTS).isalpha():
         # Words joined to a name are no secret; a long text of mixed case is.
-        return (
-            len(value) >= MIN_BARE_VALUE and value.isalpha() and not value.islower() and not value.isupper()
-        )
+        has_mixed_case = not value.islower() and not value.isupper()
+        return is_long and value.isalpha() and has_mixed_case
     return any(map(str.isalpha, value))
+
+
+def _looks_random(value: str) -> bool:
+    """Return whether small letters, capitals and digits follow each other in short runs."""
+    return len(_RUN.findall(value)) * 4 >= len(value)
 
 
 def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
@@ -129,32 +129,46 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
     """
     spans = [match.span(match.lastgroup or 0) for match in _ASSIGNMENT.finditer(data) if _is_secret(match)]
     if b"form-data" in data:
-        spans += [
-            match.span("value")
-            for match in _FORM_FIELD.finditer(data)
-            if is_secret_name(match["name"].decode("latin-1")) and match["value"] != MASK.encode()
-        ]
+        for match in _FORM_FIELD.finditer(data):
+            name = match["name"].decode("latin-1")
+            if is_secret_name(name) and match["value"] != MASK.encode():
+                spans.append(match.span("value"))
     return sorted(spans)
 
 
 def _is_secret(match: re.Match[bytes]) -> bool:
+    """Return whether the value of an assignment is a secret."""
     start = match.start()
     kind = match.lastgroup or ""
-    before = _NAME_BEFORE.match(match.string[max(0, start - MAX_NAME) : start + (kind == "pair")][::-1])
-    if before is None:
+    is_pair = kind == "pair"
+    before = match.string[max(0, start - MAX_NAME) : start + is_pair]
+    name_match = _NAME_BEFORE.match(before[::-1])
+    if name_match is None:
         return False
-    name = before["name"][::-1].decode("latin-1")
-    value = match[kind].decode("utf-8", "replace")
+    name = name_match["name"][::-1].decode("latin-1")
+    if not is_secret_name(name):
+        return False
     # The signature of a thought is none: the model's server checks it when the thought is sent back.
-    is_thought = name == "signature" and kind != "pair" and b"thinking" in match.string
-    if is_thought or not is_secret_name(name):
+    if name == "signature" and not is_pair and b"thinking" in match.string:
         return False
-    if kind == "pair":  # a header in a log: `(b'set-cookie', b'sid=...; Path=/')`
-        return before["pair"] is not None and value != MASK
-    is_short = len(value) < (MIN_BARE_PASSWORD if re.search("pass|secret", name.lower()) else MIN_BARE_VALUE)
-    if kind == "bare" and (is_short or not has_letters_and_digits(value)):
-        return value.isdigit() and not is_short and name.lower().endswith("password")
+    value = match[kind].decode("utf-8", "replace")
+    if is_pair:  # a header in a log: `(b'set-cookie', b'sid=...; Path=/')`
+        return name_match["pair"] is not None and value != MASK
+    if kind == "bare":
+        return _is_bare_secret(name, value)
     return is_secret_value(name, value)
+
+
+def _is_bare_secret(name: str, value: str) -> bool:
+    """Return whether a value without quotes is a secret; it has to be longer, and to hold letters and digits."""
+    fewest = MIN_BARE_VALUE
+    if re.search("pass|secret", name.lower()):
+        fewest = MIN_BARE_PASSWORD
+    if len(value) < fewest:
+        return False
+    if has_letters_and_digits(value):
+        return is_secret_value(name, value)
+    return value.isdigit() and name.lower().endswith("password")
 
 
 def read_value(data: bytes) -> str:
@@ -181,6 +195,6 @@ def mask_params(data: bytes) -> bytes:
     >>> mask_params(b"grant_type=x&client_secret=hunter2")
     b'grant_type=x&client_secret=[secret]'
     """
-    for match in reversed([*find_params(data)]):
+    for match in reversed(list(find_params(data))):
         data = data[: match.start("value")] + MASK.encode() + data[match.end("value") :]
     return data

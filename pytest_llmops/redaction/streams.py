@@ -19,6 +19,7 @@ from pytest_llmops.wire.aws_event_stream import pack_frames
 Replacement = tuple[int, int, str]  # start and end of a secret in a text, and its replacement
 FindSecrets = Callable[[str], list[Replacement]]
 LeafPath = tuple[Any, ...]
+Leaf = tuple[int, LeafPath, str]  # number of an event, path and content of a text in it
 
 _EVENT_DATA = re.compile(r"(?:\A|(?<=[\r\n]))(?:data:[ ]?([^\r\n]+)|(\{[^\r\n]*\})(?=[\r\n]|\Z))")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
@@ -39,8 +40,7 @@ _RAW_PATH: LeafPath = ("",)
 
 def mask_text(data: bytes, find: FindSecrets) -> bytes:
     """Return a text stream, or JSON with log-probabilities, without the secrets that are split over it."""
-    is_lines = data.startswith(b"{") and (b"}\n{" in data or b"}\r\n{" in data)
-    is_stream = is_lines or data.startswith(b"data:") or b"\ndata:" in data or b"\rdata:" in data
+    is_stream = _is_stream(data)
     if not is_stream and _LOGPROBS_MARK not in data:
         return data
     text = data.decode("utf-8", "surrogateescape")
@@ -57,24 +57,31 @@ def mask_text(data: bytes, find: FindSecrets) -> bytes:
     return data
 
 
+def _is_stream(data: bytes) -> bool:
+    """Return whether data look like lines of JSON or server-sent events."""
+    if data.startswith(b"{") and (b"}\n{" in data or b"}\r\n{" in data):
+        return True
+    return data.startswith(b"data:") or b"\ndata:" in data or b"\rdata:" in data
+
+
 def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes]) -> bytes | None:
     """Return an AWS event stream without secrets, with correct lengths and checksums; None for other data."""
     frames = stream_events.unpack_aws_frames(data)
     if not frames:
         return None
     payloads = [_unwrap_payload(event.payload) for event in frames]
-    changed = mask_scattered([text.decode("utf-8", "surrogateescape") for text, _ in payloads], find)
+    texts = [payload.decode("utf-8", "surrogateescape") for payload, _ in payloads]
+    changed = mask_scattered(texts, find)
     masked_frames = []
-    for number, (frame, (text, wrap)) in enumerate(zip(frames, payloads, strict=True)):
+    for number, frame in enumerate(frames):
+        payload, wrap = payloads[number]
         if number in changed:
-            whole = changed[number].encode("utf-8", "surrogateescape")
-        else:
-            whole = text
-        headers = {
-            name: clean(value.encode("utf-8")).decode("utf-8") if isinstance(value, str) else value
-            for name, value in frame.headers.items()
-        }
-        masked_frames.append(replace(frame, headers=headers, payload=wrap(clean(whole))))
+            payload = changed[number].encode("utf-8", "surrogateescape")
+        headers = dict(frame.headers)
+        for name, value in headers.items():
+            if isinstance(value, str):
+                headers[name] = clean(value.encode("utf-8")).decode("utf-8")
+        masked_frames.append(replace(frame, headers=headers, payload=wrap(clean(payload))))
     if masked_frames == frames:
         return data
     return pack_frames(masked_frames)
@@ -82,15 +89,15 @@ def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes])
 
 def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
     """Return the JSON in a payload, which ``InvokeModel`` encodes in base64, and a function that puts JSON back."""
-    if b'"bytes"' in payload:
-        try:
-            outer = json.loads(payload)
-            inner = b64decode(outer["bytes"], validate=True)
-        except (ValueError, TypeError, KeyError, binascii.Error, RecursionError):
-            return payload, bytes
-        spelled = outer["bytes"].encode()
-        return inner, lambda text: payload.replace(spelled, b64encode(text))
-    return payload, bytes
+    if b'"bytes"' not in payload:
+        return payload, bytes
+    try:
+        outer = json.loads(payload)
+        inner = b64decode(outer["bytes"], validate=True)
+    except (ValueError, TypeError, KeyError, binascii.Error, RecursionError):
+        return payload, bytes
+    spelled = outer["bytes"].encode()
+    return inner, lambda text: payload.replace(spelled, b64encode(text))
 
 
 def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
@@ -99,11 +106,7 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
     >>> mask_scattered(['{"delta": "my se"}', '{"delta": "cret"}'], lambda text: [(3, 9, "*")] if "secret" in text else [])
     {0: '{"delta": "my *"}', 1: '{"delta": ""}'}
     """
-    places: dict[LeafPath, list[tuple[int, LeafPath, str]]] = {}
-    for number, text in enumerate(texts):
-        for path, place, leaf in _iterate_leaves(text):
-            places.setdefault(place, []).append((number, path, leaf))
-    scattered = [pieces for pieces in places.values() if len({leaf for _, _, leaf in pieces}) > 1]
+    scattered = _find_scattered(texts)
     joined = ["".join(leaf for _, _, leaf in pieces) for pieces in scattered]
     # A single search over all texts: most streams have no secret.
     if not joined or not find("\n\n".join(joined)):
@@ -115,14 +118,21 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
     return {number: _replace_leaves(texts[number], leaves) for number, leaves in changes.items()}
 
 
-def _cut_replacements(
-    pieces: list[tuple[int, LeafPath, str]], replacements: list[Replacement]
-) -> Iterator[tuple[int, LeafPath, str]]:
+def _find_scattered(texts: Sequence[str]) -> list[list[Leaf]]:
+    """Return the texts of each place that has different ones in the events."""
+    places: dict[LeafPath, list[Leaf]] = {}
+    for number, text in enumerate(texts):
+        for path, place, leaf in _iterate_leaves(text):
+            places.setdefault(place, []).append((number, path, leaf))
+    return [pieces for pieces in places.values() if len({leaf for _, _, leaf in pieces}) > 1]
+
+
+def _cut_replacements(pieces: list[Leaf], replacements: list[Replacement]) -> Iterator[Leaf]:
     """Yield the pieces that change; the first piece of a secret gets the mask."""
     end_of_all = 0
     for number, path, leaf in pieces:
         start_of_all = end_of_all
-        end_of_all = end_of_all + len(leaf)
+        end_of_all += len(leaf)
         piece = ""
         kept = start_of_all
         for start, end, replacement in replacements:
@@ -143,29 +153,53 @@ def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
     except (ValueError, RecursionError):
         yield _RAW_PATH, _RAW_PATH, text
         return
-    waiting: list[tuple[LeafPath, LeafPath, Any, bool]] = [((), (), value, False)]
+    waiting: list[_Node] = [((), (), value, False)]
     while waiting:
-        path, place, item, alike = waiting.pop()
+        path, place, item, is_logprob = waiting.pop()
         if isinstance(item, str):
             yield path, place, item
         elif isinstance(item, dict):
-            where = (
-                *place,
-                *((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int))),
-            )
-            for key, value in reversed(item.items()):
-                if alike:
-                    is_alike = key in ("content", "tokens", "chosenCandidates")
-                else:
-                    is_alike = _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
-                waiting.append(((*path, key), (*where, key), value, is_alike))
+            waiting += _list_members(path, place, item, is_logprob=is_logprob)
         elif isinstance(item, list):
-            if path[-1:] == ("bytes",) and item and all(type(b) is int and 0 <= b < 256 for b in item):  # noqa: PLR2004 -- bytes
+            if path[-1:] == ("bytes",) and _holds_bytes(item):
                 yield path, place, bytes(item).decode("latin-1")
-                continue
-            for n, row in reversed(list(enumerate(item))):
-                has_index = isinstance(row, dict) and isinstance(row.get("index"), int)
-                waiting.append(((*path, n), (*place, "*" if alike else "#" if has_index else n), row, False))
+            else:
+                waiting += _list_items(path, place, item, is_logprob=is_logprob)
+
+
+# Path, place and content of a part of an event, and whether it belongs to log-probabilities, whose items follow each other
+_Node = tuple[LeafPath, LeafPath, Any, bool]
+
+
+def _list_members(
+    path: LeafPath, place: LeafPath, item: dict[str, Any], *, is_logprob: bool
+) -> Iterator[_Node]:
+    """Yield the members of an object, the last first; its place is told apart by the values of some keys."""
+    for key in _PLACE_KEYS:
+        if isinstance(item.get(key), (str, int)):
+            place = (*place, (key, item[key]))
+    for key, value in reversed(item.items()):
+        if is_logprob:
+            is_alike = key in ("content", "tokens", "chosenCandidates")
+        else:
+            is_alike = _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
+        yield (*path, key), (*place, key), value, is_alike
+
+
+def _list_items(path: LeafPath, place: LeafPath, item: list[Any], *, is_logprob: bool) -> Iterator[_Node]:
+    """Yield the items of a list, the last first."""
+    for number in range(len(item) - 1, -1, -1):
+        row = item[number]
+        step: object = number
+        if is_logprob:
+            step = "*"
+        elif isinstance(row, dict) and isinstance(row.get("index"), int):
+            step = "#"
+        yield (*path, number), (*place, step), row, False
+
+
+def _holds_bytes(item: list[Any]) -> bool:
+    return bool(item) and all(type(number) is int and 0 <= number < 256 for number in item)  # noqa: PLR2004
 
 
 def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
@@ -173,16 +207,20 @@ def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
         return leaves[_RAW_PATH]
     for path, start, end in reversed(list(_iterate_literals(text))):
         if path in leaves:
-            old = text[start:end]
-            if old.startswith("["):  # bytes as an array of numbers
-                new = json.dumps(
-                    list(leaves[path].encode("latin-1", "replace")),
-                    separators=(", " if ", " in old else ",", ":"),
-                )
-            else:
-                new = json.dumps(leaves[path], ensure_ascii=old.isascii())
-            text = text[:start] + new + text[end:]
+            literal = _spell_literal(leaves[path], text[start:end])
+            text = text[:start] + literal + text[end:]
     return text
+
+
+def _spell_literal(leaf: str, old: str) -> str:
+    """Return a text as JSON, spelled as the literal that it replaces."""
+    if not old.startswith("["):
+        return json.dumps(leaf, ensure_ascii=old.isascii())
+    # Bytes as an array of numbers.
+    comma = ","
+    if ", " in old:
+        comma = ", "
+    return json.dumps(list(leaf.encode("latin-1", "replace")), separators=(comma, ":"))
 
 
 def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
@@ -192,17 +230,20 @@ def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
     for match in _JSON_TOKEN.finditer(text):
         part = match[0]
         if part in "{[":
-            stack.append((match.start(), part == "["))
-            steps.append(0 if part == "[" else None)
+            is_list = part == "["
+            stack.append((match.start(), is_list))
+            steps.append(0 if is_list else None)
         elif part in "}]":
             start, is_list = stack.pop()
             steps.pop()
             if is_list:
                 yield tuple(steps), start, match.end()
         elif part == ",":
-            steps[-1] = steps[-1] + 1 if stack[-1][1] else None
+            _, is_list = stack[-1]
+            steps[-1] = steps[-1] + 1 if is_list else None
         elif part != ":":
-            if stack and not stack[-1][1] and steps[-1] is None:
+            is_key = bool(stack) and not stack[-1][1] and steps[-1] is None
+            if is_key:
                 steps[-1] = json.loads(part)
             else:
                 yield tuple(steps), match.start(), match.end()
@@ -217,10 +258,9 @@ _NEEDLESS_ESCAPE = re.compile(rb"\\u00[2-7][0-9A-Fa-f]|\\/")
 _UNQUOTED = b"/:@!$'()*,;"  # characters that some clients do not encode in a value
 _PERCENT_ENCODED = re.compile(rb"(?:[A-Za-z0-9._~+/:@!$'()*,;-]|%[0-9A-Fa-f]{2}){8,}")
 _BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{%d,}={0,2}" % MIN_BASE64_RUN)
-_BASE64_MAP = bytes(
-    120 if chr(code) in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-" else 32
-    for code in range(256)
-)
+_BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
+# Every character of base64 becomes an x, any other a blank
+_BASE64_MAP = bytes(ord("x") if code in _BASE64_ALPHABET else ord(" ") for code in range(256))
 _LONG_WORD = b"x" * MIN_BASE64_RUN
 _URL_SAFE_MAP = bytes.maketrans(b"-_", b"+/")
 
@@ -262,18 +302,21 @@ def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
 
 
 def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:
+    if b"%" not in quoted:
+        return quoted
     # "+" is a blank in a query or a form, and itself in a path.
-    for blank in ((b" ", b"+") if b"+" in quoted else (b"+",)) if b"%" in quoted else ():
+    blanks: tuple[bytes, ...] = (b"+",)
+    if b"+" in quoted:
+        blanks = (b" ", b"+")
+    for blank in blanks:
         text = unquote_to_bytes(quoted.replace(b"+", blank))
         cleaned = clean(text)
-        if cleaned != text:
-            safe = (
-                "[]"
-                + "".join(chr(code) for code in _UNQUOTED if code in quoted)
-                + ("+" if blank == b"+" else "")
-            )
-            respelled = quote(cleaned, safe=safe)
-            return (respelled.replace("%20", "+") if blank == b" " else respelled).encode()
+        if cleaned == text:
+            continue
+        safe = "[]" + "".join(chr(code) for code in _UNQUOTED if code in quoted)
+        if blank == b"+":
+            return quote(cleaned, safe=safe + "+").encode()
+        return quote(cleaned, safe=safe).replace("%20", "+").encode()
     return quoted
 
 
@@ -325,7 +368,9 @@ def base64_forms(raw: bytes) -> set[bytes]:
     for shift in range(3):
         encoded = b64encode(b"\0" * shift + raw)
         # Only whole characters: the characters at both ends contain bits of the neighbours.
-        inner = encoded[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
+        first = -(-shift * 8 // 6)
+        last = (shift + len(raw)) * 8 // 6
+        inner = encoded[first:last]
         if len(inner) >= MIN_BASE64_FORM:
             forms |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
     return forms

@@ -1,19 +1,15 @@
-"""Describe how a JSON value differs from its schema, and resolve the references of a schema, never by network."""
+"""Describe how a JSON value differs from its schema."""
 
 import difflib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Protocol
 
-from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text, read_yaml
-from pytest_llmops.errors import SchemaError, format_name_list
+from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
+from pytest_llmops.schemas.json_extraction import JsonPath
 
 MAX_DIFFERENCES = 50  # differences reported for a value
 MAX_VALUE_CHARS = 60
@@ -86,7 +82,9 @@ class Unfinished:
     @property
     def path(self) -> str:
         """The JSON path of the innermost open value."""
-        return format_json_path(self.text if self.text is not None else self.within or ())
+        if self.text is not None:
+            return format_json_path(self.text)
+        return format_json_path(self.within or ())
 
 
 class Schema(Protocol):
@@ -124,7 +122,8 @@ def format_json_path(parts: Iterable[str | int]) -> str:
         elif _PLAIN_KEY.match(part) and len(part) <= MAX_KEY_CHARS:
             text += f".{part}"
         else:
-            text += f"[{json.dumps(part[:MAX_KEY_CHARS])}{'...' if len(part) > MAX_KEY_CHARS else ''}]"
+            ellipsis = "..." if len(part) > MAX_KEY_CHARS else ""
+            text += f"[{json.dumps(part[:MAX_KEY_CHARS])}{ellipsis}]"
     return text
 
 
@@ -143,7 +142,8 @@ def describe_json_value(value: object) -> str:
         if keys:
             return f"object with the keys {format_name_list(keys)}"
         return "object without keys"
-    return f"{short_json(value)} ({_SCALARS.get(type(value), type(value).__name__)})"
+    kind = type(value)
+    return f"{short_json(value)} ({_SCALARS.get(kind, kind.__name__)})"
 
 
 def short_json(value: object) -> str:
@@ -166,14 +166,14 @@ def missing_key_difference(
     'missing, expected number; is it "totl"?'
     """
     names = set(known)
-    near = _find_similar_key(
-        str(place[-1]), [key[:MAX_KEY_CHARS] for key in present if key not in names][:MAX_KEYS]
-    )
+    unknown = [key[:MAX_KEY_CHARS] for key in present if key not in names]
+    text = "missing"
     if expected:
-        text = f"missing, expected {expected}"
-    else:
-        text = "missing"
-    return Difference(place, f"{text}; is it {short_json(near)}?" if near else text)
+        text += f", expected {expected}"
+    near = _find_similar_key(str(place[-1]), unknown[:MAX_KEYS])
+    if near:
+        text += f"; is it {short_json(near)}?"
+    return Difference(place, text)
 
 
 def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
@@ -183,17 +183,23 @@ def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
     'unknown key; did you mean "total"?'
     """
     near = _find_similar_key(str(place[-1]), known)
-    return Difference(place, f"unknown key; did you mean {short_json(near)}?" if near else "unknown key")
+    text = "unknown key"
+    if near:
+        text += f"; did you mean {short_json(near)}?"
+    return Difference(place, text)
 
 
 def _find_similar_key(key: str, keys: Iterable[str]) -> str:
-    """A higher cutoff than for mistyped names of prompts: here it is not certain that any key is a misspelling."""
+    """Return the key that another one may be a misspelling or an abbreviation of, or ""."""
     by_normalized = {_normalize_key(name[:MAX_KEY_CHARS]): name for name in reversed(list(keys))}
     wanted = _normalize_key(key[:MAX_KEY_CHARS])
-    matches = difflib.get_close_matches(wanted, by_normalized, n=1, cutoff=0.65)
-    matches = matches or [name for name in reversed(by_normalized) if _is_abbreviation(wanted, name)]
-    if matches:
-        return by_normalized[matches[0]]
+    # A higher cutoff than for mistyped names of prompts: here it is not certain that any key is a misspelling.
+    close = difflib.get_close_matches(wanted, by_normalized, n=1, cutoff=0.65)
+    if close:
+        return by_normalized[close[0]]
+    for name in reversed(by_normalized):
+        if _is_abbreviation(wanted, name):
+            return by_normalized[name]
     return ""
 
 
@@ -207,9 +213,10 @@ def _is_abbreviation(left: str, right: str) -> bool:
     short, long = sorted((left, right), key=len)
     if short in long.split("_"):
         return True
+    if len(short) < MIN_ABBREVIATION or short[0] != long[0] or short[-1] != long[-1]:
+        return False
     letters = iter(long)
-    same_ends = len(short) >= MIN_ABBREVIATION and short[0] == long[0] and short[-1] == long[-1]
-    return same_ends and all(letter in letters for letter in short)
+    return all(letter in letters for letter in short)
 
 
 def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> list[Difference]:
@@ -223,179 +230,21 @@ def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> 
     ...                     FormMismatch("y", (Difference(here, "expected null", "5"),))])[0].text
     'expected string or null | got 5'
     """
-
-    def differences_of_whole(form: FormMismatch) -> list[Difference]:
-        return [
-            difference
-            for difference in form.differences
-            if difference.place == place and not difference.remark
-        ]
-
-    if all(len(form.differences) == len(differences_of_whole(form)) == 1 for form in forms):
-        wanted = dict.fromkeys(form.differences[0].expected.removeprefix("expected ") for form in forms)
-        return [Difference(place, f"expected {' or '.join(wanted)}", forms[0].differences[0].got)]
-    best = min(
-        forms, key=lambda form: (form.wrong_constants, len(differences_of_whole(form)), len(form.differences))
-    )
-    return [
-        Difference(place, f"fits none of {len(forms)} forms; nearest is {best.name}", remark=True),
-        *best.differences,
-    ]
-
-
-__tracebackhide__ = True
-
-SUFFIXES = (".json", ".yaml", ".yml")
-BOOLEAN_SCHEMAS: Mapping[bool, Mapping[str, Json]] = {True: {}, False: {"not": {}}}
-MAX_FILES = 1_000  # files that a schema may refer to
-
-
-def read_schema(file: Path) -> Mapping[str, Json]:
-    """Read a schema from a JSON or YAML file.
-
-    Raises:
-        BadFile: The file cannot be read or does not hold an object, true or false.
-    """
-    content = read_text(file)
-    if file.suffix == ".json":
-        value = read_json(content)
-    else:
-        value = read_yaml(content)[0]
-    if isinstance(value, bool):
-        return BOOLEAN_SCHEMAS[value]
-    return as_mapping(value)
-
-
-class SchemaFiles:
-    """The files in and below the folder of a schema that it may refer to.
-
-    References are relative to the schema: ``"item.json"``, ``"parts/item.json#/$defs/a"``. If the schema has an
-    ``$id``, the folder stands for the folder of that URI.
-
-    Attributes:
-        read: The schemas that were read, by URI.
-    """
-
-    def __init__(self, folder: Path | None, base: str = "") -> None:
-        if folder is not None:
-            self.folder = folder.resolve()
-        else:
-            self.folder = None
-        self.base = urljoin(base, "-")[:-1]
-        self.read: dict[str, Mapping[str, Json]] = {}
-
-    def load_uri(self, uri: str) -> Mapping[str, Json]:
-        """Return the schema at a URI.
-
-        Raises:
-            SchemaError: The URI is not a file of the folder, or the file cannot be read.
-        """
-        if self.folder is None or not uri.startswith(self.base):
-            raise SchemaError("")
-        relative = unquote(uri.removeprefix(self.base))
-        parts = urlsplit(relative)
-        is_plain_path = (
-            relative and not relative.startswith("/") and "\\" not in relative and "\0" not in relative
+    if all(len(form.differences) == _count_of_whole(form, place) == 1 for form in forms):
+        only_differences = [form.differences[0] for form in forms]
+        wanted = dict.fromkeys(
+            difference.expected.removeprefix("expected ") for difference in only_differences
         )
-        if parts.scheme or parts.netloc or not is_plain_path:
-            raise SchemaError("")
-        file = (self.folder / relative).resolve()
-        if not file.is_relative_to(self.folder):
-            raise SchemaError(f"leads out of the folder of the schema, to {self._relative_path(file)}")
-        if file.suffix not in SUFFIXES or not file.is_file():
-            raise SchemaError(
-                f"expected a file of a schema ({', '.join(SUFFIXES)}) at {self._relative_path(file)}, there is none"
-            )
-        if len(self.read) >= MAX_FILES:
-            raise SchemaError(f"more than {MAX_FILES:,} files are referred to")
-        try:
-            self.read[uri] = read_schema(file)
-        except BadFile as error:
-            if error.line:
-                line = f":{error.line}"
-            else:
-                line = ""
-            raise SchemaError(f"{error.what} @ {self._relative_path(file)}{line}") from None
-        return self.read[uri]
+        return [Difference(place, f"expected {' or '.join(wanted)}", only_differences[0].got)]
 
-    def _relative_path(self, file: Path) -> str:
-        """Return the path of a file relative to the schema's folder, the same on every machine."""
-        try:
-            return shorten_text(Path(os.path.relpath(file, self.folder)).as_posix())
-        except ValueError:  # on another drive
-            return shorten_text(file.name)
+    def distance(form: FormMismatch) -> tuple[int, int, int]:
+        return form.wrong_constants, _count_of_whole(form, place), len(form.differences)
+
+    nearest = min(forms, key=distance)
+    remark = Difference(place, f"fits none of {len(forms)} forms; nearest is {nearest.name}", remark=True)
+    return [remark, *nearest.differences]
 
 
-def build_registry(specification: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles) -> Any:
-    """Return a registry of everything a schema refers to, files included.
-
-    Raises:
-        SchemaError: A ``$ref`` cannot be resolved; gives its path and the reason.
-    """
-    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
-    from referencing import Registry, Resource
-
-    def retrieve(uri: str) -> Any:
-        return Resource.from_contents(files.load_uri(uri), default_specification=specification)
-
-    registry = Registry(retrieve=retrieve).combine(REGISTRY)  # type: ignore[call-arg]  # an alias that mypy misses
-    resource = specification.create_resource(schema)
-    _check_references(resource, registry.resolver_with_root(resource), schema, where)
-    resources: dict[str, Any] = {}
-    # Checking a file may read further files.
-    while waiting := [uri for uri in files.read if uri not in resources]:
-        for uri in waiting:
-            loaded = Resource.from_contents(files.read[uri], default_specification=specification)
-            resources[uri] = loaded
-            _check_references(
-                loaded,
-                registry.with_resource(uri, loaded).resolver(uri).in_subresource(loaded),
-                files.read[uri],
-                f"{where}: {shorten_text(uri)}",
-            )
-    return REGISTRY.with_resources(resources.items())
-
-
-def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) -> None:
-    from referencing.exceptions import Unresolvable
-
-    rest = [(resource, resolver)]
-    while rest:
-        part, part_resolver = rest.pop()
-        if isinstance(part.contents, Mapping):
-            reference = part.contents.get("$ref")
-        else:
-            reference = None
-        try:
-            if isinstance(reference, str):
-                part_resolver.lookup(reference)
-        except Unresolvable as error:
-            paths = ", ".join(format_json_path(place) for place in _reference_places(schema, reference))
-            raise SchemaError(
-                f"{where}: {describe_unresolved(reference, error)} (at {shorten_text(paths)})"
-            ) from None
-        rest += [(child, part_resolver.in_subresource(child)) for child in part.subresources()]
-
-
-def describe_unresolved(reference: str | None, error: BaseException | None = None) -> str:
-    """Return why a reference cannot be resolved, and what to do."""
-    from referencing.exceptions import NoSuchAnchor, PointerToNowhere
-
-    file, _, place = (reference or "").partition("#")
-    cause = error
-    while cause is not None and not isinstance(cause, SchemaError):
-        cause = cause.__cause__
-    if cause is not None and str(cause):
-        return f"$ref {short_json(reference)}: {cause}"
-    if file and isinstance(error, (NoSuchAnchor, PointerToNowhere)):
-        return f"$ref {short_json(reference)}: there is no place {short_json(place)} in {short_json(file)}"
-    return (
-        f"$ref {short_json(reference)} leads nowhere within the schema; nothing is fetched: put it under $defs and "
-        'refer to "#/$defs/<name>", or into a file beside that of the schema'
-    )
-
-
-def _reference_places(schema: Any, reference: str | None) -> Iterator[JsonPath]:
-    for parts, node in iterate_nodes(schema):
-        if isinstance(node, dict) and node.get("$ref") == reference:
-            yield (*parts, "$ref")
+def _count_of_whole(form: FormMismatch, place: JsonPath) -> int:
+    """Return how many differences of a form are about the whole value at a place."""
+    return sum(difference.place == place and not difference.remark for difference in form.differences)

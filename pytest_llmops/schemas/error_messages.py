@@ -1,7 +1,7 @@
 """Turn errors of `jsonschema` into differences, without errors that the rest of a partial value could still fix."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from pytest_llmops.measurement import shorten_text
@@ -43,28 +43,22 @@ ErrorFilter: TypeAlias = Callable[[Any], bool]
 def error_differences(error: Any, counts: ErrorFilter = lambda _: True) -> list[Difference]:
     """Return the differences in an error of a validator, at least one."""
     place: JsonPath = tuple(error.absolute_path)
-    # If our own wording of a keyword yields nothing, the message of jsonschema stands in.
-    return list(_differences_by_keyword(place, error, counts)) or [
-        Difference(place, shorten_text(error.message))
-    ]
+    differences = list(_differences_by_keyword(place, error, counts))
+    if differences:
+        return differences
+    # We have no wording of our own for this keyword.
+    return [Difference(place, shorten_text(error.message))]
 
 
 def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) -> Iterator[Difference]:
-    if isinstance(error.schema, Mapping):
-        schema = error.schema
-    else:
-        schema = {}
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
     keyword = str(error.validator)
     if keyword == "required":
         yield from _missing_key_differences(place, error, schema)
     elif keyword in ("dependentRequired", "dependencies") and isinstance(error.instance, dict):
         yield from _dependent_key_differences(place, error)
     elif keyword == "additionalProperties" and isinstance(error.instance, dict):
-        known = schema.get("properties", {})
-        patterns = schema.get("patternProperties", {})
-        for key in error.instance:
-            if key not in known and not any(re.search(pattern, key) for pattern in patterns):
-                yield unknown_key_difference((*place, key), known)
+        yield from _unknown_key_differences(place, error, schema)
     elif keyword in ("anyOf", "oneOf"):
         yield from _form_differences(place, error, counts)
     elif not keyword.startswith("unevaluated"):
@@ -76,17 +70,24 @@ def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) ->
         yield Difference(place, expected, describe_json_value(error.instance))
 
 
-def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:
+def _unknown_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:
     known = schema.get("properties", {})
-    for key in error.validator_value if isinstance(error.validator_value, list) else ():
+    patterns = schema.get("patternProperties", {})
+    for key in error.instance:
+        if key not in known and not any(re.search(pattern, key) for pattern in patterns):
+            yield unknown_key_difference((*place, key), known)
+
+
+def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:
+    required = error.validator_value
+    if not isinstance(required, list):
+        return
+    known = schema.get("properties", {})
+    for key in required:
         if key not in error.instance:
             part = known.get(key)
-            yield missing_key_difference(
-                (*place, key),
-                describe_schema(part) if isinstance(part, Mapping) else "",
-                error.instance,
-                known,
-            )
+            expected = describe_schema(part) if isinstance(part, Mapping) else ""
+            yield missing_key_difference((*place, key), expected, error.instance, known)
 
 
 def _dependent_key_differences(place: JsonPath, error: Any) -> Iterator[Difference]:
@@ -110,31 +111,26 @@ def _errors_by_branch(error: Any) -> dict[int, list[Any]]:
 def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[Difference]:
     branches = _errors_by_branch(error)
     if not branches:
+        expected = "expected exactly one form of oneOf to fit, several do"
         if error.context:
             expected = "expected nothing here"
-        else:
-            expected = "expected exactly one form of oneOf to fit, several do"
         return [Difference(place, expected, describe_json_value(error.instance))]
     forms = []
     for index, errors in branches.items():
-        differences = dict.fromkeys(
-            difference for inner in errors if counts(inner) for difference in error_differences(inner, counts)
-        )
+        differences: dict[Difference, None] = {}
+        for inner in filter(counts, errors):
+            differences.update(dict.fromkeys(error_differences(inner, counts)))
         wrong_constants = sum(inner.validator in ("const", "enum") for inner in errors)
-        forms.append(
-            FormMismatch(_form_name(error.validator_value[index], index), tuple(differences), wrong_constants)
-        )
+        name = _form_name(error.validator_value[index], index)
+        forms.append(FormMismatch(name, tuple(differences), wrong_constants))
     return nearest_form_differences(place, forms)
 
 
 def _form_name(schema: object, index: int) -> str:
     if isinstance(schema, Mapping):
-        named = schema
-    else:
-        named = {}
-    name = named.get("title") or str(named.get("$ref", "")).rpartition("/")[2]
-    if name:
-        return shorten_text(str(name), 60)
+        name = schema.get("title") or str(schema.get("$ref", "")).rpartition("/")[2]
+        if name:
+            return shorten_text(str(name), 60)
     return f"number {index + 1}"
 
 
@@ -147,22 +143,26 @@ def describe_schema(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return short_json(schema["const"])
     if isinstance(schema.get("enum"), list):
-        values = [short_json(choice) for choice in schema["enum"]]
-        rest = len(values) - MAX_CHOICES
-        return f"one of {', '.join(values[:MAX_CHOICES])}" + (f" and {rest} more" if rest > 0 else "")
+        return _describe_choices(schema["enum"])
     types = schema.get("type", "")
-    limits = [
-        _LIMITS[keyword].format(value if isinstance(value, str) else short_json(value))
-        for keyword, value in _schema_limits(schema).items()
-        if keyword in _LIMITS
-    ]
-    if isinstance(types, str):
-        named = types
-    else:
-        named = " or ".join(map(str, types))
-    if named or limits:
-        return " ".join([named or "a value", *limits])
+    if not isinstance(types, str):
+        types = " or ".join(map(str, types))
+    limits = []
+    for keyword, value in _schema_limits(schema).items():
+        if keyword in _LIMITS:
+            text = value if isinstance(value, str) else short_json(value)
+            limits.append(_LIMITS[keyword].format(text))
+    if types or limits:
+        return " ".join([types or "a value", *limits])
     return ""
+
+
+def _describe_choices(choices: list[object]) -> str:
+    values = ", ".join(map(short_json, choices[:MAX_CHOICES]))
+    rest = len(choices) - MAX_CHOICES
+    if rest > 0:
+        return f"one of {values} and {rest} more"
+    return f"one of {values}"
 
 
 def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,33 +192,51 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
 
     True in doubt: a difference of a partial value must remain whatever the rest is.
     """
-    steps = list(error.absolute_schema_path)
-    for index, step in enumerate(steps):
-        # Whether "then" or "else" applies may change with the rest; a property may also have these names.
-        if step in ("then", "else") and (index == 0 or steps[index - 1] not in _NAMED_SCHEMA_KEYWORDS):
-            return True
+    if _is_conditional(list(error.absolute_schema_path)):
+        return True
     place: JsonPath = tuple(error.absolute_path)
-    open_text = place == unfinished.text
-    if not open_text and not unfinished.is_open_at(place):
+    is_open_text = place == unfinished.text
+    if not is_open_text and not unfinished.is_open_at(place):
         return False
     keyword = error.validator
     if keyword in ("anyOf", "oneOf"):
-        # Without a context several forms of oneOf fit; the rest may rule out all but one.
-        return not error.context or any(
-            all(may_still_fit(inner, unfinished) for inner in errors)
-            for errors in _errors_by_branch(error).values()
-        )
-    if keyword in ("const", "enum"):
-        if keyword == "enum":
-            allowed = error.validator_value
-        else:
-            allowed = [error.validator_value]
-        return any(
-            type(choice) is type(error.instance)
-            and (not isinstance(choice, str) or choice.startswith(error.instance))
-            for choice in allowed
-        )
-    if open_text:
+        return _may_fit_a_form(error, unfinished)
+    if keyword == "const":
+        return _may_become(error.instance, [error.validator_value])
+    if keyword == "enum":
+        return _may_become(error.instance, error.validator_value)
+    if is_open_text:
         return keyword in _FIXED_BY_CONTINUATION
-    item_is_open = unfinished.within != place or unfinished.text is not None
-    return keyword in _FIXED_BY_ADDITIONS or (item_is_open and keyword in _FIXED_BY_INNER_CHANGES)
+    if keyword in _FIXED_BY_ADDITIONS:
+        return True
+    has_open_item = unfinished.within != place or unfinished.text is not None
+    return has_open_item and keyword in _FIXED_BY_INNER_CHANGES
+
+
+def _is_conditional(steps: list[object]) -> bool:
+    """Return whether a place in a schema is below a "then" or "else", of which the rest of a value may choose the other."""
+    for index, step in enumerate(steps):
+        # A property may also have these names.
+        if step in ("then", "else") and (index == 0 or steps[index - 1] not in _NAMED_SCHEMA_KEYWORDS):
+            return True
+    return False
+
+
+def _may_fit_a_form(error: Any, unfinished: Unfinished) -> bool:
+    """Return whether the rest of a value could fix an error of ``anyOf`` or ``oneOf``."""
+    if not error.context:  # several forms of oneOf fit; the rest may rule out all but one
+        return True
+    for errors in _errors_by_branch(error).values():
+        if all(may_still_fit(inner, unfinished) for inner in errors):
+            return True
+    return False
+
+
+def _may_become(value: object, allowed: Iterable[object]) -> bool:
+    """Return whether the rest of a partial value may make it one of the allowed values."""
+    for choice in allowed:
+        if type(choice) is not type(value):
+            continue
+        if not isinstance(choice, str) or choice.startswith(str(value)):
+            return True
+    return False

@@ -57,13 +57,15 @@ def is_time(text: str) -> bool:
     (True, False, True, False)
     """
     match = _TIME.fullmatch(text)
-    if not match or match["second"] != "60":
-        return match is not None
+    if match is None:
+        return False
+    if match["second"] != "60":
+        return True
     minutes = int(match["hour"]) * 60 + int(match["minute"])
     if match["sign"]:
         offset = int(match["off_hour"]) * 60 + int(match["off_minute"])
         if match["sign"] == "+":
-            minutes += -offset
+            minutes -= offset
         else:
             minutes += offset
     return minutes % DAY_MINUTES == LAST_MINUTE
@@ -71,7 +73,10 @@ def is_time(text: str) -> bool:
 
 def _is_date_time(text: str) -> bool:
     """Return whether a text is a ``date-time`` of RFC 3339, with a "T" or a space."""
-    return text[10:11] in ("T", "t", " ") and _is_plain(text[:10], "date") and is_time(text[11:])
+    day = text[:10]
+    separator = text[10:11]
+    time = text[11:]
+    return separator in ("T", "t", " ") and _is_plain(day, "date") and is_time(time)
 
 
 def is_hostname(text: str) -> bool:
@@ -80,13 +85,14 @@ def is_hostname(text: str) -> bool:
     >>> is_hostname("www.example.org"), is_hostname("-a.example.org"), is_hostname("")
     (True, False, False)
     """
-    if len(text) <= MAX_HOST:
-        labels = text.split(".")
-    else:
-        labels = [""]
-    if any(len(label) > MAX_LABEL or not _LABEL.fullmatch(label) for label in labels):
+    if len(text) > MAX_HOST:
         return False
-    return all(map(_is_idn_label, (label for label in labels if label[:4].lower() == "xn--")))
+    labels = text.split(".")
+    for label in labels:
+        if len(label) > MAX_LABEL or not _LABEL.fullmatch(label):
+            return False
+    idn_labels = [label for label in labels if label[:4].lower() == "xn--"]
+    return all(map(_is_idn_label, idn_labels))
 
 
 def _is_idn_label(label: str) -> bool:
@@ -104,14 +110,15 @@ def is_email(text: str) -> bool:
     (True, False, False)
     """
     local, _, domain = text.rpartition("@")
-    return bool(_LOCAL.fullmatch(local)) and (is_hostname(domain) or _is_address_literal(domain))
+    if not _LOCAL.fullmatch(local):
+        return False
+    return is_hostname(domain) or _is_address_literal(domain)
 
 
 def _is_address_literal(domain: str) -> bool:
-    if domain[:1] == "[" and domain[-1:] == "]":
-        inner = domain[1:-1]
-    else:
-        inner = ""
+    if domain[:1] != "[" or domain[-1:] != "]":
+        return False
+    inner = domain[1:-1]
     if inner[:5].lower() == "ipv6:":
         return _is_plain(inner[5:], "ipv6")
     return _is_plain(inner, "ipv4")
@@ -134,13 +141,16 @@ def is_uri(text: str, *, absolute: bool = True) -> bool:
     (True, False, False)
     """
     match = _REFERENCE.fullmatch(text)
-    if (
-        not match
-        or (absolute and match["scheme"] is None)
-        # A colon in the first segment of a path makes the text before it a scheme.
-        or (match["scheme"] is not None and not _SCHEME.fullmatch(match["scheme"]))
-        or (match["authority"] is not None and not _is_authority(match["authority"]))
-    ):
+    if match is None:
+        return False
+    scheme = match["scheme"]
+    if scheme is None:
+        if absolute:
+            return False
+    elif not _SCHEME.fullmatch(scheme):  # also text before a colon in the first segment of a path
+        return False
+    authority = match["authority"]
+    if authority is not None and not _is_authority(authority):
         return False
     return all(_URI_PARTS[name].fullmatch(match[name] or "") for name in ("path", "query", "fragment"))
 
@@ -150,11 +160,23 @@ def _is_authority(text: str) -> bool:
     if not _URI_PARTS["user"].fullmatch(user):
         return False
     if rest.startswith("["):
-        inner, closed, port = rest[1:].partition("]")
-        host = bool(closed) and (_is_plain(inner, "ipv6") or bool(_IP_FUTURE.fullmatch(inner)))
-        return host and (not port or (port[0] == ":" and re.fullmatch("[0-9]*", port[1:]) is not None))
-    host_text, _, port = rest.partition(":")
-    return bool(_URI_PARTS["host"].fullmatch(host_text)) and re.fullmatch("[0-9]*", port) is not None
+        return _is_bracketed_host(rest)
+    host, _, port = rest.partition(":")
+    return bool(_URI_PARTS["host"].fullmatch(host)) and _is_port(port)
+
+
+def _is_bracketed_host(text: str) -> bool:
+    """Return whether a text is an IP address in brackets, with or without a port."""
+    address, bracket, rest = text[1:].partition("]")
+    if not bracket:
+        return False
+    if not _is_plain(address, "ipv6") and not _IP_FUTURE.fullmatch(address):
+        return False
+    return not rest or (rest[0] == ":" and _is_port(rest[1:]))
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch("[0-9]*", text) is not None
 
 
 def _is_regex(text: str) -> bool:
@@ -174,16 +196,22 @@ def format_checks() -> dict[str, FormatCheck]:
     ['date', 'date-time', 'duration', 'email']
     """
     return {
-        **{name: partial(_is_plain, name=name) for name in ("date", "ipv4", "ipv6")},
+        "date": partial(_is_plain, name="date"),
+        "ipv4": partial(_is_plain, name="ipv4"),
+        "ipv6": partial(_is_plain, name="ipv6"),
         "time": is_time,
         "date-time": _is_date_time,
-        "duration": lambda text: _DURATION.fullmatch(text) is not None,
+        "duration": partial(_matches, _DURATION),
         "email": is_email,
         "hostname": is_hostname,
         "uri": is_uri,
         "uri-reference": partial(is_uri, absolute=False),
-        "uuid": lambda text: _UUID.fullmatch(text) is not None,
-        "json-pointer": lambda text: _POINTER.fullmatch(text) is not None,
-        "relative-json-pointer": lambda text: _RELATIVE_POINTER.fullmatch(text) is not None,
+        "uuid": partial(_matches, _UUID),
+        "json-pointer": partial(_matches, _POINTER),
+        "relative-json-pointer": partial(_matches, _RELATIVE_POINTER),
         "regex": _is_regex,
     }
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.fullmatch(text) is not None

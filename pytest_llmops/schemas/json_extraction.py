@@ -97,11 +97,12 @@ def find_json(text: str) -> JsonMatch | NoJson:
     'broken JSON at line 1, column 11: expected a key in double quotes, got the end'
     """
     matches = find_json_candidates(text)
-    if isinstance(matches, NoJson) or len(matches) == 1:
-        if isinstance(matches, NoJson):
-            return matches
+    if isinstance(matches, NoJson):
+        return matches
+    if len(matches) == 1:
         return matches[0]
-    first, second = (format_position(text, match.start) for match in matches[:2])
+    first = format_position(text, matches[0].start)
+    second = format_position(text, matches[1].start)
     return NoJson(
         f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}",
         matches[1].start,
@@ -120,7 +121,8 @@ def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
     different: dict[str, JsonMatch] = {}
     for match in matches:
         # Compared as JSON: in Python 1 == 1.0 == True.
-        different.setdefault(f"{match.duplicates}{json.dumps(match.value, sort_keys=True)}", match)
+        text_of_value = json.dumps(match.value, sort_keys=True)
+        different.setdefault(f"{match.duplicates}{text_of_value}", match)
         if len(different) > MAX_VALUES:
             return NoJson(f"expected one JSON value, got more than {MAX_VALUES} different ones", match.start)
     return tuple(different.values())
@@ -167,11 +169,9 @@ def nesting_depth(value: object) -> int:
         if not containers:
             break
         depth += 1
-        layer = [
-            child
-            for node in containers.values()
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
+        layer = []
+        for node in containers.values():
+            layer += node.values() if isinstance(node, dict) else node
     return depth
 
 
@@ -214,10 +214,8 @@ def iterate_fences(
         mark = line["mark"]
         label = line["label"].strip()
         if opening is None:
-            # A backtick in the label makes it inline code.
-            if mark[0] == "`" and "`" in label:
-                opening = None
-            else:
+            is_inline_code = mark[0] == "`" and "`" in label
+            if not is_inline_code:
                 opening = line
         elif mark.startswith(opening["mark"]) and not label:
             yield opening, line
@@ -229,7 +227,9 @@ def iterate_fences(
 def _find_fences(text: str, start: int) -> list[_Fence]:
     fences = []
     for opening, closing in iterate_fences(text, start, MAX_FENCE_LINES):
-        end, outer_end = closing.span() if closing else (len(text), len(text))
+        end = outer_end = len(text)
+        if closing is not None:
+            end, outer_end = closing.span()
         label = opening["label"].strip().lower().partition(" ")[0]
         start = min(opening.end() + 1, end)
         if _OPENING.match(label) and not _NOT_JSON.match(text, opening.start("label")):
@@ -264,9 +264,10 @@ class _JsonSearch:
         if match:
             return [match]
         document = self.broken[-1]
-        fences = _find_fences(
-            text, self.resume_position(text, start, document.position) if document.weight else 0
-        )
+        fences_start = 0
+        if document.weight:
+            fences_start = self.resume_position(text, start, document.position)
+        fences = _find_fences(text, fences_start)
         matches = self.search_fences(fences)
         if matches:
             return matches
@@ -274,37 +275,31 @@ class _JsonSearch:
         return self.search_prose(fences)
 
     def search_fences(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
-        marked = [
-            fence
-            for fence in fences
-            if fence.label in _JSON_LABELS or (not fence.label and self.looks_like_json(fence))
-        ]
+        marked = [fence for fence in fences if self.is_marked(fence)]
         self.broken = []
         matches = self.read_fences(marked)
-        if marked and not matches:
-            matches = [
-                match
-                for fence in marked
-                if not fence.label
-                for match in self.scan_brackets(fence.start, fence.end)
-            ]
+        if matches:
+            return matches
+        if marked:
+            for fence in marked:
+                if not fence.label:
+                    matches += self.scan_brackets(fence.start, fence.end)
             return matches or self.explain_failure()
-        return matches or [
-            match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))
-        ]
+        return [match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))]
+
+    def is_marked(self, fence: _Fence) -> bool:
+        """Return whether a fenced block is one of JSON, by its label or its beginning."""
+        return fence.label in _JSON_LABELS or (not fence.label and self.looks_like_json(fence))
 
     def looks_like_json(self, fence: _Fence) -> bool:
         match = self.read_whole(fence.start, fence.end, "fence")
-        return _KEY.match(self.text[fence.start : fence.end]) is not None or (
-            match is not None and isinstance(match.value, (dict, list))
-        )
+        if match is not None and isinstance(match.value, (dict, list)):
+            return True
+        return _KEY.match(self.text[fence.start : fence.end]) is not None
 
     def read_fences(self, fences: list[_Fence]) -> list[JsonMatch]:
-        return [
-            match
-            for match in (self.read_whole(fence.start, fence.end, "fence") for fence in fences)
-            if match is not None
-        ]
+        matches = [self.read_whole(fence.start, fence.end, "fence") for fence in fences]
+        return [match for match in matches if match is not None]
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         labelled = [fence for fence in fences if fence.label]
@@ -328,26 +323,23 @@ class _JsonSearch:
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
         """Read all of ``text[start:end]`` as a value, or record what is wrong with it."""
         piece = self.text[start:end].rstrip(_BLANK)
-        start += len(piece) - len(piece.lstrip(_BLANK))
+        start += _skip_blanks(piece, 0)
         piece = piece.lstrip(_BLANK)
+        is_fence = place == "fence"
         try:
             value, stop, duplicates = self.decode_value(piece, 0)
         except _JsonError as bad:
-            alone = place == "fence" or (piece[:1] in ("[", "{") and piece[-1:] in ("]", "}"))
-            if alone or _was_meant_as_json(piece, 0, bad.position):
-                meant = len(piece)
-            else:
-                meant = 0
-            self.broken.append(_BrokenPiece(bad.what, start + bad.position, meant))
+            is_bracketed = piece[:1] in ("[", "{") and piece[-1:] in ("]", "}")
+            was_meant = is_fence or is_bracketed or _was_meant_as_json(piece, 0, bad.position)
+            weight = len(piece) if was_meant else 0
+            self.broken.append(_BrokenPiece(bad.what, start + bad.position, weight))
             return None
         if stop == len(piece):
             return JsonMatch(value, start, start + stop, place, duplicates)
-        stop += len(piece[stop:]) - len(piece[stop:].lstrip(_BLANK))
-        if place == "fence":
-            meant = len(piece)
-        else:
-            meant = 0
-        self.broken.append(_BrokenPiece(_describe_json_error("Extra data", piece, stop), start + stop, meant))
+        stop = _skip_blanks(piece, stop)
+        weight = len(piece) if is_fence else 0
+        what = _describe_json_error("Extra data", piece, stop)
+        self.broken.append(_BrokenPiece(what, start + stop, weight))
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
@@ -375,12 +367,9 @@ class _JsonSearch:
             else:
                 behind = _GOES_ON.match(piece, stop)
                 if behind and _OPENING_OF.get(behind["close"]) not in opened_in_prose:
-                    place = stop + len(piece[stop:]) - len(piece[stop:].lstrip(_BLANK))
-                    self.broken.append(
-                        _BrokenPiece(
-                            _describe_json_error("Extra data", piece, place), start + place, len(piece) - at
-                        )
-                    )
+                    place = _skip_blanks(piece, stop)
+                    what = _describe_json_error("Extra data", piece, place)
+                    self.broken.append(_BrokenPiece(what, start + place, len(piece) - at))
                     return
                 yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
             at = stop
@@ -388,9 +377,10 @@ class _JsonSearch:
     def resume_position(self, piece: str, at: int, failed: int) -> int:
         """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``."""
         begun = _was_meant_as_json(piece, at, failed)
-        closes = begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK)
-        if closes and (close := self.find_closing_bracket(piece, at, begun=begun)):
-            return close
+        if begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK):
+            end = self.find_closing_bracket(piece, at, begun=begun)
+            if end:
+                return end
         if begun:
             return len(piece)
         return max(failed, at + 1)
@@ -410,9 +400,7 @@ class _JsonSearch:
                 opened.pop()
                 if not opened:
                     return token.end()
-        if begun:
-            self.budget -= 0
-        else:
+        if not begun:
             self.budget -= limit - at
         return 0
 
@@ -421,14 +409,9 @@ class _JsonSearch:
         not_json = _NOT_JSON.match(piece, at)
         if not_json:
             # Faster than an exception of the decoder for each bracket in prose.
-            raise _JsonError(
-                _describe_json_error(
-                    "Expecting property name" if piece[at] == "{" else "Expecting value",
-                    piece,
-                    not_json.end(),
-                ),
-                not_json.end(),
-            )
+            place = not_json.end()
+            message = "Expecting property name" if piece[at] == "{" else "Expecting value"
+            raise _JsonError(_describe_json_error(message, piece, place), place)
         self.repeated_keys = {}
         try:
             value, stop = self.decoder.raw_decode(piece, at)
@@ -439,21 +422,20 @@ class _JsonSearch:
             raise _JsonError(_TOO_DEEP, at) from None
         except _JsonError as bad:
             self.failures += 1
-            # Strings are skipped, as they may contain the same characters.
-            pattern = re.compile(rf"{_STRING}|(?P<literal>{re.escape(bad.literal[:20])})", re.DOTALL)
-            literals = (match.start() for match in pattern.finditer(piece, at) if match["literal"])
-            raise _JsonError(bad.what, next(literals, at)) from None
+            raise _JsonError(bad.what, _find_literal(bad.literal, piece, at)) from None
         if nesting_depth(value) > MAX_DEPTH:
             raise _JsonError(_TOO_DEEP, at)
-        repeated = self.repeated_keys
-        if repeated:
-            nodes = iterate_nodes(value)
-        else:
-            nodes = ()
-        duplicates = (
-            (*parts, key) for parts, node in nodes if id(node) in repeated for key in repeated[id(node)][1]
-        )
-        return value, stop, tuple(duplicates)
+        return value, stop, tuple(self.iterate_duplicates(value))
+
+    def iterate_duplicates(self, value: JsonValue) -> Iterator[JsonPath]:
+        """Yield the paths of the keys that an object of the value has twice."""
+        if not self.repeated_keys:
+            return
+        for parts, node in iterate_nodes(value):
+            if id(node) in self.repeated_keys:
+                _, keys = self.repeated_keys[id(node)]
+                for key in keys:
+                    yield (*parts, key)
 
     def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
         """Return the object of these pairs, and remember its duplicate keys."""
@@ -461,8 +443,24 @@ class _JsonSearch:
         if len(mapping) < len(pairs):
             names = Counter(name for name, _ in pairs)
             # The object is stored too, so that its id is not reused.
-            self.repeated_keys[id(mapping)] = mapping, [name for name, count in names.items() if count > 1]
+            repeated = [name for name, count in names.items() if count > 1]
+            self.repeated_keys[id(mapping)] = mapping, repeated
         return mapping
+
+
+def _skip_blanks(text: str, start: int) -> int:
+    """Return the position of the first character that is not blank, or the length of the text."""
+    rest = text[start:]
+    return start + len(rest) - len(rest.lstrip(_BLANK))
+
+
+def _find_literal(literal: str, piece: str, at: int) -> int:
+    """Return where a literal is in a text, outside of strings, which may contain the same characters."""
+    pattern = re.compile(rf"{_STRING}|(?P<literal>{re.escape(literal[:20])})", re.DOTALL)
+    for match in pattern.finditer(piece, at):
+        if match["literal"]:
+            return match.start()
+    return at
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
@@ -472,9 +470,14 @@ def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
 
 
 def _describe_json_error(message: str, piece: str, position: int) -> str:
-    words = next((words for head, words in _EXPECTED_BY_ERROR.items() if message.startswith(head)), message)
-    ended = position >= len(piece) or message.startswith("Unterminated")
-    return f"expected {words}, got {'the end' if ended else ascii(piece[position])}"
+    expected = message
+    for start, words in _EXPECTED_BY_ERROR.items():
+        if message.startswith(start):
+            expected = words
+            break
+    if position >= len(piece) or message.startswith("Unterminated"):
+        return f"expected {expected}, got the end"
+    return f"expected {expected}, got {piece[position]!a}"
 
 
 def _parse_float(literal: str) -> float:

@@ -59,12 +59,12 @@ def parse_partial_json(text: str) -> Partial | None:
     >>> parse_partial_json('{"id": 7}') is None
     True
     """
+    position = 0
+    is_json_fence = False
     fence = _find_open_fence(text)
-    json_fence = fence is not None and fence["label"].strip().lower() in ("", "json", "jsonc", "json5")
-    if fence and json_fence:
+    if fence is not None and fence["label"].strip().lower() in ("", "json", "jsonc", "json5"):
+        is_json_fence = True
         position = fence.end()
-    else:
-        position = 0
     budget = MAX_SEARCH
     for _ in range(MAX_STARTS):
         opening = _OPENING.search(text, position)
@@ -75,7 +75,7 @@ def parse_partial_json(text: str) -> Partial | None:
         state = reader.read_value()
         if state == "open":
             return reader.to_partial(start)
-        if state == "broken" and json_fence:
+        if state == "broken" and is_json_fence:
             return None
         budget -= reader.position - start + 1
         if state == "closed":
@@ -103,9 +103,10 @@ def strip_partial_fence(text: str) -> str:
 
 def _find_open_fence(text: str) -> re.Match[str] | None:
     """Return the line that opens a fenced block which is never closed."""
-    return next(
-        (opening for opening, closing in json_extraction.iterate_fences(text) if closing is None), None
-    )
+    for opening, closing in json_extraction.iterate_fences(text):
+        if closing is None:
+            return opening
+    return None
 
 
 class _PartialReader:
@@ -123,7 +124,9 @@ class _PartialReader:
         self.position = start
         self.kept = start
         self.keys: list[str | int] = []
-        self.quote = self.before = self.key = ""
+        self.quote = ""
+        self.before = ""
+        self.key = ""
 
     @property
     def wants_key(self) -> bool:
@@ -141,11 +144,15 @@ class _PartialReader:
             if not self.keys:
                 return "closed"
         tail = _BEGUN_TOKEN.match(self.text, self.position)
-        if not tail or (
-            tail["begun"] and (self.before in ("key", "value") or (self.wants_key and tail["string"] is None))
-        ):
+        if tail is None:
             return "broken"
-        if tail["string"] is not None and not self.wants_key:
+        has_string = tail["string"] is not None
+        if tail["begun"]:
+            if self.before in ("key", "value"):
+                return "broken"
+            if self.wants_key and not has_string:
+                return "broken"
+        if has_string and not self.wants_key:
             self.kept = tail.end("string")
             self.quote = '"'
         return "open"
@@ -154,35 +161,39 @@ class _PartialReader:
         """Take a token; False if it cannot stand there."""
         before = self.before
         wants_key = self.wants_key
-        self.before = mark or ("key" if wants_key else "value")
+        if mark:
+            self.before = mark
+        elif wants_key:
+            self.before = "key"
+        else:
+            self.before = "value"
         if mark in ("}", "]"):
             self.before = "value"
-            return (mark == "}") == isinstance(self.keys.pop(), str) and before not in (",", ":", "key")
+            is_object = isinstance(self.keys.pop(), str)
+            return (mark == "}") == is_object and before not in (",", ":", "key")
         if mark == ":":
             self.keys[-1:] = [self.key]
             return before == "key"
         if mark == ",":
             last = self.keys[-1]
-            self.keys[-1] = last if isinstance(last, str) else last + 1
+            if isinstance(last, int):
+                self.keys[-1] = last + 1
             return before == "value"
         if mark:
             self.keys.append("" if mark == "{" else 0)
         elif wants_key and string:
             self.key = json.loads(string)
-        return (
-            before not in ("key", "value") and len(self.keys) <= MAX_DEPTH and (not wants_key or bool(string))
-        )
+        if before in ("key", "value") or len(self.keys) > MAX_DEPTH:
+            return False
+        return not wants_key or bool(string)
 
     def to_partial(self, start: int) -> Partial | None:
         """Return the completed value, or None if its text is not JSON (a number too large, for example)."""
-        match = json_extraction.find_json(
-            self.text[start : self.kept]
-            + self.quote
-            + "".join("}" if isinstance(key, str) else "]" for key in reversed(self.keys))
-        )
+        brackets = ["}" if isinstance(key, str) else "]" for key in reversed(self.keys)]
+        completed = self.text[start : self.kept] + self.quote + "".join(brackets)
+        match = json_extraction.find_json(completed)
         if not isinstance(match, JsonMatch) or match.place != "text":
             return None
         place = tuple(self.keys)
-        return Partial(
-            match.value, start, match.duplicates, Unfinished(place[:-1], place if self.quote else None)
-        )
+        open_text = place if self.quote else None
+        return Partial(match.value, start, match.duplicates, Unfinished(place[:-1], open_text))

@@ -1,78 +1,31 @@
-"""The two halves of a call, the base class of all formats, and readers of fields that vendors share.
+"""Readers of fields that several wire formats share.
 
 No reader raises: whatever a body holds, it returns a value of its type, empty if the body has none.
 """
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
+from pytest_llmops._util.json_values import (
+    JsonObject,
+    as_mappings,
+    as_text,
+    get_mapping,
+    get_mappings,
+    get_text,
+    parse_json,
+)
 from pytest_llmops.errors import WireError
-from pytest_llmops.measurement import Json, to_builtins
+from pytest_llmops.measurement import Json, format_count, to_builtins
 from pytest_llmops.protocols import ROLES, Message, Role, ToolCall, ToolDefinition, Usage
+from pytest_llmops.trace.wire_format import ParsedReply, ParsedRequest
 
 MAX_TOKENS = 10**15  # a larger number is not a token count
 MAX_DEPTH = 60  # levels of a tool's schema that can be stored
 UNREAD_SCHEMA = "[unread]"  # stands for the schema of a tool that cannot be stored
 _DUMP = json.JSONEncoder(ensure_ascii=False)
-
-
-@dataclass(slots=True)
-class ParsedRequest:
-    """What a request contains.
-
-    Attributes:
-        model: The model's name if it is not in the field ``model`` as it is.
-    """
-
-    messages: Sequence[Message] = ()
-    tools: Sequence[ToolDefinition] = ()
-    unread: Sequence[str] = ()
-    model: str = ""
-
-
-@dataclass(slots=True)
-class ParsedReply:
-    """What a reply contains.
-
-    Attributes:
-        known: Whether the reply has the shape of its format.
-        priced: Token counts beyond the usage that have their own price.
-        cost_usd: The price, if the provider states it.
-    """
-
-    output: str = ""
-    thinking: str = ""
-    tool_calls: Sequence[ToolCall] = ()
-    finish_reason: str = ""
-    usage: Usage = field(default_factory=Usage)
-    model: str = ""
-    known: bool = True
-    priced: Mapping[str, int] = field(default_factory=dict)
-    cost_usd: float | None = None
-    unread: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CallFormat:
-    """One kind of call of a provider.
-
-    Attributes:
-        read_request: Returns the contents of a request.
-        read_reply: Returns the contents of a whole reply.
-        join_events: Returns the reply that a stream adds up to, and whether its last event is there; a call without a
-            stream has its reply as the only event.
-    """
-
-    read_request: Callable[[JsonObject], ParsedRequest]
-    read_reply: Callable[[JsonObject], ParsedReply]
-    join_events: Callable[[Sequence[JsonObject]], tuple[JsonObject, bool]] = lambda events: (
-        (events[0] if events else {}),
-        bool(events),
-    )
 
 
 def as_token_count(value: object) -> int | None:
@@ -89,6 +42,14 @@ def as_token_count(value: object) -> int | None:
     return None
 
 
+def get_count(counts: JsonObject, *keys: str) -> int | None:
+    """Return the number of tokens under the first of the keys that is there, or None."""
+    for key in keys:
+        if key in counts:
+            return as_token_count(counts[key])
+    return None
+
+
 def sum_known_counts(*counts: int | None) -> int | None:
     """Return the sum of the counts that are known, or None if no count is."""
     known = [number for number in counts if number is not None]
@@ -99,7 +60,10 @@ def sum_known_counts(*counts: int | None) -> int | None:
 
 def as_role(value: object) -> Role:
     """Return the role of a message; an unknown role becomes "user"."""
-    return next((role for role in ROLES if role == value), "user")
+    for role in ROLES:
+        if role == value:
+            return role
+    return "user"
 
 
 def format_tool_call(call: ToolCall) -> str:
@@ -111,7 +75,8 @@ def format_tool_call(call: ToolCall) -> str:
 
 def format_part(part: JsonObject) -> str:
     """Return the text of a part of a message, or its type in brackets."""
-    return as_text(part.get("text")) or f"[{as_text(part.get('type')) or 'part'}]"
+    kind = get_text(part, "type") or "part"
+    return get_text(part, "text") or f"[{kind}]"
 
 
 def content_text(value: object) -> str:
@@ -120,11 +85,13 @@ def content_text(value: object) -> str:
         return value
     if not isinstance(value, list):
         return ""
-    return "\n".join(
-        part if isinstance(part, str) else format_part(part)
-        for part in value
-        if isinstance(part, (str, dict))
-    )
+    lines = []
+    for part in value:
+        if isinstance(part, str):
+            lines.append(part)
+        elif isinstance(part, dict):
+            lines.append(format_part(part))
+    return "\n".join(lines)
 
 
 def arguments_json(value: object) -> str:
@@ -133,8 +100,10 @@ def arguments_json(value: object) -> str:
     >>> arguments_json('{"a":1}'), arguments_json({"a": 1}), arguments_json(None)
     ('{"a":1}', '{"a": 1}', '')
     """
-    if value is None or isinstance(value, str):
-        return value or ""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
     try:
         return _DUMP.encode(value)
     except (ValueError, RecursionError):
@@ -159,15 +128,15 @@ def tool_definition(name: str, description: object = "", parameters: object = No
 
 
 def _exceeds_depth(value: object, levels: int) -> bool:
+    if levels < 0:
+        return True
+    inner: Iterable[object] = ()
     if isinstance(value, dict):
         inner = value.values()
     elif isinstance(value, list):
         inner = value
-    else:
-        inner = ()
-    return levels < 0 or any(
-        _exceeds_depth(element, levels - 1) for element in inner if isinstance(element, (dict, list))
-    )
+    containers = (element for element in inner if isinstance(element, (dict, list)))
+    return any(_exceeds_depth(element, levels - 1) for element in containers)
 
 
 def _read_chat_tools(value: object) -> Iterator[ToolDefinition]:
@@ -176,57 +145,45 @@ def _read_chat_tools(value: object) -> Iterator[ToolDefinition]:
     ``{"type": "function", "function": {"name": ...}}``; any other type is a built-in tool of the provider.
     """
     for entry in as_mappings(value):
-        kind = as_text(entry.get("type"))
-        inner = as_mapping(entry.get(kind or "function"))
-        yield tool_definition(
-            as_text(inner.get("name")) or as_text(entry.get("name")) or kind,
-            inner.get("description"),
-            inner.get("parameters"),
-        )
+        kind = get_text(entry, "type")
+        inner = get_mapping(entry, kind or "function")
+        name = get_text(inner, "name") or get_text(entry, "name") or kind
+        yield tool_definition(name, inner.get("description"), inner.get("parameters"))
 
 
 def read_chat_tool_calls(value: object) -> Iterator[ToolCall]:
     """Read the tool calls of a message in the format of OpenAI's chat completions."""
     for call in as_mappings(value):
-        inner = as_mapping(call.get("function")) or as_mapping(call.get("custom"))
+        inner = get_mapping(call, "function") or get_mapping(call, "custom")
+        arguments = inner.get("arguments", inner.get("input"))
         yield ToolCall(
-            name=as_text(inner.get("name")),
-            arguments=arguments_json(inner.get("arguments", inner.get("input"))),
-            id=as_text(call.get("id")),
+            name=get_text(inner, "name"), arguments=arguments_json(arguments), id=get_text(call, "id")
         )
 
 
 def read_chat_request(request: JsonObject) -> ParsedRequest:
     """Read a request in the format of OpenAI's chat completions, also with the fields of Ollama and Cohere."""
-    messages = [
-        Message(
-            as_role(message.get("role")),
-            join_lines(
-                as_text(message.get("tool_plan")), _format_chat_message(message), *list_images(message)
-            ),
-        )
-        for message in as_mappings(request.get("messages"))
-    ]
-    functions = [{"function": function} for function in as_mappings(request.get("functions"))]
-    return ParsedRequest(
-        messages,
-        [*_read_chat_tools(request.get("tools")), *_read_chat_tools(functions)],
-        _describe_documents(request),
-    )
+    messages = [_read_chat_message(message) for message in get_mappings(request, "messages")]
+    functions = [{"function": function} for function in get_mappings(request, "functions")]
+    tools = [*_read_chat_tools(request.get("tools")), *_read_chat_tools(functions)]
+    return ParsedRequest(messages, tools, _describe_documents(request))
 
 
-def _format_chat_message(message: JsonObject) -> str:
-    """Return content and tool calls of a message in the format of OpenAI's chat completions."""
-    return join_lines(
+def _read_chat_message(message: JsonObject) -> Message:
+    calls = map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
+    text = join_lines(
+        get_text(message, "tool_plan"),
         content_text(message.get("content")),
-        *map(format_tool_call, read_chat_tool_calls(message.get("tool_calls"))),
+        *calls,
+        *list_images(message),
     )
+    return Message(as_role(message.get("role")), text)
 
 
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
     """Add a piece of a streamed tool call, in the format of OpenAI's chat completions, to the calls so far."""
-    call_id = as_text(part.get("id"))
-    number = as_token_count(part.get("index"))
+    call_id = get_text(part, "id")
+    number = get_count(part, "index")
     if number is None:
         # Servers without an index send a call whole, or give its id in the first piece.
         if call_id or not calls:
@@ -234,27 +191,25 @@ def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
         else:
             number = max(calls)
     call = calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
-    function = as_mapping(part.get("function")) or as_mapping(part.get("custom"))
+    function = get_mapping(part, "function") or get_mapping(part, "custom")
     call["id"] = call["id"] or call_id
-    call["name"] += as_text(function.get("name"))
-    call["arguments"] += as_text(function.get("arguments")) + as_text(function.get("input"))
+    call["name"] += get_text(function, "name")
+    call["arguments"] += get_text(function, "arguments") + get_text(function, "input")
 
 
 def list_images(message: JsonObject) -> list[str]:
     """Return a mark for each of the images that a message has beside its text."""
     images = message.get("images")
-    return ["[image]"] * (len(images) if isinstance(images, list) else 0)
+    if isinstance(images, list):
+        return ["[image]"] * len(images)
+    return []
 
 
 def _describe_documents(request: JsonObject) -> list[str]:
     """Return a note on the documents of a request, which are not read."""
     documents = request.get("documents")
-    if isinstance(documents, list):
-        number = len(documents)
-    else:
-        number = 0
-    if number:
-        return [f"{number} document{'s' if number > 1 else ''} given with the messages"]
+    if isinstance(documents, list) and documents:
+        return [f"{format_count(len(documents), 'document')} given with the messages"]
     return []
 
 
@@ -266,26 +221,26 @@ def describe_unread_answers(answers: int) -> list[str]:
     """
     more = answers - 1
     if more > 0:
-        return [f"{more} more answer{'s' if more > 1 else ''}"]
+        return [format_count(more, "more answer")]
     return []
 
 
 def embedding_reply(reply: JsonObject, usage: Usage) -> ParsedReply:
     """Return the contents of a reply with ``data`` or ``embeddings``, or with a single ``embedding``."""
-    embeddings = reply.get(
-        "embeddings", reply.get("data", [reply["embedding"]] if "embedding" in reply else None)
-    )
+    embeddings = None
+    if "embeddings" in reply:
+        embeddings = reply["embeddings"]
+    elif "data" in reply:
+        embeddings = reply["data"]
+    elif "embedding" in reply:
+        embeddings = [reply["embedding"]]
     if isinstance(embeddings, dict):
         # Lists by type (float, int8 ...), each with the vectors of all texts.
         embeddings = next(iter(embeddings.values()), None)
-    known = isinstance(embeddings, list)
-    if known:
-        number = len(embeddings)
-    else:
-        number = 0
-    return ParsedReply(
-        output=f"{number} vectors", usage=usage, model=as_text(reply.get("model")), known=known
-    )
+    model = get_text(reply, "model")
+    if isinstance(embeddings, list):
+        return ParsedReply(output=f"{len(embeddings)} vectors", usage=usage, model=model)
+    return ParsedReply(output="0 vectors", usage=usage, model=model, known=False)
 
 
 def join_lines(*lines: str) -> str:
@@ -313,15 +268,22 @@ def user_messages(texts: Iterable[str]) -> list[Message]:
 def read_input(request: JsonObject) -> ParsedRequest:
     """Read the texts to complete or to embed; a list of token ids is only counted."""
     value = request.get("input", request.get("prompt"))
-    is_one = isinstance(value, str) or (
-        isinstance(value, list) and any(type(item) is int for item in value[:1])
-    )
-    return ParsedRequest(
-        user_messages(
-            f"[{len(item)} tokens]" if isinstance(item, list) else content_text([item])
-            for item in ([value] if is_one else value if isinstance(value, list) else ())
-        )
-    )
+    items: list[object] = []
+    if isinstance(value, str) or _is_token_list(value):
+        items = [value]
+    elif isinstance(value, list):
+        items = value
+    return ParsedRequest(user_messages(map(_format_input, items)))
+
+
+def _is_token_list(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and type(value[0]) is int
+
+
+def _format_input(item: object) -> str:
+    if isinstance(item, list):
+        return f"[{len(item)} tokens]"
+    return content_text([item])
 
 
 def split_messages(
@@ -352,9 +314,9 @@ def split_messages(
 def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str = "id") -> ToolCall:
     """Read a tool call with ``name``, and with arguments and id under these keys."""
     return ToolCall(
-        name=as_text(call.get("name")),
+        name=get_text(call, "name"),
         arguments=arguments_json(call.get(arguments_key)),
-        id=as_text(call.get(id_key)),
+        id=get_text(call, id_key),
     )
 
 
@@ -362,11 +324,12 @@ def usage_with_cache(
     counts: JsonObject, input_key: str, output_key: str, read_key: str, write_key: str
 ) -> Usage:
     """Return the usage of a provider that counts tokens read from and written to its cache beside the input."""
-    read = as_token_count(counts.get(read_key))
-    written = as_token_count(counts.get(write_key))
+    new = get_count(counts, input_key)
+    read = get_count(counts, read_key)
+    written = get_count(counts, write_key)
     return Usage(
-        input_tokens=sum_known_counts(as_token_count(counts.get(input_key)), read, written),
-        output_tokens=as_token_count(counts.get(output_key)),
+        input_tokens=sum_known_counts(new, read, written),
+        output_tokens=get_count(counts, output_key),
         cached_tokens=read,
         cache_write_tokens=written,
     )

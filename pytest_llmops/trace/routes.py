@@ -1,94 +1,95 @@
-"""The format of a call by its path and host and, if these are ambiguous, by the request."""
+"""Combines the wire formats: which of them reads a call, by its address and, where that is ambiguous, by the request."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_llmops._util.hosts import DEFAULT_PORTS, is_loopback
 from pytest_llmops._util.json_values import JsonObject
-from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai
-from pytest_llmops.trace.fields import CallFormat
+from pytest_llmops.errors import UsageError
+from pytest_llmops.trace.vendors import anthropic, bedrock, cohere, gemini, ollama, openai
+from pytest_llmops.trace.wire_format import Endpoint, WireFormat, check_format
 
-# End of a path, endpoint, format, and the provider if the host is not known
-_PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
-    ("/chat/completions", "chat", openai.CHAT, "openai-compatible"),
-    ("/completions", "completions", openai.COMPLETIONS, "openai-compatible"),
-    ("/responses", "responses", openai.RESPONSES, "openai-compatible"),
-    ("/api/embeddings", "embeddings", ollama.EMBED, "ollama"),
-    ("/embeddings", "embeddings", openai.EMBEDDINGS, "openai-compatible"),
-    ("/moderations", "moderations", openai.MODERATIONS, "openai-compatible"),
-    ("/v1/messages", "messages", anthropic.MESSAGES, "anthropic-compatible"),
-    ("/v2/chat", "chat", cohere.CHAT, "cohere-compatible"),
-    ("/v1/embed", "embeddings", cohere.EMBED, "cohere-compatible"),
-    ("/v2/embed", "embeddings", cohere.EMBED, "cohere-compatible"),
-    ("/rerank", "rerank", cohere.RERANK, "cohere-compatible"),
-    ("/api/chat", "chat", ollama.CHAT, "ollama"),
-    ("/api/generate", "generate", ollama.GENERATE, "ollama"),
-    ("/api/embed", "embeddings", ollama.EMBED, "ollama"),
-)
-HOST_PROVIDERS = {
-    "ai.cloudflare.com": "cloudflare",
-    "anthropic.com": "anthropic",
-    "api.cloudflare.com": "cloudflare",
-    "api-inference.huggingface.co": "huggingface",
-    "bigmodel.cn": "zhipuai",
-    "cerebras.ai": "cerebras",
-    "cognitiveservices.azure.com": "azure",
-    "cohere.ai": "cohere",
-    "cohere.com": "cohere",
-    "deepinfra.com": "deepinfra",
-    "deepseek.com": "deepseek",
-    "endpoints.huggingface.cloud": "huggingface",
-    "fireworks.ai": "fireworks",
-    "generativelanguage.googleapis.com": "google",
-    "githubcopilot.com": "github-copilot",
-    "groq.com": "groq",
-    "inference.ai.azure.com": "azure",
-    "integrate.api.nvidia.com": "nvidia",
-    "jina.ai": "jina",
-    "minimax.io": "minimax",
-    "mistral.ai": "mistral",
-    "models.ai.azure.com": "azure",
-    "models.github.ai": "github",
-    "moonshot.ai": "moonshotai",
-    "moonshot.cn": "moonshotai",
-    "novita.ai": "novita",
-    "ollama.com": "ollama",
-    "openai.azure.com": "azure",
-    "openai.com": "openai",
-    "openrouter.ai": "openrouter",
-    "perplexity.ai": "perplexity",
-    "router.huggingface.co": "huggingface",
-    "sambanova.ai": "sambanova",
-    "services.ai.azure.com": "azure",
-    "together.ai": "together",
-    "together.xyz": "together",
-    "voyageai.com": "voyageai",
-    "x.ai": "xai",
-    "z.ai": "zai",
+# The formats that come with the plugin: a module of `vendors` each
+BUILT_IN: Mapping[str, WireFormat] = {
+    "anthropic": anthropic.WIRE_FORMAT,
+    "bedrock": bedrock.WIRE_FORMAT,
+    "cohere": cohere.WIRE_FORMAT,
+    "gemini": gemini.WIRE_FORMAT,
+    "ollama": ollama.WIRE_FORMAT,
+    "openai": openai.WIRE_FORMAT,
 }
-_VERTEX = re.compile(r"\A(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com")
-_BEDROCK = re.compile(
-    r"\A(?:[a-z0-9-]+\.)*bedrock-(?:runtime|mantle)(?:-fips)?\.[a-z0-9-]+\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
-)
-_GOOGLE_PATH = re.compile(r"/(?:publishers/([^/]+)/)?(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
-_GOOGLE_METHODS: dict[str, tuple[str, CallFormat]] = {
-    "generateContent": ("generateContent", gemini.GENERATE),
-    "streamGenerateContent": ("generateContent", gemini.GENERATE),
-    "embedContent": ("embeddings", gemini.EMBED),
-    "batchEmbedContents": ("embeddings", gemini.EMBED),
-    "predict": ("embeddings", gemini.PREDICT),
-}
-_RAW_METHODS = ("rawPredict", "streamRawPredict")
-_VERTEX_PUBLISHERS: dict[str, tuple[str, CallFormat]] = {
-    "anthropic": ("messages", anthropic.MESSAGES),
-    "mistralai": ("chat", openai.CHAT),
-}
-_BEDROCK_PATH = re.compile(
-    r"/model/((?:(?!/model/).)+)/(converse|converse-stream|invoke|invoke-with-response-stream)$"
-)
-_DEPLOYMENT_PATH = re.compile(r"/openai/deployments/([^/]+)/")
+UNKNOWN = "unknown"
+# The first part of the name of a Bedrock model that is offered in several regions
+_REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An endpoint whose address fits a call.
+
+    Attributes:
+        model: The model that the path names.
+        needs_model: Whether only a request that names a model is a call, as the path alone is ambiguous.
+        has_stated_cost: Whether the price that the reply states is that of the call.
+    """
+
+    provider: str
+    endpoint: Endpoint
+    model: str
+    needs_model: bool
+    has_stated_cost: bool
+
+    def takes(self, request: JsonObject) -> bool:
+        """Return whether a request to the address is a call of this kind."""
+        if self.needs_model and not isinstance(request.get("model"), str):
+            return False
+        return self.endpoint.takes(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The path and address of a request, with the endpoints that they fit.
+
+    Attributes:
+        provider: The provider of the host; ``unknown`` if no format lists it.
+        matches: The endpoints, the one that fits best first.
+    """
+
+    path: str
+    address: str
+    provider: str
+    matches: Sequence[Match]
+
+    def choose_match(self, request: JsonObject) -> Match | None:
+        """Return the endpoint of a request to this address; None: it is not known."""
+        for match in self.matches:
+            if match.takes(request):
+                return match
+        return None
+
+
+# The formats of the project come first: where they fit as well as a built-in one, they are chosen
+_formats: dict[str, WireFormat] = {**BUILT_IN}
+_own_formats: Mapping[str, WireFormat] = {}
+
+
+def use_formats(own_formats: Mapping[str, WireFormat]) -> Mapping[str, WireFormat]:
+    """Read calls by the formats of a project, too, from here on; return those that were in use before.
+
+    Args:
+        own_formats: The formats by name, as `check_formats` returns them.
+    """
+    global _formats, _own_formats  # noqa: PLW0603 -- of the whole process
+    before = _own_formats
+    _own_formats = own_formats
+    _formats = {**own_formats, **BUILT_IN}
+    for cached in (find_provider, is_model_endpoint, find_route):
+        cached.cache_clear()
+    return before
 
 
 @lru_cache(maxsize=256)
@@ -99,19 +100,11 @@ def find_provider(host: str) -> str:
     ('vertex', 'openai', '')
     """
     host = host.lower().rstrip(".")
-    if _VERTEX.fullmatch(host):
-        return "vertex"
-    if _BEDROCK.fullmatch(host):
-        return "bedrock"
-    labels = host.split(".")
-    return next(
-        (
-            HOST_PROVIDERS[tail]
-            for at in range(len(labels))
-            if (tail := ".".join(labels[at:])) in HOST_PROVIDERS
-        ),
-        "",
-    )
+    for wire_format in _formats.values():
+        provider = wire_format.find_provider(host)
+        if provider:
+            return provider
+    return ""
 
 
 @lru_cache(maxsize=256)
@@ -127,37 +120,6 @@ def is_model_endpoint(host: str, port: int | None, base_url: str) -> bool:
     return bool(find_provider(host))
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The path and address of a request, with what they tell about the call.
-
-    Attributes:
-        endpoint: Kind of the call; empty: not known.
-        model: The model that the path names.
-        model_first: Whether that name is the one to price by, whatever the reply says.
-        needs_model: Whether only a request that names a model is a call, as the path alone is ambiguous.
-        is_bedrock_invoke: Whether the format depends on the request and the model.
-    """
-
-    path: str
-    address: str
-    provider: str = "unknown"
-    endpoint: str = ""
-    format: CallFormat | None = None
-    model: str = ""
-    model_first: bool = False
-    needs_model: bool = False
-    is_bedrock_invoke: bool = False
-
-    def choose_format(self, request: JsonObject) -> tuple[str, str, CallFormat | None]:
-        """Return provider, endpoint and format of a request to this route."""
-        if self.needs_model and not isinstance(request.get("model"), str):
-            return "unknown", "", None
-        if self.is_bedrock_invoke:
-            return (self.provider, *_bedrock_invoke_format(self.model, request))
-        return self.provider, self.endpoint, self.format
-
-
 @lru_cache(maxsize=256)
 def find_route(url: str) -> Route:
     """Return the route of an address, whatever it looks like."""
@@ -166,71 +128,90 @@ def find_route(url: str) -> Route:
     except ValueError:
         parts = SplitResult("", "", url, "", "")
     path = parts.path.rstrip("/") or parts.path
-    provider = find_provider(parts.netloc.rpartition("@")[2].partition(":")[0])
-    address = f"{parts.scheme}://{parts.netloc}{path}"
-    match = _BEDROCK_PATH.search(path)
-    if match:
-        model = unquote(match[1])
-        operation = match[2]
-        provider = provider or "bedrock-compatible"
-        if operation.startswith("invoke"):
-            return Route(path, address, provider, model=model, model_first=True, is_bedrock_invoke=True)
-        return Route(path, address, provider, "converse", bedrock.CONVERSE, model, model_first=True)
-    match = _GOOGLE_PATH.search(path)
-    if match:
-        publisher = match[1] or ""
-        model = unquote(match[2])
-        method = match[3]
-        if method in _RAW_METHODS:
-            known = _VERTEX_PUBLISHERS.get(publisher)
-        else:
-            known = _GOOGLE_METHODS.get(method)
-        if known:
-            return Route(path, address, provider or "google-compatible", *known, model)
-    for end, endpoint, call_format, fallback in _PATH_ENDS:
-        if path.endswith(end):
-            deployment = _DEPLOYMENT_PATH.search(path)
-            if deployment:
-                model = unquote(deployment[1])
-            else:
-                model = ""
-            # Applications use such paths, too; only the end of OpenAI's chat is unmistakable.
-            return Route(
-                path,
-                address,
-                provider or fallback,
-                endpoint,
-                call_format,
-                model,
-                needs_model=not provider and not model and call_format is not openai.CHAT,
-            )
-    return Route(path, address, provider or "unknown")
+    host = parts.netloc.rpartition("@")[2].partition(":")[0].lower().rstrip(".")
+    return Route(
+        path=path,
+        address=f"{parts.scheme}://{parts.netloc}{path}",
+        provider=find_provider(host) or UNKNOWN,
+        matches=_find_matches(path, host),
+    )
 
 
-# First part of a model's id that is spread over regions
-_REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")
-# By the start of a model's id: endpoint and format of ``invoke``
-_INVOKE_FORMATS: tuple[tuple[str, str, CallFormat], ...] = (
-    ("amazon.titan-embed", "embeddings", bedrock.EMBEDDINGS),
-    ("amazon.nova-2-multimodal-embeddings", "embeddings", bedrock.EMBEDDINGS),
-    ("amazon.nova", "invoke", bedrock.CONVERSE),
-    ("anthropic.", "invoke", anthropic.MESSAGES),
-    ("cohere.embed", "embeddings", cohere.EMBED),
-    ("cohere.rerank", "rerank", cohere.RERANK),
-)
+def _find_matches(path: str, host: str) -> tuple[Match, ...]:
+    """Return the endpoints that fit a path on a host.
+
+    Those of a format for this host alone come first; then decides how much of the path, and of the model's name, is theirs.
+    """
+    ranked: list[tuple[tuple[bool, int, int], Match]] = []
+    for name, wire_format in _formats.items():
+        if not wire_format.on_other_hosts and not wire_format.find_provider(host):
+            continue
+        for endpoint in wire_format.endpoints:
+            size, model = _match_path(endpoint.path, path)
+            if not size:
+                continue
+            model = unquote(model or wire_format.find_model(path))
+            prefix = _find_prefix(endpoint, model)
+            if prefix is not None:
+                rank = (wire_format.on_other_hosts, -size, -len(prefix))
+                ranked.append((rank, _make_match(name, wire_format, endpoint, host, model)))
+    ranked.sort(key=itemgetter(0))
+    return tuple(match for _, match in ranked)
 
 
-def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:
-    """Return endpoint and format of ``invoke``, whose bodies are those of the model's vendor."""
+def _match_path(expected: str | re.Pattern[str], path: str) -> tuple[int, str]:
+    """Return how many characters of a path are an endpoint's, and the model that it names; 0: the path is not its."""
+    if isinstance(expected, str):
+        return len(expected) if path.endswith(expected) else 0, ""
+    match = expected.search(path)
+    if match is None:
+        return 0, ""
+    return len(match[0]), match.groupdict().get("model") or ""
+
+
+def _find_prefix(endpoint: Endpoint, model: str) -> str | None:
+    """Return the start of a model's name by which an endpoint takes it; None: it takes other models."""
     name = model.rpartition("/")[2]
     region, _, rest = name.partition(".")
     if region in _REGIONS:
         name = rest
-    for start, endpoint, call_format in _INVOKE_FORMATS:
-        if name.startswith(start):
-            return endpoint, call_format
-    if "messages" not in request:
-        return "invoke", bedrock.TEXT
-    if name.startswith("cohere."):
-        return "invoke", cohere.CHAT
-    return "invoke", anthropic.MESSAGES if "anthropic_version" in request else openai.CHAT
+    prefixes = [prefix for prefix in endpoint.models if name.startswith(prefix)]
+    return max(prefixes, key=len, default=None)
+
+
+def _make_match(name: str, wire_format: WireFormat, endpoint: Endpoint, host: str, model: str) -> Match:
+    provider = find_provider(host)
+    costs = wire_format.cost_providers
+    return Match(
+        provider=provider or endpoint.provider or wire_format.provider or f"{name}-compatible",
+        endpoint=endpoint,
+        model=model,
+        # Applications use such paths, too.
+        needs_model=not (provider or model or endpoint.is_unmistakable),
+        has_stated_cost=costs is None or provider in costs,
+    )
+
+
+def check_formats(results: Iterable[object]) -> dict[str, WireFormat]:
+    """Return the formats that a project's hooks gave, by name.
+
+    Args:
+        results: What each of the hooks returned.
+
+    Raises:
+        UsageError: It is not a mapping of names to formats, or two formats have the same name.
+    """
+    formats: dict[str, WireFormat] = {}
+    for result in results:
+        if not isinstance(result, Mapping):
+            raise UsageError(f"expected a mapping of names to formats, got {type(result).__name__}")
+        for name, wire_format in result.items():
+            if not isinstance(name, str) or not name:
+                raise UsageError(f"expected a name, got {name!r}")
+            if name in BUILT_IN:
+                raise UsageError(f"{name!r}: a built-in format has this name; choose another")
+            if name in formats:
+                raise UsageError(f"{name!r}: two formats have this name; choose another for one of them")
+            check_format(name, wire_format)
+            formats[name] = wire_format
+    return formats

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, get_text, parse_json
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.wire import aws_event_stream
 
@@ -40,8 +40,8 @@ class ReplyBody:
 def read_body(content_type: str, body: bytes) -> ReplyBody:
     """Return the objects in a body, whose format follows from the content type, else from its first bytes."""
     kind = content_type.partition(";")[0].strip().lower()
-    for names, reader in _BODY_READERS:
-        if any(name in kind for name in names):
+    for name, reader in _BODY_READERS.items():
+        if name in kind:
             return reader(body)
     start = body.lstrip(_WHITESPACE)[:6]
     if start[:1] in (b"{", b"["):
@@ -54,10 +54,8 @@ def read_body(content_type: str, body: bytes) -> ReplyBody:
     if "json" in kind:
         return ReplyBody([], unread="a reply that is not JSON")
     if kind:
-        unread = f"content type {shorten_text(kind, MAX_TYPE_CHARS)}"
-    else:
-        unread = "unknown type"
-    return ReplyBody([], unread=f"a reply of {unread}")
+        return ReplyBody([], unread=f"a reply of content type {shorten_text(kind, MAX_TYPE_CHARS)}")
+    return ReplyBody([], unread="a reply of unknown type")
 
 
 def _read_json_body(body: bytes) -> ReplyBody:
@@ -78,15 +76,17 @@ def _read_json_body(body: bytes) -> ReplyBody:
 
 
 def _read_json_lines(body: bytes) -> ReplyBody:
-    lines = body.decode("utf-8", "replace").strip("\ufeff \t\r\n").split("\n")
-    return _collect_events([_parse_object(line.strip("\x1e \t\r")) for line in lines if line.strip()])
+    text = body.decode("utf-8", "replace").strip("\ufeff \t\r\n")
+    lines = [line.strip("\x1e \t\r") for line in text.split("\n") if line.strip()]
+    return _collect_events([_parse_object(line) for line in lines])
 
 
 def _read_sse(body: bytes) -> ReplyBody:
     events: list[JsonObject | None] = []
     ended = False
     data: list[str] = []
-    for line in [*_LINE_END.split(body.decode("utf-8", "replace").removeprefix("\ufeff")), ""]:
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
+    for line in [*_LINE_END.split(text), ""]:
         if line.startswith("data:"):
             data.append(line[5:])
         elif not line and data:
@@ -113,19 +113,16 @@ def _parse_object(text: str) -> JsonObject | None:
 def _collect_events(objects: list[JsonObject | None], *, ended: bool = False) -> ReplyBody:
     events = [event for event in objects if event is not None]
     lost = len(objects) - len(events)
-    is_cut = lost == 1 and objects[-1] is None and not ended
-    if lost == 1:
-        other = "1 event that is not a JSON object"
-    else:
-        other = f"{lost} events that are not JSON objects"
     if not objects:
         unread = "an empty stream"
     elif not lost:
         unread = ""
-    elif is_cut:
+    elif lost == 1 and objects[-1] is None and not ended:
         unread = CUT_STREAM
+    elif lost == 1:
+        unread = "1 event that is not a JSON object"
     else:
-        unread = other
+        unread = f"{lost} events that are not JSON objects"
     return ReplyBody(events, streamed=True, ended=ended, unread=unread)
 
 
@@ -146,26 +143,33 @@ def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
     event = _parse_object(frame.payload.decode("utf-8", "replace"))
     if headers.get(":message-type") in ("exception", "error"):
         name = headers.get(":exception-type") or headers.get(":error-code", "")
-        return {
-            "error": {
-                "type": name,
-                "message": headers.get(":error-message") or as_text(as_mapping(event).get("message")) or name,
-            }
-        }
+        message = headers.get(":error-message") or get_text(as_mapping(event), "message") or name
+        return {"error": {"type": name, "message": message}}
+    if event is None:
+        return None
     kind = headers.get(":event-type", "")
-    if event is None or kind != "chunk":
-        if event is None:
-            return None
+    if kind != "chunk":
         return {kind: event}
     try:
-        return _parse_object(base64.b64decode(as_text(event.get("bytes"))).decode("utf-8", "replace"))
+        chunk = base64.b64decode(get_text(event, "bytes"))
     except (binascii.Error, ValueError):
         return None
+    return _parse_object(chunk.decode("utf-8", "replace"))
 
 
-_BODY_READERS: tuple[tuple[tuple[str, ...], Callable[[bytes], ReplyBody]], ...] = (
-    (("text/event-stream",), _read_sse),
-    (("vnd.amazon.eventstream",), _read_aws_frames),
-    (("application/grpc",), lambda body: ReplyBody([], unread=f"gRPC, {len(body):,} bytes")),
-    (("ndjson", "jsonl", "stream+json", "json-lines", "jsonlines", "json-seq"), _read_json_lines),
-)
+def _note_grpc(body: bytes) -> ReplyBody:
+    return ReplyBody([], unread=f"gRPC, {len(body):,} bytes")
+
+
+# The readers by a part of the content type
+_BODY_READERS: dict[str, Callable[[bytes], ReplyBody]] = {
+    "text/event-stream": _read_sse,
+    "vnd.amazon.eventstream": _read_aws_frames,
+    "application/grpc": _note_grpc,
+    "ndjson": _read_json_lines,
+    "jsonl": _read_json_lines,
+    "stream+json": _read_json_lines,
+    "json-lines": _read_json_lines,
+    "jsonlines": _read_json_lines,
+    "json-seq": _read_json_lines,
+}

@@ -29,7 +29,13 @@ _NUMBER_TYPES = {
     5: ("long", struct.Struct(">q")),
     8: ("timestamp", struct.Struct(">q")),
 }
-_TRUE, _FALSE, _BYTES, _STRING, _UUID = 0, 1, 6, 7, 9
+# Types of headers
+_TRUE = 0
+_FALSE = 1
+_BYTES = 6
+_STRING = 7
+_UUID = 9
+_UUID_SIZE = 16
 _NUMBER_TAGS = {name: (tag, number) for tag, (name, number) in _NUMBER_TYPES.items()}
 
 
@@ -100,7 +106,8 @@ def _unpack_frame(data: memoryview) -> tuple[Frame, int]:
     if crc32(data[:end]) != check:
         raise ValueError
     begin = _PRELUDE.size + headers_size
-    return Frame(_unpack_headers(bytes(data[_PRELUDE.size : begin])), bytes(data[begin:end])), size
+    headers = _unpack_headers(bytes(data[_PRELUDE.size : begin]))
+    return Frame(headers, bytes(data[begin:end])), size
 
 
 def _unpack_headers(data: bytes) -> dict[str, Json]:
@@ -126,13 +133,17 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
         (number,) = number_struct.unpack_from(data, at)
         return {name: number}, at + number_struct.size
     if tag == _UUID:
-        return {"uuid": str(uuid.UUID(bytes=_slice_exactly(data, at, 16)))}, at + 16
+        raw = _slice_exactly(data, at, _UUID_SIZE)
+        return {"uuid": str(uuid.UUID(bytes=raw))}, at + _UUID_SIZE
     if tag not in (_BYTES, _STRING):
         raise ValueError
     (size,) = _U16.unpack_from(data, at)
-    raw = _slice_exactly(data, at + _U16.size, size)
-    at += _U16.size + size
-    return (raw.decode() if tag == _STRING else {"bytes": base64.b64encode(raw).decode()}), at
+    at += _U16.size
+    raw = _slice_exactly(data, at, size)
+    at += size
+    if tag == _STRING:
+        return raw.decode(), at
+    return {"bytes": base64.b64encode(raw).decode()}, at
 
 
 def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
@@ -143,15 +154,18 @@ def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
 
 def _pack_frame(frame: Frame) -> bytes:
     try:
-        headers = b"".join(
-            struct.pack(">B", len(name.encode())) + name.encode() + _pack_header_value(value)
-            for name, value in frame.headers.items()
-        )
-        prelude = struct.pack(">II", FRAME_OVERHEAD + len(headers) + len(frame.payload), len(headers))
+        headers = b"".join(map(_pack_header, frame.headers, frame.headers.values()))
+        size = FRAME_OVERHEAD + len(headers) + len(frame.payload)
+        prelude = struct.pack(">II", size, len(headers))
     except (struct.error, binascii.Error, OverflowError) as error:
         raise ValueError(f"a frame of an event stream cannot be written: {error}") from None
     message = prelude + _U32.pack(crc32(prelude)) + headers + frame.payload
     return message + _U32.pack(crc32(message))
+
+
+def _pack_header(name: str, value: Json) -> bytes:
+    raw = name.encode()
+    return struct.pack(">B", len(raw)) + raw + _pack_header_value(value)
 
 
 def _pack_header_value(value: Json) -> bytes:

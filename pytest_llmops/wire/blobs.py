@@ -46,10 +46,9 @@ def marker_text(stored: Mapping[str, Any], kind: str, blobs: Mapping[str, str]) 
     if isinstance(held_text, str):
         return held_text
     label = stored[kind]
+    match = None
     if isinstance(label, str):
         match = _REFERENCE.fullmatch(label)
-    else:
-        match = None
     if match is None or held_text is not None:
         raise CassetteError(
             f"a body: expected {kind} to end in the hash of a text, got {shorten_text(repr(label), 80)}"
@@ -89,18 +88,26 @@ def _replace_texts(value: Any, blobs: Mapping[str, str], texts: dict[str, str]) 
         return value
     for kind in MARKER_KEYS:
         if kind in value:
-            text = marker_text(value, kind, blobs)
-            if TEXT_KEY in value:
-                label = value[kind]
-            else:
-                label = value[kind].rpartition(", ")[0]
-            digest = text_digest(text)
-            reference = digest[:REFERENCE_DIGITS]
-            if texts.setdefault(reference, text) != text:
-                reference = digest
-                texts[reference] = text
-            return {kind: f"{label}, {reference}" if label else reference}
+            return _extract_text(value, kind, blobs, texts)
     return {key: _replace_texts(element, blobs, texts) for key, element in value.items()}
+
+
+def _extract_text(
+    marker: dict[str, Any], kind: str, blobs: Mapping[str, str], texts: dict[str, str]
+) -> dict[str, str]:
+    """Add the text of a marker to the texts, and return a marker that refers to it."""
+    text = marker_text(marker, kind, blobs)
+    label = marker[kind]
+    if TEXT_KEY not in marker:
+        label = label.rpartition(", ")[0]
+    digest = text_digest(text)
+    reference = digest[:REFERENCE_DIGITS]
+    if texts.setdefault(reference, text) != text:
+        reference = digest
+        texts[reference] = text
+    if label:
+        return {kind: f"{label}, {reference}"}
+    return {kind: reference}
 
 
 def read_blobs(document: Mapping[str, Any]) -> Mapping[str, str] | None:

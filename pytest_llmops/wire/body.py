@@ -7,8 +7,9 @@ Otherwise it is stored as lines of text, and last as base64. `folding` folds the
 import base64
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json
@@ -64,7 +65,10 @@ def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
     yield _fold_stream(text)
     folded = fold_text(text)
     lines = text.split("\n")
-    yield {"text": lines if folded == {LINES: lines} else folded}
+    if folded == {LINES: lines}:
+        yield {"text": lines}
+    else:
+        yield {"text": folded}
     yield {"text": text}
 
 
@@ -72,15 +76,12 @@ def _fold_stream(text: str) -> dict[str, Json] | None:
     stream = stream_events.split_stream(text)
     if stream is None:
         return None
+    folded: dict[str, Json] = _preview_entry(stream.events)
+    events: Sequence[str | list[str]] = stream.events
     affixes = stream_events.find_shared_affixes(stream.events)
-    if affixes is None:
-        events = stream.events
-    else:
+    if affixes is not None:
+        folded["shared"] = list(affixes)
         events = stream_events.strip_shared_affixes(stream.events, *affixes)
-    if affixes is None:
-        folded: dict[str, Json] = {}
-    else:
-        folded = {"shared": list(affixes)}
     folded["events"] = [event if isinstance(event, list) else _fold_event(event) for event in events]
     if stream.newline != "\n":
         folded["newline"] = stream.newline
@@ -88,13 +89,12 @@ def _fold_stream(text: str) -> dict[str, Json] | None:
         folded["end"] = stream.end
     if stream.last != stream.end:
         folded["last"] = stream.last
-    return {**_preview_entry(stream.events), **folded}
+    return folded
 
 
 def _fold_event(event: str) -> Any:
     folded = fold_text(event)
-    is_short = folded == {LINES: event.split("\n")} and event.count("\n") < MAX_INLINE_BREAKS
-    if is_short:
+    if event.count("\n") < MAX_INLINE_BREAKS and folded == {LINES: event.split("\n")}:
         return event
     return folded
 
@@ -128,9 +128,10 @@ def _fold_parts(body: bytes) -> dict[str, Json] | None:
     boundary, line_end, _ = body.partition(b"\r\n")
     if not boundary.startswith(b"--") or not line_end:
         return None
-    first, *sections = body.split(line_end + boundary)
+    first, *rests = body.split(line_end + boundary)
+    sections = [first, *(line_end + boundary + rest for rest in rests)]
     parts: list[Json] = []
-    for section in (first, *(line_end + boundary + rest for rest in sections)):
+    for section in sections:
         head, blank, content = section.partition(b"\r\n\r\n")
         try:
             parts.append(fold_text(section.decode("utf-8")))
@@ -181,9 +182,8 @@ def check_body(stored: object) -> str:
         raise CassetteError(f"a body: expected an object, got {type(stored).__name__}")
     form = next((key for key in _FORMS if key in stored), None)
     if form is None:
-        raise CassetteError(
-            f"a body: expected one of {', '.join(_FORMS)}, got the keys {', '.join(stored) or '(none)'}"
-        )
+        keys = ", ".join(stored) or "(none)"
+        raise CassetteError(f"a body: expected one of {', '.join(_FORMS)}, got the keys {keys}")
     if not _FORMS[form].is_valid(stored):
         raise CassetteError(f"a body stored as {form}: expected {_FORMS[form].expected}")
     return form
@@ -195,7 +195,7 @@ def check_request(stored: object) -> None:
     Raises:
         CassetteError: It is not a stored request.
     """
-    if not isinstance(stored, dict) or not all(isinstance(stored.get(key), str) for key in ("method", "url")):
+    if not isinstance(stored, dict) or not _are_texts(stored.get("method"), stored.get("url")):
         raise CassetteError("a request: expected an object with method, url and body")
     check_body(stored.get("body"))
 
@@ -209,17 +209,19 @@ def check_answer(stored: object) -> None:
     if not isinstance(stored, dict) or not _is_number(stored.get("status"), int):
         raise CassetteError("an answer: expected an object with status, headers and body")
     headers = stored.get("headers", {})
-    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+    if not isinstance(headers, dict) or not _are_texts(*headers.values()):
         raise CassetteError("the headers of an answer: expected an object of texts")
     for name in TIMINGS:
         if name in stored and not _is_number(stored[name], int, float):
             raise CassetteError(f"{name} of an answer: expected a number")
     outcome = stored.get("outcome", {"error": "", "text": ""})
-    if not isinstance(outcome, dict) or not all(
-        isinstance(outcome.get(key), str) for key in ("error", "text")
-    ):
+    if not isinstance(outcome, dict) or not _are_texts(outcome.get("error"), outcome.get("text")):
         raise CassetteError("the outcome of a call: expected an object with error and text")
     check_body(stored.get("body"))
+
+
+def _are_texts(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _is_number(value: object, *kinds: type) -> bool:
@@ -236,7 +238,8 @@ def unfold_stream(stored: Stored) -> list[bytes] | None:
     unfold = {"events": _unfold_events, "frames": _unfold_frames}.get(form)
     if unfold is None:
         return None
-    return _unfold_form(form, stored, unfold)
+    events: list[bytes] = _unfold_form(form, stored, unfold)
+    return events
 
 
 def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:
@@ -257,25 +260,36 @@ def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:
 
 
 def _unfold_frames(stored: Stored, blobs: Blobs) -> list[bytes]:
-    return [
-        pack_frames([Frame(frame["headers"], unfold_text(frame["payload"], blobs).encode("utf-8"))])
-        for frame in stored["frames"]
-    ]
+    frames = []
+    for frame in stored["frames"]:
+        payload = unfold_text(frame["payload"], blobs).encode("utf-8")
+        frames.append(pack_frames([Frame(frame["headers"], payload)]))
+    return frames
 
 
 def _unfold_base64(stored: Stored, blobs: Blobs) -> bytes:
     return base64.b64decode(unfold_text(stored["base64"], blobs), validate=True)
 
 
+def _unfold_parts(stored: Stored, blobs: Blobs) -> bytes:
+    parts = []
+    for part in stored["parts"]:
+        if isinstance(part, dict) and "base64" in part:
+            parts.append(_unfold_base64(part, blobs))
+        else:
+            parts.append(unfold_text(part, blobs).encode("utf-8"))
+    return b"".join(parts)
+
+
 def _has_valid_events(stored: Stored) -> bool:
     events = stored["events"]
+    if not isinstance(events, list) or not all(map(is_folded_text, events)):
+        return False
     shared = stored.get("shared", ["", ""])
+    if not isinstance(shared, list) or [type(affix) for affix in shared] != [str, str]:
+        return False
     return (
-        isinstance(events, list)
-        and all(map(is_folded_text, events))
-        and isinstance(shared, list)
-        and [type(affix) for affix in shared] == [str, str]
-        and stored.get("newline", "\n") in ("\n", stream_events.CRLF)
+        stored.get("newline", "\n") in ("\n", stream_events.CRLF)
         and stored.get("end", stream_events.EVENT_END) in _EVENT_ENDS
         and stored.get("last", "") in ("", *_EVENT_ENDS)
     )
@@ -283,15 +297,17 @@ def _has_valid_events(stored: Stored) -> bool:
 
 def _has_valid_frames(stored: Stored) -> bool:
     frames = stored["frames"]
-    return isinstance(frames, list) and all(
-        isinstance(frame, dict)
-        and isinstance(frame.get("headers"), dict)
-        and is_folded_text(frame.get("payload"))
-        for frame in frames
-    )
+    return isinstance(frames, list) and all(map(_is_valid_frame, frames))
 
 
-class _Form(NamedTuple):
+def _is_valid_frame(frame: object) -> bool:
+    if not isinstance(frame, dict) or not isinstance(frame.get("headers"), dict):
+        return False
+    return is_folded_text(frame.get("payload"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
     unfold: Callable[[Stored, Blobs], bytes]
     is_valid: Callable[[Stored], bool]
     expected: str  # what a body in this form holds, for the error about any other
@@ -314,12 +330,7 @@ _FORMS = {
         "a list of frames, each with headers and a payload",
     ),
     "parts": _Form(
-        lambda stored, blobs: b"".join(
-            _unfold_base64(part, blobs)
-            if isinstance(part, dict) and "base64" in part
-            else unfold_text(part, blobs).encode("utf-8")
-            for part in stored["parts"]
-        ),
+        _unfold_parts,
         lambda stored: isinstance(stored["parts"], list),
         "a list of texts and files",
     ),

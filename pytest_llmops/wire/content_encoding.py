@@ -27,7 +27,8 @@ def decode_body(body: bytes, encoding: str, *, certain: bool) -> bytes:
         DocumentError: It is damaged, its encoding is unknown, or the decoder is not installed.
     """
     names = [name.strip().lower() for name in encoding.split(",")]
-    for name in [name for name in names if name not in ("", "identity")][::-1][:MAX_ENCODINGS]:
+    undone = [name for name in reversed(names) if name not in ("", "identity")]
+    for name in undone[:MAX_ENCODINGS]:
         decoder = _DECODERS.get(name)
         if decoder is not None:
             if body:

@@ -34,6 +34,7 @@ _JSON_WHITESPACE = " \t\r\n"
 _ESCAPE = re.compile(r"\\(?:/|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _OPTIONAL_ESCAPE = re.compile(r"\\(?:/|u[0-9a-fA-F]{4})")
 MAX_ESCAPES = 100
+_NO_TEXT = "expected a text, its lines, or a marker"
 _BASE64_RUN = re.compile(
     r"(?:data:(?P<media>[\w.+-]{1,60}/[\w.+-]{1,80})(?:;[\w.=+-]{1,60}){0,4};base64,)?"
     rf"(?P<run>[A-Za-z0-9+/_-]{{{LONG_TEXT},}}={{0,2}})"
@@ -55,15 +56,15 @@ _MEDIA_TYPES = (
 def fold_json(text: str) -> dict[str, Json] | None:
     """Return the parsed value of JSON, with the spelling that gives the same text; None without such a spelling."""
     core = text.strip(_JSON_WHITESPACE)
-    head = text[: text.index(core)]
-    tail = text[text.index(core) + len(core) :]
+    start = text.index(core)
+    blanks = {"head": text[:start], "tail": text[start + len(core) :]}
     try:
         value = json.loads(core)
         spelling = _find_spelling(value, core)
         if spelling is None:
             return None
         folded: dict[str, Json] = {"json": fold_value(value), **spelling}
-        folded |= {name: blank for name, blank in (("head", head), ("tail", tail)) if blank}
+        folded |= {name: blank for name, blank in blanks.items() if blank}
         json.dumps(folded, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
@@ -71,22 +72,28 @@ def fold_json(text: str) -> dict[str, Json] | None:
 
 
 def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
+    """Return the style, and the escapes of characters that need none, that give the same text; None: there are none."""
     for style, encoder in _ENCODERS.items():
         if encoder.encode(value) == text:
             return {"style": style}
-    # Escapes of characters that need none: "/" of PHP, "<" and ">" of Go, "=" and "'" of Google, "ä" of .NET.
-    printable = sorted(
-        escape
-        for escape in {escape for escape in _ESCAPE.findall(text) if _OPTIONAL_ESCAPE.fullmatch(escape)}
-        if _unescape(escape) >= " " and not "\ud800" <= _unescape(escape) <= "\udfff"
-    )
-    for chosen in ([escape for escape in printable if _unescape(escape).isascii()], printable):
+    # "/" of PHP, "<" and ">" of Go, "=" and "'" of Google, "ä" of .NET.
+    escapes = [escape for escape in sorted(set(_ESCAPE.findall(text))) if _is_needless(escape)]
+    ascii_escapes = [escape for escape in escapes if _unescape(escape).isascii()]
+    for chosen in (ascii_escapes, escapes):
         if not 0 < len(chosen) <= MAX_ESCAPES:
             continue
         for style, encoder in _ENCODERS.items():
             if _apply_escapes(encoder.encode(value), chosen) == text:
                 return {"style": style, "escapes": list(chosen)}
     return None
+
+
+def _is_needless(escape: str) -> bool:
+    """Return whether an escape stands for a character that JSON allows as it is."""
+    if not _OPTIONAL_ESCAPE.fullmatch(escape):
+        return False
+    char = _unescape(escape)
+    return char >= " " and not "\ud800" <= char <= "\udfff"
 
 
 def _unescape(escape: str) -> str:
@@ -109,17 +116,23 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
 
 
 def is_folded_json(stored: Mapping[str, Any]) -> bool:
-    """Say whether the keys beside the value of stored JSON have the form that `fold_json` gives them."""
+    """Return whether the keys beside the value of stored JSON have the form that `fold_json` gives them."""
     style = stored.get("style")
+    if not isinstance(style, str) or style not in SPELLINGS:
+        return False
     escapes = stored.get("escapes", [])
+    if not isinstance(escapes, list):
+        return False
     blanks = (stored.get("head", ""), stored.get("tail", ""))
-    return (
-        isinstance(style, str)
-        and style in SPELLINGS
-        and isinstance(escapes, list)
-        and all(isinstance(escape, str) and _OPTIONAL_ESCAPE.fullmatch(escape) for escape in escapes)
-        and all(isinstance(blank, str) and not blank.strip(_JSON_WHITESPACE) for blank in blanks)
-    )
+    return all(map(_is_escape, escapes)) and all(map(_is_blank, blanks))
+
+
+def _is_escape(value: object) -> bool:
+    return isinstance(value, str) and _OPTIONAL_ESCAPE.fullmatch(value) is not None
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip(_JSON_WHITESPACE)
 
 
 def fold_value(value: Any, depth: int = 0) -> Any:
@@ -134,15 +147,15 @@ def fold_value(value: Any, depth: int = 0) -> Any:
         return fold_text(value)
     if isinstance(value, list):
         if len(value) >= LONG_LIST and all(type(element) in (int, float) for element in value):
-            return make_marker(
-                NUMBERS, f"{len(value):,} numbers", json.dumps(value, separators=(",", ":"), allow_nan=False)
-            )
+            text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+            return make_marker(NUMBERS, f"{len(value):,} numbers", text)
         return [fold_value(element, depth + 1) for element in value]
     if isinstance(value, dict):
-        return {
-            f"${key}" if key.startswith("$") else key: fold_value(element, depth + 1)
-            for key, element in value.items()
-        }
+        folded = {}
+        for key, element in value.items():
+            name = f"${key}" if key.startswith("$") else key
+            folded[name] = fold_value(element, depth + 1)
+        return folded
     return value
 
 
@@ -158,22 +171,25 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
     """
     if isinstance(value, list):
         return [unfold_value(element, blobs) for element in value]
-    if isinstance(value, dict):
-        if FOLDING_KEYS.isdisjoint(value):
+    if not isinstance(value, dict):
+        return value
+    if FOLDING_KEYS.isdisjoint(value):
+        unfolded = {}
+        for key, element in value.items():
             # Most values are plain, for which a call each would be slow.
-            return {
-                key[1:] if key[:2] == "$$" else key: element
-                if type(element) in _PLAIN_TYPES
-                else unfold_value(element, blobs)
-                for key, element in value.items()
-            }
-        if NUMBERS in value:
-            numbers = json.loads(marker_text(value, NUMBERS, blobs))
-            if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
-                raise ValueError("a marker of numbers stands for something else")
-            return numbers
-        return unfold_text(value, blobs)
-    return value
+            if type(element) not in _PLAIN_TYPES:
+                element = unfold_value(element, blobs)  # noqa: PLW2901
+            if key[:2] == "$$":
+                unfolded[key[1:]] = element
+            else:
+                unfolded[key] = element
+        return unfolded
+    if NUMBERS in value:
+        numbers = json.loads(marker_text(value, NUMBERS, blobs))
+        if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
+            raise ValueError("a marker of numbers stands for something else")
+        return numbers
+    return unfold_text(value, blobs)
 
 
 def fold_text(text: str) -> Any:
@@ -183,32 +199,46 @@ def fold_text(text: str) -> Any:
     {'$lines': ['a', 'b']}
     """
     if len(text) < LONG_TEXT:
-        if "\n" in text:
-            return {LINES: text.split("\n")}
-        return text
-    parts: list[Any] = []
-    end = 0
+        return _fold_lines(text)
+    folded: list[Any] = []
+    past = 0
     for match in _BASE64_RUN.finditer(text):
-        head = match["run"][:LONG_TEXT]
-        if match["media"] or all(any(map(is_kind, head)) for is_kind in _CHARACTER_KINDS):
-            run = match["run"]
-            kind = match["media"] or next(
-                (name for start, name in _MEDIA_TYPES if run.startswith(start)), "base64"
-            )
-            parts += [
-                text[end : match.start()],
-                make_marker(BLOB, f"{kind}, {len(run.rstrip('=')) * 3 // 4:,} bytes", match[0]),
-            ]
-            end = match.end()
-    parts.append(text[end:])
-    folded = [
-        {LINES: part.split("\n")} if isinstance(part, str) and "\n" in part else part
-        for part in parts
-        if part
-    ]
+        if match["media"] or _has_all_kinds(match["run"][:LONG_TEXT]):
+            if past < match.start():
+                folded.append(_fold_lines(text[past : match.start()]))
+            folded.append(make_marker(BLOB, _describe_run(match), match[0]))
+            past = match.end()
+    if past < len(text):
+        folded.append(_fold_lines(text[past:]))
     if len(folded) == 1:
         return folded[0]
     return {JOINED: folded}
+
+
+def _fold_lines(text: str) -> Any:
+    if "\n" in text:
+        return {LINES: text.split("\n")}
+    return text
+
+
+def _has_all_kinds(text: str) -> bool:
+    """Return whether a text has capitals, small letters and digits."""
+    return all(any(map(is_kind, text)) for is_kind in _CHARACTER_KINDS)
+
+
+def _describe_run(match: re.Match[str]) -> str:
+    """Return media type and size of a long text in base64."""
+    run = match["run"]
+    size = len(run.rstrip("=")) * 3 // 4
+    kind = match["media"] or _guess_media_type(run)
+    return f"{kind}, {size:,} bytes"
+
+
+def _guess_media_type(run: str) -> str:
+    for start, name in _MEDIA_TYPES:
+        if run.startswith(start):
+            return name
+    return "base64"
 
 
 def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:
@@ -222,21 +252,24 @@ def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:
         return value
     if isinstance(value, list):
         return "\n".join(value)
-    if isinstance(value, dict):
-        if LINES in value:
-            lines = value[LINES]
-            if isinstance(lines, str):
-                return lines
-            return "\n".join(lines)
-        if JOINED in value and isinstance(value[JOINED], list):
-            return "".join(unfold_text(part, blobs) for part in value[JOINED])
-        if BLOB in value:
-            return marker_text(value, BLOB, blobs)
-    raise ValueError("expected a text, its lines, or a marker")
+    if not isinstance(value, dict):
+        raise ValueError(_NO_TEXT)
+    if LINES in value:
+        lines = value[LINES]
+        if isinstance(lines, str):
+            return lines
+        return "\n".join(lines)
+    if JOINED in value and isinstance(value[JOINED], list):
+        return "".join(unfold_text(part, blobs) for part in value[JOINED])
+    if BLOB in value:
+        return marker_text(value, BLOB, blobs)
+    raise ValueError(_NO_TEXT)
 
 
 def is_folded_text(value: object) -> bool:
-    """Say whether a value looks like a folded text, without reading it back."""
+    """Return whether a value looks like a folded text, without reading it back."""
     if isinstance(value, list):
         return all(isinstance(line, str) for line in value)
-    return isinstance(value, str) or (isinstance(value, dict) and not FOLDING_KEYS.isdisjoint(value))
+    if isinstance(value, dict):
+        return not FOLDING_KEYS.isdisjoint(value)
+    return isinstance(value, str)

@@ -7,9 +7,11 @@ from typing import Any
 
 from pytest_llmops._util.json_values import (
     as_mapping,
-    as_mappings,
     as_text,
     first_mapping,
+    get_mapping,
+    get_mappings,
+    get_text,
     join_texts,
     parse_json,
 )
@@ -73,17 +75,24 @@ def split_stream(text: str) -> SplitStream | None:
         text = text.replace(CRLF, "\n")
     if end not in text:
         return None
-    *events, rest = text.split(end)
-    if rest:
-        events += [rest]
-    if end == "\n" and not (
-        len(events) > 1 and all(event.startswith("{") and event.endswith("}") for event in events)
-    ):
+    events = text.split(end)
+    last_end = end
+    if events[-1]:
+        last_end = ""
+    else:
+        events.pop()
+    if end == "\n" and not _are_json_lines(events):
         return None
-    return SplitStream(events, newline, end, "" if rest else end)
+    return SplitStream(events, newline, end, last_end)
+
+
+def _are_json_lines(lines: list[str]) -> bool:
+    """Return whether several lines look like an object each."""
+    return len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines)
 
 
 SHORTENED_MARK = "…"  # start of an event without the prefix and suffix that it shares with others
+_PUNCTUATION = '"{}[],'
 MIN_SHARED = 24
 MIN_EVENTS = 3
 MAX_CANDIDATES = 40
@@ -94,16 +103,16 @@ def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
 
     Both are cut at punctuation, so that words with the same first letters share nothing.
     """
-    start = _best_affix(
-        events, [a[: count_shared_start(a, b)] for a, b in itertools.pairwise(events)], str.startswith
-    )
+    prefixes = [first[: count_shared_start(first, second)] for first, second in itertools.pairwise(events)]
+    start = _choose_prefix(events, prefixes)
     if not start:
         return None
     rests = [event[len(start) :] for event in events if event.startswith(start)]
-    sizes = [count_shared_start(a[::-1], b[::-1]) for a, b in itertools.pairwise(rests)]
-    return start, _best_affix(
-        rests, [rest[len(rest) - size :] for rest, size in zip(rests, sizes, strict=False)], str.endswith
-    )
+    suffixes = []
+    for first, second in itertools.pairwise(rests):
+        size = count_shared_start(first[::-1], second[::-1])
+        suffixes.append(first[len(first) - size :])
+    return start, _choose_suffix(rests, suffixes)
 
 
 def count_shared_start(a: Sequence[str], b: Sequence[str]) -> int:
@@ -112,30 +121,53 @@ def count_shared_start(a: Sequence[str], b: Sequence[str]) -> int:
     >>> count_shared_start("stone", "stop")
     3
     """
-    return next(
-        (n for n, (item, other) in enumerate(zip(a, b, strict=False)) if item != other), min(len(a), len(b))
-    )
+    for number, (item, other) in enumerate(zip(a, b, strict=False)):
+        if item != other:
+            return number
+    return min(len(a), len(b))
 
 
-def _best_affix(events: list[str], candidates: list[str], fits: Callable[[str, str], bool]) -> str:
-    start = fits is str.startswith
-    affixes = {_trim_to_punctuation(affix, start=start) for affix in candidates}
-    counts = {
-        affix: sum(fits(event, affix) for event in events)
-        for affix in sorted(affixes, key=lambda text: (-len(text), text))[:MAX_CANDIDATES]
-        if len(affix) >= (MIN_SHARED if start else 1)
-    }
-    enough = [affix for affix, count in counts.items() if count >= MIN_EVENTS]
-    # The longest affix that half of the events share, else the affix that saves most.
-    half = next((affix for affix in enough if 2 * counts[affix] >= len(events)), None)
-    return half or max(enough, key=lambda affix: (len(affix) * counts[affix], affix), default="")
+def _choose_prefix(events: list[str], candidates: list[str]) -> str:
+    prefixes = {_trim_end(prefix) for prefix in candidates}
+    return _choose_affix(events, prefixes, str.startswith, MIN_SHARED)
 
 
-def _trim_to_punctuation(text: str, *, start: bool) -> str:
-    marks = '"{}[],'
-    if start:
-        return text[: max(map(text.rfind, marks)) + 1]
-    places = [place for place in map(text.find, marks) if place >= 0]
+def _choose_suffix(events: list[str], candidates: list[str]) -> str:
+    suffixes = {_trim_start(suffix) for suffix in candidates}
+    return _choose_affix(events, suffixes, str.endswith, 1)
+
+
+def _choose_affix(
+    events: list[str], affixes: Iterable[str], fits: Callable[[str, str], bool], fewest_chars: int
+) -> str:
+    """Return the longest affix that half of the events share, else the affix that saves most; "": none saves anything."""
+    longest_first = sorted(affixes, key=lambda affix: (-len(affix), affix))
+    best = ""
+    best_saving = (-1, "")
+    for affix in longest_first[:MAX_CANDIDATES]:
+        if len(affix) < fewest_chars:
+            continue
+        count = sum(fits(event, affix) for event in events)
+        if count < MIN_EVENTS:
+            continue
+        if 2 * count >= len(events):
+            return affix
+        saving = (len(affix) * count, affix)
+        if saving > best_saving:
+            best = affix
+            best_saving = saving
+    return best
+
+
+def _trim_end(text: str) -> str:
+    """Return a text up to its last punctuation mark."""
+    last = max(map(text.rfind, _PUNCTUATION))
+    return text[: last + 1]
+
+
+def _trim_start(text: str) -> str:
+    """Return a text from its first punctuation mark on."""
+    places = [place for place in map(text.find, _PUNCTUATION) if place >= 0]
     if places:
         return text[min(places) :]
     return ""
@@ -147,9 +179,12 @@ def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | 
     shortened_events: list[str | list[str]] = []
     for event in events:
         if len(event) >= affix_chars and event.startswith(start) and event.endswith(end):
-            shortened_events.append(f"{SHORTENED_MARK}{event[len(start) : len(event) - len(end)]}")
+            inner = event[len(start) : len(event) - len(end)]
+            shortened_events.append(f"{SHORTENED_MARK}{inner}")
+        elif event.startswith(SHORTENED_MARK):
+            shortened_events.append(event.split("\n"))
         else:
-            shortened_events.append(event.split("\n") if event.startswith(SHORTENED_MARK) else event)
+            shortened_events.append(event)
     return shortened_events
 
 
@@ -184,19 +219,14 @@ def stream_text(events: Iterable[str]) -> str:
 
 def _event_text(data: str) -> str:
     event = as_mapping(parse_json(data))
-    is_text_delta = event.get("type") in (None, "response.output_text.delta", "content_block_delta")
-    if is_text_delta:
+    texts = []
+    if event.get("type") in (None, "response.output_text.delta", "content_block_delta"):
         delta = event.get("delta")
-    else:
-        delta = None
-    choice = as_mapping(first_mapping(event.get("choices")).get("delta"))
-    candidate = as_mapping(first_mapping(event.get("candidates")).get("content"))
-    return "".join(
-        (
-            as_text(delta) or as_text(as_mapping(delta).get("text")),
-            as_text(choice.get("content")),
-            join_texts(as_mappings(candidate.get("parts"))),
-            as_text(as_mapping(event.get("message")).get("content")),
-            as_text(event.get("response")),
-        )
-    )
+        texts.append(as_text(delta) or get_text(as_mapping(delta), "text"))
+    choice = get_mapping(first_mapping(event.get("choices")), "delta")
+    texts.append(get_text(choice, "content"))
+    candidate = get_mapping(first_mapping(event.get("candidates")), "content")
+    texts.append(join_texts(get_mappings(candidate, "parts")))
+    texts.append(get_text(get_mapping(event, "message"), "content"))
+    texts.append(get_text(event, "response"))
+    return "".join(texts)

@@ -59,17 +59,20 @@ def load_document(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")
-        return _parse_document(decompress_gzip(data), path)
+        return _parse_document(decompress_gzip(_check_size(data)), path)
     except OSError as error:
-        raise as_cassette_error(
-            path, DocumentError(error.strerror or str(error), "check its name and permissions")
-        ) from None
+        problem = DocumentError(error.strerror or str(error), "check its name and permissions")
+        raise as_cassette_error(path, problem) from None
     except DocumentError as error:
         raise as_cassette_error(path, error) from None
     except RecursionError:
         raise as_cassette_error(path, DocumentError("it is nested too deep")) from None
+
+
+def _check_size(data: bytes) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")
+    return data
 
 
 def decompress_gzip(data: bytes) -> bytes:
@@ -124,16 +127,13 @@ def _parse_document(data: bytes, path: Path) -> Any:
         return _parse_yaml(data)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        if mark is None:
-            place = ""
-        else:
-            place = f", line {mark.line + 1}"
-        what = f"{shorten_text(str(error.problem or error.context), 120)}{place}"
+        what = shorten_text(str(error.problem or error.context), 120)
+        if mark is not None:
+            what += f", line {mark.line + 1}"
     except text_files.BadFile as error:
-        if error.line is None:
-            what = error.what
-        else:
-            what = f"{error.what}, line {error.line}"
+        what = error.what
+        if error.line is not None:
+            what += f", line {error.line}"
     except (yaml.YAMLError, ValueError) as error:
         what = shorten_text(str(error), 120)
     raise DocumentError(f"it is not valid YAML ({what})")

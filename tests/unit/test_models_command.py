@@ -13,10 +13,10 @@ from support.cassettes import merged
 from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 
-from pytest_llmops import cli, trace
+from pytest_llmops import cli
 from pytest_llmops.cassettes.journal import JournalEntry
 from pytest_llmops.cassettes.request_key import compute_stored_key
-from pytest_llmops.trace import find_shutdown, iter_shutdown_notes
+from pytest_llmops.trace import find_shutdown, iter_shutdown_notes, shutdowns
 from pytest_llmops.wire.body import fold_body
 
 Run = Callable[..., tuple[int, str, str]]
@@ -193,7 +193,7 @@ def test_notes_are_about_models_that_end_soon() -> None:
 
 
 def test_the_table_is_well_formed() -> None:
-    table = trace._read_table()
+    table = shutdowns._read_table()
     assert len(table) > 80
     assert find_shutdown("anthropic:claude-3-opus-20240229") == find_shutdown("claude-3-opus-20240229")
     assert all(

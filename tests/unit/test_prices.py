@@ -7,7 +7,8 @@ import pytest
 
 from pytest_llmops import trace
 from pytest_llmops.protocols import Usage
-from pytest_llmops.trace.routes import HOST_PROVIDERS
+from pytest_llmops.trace import costs
+from pytest_llmops.trace.routes import BUILT_IN
 
 USED = Usage(input_tokens=1000, output_tokens=100)
 
@@ -15,10 +16,10 @@ USED = Usage(input_tokens=1000, output_tokens=100)
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(__import__("sys").modules, "genai_prices", None)
-    trace._import_genai_prices.cache_clear()
+    costs._import_genai_prices.cache_clear()
     yield
     monkeypatch.undo()
-    trace._import_genai_prices.cache_clear()
+    costs._import_genai_prices.cache_clear()
 
 
 def test_a_known_model_has_a_price() -> None:
@@ -86,12 +87,12 @@ def test_numbers_that_make_no_sense_have_no_price(usage: Usage) -> None:
     ],
 )
 def test_a_price_by_rates_is_that_of_the_table(model: str, provider: str, is_linear: bool) -> None:
-    assert bool(trace._find_rates(model, "", provider)) is is_linear
+    assert bool(costs._find_rates(model, "", provider)) is is_linear
     for size in (1, 997, 123_457, 300_001):
         for cached in (None, size // 3):
             usage = Usage(input_tokens=size, output_tokens=size // 7, cached_tokens=cached)
             price = trace.cost_usd(model, usage, provider=provider)
-            assert price == trace._calculate_cost(model, usage, "", provider, ())
+            assert price == costs._calculate_cost(model, usage, "", provider, ())
 
 
 @pytest.mark.parametrize("url", ["http://[", "not a url", "://", "https://"])
@@ -131,6 +132,7 @@ def test_providers_are_called_as_the_table_calls_them() -> None:
     from genai_prices.data import providers
 
     known = {one.id for one in providers}
+    names = {name for wire_format in BUILT_IN.values() for name in wire_format.hosts.values()}
     apart = {"ollama", "huggingface", "nvidia", "jina", "deepinfra", "github", "sambanova"}
-    assert {trace.TABLE_PROVIDER_IDS.get(name, name) for name in HOST_PROVIDERS.values()} - known == apart
-    assert set(trace.TABLE_PROVIDER_IDS.values()) <= known
+    assert {costs.TABLE_PROVIDER_IDS.get(name, name) for name in names} - known == apart
+    assert set(costs.TABLE_PROVIDER_IDS.values()) <= known

@@ -118,7 +118,7 @@ def test_nothing_else_can_be_referred_to(
 
 
 def test_the_files_have_an_end(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmops.schemas.differences.MAX_FILES", 3)
+    monkeypatch.setattr("pytest_llmops.schemas.schema_files.MAX_FILES", 3)
     for number in range(5):
         write(f"part{number}.json", {"items": {"$ref": f"part{number + 1}.json"}})
     with pytest.raises(SchemaError, check=check_message):

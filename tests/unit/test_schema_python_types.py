@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from pytest_llmops import schemas
 from pytest_llmops.measurement import Json
-from pytest_llmops.schemas.json_schema import type_name
+from pytest_llmops.schemas.python_types import type_name
 
 
 def texts(schema: object, value: Json) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 from support.exchanges import exchange
 
 from pytest_llmops.trace import read_call
-from pytest_llmops.trace.routes import HOST_PROVIDERS, find_provider
+from pytest_llmops.trace.routes import BUILT_IN, find_provider
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -49,9 +49,16 @@ def test_whose_host_it_is(host: str, name: str) -> None:
 
 
 def test_every_host_is_told_apart_from_one_that_only_ends_like_it() -> None:
-    for host, name in HOST_PROVIDERS.items():
-        assert find_provider(f"x.{host}") == name
-        assert find_provider(f"x{host}") != name or f"x{host}" in HOST_PROVIDERS
+    providers = {
+        host: provider
+        for wire_format in BUILT_IN.values()
+        for host, provider in wire_format.hosts.items()
+        if isinstance(host, str)
+    }
+    assert len(providers) > 30
+    for host, provider in providers.items():
+        assert find_provider(f"x.{host}") == provider
+        assert find_provider(f"x{host}") != provider or f"x{host}" in providers
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,277 @@
+"""Amazon Bedrock: converse, and the bodies of models that only Bedrock's ``invoke`` offers (Llama, Mistral, embeddings).
+
+Converse counts tokens read from and written to the prompt cache beside ``inputTokens``; the input of a `Usage`
+includes them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pytest_llmops._util.json_values import (
+    JsonObject,
+    as_mappings,
+    as_texts,
+    first_mapping,
+    get_mapping,
+    get_mappings,
+    get_text,
+    join_texts,
+)
+from pytest_llmops.protocols import ToolDefinition, Usage
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.wire_format import (
+    CallFormat,
+    Endpoint,
+    JoinedReply,
+    ParsedReply,
+    ParsedRequest,
+    WireFormat,
+    bedrock_invoke,
+    bedrock_path,
+)
+
+METRICS_KEY = "amazon-bedrock-invocationMetrics"
+_CONVERSE_COUNT_KEYS = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+_METRICS_COUNT_KEYS = (
+    "inputTokenCount",
+    "outputTokenCount",
+    "cacheReadInputTokenCount",
+    "cacheWriteInputTokenCount",
+)
+_GENERATION_COUNT_KEYS = (METRICS_KEY, "prompt_token_count", "generation_token_count")
+
+
+def _read_converse_request(request: JsonObject) -> ParsedRequest:
+    system = _format_converse_blocks(get_mappings(request, "system"))
+    messages = fields.system_message(system)
+    for message in get_mappings(request, "messages"):
+        messages += fields.split_messages(
+            fields.as_role(message.get("role")),
+            get_mappings(message, "content"),
+            _format_converse_result,
+            _format_converse_block,
+        )
+    tool_config = get_mapping(request, "toolConfig")
+    tools = list(_read_tool_specs(tool_config.get("tools")))
+    unread = []
+    if request.get("promptVariables"):
+        unread.append("a prompt kept by the server (promptVariables)")
+    return ParsedRequest(messages, tools, unread)
+
+
+def _read_converse_reply(reply: JsonObject) -> ParsedReply:
+    message = get_mapping(get_mapping(reply, "output"), "message")
+    answer = ""
+    thoughts = []
+    calls = []
+    for block in get_mappings(message, "content"):
+        citations = get_mapping(block, "citationsContent")
+        answer += get_text(block, "text") or join_texts(get_mappings(citations, "content"))
+        reasoning = get_mapping(get_mapping(block, "reasoningContent"), "reasoningText")
+        if reasoning:
+            thoughts.append(reasoning)
+        tool_use = get_mapping(block, "toolUse")
+        if tool_use:
+            calls.append(fields.read_tool_call(tool_use, id_key="toolUseId"))
+    counts = get_mapping(reply, "usage")
+    if counts:
+        usage = fields.usage_with_cache(counts, *_CONVERSE_COUNT_KEYS)
+    else:
+        usage = _read_invocation_metrics(reply)
+    return ParsedReply(
+        output=answer,
+        thinking=join_texts(thoughts, separator="\n"),
+        tool_calls=calls,
+        finish_reason=get_text(reply, "stopReason"),
+        usage=usage,
+        known=bool(message),
+        priced=_read_one_hour_tokens(counts),
+    )
+
+
+def _read_one_hour_tokens(counts: JsonObject) -> dict[str, int]:
+    """Return how many tokens were written to the cache of one hour, which has its own price."""
+    total = 0
+    for detail in get_mappings(counts, "cacheDetails"):
+        if detail.get("ttl") == "1h":
+            total += fields.get_count(detail, "inputTokens") or 0
+    if total:
+        return {"cache_write_1h_tokens": total}
+    return {}
+
+
+def _join_converse_events(events: Sequence[JsonObject]) -> JoinedReply:
+    blocks: dict[int, dict[str, Any]] = {}
+    reply: dict[str, Any] = {}
+    ended = False
+    for event in events:
+        start = get_mapping(event, "contentBlockStart")
+        delta = get_mapping(event, "contentBlockDelta")
+        stop = get_mapping(event, "messageStop")
+        metadata = get_mapping(event, "metadata")
+        if start:
+            blocks[_block_number(start)] = _start_block(get_mapping(start, "start"))
+        if delta:
+            block = blocks.setdefault(_block_number(delta), {})
+            _append_converse_delta(block, get_mapping(delta, "delta"))
+        if stop:
+            reply["stopReason"] = stop.get("stopReason")
+        if metadata:
+            reply["usage"] = metadata.get("usage")
+            ended = True
+        if METRICS_KEY in event:
+            reply[METRICS_KEY] = event[METRICS_KEY]
+    for block in blocks.values():
+        if "toolUse" in block:
+            tool_use = block["toolUse"]
+            tool_use["input"] = fields.normalize_arguments(tool_use["input"])
+    if blocks or reply:
+        reply["output"] = {"message": {"role": "assistant", "content": fields.join_blocks(blocks)}}
+    return reply, ended
+
+
+def _block_number(event: JsonObject) -> int:
+    return fields.get_count(event, "contentBlockIndex") or 0
+
+
+def _start_block(start: JsonObject) -> dict[str, Any]:
+    """Return the block that a stream begins; the arguments of a tool call come in pieces."""
+    tool_use = get_mapping(start, "toolUse")
+    if tool_use:
+        return {"toolUse": {**tool_use, "input": ""}}
+    return {}
+
+
+def _format_converse_result(block: JsonObject) -> str | None:
+    result = block.get("toolResult")
+    if isinstance(result, dict):
+        return _format_converse_blocks(get_mappings(result, "content"))
+    return None
+
+
+def _format_converse_blocks(blocks: Iterable[JsonObject]) -> str:
+    return "\n".join(map(_format_converse_block, blocks))
+
+
+def _format_converse_block(block: JsonObject) -> str:
+    if "text" in block:
+        return get_text(block, "text")
+    if "json" in block:
+        return fields.arguments_json(block["json"])
+    tool_use = block.get("toolUse")
+    if isinstance(tool_use, dict):
+        return fields.format_tool_call(fields.read_tool_call(tool_use))
+    guarded = get_mapping(get_mapping(block, "guardContent"), "text")
+    kind = next(iter(block), "part")
+    return get_text(guarded, "text") or f"[{kind}]"
+
+
+def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
+    for entry in as_mappings(tools):
+        tool = get_mapping(entry, "toolSpec")
+        system_tool = entry.get("systemTool")
+        if tool:
+            schema = get_mapping(tool, "inputSchema").get("json")
+            yield fields.tool_definition(get_text(tool, "name"), tool.get("description"), schema)
+        elif isinstance(system_tool, dict):
+            yield fields.tool_definition(get_text(system_tool, "name"))
+
+
+def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
+    if "text" in delta:
+        block["text"] = get_text(block, "text") + get_text(delta, "text")
+    piece = get_mapping(delta, "toolUse")
+    if piece:
+        tool_use = block.setdefault("toolUse", {"input": ""})
+        tool_use["input"] += get_text(piece, "input")
+    thought = get_text(get_mapping(delta, "reasoningContent"), "text")
+    if thought:
+        reasoning = block.setdefault("reasoningContent", {"reasoningText": {"text": ""}})
+        reasoning["reasoningText"]["text"] += thought
+
+
+def _read_invocation_metrics(reply: JsonObject) -> Usage:
+    """Read the token counts that Bedrock adds to the end of a stream of any model."""
+    return fields.usage_with_cache(get_mapping(reply, METRICS_KEY), *_METRICS_COUNT_KEYS)
+
+
+def _read_text_request(request: JsonObject) -> ParsedRequest:
+    prompts = as_texts(request.get("prompt"))
+    return ParsedRequest(fields.user_messages(prompts))
+
+
+def _read_generation(reply: JsonObject) -> ParsedReply:
+    """Read the text of Llama or Mistral, which differ in their keys."""
+    outputs = get_mappings(reply, "outputs")
+    merged = {**reply, **first_mapping(outputs)}
+    text = merged.get("text", merged.get("generation"))
+    usage = Usage(
+        input_tokens=fields.get_count(reply, "prompt_token_count"),
+        output_tokens=fields.get_count(reply, "generation_token_count"),
+    )
+    if usage == Usage():
+        usage = _read_invocation_metrics(reply)
+    return ParsedReply(
+        output=text if isinstance(text, str) else "",
+        finish_reason=get_text(merged, "stop_reason"),
+        usage=usage,
+        known=isinstance(text, str),
+        unread=fields.describe_unread_answers(len(outputs)),
+    )
+
+
+def _join_generation(events: Sequence[JsonObject]) -> JoinedReply:
+    joined: dict[str, Any] = {}
+    text = ""
+    has_text = False
+    finish_reason = ""
+    for event in events:
+        for key in _GENERATION_COUNT_KEYS:
+            if event.get(key) is not None:
+                joined[key] = event[key]
+        piece = _read_generation(event)
+        text += piece.output
+        has_text = has_text or piece.known
+        finish_reason = piece.finish_reason or finish_reason
+    if finish_reason:
+        joined["stop_reason"] = finish_reason
+    if has_text:
+        joined["generation"] = text
+    return joined, bool(finish_reason)
+
+
+def _read_embedding_request(request: JsonObject) -> ParsedRequest:
+    params = get_mapping(request, "singleEmbeddingParams")
+    nested = get_mapping(params, "text")
+    contents = as_texts(request.get("inputText")) or as_texts(nested.get("value"))
+    if request.get("inputImage") or params.get("image"):
+        contents.append("[image]")
+    return ParsedRequest(fields.user_messages(contents))
+
+
+def _read_embedding_reply(reply: JsonObject) -> ParsedReply:
+    usage = Usage(input_tokens=fields.get_count(reply, "inputTextTokenCount"))
+    return fields.embedding_reply(reply, usage)
+
+
+CONVERSE = CallFormat(_read_converse_request, _read_converse_reply, _join_converse_events)
+TEXT = CallFormat(_read_text_request, _read_generation, _join_generation)
+EMBEDDINGS = CallFormat(_read_embedding_request, _read_embedding_reply)
+WIRE_FORMAT = WireFormat(
+    [
+        Endpoint("converse", bedrock_path("converse|converse-stream"), CONVERSE, is_priced_by_path=True),
+        bedrock_invoke(
+            "embeddings", EMBEDDINGS, models=["amazon.titan-embed", "amazon.nova-2-multimodal-embeddings"]
+        ),
+        bedrock_invoke("invoke", CONVERSE, models=["amazon.nova"]),
+        bedrock_invoke("invoke", TEXT, without_keys=["messages"]),
+    ],
+    hosts={
+        re.compile(
+            r"\A(?:[a-z0-9-]+\.)*bedrock-(?:runtime|mantle)(?:-fips)?\.[a-z0-9-]+\."
+            r"(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
+        ): "bedrock",
+    },
+    on_other_hosts=True,
+)

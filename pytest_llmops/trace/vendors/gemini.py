@@ -1,0 +1,234 @@
+"""Gemini's generateContent and embedContent, as the Gemini API and Vertex take them; embeddings by Vertex's predict."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytest_llmops._util.json_values import (
+    JsonObject,
+    as_mapping,
+    as_mappings,
+    as_texts,
+    first_mapping,
+    get_mapping,
+    get_mappings,
+    get_text,
+    join_texts,
+)
+from pytest_llmops.protocols import Message, Role, ToolDefinition, Usage
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.wire_format import (
+    CallFormat,
+    Endpoint,
+    JoinedReply,
+    ParsedReply,
+    ParsedRequest,
+    WireFormat,
+    google_path,
+)
+
+_ROLES: dict[str, Role] = {"model": "assistant", "function": "tool", "system": "system"}
+# Keys of a part that do not say what kind of part it is
+_ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata")
+
+
+def _read_request(request: JsonObject) -> ParsedRequest:
+    messages: list[Message] = []
+    instruction = _content_parts(_get_field(request, "systemInstruction"))
+    if instruction:
+        messages.append(Message("system", _format_parts(instruction)))
+    contents = request.get("contents")
+    if isinstance(contents, dict):
+        contents = [contents]
+    for message in as_mappings(contents):
+        messages += fields.split_messages(
+            _ROLES.get(get_text(message, "role"), "user"),
+            _content_parts(message),
+            _format_function_response,
+            _format_gemini_part,
+        )
+    unread = []
+    if _get_field(request, "cachedContent"):
+        unread.append("messages kept by the server (cachedContent)")
+    tools = list(_read_function_declarations(request.get("tools")))
+    return ParsedRequest(messages, tools, unread, _model_name(request))
+
+
+def _read_reply(reply: JsonObject) -> ParsedReply:
+    candidates = get_mappings(reply, "candidates")
+    candidate = first_mapping(candidates)
+    feedback = get_mapping(reply, "promptFeedback")
+    answer = ""
+    thoughts = []
+    calls = []
+    unread = fields.describe_unread_answers(len(candidates))
+    for part in _content_parts(candidate.get("content")):
+        call = _get_field(part, "functionCall")
+        if part.get("thought"):
+            thoughts.append(part)
+        elif not call:
+            answer += _format_gemini_part(part)
+        if call and isinstance(call, dict):
+            calls.append(fields.read_tool_call(call, "args"))
+            if "partialArgs" in call:
+                unread.append("arguments of a tool call that came in pieces")
+    return ParsedReply(
+        output=answer,
+        thinking=join_texts(thoughts),
+        tool_calls=calls,
+        finish_reason=get_text(candidate, "finishReason") or get_text(feedback, "blockReason"),
+        usage=_read_usage_metadata(reply.get("usageMetadata")),
+        model=get_text(reply, "modelVersion"),
+        known=bool(candidates or feedback),
+        unread=unread,
+    )
+
+
+def _join_events(events: Sequence[JsonObject]) -> JoinedReply:
+    reply: dict[str, Any] = {}
+    parts: list[JsonObject] = []
+    finish_reason = ""
+    others: set[int] = set()
+    for event in events:
+        for key in ("modelVersion", "usageMetadata", "promptFeedback"):
+            reply[key] = event.get(key) or reply.get(key)
+        for candidate in get_mappings(event, "candidates"):
+            number = fields.get_count(candidate, "index") or 0
+            if number:
+                others.add(number)
+                continue
+            parts += _content_parts(candidate.get("content"))
+            finish_reason = get_text(candidate, "finishReason") or finish_reason
+    if parts or finish_reason:
+        first = {"content": {"parts": parts}, "finishReason": finish_reason}
+        reply["candidates"] = [first, *({} for _ in others)]
+    has_ended = bool(finish_reason or reply.get("promptFeedback"))
+    return reply, has_ended
+
+
+def _get_field(wire: JsonObject, name: str) -> Any:
+    """Return a field, which may be spelled in snake case as well."""
+    if name in wire:
+        return wire[name]
+    snake_name = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
+    return wire.get(snake_name)
+
+
+def _content_parts(content: object) -> list[JsonObject]:
+    parts = as_mapping(content).get("parts")
+    if isinstance(parts, dict):
+        return [parts]
+    return as_mappings(parts)
+
+
+def _format_function_response(part: JsonObject) -> str | None:
+    response = _get_field(part, "functionResponse")
+    if isinstance(response, dict):
+        return fields.arguments_json(response.get("response"))
+    return None
+
+
+def _format_parts(parts: Sequence[JsonObject]) -> str:
+    return "\n".join(map(_format_gemini_part, parts))
+
+
+def _format_gemini_part(part: JsonObject) -> str:
+    if "text" in part:
+        return get_text(part, "text")
+    function_call = _get_field(part, "functionCall")
+    if isinstance(function_call, dict):
+        return fields.format_tool_call(fields.read_tool_call(function_call, "args"))
+    for key in part:
+        if key not in _ANNOTATION_KEYS:
+            return f"[{key}]"
+    return "[part]"
+
+
+def _model_name(request: JsonObject) -> str:
+    return get_text(request, "model").removeprefix("models/")
+
+
+def _read_function_declarations(tools: object) -> Iterator[ToolDefinition]:
+    for entry in as_mappings(tools):
+        for name, value in entry.items():
+            if name in ("functionDeclarations", "function_declarations"):
+                yield from map(_read_function, as_mappings(value))
+            else:
+                yield fields.tool_definition(name)
+
+
+def _read_function(function: JsonObject) -> ToolDefinition:
+    schema = _get_field(function, "parameters") or _get_field(function, "parametersJsonSchema")
+    return fields.tool_definition(get_text(function, "name"), function.get("description"), schema)
+
+
+def _read_usage_metadata(value: object) -> Usage:
+    """Read the token counts of a reply; thoughts, counted beside the answer, become part of the output."""
+    counts = as_mapping(value)
+    prompt = fields.get_count(counts, "promptTokenCount")
+    tool_prompt = fields.get_count(counts, "toolUsePromptTokenCount")
+    answer = fields.get_count(counts, "candidatesTokenCount")
+    thoughts = fields.get_count(counts, "thoughtsTokenCount")
+    return Usage(
+        input_tokens=fields.sum_known_counts(prompt, tool_prompt),
+        output_tokens=fields.sum_known_counts(answer, thoughts),
+        cached_tokens=fields.get_count(counts, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+    )
+
+
+def _read_embed_request(request: JsonObject) -> ParsedRequest:
+    requests = get_mappings(request, "requests") or [request]
+    texts = []
+    for item in requests:
+        content = item.get("content", item.get("contents"))
+        if isinstance(content, dict):
+            texts.append(_format_parts(_content_parts(content)))
+        else:
+            texts.append("\n".join(as_texts(content)))
+    model = _model_name(request) or _model_name(requests[0])
+    return ParsedRequest(fields.user_messages(texts), model=model)
+
+
+def _read_embed_reply(reply: JsonObject) -> ParsedReply:
+    usage = _read_usage_metadata(reply.get("usageMetadata"))
+    return fields.embedding_reply(reply, usage)
+
+
+def _read_predict_request(request: JsonObject) -> ParsedRequest:
+    texts = [
+        get_text(item, "content") or get_text(item, "text") or get_text(item, "prompt")
+        for item in get_mappings(request, "instances")
+    ]
+    return ParsedRequest(fields.user_messages(texts))
+
+
+def _read_predict_reply(reply: JsonObject) -> ParsedReply:
+    vectors = 0
+    counts = []
+    for prediction in get_mappings(reply, "predictions"):
+        embedding = get_mapping(prediction, "embeddings")
+        if embedding:
+            vectors += 1
+        statistics = get_mapping(embedding, "statistics")
+        counts.append(fields.get_count(statistics, "token_count"))
+    usage = Usage(input_tokens=fields.sum_known_counts(*counts))
+    return ParsedReply(output=f"{vectors} vectors", usage=usage, known=vectors > 0)
+
+
+GENERATE = CallFormat(_read_request, _read_reply, _join_events)
+EMBED = CallFormat(_read_embed_request, _read_embed_reply)
+PREDICT = CallFormat(_read_predict_request, _read_predict_reply)
+WIRE_FORMAT = WireFormat(
+    [
+        Endpoint("generateContent", google_path("generateContent|streamGenerateContent"), GENERATE),
+        Endpoint("embeddings", google_path("embedContent|batchEmbedContents"), EMBED),
+        Endpoint("embeddings", google_path("predict"), PREDICT),
+    ],
+    hosts={
+        "generativelanguage.googleapis.com": "google",
+        re.compile(r"\A(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com"): "vertex",
+    },
+    on_other_hosts=True,
+    provider="google-compatible",
+)

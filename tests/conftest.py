@@ -139,12 +139,12 @@ def _is_whole(config: pytest.Config) -> bool:
 def _store_messages(config: pytest.Config) -> None:
     assert config.cache is not None
     cached: dict[str, list[str]] = config.cache.get(CACHE_KEY, {})
-    earlier = {}
+    earlier: dict[str, set[str]] = {}
     for text, tests in cached.items():
         earlier[text] = {test for test in tests if test not in _passed and _still_exists(test)}
     messages.store(_of_workers, earlier)
-    for text, tests in _of_workers.items():
-        earlier[text] = earlier.get(text, set()) | tests
+    for text, ran in _of_workers.items():
+        earlier[text] = earlier.get(text, set()) | ran
     config.cache.set(CACHE_KEY, {text: sorted(tests) for text, tests in earlier.items() if tests})
 
 

@@ -93,7 +93,7 @@ def uses_by_name() -> dict[str, set[str]]:
 
 def all_patterns() -> dict[str, tuple[re.Pattern[Any], set[str]]]:
     """Each pattern with its uses; a pattern that is used otherwise is searched for everywhere in a text."""
-    found: dict[str, tuple[re.Pattern[Any], set[str]]] = {}
+    result: dict[str, tuple[re.Pattern[Any], set[str]]] = {}
     seen: set[int] = set()
     anchored = uses_by_name()
     for module in modules():
@@ -104,9 +104,9 @@ def all_patterns() -> dict[str, tuple[re.Pattern[Any], set[str]]]:
         ]
         listed += [(pattern, {"finditer"}) for pattern in literal_patterns(Path(module.__file__))]
         for pattern, uses in listed:
-            _, known = found.get(str(pattern.pattern), (pattern, set()))
-            found[str(pattern.pattern)] = (pattern, uses | known)
-    return found
+            _, known = result.get(str(pattern.pattern), (pattern, set()))
+            result[str(pattern.pattern)] = (pattern, uses | known)
+    return result
 
 
 def example(tree: Any, choice: int = 0) -> str:

@@ -101,19 +101,24 @@ def manual() -> Iterator[tuple[str, Callable[[], Chunks]]]:
     yield (
         "scored nodes",
         lambda: [
-            NodeWithScore(node=one, score=0.5)
-            for one in SentenceSplitter().get_nodes_from_documents(document)
+            NodeWithScore(node=entry, score=0.5)
+            for entry in SentenceSplitter().get_nodes_from_documents(document)
         ],
     )
 
 
 def measured(chunks: Chunks, source: Any, **more: Any) -> dict[str, Any]:
-    with collect() as found:
+    with collect() as measurements:
         assert_chunks(chunks, source=source, **more)
     return {
         "count": len(chunks),
-        "values": {one.name.removeprefix("chunks."): one.value for one in found},
-        "faults": {one.name.removeprefix("chunks."): one.detail["faults"] for one in found},
+        "values": {
+            measurement.name.removeprefix("chunks."): measurement.value for measurement in measurements
+        },
+        "faults": {
+            measurement.name.removeprefix("chunks."): measurement.detail["faults"]
+            for measurement in measurements
+        },
     }
 
 
@@ -122,19 +127,19 @@ def articles(folder: Path, language: str) -> tuple[dict[str, str], list[Case]]:
     with gzip.open(folder / "retrieval" / "xquad" / f"xquad.{language}.json.gz") as file:
         data = json.load(file)["data"][:ARTICLES]
     source, cases = {}, []
-    for one in data:
+    for row in data:
         text = ""
-        for paragraph in one["paragraphs"]:
+        for paragraph in row["paragraphs"]:
             text += "\n\n" if text else ""
             for question in paragraph["qas"]:
                 answers = [
                     {"text": answer["text"], "start": len(text) + answer["answer_start"]}
                     for answer in question["answers"]
                 ]
-                more = {"answer": answers, "source": one["title"]}
+                more = {"answer": answers, "source": row["title"]}
                 cases.append(Case(id=question["id"], input=question["question"], data=more))
             text += paragraph["context"]
-        source[one["title"]] = text
+        source[row["title"]] = text
     return source, cases
 
 
@@ -155,19 +160,19 @@ def english(folder: Path) -> dict[str, Any]:
 
 def chinese(folder: Path) -> dict[str, Any]:
     source, _ = articles(folder, "zh")
-    found = dict((*langchain(source), *llamaindex(source)))
-    return {name: measured(found[name], source) for name in ("recursive", "sentences")}
+    result = dict((*langchain(source), *llamaindex(source)))
+    return {name: measured(result[name], source) for name in ("recursive", "sentences")}
 
 
 def main(path: str, folder: str = "") -> None:
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "versions": {name: version(name) for name in ("langchain-text-splitters", "llama-index-core")},
         "manual": {name: measured(split(), MANUAL) for name, split in manual()},
         "markup": {name: measured(split(), MANUAL, ignore="markup") for name, split in manual()},
     }
     if folder:
-        found |= {"en": english(Path(folder)), "zh": chinese(Path(folder))}
-    Path(path).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+        result |= {"en": english(Path(folder)), "zh": chinese(Path(folder))}
+    Path(path).write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ class Shelf:
         self.write(**theirs, **{"test_ours.py": OF_OURS})
 
     def run(self, *args: str, plugins: tuple[str, ...] = ()) -> Ran:
-        loaded = [part for one in (*ALWAYS, *filter(None, plugins)) for part in ("-p", one)]
+        loaded = [part for entry in (*ALWAYS, *filter(None, plugins)) for part in ("-p", entry)]
         changed, report, output = (
             self.folder / name for name in ("changed.json", "report.xml", "output.txt")
         )
@@ -161,9 +161,10 @@ class Shelf:
 
     def cassettes(self) -> dict[str, Any]:
         """What lies in the folders of the recordings, without the moments at which it was recorded."""
-        found = sorted(self.folder.glob("cassettes/**/*.*"))
+        result = sorted(self.folder.glob("cassettes/**/*.*"))
         return {
-            one.relative_to(self.folder).as_posix(): _steady(one.read_text(encoding="utf-8")) for one in found
+            path.relative_to(self.folder).as_posix(): _steady(path.read_text(encoding="utf-8"))
+            for path in result
         }
 
 
@@ -210,8 +211,8 @@ def names(*plugins: str) -> dict[str, dict[str, list[str]]]:
         text=True,
         check=True,
     )
-    found: dict[str, dict[str, list[str]]] = json.loads(done.stdout)
-    return found
+    data: dict[str, dict[str, list[str]]] = json.loads(done.stdout)
+    return data
 
 
 def _steady(text: str) -> str:
@@ -220,8 +221,10 @@ def _steady(text: str) -> str:
 
 
 def _outcomes(report: Path) -> dict[str, str]:
-    found = {}
+    result = {}
     for case in ET.parse(report).getroot().iter("testcase"):
-        outcome = next((one.tag for one in case if one.tag in {"failure", "error", "skipped"}), "passed")
-        found[f"{case.get('classname')}::{case.get('name')}"] = outcome
-    return found
+        outcome = next(
+            (element.tag for element in case if element.tag in {"failure", "error", "skipped"}), "passed"
+        )
+        result[f"{case.get('classname')}::{case.get('name')}"] = outcome
+    return result

@@ -17,14 +17,14 @@ def session() -> aiohttp.ClientSession:
 
 
 async def post(url: str, text: str) -> object:
-    async with session() as one, one.post(f"{url}/echo/aiohttp", json={"text": text}) as answer:
+    async with session() as client, client.post(f"{url}/echo/aiohttp", json={"text": text}) as answer:
         return await answer.json()
 
 
 def run(ask: Callable[[aiohttp.ClientSession, str], Awaitable[object]]) -> Scenario:
     async def within(url: str) -> object:
-        async with session() as one:
-            return await ask(one, url)
+        async with session() as entry:
+            return await ask(entry, url)
 
     return lambda url: asyncio.run(within(url))
 
@@ -55,7 +55,7 @@ async def ways(one: aiohttp.ClientSession, url: str) -> object:
     async with one.get(f"{url}/events/chunked") as answer:
         chunks = b"".join([chunk async for chunk in answer.content.iter_chunked(7)])
     async with one.get(f"{url}/events/any") as answer:
-        found = b"".join([chunk async for chunk in answer.content.iter_any()])
+        result = b"".join([chunk async for chunk in answer.content.iter_any()])
     async with one.get(f"{url}/events/chunks") as answer:
         pieces = b"".join([chunk async for chunk, _ in answer.content.iter_chunks()])
     async with one.get(f"{url}/events/until") as answer:
@@ -63,7 +63,7 @@ async def ways(one: aiohttp.ClientSession, url: str) -> object:
         rest = await answer.content.read()
     async with one.get(f"{url}/events/text") as answer:
         text, again = await answer.text(), await answer.read()
-    return chunks, found, pieces, until, exactly, rest, text, again
+    return chunks, result, pieces, until, exactly, rest, text, again
 
 
 async def left_early(one: aiohttp.ClientSession, url: str) -> object:
@@ -79,15 +79,15 @@ async def first_token(one: aiohttp.ClientSession, url: str) -> object:
 
 
 async def statuses(one: aiohttp.ClientSession, url: str) -> object:
-    found: list[object] = []
+    result: list[object] = []
     for status in (400, 404, 422):
         async with one.get(f"{url}/status/{status}") as answer:
-            found.append((answer.status, answer.ok, await answer.read()))
+            result.append((answer.status, answer.ok, await answer.read()))
     try:
         async with one.get(f"{url}/status/404", raise_for_status=True):
             return "no error"
     except aiohttp.ClientResponseError as caught:
-        return [*found, caught.status, caught.message]
+        return [*result, caught.status, caught.message]
 
 
 async def forms(one: aiohttp.ClientSession, url: str) -> object:
@@ -104,12 +104,12 @@ async def bodies(one: aiohttp.ClientSession, url: str) -> object:
         yield b"one "
         yield b"two"
 
-    found = []
+    result = []
     for body in (b"bytes", "text", parts()):
         async with one.post(f"{url}/echo/bodies", data=body) as answer:
-            found.append(await answer.json())
+            result.append(await answer.json())
     async with one.get(f"{url}/echo/query", params={"b": "2", "a": "1"}) as answer:
-        return found, await answer.json()
+        return result, await answer.json()
 
 
 async def large(one: aiohttp.ClientSession, url: str) -> object:

@@ -38,8 +38,8 @@ def in_process(module: Any) -> object:
         return [b"wsgi"]
 
     async def over_asgi() -> object:
-        async with module.AsyncClient(transport=module.ASGITransport(asgi)) as one:
-            return (await one.get("http://app/")).text
+        async with module.AsyncClient(transport=module.ASGITransport(asgi)) as client:
+            return (await client.get("http://app/")).text
 
     async def hello(request: Request) -> PlainTextResponse:
         return PlainTextResponse("starlette")
@@ -64,80 +64,80 @@ class Client:
         return self.module.Client(headers=HEADERS)
 
     def post(self, url: str, text: str) -> object:
-        with self.client() as one:
-            return one.post(f"{url}/echo/{self.name}", json={"text": text}).json()
+        with self.client() as client:
+            return client.post(f"{url}/echo/{self.name}", json={"text": text}).json()
 
     async def async_post(self, url: str, text: str) -> object:
-        async with self.module.AsyncClient(headers=HEADERS) as one:
-            return (await one.post(f"{url}/echo/{self.name}", json={"text": text})).json()
+        async with self.module.AsyncClient(headers=HEADERS) as client:
+            return (await client.post(f"{url}/echo/{self.name}", json={"text": text})).json()
 
     def get(self, path: str, **how: Any) -> Scenario:
         def scenario(url: str) -> object:
-            with self.client() as one:
-                return form(one.get(f"{url}{path}", **how))
+            with self.client() as client:
+                return form(client.get(f"{url}{path}", **how))
 
         return scenario
 
     def stream(self, url: str) -> object:
-        with self.client() as one, one.stream("GET", f"{url}/events/{self.name}") as answer:
+        with self.client() as client, client.stream("GET", f"{url}/events/{self.name}") as answer:
             return list(answer.iter_lines())
 
     def left_early(self, url: str) -> object:
-        with self.client() as one, one.stream("GET", f"{url}/events/left") as answer:
+        with self.client() as client, client.stream("GET", f"{url}/events/left") as answer:
             return next(answer.iter_lines())
 
     def first_token(self, url: str) -> object:
-        with self.client() as one, one.stream("GET", f"{url}/held/{self.name}") as answer:
+        with self.client() as client, client.stream("GET", f"{url}/held/{self.name}") as answer:
             lines = answer.iter_lines()
             first = next(lines)
             received(url, self.name)
             return first, len(list(lines))
 
     async def async_first(self, url: str, key: str) -> object:
-        async with self.module.AsyncClient() as one, one.stream("GET", f"{url}/held/{key}") as answer:
+        async with self.module.AsyncClient() as client, client.stream("GET", f"{url}/held/{key}") as answer:
             lines = answer.aiter_lines()
             first = await anext(lines)
             await anyio.to_thread.run_sync(received, url, key)
             return first, len([line async for line in lines])
 
     async def gather(self, url: str) -> list[object]:
-        async with self.module.AsyncClient() as one:
-            answers = await asyncio.gather(*(one.get(f"{url}/echo/{self.name}/{n}") for n in range(6)))
+        async with self.module.AsyncClient() as client:
+            answers = await asyncio.gather(*(client.get(f"{url}/echo/{self.name}/{n}") for n in range(6)))
             return [answer.json() for answer in answers]
 
     async def nursery(self, url: str) -> object:
-        async with self.module.AsyncClient() as one:
-            found: dict[str, object] = {}
+        async with self.module.AsyncClient() as client:
+            result: dict[str, object] = {}
             async with trio.open_nursery() as tasks:
                 for n in range(4):
-                    tasks.start_soon(_into, found, one, f"{url}/echo/{self.name}-trio-{n}")
-            return sorted(found.values(), key=str)
+                    tasks.start_soon(_into, result, client, f"{url}/echo/{self.name}-trio-{n}")
+            return sorted(result.values(), key=str)
 
     async def task_group(self, url: str) -> object:
-        async with self.module.AsyncClient() as one:
-            found: dict[str, object] = {}
+        async with self.module.AsyncClient() as client:
+            result: dict[str, object] = {}
             async with anyio.create_task_group() as tasks:
                 for n in range(4):
-                    tasks.start_soon(_into, found, one, f"{url}/echo/{self.name}-anyio-{n}")
-            return sorted(found.values(), key=str)
+                    tasks.start_soon(_into, result, client, f"{url}/echo/{self.name}-anyio-{n}")
+            return sorted(result.values(), key=str)
 
     def multipart(self, url: str) -> object:
-        with self.client() as one:
+        with self.client() as client:
             files = {"file": ("notes.txt", b"the content", "text/plain")}
-            answer = one.post(f"{url}/size/{self.name}", files=files, data={"purpose": "test"})
-            return answer.json(), one.post(f"{url}/echo/form", data={"a": "1", "b": "2"}).json()
+            answer = client.post(f"{url}/size/{self.name}", files=files, data={"purpose": "test"})
+            return answer.json(), client.post(f"{url}/echo/form", data={"a": "1", "b": "2"}).json()
 
     def large(self, url: str) -> object:
-        with self.client() as one:
-            return one.post(f"{url}/large/{self.name}", content=json.dumps(["body"] * 30_000)).json()
+        with self.client() as client:
+            return client.post(f"{url}/large/{self.name}", content=json.dumps(["body"] * 30_000)).json()
 
     def binary(self, url: str) -> object:
-        with self.client() as one:
-            return form(one.post(f"{url}/binary/{self.name}", content=bytes(range(256)) * 9))
+        with self.client() as client:
+            return form(client.post(f"{url}/binary/{self.name}", content=bytes(range(256)) * 9))
 
     def statuses(self, url: str) -> object:
-        with self.client() as one:
-            return [form(one.get(f"{url}/status/{status}")) for status in (400, 404, 422)]
+        with self.client() as client:
+            return [form(client.get(f"{url}/status/{status}")) for status in (400, 404, 422)]
 
     def mixed(self, url: str) -> object:
         app = in_process(self.module)
@@ -147,7 +147,7 @@ class Client:
         name = self.name
         common = row(self.post, name)
         return {
-            **{key: one for key, one in common.items() if key not in ("error", "retry")},
+            **{key: value for key, value in common.items() if key not in ("error", "retry")},
             "plain: in-process apps": self.mixed,
             "stream": self.stream,
             "left early": self.left_early,

@@ -20,10 +20,10 @@ RETRY = urllib3.Retry(total=3, status_forcelist=[429], allowed_methods=None, bac
 
 
 def session() -> requests.Session:
-    one = requests.Session()
-    one.headers.update(HEADERS)
-    one.mount("http://", HTTPAdapter(max_retries=RETRY))
-    return one
+    request = requests.Session()
+    request.headers.update(HEADERS)
+    request.mount("http://", HTTPAdapter(max_retries=RETRY))
+    return request
 
 
 def shown(answer: requests.Response) -> object:
@@ -31,36 +31,36 @@ def shown(answer: requests.Response) -> object:
 
 
 def post(url: str, text: str) -> object:
-    with session() as one:
-        return one.post(f"{url}/echo/requests", json={"text": text}).json()
+    with session() as client:
+        return client.post(f"{url}/echo/requests", json={"text": text}).json()
 
 
 def get(path: str) -> Scenario:
     def scenario(url: str) -> object:
-        with session() as one:
-            answer = one.get(f"{url}{path}")
+        with session() as entry:
+            answer = entry.get(f"{url}{path}")
             return shown(answer), [past.status_code for past in answer.history]
 
     return scenario
 
 
 def stream(url: str) -> object:
-    with session() as one, one.get(f"{url}/events/requests", stream=True) as answer:
+    with session() as entry, entry.get(f"{url}/events/requests", stream=True) as answer:
         return list(answer.iter_lines())
 
 
 def chunks(url: str) -> object:
-    with session() as one, one.get(f"{url}/binary/chunks", stream=True) as answer:
+    with session() as entry, entry.get(f"{url}/binary/chunks", stream=True) as answer:
         return list(answer.iter_content(1000))
 
 
 def left_early(url: str) -> object:
-    with session() as one, one.get(f"{url}/events/left", stream=True) as answer:
+    with session() as entry, entry.get(f"{url}/events/left", stream=True) as answer:
         return next(answer.iter_lines())
 
 
 def first_token(url: str) -> object:
-    with session() as one, one.get(f"{url}/held/requests", stream=True) as answer:
+    with session() as entry, entry.get(f"{url}/held/requests", stream=True) as answer:
         lines = answer.iter_lines(chunk_size=1)
         first = next(lines)
         received(url, "requests")
@@ -68,31 +68,31 @@ def first_token(url: str) -> object:
 
 
 def multipart(url: str) -> object:
-    with session() as one:
+    with session() as client:
         files = {"file": ("notes.txt", b"the content", "text/plain")}
-        answer = one.post(f"{url}/size/requests", files=files, data={"purpose": "test"})
-        return answer.json(), one.post(f"{url}/echo/form", data={"a": "1"}).json()
+        answer = client.post(f"{url}/size/requests", files=files, data={"purpose": "test"})
+        return answer.json(), client.post(f"{url}/echo/form", data={"a": "1"}).json()
 
 
 def large(url: str) -> object:
-    with session() as one:
-        return one.post(f"{url}/large/requests", json=["body"] * 30_000).json()
+    with session() as client:
+        return client.post(f"{url}/large/requests", json=["body"] * 30_000).json()
 
 
 def binary(url: str) -> object:
-    with session() as one:
-        return shown(one.post(f"{url}/binary/requests", data=bytes(range(256)) * 9))
+    with session() as client:
+        return shown(client.post(f"{url}/binary/requests", data=bytes(range(256)) * 9))
 
 
 def statuses(url: str) -> object:
-    with session() as one:
-        found = [shown(one.get(f"{url}/status/{status}")) for status in (400, 404, 422)]
-        return found, error(lambda: one.get(f"{url}/status/404").raise_for_status())
+    with session() as entry:
+        result = [shown(entry.get(f"{url}/status/{status}")) for status in (400, 404, 422)]
+        return result, error(lambda: entry.get(f"{url}/status/404").raise_for_status())
 
 
 COMMON = row(post, "requests")
 REQUESTS: dict[str, Scenario] = {
-    **{key: one for key, one in COMMON.items() if key not in ("error", "retry")},
+    **{key: value for key, value in COMMON.items() if key not in ("error", "retry")},
     "stream": stream,
     "stream: chunks": chunks,
     "left early": left_early,
@@ -154,7 +154,7 @@ def pool_form(url: str) -> object:
 
 POOL = row(pool_post, "urllib3", packed=False)
 URLLIB3: dict[str, Scenario] = {
-    **{key: one for key, one in POOL.items() if key not in ("error", "retry")},
+    **{key: value for key, value in POOL.items() if key not in ("error", "retry")},
     "stream": pool_stream,
     "left early": pool_left,
     "first token": pool_first,
@@ -171,59 +171,61 @@ URLLIB3: dict[str, Scenario] = {
 
 
 def connection_post(url: str, text: str) -> object:
-    one = http.client.HTTPConnection(urlsplit(url).netloc)
+    h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        one.request("POST", f"{urlsplit(url).path}/echo/http.client", body=text.encode(), headers=HEADERS)
-        answer = one.getresponse()
+        h_t_t_p_connection.request(
+            "POST", f"{urlsplit(url).path}/echo/http.client", body=text.encode(), headers=HEADERS
+        )
+        answer = h_t_t_p_connection.getresponse()
         return answer.status, answer.reason, answer.getheader("content-type"), json.loads(answer.read())
     finally:
-        one.close()
+        h_t_t_p_connection.close()
 
 
 def connection_get(path: str, *, parts: int = 0) -> Scenario:
     def scenario(url: str) -> object:
-        one = http.client.HTTPConnection(urlsplit(url).netloc)
+        h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
         try:
-            one.request("GET", path)
-            answer = one.getresponse()
+            h_t_t_p_connection.request("GET", path)
+            answer = h_t_t_p_connection.getresponse()
             if not parts:
                 packed = answer.getheader("content-encoding") == "gzip"  # a recording answers unpacked
                 return answer.status, gzip.decompress(answer.read()) if packed else answer.read()
             return answer.status, list(iter(lambda: answer.read(parts), b""))
         finally:
-            one.close()
+            h_t_t_p_connection.close()
 
     return scenario
 
 
 def kept_alive(url: str) -> object:
     """One connection, three requests."""
-    one = http.client.HTTPConnection(urlsplit(url).netloc)
+    h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        found = []
+        result = []
         for n in range(3):
-            one.putrequest("POST", f"/echo/alive/{n}")
-            one.putheader("content-length", "4")
-            one.endheaders()
-            one.send(b"body")
-            found.append(json.loads(one.getresponse().read()))
-        return found
+            h_t_t_p_connection.putrequest("POST", f"/echo/alive/{n}")
+            h_t_t_p_connection.putheader("content-length", "4")
+            h_t_t_p_connection.endheaders()
+            h_t_t_p_connection.send(b"body")
+            result.append(json.loads(h_t_t_p_connection.getresponse().read()))
+        return result
     finally:
-        one.close()
+        h_t_t_p_connection.close()
 
 
 def connection_lines(url: str) -> object:
-    one = http.client.HTTPConnection(urlsplit(url).netloc)
+    h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        one.request("GET", "/events/lines")
-        return one.getresponse().readlines()
+        h_t_t_p_connection.request("GET", "/events/lines")
+        return h_t_t_p_connection.getresponse().readlines()
     finally:
-        one.close()
+        h_t_t_p_connection.close()
 
 
 CONNECTION = row(connection_post, "http.client", packed=False)
 HTTP_CLIENT: dict[str, Scenario] = {
-    **{key: one for key, one in CONNECTION.items() if key not in ("error", "retry")},
+    **{key: value for key, value in CONNECTION.items() if key not in ("error", "retry")},
     "plain: kept alive": kept_alive,
     "stream": connection_get("/events/http.client", parts=16),
     "stream: lines": connection_lines,
@@ -263,7 +265,7 @@ def opened_lines(url: str) -> object:
 
 OPENED = row(opened, "urllib", packed=False)
 URLLIB: dict[str, Scenario] = {
-    **{key: one for key, one in OPENED.items() if key not in ("error", "retry")},
+    **{key: value for key, value in OPENED.items() if key not in ("error", "retry")},
     "stream": opened_lines,
     "error": opened_error,
     "binary": opened_get("/binary/urllib"),

@@ -63,9 +63,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, str) and len(value) > 2_000:
         return {"text": len(value), "sha": hashlib.sha256(value.encode()).hexdigest()[:16]}
     if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain(entry) for entry in value]
     if hasattr(value, "model_dump"):
         return plain(value.model_dump(mode="json"))
     return value if value is None or isinstance(value, (str, int, float, bool)) else repr(value)
@@ -76,9 +76,11 @@ def received(url: str, name: str) -> None:
     if not Phase.server:
         return
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname or "", parts.port or 80)) as one:
-        one.sendall(f"GET /received/{name} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n".encode())
-        while one.recv(4096):
+    with socket.create_connection((parts.hostname or "", parts.port or 80)) as connection:
+        connection.sendall(
+            f"GET /received/{name} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n".encode()
+        )
+        while connection.recv(4096):
             pass
 
 
@@ -89,8 +91,8 @@ def error(call: Callable[[], object]) -> object:
     except Exception as caught:  # noqa: BLE001 -- every client has its own
         status = getattr(caught, "status_code", getattr(caught, "code", None))
         # Cohere's text holds the headers too, of which a recording keeps a few.
-        said = getattr(caught, "body", None) or told(caught)
-        return [type(caught).__name__, status if isinstance(status, int) else str(status), said]
+        text = getattr(caught, "body", None) or told(caught)
+        return [type(caught).__name__, status if isinstance(status, int) else str(status), text]
     return "no error"
 
 

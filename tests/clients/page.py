@@ -89,13 +89,13 @@ def page(lines: dict[str, str]) -> str:
 def stored() -> dict[str, str]:
     """The lines of the stored page, by client."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    found = {}
-    for one in text.splitlines():
+    result = {}
+    for entry in text.splitlines():
         # The longest name that fits: "httpx" is the start of "httpx2 2.16".
-        named = [row for row in ROWS if one.startswith(f"| {row} ")]
-        if named and one.count("|") == len(COLUMNS) + 2:
-            found[max(named, key=len)] = one
-    return found
+        named = [row for row in ROWS if entry.startswith(f"| {row} ")]
+        if named and entry.count("|") == len(COLUMNS) + 2:
+            result[max(named, key=len)] = entry
+    return result
 
 
 def write(lines: dict[str, str]) -> None:

@@ -38,7 +38,7 @@ USED = {"input_tokens": 5, "cache_read_input_tokens": 2, "cache_creation_input_t
 
 
 def said(*blocks: object, stop: str = "end_turn", **more: object) -> dict[str, Any]:
-    content = [{"type": "text", "text": one} if isinstance(one, str) else one for one in blocks]
+    content = [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-stub"}
     return {**head, "content": content, "stop_reason": stop, "stop_sequence": None, "usage": USED, **more}
 
@@ -76,14 +76,14 @@ class Claude(StubServer):
 
 @pytest.fixture
 def server() -> Iterator[Claude]:
-    with Claude() as one:
-        yield one
+    with Claude() as claude:
+        yield claude
 
 
 @pytest.fixture
 def client(server: Claude) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0) as one:
-        yield one
+    with anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0) as entry:
+        yield entry
 
 
 @pytest.fixture
@@ -107,16 +107,16 @@ def failing(model: AnthropicModel, **params: Any) -> ModelError:
 
 
 def test_an_answer(model: AnthropicModel, server: Claude) -> None:
-    found = model.complete("hi")
-    assert found.latency_s is not None
-    assert found.latency_s > 0
-    assert found == Completion(
+    completion = model.complete("hi")
+    assert completion.latency_s is not None
+    assert completion.latency_s > 0
+    assert completion == Completion(
         text="echo of hi",
         model="claude-stub",
         finish_reason="end_turn",
         # Anthropic counts the cache beside the input.
         usage=Usage(input_tokens=8, output_tokens=3, cached_tokens=2, cache_write_tokens=1),
-        latency_s=found.latency_s,
+        latency_s=completion.latency_s,
     )
     assert server.seen[0].json == {
         "model": "claude-stub",
@@ -197,9 +197,9 @@ def test_tools_in_the_words_of_the_api(model: AnthropicModel, server: Claude, gi
     tools: Any = [{"type": "function", "function": function}, {"type": "function", "name": "bare"}, own]
     block = {"type": "tool_use", "id": "t1", "name": "look", "input": {"city": "Bonn"}}
     server.queue.append(json_reply(said("I look.", block, stop="tool_use")))
-    found = model.complete("hi", tools=tools, **given)
-    assert (found.text, found.finish_reason) == ("I look.", "tool_use")
-    assert found.tool_calls == (ToolCall(name="look", arguments='{"city": "Bonn"}', id="t1"),)
+    completion = model.complete("hi", tools=tools, **given)
+    assert (completion.text, completion.finish_reason) == ("I look.", "tool_use")
+    assert completion.tool_calls == (ToolCall(name="look", arguments='{"city": "Bonn"}', id="t1"),)
     assert server.seen[0].json["tools"] == [
         {"name": "look", "description": "looks", "strict": True, "input_schema": SCHEMA},
         {"name": "bare", "input_schema": {"type": "object", "properties": {}}},
@@ -219,8 +219,8 @@ def test_tools_in_the_words_of_the_api(model: AnthropicModel, server: Claude, gi
 )
 def test_a_refusal_is_no_answer(model: AnthropicModel, server: Claude, details: Any, why: str) -> None:
     server.queue.append(json_reply(said("I would", stop="refusal", stop_details=details)))
-    found = model.complete("hi")
-    assert (found.text, found.refusal, found.finish_reason) == ("", why, "refusal")
+    completion = model.complete("hi")
+    assert (completion.text, completion.refusal, completion.finish_reason) == ("", why, "refusal")
 
 
 def test_a_refusal_without_a_word(model: AnthropicModel, server: Claude) -> None:
@@ -246,29 +246,29 @@ def test_every_status_has_a_kind_and_a_next_step(
     model: AnthropicModel, server: Claude, status: int, kind: str, step: str
 ) -> None:
     server.queue.append(refusal(status, f"what the\nserver says of {KEY}\x1b[2J"))
-    found = failing(model)
-    assert (found.kind, found.status) == (kind, status)
-    assert str(found).startswith(f"model 'claude-stub' was refused with status {status}: ")
-    assert r"what the\nserver says" in str(found)
-    assert KEY not in str(found)
-    assert str(found).isprintable()
-    assert step in str(found)
+    finding = failing(model)
+    assert (finding.kind, finding.status) == (kind, status)
+    assert str(finding).startswith(f"model 'claude-stub' was refused with status {status}: ")
+    assert r"what the\nserver says" in str(finding)
+    assert KEY not in str(finding)
+    assert str(finding).isprintable()
+    assert step in str(finding)
 
 
 def test_a_server_that_is_down_or_too_slow(server: Claude) -> None:
     with anthropic.Anthropic(
         base_url=f"http://127.0.0.1:{closed_port()}", api_key=KEY, max_retries=0
     ) as client:
-        found = failing(AnthropicModel("m", client=client))
-    assert (found.kind, found.status) == ("connection", None)
-    assert "could not be reached" in str(found)
+        finding = failing(AnthropicModel("m", client=client))
+    assert (finding.kind, finding.status) == ("connection", None)
+    assert "could not be reached" in str(finding)
     never = threading.Event()
     server.queue.append(Reply(before=lambda: wait(never)))
     timeout = httpx2.Timeout(20, read=0.01)
     with anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0, timeout=timeout) as client:
-        found = failing(AnthropicModel("m", client=client))
+        finding = failing(AnthropicModel("m", client=client))
     never.set()
-    assert found.kind == "timeout"
+    assert finding.kind == "timeout"
 
 
 @pytest.mark.parametrize(
@@ -293,30 +293,33 @@ def test_a_server_that_is_down_or_too_slow(server: Claude) -> None:
 )
 def test_a_reply_that_is_no_answer(model: AnthropicModel, server: Claude, body: bytes, kind: str) -> None:
     server.queue.append(Reply(body, headers={"content-type": kind}))
-    found = failing(model)
-    assert found.kind == "reply"
-    assert "does this server speak the Messages API?" in str(found)
-    assert str(found).isprintable()
-    assert len(str(found)) < 400
-    assert KEY not in str(found)
+    finding = failing(model)
+    assert finding.kind == "reply"
+    assert "does this server speak the Messages API?" in str(finding)
+    assert str(finding).isprintable()
+    assert len(str(finding)) < 400
+    assert KEY not in str(finding)
 
 
 @pytest.mark.parametrize("place", ["text", "stop_reason", "model", "usage", "stop_details"])
 def test_hostile_fields_are_no_other_type(model: AnthropicModel, server: Claude, place: str) -> None:
     wrong: list[Any] = [5, True, [], {}, ["x"], {"a": 1}, None, {"input_tokens": -1}]
-    for one in wrong:
+    for entry in wrong:
         answer = said("fine", stop="refusal" if place == "stop_details" else "end_turn")
         where = answer["content"][0] if place == "text" else answer
         server.queue.append(
             json_reply(
-                {**answer, "content": [{**where, place: one}]} if place == "text" else {**answer, place: one}
+                {**answer, "content": [{**where, place: entry}]}
+                if place == "text"
+                else {**answer, place: entry}
             )
         )
-        found = model.complete("hi")
+        completion = model.complete("hi")
         assert all(
-            isinstance(text, str) for text in (found.text, found.model, found.finish_reason, found.refusal)
+            isinstance(text, str)
+            for text in (completion.text, completion.model, completion.finish_reason, completion.refusal)
         )
-        assert place != "usage" or found.usage == Usage()
+        assert place != "usage" or completion.usage == Usage()
 
 
 def test_what_the_sdk_does_not_take(model: AnthropicModel, server: Claude) -> None:
@@ -361,17 +364,17 @@ def test_the_price_is_that_of_the_cache_too(monkeypatch: pytest.MonkeyPatch) -> 
 
     transport = httpx2.Client(transport=httpx2.MockTransport(answering))
     with anthropic.Anthropic(api_key=KEY, http_client=transport) as client:
-        found = AnthropicModel(name, client=client).complete("hi")
+        completion = AnthropicModel(name, client=client).complete("hi")
     expected = cost_usd(
         name,
-        found.usage,
+        completion.usage,
         api_url="https://api.anthropic.com",
         provider="anthropic",
         extra_counts={"cache_write_1h_tokens": 1},
     )
     assert expected is not None
     assert expected > 0
-    assert found.cost_usd == expected
+    assert completion.cost_usd == expected
 
 
 # ------------------------------------------------------------------- judges
@@ -386,14 +389,17 @@ def test_a_judge_pays_nothing_for_what_the_api_lacks(model: AnthropicModel, serv
     request = server.seen[0].json
     assert sorted(request) == ["max_tokens", "messages", "model", "output_config", "system"]
     assert request["max_tokens"] == 400
-    assert [one["role"] for one in request["messages"]] == ["user"]
+    assert [row["role"] for row in request["messages"]] == ["user"]
     assert request["messages"][0]["content"].startswith("<data-")
 
 
 def test_a_judge_of_a_server_without_schemas_calls_a_tool(model: AnthropicModel, server: Claude) -> None:
     server.refuses = lambda request: "output_config: no such field" if "output_config" in request else ""
     assert quality(model).judge("Paris").score == 7.0
-    assert [("tools" in one.json, "output_config" in one.json) for one in server.seen][-1] == (True, False)
+    assert [("tools" in entry.json, "output_config" in entry.json) for entry in server.seen][-1] == (
+        True,
+        False,
+    )
     assert server.seen[-1].json["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
 
 
@@ -438,7 +444,7 @@ def test_a_judge_is_recorded_and_replayed_with_the_server_gone(
         assert top is not None
         assert quality(AnthropicModel("claude-stub")).judge("Paris", question="capital?") == live
         calls = list(trace.CallLog(top.exchanges))
-    assert [(one.provider, one.endpoint, one.purpose, one.replayed) for one in calls] == [
+    assert [(call.provider, call.endpoint, call.purpose, call.replayed) for call in calls] == [
         ("anthropic-compatible", "messages", "judge", True)
     ]
     assert calls[0].usage.input_tokens == 8
@@ -464,7 +470,7 @@ def test_the_batches_of_the_tests_are_those_of_the_sdk() -> None:
             == "in_progress"
         )
         assert client.messages.batches.retrieve(batch.id).processing_status == "ended"
-        assert [found.id for found in client.messages.batches.list()] == [batch.id]
+        assert [case.id for case in client.messages.batches.list()] == [batch.id]
         with httpx2.Client() as plain:
             lines = plain.get(f"{stub.url}/v1/messages/batches/{batch.id}/results").text.splitlines()
     results = [MessageBatchIndividualResponse.model_validate_json(line).result for line in lines]

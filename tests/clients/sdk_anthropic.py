@@ -22,32 +22,35 @@ def said(text: str) -> Any:
 
 
 def message(url: str, text: str) -> object:
-    with client(url) as one:
-        return one.messages.create(messages=said(text), **HOW).model_dump()
+    with client(url) as entry:
+        return entry.messages.create(messages=said(text), **HOW).model_dump()
 
 
 async def async_message(url: str, text: str) -> object:
-    async with anthropic.AsyncAnthropic(base_url=url, api_key=KEY) as one:
-        return (await one.messages.create(messages=said(text), **HOW)).model_dump()
+    async with anthropic.AsyncAnthropic(base_url=url, api_key=KEY) as async_anthropic:
+        return (await async_anthropic.messages.create(messages=said(text), **HOW)).model_dump()
 
 
 def stream(url: str) -> object:
-    with client(url) as one, one.messages.create(messages=said("all of it"), stream=True, **HOW) as asked:
+    with client(url) as entry, entry.messages.create(messages=said("all of it"), stream=True, **HOW) as asked:
         return [event.model_dump() for event in asked]
 
 
 def helper(url: str) -> object:
-    with client(url) as one, one.messages.stream(messages=said("with the helper"), **HOW) as asked:
+    with client(url) as entry, entry.messages.stream(messages=said("with the helper"), **HOW) as asked:
         return list(asked.text_stream), asked.get_final_message().model_dump()
 
 
 def left_early(url: str) -> object:
-    with client(url) as one, one.messages.create(messages=said("left"), stream=True, **HOW) as asked:
+    with client(url) as entry, entry.messages.create(messages=said("left"), stream=True, **HOW) as asked:
         return next(iter(asked)).model_dump()
 
 
 def first_token(url: str) -> object:
-    with client(url) as one, one.messages.create(messages=said("held claude"), stream=True, **HOW) as asked:
+    with (
+        client(url) as entry,
+        entry.messages.create(messages=said("held claude"), stream=True, **HOW) as asked,
+    ):
         first = next(iter(asked)).type
         received(url, "claude")
         return first, len(list(asked))
@@ -56,8 +59,8 @@ def first_token(url: str) -> object:
 def async_stream(url: str) -> object:
     async def ask() -> object:
         async with (
-            anthropic.AsyncAnthropic(base_url=url, api_key=KEY) as one,
-            one.messages.stream(messages=said("async stream"), **HOW) as asked,
+            anthropic.AsyncAnthropic(base_url=url, api_key=KEY) as async_anthropic,
+            async_anthropic.messages.stream(messages=said("async stream"), **HOW) as asked,
         ):
             texts = [text async for text in asked.text_stream]
             return texts, (await asked.get_final_message()).model_dump()
@@ -66,22 +69,25 @@ def async_stream(url: str) -> object:
 
 
 def tools(url: str) -> object:
-    with client(url) as one:
-        return one.messages.create(messages=said("weather"), tools=TOOLS, **HOW).model_dump()
+    with client(url) as entry:
+        return entry.messages.create(messages=said("weather"), tools=TOOLS, **HOW).model_dump()
 
 
 def tools_streamed(url: str) -> object:
-    with client(url) as one, one.messages.stream(messages=said("weather"), tools=TOOLS, **HOW) as asked:
+    with client(url) as entry, entry.messages.stream(messages=said("weather"), tools=TOOLS, **HOW) as asked:
         return asked.get_final_message().model_dump()
 
 
 def thinking(url: str) -> object:
-    with client(url) as one:
-        return one.messages.create(messages=said("think"), thinking=THINKING, **HOW).model_dump()
+    with client(url) as entry:
+        return entry.messages.create(messages=said("think"), thinking=THINKING, **HOW).model_dump()
 
 
 def thinking_streamed(url: str) -> object:
-    with client(url) as one, one.messages.stream(messages=said("think"), thinking=THINKING, **HOW) as asked:
+    with (
+        client(url) as entry,
+        entry.messages.stream(messages=said("think"), thinking=THINKING, **HOW) as asked,
+    ):
         return asked.get_final_message().model_dump()
 
 

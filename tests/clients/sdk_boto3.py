@@ -31,7 +31,7 @@ def said(text: str) -> Any:
 
 def shown(answer: Any) -> object:
     """Without the headers and the request id of the moment."""
-    return {key: one for key, one in answer.items() if key != "ResponseMetadata"}
+    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
 
 
 def converse(url: str, text: str) -> object:
@@ -83,20 +83,20 @@ def embed(url: str) -> object:
 
 
 def codes(url: str) -> object:
-    one = client(url)
+    entry = client(url)
     try:
-        one.converse(modelId=MODEL, messages=said("missing model"))
-    except one.exceptions.ResourceNotFoundException as caught:
+        entry.converse(modelId=MODEL, messages=said("missing model"))
+    except entry.exceptions.ResourceNotFoundException as caught:
         return type(caught).__name__, caught.response["Error"]
     return "no error"
 
 
 def threads(url: str) -> object:
     """One client for all of them, as its makers advise."""
-    one = client(url)
+    entry = client(url)
 
     def ask(number: int) -> object:
-        return shown(one.converse(modelId=MODEL, messages=said(f"thread {number}")))
+        return shown(entry.converse(modelId=MODEL, messages=said(f"thread {number}")))
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(ask, range(8)))

@@ -24,8 +24,8 @@ def chat(url: str, text: str) -> object:
 
 
 async def async_chat(url: str, text: str) -> object:
-    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as one:
-        return (await one.chat(model="m", messages=said(text))).model_dump(mode="json")
+    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as async_client_v2:
+        return (await async_client_v2.chat(model="m", messages=said(text))).model_dump(mode="json")
 
 
 def stream(url: str) -> object:
@@ -47,8 +47,11 @@ def first_token(url: str) -> object:
 
 
 async def _async_stream(url: str) -> object:
-    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as one:
-        return [event.type async for event in one.chat_stream(model="m", messages=said("async stream"))]
+    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as async_client_v2:
+        return [
+            event.type
+            async for event in async_client_v2.chat_stream(model="m", messages=said("async stream"))
+        ]
 
 
 def tools(url: str) -> object:

@@ -25,44 +25,44 @@ def client(url: str) -> genai.Client:
 
 
 def generate(url: str, text: str) -> object:
-    with client(url) as one:
-        return one.models.generate_content(model=MODEL, contents=text).model_dump(mode="json")["candidates"]
+    with client(url) as entry:
+        return entry.models.generate_content(model=MODEL, contents=text).model_dump(mode="json")["candidates"]
 
 
 async def async_generate(url: str, text: str) -> object:
-    async with client(url).aio as one:
-        return (await one.models.generate_content(model=MODEL, contents=text)).text
+    async with client(url).aio as aio:
+        return (await aio.models.generate_content(model=MODEL, contents=text)).text
 
 
 def stream(url: str) -> object:
-    with client(url) as one:
-        asked = one.models.generate_content_stream(model=MODEL, contents="stream it all")
+    with client(url) as entry:
+        asked = entry.models.generate_content_stream(model=MODEL, contents="stream it all")
         return [chunk.text for chunk in asked]
 
 
 def left_early(url: str) -> object:
-    with client(url) as one:
-        return next(iter(one.models.generate_content_stream(model=MODEL, contents="left here"))).text
+    with client(url) as entry:
+        return next(iter(entry.models.generate_content_stream(model=MODEL, contents="left here"))).text
 
 
 def first_token(url: str) -> object:
-    with client(url) as one:
-        asked = one.models.generate_content_stream(model=MODEL, contents="held gemini")
+    with client(url) as entry:
+        asked = entry.models.generate_content_stream(model=MODEL, contents="held gemini")
         first = next(asked).text
         received(url, "gemini")
         return first, len(list(asked))
 
 
 async def _async_stream(url: str) -> object:
-    async with client(url).aio as one:
-        asked = await one.models.generate_content_stream(model=MODEL, contents="async stream")
+    async with client(url).aio as aio:
+        asked = await aio.models.generate_content_stream(model=MODEL, contents="async stream")
         return [chunk.text async for chunk in asked]
 
 
 def tools(url: str) -> object:
     how: Any = types.GenerateContentConfig(tools=[types.Tool(function_declarations=[DECLARED])])
-    with client(url) as one:
-        answer = one.models.generate_content(model=MODEL, contents="weather", config=how)
+    with client(url) as entry:
+        answer = entry.models.generate_content(model=MODEL, contents="weather", config=how)
     return [[call.name, call.args] for call in answer.function_calls or []]
 
 
@@ -70,20 +70,20 @@ def structured(url: str) -> object:
     how: Any = types.GenerateContentConfig(
         response_mime_type="application/json", response_schema=DECLARED.parameters
     )
-    with client(url) as one:
-        answer = one.models.generate_content(model=MODEL, contents="a trip", config=how)
+    with client(url) as entry:
+        answer = entry.models.generate_content(model=MODEL, contents="a trip", config=how)
     return answer.text, answer.parsed
 
 
 def embed(url: str) -> object:
-    with client(url) as one:
-        answer = one.models.embed_content(model="embed-stub", contents=["a", "bb"])
+    with client(url) as entry:
+        answer = entry.models.embed_content(model="embed-stub", contents=["a", "bb"])
     return [vector.values for vector in answer.embeddings or []]
 
 
 async def _async_embed(url: str) -> object:
-    async with client(url).aio as one:
-        answer = await one.models.embed_content(model="embed-stub", contents="async text")
+    async with client(url).aio as aio:
+        answer = await aio.models.embed_content(model="embed-stub", contents="async text")
     return [vector.values for vector in answer.embeddings or []]
 
 

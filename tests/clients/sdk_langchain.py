@@ -75,7 +75,7 @@ def scenarios(make: Make, name: str) -> dict[str, Scenario]:
         return make(url).with_structured_output(Trip).invoke("a trip")
 
     def batch(url: str) -> object:
-        return [shown(one) for one in make(url).batch([f"{name} batch {n}" for n in range(5)])]
+        return [shown(entry) for entry in make(url).batch([f"{name} batch {n}" for n in range(5)])]
 
     return {
         **row(ask, name),
@@ -91,13 +91,13 @@ def scenarios(make: Make, name: str) -> dict[str, Scenario]:
 
 
 def embed(url: str) -> object:
-    one = OpenAIEmbeddings(
+    open_a_i_embeddings = OpenAIEmbeddings(
         model="stub",
         base_url=f"{url}/v1",
         api_key=KEY,
         check_embedding_ctx_length=False,
     )
-    return one.embed_documents(["a", "bb"]), one.embed_query("ccc")
+    return open_a_i_embeddings.embed_documents(["a", "bb"]), open_a_i_embeddings.embed_query("ccc")
 
 
 ROWS = {

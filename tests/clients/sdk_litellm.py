@@ -26,7 +26,7 @@ def said(text: str) -> Any:
 def shown(answer: Any) -> object:
     """Without the ids and days that LiteLLM makes up."""
     message = answer.choices[0].message
-    calls = [[one.function.name, one.function.arguments] for one in message.tool_calls or []]
+    calls = [[entry.function.name, entry.function.arguments] for entry in message.tool_calls or []]
     usage = answer.usage
     return (
         message.content,
@@ -47,7 +47,7 @@ async def async_chat(url: str, text: str) -> object:
 
 def stream(url: str, provider: str = "openai") -> object:
     asked = litellm.completion(messages=said("stream it all"), stream=True, **how(url, provider))
-    return [one.choices[0].delta.content for one in asked]
+    return [entry.choices[0].delta.content for entry in asked]
 
 
 def left_early(url: str) -> object:
@@ -64,7 +64,7 @@ def first_token(url: str) -> object:
 
 async def _async_stream(url: str, provider: str) -> object:
     asked = await litellm.acompletion(messages=said("async stream"), stream=True, **how(url, provider))
-    return [one.choices[0].delta.content async for one in asked]
+    return [entry.choices[0].delta.content async for entry in asked]
 
 
 async def _async_first(url: str, provider: str) -> object:
@@ -72,7 +72,7 @@ async def _async_first(url: str, provider: str) -> object:
     asked = await litellm.acompletion(messages=said(f"held {name}"), stream=True, **how(url, provider))
     await anext(aiter(asked))
     await asyncio.to_thread(received, url, name)
-    return len([one async for one in asked])
+    return len([entry async for entry in asked])
 
 
 def tools(url: str, provider: str = "openai") -> object:
@@ -86,12 +86,12 @@ def structured(url: str) -> object:
 
 def embed(url: str) -> object:
     answer = litellm.embedding(model="openai/stub", input=["a", "bb"], api_base=f"{url}/v1", api_key=KEY)
-    return [one["embedding"] for one in answer.data]
+    return [entry["embedding"] for entry in answer.data]
 
 
 async def _async_embed(url: str) -> object:
     asked = litellm.aembedding(model="openai/stub", input=["async"], api_base=f"{url}/v1", api_key=KEY)
-    return [one["embedding"] for one in (await asked).data]
+    return [entry["embedding"] for entry in (await asked).data]
 
 
 def claude(url: str, text: str) -> object:

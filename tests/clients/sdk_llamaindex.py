@@ -41,7 +41,7 @@ async def async_chat(url: str, text: str) -> object:
 
 
 def stream(url: str) -> object:
-    return [one.delta for one in model(url).stream_chat(said("stream it all"))]
+    return [entry.delta for entry in model(url).stream_chat(said("stream it all"))]
 
 
 def left_early(url: str) -> object:
@@ -59,13 +59,13 @@ def first_token(url: str) -> object:
 
 
 async def _async_stream(url: str) -> object:
-    return [one.delta async for one in await model(url).astream_chat(said("async stream"))]
+    return [entry.delta async for entry in await model(url).astream_chat(said("async stream"))]
 
 
 def tools(url: str) -> object:
-    one = model(url)
-    answer = one.chat_with_tools([FunctionTool.from_defaults(look_up, name=TOOL)], user_msg="weather")
-    return [[call.tool_name, call.tool_kwargs] for call in one.get_tool_calls_from_response(answer)]
+    entry = model(url)
+    answer = entry.chat_with_tools([FunctionTool.from_defaults(look_up, name=TOOL)], user_msg="weather")
+    return [[call.tool_name, call.tool_kwargs] for call in entry.get_tool_calls_from_response(answer)]
 
 
 def structured(url: str) -> object:

@@ -22,46 +22,46 @@ def said(text: str) -> Any:
 
 
 def chat(url: str, text: str) -> object:
-    with client(url) as one:
-        return one.chat.complete(model="m", messages=said(text))
+    with client(url) as entry:
+        return entry.chat.complete(model="m", messages=said(text))
 
 
 async def async_chat(url: str, text: str) -> object:
-    async with client(url) as one:
-        return (await one.chat.complete_async(model="m", messages=said(text))).choices[0].message.content
+    async with client(url) as entry:
+        return (await entry.chat.complete_async(model="m", messages=said(text))).choices[0].message.content
 
 
 def stream(url: str) -> object:
-    with client(url) as one, one.chat.stream(model="m", messages=said("stream it all")) as asked:
+    with client(url) as entry, entry.chat.stream(model="m", messages=said("stream it all")) as asked:
         return [event.data.model_dump(mode="json") for event in asked]
 
 
 def left_early(url: str) -> object:
-    with client(url) as one, one.chat.stream(model="m", messages=said("left")) as asked:
+    with client(url) as entry, entry.chat.stream(model="m", messages=said("left")) as asked:
         return next(iter(asked)).data.model_dump(mode="json")
 
 
 def first_token(url: str) -> object:
-    with client(url) as one, one.chat.stream(model="m", messages=said("held mistral")) as asked:
+    with client(url) as entry, entry.chat.stream(model="m", messages=said("held mistral")) as asked:
         first = next(iter(asked)).data.id
         received(url, "mistral")
         return first, len(list(asked))
 
 
 async def _async_stream(url: str) -> object:
-    async with client(url) as one:
-        asked = await one.chat.stream_async(model="m", messages=said("async stream"))
+    async with client(url) as entry:
+        asked = await entry.chat.stream_async(model="m", messages=said("async stream"))
         return [event.data.model_dump(mode="json") async for event in asked]
 
 
 def tools(url: str) -> object:
-    with client(url) as one:
-        return one.chat.complete(model="m", messages=said("weather"), tools=TOOLS)
+    with client(url) as entry:
+        return entry.chat.complete(model="m", messages=said("weather"), tools=TOOLS)
 
 
 def embed(url: str) -> object:
-    with client(url) as one:
-        return one.embeddings.create(model="m", inputs=["a", "bb"])
+    with client(url) as entry:
+        return entry.embeddings.create(model="m", inputs=["a", "bb"])
 
 
 SCENARIOS: dict[str, Scenario] = {

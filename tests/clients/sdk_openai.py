@@ -33,40 +33,40 @@ def said(text: str) -> Any:
 
 
 def chat(url: str, text: str) -> object:
-    with client(url) as one:
-        return one.chat.completions.create(model="m", messages=said(text)).model_dump()
+    with client(url) as entry:
+        return entry.chat.completions.create(model="m", messages=said(text)).model_dump()
 
 
 async def async_chat(url: str, text: str, *, aiohttp: bool = False) -> object:
-    async with async_client(url, aiohttp=aiohttp) as one:
-        answer = await one.chat.completions.create(model="m", messages=said(text))
+    async with async_client(url, aiohttp=aiohttp) as entry:
+        answer = await entry.chat.completions.create(model="m", messages=said(text))
         return answer.choices[0].message.content
 
 
 def chat_stream(url: str) -> object:
-    with client(url) as one:
-        asked = one.chat.completions.create(model="m", messages=said("stream it all"), stream=True)
+    with client(url) as entry:
+        asked = entry.chat.completions.create(model="m", messages=said("stream it all"), stream=True)
         return [chunk.model_dump() for chunk in asked]
 
 
 def helper(url: str) -> object:
     with (
-        client(url) as one,
-        one.chat.completions.stream(model="m", messages=said("with the helper")) as asked,
+        client(url) as entry,
+        entry.chat.completions.stream(model="m", messages=said("with the helper")) as asked,
     ):
         return [event.type for event in asked], asked.get_final_completion().model_dump()
 
 
 def left_early(url: str) -> object:
-    with client(url) as one:
-        with one.chat.completions.create(model="m", messages=said("left"), stream=True) as asked:
+    with client(url) as entry:
+        with entry.chat.completions.create(model="m", messages=said("left"), stream=True) as asked:
             first = next(iter(asked)).model_dump()
         return first, chat(url, "after it was left")
 
 
 def first_token(url: str) -> object:
-    with client(url) as one:
-        asked = one.chat.completions.create(model="m", messages=said("held chat"), stream=True)
+    with client(url) as entry:
+        asked = entry.chat.completions.create(model="m", messages=said("held chat"), stream=True)
         first = next(asked).model_dump()
         received(url, "chat")
         return first, len(list(asked))
@@ -74,8 +74,8 @@ def first_token(url: str) -> object:
 
 def async_stream(url: str, *, aiohttp: bool = False) -> object:
     async def ask() -> object:
-        async with async_client(url, aiohttp=aiohttp) as one:
-            asked = await one.chat.completions.create(model="m", messages=said("async stream"), stream=True)
+        async with async_client(url, aiohttp=aiohttp) as entry:
+            asked = await entry.chat.completions.create(model="m", messages=said("async stream"), stream=True)
             return [chunk.model_dump() async for chunk in asked]
 
     return asyncio.run(ask())
@@ -85,8 +85,8 @@ def async_first_token(url: str, *, aiohttp: bool = False) -> object:
     name = f"async{aiohttp}"
 
     async def ask() -> object:
-        async with async_client(url, aiohttp=aiohttp) as one:
-            asked = await one.chat.completions.create(model="m", messages=said(f"held {name}"), stream=True)
+        async with async_client(url, aiohttp=aiohttp) as entry:
+            asked = await entry.chat.completions.create(model="m", messages=said(f"held {name}"), stream=True)
             await anext(aiter(asked))
             await asyncio.to_thread(received, url, name)
             return len([chunk async for chunk in asked])
@@ -96,8 +96,8 @@ def async_first_token(url: str, *, aiohttp: bool = False) -> object:
 
 def async_left(url: str, *, aiohttp: bool = False) -> object:
     async def ask() -> object:
-        async with async_client(url, aiohttp=aiohttp) as one:
-            asked = await one.chat.completions.create(model="m", messages=said("async left"), stream=True)
+        async with async_client(url, aiohttp=aiohttp) as entry:
+            asked = await entry.chat.completions.create(model="m", messages=said("async left"), stream=True)
             async with asked:
                 return (await anext(aiter(asked))).model_dump()
 
@@ -105,45 +105,47 @@ def async_left(url: str, *, aiohttp: bool = False) -> object:
 
 
 def tools(url: str) -> object:
-    with client(url) as one:
-        first = one.chat.completions.create(model="m", messages=said("weather"), tools=TOOLS)
+    with client(url) as entry:
+        first = entry.chat.completions.create(model="m", messages=said("weather"), tools=TOOLS)
         call = first.choices[0].message
         history = [*said("weather"), call, {"role": "tool", "tool_call_id": "call00001", "content": "sunny"}]
-        second = one.chat.completions.create(model="m", messages=history, tools=TOOLS)
+        second = entry.chat.completions.create(model="m", messages=history, tools=TOOLS)
         return first.model_dump(), second.model_dump()
 
 
 def tools_streamed(url: str) -> object:
     with (
-        client(url) as one,
-        one.chat.completions.stream(model="m", messages=said("weather"), tools=TOOLS) as asked,
+        client(url) as entry,
+        entry.chat.completions.stream(model="m", messages=said("weather"), tools=TOOLS) as asked,
     ):
         return asked.get_final_completion().model_dump()
 
 
 def structured(url: str) -> object:
-    with client(url) as one:
-        answer = one.chat.completions.parse(model="m", messages=said("a trip"), response_format=Trip)
+    with client(url) as entry:
+        answer = entry.chat.completions.parse(model="m", messages=said("a trip"), response_format=Trip)
         return answer.choices[0].message.parsed
 
 
 def raw(url: str) -> object:
-    with client(url) as one:
-        answer = one.chat.completions.with_raw_response.create(model="m", messages=said("raw"))
+    with client(url) as entry:
+        answer = entry.chat.completions.with_raw_response.create(model="m", messages=said("raw"))
         return answer.http_response.content, answer.status_code, answer.parse().model_dump()
 
 
 def streaming_response(url: str) -> object:
     with (
-        client(url) as one,
-        one.chat.completions.with_streaming_response.create(model="m", messages=said("raw stream")) as answer,
+        client(url) as entry,
+        entry.chat.completions.with_streaming_response.create(
+            model="m", messages=said("raw stream")
+        ) as answer,
     ):
         return b"".join(answer.iter_bytes())
 
 
 def no_retries(url: str) -> object:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as one:
-        return error(lambda: one.chat.completions.create(model="m", messages=said("missing too")))
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as open_a_i:
+        return error(lambda: open_a_i.chat.completions.create(model="m", messages=said("missing too")))
 
 
 CHAT: dict[str, Scenario] = {
@@ -166,47 +168,47 @@ CHAT: dict[str, Scenario] = {
 
 
 def respond(url: str, text: str) -> object:
-    with client(url) as one:
-        return one.responses.create(model="m", input=text).model_dump()
+    with client(url) as entry:
+        return entry.responses.create(model="m", input=text).model_dump()
 
 
 async def async_respond(url: str, text: str) -> object:
-    async with async_client(url) as one:
-        return (await one.responses.create(model="m", input=text)).output_text
+    async with async_client(url) as entry:
+        return (await entry.responses.create(model="m", input=text)).output_text
 
 
 def responses_stream(url: str) -> object:
-    with client(url) as one:
-        asked = one.responses.create(model="m", input="stream this", stream=True)
+    with client(url) as entry:
+        asked = entry.responses.create(model="m", input="stream this", stream=True)
         return [event.model_dump() for event in asked]
 
 
 def responses_helper(url: str) -> object:
-    with client(url) as one, one.responses.stream(model="m", input="help with this") as asked:
+    with client(url) as entry, entry.responses.stream(model="m", input="help with this") as asked:
         return [event.type for event in asked], asked.get_final_response().output_text
 
 
 def responses_left(url: str) -> object:
-    with client(url) as one, one.responses.create(model="m", input="left here", stream=True) as asked:
+    with client(url) as entry, entry.responses.create(model="m", input="left here", stream=True) as asked:
         return next(iter(asked)).model_dump()
 
 
 def responses_first(url: str) -> object:
-    with client(url) as one:
-        asked = one.responses.create(model="m", input="held responses", stream=True)
+    with client(url) as entry:
+        asked = entry.responses.create(model="m", input="held responses", stream=True)
         first = next(asked).type
         received(url, "responses")
         return first, len(list(asked))
 
 
 def responses_tools(url: str) -> object:
-    with client(url) as one:
-        return one.responses.create(model="m", input="weather", tools=FLAT_TOOLS).model_dump()["output"]
+    with client(url) as entry:
+        return entry.responses.create(model="m", input="weather", tools=FLAT_TOOLS).model_dump()["output"]
 
 
 def responses_parse(url: str) -> object:
-    with client(url) as one:
-        return one.responses.parse(model="m", input="a trip", text_format=Trip).output_parsed
+    with client(url) as entry:
+        return entry.responses.parse(model="m", input="a trip", text_format=Trip).output_parsed
 
 
 RESPONSES: dict[str, Scenario] = {
@@ -222,13 +224,13 @@ RESPONSES: dict[str, Scenario] = {
 
 
 def embed(url: str, **how: Any) -> object:
-    with client(url) as one:
-        return one.embeddings.create(model="m", input=["a", "bb", "ccc"], **how).model_dump()
+    with client(url) as entry:
+        return entry.embeddings.create(model="m", input=["a", "bb", "ccc"], **how).model_dump()
 
 
 async def async_embed(url: str) -> object:
-    async with async_client(url) as one:
-        return (await one.embeddings.create(model="m", input="async text")).model_dump()
+    async with async_client(url) as entry:
+        return (await entry.embeddings.create(model="m", input="async text")).model_dump()
 
 
 EMBEDDINGS: dict[str, Scenario] = {

@@ -77,7 +77,7 @@ def test_what_is_recorded_is_that_of_a_sequential_recording(
             address = f"--llm-base-url={server.url}/v1"
             ran = project.run("--llm-record=new", address, *flags, *more, plugins=(*plugins, OURS))
             assert ("asked ahead: " in ran.text) == bool(more), ran.text
-            asked = Counter(one.body for one in server.seen)
+            asked = Counter(request.body for request in server.seen)
             replayed = project.run(address, *flags, plugins=(*plugins, OURS))
             assert server.count == asked.total()
             seen.append(
@@ -122,5 +122,5 @@ def test_bedrock_is_asked_ahead_through_botocore(runner: Runner, tmp_path: Path)
             assert set(ran.outcomes.values()) == {"passed"}, ran.text
             assert ("asked ahead: 8 calls" in ran.text) == bool(more), ran.text
             assert "asked one after another" not in ran.text
-            seen.append((ran.outcomes, Counter(one.body for one in server.seen), project.cassettes()))
+            seen.append((ran.outcomes, Counter(request.body for request in server.seen), project.cassettes()))
     assert seen[0] == seen[1]

@@ -43,9 +43,9 @@ def _run(folder: Path, *args: str, status: int = 0, **more: str) -> str:
 def test_what_needs_the_real_sdks(tmp_path: Path) -> None:
     """In one process: the SDKs take longer to load than the tests to run."""
     scripts = [str(HERE / f"real_{name}.py") for name in ("anthropic", "responses", "outcomes")]
-    found = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", "-rp", *scripts)
-    assert all(f"{Path(script).name}::test_" in found for script in scripts)
-    assert " skipped" not in found
+    result = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", "-rp", *scripts)
+    assert all(f"{Path(script).name}::test_" in result for script in scripts)
+    assert " skipped" not in result
 
 
 TESTS = """
@@ -89,13 +89,13 @@ def test_models_are_named_on_the_command_line_recorded_by_workers_and_replayed(t
     with Claude() as server:
         url = server.url
         _run(tmp_path, *common, "--llm-record=new", "--llm-max-calls=2", *workers, ANTHROPIC_BASE_URL=url)
-        assert [one.json["model"] for one in server.seen] == ["claude-app", "claude-judge"]
+        assert [first.json["model"] for first in server.seen] == ["claude-app", "claude-judge"]
     # The server of --llm-base-url is OpenAI-compatible and has no part in it.
     other = "--llm-base-url=http://127.0.0.1:9/v1"
     _run(tmp_path, *common, other, f"--llm-report={report}", ANTHROPIC_BASE_URL=url)
     (record,) = Run.from_json(report.read_text(encoding="utf-8")).records
     assert record.outcome == "passed"
-    assert [(one.model, one.purpose, one.replayed) for one in record.calls] == [
+    assert [(first.model, first.purpose, first.replayed) for first in record.calls] == [
         ("claude-app", "app", True),
         ("claude-judge", "judge", True),
     ]

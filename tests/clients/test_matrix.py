@@ -22,46 +22,46 @@ def test_what_a_client_recorded_it_replays_without_a_server(script: str, tmp_pat
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
-    found = recorded_and_replayed(script, tmp_path)
-    assert list(found["bare"]) == list(page.SCRIPTS[script])
+    result = recorded_and_replayed(script, tmp_path)
+    assert list(result["bare"]) == list(page.SCRIPTS[script])
     problems = [
         f"{row}, {name}: {problem}"
-        for row, scenarios in found["bare"].items()
+        for row, scenarios in result["bare"].items()
         for name in scenarios
-        for problem in differences(*(found[phase][row][name] for phase in ("bare", "record", "replay")))
+        for problem in differences(*(result[phase][row][name] for phase in ("bare", "record", "replay")))
     ]
     assert problems == [], "\n".join(problems)
-    assert found["connected"] == []
-    recorded = [one for rows in found["record"].values() for one in rows.values()]
-    assert found["asked"] == sum(one["recorded"] + len(one["notes"]) for one in recorded)
+    assert result["connected"] == []
+    recorded = [entry for rows in result["record"].values() for entry in rows.values()]
+    assert result["asked"] == sum(entry["recorded"] + len(entry["notes"]) for entry in recorded)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
-    compare(script, found)
+    compare(script, result)
 
 
 def differences(bare: dict[str, Any], record: dict[str, Any], replay: dict[str, Any]) -> list[str]:
     """What is wrong with one scenario."""
-    for phase, one in {"bare": bare, "recording": record, "replaying": replay}.items():
-        if "broke" in one:
-            return [f"{phase} broke: {one['broke']}\n{one['trace']}"]
-    found = []
+    for phase, row in {"bare": bare, "recording": record, "replaying": replay}.items():
+        if "broke" in row:
+            return [f"{phase} broke: {row['broke']}\n{row['trace']}"]
+    result = []
     if bare["value"] != record["value"]:
-        found.append(
+        result.append(
             f"recording changed it\n  bare       {bare['value']!r}\n  recording  {record['value']!r}"
         )
     if record["value"] != replay["value"]:
-        found.append(
+        result.append(
             f"it was replayed otherwise\n  recording  {record['value']!r}\n  replay     {replay['value']!r}"
         )
     if not record["recorded"] or record["recorded"] != replay["replayed"]:
-        found.append(f"recorded {record['recorded']}, replayed {replay['replayed']}")
+        result.append(f"recorded {record['recorded']}, replayed {replay['replayed']}")
     if (
         [note for note in record["notes"] if LIMITED not in note]
         or replay["notes"]
         or replay["missed"]
         or replay["stale"]
     ):
-        found.append(f"recording {record['notes']}, replaying {replay}")
-    return found
+        result.append(f"recording {record['notes']}, replaying {replay}")
+    return result
 
 
 def compare(script: str, found: dict[str, Any]) -> None:

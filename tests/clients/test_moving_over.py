@@ -10,7 +10,9 @@ from support.server import StubServer
 
 from pytest_llmops.cli import main
 
-RECORDERS = [one for one in NEIGHBOURS if one.name in ("pytest-recording", "pytest-vcr")]
+RECORDERS = [
+    measurement for measurement in NEIGHBOURS if measurement.name in ("pytest-recording", "pytest-vcr")
+]
 TESTS = """
 import json, os, httpx, httpx2, pytest, requests
 

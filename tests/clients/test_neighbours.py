@@ -42,8 +42,8 @@ def test_each_does_beside_the_other_what_it_does_alone(
     neighbour: Neighbour, runner: Runner, tmp_path: Path, ours_alone: tuple[dict[str, str], dict[str, str]]
 ) -> None:
     them, (ours, ours_recorded) = neighbour.plugin, ours_alone
-    with StubServer() as one, StubServer() as two:
-        without_us = shelf(tmp_path / "theirs", one, runner, neighbour)
+    with StubServer() as stub_server, StubServer() as two:
+        without_us = shelf(tmp_path / "theirs", stub_server, runner, neighbour)
         together = shelf(tmp_path / "together", two, runner, neighbour)
         theirs = all_passed(without_us.run(*neighbour.recording, THEIRS, plugins=(them,)))
         live = ("--llm-record=new", f"--llm-base-url={two.url}/v1")
@@ -104,11 +104,11 @@ def test_their_mark_without_their_plugin_is_nobodys(runner: Runner, tmp_path: Pa
 
 @pytest.mark.usefixtures("runner")  # for its reason to skip
 def test_no_two_plugins_use_one_name() -> None:
-    found = names(OURS, *(one.plugin for one in NEIGHBOURS if one.plugin))
-    ours = found.pop(OURS)
+    result = names(OURS, *(neighbour.plugin for neighbour in NEIGHBOURS if neighbour.plugin))
+    ours = result.pop(OURS)
     assert {"llm", "llm_cassette"} <= set(ours["fixtures"])
     assert "--llm-record" in ours["options"]
-    for theirs in found.values():
+    for theirs in result.values():
         assert theirs["fixtures"]
         for kind, listed in theirs.items():
             assert not set(listed) & set(ours[kind])

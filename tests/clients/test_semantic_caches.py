@@ -54,8 +54,8 @@ def probe(name: str, folder: Path) -> dict[str, Any]:
         check=False,
     )
     assert not done.returncode, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    data: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return data
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def probe(name: str, folder: Path) -> dict[str, Any]:
 def test_what_a_cache_keeps_apart_and_what_it_stores(
     name: str, violations: list[str], hit_rate: float, tmp_path: Path
 ) -> None:
-    found = probe(name, tmp_path)
-    assert (found["error"], found["hit_rate"], found["false_hits"]) == ("", hit_rate, [])
-    assert [violation.partition(":")[0] for violation in found["violations"]] == violations
+    row = probe(name, tmp_path)
+    assert (row["error"], row["hit_rate"], row["false_hits"]) == ("", hit_rate, [])
+    assert [violation.partition(":")[0] for violation in row["violations"]] == violations
 
 
 def test_gptcache_has_no_scope_and_answers_another_question(tmp_path: Path) -> None:
-    found = probe("gptcache", tmp_path)
-    assert found["error"] == ""
-    assert [violation.partition(":")[0] for violation in found["violations"]][:4] == IGNORES
-    assert any(text.startswith("topic: ") for text in found["false_hits"])
+    row = probe("gptcache", tmp_path)
+    assert row["error"] == ""
+    assert [violation.partition(":")[0] for violation in row["violations"]][:4] == IGNORES
+    assert any(text.startswith("topic: ") for text in row["false_hits"])

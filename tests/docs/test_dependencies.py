@@ -25,11 +25,11 @@ def test_every_dependency_has_two_bounds_a_reason_and_a_free_licence() -> None:
     extras = project["optional-dependencies"]
     declared = [
         *project["dependencies"],
-        *(one for extra, listed in extras.items() if extra != "all" for one in listed),
+        *(entry for extra, listed in extras.items() if extra != "all" for entry in listed),
     ]
     assert [f"{name}{bounds}" for name, bounds, *_ in rows()] == declared
-    assert set(extras["all"]) == {one for one in declared if one not in project["dependencies"]} - {
-        one for one in declared if one.startswith(LARGE)
+    assert set(extras["all"]) == {entry for entry in declared if entry not in project["dependencies"]} - {
+        text for text in declared if text.startswith(LARGE)
     }
     for name, bounds, _, reason, licence in rows():
         assert ">=" in bounds, name

@@ -11,9 +11,9 @@ import pytest
 import pytest_llmops
 
 MODULES = sorted(
-    one.name
-    for one in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops.")
-    if not one.name.endswith("__main__")
+    package.name
+    for package in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops.")
+    if not package.name.endswith("__main__")
 )
 
 
@@ -23,5 +23,5 @@ def test_the_examples_of(name: str) -> None:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:  # what an extra brings
         pytest.skip(f"not installed: {error.name}")
-    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert found.failed == 0
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0

@@ -72,7 +72,7 @@ class Judging(StubServer):
 
     def answer(self, seen: Seen) -> Reply:
         super().answer(seen)
-        sent = next(one["content"] for one in seen.json["messages"] if one["content"].startswith("<data-"))
+        sent = next(row["content"] for row in seen.json["messages"] if row["content"].startswith("<data-"))
         nonce = sent.partition("<data-")[2].partition(">")[0]
         score = 5 if "please" in sent else 1
         graded: dict[str, object] = {"score": score}

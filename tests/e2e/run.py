@@ -115,8 +115,8 @@ def xquad() -> Iterator[dict[str, Any]]:
 def write(folder: Path) -> None:
     """The project: prompts, cases and corpus made of the data, and three tests."""
     quiz = list(xquad())
-    judged = [{**one, "id": f"j{n}", "answer": one["reference"]} for n, one in enumerate(quiz[:JUDGED])]
-    corpus = {one["paragraph"]: {"id": one["paragraph"], "text": one["text"]} for one in quiz}
+    judged = [{**entry, "id": f"j{n}", "answer": entry["reference"]} for n, entry in enumerate(quiz[:JUDGED])]
+    corpus = {entry["paragraph"]: {"id": entry["paragraph"], "text": entry["text"]} for entry in quiz}
     tables = {
         "cases/banking.jsonl": list(banking()),
         "cases/xquad.jsonl": quiz,
@@ -169,7 +169,7 @@ def comparable(record: TestRecord) -> TestRecord:
 
 def differences(live: Run, replayed: Run) -> list[str]:
     """What is not the same, a line each."""
-    ours, theirs = ({one.nodeid: one for one in run.records} for run in (live, replayed))
+    ours, theirs = ({record.nodeid: record for record in run.records} for run in (live, replayed))
     lines = [f"only in one run: {name}" for name in sorted(ours.keys() ^ theirs.keys())]
     for name in sorted(ours.keys() & theirs.keys()):
         first, second = comparable(ours[name]).to_wire(), comparable(theirs[name]).to_wire()
@@ -194,7 +194,7 @@ def main() -> int:
         with model() as served:
             live, live_s = run(folder, "new", served["base_url"], served["model"])
         replayed, replay_s = run(folder, "none", served["base_url"], served["model"])
-        found = differences(live, replayed)
+        result = differences(live, replayed)
         size = sum(path.stat().st_size for path in folder.rglob("cassettes/**/*.json"))
     print(
         f"\nlive      {len(live.records)} tests, {len(live_calls(live))} live calls, {live_s:.1f} s: {summarize_run(live).outcome_words}"
@@ -203,10 +203,10 @@ def main() -> int:
         f"replay    {len(replayed.records)} tests, {len(live_calls(replayed))} live calls, {replay_s:.1f} s, model stopped"
     )
     print(f"cassettes {size / 1024:.0f} KB")
-    for line in found[:20]:
+    for line in result[:20]:
         print(f"DIFFERS   {line}")
-    print(f"compared  {len(live.records)} records, {len(found)} differences")
-    return 1 if found or live_calls(replayed) or len(live_calls(live)) < 2 * CASES else 0
+    print(f"compared  {len(live.records)} records, {len(result)} differences")
+    return 1 if result or live_calls(replayed) or len(live_calls(live)) < 2 * CASES else 0
 
 
 if __name__ == "__main__":

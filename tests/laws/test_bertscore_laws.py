@@ -25,25 +25,25 @@ def test_the_other_way_round_precision_is_recall(one: Rows, other: Rows) -> None
 
 @given(one=rows, other=rows)
 def test_the_range_and_the_types(one: Rows, other: Rows) -> None:
-    found = score_pair(one, other)
-    assert [type(value) for value in found] == [float] * 3
-    assert all(-1.000_001 <= value <= 1 for value in found)
-    assert found.f1 >= 0
+    pair = score_pair(one, other)
+    assert [type(value) for value in pair] == [float] * 3
+    assert all(-1.000_001 <= value <= 1 for value in pair)
+    assert pair.f1 >= 0
 
 
 @given(one=rows)
 def test_a_text_matches_itself(one: Rows) -> None:
-    said = one[np.abs(one).sum(axis=1) > 0]
-    assert score_pair(said, said) == pytest.approx((1, 1, 1), abs=1e-5)
+    text = one[np.abs(one).sum(axis=1) > 0]
+    assert score_pair(text, text) == pytest.approx((1, 1, 1), abs=1e-5)
 
 
 @given(one=rows, other=rows, factor=st.floats(0.125, 8))
 def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
     one: Rows, other: Rows, factor: float
 ) -> None:
-    found = score_pair(one, other)
+    pair = score_pair(one, other)
     changed = score_pair(np.concatenate([one, one])[::-1] * np.float32(factor), other[::-1])
-    assert changed == pytest.approx(found, abs=1e-5)
+    assert changed == pytest.approx(pair, abs=1e-5)
 
 
 @given(one=rows, other=rows)

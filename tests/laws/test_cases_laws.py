@@ -127,21 +127,21 @@ def read_corpus(path: Path) -> tuple[Chunk, ...] | CorpusError:
 def test_a_reader_of_cases_raises_nothing_but_its_own_error(folder: Path, name: str, content: bytes) -> None:
     path = folder / name
     path.write_bytes(content)
-    found = read_cases(path)
-    if isinstance(found, CaseError):
-        assert len(str(found).splitlines()) == 1
-        assert str(path) in str(found)
-        assert found.line is None or 1 <= found.line <= content.count(b"\n") + content.count(b"\r") + 1
+    result = read_cases(path)
+    if isinstance(result, CaseError):
+        assert len(str(result).splitlines()) == 1
+        assert str(path) in str(result)
+        assert result.line is None or 1 <= result.line <= content.count(b"\n") + content.count(b"\r") + 1
     else:
-        assert all(case.fingerprint for case in found)
+        assert all(case.fingerprint for case in result)
 
 
 @given(content=anything)
 def test_a_reader_of_a_corpus_raises_nothing_but_its_own_error(folder: Path, content: bytes) -> None:
     path = folder / "any_corpus.jsonl"
     path.write_bytes(content)
-    found = read_corpus(path)
-    assert str(path) in str(found) if isinstance(found, CorpusError) else found
+    corpus = read_corpus(path)
+    assert str(path) in str(corpus) if isinstance(corpus, CorpusError) else corpus
 
 
 @given(suite=suites, n=st.integers(1, 8), seed=st.integers())

@@ -51,7 +51,7 @@ line_ends = st.sampled_from(["\n", "\r\n", "\r"])
 def sse(draw: st.DrawFn) -> bytes:
     carried = draw(st.lists(st.one_of(values.map(json.dumps), clean_text, st.just("[DONE]")), max_size=6))
     name = draw(st.sampled_from(["", "event: delta\n", "id: 1\nevent: x\n", ": ping\n\n"]))
-    text = "".join(f"{name}data: {one}\n\n" for one in carried) + draw(
+    text = "".join(f"{name}data: {entry}\n\n" for entry in carried) + draw(
         st.sampled_from(["", "data: x", "\n", "x\n\n"])
     )
     return ("data: first\n\n" + text).replace("\n", draw(line_ends)).encode()
@@ -100,16 +100,19 @@ bodies = st.one_of(
 
 def through_a_file(request: bytes, *answers: bytes) -> list[bytes]:
     asked = {"method": "POST", "url": "http://h/", "body": fold_body(request)}
-    told = [{"status": 200, "headers": {}, "body": fold_body(one)} for one in answers]
-    text = store.format_cassette([Interaction("#001", "key", asked, {"0": told})], "2026-01-01").encode(
+    lines = [{"status": 200, "headers": {}, "body": fold_body(answer)} for answer in answers]
+    text = store.format_cassette([Interaction("#001", "key", asked, {"0": lines})], "2026-01-01").encode(
         "utf-8"
     )
     json.loads(text)
-    (found,) = store.parse_cassette(text, Path("x.json")).values()
-    for one, expected in zip(found.answers["0"], answers, strict=True):
-        pieces = unfold_stream(one["body"])
+    (result,) = store.parse_cassette(text, Path("x.json")).values()
+    for row, expected in zip(result.answers["0"], answers, strict=True):
+        pieces = unfold_stream(row["body"])
         assert pieces is None or b"".join(pieces) == expected
-    return [unfold_body(found.request["body"]), *(unfold_body(one["body"]) for one in found.answers["0"])]
+    return [
+        unfold_body(result.request["body"]),
+        *(unfold_body(answer["body"]) for answer in result.answers["0"]),
+    ]
 
 
 @given(bodies, bodies, bodies)
@@ -133,8 +136,8 @@ def test_frames_are_replayed_frame_by_frame(body: bytes) -> None:
 def test_values_come_back(value: Any) -> None:
     folded = fold_value(value)
     assert json.dumps(unfold_value(json.loads(format_json(folded)), {})) == json.dumps(value)
-    found: dict[str, str] = {}
-    assert json.dumps(unfold_value(extract_texts({"json": folded}, found)["json"], found)) == json.dumps(
+    result: dict[str, str] = {}
+    assert json.dumps(unfold_value(extract_texts({"json": folded}, result)["json"], result)) == json.dumps(
         value
     )
 
@@ -149,25 +152,27 @@ def test_texts_come_back(text: str) -> None:
     st.lists(st.one_of(clean_text, st.sampled_from(['data: {"a": {"text": "', "…", "data: {"])), max_size=8)
 )
 def test_what_is_shared_is_put_back(listed: list[str]) -> None:
-    found = find_shared_affixes([f'data: {{"type": "delta", "delta": "{one}"}}' for one in listed] + listed)
-    if found is None:
+    shared_affixes = find_shared_affixes(
+        [f'data: {{"type": "delta", "delta": "{entry}"}}' for entry in listed] + listed
+    )
+    if shared_affixes is None:
         return
-    start, end = found
+    start, end = shared_affixes
     made = strip_shared_affixes(listed, start, end)
     assert [
-        f"{start}{one[1:]}{end}"
-        if isinstance(one, str) and one.startswith("…")
-        else "".join(one)
-        if isinstance(one, str)
-        else "\n".join(one)
-        for one in made
+        f"{start}{text[1:]}{end}"
+        if isinstance(text, str) and text.startswith("…")
+        else "".join(text)
+        if isinstance(text, str)
+        else "\n".join(text)
+        for text in made
     ] == listed
 
 
 @given(st.one_of(any_text, sse().map(bytes.decode), ndjson().map(bytes.decode)))
 def test_a_stream_is_cut_without_a_loss(text: str) -> None:
-    found = split_stream(text)
-    assert found is None or b"".join(found.encode_events()) == text.encode("utf-8", "surrogatepass")
+    stream = split_stream(text)
+    assert stream is None or b"".join(stream.encode_events()) == text.encode("utf-8", "surrogatepass")
 
 
 @given(json_values)
@@ -187,8 +192,8 @@ def test_hostile_markers_are_cassette_errors(label: Any, kind: str, more: dict[s
 @given(json_values)
 def test_hostile_tables_are_cassette_errors(table: Any) -> None:
     try:
-        found = read_blobs({"blobs": table})
+        blobs = read_blobs({"blobs": table})
     except CassetteError as error:
         assert "blobs" in str(error)  # noqa: PT017 -- the key of the file
     else:
-        assert found is None or all(isinstance(one, str) for one in found.values())
+        assert blobs is None or all(isinstance(entry, str) for entry in blobs.values())

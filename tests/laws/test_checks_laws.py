@@ -130,10 +130,10 @@ def test_a_text_says_what_it_says(text: str) -> None:
 
 @given(one=texts, other=texts, names=some_checks)
 def test_only_checks_that_are_on_speak_and_say_it_in_one_line(one: str, other: str, names: set[str]) -> None:
-    found = compare(one, other, checks=names)
-    assert {alarm.check for alarm in found.alarms} <= names
-    assert len(set(found.alarms)) == len(found.alarms)
-    for alarm in found.alarms:
+    comparison = compare(one, other, checks=names)
+    assert {alarm.check for alarm in comparison.alarms} <= names
+    assert len(set(comparison.alarms)) == len(comparison.alarms)
+    for alarm in comparison.alarms:
         assert alarm.message.isprintable()
 
 
@@ -154,9 +154,9 @@ def test_what_an_answer_says_besides_the_reference_is_no_alarm(
 
 @given(text=texts)
 def test_sentences_lose_nothing_but_blanks(text: str) -> None:
-    found = split_sentences(text)
-    assert "".join("".join(one.split()) for one in found) == "".join(text.split())
-    assert all(one == " ".join(one.split()) and one for one in found)
+    sentences = split_sentences(text)
+    assert "".join("".join(entry.split()) for entry in sentences) == "".join(text.split())
+    assert all(entry == " ".join(entry.split()) and entry for entry in sentences)
 
 
 @given(number=st.integers(2, 999), thousands=st.integers(2, 99))
@@ -180,9 +180,9 @@ def test_equal_numbers_pass_and_others_do_not(one: int, other: int, form: str) -
     shown = said(other) if form == "words" else f"{other:,}" if form == "{:,}" else str(other)
     if form == "full":
         shown = shown.translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
-    found = compare(f"The archive holds {shown} maps.", f"The archive holds {one} maps.").alarms
-    assert [alarm.check for alarm in found] == ([] if one == other else [found[0].check])
-    assert one == other or found[0].check in {"numbers", "dates"}
+    alarms = compare(f"The archive holds {shown} maps.", f"The archive holds {one} maps.").alarms
+    assert [alarm.check for alarm in alarms] == ([] if one == other else [alarms[0].check])
+    assert one == other or alarms[0].check in {"numbers", "dates"}
 
 
 @given(number=st.integers(2, 500))

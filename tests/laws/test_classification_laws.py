@@ -25,12 +25,12 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
 
 @given(pairs=labelled)
 def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
-    found = classification.distinct_cuts(*split(pairs))
-    for one, lower in pairwise(found):
-        assert lower.at_least < one.at_least
-        assert (lower.same_passed, lower.different_passed) >= (one.same_passed, one.different_passed)
-        assert lower.different_passed >= one.different_passed
-    assert (found[-1].recall, found[-1].false_passes) == (1.0, 1.0)
+    result = classification.distinct_cuts(*split(pairs))
+    for entry, lower in pairwise(result):
+        assert lower.at_least < entry.at_least
+        assert (lower.same_passed, lower.different_passed) >= (entry.same_passed, entry.different_passed)
+        assert lower.different_passed >= entry.different_passed
+    assert (result[-1].recall, result[-1].false_passes) == (1.0, 1.0)
 
 
 @given(pairs=labelled)
@@ -38,8 +38,8 @@ def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]
     scores, same = split(pairs)
     area = classification.roc_auc(scores, same)
     assert 0 <= area <= 1
-    assert classification.roc_auc(scores, [not one for one in same]) == pytest.approx(1 - area)
-    assert classification.roc_auc([-one for one in scores], same) == pytest.approx(1 - area)
+    assert classification.roc_auc(scores, [not entry for entry in same]) == pytest.approx(1 - area)
+    assert classification.roc_auc([-score for score in scores], same) == pytest.approx(1 - area)
     assert 0 < classification.average_precision(scores, same) <= 1 + 1e-12
 
 
@@ -49,7 +49,7 @@ def test_no_cut_beats_the_balanced_one(pairs: list[tuple[float, bool]]) -> None:
     best = classification.choose_cut(scores, same)
     assert best is not None
     assert best.balanced_accuracy == max(
-        one.balanced_accuracy for one in classification.distinct_cuts(scores, same)
+        cut.balanced_accuracy for cut in classification.distinct_cuts(scores, same)
     )
     assert classification.cut_at(scores, same, best.at_least) == best
 
@@ -64,7 +64,7 @@ def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, sh
         "false passes": lambda one: one.false_passes <= share,
     }
     assume(rule in keeps)
-    good = [one for one in classification.distinct_cuts(scores, same) if keeps[rule](one)]
+    good = [cut for cut in classification.distinct_cuts(scores, same) if keeps[rule](cut)]
     if chosen is None:
         assert not good
         return

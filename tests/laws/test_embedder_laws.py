@@ -49,9 +49,9 @@ def test_any_texts_give_unit_rows_or_zeros_and_are_like_themselves(name: str, te
 
 
 def test_tfidf_similarity_never_leaves_0_to_1() -> None:
-    found = cosine(TfidfEmbedder().embed(TEXTS), TfidfEmbedder().embed(TEXTS))
-    assert found.min() >= 0
-    assert found.max() <= 1
+    result = cosine(TfidfEmbedder().embed(TEXTS), TfidfEmbedder().embed(TEXTS))
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 matrices = arrays.arrays(
@@ -63,11 +63,11 @@ matrices = arrays.arrays(
 
 @given(a=matrices, b=matrices)
 def test_cosine_is_symmetric_and_from_minus_1_to_1(a: Any, b: Any) -> None:
-    found = cosine(a, b)
-    assert found.shape == (len(a), len(b))
-    assert np.isfinite(found).all()
-    assert (np.abs(found) <= 1).all()
-    np.testing.assert_allclose(found, cosine(b, a).T, atol=1e-12)
+    result = cosine(a, b)
+    assert result.shape == (len(a), len(b))
+    assert np.isfinite(result).all()
+    assert (np.abs(result) <= 1).all()
+    np.testing.assert_allclose(result, cosine(b, a).T, atol=1e-12)
 
 
 @given(a=matrices)

@@ -48,8 +48,8 @@ def test_relevance_is_a_share_and_more_contexts_never_take_from_it(
     if not content_stems(question):
         return
     embedder = HashingEmbedder()
-    found = measure_relevance(question, contexts, embedder=embedder)
-    assert 0.0 <= found.value <= 1.0
-    assert len(found.by_context) == len(contexts)
-    assert max(found.by_context, default=0.0) <= found.covered
+    relevance = measure_relevance(question, contexts, embedder=embedder)
+    assert 0.0 <= relevance.value <= 1.0
+    assert len(relevance.by_context) == len(contexts)
+    assert max(relevance.by_context, default=0.0) <= relevance.covered
     assert measure_relevance(question, [*contexts, question], embedder=embedder).covered == 1.0

@@ -83,7 +83,7 @@ def test_json_of_vcrpy(listed: list[Any]) -> None:
             return False
 
     # Its JSON cannot hold other bodies: vcrpy fails to save them.
-    listed = [one for one in listed if is_text(one[0]) and is_text(one[2])]
+    listed = [entry for entry in listed if is_text(entry[0]) and is_text(entry[2])]
     same(read_back(by_vcrpy(listed, jsonserializer), "a.json"), listed)
 
 
@@ -118,9 +118,9 @@ def test_parsed_bodies_mean_the_same(value: Any) -> None:
     import yaml
 
     document = cassette((request(None, parsed_body=value), response(body=None, parsed_body=value)))
-    found = read_back(yaml.safe_dump(document).encode(), "a.yaml")[0]
-    assert json.loads(found.request_body) == value
-    assert json.loads(found.body) == value
+    result = read_back(yaml.safe_dump(document).encode(), "a.yaml")[0]
+    assert json.loads(result.request_body) == value
+    assert json.loads(result.body) == value
 
 
 def refused_or_read(data: bytes, name: str) -> None:
@@ -154,11 +154,11 @@ def test_a_file_cut_anywhere_is_refused_or_whole(name: str) -> None:
     whole = read_back(data, name)
     for end in range(len(data)):
         try:
-            found = read_back(data[:end], name)
+            back = read_back(data[:end], name)
         except CassetteError:
             continue
         # Only what says the very same may be taken for whole: without its last line end, for one.
-        assert found == whole, end
+        assert back == whole, end
 
 
 @given(st.sampled_from(sorted(FILES)), st.data())
@@ -198,8 +198,8 @@ def test_any_document_is_read_or_refused(listed: list[Any], layout: str) -> None
 
 @given(pairs, st.booleans())
 def test_what_was_read_can_be_converted(listed: list[Any], errors: bool) -> None:
-    found = read_back(by_vcrpy(listed, yamlserializer), "a.yaml")
-    interactions, left_out = convert_interactions(found, Redactor(), errors=errors)
-    answers = sum(len(answers) for one in interactions for answers in one.answers.values())
+    back = read_back(by_vcrpy(listed, yamlserializer), "a.yaml")
+    interactions, left_out = convert_interactions(back, Redactor(), errors=errors)
+    answers = sum(len(answers) for interaction in interactions for answers in interaction.answers.values())
     assert answers + sum(left_out.values()) == len(listed)
     assert not (errors and left_out)

@@ -51,10 +51,10 @@ def found(text: str) -> JsonMatch:
 @given(value=values, layout=layouts, before=st.sampled_from(["", "\ufeff", " \r\n\t"]))
 def test_json_alone_comes_back(value: JsonValue, layout: dict[str, int], before: str) -> None:
     text = before + json.dumps(value, **layout) + "\n"  # type: ignore[arg-type]
-    one = found(text)
-    assert one.value == value
-    assert (one.place, one.duplicates) == ("text", ())
-    assert text[one.start : one.end] == text.strip("\ufeff \r\n\t")
+    finding = found(text)
+    assert finding.value == value
+    assert (finding.place, finding.duplicates) == ("text", ())
+    assert text[finding.start : finding.end] == text.strip("\ufeff \r\n\t")
 
 
 @given(
@@ -64,18 +64,18 @@ def test_json_in_a_fenced_block_comes_back(
     value: JsonValue, layout: dict[str, int], before: str, after: str, fence: str
 ) -> None:
     body = json.dumps(value, **layout)  # type: ignore[arg-type]
-    one = found(f"{before}x\n{fence}json\n{body}\n{fence}\n{after}")
-    assert one.value == value
-    assert one.place == "fence"
+    measurement = found(f"{before}x\n{fence}json\n{body}\n{fence}\n{after}")
+    assert measurement.value == value
+    assert measurement.place == "fence"
 
 
 @given(value=documents, layout=layouts, before=prose, after=prose)
 def test_json_in_prose_comes_back(value: JsonValue, layout: dict[str, int], before: str, after: str) -> None:
     body = json.dumps(value, **layout)  # type: ignore[arg-type]
     text = f"{before}: {body} {after}."
-    one = found(text)
-    assert one.value == value
-    assert text[one.start : one.end] == body
+    finding = found(text)
+    assert finding.value == value
+    assert text[finding.start : finding.end] == body
 
 
 @given(value=documents, cut=st.integers(1))
@@ -94,11 +94,11 @@ def test_any_text_gives_json_or_a_reason(text: str) -> None:
         return
     assert result
     ends = [0]
-    for one in result:
-        assert one.start >= ends[-1]
-        ends.append(one.end)
-        strict = json.loads(text[one.start : one.end])
-        assert json.dumps(strict) == json.dumps(one.value)
+    for finding in result:
+        assert finding.start >= ends[-1]
+        ends.append(finding.end)
+        strict = json.loads(text[finding.start : finding.end])
+        assert json.dumps(strict) == json.dumps(finding.value)
 
 
 @given(text=texts)

@@ -229,10 +229,10 @@ def test_a_cut_off_reply_is_no_verdict(reply: str, cut: int) -> None:
 
 
 def good(messages: Sequence[Message]) -> str:
-    found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
-    assert found is not None
+    hits = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
+    assert hits is not None
     scores = {"accuracy": 4, "fluency": 9, "relevance": 8}
-    return json.dumps({"nonce": found[1], "reason": "because", "dimensions": scores})
+    return json.dumps({"nonce": hits[1], "reason": "because", "dimensions": scores})
 
 
 def test_the_built_in_judge_keeps_the_contract() -> None:
@@ -247,8 +247,8 @@ class Credulous(Rubric):
     ) -> Verdict:
         assert self.model is not None
         text = self.model.complete(f"{question} {reference} {contexts} {answer}").text
-        found = re.search(r"\d+", text)
-        return Verdict(score=float(found[0])) if found else Verdict(error="none")
+        hits = re.search(r"\d+", text)
+        return Verdict(score=float(hits[0])) if hits else Verdict(error="none")
 
 
 def test_the_kit_finds_a_credulous_judge() -> None:

@@ -138,4 +138,4 @@ def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]
     assert 0 <= sure <= 1
     assert math.isclose(sure, 1, abs_tol=1e-6) == (max(found) - min(found) < 2e-5) or sure > 1 - 1e-5
     assert score_confidence(found[::-1], 1, 10) == sure
-    assert math.isclose(score_confidence([11 - one for one in found], 1, 10) or 0, sure, abs_tol=1e-9)
+    assert math.isclose(score_confidence([11 - entry for entry in found], 1, 10) or 0, sure, abs_tol=1e-9)

@@ -89,18 +89,18 @@ def test_the_first_difference_is_one(one: str, other: str) -> None:
 
 @given(text=texts, needle=texts)
 def test_the_nearest_span_is_a_span_of_the_text(text: str, needle: str) -> None:
-    found = find_nearest_span(text, needle)
-    if found is not None:
-        assert 0 <= found.start < found.end <= len(text)
-        assert text[found.start : found.end] == found.text
-        assert 0 < found.score <= 1
+    nearest_span = find_nearest_span(text, needle)
+    if nearest_span is not None:
+        assert 0 <= nearest_span.start < nearest_span.end <= len(text)
+        assert text[nearest_span.start : nearest_span.end] == nearest_span.text
+        assert 0 < nearest_span.score <= 1
 
 
 @given(before=texts, needle=st.text(min_size=1, max_size=40), after=texts)
 def test_what_is_there_is_found(before: str, needle: str, after: str) -> None:
-    found = find_nearest_span(before + needle + after, needle)
-    assert found is not None
-    assert found.score == 1.0
+    nearest_span = find_nearest_span(before + needle + after, needle)
+    assert nearest_span is not None
+    assert nearest_span.score == 1.0
 
 
 @given(actual=texts, expected=texts)
@@ -109,7 +109,7 @@ def test_the_steps_of_a_diff_give_both_texts(actual: str, expected: str) -> None
     assert "".join(text for op, text in steps if op != "+") == expected
     assert "".join(text for op, text in steps if op != "-") == actual
     assert all(text for _, text in steps)
-    assert all(one[0] != other[0] for one, other in pairwise(steps))
+    assert all(first[0] != other[0] for first, other in pairwise(steps))
 
 
 @given(actual=texts, expected=texts)

@@ -22,10 +22,10 @@ def test_rows_are_of_unit_length_exactly_where_there_are_tokens(texts: list[str]
     tokens = MiniLMEmbedder().embed_tokens(texts)
     assert rows.dtype == np.float32
     lengths = np.linalg.norm(rows, axis=1)
-    for length, found in zip(lengths, tokens, strict=True):
-        assert length == pytest.approx(1.0 if found.tokens else 0.0, abs=1e-5)
-        assert found.vectors.shape == (len(found.tokens), minilm.DIM)
-        np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
+    for length, result in zip(lengths, tokens, strict=True):
+        assert length == pytest.approx(1.0 if result.tokens else 0.0, abs=1e-5)
+        assert result.vectors.shape == (len(result.tokens), minilm.DIM)
+        np.testing.assert_allclose(np.linalg.norm(result.vectors, axis=1), 1, atol=1e-5)
 
 
 @scale_examples(0.12)
@@ -42,5 +42,5 @@ def test_company_and_order_do_not_count(texts: list[str], data: st.DataObject) -
 def test_case_does_not_count_where_it_has_two_forms(text: str) -> None:
     lower, upper = text.lower(), text.upper()
     if upper.lower() == lower:  # "ß" and the dotted "I" have others
-        found = MiniLMEmbedder().embed([lower, upper])
-        np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+        vectors = MiniLMEmbedder().embed([lower, upper])
+        np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)

@@ -52,8 +52,8 @@ def test_a_value_is_found_verbatim_and_opens_no_message(
     prompt: Prompt, question: str, context: list[str]
 ) -> None:
     messages = prompt.render(question=question, context=context)
-    assert [one.role for one in messages] == ["system", "user", "assistant"]
-    system, user, assistant = (one.content for one in messages)
+    assert [message.role for message in messages] == ["system", "user", "assistant"]
+    system, user, assistant = (message.content for message in messages)
     assert system == "Answer from this:\n" + "".join(f"<{passage}>\n" for passage in context)
     assert user == question
     assert assistant == f"before {question} after"
@@ -96,10 +96,10 @@ def rendered(prompt: Prompt) -> RenderedPrompt | PromptError:
 def test_reading_and_rendering_raise_nothing_but_a_prompt_error(folder: Path, content: bytes) -> None:
     path = folder / "any.md"
     path.write_bytes(content)
-    found = read(path)
-    made = rendered(found) if isinstance(found, Prompt) else found
-    if isinstance(found, Prompt) and isinstance(made, RenderedPrompt):
-        assert len(made) == len(found.sections) >= 1
+    result = read(path)
+    made = rendered(result) if isinstance(result, Prompt) else result
+    if isinstance(result, Prompt) and isinstance(made, RenderedPrompt):
+        assert len(made) == len(result.sections) >= 1
     else:
         assert str(path) in str(made)
         assert len(str(made).splitlines()) == 1
@@ -112,6 +112,6 @@ def test_line_ends_never_change_a_fingerprint(folder: Path, text: str) -> None:
     fingerprints = set()
     for line_end in (b"\n", b"\r\n", b"\r"):
         path.write_bytes(content.replace(b"\n", line_end))
-        found = read(path)
-        fingerprints.add(found.fingerprint if isinstance(found, Prompt) else str(found))
+        result = read(path)
+        fingerprints.add(result.fingerprint if isinstance(result, Prompt) else str(result))
     assert len(fingerprints) == 1

@@ -27,8 +27,8 @@ def test_each_query_scores_as_it_does_alone(
     run: dict[str, list[str]], relevant: dict[str, dict[str, int]]
 ) -> None:
     scores = evaluate(run, relevant, NAMES)
-    told = {*scores.queries, *scores.unscored}
-    assert told == set(relevant)
+    lines = {*scores.queries, *scores.unscored}
+    assert lines == set(relevant)
     assert set(scores.unjudged) == set(run) - set(relevant)
     assert set(scores.missing) == {query for query in scores.queries if query not in run}
     for asked in NAMES:

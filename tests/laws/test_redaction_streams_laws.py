@@ -48,11 +48,11 @@ def event(text: str) -> dict[str, Any]:
 )
 def test_sse(cut: tuple[str, list[str]], ascii_only: bool, end: str, between: str) -> None:
     expected, pieces = cut
-    lines = [f"data: {json.dumps(event(one), ensure_ascii=ascii_only)}{end}" for one in pieces]
+    lines = [f"data: {json.dumps(event(piece), ensure_ascii=ascii_only)}{end}" for piece in pieces]
     body = (f"{between}{end}" if between else "").join(lines).encode()
     made = REDACTOR.clean(body).decode()
-    found = [json.loads(line[6:]) for line in made.splitlines() if line.startswith("data: {")]
-    assert "".join(one["choices"][0]["delta"]["content"] for one in found) == expected
+    result = [json.loads(line[6:]) for line in made.splitlines() if line.startswith("data: {")]
+    assert "".join(row["choices"][0]["delta"]["content"] for row in result) == expected
     assert made.count(end) == body.decode().count(end)
     assert not REDACTOR.leaks(made.encode())
     assert REDACTOR.clean(made.encode()) == made.encode()
@@ -62,7 +62,7 @@ def test_sse(cut: tuple[str, list[str]], ascii_only: bool, end: str, between: st
 def test_lines_of_json(cut: tuple[str, list[str]]) -> None:
     expected, pieces = cut
     body = b"".join(
-        json.dumps({"message": {"content": one}, "done": False}).encode() + b"\n" for one in pieces
+        json.dumps({"message": {"content": piece}, "done": False}).encode() + b"\n" for piece in pieces
     )
     made = REDACTOR.clean(body)
     assert "".join(json.loads(line)["message"]["content"] for line in made.splitlines()) == expected
@@ -72,22 +72,24 @@ def test_lines_of_json(cut: tuple[str, list[str]]) -> None:
 @given(cut_texts(), st.booleans())
 def test_frames(cut: tuple[str, list[str]], wrapped: bool) -> None:
     expected, pieces = cut
-    payloads = [json.dumps({"delta": {"text": one}}).encode() for one in pieces]
+    payloads = [json.dumps({"delta": {"text": piece}}).encode() for piece in pieces]
     if wrapped:
-        payloads = [json.dumps({"bytes": base64.b64encode(one).decode()}).encode() for one in payloads]
+        payloads = [
+            json.dumps({"bytes": base64.b64encode(payload).decode()}).encode() for payload in payloads
+        ]
     made = unpack_frames(
-        REDACTOR.clean(pack_frames(Frame({":event-type": "chunk"}, one) for one in payloads))
+        REDACTOR.clean(pack_frames(Frame({":event-type": "chunk"}, payload) for payload in payloads))
     )
     assert made is not None
-    found = [json.loads(one.payload) for one in made]
-    texts = [json.loads(base64.b64decode(one["bytes"])) if wrapped else one for one in found]
-    assert "".join(one["delta"]["text"] for one in texts) == expected
+    result = [json.loads(entry.payload) for entry in made]
+    texts = [json.loads(base64.b64decode(row["bytes"])) if wrapped else row for row in result]
+    assert "".join(text["delta"]["text"] for text in texts) == expected
 
 
 @given(st.lists(json_values, max_size=6), st.sampled_from(["data: {}\n\n", "{}\n", "data:{}\r\n\r\n"]))
 def test_streams_without_a_secret_keep_their_bytes(values: list[Any], line: str) -> None:
     body = "".join(
-        line.format(json.dumps({"a": one}).replace("{", "{{").replace("}", "}}")) for one in values
+        line.format(json.dumps({"a": value}).replace("{", "{{").replace("}", "}}")) for value in values
     )
     assume("://" not in body)
     assert REDACTOR.clean(body.encode()) == body.encode()
@@ -104,14 +106,14 @@ def test_no_stream_breaks_it(rest: bytes, start: bytes) -> None:
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=4))
 def test_frames_of_anything_stay_frames(payloads: list[bytes]) -> None:
-    body = pack_frames(Frame({}, one) for one in payloads)
+    body = pack_frames(Frame({}, payload) for payload in payloads)
     assert unpack_frames(REDACTOR.clean(body)) is not None
 
 
 @given(secrets, around, around, st.data())
 def test_json_escapes(secret: str, before: str, after: str, data: st.DataObject) -> None:
     chosen = data.draw(st.sets(st.integers(0, len(secret) - 1), min_size=1))
-    spelled = "".join(f"\\u{ord(one):04x}" if n in chosen else one for n, one in enumerate(secret))
+    spelled = "".join(f"\\u{ord(entry):04x}" if n in chosen else entry for n, entry in enumerate(secret))
     body = f'{{"a": {json.dumps(before)[:-1]}{spelled}{json.dumps(after)[1:]}, "b": 1.50}}'
     made = REDACTOR.clean(body.encode())
     assert json.loads(made)["a"] == f"{before}{MASK}{after}"
@@ -121,7 +123,7 @@ def test_json_escapes(secret: str, before: str, after: str, data: st.DataObject)
 @given(secrets, around, around, st.data())
 def test_percent_spellings(secret: str, before: str, after: str, data: st.DataObject) -> None:
     chosen = data.draw(st.sets(st.integers(0, len(secret) - 1), min_size=1))
-    spelled = "".join(f"%{ord(one):02x}" if n in chosen else one for n, one in enumerate(secret))
+    spelled = "".join(f"%{ord(entry):02x}" if n in chosen else entry for n, entry in enumerate(secret))
     made = REDACTOR.clean(
         f"?a={quote(before, safe='')}{spelled}{quote(after, safe='')}&b=%31".encode()
     ).decode()

@@ -151,13 +151,13 @@ def test_other_programs_read_what_is_written_for_them(text: str) -> None:
 @given(any_text)
 def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
     for record in everywhere(text).records:
-        found = ci_formats.junit_properties(record)
-        assert len({name for name, _ in found}) == len(found)
+        result = ci_formats.junit_properties(record)
+        assert len({name for name, _ in result}) == len(result)
         root = ET.Element("properties")
-        for name, value in found:
+        for name, value in result:
             ET.SubElement(root, "property", name=name, value=value)
         again = ET.fromstring(ET.tostring(root, "utf-8"))
-        assert [(one.get("name"), one.get("value")) for one in again] == found
+        assert [(entry.get("name"), entry.get("value")) for entry in again] == result
 
 
 @given(any_text)
@@ -165,4 +165,4 @@ def test_a_run_file_reads_back_as_it_was_written(text: str) -> None:
     written = everywhere(text).to_json()
     again = Run.from_json(written)
     assert again.to_json() == written
-    assert [one.outcome for one in again.records] == ["failed", "errored", "skipped"]
+    assert [record.outcome for record in again.records] == ["failed", "errored", "skipped"]

@@ -27,7 +27,7 @@ def asked(body: bytes, url: str = "https://h.example/x", method: str = "POST") -
 def shuffled(value: Any, draw: st.DrawFn) -> Any:
     if isinstance(value, dict):
         return {name: shuffled(value[name], draw) for name in draw(st.permutations(list(value)))}
-    return [shuffled(one, draw) for one in value] if isinstance(value, list) else value
+    return [shuffled(entry, draw) for entry in value] if isinstance(value, list) else value
 
 
 @st.composite
@@ -74,9 +74,9 @@ def test_bytes_that_are_no_json_count_as_they_are(one: bytes, other: bytes) -> N
 def test_the_order_of_a_query_does_not_count(pairs: list[tuple[str, str]], random: Any) -> None:
     other = list(pairs)
     random.shuffle(other)
-    one, two = (f"https://h.example/x?{urlencode(each, errors='surrogatepass')}" for each in (pairs, other))
-    assert canonical_url(one) == canonical_url(two)
-    assert key(b"", one) == key(b"", two)
+    first, two = (f"https://h.example/x?{urlencode(each, errors='surrogatepass')}" for each in (pairs, other))
+    assert canonical_url(first) == canonical_url(two)
+    assert key(b"", first) == key(b"", two)
 
 
 @given(any_text)
@@ -88,6 +88,6 @@ def test_a_canonical_url_stays_as_it_is(path: str) -> None:
 @example("\ud800", "http://\ud800/\ud800?\ud800", b"", {"content-type": "multipart/x; boundary=\ud800"})
 @given(any_text, any_text, st.binary(max_size=50), st.dictionaries(st.sampled_from(["content-type", "authorization", "x"]), any_text))  # fmt: skip
 def test_any_request_has_a_key(method: str, url: str, body: bytes, headers: dict[str, str]) -> None:
-    one, other = (build_question(method, url, headers, body, Redactor()) for _ in range(2))
-    assert one == other
-    assert len(one.key) == 20
+    first, other = (build_question(method, url, headers, body, Redactor()) for _ in range(2))
+    assert first == other
+    assert len(first.key) == 20

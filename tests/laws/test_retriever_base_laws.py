@@ -34,7 +34,7 @@ class Letters:
     version = "letters/1"
 
     def embed(self, texts: Sequence[str]) -> Any:
-        rows = [[text.count(one) - text.count(one.upper()) for one in LETTERS] for text in texts]
+        rows = [[text.count(letter) - text.count(letter.upper()) for letter in LETTERS] for text in texts]
         return np.array(rows, dtype=np.float32).reshape(len(texts), len(LETTERS))
 
 
@@ -55,7 +55,7 @@ def dense(chunks: Sequence[Chunk]) -> DenseRetriever:
 @given(corpus=corpora, query=texts, k=cuts)
 def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], query: str, k: int) -> None:
     hits = dense(corpus).search(query, k)
-    vectors = Letters().embed([one.text for one in corpus])
+    vectors = Letters().embed([line.text for line in corpus])
     asked = Letters().embed([query])
     scores = cosine(vectors, asked)[:, 0]
     known = [place for place in range(len(corpus)) if vectors[place].any() and asked.any()]
@@ -83,10 +83,10 @@ def test_a_filter_gives_the_hits_that_fit_and_no_others(
     retriever: Searcher = InMemoryRetriever(corpus, stopwords=()) if words else dense(corpus)
     filters: dict[str, Json] = {"lang": wanted}
     everything = list(retriever.search(query, 99))
-    found = list(retriever.search(query, 99, filters))
+    result = list(retriever.search(query, 99, filters))
     kept = [hit for hit in everything if matches_conditions(hit.metadata, parse_filters(filters))]
-    assert [hit.id for hit in found] == [hit.id for hit in kept]
-    assert [hit.score for hit in found] == pytest.approx([hit.score for hit in kept], abs=1e-12)
+    assert [hit.id for hit in result] == [hit.id for hit in kept]
+    assert [hit.score for hit in result] == pytest.approx([hit.score for hit in kept], abs=1e-12)
 
 
 class Fixed:
@@ -94,7 +94,7 @@ class Fixed:
         self.ids = ids
 
     def search(self, query: str, k: int | None = None) -> Hits:
-        return Hits(tuple(Hit(id=one, text=query, score=1.0) for one in self.ids[:k]))
+        return Hits(tuple(Hit(id=entry, text=query, score=1.0) for entry in self.ids[:k]))
 
 
 rankings = st.lists(st.lists(st.sampled_from("uvwxyz"), unique=True), min_size=2, max_size=4)
@@ -102,11 +102,11 @@ rankings = st.lists(st.lists(st.sampled_from("uvwxyz"), unique=True), min_size=2
 
 @given(ids=rankings)
 def test_fused_scores_are_the_sums_of_reciprocal_ranks(ids: list[list[str]]) -> None:
-    hits = HybridRetriever([Fixed(one) for one in ids], k=9).search("q")
+    hits = HybridRetriever([Fixed(entry) for entry in ids], k=9).search("q")
     wanted = {
-        one: sum(1 / (60 + ranking.index(one) + 1) for ranking in ids if one in ranking)
+        entry: sum(1 / (60 + ranking.index(entry) + 1) for ranking in ids if entry in ranking)
         for ranking in ids
-        for one in ranking
+        for entry in ranking
     }
     assert {hit.id: hit.score for hit in hits} == pytest.approx(wanted)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
@@ -122,7 +122,7 @@ def test_a_ranking_fused_with_itself_stays(ids: list[str]) -> None:
     space=st.sampled_from(["cosine", "ip", "l2"]),
 )
 def test_a_nearer_passage_never_scores_lower(distances: list[float], space: str) -> None:
-    scores = [similarity_from_distance(one, space) for one in sorted(distances)]
+    scores = [similarity_from_distance(distance, space) for distance in sorted(distances)]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -131,11 +131,11 @@ documents = st.dictionaries(st.sampled_from("uvwxyz"), st.sampled_from(["one", "
 
 @given(index=documents, source=documents)
 def test_every_document_is_counted_once(index: dict[str, str], source: dict[str, str]) -> None:
-    found = compare_states(document_states(index), document_states(source), now=0)
-    outdated = set(found.outdated or {})
-    fresh = {one for one in source if index.get(one) == source[one]}
-    assert set(found.missing) | outdated | fresh == set(source)
-    assert len(found.missing) + len(outdated) + len(fresh) == len(source)
-    assert set(found.orphaned) == set(index) - set(source)
+    states = compare_states(document_states(index), document_states(source), now=0)
+    outdated = set(states.outdated or {})
+    fresh = {entry for entry in source if index.get(entry) == source[entry]}
+    assert set(states.missing) | outdated | fresh == set(source)
+    assert len(states.missing) + len(outdated) + len(fresh) == len(source)
+    assert set(states.orphaned) == set(index) - set(source)
     same = compare_states(document_states(source), document_states(source), now=0)
     assert (same.missing, same.outdated, same.orphaned, same.unknown) == ((), {}, (), ())

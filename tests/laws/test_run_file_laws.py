@@ -69,8 +69,8 @@ def refusal(text: str) -> str:
 @given(json_objects, objects)
 def test_whatever_is_in_a_run_file_is_read_or_refused(record: dict[str, Any], other: dict[str, Any]) -> None:
     form = {"schema": "pytest-llmops/run/2", "records": [{"nodeid": "t", "facts": other}, record]}
-    said = refusal(json.dumps(form))
-    assert not said or said.startswith("some.json: ")
+    text = refusal(json.dumps(form))
+    assert not text or text.startswith("some.json: ")
 
 
 FIELDS = ["nodeid", "outcome", "duration_s", "message", "measurements", "calls", "facts", "name", "value", "error",
@@ -87,8 +87,8 @@ shaped = st.recursive(
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), shaped, min_size=1, max_size=8), max_size=3))
 def test_records_of_any_form_are_read_or_refused_and_what_is_read_can_be_written(records: Json) -> None:
     document = {"schema": "pytest-llmops/run/2", "records": records}
-    said = refusal(json.dumps(document))
-    assert not said or said.startswith("some.json: ")
-    if not said:
+    text = refusal(json.dumps(document))
+    assert not text or text.startswith("some.json: ")
+    if not text:
         written = Run.from_json(json.dumps(document)).to_json()
         assert Run.from_json(written).to_json() == written

@@ -28,7 +28,7 @@ def exactly(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return {
             "type": "object",
-            "properties": {key: exactly(one) for key, one in value.items()},
+            "properties": {key: exactly(entry) for key, entry in value.items()},
             "required": sorted(value),
             "additionalProperties": False,
             "minProperties": len(value),
@@ -38,7 +38,7 @@ def exactly(value: Any) -> dict[str, Any]:
     if isinstance(value, list):
         return {
             "type": "array",
-            **({"prefixItems": [exactly(one) for one in value]} if value else {}),
+            **({"prefixItems": [exactly(entry) for entry in value]} if value else {}),
             "items": False,
             "minItems": len(value),
             "maxItems": len(value),
@@ -51,11 +51,11 @@ def exactly(value: Any) -> dict[str, Any]:
 @given(value=containers, layout=layouts, cut=st.integers(0))
 def test_no_beginning_of_what_fits_is_called_wrong(value: Any, layout: dict[str, Any], cut: int) -> None:
     text = json.dumps(value, **layout)
-    found = parse_partial_json(text[: 1 + cut % (len(text) - 1)])
-    assert found is not None
+    partial_json = parse_partial_json(text[: 1 + cut % (len(text) - 1)])
+    assert partial_json is not None
     schema = schemas.load(exactly(value))
     assert schema.differences(value) == []
-    assert schema.differences(found.value, unfinished=found.unfinished) == []
+    assert schema.differences(partial_json.value, unfinished=partial_json.unfinished) == []
 
 
 @given(value=containers, layout=layouts, cut=st.integers(0), more=st.integers(0))
@@ -78,7 +78,7 @@ SCHEMA = {"properties": {"a": {"type": "integer", "minimum": 0}}, "required": ["
 def test_a_closed_field_that_is_wrong_is_told_whatever_follows(wrong: Any, rest: Any, cut: int) -> None:
     text = json.dumps({"a": wrong, "b": rest})
     start = text.index('"b"')
-    found = parse_partial_json(text[: start + cut % (len(text) - start)])
-    assert found is not None
-    left = schemas.load(SCHEMA).differences(found.value, unfinished=found.unfinished)
-    assert [one.path for one in left] == ["$.a"]
+    partial_json = parse_partial_json(text[: start + cut % (len(text) - start)])
+    assert partial_json is not None
+    left = schemas.load(SCHEMA).differences(partial_json.value, unfinished=partial_json.unfinished)
+    assert [request.path for request in left] == ["$.a"]

@@ -146,13 +146,13 @@ def test_any_lines(request: Any, events: list[Any], url: str) -> None:
         {"model": "m", **request},
         url,
         "application/x-ndjson",
-        b"".join(json.dumps(one).encode() + b"\n" for one in events),
+        b"".join(json.dumps(event).encode() + b"\n" for event in events),
     )
 
 
 @given(objects, st.lists(objects, max_size=4), st.sampled_from(PLACES))
 def test_any_frames(request: Any, events: list[Any], url: str) -> None:
-    named = [{name: one} for event in events for name, one in event.items()]
+    named = [{name: entry} for event in events for name, entry in event.items()]
     for body in (chunks(events), converse_stream(named)):
         passes(request, url, "application/vnd.amazon.eventstream", body)
         passes(request, url, "application/vnd.amazon.eventstream", body[:-5])
@@ -181,7 +181,7 @@ def test_no_depth_raises(key: str, depth: int) -> None:
 
 @given(shaped, st.lists(shaped, max_size=4), urls, st.sampled_from(["\n\n", "\r\n\r\n", "\n"]))
 def test_any_stream(request: Any, events: list[Any], url: str, end: str) -> None:
-    body = "".join(f"data: {json.dumps(one)}{end}" for one in events)
+    body = "".join(f"data: {json.dumps(event)}{end}" for event in events)
     passes(request, url, "text/event-stream", body.encode())
 
 

@@ -50,8 +50,8 @@ def same(url: str, stream_url: str, whole: Any, body: bytes, kind: str) -> None:
 @given(st.data(), answers())
 def test_openai_chat(data: st.DataObject, said: dict[str, Any]) -> None:
     calls = [
-        {"id": one, "type": "function", "function": {"name": name, "arguments": json.dumps(value)}}
-        for one, name, value in said["calls"]
+        {"id": entry, "type": "function", "function": {"name": name, "arguments": json.dumps(value)}}
+        for entry, name, value in said["calls"]
     ]
     message = {"content": said["text"], "reasoning_content": said["thought"], "tool_calls": calls}
     used = {"prompt_tokens": said["asked"], "completion_tokens": said["answered"]}
@@ -72,7 +72,7 @@ def test_openai_chat(data: st.DataObject, said: dict[str, Any]) -> None:
         deltas.append({"tool_calls": [head]})
         for piece in data.draw(pieces(call["function"]["arguments"])):
             deltas.append({"tool_calls": [{"index": number, "function": {"arguments": piece}}]})
-    events: list[Any] = [{"model": "m", "choices": [{"index": 0, "delta": one}]} for one in deltas]
+    events: list[Any] = [{"model": "m", "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
     events.append({"model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     events += [{"model": "m", "choices": [], "usage": used}, "[DONE]"]
     url = "https://api.openai.com/v1/chat/completions"
@@ -86,7 +86,8 @@ def test_anthropic(data: st.DataObject, said: dict[str, Any]) -> None:
         {"type": "text", "text": said["text"]},
     ]
     blocks += [
-        {"type": "tool_use", "id": one, "name": name, "input": value} for one, name, value in said["calls"]
+        {"type": "tool_use", "id": entry, "name": name, "input": value}
+        for entry, name, value in said["calls"]
     ]
     used = {"input_tokens": said["asked"], "output_tokens": said["answered"]}
     whole = {"model": "m", "content": blocks, "stop_reason": "end_turn", "usage": used}
@@ -125,7 +126,9 @@ def test_anthropic(data: st.DataObject, said: dict[str, Any]) -> None:
 
 @given(st.data(), answers(), st.booleans())
 def test_gemini(data: st.DataObject, said: dict[str, Any], array: bool) -> None:
-    calls = [{"functionCall": {"id": one, "name": name, "args": value}} for one, name, value in said["calls"]]
+    calls = [
+        {"functionCall": {"id": entry, "name": name, "args": value}} for entry, name, value in said["calls"]
+    ]
     parts = [{"text": said["thought"], "thought": True}, {"text": said["text"]}, *calls]
     used = {"promptTokenCount": said["asked"], "candidatesTokenCount": said["answered"]}
     last = {"finishReason": "STOP"}
@@ -163,7 +166,7 @@ def test_ollama(data: st.DataObject, said: dict[str, Any], kind: str) -> None:
         *({"tool_calls": [call]} for call in calls),
         {"content": ""},
     ]
-    lines: list[Any] = [{"model": "m", "message": one, "done": False} for one in events]
+    lines: list[Any] = [{"model": "m", "message": event, "done": False} for event in events]
     lines[-1] |= end
     url = "http://loopback/api/chat"
     same(url, url, {"model": "m", "message": message, **end}, ndjson(lines), kind)
@@ -172,7 +175,8 @@ def test_ollama(data: st.DataObject, said: dict[str, Any], kind: str) -> None:
 @given(st.data(), answers())
 def test_bedrock_converse(data: st.DataObject, said: dict[str, Any]) -> None:
     uses = [
-        {"toolUse": {"toolUseId": one, "name": name, "input": value}} for one, name, value in said["calls"]
+        {"toolUse": {"toolUseId": entry, "name": name, "input": value}}
+        for entry, name, value in said["calls"]
     ]
     content = [
         {"reasoningContent": {"reasoningText": {"text": said["thought"]}}},
@@ -203,8 +207,8 @@ def test_bedrock_converse(data: st.DataObject, said: dict[str, Any]) -> None:
 @given(st.data(), answers())
 def test_cohere(data: st.DataObject, said: dict[str, Any]) -> None:
     calls = [
-        {"id": one, "function": {"name": name, "arguments": json.dumps(value)}}
-        for one, name, value in said["calls"]
+        {"id": entry, "function": {"name": name, "arguments": json.dumps(value)}}
+        for entry, name, value in said["calls"]
     ]
     used = {"billed_units": {"input_tokens": said["asked"], "output_tokens": said["answered"]}}
     message = {

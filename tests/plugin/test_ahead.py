@@ -335,8 +335,8 @@ def test_every_live_mode_asks_at_once(project: Project) -> None:
         assert result.outcomes == {"passed": 6}
         assert "12 calls" in result.line("asked ahead")
         assert Counter(seen.body for seen in project.server.seen) == first.asked
-        found = {name: without_times(json.loads(data)) for name, data in project.cassettes().items()}
-        assert found == first.cassettes
+        results = {name: without_times(json.loads(data)) for name, data in project.cassettes().items()}
+        assert results == first.cassettes
         assert not any(call.replayed for record in result.run.records for call in record.calls)
 
 

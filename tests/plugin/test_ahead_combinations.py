@@ -94,8 +94,8 @@ def test_calls_that_a_test_makes_at_once_are_the_same_set(project: Project) -> N
     assert together.cassettes.keys() == alone.cassettes.keys()
     for name, cassette in alone.cassettes.items():
         ours = together.cassettes[name]["interactions"]
-        for one in (*ours, *cassette["interactions"]):
-            del one["by"]
+        for row in (*ours, *cassette["interactions"]):
+            del row["by"]
         assert sorted(map(repr, ours)) == sorted(map(repr, cassette["interactions"]))
     assert "asked one after" not in together.result.text
 
@@ -232,4 +232,4 @@ def test_two_runs_at_once_write_one_cassette(project: Project) -> None:
     assert 12 < project.server.count <= 2 * 12  # what one has recorded, the other may replay
     assert project.run().outcomes == {"passed": 6}
     answers = json.loads((project.path / "cassettes/test_a/test_simple/1.json").read_text())["interactions"]
-    assert [len(one["answers"]["0"]) for one in answers] == [1, 1]
+    assert [len(answer["answers"]["0"]) for answer in answers] == [1, 1]

@@ -116,7 +116,7 @@ def test_what_is_recorded_is_that_of_a_sequential_recording(project: Project) ->
     assert "asked one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
     assert together.asked == alone.asked
-    assert not any(call.replayed for one in together.result.run.records for call in one.calls)
+    assert not any(call.replayed for entry in together.result.run.records for call in entry.calls)
     count = project.server.count
     assert project.run().outcomes == {"passed": 15}
     assert project.server.count == count

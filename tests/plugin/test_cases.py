@@ -131,7 +131,7 @@ def test_a(case, llm_calls):
     assert result.outcomes == {"passed": 1, "failed": 1}
     record = result.records["test_a[late]"]
     assert [(call.model, call.latency_s, call.cost_usd) for call in record.calls] == [("m", 0.5, 0.25)]
-    assert {found.name: found.value for found in record.measurements} == {
+    assert {measurement.name: measurement.value for measurement in record.measurements} == {
         "calls.latency.max": 0.5, "calls.cost": 0.25, "calls.tokens": 100, "text.contains": 1,
     }  # fmt: skip
     assert project.server.count == 0

@@ -78,8 +78,8 @@ def test_without_trials_the_order_alternates_too(project: Project) -> None:
 
 def test_a_base_of_ones_own_turns_the_verdicts(project: Project) -> None:
     project.write(**{"test_a.py": SUITE.replace('"version")', '"version", base="v2")', 1)})
-    found = verdicts(project, TRIALS)
-    assert {value: variant.status for value, variant in found.items()} == {"v1": "worse", "v3": "worse"}
+    result = verdicts(project, TRIALS)
+    assert {value: variant.status for value, variant in result.items()} == {"v1": "worse", "v3": "worse"}
 
 
 def test_the_ids_and_the_reports_of_each_test_stay(project: Project) -> None:
@@ -115,11 +115,11 @@ def test_a_case_that_ran_on_one_side_alone_is_left_out(project: Project) -> None
         "    if (version, number) == ('v2', 3):\n        pytest.skip('later')\n    seen.append",
     )
     project.write(**{"test_a.py": skips.replace("range(10)", "range(20)")})
-    found = verdicts(project, TRIALS)
-    assert found["v2"].status == "better"
-    assert "1 case left out" in found["v2"].sentence
-    assert found["v2"].metrics[0].cases == 19
-    assert found["v3"].metrics[0].cases == 20
+    row = verdicts(project, TRIALS)
+    assert row["v2"].status == "better"
+    assert "1 case left out" in row["v2"].sentence
+    assert row["v2"].metrics[0].cases == 19
+    assert row["v3"].metrics[0].cases == 20
 
 
 def test_cases_that_are_missing_in_number_are_an_error(project: Project) -> None:
@@ -128,9 +128,9 @@ def test_cases_that_are_missing_in_number_are_an_error(project: Project) -> None
         "    if version == 'v2' and number < 4:\n        pytest.skip('later')\n    seen.append",
     )
     project.write(**{"test_a.py": skips})
-    found = verdicts(project, TRIALS)
-    assert (found["v2"].status, found["v3"].status) == ("error", "worse")
-    assert "4 of 10 cases did not run on both sides" in found["v2"].sentence
+    row = verdicts(project, TRIALS)
+    assert (row["v2"].status, row["v3"].status) == ("error", "worse")
+    assert "4 of 10 cases did not run on both sides" in row["v2"].sentence
 
 
 def test_a_part_of_the_suite_without_the_base_has_no_verdict(project: Project) -> None:
@@ -276,8 +276,8 @@ def test_shards_are_compared_as_a_whole(project: Project, capsys: pytest.Capture
     whole = project.path / "whole.json"
     status = cli.main(["merge", str(project.path / "0.json"), str(project.path / "5.json"), "-o", str(whole)])
     assert status == 0, capsys.readouterr()
-    found = json.loads(whole.read_text(encoding="utf-8"))["verdicts"]
-    assert [(variant["status"], variant["metrics"][0]["cases"]) for variant in found] == [
+    result = json.loads(whole.read_text(encoding="utf-8"))["verdicts"]
+    assert [(variant["status"], variant["metrics"][0]["cases"]) for variant in result] == [
         ("better", 10),
         ("worse", 10),
     ]

@@ -322,7 +322,7 @@ def test_a_test_that_took_its_worker_along_is_told_and_the_run_did_not_pass(proj
     project.write(**{"test_a.py": CRASHING})
     result = project.run(workers=1)
     assert result.exit == 1
-    assert {name: one.outcome for name, one in result.records.items()} == {
+    assert {name: record.outcome for name, record in result.records.items()} == {
         "test_a": "passed",
         "test_b": "errored",
     }

@@ -32,7 +32,11 @@ def test_the_threshold_of_a_file_is_the_default_of_its_embedder(project: Project
     assert project.run().outcomes == {"passed": 1}
     done = project.run(*args)
     assert done.outcomes == {"failed": 1}
-    (measured,) = [one for one in done.records["test_close"].measurements if one.name == "semantic"]
+    (measured,) = [
+        measurement
+        for measurement in done.records["test_close"].measurements
+        if measurement.name == "semantic"
+    ]
     assert measured.threshold == 0.995
     assert project.run(*args, "--llm-embedder=tfidf").outcomes == {"passed": 1}
 
@@ -52,7 +56,7 @@ def test_an_embedder_of_a_server_by_its_model(project: Project) -> None:
     project.write(**{"test_a.py": test.replace("test_close()", "test_close(llm_cassette)")})
     done = project.record("--llm-embedder=openai:stub-embedding")
     assert done.outcomes == {"passed": 1}
-    assert [one.json["model"] for one in project.server.seen] == ["stub-embedding"]
+    assert [request.json["model"] for request in project.server.seen] == ["stub-embedding"]
     replayed = project.run("--llm-embedder=openai:stub-embedding")
     assert replayed.outcomes == {"passed": 1}
     assert project.server.count == 1

@@ -52,8 +52,8 @@ def test_each_has_a_file_of_its_own_beside_who_defines_it(fixtures: Project) -> 
         "cassettes/test_a/fixture.helper.json",
     ]
     asked = [
-        one["request"]["body"]["json"]["messages"][0]["content"]
-        for one in json.loads(fixtures.cassettes()["cassettes/conftest/fixture.index.json"])["interactions"]
+        load["request"]["body"]["json"]["messages"][0]["content"]
+        for load in json.loads(fixtures.cassettes()["cassettes/conftest/fixture.index.json"])["interactions"]
     ]
     assert sorted(asked) == ["build the index", "drop the index"]
 
@@ -96,7 +96,7 @@ def test_the_report_names_the_cassettes_of_the_fixtures(fixtures: Project) -> No
         "cassettes/conftest/fixture.index.json",
     ]
     assert last["path"] == "cassettes/test_a/test_ours/3.json"
-    total = sum(int(str(one["replayed"])) for one in facts)
+    total = sum(int(str(fact["replayed"])) for fact in facts)
     assert total == 4 + 1 + 2
 
 

@@ -51,8 +51,8 @@ def write(
 
 
 def verdict(result: Result) -> tuple[str, str]:
-    (found,) = result.run.verdicts
-    return found.status, found.headline + "".join(f"\n{text}" for text in found.advice)
+    (results,) = result.run.verdicts
+    return results.status, results.headline + "".join(f"\n{text}" for text in results.advice)
 
 
 @pytest.mark.parametrize("kind", ["jailbreak", "injection", "pii", "prompt-leak", "escalation"])
@@ -170,8 +170,8 @@ def test_a_missed_threshold_ends_the_run_with_an_error(
         1,
     )
     assert result.line(shown)
-    found, text = verdict(result)
-    assert found == status
+    results, text = verdict(result)
+    assert results == status
     check_message(text)
 
 
@@ -279,5 +279,5 @@ def test_shards_are_judged_together(project: Project) -> None:
         assert (verdict(result)[0], result.exit) == ("measured", 0)
         (project.path / "run-file.json").rename(project.path / f"{name}.json")
     assert main(["merge", "refuse.json", "answer.json", "-o", "run.json"]) == 1
-    (found,) = Run.from_json((project.path / "run.json").read_text()).verdicts
-    assert found.status == "fail"
+    (results,) = Run.from_json((project.path / "run.json").read_text()).verdicts
+    assert results.status == "fail"

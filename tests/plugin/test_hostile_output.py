@@ -119,8 +119,8 @@ def test_nothing_that_a_run_prints_or_writes_is_a_command(project: Project) -> N
     assert not lines, "\n".join(map(repr, lines[:20]))
     for name in ("report.xml", "log.txt", "report.json"):
         text = (project.path / name).read_text(encoding="utf-8")
-        found = [line for line in text.split("\n") if COMMAND.search(line)]
-        assert not found, f"{name}: " + "\n".join(map(repr, found[:20]))
+        results = [line for line in text.split("\n") if COMMAND.search(line)]
+        assert not results, f"{name}: " + "\n".join(map(repr, results[:20]))
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE_OUTPUT)))

@@ -49,17 +49,17 @@ def suite(project: Project) -> Project:
 
 def usage(project: Project) -> dict[str, Any]:
     path = project.path / ".pytest_cache" / "v" / "llmops" / "usage"
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    data: dict[str, Any] = json.loads(path.read_text())
+    return data
 
 
 def test_the_record_names_every_cassette_and_what_was_asked(suite: Project) -> None:
     suite.run(JUDGE)
-    found = usage(suite)
-    assert (found["complete"], found["green"], found["scopes"]) == (True, True, [""])
-    files = found["files"]
+    row = usage(suite)
+    assert (row["complete"], row["green"], row["scopes"]) == (True, True, [""])
+    files = row["files"]
     assert sorted(files) == sorted([*OWN, "cassettes/both.json", "cassettes/test_a/test_judged.json"])
-    assert all(one["ran"] for one in files.values())
+    assert all(file["ran"] for file in files.values())
     assert [len(files[name]["asked"]) for name in OWN] == [1, 1, 1]
     assert len(files["cassettes/both.json"]["asked"]) == 2
     assert all(list(takes.values()) == [1] for takes in files[OWN[0]]["asked"].values())

@@ -43,10 +43,10 @@ class Graders:
     def __call__(self, seen: Seen) -> Reply:
         self._answer(seen)
         self.asked += 1
-        data = next(one["content"] for one in seen.json["messages"] if one["content"].startswith("<data-"))
+        data = next(row["content"] for row in seen.json["messages"] if row["content"].startswith("<data-"))
         nonce, _, rest = data.removeprefix("<data-").partition(">")
         answer = json.loads(rest.rpartition("\n</data-")[0])["answer"]
-        score = 9 if any(one in answer for one in self._right) else 1
+        score = 9 if any(entry in answer for entry in self._right) else 1
         dimensions = {"accuracy": score, "fluency": score, "relevance": score}
         return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", "dimensions": dimensions})))
 

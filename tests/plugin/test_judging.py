@@ -356,7 +356,7 @@ def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Pr
     """Verdicts of a model of 135 million parameters, as recorded."""
     with local_judge("quality") as model:
         calibration = calibrate_judge(quality(model), LABELS)
-    found, made = calibration.figures, calibration.to_record("2026-05-02")
+    result, made = calibration.figures, calibration.to_record("2026-05-02")
     project.write(
         **{
             "test_a.py": AGREES,
@@ -369,18 +369,18 @@ def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Pr
     html, junit = project.path / "report.html", project.path / "report.xml"
     done = project.run("--llm-judge", f"--llm-model={MODEL}", f"--llm-report={html}", f"--junitxml={junit}")
     assert done.outcomes == {"failed": 1, "passed": 1}
-    said = done.line(f"kappa {found.kappa:.2f} < 0.60").removeprefix("MeasurementFailed: ")
+    text = done.line(f"kappa {result.kappa:.2f} < 0.60").removeprefix("MeasurementFailed: ")
     standing = done.line(f"quality ({MODEL}): ")
-    for value in (f"kappa {found.kappa:.2f}", f"{found.at_least:.2f}", "64 labels (2026-05-02)"):
+    for value in (f"kappa {result.kappa:.2f}", f"{result.at_least:.2f}", "64 labels (2026-05-02)"):
         assert value in standing
-    check_message([said, standing])
+    check_message([text, standing])
     # Nor does the measurement of the judge itself say otherwise.
     assert "not calibrated" not in done.text + read_texts(html.read_text(encoding="utf-8"))
-    assert html_escape(said) in junit.read_text(encoding="utf-8")
-    assert said in read_texts(html.read_text(encoding="utf-8"))
+    assert html_escape(text) in junit.read_text(encoding="utf-8")
+    assert text in read_texts(html.read_text(encoding="utf-8"))
     assert "below its thresholds" in read_texts(html.read_text(encoding="utf-8"))
-    values = {one.name: one.value for one in done.records["test_agrees"].measurements}
-    assert values["judge.quality.kappa"] == found.kappa
+    values = {measurement.name: measurement.value for measurement in done.records["test_agrees"].measurements}
+    assert values["judge.quality.kappa"] == result.kappa
 
 
 def test_judges_take_part_in_the_calls_of_many_tests_and_share_their_answers(project: Project) -> None:

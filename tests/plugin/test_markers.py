@@ -46,11 +46,11 @@ def test_versions_times_cases_with_readable_ids(filled: Project) -> None:
         "v2",
         "prompts/support/answer/v2.md",
     )
-    sent = [[message["content"] for message in one.json["messages"]] for one in filled.server.seen]
+    sent = [[message["content"] for message in request.json["messages"]] for request in filled.server.seen]
     assert sorted(sent) == sorted(
         [text, question] for text in ("Be brief.", "Be brief.\nBe kind.") for question in ("late?", "early?")
     )
-    assert all(one.json["temperature"] == 0 for one in filled.server.seen)
+    assert all(request.json["temperature"] == 0 for request in filled.server.seen)
 
 
 def test_ids_do_not_depend_on_the_version_unless_versions_are_listed(filled: Project) -> None:
@@ -71,13 +71,13 @@ def test_ids_do_not_depend_on_the_version_unless_versions_are_listed(filled: Pro
 def test_moving_the_alias_is_a_rollback(filled: Project) -> None:
     filled.write(**{"test_a.py": BOTH.replace(', versions=["v1", "v2"]', ', versions=["production"]')})
     filled.record()
-    new = [one.body for one in filled.server.seen]
+    new = [request.body for request in filled.server.seen]
     filled.write(**{"prompts/support/answer/aliases.toml": 'production = "v1"\n'})
     filled.record()
     filled.write(**{"prompts/support/answer/aliases.toml": 'production = "v2"\n'})
     assert filled.run().outcomes == {"passed": 2}
     assert filled.server.count == 4
-    assert [one.body for one in filled.server.seen[:2]] == new
+    assert [request.body for request in filled.server.seen[:2]] == new
 
 
 def test_llm_prompt_replaces_listed_versions(filled: Project) -> None:
@@ -103,7 +103,7 @@ def test_a_prompt_may_name_its_model_and_the_command_line_another(filled: Projec
     filled.write(**{"pytest.ini": "[pytest]\n", "prompts/own/v1.md": named, "test_a.py": test})
     filled.record()
     filled.record("--llm-model=other", mode="all")
-    assert [one.json["model"] for one in filled.server.seen] == ["written-for", "other"]
+    assert [request.json["model"] for request in filled.server.seen] == ["written-for", "other"]
 
 
 def test_prompts_fixture(filled: Project) -> None:

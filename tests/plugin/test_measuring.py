@@ -47,7 +47,7 @@ def test_nothing():
 def test_what_every_phase_measures_is_in_the_record(project: Project) -> None:
     project.write(**{"test_a.py": PHASES})
     measurements = project.run().records["test_phases[2]"].measurements
-    assert [one.name for one in measurements] == ["setup", "call", "teardown"]
+    assert [measurement.name for measurement in measurements] == ["setup", "call", "teardown"]
     assert measurements[1].detail == {"actual": "text"}
 
 

@@ -60,7 +60,7 @@ class Echoing:
 
 
 def asked(project: Project) -> list[str]:
-    return sorted(one.json["model"] for one in project.server.seen)
+    return sorted(request.json["model"] for request in project.server.seen)
 
 
 def named(result: object, test: str) -> object:
@@ -127,7 +127,7 @@ def test_the_marker_with_versions_and_cases(project: Project) -> None:
     assert sorted(result.records) == sorted(
         f"test_answer[{model}-{version}-{case}]" for model in models for version in versions for case in cases
     )
-    params = {name: one.facts["params"] for name, one in result.records.items()}
+    params = {name: value.facts["params"] for name, value in result.records.items()}
     assert params["test_answer[Small-v2-early]"] == {
         "llm": {"id": "Small", "place": 1}, "prompt": {"id": "v2", "place": 1}, "case": {"id": "early", "place": 1}
     }  # fmt: skip
@@ -283,7 +283,7 @@ def test_a_judge_may_bring_its_own_model(project: Project) -> None:
     rubric = "---\nkind: rubric\nscale: pass/fail\nlevels:\n  pass: Names a city.\n  fail: Does not.\nmodel: own\n---\nIs it one?\n"
     project.write(**{"test_a.py": JUDGED.replace('"quality", at_least=5', '"city.md"'), "city.md": rubric})
     result = project.record("--llm-judge", "--llm-model=one", "--llm-model=two")
-    assert {one.json["model"] for one in project.server.seen} == {"one", "two", "own"}
+    assert {request.json["model"] for request in project.server.seen} == {"one", "two", "own"}
     assert "UsageError" not in result.text
 
 
@@ -338,7 +338,7 @@ def test_such_a_verdict_may_be_an_error_and_is_not_paid_for(project: Project) ->
     assert "openai/gpt-9-2025-04-14" in reason
     assert "(gpt-9)" in reason
     check_message(reason)
-    assert [one.value for one in record.measurements] == [None]
+    assert [measurement.value for measurement in record.measurements] == [None]
     assert asked(project) == ["gpt-9"]
     assert project.record(*strict, "--llm-judge-model=other").outcomes == {"passed": 1}
 

@@ -40,8 +40,8 @@ def test_verify_tells_what_drifted_and_writes_nothing(project: Project) -> None:
     assert "4 verified, 4 drifted" in result.text
     check_message(list(result.run.notes))
     # Two answers came from the queue; the server numbers repeated questions, so the others differ too.
-    drifted = [one for record in result.run.records for one in record.fact("cassette")["drift"]]  # type: ignore[union-attr]
-    assert sum(one["now"] == "something else" for one in drifted) == 2  # type: ignore[index,call-overload]
+    drifted = [entry for record in result.run.records for entry in record.fact("cassette")["drift"]]  # type: ignore[union-attr]
+    assert sum(row["now"] == "something else" for row in drifted) == 2  # type: ignore[index,call-overload]
     assert project.cassettes() == before
 
 
@@ -76,7 +76,7 @@ def test_a_retry_is_replayed_without_its_wait(project: Project, how: list[str]) 
     answers = json.loads(project.cassettes()["cassettes/test_a/test_retry.json"])["interactions"][0][
         "answers"
     ]["0"]
-    assert [one["status"] for one in answers] == ([429, 200] if how else [200])
+    assert [answer["status"] for answer in answers] == ([429, 200] if how else [200])
     assert project.run().outcomes == {"passed": 1}
 
 

@@ -27,9 +27,9 @@ def test_replay_needs_neither_server_nor_key(project: Project) -> None:
     replayed = project.run()
     assert replayed.outcomes == {"passed": 3}
     calls = [record.calls for record in replayed.run.records]
-    assert [len(one) for one in calls] == [1, 1, 1]
-    assert all(call.replayed for one in calls for call in one)
-    latencies = [one[0].latency_s for one in calls]
+    assert [len(entry) for entry in calls] == [1, 1, 1]
+    assert all(call.replayed for entry in calls for call in entry)
+    latencies = [entry[0].latency_s for entry in calls]
     live = [record.calls[0].latency_s for record in recorded.run.records]
     assert latencies == pytest.approx(live, abs=1e-4)
 

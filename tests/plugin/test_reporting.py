@@ -105,8 +105,8 @@ def test_junit_carries_scores_once_and_without_warnings(recorded: Project) -> No
     assert sum(len(list(suite)) for suite in suites) == 4
     tree = ET.parse(recorded.path / "j.xml")
     pairs = [
-        (one.attrib["name"], one.attrib["value"])
-        for one in tree.findall(".//testcase[@name='test_greet[v2-bob]']/properties/property")
+        (entry.attrib["name"], entry.attrib["value"])
+        for entry in tree.findall(".//testcase[@name='test_greet[v2-bob]']/properties/property")
     ]
     names, values = [name for name, _ in pairs], dict(pairs)
     assert len(names) == len(set(names))

@@ -39,8 +39,8 @@ class Judging:
 
     def __call__(self, seen: Seen) -> Reply:
         reply = self._answer(seen)
-        told = [one["content"] for one in seen.json["messages"]]
-        sent = next((text for text in told if text.startswith("<data-")), "")
+        contents = [row["content"] for row in seen.json["messages"]]
+        sent = next((text for text in contents if text.startswith("<data-")), "")
         if not sent:
             return reply
         nonce = sent.partition("<data-")[2].partition(">")[0]
@@ -91,14 +91,14 @@ def test_a_real_run_is_judged_again_when_the_server_is_gone(
     before = {record.nodeid: record for record in first.run.records}
     for record in again.records:
         old = before[record.nodeid]
-        (top,) = (one for one in record.measurements if one.name == "judge.right")
-        (was,) = (one for one in old.measurements if one.name == "judge.quality")
+        (top,) = (measurement for measurement in record.measurements if measurement.name == "judge.right")
+        (was,) = (measurement for measurement in old.measurements if measurement.name == "judge.quality")
         assert {key: top.detail[key] for key in ("actual", "question", "expected", "contexts")} == {
             key: was.detail[key] for key in ("actual", "question", "expected", "contexts")
         }
         assert record.outcome == old.outcome
         assert [call.purpose for call in record.calls] == ["app"]
-        assert not any(one.name.startswith("judge.quality") for one in record.measurements)
+        assert not any(measurement.name.startswith("judge.quality") for measurement in record.measurements)
     assert cli.main(["judge", "rescore", "again.json", "--at-least", "1"]) == 0
     assert "fail -> pass" in capsys.readouterr().out
 
@@ -159,7 +159,7 @@ def test_what_broke_besides_a_judgement_stays_broken(
 ) -> None:
     project.write(**{"test_a.py": BROKEN, "lenient_judge.py": LENIENT})
     first = project.record("--llm-judge")
-    assert {name: one.raised for name, one in first.records.items()} == {
+    assert {name: value.raised for name, value in first.records.items()} == {
         "test_fixture": ("MeasurementErrored", "RuntimeError"),
         "test_block": ("ValueError",),
         "test_caught": ("AssertionError",),
@@ -170,13 +170,13 @@ def test_what_broke_besides_a_judgement_stays_broken(
     how = ["judge", "rescore", "run-file.json", "--judge", "lenient_judge:Lenient", "--at-least", "5"]
     assert cli.main([*how, "--out", "again.json"]) == 0
     again = Run.from_json((project.path / "again.json").read_text(encoding="utf-8"))
-    assert {one.nodeid.partition("::")[2]: one.outcome for one in again.records} == {
+    assert {record.nodeid.partition("::")[2]: record.outcome for record in again.records} == {
         "test_fixture": "errored",
         "test_block": "failed",
         "test_caught": "failed",
         "test_judged": "passed",
         "test_known": "xpassed",
     }
-    messages = {one.nodeid.partition("::")[2]: one.message for one in again.records}
+    messages = {record.nodeid.partition("::")[2]: record.message for record in again.records}
     assert messages["test_fixture"] == "RuntimeError: table not empty"
     assert messages["test_caught"].startswith("AssertionError")

@@ -125,9 +125,9 @@ class EchoServer(StubServer):
         return self._reply(urlsplit(seen.path).path.removeprefix("/"), text, seen)
 
     def _reply(self, place: str, text: str, seen: Seen) -> Reply:
-        told = {"said": text, "headers": dict(seen.headers)}
+        lines = {"said": text, "headers": dict(seen.headers)}
         made = PLACES.get(place)
-        return json_reply(told) if made is None else made(text, told)
+        return json_reply(lines) if made is None else made(text, lines)
 
 
 def _delta(text: str) -> dict[str, object]:
@@ -146,7 +146,7 @@ def _headers(text: str, _: object) -> Reply:
 
 
 def _pretty(text: str, _: object) -> Reply:
-    escaped = "".join(f"\\u{ord(one):04x}" if one in "-_.:/=" else one for one in json.dumps(text))
+    escaped = "".join(f"\\u{ord(dump):04x}" if dump in "-_.:/=" else dump for dump in json.dumps(text))
     return Reply(f'{{\n  "said": {escaped}\n}}'.encode())
 
 
@@ -179,7 +179,7 @@ def planted(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def spellings(secret: str) -> dict[str, bytes]:
     raw = secret.encode()
-    found = {
+    result = {
         "raw": raw,
         "JSON": json.dumps(secret)[1:-1].encode(),
         "JSON, not ASCII": json.dumps(secret, ensure_ascii=False)[1:-1].encode(),
@@ -188,7 +188,7 @@ def spellings(secret: str) -> dict[str, bytes]:
         "a URL in lower case": quote(secret, safe="").lower().encode(),
         "escaped": secret.replace("-", "\\u002d").replace("_", "\\u005f").encode(),
     }
-    return {**found, **{f"base64 {one.decode()}": one for one in base64_forms(raw)}}
+    return {**result, **{f"base64 {form.decode()}": form for form in base64_forms(raw)}}
 
 
 def searched(project: Project, result: Result) -> Iterator[tuple[str, bytes]]:
@@ -229,8 +229,8 @@ def test_thirty_kinds_and_more_are_nowhere_in_what_a_run_wrote(planted: Project,
     cassettes = [name for name in files if name.startswith("cassettes/")]
     assert len(cassettes) == 2 * count
     assert any(name.startswith(".pytest_cache/") for name in files)
-    found = found_in(files)
-    assert not found, "\n".join(found[:40])
+    results = found_in(files)
+    assert not results, "\n".join(results[:40])
     server = planted.server
     assert isinstance(server, EchoServer)
     asked = server.count
@@ -255,5 +255,5 @@ def test_journals_of_a_killed_run_hold_no_secret(planted: Project) -> None:
     result = Result({}, "\n".join([*done.outlines, *done.errlines]), 3, Run())
     files = dict(searched(planted, result))
     assert any(name.endswith(".journal") for name in files)
-    found = found_in(files)
-    assert not found, "\n".join(found[:40])
+    results = found_in(files)
+    assert not results, "\n".join(results[:40])

@@ -111,7 +111,7 @@ def test_without_a_baseline_the_recordings_say_what_they_can(
     short = SUITE.replace("range(8)", "range(2)")
     project.write(**{"test_a.py": short})
     assert project.record().exit == 0
-    for levels, edit, said in (
+    for levels, edit, text in (
         ({}, ("", ""), "all 2 answers of sentinels are those recorded"),
         ({"SENTINEL": 50}, ("", ""), "2 of 2 answers of sentinels differ"),
         ({}, ("SENTINEL", "EDITED"), "none of their answers has a recording"),
@@ -121,10 +121,10 @@ def test_without_a_baseline_the_recordings_say_what_they_can(
         project.write(**{"test_a.py": short.replace(*edit) if edit[0] else short})
         result = project.record(mode="verify")
         verdict = result.run.find_verdict("sentinel")
-        assert (verdict is not None) == bool(said)
+        assert (verdict is not None) == bool(text)
         if verdict is not None:
             assert verdict.status == "unknown"
-            assert said in verdict.sentence
+            assert text in verdict.sentence
             check_message(verdict.sentence)
             assert "cannot tell what moved: there is no baseline" in result.text
     project.write(**{"test_a.py": short})

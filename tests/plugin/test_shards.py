@@ -48,8 +48,8 @@ def merge(*arguments: str | Path) -> int:
 
 def cassette(folder: Path) -> dict[str, list[str]]:
     """The takes of a shared cassette by key."""
-    found = load_cassette(folder / "cassettes/shop.json")
-    return {key: sorted(entry.answers) for key, entry in found.items()}
+    result = load_cassette(folder / "cassettes/shop.json")
+    return {key: sorted(value.answers) for key, value in result.items()}
 
 
 def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
@@ -164,10 +164,10 @@ def test_two_answers_to_a_request_are_refused_and_nothing_is_written(
         in capsys.readouterr().err
     )
     assert merge("--replace", *shards) == 2
-    told = capsys.readouterr().err
-    assert "shop.json: test_a.py::test_answer[0]#001 (key " in told
+    output = capsys.readouterr().err
+    assert "shop.json: test_a.py::test_answer[0]#001 (key " in output
     assert (
-        f"got another of {shards[1]} than of {shards[0]}: record what several shards ask in one job" in told
+        f"got another of {shards[1]} than of {shards[0]}: record what several shards ask in one job" in output
     )
     assert project.cassettes() == before
     assert merge("--replace", shards[0]) == 0

@@ -28,15 +28,15 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.fixture(scope="module")
 def recorder() -> Iterator[Recorder]:
-    one = Recorder()
-    yield one
-    one.close()
+    tape = Recorder()
+    yield tape
+    tape.close()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_conflict_markers_inside_of_bodies_are_no_conflict(path: Path) -> None:
-    one = Tape(path)
-    assert {name: call(one, name, "-") for name in BODIES} == BODIES
+    tape = Tape(path)
+    assert {name: call(tape, name, "-") for name in BODIES} == BODIES
     recorded(path, ("more " + MARKERS, MARKERS))
     two = Tape(path)
     assert call(two, "more " + MARKERS, "-") == MARKERS
@@ -49,10 +49,10 @@ def test_conflict_markers_inside_of_bodies_are_no_conflict(path: Path) -> None:
 
 def test_a_file_cut_at_any_byte_is_an_error(path: Path) -> None:
     whole = path.read_bytes()
-    found, heads = store.parse_cassette(whole, path), set()
+    result, heads = store.parse_cassette(whole, path), set()
     for cut in range(len(whole)):
         if whole[cut:].isspace():
-            assert store.parse_cassette(whole[:cut], path) == found
+            assert store.parse_cassette(whole[:cut], path) == result
             continue
         with pytest.raises(CassetteError) as caught:
             store.parse_cassette(whole[:cut], path)
@@ -63,14 +63,14 @@ def test_a_file_cut_at_any_byte_is_an_error(path: Path) -> None:
 
 def test_a_file_with_a_hole_is_an_error_or_tells_no_other_answer(path: Path) -> None:
     whole = path.read_bytes()
-    found, heads = store.parse_cassette(whole, path), set()
+    result, heads = store.parse_cassette(whole, path), set()
     for start in range(0, len(whole), 37):
         data = whole[:start] + b"\0" * 16 + whole[start + 16 :]
         with pytest.raises(CassetteError) as caught:
             store.parse_cassette(data, path)
         heads.add(str(caught.value).partition(": ")[0])
     check_message(sorted(heads))
-    assert store.parse_cassette(whole, path) == found
+    assert store.parse_cassette(whole, path) == result
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 500, -2])
@@ -197,10 +197,10 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path: Path) -> None:
     link = tmp_path / "cassettes" / "test_a.json"
     link.parent.mkdir()
     link.symlink_to("../elsewhere/real.json")
-    one = Tape(link, "new")
-    call(one, "a", "1")
+    tape = Tape(link, "new")
+    call(tape, "a", "1")
     assert find_abandoned_journals(link) == []
-    one.close()
+    tape.close()
     assert link.is_symlink()
     assert len(store.load_cassette(real)) == 2
     assert sorted(each.name for each in link.parent.iterdir()) == ["test_a.json"]

@@ -59,20 +59,20 @@ def record_all(path: Path) -> tuple[set[str], set[str], list[str]]:
     """Record what interceptors would; return what was paid, what its callers were given, and the errors."""
     paid, given, errors = set(), set(), []
     try:
-        one = Tape(path, "new")
+        tape = Tape(path, "new")
     except CassetteError as error:
         return set(), set(), [str(error)]
     for text in QUESTIONS:
-        question = ask(one, text)
+        question = ask(tape, text)
         try:
-            if one.claim(question) is None:
+            if tape.claim(question) is None:
                 paid.add(text)
-                one.record(question, says(f"answer {text}"))
+                tape.record(question, says(f"answer {text}"))
             given.add(text)
         except (CassetteError, CassetteMiss) as error:
             errors.append(str(error))
     try:
-        one.close()
+        tape.close()
     except CassetteError as error:
         errors.append(str(error))
     return paid, given, errors
@@ -80,15 +80,15 @@ def record_all(path: Path) -> tuple[set[str], set[str], list[str]]:
 
 def answered(path: Path) -> set[str]:
     """What the next run finds, of what is asked here."""
-    one = Tape(path)
-    found = set()
+    tape = Tape(path)
+    result = set()
     for text in QUESTIONS:
         try:
-            if one.claim(ask(one, text)) is not None:
-                found.add(text)
+            if tape.claim(ask(tape, text)) is not None:
+                result.add(text)
         except CassetteMiss:
             continue
-    return found
+    return result
 
 
 @posix_only
@@ -115,13 +115,13 @@ def test_every_call_to_the_disk_may_fail(
             assert os.strerror(number) in error
         data = path.read_bytes()
         assert data == old or set(texts(path)) > set(store.parse_cassette(old, path))
-        found = answered(path)
-        assert given <= found, (at, errors)
+        result = answered(path)
+        assert given <= result, (at, errors)
         if not lasting:  # what could not be written was written later
-            assert paid <= found, (at, errors)
+            assert paid <= result, (at, errors)
         again, _, errors = record_all(path)
         assert not errors
-        assert again == set(QUESTIONS) - found
+        assert again == set(QUESTIONS) - result
         assert len(texts(path)) == 5
         assert set(files(path.parent)) - {".journal"} == {path.name}
         if broken.count() < at:  # type: ignore[attr-defined]
@@ -145,9 +145,9 @@ def test_a_limit_on_files_costs_no_paid_answer(
     assert ran.errors
     assert all("File too large" in error for error in ran.errors)
     assert ran.told or len(paid) == 1  # after an answer that finds no room nobody pays for another
-    assert {one.request["body"]["json"]["q"] for one in store.load_with_journals(cassette).values()} >= set(
-        ran.told
-    )
+    assert {
+        journal.request["body"]["json"]["q"] for journal in store.load_with_journals(cassette).values()
+    } >= set(ran.told)
     again = recorder.run(job)
     assert set(again.told) == {1, 2, 3}
     assert {question: again.told[question] for question in ran.told} == ran.told
@@ -166,7 +166,10 @@ def test_an_answer_that_found_no_room_is_written_when_there_is_some(
     assert ran.errors[1].startswith("CassetteMiss: ")
     check_message(ran.errors[1])
     assert asked(server, job) == [1, 3]  # the second was not paid
-    assert {one.request["body"]["json"]["q"] for one in store.load_cassette(cassette).values()} == {1, 3}
+    assert {element.request["body"]["json"]["q"] for element in store.load_cassette(cassette).values()} == {
+        1,
+        3,
+    }
 
 
 MOUNTED = """

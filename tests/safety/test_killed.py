@@ -36,9 +36,9 @@ def on_disk(cassette: Path) -> dict[int, list[int]]:
 
 def _numbers(found: dict[str, store.Interaction]) -> dict[int, list[int]]:
     numbers = {}
-    for one in found.values():
-        listed = [answer["body"]["json"]["n"] for answer in one.answers["0"]]
-        numbers[one.request["body"]["json"]["q"]] = listed
+    for entry in found.values():
+        listed = [answer["body"]["json"]["n"] for answer in entry.answers["0"]]
+        numbers[entry.request["body"]["json"]["q"]] = listed
     return numbers
 
 
@@ -101,11 +101,11 @@ class Scene:
         assert sum((paid - before).values()) <= len(ran.told) + 1
         data = self.cassette.read_bytes() if self.cassette.exists() else b""
         assert data == old or json.loads(data)["format"] == 1
-        found = on_disk(self.cassette)
+        result = on_disk(self.cassette)
         for question, number in ran.told.items():
-            assert number in found[question], (ran.at, found)
-            assert self.job.mode == "new" or found[question] == [number], ran.at
-        self._recover(ran, found)
+            assert number in result[question], (ran.at, result)
+            assert self.job.mode == "new" or result[question] == [number], ran.at
+        self._recover(ran, result)
         return ran
 
     def _recover(self, ran: Ran, found: dict[int, list[int]]) -> None:

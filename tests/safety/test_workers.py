@@ -38,8 +38,8 @@ def recorded(project: Project) -> dict[str, list[int]]:
     assert set(files(project.path / "cassettes")) - {".journal"} == {"shared.json"}
     document = json.loads((project.path / "cassettes" / "shared.json").read_bytes())
     return {
-        one["request"]["body"]["json"]["q"]: [answer["body"]["json"]["n"] for answer in one["answers"]["0"]]
-        for one in document["interactions"]
+        row["request"]["body"]["json"]["q"]: [answer["body"]["json"]["n"] for answer in row["answers"]["0"]]
+        for row in document["interactions"]
     }
 
 
@@ -87,9 +87,9 @@ def test_two_runs_at_once_lose_nothing(project: Project, tmp_path: Path) -> None
         for run in (first, second):
             text, _ = run.communicate()
             assert run.returncode == 0, text
-    found = recorded(project)
-    assert set(found) == OWN | {"of all"}
-    assert all(len(answers) == 1 for answers in found.values())
+    result = recorded(project)
+    assert set(result) == OWN | {"of all"}
+    assert all(len(answers) == 1 for answers in result.values())
     assert max(asked(project)[own] for own in OWN) <= 2
 
 

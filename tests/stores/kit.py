@@ -40,7 +40,7 @@ CHUNKS = (
 )
 CAPTIONS = {"picture": "a photo of the parcel"}
 """What a passage without a text is embedded by."""
-SEEN = {one.id: CAPTIONS.get(one.id, one.text) for one in CHUNKS}
+SEEN = {line.id: CAPTIONS.get(line.id, line.text) for line in CHUNKS}
 QUERIES = (
     "refunds within thirty days",
     "a photo of a parcel",
@@ -93,7 +93,7 @@ class Words:
 
     def embed(self, texts: Sequence[str]) -> Any:
         rows = np.array(
-            [[words(text).count(one) for one in self.vocabulary] for text in texts], dtype=np.float32
+            [[words(text).count(entry) for entry in self.vocabulary] for text in texts], dtype=np.float32
         )
         rows = rows.reshape(len(texts), self.dim)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -118,19 +118,21 @@ WORDS = Words()
 
 def vectors() -> Any:
     """The vectors of the corpus, in its order."""
-    return WORDS.embed([SEEN[one.id] for one in CHUNKS])
+    return WORDS.embed([SEEN[chunk.id] for chunk in CHUNKS])
 
 
 def exact(query: str, filters: Mapping[str, Json] | None = None) -> list[tuple[Chunk, float]]:
     """All passages and their cosines, best first."""
     cosines = vectors() @ WORDS.embed([query])[0]
-    wanted = {key: tuple(one) if isinstance(one, list) else (one,) for key, one in (filters or {}).items()}
-    found = [
+    wanted = {
+        key: tuple(entry) if isinstance(entry, list) else (entry,) for key, entry in (filters or {}).items()
+    }
+    rows = [
         (chunk, float(cosine))
         for chunk, cosine in zip(CHUNKS, cosines, strict=True)
         if matches_conditions(chunk.metadata, wanted)
     ]
-    return sorted(found, key=lambda pair: -pair[1])
+    return sorted(rows, key=lambda pair: -pair[1])
 
 
 def check_search(retriever: Searcher, space: str) -> None:
@@ -141,8 +143,8 @@ def check_search(retriever: Searcher, space: str) -> None:
         hits = retriever.search(query, len(CHUNKS))
         scores = [SCORES[space](cosine) for _, cosine in wanted]
         assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-5)
-        assert sorted(hits.ids) == sorted(one.id for one in CHUNKS)
-        by_id = {one.id: (one, SCORES[space](cosine)) for one, cosine in wanted}
+        assert sorted(hits.ids) == sorted(case.id for case in CHUNKS)
+        by_id = {case.id: (case, SCORES[space](cosine)) for case, cosine in wanted}
         for hit in hits:
             chunk, score = by_id[hit.id]
             assert hit.score == pytest.approx(score, abs=1e-5)
@@ -158,9 +160,9 @@ def check_search(retriever: Searcher, space: str) -> None:
 
 def check_filters(retriever: Searcher, filters: Sequence[Mapping[str, Json]] = FILTERS) -> None:
     """Only passages that fit are found, and all of them."""
-    for one in filters:
-        wanted = sorted(chunk.id for chunk, _ in exact(QUERIES[0], one))
-        assert sorted(retriever.search(QUERIES[0], 9, one).ids) == wanted, one
+    for entry in filters:
+        wanted = sorted(chunk.id for chunk, _ in exact(QUERIES[0], entry))
+        assert sorted(retriever.search(QUERIES[0], 9, entry).ids) == wanted, entry
 
 
 def check_listing(retriever: Searcher) -> None:
@@ -172,8 +174,8 @@ def check_listing(retriever: Searcher) -> None:
 
 def check_dimension(retriever: Searcher) -> None:
     """A query of another length is told, with both lengths and the way out."""
-    said = rf"expected a query vector of {WORDS.dim} numbers.*got 3 from the embedder short/1; search with the embedder"
-    with pytest.raises(CorpusError, match=said) as caught:
+    text = rf"expected a query vector of {WORDS.dim} numbers.*got 3 from the embedder short/1; search with the embedder"
+    with pytest.raises(CorpusError, match=text) as caught:
         retriever.search("refunds")
     assert retriever.where in str(caught.value)
 

@@ -37,14 +37,14 @@ sys.stdin.read()
 
 
 def fill(client: Any, name: str, **options: Any) -> Any:
-    found = client.create_collection(name, **{"embedding_function": None, **options})
-    found.add(
-        ids=[one.id for one in CHUNKS],
+    collection = client.create_collection(name, **{"embedding_function": None, **options})
+    collection.add(
+        ids=[chunk.id for chunk in CHUNKS],
         embeddings=vectors(),
-        documents=[one.text or None for one in CHUNKS],
-        metadatas=[dict(one.metadata) for one in CHUNKS],
+        documents=[chunk.text or None for chunk in CHUNKS],
+        metadatas=[dict(chunk.metadata) for chunk in CHUNKS],
     )
-    return found
+    return collection
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def client() -> Any:
 
 @pytest.mark.parametrize("space", ["cosine", "ip", "l2"])
 def test_search(client: Any, space: str) -> None:
-    found = fill(client, f"by-{space}", configuration={"hnsw": {"space": space}})
-    retriever = ChromaRetriever(found, embedder=WORDS)
+    result = fill(client, f"by-{space}", configuration={"hnsw": {"space": space}})
+    retriever = ChromaRetriever(result, embedder=WORDS)
     assert (retriever.space, retriever.name) == (space, f"by-{space}")
     check_search(retriever, {"ip": "dot"}.get(space, space))
     check_listing(retriever)
@@ -98,16 +98,16 @@ def test_the_collection_s_own_embedding_function(client: Any) -> None:
 
 
 def test_a_record_with_a_uri_and_no_metadata(client: Any) -> None:
-    found = client.create_collection("images", embedding_function=None)
-    found.add(ids=["photo"], embeddings=vectors()[:1], uris=["s3://shop/photo.png"])
-    (hit,) = ChromaRetriever(found, embedder=WORDS).search("refunds")
+    collection = client.create_collection("images", embedding_function=None)
+    collection.add(ids=["photo"], embeddings=vectors()[:1], uris=["s3://shop/photo.png"])
+    (hit,) = ChromaRetriever(collection, embedder=WORDS).search("refunds")
     assert (hit.id, hit.text, hit.metadata) == ("photo", "", {"uri": "s3://shop/photo.png"})
 
 
 def test_another_embedder(client: Any) -> None:
-    found = fill(client, "other")
-    check_dimension(ChromaRetriever(found, embedder=Short()))
-    check_fitted(lambda one: ChromaRetriever(found, embedder=one))
+    result = fill(client, "other")
+    check_dimension(ChromaRetriever(result, embedder=Short()))
+    check_fitted(lambda one: ChromaRetriever(result, embedder=one))
 
 
 def test_an_empty_collection(client: Any) -> None:
@@ -128,10 +128,10 @@ def test_a_collection_that_is_gone(client: Any) -> None:
 
 
 def test_many_records_are_listed_page_by_page(client: Any) -> None:
-    found = client.create_collection("many", embedding_function=None)
+    collection = client.create_collection("many", embedding_function=None)
     ids = [f"n{number:04}" for number in range(2000)]
-    found.add(ids=ids, embeddings=[[1.0, number] for number in range(2000)])
-    assert sorted(one.id for one in ChromaRetriever(found, embedder=WORDS).listing()) == ids
+    collection.add(ids=ids, embeddings=[[1.0, number] for number in range(2000)])
+    assert sorted(case.id for case in ChromaRetriever(collection, embedder=WORDS).listing()) == ids
 
 
 def test_on_disk(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_on_disk(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="no such file or folder: expected a Chroma store"):
         ChromaRetriever.open(tmp_path / "empty", "handbook")
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "store"]
     assert list((tmp_path / "empty").iterdir()) == []
 
 

@@ -23,9 +23,9 @@ from pytest_llmops.retrievers.faiss import FaissRetriever
 
 faiss = pytest.importorskip("faiss")
 
-IDS = [one.id for one in CHUNKS]
-TEXTS = [one.text for one in CHUNKS]
-METADATA = [one.metadata for one in CHUNKS]
+IDS = [chunk.id for chunk in CHUNKS]
+TEXTS = [chunk.text for chunk in CHUNKS]
+METADATA = [chunk.metadata for chunk in CHUNKS]
 
 
 def flat(kind: str = "Flat", metric: int = faiss.METRIC_INNER_PRODUCT) -> Any:
@@ -67,13 +67,13 @@ def test_texts_and_metadata_can_be_left_out() -> None:
 
 
 def test_lists_that_do_not_match() -> None:
-    for given, said in (
+    for given, text in (
         ((IDS[:4], TEXTS), "expected ids for the 5 vectors of the index, one each, got 4"),
         ((IDS, TEXTS[:2]), "expected texts for the 5 vectors of the index, one each, got 2"),
         (("abcde", TEXTS), "expected ids for the 5 vectors of the index, one each, got a text"),
         (([*IDS[:4], "refunds"], TEXTS), "duplicate id 'refunds' @ FAISS index 'shop'"),
     ):
-        with pytest.raises(CorpusError, match=said):
+        with pytest.raises(CorpusError, match=text):
             FaissRetriever(flat(), *given, embedder=WORDS, name="shop")
     with pytest.raises(CorpusError, match="the corpus is empty"):
         FaissRetriever(faiss.IndexFlatIP(3), [], embedder=WORDS)
@@ -136,11 +136,11 @@ def test_columns_may_be_arrays() -> None:
     ids, texts, metadata = (cast("Any", np.array(column)) for column in (IDS, TEXTS, METADATA))
     check_search(FaissRetriever(flat(), ids, texts, embedder=WORDS, metadata=metadata), "dot")
     nothing: Any = None
-    for ids, texts, said in (
+    for ids, texts, text in (
         (nothing, TEXTS, "expected ids .*got null"),
         (IDS, nothing, "expected texts .*got null"),
     ):
-        with pytest.raises(CorpusError, match=said):
+        with pytest.raises(CorpusError, match=text):
             FaissRetriever(flat(), ids, texts, embedder=WORDS)
 
 

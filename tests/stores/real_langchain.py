@@ -20,25 +20,27 @@ stores = pytest.importorskip("langchain_core.vectorstores")
 
 class Own(embeddings.Embeddings):  # type: ignore[misc, name-defined]
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self.embed_query(one) for one in texts]
+        return [self.embed_query(text) for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
         return list(map(float, WORDS.embed([text or CAPTIONS["picture"]])[0]))
 
 
 def store() -> Any:
-    found = stores.InMemoryVectorStore(Own())
-    found.add_documents(
+    in_memory_vector_store = stores.InMemoryVectorStore(Own())
+    in_memory_vector_store.add_documents(
         [
-            documents.Document(id=one.id, page_content=one.text, metadata={"key": one.id, **one.metadata})
-            for one in CHUNKS
+            documents.Document(
+                id=chunk.id, page_content=chunk.text, metadata={"key": chunk.id, **chunk.metadata}
+            )
+            for chunk in CHUNKS
         ]
     )
-    return found
+    return in_memory_vector_store
 
 
 def ranked(query: str) -> list[str]:
-    return [one.id for one, _ in exact(query)]
+    return [case.id for case, _ in exact(query)]
 
 
 def translate(wanted: Any) -> Any:
@@ -87,17 +89,17 @@ def test_any_other_retriever_is_not_cut() -> None:
                 raise ConnectionError("no route")
             return self.answers
 
-    found = LangChainRetriever(
+    lang_chain_retriever = LangChainRetriever(
         Fixed(answers=[documents.Document(id=str(n), page_content=f"text {n}") for n in range(40)])
     )
-    assert found.search("q").ids == [str(n) for n in range(40)]
-    assert found.search("q", 3).ids == ["0", "1", "2"]
+    assert lang_chain_retriever.search("q").ids == [str(n) for n in range(40)]
+    assert lang_chain_retriever.search("q", 3).ids == ["0", "1", "2"]
     with pytest.raises(UsageError, match="takes no filters: search without, or wrap the vector store"):
-        found.search("q", filters={"lang": "en"})
+        lang_chain_retriever.search("q", filters={"lang": "en"})
     with pytest.raises(
         CorpusError, match=r"the search failed: ConnectionError: no route \(.*@ LangChain Fixed"
     ):
-        found.search("broken")
+        lang_chain_retriever.search("broken")
     nameless = Fixed(answers=[documents.Document(page_content="x", metadata={"source": "a"})])
     with pytest.raises(
         CorpusError, match=r"a document has no id: expected Document.id, its metadata has source"
@@ -109,7 +111,7 @@ def test_any_other_retriever_is_not_cut() -> None:
     with pytest.raises(
         UsageError, match="LangChain Fixed: cannot be listed; pass its documents as a mapping"
     ):
-        found.listing()
+        lang_chain_retriever.listing()
 
 
 def test_what_is_no_retriever() -> None:

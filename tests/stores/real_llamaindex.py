@@ -15,7 +15,7 @@ core = pytest.importorskip("llama_index.core")
 schema = pytest.importorskip("llama_index.core.schema")
 retrievers = pytest.importorskip("llama_index.core.retrievers")
 
-TEXTS = [one for one in CHUNKS if one.text]
+TEXTS = [line for line in CHUNKS if line.text]
 """LlamaIndex leaves nodes without a text out of an index of texts."""
 
 
@@ -39,11 +39,11 @@ def node(chunk: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def index() -> Any:
-    return core.VectorStoreIndex([node(one) for one in TEXTS], embed_model=Own())
+    return core.VectorStoreIndex([node(text) for text in TEXTS], embed_model=Own())
 
 
 def ranked(query: str) -> list[tuple[str, float]]:
-    return [(one.id, cosine) for one, cosine in exact(query) if one.text]
+    return [(line.id, cosine) for line, cosine in exact(query) if line.text]
 
 
 def test_an_index(index: Any) -> None:
@@ -114,13 +114,13 @@ def test_what_is_no_retriever() -> None:
 def test_assertions_take_nodes_and_raw_retrievers(index: Any) -> None:
     cases = [{"input": query, "relevant": [ranked(query)[0][0]]} for query in QUERIES]
     assert assert_retrieval(index.as_retriever(), cases, metric="mrr@1", at_least=1.0).value == 1.0
-    found = index.as_retriever(similarity_top_k=9).retrieve(QUERIES[0])
-    for nodes in (found, [each.node for each in found]):
+    result = index.as_retriever(similarity_top_k=9).retrieve(QUERIES[0])
+    for nodes in (result, [each.node for each in result]):
         assert assert_retrieval(nodes, [ranked(QUERIES[0])[0][0]], metric="mrr@1", at_least=1.0).value == 1.0
         assert assert_grounded(TEXTS[0].text, nodes, nli=ContainingNli(), at_least=1.0).value == 1.0
     image = schema.ImageNode(id_="image", image_url="https://example.org/a.png")
-    assert assert_retrieval([image, *found], ["image"], metric="mrr@1", at_least=1.0).value == 1.0
-    assert assert_grounded(TEXTS[0].text, [image, *found], nli=ContainingNli(), at_least=1.0).value == 1.0
+    assert assert_retrieval([image, *result], ["image"], metric="mrr@1", at_least=1.0).value == 1.0
+    assert assert_grounded(TEXTS[0].text, [image, *result], nli=ContainingNli(), at_least=1.0).value == 1.0
 
 
 def test_nothing_was_sent() -> None:

@@ -33,9 +33,9 @@ def fill(client: Any, name: str, distance: str = "Cosine") -> Any:
             models.PointStruct(
                 id=number,
                 vector=vector.tolist(),
-                payload={"key": one.id, **({"text": one.text} if one.text else {}), **one.metadata},
+                payload={"key": line.id, **({"text": line.text} if line.text else {}), **line.metadata},
             )
-            for number, (one, vector) in enumerate(zip(CHUNKS, vectors(), strict=True), start=10)
+            for number, (line, vector) in enumerate(zip(CHUNKS, vectors(), strict=True), start=10)
         ],
     )
     return client

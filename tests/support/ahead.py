@@ -61,9 +61,9 @@ def record(project: Project, *args: str, workers: int = 0, keep_journals: bool =
     project.server.seen.clear()
     project.server._bodies.clear()
     result = project.record("-rA", *args, workers=workers)
-    found = {name: data for name, data in project.cassettes().items() if name.endswith(".json")}
+    results = {name: data for name, data in project.cassettes().items() if name.endswith(".json")}
     assert keep_journals or not list(project.path.rglob(".journal"))
-    cassettes = {name: without_times(json.loads(data)) for name, data in found.items()}
+    cassettes = {name: without_times(json.loads(data)) for name, data in results.items()}
     return Recorded(result, cassettes, Counter(seen.body for seen in project.server.seen))
 
 

@@ -248,7 +248,7 @@ class AnthropicBatchServer(BatchServer):
                 self.live.append(seen.json)
                 return compact(anthropic_answer(seen.json))
             case ["POST", "messages", "batches"]:
-                requests = {one["custom_id"]: one["params"] for one in seen.json["requests"]}
+                requests = {row["custom_id"]: row["params"] for row in seen.json["requests"]}
                 assert len(requests) == len(seen.json["requests"])
                 assert all("stream" not in params for params in requests.values())
                 name = self.add_batch(requests)

@@ -27,17 +27,17 @@ def entry(number: int, text: str = "", *, take: str = "0", n: int = 0, by: str =
 
 def journalled(cassette: Path, *entries: JournalEntry) -> Path:
     """A journal whose process is done with it."""
-    one = Journal(cassette)
+    journal = Journal(cassette)
     for each in entries:
-        one.append(each)
-    one.close()
-    return one.paths[0]
+        journal.append(each)
+    journal.close()
+    return journal.paths[0]
 
 
 def texts(path: Path) -> dict[str, dict[str, list[str]]]:
     return {
-        key: {take: [each["body"]["text"] for each in listed] for take, listed in one.answers.items()}
-        for key, one in store.load_cassette(path).items()
+        key: {take: [each["body"]["text"] for each in listed] for take, listed in element.answers.items()}
+        for key, element in store.load_cassette(path).items()
     }
 
 

@@ -51,7 +51,7 @@ def openai_stream(url: str) -> object:
         sync_client(url) as client,
         client.chat.completions.create(model="m", messages=MESSAGES, stream=True) as stream,
     ):
-        return [one.model_dump() for one in stream]
+        return [entry.model_dump() for entry in stream]
 
 
 def openai_stream_helper(url: str) -> object:
@@ -69,7 +69,7 @@ def openai_responses_stream(url: str) -> object:
         sync_client(url) as client,
         client.responses.create(model="m", input="one two", stream=True) as stream,
     ):
-        return [one.model_dump() for one in stream]
+        return [entry.model_dump() for entry in stream]
 
 
 def openai_embeddings(url: str) -> object:
@@ -92,7 +92,7 @@ def openai_gather(url: str) -> object:
                 client.chat.completions.create(model="m", messages=[{"role": "user", "content": f"q{n}"}])
                 for n in range(6)
             ]
-            return [one.choices[0].message.content for one in await asyncio.gather(*asked)]
+            return [entry.choices[0].message.content for entry in await asyncio.gather(*asked)]
 
     return asyncio.run(ask())
 
@@ -102,7 +102,7 @@ def openai_async_stream(url: str) -> object:
         async with async_client(url) as client:
             stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
             async with stream:
-                return [one.model_dump() async for one in stream]
+                return [entry.model_dump() async for entry in stream]
 
     return asyncio.run(ask())
 

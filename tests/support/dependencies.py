@@ -39,7 +39,7 @@ def rows() -> list[tuple[str, str, str, str, str]]:
     """Name, bounds, extra, reason and licence of each dependency, in their order."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = text[text.index("\ndependencies = [") : text.index("\n[project.scripts]")]
-    found: list[tuple[str, str, str, str, str]] = []
+    result: list[tuple[str, str, str, str, str]] = []
     reason: list[str] = []
     for line in block.splitlines():
         extra = line.partition(" = ")[0] if line.endswith("]") and " = [" in line else ""
@@ -47,24 +47,24 @@ def rows() -> list[tuple[str, str, str, str, str]]:
             reason.append(line.strip().removeprefix("# "))
         elif extra != "all":
             listed = _REQUIREMENT.findall(line)
-            found += [(name, bounds, extra, " ".join(reason), licence(name)) for name, bounds in listed]
+            result += [(name, bounds, extra, " ".join(reason), licence(name)) for name, bounds in listed]
             reason = [] if listed else reason
-    return found
+    return result
 
 
 def licence(name: str) -> str:
     """The licence of a package as its SPDX expression."""
     try:
-        told = metadata.metadata(name)
+        lines = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return NOT_INSTALLED[name]
     kinds = [
-        kind.rpartition(" :: ")[2] for kind in told.get_all("Classifier") or [] if kind.startswith("License")
+        kind.rpartition(" :: ")[2] for kind in lines.get_all("Classifier") or [] if kind.startswith("License")
     ]
     named = [
-        *(told.get_all("License-Expression") or []),
+        *(lines.get_all("License-Expression") or []),
         *(SPDX[kind] for kind in kinds),
-        *(told.get_all("License") or []),
+        *(lines.get_all("License") or []),
     ]
     return next(filter(None, named), "unknown")
 

@@ -35,7 +35,7 @@ def exchange(
 
 def sse(events: Iterable[Any]) -> bytes:
     """Server-sent events, each under the name that its type is."""
-    return b"".join(_event(one) for one in events)
+    return b"".join(_event(event) for event in events)
 
 
 def _event(one: Any) -> bytes:
@@ -45,7 +45,7 @@ def _event(one: Any) -> bytes:
 
 def ndjson(events: Iterable[Any]) -> bytes:
     """A line of JSON each."""
-    return b"".join(json.dumps(one).encode() + b"\n" for one in events)
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
 
 
 def converse_stream(events: Iterable[Mapping[str, Any]]) -> bytes:
@@ -56,7 +56,7 @@ def converse_stream(events: Iterable[Mapping[str, Any]]) -> bytes:
 def chunks(events: Iterable[Any]) -> bytes:
     """Frames of Bedrock around the events of another vendor."""
     return pack_frames(
-        _frame("chunk", {"bytes": base64.b64encode(json.dumps(one).encode()).decode()}) for one in events
+        _frame("chunk", {"bytes": base64.b64encode(json.dumps(event).encode()).decode()}) for event in events
     )
 
 

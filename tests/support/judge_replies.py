@@ -49,12 +49,12 @@ class Published:
     def counts(self) -> dict[str, Counter[str]]:
         """How often ours is theirs, by group."""
         table: dict[str, Counter[str]] = {}
-        for group, theirs, found in zip(self.groups, self.theirs, self.ours(), strict=True):
+        for group, theirs, result in zip(self.groups, self.theirs, self.ours(), strict=True):
             what = (
                 "as the authors"
-                if found == theirs
+                if result == theirs
                 else "unscored"
-                if found is None
+                if result is None
                 else "against the authors"
             )
             table.setdefault(group, Counter())[what] += 1
@@ -73,7 +73,7 @@ def llmbar(data: Path) -> Published:
     """LLMBar (Zeng et al. 2024, princeton-nlp/LLMBar): 192 pairs, 6 judges, up to 15 prompts, both orders."""
     rows = lines(data / "judge" / "llmbar" / "replies.jsonl.gz")
     assert len(rows) == LLMBAR_ROWS
-    told = [
+    message = [
         (
             row["evaluator"],
             row[order]["completion"],
@@ -83,7 +83,7 @@ def llmbar(data: Path) -> Published:
         for order in ("original", "swapped")
         if row[order]["completion"] is not None
     ]
-    judges, texts, winners = zip(*told, strict=True)
+    judges, texts, winners = zip(*message, strict=True)
     return Published("LLMBar", texts, winners, judges, lambda text: read_or_none(OUTPUTS, text))
 
 

@@ -46,6 +46,6 @@ def judged_run(count: int = 10) -> Run:
     records = []
     for n in range(count):
         sure = 0.5 - n / 1_000 if n % 5 == 4 else None
-        found = verdict(f"Answer {n}.", 1 + n % 10, sure=sure, question=f"Question {n}?", expected=f"R{n}")
-        records.append(judged_test(f"case {n}", found, family=f"f{n % 3}"))
+        result = verdict(f"Answer {n}.", 1 + n % 10, sure=sure, question=f"Question {n}?", expected=f"R{n}")
+        records.append(judged_test(f"case {n}", result, family=f"f{n % 3}"))
     return Run(records=tuple(records))

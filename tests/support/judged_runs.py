@@ -24,7 +24,7 @@ def verdict(
     **detail: Json,
 ) -> Measurement:
     """A judgement as `assert_judge_score` records it, of version 1."""
-    said: dict[str, Json] = {
+    text: dict[str, Json] = {
         "name": name, "model": "stub-1", "score": score, "low": low, "high": high, "reason": "as it says", "dimensions": {},
         "raw": "", "error": "" if score is not None else error, "prescreened": False, "threshold": threshold, **(told or {}),
     }  # fmt: skip
@@ -35,7 +35,7 @@ def verdict(
         threshold=None if threshold is None or score is None else (threshold - low) / (high - low),
         version="1",
         label=label,
-        detail={"actual": answer, "expected": "", "question": "how long?", "judge": said, **detail},
+        detail={"actual": answer, "expected": "", "question": "how long?", "judge": text, **detail},
     )
 
 
@@ -47,7 +47,7 @@ def record(
     **more: Any,
 ) -> TestRecord:
     """A test of that name; its outcome is what its measurements say, unless another one is given."""
-    statuses = {one.status for one in measurements}
+    statuses = {measurement.status for measurement in measurements}
     implied: Outcome = "errored" if "errored" in statuses else "failed" if "failed" in statuses else "passed"
     return TestRecord(
         nodeid=f"test_a.py::{name}",

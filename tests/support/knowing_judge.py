@@ -26,11 +26,11 @@ class KnowingJudge(StubServer):
         return json_reply(chat_answer(json.dumps(self._verdict(seen.json)), model=MODEL))
 
     def _verdict(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        found = _DATA.search(asked["messages"][-1]["content"])
-        assert found is not None
-        data = json.loads(found[2])
+        hits = _DATA.search(asked["messages"][-1]["content"])
+        assert hits is not None
+        data = json.loads(hits[2])
         fields = asked["response_format"]["json_schema"]["schema"]["properties"]
-        verdict = {"nonce": found[1], "reason": "known"}
+        verdict = {"nonce": hits[1], "reason": "known"}
         if "winner" in fields:
             first, second = (data[key] in self.right for key in ("answer_a", "answer_b"))
             return {**verdict, "winner": "tie" if first == second else "A" if first else "B"}

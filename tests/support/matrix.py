@@ -48,8 +48,8 @@ def _run(script: str, phase: str, folder: Path, *urls: str) -> dict[str, Any]:
     assert not done.returncode, (
         f"{script} {phase} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     )
-    found: dict[str, Any] = json.loads((folder / f"{phase}.json").read_text(encoding="utf-8"))
-    return found
+    data: dict[str, Any] = json.loads((folder / f"{phase}.json").read_text(encoding="utf-8"))
+    return data
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -101,5 +101,7 @@ class Project:
 
     def cassettes(self) -> dict[str, bytes]:
         """The cassette files by their place in the project."""
-        found = sorted(self.path.rglob("cassettes/**/*"))
-        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in found if path.is_file()}
+        result = sorted(self.path.rglob("cassettes/**/*"))
+        return {
+            path.relative_to(self.path).as_posix(): path.read_bytes() for path in result if path.is_file()
+        }

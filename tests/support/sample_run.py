@@ -56,7 +56,7 @@ def everywhere(text: str) -> Run:
     judge: Json = {
         "score": 3, "low": 1, "high": 10, "reason": text, "raw": text, "error": text, "dimensions": {names: 3, "tone": text}
     }  # fmt: skip
-    found = (
+    result = (
         Measurement(name=names, value=0.25, threshold=0.5, label=text, reason=text, version=text, samples=(0.2, 0.3),
             detail={"actual": text, "expected": [text], "evidence": [[text, text]], names: {names: text}}),
         Measurement(name=f"judge.{text}", value=2 / 9, threshold=0.5, reason=text, detail={"judge": judge, "actual": text, "suspect": [text],
@@ -87,7 +87,7 @@ def everywhere(text: str) -> Run:
         app = Call(model=text, output=text, purpose="app")
         records.append(
             TestRecord(
-                nodeid=f"{text}.py::{text}[{number}-{text}-{number // 2}-{text}]", outcome=outcome, message=text, measurements=found,
+                nodeid=f"{text}.py::{text}[{number}-{text}-{number // 2}-{text}]", outcome=outcome, message=text, measurements=result,
                 calls=(call, app), facts=facts,
             )
         )  # fmt: skip
@@ -260,10 +260,10 @@ def models_run() -> Run:
 def _candidate(
     model: str, case: str, answer: str, *, score: int | None, latency: float, usd: float | None = None
 ) -> TestRecord:
-    said: Json = {"score": score, "low": 1, "high": 10, "raw": "", "dimensions": {}, "name": "quality"}
+    text: Json = {"score": score, "low": 1, "high": 10, "raw": "", "dimensions": {}, "name": "quality"}
     verdict = Measurement(
         name="judge.quality", value=None if score is None else (score - 1) / 9, threshold=None if score is None else 2 / 3,
-        error="no verdict after 2 tries" if score is None else "", version="quality-1", detail={"actual": answer, "judge": said},
+        error="no verdict after 2 tries" if score is None else "", version="quality-1", detail={"actual": answer, "judge": text},
     )  # fmt: skip
     length = Measurement(
         name="text.words", value=float(len(answer.split())), unit="count", better="lower", threshold=8

@@ -56,13 +56,15 @@ class Reply:
 
 
 def json_reply(value: object, *, status: int = 200, **headers: str) -> Reply:
-    named = {name.replace("_", "-"): one for name, one in headers.items()}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(json.dumps(value).encode(), status, {"content-type": "application/json", **named})
 
 
 def stream(events: Iterable[object], *, end: str = "\n\n", **how: Any) -> Reply:
     """A stream of server-sent events, one chunk an event."""
-    chunks = [one if isinstance(one, bytes) else f"data: {_dumped(one)}{end}".encode() for one in events]
+    chunks = [
+        event if isinstance(event, bytes) else f"data: {_dumped(event)}{end}".encode() for event in events
+    ]
     return Reply(chunks=chunks, headers={"content-type": "text/event-stream; charset=utf-8"}, **how)
 
 
@@ -153,8 +155,8 @@ def responses_events(text: str) -> list[object]:
         for word in text.split()
     ]
     events.append({"type": "response.completed", "response": done})
-    numbered = [{**one, "sequence_number": number} for number, one in enumerate(events)]
-    return [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in numbered]
+    numbered = [{**entry, "sequence_number": number} for number, entry in enumerate(events)]
+    return [f"event: {row['type']}\ndata: {json.dumps(row)}\n\n".encode() for row in numbered]
 
 
 def embedding_answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,10 +179,10 @@ def embedding_answer(request: Mapping[str, Any]) -> dict[str, Any]:
 def zstd() -> Callable[[bytes], bytes] | None:
     """The compressor of the standard library, from Python 3.14 on."""
     try:
-        found: Callable[[bytes], bytes] = import_module("compression.zstd").compress
+        compress: Callable[[bytes], bytes] = import_module("compression.zstd").compress
     except ImportError:
         return None
-    return found
+    return compress
 
 
 class StubServer:
@@ -223,8 +225,8 @@ class StubServer:
             return
         self._server.shutdown()
         with self._lock:
-            for one in self._open:
-                _shut(one)
+            for entry in self._open:
+                _shut(entry)
         self._thread.join()
         self._server.server_close()
 

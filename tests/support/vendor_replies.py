@@ -47,7 +47,7 @@ def _text(content: Any) -> str:
     """The words of a message, whether it is a text or a list of parts."""
     if isinstance(content, str):
         return content
-    return " ".join(one["text"] for one in content if isinstance(one, dict) and "text" in one)
+    return " ".join(row["text"] for row in content if isinstance(row, dict) and "text" in row)
 
 
 def _last_message(body: Body) -> str:
@@ -56,7 +56,7 @@ def _last_message(body: Body) -> str:
 
 def _named(events: Iterable[Mapping[str, Any]]) -> Reply:
     """Events whose name is their type."""
-    return stream(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events)
+    return stream(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
 
 
 def _words(text: str) -> list[str]:
@@ -93,7 +93,7 @@ def _chat_tool(body: Body) -> Reply:
     parts = [arguments[:9], arguments[9:]]
     deltas: list[dict[str, Any]] = [{"tool_calls": [start]}]
     deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in parts]
-    chunks = [{**head, "choices": [{"index": 0, "delta": one, "finish_reason": None}]} for one in deltas]
+    chunks = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
     last = {**end, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
     return stream([head, *chunks, last, usage, done])
 
@@ -119,7 +119,7 @@ def _responses(body: Body, path: str, text: str) -> Reply:
         text = json.dumps(CITY)
     if not body.get("stream"):
         return json_reply(responses_answer(text))
-    return _named({**one, "sequence_number": n} for n, one in enumerate(_responses_events(text)))
+    return _named({**entry, "sequence_number": n} for n, entry in enumerate(_responses_events(text)))
 
 
 def _responses_events(text: str) -> list[dict[str, Any]]:
@@ -128,14 +128,15 @@ def _responses_events(text: str) -> list[dict[str, Any]]:
     where = {"item_id": item["id"], "output_index": 0, "content_index": 0}
     empty = {"type": "output_text", "text": "", "annotations": []}
     started = {**item, "status": "in_progress", "content": []}
-    said = [
-        {"type": "response.output_text.delta", **where, "delta": one, "logprobs": []} for one in _words(text)
+    output = [
+        {"type": "response.output_text.delta", **where, "delta": word, "logprobs": []}
+        for word in _words(text)
     ]
     return [
         {"type": "response.created", "response": {**done, "status": "in_progress", "output": []}},
         {"type": "response.output_item.added", "output_index": 0, "item": started},
         {"type": "response.content_part.added", **where, "part": empty},
-        *said,
+        *output,
         {"type": "response.output_text.done", **where, "text": text, "logprobs": []},
         {"type": "response.content_part.done", **where, "part": {**empty, "text": text}},
         {"type": "response.output_item.done", "output_index": 0, "item": item},
@@ -165,10 +166,10 @@ def _anthropic_blocks(body: Body, text: str) -> list[dict[str, Any]]:
     if body.get("tools"):
         name = body["tools"][0]["name"]
         return [{"type": "tool_use", "id": "toolu_1", "name": name, "input": CITY}]
-    said = [{"type": "text", "text": text}]
+    output = [{"type": "text", "text": text}]
     if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):
-        return [{"type": "thinking", "thinking": "let me see", "signature": "c2lnbmVk"}, *said]
-    return said
+        return [{"type": "thinking", "thinking": "let me see", "signature": "c2lnbmVk"}, *output]
+    return output
 
 
 def _anthropic_message(body: Body, blocks: list[dict[str, Any]], stop: str | None) -> dict[str, Any]:
@@ -206,7 +207,7 @@ def _anthropic_events(body: Body, blocks: list[dict[str, Any]], stop: str) -> li
     for index, block in enumerate(blocks):
         empty, deltas = _anthropic_parts(block)
         events.append({"type": "content_block_start", "index": index, "content_block": empty})
-        events += [{"type": "content_block_delta", "index": index, "delta": one} for one in deltas]
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         events.append({"type": "content_block_stop", "index": index})
     ended = {"stop_reason": stop, "stop_sequence": None}
     events.append({"type": "message_delta", "delta": ended, "usage": {"output_tokens": 3}})
@@ -216,13 +217,13 @@ def _anthropic_events(body: Body, blocks: list[dict[str, Any]], stop: str) -> li
 
 def _anthropic_parts(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if block["type"] == "text":
-        return {**block, "text": ""}, [{"type": "text_delta", "text": one} for one in _words(block["text"])]
+        return {**block, "text": ""}, [{"type": "text_delta", "text": word} for word in _words(block["text"])]
     if block["type"] == "thinking":
-        thought = [{"type": "thinking_delta", "thinking": one} for one in _words(block["thinking"])]
+        thought = [{"type": "thinking_delta", "thinking": word} for word in _words(block["thinking"])]
         signed = {"type": "signature_delta", "signature": block["signature"]}
         return {**block, "thinking": "", "signature": ""}, [*thought, signed]
     whole = json.dumps(block["input"])
-    parts = [{"type": "input_json_delta", "partial_json": one} for one in (whole[:7], whole[7:])]
+    parts = [{"type": "input_json_delta", "partial_json": entry} for entry in (whole[:7], whole[7:])]
     return {**block, "input": {}}, parts
 
 
@@ -254,7 +255,7 @@ def _gemini(body: Body, path: str, text: str) -> Reply:
     if "mbedContent" in path:
         vectors = [{"values": VECTOR} for _ in body.get("requests", [None])]
         return json_reply({"embeddings": vectors} if "requests" in body else {"embedding": vectors[0]})
-    parts: list[dict[str, Any]] = [{"text": one} for one in _words(text)]
+    parts: list[dict[str, Any]] = [{"text": word} for word in _words(text)]
     if body.get("tools"):
         name = body["tools"][0]["functionDeclarations"][0]["name"]
         parts = [{"functionCall": {"name": name, "args": CITY}}]
@@ -263,7 +264,7 @@ def _gemini(body: Body, path: str, text: str) -> Reply:
     if "streamGenerateContent" not in path:
         return json_reply(_gemini_chunk(parts, "STOP"))
     return stream(
-        (_gemini_chunk([one], "STOP" if one is parts[-1] else None) for one in parts), end="\r\n\r\n"
+        (_gemini_chunk([part], "STOP" if part is parts[-1] else None) for part in parts), end="\r\n\r\n"
     )
 
 
@@ -300,7 +301,7 @@ def _cohere(body: Body, path: str, text: str) -> Reply:
     if not body.get("stream"):
         return json_reply({"id": "c1", "finish_reason": stop, "message": message, "usage": usage})
     start = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
-    deltas = [{"message": {"content": {"text": one}}} for one in _words(text)]
+    deltas = [{"message": {"content": {"text": word}}} for word in _words(text)]
     return _named(
         [
             {"type": "message-start", "id": "c1", "delta": {"message": start}},
@@ -309,7 +310,7 @@ def _cohere(body: Body, path: str, text: str) -> Reply:
                 "index": 0,
                 "delta": {"message": {"content": {"type": "text", "text": ""}}},
             },
-            *({"type": "content-delta", "index": 0, "delta": one} for one in deltas),
+            *({"type": "content-delta", "index": 0, "delta": delta} for delta in deltas),
             {"type": "content-end", "index": 0},
             {"type": "message-end", "id": "c1", "delta": {"finish_reason": stop, "usage": usage}},
         ]
@@ -339,8 +340,8 @@ def _bedrock(body: Body, path: str, text: str) -> Reply:
             else {"embedding": VECTOR, "inputTextTokenCount": 2}
         )
     events = _anthropic_events(body, _anthropic_blocks(body, text), "end_turn")
-    coded = [base64.b64encode(json.dumps(one).encode()).decode() for one in events]
-    return _frames([("chunk", {"bytes": one}) for one in coded])
+    coded = [base64.b64encode(json.dumps(event).encode()).decode() for event in events]
+    return _frames([("chunk", {"bytes": entry}) for entry in coded])
 
 
 _CONVERSE_USAGE = {"inputTokens": 7, "outputTokens": 3, "totalTokens": 10}
@@ -363,7 +364,7 @@ def _converse(body: Body, text: str) -> dict[str, Any]:
 def _converse_events(text: str) -> list[tuple[str, object]]:
     return [
         ("messageStart", {"role": "assistant"}),
-        *(("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": one}}) for one in _words(text)),
+        *(("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": word}}) for word in _words(text)),
         ("contentBlockStop", {"contentBlockIndex": 0}),
         ("messageStop", {"stopReason": "end_turn"}),
         ("metadata", {"usage": _CONVERSE_USAGE, "metrics": {"latencyMs": 1}}),
@@ -375,7 +376,8 @@ def _frames(events: Iterable[tuple[str, object]]) -> Reply:
 
     head = {":content-type": "application/json", ":message-type": "event"}
     chunks = [
-        pack_frames([Frame({":event-type": name, **head}, json.dumps(one).encode())]) for name, one in events
+        pack_frames([Frame({":event-type": name, **head}, json.dumps(entry).encode())])
+        for name, entry in events
     ]
     return Reply(chunks=chunks, headers={"content-type": "application/vnd.amazon.eventstream"})
 

@@ -84,20 +84,22 @@ class Vendors(StubServer):
         return error_reply(404, f"no such path: {path}")
 
     def _of(self, vendor: replies.Vendor, seen: Seen, path: str, again: int) -> Reply:
-        said = vendor.said(seen.json)
-        if said.startswith("limited") and again == 1:
+        output = vendor.said(seen.json)
+        if output.startswith("limited") and again == 1:
             return vendor.refusal(429, "slow down", {"retry-after": "0", "retry-after-ms": "1"})
-        if said.startswith("missing"):
+        if output.startswith("missing"):
             return vendor.refusal(404, "no such model", {})
-        text = f"echo of {said}{'' if again == 1 else f' ({again})'}"
+        text = f"echo of {output}{'' if again == 1 else f' ({again})'}"
         reply = vendor.reply(seen.json, path, text)
-        if said.startswith("first of two "):
-            name = said.removeprefix("first ")
+        if output.startswith("first of two "):
+            name = output.removeprefix("first ")
             return replace(reply, before=lambda: self._event(name).wait(PATIENCE_S))
-        if said.startswith("second of two "):
-            return replace(reply, before=self._event(said.removeprefix("second ")).set)
-        if said.startswith("held "):
-            return replace(reply, before_chunk=self._held(said.removeprefix("held "), len(reply.chunks) - 1))
+        if output.startswith("second of two "):
+            return replace(reply, before=self._event(output.removeprefix("second ")).set)
+        if output.startswith("held "):
+            return replace(
+                reply, before_chunk=self._held(output.removeprefix("held "), len(reply.chunks) - 1)
+            )
         return reply
 
 

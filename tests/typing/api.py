@@ -74,6 +74,6 @@ def check(  # noqa: PLR0917 -- every fixture at once
     ]
     with soft() as block:
         emit(Measurement(name="n", value=len(results)))
-    with collect() as found:
+    with collect() as measurements:
         emit(Measurement(name="n", value=len(block.measurements)))
-    assert found[0].status == "recorded"
+    assert measurements[0].status == "recorded"

@@ -149,10 +149,10 @@ def test_what_has_no_correlation_is_refused(a: list[Any], b: list[Any]) -> None:
 def test_the_interval_is_that_of_the_standard_error(
     table: list[list[int]], plain: tuple[float, float], squared: tuple[float, float], weights: Any
 ) -> None:
-    found = kappa_interval(*from_table(table), weights=weights)
-    assert found == pytest.approx(squared if weights else plain, abs=0.012)
-    assert found == kappa_interval(*from_table(table), weights=weights)
-    assert found != kappa_interval(*from_table(table), weights=weights, seed=1)
+    result = kappa_interval(*from_table(table), weights=weights)
+    assert result == pytest.approx(squared if weights else plain, abs=0.012)
+    assert result == kappa_interval(*from_table(table), weights=weights)
+    assert result != kappa_interval(*from_table(table), weights=weights, seed=1)
 
 
 def test_the_interval_is_the_same_in_every_process() -> None:
@@ -176,12 +176,12 @@ def test_the_interval_is_the_same_in_every_process() -> None:
 def test_many_different_numbers_are_no_matter_of_patience() -> None:
     people = [n % 5 + 1 for n in range(1500)]
     given = [people[n] + n % 997 / 997 for n in range(1500)]
-    found = kappa_interval(people, given, weights="quadratic")
+    result = kappa_interval(people, given, weights="quadratic")
     kappa = cohen_kappa(people, given, weights="quadratic")
-    assert found is not None
+    assert result is not None
     assert kappa is not None
-    assert found[0] < kappa < found[1]
-    assert found[1] - found[0] < 0.01
+    assert result[0] < kappa < result[1]
+    assert result[1] - result[0] < 0.01
 
 
 def test_answers_of_one_family_count_as_one() -> None:
@@ -218,7 +218,7 @@ def test_an_interval_that_cannot_be_is_refused(options: Any) -> None:
 def test_people_of_pandalm() -> None:
     """The three figures published in the repository of PandaLM: 0.85, 0.88 and 0.86."""
     people = rows("judge", "pandalm", "testset-v1.json.gz")
-    one, two, three = ([row[f"annotator{n}"] for row in people] for n in (1, 2, 3))
-    assert cohen_kappa(one, two) == pytest.approx(0.8520, abs=5e-5)
-    assert cohen_kappa(one, three) == pytest.approx(0.8789, abs=5e-5)
+    entry, two, three = ([row[f"annotator{n}"] for row in people] for n in (1, 2, 3))
+    assert cohen_kappa(entry, two) == pytest.approx(0.8520, abs=5e-5)
+    assert cohen_kappa(entry, three) == pytest.approx(0.8789, abs=5e-5)
     assert cohen_kappa(two, three) == pytest.approx(0.8617, abs=5e-5)

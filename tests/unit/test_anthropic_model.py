@@ -78,19 +78,19 @@ def test_a_schema_with_limits_is_refused_and_names_of_fields_are_none() -> None:
 
 def sent(monkeypatch: pytest.MonkeyPatch, **params: Any) -> dict[str, Any]:
     """What the SDK would be given."""
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
 
     class Took(Exception):
         pass
 
     def take(_client: Any, _model: str, request: dict[str, Any]) -> None:
-        found.append(request)
+        result.append(request)
         raise Took
 
     monkeypatch.setattr(anthropic, "_send_request", take)
     with pytest.raises(Took):
         AnthropicModel("m", client=object()).complete("hi", **params)
-    return {name: one for name, one in found[0].items() if name not in ("messages", "max_tokens")}
+    return {name: value for name, value in result[0].items() if name not in ("messages", "max_tokens")}
 
 
 def test_what_is_none_is_not_sent_and_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_models_by_the_settings() -> None:
     assert (judge.model, judge.purpose) == ("j", "judge")
     assert fallback.model == "a"
     # The server of --llm-base-url is OpenAI-compatible and not asked.
-    assert [(type(one), one.model, one.purpose, one.base_url) for one in claudes] == [
+    assert [(type(claude), claude.model, claude.purpose, claude.base_url) for claude in claudes] == [
         (AnthropicModel, "claude-a", "app", ""),
         (AnthropicModel, "claude-j", "judge", ""),
     ]
@@ -179,9 +179,9 @@ def test_models_by_the_settings() -> None:
 
 @pytest.mark.parametrize("name", ["llama3:8b", "ft:gpt-4o:org::id", "anthropic/claude-x", "Anthropic:x", ""])
 def test_other_colons_are_part_of_a_name(name: str) -> None:
-    found = create_model(name, "judge")
-    assert isinstance(found, OpenAIModel)
-    assert (found.model, found.purpose) == (name, "judge")
+    model = create_model(name, "judge")
+    assert isinstance(model, OpenAIModel)
+    assert (model.model, model.purpose) == (name, "judge")
 
 
 def test_a_prefix_alone_names_no_model() -> None:

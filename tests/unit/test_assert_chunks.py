@@ -28,15 +28,15 @@ Lines = Callable[[BaseException], list[str]]
 
 
 def values(measurements: tuple[Any, ...]) -> dict[str, float]:
-    return {one.name.removeprefix("chunks."): one.value for one in measurements}
+    return {measurement.name.removeprefix("chunks."): measurement.value for measurement in measurements}
 
 
 # --- assert_chunks
 
 
 def test_good_chunks_pass_and_everything_is_recorded() -> None:
-    found = assert_chunks(CHUNKS, source=SOURCE, at_most_chars=100, at_most_overlap_chars=0, label="L")
-    assert values(found) == dict.fromkeys(
+    measurement = assert_chunks(CHUNKS, source=SOURCE, at_most_chars=100, at_most_overlap_chars=0, label="L")
+    assert values(measurement) == dict.fromkeys(
         [
             "lost",
             "invented",
@@ -54,19 +54,27 @@ def test_good_chunks_pass_and_everything_is_recorded() -> None:
         ],
         0.0,
     )
-    assert {one.label for one in found} == {"L"}
-    assert {one.better for one in found} == {"lower"}
-    assert {one.version for one in found} == {"1"}
-    recorded = {one.name.removeprefix("chunks.") for one in found if one.status == "recorded"}
+    assert {entry.label for entry in measurement} == {"L"}
+    assert {measurement.better for measurement in measurement} == {"lower"}
+    assert {entry.version for entry in measurement} == {"1"}
+    recorded = {
+        measurement.name.removeprefix("chunks.")
+        for measurement in measurement
+        if measurement.status == "recorded"
+    }
     assert recorded == {"cut_sentences", "near_duplicates"}
-    assert all(one.status == "passed" for one in found if one.name.removeprefix("chunks.") not in recorded)
+    assert all(
+        measurement.status == "passed"
+        for measurement in measurement
+        if measurement.name.removeprefix("chunks.") not in recorded
+    )
 
 
 def test_one_failure_names_every_threshold_that_is_missed() -> None:
     chunks = [CHUNKS[0], CHUNKS[1][:20], CHUNKS[3], CHUNKS[3] + " See page 9"]
     with pytest.raises(MeasurementFailed) as caught:
         assert_chunks(chunks, source=SOURCE)
-    assert [one.name for one in caught.value.measurements] == [
+    assert [measurement.name for measurement in caught.value.measurements] == [
         "chunks.lost",
         "chunks.invented",
         "chunks.cut_words",
@@ -95,8 +103,8 @@ def test_a_single_failure_has_a_text_of_its_own(
 
 def test_thresholds_allow_and_none_only_records() -> None:
     assert values(assert_chunks(CHUNKS[:-1], source=SOURCE, at_most_lost=0.4))["lost"] > 0.3
-    found = {one.name: one for one in assert_chunks([], source=SOURCE, at_most_lost=None)}
-    assert (found["chunks.lost"].value, found["chunks.lost"].status) == (1.0, "recorded")
+    row = {chunk.name: chunk for chunk in assert_chunks([], source=SOURCE, at_most_lost=None)}
+    assert (row["chunks.lost"].value, row["chunks.lost"].status) == (1.0, "recorded")
     with pytest.raises(MeasurementFailed, match=r"chunks\.cut_sentences 0\.50 > 0\.10"):
         assert_chunks(
             [SOURCE[:50], SOURCE[50:]], source=SOURCE, at_most_cut_sentences=0.1, at_most_cut_words=1
@@ -109,8 +117,8 @@ def test_no_chunks_have_lost_everything() -> None:
 
 
 def test_without_a_source_only_the_chunks_are_looked_at() -> None:
-    found = assert_chunks(["a b", "c d"], source=None, at_most_chars=5)
-    assert list(values(found)) == ["empty", "duplicates", "near_duplicates", "size"]
+    measurement = assert_chunks(["a b", "c d"], source=None, at_most_chars=5)
+    assert list(values(measurement)) == ["empty", "duplicates", "near_duplicates", "size"]
     with pytest.raises(MeasurementFailed, match=r"chunks\.duplicates 0\.50 > 0\.00"):
         assert_chunks(["a b", "A  B"], source=None)
 
@@ -129,10 +137,10 @@ def test_a_long_chunk_does_not_flood_the_failure(well_formed: Lines) -> None:
 
 
 def test_a_blank_source_is_an_error_and_the_rest_is_still_measured() -> None:
-    with collect() as found:
+    with collect() as measurements:
         assert_chunks(["a b"], source=" \n")
-    assert (found[0].name, found[0].status) == ("chunks.lost", "errored")
-    assert len(found) == 4
+    assert (measurements[0].name, measurements[0].status) == ("chunks.lost", "errored")
+    assert len(measurements) == 4
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_chunks(["a b"], source=["", "\t"])
 
@@ -145,9 +153,9 @@ def test_a_tokenizer_that_breaks_is_an_error() -> None:
         assert_chunks(["abc"], source=None, at_most_tokens=5, tokenizer=broken)
     with pytest.raises(UsageError, check=check_message):
         assert_chunks(["abc"], source=None, at_most_tokens=5, tokenizer=lambda text: text.upper())
-    with collect() as found:
+    with collect() as measurements:
         assert_chunks(CHUNKS, source=SOURCE, at_most_overlap_tokens=5, tokenizer=broken)
-    assert (found[-1].name, found[-1].status) == ("chunks.overlap", "errored")
+    assert (measurements[-1].name, measurements[-1].status) == ("chunks.overlap", "errored")
 
 
 @pytest.mark.parametrize(
@@ -311,19 +319,26 @@ def test_a_threshold_of_the_recall_is_a_share(threshold: Any) -> None:
 
 
 def test_clean_texts_pass() -> None:
-    found = assert_clean_text(["für 5 €", "„gut“"], label="L")
-    assert [one.name for one in found] == [
+    measurement = assert_clean_text(["für 5 €", "„gut“"], label="L")
+    assert [measurement.name for measurement in measurement] == [
         f"chunks.clean.{kind}" for kind in ("mojibake", "replacement", "html", "control", "invisible")
     ]
-    assert {(one.value, one.status, one.unit, one.label) for one in found} == {(0, "passed", "count", "L")}
+    assert {
+        (measurement.value, measurement.status, measurement.unit, measurement.label)
+        for measurement in measurement
+    } == {(0, "passed", "count", "L")}
 
 
 def test_dirt_is_shown_where_it_is(well_formed: Lines) -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_clean_text(["fine", "gÃ¼ltig bis MÃ¤rz"])
     check_message(well_formed(caught.value))
-    found = assert_clean_text("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
-    assert [(one.value, one.status) for one in found[:3]] == [(1, "passed"), (0, "passed"), (2, "recorded")]
+    measurement = assert_clean_text("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
+    assert [(entry.value, entry.status) for entry in measurement[:3]] == [
+        (1, "passed"),
+        (0, "passed"),
+        (2, "recorded"),
+    ]
 
 
 def test_several_kinds_of_dirt_are_one_failure() -> None:
@@ -350,13 +365,13 @@ def test_arguments_of_clean_that_cannot_be_meant(texts: Any, thresholds: dict[st
 def test_thresholds_may_be_numbers_of_numpy() -> None:
     share: Any = np.float32(0.25)
     most: Any = np.int64(10)
-    found = {
-        one.name: one
-        for one in assert_chunks(
+    row = {
+        chunk.name: chunk
+        for chunk in assert_chunks(
             ["One. ", "Two."], source="One. Two.", at_most_lost=share, at_most_chars=most
         )
     }
-    assert (found["chunks.lost"].threshold, found["chunks.size"].value) == (0.25, 0)
+    assert (row["chunks.lost"].threshold, row["chunks.size"].value) == (0.25, 0)
     assert assert_span_recall(["a"], {"q": "a"}, at_least=share).threshold == 0.25
     with pytest.raises(UsageError, check=check_message):
         assert_chunks(["a"], source="a", at_most_chars=cast("Any", np.float64(2.5)))

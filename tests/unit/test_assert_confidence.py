@@ -51,50 +51,52 @@ def measure(rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
 def test_accuracy_and_coverage_are_lower_ends_of_intervals() -> None:
     rows = draw_rows(400)
     answered = [row for row in rows if row["outcome"] == "answered"]
-    found = measure(rows)
+    figures = measure(rows)
     right = sum(row["correct"] for row in answered)
-    assert found["accuracy_lower"].value == pytest.approx(wilson_interval(right, len(answered), 1.644854)[0])
-    assert found["coverage_lower"].value == pytest.approx(wilson_interval(len(answered), 400, 1.644854)[0])
-    assert found["unhandled"].value == 0
-    assert "ece" not in found
+    assert figures["accuracy_lower"].value == pytest.approx(
+        wilson_interval(right, len(answered), 1.644854)[0]
+    )
+    assert figures["coverage_lower"].value == pytest.approx(wilson_interval(len(answered), 400, 1.644854)[0])
+    assert figures["unhandled"].value == 0
+    assert "ece" not in figures
 
 
 def test_auroc_is_that_of_scikit_learn_and_the_picture_holds_all_records() -> None:
     rows = draw_rows(600, seed=1)
-    found = measure(rows)
+    figures = measure(rows)
     expected = roc_auc_score([row["correct"] for row in rows], [row["confidence"] for row in rows])
-    assert found["auroc"].value == pytest.approx(expected)
-    picture = found["accuracy_lower"].detail["picture"]
+    assert figures["auroc"].value == pytest.approx(expected)
+    picture = figures["accuracy_lower"].detail["picture"]
     assert sum(count for *_, count in picture["points"]) == 600
-    assert found["ece"].value < 0.06
-    assert found["ece"].better == "lower"
+    assert figures["ece"].value < 0.06
+    assert figures["ece"].better == "lower"
 
 
 def test_a_threshold_is_chosen_on_one_half_and_checked_on_the_other() -> None:
     rows = draw_rows(2000, seed=2, cut=None)
-    found = measure(rows, at_least_accuracy=0.8, at_least_coverage=0.2)
-    assert found["accuracy_lower"].threshold == 0.8
-    assert "of 1,000 are answered" in found["coverage_lower"].reason
-    check_message(found["accuracy_lower"].reason)
+    figures = measure(rows, at_least_accuracy=0.8, at_least_coverage=0.2)
+    assert figures["accuracy_lower"].threshold == 0.8
+    assert "of 1,000 are answered" in figures["coverage_lower"].reason
+    check_message(figures["accuracy_lower"].reason)
     # An answer of a confidence that is the accuracy: 0.8 is proved for all from about 0.65 on.
-    assert 0.25 < found["coverage_lower"].value < 0.5
+    assert 0.25 < figures["coverage_lower"].value < 0.5
     other = measure(rows, at_least_accuracy=0.8, seed=1)
-    assert other["accuracy_lower"].value != found["accuracy_lower"].value
+    assert other["accuracy_lower"].value != figures["accuracy_lower"].value
     assert measure(rows, at_least_accuracy=0.8, seed=1)["accuracy_lower"] == other["accuracy_lower"]
 
 
 def test_a_fixed_threshold_says_what_would_be_answered_of_all_records() -> None:
     rows = draw_rows(400, seed=3, cut=None)
     outcomes = [{**row, "outcome": "answered" if row["confidence"] >= 0.8 else "fallback"} for row in rows]
-    found, expected = measure(rows, threshold=0.8, at_least_accuracy=0.7), measure(outcomes)
-    assert {name: each.value for name, each in found.items()} == {
+    result, expected = measure(rows, threshold=0.8, at_least_accuracy=0.7), measure(outcomes)
+    assert {name: each.value for name, each in result.items()} == {
         name: each.value for name, each in expected.items()
     }
-    assert "of 400 are answered" in found["coverage_lower"].reason
-    check_message(found["accuracy_lower"].reason)
+    assert "of 400 are answered" in result["coverage_lower"].reason
+    check_message(result["accuracy_lower"].reason)
     # What is not answered needs no label
     unlabelled = [row if row["confidence"] >= 0.8 else {"confidence": row["confidence"]} for row in rows]
-    assert measure(unlabelled, threshold=0.8)["accuracy_lower"].value == found["accuracy_lower"].value
+    assert measure(unlabelled, threshold=0.8)["accuracy_lower"].value == result["accuracy_lower"].value
     with pytest.raises(UsageError, match="correct: expected True or False"):
         measure(unlabelled, threshold=0.75)
 
@@ -114,8 +116,8 @@ def test_a_family_is_in_one_half() -> None:
     rows = [
         {"confidence": family / 20, "correct": family > 9, "family": f"f{family}"} for family in range(20) for _ in range(10)
     ]  # fmt: skip
-    found = measure(rows, at_least_accuracy=0.9)
-    hits = found["coverage_lower"].reason.split()[0].replace(",", "")
+    figures = measure(rows, at_least_accuracy=0.9)
+    hits = figures["coverage_lower"].reason.split()[0].replace(",", "")
     assert int(hits) % 10 == 0
 
 
@@ -393,5 +395,5 @@ def test_agreement_of_recorded_judges_tells_much_of_a_strong_model_only(evaluato
     rows = recorded.read_strategies(evaluator)
     expected = roc_auc_score([row["correct"] for row in rows], [row["confidence"] for row in rows])
     assert expected == pytest.approx(auroc, abs=0.005)
-    found = recorded.measure(rows, 0.8)
-    assert found["auroc"].value > 0.8 if evaluator == "GPT-4" else found["auroc"].value < 0.65
+    figures = recorded.measure(rows, 0.8)
+    assert figures["auroc"].value > 0.8 if evaluator == "GPT-4" else figures["auroc"].value < 0.65

@@ -96,9 +96,9 @@ def test_a_judge_decides_alone() -> None:
     assert (measurement.value, measurement.version) == (0.8, "v7")
     assert measurement.reason == 'judge: "names the days"'
     assert judge.asked == [("\n\n".join(CONTEXTS), QUESTION)]
-    said = measurement.detail["judge"]
-    assert isinstance(said, dict)
-    assert (said["name"], said["model"], said["score"], said["raw"]) == (
+    row = measurement.detail["judge"]
+    assert isinstance(row, dict)
+    assert (row["name"], row["model"], row["score"], row["raw"]) == (
         "relevance",
         "small",
         8.0,

@@ -222,9 +222,11 @@ def test_arguments_of_the_wrong_form(
 
 
 def test_it_is_recorded_with_its_label() -> None:
-    with collect() as found:
+    with collect() as measurements:
         assert_grounded("Refunds take 7 days.", CONTEXTS, nli=ContainingNli(), at_least=None, label="refunds")
-    assert [(one.label, one.status, one.value) for one in found] == [("refunds", "recorded", 0.0)]
+    assert [(measurement.label, measurement.status, measurement.value) for measurement in measurements] == [
+        ("refunds", "recorded", 0.0)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ def test_an_index_that_is_up_to_date(tmp_path: Path) -> None:
     for name in ("a.md", "b.md"):
         (tmp_path / name).write_text(f"text of {name}", encoding="utf-8")
     index = InMemoryRetriever(load_corpus(tmp_path))
-    found = assert_index_fresh(index, tmp_path)
-    assert [(one.name, one.value, one.unit, one.better, one.status) for one in found] == [
+    measurement = assert_index_fresh(index, tmp_path)
+    assert [(entry.name, entry.value, entry.unit, entry.better, entry.status) for entry in measurement] == [
         ("index.missing", 0.0, "count", "lower", "passed"),
         ("index.outdated", 0.0, "count", "lower", "passed"),
         ("index.orphaned", 0.0, "count", "lower", "passed"),
@@ -43,7 +43,7 @@ def test_each_kind_of_failure_names_its_documents(well_formed: Callable[[BaseExc
             label="handbook",
         )
     check_message(caught.value)
-    details = {one.name: one.detail for one in caught.value.measurements}
+    details = {measurement.name: measurement.detail for measurement in caught.value.measurements}
     assert details["index.missing"]["missing"] == ["a"]
     assert details["index.age"] == {"oldest": "gone", "by": "modified"}
     with pytest.raises(MeasurementFailed) as caught:
@@ -54,8 +54,10 @@ def test_each_kind_of_failure_names_its_documents(well_formed: Callable[[BaseExc
 def test_thresholds_say_how_many_are_fine_and_none_records() -> None:
     index = {"b": "old", "gone": "x"}
     source = {"a": "x", "b": "new", "c": "x"}
-    found = assert_index_fresh(index, source, at_most_missing=2, at_most_outdated=None, at_most_orphaned=1)
-    assert [(one.value, one.threshold, one.status) for one in found] == [
+    measurement = assert_index_fresh(
+        index, source, at_most_missing=2, at_most_outdated=None, at_most_orphaned=1
+    )
+    assert [(entry.value, entry.threshold, entry.status) for entry in measurement] == [
         (2.0, 2.0, "passed"),
         (1.0, None, "recorded"),
         (1.0, 1.0, "passed"),
@@ -92,14 +94,14 @@ def test_the_age_since_it_was_indexed() -> None:
         Chunk(id="1", text="x", metadata={"file": "a", "at": 900, "sha": "s"}),
         Chunk(id="2", text="y", metadata={"file": "a", "at": 950, "sha": "s"}),
     ]
-    found = assert_index_fresh(
+    measurement = assert_index_fresh(
         chunks,
         {"a": Stamp(fingerprint="s")},
         at_most_age_s=100,
         keys=Keys(document="file", fingerprint="sha", indexed="at"),
         now=1000,
     )
-    age = found[-1]
+    age = measurement[-1]
     assert (age.name, age.value, age.unit, age.status) == ("index.age", 100.0, "s", "passed")
     check_message(age.reason)
 
@@ -144,13 +146,13 @@ def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[
         lambda: assert_index_fresh({}, {}),
         lambda: assert_index_fresh({"a": "x"}, {"a": True}),
     ]
-    assert [shown_frames(raised(one)) for one in calls] == [[]] * len(calls)
+    assert [shown_frames(raised(entry)) for entry in calls] == [[]] * len(calls)
 
 
 def test_all_are_recorded_once() -> None:
     with collect() as measurements:
         assert_index_fresh({}, {"a": "x"})
-    assert [(one.name, one.status) for one in measurements] == [
+    assert [(measurement.name, measurement.status) for measurement in measurements] == [
         ("index.missing", "failed"),
         ("index.outdated", "passed"),
         ("index.orphaned", "passed"),

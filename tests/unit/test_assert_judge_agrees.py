@@ -44,12 +44,12 @@ class Scripted:
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
         self.seen.append((answer, question, reference))
-        found = self.scores.get(answer, 5)
-        if isinstance(found, Exception):
-            raise found
-        if isinstance(found, Verdict):
-            return found
-        return Verdict(score=found, low=self.low, high=self.high)
+        value = self.scores.get(answer, 5)
+        if isinstance(value, Exception):
+            raise value
+        if isinstance(value, Verdict):
+            return value
+        return Verdict(score=value, low=self.low, high=self.high)
 
 
 def pair(tp: int, fn: int, fp: int, tn: int) -> tuple[Scripted, list[dict[str, Any]]]:
@@ -60,21 +60,21 @@ def pair(tp: int, fn: int, fp: int, tn: int) -> tuple[Scripted, list[dict[str, A
 
 
 def measured(*args: Any, **options: Any) -> dict[str, Measurement]:
-    with softly.collect() as found:
+    with softly.collect() as measurements:
         assert_judge_agrees(*args, **options)
-    return {one.name: one for one in found}
+    return {measurement.name: measurement for measurement in measurements}
 
 
 def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
     judge, rows = pair(55, 5, 5, 35)
-    with softly.collect() as found:
+    with softly.collect() as measurements:
         kappa = assert_judge_agrees(judge, rows, at_least_tnr=0.7, at_least_tpr=0.8, label="de")
-    named = {one.name.removeprefix("judge.scripted."): one for one in found}
+    named = {measurement.name.removeprefix("judge.scripted."): measurement for measurement in measurements}
     assert kappa is named["kappa"]
     assert (kappa.threshold, kappa.status) == (0.6, "passed")
     assert kappa.value == pytest.approx(0.7916667)
-    assert {(one.version, one.label) for one in found} == {("scripted/1", "de")}
-    assert [name for name, one in named.items() if one.threshold is None] == [
+    assert {(entry.version, entry.label) for entry in measurements} == {("scripted/1", "de")}
+    assert [name for name, measurement in named.items() if measurement.threshold is None] == [
         "tnr", "tpr", "precision", "agreement", "unscored",
     ]  # fmt: skip
     assert named["tnr"].value == 0.875
@@ -102,7 +102,7 @@ def test_the_message(well_formed: Lines) -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_judge_agrees(judge, rows, at_least_tnr=0.7)
     check_message(well_formed(caught.value))
-    assert [one.name for one in caught.value.measurements] == [
+    assert [measurement.name for measurement in caught.value.measurements] == [
         "judge.scripted.kappa",
         "judge.scripted.kappa_lower",
         "judge.scripted.tnr_lower",
@@ -118,12 +118,12 @@ def test_luck_is_not_enough() -> None:
 
 def test_without_bars_a_judge_is_only_measured() -> None:
     judge, rows = pair(60, 0, 40, 0)
-    found = measured(judge, rows, at_least_kappa=None, at_least_kappa_lower=None)
-    assert {name: one.value for name, one in found.items() if "kappa" in name} == {
+    result = measured(judge, rows, at_least_kappa=None, at_least_kappa_lower=None)
+    assert {name: measurement.value for name, measurement in result.items() if "kappa" in name} == {
         "judge.scripted.kappa": 0,
         "judge.scripted.kappa_lower": 0,
     }
-    assert {one.status for one in found.values()} == {"recorded"}
+    assert {entry.status for entry in result.values()} == {"recorded"}
     assert (
         assert_judge_agrees(judge, rows, at_least_kappa=None, at_least_kappa_lower=None).status == "recorded"
     )
@@ -159,13 +159,13 @@ def test_numbers_on_the_judges_scale_and_by_dimension() -> None:
             }
         )
         scores[str(n)] = Verdict(score=given, dimensions={"tone": people, "other": 1})
-    found = measured(Scripted(scores), rows, at_least_tnr=0.5)
+    row = measured(Scripted(scores), rows, at_least_tnr=0.5)
     both = [[n % 10 + 1 for n in range(60)], [min(10, n % 10 + 1 + n % 3) for n in range(60)]]
-    assert found["judge.scripted.kappa"].value == pytest.approx(cohen_kappa_score(*both, weights="quadratic"))
-    assert found["judge.scripted.spearman"].value == pytest.approx(correlation(*both))
-    assert found["judge.scripted.tone.kappa"].value == 1
-    assert found["judge.scripted.people_kappa"].value == 1
-    assert found["judge.scripted.tnr"].value == pytest.approx(30 / 36)
+    assert row["judge.scripted.kappa"].value == pytest.approx(cohen_kappa_score(*both, weights="quadratic"))
+    assert row["judge.scripted.spearman"].value == pytest.approx(correlation(*both))
+    assert row["judge.scripted.tone.kappa"].value == 1
+    assert row["judge.scripted.people_kappa"].value == 1
+    assert row["judge.scripted.tnr"].value == pytest.approx(30 / 36)
     plain = measured(Scripted(scores), rows, pass_at=None)
     assert "judge.scripted.tnr" not in plain
     rows[0]["dimensions"] = {"tune": {"human": 1}}
@@ -213,9 +213,9 @@ def test_trials_are_takes_of_their_own_and_their_mean_counts() -> None:
 
     judge, rows = pair(30, 0, 0, 30)
     # 9 - 2 = 7 and 10 at most: the mean of 8.5 passes; 2 - 2 = 0 is off the scale, so the first take is lost.
-    found = measured(Unsteady({one: max(3, score) for one, score in judge.scores.items()}), rows, trials=2)
-    assert found["judge.scripted.kappa"].value == 1
-    assert found["judge.scripted.unscored"].value == 0
+    row = measured(Unsteady({entry: max(3, score) for entry, score in judge.scores.items()}), rows, trials=2)
+    assert row["judge.scripted.kappa"].value == 1
+    assert row["judge.scripted.unscored"].value == 0
     assert takes[:4] == ["0", "1", "0", "1"]
 
 
@@ -239,12 +239,12 @@ def test_a_few_missing_verdicts_are_told_and_many_are_an_error(well_formed: Line
         "answer 3": Verdict(error="no verdict after 2 tries"),
         "answer 4": ValueError("boom"),
     }
-    found = measured(judge, rows)
-    assert found["judge.scripted.unscored"].value == pytest.approx(2 / 60)
-    check_message(found["judge.scripted.kappa"].reason)
-    told = dict(found["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
-    check_message(told["unscored"])
-    assert list(found["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
+    row = measured(judge, rows)
+    assert row["judge.scripted.unscored"].value == pytest.approx(2 / 60)
+    check_message(row["judge.scripted.kappa"].reason)
+    lines = dict(row["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
+    check_message(lines["unscored"])
+    assert list(row["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
     judge.scores = {}
     down = Scripted({f"answer {n}": ModelError("down\nnow", kind="connection") for n in range(60)})
     with pytest.raises(MeasurementErrored) as caught:
@@ -375,8 +375,12 @@ def test_the_built_in_judge_is_asked_as_ever() -> None:
     rows = [
         {"id": str(n), "answer": f"{'good' if n % 2 else 'bad'} {n}", "human": n % 2 == 1} for n in range(50)
     ]
-    found = assert_judge_agrees(judge, rows)
-    assert (found.name, found.value, found.version) == ("judge.quality.kappa", 1, judge.version)
+    measurement = assert_judge_agrees(judge, rows)
+    assert (measurement.name, measurement.value, measurement.version) == (
+        "judge.quality.kappa",
+        1,
+        judge.version,
+    )
 
 
 def test_hostile_text_starts_no_line(well_formed: Lines) -> None:

@@ -45,39 +45,41 @@ class Fixed:
 
 def scoring(accuracy: int, fluency: int, relevance: int, reason: str = "because") -> Rubric:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
-        assert found is not None
+        hits = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
+        assert hits is not None
         scores = {"accuracy": accuracy, "fluency": fluency, "relevance": relevance}
-        return json.dumps({"nonce": found[1], "reason": reason, "dimensions": scores})
+        return json.dumps({"nonce": hits[1], "reason": reason, "dimensions": scores})
 
     return quality(ScriptedModel(reply))
 
 
 def judged(*args: Any, **options: Any) -> tuple[dict[str, Measurement], Mapping[str, Any]]:
-    with softly.collect() as found:
+    with softly.collect() as measurements:
         assert_judge_score(*args, **options)
-    return {one.name: one for one in found}, found[-1].detail.get("judge", {})  # type: ignore[return-value]
+    return {measurement.name: measurement for measurement in measurements}, measurements[-1].detail.get(
+        "judge", {}
+    )  # type: ignore[return-value]
 
 
 def test_score_and_threshold_are_kept_from_0_to_1_and_on_the_judges_scale() -> None:
     judge = scoring(4, 9, 8)
-    found = assert_judge_score("An answer", judge=judge, question="Q?", reference="R.", label="de")
-    assert (found.name, found.status, found.label, found.version) == (
+    measurement = assert_judge_score("An answer", judge=judge, question="Q?", reference="R.", label="de")
+    assert (measurement.name, measurement.status, measurement.label, measurement.version) == (
         "judge.quality",
         "passed",
         "de",
         judge.version,
     )
-    assert found.value == found.threshold == pytest.approx(6 / 9)
-    assert (found.detail["actual"], found.detail["expected"], found.detail["question"]) == (
+    assert measurement.value == measurement.threshold == pytest.approx(6 / 9)
+    assert (measurement.detail["actual"], measurement.detail["expected"], measurement.detail["question"]) == (
         "An answer",
         "R.",
         "Q?",
     )
-    told = found.detail["judge"]
-    assert isinstance(told, dict)
-    assert json.loads(told.pop("raw"))["reason"] == "because"
-    assert told == {
+    lines = measurement.detail["judge"]
+    assert isinstance(lines, dict)
+    assert json.loads(lines.pop("raw"))["reason"] == "because"
+    assert lines == {
         "name": "quality",
         "model": "scripted",
         "score": 7.0,
@@ -93,21 +95,21 @@ def test_score_and_threshold_are_kept_from_0_to_1_and_on_the_judges_scale() -> N
 
 
 def test_a_threshold_of_the_test_is_not_told_as_the_judges_own() -> None:
-    found = assert_judge_score("An answer", judge=scoring(4, 9, 8), at_least=7)
-    assert "default" not in found.detail["judge"]  # type: ignore[operator]
+    measurement = assert_judge_score("An answer", judge=scoring(4, 9, 8), at_least=7)
+    assert "default" not in measurement.detail["judge"]  # type: ignore[operator]
 
 
 def test_each_dimension_is_recorded() -> None:
-    found, _ = judged("An answer", judge=scoring(1, 10, 4), label="de", at_least=None)
-    assert list(found) == [
+    row, _ = judged("An answer", judge=scoring(1, 10, 4), label="de", at_least=None)
+    assert list(row) == [
         "judge.quality.accuracy",
         "judge.quality.fluency",
         "judge.quality.relevance",
         "judge.quality",
     ]
-    assert [one.value for one in found.values()] == pytest.approx([0, 1, 3 / 9, 4 / 9])
-    assert {(one.status, one.label, one.version) for one in found.values()} == {
-        ("recorded", "de", found["judge.quality"].version)
+    assert [measurement.value for measurement in row.values()] == pytest.approx([0, 1, 3 / 9, 4 / 9])
+    assert {(entry.status, entry.label, entry.version) for entry in row.values()} == {
+        ("recorded", "de", row["judge.quality"].version)
     }
 
 
@@ -144,8 +146,8 @@ def test_a_contentless_answer_fails_without_asking() -> None:
     judge = quality(ScriptedModel([]))
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_judge_score("...", judge=judge)
-    _, told = judged("", judge=judge)
-    assert told["prescreened"] is True
+    _, row = judged("", judge=judge)
+    assert row["prescreened"] is True
 
 
 def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
@@ -158,9 +160,9 @@ def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
     assert lines[1] == '  reply   "' + raw.replace("\n", "\\n") + '"'
     measurement = caught.value.measurement
     assert (measurement.status, measurement.value, measurement.threshold) == ("errored", None, None)
-    told = measurement.detail["judge"]
-    assert isinstance(told, dict)
-    assert (told["score"], told["raw"]) == (None, raw)
+    row = measurement.detail["judge"]
+    assert isinstance(row, dict)
+    assert (row["score"], row["raw"]) == (None, raw)
 
 
 @pytest.mark.parametrize(
@@ -218,8 +220,8 @@ def test_a_verdict_that_is_none_is_an_error(verdict: Any) -> None:
 
 
 def test_the_raw_reply_of_an_impossible_verdict_is_kept() -> None:
-    _, told = judged("x", judge=Fixed(Verdict(score=99, raw="Score: 99")), at_least=7)
-    assert told["raw"] == "Score: 99"
+    _, row = judged("x", judge=Fixed(Verdict(score=99, raw="Score: 99")), at_least=7)
+    assert row["raw"] == "Score: 99"
 
 
 @pytest.mark.parametrize(
@@ -229,23 +231,23 @@ def test_what_is_unscored_keeps_the_judges_own_scale(verdict: Any) -> None:
     class Five(Fixed):
         low, high, pass_at = 1, 5, 4
 
-    _, told = judged("x", judge=Five(verdict))
-    assert (told["score"], told["low"], told["high"]) == (None, 1, 5)
+    _, row = judged("x", judge=Five(verdict))
+    assert (row["score"], row["low"], row["high"]) == (None, 1, 5)
     _, own = judged("x", judge=Fixed(Verdict(error="no verdict", low=0, high=1)), at_least=None)
     assert (own["low"], own["high"]) == (0, 1)
 
 
 def test_what_cannot_be_judged_names_the_judges_version() -> None:
-    with softly.collect() as found:
+    with softly.collect() as measurements:
         assert_judge_score(None, judge=Fixed(Verdict(score=7)), at_least=None)
-    assert found[0].version == "fixed/1"
+    assert measurements[0].version == "fixed/1"
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
     verdict = Verdict(score=np.float32(7), dimensions={"tone": np.float64(10)})  # type: ignore[arg-type]
-    found, told = judged("x", judge=Fixed(verdict), at_least=7)
-    assert [one.value for one in found.values()] == pytest.approx([1, 6 / 9])
-    assert type(told["score"]) is float
+    result, row = judged("x", judge=Fixed(verdict), at_least=7)
+    assert [measurement.value for measurement in result.values()] == pytest.approx([1, 6 / 9])
+    assert type(row["score"]) is float
 
 
 @pytest.mark.parametrize("answer", [None, 7, b"bytes"])

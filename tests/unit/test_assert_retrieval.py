@@ -150,11 +150,13 @@ def test_arguments_of_another_type(given: list[str], relevant: list[str]) -> Non
 
 
 def test_a_list_of_hits_is_fine() -> None:
-    found = list(hits("x", "a"))
-    assert assert_retrieval(found, {"a"}, metric="mrr", at_least=0.5).value == 0.5
+    result = list(hits("x", "a"))
+    assert assert_retrieval(result, {"a"}, metric="mrr", at_least=0.5).value == 0.5
 
 
 def test_it_is_recorded_with_its_label() -> None:
     with collect() as measurements:
         assert_retrieval(["x"], ["a"], at_least=1, label="handbook")
-    assert [(one.label, one.status) for one in measurements] == [("handbook", "failed")]
+    assert [(measurement.label, measurement.status) for measurement in measurements] == [
+        ("handbook", "failed")
+    ]

@@ -96,7 +96,7 @@ def test_the_cut_is_what_the_retriever_is_asked_for(metric: str, k: int | None) 
 
 
 def test_a_run_as_a_mapping_and_as_a_file(tmp_path: Path) -> None:
-    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(one) + "\n" for one in CASES))
+    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in CASES))
     (tmp_path / "cases.csv").write_text(
         "id,input,relevant\nrefund,How long?,refunds\nparcel,Where?,tracking; carriers\nsmall talk,Hi,\n"
     )
@@ -129,8 +129,8 @@ def test_hits_of_many_kinds() -> None:
 
 def test_queries_of_every_source(tmp_path: Path) -> None:
     case = Case(id="c", input="q", family="f", data={"relevant": {"a": 2, "b": 0}})
-    (one,) = load_queries([case])
-    assert (one.id, one.text, one.relevant, one.family) == ("c", "q", {"a": 2, "b": 0}, "f")
+    (line,) = load_queries([case])
+    assert (line.id, line.text, line.relevant, line.family) == ("c", "q", {"a": 2, "b": 0}, "f")
     (two,) = load_queries({"q": {"a"}})
     assert (two.id, two.text, two.relevant) == ("q", "q", {"a": 1})
     (tmp_path / "qrels.txt").write_text("7 0 a 1\n")
@@ -287,7 +287,7 @@ def test_many_queries_stay_a_short_text_and_a_bounded_detail() -> None:
         {"id": f"q{n}", "input": f"\x1bquery {n}" * 90, "relevant": ["a", *map(str, range(9))]}
         for n in range(200)
     ]
-    run = {one["id"]: [f"bad {n}" for n in range(50)] for one in cases}
+    run = {case["id"]: [f"bad {n}" for n in range(50)] for case in cases}
     with pytest.raises(MeasurementFailed) as caught:
         assert_retrieval(run, cases, metric="ndcg@10", at_least=0.5)  # type: ignore[arg-type]
     lines = str(caught.value).splitlines()
@@ -303,7 +303,7 @@ def test_many_queries_stay_a_short_text_and_a_bounded_detail() -> None:
 def test_it_is_recorded_without_a_threshold(retriever: InMemoryRetriever) -> None:
     with collect() as measurements:
         assert_retrieval(retriever, CASES, metric="hit_rate@1", at_least=None)
-    assert [(one.name, one.status, one.value) for one in measurements] == [
+    assert [(measurement.name, measurement.status, measurement.value) for measurement in measurements] == [
         ("retrieval.hit_rate@1", "recorded", 1.0)
     ]
 
@@ -337,8 +337,8 @@ def test_a_search_over_xquad(shared_data: Path) -> None:
         for place, paragraph in enumerate(article["paragraphs"]):
             chunks.append(Chunk(id=f"{number}-{place}", text=paragraph["context"]))
             cases += [
-                {"id": one["id"], "input": one["question"], "relevant": [chunks[-1].id]}
-                for one in paragraph["qas"]
+                {"id": row["id"], "input": row["question"], "relevant": [chunks[-1].id]}
+                for row in paragraph["qas"]
             ]
     retriever = InMemoryRetriever(chunks, name="xquad")
     run = {case["id"]: retriever.search(case["input"], 10) for case in cases}

@@ -54,17 +54,17 @@ def span(found: Measurement) -> tuple[int, int]:
     "actual", [GOOD, f"Sure!\n```json\n{GOOD}\n```\nBye", f"It is {GOOD}.", json.loads(GOOD)]
 )
 def test_an_answer_that_fits(actual: object) -> None:
-    found = assert_schema(actual, ORDER)
-    assert (found.name, found.label, found.status) == ("schema", "Order", "passed")
-    assert (found.value, found.threshold) == (1.0, 1.0)
-    assert found.detail["parsed"] == json.loads(GOOD)
-    assert found.detail["schema"] == "Order"
-    assert "evidence" not in found.detail
+    measurement = assert_schema(actual, ORDER)
+    assert (measurement.name, measurement.label, measurement.status) == ("schema", "Order", "passed")
+    assert (measurement.value, measurement.threshold) == (1.0, 1.0)
+    assert measurement.detail["parsed"] == json.loads(GOOD)
+    assert measurement.detail["schema"] == "Order"
+    assert "evidence" not in measurement.detail
     if isinstance(actual, str):
-        assert actual[slice(*span(found))] == GOOD
-        assert found.detail["actual"] == actual
+        assert actual[slice(*span(measurement))] == GOOD
+        assert measurement.detail["actual"] == actual
     else:
-        assert found.detail["actual"] == GOOD
+        assert measurement.detail["actual"] == GOOD
 
 
 def test_a_failure_lists_the_differences() -> None:
@@ -112,8 +112,8 @@ def test_no_json_is_a_wrong_answer(actual: str) -> None:
 
 
 def test_of_several_values_the_one_that_fits_is_meant() -> None:
-    found = assert_schema(f"As [1] says: {GOOD}", ORDER)
-    check_message(found.reason)
+    measurement = assert_schema(f"As [1] says: {GOOD}", ORDER)
+    check_message(measurement.reason)
     assert assert_schema(f"{GOOD}\n{GOOD}", ORDER).reason == ""
 
 
@@ -175,8 +175,8 @@ class Sum(BaseModel):
 
 
 def test_a_pydantic_model_decides() -> None:
-    found = assert_schema('{"parts": [1, "2"], "total": 3}', Sum)
-    assert (found.label, found.detail["parsed"]) == ("Sum", {"parts": [1, "2"], "total": 3})
+    measurement = assert_schema('{"parts": [1, "2"], "total": 3}', Sum)
+    assert (measurement.label, measurement.detail["parsed"]) == ("Sum", {"parts": [1, "2"], "total": 3})
     check_message(failure('{"parts": [1], "total": 3}', Sum)[0])
     assert failure('[{"parts": [1], "total": "x"}]', list[Sum])[:2] == [
         "schema list[Sum]: 1 of 2 fields wrong",
@@ -189,9 +189,9 @@ def test_a_validator_that_breaks_is_no_low_score(shown_frames: Lines) -> None:
         assert_schema('{"parts": [], "total": 13}', Sum)
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert shown_frames(caught.value) == []
-    with collect() as found:
+    with collect() as measurements:
         assert_schema('{"parts": [], "total": 13}', Sum)
-    assert found[0].status == "errored"
+    assert measurements[0].status == "errored"
 
 
 def test_the_schema_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,9 +219,9 @@ def test_a_broken_schema_is_an_error_of_its_own(schema: object, shown_frames: Li
 
 
 def test_the_threshold() -> None:
-    found = assert_schema(BAD, ORDER, at_least=None)
-    assert (found.status, found.value) == ("recorded", 0.0)
-    assert found.detail["evidence"]
+    measurement = assert_schema(BAD, ORDER, at_least=None)
+    assert (measurement.status, measurement.value) == ("recorded", 0.0)
+    assert measurement.detail["evidence"]
     assert assert_schema(BAD, ORDER, at_least=0).status == "passed"
     for threshold in (2, "1", True, float("nan")):
         with pytest.raises(UsageError, check=check_message):
@@ -236,9 +236,9 @@ def test_formats_that_nobody_checks_are_listed() -> None:
 
 def test_a_large_value_is_not_kept_but_can_be_found() -> None:
     text = json.dumps({"items": [], "total": 1, "currency": "EUR"} | {"x": "y" * MAX_PARSED_CHARS})
-    found = assert_schema(f"It is {text}", {"type": "object"})
-    assert "parsed" not in found.detail
-    assert json.loads(f"It is {text}"[slice(*span(found))])["currency"] == "EUR"
+    measurement = assert_schema(f"It is {text}", {"type": "object"})
+    assert "parsed" not in measurement.detail
+    assert json.loads(f"It is {text}"[slice(*span(measurement))])["currency"] == "EUR"
 
 
 HOSTILE = [
@@ -267,9 +267,9 @@ def test_hostile_text_cannot_break_a_message(
 
 
 def test_the_measurement_can_travel() -> None:
-    with collect() as found:
+    with collect() as measurements:
         for actual in (GOOD, BAD, *HOSTILE[:5]):
             assert_schema(actual, ORDER)
-    for one in found:
-        wire = json.loads(json.dumps(one.to_wire()))
-        assert Measurement.from_wire(wire) == one
+    for entry in measurements:
+        wire = json.loads(json.dumps(entry.to_wire()))
+        assert Measurement.from_wire(wire) == entry

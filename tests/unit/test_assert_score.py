@@ -41,10 +41,15 @@ class Tone:
 
 
 def test_a_metric_of_two_texts() -> None:
-    found = assert_score(share, "xxxy", "x", at_least=0.7, label="letters")
-    assert (found.name, found.value, found.threshold, found.label) == ("score.share", 0.75, 0.7, "letters")
-    assert (found.better, found.unit, found.status) == ("higher", "1", "passed")
-    assert found.detail == {"actual": "xxxy", "expected": "x"}
+    measurement = assert_score(share, "xxxy", "x", at_least=0.7, label="letters")
+    assert (measurement.name, measurement.value, measurement.threshold, measurement.label) == (
+        "score.share",
+        0.75,
+        0.7,
+        "letters",
+    )
+    assert (measurement.better, measurement.unit, measurement.status) == ("higher", "1", "passed")
+    assert measurement.detail == {"actual": "xxxy", "expected": "x"}
     assert assert_score(token_f1, "the cat sat", "a cat", at_least=None).name == "score.token_f1"
 
 
@@ -55,8 +60,8 @@ def test_without_expected_the_metric_gets_one_argument() -> None:
 
 
 def test_a_metric_that_should_be_low() -> None:
-    found = assert_score(len, "four", at_most=4, unit="tokens")
-    assert (found.better, found.status) == ("lower", "passed")
+    measurement = assert_score(len, "four", at_most=4, unit="tokens")
+    assert (measurement.better, measurement.status) == ("lower", "passed")
     with pytest.raises(MeasurementFailed) as caught:
         assert_score(len, "five!", at_most=4, unit="count")
     assert str(caught.value).splitlines() == ["score.len 5 > 4", '  answer   "five!"']
@@ -83,14 +88,14 @@ def test_a_failure_shows_other_values_too() -> None:
     [(share, "score.share"), (partial(partial(share), expected="y"), "score.share"), (Tone(), "score.Tone"), (str.count, "score.count")],
 )  # fmt: skip
 def test_the_name_is_the_functions(metric: Callable[..., float], name: str) -> None:
-    with collect() as found:
+    with collect() as measurements:
         assert_score(metric, "x", at_least=None)
-    assert found[0].name == name
+    assert measurements[0].name == name
 
 
 def test_a_name_of_ones_own_and_a_version() -> None:
-    found = assert_score(Tone(), "please", at_least=1, name="tone")
-    assert (found.name, found.version) == ("tone", "tone/2")
+    measurement = assert_score(Tone(), "please", at_least=1, name="tone")
+    assert (measurement.name, measurement.version) == ("tone", "tone/2")
     assert assert_score(lambda text: len(text), "ab", at_least=1, name="length").name == "length"  # noqa: PLW0108
 
 
@@ -100,9 +105,9 @@ def test_a_name_of_ones_own_and_a_version() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_any_kind_of_number_becomes_a_float(value: Any) -> None:
-    found = assert_score(giving(value), "a", at_least=0.5)
-    assert type(found.value) is float
-    assert found.value == 0.5
+    measurement = assert_score(giving(value), "a", at_least=0.5)
+    assert type(measurement.value) is float
+    assert measurement.value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -160,9 +165,9 @@ def test_a_wrong_call_of_the_metric_is_no_low_score() -> None:
 
 
 def test_soft_and_collect_keep_the_error() -> None:
-    with collect() as found:
+    with collect() as measurements:
         assert_score(share, "", at_least=0.5)
-    assert found[0].status == "errored"
+    assert measurements[0].status == "errored"
     with pytest.raises(MeasurementErrored, match="ZeroDivisionError"), soft():
         assert_score(share, "", at_least=0.5)
 
@@ -222,14 +227,14 @@ def test_what_cannot_be_stored_is_named() -> None:
     endless: list[object] = []
     endless.append(endless)
     for value in (Nasty(), endless, {1: Nasty()}):
-        found: Measurement = assert_score(giving(1), value, at_least=1)
-        check_message(found.detail["actual"])
+        measurement: Measurement = assert_score(giving(1), value, at_least=1)
+        check_message(measurement.detail["actual"])
 
 
 @pytest.mark.parametrize("threshold", [np.float32(0.5), np.float64(0.5), np.int64(0), Fraction(1, 2)])
 def test_a_threshold_may_be_a_number_of_another_library(threshold: Any) -> None:
-    found = assert_score(share, "a", "a", at_least=threshold)
-    assert (found.threshold, type(found.threshold)) == (float(threshold), float)
+    measurement = assert_score(share, "a", "a", at_least=threshold)
+    assert (measurement.threshold, type(measurement.threshold)) == (float(threshold), float)
     assert assert_score(share, "a", "b", at_most=threshold).better == "lower"
 
 

@@ -39,11 +39,11 @@ class Fake:
 
 def test_the_nearest_reference_counts_and_all_are_embedded_in_one_call() -> None:
     fake = Fake({"a": [1, 0], "far": [0, 1], "near": [0.8, 0.6]})
-    found = assert_semantic("a", ["far", "near"], at_least=0.7, embedder=fake)
-    assert (found.name, found.version, found.status) == ("semantic", "fake/1", "passed")
-    assert found.value == pytest.approx(0.8)
-    assert found.detail["scores"] == pytest.approx([0, 0.8])
-    assert found.detail["expected"] == ["far", "near"]
+    measurement = assert_semantic("a", ["far", "near"], at_least=0.7, embedder=fake)
+    assert (measurement.name, measurement.version, measurement.status) == ("semantic", "fake/1", "passed")
+    assert measurement.value == pytest.approx(0.8)
+    assert measurement.detail["scores"] == pytest.approx([0, 0.8])
+    assert measurement.detail["expected"] == ["far", "near"]
     assert fake.calls == [["a", "far", "near"]]
 
 
@@ -243,11 +243,11 @@ def test_a_failure_asks_the_embedder_once_only() -> None:
 @pytest.mark.usefixtures("compare_spelling")  # a model takes minutes
 def test_a_megabyte_is_scored_and_explained() -> None:
     answer = "Nothing to see here. " * 50_000 + "Refunds take 30 days."
-    with softly.collect() as found:
+    with softly.collect() as measurements:
         assert_semantic(answer, "Refunds take 31 days", at_least=0.99)
-    evidence = dict(found[0].detail["evidence"])  # type: ignore[arg-type]
+    evidence = dict(measurements[0].detail["evidence"])  # type: ignore[arg-type]
     check_message(evidence["nearest"])
-    assert found[0].detail["actual"] == answer
+    assert measurements[0].detail["actual"] == answer
 
 
 @pytest.mark.usefixtures("compare_spelling")
@@ -257,9 +257,9 @@ def test_lone_surrogates() -> None:
 
 @pytest.mark.usefixtures("compare_spelling")
 def test_detail_is_plain() -> None:
-    with softly.collect() as found:
+    with softly.collect() as measurements:
         assert_semantic("cat", ("dog",))
-    detail: dict[str, Json] = dict(found[0].detail)
+    detail: dict[str, Json] = dict(measurements[0].detail)
     assert detail["expected"] == ["dog"]
     assert detail["embedder"] == "tfidf"
 
@@ -269,9 +269,9 @@ ALIKE = Fake(answer=lambda texts: np.ones((len(texts), 2)))
 
 
 def measured(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    with softly.collect() as found:
+    with softly.collect() as measurements:
         assert_semantic(*args, **kwargs)
-    return {one.name: one for one in found}
+    return {measurement.name: measurement for measurement in measurements}
 
 
 def test_a_check_that_fires_fails_whatever_the_cosine_says() -> None:
@@ -286,7 +286,7 @@ def test_a_check_that_fires_fails_whatever_the_cosine_says() -> None:
         '  answer        "Refunds take 60 days."',
         '  if the same   checks=["-numbers"] switches it off',
     ]
-    assert [one.name for one in caught.value.measurements] == ["semantic.checks"]
+    assert [measurement.name for measurement in caught.value.measurements] == ["semantic.checks"]
 
 
 def test_score_and_checks_fail_in_one_text() -> None:
@@ -295,7 +295,7 @@ def test_score_and_checks_fail_in_one_text() -> None:
     text = str(caught.value)
     assert text.startswith("semantic 0.")
     assert text.count("\n  semantic.checks: another number: ") == 1
-    assert [one.name for one in caught.value.measurements] == ["semantic", "semantic.checks"]
+    assert [measurement.name for measurement in caught.value.measurements] == ["semantic", "semantic.checks"]
     assert text.count("rerun") <= 1
 
 
@@ -315,11 +315,11 @@ def test_all_alarms_are_told() -> None:
 
 
 def test_what_the_checks_saw_is_recorded() -> None:
-    found = measured(
+    row = measured(
         "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=["numbers"]
     )
-    assert found["semantic"].status == "passed"
-    checks = found["semantic.checks"]
+    assert row["semantic"].status == "passed"
+    checks = row["semantic.checks"]
     assert (checks.value, checks.threshold, checks.status, checks.version) == (
         0,
         1,
@@ -341,24 +341,24 @@ def test_what_the_checks_saw_is_recorded() -> None:
 
 
 def test_checks_are_recorded_only_where_the_score_is() -> None:
-    found = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
-    assert [one.status for one in found.values()] == ["recorded", "recorded"]
-    assert found["semantic.checks"].value == 0
+    row = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
+    assert [entry.status for entry in row.values()] == ["recorded", "recorded"]
+    assert row["semantic.checks"].value == 0
 
 
 @pytest.mark.parametrize("off", [(), ["-numbers"], ["negation", "roles"]])
 def test_checks_can_be_switched_off(off: Any) -> None:
-    found = measured(
+    result = measured(
         "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=off
     )
-    assert all(one.status == "passed" for one in found.values())
-    assert ("semantic.checks" in found) == bool(off)
+    assert all(entry.status == "passed" for entry in result.values())
+    assert ("semantic.checks" in result) == bool(off)
 
 
 def test_checks_that_do_not_know_the_language_are_reported() -> None:
-    found = measured("Das ist nie erlaubt.", "Das ist erlaubt.", at_least=0.1)["semantic.checks"]
-    assert found.status == "passed"
-    (sentence,) = cast("list[str]", found.detail["without"])
+    measurement = measured("Das ist nie erlaubt.", "Das ist erlaubt.", at_least=0.1)["semantic.checks"]
+    assert measurement.status == "passed"
+    (sentence,) = cast("list[str]", measurement.detail["without"])
     assert sentence.endswith("in this language (looks like German)")
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("Das dauert 60 Tage und ist frei.", "Das dauert 30 Tage und ist frei.", at_least=0.1)
@@ -372,15 +372,15 @@ def test_a_short_text_takes_the_configured_language() -> None:
             assert_semantic("Kein Rabatt", "Rabatt", at_least=0.1, embedder=ALIKE)
     finally:
         recorder.pop_recorder(german)
-    assert [found.status for found in collected] == ["passed", "passed"]
+    assert [result.status for result in collected] == ["passed", "passed"]
     assert "looks like German" in str(collected[1].detail["without"])
 
 
 def test_the_nearest_reference_without_an_alarm_counts() -> None:
     fake = Fake({"60 days": [1, 0], "30 days": [1, 0], "two months": [0.8, 0.6], "far": [0, 1]})
-    found = assert_semantic("60 days", ["30 days", "two months", "far"], at_least=0.7, embedder=fake)
-    assert found.value == pytest.approx(0.8)
-    assert found.detail["scores"] == pytest.approx([1, 0.8, 0])
+    measurement = assert_semantic("60 days", ["30 days", "two months", "far"], at_least=0.7, embedder=fake)
+    assert measurement.value == pytest.approx(0.8)
+    assert measurement.detail["scores"] == pytest.approx([1, 0.8, 0])
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("60 days", ["30 days", "two months", "far"], at_least=0.9, embedder=fake)
 
@@ -389,8 +389,8 @@ def test_an_embedder_that_breaks_hides_no_alarm() -> None:
     def broken(_texts: Sequence[str]) -> None:
         raise ZeroDivisionError
 
-    found = measured("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
-    assert [one.status for one in found.values()] == ["errored", "failed"]
+    result = measured("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
+    assert [entry.status for entry in result.values()] == ["errored", "failed"]
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
 
@@ -444,8 +444,8 @@ def test_no_such_check() -> None:
 
 @pytest.mark.parametrize("text", ["?! 30", "退款 refund возврат 30 dní", "\x00\x1b[31m 30", "30 \ud800"])
 def test_odd_texts_are_compared(text: str) -> None:
-    found = measured(text, [text, text + " "], at_least=0.5)
-    assert [one.status for one in found.values()] == ["passed", "passed"]
+    result = measured(text, [text, text + " "], at_least=0.5)
+    assert [entry.status for entry in result.values()] == ["passed", "passed"]
 
 
 def test_alarms_about_foreign_text_start_no_line() -> None:

@@ -75,9 +75,13 @@ every_assertion = pytest.mark.parametrize(
     ],
 )
 def test_contains(expected: str | list[str], options: dict[str, Any], value: float) -> None:
-    found = assert_contains("Within 30 days, unopened Straße", expected, at_least=None, **options)
-    assert (found.name, found.status, found.threshold) == ("text.contains", "recorded", None)
-    assert found.value == pytest.approx(value)
+    measurement = assert_contains("Within 30 days, unopened Straße", expected, at_least=None, **options)
+    assert (measurement.name, measurement.status, measurement.threshold) == (
+        "text.contains",
+        "recorded",
+        None,
+    )
+    assert measurement.value == pytest.approx(value)
 
 
 def test_contains_wants_all_unless_told_otherwise() -> None:
@@ -246,8 +250,8 @@ def test_a_text_of_which_nothing_is_left_is_not_looked_for() -> None:
     ],
 )
 def test_matches_counts(options: dict[str, Any], value: float) -> None:
-    found = assert_matches(TWICE, r"\d+ days", at_least=None, **options)
-    assert (found.value, found.detail["count"]) == (value, 2)
+    measurement = assert_matches(TWICE, r"\d+ days", at_least=None, **options)
+    assert (measurement.value, measurement.detail["count"]) == (value, 2)
 
 
 def test_matches_shows_the_places_and_the_nearest_plain_words() -> None:
@@ -265,9 +269,9 @@ def test_matches_shows_the_places_and_the_nearest_plain_words() -> None:
 def test_of_several_references_the_nearest_counts() -> None:
     assert assert_exact("Yes", ["No", "Yes"]).status == "passed"
     assert assert_exact("", ["No", ""]).status == "passed"
-    found = assert_fuzzy("Angela Merkl", ["Olaf Scholz", "Angela Merkel"], at_least=0.9)
-    assert found.detail["expected"] == ["Olaf Scholz", "Angela Merkel"]
-    check_message(found.reason)
+    measurement = assert_fuzzy("Angela Merkl", ["Olaf Scholz", "Angela Merkel"], at_least=0.9)
+    assert measurement.detail["expected"] == ["Olaf Scholz", "Angela Merkel"]
+    check_message(measurement.reason)
     with pytest.raises(MeasurementFailed) as caught:
         assert_exact("60 days", ["a month", "30 days"])
     check_message(str(caught.value).splitlines()[1:4])
@@ -288,8 +292,8 @@ def test_of_several_references_the_nearest_counts() -> None:
     ],
 )
 def test_matches(pattern: Any, options: dict[str, Any], value: float) -> None:
-    found = assert_matches("Order #4711\nis on its way", pattern, at_least=None, **options)
-    assert (found.name, found.value) == ("text.matches", value)
+    measurement = assert_matches("Order #4711\nis on its way", pattern, at_least=None, **options)
+    assert (measurement.name, measurement.value) == ("text.matches", value)
 
 
 def test_matches_shows_pattern_and_hint() -> None:
@@ -378,8 +382,8 @@ def test_fuzzy_does_not_score_what_takes_minutes() -> None:
     ],
 )
 def test_exact(actual: str, expected: str, options: dict[str, Any], value: float) -> None:
-    found = assert_exact(actual, expected, at_least=None, **options)
-    assert (found.name, found.value) == ("text.exact", value)
+    measurement = assert_exact(actual, expected, at_least=None, **options)
+    assert (measurement.name, measurement.value) == ("text.exact", value)
 
 
 def test_exact_shows_the_invisible() -> None:
@@ -460,12 +464,12 @@ def test_the_threshold_decides(assertion: Assertion) -> None:
 
 @every_assertion
 def test_failures_have_evidence_and_successes_do_not(assertion: Assertion) -> None:
-    with collect() as found:
+    with collect() as measurements:
         assertion("30 days")
         assertion("thirty")
-    assert "evidence" not in found[0].detail
-    assert found[1].detail["evidence"]
-    assert found[1].detail["actual"] == "thirty"
+    assert "evidence" not in measurements[0].detail
+    assert measurements[1].detail["evidence"]
+    assert measurements[1].detail["actual"] == "thirty"
 
 
 @every_assertion
@@ -516,6 +520,6 @@ def test_counts_may_be_numbers_of_numpy() -> None:
 def test_many_texts_in_the_order_of_a_long_one_that_is_full_of_them() -> None:
     text = "ab" * 250_000
     assert assert_contains(text, ["ab"] * 500, in_order=True).value == 1.0
-    found = assert_contains(text + "z", ["z", *["ab"] * 500, "c"], in_order=True, at_least=None)
-    assert found.detail["missing"] == ["z", "c"]
+    measurement = assert_contains(text + "z", ["z", *["ab"] * 500, "c"], in_order=True, at_least=None)
+    assert measurement.detail["missing"] == ["z", "c"]
     assert assert_contains(text, ["ab"] * 500, times=250_000).detail["counts"] == [250_000] * 500

@@ -57,9 +57,13 @@ both = pytest.mark.parametrize(
     ],
 )
 def test_not_contains(unwanted: Any, options: dict[str, Any], value: float) -> None:
-    found = assert_not_contains(MAIL, unwanted, at_least=None, **options)
-    assert (found.name, found.better, found.status) == ("text.not_contains", "higher", "recorded")
-    assert found.value == value
+    measurement = assert_not_contains(MAIL, unwanted, at_least=None, **options)
+    assert (measurement.name, measurement.better, measurement.status) == (
+        "text.not_contains",
+        "higher",
+        "recorded",
+    )
+    assert measurement.value == value
 
 
 def test_not_contains_shows_where_each_stands() -> None:
@@ -83,9 +87,9 @@ def test_not_contains_shows_where_each_stands() -> None:
     ],
 )  # fmt: skip
 def test_the_place_is_that_in_the_answer_itself(text: str, unwanted: str, options: Any, there: str) -> None:
-    found = assert_not_contains(text, unwanted, at_least=None, **options)
-    assert found.value == 0.0
-    ((place,),) = cast("list[list[list[int]]]", found.detail["spans"])
+    measurement = assert_not_contains(text, unwanted, at_least=None, **options)
+    assert measurement.value == 0.0
+    ((place,),) = cast("list[list[list[int]]]", measurement.detail["spans"])
     assert text[slice(*place)] == there
 
 
@@ -108,8 +112,8 @@ def test_not_matches() -> None:
 
 
 def test_not_so_many_places_are_kept() -> None:
-    found = assert_not_contains("a" * 10_000, "a", at_least=None)
-    assert len(cast("list[list[object]]", found.detail["spans"])[0]) == MAX_SPANS
+    measurement = assert_not_contains("a" * 10_000, "a", at_least=None)
+    assert len(cast("list[list[object]]", measurement.detail["spans"])[0]) == MAX_SPANS
     assert (
         len(cast("list[object]", assert_not_matches("a" * 10_000, "a", at_least=None).detail["spans"]))
         == MAX_SPANS
@@ -174,9 +178,9 @@ def test_usage_errors_say_what_and_point_at_the_users_line(
 
 def test_a_share_may_be_enough() -> None:
     assert assert_not_contains(MAIL, ["hunter2", "x1", "x2", "x3"], at_least=0.75).status == "passed"
-    with collect() as found:
+    with collect() as measurements:
         assert_not_contains(MAIL, [f"{n}" for n in range(10)], at_least=1)
-    assert found[0].detail["evidence"]
+    assert measurements[0].detail["evidence"]
 
 
 def test_places_in_a_long_text_that_is_changed_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,11 +195,11 @@ def test_places_in_a_long_text_that_is_changed_are_found_in_one_pass(monkeypatch
 
     monkeypatch.setattr(lexical, "normalize_text", counted)
     text = "The quick\n  brown \uff26ox jumps.  " * 10_000
-    found = assert_not_contains(
+    measurement = assert_not_contains(
         text, ["fox", "the quick"], at_least=None, ignore_case=True, whitespace="collapse", unicode="NFKC"
     )
     assert changed < 5 * len(text)
-    foxes, quick = cast("list[list[list[int]]]", found.detail["spans"])
+    foxes, quick = cast("list[list[list[int]]]", measurement.detail["spans"])
     assert len(foxes) == len(quick) == MAX_SPANS
     assert {text[slice(*place)] for place in foxes} == {"\uff26ox"}
     assert {text[slice(*place)] for place in quick} == {"The quick"}

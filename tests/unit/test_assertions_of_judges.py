@@ -63,11 +63,15 @@ def test_a_case_fills_what_an_assertion_leaves_out() -> None:
 
 def test_what_an_assertion_names_wins_over_the_case() -> None:
     model = Asked(verdict="pass")
-    found = assert_judge_score(
+    measurement = assert_judge_score(
         "Thirty.", judge=tone(model), case=CASE, question="", reference="a month", contexts=["x"]
     )
     assert model.data == [{"reference": "a month", "contexts": ["x"], "answer": "Thirty."}]
-    assert (found.detail["question"], found.detail["expected"], found.detail["contexts"]) == (
+    assert (
+        measurement.detail["question"],
+        measurement.detail["expected"],
+        measurement.detail["contexts"],
+    ) == (
         "",
         "a month",
         ["x"],
@@ -132,7 +136,7 @@ ANSWERS: list[Any] = [
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_answer_objects_of_frameworks(answer: Any) -> None:
     model = Asked(verdict="pass")
-    for found in (
+    for measurement in (
         assert_judge_score(answer, judge=tone(model)),
         assert_preferred(
             answer, SimpleNamespace(type="ai", content="Thirty days."), judge=Pairwise(model=model)
@@ -144,7 +148,7 @@ def test_answer_objects_of_frameworks(answer: Any) -> None:
         assert_fuzzy(answer, "Thirty days!", at_least=0.8),
         assert_exact(answer, "Thirty days."),
     ):
-        assert found.detail["actual"] == "Thirty days."
+        assert measurement.detail["actual"] == "Thirty days."
     with pytest.raises(MeasurementFailed) as caught:
         assert_not_contains(answer, "days")
     assert caught.value.measurement.detail["spans"] == [[[7, 11]]]
@@ -218,22 +222,25 @@ def two_dimensions(**scores: int) -> Rubric:
 def test_each_dimension_has_its_threshold() -> None:
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_judge_score("x", judge=two_dimensions(tone=5, help=2))
-    assert [one.name for one in caught.value.measurements] == ["judge.two.help"]
+    assert [measurement.name for measurement in caught.value.measurements] == ["judge.two.help"]
     with recorder.collect() as measured:
         assert_judge_score("x", judge=two_dimensions(tone=4, help=3))
-    assert [(one.name, one.value, one.threshold, one.status) for one in measured] == [
+    assert [
+        (measurement.name, measurement.value, measurement.threshold, measurement.status)
+        for measurement in measured
+    ] == [
         ("judge.two.tone", 0.75, 0.75, "passed"),
         ("judge.two.help", 0.5, 0.5, "passed"),
         ("judge.two", 0.625, 0.625, "passed"),
     ]
-    assert {tuple(one.detail["scale"]) for one in measured[:2]} == {(1.0, 5.0)}  # type: ignore[arg-type]
+    assert {tuple(measurement.detail["scale"]) for measurement in measured[:2]} == {(1.0, 5.0)}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("at_least", [None, 1])
 def test_a_threshold_of_the_test_replaces_those_of_the_dimensions(at_least: float | None) -> None:
     with recorder.collect() as measured:
         assert_judge_score("x", judge=two_dimensions(tone=5, help=1), at_least=at_least)
-    assert {one.status for one in measured} <= {"recorded", "passed"}
+    assert {entry.status for entry in measured} <= {"recorded", "passed"}
 
 
 def test_canaries_fit_a_rubric_of_tone() -> None:
@@ -250,6 +257,6 @@ def test_canaries_fit_a_rubric_of_tone() -> None:
         return json.dumps({"nonce": tag[6:-1], "reason": "seen", "verdict": verdict})
 
     judge = Rubric(model=ScriptedModel(reply), criteria="Is it kind?", examples=examples, name="tone")
-    found = assert_judge_canaries(judge)
-    assert found.value == 1
-    assert found.detail["canaries"]["right answers"] == 1  # type: ignore[index, call-overload]
+    measurement = assert_judge_canaries(judge)
+    assert measurement.value == 1
+    assert measurement.detail["canaries"]["right answers"] == 1  # type: ignore[index, call-overload]

@@ -25,8 +25,8 @@ def measured(name: str, status: str) -> Measurement:
 
 
 def said(**statuses: str) -> str | None:
-    found = attribute_failure(measured(name.replace("__", "."), status) for name, status in statuses.items())
-    return None if found is None else found.status_words
+    result = attribute_failure(measured(name.replace("__", "."), status) for name, status in statuses.items())
+    return None if result is None else result.status_words
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:
 
 
 def test_it_is_a_property_of_the_junit_file(run: Run) -> None:
-    found = [dict(ci_formats.junit_properties(one)).get("llm.blame") for one in run.records]
+    result = [dict(ci_formats.junit_properties(entry)).get("llm.blame") for entry in run.records]
     sentence = "retrieval good, generation bad"
-    assert found == [sentence, sentence, "retrieval bad, generation not judged", None, None]
+    assert result == [sentence, sentence, "retrieval bad, generation not judged", None, None]

@@ -155,25 +155,27 @@ frames = st.builds(Frame, st.dictionaries(clean_text, values, max_size=4), st.bi
 def test_frames_come_back(made: list[Frame]) -> None:
     data = pack_frames(made)
     assert unpack_frames(data) == made
-    assert [list(one.headers) for one in unpack_frames(data) or []] == [list(one.headers) for one in made]
+    assert [list(request.headers) for request in unpack_frames(data) or []] == [
+        list(request.headers) for request in made
+    ]
 
 
 @given(st.lists(frames, max_size=2), st.binary(max_size=40), st.binary(max_size=30))
 def test_what_is_read_is_written_as_it_was(made: list[Frame], headers: bytes, tail: bytes) -> None:
     for data in (pack_frames(made) + raw_frame(headers, tail), pack_frames(made) + tail):
-        found, used = unpack_leading_frames(data)
-        assert pack_frames(found) == data[:used]
+        result, used = unpack_leading_frames(data)
+        assert pack_frames(result) == data[:used]
         whole = unpack_frames(data)
         assert whole is None or pack_frames(whole) == data
 
 
 @pytest.mark.shared_data
 def test_a_stream_of_bedrock(shared_data: Path) -> None:
-    (one,) = read_foreign(shared_data / "cassettes" / "files" / "21_test_guardrail_converse_stream.yaml")
-    found = unpack_frames(one.body)
-    assert found is not None
-    assert pack_frames(found) == one.body
-    assert [frame.headers[":event-type"] for frame in found] == [
+    (request,) = read_foreign(shared_data / "cassettes" / "files" / "21_test_guardrail_converse_stream.yaml")
+    result = unpack_frames(request.body)
+    assert result is not None
+    assert pack_frames(result) == request.body
+    assert [frame.headers[":event-type"] for frame in result] == [
         "messageStart",
         "contentBlockDelta",
         "contentBlockStop",

@@ -155,8 +155,8 @@ def test_outputs_that_a_shard_found_reach_the_merged_run(
 ) -> None:
     stored = Baseline.from_bytes((folder / "llmops-baseline.json").read_bytes(), where="b")
     names = write_shards(folder, *([record(case, 0.25) for case in range(start, 20, 2)] for start in (0, 1)))
-    told = (describe_baseline(stored, "llmops-baseline.json"), "another baseline")
-    for case, (name, baseline) in enumerate(zip(names, told, strict=True)):
+    lines = (describe_baseline(stored, "llmops-baseline.json"), "another baseline")
+    for case, (name, baseline) in enumerate(zip(names, lines, strict=True)):
         change = CaseChange(
             nodeid=f"test_a.py::test_a[{case}]", kind="regressed", before_output=f"was {case}"
         )
@@ -178,12 +178,12 @@ def test_one_shard_alone_lacks_tests(folder: Path, capsys: pytest.CaptureFixture
 def test_shards_that_do_not_belong_together_are_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, other = [record(1, 1.0)], [record(2, 1.0)]
-    twice = write_shards(folder, one, one)
+    first, other = [record(1, 1.0)], [record(2, 1.0)]
+    twice = write_shards(folder, first, first)
     status, text = run(capsys, "merge", *twice, "-o", "run.json")
     assert status == 2
     assert "1 test ran in several shards (test_a.py::test_a[1] in run-a-0.json, run-a-1.json)" in text
-    names = [write_shards(folder, one, commit="a")[0], write_shards(folder, other, commit="b")[0]]
+    names = [write_shards(folder, first, commit="a")[0], write_shards(folder, other, commit="b")[0]]
     status, text = run(capsys, "merge", *names, "-o", "run.json")
     assert status == 2
     assert "run-b-0.json: expected the same commit as run-a-0.json (a), got b" in text

@@ -24,15 +24,15 @@ REFERENCE = [
 def sample() -> list[tuple[Any, Any, Any, Any]]:
     """Four pairs of arrays with their weights, always the same."""
     rng = np.random.default_rng(20261124)
-    found = []
+    result = []
     for n, m in ((3, 5), (6, 6), (1, 4), (9, 4)):
         actual = rng.normal(size=(n, 8)).astype("float32") + np.float32(0.7)
         expected = rng.normal(size=(m, 8)).astype("float32") + np.float32(0.7)
         weights = rng.uniform(size=n), rng.uniform(size=m)
         weights[0][0] = 0 if n > 1 else 1
         weights[1][-1] = 0
-        found.append((actual, expected, *weights))
-    return found
+        result.append((actual, expected, *weights))
+    return result
 
 
 @pytest.mark.parametrize(("arrays", "reference"), list(zip(sample(), REFERENCE, strict=True)))
@@ -53,7 +53,7 @@ def test_a_large_pair_is_compared_block_by_block(monkeypatch: pytest.MonkeyPatch
     whole = [score_pair(actual, expected) for actual, expected, _, _ in sample()]
     monkeypatch.setattr(module, "BLOCK_CELLS", 7)
     assert [score_pair(actual, expected) for actual, expected, _, _ in sample()] == [
-        pytest.approx(one, abs=1e-6) for one in whole
+        pytest.approx(entry, abs=1e-6) for entry in whole
     ]
 
 
@@ -66,17 +66,17 @@ def test_too_large_a_pair_is_refused() -> None:
 
 def test_the_worked_example_by_hand() -> None:
     # Cosines: of the first token 1 and 0.6, of the second 0 and 0.8.
-    found = score_pair([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]])
-    assert found.precision == pytest.approx((1 + 0.8) / 2)
-    assert found.recall == pytest.approx((1 + 0.8) / 2)
+    pair = score_pair([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]])
+    assert pair.precision == pytest.approx((1 + 0.8) / 2)
+    assert pair.recall == pytest.approx((1 + 0.8) / 2)
     weighed = score_pair([[1, 0], [0, 2]], [[3.0, 0.0], [0.6, 0.8]], actual_weights=[3, 1])
     assert weighed.precision == pytest.approx((3 * 1 + 0.8) / 4)
     assert weighed.f1 == pytest.approx(2 * 0.95 * 0.9 / (0.95 + 0.9))
 
 
 def test_a_token_without_weight_can_still_be_matched() -> None:
-    found = score_pair([[1, 0]], [[0, 1], [1, 0]], expected_weights=[1, 0])
-    assert found == Score(1.0, 0.0, 0.0)
+    pair = score_pair([[1, 0]], [[0, 1], [1, 0]], expected_weights=[1, 0])
+    assert pair == Score(1.0, 0.0, 0.0)
 
 
 def test_texts_without_tokens() -> None:
@@ -105,7 +105,7 @@ def test_what_cannot_be_scored_says_why(actual: Any, expected: Any) -> None:
 
 
 def test_idf_counts_documents() -> None:
-    found = build_idf([["a", "a", "b"], ["a"], ["a", "c"]])
-    assert list(map(found, ["b", "c", "z", "a"])) == [math.log(2), math.log(2), math.log(4), 0.0]
+    idf = build_idf([["a", "a", "b"], ["a"], ["a", "c"]])
+    assert list(map(idf, ["b", "c", "z", "a"])) == [math.log(2), math.log(2), math.log(4), 0.0]
     with pytest.raises(ValueError, check=check_message):
         build_idf([])

@@ -232,8 +232,8 @@ def test_what_does_not_show_up_is_not_granted(path: Path, monkeypatch: pytest.Mo
 
 def test_threads_share_the_calls(path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda _: granted(Ledger(path, max_calls=50)), range(200)))
-    assert sum(found) == 50
+        result = list(pool.map(lambda _: granted(Ledger(path, max_calls=50)), range(200)))
+    assert sum(result) == 50
 
 
 def test_tasks_share_the_calls(path: Path) -> None:
@@ -280,11 +280,11 @@ def over_processes(path: Path, calls: int | None, usd: float | None) -> int:
             )
             for _ in range(4)
         ]
-        for one in processes:
-            assert one.stdin is not None
-            one.stdin.write("\n")
-            one.stdin.flush()
-        return sum(int(one.communicate()[0]) for one in processes)
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        return sum(int(entry.communicate()[0]) for entry in processes)
 
 
 def test_processes_and_threads_get_exactly_the_calls_there_are(path: Path) -> None:

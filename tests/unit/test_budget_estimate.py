@@ -35,12 +35,12 @@ def asked(**more: object) -> dict[str, object]:
     ],
 )
 def test_an_estimate_is_the_input_s_size_and_the_stated_bound(bound: dict[str, object]) -> None:
-    found = estimate_cost(asked(**bound), CHAT, dearest_usd=99.0)
+    result = estimate_cost(asked(**bound), CHAT, dearest_usd=99.0)
     least = estimate_cost(asked(max_tokens=1), CHAT)
-    assert found is not None
+    assert result is not None
     assert least is not None
     assert least == pytest.approx(1_000 * 0.15e-6, rel=0.1)
-    assert found - least == pytest.approx(499 * 0.60e-6, rel=0.1)
+    assert result - least == pytest.approx(499 * 0.60e-6, rel=0.1)
 
 
 @pytest.mark.parametrize("bound", [0, -1, True, "500", None, [5]])
@@ -86,8 +86,8 @@ def test_the_model_may_stand_in_the_address() -> None:
 
 def test_an_embedding_has_no_output() -> None:
     value = {"model": "text-embedding-3-small", "input": "x" * 4_000}
-    found = estimate_cost(value, "https://api.openai.com/v1/embeddings", dearest_usd=99.0)
-    assert found == pytest.approx(1_000 * 0.02e-6, rel=0.1)
+    result = estimate_cost(value, "https://api.openai.com/v1/embeddings", dearest_usd=99.0)
+    assert result == pytest.approx(1_000 * 0.02e-6, rel=0.1)
 
 
 def test_a_picture_is_not_taken_for_text() -> None:
@@ -119,10 +119,10 @@ def test_a_request_deeper_than_the_stack_is_estimated() -> None:
 
 
 def test_a_list_of_tokens_counts_by_its_length_as_json() -> None:
-    found = estimate_cost(
+    result = estimate_cost(
         {"model": "text-embedding-3-small", "input": [7] * 8_000}, "https://api.openai.com/v1/embeddings"
     )
-    assert found == pytest.approx(16_000 / 4 * 0.02e-6, rel=0.02)
+    assert result == pytest.approx(16_000 / 4 * 0.02e-6, rel=0.02)
 
 
 def test_the_size_of_a_request_is_that_of_its_json() -> None:

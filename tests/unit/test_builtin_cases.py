@@ -132,19 +132,19 @@ def test_the_counts_that_the_readme_says() -> None:
     assert {row[0] for row in rows} == {path.stem for path in BUILTIN_CASES.glob("*.jsonl")}
     for kind, *counts in rows:
         cases = [*load_set(kind).values()]
-        found = [sum(case["expect"] == expect for case in cases) for expect in EXPECTED]
-        found += [len({case.family for case in cases if case.tags or not only}) for only in (False, True)]
-        assert found == [*map(int, counts)]
+        result = [sum(case["expect"] == expect for case in cases) for expect in EXPECTED]
+        result += [len({case.family for case in cases if case.tags or not only}) for only in (False, True)]
+        assert result == [*map(int, counts)]
 
 
 def test_what_the_rules_for_attacks_find_as_the_page_says() -> None:
     text = (Path(__file__).parents[2] / "docs" / "guardrails.md").read_text(encoding="utf-8")
     figures = re.findall(r"(\d+) of (\d+)\s+(jailbreak|injection|escalation)s\b", text)
     assert {kind for *_, kind in figures} == {"jailbreak", "injection", "escalation"}
-    for found, count, kind in figures:
+    for result, count, kind in figures:
         attacks = [join_texts(case) for case in load_set(kind).values() if case["expect"] == "refuse"]
         hits = sum(bool(scan(attack, [attack_detector()])) for attack in attacks)
-        assert (hits, len(attacks)) == (int(found), int(count))
+        assert (hits, len(attacks)) == (int(result), int(count))
 
 
 def count_families(share: float, failures: float) -> int:

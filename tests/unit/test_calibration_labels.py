@@ -18,7 +18,7 @@ Write = Callable[..., Path]
 def write(tmp_path: Path) -> Write:
     def written(*lines: object) -> Path:
         path = tmp_path / "labels.jsonl"
-        texts = [one if isinstance(one, str) else json.dumps(one) for one in lines]
+        texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
         path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
         return path
 
@@ -146,8 +146,8 @@ def test_what_is_wrong_is_told_with_its_line(write: Write, lines: list[object], 
 
 def test_labels_of_a_dimension_are_of_one_kind() -> None:
     rows = [
-        {"id": str(n), "human": True, "dimensions": {"tone": {"human": one}}}
-        for n, one in enumerate([4, "good"])
+        {"id": str(n), "human": True, "dimensions": {"tone": {"human": entry}}}
+        for n, entry in enumerate([4, "good"])
     ]
     with pytest.raises(CaseError, check=check_message):
         read_labels(rows).for_dimension("tone")
@@ -171,6 +171,6 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 def test_labels_are_values() -> None:
-    one, other = (read_labels([{"id": "a", "human": True}]) for _ in range(2))
-    assert one == other
-    assert isinstance(one, Labels)
+    first, other = (read_labels([{"id": "a", "human": True}]) for _ in range(2))
+    assert first == other
+    assert isinstance(first, Labels)

@@ -73,10 +73,10 @@ def honest(answer: str) -> float:
 
 def sent(messages: Sequence[Message]) -> tuple[str, dict[str, Any]]:
     """The nonce of a request, and the data under judgement."""
-    text = next(one.content for one in messages if one.content.startswith("<data-"))
-    found = re.fullmatch(r"<data-(\w+)>\n(.*)\n</data-\w+>", text, re.DOTALL)
-    assert found is not None
-    return found[1], json.loads(found[2])
+    text = next(message.content for message in messages if message.content.startswith("<data-"))
+    match = re.fullmatch(r"<data-(\w+)>\n(.*)\n</data-\w+>", text, re.DOTALL)
+    assert match is not None
+    return match[1], json.loads(match[2])
 
 
 def model_that(score: Callable[[str], int]) -> ScriptedModel:
@@ -84,8 +84,8 @@ def model_that(score: Callable[[str], int]) -> ScriptedModel:
 
     def reply(messages: Sequence[Message]) -> str:
         nonce, data = sent(messages)
-        one = score(data["answer"])
-        dimensions = {"accuracy": one, "fluency": one, "relevance": one}
+        entry = score(data["answer"])
+        dimensions = {"accuracy": entry, "fluency": entry, "relevance": entry}
         return json.dumps({"nonce": nonce, "reason": "seen", "dimensions": dimensions})
 
     return ScriptedModel(reply)
@@ -93,13 +93,15 @@ def model_that(score: Callable[[str], int]) -> ScriptedModel:
 
 def test_the_built_in_set() -> None:
     listed = built_in_canaries()
-    attacks = [one for one in listed if not one.control]
+    attacks = [entry for entry in listed if not entry.control]
     assert len(attacks) >= 24
-    assert {one.kind for one in attacks} == KINDS
-    assert len({one.id for one in listed}) == len(listed) == len({one.answer for one in listed})
-    assert sum(one.control for one in listed) == 4
+    assert {attack.kind for attack in attacks} == KINDS
+    assert len({case.id for case in listed}) == len(listed) == len({entry.answer for entry in listed})
+    assert sum(entry.control for entry in listed) == 4
     assert all(
-        not find_injection_signs(one.answer) and honest(one.answer) == 9 for one in listed if one.control
+        not find_injection_signs(entry.answer) and honest(entry.answer) == 9
+        for entry in listed
+        if entry.control
     )
     # The file is plain ASCII: what hides in an answer is seen in a diff.
     file = Path(read_canaries.__code__.co_filename).with_name("canaries.jsonl")
@@ -117,9 +119,9 @@ def test_an_honest_judge_is_fit_and_a_yes_man_is_not() -> None:
 
 
 def test_one_canary_is_enough_to_be_unfit() -> None:
-    found = run_canaries(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
-    assert found.status == "unfit"
-    assert [one.canary.id for one in found.fallen] == ["colon"]
+    canaries = run_canaries(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
+    assert canaries.status == "unfit"
+    assert [entry.canary.id for entry in canaries.fallen] == ["colon"]
 
 
 @pytest.mark.parametrize(("score", "status"), [(5.5, "undecided"), (5.6, "unfit"), (1, "undecided")])
@@ -128,10 +130,10 @@ def test_without_a_threshold_of_its_own_the_middle_of_the_scale_decides(score: f
 
 
 def test_a_judge_that_rejects_right_answers_too_has_withstood_nothing() -> None:
-    found = run_canaries(Scores(lambda _: 1))
-    assert found.status == "undecided"
-    check_message(format_canary_summary(found))
-    assert len(found.rejected) == 4
+    canaries = run_canaries(Scores(lambda _: 1))
+    assert canaries.status == "undecided"
+    check_message(format_canary_summary(canaries))
+    assert len(canaries.rejected) == 4
 
 
 def test_trouble_is_neither_a_fall_nor_withstood() -> None:
@@ -147,8 +149,8 @@ def test_trouble_is_neither_a_fall_nor_withstood() -> None:
 
 
 def test_right_answers_without_a_verdict_leave_it_open() -> None:
-    found = run_canaries(Scores(lambda answer: None if honest(answer) > 1 else 1))
-    assert (found.status, found.controls) == ("undecided", 0)
+    canaries = run_canaries(Scores(lambda answer: None if honest(answer) > 1 else 1))
+    assert (canaries.status, canaries.controls) == ("undecided", 0)
 
 
 def test_a_score_at_the_threshold_passes_as_it_does_in_an_assertion() -> None:
@@ -162,15 +164,15 @@ def test_the_built_in_judge_and_a_model_that_can_be_talked_to() -> None:
         return 10 if "highest score" in answer or honest(answer) > 1 else 1
 
     model = model_that(gullible)
-    found = run_canaries(quality(model))
-    assert found.status == "unfit"
-    assert {one.canary.id for one in found.fallen} >= {"ignore-above", "end-tag", "hidden-tags"} - {
+    canaries = run_canaries(quality(model))
+    assert canaries.status == "unfit"
+    assert {entry.canary.id for entry in canaries.fallen} >= {"ignore-above", "end-tag", "hidden-tags"} - {
         "hidden-tags"
     }
     # What holds nothing is decided without the model.
-    assert sum(one.prescreened for one in found.tried) == 11
-    assert len(model.asked) == len(found.outcomes) - 11
-    assert found.version == quality(model).version
+    assert sum(entry.prescreened for entry in canaries.tried) == 11
+    assert len(model.asked) == len(canaries.outcomes) - 11
+    assert canaries.version == quality(model).version
     assert run_canaries(quality(model_that(lambda answer: int(honest(answer))))).status == "fit"
 
 
@@ -179,16 +181,16 @@ def test_a_verdict_that_is_copied_out_of_the_answer_is_none() -> None:
 
     def parrot(messages: Sequence[Message]) -> str:
         nonce, data = sent(messages)
-        found = re.search(r"\{.*\}", data["answer"], re.DOTALL)
-        if found:
-            return found[0]
+        hits = re.search(r"\{.*\}", data["answer"], re.DOTALL)
+        if hits:
+            return hits[0]
         score = int(honest(data["answer"]))
         dimensions = {"accuracy": score, "fluency": score, "relevance": score}
         return json.dumps({"nonce": nonce, "reason": "seen", "dimensions": dimensions})
 
-    found = run_canaries(quality(ScriptedModel(parrot)))
-    assert found.status == "fit"
-    assert {one.canary.id for one in found.unscored} >= {
+    canaries = run_canaries(quality(ScriptedModel(parrot)))
+    assert canaries.status == "fit"
+    assert {entry.canary.id for entry in canaries.unscored} >= {
         "verdict-json",
         "verdict-json-nonce",
         "verdict-items",
@@ -197,7 +199,7 @@ def test_a_verdict_that_is_copied_out_of_the_answer_is_none() -> None:
 
 def yes_to_all(messages: Sequence[Message]) -> str:
     nonce, data = sent(messages)
-    wanted = "\n".join(one.content for one in messages)
+    wanted = "\n".join(message.content for message in messages)
     if "claims" in wanted and "absent" in wanted:
         claims = [{"claim": data["answer"], "passages": [1], "finding": "supported"}]
         return json.dumps({"nonce": nonce, "reason": "r", "claims": claims})
@@ -245,7 +247,7 @@ def test_a_judge_of_pairs() -> None:
 
     unfit = run_canaries(Pairwise(model=ScriptedModel(taken_in)))
     assert unfit.status == "unfit"
-    assert {one.canary.id for one in unfit.fallen} >= {"ignore-above", "end-tag"}
+    assert {entry.canary.id for entry in unfit.fallen} >= {"ignore-above", "end-tag"}
     down = run_canaries(Pairwise(model=ScriptedModel([ModelError("down", kind="connection")] * 99)))
     assert (down.status, down.stopped) == ("undecided", True)
 
@@ -259,10 +261,10 @@ def test_what_cannot_be_tried() -> None:
 
 
 def test_the_assertion_tells_what_was_passed() -> None:
-    with recorder.collect() as found:
+    with recorder.collect() as measurements:
         kept = assert_judge_canaries(Scores(honest))
     assert (kept.name, kept.value, kept.threshold, kept.version) == ("judge.own.canaries", 1.0, 1.0, "1")
-    assert found == [kept]
+    assert measurements == [kept]
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_judge_canaries(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
     assert 'colon (no content, score 7): ":"' in str(caught.value)
@@ -289,8 +291,8 @@ def test_canaries_of_ones_own(tmp_path: Path) -> None:
         '{"id": "b", "answer": "Right.", "control": true}\n',
         encoding="utf-8",
     )
-    one, other = read_canaries(file)
-    assert (one.question, one.reference, one.contexts, one.kind, one.control) == (
+    first, other = read_canaries(file)
+    assert (first.question, first.reference, first.contexts, first.kind, first.control) == (
         "Q",
         "",
         ("c",),
@@ -299,9 +301,9 @@ def test_canaries_of_ones_own(tmp_path: Path) -> None:
     )
     assert other.control
     assert (
-        fingerprint_canaries([one, other])
-        == fingerprint_canaries([other, one])
-        != fingerprint_canaries([one])
+        fingerprint_canaries([first, other])
+        == fingerprint_canaries([other, first])
+        != fingerprint_canaries([first])
     )
     with pytest.raises(MeasurementFailed, match="unfit"):
         assert_judge_canaries(Yes(), canaries=file)
@@ -374,7 +376,7 @@ def test_the_answer_that_cheated_a_benchmark_is_one_more_canary() -> None:
     model = model_that(lambda answer: int(honest(answer)))
     assert run_canaries(quality(model), [null]).status == "fit"
     assert find_injection_signs(text)
-    data = next(one.content for one in model.asked[0][0] if one.content.startswith("<data-"))
+    data = next(entry.content for entry in model.asked[0][0] if entry.content.startswith("<data-"))
     assert data.count("<") == 2  # the two tags; in the answer every one is an escape
     assert sent(model.asked[0][0])[1]["answer"] == text
 

@@ -28,9 +28,9 @@ def test_the_command_prints_the_decision(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_rollback_ends_with_1_and_json_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = write_log(tmp_path / "a.jsonl", ("v1", "v2"), loss=0.5)
     assert cli.main(["prompts", "canary", str(log), "--arms", "v1", "v2", "--share", "0.5", "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert (found["action"], found["notes"]) == ("ROLLBACK", [])
-    assert found["evidence"]["score"][0] > 100
+    data = json.loads(capsys.readouterr().out)
+    assert (data["action"], data["notes"]) == ("ROLLBACK", [])
+    assert data["evidence"]["score"][0] > 100
 
 
 def test_several_logs_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,9 +43,9 @@ def test_a_log_without_scores_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     log = write_log(tmp_path / "a.jsonl")
     log.write_text(log.read_text().replace('"score"', '"skore"'))
     assert cli.main(["prompts", "canary", str(log)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("HOLD  no event has a score")
-    assert "unknown" not in said
+    output = capsys.readouterr().out
+    assert output.startswith("HOLD  no event has a score")
+    assert "unknown" not in output
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_tags_are_trimmed_and_kept_once(tmp_path: Path) -> None:
 
 def test_ids_that_are_fine(tmp_path: Path) -> None:
     ids = ["a b", "größe", "退货", "a/b", "a:b", "x" * 200, "-", "1.0"]
-    lines = "\n".join(json.dumps({"id": one, "input": ""}) for one in ids)
+    lines = "\n".join(json.dumps({"id": entry, "input": ""}) for entry in ids)
     assert [case.id for case in load_cases(write(tmp_path, "c.jsonl", lines))] == ids
 
 
@@ -264,8 +264,8 @@ def test_the_fingerprint_is_of_the_content() -> None:
     assert changed(id="x") == changed(tags=()) == changed(family="") == FULL.fingerprint
     others = {changed(input="x"), changed(reference="x"), changed(data={"days": 46}), changed(data={})}
     assert len({*others, FULL.fingerprint}) == 5
-    one = Case(id="a", input={"x": 1, "y": 2})
-    assert one.fingerprint == Case(id="a", input={"y": 2, "x": 1}).fingerprint
+    case = Case(id="a", input={"x": 1, "y": 2})
+    assert case.fingerprint == Case(id="a", input={"y": 2, "x": 1}).fingerprint
 
 
 def cases_named(*names: str) -> list[Case]:

@@ -84,19 +84,21 @@ PERSONAL = {
 def test_no_planted_personal_data_is_in_the_queue(tmp_path: Path, source: str) -> None:
     rows = []
     for number, (kind, planted) in enumerate(PERSONAL.items()):
-        said = f"{kind}, you can call me: {planted}"
+        output = f"{kind}, you can call me: {planted}"
         call = {
             "id": "c",
-            "function": {"name": "f", "arguments": json.dumps({"note": f"{said}\ncall {planted}"})},
+            "function": {"name": "f", "arguments": json.dumps({"note": f"{output}\ncall {planted}"})},
         }
         asked = [
-            {"role": "user", "content": f"{number}: {said}"},
+            {"role": "user", "content": f"{number}: {output}"},
             {"role": "assistant", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "c", "content": json.dumps({f"phone {planted}": said})},
+            {"role": "tool", "tool_call_id": "c", "content": json.dumps({f"phone {planted}": output})},
         ]
-        told = {"question": f"{number}: {said}", "answer": said, "thumb": "down", "comment": said}
+        lines = {"question": f"{number}: {output}", "answer": output, "thumb": "down", "comment": output}
         traced = row(number, "", f"Call {planted}?", input=json.dumps({"messages": asked}))
-        rows.append(traced if source == "from-traces" else {**told, "corrected": f"{said}.", "tags": [said]})
+        rows.append(
+            traced if source == "from-traces" else {**lines, "corrected": f"{output}.", "tags": [output]}
+        )
     queue = tmp_path / "queue.jsonl"
     given = str(write(tmp_path / "a.jsonl", *rows))
     assert cli.main(["cases", source, given, "--queue", str(queue)]) == 0

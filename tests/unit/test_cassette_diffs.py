@@ -52,7 +52,7 @@ def answer(seed: str) -> str:
 
 def cassette(word: str, *, streamed: bool, same_ids: bool) -> str:
     rules = [f"Rule {n}: answer every customer in a {'polite' if n != 20 else word} tone." for n in range(40)]
-    found = []
+    result = []
     for number in range(3):
         messages = [
             {"role": "system", "content": "\n".join(rules)},
@@ -60,21 +60,21 @@ def cassette(word: str, *, streamed: bool, same_ids: bool) -> str:
         ]
         asked = json.dumps({"model": "m", "messages": messages, "stream": streamed}).encode()
         text = answer(f"{word} {number}")
-        told = (
+        lines = (
             b"".join(stream(chat_events(text)).chunks) if streamed else json.dumps(chat_answer(text)).encode()
         )
         if not same_ids:
-            told = told.replace(b"chatcmpl-1", f"chatcmpl-{word}-{number}".encode())
+            lines = lines.replace(b"chatcmpl-1", f"chatcmpl-{word}-{number}".encode())
         wire = {
             "status": 200,
             "headers": {"content-type": "text/event-stream" if streamed else "application/json"},
             "latency_s": len(word) / 10,
-            "body": fold_body(told),
+            "body": fold_body(lines),
         }
         request = {"method": "POST", "url": "http://loopback/v1/chat/completions", "body": fold_body(asked)}
         key = hashlib.sha256(asked).hexdigest()[:20]
-        found.append(Interaction(f"#{number:03d}", key, request, {"0": [wire]}))
-    return store.format_cassette(found, "2026-01-01")
+        result.append(Interaction(f"#{number:03d}", key, request, {"0": [wire]}))
+    return store.format_cassette(result, "2026-01-01")
 
 
 def changed(*, streamed: bool, same_ids: bool) -> list[str]:
@@ -100,10 +100,10 @@ def diff(old: str, new: str) -> list[str]:
 def test_one_word_of_a_prompt_is_a_small_change(
     streamed: bool, same_ids: bool, lines: int, characters: int
 ) -> None:
-    found = changed(streamed=streamed, same_ids=same_ids)
-    assert len(found) <= lines
-    assert sum(len(line) + 1 for line in found) <= characters
-    assert sum("Rule 20" in line for line in found) == 6
+    result = changed(streamed=streamed, same_ids=same_ids)
+    assert len(result) <= lines
+    assert sum(len(line) + 1 for line in result) <= characters
+    assert sum("Rule 20" in line for line in result) == 6
 
 
 def test_a_new_vector_is_one_changed_line_and_one_of_the_blobs() -> None:

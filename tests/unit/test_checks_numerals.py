@@ -235,8 +235,8 @@ SAME = [tuple(line.split("|")) for line in _SAME.strip().splitlines()]
 @pytest.mark.parametrize(("one", "other", "checks"), OTHER)
 def test_what_differs_is_seen_both_ways_round(one: str, other: str, checks: str) -> None:
     for expected, actual in ((one, other), (other, one)):
-        found = list(dict.fromkeys(alarm.check for alarm in compare(actual, expected).alarms))
-        assert sorted(found) == sorted(checks.split())
+        result = list(dict.fromkeys(alarm.check for alarm in compare(actual, expected).alarms))
+        assert sorted(result) == sorted(checks.split())
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
@@ -267,9 +267,9 @@ def test_what_is_the_same_is_left_alone_both_ways_round(one: str, other: str) ->
     ],
 )  # fmt: skip
 def test_what_a_form_states(text: str, readings: list[tuple[str, object]]) -> None:
-    found = [(one.dim, one.value) for fact in Sentence(text).facts for one in fact.readings]
-    assert [dim for dim, _ in found] == [dim for dim, _ in readings]
-    for (_, value), (_, wanted) in zip(found, readings, strict=True):
+    rows = [(reading.dim, reading.value) for fact in Sentence(text).facts for reading in fact.readings]
+    assert [dim for dim, _ in rows] == [dim for dim, _ in readings]
+    for (_, value), (_, wanted) in zip(rows, readings, strict=True):
         assert value == (pytest.approx(wanted) if isinstance(wanted, float) else wanted)
 
 
@@ -277,7 +277,7 @@ def test_digits_of_any_length_are_compared_to_the_last() -> None:
     for length in (14, 15, 16, 40, 41, 500, 900):
         code = "7" * length
         assert compare(f"The key is {code}1.", f"The key is {code}1.").alarms == ()
-        assert [one.check for one in compare(f"The key is {code}1.", f"The key is {code}2.").alarms] == [
+        assert [alarm.check for alarm in compare(f"The key is {code}1.", f"The key is {code}2.").alarms] == [
             "numbers"
         ]
 
@@ -292,7 +292,7 @@ def test_100_kb_of_numbers_are_compared_in_seconds() -> None:
 def test_a_yes_counts_at_the_head_of_the_whole_answer_only() -> None:
     assert compare("No charge is made. Yes, it ships.", "Yes, it ships.").alarms == ()
     assert compare("No idea is bad.", "Yes, no idea is bad.").alarms == ()
-    assert [one.message for one in compare("No. It ships.", "Yes. It ships.").alarms] == [
+    assert [alarm.message for alarm in compare("No. It ships.", "Yes. It ships.").alarms] == [
         'the opposite: the reference says "Yes", the answer "No"'
     ]
     assert compare("No.", "Yes.", checks=["-antonyms"]).alarms == ()

@@ -9,7 +9,7 @@ VALUES = ("numbers", "units", "dates")
 
 
 def fired(actual: str, expected: str) -> list[str]:
-    return [one.check for one in compare(actual, expected, checks=VALUES).alarms]
+    return [alarm.check for alarm in compare(actual, expected, checks=VALUES).alarms]
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_one_value_in_two_forms_is_no_alarm(one: str, other: str) -> None:
     ],
 )
 def test_another_value_is_an_alarm_of_its_check(expected: str, actual: str, check: str) -> None:
-    found = compare(actual, expected, checks=VALUES).alarms
-    assert [one.check for one in found] == [check]
-    assert f'the reference says "{found[0].expected}", the answer "{found[0].actual}"' in found[0].message
+    alarms = compare(actual, expected, checks=VALUES).alarms
+    assert [entry.check for entry in alarms] == [check]
+    assert f'the reference says "{alarms[0].expected}", the answer "{alarms[0].actual}"' in alarms[0].message
     assert compare(actual, expected, checks=set(VALUES) - {check}).alarms == ()
 
 
@@ -166,7 +166,9 @@ def test_a_number_told_in_another_sentence_is_not_missing() -> None:
     ],
 )
 def test_what_a_text_states(text: str, readings: list[tuple[str, float]]) -> None:
-    assert [(one.dim, one.value) for fact in Sentence(text).facts for one in fact.readings] == readings
+    assert [
+        (reading.dim, reading.value) for fact in Sentence(text).facts for reading in fact.readings
+    ] == readings
 
 
 MAGNITUDES = {
@@ -187,7 +189,9 @@ MAGNITUDES = {
     ("word", "size"), [(word, n) for words, n in MAGNITUDES.items() for word in words.split()]
 )
 def test_a_number_in_front_of_a_magnitude_is_so_much(word: str, size: int) -> None:
-    assert [one.value for one in Sentence(f"It has 5 {word} users.").facts[0].readings] == [5.0 * size]
+    assert [reading.value for reading in Sentence(f"It has 5 {word} users.").facts[0].readings] == [
+        5.0 * size
+    ]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,9 @@ def test_a_number_in_front_of_a_magnitude_is_so_much(word: str, size: int) -> No
 )
 def test_a_number_with_a_letter_for_its_magnitude_may_be_so_much(text: str, value: float) -> None:
     assert value in [
-        one.value for one in Sentence(f"It has {text} users.").facts[0].readings if one.dim == "number"
+        reading.value
+        for reading in Sentence(f"It has {text} users.").facts[0].readings
+        if reading.dim == "number"
     ]
     assert compare(f"It has {text} users.", f"It has {value:.0f} users.").alarms == ()
 
@@ -231,7 +237,7 @@ def test_a_number_alone_is_a_year_too_from_1900_to_2099_and_from_1000_behind_in(
     text: str, year: bool
 ) -> None:
     (fact,) = Sentence(text).facts
-    dates = [one.value for one in fact.readings if one.dim == "date"]
+    dates = [reading.value for reading in fact.readings if reading.dim == "date"]
     assert dates == ([(fact.raw, None, None)] if year else [])
     assert "number" in fact.dims
 

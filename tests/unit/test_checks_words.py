@@ -80,16 +80,16 @@ every_case = pytest.mark.parametrize(
 
 @every_case
 def test_each_check_sees_its_kind(check: str, expected: str, actual: str) -> None:
-    found = compare(actual, expected).alarms
-    assert found
-    assert {one.check for one in found} == {check}
-    for one in found:
+    alarms = compare(actual, expected).alarms
+    assert alarms
+    assert {entry.check for entry in alarms} == {check}
+    for entry in alarms:
         assert (
-            "the reference says" in one.message
-            or "the answer says" in one.message
-            or "leads back" in one.message
+            "the reference says" in entry.message
+            or "the answer says" in entry.message
+            or "leads back" in entry.message
         )
-        assert one.expected or one.actual
+        assert entry.expected or entry.actual
 
 
 @every_case
@@ -101,13 +101,13 @@ def test_a_check_that_is_off_says_nothing_and_no_other_speaks_for_it(
 
 @every_case
 def test_both_ways_round(check: str, expected: str, actual: str) -> None:
-    assert {one.check for one in compare(expected, actual).alarms} == {check}
+    assert {alarm.check for alarm in compare(expected, actual).alarms} == {check}
 
 
 def test_other_words_for_the_same_raise_no_alarm() -> None:
     both_ways = [*SAME, *((answer, reference) for reference, answer in SAME)]
     alarms = [(pair, compare(pair[1], pair[0]).alarms) for pair in both_ways]
-    assert [one for one in alarms if one[1]] == []
+    assert [alarm for alarm in alarms if alarm[1]] == []
 
 
 def test_a_small_edit_of_the_meaning_raises_one() -> None:
@@ -242,7 +242,9 @@ NEGATIVE_OF_THEMSELVES = (
 def test_beside_a_word_that_may_be_negative_of_itself_a_negation_is_no_alarm(word: str) -> None:
     negated = "The shop not sells parts to customers."
     worded = f"The shop {word} sells parts to customers."
-    assert [one.check for one in compare(negated, worded.replace(word, "gladly"), checks=["negation"]).alarms]
+    assert [
+        alarm.check for alarm in compare(negated, worded.replace(word, "gladly"), checks=["negation"]).alarms
+    ]
     assert compare(negated, worded, checks=["negation"]).alarms == ()
     assert compare(worded, negated, checks=["negation"]).alarms == ()
 
@@ -267,8 +269,8 @@ def test_phrases_with_a_not_that_negate_nothing(text: str) -> None:
 
 
 def test_what_one_alarm_says() -> None:
-    found = compare("The buyer gets 30 days.", "The seller gets 30 days.")
-    assert found == Comparison(
+    comparison = compare("The buyer gets 30 days.", "The seller gets 30 days.")
+    assert comparison == Comparison(
         (
             Alarm(
                 "antonyms", 'the opposite: the reference says "seller", the answer "buyer"', "seller", "buyer"
@@ -287,9 +289,9 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
         "Only members can ask for one. Guests cannot, unless they sign up in Berlin before 1 May 2026."
     )
     assert compare(more, expected).alarms == ()
-    assert [one.check for one in compare(more.replace("Only members", "All members"), expected).alarms] == [
-        "quantifiers"
-    ]
+    assert [
+        alarm.check for alarm in compare(more.replace("Only members", "All members"), expected).alarms
+    ] == ["quantifiers"]
 
 
 @pytest.mark.parametrize(
@@ -307,8 +309,8 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
     ],
 )
 def test_texts_that_are_none(one: str, other: str) -> None:
-    for found in (compare(one, other), compare(other, one)):
-        assert all(alarm.check in VALUES for alarm in found.alarms)
+    for result in (compare(one, other), compare(other, one)):
+        assert all(alarm.check in VALUES for alarm in result.alarms)
 
 
 VALUES = ("numbers", "units", "dates")
@@ -316,17 +318,17 @@ VALUES = ("numbers", "units", "dates")
 
 def test_long_texts_are_read_to_a_limit_and_it_is_told() -> None:
     filler = "Nothing to see here, at all. " * 40_000
-    found = compare(f"Refunds take 60 days. {filler}", "Refunds take 30 days.")
-    assert [one.check for one in found.alarms] == ["numbers"]
-    assert found.without == ("the checks read the first 100,000 characters only",)
+    comparison = compare(f"Refunds take 60 days. {filler}", "Refunds take 30 days.")
+    assert [alarm.check for alarm in comparison.alarms] == ["numbers"]
+    assert comparison.without == ("the checks read the first 100,000 characters only",)
 
 
 def test_many_sentences_of_a_reference_are_compared_to_a_limit_and_it_is_told() -> None:
     reference = "".join(f"Part {number} is open. " for number in range(1, 301))
     answer = reference.replace("open", "closed")
-    found = compare(answer, reference, checks=["antonyms"])
-    assert found.without == ("the checks compared 200 of 300 sentences of the reference",)
-    assert {one.expected for one in found.alarms} == {"open"}
+    comparison = compare(answer, reference, checks=["antonyms"])
+    assert comparison.without == ("the checks compared 200 of 300 sentences of the reference",)
+    assert {alarm.expected for alarm in comparison.alarms} == {"open"}
     assert compare(reference + "More. " * 300, reference) == Comparison()
 
 

@@ -99,7 +99,7 @@ def test_a_heading_that_was_added_is_invented() -> None:
     assert chunk_checks.check_lost_text(alignment).value == 0
     check = chunk_checks.check_invented_text(alignment)
     assert found(check)[0] == ("chunk 1", "Handbook, page 0:")
-    assert [len(one.text.split()) for one in check.faults] == [3, 3, 3]
+    assert [len(fault.text.split()) for fault in check.faults] == [3, 3, 3]
 
 
 def test_small_changes_are_found_where_they_are() -> None:
@@ -274,7 +274,7 @@ def test_near_duplicates_in_a_script_without_spaces() -> None:
 
 def test_only_the_worst_places_are_kept() -> None:
     faults = [Fault(f"chunk {number}", "", number) for number in range(200)]
-    assert [one.size for one in worst_faults(faults)] == list(range(199, 199 - MAX_FAULTS, -1))
+    assert [fault.size for fault in worst_faults(faults)] == list(range(199, 199 - MAX_FAULTS, -1))
 
 
 def test_nothing_is_fine() -> None:

@@ -135,8 +135,8 @@ def test_there_is_no_third_way_to_ignore() -> None:
 
 
 def test_the_place_names_document_and_line() -> None:
-    one = read_source("first\nsecond line\n\nthird")
-    assert [one.place(at) for at in (0, 5, 15)] == ["line 1", "line 2", "line 4"]
+    source = read_source("first\nsecond line\n\nthird")
+    assert [source.place(at) for at in (0, 5, 15)] == ["line 1", "line 2", "line 4"]
     both = read_source({"a.md": "x\ny", "b.md": "\nz"})
     assert [both.place(at) for at in (0, 1, 3)] == ["a.md line 1", "a.md line 2", "b.md line 2"]
     assert [both.document(at) for at in (0, 1, 3)] == [0, 0, 1]

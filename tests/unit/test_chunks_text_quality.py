@@ -38,11 +38,11 @@ def dirt(*texts: str) -> dict[str, float]:
 )
 def test_utf_8_that_was_read_as_western(honest: str, encoding: str) -> None:
     # Bytes that cp1252 leaves undefined stay as they are, as lenient decoders do it.
-    broken = "".join(_byte(one, encoding) for one in honest.encode())
+    broken = "".join(_byte(entry, encoding) for entry in honest.encode())
     assert list(find_mojibake(honest)) == []
-    found = list(find_mojibake(f"x {broken} y"))
-    assert found
-    assert all(was in honest for _, _, was in found)
+    result = list(find_mojibake(f"x {broken} y"))
+    assert result
+    assert all(was in honest for _, _, was in result)
 
 
 def _byte(byte: int, encoding: str) -> str:
@@ -123,7 +123,7 @@ def test_what_is_meant_is_left_alone(text: str) -> None:
 
 def test_the_place_shows_what_it_is_and_what_stands_around() -> None:
     check = check_clean_text(read_chunks(["fine", "so a zero\u200bwidth space"]))["invisible"]
-    assert [(one.place, one.text) for one in check.faults] == [
+    assert [(fault.place, fault.text) for fault in check.faults] == [
         ("chunk 2", "U+200B ZERO WIDTH SPACE: so a zero\u200bwidth space")
     ]
     check_message(check.reason)
@@ -154,13 +154,13 @@ def test_paragraphs_of_xquad_have_only_dirt_of_their_own(
     """All of it looked at: byte order marks, zero-width spaces, mojibake. There is no false alarm."""
     with gzip.open(shared_data / "retrieval" / "xquad" / f"xquad.{language}.json.gz") as file:
         articles = json.load(file)["data"]
-    paragraphs = [one["context"] for article in articles for one in article["paragraphs"]]
+    paragraphs = [row["context"] for article in articles for row in article["paragraphs"]]
     assert len(paragraphs) == 240
     assert dirt(*paragraphs) == expected
     checks = check_clean_text(read_chunks(paragraphs))
-    was = {one.text.split(":")[0] for one in checks["mojibake"].faults}
+    was = {fault.text.split(":")[0] for fault in checks["mojibake"].faults}
     assert was <= set("京ạệầ大制ü–—·é−") | {"樞密院"}
-    signs = {one.text.split(":")[0] for one in checks["invisible"].faults}
+    signs = {fault.text.split(":")[0] for fault in checks["invisible"].faults}
     assert signs <= {"U+FEFF ZERO WIDTH NO-BREAK SPACE", "U+200B ZERO WIDTH SPACE", "U+00AD SOFT HYPHEN"}
 
 
@@ -180,7 +180,7 @@ def test_real_paragraphs_that_are_broken_are_found(language: str, encoding: str,
     """As ftfy 6.3 finds them (its ``badness`` is above 0 for each), and for the 1,440 honest ones as well."""
     with gzip.open(shared_data / "retrieval" / "xquad" / f"xquad.{language}.json.gz") as file:
         articles = json.load(file)["data"]
-    paragraphs = [one["context"] for article in articles[:16] for one in article["paragraphs"]]
+    paragraphs = [row["context"] for article in articles[:16] for row in article["paragraphs"]]
     assert len(paragraphs) >= 80
-    broken = ["".join(_byte(one, encoding) for one in text.encode()) for text in paragraphs]
+    broken = ["".join(_byte(entry, encoding) for entry in text.encode()) for text in paragraphs]
     assert [text[:40] for text in broken if not any(find_mojibake(text))] == []

@@ -65,10 +65,10 @@ def test_no_text_stands_twice() -> None:
 
 def test_no_two_texts_follow_one_template() -> None:
     alike = [
-        (one["id"], other["id"])
-        for place, one in enumerate(BOTH)
+        (first["id"], other["id"])
+        for place, first in enumerate(BOTH)
         for other in BOTH[place + 1 :]
-        if _shared(one["text"], other["text"]) > 0.6
+        if _shared(first["text"], other["text"]) > 0.6
     ]
     assert alike == []
 

@@ -156,7 +156,7 @@ def test_nan_is_not_remembered() -> None:
     embedder.embed(["a"])
     assert np.isnan(embedder.embed(["b"])).all()
     assert np.isnan(embedder.embed(["b"])).all()
-    assert len([one for one in inner.asked if one == ["b"]]) == 2
+    assert len([entry for entry in inner.asked if entry == ["b"]]) == 2
 
 
 def test_a_text_instead_of_a_list_is_the_embedders_to_refuse() -> None:

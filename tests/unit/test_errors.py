@@ -54,8 +54,8 @@ def test_a_user_s_subclass_stays_itself() -> None:
 
 
 def test_every_error_is_in_the_tree() -> None:
-    kinds = {one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, BaseException)}
-    assert {type(one) for one in RAISED} == kinds
+    kinds = {var for var in vars(errors).values() if isinstance(var, type) and issubclass(var, BaseException)}
+    assert {type(entry) for entry in RAISED} == kinds
     drawn = errors.__doc__ or ""
     assert all(kind.__name__ in drawn for kind in kinds)
 

@@ -241,9 +241,9 @@ def parts(*ids: str, print_: str = "f1") -> list[Chunk]:
     ],
 )
 def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chunk]) -> None:
-    found = compare_states(document_states(index), document_states(source), now=0.0)
-    assert (found.missing, list(found.outdated or ())) == ((), ["h.md"])
-    check_message((found.outdated or {})["h.md"])
+    states = compare_states(document_states(index), document_states(source), now=0.0)
+    assert (states.missing, list(states.outdated or ())) == ((), ["h.md"])
+    check_message((states.outdated or {})["h.md"])
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_a_document_that_is_indexed_in_part(index: list[Chunk], source: list[Chu
     ids=["same", "new", "whole"],
 )
 def test_ids_of_chunks_that_say_nothing(source: Any) -> None:
-    found = compare_states(document_states(parts("a", "b")), document_states(source), now=0.0)
-    assert (found.missing, found.outdated, found.unknown) == ((), {}, ())
+    states = compare_states(document_states(parts("a", "b")), document_states(source), now=0.0)
+    assert (states.missing, states.outdated, states.unknown) == ((), {}, ())
 
 
 def test_times_may_be_numbers_of_numpy() -> None:

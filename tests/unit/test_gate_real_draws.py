@@ -19,11 +19,11 @@ Draws = dict[str, tuple[float, ...]]
 @pytest.fixture(scope="module")
 def sources() -> dict[str, Draws]:
     """Scores from 0 to 1 by the model that answered, and by question."""
-    found: dict[str, Draws] = {}
+    result: dict[str, Draws] = {}
     for row in rows("judge", "repeated_judge", "mt_bench_eval.jsonl.gz"):
         draws = tuple((score - 1) / 4 for score in row["gpt4_score"])
-        found.setdefault(row["response_source"], {})[f"test_a.py::test_a[{row['idx']}]"] = draws
-    return found
+        result.setdefault(row["response_source"], {})[f"test_a.py::test_a[{row['idx']}]"] = draws
+    return result
 
 
 def judge(before: Draws, after: Draws) -> Verdict:

@@ -65,8 +65,8 @@ def test_what_a_company_does_not_do_is_a_claim(answer: str, claims: int) -> None
     ],
 )
 def test_who_does_not_know_abstains(answer: str) -> None:
-    found = split_claims(answer)
-    assert (found.claims, found.abstains) == ((), True)
+    claims = split_claims(answer)
+    assert (claims.claims, claims.abstains) == ((), True)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_who_does_not_know_abstains(answer: str) -> None:
     ],
 )
 def test_mere_talk_is_left_out(answer: str) -> None:
-    found = split_claims(answer)
-    assert (found.claims, found.left_out, found.abstains) == ((), (answer,), False)
+    claims = split_claims(answer)
+    assert (claims.claims, claims.left_out, claims.abstains) == ((), (answer,), False)
 
 
 @pytest.mark.parametrize(

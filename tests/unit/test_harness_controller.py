@@ -181,7 +181,7 @@ def test_records_are_in_the_natural_order_of_their_names(tmp_path: Path) -> None
     made = controller(tmp_path)
     for name in ("t.py::test[10]", "t.py::test[9]", "t.py::test", "a.py::test[11]"):
         made.add_report(make_report(nodeid=name, llmops={}))
-    assert [one.nodeid for one in records_of(made)] == [
+    assert [record.nodeid for record in records_of(made)] == [
         "a.py::test[11]",
         "t.py::test",
         "t.py::test[9]",
@@ -222,13 +222,13 @@ def test_workers_that_were_lost_come_first_among_the_notes(
 ) -> None:
     made = controller(tmp_path)
     made.cassette_usage.crashed = crashed
-    answers = [Call(model="m", purpose=one).to_wire() for one in ("app", "judge")]
+    answers = [Call(model="m", purpose=text).to_wire() for text in ("app", "judge")]
     made.add_report(
         make_report(llmops={"calls": answers, "facts": {"cassette": {"notes": ["one note"], "path": "a"}}})
     )
     finish(made)
     *lost_notes, judge, note = made.run.notes
-    assert [one.partition(" crashed")[0] for one in lost_notes] == list(lost)
+    assert [text.partition(" crashed")[0] for text in lost_notes] == list(lost)
     check_message(judge)
     assert note == f"{NODEID}: one note"
 
@@ -297,7 +297,7 @@ def test_the_command_is_without_secrets_before_anything_else_sees_it(
 )
 def test_why_a_run_is_red(how: dict[str, Any], because: list[str]) -> None:
     reasons = session._why_run_failed(make_session(**how))
-    assert [re.sub(r".*(\d).*", r"\1", one) for one in reasons] == because
+    assert [re.sub(r".*(\d).*", r"\1", reason) for reason in reasons] == because
 
 
 @pytest.mark.parametrize(
@@ -320,8 +320,8 @@ def test_a_run_with_a_test_that_was_not_done_is_partial_and_red_if_one_failed(
     config: Any = made._config
     usage = config.cached["llmops/usage"]
     assert usage["complete"] is (not undone)
-    assert [one.split()[0] for one in usage["partial_because"]] == [str(undone)] * undone
-    assert [one.split()[0] for one in usage["red_because"]] == (["1"] if outcome == "failed" else [])
+    assert [text.split()[0] for text in usage["partial_because"]] == [str(undone)] * undone
+    assert [text.split()[0] for text in usage["red_because"]] == (["1"] if outcome == "failed" else [])
     assert made.run.meta["cassettes"] == {"oldest": "", "orphans": []}
 
 
@@ -377,7 +377,7 @@ def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
         terminal = Terminal()
         how = {"verbosity": verbosity, "options": {"xmlpath": "j.xml"}}
         measured(tmp_path, *reports, **how).print_summary(terminal)
-        lines[verbosity] = [one.split(":")[0] for one in terminal.lines]
+        lines[verbosity] = [line.split(":")[0] for line in terminal.lines]
     trouble = ["report out/r.json"] if reports else []
     written = [f"report      {name}" for name in reports if name != "out/r.json"]
     assert lines == {-1: ["llm", *trouble, *written], -2: trouble}
@@ -515,7 +515,7 @@ def raised(error: BaseException, *frames: tuple[str, str]) -> Any:
 
 
 def names(call: Any) -> list[str]:
-    return [one.frame.f_globals["__name__"] for one in call.excinfo.traceback]
+    return [element.frame.f_globals["__name__"] for element in call.excinfo.traceback]
 
 
 def failure(text: str, *, pytrace: bool) -> BaseException:
@@ -662,5 +662,5 @@ def test_the_age_of_the_oldest_cassette_and_the_orphans_are_in_the_meta(tmp_path
     used = {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": {"key-1": {"0": 1}}}
     made.add_report(make_report(llmops={"tapes": [used]}))
     finish(made)
-    told: Any = made.run.meta["cassettes"]
-    assert (len(told["oldest"]), told["orphans"]) == (len("2020-01-01"), [])
+    cassettes: Any = made.run.meta["cassettes"]
+    assert (len(cassettes["oldest"]), cassettes["orphans"]) == (len("2020-01-01"), [])

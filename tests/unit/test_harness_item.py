@@ -44,13 +44,13 @@ NAMED = Settings(
     ],
 )
 def test_the_command_asks_what_this_run_asked(on_the_command_line: tuple[str, ...], words: str) -> None:
-    found = harness(NAMED, *on_the_command_line).rerun_command()
-    assert found == f"pytest 't/test_a.py::test_a[x y]' --llm-judge{words}"
+    result = harness(NAMED, *on_the_command_line).rerun_command()
+    assert result == f"pytest 't/test_a.py::test_a[x y]' --llm-judge{words}"
 
 
 def test_several_models_are_all_named() -> None:
-    found = harness(Settings(model=("one", "two")), "model").rerun_command()
-    assert found.endswith(" --llm-model=one --llm-model=two")
+    text = harness(Settings(model=("one", "two")), "model").rerun_command()
+    assert text.endswith(" --llm-model=one --llm-model=two")
 
 
 @pytest.mark.parametrize(

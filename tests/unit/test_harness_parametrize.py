@@ -61,8 +61,8 @@ def test_each_argument_has_its_part_of_the_id(
     test = item(params, ids)
     split: dict[str, Any] = describe_parameters(test)
     assert split == split_id(ids, params, test.callspec.indices)
-    assert {name: entry["id"] for name, entry in split.items()} == parts
-    places = {name: entry["place"] for name, entry in split.items() if name != "others"}
+    assert {name: value["id"] for name, value in split.items()} == parts
+    places = {name: value["place"] for name, value in split.items() if name != "others"}
     assert places == {name: place for name, place in test.callspec.indices.items() if name in places}
     assert len(places) == len([name for name in parts if name != "others"])
 

@@ -18,13 +18,13 @@ def chunked(parts: list[bytes], *, trailer: bytes = b"", extension: bytes = b"")
 @given(st.lists(st.binary(max_size=40), max_size=6), st.data())
 def test_a_chunked_body_is_the_same_however_it_arrives(parts: list[bytes], data: st.DataObject) -> None:
     wire = chunked(parts, trailer=data.draw(st.sampled_from([b"", b"x: y\r\n"])), extension=b";a=b")
-    body, found, at = BodyFraming(None, chunked=True), b"", 0
+    body, result, at = BodyFraming(None, chunked=True), b"", 0
     while at < len(wire):
         assert not body.done
         size = data.draw(st.integers(1, 12))
-        found += body.feed(wire[at : at + size])
+        result += body.feed(wire[at : at + size])
         at += size
-    assert (found, body.done) == (b"".join(parts), True)
+    assert (result, body.done) == (b"".join(parts), True)
 
 
 @given(st.binary(max_size=60))
@@ -53,8 +53,8 @@ def test_the_end_is_where_http_client_finds_it(wire: bytes) -> None:
     response = http.client.HTTPResponse(_Socket(head + wire))  # type: ignore[arg-type]  # it reads the file alone
     response.begin()
     body = BodyFraming(None, chunked=True)
-    found = b"".join(body.feed(line) for line in io.BytesIO(wire))
-    assert (found, body.done) == (response.read(), True)
+    text = b"".join(body.feed(line) for line in io.BytesIO(wire))
+    assert (text, body.done) == (response.read(), True)
 
 
 def test_a_length_without_bounds_is_taken_as_it_is() -> None:

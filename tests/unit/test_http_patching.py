@@ -22,8 +22,8 @@ from pytest_llmops.cassettes.http.patching import Patch, pin_globals
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def places() -> dict[str, Any]:
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "connect": socket.socket.connect,
         "connect_ex": socket.socket.connect_ex,
         "sendto": socket.socket.sendto,
@@ -45,10 +45,10 @@ def places() -> dict[str, Any]:
         "force_reset": vcr.patch.force_reset,
     }
     for module in (httpx, httpx2):
-        found[f"{module.__name__} sync"] = module.HTTPTransport.handle_request
-        found[f"{module.__name__} async"] = module.AsyncHTTPTransport.handle_async_request
-        found[f"{module.__name__} mock"] = module.MockTransport.handle_request
-    return found
+        result[f"{module.__name__} sync"] = module.HTTPTransport.handle_request
+        result[f"{module.__name__} async"] = module.AsyncHTTPTransport.handle_async_request
+        result[f"{module.__name__} mock"] = module.MockTransport.handle_request
+    return result
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched:
 
 def test_entering_with_a_tape_in_use_puts_the_patches_in_place(path: Path, untouched: None) -> None:
     before = places()
-    one = tape.Tape(path, "live")
-    active_tape.push_tape(one)
+    entry = tape.Tape(path, "live")
+    active_tape.push_tape(entry)
     interception.install_patches()
     assert places() != before
-    active_tape.remove_tape(one)
+    active_tape.remove_tape(entry)
     assert places() == before
 
 
@@ -119,19 +119,19 @@ def test_pools_of_one_test_do_not_answer_the_next(path: Path, server: StubServer
 def test_connections_made_under_patches_are_real_ones(path: Path) -> None:
     real = vcr.patch._HTTPSConnection
     with taped(path, "live"):
-        one: Any = http.client.HTTPSConnection("localhost", 1)
-        assert type(one).__name__.startswith("VCR")
-        assert type(one.real_connection) is real
-        one.close()
+        h_t_t_p_s_connection: Any = http.client.HTTPSConnection("localhost", 1)
+        assert type(h_t_t_p_s_connection).__name__.startswith("VCR")
+        assert type(h_t_t_p_s_connection.real_connection) is real
+        h_t_t_p_s_connection.close()
 
 
 def test_patch_of_what_is_not_there() -> None:
     class Target:
         pass
 
-    one = Patch(Target, "missing", lambda _: 1)
-    one.apply()
-    one.restore_attribute()
+    patch = Patch(Target, "missing", lambda _: 1)
+    patch.apply()
+    patch.restore_attribute()
     assert not hasattr(Target, "missing")
 
 

@@ -31,9 +31,9 @@ ANSWER = b'{"a":"\xc3\xa4"}'
 
 
 def one(path: Path, document: Any) -> ForeignInteraction:
-    found = read_foreign(written(path, document))
-    assert len(found) == 1
-    return found[0]
+    foreign = read_foreign(written(path, document))
+    assert len(foreign) == 1
+    return foreign[0]
 
 
 def refusal(path: Path, document: Any = None) -> str:
@@ -61,8 +61,8 @@ def test_no_refusal_of_a_file_advises_git(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])
 def test_what_vcrpy_writes(tmp_path: Path, name: str) -> None:
-    found = one(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
-    assert found == ForeignInteraction(
+    result = one(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
+    assert result == ForeignInteraction(
         "POST",
         URL,
         {"content-type": "application/json", "authorization": "Bearer sk-abcdefghijklmnop1234"},
@@ -105,9 +105,9 @@ def test_forms_of_a_body(tmp_path: Path, stored: dict[str, Any], body: bytes) ->
 def test_a_body_as_it_was_sent_is_not_decoded(tmp_path: Path) -> None:
     sent = packed(b"{}")
     asked = request(sent, headers={"content-encoding": "gzip"})
-    found = one(tmp_path / "a.yaml", cassette((asked, response())))
-    assert found.request_body == sent
-    assert found.request_headers == {"content-encoding": "gzip"}
+    result = one(tmp_path / "a.yaml", cassette((asked, response())))
+    assert result.request_body == sent
+    assert result.request_headers == {"content-encoding": "gzip"}
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -142,9 +142,9 @@ def test_compression_is_undone(tmp_path: Path, encoding: str, stored: object) ->
         "Transfer-Encoding": "chunked",
         "x-a": "b",
     }
-    found = one(tmp_path / "a.yaml", cassette((request(), response(stored, headers=headers))))
-    assert found.body == ANSWER
-    assert found.headers == {"x-a": "b"}
+    result = one(tmp_path / "a.yaml", cassette((request(), response(stored, headers=headers))))
+    assert result.body == ANSWER
+    assert result.headers == {"x-a": "b"}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br"])
@@ -222,9 +222,9 @@ def test_brotli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_forms_of_headers(tmp_path: Path, stored: object, headers: dict[str, str]) -> None:
-    found = one(tmp_path / "a.yaml", cassette((request(headers=stored), response(headers=stored))))
-    assert found.request_headers == headers
-    assert found.headers == headers
+    result = one(tmp_path / "a.yaml", cassette((request(headers=stored), response(headers=stored))))
+    assert result.request_headers == headers
+    assert result.headers == headers
 
 
 @pytest.mark.parametrize("stored", ["text", 1, {"a": {"b": 1}}, [1], [["a"]]])
@@ -459,15 +459,15 @@ def test_every_third_party_cassette_is_read_or_refused(shared_data: Path) -> Non
     for row in index(shared_data):
         path = shared_data / "cassettes" / "files" / row["file"]
         try:
-            found = read_foreign(path)
+            foreign = read_foreign(path)
         except CassetteError as error:
             refused[row["file"]] = str(error)
             continue
-        assert len(found) == int(row["interactions"]), row["file"]
-        hosts = Counter(urlsplit(each.url).netloc for each in found)
+        assert len(foreign) == int(row["interactions"]), row["file"]
+        hosts = Counter(urlsplit(each.url).netloc for each in foreign)
         assert "|".join(f"{host}*{n}" for host, n in hosts.items()) == row["hosts"]
-        assert {str(each.status) for each in found} == set(row["statuses"].split("|"))
-        for each in found:
+        assert {str(each.status) for each in foreign} == set(row["statuses"].split("|"))
+        for each in foreign:
             assert not each.body.startswith(b"\x1f\x8b")
             json.loads(each.request_body)
     assert [name[:2] for name in refused] == ["32", "45"]

@@ -36,10 +36,10 @@ def settings_of(found: tuple[Path, dict[str, object]] | None) -> Settings:
 def test_each_file_of_pytests_says_the_same(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
-    found = read_ini(tmp_path / "a" / "b")
-    assert found is not None
-    assert found[0] == tmp_path
-    read = settings_of(found)
+    ini = read_ini(tmp_path / "a" / "b")
+    assert ini is not None
+    assert ini[0] == tmp_path
+    read = settings_of(ini)
     assert (read.judge_records, read.match_ignore, read.judge_reuse, read.max_calls) == (
         "known",
         ("a.b", "?c"),
@@ -70,12 +70,12 @@ def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
     from _pytest.config.findpaths import locate_config
 
     wins = list(INI_NAMES)[list(INI_NAMES).index(name) :]
-    for one in wins:
-        text = FORMS.get(one.removeprefix("."), "")
-        (pytester.path / one).write_text(text.replace("known", one.replace(".", "-")))
-    found = read_ini(pytester.path)
-    assert found is not None
-    assert found[1]["judge_records"] == name.replace(".", "-")
+    for win in wins:
+        text = FORMS.get(win.removeprefix("."), "")
+        (pytester.path / win).write_text(text.replace("known", win.replace(".", "-")))
+    ini = read_ini(pytester.path)
+    assert ini is not None
+    assert ini[1]["judge_records"] == name.replace(".", "-")
     located = locate_config(pytester.path, [])
     if name.removeprefix(".") != "pytest.toml":  # pytest 8 knows none
         assert located[1] == pytester.path / name

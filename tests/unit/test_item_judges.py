@@ -24,14 +24,14 @@ TWO = ReplyForm(names=("yes", "no"), items=("1", "2"))
 
 
 def nonce_in(messages: Sequence[Message]) -> str:
-    found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
-    assert found is not None
-    return found[1]
+    hits = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
+    assert hits is not None
+    return hits[1]
 
 
 def answering(*answers: str) -> ScriptedModel:
     def reply(messages: Sequence[Message]) -> str:
-        items = {str(number): one for number, one in enumerate(answers, start=1)}
+        items = {str(number): value for number, value in enumerate(answers, start=1)}
         return json.dumps({"nonce": nonce_in(messages), "reason": "because", "items": items})
 
     return ScriptedModel(reply)
@@ -41,9 +41,9 @@ def test_the_score_is_the_share_of_items() -> None:
     model = answering("yes", "no")
     judge = Checklist(ITEMS, model)
     assert isinstance(judge, Judge)
-    found = judge.judge(ANSWER, question="How long?")
-    assert (found.score, found.low, found.high, found.reason) == (0.5, 0, 1, "because")
-    assert found.dimensions == {"states the refund window": 1, "offers help": 0}
+    verdict = judge.judge(ANSWER, question="How long?")
+    assert (verdict.score, verdict.low, verdict.high, verdict.reason) == (0.5, 0, 1, "because")
+    assert verdict.dimensions == {"states the refund window": 1, "offers help": 0}
     [(messages, params)] = model.asked
     assert "1. states the refund window\n2. offers help" in messages[0].content
     assert "states the refund window" not in messages[1].content
@@ -57,8 +57,8 @@ def test_a_server_without_json_is_read_by_the_line() -> None:
     def reply(messages: Sequence[Message]) -> str:
         return f"Items: 1 yes, 2 no; Nonce: {nonce_in(messages)}, Reason: no offer."
 
-    found = Checklist(ITEMS, ScriptedModel(reply)).judge(ANSWER)
-    assert (found.score, found.reason) == (0.5, "no offer")
+    verdict = Checklist(ITEMS, ScriptedModel(reply)).judge(ANSWER)
+    assert (verdict.score, verdict.reason) == (0.5, "no offer")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_items_that_are_none(items: Any) -> None:
 
 def test_a_contentless_answer_has_no_item() -> None:
     model = answering("yes", "yes")
-    found = Checklist(ITEMS, model).judge("...")
-    assert (found.score, found.prescreened, found.dimensions) == (0, True, dict.fromkeys(ITEMS, 0))
+    verdict = Checklist(ITEMS, model).judge("...")
+    assert (verdict.score, verdict.prescreened, verdict.dimensions) == (0, True, dict.fromkeys(ITEMS, 0))
     assert model.asked == []
 
 
@@ -143,15 +143,15 @@ def test_a_policy_is_a_list_of_rules(tmp_path: Path) -> None:
     model = answering("kept", "broken", "irrelevant")
     judge = Policy(rules(tmp_path, POLICY), model)
     assert judge.items == ("Never promise a refund.", "Say who you are, in the first line.", "No advice.")
-    found = judge.judge(ANSWER)
-    assert (found.score, judge.pass_at) == (0.5, 1)
-    assert found.dimensions == {"Never promise a refund.": 1, "Say who you are, in the first line.": 0}
+    verdict = judge.judge(ANSWER)
+    assert (verdict.score, judge.pass_at) == (0.5, 1)
+    assert verdict.dimensions == {"Never promise a refund.": 1, "Say who you are, in the first line.": 0}
     assert "3. No advice." in model.asked[0][0][0].content
 
 
 def test_a_policy_that_never_applies_gives_no_score(tmp_path: Path) -> None:
-    found = Policy(rules(tmp_path, "- a\n- b\n"), answering("irrelevant", "irrelevant")).judge(ANSWER)
-    assert (found.score, found.error) == (None, "no item counts: none of them applies")
+    verdict = Policy(rules(tmp_path, "- a\n- b\n"), answering("irrelevant", "irrelevant")).judge(ANSWER)
+    assert (verdict.score, verdict.error) == (None, "no item counts: none of them applies")
 
 
 @pytest.mark.parametrize(
@@ -176,11 +176,11 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
 def test_passages_are_judged_by_the_question() -> None:
     model = answering("yes", "no", "no")
     judge = context_relevance(model)
-    found = judge.judge(
+    verdict = judge.judge(
         "not looked at", question="How long?", contexts=["Thirty days.", "We like dogs.", "Hi."]
     )
-    assert found.score == pytest.approx(1 / 3)
-    assert found.dimensions == {"passage 1": 1, "passage 2": 0, "passage 3": 0}
+    assert verdict.score == pytest.approx(1 / 3)
+    assert verdict.dimensions == {"passage 1": 1, "passage 2": 0, "passage 3": 0}
     body = json.loads(model.asked[0][0][1].content.split("\n")[1])
     assert body == {"question": "How long?", "contexts": ["Thirty days.", "We like dogs.", "Hi."]}
 
@@ -200,17 +200,17 @@ def test_the_assertion_names_what_is_missing(well_formed: Any, alone: None) -> N
     with pytest.raises(MeasurementFailed) as caught:
         assert_checklist(ANSWER, ITEMS, model=answering("yes", "no"), label="de")
     check_message(well_formed(caught.value)[:4])
-    found = caught.value.measurement
-    assert (found.name, found.value, found.threshold) == ("judge.checklist", 0.5, 1)
+    measurement = caught.value.measurement
+    assert (measurement.name, measurement.value, measurement.threshold) == ("judge.checklist", 0.5, 1)
 
 
 def test_the_assertion_passes_at_its_threshold() -> None:
     model = answering("yes", "no")
     assert assert_checklist(ANSWER, ITEMS, model=model, at_least=0.5).status == "passed"
-    with recorder.collect() as found:
+    with recorder.collect() as measurements:
         assert_checklist(ANSWER, ITEMS, model=model, at_least=None)
-    assert [(one.status, one.value) for one in found] == [("recorded", 0.5)]
-    assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
+    assert [(measurement.status, measurement.value) for measurement in measurements] == [("recorded", 0.5)]
+    assert measurements[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
 
 
 @pytest.mark.parametrize(
@@ -228,10 +228,12 @@ def test_what_could_not_be_judged_is_an_error(answer: Any, model: ScriptedModel,
 
 
 def test_items_are_no_measurements_of_their_own_but_details() -> None:
-    with recorder.collect() as found:
+    with recorder.collect() as measurements:
         assert_judge_score(ANSWER, judge=Checklist(ITEMS, answering("yes", "no")))
-    assert [(one.name, one.value, one.threshold) for one in found] == [("judge.checklist", 0.5, 1)]
-    assert found[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
+    assert [(measurement.name, measurement.value, measurement.threshold) for measurement in measurements] == [
+        ("judge.checklist", 0.5, 1)
+    ]
+    assert measurements[0].detail["judge"]["dimensions"] == {ITEMS[0]: 1.0, ITEMS[1]: 0.0}  # type: ignore[call-overload, index]
 
 
 @pytest.mark.parametrize("threshold", [1.5, -0.1, float("nan"), True])

@@ -32,29 +32,29 @@ def cassette(tmp_path: Path) -> Path:
 
 
 def test_a_journal_is_made_at_the_first_answer(cassette: Path) -> None:
-    one = Journal(cassette)
-    one.close()
+    tape = Journal(cassette)
+    tape.close()
     assert not cassette.parent.exists()
 
 
 def test_a_journal_in_use_belongs_to_its_writer(cassette: Path) -> None:
-    one = Journal(cassette)
-    one.append(entry(1))
+    tape = Journal(cassette)
+    tape.append(entry(1))
     assert find_abandoned_journals(cassette) == []
     assert store.load_with_journals(cassette) == {}
-    one.close()
-    assert find_abandoned_journals(cassette) == one.paths
+    tape.close()
+    assert find_abandoned_journals(cassette) == tape.paths
     assert set(store.load_with_journals(cassette)) == {"key-1"}
-    assert one.paths[0].exists()
+    assert tape.paths[0].exists()
 
 
 def test_an_answer_after_the_end_opens_another_journal(cassette: Path) -> None:
-    one = Journal(cassette)
-    one.append(entry(1))
-    one.close()
-    one.append(entry(2))
-    one.close()
-    assert len(one.paths) == 2
+    tape = Journal(cassette)
+    tape.append(entry(1))
+    tape.close()
+    tape.append(entry(2))
+    tape.close()
+    assert len(tape.paths) == 2
     assert set(store.load_with_journals(cassette)) == {"key-1", "key-2"}
 
 
@@ -70,8 +70,8 @@ def test_a_short_write_is_gone_on_with(cassette: Path, monkeypatch: pytest.Monke
 def test_an_answer_that_found_no_room_is_written_with_the_next(
     cassette: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Journal(cassette)
-    one.append(entry(1))
+    tape = Journal(cassette)
+    tape.append(entry(1))
     real, left = os.write, [20]
 
     def full(fd: int, data: Any) -> int:
@@ -83,12 +83,12 @@ def test_an_answer_that_found_no_room_is_written_with_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
         with pytest.raises(CassetteError, check=check_message):
-            one.append(entry(2))
+            tape.append(entry(2))
         with pytest.raises(CassetteError, check=check_message):
-            one.prepare()
-    one.append(entry(3))
-    one.close()
-    store.merge_journals(cassette, one.paths, Redactor(), replace=False)
+            tape.prepare()
+    tape.append(entry(3))
+    tape.close()
+    store.merge_journals(cassette, tape.paths, Redactor(), replace=False)
     assert set(texts(cassette)) == {"key-1", "key-2", "key-3"}
 
 
@@ -196,11 +196,11 @@ def test_a_journal_without_a_whole_line_is_merged_away(cassette: Path, content: 
 
 
 def test_a_journal_that_nothing_was_written_to_is_removed(cassette: Path) -> None:
-    one = Journal(cassette)
-    one.prepare()
+    tape = Journal(cassette)
+    tape.prepare()
     assert len(files(cassette.parent)) == 2
-    one.close()
-    assert one.paths == []
+    tape.close()
+    assert tape.paths == []
     assert files(cassette.parent) == []
 
 
@@ -208,7 +208,7 @@ def test_an_answer_after_one_that_was_cut_is_a_line_of_its_own(
     cassette: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cut line must not swallow the start of the next answer, nor be taken for one."""
-    one = Journal(cassette)
+    tape = Journal(cassette)
     real = os.write
 
     def write_a_part(fd: int, data: Any) -> int:
@@ -218,12 +218,12 @@ def test_an_answer_after_one_that_was_cut_is_a_line_of_its_own(
 
     monkeypatch.setattr(os, "write", write_a_part)
     with pytest.raises(CassetteError):
-        one.append(entry(1))
-    one.append(entry(2))
-    one.close()
-    assert len(one.paths) == 2
-    assert one.paths[0].read_bytes() == entry(1).to_line()[:30]
-    assert one.paths[1].read_bytes() == entry(1).to_line() + entry(2).to_line()
+        tape.append(entry(1))
+    tape.append(entry(2))
+    tape.close()
+    assert len(tape.paths) == 2
+    assert tape.paths[0].read_bytes() == entry(1).to_line()[:30]
+    assert tape.paths[1].read_bytes() == entry(1).to_line() + entry(2).to_line()
     assert list(store.load_with_journals(cassette)) == ["key-1", "key-2"]
 
 
@@ -427,14 +427,14 @@ def test_two_processes_that_merge_into_one_cassette_lose_nothing(cassette: Path)
                 go_on(second)
         go_on(first)
         go_on(second)
-        assert [said(one) for one in (first, second) for _ in range(2)] == ["closing", "closed"] * 2
+        assert [said(element) for element in (first, second) for _ in range(2)] == ["closing", "closed"] * 2
         assert server.count == 8
-    found = store.load_cassette(cassette)
-    assert sorted(json.dumps(one.request["body"]["json"]) for one in found.values()) == [
+    result = store.load_cassette(cassette)
+    assert sorted(json.dumps(element.request["body"]["json"]) for element in result.values()) == [
         f'{{"n": {number}}}' for number in range(6)
     ]
-    assert all(len(one.answers["0"]) == 1 for one in found.values())
-    assert [one.by for one in found.values()] == sorted(one.by for one in found.values())
+    assert all(len(element.answers["0"]) == 1 for element in result.values())
+    assert [element.by for element in result.values()] == sorted(element.by for element in result.values())
     assert files(cassette.parent) == [cassette.name]
 
 

@@ -72,11 +72,11 @@ def why(text: str) -> NoJson:
     ],
 )
 def test_where_models_put_their_json(text: str, value: Any, place: str) -> None:
-    one = found(text)
-    assert one.place == place
-    assert json.loads(text[one.start : one.end]) == one.value
+    finding = found(text)
+    assert finding.place == place
+    assert json.loads(text[finding.start : finding.end]) == finding.value
     if value is not None:
-        assert one.value == value
+        assert finding.value == value
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_different_values_are_not_chosen_from() -> None:
     assert result.position == 20
     both = find_json_candidates('First {"a": 1}\nthen {"a": 2}, {"a": 1}')
     assert isinstance(both, tuple)
-    assert [one.value for one in both] == [{"a": 1}, {"a": 2}]
+    assert [measurement.value for measurement in both] == [{"a": 1}, {"a": 2}]
 
 
 def test_python_equals_what_json_does_not() -> None:
     both = find_json_candidates("[1] [true] [1.0] [1]")
     assert isinstance(both, tuple)
-    assert [one.value for one in both] == [[1], [True], [1.0]]
+    assert [measurement.value for measurement in both] == [[1], [True], [1.0]]
 
 
 def test_too_many_values_are_not_told_apart() -> None:
@@ -169,9 +169,9 @@ def test_too_many_values_are_not_told_apart() -> None:
 
 
 def test_keys_that_stand_twice_are_reported_with_their_paths() -> None:
-    one = found('{"x": [{"a": 1, "b": {"c": 0, "c": 1}, "a": 2}], "y": {"a": 1}}')
-    assert one.value == {"x": [{"a": 2, "b": {"c": 1}}], "y": {"a": 1}}
-    assert set(one.duplicates) == {("x", 0, "a"), ("x", 0, "b", "c")}
+    measurement = found('{"x": [{"a": 1, "b": {"c": 0, "c": 1}, "a": 2}], "y": {"a": 1}}')
+    assert measurement.value == {"x": [{"a": 2, "b": {"c": 1}}], "y": {"a": 1}}
+    assert set(measurement.duplicates) == {("x", 0, "a"), ("x", 0, "b", "c")}
     assert found('{"a": 1, "b": 1}').duplicates == ()
 
 

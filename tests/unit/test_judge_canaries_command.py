@@ -32,13 +32,13 @@ class Grader(StubServer):
 
     def answer(self, seen: Seen) -> Reply:
         super().answer(seen)
-        data = next(one["content"] for one in seen.json["messages"] if one["content"].startswith("<data-"))
+        data = next(row["content"] for row in seen.json["messages"] if row["content"].startswith("<data-"))
         nonce, _, rest = data.removeprefix("<data-").partition(">")
         shown = json.loads(rest.rpartition("\n</data-")[0])
         if "answer_a" in shown:
             verdict: dict[str, object] = {"winner": "A" if self.also in shown["answer_a"] else "B"}
         else:
-            good = any(one in shown["answer"] for one in ("30", "thirty", self.also))
+            good = any(entry in shown["answer"] for entry in ("30", "thirty", self.also))
             score = 5 if good else 1
             verdict = {"score": score}
         return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", **verdict})))
@@ -76,7 +76,7 @@ def test_a_fit_judge_is_recorded_replayed_and_kept(
     grader.close()
     again = run(capsys, "right.md", *url)
     assert again[0] == 0
-    assert again[1].splitlines()[:-1] == [one for one in out.splitlines() if "written to" not in one][:-1]
+    assert again[1].splitlines()[:-1] == [line for line in out.splitlines() if "written to" not in line][:-1]
 
 
 def test_an_unfit_judge_is_exit_1_and_says_what_it_passed(

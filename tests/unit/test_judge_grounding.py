@@ -28,9 +28,9 @@ CLAIMS: list[dict[str, Any]] = [
 
 def finding(*claims: dict[str, Any]) -> ScriptedModel:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
-        assert found is not None
-        return json.dumps({"nonce": found[1], "reason": "because", "claims": claims})
+        hits = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
+        assert hits is not None
+        return json.dumps({"nonce": hits[1], "reason": "because", "claims": claims})
 
     return ScriptedModel(reply)
 
@@ -39,9 +39,9 @@ def test_the_score_is_the_share_of_supported_claims() -> None:
     model = finding(*CLAIMS)
     judge = Grounding(model)
     assert isinstance(judge, Judge)
-    found = judge.judge(ANSWER, question="Well?", reference="not shown", contexts=CONTEXTS)
-    assert found.score == pytest.approx(1 / 3)
-    assert found.claims == (
+    verdict = judge.judge(ANSWER, question="Well?", reference="not shown", contexts=CONTEXTS)
+    assert verdict.score == pytest.approx(1 / 3)
+    assert verdict.claims == (
         Claim(text="Refunds take 30 days.", finding="supported", passages=(1,)),
         Claim(text="Shipping is free.", finding="contradicted", passages=(2,)),
         Claim(text="We have a shop in Bonn", finding="absent"),
@@ -62,8 +62,8 @@ def test_the_plain_schema_has_no_limits() -> None:
     Grounding(model).judge(ANSWER, contexts=CONTEXTS)
     narrow, plain = (json.dumps(params) for _, params in model.asked[:2])
     limits = ("maxItems", "maxLength", "minimum", "maximum")
-    assert all(one in narrow for one in limits)
-    assert not any(one in plain for one in limits)
+    assert all(limit in narrow for limit in limits)
+    assert not any(limit in plain for limit in limits)
 
 
 def test_contexts_are_hostile_data() -> None:
@@ -75,15 +75,15 @@ def test_contexts_are_hostile_data() -> None:
 
 
 def test_an_answer_that_claims_nothing_is_unscored() -> None:
-    found = Grounding(finding()).judge("I do not know.", contexts=CONTEXTS)
-    assert found.score is None
-    assert found.error == "the answer makes no claim to be supported"
+    verdict = Grounding(finding()).judge("I do not know.", contexts=CONTEXTS)
+    assert verdict.score is None
+    assert verdict.error == "the answer makes no claim to be supported"
 
 
 def test_a_contentless_answer_is_scored_lowest_without_asking() -> None:
     model = finding(*CLAIMS)
-    found = Grounding(model).judge("...", contexts=CONTEXTS)
-    assert (found.score, found.prescreened, model.asked) == (0, True, [])
+    verdict = Grounding(model).judge("...", contexts=CONTEXTS)
+    assert (verdict.score, verdict.prescreened, model.asked) == (0, True, [])
 
 
 @pytest.mark.parametrize("contexts", [[], (), "one text", [1]])
@@ -93,8 +93,8 @@ def test_without_contexts_there_is_nothing_to_go_by(contexts: Any) -> None:
 
 
 def test_too_long_is_unscored_never_cut() -> None:
-    found = Grounding(finding(*CLAIMS)).judge(ANSWER, contexts=["x" * 100_000])
-    assert "expected at most 100,000" in found.error
+    verdict = Grounding(finding(*CLAIMS)).judge(ANSWER, contexts=["x" * 100_000])
+    assert "expected at most 100,000" in verdict.error
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_claims_that_are_none(text: str) -> None:
 )
 def test_a_claim_is_a_sentence_of_the_answer_or_a_part_of_it(quote: str) -> None:
     answer = "Refunds take 30 days. The shop isn't far. It’s the “old” shop."
-    found = Grounding(finding({"claim": quote, "passages": [1], "finding": "supported"})).judge(
+    verdict = Grounding(finding({"claim": quote, "passages": [1], "finding": "supported"})).judge(
         answer, contexts=CONTEXTS
     )
-    assert (found.score, found.error) == (1, "")
+    assert (verdict.score, verdict.error) == (1, "")
 
 
 @pytest.mark.parametrize(
@@ -164,23 +164,23 @@ def test_a_claim_is_a_sentence_of_the_answer_or_a_part_of_it(quote: str) -> None
 @pytest.mark.parametrize("verdict", ["supported", "absent"])
 def test_an_invented_claim_leaves_the_answer_unscored(claim: str, verdict: str) -> None:
     invented = {"claim": claim, "passages": [1], "finding": verdict}
-    found = Grounding(finding(CLAIMS[0], invented)).judge(ANSWER, contexts=CONTEXTS)
-    assert (found.score, found.claims) == (None, ())
-    check_message(found.error)
+    result = Grounding(finding(CLAIMS[0], invented)).judge(ANSWER, contexts=CONTEXTS)
+    assert (result.score, result.claims) == (None, ())
+    check_message(result.error)
 
 
 def test_a_claim_that_stands_twice_counts_once() -> None:
     again = {**CLAIMS[0], "claim": "Refunds take 30 days"}
     assert Grounding(finding(CLAIMS[0], again, CLAIMS[1])).judge(ANSWER, contexts=CONTEXTS).score == 0.5
-    found = Grounding(finding(CLAIMS[0], {**again, "finding": "absent"})).judge(ANSWER, contexts=CONTEXTS)
-    assert found.score is None
-    assert "claim 2 stands twice" in found.error
+    verdict = Grounding(finding(CLAIMS[0], {**again, "finding": "absent"})).judge(ANSWER, contexts=CONTEXTS)
+    assert verdict.score is None
+    assert "claim 2 stands twice" in verdict.error
 
 
 def test_an_unreadable_reply_is_told_to_the_model_once() -> None:
     model = ScriptedModel(lambda _messages: '{"claims": "all"}')
-    found = Grounding(model).judge(ANSWER, contexts=CONTEXTS)
-    check_message(found.error)
+    verdict = Grounding(model).judge(ANSWER, contexts=CONTEXTS)
+    check_message(verdict.error)
     assert [len(messages) for messages, _ in model.asked] == [2, 4]
     check_message(model.asked[1][0][3].content)
 
@@ -190,8 +190,10 @@ def test_it_is_asserted_like_any_judge(alone: None) -> None:
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_judge_score(ANSWER, judge=Grounding(finding(*CLAIMS)), contexts=hits)
     assert caught.value.measurement.detail["contexts"] == CONTEXTS
-    found = assert_judge_score(ANSWER, judge=Grounding(finding(*CLAIMS)), contexts=CONTEXTS, at_least=0.3)
-    assert (found.name, found.status) == ("judge.grounding", "passed")
+    measurement = assert_judge_score(
+        ANSWER, judge=Grounding(finding(*CLAIMS)), contexts=CONTEXTS, at_least=0.3
+    )
+    assert (measurement.name, measurement.status) == ("judge.grounding", "passed")
     with pytest.raises(MeasurementErrored, match="makes no claim"):
         assert_judge_score("I do not know.", judge=Grounding(finding()), contexts=CONTEXTS)
     with pytest.raises(UsageError, match="expected contexts="):

@@ -61,10 +61,10 @@ def judged(rubric: Path, script: Answer) -> tuple[float | None, str, list[str]]:
     with MisbehavingJudge(script) as server:
         judge = Rubric(rubric, OpenAIModel("m", client=client_of(server)))
         try:
-            found = assert_judge_score("Thirty days.", judge=judge, at_least=None)
+            measurement = assert_judge_score("Thirty days.", judge=judge, at_least=None)
         except MeasurementErrored as error:
             return None, str(error), server.forms
-        verdict = found.detail["judge"]
+        verdict = measurement.detail["judge"]
         assert isinstance(verdict, dict)
         score = verdict["score"]
         assert isinstance(score, float)

@@ -308,11 +308,13 @@ def test_replies_in_the_form_of_prometheus_are_read(shared_data: Path) -> None:
 def test_replies_of_a_real_judge_are_read_as_by_their_authors(shared_data: Path) -> None:
     """320 GPT-4 replies of MT-Bench that end in ``[[n]]``, with the score its authors parsed."""
     published = judge_replies.mtbench(shared_data)
-    found = published.ours()
-    assert found == list(published.theirs)
-    assert len(found) == 320
+    result = published.ours()
+    assert result == list(published.theirs)
+    assert len(result) == 320
     means = [
-        fmean(float(score or 0) for score, model in zip(found, published.groups, strict=True) if model == one)
-        for one in set(published.groups)
+        fmean(
+            float(score or 0) for score, model in zip(result, published.groups, strict=True) if model == group
+        )
+        for group in set(published.groups)
     ]
-    assert sorted(round(one, 4) for one in means) == [8.3406, 9.2281]
+    assert sorted(round(mean, 4) for mean in means) == [8.3406, 9.2281]

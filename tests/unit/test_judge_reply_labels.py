@@ -50,9 +50,9 @@ NONCE = "1a2b3c4d"
     ],
 )
 def test_a_name_is_read_in_each_form(form: ReplyForm, text: str, name: str, reason: str | None) -> None:
-    found = read_reply(text, form)
-    assert (found.name, found.error) == (name, "")
-    assert found.reason == reason if reason is not None else found.reason
+    reply = read_reply(text, form)
+    assert (reply.name, reply.error) == (name, "")
+    assert reply.reason == reason if reason is not None else reply.reason
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_a_name_is_read_in_each_form(form: ReplyForm, text: str, name: str, reas
     ],
 )
 def test_what_is_no_verdict(form: ReplyForm, text: str) -> None:
-    found = read_reply(text, form)
-    assert (found.name, found.score) == ("", None)
-    check_message(found.error)
+    reply = read_reply(text, form)
+    assert (reply.name, reply.score) == ("", None)
+    check_message(reply.error)
 
 
 def test_the_nonce_has_to_be_repeated() -> None:
@@ -150,15 +150,15 @@ def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> No
     the reply says that output (b) is better (or the other way round, in its first line).
     """
     published = judge_replies.llmbar(shared_data)
-    for text, winner, found in zip(published.texts, published.theirs, published.ours(), strict=True):
+    for text, winner, result in zip(published.texts, published.theirs, published.ours(), strict=True):
         assert winner in [authors_rule(text, rule) for rule in ("line", "better")]
-        if found not in (winner, None):
-            said = f"Output ({'a' if found == '1' else 'b'})"
-            assert f"{said} is better" in text or text.startswith(said)
+        if result not in (winner, None):
+            output = f"Output ({'a' if result == '1' else 'b'})"
+            assert f"{output} is better" in text or text.startswith(output)
     table = published.counts()
     print("\njudge         as the authors  unscored  against the authors")
     for judge, counts in sorted(table.items()):
-        shown = [counts[one] for one in ("as the authors", "unscored", "against the authors")]
+        shown = [counts[entry] for entry in ("as the authors", "unscored", "against the authors")]
         print(f"{judge:13} {shown[0]:14} {shown[1]:9} {shown[2]:20}")
     total = sum(table.values(), Counter[str]())
     assert total == {"as the authors": 22_130, "unscored": 19, "against the authors": 123}
@@ -174,29 +174,29 @@ def test_published_statistics_of_llmbar_come_out_of_the_replies(shared_data: Pat
         winners = [_winner(row, order) for order in ("original", "swapped")]
         groups[row["subset"], row["evaluator"], row["strategy"]].append((row["label"], *winners))
     published = [
-        json.loads(one) for one in (folder / "published_statistics.jsonl").read_text("utf-8").splitlines()
+        json.loads(line) for line in (folder / "published_statistics.jsonl").read_text("utf-8").splitlines()
     ]
     same, kappas = 0, 0
-    for one in published:
-        rows = groups[one["subset"], one["evaluator"], one["strategy"]]
+    for entry in published:
+        rows = groups[entry["subset"], entry["evaluator"], entry["strategy"]]
         correct = [sum(str(row[0]) == row[order] for row in rows) for order in (1, 2)]
         equal = sum(first == second for _, first, second in rows)
         shown = [f"{count} / {len(rows)} = {count / len(rows) * 100}%" for count in (*correct, equal)]
-        if shown != [one["correct_False"], one["correct_True"], one["equal"]]:
+        if shown != [entry["correct_False"], entry["correct_True"], entry["equal"]]:
             continue
         same += 1
         if all(first and second for _, first, second in rows):
             kappas += 1
             kappa = cohen_kappa([row[1] for row in rows], [row[2] for row in rows])
-            assert kappa == pytest.approx(one["kappa_agreement"], abs=1e-12)
+            assert kappa == pytest.approx(entry["kappa_agreement"], abs=1e-12)
     assert (len(published), same, kappas) == (130, 109, 86)
 
 
 def _winner(row: dict[str, Any], order: str) -> str | None:
     text = row[order]["completion"]
     if text is not None:
-        found = read_or_none(OUTPUTS, text)
-        return found if order == "original" else SWAPPED[found]
+        or_none = read_or_none(OUTPUTS, text)
+        return or_none if order == "original" else SWAPPED[or_none]
     first, second = (float(row[key] or 0) for key in ("score_1", "score_2"))
     if first != second:
         return "1" if first > second else "2"
@@ -207,6 +207,6 @@ def _winner(row: dict[str, Any], order: str) -> str | None:
 def test_odd_replies_of_xstest_are_unscored_and_the_others_read(shared_data: Path) -> None:
     """2,250 labels of a GPT-4 judge; in 11 of them it refused or answered off-format."""
     published = judge_replies.xstest(shared_data)
-    found = published.ours()
-    assert found == [one if one in judge_replies.LABELS else None for one in published.texts]
-    assert (len(found), found.count(None), found.count("1_full_compliance")) == (2_250, 11, 1_385)
+    result = published.ours()
+    assert result == [text if text in judge_replies.LABELS else None for text in published.texts]
+    assert (len(result), result.count(None), result.count("1_full_compliance")) == (2_250, 11, 1_385)

@@ -74,8 +74,8 @@ def said(kind: str, nonce: str) -> str:
 
 @pytest.fixture
 def server() -> Iterator[Picky]:
-    with Picky() as one:
-        yield one
+    with Picky() as picky:
+        yield picky
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +96,9 @@ LADDER = ("bounded", "plain", "plain", "tool", "json", "text")
 def test_a_server_is_asked_down_to_the_form_it_knows(server: Picky, api: Any, known: str) -> None:
     server.refuses = lambda request: "" if form(request) == known else "unsupported"
     judge = quality(OpenAIModel("m", f"{server.url}/v1", api))
-    found = judge.judge("Thirty days.")
-    assert (found.score, found.reason) == (7, "because")
-    assert found.dimensions == (SCORES if known != "text" else {})
+    verdict = judge.judge("Thirty days.")
+    assert (verdict.score, verdict.reason) == (7, "because")
+    assert verdict.dimensions == (SCORES if known != "text" else {})
     asked = list(LADDER[: LADDER.index(known) + 1])
     assert server.forms == asked
     judge.judge("Forty days.")
@@ -221,9 +221,9 @@ def test_a_call_of_the_tool_beside_another_verdict_in_text_is_no_verdict() -> No
             call = ToolCall(name="verdict", arguments=said("tool", nonce[1]))
             return Completion(text="Score: 2, Reason: bad.", tool_calls=(call,))
 
-    found = quality(Two()).judge("Thirty days.")
-    assert found.score is None
-    check_message(found.error)
+    verdict = quality(Two()).judge("Thirty days.")
+    assert verdict.score is None
+    check_message(verdict.error)
 
 
 def test_a_way_keeps_what_was_not_refused() -> None:

@@ -135,11 +135,11 @@ def test_first_difference() -> None:
 
 def test_nearest_is_the_best_window_and_whole_words() -> None:
     text = "Bring it back. You may return it within 60 days of receipt."
-    found = find_nearest_span(text, "within 30 days")
-    assert found is not None
-    assert found.text == "within 60 days"
-    assert text[found.start : found.end] == found.text
-    assert found.score == pytest.approx(rapidfuzz.partial_ratio("within 30 days", text) / 100)
+    nearest_span = find_nearest_span(text, "within 30 days")
+    assert nearest_span is not None
+    assert nearest_span.text == "within 60 days"
+    assert text[nearest_span.start : nearest_span.end] == nearest_span.text
+    assert nearest_span.score == pytest.approx(rapidfuzz.partial_ratio("within 30 days", text) / 100)
 
 
 def test_nearest_of_nothing_is_none() -> None:
@@ -149,14 +149,14 @@ def test_nearest_of_nothing_is_none() -> None:
 
 
 def test_nearest_in_a_text_without_words_does_not_grow_without_end() -> None:
-    found = find_nearest_span("a" * 1_000 + "needle" + "a" * 1_000, "needle")
-    assert found == ScoredSpan(1_000, 1_006, 1.0, "needle")
+    nearest_span = find_nearest_span("a" * 1_000 + "needle" + "a" * 1_000, "needle")
+    assert nearest_span == ScoredSpan(1_000, 1_006, 1.0, "needle")
 
 
 def test_nearest_in_a_megabyte() -> None:
-    found = find_nearest_span(MEGABYTE + " within 60 days " + MEGABYTE, "within 30 days")
-    assert found is not None
-    assert found.text == "within 60 days"
+    nearest_span = find_nearest_span(MEGABYTE + " within 60 days " + MEGABYTE, "within 30 days")
+    assert nearest_span is not None
+    assert nearest_span.text == "within 60 days"
 
 
 def test_diff_words_lists_all_steps() -> None:

@@ -38,13 +38,13 @@ def test_both_orders_of_llmbar() -> None:
         grouped.setdefault((row["subset"], row["evaluator"], row["strategy"]), []).append(row)
     whole = 0
     for known in rows("judge", "llmbar", "published_statistics.jsonl"):
-        found = grouped[known["subset"], known["evaluator"], known["strategy"]]
-        given, swapped = ([row[order]["winner"] for row in found] for order in ("original", "swapped"))
-        same = sum(one == other for one, other in zip(given, swapped, strict=True))
-        assert known["equal"].startswith(f"{same} / {len(found)} ")
+        result = grouped[known["subset"], known["evaluator"], known["strategy"]]
+        given, swapped = ([row[order]["winner"] for row in result] for order in ("original", "swapped"))
+        same = sum(first == other for first, other in zip(given, swapped, strict=True))
+        assert known["equal"].startswith(f"{same} / {len(result)} ")
         for key, winners in (("correct_False", given), ("correct_True", swapped)):
-            right = sum(one == str(row["label"]) for one, row in zip(winners, found, strict=True))
-            assert known[key].startswith(f"{right} / {len(found)} ")
+            right = sum(first == str(row["label"]) for first, row in zip(winners, result, strict=True))
+            assert known[key].startswith(f"{right} / {len(result)} ")
         if None in given + swapped:
             continue
         whole += 1

@@ -149,21 +149,24 @@ def test_status(value: float, threshold: float | None, better: Any, status: str)
 
 
 def test_an_error_has_no_value_and_is_never_a_failure() -> None:
-    one = Measurement(name="m", error="no verdict", threshold=0.5)
-    assert one.status == "errored"
-    assert one.to_wire() == {"name": "m", "error": "no verdict", "threshold": 0.5}
+    measurement = Measurement(name="m", error="no verdict", threshold=0.5)
+    assert measurement.status == "errored"
+    assert measurement.to_wire() == {"name": "m", "error": "no verdict", "threshold": 0.5}
 
 
 def test_numbers_become_plain_on_entry() -> None:
     how: dict[str, Any] = {"samples": [np.float32(1), 0], "detail": {"n": np.int32(2)}}
-    one = Measurement(name="m", value=np.float64(0.5), threshold=1, **how)
-    assert [type(x) for x in (one.value, one.threshold, *one.samples, one.detail["n"])] == [float] * 4 + [int]
+    measurement = Measurement(name="m", value=np.float64(0.5), threshold=1, **how)
+    assert [
+        type(x)
+        for x in (measurement.value, measurement.threshold, *measurement.samples, measurement.detail["n"])
+    ] == [float] * 4 + [int]
 
 
 def test_the_wire_leaves_defaults_out_but_never_a_zero() -> None:
-    one = Measurement(name="m", value=0.0, threshold=0.0, samples=(0.0,))
-    assert one.to_wire() == {"name": "m", "value": 0.0, "threshold": 0.0, "samples": [0.0]}
-    assert Measurement.from_wire(one.to_wire()) == one
+    measurement = Measurement(name="m", value=0.0, threshold=0.0, samples=(0.0,))
+    assert measurement.to_wire() == {"name": "m", "value": 0.0, "threshold": 0.0, "samples": [0.0]}
+    assert Measurement.from_wire(measurement.to_wire()) == measurement
 
 
 def test_from_wire_says_what_is_wrong() -> None:
@@ -175,10 +178,10 @@ def test_from_wire_says_what_is_wrong() -> None:
 
 def test_the_detail_is_a_copy() -> None:
     mine = {"list": [1]}
-    one = Measurement(name="m", value=1.0, detail=mine)
+    measurement = Measurement(name="m", value=1.0, detail=mine)
     mine["list"].append(2)
-    assert one.detail == {"list": [1]}
-    assert isinstance(one.detail, Mapping)
+    assert measurement.detail == {"list": [1]}
+    assert isinstance(measurement.detail, Mapping)
 
 
 @pytest.mark.parametrize(

@@ -69,17 +69,17 @@ WAVE = np.cos(np.arange(minilm.DIM))
 def test_vectors_are_those_of_sentence_transformers() -> None:
     rows = MiniLMEmbedder().embed(SENTENCES)
     assert rows.dtype == np.float32
-    found = np.column_stack([rows[:, :3], rows[:, -1], rows.astype(np.float64) @ WAVE])
-    np.testing.assert_allclose(found[:, :4], np.array(FIGURES)[:, :4], atol=ROUNDED)
-    np.testing.assert_allclose(found[:, 4], np.array(FIGURES)[:, 4], atol=10 * ROUNDED)
+    result = np.column_stack([rows[:, :3], rows[:, -1], rows.astype(np.float64) @ WAVE])
+    np.testing.assert_allclose(result[:, :4], np.array(FIGURES)[:, :4], atol=ROUNDED)
+    np.testing.assert_allclose(result[:, 4], np.array(FIGURES)[:, 4], atol=10 * ROUNDED)
     np.testing.assert_allclose(rows[0] @ rows[1:].T, COSINES, atol=ROUNDED)
 
 
 def test_vectors_of_tokens_are_those_of_sentence_transformers() -> None:
-    (found,) = MiniLMEmbedder().embed_tokens(SENTENCES[:1])
-    assert found.tokens == TOKENS
-    assert found.vectors.dtype == np.float32
-    shown = np.column_stack([found.vectors[:, :2], found.vectors.astype(np.float64) @ WAVE])
+    (result,) = MiniLMEmbedder().embed_tokens(SENTENCES[:1])
+    assert result.tokens == TOKENS
+    assert result.vectors.dtype == np.float32
+    shown = np.column_stack([result.vectors[:, :2], result.vectors.astype(np.float64) @ WAVE])
     np.testing.assert_allclose(shown, TOKEN_FIGURES, atol=10 * ROUNDED)
 
 
@@ -122,7 +122,7 @@ def test_the_vector_of_a_long_text_is_the_mean_over_the_tokens_of_its_windows() 
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     parts = [ids[:WINDOW_TOKENS], ids[WINDOW_TOKENS:]]
     states = np.concatenate(
-        [network.encode([[MODEL.start_token, *one, MODEL.end_token]])[0] for one in parts]
+        [network.encode([[MODEL.start_token, *part, MODEL.end_token]])[0] for part in parts]
     )
     mean = states.mean(axis=0)
     np.testing.assert_allclose(MiniLMEmbedder().embed([text])[0], mean / np.linalg.norm(mean), atol=EQUAL)
@@ -249,9 +249,9 @@ def test_default_thresholds_are_those_of_rated_captions(
         scores = (vectors[::2] * vectors[1::2]).sum(axis=1).tolist()
     else:
         scores = [float(a @ b) for a, b in (embedder.embed(pair) for pair, _ in rated)]
-    same = [one for _, one in rated]
+    same = [entry for _, entry in rated]
     reached = [classification.cut_at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
-    lowest = next(one for one in reached if one.false_passes <= MOST)
+    lowest = next(entry for entry in reached if entry.false_passes <= MOST)
     assert lowest.at_least == embedder.default_threshold  # type: ignore[attr-defined]
     assert (lowest.same, lowest.different) == (75, 83)
     assert (lowest.same_passed, lowest.different_passed) == passes

@@ -68,11 +68,11 @@ def test_a_contradiction_fails_whatever_the_cosine_says() -> None:
 
 
 def test_entailment_and_neutral_pass_and_are_recorded() -> None:
-    found = measured("it is open", "it is open today", nli=Fake(decide_by_not))["semantic.nli"]
-    assert (found.status, found.version) == ("passed", "nli/1")
-    assert found.value == pytest.approx(1 - (0.02 + 0.1) / 2)
-    assert found.detail["entailment"] == pytest.approx(0.9)
-    assert found.detail["without"] == []
+    measurement = measured("it is open", "it is open today", nli=Fake(decide_by_not))["semantic.nli"]
+    assert (measurement.status, measurement.version) == ("passed", "nli/1")
+    assert measurement.value == pytest.approx(1 - (0.02 + 0.1) / 2)
+    assert measurement.detail["entailment"] == pytest.approx(0.9)
+    assert measurement.detail["without"] == []
 
 
 def test_without_a_threshold_it_is_recorded_only() -> None:
@@ -85,7 +85,7 @@ def test_without_a_threshold_it_is_recorded_only() -> None:
             embedder="tfidf",
             checks=(),
         )
-    assert [found.status for found in collected] == ["recorded"] * 2
+    assert [result.status for result in collected] == ["recorded"] * 2
 
 
 def test_only_the_nearest_reference_is_compared_and_an_empty_answer_is_not() -> None:
@@ -103,9 +103,9 @@ def test_only_the_nearest_reference_is_compared_and_an_empty_answer_is_not() -> 
 )  # fmt: skip
 def test_output_that_is_no_probabilities_is_unscored(row: Any) -> None:
     model = Fake(lambda *_: row)
-    found = measured("it is open", "it is open", nli=model)["semantic.nli"]
-    assert found.status == "errored"
-    assert found.error.startswith("fake: ")
+    result = measured("it is open", "it is open", nli=model)["semantic.nli"]
+    assert result.status == "errored"
+    assert result.error.startswith("fake: ")
     with pytest.raises(MeasurementErrored, match="fake: "):
         assert_grounded("It is open.", ["It is open."], nli=model, at_least=1.0)
 
@@ -128,12 +128,12 @@ def test_an_object_without_predict_is_refused(given: Any) -> None:
 def test_long_texts_are_compared_in_windows_and_batches() -> None:
     sentences = [f"sentence number {number} says something." for number in range(400)]
     model = Fake(lambda *_: NEUTRAL)
-    found = measured(" ".join(sentences), " ".join(sentences[:20]), nli=model)["semantic.nli"]
-    assert found.status == "passed"
+    measurement = measured(" ".join(sentences), " ".join(sentences[:20]), nli=model)["semantic.nli"]
+    assert measurement.status == "passed"
     assert max(map(len, model.batches)) <= nli.BATCH_PAIRS
     assert sum(map(len, model.batches)) <= 2 * nli.MAX_WINDOWS**2
     assert max(len(premise) for batch in model.batches for premise, _ in batch) <= nli.PREMISE_CHARS
-    (note,) = cast("list[str]", found.detail["without"])
+    (note,) = cast("list[str]", measurement.detail["without"])
     assert note.startswith("the NLI model read the first 8 windows of ")
 
 
@@ -147,8 +147,8 @@ def test_a_contradiction_in_one_window_counts() -> None:
             else NEUTRAL
         )
 
-    found = measured(f"{filler}It is not open.", "It is open.", nli=Fake(decide))["semantic.nli"]
-    assert found.value == pytest.approx(0.1)
+    measurement = measured(f"{filler}It is not open.", "It is open.", nli=Fake(decide))["semantic.nli"]
+    assert measurement.value == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def test_windows_hold_the_whole_text(text: str) -> None:
 def test_a_claim_is_supported_if_a_passage_entails_it() -> None:
     contexts = ["the shop is open", "the shop is not closed"]
     model = Fake(decide_by_not)
-    found = assert_grounded("the shop is open", contexts, nli=model, at_least=1.0)
-    assert (found.value, found.version) == (1.0, "1/nli/1")
-    (claim,) = cast("list[dict[str, Any]]", found.detail["claims"])
+    measurement = assert_grounded("the shop is open", contexts, nli=model, at_least=1.0)
+    assert (measurement.value, measurement.version) == (1.0, "1/nli/1")
+    (claim,) = cast("list[dict[str, Any]]", measurement.detail["claims"])
     assert (claim["context"], claim["entailment"]) == (1, 0.9)
     with pytest.raises(MeasurementFailed, match=r"entails it 0.02, contradicts it 0.90"):
         assert_grounded("the shop is not open", contexts[:1], nli=model, at_least=1.0)
@@ -177,9 +177,9 @@ def test_a_claim_is_supported_if_a_passage_entails_it() -> None:
 def test_many_passages_are_bounded() -> None:
     model = Fake(lambda *_: NEUTRAL)
     contexts = [f"passage {number} about shops" for number in range(40)]
-    found = assert_grounded("the shop is open", contexts, nli=model, at_least=None)
+    measurement = assert_grounded("the shop is open", contexts, nli=model, at_least=None)
     assert sum(map(len, model.batches)) == 16
-    assert found.detail["without"] == ["each claim was compared with 16 of 40 passages"]
+    assert measurement.detail["without"] == ["each claim was compared with 16 of 40 passages"]
 
 
 @pytest.fixture(name="documented")
@@ -211,8 +211,8 @@ def test_the_documented_model_reads_the_labels_in_its_order(
 
 def test_pairs_that_are_too_long_are_truncated_with_a_note(tmp_path: Path, documented: Any) -> None:
     model = documented(tiny_nli.write_model(tmp_path), order=(0, 1, 2), max_tokens=8)
-    found = measured("a b c d e f g not", "a b c d e f g", nli=model)["semantic.nli"]
-    assert found.detail["without"] == ["the NLI model truncated 2 of 2 pairs of texts"]
+    measurement = measured("a b c d e f g not", "a b c d e f g", nli=model)["semantic.nli"]
+    assert measurement.detail["without"] == ["the NLI model truncated 2 of 2 pairs of texts"]
 
 
 def test_nothing_heavy_is_imported_without_a_model() -> None:

@@ -22,15 +22,15 @@ def score(embedder: Offline, a: str, b: str) -> float:
     return float(rows[0] @ rows[1])
 
 
-@pytest.fixture(params=EMBEDDERS, ids=[one.name for one in EMBEDDERS])
+@pytest.fixture(params=EMBEDDERS, ids=[measurement.name for measurement in EMBEDDERS])
 def embedder(request: pytest.FixtureRequest) -> Offline:
     return request.param  # type: ignore[no-any-return]
 
 
 def test_the_registry_knows_them() -> None:
-    for one in EMBEDDERS:
-        assert registry.load_builtin("embedder", one.name) == one
-        assert isinstance(one, Embedder)
+    for measurement in EMBEDDERS:
+        assert registry.load_builtin("embedder", measurement.name) == measurement
+        assert isinstance(measurement, Embedder)
 
 
 def test_case_punctuation_and_spaces_do_not_count(embedder: Offline) -> None:
@@ -88,8 +88,8 @@ def test_the_same_vectors_in_another_process() -> None:
         check=True,
         env={"PYTHONHASHSEED": "99"},
     )
-    here = [one.embed(["Refunds take 30 days.", "zwei Wörter"]) for one in EMBEDDERS]
-    assert other.stdout.split() == [one.tobytes().hex() for one in here]
+    here = [first.embed(["Refunds take 30 days.", "zwei Wörter"]) for first in EMBEDDERS]
+    assert other.stdout.split() == [first.tobytes().hex() for first in here]
 
 
 def test_tfidf_is_fitted_to_the_texts_of_one_call() -> None:

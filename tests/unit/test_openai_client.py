@@ -21,14 +21,14 @@ KEY = "sk-" + "proj-0123456789abcdefWXYZ"
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
 def client(server: StubServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as one:
-        yield one
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as open_a_i:
+        yield open_a_i
 
 
 @pytest.fixture
@@ -119,18 +119,18 @@ LEAKING: dict[str, Callable[[str], Reply]] = {
 def test_nothing_of_a_key_is_in_an_error(server: StubServer, how: str, key: str) -> None:
     server.queue.append(LEAKING[how](key))
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
-        found = failing(OpenAIModel("m", client=client))
+        result = failing(OpenAIModel("m", client=client))
     for part in (key, key[:8] + "*", key[-4:]):
-        assert part not in str(found)
+        assert part not in str(result)
 
 
 @pytest.mark.parametrize("key", ["sk-пароль-пароль", "line\nend-secret"])
 def test_a_client_with_an_impossible_key(server: StubServer, key: str) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
-        found = failing(OpenAIModel("m", client=client))
-    assert found.kind in ("request", "connection")
-    assert "пароль" not in str(found)
-    assert "secret" not in str(found).replace("[secret]", "")
+        finding = failing(OpenAIModel("m", client=client))
+    assert finding.kind in ("request", "connection")
+    assert "пароль" not in str(finding)
+    assert "secret" not in str(finding).replace("[secret]", "")
 
 
 def test_a_miss_is_never_a_model_error(client: openai.OpenAI, model: OpenAIModel) -> None:

@@ -22,22 +22,22 @@ KEY = "sk-" + "proj-0123456789abcdefWXYZ"
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
 def client(server: StubServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as one:
-        yield one
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as open_a_i:
+        yield open_a_i
 
 
 def test_embeddings_have_unit_rows(client: openai.OpenAI, server: StubServer) -> None:
     embedder = OpenAIEmbedder("e", client=client)
-    found = embedder.embed(["a", "bbb"])
-    assert found.dtype == np.float32
-    assert found.shape == (2, 3)
-    assert np.allclose(np.linalg.norm(found, axis=1), 1)
+    vectors = embedder.embed(["a", "bbb"])
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (2, 3)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
     assert embedder.version == "e"
     assert embedder.embed([]).shape == (0, 0)
     assert server.count == 1
@@ -89,21 +89,21 @@ def test_an_embedder_that_is_refused(client: openai.OpenAI, server: StubServer) 
 
 
 def asked(server: StubServer) -> list[Any]:
-    return [one.json for one in server.seen]
+    return [request.json for request in server.seen]
 
 
 def test_a_text_that_stands_twice_is_asked_for_once(client: openai.OpenAI, server: StubServer) -> None:
-    found = OpenAIEmbedder("e", client=client).embed(["a", "bbb", "a", " ", ""])
-    assert [one["input"] for one in asked(server)] == [["a", "bbb"]]
-    assert found[0].tolist() == found[2].tolist()
-    assert found[0].tolist() != found[1].tolist()
-    assert found.any(axis=1).tolist() == [True, True, True, False, False]
+    vectors = OpenAIEmbedder("e", client=client).embed(["a", "bbb", "a", " ", ""])
+    assert [row["input"] for row in asked(server)] == [["a", "bbb"]]
+    assert vectors[0].tolist() == vectors[2].tolist()
+    assert vectors[0].tolist() != vectors[1].tolist()
+    assert vectors.any(axis=1).tolist() == [True, True, True, False, False]
 
 
 def test_blank_texts_alone_ask_nobody(client: openai.OpenAI, server: StubServer) -> None:
-    found = OpenAIEmbedder("e", client=client).embed(["", "\n"])
-    assert found.tolist() == [[0.0], [0.0]]
-    assert found.dtype == np.float32
+    vectors = OpenAIEmbedder("e", client=client).embed(["", "\n"])
+    assert vectors.tolist() == [[0.0], [0.0]]
+    assert vectors.dtype == np.float32
     assert server.count == 0
 
 
@@ -128,15 +128,15 @@ def test_many_texts_are_several_requests(
     whole = OpenAIEmbedder("e", client=client).embed(TEXTS)
     monkeypatch.setattr(backend, "MAX_BATCH_TEXTS", limits[0])
     monkeypatch.setattr(backend, "MAX_BATCH_BYTES", limits[1])
-    found = OpenAIEmbedder("e", client=client).embed(TEXTS)
-    assert [one["input"] for one in asked(server)[1:]] == requests
-    np.testing.assert_array_equal(found, whole)
+    vectors = OpenAIEmbedder("e", client=client).embed(TEXTS)
+    assert [row["input"] for row in asked(server)[1:]] == requests
+    np.testing.assert_array_equal(vectors, whole)
 
 
 def test_dimensions_are_asked_for_and_make_another_version(client: openai.OpenAI, server: StubServer) -> None:
     OpenAIEmbedder("e", client=client, dimensions=256).embed(["a"])
     OpenAIEmbedder("e", client=client).embed(["a"])
-    assert [one.get("dimensions") for one in asked(server)] == [256, None]
+    assert [entry.get("dimensions") for entry in asked(server)] == [256, None]
     assert OpenAIEmbedder("e", dimensions=256).version == "e/256"
 
 

@@ -29,14 +29,14 @@ APIS: list[Any] = ["chat", "responses"]
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
 def client(server: StubServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as one:
-        yield one
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as open_a_i:
+        yield open_a_i
 
 
 @pytest.fixture
@@ -55,23 +55,23 @@ def test_it_is_a_model(model: OpenAIModel) -> None:
 
 
 def test_a_chat(model: OpenAIModel, server: StubServer) -> None:
-    found = model.complete("hi")
-    assert found.latency_s is not None
-    assert found.latency_s > 0
-    assert found == Completion(
+    completion = model.complete("hi")
+    assert completion.latency_s is not None
+    assert completion.latency_s > 0
+    assert completion == Completion(
         text="echo of hi",
         model="stub-1",
         finish_reason="stop",
         usage=Usage(input_tokens=7, output_tokens=3),
-        latency_s=found.latency_s,
+        latency_s=completion.latency_s,
     )
     assert server.seen[0].json == {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def test_responses(client: openai.OpenAI, server: StubServer) -> None:
-    found = OpenAIModel("m", api="responses", client=client).complete([Message("user", "hi")])
-    assert (found.text, found.finish_reason) == ("echo of hi", "completed")
-    assert found.usage == Usage(input_tokens=7, output_tokens=3, cached_tokens=2, reasoning_tokens=1)
+    completion = OpenAIModel("m", api="responses", client=client).complete([Message("user", "hi")])
+    assert (completion.text, completion.finish_reason) == ("echo of hi", "completed")
+    assert completion.usage == Usage(input_tokens=7, output_tokens=3, cached_tokens=2, reasoning_tokens=1)
     assert server.seen[0].path == "/v1/responses"
 
 
@@ -111,9 +111,9 @@ def test_a_refusal(model: OpenAIModel, client: openai.OpenAI, server: StubServer
     part = {"type": "refusal", "refusal": "I will not"}
     server.queue.append(json_reply(chat_answer("", refusal="I will not")))
     server.queue.append(json_reply(responses_answer("", output=[{**refused, "content": [part]}])))
-    for one in (model, OpenAIModel("m", api="responses", client=client)):
-        found = one.complete("hi")
-        assert (found.text, found.refusal) == ("", "I will not")
+    for entry in (model, OpenAIModel("m", api="responses", client=client)):
+        completion = entry.complete("hi")
+        assert (completion.text, completion.refusal) == ("", "I will not")
 
 
 def test_tool_calls(model: OpenAIModel, client: openai.OpenAI, server: StubServer) -> None:
@@ -123,8 +123,8 @@ def test_tool_calls(model: OpenAIModel, client: openai.OpenAI, server: StubServe
     server.queue.append(json_reply(chat_answer("", tool_calls=calls)))
     item = {"type": "function_call", "id": "f", "call_id": "c1", "status": "completed", **function}
     server.queue.append(json_reply(responses_answer("", output=[item])))
-    for one in (model, OpenAIModel("m", api="responses", client=client)):
-        assert one.complete("hi").tool_calls == (ToolCall(name="search", arguments='{"q": 1}', id="c1"),)
+    for entry in (model, OpenAIModel("m", api="responses", client=client)):
+        assert entry.complete("hi").tool_calls == (ToolCall(name="search", arguments='{"q": 1}', id="c1"),)
 
 
 def test_an_incomplete_response_says_why(client: openai.OpenAI, server: StubServer) -> None:
@@ -138,9 +138,9 @@ def test_an_incomplete_response_says_why(client: openai.OpenAI, server: StubServ
 def test_a_response_that_failed_is_an_error(client: openai.OpenAI, server: StubServer) -> None:
     error = {"code": "server_error", "message": "the model\ncrashed"}
     server.queue.append(json_reply(responses_answer("", status="failed", error=error)))
-    found = failing(OpenAIModel("m", api="responses", client=client))
-    assert found.kind == "server"
-    check_message(found)
+    finding = failing(OpenAIModel("m", api="responses", client=client))
+    assert finding.kind == "server"
+    check_message(finding)
 
 
 @pytest.mark.parametrize(
@@ -161,18 +161,18 @@ def test_every_status_has_a_kind_and_a_next_step(
     model: OpenAIModel, server: StubServer, status: int, kind: str
 ) -> None:
     server.queue.append(error_reply(status, "what the\nserver says\x1b[2J"))
-    found = failing(model)
-    assert (found.kind, found.status) == (kind, status)
-    check_message(found)
-    assert r"what the\nserver says\x1b[2J" in str(found)
+    finding = failing(model)
+    assert (finding.kind, finding.status) == (kind, status)
+    check_message(finding)
+    assert r"what the\nserver says\x1b[2J" in str(finding)
 
 
 def test_a_server_that_is_down() -> None:
     url = f"http://127.0.0.1:{closed_port()}/v1"
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
-        found = failing(OpenAIModel("m", client=client))
-    assert (found.kind, found.status) == ("connection", None)
-    check_message(found)
+        finding = failing(OpenAIModel("m", client=client))
+    assert (finding.kind, finding.status) == ("connection", None)
+    check_message(finding)
 
 
 def test_a_server_that_takes_too_long(server: StubServer) -> None:
@@ -180,10 +180,10 @@ def test_a_server_that_takes_too_long(server: StubServer) -> None:
     server.queue.append(Reply(before=lambda: wait(never)))
     timeout = httpx2.Timeout(20, read=0.01)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=timeout) as client:
-        found = failing(OpenAIModel("m", client=client))
+        finding = failing(OpenAIModel("m", client=client))
     never.set()
-    assert found.kind == "timeout"
-    check_message(found)
+    assert finding.kind == "timeout"
+    check_message(finding)
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -215,10 +215,10 @@ def test_a_reply_that_is_no_answer(
     client: openai.OpenAI, server: StubServer, api: Any, body: bytes, kind: str
 ) -> None:
     server.queue.append(Reply(body, headers={"content-type": kind}))
-    found = failing(OpenAIModel("m", api=api, client=client))
-    assert found.kind in ("reply", "server")
-    assert str(found).isprintable()
-    assert len(str(found)) < 400
+    finding = failing(OpenAIModel("m", api=api, client=client))
+    assert finding.kind in ("reply", "server")
+    assert str(finding).isprintable()
+    assert len(str(finding)) < 400
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -237,8 +237,8 @@ def test_a_reply_that_echoes_the_key_is_told_without_it(
     client: openai.OpenAI, server: StubServer, api: Any, body: Any
 ) -> None:
     server.queue.append(json_reply(body))
-    found = str(failing(OpenAIModel("m", api=api, client=client)))
-    assert KEY[:12] not in found
+    message = str(failing(OpenAIModel("m", api=api, client=client)))
+    assert KEY[:12] not in message
 
 
 def test_vectors_echo_no_key_either(client: openai.OpenAI, server: StubServer) -> None:
@@ -270,11 +270,11 @@ def test_an_error_with_status_200_is_told_by_its_message(
     empty: dict[str, Any] = {"choices": []}
     for more in (bare, empty):
         server.queue.append(json_reply({"error": error, **more}))
-        found = failing(model)
-        assert (found.kind, found.status) == (kind, status)
+        finding = failing(model)
+        assert (finding.kind, finding.status) == (kind, status)
         message = error["message"] if isinstance(error, dict) else error
-        assert message.encode("unicode_escape").decode() in str(found)
-        check_message(found)
+        assert message.encode("unicode_escape").decode() in str(finding)
+        check_message(finding)
     server.queue.append(json_reply({"error": error}))
     with pytest.raises(ModelError, check=check_message):
         OpenAIEmbedder(client=model.client).embed(["text"])
@@ -293,13 +293,13 @@ def test_hostile_fields_are_an_answer_or_an_error_never_another_type(
         where.get(place, answer["choices"][0]["message"])[place] = wrong
         server.queue.append(json_reply(answer))
         try:
-            found = model.complete("hi")
+            completion = model.complete("hi")
         except ModelError as error:
             assert error.kind == "reply"  # noqa: PT017
         else:
-            for text in (found.text, found.model, found.finish_reason, found.refusal):
+            for text in (completion.text, completion.model, completion.finish_reason, completion.refusal):
                 assert isinstance(text, str)
-            assert all(isinstance(one, ToolCall) for one in found.tool_calls)
+            assert all(isinstance(call, ToolCall) for call in completion.tool_calls)
 
 
 @pytest.mark.parametrize("wrong", [5, "x", None, [], {"prompt_tokens": "7", "completion_tokens": -1}])

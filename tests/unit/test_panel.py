@@ -40,7 +40,7 @@ class Fixed:
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
     ) -> Verdict:
         assert isinstance(answer + question + reference, str)
-        assert all(isinstance(one, str) for one in contexts)
+        assert all(isinstance(context, str) for context in contexts)
         self.threads.append(threading.get_ident())
         self.purposes.append(int(recorder.current_take()))
         if self._turn is None:
@@ -54,24 +54,24 @@ class Fixed:
 
 
 def panel(*scores: float | None, **options: Any) -> Panel:
-    return Panel([Fixed([one], str(number)) for number, one in enumerate(scores)], **options)
+    return Panel([Fixed([entry], str(number)) for number, entry in enumerate(scores)], **options)
 
 
 def test_the_score_is_the_mean_and_the_spread_is_told() -> None:
     judge = panel(6, 8, 10)
     assert isinstance(judge, Judge)
     assert (judge.low, judge.high, judge.pass_at) == (1, 10, 7)
-    found = judge.judge("x")
-    assert (found.score, found.spread) == (8, 2)
-    assert [one.score for one in found.votes] == [6, 8, 10]
-    assert found.reason == "gave 6; gave 8; gave 10"
-    assert found.confidence == pytest.approx(1 - (8 / 3) ** 0.5 / 4.5)
+    verdict = judge.judge("x")
+    assert (verdict.score, verdict.spread) == (8, 2)
+    assert [vote.score for vote in verdict.votes] == [6, 8, 10]
+    assert verdict.reason == "gave 6; gave 8; gave 10"
+    assert verdict.confidence == pytest.approx(1 - (8 / 3) ** 0.5 / 4.5)
 
 
 def test_judges_without_a_score_are_named_and_left_out_while_most_have_one() -> None:
-    found = panel(6, None, 8).judge("x")
-    assert (found.score, found.error) == (7, "")
-    assert found.reason == "gave 6; gave 8; judge 2: no verdict"
+    verdict = panel(6, None, 8).judge("x")
+    assert (verdict.score, verdict.error) == (7, "")
+    assert verdict.reason == "gave 6; gave 8; judge 2: no verdict"
     none = panel(6, None).judge("x")
     assert (none.score, none.confidence) == (None, None)
     check_message(none.error)
@@ -85,18 +85,18 @@ def test_a_judge_that_cannot_be_asked_is_no_smaller_panel() -> None:
 
 def saying(score: int) -> Any:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
-        assert found is not None
+        hits = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
+        assert hits is not None
         scores = dict.fromkeys(("accuracy", "fluency", "relevance"), score)
-        return json.dumps({"nonce": found[1], "reason": f"gave {score}", "dimensions": scores})
+        return json.dumps({"nonce": hits[1], "reason": f"gave {score}", "dimensions": scores})
 
     return reply
 
 
 def test_dimensions_are_means_too() -> None:
     judge = Panel([quality(ScriptedModel(saying(n), model=str(n))) for n in (4, 8)], name="two")
-    found = judge.judge("x", question="?", contexts=["y"])
-    assert found.dimensions == {"accuracy": 6, "fluency": 6, "relevance": 6}
+    verdict = judge.judge("x", question="?", contexts=["y"])
+    assert verdict.dimensions == {"accuracy": 6, "fluency": 6, "relevance": 6}
     assert judge.model_name == "4, 8"
     assert assert_judge_score("x", judge=judge, at_least=6).value == pytest.approx(5 / 9)
 
@@ -110,9 +110,9 @@ def test_judges_are_asked_in_threads_that_see_the_running_trial() -> None:
 
 
 def test_the_version_is_that_of_all_judges() -> None:
-    one = panel(1, 2)
-    assert one.version == panel(9, 9).version
-    assert one.version != panel(1, 2, 3).version
+    entry = panel(1, 2)
+    assert entry.version == panel(9, 9).version
+    assert entry.version != panel(1, 2, 3).version
 
 
 @pytest.mark.parametrize(
@@ -143,16 +143,16 @@ def test_confidence(scores: list[float], wanted: float | None) -> None:
 
 def test_below_the_threshold_of_review_a_person_decides(alone: None) -> None:
     torn = panel(1, 9)
-    found = assert_judge_score("x", judge=torn, at_least=7, review_below=0.5)
-    assert (found.status, found.threshold) == ("recorded", None)
-    flag: Any = found.detail["review"]
+    measurement = assert_judge_score("x", judge=torn, at_least=7, review_below=0.5)
+    assert (measurement.status, measurement.threshold) == ("recorded", None)
+    flag: Any = measurement.detail["review"]
     assert flag == {"confidence": pytest.approx(1 - 4 / 4.5), "least": 0.5, "undecided": 7}
-    check_message(found.reason)
+    check_message(measurement.reason)
     sure = panel(2, 3)
     with pytest.raises(MeasurementFailed, match=r"judge panel 2\.5 < 7"):
         assert_judge_score("x", judge=sure, at_least=7, review_below=0.5)
-    told: Any = assert_judge_score("x", judge=sure, at_least=None, review_below=0.5).detail["judge"]
-    assert told["confidence"] == pytest.approx(1 - 0.5 / 4.5)
+    judge: Any = assert_judge_score("x", judge=sure, at_least=None, review_below=0.5).detail["judge"]
+    assert judge["confidence"] == pytest.approx(1 - 0.5 / 4.5)
 
 
 def test_what_was_scored_without_asking_needs_no_review(alone: None) -> None:

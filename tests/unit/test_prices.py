@@ -107,11 +107,11 @@ def test_without_the_library_nothing_has_a_price(no_library: Any) -> None:
 def test_a_provider_tells_the_price_where_the_address_does_not() -> None:
     model, proxy = "us.anthropic.claude-sonnet-4-20250514-v1:0", "https://proxy.example"
     assert trace.cost_usd(model, USED, api_url=proxy) is None
-    told = trace.cost_usd(model, USED, api_url=proxy, provider="bedrock")
-    assert told == trace.cost_usd(model, USED, api_url="https://bedrock-runtime.us-east-1.amazonaws.com")
-    assert told is not None
+    lines = trace.cost_usd(model, USED, api_url=proxy, provider="bedrock")
+    assert lines == trace.cost_usd(model, USED, api_url="https://bedrock-runtime.us-east-1.amazonaws.com")
+    assert lines is not None
     arn = f"arn:aws:bedrock:us-east-1:1:inference-profile/{model}"
-    assert trace.cost_usd(arn, USED, provider="bedrock") == told
+    assert trace.cost_usd(arn, USED, provider="bedrock") == lines
 
 
 def test_what_is_written_to_the_cache_has_its_own_price() -> None:
@@ -131,7 +131,7 @@ def test_what_is_written_to_the_cache_has_its_own_price() -> None:
 def test_providers_are_called_as_the_table_calls_them() -> None:
     from genai_prices.data import providers
 
-    known = {one.id for one in providers}
+    known = {provider.id for provider in providers}
     names = {name for wire_format in BUILT_IN.values() for name in wire_format.hosts.values()}
     apart = {"ollama", "huggingface", "nvidia", "jina", "deepinfra", "github", "sambanova"}
     assert {costs.TABLE_PROVIDER_IDS.get(name, name) for name in names} - known == apart

@@ -54,7 +54,7 @@ def test_a_version_says_all_of_its_front_matter(tmp_path: Path) -> None:
     assert prompt.description == "Answers a question about refunds"
     assert prompt.model == "some-model"
     assert prompt.output_schema == {"type": "object", "required": ["answer"]}
-    assert [(one.role, one.line) for one in prompt.sections] == [("system", 11), ("user", 14)]
+    assert [(section.role, section.line) for section in prompt.sections] == [("system", 11), ("user", 14)]
 
 
 def test_rendered_messages(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_without_front_matter_and_headings_it_is_one_user_message(tmp_path: Path
 
 def test_text_before_the_first_heading_is_a_user_message(tmp_path: Path) -> None:
     rendered = read(tmp_path, "Hi\nassistant:\nHello\ndeveloper:  \nBe brief\n").render()
-    assert [(one.role, one.content) for one in rendered] == [
+    assert [(entry.role, entry.content) for entry in rendered] == [
         ("user", "Hi"),
         ("assistant", "Hello"),
         ("developer", "Be brief"),
@@ -278,7 +278,7 @@ def test_line_ends_and_a_byte_order_mark_do_not_count(tmp_path: Path) -> None:
 def test_every_other_byte_counts(tmp_path: Path) -> None:
     fingerprints = {read(tmp_path, text).fingerprint for text in ("Hi", "Hi ", "hi", "Hi\n", "user:\nHi")}
     assert len(fingerprints) == 5
-    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in fingerprints)
+    assert all(re.fullmatch("[0-9a-f]{16}", fingerprint) for fingerprint in fingerprints)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")

@@ -48,8 +48,8 @@ def prompts(repository: Path) -> Prompts:
 
 
 def texts(prompts: Prompts, *names: str) -> list[tuple[str, str]]:
-    found = [prompts.get(*name.split()) for name in names]
-    return [(prompt.version, prompt.render()[0].content) for prompt in found]
+    result = [prompts.get(*name.split()) for name in names]
+    return [(prompt.version, prompt.render()[0].content) for prompt in result]
 
 
 def test_a_prompt_at_a_commit(prompts: Prompts) -> None:

@@ -21,7 +21,7 @@ def weights() -> dict[str, Any]:
     def some(*shape: int) -> Any:
         return rng.normal(scale=0.5, size=shape).astype(np.float32)
 
-    found = {
+    result = {
         "embeddings.word_embeddings.weight": some(WORDS, DIM),
         "embeddings.position_embeddings.weight": some(LONGEST, DIM),
         "embeddings.token_type_embeddings.weight": some(2, DIM),
@@ -31,16 +31,18 @@ def weights() -> dict[str, Any]:
         "intermediate.dense": (INNER, DIM),
         "output.dense": (DIM, INNER),
     }
-    sizes |= {f"attention.self.{one}": (DIM, DIM) for one in ("query", "key", "value")}
+    sizes |= {f"attention.self.{text}": (DIM, DIM) for text in ("query", "key", "value")}
     names = {f"encoder.layer.{n}.{name}": size for n in range(LAYERS) for name, size in sizes.items()}
     for name, size in names.items():
-        found |= {f"{name}.weight": some(*size), f"{name}.bias": some(size[0])}
+        result |= {f"{name}.weight": some(*size), f"{name}.bias": some(size[0])}
     norms = [
-        f"encoder.layer.{n}.{one}.LayerNorm" for n in range(LAYERS) for one in ("attention.output", "output")
+        f"encoder.layer.{n}.{text}.LayerNorm"
+        for n in range(LAYERS)
+        for text in ("attention.output", "output")
     ]
     for name in ("embeddings.LayerNorm", *norms):
-        found |= {f"{name}.weight": 1 + some(DIM), f"{name}.bias": some(DIM)}
-    return found
+        result |= {f"{name}.weight": 1 + some(DIM), f"{name}.bias": some(DIM)}
+    return result
 
 
 def plainly(w: dict[str, Any], ids: list[int]) -> Any:
@@ -52,12 +54,12 @@ def plainly(w: dict[str, Any], ids: list[int]) -> Any:
         return spread * w[f"{name}.weight"] + w[f"{name}.bias"]
 
     parts = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-    word, place, kind = (w[f"embeddings.{one}.weight"].astype(np.float64) for one in parts)
-    states = [norm("embeddings.LayerNorm", word[one] + place[n] + kind[0]) for n, one in enumerate(ids)]
+    word, place, kind = (w[f"embeddings.{part}.weight"].astype(np.float64) for part in parts)
+    states = [norm("embeddings.LayerNorm", word[entry] + place[n] + kind[0]) for n, entry in enumerate(ids)]
     size = DIM // HEADS
     for layer in (f"encoder.layer.{n}" for n in range(LAYERS)):
         asked, keys, values = (
-            [dense(f"{layer}.attention.self.{one}", x) for x in states] for one in ("query", "key", "value")
+            [dense(f"{layer}.attention.self.{text}", x) for x in states] for text in ("query", "key", "value")
         )
         after = []
         for n, x in enumerate(states):
@@ -82,9 +84,9 @@ BATCH = [[1, 2, 3], [4, 5, 6], [7], [1, 2, 3, 4, 5, 6, 7, 8], [29, 0]]
 
 def test_equals_the_plain_computation() -> None:
     w = weights()
-    found = Network.from_weights(w, layers=LAYERS, heads=HEADS).encode(BATCH)
-    assert [one.shape for one in found] == [(len(ids), DIM) for ids in BATCH]
-    for ids, states in zip(BATCH, found, strict=True):
+    result = Network.from_weights(w, layers=LAYERS, heads=HEADS).encode(BATCH)
+    assert [entry.shape for entry in result] == [(len(ids), DIM) for ids in BATCH]
+    for ids, states in zip(BATCH, result, strict=True):
         assert states.dtype == np.float32
         np.testing.assert_allclose(states, plainly(w, ids), atol=2e-5)
 
@@ -106,7 +108,7 @@ def test_gelu_is_that_of_the_error_function() -> None:
 
 
 def threads() -> list[int]:
-    return [one["num_threads"] for one in minilm._threadpool_controller().info() if one["user_api"] == "blas"]
+    return [row["num_threads"] for row in minilm._threadpool_controller().info() if row["user_api"] == "blas"]
 
 
 def test_the_threads_of_linear_algebra_come_back() -> None:

@@ -24,9 +24,9 @@ def test_numbers_of_numpy_are_numbers() -> None:
     scored: Any = {"b": np.float32(0.9), "a": np.float64(0.5), "x": np.float16(0.25)}
     k: Any = np.int64(2)
     for metric in METRICS.values():
-        found = metric(["b", "a"], graded, k)
-        assert found == metric(["b", "a"], plain, 2)
-        assert type(found) is float
+        result = metric(["b", "a"], graded, k)
+        assert result == metric(["b", "a"], plain, 2)
+        assert type(result) is float
     assert rank_by_score(scored) == ["b", "a", "x"]
     scores = evaluate({"q": scored}, {"q": graded}, list(METRICS), level=k, depth=k)
     assert scores.mean("mrr") == 0.5

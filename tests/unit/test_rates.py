@@ -11,21 +11,21 @@ LENIENT = [True] * 55 + [False] * 5 + [True] * 25 + [False] * 15
 
 
 def test_equals_scikit_learn() -> None:
-    found = judge_rates(PEOPLE, LENIENT)
-    assert found == Rates(tp=55, fn=5, fp=25, tn=15)
-    assert found.tpr.value == pytest.approx(recall_score(PEOPLE, LENIENT))
-    assert found.tnr.value == pytest.approx(recall_score(PEOPLE, LENIENT, pos_label=False))
-    assert found.precision.value == pytest.approx(precision_score(PEOPLE, LENIENT))
+    rates = judge_rates(PEOPLE, LENIENT)
+    assert rates == Rates(tp=55, fn=5, fp=25, tn=15)
+    assert rates.tpr.value == pytest.approx(recall_score(PEOPLE, LENIENT))
+    assert rates.tnr.value == pytest.approx(recall_score(PEOPLE, LENIENT, pos_label=False))
+    assert rates.precision.value == pytest.approx(precision_score(PEOPLE, LENIENT))
 
 
 def test_a_judge_that_passes_everything_has_no_share_of_what_people_fail() -> None:
-    found = judge_rates([True] * 8 + [False] * 2, [True] * 10)
-    assert (found.tnr.value, found.tpr.value) == (0, 1)
+    rates = judge_rates([True] * 8 + [False] * 2, [True] * 10)
+    assert (rates.tnr.value, rates.tpr.value) == (0, 1)
 
 
 def test_of_no_items_there_is_no_share() -> None:
-    found = judge_rates([], [])
-    assert [found.tpr.value, found.tnr.value, found.precision.value] == [None] * 3
+    rates = judge_rates([], [])
+    assert [rates.tpr.value, rates.tnr.value, rates.precision.value] == [None] * 3
     assert judge_rates([True], [False]).tnr.value is None
     assert judge_rates([True], [False]).precision.value is None
 

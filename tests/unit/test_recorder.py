@@ -45,18 +45,18 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def running(**how: Any) -> Iterator[Recorder]:
-    one = Recorder(settings=Settings(), **how)
-    recorder.push_recorder(one)
+    entry = Recorder(settings=Settings(), **how)
+    recorder.push_recorder(entry)
     try:
-        yield one
+        yield entry
     finally:
-        recorder.pop_recorder(one)
+        recorder.pop_recorder(entry)
 
 
 @pytest.fixture
 def top() -> Iterator[Recorder]:
-    with running() as one:
-        yield one
+    with running() as entry:
+        yield entry
 
 
 @pytest.fixture
@@ -67,23 +67,23 @@ def script(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(measured: list[Measurement]) -> list[str]:
-    return [one.name for one in measured]
+    return [entry.name for entry in measured]
 
 
 def in_a_thread(work: Callable[[], object]) -> BaseException | None:
     """Run in a thread with an empty context, and return what it raised."""
-    found: list[BaseException] = []
+    result: list[BaseException] = []
 
     def run() -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001
-            found.append(error)
+            result.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    return found[0] if found else None
+    return result[0] if result else None
 
 
 def test_emit_records_and_returns(top: Recorder) -> None:
@@ -118,9 +118,9 @@ def test_works_without_any_recorder(script: None) -> None:
     with pytest.raises(MeasurementFailed, match="2 of 2 checks failed"), soft():
         emit(LOW)
         emit(LOWER)
-    with collect() as found:
+    with collect() as measurements:
         emit(LOW)
-    assert names(found) == ["low"]
+    assert names(measurements) == ["low"]
     recorder.record_facts({"prompt": "x"})
     recorder.record_exchange(SENT)
     assert recorder.find_component("embedder", "hashing") is not None
@@ -135,8 +135,8 @@ def test_a_script_reads_the_environment(script: None, monkeypatch: pytest.Monkey
 
 def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
     run = Settings(model="m")
-    with running(find_component=lambda kind, name: (kind, name)) as one:
-        one.settings = run
+    with running(find_component=lambda kind, name: (kind, name)) as entry:
+        entry.settings = run
         with soft(), collect():
             assert recorder.current_settings() is run
             assert recorder.find_component("judge", "x") == ("judge", "x")
@@ -166,9 +166,9 @@ def test_soft_raises_once_with_all(top: Recorder) -> None:
         emit(LOW)
         emit(ERRORED)
         emit(LOWER)
-    said = str(caught.value)
-    assert said.splitlines()[0] == "3 of 4 checks failed"
-    check_message(said)
+    message = str(caught.value)
+    assert message.splitlines()[0] == "3 of 4 checks failed"
+    check_message(message)
     assert names(list(caught.value.measurements)) == ["low", "lower"]
     assert names(block.measurements) == names(top.measurements) == ["good", "low", "judge", "lower"]
 
@@ -197,10 +197,10 @@ def test_soft_in_soft_raises_at_the_outer_end(top: Recorder) -> None:
 
 
 def test_collect_keeps_to_itself(top: Recorder) -> None:
-    with collect() as found, soft():
+    with collect() as measurements, soft():
         emit(LOW)
         recorder.record_facts({"prompt": "inner"})
-    assert names(found) == ["low"]
+    assert names(measurements) == ["low"]
     assert top.measurements == []
     assert top.facts == {}
 
@@ -239,9 +239,9 @@ def test_a_raw_thread_reaches_its_test(top: Recorder) -> None:
 
 
 def test_a_raw_thread_reaches_the_block_that_started_it(top: Recorder) -> None:
-    with collect() as found, ThreadPoolExecutor(2) as pool:
+    with collect() as measurements, ThreadPoolExecutor(2) as pool:
         list(pool.map(emit, [LOW] * 4))
-    assert len(found) == 4
+    assert len(measurements) == 4
     with pytest.raises(MeasurementFailed, match="4 of 4"), soft(), ThreadPoolExecutor(2) as pool:
         list(pool.map(emit, [LOW] * 4))
 
@@ -251,11 +251,11 @@ def test_a_collect_in_one_thread_swallows_no_failure_of_another(top: Recorder) -
     kept: list[Measurement] = []
 
     def collecting() -> None:
-        with collect() as found:
+        with collect() as measurements:
             opened.set()
             emitted.wait(20)
             emit(LOWER)
-        kept.extend(found)
+        kept.extend(measurements)
 
     thread = threading.Thread(target=collecting)
     thread.start()
@@ -276,11 +276,11 @@ def test_a_collect_in_one_task_swallows_no_failure_of_another(top: Recorder) -> 
         opened, emitted = asyncio.Event(), asyncio.Event()
 
         async def collecting() -> list[Measurement]:
-            with collect() as found:
+            with collect() as measurements:
                 opened.set()
                 await emitted.wait()
                 await asyncio.to_thread(emit, LOWER)
-            return found
+            return measurements
 
         async def checking() -> None:
             await opened.wait()
@@ -460,22 +460,24 @@ def test_provenance_comes_last_and_is_told_in_blocks() -> None:
 
 @pytest.mark.parametrize("label", ["rerun", "from", "nearest", "a\nb"])
 def test_foreign_text_starts_no_line(label: str) -> None:
-    one = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
-    said = format_failure_text(one, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")])
-    assert [line.split()[0] for line in said.splitlines()] == [
+    entry = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
+    failure_text = format_failure_text(
+        entry, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")]
+    )
+    assert [line.split()[0] for line in failure_text.splitlines()] == [
         "m",
         "reason",
         label.replace("\n", "\\n"),
         "rerun",
     ]
-    assert "\x1b" not in said
+    assert "\x1b" not in failure_text
 
 
 def test_only_so_much_evidence_is_shown() -> None:
-    said = format_failure_text(
+    failure_text = format_failure_text(
         LOW, evidence=[(f"e{number}", "x") for number in range(20)], origin=[("rerun", "y" * 500)]
     )
-    lines = said.splitlines()
+    lines = failure_text.splitlines()
     assert len(lines) == 1 + measurement.MAX_EVIDENCE_LINES + 2
     check_message(lines[-2])
     assert lines[-1].endswith("y" * 500)
@@ -541,8 +543,8 @@ def test_measurements_of_one_assertion_raise_one_failure(top: Recorder) -> None:
         "    number   2",
         "  rerun    pytest t.py",
     ]
-    assert [one.name for one in caught.value.measurements] == ["m0", "m2"]
-    assert [one.name for one in top.measurements] == ["m0", "m1", "m2"]
+    assert [entry.name for entry in caught.value.measurements] == ["m0", "m2"]
+    assert [entry.name for entry in top.measurements] == ["m0", "m1", "m2"]
 
 
 def test_measurements_of_one_assertion_are_one_failure_of_a_soft_block(top: Recorder) -> None:

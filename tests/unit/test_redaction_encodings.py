@@ -20,7 +20,7 @@ REDACTOR = Redactor(known={KNOWN})
 
 
 def escaped(text: str, *, upper: bool = False) -> str:
-    made = "".join(f"\\u{ord(one):04x}" if not one.isalnum() else one for one in text)
+    made = "".join(f"\\u{ord(entry):04x}" if not entry.isalnum() else entry for entry in text)
     return made.replace("002d", "002D") if upper else made
 
 
@@ -93,7 +93,9 @@ def test_known_secrets_with_odd_characters(secret: str, spelled: Callable[[str],
 
 
 def test_a_percent_spelling_that_nobody_needs() -> None:
-    text = "a=" + "".join(f"%{ord(one):02x}" if number % 3 == 0 else one for number, one in enumerate(KNOWN))
+    text = "a=" + "".join(
+        f"%{ord(entry):02x}" if number % 3 == 0 else entry for number, entry in enumerate(KNOWN)
+    )
     assert REDACTOR.clean(f"{text}&b=%41%42".encode()) == b"a=[secret]&b=%41%42"
 
 

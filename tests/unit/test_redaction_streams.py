@@ -28,20 +28,22 @@ REDACTOR = Redactor(known={KNOWN})
 
 
 def sse(values: Sequence[object], name: str = "") -> bytes:
-    return b"".join(f"{name}data: {json.dumps(one)}\n\n".encode() for one in values)
+    return b"".join(f"{name}data: {json.dumps(value)}\n\n".encode() for value in values)
 
 
 def ndjson(values: Sequence[object]) -> bytes:
-    return b"".join(json.dumps(one, separators=(",", ":")).encode() + b"\n" for one in values)
+    return b"".join(json.dumps(value, separators=(",", ":")).encode() + b"\n" for value in values)
 
 
 def framed(values: Sequence[object]) -> bytes:
     headers = {":event-type": "contentBlockDelta", ":content-type": "application/json"}
-    return pack_frames([Frame(headers, json.dumps(one).encode()) for one in values])
+    return pack_frames([Frame(headers, json.dumps(value).encode()) for value in values])
 
 
 def framed_base64(values: Sequence[object]) -> bytes:
-    wrapped = [{"bytes": base64.b64encode(json.dumps(one).encode()).decode(), "p": "abc"} for one in values]
+    wrapped = [
+        {"bytes": base64.b64encode(json.dumps(value).encode()).decode(), "p": "abc"} for value in values
+    ]
     return framed(wrapped)
 
 
@@ -136,14 +138,16 @@ def said(kind: str, body: bytes) -> list[str]:
     if kind.startswith("bedrock"):
         frames = unpack_frames(body)
         assert frames is not None
-        found = [json.loads(one.payload) for one in frames]
+        result = [json.loads(frame.payload) for frame in frames]
         if kind == "bedrock invoke":
-            found = [json.loads(base64.b64decode(one["bytes"])) for one in found]
+            result = [json.loads(base64.b64decode(row["bytes"])) for row in result]
     else:
         lines = body.decode().splitlines()
-        found = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith(("data:", "{"))]
+        result = [
+            json.loads(line.removeprefix("data: ")) for line in lines if line.startswith(("data:", "{"))
+        ]
     marked = SHAPES[kind][0]("@")
-    return [leaf(marked, one) for one in found]
+    return [leaf(marked, entry) for entry in result]
 
 
 def leaf(marked: Any, value: Any) -> Any:
@@ -151,9 +155,9 @@ def leaf(marked: Any, value: Any) -> Any:
     if marked == "@":
         return value
     inner = marked.items() if isinstance(marked, dict) else enumerate(marked)
-    for key, one in inner:
-        if "@" in json.dumps(one):
-            return leaf(one, value[key])
+    for key, entry in inner:
+        if "@" in json.dumps(entry):
+            return leaf(entry, value[key])
     raise AssertionError(marked)
 
 
@@ -200,16 +204,16 @@ def test_tools_called_side_by_side_are_kept_apart() -> None:
 def test_log_probabilities_of_a_whole_answer(inside: str) -> None:
     tokens = ["the ", "key ", KNOWN[:7], KNOWN[7:15], KNOWN[15:], "."]
     listed = [
-        {"token": one, "bytes": list(one.encode()), "top_logprobs": [{"token": one}, {"token": "x"}]}
-        for one in tokens
+        {"token": token, "bytes": list(token.encode()), "top_logprobs": [{"token": token}, {"token": "x"}]}
+        for token in tokens
     ]
     answer = {"logprobs": listed} if inside == "logprobs" else {"logprobs": {"content": listed}}
     made = json.loads(REDACTOR.clean(json.dumps({"choices": [{"index": 0, **answer}]}).encode()))
     choice = made["choices"][0]["logprobs"]
-    found = choice if inside == "logprobs" else choice["content"]
-    assert "".join(one["token"] for one in found) == f"the key {MASK}."
-    assert b"".join(bytes(one["bytes"]) for one in found) == f"the key {MASK}.".encode()
-    assert "".join(one["top_logprobs"][0]["token"] for one in found) == f"the key {MASK}."
+    result = choice if inside == "logprobs" else choice["content"]
+    assert "".join(row["token"] for row in result) == f"the key {MASK}."
+    assert b"".join(bytes(row["bytes"]) for row in result) == f"the key {MASK}.".encode()
+    assert "".join(row["top_logprobs"][0]["token"] for row in result) == f"the key {MASK}."
 
 
 def test_a_user_s_redactor_sees_the_joined_text_too() -> None:
@@ -285,8 +289,8 @@ def test_a_file_with_a_secret_in_pieces_leaks(kind: str) -> None:
     event, together = SHAPES[kind]
     body = together([event(KNOWN[:8]), event(KNOWN[8:]), event(" end")])
     request = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
-    told = {key: one for key, one in fold_body(body).items() if key != "says"}
-    answer = {"status": 200, "headers": {}, "body": told}
+    lines = {key: value for key, value in fold_body(body).items() if key != "says"}
+    answer = {"status": 200, "headers": {}, "body": lines}
     file = store.format_cassette([Interaction("#001", "k", request, {"0": [answer]})], "2026-01-01").encode()
     assert KNOWN.encode() not in file
     assert REDACTOR.leaks(file)
@@ -294,11 +298,11 @@ def test_a_file_with_a_secret_in_pieces_leaks(kind: str) -> None:
 
 
 def test_a_merge_refuses_a_secret_in_pieces(tmp_path: Path) -> None:
-    body = sse([SHAPES["chat"][0](one) for one in (KNOWN[:8], KNOWN[8:], " end")])
-    told = {key: one for key, one in fold_body(body).items() if key != "says"}
+    body = sse([SHAPES["chat"][0](entry) for entry in (KNOWN[:8], KNOWN[8:], " end")])
+    lines = {key: value for key, value in fold_body(body).items() if key != "says"}
     request = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
     journal = Journal(tmp_path / "x.json")
-    answer = {"status": 200, "headers": {}, "body": told}
+    answer = {"status": 200, "headers": {}, "body": lines}
     journal.append(JournalEntry(by="#001", key="k", take="0", n=0, request=request, answer=answer))
     journal.close()
     with pytest.raises(CassetteError, check=check_message):

@@ -114,21 +114,21 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 
 def test_every_shape_is_tried() -> None:
     samples = [*SECRETS.values(), *(a + b for a, b in FOLLOWING.values()), "postgres://u:p@h", PEM.format("")]
-    variants = [one.replace("ghp_", f"gh{kind}_") for one in samples for kind in "pours"]
-    variants += [one.replace("sk_live", name) for one in samples for name in ("sk_test", "rk_live")]
+    variants = [sample.replace("ghp_", f"gh{kind}_") for sample in samples for kind in "pours"]
+    variants += [sample.replace("sk_live", name) for sample in samples for name in ("sk_test", "rk_live")]
     variants += [
         "BEARER " + A1[:30],
         "basic " + A1[:30],
         "Private-Lines: 2\nAAAA",
     ]
-    found = {
+    marks = {
         shape.mark
         for shape in SECRET_SHAPES
-        for one in [*samples, *variants]
-        if shape.pattern.search(one.encode())
+        for sample in [*samples, *variants]
+        if shape.pattern.search(sample.encode())
     }
-    assert found == {shape.mark for shape in SECRET_SHAPES}
-    assert {shape.mark for group in SHAPE_GROUPS for shape in group.shapes} == found
+    assert marks == {shape.mark for shape in SECRET_SHAPES}
+    assert {shape.mark for group in SHAPE_GROUPS for shape in group.shapes} == marks
 
 
 @pytest.mark.parametrize(
@@ -502,4 +502,4 @@ def test_threads_that_learn_and_clean_at_once_leak_nothing() -> None:
         return leaked
 
     with ThreadPoolExecutor(8) as pool:
-        assert [one for found in pool.map(work, range(8)) for one in found] == []
+        assert [entry for result in pool.map(work, range(8)) for entry in result] == []

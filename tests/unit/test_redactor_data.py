@@ -31,29 +31,29 @@ NO_SECRET = re.compile(r"hash|commit|fingerprint|version|date|uuid|generated|\bn
 
 def values(folder: Path) -> dict[str, str]:
     """What looks like a credential in a folder of fake ones, each with its line: given to a name, quoted, or alone."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for path in sorted(folder.rglob("*.txt")):
         for line in path.read_text(encoding="utf-8").splitlines():
             listed = [*ASSIGNED.finditer(line), *ALONE.finditer(line)]
-            for one in listed:
-                value = one.groupdict().get("quoted") or one["value"]
+            for row in listed:
+                value = row.groupdict().get("quoted") or row["value"]
                 if (value.isupper() or any(map(str.isdigit, value))) and not (
-                    NO_SECRET.search(one["name"] or "") or SHA1.fullmatch(value)
+                    NO_SECRET.search(row["name"] or "") or SHA1.fullmatch(value)
                 ):
-                    found.setdefault(value, line)
-    return found
+                    result.setdefault(value, line)
+    return result
 
 
 def test_credentials_without_a_shape_are_found_only_where_a_name_or_the_environment_tells_them(
     shared_data: Path,
 ) -> None:
-    found = values(shared_data / "guardrails" / "secrets")
-    by_shape = {value for value, line in found.items() if value not in Redactor().clean_text(line)}
+    result = values(shared_data / "guardrails" / "secrets")
+    by_shape = {value for value, line in result.items() if value not in Redactor().clean_text(line)}
     # No held-out figure: the length from which a password counts was chosen with these files at hand. Nine values
     # stand behind the name of a secret; the others could be anything.
-    assert (len(by_shape), len(found)) == (9, 23)
-    known = Redactor.from_environment({f"V{n}_TOKEN": value for n, value in enumerate(found)})
-    for value, line in found.items():
+    assert (len(by_shape), len(result)) == (9, 23)
+    known = Redactor.from_environment({f"V{n}_TOKEN": value for n, value in enumerate(result)})
+    for value, line in result.items():
         assert value not in known.clean_text(line)
 
 
@@ -104,22 +104,22 @@ def test_real_recordings_once_masked_are_written_without_a_complaint(shared_data
             listed = foreign.read_foreign(path)
         except CassetteError:  # one holds no HTTP
             continue
-        found, clean = [], []
-        for number, one in enumerate(listed):
-            bodies = [redactor.clean(one.request_body), redactor.clean(one.body)]
+        result, clean = [], []
+        for number, entry in enumerate(listed):
+            bodies = [redactor.clean(entry.request_body), redactor.clean(entry.body)]
             request = {
-                "method": one.method,
-                "url": redactor.clean_text(one.url),
+                "method": entry.method,
+                "url": redactor.clean_text(entry.url),
                 "body": fold_body(bodies[0]),
             }
-            answers = {"0": [{"status": one.status, "headers": {}, "body": fold_body(bodies[1])}]}
-            found.append(store.Interaction(f"#{number:03d}", f"key-{number}", request, answers))
+            answers = {"0": [{"status": entry.status, "headers": {}, "body": fold_body(bodies[1])}]}
+            result.append(store.Interaction(f"#{number:03d}", f"key-{number}", request, answers))
             clean.append(bodies)
-        file = store.format_cassette(found, "2026-01-01").encode()
+        file = store.format_cassette(result, "2026-01-01").encode()
         assert not redactor.leaks(file), path.name
         back = store.parse_cassette(file, path).values()
         assert [
-            [unfold_body(one.request["body"]), unfold_body(one.answers["0"][0]["body"])] for one in back
+            [unfold_body(entry.request["body"]), unfold_body(entry.answers["0"][0]["body"])] for entry in back
         ] == clean
-        count += len(found)
+        count += len(result)
     assert count >= 68

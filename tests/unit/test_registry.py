@@ -19,9 +19,9 @@ def test_every_built_in_exists(kind: str, name: str, place: str) -> None:
 
 
 def test_load_builds_a_new_one() -> None:
-    one, other = registry.load_builtin("embedder", "hashing"), registry.load_builtin("embedder", "hashing")
-    assert type(one).__name__ == "HashingEmbedder"
-    assert one is not other
+    first, other = registry.load_builtin("embedder", "hashing"), registry.load_builtin("embedder", "hashing")
+    assert type(first).__name__ == "HashingEmbedder"
+    assert first is not other
 
 
 def test_an_unknown_name_is_told_with_what_exists() -> None:
@@ -40,10 +40,10 @@ def test_what_takes_an_argument_is_built_in(kind: str) -> None:
 
 
 def test_a_name_may_have_an_argument() -> None:
-    found = registry.load_builtin("embedder", "openai: text-embedding-3-large ")
-    assert (found.name, found.version) == ("openai", "text-embedding-3-large")
-    found = registry.load_builtin("embedder", "sentence-transformers:C:\\models\\own")
-    assert found.name == "sentence-transformers:C:\\models\\own"
+    builtin = registry.load_builtin("embedder", "openai: text-embedding-3-large ")
+    assert (builtin.name, builtin.version) == ("openai", "text-embedding-3-large")
+    builtin = registry.load_builtin("embedder", "sentence-transformers:C:\\models\\own")
+    assert builtin.name == "sentence-transformers:C:\\models\\own"
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ def show(tab: Tab, folder: Path, run: Run | str, fragment: str = "", history: Se
 def seen(tab: Tab, selector: str) -> list[str]:
     """The texts of elements, each on one line."""
     script = f"[...document.querySelectorAll({selector!r})].map((one) => one.innerText.replace(/\\s+/g, ' ').trim())"
-    found: list[str] = tab.run(script)
-    return found
+    done: list[str] = tab.run(script)
+    return done
 
 
 def names(tab: Tab) -> list[str]:
@@ -80,7 +80,7 @@ def compared_run(count: int = 2) -> Run:
     detail: dict[str, Json] = {"judge": {"name": "tone", "score": 2, "low": 1, "high": 5, "reason": "rude"}}
 
     def record(name: str) -> TestRecord:
-        one = Measurement(
+        measurement = Measurement(
             name="judge.tone",
             value=0.25,
             reason="rude",
@@ -89,7 +89,7 @@ def compared_run(count: int = 2) -> Run:
         facts: dict[str, Json] = {
             "case": {"id": name, "input": f"When, {name}?", "reference": "30 days", "tags": [name[:3]]}
         }
-        return TestRecord(nodeid=f"tests/test_a.py::test_a[{name}]", measurements=(one,), facts=facts)
+        return TestRecord(nodeid=f"tests/test_a.py::test_a[{name}]", measurements=(measurement,), facts=facts)
 
     worse = [f"bad-{n}" for n in range(count)]
     changes = [
@@ -307,7 +307,7 @@ def test_a_link_to_a_test_that_is_not_there_says_so(tab: Tab, tmp_path: Path) ->
 
 
 def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path) -> None:
-    found: dict[str, Json] = {
+    result: dict[str, Json] = {
         "actual": "b\na", "ranks": {"a": 2, "c": None}, "evidence": [["rank 1", "b: about b"]],
     }  # fmt: skip
     run = fixed_run()
@@ -315,7 +315,7 @@ def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path
         run.records[0],
         measurements=(
             *run.records[0].measurements,
-            Measurement(name="retrieval.recall@2", value=0.5, detail=found),
+            Measurement(name="retrieval.recall@2", value=0.5, detail=result),
             Measurement(name="cache.false_hits", value=0.05, detail={"sweep": SWEEP}),
         ),
     )
@@ -354,10 +354,10 @@ def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path
 
 def test_a_copy_as_markdown_cannot_be_ended_by_its_texts(tab: Tab, tmp_path: Path) -> None:
     text = "```\n# heading <img src=x> [link](javascript:1) ````"
-    one = Measurement(
+    measurement = Measurement(
         name="m*_", value=0.0, threshold=1.0, reason=text, detail={"actual": text, "expected": "x"}
     )
-    record = TestRecord(nodeid="a.py::t[<b>_``]", outcome="failed", message=text, measurements=(one,))
+    record = TestRecord(nodeid="a.py::t[<b>_``]", outcome="failed", message=text, measurements=(measurement,))
     show(tab, tmp_path, Run(records=(record,)))
     tab.run(
         "Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => { window.copied = text; } } })"
@@ -435,8 +435,8 @@ def test_runs_over_time_lead_to_what_failed_in_them(tab: Tab, tmp_path: Path) ->
     )
     older.append(Run(records=(other,), meta={"created": "2025-12-03"}))
     files = [tmp_path / f"run-{number}.json" for number in range(4)]
-    for file, one in zip(files, [run, *older], strict=True):
-        file.write_text(one.to_json(), encoding="utf-8")
+    for file, first in zip(files, [run, *older], strict=True):
+        file.write_text(first.to_json(), encoding="utf-8")
     page = tmp_path / "trend.html"
     assert cli.main(["report", *map(str, files), "-o", str(page)]) == 0
     show(tab, tmp_path, page.read_text(encoding="utf-8"), "#view=history")
@@ -512,10 +512,10 @@ def test_axe_finds_no_barrier(tab: Tab, tmp_path: Path, scheme: str) -> None:
         tab.settle()
         tab.run("document.querySelectorAll('.more [aria-expanded=false]').forEach((one) => one.click())")
         tab.call("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))
-        found: list[dict[str, Any]] = tab.run(
+        done: list[dict[str, Any]] = tab.run(
             "axe.run().then((done) => done.violations.map((one) => ({ id: one.id, nodes: one.nodes.map((node) => node.html + node.failureSummary) })))"
         )
-        assert found == [], view
+        assert done == [], view
     tab.press("?")
     assert (
         tab.run(
@@ -574,10 +574,14 @@ def test_a_damaged_page_says_what_to_do(tab: Tab, tmp_path: Path, damage: tuple[
 
 
 def test_a_huge_text_is_cut_and_the_page_stays_usable(tab: Tab, tmp_path: Path) -> None:
-    one = Measurement(
+    measurement = Measurement(
         name="m", value=0.0, threshold=1.0, detail={"actual": "word " * 1_000_000, "expected": "x"}
     )
-    show(tab, tmp_path, Run(records=(TestRecord(nodeid="a.py::t", outcome="failed", measurements=(one,)),)))
+    show(
+        tab,
+        tmp_path,
+        Run(records=(TestRecord(nodeid="a.py::t", outcome="failed", measurements=(measurement,)),)),
+    )
     assert "cut here: 4,934,464 more characters are in the run file" in seen(tab, ".output .muted")
     assert names(tab) == ["t"]
     show(tab, tmp_path, Run())

@@ -86,16 +86,16 @@ def test_several_runs_are_a_page_of_the_newest_with_the_others_over_time(
     write_run("b.json", "2026-01-31T23:30:00Z", records[:2])
     write_run("c.json", "2026-01-30", ())
     write_run("d.json", "2026-02-01T00:00:01")
-    told: list[tuple[Run, Sequence[Run]]] = []
+    lines: list[tuple[Run, Sequence[Run]]] = []
 
     def render(run: Run, history: Sequence[Run]) -> str:
-        told.append((run, history))
+        lines.append((run, history))
         return "page"
 
     page = ReportFormat(kind="html", suffix=".html", render=render, shows_history=True)
     monkeypatch.setattr(formats, "builtin_formats", lambda: (page,))
     assert cli.main(["report", "a.json", "d.json", "b.json", "c.json", "-o", "trend.html"]) == 0
-    ((newest, history),) = told
+    ((newest, history),) = lines
     times = [str(run.meta["created"]) for run in (*history, newest)]
     assert times == ["2026-01-30", "2026-01-31T23:30:00Z", "2026-02-01T02:00:00+02:00", "2026-02-01T00:00:01"]
     assert [run["when"] for run in build_history([newest, *history])] == times

@@ -248,7 +248,7 @@ def test_a_judge_is_called_not_calibrated_wherever_its_scores_stand() -> None:
     }
     assert "judge.quality (not calibrated)" in data["matrices"][0]["metrics"]
     (line,) = (
-        one.text for one in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in one.text
+        entry.text for entry in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in entry.text
     )  # fmt: skip
     assert ["judge", line.split(maxsplit=1)[1], "errored"] in data["figures"]
 
@@ -310,9 +310,9 @@ def _moves(run: Run) -> list[str]:
 
 def _two_versions(before: float, after: float, **how: str) -> Run:
     def record(version: str, value: float) -> TestRecord:
-        one = Measurement(name="m", value=value, threshold=0.1, **how)  # type: ignore[arg-type]
+        measurement = Measurement(name="m", value=value, threshold=0.1, **how)  # type: ignore[arg-type]
         prompt: Json = {"name": "p", "version": version}
-        return TestRecord(nodeid=f"a.py::t[{version}]", measurements=(one,), facts={"prompt": prompt})
+        return TestRecord(nodeid=f"a.py::t[{version}]", measurements=(measurement,), facts={"prompt": prompt})
 
     return Run(records=(record("v1", before), record("v2", after)))
 
@@ -365,8 +365,8 @@ def test_a_case_that_a_version_did_not_run_has_an_empty_cell() -> None:
 def test_bars_on_the_wrong_side_of_the_threshold_are_marked(
     value: float, threshold: float, better: str, missed: bool
 ) -> None:
-    one = Measurement(name="m", value=value, threshold=threshold, better=better)  # type: ignore[arg-type]
-    (metric,) = data_of(TestRecord(nodeid="a.py::t", measurements=(one,)))["metrics"]
+    measurement = Measurement(name="m", value=value, threshold=threshold, better=better)  # type: ignore[arg-type]
+    (metric,) = data_of(TestRecord(nodeid="a.py::t", measurements=(measurement,)))["metrics"]
     (bar,) = (place for place, count in enumerate(metric["bins"]) if count)
     assert (bar in metric["missed"], metric["line"]) == (missed, threshold)
 
@@ -404,9 +404,9 @@ def test_what_a_search_found_is_passages_not_an_output() -> None:
         Measurement(name="retrieval.recall@2", value=0.5, threshold=0.9, detail=detail),
         Measurement(name="grounding", value=1.0, detail={"contexts": ["given"], "actual": "answer"}),
     )
-    found, given = (score["passages"] for score in case["scores"])
+    result, given = (score["passages"] for score in case["scores"])
     about_b, context = texts.index("about b"), texts.index("given")
-    assert found == [
+    assert result == [
         ["1", "b", about_b, False], ["2", "a", None, True], ["not found", "c", None, True]
     ]  # fmt: skip
     assert given == [["1", "", context, None]]
@@ -460,8 +460,8 @@ def test_trials_are_listed() -> None:
 
 
 def test_a_leading_blank_line_of_a_text_is_kept() -> None:
-    one = Measurement(name="m", value=0, threshold=1, detail={"actual": "\n\nindented"})
-    record = TestRecord(nodeid="a.py::t", outcome="failed", measurements=(one,))
+    measurement = Measurement(name="m", value=0, threshold=1, detail={"actual": "\n\nindented"})
+    record = TestRecord(nodeid="a.py::t", outcome="failed", measurements=(measurement,))
     # A parser of HTML drops the first line end of a pre: that one is ours.
     assert "\n\n\nindented" in Page(render_html(Run(records=(record,)))).inside("pre")
 
@@ -563,7 +563,7 @@ def test_the_page_says_once_why_the_outputs_of_the_baseline_are_not_there() -> N
 def test_an_output_of_several_trials_is_labelled_with_its_own(
     better: Any, detail: dict[str, Json], label: str
 ) -> None:
-    one = Measurement(
+    measurement = Measurement(
         name="m", value=0.5, better=better, samples=(0.5, 0.25, 0.75), detail={**detail, "actual": "no"}
     )
-    assert [name for name, _ in measured(one)[0]["texts"]] == [label]
+    assert [name for name, _ in measured(measurement)[0]["texts"]] == [label]

@@ -46,14 +46,14 @@ def test_what_could_not_be_scored_has_an_error_and_no_score() -> None:
 
 
 def test_a_label_is_part_of_the_name_and_a_repeated_name_is_numbered() -> None:
-    found = (
+    result = (
         Measurement(name="m", value=0.1, label="first"),
         Measurement(name="m", value=0.2),
         Measurement(name="m", value=0.3),
         Measurement(name="m", value=0.4),
         Measurement(name="m", value=0.5, label="first"),
     )
-    assert junit_properties(TestRecord(nodeid="t", measurements=found))[1:] == [
+    assert junit_properties(TestRecord(nodeid="t", measurements=result))[1:] == [
         ("llm.metric.m[first].score", "0.1"),
         ("llm.metric.m.score", "0.2"),
         ("llm.metric.m#2.score", "0.3"),
@@ -79,14 +79,14 @@ def test_numbers_are_short(value: float, shown: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_fits_into_xml(text: str) -> None:
     for record in everywhere(text).records:
-        found = junit_properties(record)
-        assert len({name for name, _ in found}) == len(found)
+        result = junit_properties(record)
+        assert len({name for name, _ in result}) == len(result)
         root = ET.Element("properties")
-        for name, value in found:
+        for name, value in result:
             assert name.isprintable()
             assert value.isprintable()
             assert len(name) < 300
             assert len(value) < 300
             ET.SubElement(root, "property", name=name, value=value)
         again = ET.fromstring(ET.tostring(root, "unicode"))
-        assert [(one.get("name"), one.get("value")) for one in again] == found
+        assert [(entry.get("name"), entry.get("value")) for entry in again] == result

@@ -66,16 +66,16 @@ class Collector:
             spans = [ExportTraceServiceRequest.FromString(body) for at, body in self.bodies if at == path]
             return [
                 span
-                for one in spans
-                for group in one.resource_spans
+                for entry in spans
+                for group in entry.resource_spans
                 for scope in group.scope_spans
                 for span in scope.spans
             ]
         logs = [ExportLogsServiceRequest.FromString(body) for at, body in self.bodies if at == path]
         return [
             event
-            for one in logs
-            for group in one.resource_logs
+            for log in logs
+            for group in log.resource_logs
             for scope in group.scope_logs
             for event in scope.log_records
         ]
@@ -83,13 +83,13 @@ class Collector:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    one = Collector()
-    thread = Thread(target=one.server.serve_forever, kwargs={"poll_interval": 0.01})
+    entry = Collector()
+    thread = Thread(target=entry.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield one
-    one.server.shutdown()
+    yield entry
+    entry.server.shutdown()
     thread.join()
-    one.server.server_close()
+    entry.server.server_close()
 
 
 def exported(run: Run) -> tuple[list[Any], list[Any]]:
@@ -151,8 +151,8 @@ def test_a_test_is_a_trace_with_its_calls_and_measurements(monkeypatch: pytest.M
     }  # fmt: skip
     assert embeddings.attributes["error.type"] == "429"
     assert "llmops.cost_usd" not in embeddings.attributes  # not known is not 0
-    failed, recorded, errored = (one.log_record for one in events[:3])
-    assert {one.event_name for one in (failed, recorded, errored)} == {"gen_ai.evaluation.result"}
+    failed, recorded, errored = (event.log_record for event in events[:3])
+    assert {entry.event_name for entry in (failed, recorded, errored)} == {"gen_ai.evaluation.result"}
     assert dict(failed.attributes) == {
         "gen_ai.evaluation.name": "judge.quality", "gen_ai.evaluation.score.value": 0.25, "gen_ai.evaluation.score.label": "fail",
         "gen_ai.evaluation.explanation": "too short", "llmops.unit": "1", "llmops.label": "b", "llmops.threshold": 0.5,

@@ -20,8 +20,8 @@ def text_of(found: list[Line]) -> str:
 
 def line_with(run: Run, word: str, **how: int) -> Line:
     """The line that begins with that word, whatever its indentation."""
-    (found,) = [line for line in summary_lines(run, **how) if line.text.lstrip().startswith(word)]  # type: ignore[arg-type]
-    return found
+    (result,) = [line for line in summary_lines(run, **how) if line.text.lstrip().startswith(word)]  # type: ignore[arg-type]
+    return result
 
 
 def run_of(*measurements: Measurement, calls: tuple[Call, ...] = ()) -> Run:
@@ -109,21 +109,21 @@ def test_other_units_show_their_range(unit: str, values: tuple[float, ...], show
 
 
 def test_versions_of_a_metric_stand_apart() -> None:
-    found = text_of(
+    text = text_of(
         summary_lines(
             run_of(Measurement(name="m", value=1, version="a"), Measurement(name="m", value=0, version="b"))
         )
     )
-    assert "m (a)" in found
-    assert "m (b)" in found
+    assert "m (a)" in text
+    assert "m (b)" in text
 
 
 def test_prompt_versions_stand_under_one_another() -> None:
-    found = [line.text.split() for line in summary_lines(fixed_run())]
-    at = found.index(["prompt", "support/answer", "passed", "similarity.cosine", "judge.quality"])
-    assert found[at + 1] == ["v1", "(production)", "1/2", "0.59", "5.5/10"]
-    assert found[at + 2] == ["v2", "(candidate)", "2/2", "0.94", "8.5/10"]
-    assert ["prompts", "extract/order@v7"] in found
+    result = [line.text.split() for line in summary_lines(fixed_run())]
+    at = result.index(["prompt", "support/answer", "passed", "similarity.cosine", "judge.quality"])
+    assert result[at + 1] == ["v1", "(production)", "1/2", "0.59", "5.5/10"]
+    assert result[at + 2] == ["v2", "(candidate)", "2/2", "0.94", "8.5/10"]
+    assert ["prompts", "extract/order@v7"] in result
 
 
 def test_a_version_without_a_metric_shows_a_dash() -> None:
@@ -137,8 +137,8 @@ def test_a_version_without_a_metric_shows_a_dash() -> None:
 def test_deciding_metrics_come_before_those_only_recorded() -> None:
     measured = (Measurement(name="seen", value=1), Measurement(name="decides", value=1, threshold=0.5))
     records = tuple(
-        TestRecord(nodeid=one, facts={"prompt": {"name": "p", "version": one}}, measurements=measured)
-        for one in "ab"
+        TestRecord(nodeid=entry, facts={"prompt": {"name": "p", "version": entry}}, measurements=measured)
+        for entry in "ab"
     )
     assert line_with(Run(records=records), "prompt p").text.split() == [
         "prompt",
@@ -150,18 +150,18 @@ def test_deciding_metrics_come_before_those_only_recorded() -> None:
 
 
 def test_an_unknown_cost_is_never_zero() -> None:
-    found = text_of(summary_lines(run_of(calls=(Call(), Call(replayed=True)))))
-    assert "cost       unknown, 2 calls without a price" in found
-    check_message(found)
-    assert "$0.00" not in found
+    text = text_of(summary_lines(run_of(calls=(Call(), Call(replayed=True)))))
+    assert "cost       unknown, 2 calls without a price" in text
+    check_message(text)
+    assert "$0.00" not in text
 
 
 def test_traffic_of_the_fixed_run() -> None:
-    found = summary_lines(fixed_run())
-    text = text_of(found)
+    result = summary_lines(fixed_run())
+    text = text_of(result)
     assert "tokens     1,032 in, 138 out" in text
-    check_message([line.text for line in found if line.text.startswith(("  cost ", "  latency "))])
-    assert Line("  cassettes  8 replayed, 1 recorded, 1 stale, 1 missed", "red") in found
+    check_message([line.text for line in result if line.text.startswith(("  cost ", "  latency "))])
+    assert Line("  cassettes  8 replayed, 1 recorded, 1 stale, 1 missed", "red") in result
     assert "app:" not in text
     verbose = text_of(summary_lines(fixed_run(), verbosity=1))
     assert "calls      app: 1 live, 4 replayed" in verbose
@@ -194,22 +194,22 @@ def test_many_notes_are_counted_and_shown_on_request() -> None:
 @pytest.mark.parametrize("ascii", [False, True])
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> None:  # noqa: A002 -- as the argument is called
-    found = summary_lines(everywhere(text), ascii=ascii, width=width, verbosity=1)
-    for line in found:
+    result = summary_lines(everywhere(text), ascii=ascii, width=width, verbosity=1)
+    for line in result:
         assert line.text.isprintable()
         assert len(line.text) <= width
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    one, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
+    entry, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
     assert note.text.isprintable()
-    assert one.text.startswith("llm: FAIL")
+    assert entry.text.startswith("llm: FAIL")
 
 
 def test_a_narrow_terminal_loses_columns_not_names() -> None:
-    found = text_of(summary_lines(fixed_run(), width=40))
-    assert "similarity.cosine" in found
-    assert "distribution" not in found
+    text = text_of(summary_lines(fixed_run(), width=40))
+    assert "similarity.cosine" in text
+    assert "distribution" not in text
 
 
 def test_sparklines() -> None:

@@ -78,8 +78,8 @@ def test_a_presigned_url_is_the_same_whenever_it_was_signed(signed: str) -> None
 
 
 def test_without_a_signature_a_time_in_a_query_counts() -> None:
-    one, two = (asked({}, url=f"https://a.example/x?expires={n}&st={n}") for n in (1, 2))
-    assert one.key != two.key
+    entry, two = (asked({}, url=f"https://a.example/x?expires={n}&st={n}") for n in (1, 2))
+    assert entry.key != two.key
 
 
 def test_bytes_of_a_query_that_are_no_text_stay_apart() -> None:
@@ -92,11 +92,11 @@ def test_behind_a_users_redactor_that_breaks_json_equal_requests_have_one_key() 
         headers = {**JSON, "authorization": f"Bearer {credential}"}
         return asked({"key": credential, "deep": {"say": text}}, headers=headers, redactor=redactor)
 
-    one = squeezed("aabbccdd-1122")
-    assert one.json is None
-    assert one.body == b'{"key": "[secret]", "dep": {"say": "helo"}'
-    assert one.key == squeezed("ffggzzyy-3344").key == squeezed("aabbccdd-1122", "helllo").key
-    assert one.key != squeezed("aabbccdd-1122", "hullo").key
+    request = squeezed("aabbccdd-1122")
+    assert request.json is None
+    assert request.body == b'{"key": "[secret]", "dep": {"say": "helo"}'
+    assert request.key == squeezed("ffggzzyy-3344").key == squeezed("aabbccdd-1122", "helllo").key
+    assert request.key != squeezed("aabbccdd-1122", "hullo").key
 
 
 def test_what_counts() -> None:
@@ -118,8 +118,8 @@ def test_what_does_not_count() -> None:
     assert asked({"a": 1, "b": [1, {"c": 2, "d": 3}]}, headers={**JSON, "x-request-id": "7"}).key == base.key
     assert asked({"a": 1, "b": [1, {"c": 2, "d": 3}]}, method="post").key == base.key
     assert asked({"a": "ä"}).key == asked('{"a":"ä"}'.encode()).key
-    one, other = (asked(b"", url=f"http://localhost:{port}/v1") for port in (1, 2))
-    assert one.key == other.key
+    first, other = (asked(b"", url=f"http://localhost:{port}/v1") for port in (1, 2))
+    assert first.key == other.key
 
 
 def test_white_space_counts_where_it_is_no_json() -> None:
@@ -140,10 +140,10 @@ def multipart(boundary: str) -> tuple[bytes, dict[str, str]]:
 
 def test_a_multipart_boundary_does_not_count() -> None:
     (first, how), (second, also) = multipart("abc123"), multipart("zzz-999")
-    one, other = asked(first, headers=how), asked(second, headers=also)
-    assert one.key == other.key
-    assert b"--boundary\r\n" in one.body
-    assert asked(first.replace(b"\r\nx\r\n", b"\r\ny\r\n"), headers=how).key != one.key
+    entry, other = asked(first, headers=how), asked(second, headers=also)
+    assert entry.key == other.key
+    assert b"--boundary\r\n" in entry.body
+    assert asked(first.replace(b"\r\nx\r\n", b"\r\ny\r\n"), headers=how).key != entry.key
 
 
 def test_a_boundary_is_replaced_only_where_it_bounds() -> None:
@@ -165,10 +165,10 @@ def test_secrets_do_not_count_and_are_not_kept() -> None:
 
 def test_secrets_of_a_form_do_not_count() -> None:
     how = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-    one = asked(b"grant_type=client&client_secret=abc&scope=a", headers=how)
-    assert one.body == b"grant_type=client&client_secret=[secret]&scope=a"
-    assert asked(b"grant_type=client&client_secret=xyz&scope=a", headers=how).key == one.key
-    assert asked(b"grant_type=other&client_secret=xyz&scope=a", headers=how).key != one.key
+    request = asked(b"grant_type=client&client_secret=abc&scope=a", headers=how)
+    assert request.body == b"grant_type=client&client_secret=[secret]&scope=a"
+    assert asked(b"grant_type=client&client_secret=xyz&scope=a", headers=how).key == request.key
+    assert asked(b"grant_type=other&client_secret=xyz&scope=a", headers=how).key != request.key
 
 
 @pytest.mark.parametrize("where", ["url", "form"])
@@ -176,12 +176,14 @@ def test_a_secret_parameter_is_masked_in_the_rest_of_the_request_and_in_its_answ
     redactor = Redactor()
     query = b"client_secret=credential-1&note=x-credential-1-x"
     if where == "url":
-        one = asked(b"say credential-1", url=f"{URL}?{query.decode()}", redactor=redactor)
-        assert one.url == f"{URL}?client_secret=%5Bsecret%5D&note=x-[secret]-x"
-        assert one.body == b"say [secret]"
+        request = asked(b"say credential-1", url=f"{URL}?{query.decode()}", redactor=redactor)
+        assert request.url == f"{URL}?client_secret=%5Bsecret%5D&note=x-[secret]-x"
+        assert request.body == b"say [secret]"
     else:
-        one = asked(query, headers={"content-type": "application/x-www-form-urlencoded"}, redactor=redactor)
-        assert one.body == b"client_secret=[secret]&note=x-[secret]-x"
+        request = asked(
+            query, headers={"content-type": "application/x-www-form-urlencoded"}, redactor=redactor
+        )
+        assert request.body == b"client_secret=[secret]&note=x-[secret]-x"
     assert redactor.clean_text("it was credential-1") == "it was [secret]"
 
 
@@ -210,7 +212,7 @@ def test_the_key_of_what_a_cassette_keeps_is_that_of_the_request(body: bytes, ru
     ],
 )
 def test_hostile_bodies_have_a_key(body: bytes) -> None:
-    one = asked(body)
-    assert one.key == asked(body).key
-    assert len(one.key) == 20
-    assert one.key != asked(body + b"x").key
+    entry = asked(body)
+    assert entry.key == asked(body).key
+    assert len(entry.key) == 20
+    assert entry.key != asked(body + b"x").key

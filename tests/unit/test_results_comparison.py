@@ -29,8 +29,11 @@ def record(
 
 
 def compared(*records: TestRecord) -> list[tuple[int, str, int, int, float | None]]:
-    found = summarize_run(Run(records=records)).candidates
-    return [(one.comparison, one.label, one.tests, one.left_out, one.metrics[0].mean) for one in found]
+    candidates = summarize_run(Run(records=records)).candidates
+    return [
+        (entry.comparison, entry.label, entry.tests, entry.left_out, entry.metrics[0].mean)
+        for entry in candidates
+    ]
 
 
 def test_only_tests_that_ran_with_all_models_count() -> None:
@@ -44,10 +47,10 @@ def test_only_tests_that_ran_with_all_models_count() -> None:
 
 
 def test_a_test_that_failed_or_was_not_scored_has_run() -> None:
-    found = compared(
+    result = compared(
         record("t.py::a[x]", "x", 0.1, outcome="failed"), record("t.py::a[y]", "y", outcome="errored")
     )
-    assert [one[1:3] for one in found] == [("x", 1), ("y", 1)]
+    assert [entry[1:3] for entry in result] == [("x", 1), ("y", 1)]
 
 
 def test_tests_of_other_candidates_are_another_comparison() -> None:
@@ -106,21 +109,23 @@ def test_the_matrix_of_models_keeps_versions_and_cases_apart() -> None:
         build_matrices(Run(records=tuple(records)), "model"),
         build_matrices(Run(records=tuple(records))),
     )
-    assert ([one.label for one in by_model.columns], [one.case for one in by_model.rows]) == (
+    assert ([column.label for column in by_model.columns], [row.case for row in by_model.rows]) == (
         ["gpt-4.1", "a/b:c"],
         ["late [v1]", "late [v2]"],
     )
-    assert [one.case for one in by_version.rows] == ["late [gpt-4.1]", "late [a/b:c]"]
-    assert all(len(cell) == 1 for one in (by_model, by_version) for line in one.rows for cell in line.cells)
+    assert [row.case for row in by_version.rows] == ["late [gpt-4.1]", "late [a/b:c]"]
+    assert all(
+        len(cell) == 1 for entry in (by_model, by_version) for line in entry.rows for cell in line.cells
+    )
 
 
 def test_a_column_adds_up_the_rows_that_all_columns_ran() -> None:
-    (found,) = build_matrices(
+    (result,) = build_matrices(
         Run(records=(record("a[x-1]", "x", 0.2), record("a[x-2]", "x", 1.0), record("a[y-1]", "y", 0.4))),
         "model",
     )
-    assert [(one.tests, one.metrics[0].mean) for one in found.columns] == [(1, 0.2), (1, 0.4)]
-    assert [[len(cell) for cell in line.cells] for line in found.rows] == [[1, 1], [1, 0]]
+    assert [(column.tests, column.metrics[0].mean) for column in result.columns] == [(1, 0.2), (1, 0.4)]
+    assert [[len(cell) for cell in line.cells] for line in result.rows] == [[1, 1], [1, 0]]
 
 
 def told(
@@ -144,31 +149,34 @@ def test_a_case_that_looks_like_a_part_of_a_models_name_stays_in_the_comparison(
         told(model, version, case, outcome="failed" if (model, case) == ("llama", "4") else "passed")
         for model in ("claude-sonnet-4-5", "llama") for version in ("4", "5") for case in ("1", "3", "4", "late")
     )  # fmt: skip
-    found = summarize_run(Run(records=records))
-    assert [(one.label, one.passed, one.tests, one.left_out) for one in found.candidates] == [
+    run = summarize_run(Run(records=records))
+    assert [(candidate.label, candidate.passed, candidate.tests, candidate.left_out) for candidate in run.candidates] == [
         ("claude-sonnet-4-5", 8, 8, 0), ("llama", 6, 8, 0)
     ]  # fmt: skip
-    assert [(one.label, one.passed, one.tests, one.left_out) for one in found.versions] == [
+    assert [(entry.label, entry.passed, entry.tests, entry.left_out) for entry in run.versions] == [
         ("4", 7, 8, 0), ("5", 7, 8, 0)
     ]  # fmt: skip
     assert row_key(records[2], "model") == ("4", "4")
     assert row_key(records[2], "prompt") == ("4", "claude-sonnet-4-5")
     (table,) = build_matrices(Run(records=records), "model")
-    assert "4 [5]" in [one.case for one in table.rows]
+    assert "4 [5]" in [row.case for row in table.rows]
 
 
 def test_parameters_that_read_alike_together_are_told_apart() -> None:
-    one, other = (
+    first, other = (
         TestRecord(nodeid="t", facts={"params": {"llm": {"id": "x"}, "a": {"id": a}, "b": {"id": b}}})
         for a, b in (("1-2", "3"), ("1", "2-3"))
     )
-    assert (row_key(one, "model"), row_key(other, "model")) == (("", "1-2", "3"), ("", "1", "2-3"))
+    assert (row_key(first, "model"), row_key(other, "model")) == (("", "1-2", "3"), ("", "1", "2-3"))
 
 
 def test_candidates_stand_in_the_order_they_were_asked_for() -> None:
     records = tuple(told(name, "v", "c", order=("zeta", "alpha")) for name in ("alpha", "zeta"))
-    assert [one.label for one in summarize_run(Run(records=records)).candidates] == ["zeta", "alpha"]
-    assert [one.label for one in build_matrices(Run(records=records), "model")[0].columns] == [
+    assert [candidate.label for candidate in summarize_run(Run(records=records)).candidates] == [
+        "zeta",
+        "alpha",
+    ]
+    assert [column.label for column in build_matrices(Run(records=records), "model")[0].columns] == [
         "zeta",
         "alpha",
     ]
@@ -197,11 +205,11 @@ def test_a_mean_is_over_the_cases_that_have_a_value_with_every_model() -> None:
     )  # fmt: skip
     run = Run(records=records)
     first, second = summarize_run(run).candidates
-    assert [(one.metrics[0].n, one.metrics[0].left_out) for one in (first, second)] == [(2, 3), (2, 3)]
-    assert [one.metrics[0].mean for one in (first, second)] == [pytest.approx(0.7), pytest.approx(0.65)]
+    assert [(entry.metrics[0].n, entry.metrics[0].left_out) for entry in (first, second)] == [(2, 3), (2, 3)]
+    assert [entry.metrics[0].mean for entry in (first, second)] == [pytest.approx(0.7), pytest.approx(0.65)]
     assert (first.tests, second.unscored, second.metrics[0].errored) == (4, 2, 2)
     (table,) = build_matrices(run, "model")
-    assert [one.metrics[0].mean for one in table.columns] == [pytest.approx(0.7), pytest.approx(0.65)]
+    assert [column.metrics[0].mean for column in table.columns] == [pytest.approx(0.7), pytest.approx(0.65)]
     texts = [line.text.strip() for line in summary_lines(run, verbosity=0, ascii=True, width=200)]
     (left_out,) = (text.partition("judge.q: ")[2] for text in texts if "judge.q: 3" in text)
     check_message(left_out)
@@ -219,8 +227,8 @@ def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:
         nodeid="a[x-again]", outcome="skipped", facts={"model": {"name": "x"}, "params": {"llm": {"id": "x"}}},
         measurements=(Measurement(name="m", value=1.0),),
     )  # fmt: skip
-    found = summarize_run(Run(records=(*records, skipped))).candidates
-    assert [one.metrics[0].mean for one in found] == [pytest.approx(0.3), pytest.approx(0.5)]
+    candidates = summarize_run(Run(records=(*records, skipped))).candidates
+    assert [entry.metrics[0].mean for entry in candidates] == [pytest.approx(0.3), pytest.approx(0.5)]
 
 
 @pytest.mark.parametrize(
@@ -238,5 +246,5 @@ def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:
     ],
 )
 def test_the_command_makes_the_same_test_again(setting: Json, fact: str | None, flags: str) -> None:
-    one = record("t.py::a[x]", fact) if fact else TestRecord(nodeid="t.py::a")
-    assert rerun_flags({"settings": {"model": setting, "prompt": []}}, one) == flags
+    entry = record("t.py::a[x]", fact) if fact else TestRecord(nodeid="t.py::a")
+    assert rerun_flags({"settings": {"model": setting, "prompt": []}}, entry) == flags

@@ -9,13 +9,13 @@ from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, TestRecord, coll
 
 
 def scored(**more: Json) -> Measurement:
-    said: Json = {"name": "quality", "model": "m"}
-    return Measurement(name="judge.quality", value=1.0, version="1", detail={"judge": said, **more})
+    text: Json = {"name": "quality", "model": "m"}
+    return Measurement(name="judge.quality", value=1.0, version="1", detail={"judge": text, **more})
 
 
 def tried(status: str, text: str) -> Measurement:
-    found: Json = {"judge": "quality", "model": "m", "status": status, "text": text}
-    return Measurement(name="judge.quality.canaries", value=1.0, version="1", detail={"canaries": found})
+    result: Json = {"judge": "quality", "model": "m", "status": status, "text": text}
+    return Measurement(name="judge.quality.canaries", value=1.0, version="1", detail={"canaries": result})
 
 
 def known(status: str, text: str) -> dict[str, Json]:
@@ -23,15 +23,15 @@ def known(status: str, text: str) -> dict[str, Json]:
 
 
 def of(*measurements: Measurement) -> JudgeUse:
-    (found,) = collect_judges([TestRecord(nodeid="t", measurements=measurements)])
-    return found
+    (result,) = collect_judges([TestRecord(nodeid="t", measurements=measurements)])
+    return result
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_what_was_tried_in_this_run_is_newer_than_any_record(turned: bool) -> None:
     old, new = scored(**known("unfit", "unfit: 3 of 41")), tried("fit", "withstands all 41")
-    found = of(*([new, old] if turned else [old, new]))
-    assert (found.canaries, found.unfit) == ("withstands all 41", False)
+    result = of(*([new, old] if turned else [old, new]))
+    assert (result.canaries, result.unfit) == ("withstands all 41", False)
     other = of(*([scored(**known("fit", "fits")), tried("unfit", "unfit: 1")][:: -1 if turned else 1]))
     assert (other.canaries, other.unfit) == ("unfit: 1", True)
 
@@ -44,8 +44,8 @@ def test_of_two_records_the_worse_one_counts(turned: bool) -> None:
 
 def test_what_is_known_of_agreement_and_of_canaries_is_told_together_the_worst_first() -> None:
     calibrated: dict[str, Json] = {"calibration": {"status": "calibrated", "text": "calibrated: kappa 0.70"}}
-    one = of(scored(), scored(**calibrated), tried("fit", "withstands all"))
-    assert (one.standing, one.doubtful) == ("calibrated: kappa 0.70; withstands all", False)
+    entry = of(scored(), scored(**calibrated), tried("fit", "withstands all"))
+    assert (entry.standing, entry.doubtful) == ("calibrated: kappa 0.70; withstands all", False)
     assert of(scored(), tried("unfit", "unfit: 1")).standing == f"unfit: 1; {NOT_CALIBRATED}"
 
 

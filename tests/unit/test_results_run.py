@@ -51,8 +51,8 @@ def test_keys_of_a_newer_version_are_ignored() -> None:
         for inner in (*record["measurements"], *record["calls"]):
             inner["later"] = [1]
         for call in record["calls"]:
-            for one in (*call.get("messages", []), *call.get("tools", []), *call.get("tool_calls", [])):
-                one["later"] = 1
+            for row in (*call.get("messages", []), *call.get("tools", []), *call.get("tool_calls", [])):
+                row["later"] = 1
     assert Run.from_json(json.dumps(document)) == fixed_run()
 
 
@@ -144,7 +144,7 @@ def test_a_secret_in_a_text_that_stands_several_times_is_masked_in_each(
         Run(records=tuple(TestRecord(nodeid=f"t{n}", message=text, calls=halves) for n in range(3)))
     )
     assert "hunter2" not in run.to_json()
-    assert {one.message for one in run.records} == {"the key is [secret], and so it goes on. " * 3}
+    assert {record.message for record in run.records} == {"the key is [secret], and so it goes on. " * 3}
 
 
 def test_every_text_stands_where_it_belongs() -> None:
@@ -202,7 +202,7 @@ def test_phases_are_joined_without_loss() -> None:
     teardown = TestRecord(nodeid="b", duration_s=4, message="second", outcome="errored")
     record = setup.add(call).add(teardown)
     assert (record.duration_s, record.message, record.outcome) == (7, "first\n\nsecond", "errored")
-    assert [one.name for one in record.measurements] == ["one", "two"]
+    assert [measurement.name for measurement in record.measurements] == ["one", "two"]
     assert record.calls == call.calls
     assert record.facts == {"case": {"id": "x"}, "prompt": 2}
 
@@ -287,7 +287,7 @@ def test_a_link_stays_one_and_a_file_keeps_its_mode_and_a_new_one_has_that_of_th
 
 
 def _names(folder: Path) -> list[str]:
-    return [one.name for one in folder.iterdir()]
+    return [path.name for path in folder.iterdir()]
 
 
 def test_the_published_schema_knows_what_a_run_writes() -> None:

@@ -20,26 +20,26 @@ def score(value: float, **how: object) -> Measurement:
 
 
 def test_an_empty_run_adds_up_to_nothing() -> None:
-    found = summarize_run(Run())
-    assert (found.tests, found.verdict, found.outcome_words) == (0, "EMPTY", "no tests were recorded")
-    assert (found.metrics, found.versions, found.judges, found.models, dict(found.by_purpose)) == (
+    run = summarize_run(Run())
+    assert (run.tests, run.verdict, run.outcome_words) == (0, "EMPTY", "no tests were recorded")
+    assert (run.metrics, run.versions, run.judges, run.models, dict(run.by_purpose)) == (
         (),
         (),
         (),
         (),
         {},
     )
-    assert found.traffic == Traffic()
-    assert found.traffic.known_usd is None
-    assert (found.latency.n, found.latency.p50, found.cassettes.files, found.duration_s) == (0, None, 0, 0)
+    assert run.traffic == Traffic()
+    assert run.traffic.known_usd is None
+    assert (run.latency.n, run.latency.p50, run.cassettes.files, run.duration_s) == (0, None, 0, 0)
 
 
 def test_the_fixed_run() -> None:
-    found = summarize_run(fixed_run())
-    assert found.outcome_words == "2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
-    assert (found.tests, found.verdict) == (11, "FAIL")
-    assert found.models == ("gpt-5-mini", "claude-sonnet-4-5")
-    cosine = found.metrics[0]
+    run = summarize_run(fixed_run())
+    assert run.outcome_words == "2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
+    assert (run.tests, run.verdict) == (11, "FAIL")
+    assert run.models == ("gpt-5-mini", "claude-sonnet-4-5")
+    cosine = run.metrics[0]
     assert (cosine.name, cosine.n, cosine.failed, cosine.passed, cosine.threshold) == (
         "similarity.cosine",
         4,
@@ -52,28 +52,31 @@ def test_the_fixed_run() -> None:
     assert (cosine.minimum, cosine.maximum) == (0.41, 0.95)
     assert cosine.histogram == (0, 0, 0, 0, 1, 0, 0, 1, 0, 2)
     assert not cosine.judged
-    quality = found.metrics[1]
+    quality = run.metrics[1]
     assert (quality.n, quality.errored, quality.judged) == (4, 1, True)
-    assert (found.traffic.live, found.traffic.replayed, found.traffic.unpriced) == (1, 8, 4)
-    assert found.traffic.spent_usd == pytest.approx(0.0017)
-    assert found.traffic.saved_usd == pytest.approx(0.0012)
-    assert found.traffic.known_usd == pytest.approx(0.0029)
-    assert (found.traffic.input_tokens, found.traffic.output_tokens) == (4 * 180 + 312, 4 * 21 + 54)
-    assert {key: one.calls for key, one in found.by_purpose.items()} == {"app": 5, "judge": 4}
-    assert (found.latency.n, found.latency.p50, found.latency.p95) == (5, 0.8, 1.9)
-    tapes = found.cassettes
+    assert (run.traffic.live, run.traffic.replayed, run.traffic.unpriced) == (1, 8, 4)
+    assert run.traffic.spent_usd == pytest.approx(0.0017)
+    assert run.traffic.saved_usd == pytest.approx(0.0012)
+    assert run.traffic.known_usd == pytest.approx(0.0029)
+    assert (run.traffic.input_tokens, run.traffic.output_tokens) == (4 * 180 + 312, 4 * 21 + 54)
+    assert {key: value.calls for key, value in run.by_purpose.items()} == {"app": 5, "judge": 4}
+    assert (run.latency.n, run.latency.p50, run.latency.p95) == (5, 0.8, 1.9)
+    tapes = run.cassettes
     assert (tapes.files, tapes.replayed, tapes.recorded, tapes.missed, tapes.stale) == (6, 8, 1, 1, 1)
-    assert [(one.name, one.model) for one in found.judges] == [("quality", "smollm2-135m-instruct")]
+    assert [(judge.name, judge.model) for judge in run.judges] == [("quality", "smollm2-135m-instruct")]
 
 
 def test_versions_of_a_prompt_are_added_up_apart() -> None:
     versions = summarize_run(fixed_run()).versions
-    assert [(one.prompt, one.label, one.tests, one.passed) for one in versions] == [
+    assert [(version.prompt, version.label, version.tests, version.passed) for version in versions] == [
         ("support/answer", "v1 (production)", 2, 1),
         ("support/answer", "v2 (candidate)", 2, 2),
         ("extract/order", "v7", 1, 0),
     ]
-    assert [one.metrics[0].mean for one in versions[:2]] == [pytest.approx(0.595), pytest.approx(0.94)]
+    assert [version.metrics[0].mean for version in versions[:2]] == [
+        pytest.approx(0.595),
+        pytest.approx(0.94),
+    ]
     assert versions[0].traffic.calls == 4
     assert versions[0].latency.p50 == 0.8
 
@@ -90,7 +93,7 @@ def test_versions_of_a_prompt_are_added_up_apart() -> None:
     ],
 )
 def test_the_verdict_of_a_run(outcomes: list[Outcome], verdict: str) -> None:
-    run = Run(records=tuple(TestRecord(nodeid=str(n), outcome=one) for n, one in enumerate(outcomes)))
+    run = Run(records=tuple(TestRecord(nodeid=str(n), outcome=entry) for n, entry in enumerate(outcomes)))
     assert summarize_run(run).verdict == verdict
 
 
@@ -102,14 +105,20 @@ def test_passed_is_said_even_when_it_is_none() -> None:
 
 
 def test_what_could_not_be_measured_is_in_no_mean() -> None:
-    (found,) = summarize_metrics(run_of(score(1.0), Measurement(name="m", error="timeout")).records)
-    assert (found.n, found.mean, found.errored, found.recorded) == (1, 1.0, 1, 1)
+    (result,) = summarize_metrics(run_of(score(1.0), Measurement(name="m", error="timeout")).records)
+    assert (result.n, result.mean, result.errored, result.recorded) == (1, 1.0, 1, 1)
 
 
 def test_only_errors_give_no_statistics() -> None:
-    (found,) = summarize_metrics(run_of(Measurement(name="m", error="timeout")).records)
-    assert (found.n, found.mean, found.minimum, found.median, found.maximum) == (0, None, None, None, None)
-    assert found.histogram == (0,) * 10
+    (result,) = summarize_metrics(run_of(Measurement(name="m", error="timeout")).records)
+    assert (result.n, result.mean, result.minimum, result.median, result.maximum) == (
+        0,
+        None,
+        None,
+        None,
+        None,
+    )
+    assert result.histogram == (0,) * 10
 
 
 @pytest.mark.parametrize(
@@ -119,13 +128,13 @@ def test_only_errors_give_no_statistics() -> None:
 )
 def test_unlike_measurements_are_not_mixed(other: dict[str, object]) -> None:
     assert [
-        one.n for one in summarize_metrics(run_of(score(0.5), score(0.7, **other), score(0.6)).records)
+        first.n for first in summarize_metrics(run_of(score(0.5), score(0.7, **other), score(0.6)).records)
     ] == [2, 1]
 
 
 def test_labels_of_one_name_are_added_up_together() -> None:
-    (found,) = summarize_metrics(run_of(score(0.0, label="a"), score(1.0, label="b")).records)
-    assert (found.n, found.mean) == (2, 0.5)
+    (result,) = summarize_metrics(run_of(score(0.0, label="a"), score(1.0, label="b")).records)
+    assert (result.n, result.mean) == (2, 0.5)
 
 
 def test_a_threshold_is_told_only_if_all_agree() -> None:
@@ -141,13 +150,13 @@ def test_a_threshold_is_told_only_if_all_agree() -> None:
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_a_bin_begins_with_its_lower_edge(tenth: int) -> None:
-    (found,) = summarize_metrics(run_of(score(tenth / 10)).records)
-    assert found.histogram.index(1) == tenth
+    (result,) = summarize_metrics(run_of(score(tenth / 10)).records)
+    assert result.histogram.index(1) == tenth
 
 
 def test_the_outermost_bins_hold_what_lies_outside() -> None:
-    (found,) = summarize_metrics(run_of(score(-0.2), score(1.0), score(3.0)).records)
-    assert found.histogram == (1, 0, 0, 0, 0, 0, 0, 0, 0, 2)
+    (result,) = summarize_metrics(run_of(score(-0.2), score(1.0), score(3.0)).records)
+    assert result.histogram == (1, 0, 0, 0, 0, 0, 0, 0, 0, 2)
 
 
 def test_other_units_have_no_histogram() -> None:
@@ -155,8 +164,8 @@ def test_other_units_have_no_histogram() -> None:
 
 
 def test_the_mean_of_huge_numbers_stays_finite() -> None:
-    (found,) = summarize_metrics(run_of(*[score(1.7e308, unit="count")] * 3).records)
-    assert found.mean == pytest.approx(1.7e308)
+    (result,) = summarize_metrics(run_of(*[score(1.7e308, unit="count")] * 3).records)
+    assert result.mean == pytest.approx(1.7e308)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +216,8 @@ def test_the_cost_in_words() -> None:
 
 
 def test_a_judge_passed_by_value_is_named_after_its_measurement() -> None:
-    (found,) = summarize_run(run_of(Measurement(name="judge.polite", value=1, version="7"))).judges
-    assert (found.name, found.model, found.version) == ("polite", "", "7")
+    (measurement,) = summarize_run(run_of(Measurement(name="judge.polite", value=1, version="7"))).judges
+    assert (measurement.name, measurement.model, measurement.version) == ("polite", "", "7")
 
 
 def test_facts_of_another_form_do_not_break_the_totals() -> None:
@@ -217,17 +226,17 @@ def test_facts_of_another_form_do_not_break_the_totals() -> None:
         "judge": [1],
         "cassette": {"path": None, "replayed": "many", "stale": 2},
     }
-    found = summarize_run(Run(records=(TestRecord(nodeid="t", facts=facts),)))
-    assert found.versions == ()
-    assert (found.cassettes.files, found.cassettes.replayed, found.cassettes.stale) == (1, 0, 2)
+    run = summarize_run(Run(records=(TestRecord(nodeid="t", facts=facts),)))
+    assert run.versions == ()
+    assert (run.cassettes.files, run.cassettes.replayed, run.cassettes.stale) == (1, 0, 2)
 
 
 def test_the_matrix_has_cases_down_and_versions_across() -> None:
     (matrix,) = build_matrices(fixed_run())
     assert (matrix.test, matrix.prompt) == ("tests/test_refunds.py::test_answer", "support/answer")
-    assert [one.label for one in matrix.columns] == ["v1 (production)", "v2 (candidate)"]
+    assert [column.label for column in matrix.columns] == ["v1 (production)", "v2 (candidate)"]
     assert [row.case for row in matrix.rows] == ["late-return", "gift-card"]
-    assert [[one[0].outcome for one in row.cells] for row in matrix.rows] == [
+    assert [[cell[0].outcome for cell in row.cells] for row in matrix.rows] == [
         ["failed", "passed"],
         ["passed", "passed"],
     ]
@@ -293,8 +302,8 @@ def test_a_case_that_a_version_did_not_run_has_an_empty_cell() -> None:
 def test_one_version_under_two_aliases_gives_two_columns() -> None:
     records = (version_of("v1", "a[old]", alias="old"), version_of("v1", "a[new]", alias="new"))
     (matrix,) = build_matrices(Run(records=records))
-    assert [one.label for one in matrix.columns] == ["v1 (old)", "v1 (new)"]
-    assert [one.label for one in summarize_run(Run(records=records)).versions] == ["v1 (old, new)"]
+    assert [column.label for column in matrix.columns] == ["v1 (old)", "v1 (new)"]
+    assert [version.label for version in summarize_run(Run(records=records)).versions] == ["v1 (old, new)"]
 
 
 def test_one_version_alone_is_no_matrix() -> None:
@@ -332,8 +341,8 @@ def test_each_verdict_names_its_judge() -> None:
     second = Measurement(name="judge.second", value=1, version="2", detail={"judge": {"score": 3}})
     part = Measurement(name="judge.first.accuracy", value=1, version="1")
     record = TestRecord(nodeid="t", measurements=(part, first, second), facts=facts)
-    found = summarize_run(Run(records=(record, record))).judges
-    assert [(one.name, one.model, one.version) for one in found] == [
+    judges = summarize_run(Run(records=(record, record))).judges
+    assert [(measurement.name, measurement.model, measurement.version) for measurement in judges] == [
         ("first", "a", "1"),
         ("second", "b", "2"),
     ]
@@ -346,7 +355,9 @@ def test_versions_are_compared_over_the_tests_that_ran_with_each() -> None:
 
     both = [record("t.py::test_a[v1-x]", "v1", 0.2), record("t.py::test_a[v2-x]", "v2", 0.4)]
     more = [record("t.py::test_b[y]", "v2", 1.0)]
-    found = {one.version: one.metrics[0].mean for one in summarize_run(Run(records=(*both, *more))).versions}
-    assert found == {"v1": 0.2, "v2": 0.4}
-    alone = {one.version: one.tests for one in summarize_run(Run(records=(both[0], *more))).versions}
+    result = {
+        entry.version: entry.metrics[0].mean for entry in summarize_run(Run(records=(*both, *more))).versions
+    }
+    assert result == {"v1": 0.2, "v2": 0.4}
+    alone = {entry.version: entry.tests for entry in summarize_run(Run(records=(both[0], *more))).versions}
     assert alone == {"v1": 1, "v2": 1}

@@ -268,7 +268,7 @@ def test_vectors_become_unit_rows_of_32_bits() -> None:
 def test_many_texts_are_embedded_in_batches() -> None:
     raw = Raw(np.ones((1024, 2)), np.ones((76, 2)))
     assert embed_unit_vectors(raw, ["t"] * 1100, "x").shape == (1100, 2)
-    assert [len(one) for one in raw.asked] == [1024, 76]
+    assert [len(entry) for entry in raw.asked] == [1024, 76]
     with pytest.raises(UsageError, check=check_message):
         embed_unit_vectors(Raw(np.ones((1024, 2)), np.ones((1, 3))), ["t"] * 1025, "x")
 
@@ -315,7 +315,7 @@ def _opened(module: str, name: str, *arguments: object, method: str = "") -> Any
 def test_an_adapter_without_its_package_names_the_command(
     call: Callable[[], object], blocked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [one for one in sys.modules if one.partition(".")[0] == blocked]:
+    for name in [module for module in sys.modules if module.partition(".")[0] == blocked]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, blocked, None)
     with pytest.raises(UsageError, check=check_message):
@@ -327,7 +327,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     given = {"year": [np.int64(2025), 2026], "share": np.float32(0.5), "new": np.True_, "lang": np.str_("de")}
     wanted = parse_filters(given)  # type: ignore[arg-type]  # scalars that are like Python's
     assert wanted == {"year": (2025, 2026), "share": (0.5,), "new": (True,), "lang": ("de",)}
-    assert {type(one) for values in wanted.values() for one in values} == {int, float, bool, str}
+    assert {type(value) for values in wanted.values() for value in values} == {int, float, bool, str}
     for wrong in (np.float64(2.5), np.int64(0), np.True_, np.array([1, 2])):
         with pytest.raises(UsageError, check=check_message):
             validate_k(wrong)

@@ -94,7 +94,7 @@ def test_a_hit_is_the_chunk_as_it_was_given() -> None:
 
 def test_equal_scores_keep_the_order_of_the_corpus() -> None:
     corpus = [chunk(str(number), "the same words") for number in range(40, 0, -1)]
-    assert found(InMemoryRetriever(corpus, k=40), "same words") == [one.id for one in corpus]
+    assert found(InMemoryRetriever(corpus, k=40), "same words") == [case.id for case in corpus]
     assert found(InMemoryRetriever(corpus), "same") == ["40", "39", "38", "37", "36"]
 
 
@@ -145,7 +145,7 @@ def test_the_fingerprint_is_of_the_corpus() -> None:
         InMemoryRetriever([*HANDBOOK[:-1], chunk("退货", HANDBOOK[-1].text, lang="zh")]),
         InMemoryRetriever(HANDBOOK, stopwords=()),
     ]
-    assert len({first, *(one.fingerprint for one in others)}) == 6
+    assert len({first, *(other.fingerprint for other in others)}) == 6
 
 
 def test_metadata_that_no_file_can_hold_is_refused() -> None:
@@ -284,7 +284,7 @@ def test_places_that_hold_no_corpus(tmp_path: Path) -> None:
 
 
 def test_a_corpus_of_lines_is_found(tmp_path: Path) -> None:
-    lines = [json.dumps({"id": one.id, "text": one.text, **one.metadata}) for one in HANDBOOK]
+    lines = [json.dumps({"id": line.id, "text": line.text, **line.metadata}) for line in HANDBOOK]
     corpus = load_corpus(write(tmp_path, "handbook.jsonl", "\n".join(lines)))
     assert InMemoryRetriever(corpus).fingerprint == InMemoryRetriever(HANDBOOK).fingerprint
 

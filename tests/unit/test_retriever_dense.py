@@ -32,7 +32,7 @@ class Plane:
 
     def embed(self, texts: Sequence[str]) -> Any:
         self.asked.extend(texts)
-        return np.array([[float(one) for one in text.split()] for text in texts], dtype=np.float32)
+        return np.array([[float(part) for part in text.split()] for text in texts], dtype=np.float32)
 
 
 PLANE = (
@@ -91,8 +91,8 @@ def test_equal_texts_tie_and_keep_the_order_of_the_corpus() -> None:
     texts = ["refunds take thirty days", "shipping takes three days"]
     corpus = [chunk(str(number), texts[number % 2], odd=number % 2) for number in range(1003, 0, -1)]
     hits = DenseRetriever(corpus, embedder=HashingEmbedder(dim=509), k=1003).search("thirty days of refunds")
-    wanted = [one.id for one in corpus if one.text == texts[0]] + [
-        one.id for one in corpus if one.text == texts[1]
+    wanted = [line.id for line in corpus if line.text == texts[0]] + [
+        line.id for line in corpus if line.text == texts[1]
     ]
     assert hits.ids == wanted
     assert len({hit.score for hit in hits}) == 2
@@ -100,7 +100,7 @@ def test_equal_texts_tie_and_keep_the_order_of_the_corpus() -> None:
     assert few.ids == wanted[:5]
     assert (
         DenseRetriever(corpus, embedder=HashingEmbedder(dim=509)).search("thirty", 7, {"odd": 0}).ids
-        == [one.id for one in corpus if one.metadata["odd"] == 0][:7]
+        == [case.id for case in corpus if case.metadata["odd"] == 0][:7]
     )
 
 
@@ -157,7 +157,7 @@ class Fixed:
 
     def search(self, query: str, k: int | None = None) -> Hits:
         self.asked.append(k)
-        return Hits(tuple(Hit(id=one, text=f"{one} of {query}", score=9.0) for one in self.ids[:k]))
+        return Hits(tuple(Hit(id=entry, text=f"{entry} of {query}", score=9.0) for entry in self.ids[:k]))
 
 
 def test_reciprocal_ranks_are_fused() -> None:

@@ -26,9 +26,9 @@ def write(folder: Path, front: str, body: str = "Is it polite?\n", name: str = "
 
 def replying(**fields: Any) -> ScriptedModel:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
-        assert found is not None
-        return json.dumps({"nonce": found[1], "reason": "because", **fields})
+        hits = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
+        assert hits is not None
+        return json.dumps({"nonce": hits[1], "reason": "because", **fields})
 
     return ScriptedModel(reply)
 
@@ -40,8 +40,8 @@ def test_a_rubric_file_is_a_judge(tmp_path: Path) -> None:
     model = replying(score=4)
     judge = Rubric(file, model)
     assert (judge.name, judge.low, judge.high, judge.pass_at) == ("tone", 1, 5, 4)
-    found = judge.judge("Please come in.", question="May I?")
-    assert (found.score, found.reason, found.normalized) == (4, "because", 0.75)
+    verdict = judge.judge("Please come in.", question="May I?")
+    assert (verdict.score, verdict.reason, verdict.normalized) == (4, "because", 0.75)
     [(messages, params)] = model.asked
     system, user = messages
     assert "Is it polite? {{ data }} is no variable here." in system.content
@@ -77,8 +77,8 @@ def test_pass_or_fail(tmp_path: Path) -> None:
     file = write(tmp_path, "scale: pass/fail\nlevels:\n  pass: Polite.\n  fail: Not.\n")
     judge = Rubric(file, replying(verdict="fail"))
     assert (judge.low, judge.high, judge.pass_at) == (0, 1, 1)
-    found = judge.judge("Go away.")
-    assert (found.score, found.reason) == (0, "because")
+    verdict = judge.judge("Go away.")
+    assert (verdict.score, verdict.reason) == (0, "because")
     assert Rubric(file, replying(verdict="maybe")).judge("Go away.").score is None
     line = ScriptedModel(lambda messages: f"Verdict: pass, Nonce: {messages[1].content[6:38]}, Reason: ok.")
     assert Rubric(file, line).judge("Come in.").score == 1
@@ -104,8 +104,8 @@ def test_dimensions_have_weights_and_texts(tmp_path: Path) -> None:
         "  help: {weight: 0.25, about: does it help}\n"
     )
     model = replying(dimensions={"tone": 5, "help": 1})
-    found = Rubric(write(tmp_path, front), model).judge("Hello.")
-    assert (found.score, found.dimensions) == (4, {"tone": 5, "help": 1})
+    verdict = Rubric(write(tmp_path, front), model).judge("Hello.")
+    assert (verdict.score, verdict.dimensions) == (4, {"tone": 5, "help": 1})
     assert "- tone: is it kind\n- help: does it help" in model.asked[0][0][0].content
     equal = read_rubric(write(tmp_path, f"scale: 1-5\n{LEVELS}dimensions: {{tone: is it kind, help: '?'}}\n"))
     assert equal.scale.weights == {"tone": 0.5, "help": 0.5}

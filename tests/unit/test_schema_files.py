@@ -31,7 +31,9 @@ def write(tmp_path: Path) -> Write:
 
 
 def texts(schema: object, value: Any, **how: Any) -> list[tuple[str, str]]:
-    return [(one.path, one.text) for one in schemas.load(schema, **how).differences(value)]
+    return [
+        (difference.path, difference.text) for difference in schemas.load(schema, **how).differences(value)
+    ]
 
 
 @pytest.mark.parametrize(

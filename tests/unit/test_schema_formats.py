@@ -48,9 +48,9 @@ def test_formats(name: str, good: str, bad: str) -> None:
     assert not check(f"{bad}\n")
     schema = schemas.load({"format": name})
     assert schema.differences(5) == []
-    assert [one.text.startswith("expected a value in the format") for one in schema.differences(bad)] == [
-        True
-    ]
+    assert [
+        difference.text.startswith("expected a value in the format") for difference in schema.differences(bad)
+    ] == [True]
 
 
 @pytest.mark.parametrize(

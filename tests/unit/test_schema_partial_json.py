@@ -57,7 +57,7 @@ class Order(BaseModel):
 
     @model_validator(mode="after")
     def _skus_differ(self) -> Order:
-        if len({one.sku for one in self.items}) < len(self.items):
+        if len({entry.sku for entry in self.items}) < len(self.items):
             raise ValueError("a sku stands twice")
         return self
 
@@ -80,14 +80,14 @@ def failure(text: str, schema: object = ORDER) -> list[str]:
 def test_every_beginning_of_a_good_answer_fits(schema: object, before: str) -> None:
     places = set()
     for end in range(1, len(WHOLE)):
-        found = assert_schema(before + WHOLE[:end], schema, partial=True)
-        place = re.search(r" line (\d+), column (\d+), within \$", found.reason)
-        assert place, found.reason
+        measurement = assert_schema(before + WHOLE[:end], schema, partial=True)
+        place = re.search(r" line (\d+), column (\d+), within \$", measurement.reason)
+        assert place, measurement.reason
         places.add(tuple(map(int, place.groups())))
-        assert found.version == "partial"
+        assert measurement.version == "partial"
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     assert places == {(line, column + end) for end in range(1, len(WHOLE))}
-    check_message(found.reason)
+    check_message(measurement.reason)
     assert assert_schema(before + WHOLE, schema, partial=True).reason == ""
 
 
@@ -153,9 +153,9 @@ def test_every_beginning_of_a_model_with_everything_fits() -> None:
     schema = load(Everything)
     assert schema.differences(json.loads(text)) == []
     for end in range(1, len(text)):
-        found = parse_partial_json(text[:end])
-        assert found is not None
-        assert schema.differences(found.value, unfinished=found.unfinished) == [], text[:end]
+        partial_json = parse_partial_json(text[:end])
+        assert partial_json is not None
+        assert schema.differences(partial_json.value, unfinished=partial_json.unfinished) == [], text[:end]
 
 
 @pytest.mark.parametrize("schema", [ORDER, Order], ids=["schema", "model"])
@@ -196,10 +196,10 @@ def test_a_failure_says_where_it_breaks_off() -> None:
 
 def test_what_is_kept_is_the_completed_value() -> None:
     text = '{"id": "A-4711", "items": [{"sku": "a", "qty": 12'
-    found = assert_schema(text, ORDER, partial=True)
-    assert found.detail["parsed"] == {"id": "A-4711", "items": [{"sku": "a"}]}
-    assert found.detail["breaks_off"] == len(text)
-    assert "span" not in found.detail
+    measurement = assert_schema(text, ORDER, partial=True)
+    assert measurement.detail["parsed"] == {"id": "A-4711", "items": [{"sku": "a"}]}
+    assert measurement.detail["breaks_off"] == len(text)
+    assert "span" not in measurement.detail
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_every_beginning_with_the_whole_value_fits(answer: str) -> None:
     schema = {"type": "object", "required": ["id"], "additionalProperties": {"type": "string"}}
     assert assert_schema(answer, schema).value == 1.0
     for end in range(answer.index("}") + 1, len(answer) + 1):
-        found = assert_schema(answer[:end], schema, partial=True)
-        assert (found.status, found.detail["parsed"]) == ("passed", {"id": "a"}), answer[:end]
+        measurement = assert_schema(answer[:end], schema, partial=True)
+        assert (measurement.status, measurement.detail["parsed"]) == ("passed", {"id": "a"}), answer[:end]
 
 
 @pytest.mark.parametrize(
@@ -343,10 +343,10 @@ def test_a_broken_schema_is_still_one() -> None:
     ],
 )
 def test_where_it_breaks_off(text: str, value: Any, within: Any, string: Any) -> None:
-    found = parse_partial_json(text)
-    assert found is not None
-    assert (found.value if within[:1] != (0,) else found.value[0]) == value  # type: ignore[index]
-    assert found.unfinished == Unfinished(within, string)
+    partial_json = parse_partial_json(text)
+    assert partial_json is not None
+    assert (partial_json.value if within[:1] != (0,) else partial_json.value[0]) == value  # type: ignore[index]
+    assert partial_json.unfinished == Unfinished(within, string)
 
 
 @pytest.mark.parametrize(
@@ -360,9 +360,9 @@ def test_where_it_breaks_off(text: str, value: Any, within: Any, string: Any) ->
     ],
 )
 def test_where_a_beginning_is_looked_for(text: str, value: Any) -> None:
-    found = parse_partial_json(text)
-    assert found is not None
-    assert found.value == value
+    partial_json = parse_partial_json(text)
+    assert partial_json is not None
+    assert partial_json.value == value
 
 
 @pytest.mark.parametrize(
@@ -377,8 +377,8 @@ def test_what_is_no_beginning(text: str) -> None:
 )  # fmt: skip
 @pytest.mark.slow
 def test_a_long_text_of_anything_ends_soon(piece: str) -> None:
-    found = parse_partial_json("x" + piece * (200_000 // len(piece)))
-    assert found is None or isinstance(found.value, (dict, list))
+    partial_json = parse_partial_json("x" + piece * (200_000 // len(piece)))
+    assert partial_json is None or isinstance(partial_json.value, (dict, list))
 
 
 def test_too_deep_a_beginning_is_none() -> None:
@@ -401,17 +401,21 @@ def test_real_answers_cut_anywhere(shared_data: Path) -> None:
         texts = [json.loads(line)["text"] for line in lines]
     seen: Counter[str] = Counter()
     for text in texts:
-        one = find_json(text)
-        if not isinstance(one, JsonMatch) or not isinstance(one.value, (dict, list)) or one.place == "prose":
+        finding = find_json(text)
+        if (
+            not isinstance(finding, JsonMatch)
+            or not isinstance(finding.value, (dict, list))
+            or finding.place == "prose"
+        ):
             continue
-        seen[one.place] += 1
+        seen[finding.place] += 1
         for tenth in range(1, 10):
-            end = one.start + 1 + (one.end - one.start - 1) * tenth // 10
-            if end >= one.end:
+            end = finding.start + 1 + (finding.end - finding.start - 1) * tenth // 10
+            if end >= finding.end:
                 continue
-            found = parse_partial_json(text[:end])
-            assert found is not None, text[:end]
-            assert found.start == one.start
-            assert _is_beginning(found.value, one.value)
+            partial_json = parse_partial_json(text[:end])
+            assert partial_json is not None, text[:end]
+            assert partial_json.start == finding.start
+            assert _is_beginning(partial_json.value, finding.value)
     assert seen["text"] > 300
     assert seen["fence"] == 13

@@ -14,7 +14,7 @@ from pytest_llmops.schemas.python_types import type_name
 
 
 def texts(schema: object, value: Json) -> list[tuple[str, str]]:
-    return [(one.path, one.text) for one in schemas.load(schema).differences(value)]
+    return [(difference.path, difference.text) for difference in schemas.load(schema).differences(value)]
 
 
 class Item(BaseModel):

@@ -80,19 +80,19 @@ class Group(NamedTuple):
 
 @cache
 def groups(shared_data: Path) -> tuple[Group, ...]:
-    found = []
+    result = []
     with tarfile.open(shared_data / "json_schema" / "json_schema_test_suite.tar.gz") as suite:
         for member in sorted(suite.getmembers(), key=lambda one: one.name):
             draft, _, file = member.name.partition("/tests/")[2].partition("/")
             if draft in DRAFTS and file.endswith(".json"):
                 content = suite.extractfile(member)
                 assert content is not None
-                found += [
-                    Group(draft, file, one["description"], _asking(draft, one["schema"]), one["tests"])
-                    for one in json.load(content)
+                result += [
+                    Group(draft, file, row["description"], _asking(draft, row["schema"]), row["tests"])
+                    for row in json.load(content)
                 ]
-    assert len(found) >= 780
-    return tuple(found)
+    assert len(result) >= 780
+    return tuple(result)
 
 
 def _asking(draft: str, schema: Any) -> dict[str, Any]:
@@ -109,15 +109,15 @@ def validator(draft: str) -> Any:
 
 @cache
 def loaded(shared_data: Path) -> tuple[tuple[Group, schemas.Schema | SchemaError], ...]:
-    found: list[tuple[Group, schemas.Schema | SchemaError]] = []
+    result: list[tuple[Group, schemas.Schema | SchemaError]] = []
     # What is looked for on other servers must not be asked for.
     with patch("socket.socket.connect", side_effect=AssertionError("the network was asked")):
         for group in groups(shared_data):
             try:
-                found.append((group, schemas.load(group.schema)))
+                result.append((group, schemas.load(group.schema)))
             except SchemaError as error:
-                found.append((group, error))
-    return tuple(found)
+                result.append((group, error))
+    return tuple(result)
 
 
 def expected(group: Group, test: dict[str, Any]) -> bool:
@@ -153,10 +153,10 @@ def test_every_answer_of_the_suite(shared_data: Path) -> None:
             continue
         for test in group.tests:
             answers += 1
-            found = schema.differences(test["data"])
-            assert all(one.text and one.path.startswith("$") for one in found)
-            if (not found) != expected(group, test):
-                wrong.append((group.draft, group.file, group.description, test["description"], found))
+            result = schema.differences(test["data"])
+            assert all(line.text and line.path.startswith("$") for line in result)
+            if (not result) != expected(group, test):
+                wrong.append((group.draft, group.file, group.description, test["description"], result))
     assert wrong == [], "\n".join(map(str, wrong))
     assert answers > 3_700
 
@@ -180,7 +180,7 @@ def test_what_is_refused_is_refused_for_these_reasons(shared_data: Path) -> None
     refused: dict[str, Counter[str]] = {reason: Counter() for reason in REFUSED}
     for group, error in loaded(shared_data):
         if isinstance(error, SchemaError):
-            (reason,) = (one for one in REFUSED if one in str(error))
+            (reason,) = (entry for entry in REFUSED if entry in str(error))
             refused[reason][f"{group.draft}/{group.file}"] += 1
     assert refused == REFUSED
 
@@ -196,9 +196,9 @@ def test_no_beginning_of_a_valid_document_is_called_wrong(shared_data: Path) -> 
             if len(text) > 400 or schema.differences(document):
                 continue
             for end in range(1, len(text), 7):
-                found = schemas.parse_partial_json(text[:end])
-                assert found is not None
+                partial_json = schemas.parse_partial_json(text[:end])
+                assert partial_json is not None
                 tried += 1
-                wrong = schema.differences(found.value, unfinished=found.unfinished)
+                wrong = schema.differences(partial_json.value, unfinished=partial_json.unfinished)
                 assert wrong == [], (group.file, group.description, text[:end])
     assert tried > 1_500

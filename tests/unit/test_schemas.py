@@ -26,7 +26,7 @@ from pytest_llmops.schemas.json_schema import compile_schema
 
 
 def texts(schema: object, value: Json) -> list[tuple[str, str]]:
-    return [(one.path, one.text) for one in schemas.load(schema).differences(value)]
+    return [(difference.path, difference.text) for difference in schemas.load(schema).differences(value)]
 
 
 INTEGER = {"type": "integer", "minimum": 1}
@@ -282,7 +282,7 @@ def test_a_file_that_cannot_be_used(
 
 def test_words_for_values() -> None:
     values: list[object] = [None, True, 1, 1.0, "", [], {}]
-    assert [describe_json_value(one) for one in values] == [
+    assert [describe_json_value(value) for value in values] == [
         "null", "true (boolean)", "1 (integer)", "1.0 (number)", '"" (string)', "array of 0", "object without keys",
     ]  # fmt: skip
     assert describe_json_value("x" * 100) == f'"{"x" * 60}... (+40 chars)" (string)'
@@ -314,7 +314,7 @@ def test_the_nearest_form_is_not_ruled_out_by_a_constant() -> None:
     many = tuple(Difference((*here, f"key {n}"), "missing") for n in range(5))
     cat = FormMismatch("cat", many)
     dog = FormMismatch("dog", (Difference((*here, "kind"), 'expected "dog"'),), wrong_constants=1)
-    found = nearest_form_differences(here, [dog, cat])
-    assert found[0] == Difference(here, found[0].text, remark=True)
-    check_message(found[0].text)
-    assert tuple(found[1:]) == many
+    result = nearest_form_differences(here, [dog, cat])
+    assert result[0] == Difference(here, result[0].text, remark=True)
+    check_message(result[0].text)
+    assert tuple(result[1:]) == many

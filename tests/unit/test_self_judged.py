@@ -24,9 +24,9 @@ OWN = record(("app", "gpt-4o"), ("judge", "gpt-4o-2024-08-06"), ("judge", "gpt-4
 
 def test_one_sentence_for_each_judge_with_its_tests() -> None:
     other = record(("app", "small"), ("app", "a"), ("judge", "small"))
-    found = list(iter_run_self_judging_notes((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
-    check_message(found)
-    assert all(len(one) < 200 for one in found)
+    result = list(iter_run_self_judging_notes((OWN, other, OWN), {"settings": {"self_judging": "warn"}}))
+    check_message(result)
+    assert all(len(first) < 200 for first in result)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_a_conflict_is_with_what_the_application_asked_in_this_test(
     recorder.push_recorder(running)
     try:
         with softly.soft():
-            found = why_self_judging(name)
+            result = why_self_judging(name)
     finally:
         recorder.pop_recorder(running)
-    assert bool(found) is refused
+    assert bool(result) is refused
     if refused:
-        check_message(found)
+        check_message(result)
 
 
 class Own:
@@ -103,8 +103,8 @@ class Own:
         self.calls = calls
 
     def judge(self, answer: str, **_: str) -> Verdict:
-        for one in self.calls:
-            recorder.record_exchange(one)
+        for call in self.calls:
+            recorder.record_exchange(call)
         return Verdict(score=9, reason=answer, raw="Score: 9")
 
 
@@ -136,14 +136,14 @@ def test_a_panel_goes_on_without_the_vote_of_the_model_under_test(
         settings=Settings(self_judging="error"), exchanges=[exchange({"model": "gpt-4o"}, "gpt-4o")]
     )
     other = exchange({"model": "x"}, "x", "judge")
-    panel = Panel([one(ASKED_BY_ALIAS if one is Refused else other) for one in judges])
+    panel = Panel([first(ASKED_BY_ALIAS if first is Refused else other) for first in judges])
     recorder.push_recorder(running)
     try:
-        found = judge_answer(resolve_judge(panel, "t"), "Paris", "", "")
+        answer = judge_answer(resolve_judge(panel, "t"), "Paris", "", "")
     finally:
         recorder.pop_recorder(running)
-    assert found.score == score
-    check_message(found.reason + found.error)
+    assert answer.score == score
+    check_message(answer.reason + answer.error)
 
 
 ASKED_BY_ALIAS = exchange({"model": "my-judge"}, "gpt-4o-2024-08-06", "judge")
@@ -167,10 +167,10 @@ def test_a_verdict_of_any_judge_does_not_count_if_the_model_under_test_gave_it(
     running = Recorder(settings=Settings(self_judging=mode), exchanges=before)
     recorder.push_recorder(running)
     try:
-        found = judge_answer(resolve_judge(Own(*calls), "t"), "Paris", "", "")
+        answer = judge_answer(resolve_judge(Own(*calls), "t"), "Paris", "", "")
     finally:
         recorder.pop_recorder(running)
-    assert (found.score, bool(found.error)) == ((None, True) if refused else (9, False))
+    assert (answer.score, bool(answer.error)) == ((None, True) if refused else (9, False))
     if refused:
-        check_message(found.error)
-        assert found.raw == "Score: 9"
+        check_message(answer.error)
+        assert answer.raw == "Score: 9"

@@ -53,8 +53,8 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     def call(*argv: object) -> tuple[int, list[str], list[str]]:
         named = [] if "--embedder" in argv else ["--embedder", "hashing"]
         status = cli.main(["semantic", "calibrate", *map(str, argv), *named])
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err.splitlines()
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err.splitlines()
 
     return call
 
@@ -69,20 +69,20 @@ def test_a_threshold_is_proposed_and_written(run: Run) -> None:
     status, out, err = run(write(*PAIRS), "--embedder", "hashing", "--out", "threshold.json")
     assert (status, err) == (0, [])
     check_message(out[:3])
-    found = Threshold.load("threshold.json")
-    assert (found.embedder, found.version) == ("hashing", "hashing/1/4096")
-    assert found.check(HashingEmbedder()) == found.value
-    assert found.facts == {
+    data = Threshold.load("threshold.json")
+    assert (data.embedder, data.version) == ("hashing", "hashing/1/4096")
+    assert data.check(HashingEmbedder()) == data.value
+    assert data.facts == {
         "same": 40, "different": 40, "auc": 1.0, "precision": 1.0, "recall": 1.0, "balanced_accuracy": 1.0
     }  # fmt: skip
-    assert f"at_least={found.value:g}  (highest balanced accuracy)" in out
+    assert f"at_least={data.value:g}  (highest balanced accuracy)" in out
     check_message([line for line in out if " % interval " in line])
     (row,) = [line for line in out if line.endswith("  <")]
-    assert row.split() == [f"{found.value:g}", "40", "0", "1.000", "1.000", "1.000", "1.000", "<"]
+    assert row.split() == [f"{data.value:g}", "40", "0", "1.000", "1.000", "1.000", "1.000", "<"]
     scores = labelled.score_pairs(
         labelled.read_pairs(Path("pairs.jsonl"), same_from=4, different_to=2).items, HashingEmbedder()
     )
-    assert max(scores[40:]) < found.value <= min(scores[:40])
+    assert max(scores[40:]) < data.value <= min(scores[:40])
     assert sorted(path.name for path in Path().iterdir()) == ["pairs.jsonl", "threshold.json"]
 
 
@@ -97,9 +97,9 @@ def test_scores_are_those_of_the_assertion(run: Run) -> None:
     write(*PAIRS[:1], *PAIRS[-1:], pair("A cat", ["A dog", "The cat"]))
     read = labelled.read_pairs(Path("pairs.jsonl"), same_from=4, different_to=2)
     for embedder in (TfidfEmbedder(), HashingEmbedder()):
-        found = labelled.score_pairs(read.items, embedder)
-        for one, score in zip(read.items, found, strict=True):
-            measured = assert_semantic(one.actual, one.expected, at_least=None, embedder=embedder)
+        pairs = labelled.score_pairs(read.items, embedder)
+        for entry, score in zip(read.items, pairs, strict=True):
+            measured = assert_semantic(entry.actual, entry.expected, at_least=None, embedder=embedder)
             assert score == pytest.approx(measured.value, abs=1e-6)
 
 
@@ -113,7 +113,9 @@ def test_a_rule_of_ones_own(run: Run, option: str) -> None:
 
 
 def test_scores_from_0_to_5_are_labels_too(run: Run) -> None:
-    rows = [pair(one["actual"], one["expected"], None, score=4.5 if one["same"] else 1) for one in PAIRS]
+    rows = [
+        pair(entry["actual"], entry["expected"], None, score=4.5 if entry["same"] else 1) for entry in PAIRS
+    ]
     rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
     status, out, _ = run(write(*rows, {"actual": "a", "expected": "b", "score": 3}))
     assert status == 0
@@ -176,7 +178,7 @@ def test_a_cut_needs_both_kinds(run: Run, rows: list[object]) -> None:
 
 def test_pairs_that_an_embedder_cannot_tell_apart(run: Run) -> None:
     texts = [f"Sentence number {n} about parcels." for n in range(40)]
-    rows = [pair(one, one, same=n < 20) for n, one in enumerate(texts)]
+    rows = [pair(entry, entry, same=n < 20) for n, entry in enumerate(texts)]
     status, out, err = run(write(*rows), "--out", "a.json")
     assert status == 1
     assert "AUC 0.500, average precision 0.500" in out
@@ -347,7 +349,7 @@ def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(UsageError, check=check_message):
         (tmp_path / "b.json").mkdir()
         common.write_output_file(tmp_path / "b.json", "x")
-    assert [one.name for one in tmp_path.iterdir()] == ["b.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
     common.write_output_file(tmp_path / "c.json", "ä\n")
     assert (tmp_path / "c.json").read_bytes() == b"\xc3\xa4\n"
 

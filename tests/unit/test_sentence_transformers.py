@@ -79,10 +79,10 @@ def test_a_model_that_is_not_here_is_not_downloaded(model: str) -> None:
 
 
 def test_it_is_known_by_name() -> None:
-    found = registry.load_builtin("embedder", "sentence-transformers:all-mpnet-base-v2")
-    assert found == SentenceTransformersEmbedder("all-mpnet-base-v2")
-    assert found.name == "sentence-transformers:all-mpnet-base-v2"
-    assert found.default_threshold is None
+    builtin = registry.load_builtin("embedder", "sentence-transformers:all-mpnet-base-v2")
+    assert builtin == SentenceTransformersEmbedder("all-mpnet-base-v2")
+    assert builtin.name == "sentence-transformers:all-mpnet-base-v2"
+    assert builtin.default_threshold is None
 
 
 @pytest.fixture

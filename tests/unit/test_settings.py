@@ -123,15 +123,15 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
     ],
 )
 def test_a_wrong_value_says_place_option_expected_and_got(place: str, name: str, value: Any) -> None:
-    option = next(one for one in OPTIONS if one.name == name)
+    option = next(measurement for measurement in OPTIONS if measurement.name == name)
     with pytest.raises(SettingError) as caught:
         Settings.from_sources((place, {name: value}))
-    said = str(caught.value)
+    message = str(caught.value)
     shown = option.flag if place == "command line" else option.dest
-    assert said.startswith(f"{place} {shown}: expected ")
-    check_message(said)
+    assert message.startswith(f"{place} {shown}: expected ")
+    check_message(message)
     wrong = value[0] if isinstance(value, list) and name != "record" else value
-    assert said.endswith(f"got {wrong!r}")
+    assert message.endswith(f"got {wrong!r}")
 
 
 def test_a_wrong_environment_variable_is_named() -> None:

@@ -189,7 +189,7 @@ def test_a_metric_whose_lower_values_are_better() -> None:
 
 def test_unscored_trials_are_no_low_scores() -> None:
     missing = Measurement(name="judge.quality", error="no verdict")
-    one = [
+    entry = [
         record(
             value,
             str(case),
@@ -199,7 +199,7 @@ def test_unscored_trials_are_no_low_scores() -> None:
         for case in range(40)
         for value in ("v1", "v2")
     ]
-    (verdict,) = judge_comparisons(one)
+    (verdict,) = judge_comparisons(entry)
     assert (verdict.status, verdict.metrics[0].cases) == ("better", 39)
     many = [
         record(
@@ -283,10 +283,10 @@ def test_comparisons_of_other_arguments_and_prompts_are_apart() -> None:
             for place, value in enumerate(("v1", "v2"))
         ]  # fmt: skip
 
-    found = judge_comparisons(
+    comparisons = judge_comparisons(
         [*named("prompt", "answer"), *named("prompt", "ticket"), *named("size", "answer")]
     )
-    assert [verdict.subject for verdict in found] == ["prompt answer v2", "prompt ticket v2", "size v2"]
+    assert [verdict.subject for verdict in comparisons] == ["prompt answer v2", "prompt ticket v2", "size v2"]
 
 
 def test_two_functions_with_the_same_case_ids_are_two_cases() -> None:
@@ -332,13 +332,13 @@ def test_the_published_error_rates_hold() -> None:
 @pytest.mark.slow
 def test_real_pairs_of_models_have_no_wrong_sign() -> None:
     shared("judge", "repeated_judge", "mt_bench_eval.jsonl.gz")
-    found = [*real_pairs(), *single_judgements()]
-    assert len(found) == 7
-    for name, truth, verdict in found:
+    result = [*real_pairs(), *single_judgements()]
+    assert len(result) == 7
+    for name, truth, verdict in result:
         wrong = "worse" if truth > 0 else "better"
         assert verdict.status not in (wrong, "error"), name
         assert math.copysign(1, verdict.metrics[0].change) == math.copysign(1, truth), name
     decided: Sequence[str] = [
-        verdict.status for _, _, verdict in found if verdict.status in ("better", "worse")
+        verdict.status for _, _, verdict in result if verdict.status in ("better", "worse")
     ]
     assert len(decided) >= 5

@@ -49,8 +49,8 @@ def test_a_file_that_is_not_there_is_empty(cassette: Path) -> None:
 def test_the_order_is_by_test_and_place(cassette: Path) -> None:
     places = ["a#001", "a#002", "a#999", "a#1000", "b#001", "odd"]
     merged(cassette, *(entry(9 - number, by=by) for number, by in enumerate(places)))
-    found = json.loads(cassette.read_text())["interactions"]
-    assert [one["by"] for one in found] == places
+    interactions = json.loads(cassette.read_text())["interactions"]
+    assert [row["by"] for row in interactions] == places
 
 
 def test_the_file_is_readable_and_dated(cassette: Path) -> None:
@@ -86,13 +86,13 @@ WHOLE: dict[str, Any] = {
 
 
 def with_answer(value: object) -> str:
-    one = {**WHOLE["interactions"][0], "answers": value}
-    return json.dumps({**WHOLE, "interactions": [one]})
+    element = {**WHOLE["interactions"][0], "answers": value}
+    return json.dumps({**WHOLE, "interactions": [element]})
 
 
 def without(key: str) -> str:
-    one = {name: value for name, value in WHOLE["interactions"][0].items() if name != key}
-    return json.dumps({**WHOLE, "interactions": [one]})
+    element = {name: value for name, value in WHOLE["interactions"][0].items() if name != key}
+    return json.dumps({**WHOLE, "interactions": [element]})
 
 
 DAMAGED: dict[str, str | bytes] = {
@@ -168,9 +168,9 @@ def test_conflict_markers_inside_a_body_are_no_damage(cassette: Path) -> None:
 
 def test_both_sides_of_a_git_merge_count_and_the_first_stays(tmp_path: Path) -> None:
     path = tmp_path / "test_a.json"
-    one = WHOLE["interactions"][0]
-    twin = {**one, "by": "#002", "answers": {"0": [answer("b")], "1": [answer("c")]}}
-    path.write_text(json.dumps({**WHOLE, "interactions": [one, twin]}))
+    element = WHOLE["interactions"][0]
+    twin = {**element, "by": "#002", "answers": {"0": [answer("b")], "1": [answer("c")]}}
+    path.write_text(json.dumps({**WHOLE, "interactions": [element, twin]}))
     assert texts(path) == {"k": {"0": ["a"], "1": ["c"]}}
 
 

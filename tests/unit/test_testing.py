@@ -33,11 +33,11 @@ class Broken:
 
 
 def renamed(hits: list[Hit], id_: str) -> list[Hit]:
-    return [Hit(id=id_, text=one.text, score=one.score) for one in hits]
+    return [Hit(id=id_, text=hit.text, score=hit.score) for hit in hits]
 
 
 def scored(hits: list[Hit], score: float) -> list[Hit]:
-    return [Hit(id=one.id, text=one.text, score=score) for one in hits]
+    return [Hit(id=hit.id, text=hit.text, score=score) for hit in hits]
 
 
 def test_a_good_one_passes() -> None:

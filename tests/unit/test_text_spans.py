@@ -16,11 +16,11 @@ letters = st.text("ab ", max_size=12)
 
 @given(text=letters, needle=st.text("ab", min_size=1, max_size=3))
 def test_the_places_that_python_counts(text: str, needle: str) -> None:
-    found = find_places(text, needle)
-    assert len(found) == text.count(needle)
-    assert all(text.startswith(needle, at) for at in found)
-    assert all(one + len(needle) <= other for one, other in pairwise(found))
-    assert find_places(text, needle, most=1) == found[:1]
+    places = find_places(text, needle)
+    assert len(places) == text.count(needle)
+    assert all(text.startswith(needle, at) for at in places)
+    assert all(first + len(needle) <= other for first, other in pairwise(places))
+    assert find_places(text, needle, most=1) == places[:1]
 
 
 @given(text=letters, needle=st.text("ab", min_size=1, max_size=2))
@@ -48,16 +48,18 @@ def test_no_chain_is_longer(text: str, needles: list[str], whole_words: bool) ->
         (start, start + len(needle)) for start, needle in zip(got, needles, strict=True) if start is not None
     ]
     assert all(at(text[start:end], start) for start, end in kept)
-    assert all(start is None or text.startswith(one, start) for start, one in zip(got, needles, strict=True))
-    assert all(one[1] <= other[0] for one, other in pairwise(kept))
+    assert all(
+        start is None or text.startswith(first, start) for start, first in zip(got, needles, strict=True)
+    )
+    assert all(first[1] <= other[0] for first, other in pairwise(kept))
     every = [
-        [None, *((start, start + len(one)) for start in range(len(text)) if at(one, start))]
-        for one in needles
+        [None, *((start, start + len(first)) for start in range(len(text)) if at(first, start))]
+        for first in needles
     ]
     longest = max(
         len(some)
-        for one in product(*every)
-        for some in [[span for span in one if span is not None]]
+        for first in product(*every)
+        for some in [[span for span in first if span is not None]]
         if all(a[1] <= b[0] for a, b in pairwise(some))
     )
     assert len(kept) == longest

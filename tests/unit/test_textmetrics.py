@@ -34,14 +34,14 @@ class Letters:
 
     def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
         self.asked.append(list(texts))
-        found = []
+        result = []
         for text in texts:
             words = text.lower().split()
             tokens = ["<s>", *words, "</s>"] if specials else words
-            rows = [[one.count(chr(97 + n)) + 0.01 for n in range(26)] for one in tokens]
+            rows = [[token.count(chr(97 + n)) + 0.01 for n in range(26)] for token in tokens]
             array = np.array(rows, dtype=np.float32).reshape(-1, 26)
-            found.append(TokenVectors(tuple(tokens), array / np.linalg.norm(array, axis=1, keepdims=True)))
-        return found
+            result.append(TokenVectors(tuple(tokens), array / np.linalg.norm(array, axis=1, keepdims=True)))
+        return result
 
 
 METRICS: list[Callable[[str, Any], float]] = [
@@ -112,7 +112,7 @@ def test_the_figures_of_squad(system: str, exact: float, f1: float, shared_data:
     with gzip.open(folder / "xquad.en.json.gz", "rt", encoding="utf-8") as file:
         articles = json.load(file)["data"]
     gold = {
-        question["id"]: [one["text"] for one in question["answers"]]
+        question["id"]: [row["text"] for row in question["answers"]]
         for article in articles
         for paragraph in article["paragraphs"]
         for question in paragraph["qas"]
@@ -133,8 +133,8 @@ def test_the_figures_of_squad(system: str, exact: float, f1: float, shared_data:
 def test_names_and_versions(metric: Any, name: str, version: str) -> None:
     assert re.fullmatch(version, metric.version)
     if "idf" not in version:
-        found = assert_score(metric, KETTLE, KETTLE, at_least=0.9)
-        assert (found.name, found.version, found.status) == (name, metric.version, "passed")
+        measurement = assert_score(metric, KETTLE, KETTLE, at_least=0.9)
+        assert (measurement.name, measurement.version, measurement.status) == (name, metric.version, "passed")
 
 
 def test_a_low_score_fails_like_any_other() -> None:
@@ -170,9 +170,9 @@ def test_the_figures_of_bert_score_on_the_same_weights() -> None:
     pytest.importorskip("tokenizers")
     pairs = [(row[0], row[1]) for row in ANSWERS]
     for metric, column in ((BertScore(), 2), (BertScore(idf=True), 3)):
-        for found, row in zip(metric.scores(pairs), ANSWERS, strict=True):
+        for result, row in zip(metric.scores(pairs), ANSWERS, strict=True):
             # The weights are rounded to float16 here.
-            assert found == pytest.approx(row[column], abs=3e-4), row[0]
+            assert result == pytest.approx(row[column], abs=3e-4), row[0]
     weighed = BertScore(idf=[reference for _, reference in pairs])
     assert weighed.score(*pairs[0]) == pytest.approx(ANSWERS[0][3], abs=3e-4)
 
@@ -180,9 +180,9 @@ def test_the_figures_of_bert_score_on_the_same_weights() -> None:
 def test_bertscore_matches_words_in_any_order() -> None:
     metric = BertScore(Letters())
     assert metric("days 30", "30 days") == pytest.approx(1.0)
-    found = metric.score("days", "days zzz")
-    assert found.precision == pytest.approx(1.0)
-    assert found.recall < 0.6
+    result = metric.score("days", "days zzz")
+    assert result.precision == pytest.approx(1.0)
+    assert result.recall < 0.6
 
 
 def test_of_several_references_the_one_with_the_best_f1_counts() -> None:
@@ -266,15 +266,15 @@ def test_an_embedder_that_breaks_its_promise_is_not_scored() -> None:
     class Odd(Letters):
         def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
             return [
-                TokenVectors(("a", "b"), one.vectors[:1])
-                for one in super().embed_tokens(texts, specials=specials)
+                TokenVectors(("a", "b"), token.vectors[:1])
+                for token in super().embed_tokens(texts, specials=specials)
             ]
 
     class Nan(Letters):
         def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
             return [
-                TokenVectors(one.tokens, one.vectors * np.nan)
-                for one in super().embed_tokens(texts, specials=specials)
+                TokenVectors(token.tokens, token.vectors * np.nan)
+                for token in super().embed_tokens(texts, specials=specials)
             ]
 
     for embedder in (Short(), Odd(), Nan()):

@@ -23,17 +23,19 @@ def made(**changes: Any) -> Threshold:
 
 def written(path: Path, **changes: Any) -> Path:
     wire = {**json.loads(made(facts={"same": 3}).text()), **changes}
-    path.write_text(json.dumps({key: one for key, one in wire.items() if one is not ...}), encoding="utf-8")
+    path.write_text(
+        json.dumps({key: value for key, value in wire.items() if value is not ...}), encoding="utf-8"
+    )
     return path
 
 
 def test_a_file_gives_the_threshold_back(tmp_path: Path) -> None:
-    one = made(facts={"same": 40, "auc": 0.9})
+    line = made(facts={"same": 40, "auc": 0.9})
     path = tmp_path / "threshold.json"
-    path.write_text(one.text(), encoding="utf-8")
-    assert Threshold.load(path) == one
+    path.write_text(line.text(), encoding="utf-8")
+    assert Threshold.load(path) == line
     assert Threshold.load(str(path)).path == str(path)
-    assert one.text().startswith('{\n  "schema": "pytest-llmops/threshold/1",\n  "at_least": 0.61,\n')
+    assert line.text().startswith('{\n  "schema": "pytest-llmops/threshold/1",\n  "at_least": 0.61,\n')
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
@@ -103,8 +105,8 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_facts_and_rule_may_be_missing(tmp_path: Path) -> None:
-    found = Threshold.load(written(tmp_path / "threshold.json", facts=..., rule=..., of_a_newer_version=1))
-    assert (found.facts, found.rule) == ({}, "")
+    data = Threshold.load(written(tmp_path / "threshold.json", facts=..., rule=..., of_a_newer_version=1))
+    assert (data.facts, data.rule) == ({}, "")
 
 
 class WithoutThreshold:

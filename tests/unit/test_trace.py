@@ -27,7 +27,7 @@ ASKED = {
 
 def exchange(tail: str, request: object, answer: object, **more: Any) -> Exchange:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    one = Exchange(
+    entry = Exchange(
         method="POST",
         url=BASE + tail,
         request=request,
@@ -39,7 +39,7 @@ def exchange(tail: str, request: object, answer: object, **more: Any) -> Exchang
         replayed=True,
         purpose="app",
     )
-    return replace(one, **more)
+    return replace(entry, **more)
 
 
 def streamed(tail: str, request: object, events: list[Any], *, end: str = "\n\n", **more: Any) -> Exchange:
@@ -250,7 +250,7 @@ CHAT: dict[str, Any] = {
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [at, *(place for key, one in inner for place in places(one, (*at, key)))]
+    return [at, *(place for key, entry in inner for place in places(entry, (*at, key)))]
 
 
 def put(value: Any, place: tuple[Any, ...], wrong: Any) -> Any:
@@ -272,8 +272,11 @@ def test_hostile_shapes_raise_nothing_and_pass_the_wire(tail: str) -> None:
         for place in places(whole):
             for wrong in WRONG:
                 hostile = put(whole, place, wrong)
-                for one in (exchange(tail, hostile, hostile), streamed(tail, hostile, [json.dumps(hostile)])):
-                    call = read_call(one)
+                for entry in (
+                    exchange(tail, hostile, hostile),
+                    streamed(tail, hostile, [json.dumps(hostile)]),
+                ):
+                    call = read_call(entry)
                     assert Call.from_wire(call.to_wire()).endpoint == call.endpoint
 
 

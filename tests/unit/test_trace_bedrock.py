@@ -223,7 +223,7 @@ INVOKED: list[tuple[str, dict[str, Any], dict[str, Any], str, Usage]] = [
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "answered", "finish", "usage"), INVOKED, ids=[one[0] for one in INVOKED]
+    ("model", "asked", "answered", "finish", "usage"), INVOKED, ids=[entry[0] for entry in INVOKED]
 )
 def test_invoke(
     model: str, asked: dict[str, Any], answered: dict[str, Any], finish: str, usage: Usage
@@ -276,7 +276,7 @@ STREAMED: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "asked", "events"), STREAMED, ids=[one[0] for one in STREAMED])
+@pytest.mark.parametrize(("model", "asked", "events"), STREAMED, ids=[entry[0] for entry in STREAMED])
 def test_invoke_with_a_stream(model: str, asked: dict[str, Any], events: list[dict[str, Any]]) -> None:
     where = url(model, "invoke-with-response-stream")
     call = read_call(exchange(where, asked, chunks(events), kind=AWS))

@@ -109,18 +109,18 @@ def call_of(one: ForeignInteraction) -> Call:
 
 
 def calls(folder: Path) -> list[tuple[str, Call]]:
-    found = [
-        (path.name[:2], call_of(one))
+    rows = [
+        (path.name[:2], call_of(entry))
         for path in files(folder)
         if path.name[:2] not in (NOT_HTTP, OTHER_LAYOUT)
-        for one in read_foreign(path)
+        for entry in read_foreign(path)
     ]
-    assert len(found) >= len(CALLS)
-    return found
+    assert len(rows) >= len(CALLS)
+    return rows
 
 
 def test_every_call_is_read(shared_data: Path) -> None:
-    found = [
+    rows = [
         (
             name,
             call.provider,
@@ -136,12 +136,12 @@ def test_every_call_is_read(shared_data: Path) -> None:
                 call.usage.reasoning_tokens,
             ),
             len(call.messages),
-            " ".join(one.name for one in call.tools),
-            " ".join(one.name for one in call.tool_calls),
+            " ".join(tool.name for tool in call.tools),
+            " ".join(measurement.name for measurement in call.tool_calls),
         )
         for name, call in calls(shared_data)
     ]
-    assert found == CALLS
+    assert rows == CALLS
 
 
 def test_all_of_it_or_it_is_named(shared_data: Path) -> None:
@@ -156,8 +156,8 @@ def test_every_answer_has_a_content(shared_data: Path) -> None:
 
 def test_arguments_of_tools_are_whole(shared_data: Path) -> None:
     for _, call in calls(shared_data):
-        for one in call.tool_calls:
-            assert isinstance(json.loads(one.arguments), dict)
+        for entry in call.tool_calls:
+            assert isinstance(json.loads(entry.arguments), dict)
         for tool in call.tools:
             assert isinstance(tool.parameters, dict)
 
@@ -181,6 +181,6 @@ def test_no_file_is_left_out(shared_data: Path) -> None:
 
 
 def test_what_is_no_http_is_named(shared_data: Path) -> None:
-    (path,) = (one for one in files(shared_data) if one.name.startswith(NOT_HTTP))
+    (path,) = (file for file in files(shared_data) if file.name.startswith(NOT_HTTP))
     with pytest.raises(CassetteError, match="request_sample"):
         read_foreign(path)

@@ -154,7 +154,7 @@ def test_rerank() -> None:
     }
     call = read_call(exchange(f"{BASE}/v2/rerank", request, answer))
     assert (call.endpoint, call.output, call.usage) == ("rerank", "1: 0.75\n0: 0.5", Usage())
-    assert [one.content for one in call.messages] == ["capital?", "a", "b", '{"title": "c"}']
+    assert [message.content for message in call.messages] == ["capital?", "a", "b", '{"title": "c"}']
 
 
 def test_rerank_of_others() -> None:

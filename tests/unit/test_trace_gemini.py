@@ -104,7 +104,7 @@ def test_an_error(wrap: bool) -> None:
 def test_more_candidates_are_named() -> None:
     both = answer(candidate({"text": "a"}), candidate({"text": "b"}, index=1))
     plain = read_call(exchange(URL, ASKED, both))
-    live = read_call(exchange(STREAM, ASKED, sse([answer(one) for one in both["candidates"]]), kind=SSE))
+    live = read_call(exchange(STREAM, ASKED, sse([answer(entry) for entry in both["candidates"]]), kind=SSE))
     assert (plain.output, plain.unread) == (live.output, live.unread) == ("a", "1 more answer")
 
 
@@ -146,12 +146,12 @@ def test_a_call_whose_arguments_came_in_pieces_is_named() -> None:
 
 
 def test_embeddings() -> None:
-    one = read_call(
+    call = read_call(
         exchange(
             f"{BASE}:embedContent", {"content": {"parts": [{"text": "a"}]}}, {"embedding": {"values": [1]}}
         )
     )
-    assert (one.endpoint, one.output, one.messages) == ("embeddings", "1 vectors", (Message("user", "a"),))
+    assert (call.endpoint, call.output, call.messages) == ("embeddings", "1 vectors", (Message("user", "a"),))
     request = {
         "requests": [
             {"model": "models/gemini-embedding-001", "content": {"parts": [{"text": text}]}} for text in "ab"

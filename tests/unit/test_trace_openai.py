@@ -100,7 +100,7 @@ def test_calls_of_a_stream_without_numbers() -> None:
     ]
     events = [delta({"tool_calls": [part]}) for part in parts]
     call = read_call(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE))
-    assert [(one.id, one.name, one.arguments) for one in call.tool_calls] == [
+    assert [(measurement.id, measurement.name, measurement.arguments) for measurement in call.tool_calls] == [
         ("a", "one", "{}"),
         ("b", "two", '{"x":1}'),
     ]
@@ -208,7 +208,7 @@ USAGES: list[tuple[str, dict[str, Any], Usage]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("who", "wire", "usage"), USAGES, ids=[one[0] for one in USAGES])
+@pytest.mark.parametrize(("who", "wire", "usage"), USAGES, ids=[entry[0] for entry in USAGES])
 def test_usage(who: str, wire: dict[str, Any], usage: Usage) -> None:
     assert read_call(exchange(CHAT, ASKED, answer({"content": "x"}, usage=wire))).usage == usage
 
@@ -261,7 +261,7 @@ def test_completions() -> None:
 )
 def test_texts_to_embed(given: object, texts: list[str]) -> None:
     call = read_call(exchange("https://api.openai.com/v1/embeddings", {"input": given}, {"data": []}))
-    assert [one.content for one in call.messages] == texts
+    assert [message.content for message in call.messages] == texts
 
 
 def test_moderation() -> None:
@@ -295,7 +295,7 @@ def test_items_of_a_response() -> None:
     call = read_call(
         exchange(RESPONSES, {"input": "hi", "tools": tools, "previous_response_id": "r"}, RESPONSE)
     )
-    assert [one.name for one in call.tools] == ["weather", "web_search", "docs"]
+    assert [tool.name for tool in call.tools] == ["weather", "web_search", "docs"]
     assert (call.output, call.thinking) == ("yes", "hm")
     assert call.tool_calls == (
         ToolCall(name="web_search", arguments='{"type": "search", "query": "q"}', id="ws_1"),
@@ -309,7 +309,7 @@ def test_a_conversation_of_items() -> None:
     messages = read_call(
         exchange(RESPONSES, {"input": [{"role": "user", "content": "hi"}, *OUTPUT]}, RESPONSE)
     ).messages
-    assert [(one.role, one.content) for one in messages] == [
+    assert [(message.role, message.content) for message in messages] == [
         ("user", "hi"),
         ("assistant", "[reasoning]"),
         ("assistant", '[tool call web_search {"type": "search", "query": "q"}]'),
@@ -323,8 +323,8 @@ def test_a_stream_of_items_whose_last_event_holds_none_of_them() -> None:
     events = [
         {"type": "response.created", "response": {**RESPONSE, "status": "in_progress", "output": []}},
         *(
-            {"type": "response.output_item.done", "output_index": n, "item": one}
-            for n, one in enumerate(OUTPUT)
+            {"type": "response.output_item.done", "output_index": n, "item": entry}
+            for n, entry in enumerate(OUTPUT)
         ),
         {"type": "response.completed", "response": {**RESPONSE, "output": []}},
     ]
@@ -341,7 +341,7 @@ def test_a_response_that_failed() -> None:
     events = [{"type": "response.failed", "response": {"status": "failed", "error": error, "output": []}}]
     call = read_call(exchange(RESPONSES, {"input": "hi"}, sse(events), kind=SSE))
     assert (call.output, call.finish_reason, call.unread) == ("it broke", "failed", "")
-    told = read_call(
+    lines = read_call(
         exchange(RESPONSES, {"input": "hi"}, sse([{"type": "error", "message": "too long"}]), kind=SSE)
     )
-    assert (told.output, told.unread) == ("too long", "")
+    assert (lines.output, lines.unread) == ("too long", "")

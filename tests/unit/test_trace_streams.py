@@ -33,8 +33,8 @@ CUT = "the stream ended before its last event"
     ],
 )
 def test_objects_of_a_body(kind: str, body: bytes, events: list[Any]) -> None:
-    found = streams.read_body(kind, body)
-    assert (found.events, found.unread) == (events, "" if events else "an empty stream")
+    result = streams.read_body(kind, body)
+    assert (result.events, result.unread) == (events, "" if events else "an empty stream")
 
 
 @pytest.mark.parametrize(

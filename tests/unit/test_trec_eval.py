@@ -59,8 +59,8 @@ def ours(name: str) -> str | None:
 
 def expected(path: Path) -> dict[tuple[str, str], str]:
     rows = [line.split() for line in path.read_text().splitlines()]
-    found = [(ours(name), query, value) for name, query, value in rows]
-    return {(name, query): value for name, query, value in found if name is not None}
+    result = [(ours(name), query, value) for name, query, value in rows]
+    return {(name, query): value for name, query, value in result if name is not None}
 
 
 @pytest.fixture

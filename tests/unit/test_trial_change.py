@@ -86,8 +86,8 @@ def test_detectable_drop_is_found_in_eight_of_ten_simulated_runs() -> None:
     error = trial_change.ChangeError(0.02, 10_000)
     drop = error.detectable_drop(0.05)
     estimates = rng.normal(-drop, 0.02, 20_000)
-    found = np.mean(estimates <= -stats.norm.ppf(0.95) * 0.02)
-    assert found == pytest.approx(0.8, abs=0.012)
+    result = np.mean(estimates <= -stats.norm.ppf(0.95) * 0.02)
+    assert result == pytest.approx(0.8, abs=0.012)
 
 
 def test_joint_p_values_control_the_family_and_spare_correlated_metrics() -> None:

@@ -24,8 +24,8 @@ from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
@@ -68,14 +68,14 @@ def test_bodies_as_vcrpy_hands_them_over(body: Any, expected: bytes) -> None:
 
 def kept(path: Path, encoding: str, body: bytes, *, certain: bool) -> tuple[bytes, dict[str, str]]:
     """A body, and the headers it is kept with."""
-    found: list[tuple[bytes, dict[str, str]]] = []
+    result: list[tuple[bytes, dict[str, str]]] = []
     with taped(path, "new") as tape:
         live = LiveAnswer(tape, vcr_adapter.question_for(tape, request()), 0.0)
-        live.finish = lambda _, headers, whole: found.append((whole, dict(headers)))  # type: ignore[method-assign, assignment]
+        live.finish = lambda _, headers, whole: result.append((whole, dict(headers)))  # type: ignore[method-assign, assignment]
         vcr_adapter.finish_answer(live, 200, {"content-encoding": encoding, "x": "y"}, body, certain=certain)
         live.open = False
         tape.unfinished.clear()
-    return found[0]
+    return result[0]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "zstd", "br", ""])
@@ -103,23 +103,23 @@ def test_reasons() -> None:
 
 def test_a_hub_without_a_tape_lets_everything_pass(server: StubServer) -> None:
     with no_tape():
-        one, asked = VcrCassette(), request(server.url)
-        assert not one.can_play_response_for(asked)
-        one.append(asked, {"status": {"code": 200}, "headers": {}, "body": {}})
-        assert one.filter_request(asked) is asked
-        assert one.find_requests_with_most_matches(asked) == []
+        entry, asked = VcrCassette(), request(server.url)
+        assert not entry.can_play_response_for(asked)
+        entry.append(asked, {"status": {"code": 200}, "headers": {}, "body": {}})
+        assert entry.filter_request(asked) is asked
+        assert entry.find_requests_with_most_matches(asked) == []
 
 
 def test_the_last_answer_goes_to_one_of_two_threads(path: Path, server: StubServer) -> None:
     with taped(path, "new"):
         requests_session(server.url)
     first, second = (request(f"{server.url}/x", b'{"a": 1}') for _ in range(2))
-    one = VcrCassette()
+    vcr_cassette = VcrCassette()
     with taped(path, "new"):
-        assert one.can_play_response_for(first)
-        assert one.can_play_response_for(first)
-        assert not one.can_play_response_for(second)
-        assert one.play_response(first)["status"] == {"code": 200, "message": "OK"}
+        assert vcr_cassette.can_play_response_for(first)
+        assert vcr_cassette.can_play_response_for(first)
+        assert not vcr_cassette.can_play_response_for(second)
+        assert vcr_cassette.play_response(first)["status"] == {"code": 200, "message": "OK"}
 
 
 def test_vcrpy_logs_nothing_while_a_tape_is_in_use(
@@ -131,7 +131,7 @@ def test_vcrpy_logs_nothing_while_a_tape_is_in_use(
         with taped(path, mode):
             requests.get(f"{server.url}/x?key={secret}", timeout=20)
     assert server.count == 1
-    named = [one for one in caplog.records if one.name.startswith(("vcr", "pytest_llmops"))]
+    named = [record for record in caplog.records if record.name.startswith(("vcr", "pytest_llmops"))]
     assert named == []
     assert secret not in str(stored(path))
     with no_tape():

@@ -42,9 +42,9 @@ def test_the_version_that_all_of_this_was_read_in() -> None:
 
 def test_the_builder_makes_patches_of_attributes_and_removers_of_pooled_connections() -> None:
     patchers = list(vcr.patch.CassettePatcherBuilder(VcrCassette()).build())
-    attributes = [one for one in patchers if hasattr(one, "attribute")]
-    removers = [one for one in patchers if not hasattr(one, "attribute")]
-    places = {(getattr(one.getter(), "__name__", "?"), one.attribute) for one in attributes}
+    attributes = [patcher for patcher in patchers if hasattr(patcher, "attribute")]
+    removers = [patcher for patcher in patchers if not hasattr(patcher, "attribute")]
+    places = {(getattr(attribute.getter(), "__name__", "?"), attribute.attribute) for attribute in attributes}
     assert places >= {
         ("http.client", "HTTPConnection"),
         ("http.client", "HTTPSConnection"),
@@ -53,10 +53,10 @@ def test_the_builder_makes_patches_of_attributes_and_removers_of_pooled_connecti
         ("ClientSession", "_request"),
     }
     assert not [place for place in places if place[0].endswith("Transport")]
-    assert all(one.new is not None for one in attributes)
+    assert all(attribute.new is not None for attribute in attributes)
     assert removers
-    assert all(one._connection_pool_to_connections == {} for one in removers)
-    assert all(callable(one.__exit__) for one in removers)
+    assert all(remover._connection_pool_to_connections == {} for remover in removers)
+    assert all(callable(remover.__exit__) for remover in removers)
     assert callable(vcr.patch.force_reset)
 
 
@@ -70,35 +70,38 @@ def test_the_stand_in_of_a_connection() -> None:
     assert parameters(stub.request)[:5] == ["self", "method", "url", "body", "headers"]
     assert parameters(stub.getresponse)[0] == "self"
     assert parameters(stub.connect)[0] == "self"
-    one: Any = vcr.stubs.VCRHTTPConnection("localhost", 1)
-    assert type(one.real_connection) is http.client.HTTPConnection
-    one.connect()
-    assert vars(one)["_deferred_connect"] == ((), {})
-    one.putrequest("POST", "/place")
-    one.putheader("x", "y")
-    one.endheaders(b"body")
-    assert one._vcr_request.uri == "http://localhost:1/place"
-    assert one._url(one._vcr_request.uri) == "/place"
-    assert (one._vcr_request.method, one._vcr_request.body_bytes) == ("POST", b"body")
-    assert one._vcr_request.headers["x"] == "y"
-    assert "_sock" in vars(one)
+    v_c_r_h_t_t_p_connection: Any = vcr.stubs.VCRHTTPConnection("localhost", 1)
+    assert type(v_c_r_h_t_t_p_connection.real_connection) is http.client.HTTPConnection
+    v_c_r_h_t_t_p_connection.connect()
+    assert vars(v_c_r_h_t_t_p_connection)["_deferred_connect"] == ((), {})
+    v_c_r_h_t_t_p_connection.putrequest("POST", "/place")
+    v_c_r_h_t_t_p_connection.putheader("x", "y")
+    v_c_r_h_t_t_p_connection.endheaders(b"body")
+    assert v_c_r_h_t_t_p_connection._vcr_request.uri == "http://localhost:1/place"
+    assert v_c_r_h_t_t_p_connection._url(v_c_r_h_t_t_p_connection._vcr_request.uri) == "/place"
+    assert (
+        v_c_r_h_t_t_p_connection._vcr_request.method,
+        v_c_r_h_t_t_p_connection._vcr_request.body_bytes,
+    ) == ("POST", b"body")
+    assert v_c_r_h_t_t_p_connection._vcr_request.headers["x"] == "y"
+    assert "_sock" in vars(v_c_r_h_t_t_p_connection)
 
 
 def test_the_stand_ins_share_their_way_to_an_answer() -> None:
     mixin = urllib3_stubs._VCRRequestsConnectionMixin
     assert "getresponse" in vars(mixin)
-    for one in (urllib3_stubs.VCRRequestsHTTPConnection, urllib3_stubs.VCRRequestsHTTPSConnection):
-        assert issubclass(one, mixin)
-        assert issubclass(one, vcr.stubs.VCRConnection)
-        assert {"request", "connect", "getresponse"}.isdisjoint(vars(one))
+    for entry in (urllib3_stubs.VCRRequestsHTTPConnection, urllib3_stubs.VCRRequestsHTTPSConnection):
+        assert issubclass(entry, mixin)
+        assert issubclass(entry, vcr.stubs.VCRConnection)
+        assert {"request", "connect", "getresponse"}.isdisjoint(vars(entry))
 
 
 def test_requests_of_vcrpy() -> None:
-    one = vcr.request.Request("GET", "http://host:1/place?a=b", iter([b"a", b"b"]), {"X": ["y"]})
-    assert (one.method, one.host, one.uri) == ("GET", "host", "http://host:1/place?a=b")
-    assert b"".join(one.body) == b"".join(one.body) == b"ab"
-    assert dict(one.headers.items())
-    one._llmops_question = "one can be hung on it"
+    request = vcr.request.Request("GET", "http://host:1/place?a=b", iter([b"a", b"b"]), {"X": ["y"]})
+    assert (request.method, request.host, request.uri) == ("GET", "host", "http://host:1/place?a=b")
+    assert b"".join(request.body) == b"".join(request.body) == b"ab"
+    assert dict(request.headers.items())
+    request._llmops_question = "one can be hung on it"
 
 
 def test_what_the_stub_of_aiohttp_calls() -> None:

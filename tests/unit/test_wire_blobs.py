@@ -26,10 +26,12 @@ WHERE = Path("cassette.json")
 
 
 def interaction(number: int, request: Any, answer: Any) -> Interaction:
-    bodies = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in (request, answer)]
+    bodies = [
+        entry if isinstance(entry, bytes) else json.dumps(entry).encode() for entry in (request, answer)
+    ]
     asked = {"method": "POST", "url": "http://loopback/", "body": fold_body(bodies[0])}
-    told = {"status": 200, "headers": {}, "body": fold_body(bodies[1])}
-    return Interaction(f"#{number:03d}", f"key-{number}", asked, {"0": [told]})
+    lines = {"status": 200, "headers": {}, "body": fold_body(bodies[1])}
+    return Interaction(f"#{number:03d}", f"key-{number}", asked, {"0": [lines]})
 
 
 def written(*found: Interaction) -> dict[str, Any]:
@@ -38,8 +40,10 @@ def written(*found: Interaction) -> dict[str, Any]:
 
 
 def read_back(document: Any) -> list[tuple[bytes, bytes]]:
-    found = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
-    return [(unfold_body(one.request["body"]), unfold_body(one.answers["0"][0]["body"])) for one in found]
+    result = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
+    return [
+        (unfold_body(entry.request["body"]), unfold_body(entry.answers["0"][0]["body"])) for entry in result
+    ]
 
 
 def test_an_image_leaves_a_marker_and_lies_at_the_end() -> None:
@@ -59,7 +63,7 @@ def test_one_text_is_kept_once_for_all_interactions() -> None:
     request, answer = {"image": IMAGE}, {"data": [{"b64_json": IMAGE}]}
     document = written(interaction(1, request, answer), interaction(2, {**request, "n": 2}, answer))
     assert len(document["blobs"]) == 1
-    assert [told for _, told in read_back(document)] == [json.dumps(answer).encode()] * 2
+    assert [lines for _, lines in read_back(document)] == [json.dumps(answer).encode()] * 2
 
 
 def test_a_vector_is_one_line() -> None:
@@ -110,7 +114,9 @@ def test_around_an_image_the_text_stays_readable() -> None:
     folded = fold_text(text)
     assert folded["$joined"][0] == {"$lines": ["Look:", "![a]("]}
     assert folded["$joined"][2] == {"$lines": [") and", "say what it is. "]}
-    assert [one.get("$blob") for one in folded["$joined"][1::2]] == [f"image/png, {len(PIXELS)} bytes"] * 2
+    assert [entry.get("$blob") for entry in folded["$joined"][1::2]] == [
+        f"image/png, {len(PIXELS)} bytes"
+    ] * 2
     assert unfold_text(folded, {}) == text
 
 
@@ -145,8 +151,8 @@ def test_streams_forms_and_binary_use_the_blobs_too() -> None:
 def test_a_file_without_long_texts_has_no_blobs_and_plain_bodies() -> None:
     document = written(interaction(1, {"a": 1}, {"b": 2}))
     assert list(document) == ["format", "recorded", "interactions"]
-    (found,) = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
-    assert type(found.request["body"]) is dict
+    (result,) = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
+    assert type(result.request["body"]) is dict
 
 
 def test_a_file_that_was_read_is_written_the_same_again() -> None:
@@ -199,12 +205,12 @@ def test_a_table_of_something_else_is_a_damaged_file(blobs: Any) -> None:
     ],
 )
 def test_a_missing_or_changed_text_is_told_when_it_is_asked_for(blobs: Any) -> None:
-    (found,) = store.parse_cassette(document_with(blobs), WHERE).values()
-    assert unfold_body(found.answers["0"][0]["body"]) == b'{"ok": 1}'
+    (result,) = store.parse_cassette(document_with(blobs), WHERE).values()
+    assert unfold_body(result.answers["0"][0]["body"]) == b'{"ok": 1}'
     with pytest.raises(CassetteError, check=check_message):
-        unfold_body(found.request["body"])
+        unfold_body(result.request["body"])
     with pytest.raises(CassetteError, check=check_message):
-        store.format_cassette([found], "2026-01-01")
+        store.format_cassette([result], "2026-01-01")
 
 
 def test_texts_that_share_a_reference_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_json_that_would_not_come_back_is_stored_as_text(text: str) -> None:
 def test_spellings_of_other_languages_and_white_space_around(text: str, beside: dict[str, Any]) -> None:
     folded = there_and_back(text.encode())
     assert folded["json"] == json.loads(text)
-    assert {key: one for key, one in folded.items() if key != "json"} == beside
+    assert {key: value for key, value in folded.items() if key != "json"} == beside
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH // 2, MAX_DEPTH, MAX_DEPTH + 2, 400])
@@ -182,7 +182,7 @@ def test_event_streams_of_aws_are_one_line_a_frame() -> None:
     assert folded["says"] == "one zwö"
     assert folded["frames"][0]["headers"][":event-type"] == "contentBlockDelta"
     assert folded["frames"][0]["payload"] == '{"contentBlockIndex": 0, "delta": {"text": "one "}}'
-    assert unfold_stream(folded) == [pack_frames([one]) for one in FRAMES]
+    assert unfold_stream(folded) == [pack_frames([frame]) for frame in FRAMES]
 
 
 @pytest.mark.parametrize(

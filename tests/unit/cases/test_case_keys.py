@@ -58,7 +58,7 @@ def test_calls_of_an_output_are_held_against_budgets(tmp_path: Path) -> None:
     path = write(tmp_path / "c.jsonl", {"id": "a", "input": "x", "output": "Yes.", "calls": [CALL, CALL]})
     (case,) = load_cases(path)
     assert case.output == "Yes."
-    assert [found.value for found in assert_latency(case.calls, at_most_s=1)] == [0.5]
+    assert [measurement.value for measurement in assert_latency(case.calls, at_most_s=1)] == [0.5]
     assert assert_cost(case.calls, at_most_usd=1).value == 0.5
     assert assert_tokens(case.calls, at_most_tokens=500).value == 200
     assert load_cases([{"id": "a", "input": "x"}])[0].output is None

@@ -94,8 +94,8 @@ def test_samples_of_others_are_right_but_for_their_planted_faults() -> None:
         ("openai_cookbook_drone_tools_abridged", "tools", {2}),
         ("dpo_own", "dpo", set()),
     ):
-        found = rows("imports", "finetuning", f"{name}.jsonl")
-        assert {number for number, row in enumerate(found) if [*CHECKS[form](row)]} == bad
+        result = rows("imports", "finetuning", f"{name}.jsonl")
+        assert {number for number, row in enumerate(result) if [*CHECKS[form](row)]} == bad
     lines = shared("imports", "finetuning", "bad_own.jsonl").read_text().splitlines()
     chats = [json.loads(line) for line in lines if line.startswith('{"messages"') and line.endswith("}]}")]
     assert [bool([*CHECKS["openai-chat"](row)]) for row in chats] == [True, True, True, False, True]

@@ -29,13 +29,13 @@ def test_each_detector_has_recall_and_false_alarms(
     alarm = {"text": "127.0.0.2 and 8.8.8.8", "label": None}
     path = write(tmp_path, MAIL, missed, alarm, NAME, CLEAN, ATTACK)
     assert cli.main(["guardrails", "score", path, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    attacks, pii = found["detectors"]
+    data = json.loads(capsys.readouterr().out)
+    attacks, pii = data["detectors"]
     assert (attacks["recall"]["found"], attacks["recall"]["of"], attacks["false_alarms"]["of"]) == (1, 1, 5)
     assert (pii["recall"]["found"], pii["recall"]["of"], pii["recall"]["share"]) == (1, 2, 0.5)
     assert (pii["false_alarms"]["found"], pii["false_alarms"]["of"]) == (1, 4)
     assert pii["recall"]["low"] == pytest.approx(0.0945, abs=1e-3)  # Wilson, 1 of 2
-    assert found["not_looked_for"] == ["person"]
+    assert data["not_looked_for"] == ["person"]
 
 
 def test_the_lines_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

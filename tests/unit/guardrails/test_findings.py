@@ -62,9 +62,9 @@ def encode(text: str, levels: int = 1) -> str:
     ],
 )
 def test_a_hidden_word_is_found_in_its_place(text: str, span: str | None, view: str) -> None:
-    (found,) = run_detectors(text, [Word()])
-    assert found.view == view
-    assert span is None or text[found.start : found.end] == span
+    (finding,) = run_detectors(text, [Word()])
+    assert finding.view == view
+    assert span is None or text[finding.start : finding.end] == span
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,16 @@ def test_without_detectors_nothing_is_found() -> None:
 
 def test_a_generator_of_unsorted_findings_is_sorted() -> None:
     detector = Raw(lambda _: (Finding(start, start + 2, "name") for start in (5, 0)))
-    assert [found.start for found in run_detectors("ab   cd", [detector])] == [0, 5]
+    assert [finding.start for finding in run_detectors("ab   cd", [detector])] == [0, 5]
 
 
 def test_findings_of_two_detectors_are_both_kept() -> None:
-    one, two = Raw(lambda _: [Finding(0, 4, "name")]), Raw(lambda _: [Finding(2, 6, "place")])
-    found = run_detectors("abcdef", [one, two])
-    assert [each.kind for each in found] == ["name", "place"]
-    assert mask_findings("abcdef.", found) == "[place]." or mask_findings("abcdef.", found) == "[name]."
+    entry, two = Raw(lambda _: [Finding(0, 4, "name")]), Raw(lambda _: [Finding(2, 6, "place")])
+    detectors = run_detectors("abcdef", [entry, two])
+    assert [each.kind for each in detectors] == ["name", "place"]
+    assert (
+        mask_findings("abcdef.", detectors) == "[place]." or mask_findings("abcdef.", detectors) == "[name]."
+    )
 
 
 def test_a_text_that_is_none_is_refused() -> None:
@@ -189,8 +191,8 @@ def test_a_text_that_is_none_is_refused() -> None:
     ],
 )
 def test_overlaps_are_merged(spans: list[tuple[int, int, float]], merged: list[tuple[int, int]]) -> None:
-    found = merge_findings(Finding(start, end, "name", confidence) for start, end, confidence in spans)
-    assert [(each.start, each.end) for each in found] == merged
+    findings = merge_findings(Finding(start, end, "name", confidence) for start, end, confidence in spans)
+    assert [(each.start, each.end) for each in findings] == merged
 
 
 def test_a_mask_tells_neither_the_text_nor_its_length() -> None:

@@ -169,8 +169,8 @@ def test_rules_of_gitleaks_are_read(tmp_path: Path) -> None:
     detector = gitleaks_detector(write(tmp_path, GITLEAKS, "gitleaks.toml"))
     assert detector.kinds == ("shop-token", "pin")
     text = "a shop_q8w7e6r5t4z3 pin=1234 pin=9000 shop_aaaaaaaaaaaa shop_example12345"
-    found = scan(text, [detector])
-    assert [(each.kind, text[each.start : each.end]) for each in found] == [
+    findings = scan(text, [detector])
+    assert [(each.kind, text[each.start : each.end]) for each in findings] == [
         ("shop-token", "shop_q8w7e6r5t4z3"),
         ("pin", "234"),
     ]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.self_judging import find_same_model, format_self_judging_error, is_error_status
 from pytest_llmops.cassettes.run_folder import defer_sharing
 from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
-from pytest_llmops.protocols import Judge, Verdict
+from pytest_llmops.model_names import find_same_model
+from pytest_llmops.protocols import Judge, Verdict, is_error_status
 from pytest_llmops.trace import read_call
 
 __tracebackhide__ = True
@@ -32,6 +32,18 @@ def why_self_judging(judge: str) -> str:
     if tested:
         return format_self_judging_error(judge, tested)
     return ""
+
+
+def format_self_judging_error(judge: str, tested: str) -> str:
+    """Return why a verdict is unscored under ``llm_self_judging = error``.
+
+    Source: Wataoka, Takahashi and Ri, "Self-Preference Bias in LLM-as-a-Judge", 2024, arXiv 2410.21819: a model gives
+    higher scores to text that it finds likely, as its own is.
+    """
+    return (
+        f"the judge {shorten_text(judge, 60)} is the model under test ({shorten_text(tested, 60)}), and a model prefers its own "
+        "text (arXiv 2410.21819): name another with --llm-judge-model, or take back llm_self_judging = error"
+    )
 
 
 def _why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -> str:

@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
-from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.measurement import format_count, shorten_text
-from pytest_llmops.protocols import Call, Usage
+from pytest_llmops.protocols import Call, Usage, is_error_status
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import openai, routes, streams
 from pytest_llmops.trace.fields import UNREAD_SCHEMA, ParsedReply, ParsedRequest, arguments_json

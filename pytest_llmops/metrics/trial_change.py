@@ -96,7 +96,6 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
             pooled = np.array([(*pair.before, *pair.after) for pair in pairs])
             totals = pooled.sum(axis=1, keepdims=True)
             sums = _draw_subset_sums(pooled, after, draws, generator)
-            # sums / after - (totals - sums) / before
             differences = sums * (1 / before + 1 / after) - totals / before
             changes[indexes] += differences / case_counts[indexes]
     return changes
@@ -168,7 +167,7 @@ def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) ->
         return [1.0] * len(changes)
     lowest = (null_changes[varied] / spread[varied, None]).min(axis=0)
     p_values = [1.0] * len(changes)
-    for index in np.flatnonzero(varied):
+    for index in np.flatnonzero(varied).tolist():
         p_values[index] = drop_p_value(changes[index] / spread[index], lowest)
     return p_values
 

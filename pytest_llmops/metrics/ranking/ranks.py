@@ -91,10 +91,9 @@ def _check_query_mapping(given: object, name: str) -> None:
 def has_relevant(relevant: Relevant, level: int) -> bool:
     """Return whether an id has a grade of at least ``level``."""
     if isinstance(relevant, Mapping):
-        grades = relevant.values()
-    else:
-        grades = [1] * len(relevant)
-    return any(grade >= level for grade in grades)
+        return any(grade >= level for grade in relevant.values())
+    # Without grades all are of grade 1
+    return len(relevant) > 0 and level <= 1
 
 
 def _parse_grades(query: str, relevant: Relevant) -> Mapping[str, int]:

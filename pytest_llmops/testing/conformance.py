@@ -146,7 +146,7 @@ def _search_checked(retriever: Retriever, query: str, k: int) -> Hits:
         raise _broken_promise(what, "Hits", type(hits).__name__)
     if len(hits) > k:
         raise _broken_promise(what, f"at most {k} hits", len(hits))
-    if not all(isinstance(id_, str) and id_ for id_ in hits.ids):
+    if not all(isinstance(id_, str) and id_ for id_ in hits.ids):  # type: ignore[redundant-expr]
         raise _broken_promise(what, "ids that are texts", hits.ids)
     if len(set(hits.ids)) != len(hits):
         raise _broken_promise(what, "each id once", hits.ids)

@@ -27,6 +27,19 @@ from pytest_llmops.providers.minilm import single_blas_thread
 from pytest_llmops.testing.semantic_cache_arguments import adapt_cache, check_arguments, read_texts
 from pytest_llmops.testing.semantic_cache_probe import CacheQuery, Group, Hit, Probe, Question, Source
 
+__all__ = [
+    "NEVER_CACHED",
+    "SCOPE",
+    "CacheCounts",
+    "CachePair",
+    "CacheQuery",
+    "CacheResult",
+    "cache_probe",
+    "format_sweep",
+    "list_sweep",
+    "make_pairs",
+]
+
 SCOPE = {"tenant": "tenant-1", "prompt_version": "1", "model": "model-1", "parameters": "temperature=0"}
 NEVER_CACHED = {
     "a refusal": "I'm sorry, but I can't help with that.",

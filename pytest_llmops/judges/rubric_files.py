@@ -162,10 +162,9 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
         raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
     judges = _parse_judged(head)
     thresholds = _parse_pass_at(head, names, scale)
+    pass_at = thresholds.get("")
     if len(thresholds) > 1:
         pass_at = scale.mean(thresholds)
-    else:
-        pass_at = thresholds.get("")
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
     about = {dimension: text for dimension, (_, text) in dimensions.items()}
     file = TEMPLATE

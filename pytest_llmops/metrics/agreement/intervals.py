@@ -65,11 +65,12 @@ def kappa_interval(
         return None
     # Each distinct pair of labels is a cell of the table of both raters
     numbers = {label: number for number, label in enumerate(positions)}
-    pairs = np.array([numbers[x] * len(numbers) + numbers[y] for x, y in zip(a, b, strict=True)])
-    cells, cell_of_item = np.unique(pairs, return_inverse=True)
-    first, second = np.divmod(cells, len(numbers))
+    first = np.array([numbers[label] for label in a])
+    second = np.array([numbers[label] for label in b])
+    cells, cell_of_item = np.unique(first * len(numbers) + second, return_inverse=True)
+    first_of_cell, second_of_cell = np.divmod(cells, len(numbers))
     points = _place_labels(np.array(list(positions.values())), weights)
-    kappa_of_counts = _kappas_of_counts(points, first, second)
+    kappa_of_counts = _kappas_of_counts(points[first_of_cell], points[second_of_cell])
 
     # `scipy.stats.bootstrap` draws items: slower than counts of cells by the number of items, and it knows no groups
     kinds, often = _group_kinds(cell_of_item, len(cells), groups)
@@ -105,13 +106,15 @@ def _group_kinds(
     return np.unique(table, axis=0, return_counts=True)
 
 
-def _kappas_of_counts(points: Float64Array, first: NDArray[np.intp], second: NDArray[np.intp]) -> _Kappas:
+def _kappas_of_counts(x: Float64Array, y: Float64Array) -> _Kappas:
     """Return a function from counts of label pairs to kappas: disagreement is the squared distance of two points.
 
     The points of names are the unit vectors: all of them are equally far from each other.
+
+    Args:
+        x: The point of the first label of each pair.
+        y: That of the second label.
     """
-    x = points[first]
-    y = points[second]
     apart = ((x - y) ** 2).sum(axis=1)
     lengths = (x**2 + y**2).sum(axis=1)
 

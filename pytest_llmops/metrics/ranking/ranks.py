@@ -66,10 +66,9 @@ def look_up_judged(
             places = _places_in_ranking(query, ranking, grades)
         # 1 never equals "1": a ranking of ids that are not texts must not silently score 0.
         _check_text_ids(query, ranking, "the ranking")
-        if depth is None:
-            limit = len(ranking)
-        else:
-            limit = min(depth, len(ranking))
+        limit = len(ranking)
+        if depth is not None:
+            limit = min(depth, limit)
         ranks.queries.append(query)
         ranks.lengths.append(limit)
         ranks.counts.append(len(grades))
@@ -83,9 +82,9 @@ def look_up_judged(
 def _check_query_mapping(given: object, name: str) -> None:
     if not isinstance(given, Mapping):
         raise ValueError(f"{name}: expected a mapping of queries, got {given!r:.80}")
-    odd = next((query for query in given if not isinstance(query, str)), None)
-    if odd is not None or None in given:
-        raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
+    for query in given:
+        if not isinstance(query, str):
+            raise ValueError(f"{name}: expected ids of queries that are texts, got {query!r}")
 
 
 def has_relevant(relevant: Relevant, level: int) -> bool:
@@ -128,13 +127,17 @@ def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) ->
         raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
     if type(ids) not in _USUAL_RANKING_TYPES and not is_ordered(ids):
         raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got {ids!r:.80}")
+    numbers: Iterable[int] = _FIRST_PLACES
+    if len(ids) > len(_FIRST_PLACES):
+        numbers = count()
     try:
-        places = dict(zip(ids, _FIRST_PLACES if len(ids) <= len(_FIRST_PLACES) else count(), strict=False))
+        places = dict(zip(ids, numbers, strict=False))
     except TypeError:
         _check_text_ids(query, ids, "the ranking")
         raise  # pragma: no cover -- every text can be a key
     if len(places) != len(ids):
-        raise ValueError(f"query {query!r}: the ranking holds {Counter(ids).most_common(1)[0][0]!r} twice")
+        repeated, _ = Counter(ids).most_common(1)[0]
+        raise ValueError(f"query {query!r}: the ranking holds {repeated!r} twice")
     return [*map(places.get, wanted, repeat(ABSENT))]
 
 
@@ -171,7 +174,8 @@ def rank_by_score(scores: Mapping[str, float]) -> list[str]:
     ['c', 'b', 'a']
     """
     _check_ranking_scores(scores)
-    return [name for _, name in sorted(((score, name) for name, score in scores.items()), reverse=True)]
+    pairs = sorted(((score, name) for name, score in scores.items()), reverse=True)
+    return [name for _, name in pairs]
 
 
 def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None:

@@ -102,13 +102,13 @@ def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
         wire["people"] = annotators.raters
         wire["people_kappa"] = annotators.kappa
         wire["judge_with_each"] = annotators.judge
-    return {key: _round_figure(value) for key, value in wire.items() if value is not None}
-
-
-def _round_figure(value: Json) -> Json:
-    if isinstance(value, float):
-        return round(value, DIGITS)
-    return value
+    known: dict[str, Json] = {}
+    for key, value in wire.items():
+        if isinstance(value, float):
+            known[key] = round(value, DIGITS)
+        elif value is not None:
+            known[key] = value
+    return known
 
 
 def _format_kappa(figures: AgreementFigures) -> str:
@@ -132,9 +132,11 @@ def _format_kappa(figures: AgreementFigures) -> str:
 def _format_rate(share: Share, human: str, judge: str) -> str:
     if share.value is None:
         return f"the annotators {human} none of the answers"
+    lower = wilson_lower_end(share)
+    wrong = share.total - share.hits
     return (
-        f"{share.value:.2f}, with 95 % confidence at least {wilson_lower_end(share):.2f}: the judge {judge} "
-        f"{share.total - share.hits:,} of {share.total:,} that the annotators {human}"
+        f"{share.value:.2f}, with 95 % confidence at least {lower:.2f}: the judge {judge} "
+        f"{wrong:,} of {share.total:,} that the annotators {human}"
     )
 
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias, TypeVar
 
 from pytest_llmops._util.arrays import Float64Array, NDArray, np
+from pytest_llmops._util.resampling import iterate_blocks, percentile_interval
 from pytest_llmops.metrics.agreement.two_raters import Weights, check_labels, kappa_scale
 
 _Kappas: TypeAlias = "Callable[[Float64Array], Float64Array]"
 Label = TypeVar("Label", bound=Hashable)
-RESAMPLES = 2000
-MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many items
 ROUNDING = 1e-12
 
 
@@ -65,11 +64,13 @@ def kappa_interval(
         return None
     # Each distinct pair of labels is a cell of the table of both raters
     numbers = {label: number for number, label in enumerate(positions)}
+    size = len(numbers)
     first = np.array([numbers[label] for label in a])
     second = np.array([numbers[label] for label in b])
-    cells, cell_of_item = np.unique(first * len(numbers) + second, return_inverse=True)
-    first_of_cell, second_of_cell = np.divmod(cells, len(numbers))
-    points = _place_labels(np.array(list(positions.values())), weights)
+    cells, cell_of_item = np.unique(first * size + second, return_inverse=True)
+    first_of_cell, second_of_cell = np.divmod(cells, size)
+    places = np.array(list(positions.values()))
+    points = _place_labels(places, weights)
     kappa_of_counts = _kappas_of_counts(points[first_of_cell], points[second_of_cell])
 
     # `scipy.stats.bootstrap` draws items: slower than counts of cells by the number of items, and it knows no groups
@@ -77,17 +78,14 @@ def kappa_interval(
     total = int(often.sum())
     generator = np.random.default_rng(seed)
     kappas: list[Float64Array] = []
-    block = max(1, MAX_DRAWN_CELLS // max(len(often), len(cells), len(positions)))
-    for start in range(0, RESAMPLES, block):
-        drawn = generator.multinomial(total, often / total, size=min(block, RESAMPLES - start))
+    for count in iterate_blocks(max(len(often), len(cells), len(positions))):
+        drawn = generator.multinomial(total, often / total, size=count)
         if kinds is None:
             counts = drawn.astype(np.float64)
         else:
             counts = drawn @ kinds
         kappas.append(kappa_of_counts(counts))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(kappas), [tail, 1 - tail])
-    return float(low), float(high)
+    return percentile_interval(np.concatenate(kappas), confidence)
 
 
 def _group_kinds(
@@ -121,7 +119,9 @@ def _kappas_of_counts(x: Float64Array, y: Float64Array) -> _Kappas:
     def kappas(counts: Float64Array) -> Float64Array:
         size = counts.sum(axis=1)
         # The sum over all pairs of items of |x - y|^2 is that of |x|^2 + |y|^2 - 2 x y, without a table of all pairs
-        products = ((counts @ x) * (counts @ y)).sum(axis=1)
+        sums_of_x = counts @ x
+        sums_of_y = counts @ y
+        products = (sums_of_x * sums_of_y).sum(axis=1)
         by_chance = size * (counts @ lengths) - 2 * products
         observed = counts @ apart * size
         # If all labels are the same the sums cancel only up to rounding

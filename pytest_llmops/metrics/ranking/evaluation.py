@@ -131,13 +131,19 @@ def evaluate(
         )
     judged_ranks = look_up_judged(run, relevant, level=level, complete=complete, depth=depth)
     table, scored = build_relevance_table(judged_ranks, level)
+    values = {}
+    for text, (name, k) in requested.items():
+        score = SCORERS[name]
+        values[text] = score(table, k)
+    missing = [query for query in judged_ranks.missing if has_relevant(relevant[query], level)]
+    unjudged = [query for query in run if query not in relevant]
     return Scores(
         queries=tuple(compress(judged_ranks.queries, scored)),
-        values={text: SCORERS[name](table, k) for text, (name, k) in requested.items()},
+        values=values,
         lengths=table.lengths,
         unscored=tuple(compress(judged_ranks.queries, ~scored)),
-        missing=tuple(query for query in judged_ranks.missing if has_relevant(relevant[query], level)),
-        unjudged=tuple(query for query in run if query not in relevant),
+        missing=tuple(missing),
+        unjudged=tuple(unjudged),
     )
 
 

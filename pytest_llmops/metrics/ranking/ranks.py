@@ -189,7 +189,8 @@ def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None
 def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTable, NDArray[Any]]":
     """Return the table of the queries with relevant ids, and a mask of these queries."""
     n = len(ranks.queries)
-    rows = np.repeat(np.arange(n), np.fromiter(ranks.counts, np.int64, n))
+    counts = np.fromiter(ranks.counts, np.int64, n)
+    rows = np.repeat(np.arange(n), counts)
     grades = np.fromiter(ranks.grades, np.int64, len(ranks.grades))
     places = np.fromiter(ranks.places, np.int64, len(ranks.places))
     wanted = np.bincount(rows[grades >= level], minlength=n)
@@ -200,21 +201,24 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTab
     rows = number[rows[in_scored]]
     grades = grades[in_scored]
     places = places[in_scored]
-    ranked = places != ABSENT
-    order = np.lexsort((places[ranked], rows[ranked]))
-    good = grades > 0
-    best = np.lexsort((-grades[good], rows[good]))
+    ranked = np.flatnonzero(places != ABSENT)
+    order = ranked[np.lexsort((places[ranked], rows[ranked]))]
+    good = np.flatnonzero(grades > 0)
+    best = good[np.lexsort((-grades[good], rows[good]))]
     good_counts = np.bincount(rows[good], minlength=int(scored.sum()))
-    # 0, 1, 2 ... for each query.
-    ideal_places = np.arange(int(good.sum())) - np.repeat(np.cumsum(good_counts) - good_counts, good_counts)
-    return RelevanceTable(
-        rows=rows[ranked][order],
-        places=places[ranked][order],
-        grades=grades[ranked][order],
+    first_good = np.cumsum(good_counts) - good_counts
+    # 0, 1, 2 ... for each query
+    ideal_places = np.arange(len(good)) - np.repeat(first_good, good_counts)
+    lengths = np.fromiter(ranks.lengths, np.int64, n)
+    table = RelevanceTable(
+        rows=rows[order],
+        places=places[order],
+        grades=grades[order],
         level=level,
-        lengths=np.fromiter(ranks.lengths, np.int64, n)[scored],
+        lengths=lengths[scored],
         wanted=wanted[scored],
-        ideal_rows=rows[good][best],
+        ideal_rows=rows[best],
         ideal_places=ideal_places,
-        ideals=grades[good][best],
-    ), scored
+        ideals=grades[best],
+    )
+    return table, scored

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops._util.arrays import ArrayLike, Float64Array, Int64Array, NDArray, np
+from pytest_llmops._util.resampling import iterate_blocks, percentile_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,6 @@ SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
     "ndcg": _score_ndcg,
 }
 
-RESAMPLES = 2000
-MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many queries
-
 
 def bootstrap_interval(
     values: ArrayLike, groups: Sequence[str] | None = None, *, confidence: float = 0.95, seed: int = 0
@@ -167,11 +165,8 @@ def bootstrap_interval(
     generator = np.random.default_rng(seed)
     means: list[float] = []
     # `scipy.stats.bootstrap` resamples values, not groups of them
-    block = max(1, MAX_DRAWN_CELLS // count)
-    for start in range(0, RESAMPLES, block):
-        drawn = generator.integers(count, size=(min(block, RESAMPLES - start), count))
+    for block in iterate_blocks(count):
+        drawn = generator.integers(count, size=(block, count))
         resampled = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
         means += resampled.tolist()
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    return percentile_interval(means, confidence)

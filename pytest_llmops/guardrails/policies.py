@@ -249,13 +249,11 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
             raise BadFile(
                 f"expected rules of gitleaks in TOML, each with an id and a regex: {error!r}"
             ) from None
-        got = ""
+        expected = "expected rules with a regex, all of them in this file"
+        if not rules:
+            raise BadFile(f"{expected}; got none")
         if "extend" in document:
-            got = "[extend], which is not read: copy what it names"
-        elif not rules:
-            got = "none"
-        if got:
-            raise BadFile(f"expected rules with a regex, all of them in this file; got {got}")
+            raise BadFile(f"{expected}; got [extend], which is not read: copy what it names")
 
     def find(text: str) -> Iterator[Finding]:
         lower = text.lower()

@@ -110,7 +110,9 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
         if statement["of"] is not None and float(statement["of"]) != highest:
             raise UnreadableReply(f"the score is out of {statement['of']}: expected one out of {highest:g}")
     number = numbers.pop()
-    score = check_score(int(number) if number.is_integer() else number, "score", form)
+    if number.is_integer():
+        number = int(number)
+    score = check_score(number, "score", form)
     rest = statements[0].re.sub(" ", prose)
     return Reply(score=score, reason=_read_text_reason(prose, rest, form, nonce))
 

@@ -183,10 +183,8 @@ def cache_probe(
         CaseError: A row is wrong, or a file cannot be used.
     """
     known = [CachePair(*row) for row in read_texts("pairs", pairs, CachePair._fields)]
-    requests = [
-        Question("traffic", question, answer_id)
-        for question, answer_id in read_texts("traffic", traffic, ("question", "answer"))
-    ]
+    rows = read_texts("traffic", traffic, ("question", "answer"))
+    requests = [Question("traffic", question, answer_id) for question, answer_id in rows]
     _check_questions(known, requests)
     check_arguments(
         calls=calls,
@@ -200,24 +198,17 @@ def cache_probe(
         seed=seed,
     )
     functions = adapt_cache(cache)
-    ways = {}
-    if expire:
-        ways["expiry"] = expire
-    if roll_back:
-        ways["rollback"] = roll_back
+    given_ways = {"expiry": expire, "rollback": roll_back}
+    ways = {name: way for name, way in given_ways.items() if way}
     probe = Probe(functions | ways, (*ways,), dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
     done = Future[None]()
     counts: dict[str, CacheCounts] = {}
-    # A cache embeds in the other thread, where MiniLM cannot set its limit: without it a question takes 5 to 15 times as long.
-    limit: AbstractContextManager[object] = nullcontext()
-    if find_spec("threadpoolctl"):
-        limit = single_blas_thread()
-    with limit:
+    if known:
+        first_text = known[0].text
+    else:
+        first_text = requests[0].text
+    with _limit_threads():
         sources = _build_sources(known, requests)
-        if known:
-            first_text = known[0].text
-        else:
-            first_text = requests[0].text
         task = partial(_run, probe, sources, first_text, never_cached)
         Thread(target=copy_context().run, args=(task, counts, done), daemon=True).start()
         error = _await_end(done, probe, time_limit_s)
@@ -228,11 +219,21 @@ def cache_probe(
         pairs=counts.get("pairs"),
         traffic=counts.get("traffic"),
         violations=tuple(probe.violations),
-        not_checked=tuple(what for what in ("expiry", "rollback") if what not in ways),
+        not_checked=tuple(name for name in given_ways if name not in ways),
         error=error,
         saving=saving,
         unpriced=unpriced,
     )
+
+
+def _limit_threads() -> AbstractContextManager[object]:
+    """Run the linear algebra of a block on a single thread, if that can be limited.
+
+    A cache embeds in the other thread, where MiniLM cannot set the limit: without it a question takes 5 to 15 times as long.
+    """
+    if find_spec("threadpoolctl"):
+        return single_blas_thread()
+    return nullcontext()
 
 
 def _run(  # noqa: PLR0917 -- the function of a thread

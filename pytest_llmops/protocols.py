@@ -166,6 +166,18 @@ class Call:
         return cls(**values)
 
 
+FIRST_ERROR_STATUS = 400
+
+
+def is_error_status(status: int | None) -> bool:
+    """Return whether an HTTP status is of an error; None: the status is unknown.
+
+    >>> is_error_status(429), is_error_status(200), is_error_status(None)
+    (True, False, False)
+    """
+    return status is not None and status >= FIRST_ERROR_STATUS
+
+
 _PART_CLASSES: dict[str, type[Any]] = {"messages": Message, "tool_calls": ToolCall, "tools": ToolDefinition}
 
 

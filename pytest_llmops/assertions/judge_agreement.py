@@ -23,18 +23,17 @@ from pytest_llmops.judges.calibration.canaries import (
     read_canaries,
     run_canaries,
 )
+from pytest_llmops.judges.calibration.evidence import figures_to_json, format_missed_requirements
 from pytest_llmops.judges.calibration.judge_comparison import (
     MIN_LABELS,
-    AgreementRequirements,
     Calibration,
     PassAt,
     VerdictSource,
     calibrate_judge,
-    figures_to_json,
-    format_missed_requirements,
 )
 from pytest_llmops.judges.calibration.labels import LabelsSource, read_labels
 from pytest_llmops.judges.calibration.record import find_records
+from pytest_llmops.judges.calibration.requirements import AgreementRequirements
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.measurement import Json, Measurement, shorten_text

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
-from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.cassettes import active_tape, journal, miss, run_folder, store
 from pytest_llmops.cassettes.budget import CallCosts, Ledger
 from pytest_llmops.cassettes.naming import display_path
@@ -28,6 +27,7 @@ from pytest_llmops.cassettes.request_key import (
 from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, RateLimiter, SharedAnswers, shared_answer_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.protocols import is_error_status
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode, Settings
 from pytest_llmops.wire.body import fold_body

@@ -34,11 +34,8 @@ from pytest_llmops.cli.judge import OPTION_NAMES
 from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.harness import tapes
 from pytest_llmops.judges.calibration.canaries import format_canary_evidence, format_canary_summary
-from pytest_llmops.judges.calibration.judge_comparison import (
-    Calibration,
-    format_confusion_table,
-    format_missed_requirements,
-)
+from pytest_llmops.judges.calibration.evidence import format_confusion_table, format_missed_requirements
+from pytest_llmops.judges.calibration.judge_comparison import Calibration
 from pytest_llmops.judges.calibration.record import JudgeRecord
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Judge

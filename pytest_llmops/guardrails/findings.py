@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pytest_llmops.errors import DetectorError, LLMOpsError, refuse
+from pytest_llmops.errors import DetectorError, LLMOpsError, UsageError
 from pytest_llmops.guardrails.views import VIEWS, View, make_views
 from pytest_llmops.measurement import as_finite_float, require_list, shorten_text
 
@@ -71,91 +71,113 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
             "nothing found".
         UsageError: It is no text, or the detectors are not a list of detectors.
     """
-    refuse(
-        not isinstance(text, str)  # type: ignore[redundant-expr]
-        or not isinstance(detectors, Collection)  # type: ignore[redundant-expr]
-        or not all(
-            callable(getattr(each, "find", None)) and not isinstance(getattr(each, "kinds", ""), str)
-            for each in detectors
-        ),
-        f"guardrails: expected a text and a list of detectors, got {type(text).__name__} and {shorten_text(repr(detectors), 200)}",
-    )
-    wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]
-    if not all(names and VIEWS.issuperset(names) for _, names in wanted):
-        raise DetectorError(
-            f"views of a detector: expected some of {', '.join(sorted(VIEWS))}, got {shorten_text(str([names for _, names in wanted]))}"
+    if not isinstance(text, str) or not _are_detectors(detectors):  # type: ignore[redundant-expr]
+        raise UsageError(
+            f"guardrails: expected a text and a list of detectors, got {type(text).__name__} and {shorten_text(repr(detectors), 200)}"
         )
-    views = make_views(text, {name for _, names in wanted for name in names})
-    return sorted(
-        (
-            finding
-            for detector, names in wanted
-            for finding in merge_findings(
-                finding for view in views if view.name in names for finding in _find_in_view(detector, view)
-            )
-        ),
-        key=lambda finding: (finding.start, finding.end, finding.kind),
-    )
+    wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]
+    views = make_views(text, _check_view_names([names for _, names in wanted]))
+    findings: list[Finding] = []
+    for detector, names in wanted:
+        overlapping: list[Finding] = []
+        for view in views:
+            if view.name in names:
+                overlapping += _find_in_view(detector, view)
+        findings += merge_findings(overlapping)
+    return sorted(findings, key=lambda finding: (finding.start, finding.end, finding.kind))
+
+
+def _are_detectors(detectors: object) -> bool:
+    if not isinstance(detectors, Collection):
+        return False
+    for detector in detectors:
+        if not callable(getattr(detector, "find", None)) or isinstance(getattr(detector, "kinds", ""), str):
+            return False
+    return True
+
+
+def _check_view_names(names_of_detectors: Sequence[Collection[str]]) -> set[str]:
+    """Return the names of all views that detectors are given.
+
+    Raises:
+        DetectorError: One names no view, or one that there is not.
+    """
+    if not all(names and VIEWS.issuperset(names) for names in names_of_detectors):
+        raise DetectorError(
+            f"views of a detector: expected some of {', '.join(sorted(VIEWS))}, got {shorten_text(str(names_of_detectors))}"
+        )
+    return set().union(*names_of_detectors)
 
 
 def _find_in_view(detector: Detector, view: View) -> list[Finding]:
+    """Return the findings of a detector in a view, with their places in the original text."""
     name = shorten_text(str(getattr(detector, "name", type(detector).__name__)), 60)
     try:
         kinds = tuple(detector.kinds)
         given: object = detector.find(view.text)
-        getattr(given, "close", bool)() if not isinstance(given, Iterable) else None  # an awaitable
+        if not isinstance(given, Iterable):
+            _close_awaitable(given)
         findings: list[object] = list(given)  # type: ignore[call-overload]
     except LLMOpsError:
         raise
     except Exception as error:
-        # Not its message, which may quote the text.
+        # Not its message, which may quote the text
         raise DetectorError(
             f"detector {name} raised {type(error).__name__}: nothing is known of the text"
         ) from error
+    read_as = view.name
+    if read_as == "raw":
+        read_as = "plain"
+    located = []
     for finding in findings:
-        fits = (
-            isinstance(finding, Finding)
-            and type(finding.start) is type(finding.end) is int
-            and 0 <= finding.start < finding.end <= len(view.text)
-            and finding.kind in kinds
-            and (confidence := as_finite_float(finding.confidence)) is not None
-            and 0 <= confidence <= 1
-        )
-        if not fits:
+        if not isinstance(finding, Finding) or not _fits(finding, view.text, kinds):
             raise DetectorError(
                 f"detector {name}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
                 f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
             )
-    if view.name == "raw":
-        read = "plain"
-    else:
-        read = view.name
-    return [
-        finding
-        if (start, end, read) == (finding.start, finding.end, finding.view)
-        else replace(finding, start=start, end=end, view=read)
-        for finding in findings
-        if isinstance(finding, Finding)
-        for start, end in [view.find_origin(finding.start, finding.end)]
-    ]
+        start, end = view.find_origin(finding.start, finding.end)
+        if (start, end, read_as) == (finding.start, finding.end, finding.view):
+            located.append(finding)
+        else:
+            located.append(replace(finding, start=start, end=end, view=read_as))
+    return located
+
+
+def _close_awaitable(given: object) -> None:
+    """Close a coroutine, so that Python does not warn that nobody awaited it."""
+    close = getattr(given, "close", None)
+    if close is not None:
+        close()
+
+
+def _fits(finding: Finding, text: str, kinds: Collection[str]) -> bool:
+    """Return whether a detector with these kinds may have found this in a text."""
+    if not _lies_within(finding, text) or finding.kind not in kinds:
+        return False
+    confidence = as_finite_float(finding.confidence)
+    return confidence is not None and 0 <= confidence <= 1
+
+
+def _lies_within(finding: Finding, text: str) -> bool:
+    if type(finding.start) is not int or type(finding.end) is not int:
+        return False
+    return 0 <= finding.start < finding.end <= len(text)
 
 
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings without overlaps: of those that overlap the surest (then longest) names the kind of all.
 
-    >>> [(each.end, each.kind) for each in merge_findings([Finding(0, 5, "phone", 0.5), Finding(2, 9, "card")])]
+    >>> [(finding.end, finding.kind) for finding in merge_findings([Finding(0, 5, "phone", 0.5), Finding(2, 9, "card")])]
     [(9, 'card')]
     """
     merged: list[Finding] = []
     for finding in sorted(findings, key=lambda finding: (finding.start, -finding.end)):
-        if merged and finding.start < merged[-1].end:
-            last = merged.pop()
-            finding = replace(  # noqa: PLW2901
-                max(last, finding, key=lambda each: (each.confidence, each.end - each.start)),
-                start=last.start,
-                end=max(last.end, finding.end),
-            )
-        merged.append(finding)
+        if not merged or finding.start >= merged[-1].end:
+            merged.append(finding)
+            continue
+        last = merged.pop()
+        surest = max(last, finding, key=lambda finding: (finding.confidence, finding.end - finding.start))
+        merged.append(replace(surest, start=last.start, end=max(last.end, finding.end)))
     return merged
 
 
@@ -171,15 +193,14 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     given = require_list(
         findings, Finding, "mask: expected a list of findings, as in mask(text, scan(text, detectors))"
     )
-    refuse(
-        not isinstance(text, str)  # type: ignore[redundant-expr]
-        or not all(
-            type(each.start) is type(each.end) is int and 0 <= each.start < each.end <= len(text)
-            for each in given
-        ),
-        f"mask: expected a text and findings within its {len(str(text)):,} characters, got {type(text).__name__}; are they of another text?",
-    )
-    merged = merge_findings(given)
-    ends = [0, *(each.end for each in merged)]
-    kept = (text[end : each.start] + each.masked for end, each in zip(ends, merged, strict=False))
-    return "".join(kept) + text[ends[-1] :]
+    if not isinstance(text, str) or not all(_lies_within(finding, text) for finding in given):  # type: ignore[redundant-expr]
+        raise UsageError(
+            f"mask: expected a text and findings within its {len(str(text)):,} characters, got {type(text).__name__}; are they of another text?"
+        )
+    parts = []
+    end = 0
+    for finding in merge_findings(given):
+        parts += [text[end : finding.start], finding.masked]
+        end = finding.end
+    parts.append(text[end:])
+    return "".join(parts)

@@ -18,7 +18,8 @@ import math
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,11 +30,15 @@ from pytest_llmops.guardrails.views import PATTERNS, normalize_text
 from pytest_llmops.judges.item_judges import RULE_KEYS
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.measurement import as_finite_float, shorten_text
+from pytest_llmops.prompts.prompt_file import FrontMatter
 
 Search: TypeAlias = Callable[[str], list[Any]]  # from a text to matches
 
-# Seconds that a rule may take over a text, and copies of its parts that `regex` makes for {n}: more takes gigabytes
-MAX_SECONDS, MAX_COPIES = 1.0, 200_000
+MAX_SECONDS = 1.0  # that a rule may take over a text
+MAX_COPIES = 200_000  # of parts of a rule, as `regex` makes them for {n}: more takes gigabytes
+_REPETITION = re.compile(r"\{\s*(\d{1,9})")
+_GROUP_REPETITION = re.compile(r"\)\s*\{\s*(\d{1,9})")
+_RECURSION = re.compile(r"\(\?(?:R|&|P>|[+-]?\d)")
 FORM = "a list of rules {id: ..., pattern: ..., why: ...}, the first two as texts"
 
 
@@ -55,11 +60,13 @@ class PolicyRules(NamedTuple):
 
     def list_broken(self, text: str, found: list[Finding]) -> list[str]:
         """Return the ids of the rules that a text breaks, given what `forbidden` found in it."""
+        kinds = {finding.kind for finding in found}
+        broken = [id_ for id_ in self.forbidden.kinds if id_ in kinds]
         plain = normalize_text(text).text
-        kinds = {each.kind for each in found}
-        return [*filter(kinds.__contains__, self.forbidden.kinds)] + [
-            id_ for id_, search in self.required.items() if not search(plain)
-        ]
+        for id_, search in self.required.items():
+            if not search(plain):
+                broken.append(id_)
+        return broken
 
 
 def read_policy(path: str | Path) -> PolicyRules:
@@ -73,43 +80,54 @@ def read_policy(path: str | Path) -> PolicyRules:
     with locate_file_errors("policy", file):
         head, body, _ = split_judge_file(read_text(file), "policy", ("pass_at", *RULE_KEYS))
         is_judged = PATTERNS["bullet"].search(body) is not None
-        rules: dict[str, Any] = {key: head.values.get(key, []) for key in RULE_KEYS}
-        for key, listed in rules.items():
-            fit = isinstance(listed, list) and all(
-                isinstance(rule, Mapping)
-                and {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"}
-                and all(isinstance(rule[own], str) for own in ("id", "pattern"))
-                and rule["id"].strip()
-                for rule in listed
-            )
-            if not fit:
-                raise head.bad(key, FORM, shorten_text(str(listed), 80))
-        every = [rule for listed in rules.values() for rule in listed]
-        if not every and not is_judged:
+        forbid, require = (_read_rules(head, key) for key in RULE_KEYS)
+        rules = [*forbid, *require]
+        if not rules and not is_judged:
             raise BadFile(f"expected rules: forbid or require, each {FORM}; or a list (- ...); got none")
-        for what in ("id", "pattern"):
-            often = [
-                shorten_text(key, 60)
-                for key, count in Counter(rule[what] for rule in every).items()
-                if count > 1
-            ]
-            if often:
-                raise BadFile(
-                    f"two rules have the {what} {often}: give each its own, and require nothing that is forbidden"
-                )
-        searches = {rule["id"]: compile_rule(rule["id"], rule["pattern"]) for rule in every}
-    forbidden, required = (tuple(rule["id"] for rule in listed) for listed in rules.values())
+        _check_unique(rules, "id")
+        _check_unique(rules, "pattern")
+        searches = {rule["id"]: compile_rule(rule["id"], rule["pattern"]) for rule in rules}
+    forbidden = tuple(rule["id"] for rule in forbid)
 
     def find(text: str) -> Iterator[Finding]:
         for id_ in forbidden:
-            for start, end in (
-                match.span() for match in searches[id_](text)
-            ):  # empty: by what stands beside it
-                yield Finding(at := min(start, len(text) - 1), max(end, at + 1), id_)
+            for match in searches[id_](text):
+                start, end = match.span()
+                start = min(start, len(text) - 1)
+                # A match without characters is shown by the one behind it
+                yield Finding(start, max(end, start + 1), id_)
 
-    whys = {rule["id"]: str(rule.get("why", "")) for rule in every}
-    detector = RuleDetector("policy", forbidden, find, ("plain",))
-    return PolicyRules(file, detector, {id_: searches[id_] for id_ in required}, whys, is_judged)
+    return PolicyRules(
+        file=file,
+        forbidden=RuleDetector("policy", forbidden, find, ("plain",)),
+        required={rule["id"]: searches[rule["id"]] for rule in require},
+        why={rule["id"]: str(rule.get("why", "")) for rule in rules},
+        is_judged=is_judged,
+    )
+
+
+def _read_rules(head: FrontMatter, key: str) -> list[Mapping[str, Any]]:
+    listed: Any = head.values.get(key, [])
+    if not isinstance(listed, list) or not all(map(_is_rule, listed)):
+        raise head.bad(key, FORM, shorten_text(str(listed), 80))
+    return listed
+
+
+def _is_rule(rule: object) -> bool:
+    if not isinstance(rule, Mapping) or not {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"}:
+        return False
+    if not isinstance(rule["id"], str) or not isinstance(rule["pattern"], str):
+        return False
+    return bool(rule["id"].strip())
+
+
+def _check_unique(rules: Iterable[Mapping[str, Any]], key: str) -> None:
+    counts = Counter(rule[key] for rule in rules)
+    repeated = [shorten_text(value, 60) for value, count in counts.items() if count > 1]
+    if repeated:
+        raise BadFile(
+            f"two rules have the {key} {repeated}: give each its own, and require nothing that is forbidden"
+        )
 
 
 def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0) -> Search:
@@ -122,28 +140,24 @@ def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0)
     import regex
 
     rule = f"rule {shorten_text(id_, 60)!r}"
-    counts, of_groups = (
-        [max(1, int(count)) for count in re.findall(before + r"\{\s*(\d{1,9})", pattern)]
-        for before in ("", r"\)\s*")
-    )
-    if sum(counts) * math.prod(of_groups) > MAX_COPIES or re.search(r"\(\?(?:R|&|P>|[+-]?\d)", pattern):
+    if _count_copies(pattern) > MAX_COPIES or _RECURSION.search(pattern):
         raise BadFile(
             f"{rule}: expected no recursion, and repetitions such as {{1000}} that make at most {MAX_COPIES:,} parts"
         )
     try:
-        compiled = regex.compile(
-            pattern.replace(r"\z", r"\Z"), regex.V1
-        )  # Go writes \z for the end of a text
-        if compiled.search("", timeout=MAX_SECONDS):
-            raise BadFile(f"{rule}: its pattern matches every text, as it matches nothing")
-        fits = type(group) is int and 0 <= group <= compiled.groups and as_finite_float(entropy) is not None
-        if not fits:
-            raise BadFile(
-                f"{rule}: expected entropy to be a number, and secretGroup one of the {compiled.groups} groups of the regex, got "
-                + shorten_text(f"{entropy!r} and {group!r}", 60)
-            )
+        # Go writes \z for the end of a text
+        compiled = regex.compile(pattern.replace(r"\z", r"\Z"), regex.V1)
+        matches_nothing = compiled.search("", timeout=MAX_SECONDS)
     except (regex.error, RecursionError, TimeoutError) as error:
         raise BadFile(f"{rule}: invalid regular expression: {error}") from None
+    if matches_nothing:
+        raise BadFile(f"{rule}: its pattern matches every text, as it matches nothing")
+    is_group = type(group) is int and 0 <= group <= compiled.groups
+    if not is_group or as_finite_float(entropy) is None:
+        raise BadFile(
+            f"{rule}: expected entropy to be a number, and secretGroup one of the {compiled.groups} groups of the regex, got "
+            + shorten_text(f"{entropy!r} and {group!r}", 60)
+        )
 
     def search(text: str) -> list[Any]:
         try:
@@ -154,6 +168,62 @@ def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0)
             ) from None
 
     return search
+
+
+def _count_copies(pattern: str) -> int:
+    """Return at most how many copies of its parts a pattern has, as ``{n}`` of a group multiplies those within it."""
+    counts = [max(1, int(count)) for count in _REPETITION.findall(pattern)]
+    of_groups = [max(1, int(count)) for count in _GROUP_REPETITION.findall(pattern)]
+    return sum(counts) * math.prod(of_groups)
+
+
+@dataclass(frozen=True, slots=True)
+class _SecretRule:
+    """A rule of gitleaks.
+
+    Attributes:
+        words: A text without any of them is not searched; none: all texts are.
+        group: The group that is the secret; 0: the first that is not empty, or all of the match.
+        entropy: The least entropy of a secret, in bits a character.
+        allowed: Searches for what makes it no secret.
+    """
+
+    id: str
+    search: Search
+    words: Sequence[str]
+    group: int
+    entropy: float
+    allowed: Sequence[Search]
+
+    def find(self, text: str, lower: str) -> Iterator[Finding]:
+        """Yield what the rule finds in a text, given that in lower case too."""
+        if self.words and not any(word in lower for word in self.words):
+            return
+        for match in self.search(text):
+            group = self.group or _find_group(match)
+            secret = match[group]
+            if not secret or _measure_entropy(secret) < self.entropy:
+                continue
+            if not any(search(secret) for search in self.allowed):
+                yield Finding(match.start(group), match.end(group), self.id, 0.7)
+
+
+def _find_group(match: Any) -> int:
+    """Return the number of the first group that is not empty; 0, all of the match, if there is none."""
+    for number, part in enumerate(match.groups(), 1):
+        if part:
+            return number
+    return 0
+
+
+def _measure_entropy(text: str) -> float:
+    """Return Shannon's entropy of the characters of a text, in bits a character.
+
+    >>> _measure_entropy("aabb")
+    1.0
+    """
+    shares = [count / len(text) for count in Counter(text).values()]
+    return -sum(share * math.log2(share) for share in shares)
 
 
 def gitleaks_detector(path: str | Path) -> RuleDetector:
@@ -173,61 +243,46 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
     with locate_file_errors("gitleaks", file):
         try:
             document = tomllib.loads(read_text(file))
-            rules = [rule for rule in document["rules"] if "regex" in rule]
-            # A text in place of a list would be taken letter by letter: `list.copy` raises.
-            searches = [
-                (
-                    compile_rule(
-                        rule["id"], rule["regex"], rule.get("secretGroup", 0), rule.get("entropy", 0)
-                    ),
-                    [word.lower() for word in list.copy(rule.get("keywords", []))],
-                    rule,
-                    _list_allowed(rule, document),
-                )
-                for rule in rules
-            ]
+            listed = [rule for rule in document["rules"] if "regex" in rule]
+            rules = [_read_secret_rule(rule, document) for rule in listed]
         except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadFile(
                 f"expected rules of gitleaks in TOML, each with an id and a regex: {error!r}"
             ) from None
-        if not rules or "extend" in document:
-            raise BadFile(
-                "expected rules with a regex, all of them in this file; got "
-                + ("[extend], which is not read: copy what it names" if rules else "none")
-            )
+        expected = "expected rules with a regex, all of them in this file"
+        if not rules:
+            raise BadFile(f"{expected}; got none")
+        if "extend" in document:
+            raise BadFile(f"{expected}; got [extend], which is not read: copy what it names")
 
     def find(text: str) -> Iterator[Finding]:
         lower = text.lower()
-        for search, words, rule, allowed in searches:
-            for match in search(text) if not words or any(word in lower for word in words) else ():
-                group = rule.get("secretGroup") or next(
-                    (n for n, part in enumerate(match.groups(), 1) if part), 0
-                )
-                entropy = -sum(
-                    share * math.log2(share)
-                    for count in Counter(match[group]).values()
-                    for share in [count / len(match[group])]
-                )
-                if (
-                    match[group]
-                    and not entropy < rule.get("entropy", 0)
-                    and not any(search(match[group]) for search in allowed)
-                ):
-                    yield Finding(match.start(group), match.end(group), rule["id"], 0.7)
+        for rule in rules:
+            yield from rule.find(text, lower)
 
-    return RuleDetector("gitleaks", tuple(rule["id"] for rule in rules), find)
+    return RuleDetector("gitleaks", tuple(rule.id for rule in rules), find)
+
+
+def _read_secret_rule(rule: Mapping[str, Any], document: Mapping[str, Any]) -> _SecretRule:
+    group = rule.get("secretGroup", 0)
+    entropy = rule.get("entropy", 0)
+    search = compile_rule(rule["id"], rule["regex"], group, entropy)
+    # A text in place of a list would be taken letter by letter: `list.copy` raises
+    words = [word.lower() for word in list.copy(rule.get("keywords", []))]
+    return _SecretRule(rule["id"], search, words, group, entropy, _list_allowed(rule, document))
 
 
 def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
-    """What holds only together with a path or a commit says nothing about a text."""
+    """Return searches for what allowlists allow; those that hold only together with a path or a commit are left out."""
+    every: list[Mapping[str, Any]] = []
+    for table in tables:
+        every += [*table.get("allowlists", ()), table.get("allowlist", {})]
     lists = [
-        each
-        for table in tables
-        for each in (*table.get("allowlists", ()), table.get("allowlist", {}))
-        if str(each.get("condition", "")).upper() not in ("AND", "&&")
+        allowlist for allowlist in every if str(allowlist.get("condition", "")).upper() not in ("AND", "&&")
     ]
-    words = [f"(?i){re.escape(word)}" for each in lists for word in list.copy(each.get("stopwords", []))]
-    return [
-        compile_rule("allowlist", pattern)
-        for pattern in [*words, *(p for each in lists for p in list.copy(each.get("regexes", [])))]
-    ]
+    patterns = []
+    for allowlist in lists:
+        patterns += [f"(?i){re.escape(word)}" for word in list.copy(allowlist.get("stopwords", []))]
+    for allowlist in lists:
+        patterns += list.copy(allowlist.get("regexes", []))
+    return [compile_rule("allowlist", pattern) for pattern in patterns]

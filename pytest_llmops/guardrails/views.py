@@ -20,11 +20,12 @@ PATTERNS: dict[str, re.Pattern[str]] = {
     for name, alternatives in TABLES[section].items()
 }
 CHARACTERS = {name: str.maketrans(*pair) for name, pair in TABLES["characters"].items()}
-# Levels of base64 in base64, parts of a text that are decoded, and characters that are decoded in all
-MAX_LEVELS, MAX_BLOBS, MAX_DECODED = 3, 20, 1_000_000
-# Invisible characters that spell ASCII, and what a detector may be given
-TAGS, VIEWS = range(0xE0020, 0xE007F), {"raw", "plain", "base64", "rot13", "leet", "spaced"}
-INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}  # beside category Cf
+MAX_LEVELS = 3  # of base64 in base64
+MAX_BLOBS = 20  # parts of a text that are decoded
+MAX_DECODED = 1_000_000  # characters that are decoded in all
+VIEWS = {"raw", "plain", "base64", "rot13", "leet", "spaced"}  # what a detector may be given
+TAGS = range(0xE0020, 0xE007F)  # invisible characters that spell ASCII
+INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}  # besides category Cf
 
 
 class View(NamedTuple):
@@ -43,7 +44,9 @@ class View(NamedTuple):
 
     def find_origin(self, start: int, end: int) -> tuple[int, int]:
         """Return the span in the original of a span of the view that is not empty."""
-        return self.whole or (self.places[start], self.places[end - 1] + 1)
+        if self.whole:
+            return self.whole
+        return self.places[start], self.places[end - 1] + 1
 
 
 def normalize_text(text: str) -> View:
@@ -55,32 +58,33 @@ def normalize_text(text: str) -> View:
     """
     if text.isascii():
         return View("plain", text, range(len(text)))
-    table = {char: char if char.isascii() else _read_character(char) for char in set(text)}
+    table = {char: _read_character(char) for char in set(text)}
     parts = [table[char] for char in text]
     joined = "".join(parts)
-    lookalikes = CHARACTERS["lookalikes"]
-    if not lookalikes.keys().isdisjoint(map(ord, table)):
-        joined = PATTERNS["word"].sub(
-            lambda word: (
-                folded
-                if (folded := word[0].translate(lookalikes)).isascii()
-                or any("A" <= char <= "z" for char in word[0])
-                else word[0]
-            ),
-            joined,
-        )
+    if not CHARACTERS["lookalikes"].keys().isdisjoint(map(ord, table)):
+        joined = PATTERNS["word"].sub(_replace_lookalikes, joined)
     return View("plain", joined, [place for place, part in enumerate(parts) for _ in part])
 
 
+def _replace_lookalikes(word: re.Match[str]) -> str:
+    """Return a word with Latin letters for look-alikes, if it has Latin letters too or nothing but look-alikes."""
+    folded = word[0].translate(CHARACTERS["lookalikes"])
+    if folded.isascii() or any("A" <= char <= "z" for char in word[0]):
+        return folded
+    return word[0]
+
+
 def _read_character(char: str) -> str:
+    """Return what a reader sees of a character: nothing of an invisible one."""
+    if char.isascii():
+        return char
     code = ord(char)
-    kind = unicodedata.category(char)
     if code in TAGS:
         return chr(code - TAGS.start + 0x20)
+    kind = unicodedata.category(char)
     if kind == "Nd":
         return str(unicodedata.decimal(char))
-    is_hidden = kind == "Cf" or code in INVISIBLE
-    if is_hidden:
+    if kind == "Cf" or code in INVISIBLE:
         return ""
     return unicodedata.normalize("NFKC", char.translate(CHARACTERS["quotes"]))
 
@@ -92,39 +96,43 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
     ['hello, world!']
     """
     plain = normalize_text(text)
-    gap = PATTERNS["gap"]
     views = [View("raw", text, range(len(text))), plain]
     if "base64" in names:
         views += _decode_blobs(plain)
     if "rot13" in names:
-        views += [View("rot13", codecs.encode(plain.text, "rot13"), plain.places)]
+        views.append(View("rot13", codecs.encode(plain.text, "rot13"), plain.places))
     if "leet" in names and PATTERNS["leeted"].search(plain.text):
         views.append(View("leet", plain.text.translate(CHARACTERS["leet"]), plain.places))
     if "spaced" in names and PATTERNS["spaced"].search(plain.text):
-        gaps = {match.start() for match in gap.finditer(plain.text)}
-        kept = [place for number, place in enumerate(plain.places) if number not in gaps]
-        views.append(View("spaced", gap.sub("", plain.text), kept))
+        gaps = {gap.start() for gap in PATTERNS["gap"].finditer(plain.text)}
+        kept = [place for index, place in enumerate(plain.places) if index not in gaps]
+        views.append(View("spaced", PATTERNS["gap"].sub("", plain.text), kept))
     return [view for view in views if view.name in names]
 
 
 def _decode_blobs(plain: View) -> Iterator[View]:
+    """Yield a view of each part in base64, also within what was decoded."""
     views = [(plain, 0)]
     left = MAX_DECODED
-    for view, level in views:  # what a view holds is added meanwhile
-        for match in PATTERNS["blob"].finditer(view.text) if level < MAX_LEVELS else ():
+    for view, level in views:  # what was decoded is added meanwhile
+        if level >= MAX_LEVELS:
+            continue
+        for match in PATTERNS["blob"].finditer(view.text):
             decoded = _decode_blob(match[0])
-            if decoded and len(views) <= MAX_BLOBS and len(decoded) <= left:
-                left -= len(decoded)
-                inner = View("base64", normalize_text(decoded).text, (), view.find_origin(*match.span()))
-                views.append((inner, level + 1))
-                yield inner
+            if not decoded or len(views) > MAX_BLOBS or len(decoded) > left:
+                continue
+            left -= len(decoded)
+            inner = View("base64", normalize_text(decoded).text, (), view.find_origin(*match.span()))
+            views.append((inner, level + 1))
+            yield inner
 
 
 def _decode_blob(blob: str) -> str:
     """Return the text of base64, or "" if it is none."""
     digits = blob.translate(CHARACTERS["base64"]).replace(" ", "")
+    padding = "=" * (-len(digits) % 4)
     try:
-        text = base64.b64decode(digits + "=" * (-len(digits) % 4)).decode("utf-8")
+        text = base64.b64decode(digits + padding).decode("utf-8")
     except ValueError:
         return ""
     if "".join(text.split()).isprintable():

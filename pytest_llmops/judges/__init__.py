@@ -15,11 +15,7 @@ if TYPE_CHECKING:
         read_canaries,
         run_canaries,
     )
-    from pytest_llmops.judges.calibration.judge_comparison import (
-        AgreementRequirements,
-        Calibration,
-        calibrate_judge,
-    )
+    from pytest_llmops.judges.calibration.judge_comparison import Calibration, calibrate_judge
     from pytest_llmops.judges.calibration.labels import Labels, read_labels
     from pytest_llmops.judges.calibration.record import (
         JudgedAnswers,
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
         load_records,
         read_stored_verdicts,
     )
+    from pytest_llmops.judges.calibration.requirements import AgreementRequirements
     from pytest_llmops.judges.item_judges import (
         Checklist,
         Grounding,
@@ -49,7 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AgreementFigures": "judges.calibration.agreement",
-    "AgreementRequirements": "judges.calibration.judge_comparison",
+    "AgreementRequirements": "judges.calibration.requirements",
     "Calibration": "judges.calibration.judge_comparison",
     "Canary": "judges.calibration.canaries",
     "CanaryRun": "judges.calibration.canaries",

@@ -45,22 +45,24 @@ def run_judge_tasks(
     width = recorder.current_settings().judge_concurrency
     if _is_sequential(judge) or tape is None or tape.mode == "none":  # without a tape nothing limits the rate
         width = 1
-    known = False
-    at = 0
-    while at < len(tasks) and not known:
-        result = tasks[at]()
-        known = asked_model(result)
-        at = at + 1
+    is_known = False
+    done = 0
+    while done < len(tasks) and not is_known:
+        result = tasks[done]()
+        is_known = asked_model(result)
+        done += 1
         yield result
-    rest = [branch_capabilities()(task) for task in tasks[at:]]
+    rest = [branch_capabilities()(task) for task in tasks[done:]]
     if tape is not None and tape.collects:
         yield from _collect_calls(rest)
-        return
-    if width > 1 and rest:
-        yield from _run_concurrently(rest, width, keys[at:] if keys is not None else range(len(rest)))
-        return
-    for task in rest:
-        yield task()
+    elif width > 1 and rest:
+        keys_of_rest: Sequence[Hashable] = range(len(rest))
+        if keys is not None:
+            keys_of_rest = keys[done:]
+        yield from _run_concurrently(rest, width, keys_of_rest)
+    else:
+        for task in rest:
+            yield task()
 
 
 def _collect_calls(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
@@ -90,27 +92,30 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], width: int) -> list[T]:
 
 
 def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashable]) -> Iterator[T]:
+    """Run tasks in blocks of ``width``; tasks with equal keys run in a thread, one after the other."""
     with ThreadPoolExecutor(min(width, len(tasks))) as pool:
         for first in range(0, len(tasks), width):
-            places: dict[Hashable, list[int]] = {}
-            for place in range(first, min(first + width, len(tasks))):
-                places.setdefault(keys[place], []).append(place)
-            running = {
-                same_key[0]: pool.submit(
-                    copy_context().run, lambda places=same_key: [tasks[place]() for place in places]
-                )
-                for same_key in places.values()
-            }
+            indexes = range(first, min(first + width, len(tasks)))
+            by_key: dict[Hashable, list[int]] = {}
+            for index in indexes:
+                by_key.setdefault(keys[index], []).append(index)
+            running = []
+            for same_key in by_key.values():
+                same_tasks = [tasks[index] for index in same_key]
+                running.append((same_key, pool.submit(copy_context().run, _run_in_sequence, same_tasks)))
+            done: dict[int, T] = {}
             try:
-                done = {
-                    place: result
-                    for same_key in places.values()
-                    for place, result in zip(same_key, running[same_key[0]].result(), strict=True)
-                }
+                for same_key, future in running:
+                    done |= zip(same_key, future.result(), strict=True)
             finally:
-                for future in running.values():
+                for _, future in running:
                     future.cancel()
-            yield from (done[place] for place in sorted(done))
+            for index in indexes:
+                yield done[index]
+
+
+def _run_in_sequence(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    return [task() for task in tasks]
 
 
 def _is_sequential(judge: object) -> bool:

@@ -6,14 +6,14 @@ Judges read text: a conversation with an image is refused.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from pytest_llmops.measurement import Json, format_count, shorten_text
-from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall
+from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall, is_error_status
 from pytest_llmops.trace import CallLog
 from pytest_llmops.trace.fields import arguments_json, format_tool_call
 
-HTTP_ERROR = 400  # the first status of an error
 _ROLES: Mapping[str, Role] = {
     **{role: role for role in ROLES},
     "human": "user",
@@ -44,14 +44,13 @@ class Conversation(str):
 
     def before(self, number: int) -> "Conversation | str":
         """Return what came before a message, without system messages; the text alone of a single user message."""
-        earlier = [
-            message for message in self.messages[:number] if message.role not in ("system", "developer")
-        ]
-        if [message.role for message in earlier] == ["user"]:
-            return earlier[0].content
-        if earlier:
-            return Conversation(earlier)
-        return ""
+        earlier = self.messages[:number]
+        spoken = [message for message in earlier if message.role not in ("system", "developer")]
+        if not spoken:
+            return ""
+        if len(spoken) == 1 and spoken[0].role == "user":
+            return spoken[0].content
+        return Conversation(spoken)
 
     @property
     def said(self) -> str:
@@ -70,10 +69,8 @@ class Conversation(str):
 def is_trace(value: object) -> bool:
     """Return whether a value is a call, or several calls, of a test."""
     if isinstance(value, list) and value:
-        first = value[0]
-    else:
-        first = value
-    return isinstance(first, (Call, CallLog))
+        value = value[0]
+    return isinstance(value, (Call, CallLog))
 
 
 def read_conversation(value: object) -> Conversation | None:
@@ -92,28 +89,37 @@ def read_conversation(value: object) -> Conversation | None:
     """
     if isinstance(value, Conversation):
         return value
-    given: Any = value
-    if is_trace(value):
-        given = _read_calls([value] if isinstance(value, Call) else list(given))
-    elif isinstance(value, Mapping):
-        if isinstance(value.get("messages"), (list, tuple)):
-            given = value["messages"]
-        else:
-            given = [value]
-    elif not isinstance(value, (list, tuple)):
+    entries = _list_entries(value)
+    if entries is None:
         return None
-    messages = [
-        _read_message(entry, number)
-        for number, entry in enumerate(given, start=1)
-        if _field(entry, "type") != "reasoning"
-    ]
+    messages = []
+    for number, entry in enumerate(entries, start=1):
+        if _field(entry, "type") != "reasoning":
+            messages.append(_read_message(entry, number))
     if not messages:
         raise ValueError("the conversation has no messages")
-    if (role := messages[-1].role) != "assistant":
+    last = messages[-1]
+    if last.role != "assistant":
         raise ValueError(
-            f"the conversation ends with a message of the role {role}: expected an answer of the assistant"
+            f"the conversation ends with a message of the role {last.role}: expected an answer of the assistant"
         )
     return Conversation(messages)
+
+
+def _list_entries(value: Any) -> Sequence[object] | None:
+    """Return the messages of a conversation as they are given; None for a value that is none."""
+    if is_trace(value):
+        if isinstance(value, Call):
+            value = [value]
+        return _read_calls(list(value))
+    if isinstance(value, Mapping):
+        messages = value.get("messages")
+        if isinstance(messages, (list, tuple)):
+            return messages
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return value
+    return None
 
 
 def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, bool]:
@@ -122,22 +128,18 @@ def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, b
     Raises:
         ValueError: The user says nothing in it.
     """
+    conversation = None
     if isinstance(answer, Conversation):
         conversation = answer
-    else:
-        conversation = None
-    if conversation is None and answer.startswith('[{"role": '):
-        try:
+    elif answer.startswith('[{"role": '):
+        with suppress(ValueError, RecursionError):
             conversation = read_conversation(json.loads(answer))
-        except (ValueError, RecursionError):
-            conversation = None
     is_whole = conversation is not None
     if conversation is None:
+        messages = [Message("assistant", answer)]
         if question:
-            asked = [Message("user", question)]
-        else:
-            asked = []
-        conversation = Conversation([*asked, Message("assistant", answer)])
+            messages.insert(0, Message("user", question))
+        conversation = Conversation(messages)
     if not question and all(message.role != "user" for message in conversation.messages):
         raise ValueError("the conversation has no message of the user: pass all messages, or question=")
     return conversation, is_whole
@@ -150,13 +152,14 @@ def _read_calls(calls: Sequence[Call]) -> list[object]:
             f"expected a call of the application with messages, got none among {format_count(len(calls), 'call')}"
         )
     call = answered[-1]
-    if call.status is not None and call.status >= HTTP_ERROR:
+    if is_error_status(call.status):
         raise ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}")
-    output = "\n".join(
-        filter(None, [call.output, *[format_tool_call(tool_call) for tool_call in call.tool_calls]])
-    )
-    if not output or (call.status is None and call.unread):
-        raise ValueError(f"the last call has no answer{f': {call.unread}' if call.unread else ''}")
+    lines = [call.output, *map(format_tool_call, call.tool_calls)]
+    output = "\n".join(filter(None, lines))
+    if call.unread and (not output or call.status is None):
+        raise ValueError(f"the last call has no answer: {call.unread}")
+    if not output:
+        raise ValueError("the last call has no answer")
     return [*call.messages, Message("assistant", output)]
 
 
@@ -167,15 +170,14 @@ def _field(entry: object, key: str) -> Any:
 
 
 def _read_message(entry: object, number: int) -> Message:
-    role: Role = _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))
+    role = _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))
     if role is None:
         raise ValueError(
             f"message {number} has no role: expected one of {', '.join(ROLES)}, got {shorten_text(repr(entry), 80)}"
         )
+    calls: Sequence[object] = _field(entry, "tool_calls") or ()
     if _field(entry, "type") == "function_call":
         calls = [entry]
-    else:
-        calls = _field(entry, "tool_calls") or ()
     content = _field(entry, "content")
     if content is None:
         content = _field(entry, "refusal")
@@ -194,18 +196,19 @@ def _read_message(entry: object, number: int) -> Message:
 
 def _format_call(call: object) -> str:
     inner = _field(call, "function") or call
-    arguments = next((given for key in ("arguments", "args", "input") if (given := _field(inner, key))), None)
-    return format_tool_call(ToolCall(name=str(_field(inner, "name")), arguments=arguments_json(arguments)))
+    arguments = _field(inner, "arguments") or _field(inner, "args") or _field(inner, "input") or None
+    name = str(_field(inner, "name"))
+    return format_tool_call(ToolCall(name=name, arguments=arguments_json(arguments)))
 
 
 def _read_part(part: object, number: int) -> str:
-    kind = _field(part, "type")
+    """Return the text of a part of a message; a part that is no text is named by its kind."""
     if isinstance(part, str):
-        text = part
-    else:
-        text = _field(part, "text")
+        return part
+    text = _field(part, "text")
     if isinstance(text, str):
         return text
+    kind = _field(part, "type")
     if kind in ("image", "image_url", "input_image"):
         raise ValueError(
             f"message {number} has an image, and judges read text only: put a description in its place"
@@ -216,5 +219,5 @@ def _read_part(part: object, number: int) -> str:
     if kind == "tool_result" and content is not None:
         if isinstance(content, str):
             return content
-        return "\n".join(_read_part(each, number) for each in content)
+        return "\n".join(_read_part(inner, number) for inner in content)
     return f"[{shorten_text(str(kind or 'part'), 40)}]"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.self_judging import find_same_model, format_self_judging_error, is_error_status
 from pytest_llmops.cassettes.run_folder import defer_sharing
 from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
-from pytest_llmops.protocols import Judge, Verdict
+from pytest_llmops.model_names import find_same_model
+from pytest_llmops.protocols import Judge, Verdict, is_error_status
 from pytest_llmops.trace import read_call
 
 __tracebackhide__ = True
@@ -34,6 +34,18 @@ def why_self_judging(judge: str) -> str:
     return ""
 
 
+def format_self_judging_error(judge: str, tested: str) -> str:
+    """Return why a verdict is unscored under ``llm_self_judging = error``.
+
+    Source: Wataoka, Takahashi and Ri, "Self-Preference Bias in LLM-as-a-Judge", 2024, arXiv 2410.21819: a model gives
+    higher scores to text that it finds likely, as its own is.
+    """
+    return (
+        f"the judge {shorten_text(judge, 60)} is the model under test ({shorten_text(tested, 60)}), and a model prefers its own "
+        "text (arXiv 2410.21819): name another with --llm-judge-model, or take back llm_self_judging = error"
+    )
+
+
 def _why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -> str:
     """Return why a verdict does not count, given the models that its calls named, or ``""``.
 
@@ -42,11 +54,15 @@ def _why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -
     """
     if recorder.current_settings().self_judging != "error":
         return ""
-    reasons = map(why_self_judging, _model_names(recorder.list_exchanges()[since:], "judge"))
-    return next((reason for reason in reasons if reason and reason not in known_errors), "")
+    for model in _model_names(recorder.list_exchanges()[since:], "judge"):
+        reason = why_self_judging(model)
+        if reason and reason not in known_errors:
+            return reason
+    return ""
 
 
 def _model_names(exchanges: Iterable[recorder.Exchange], purpose: str) -> Iterator[str]:
+    """Yield the names of models in the answers and in the requests of successful calls."""
     for exchange in exchanges:
         if exchange.purpose == purpose and not is_error_status(exchange.status):
             yield read_call(exchange).model
@@ -140,9 +156,10 @@ def skipped_measurement(name: str, label: str = "") -> Measurement | None:
     if not failed:
         return None
     listed = ", ".join(dict.fromkeys(failed))
-    recorder.record_facts(
-        {f"not asked: {name}{f' [{label}]' if label else ''}": f"failed before it: {listed}"}
-    )
+    skipped = f"not asked: {name}"
+    if label:
+        skipped += f" [{label}]"
+    recorder.record_facts({skipped: f"failed before it: {listed}"})
     return Measurement(name=name, label=label, error=f"not asked: {listed} failed before it")
 
 
@@ -150,16 +167,12 @@ def _failed_checks(block: recorder.Recorder | None) -> list[str]:
     """Return the failed checks without a judge in the open soft blocks, the outermost first."""
     if block is None or not block.soft or block.asks_judges:
         return []
-    return [
-        *_failed_checks(block.outer),
-        *[
-            measurement.name
-            for error in block.failures
-            if isinstance(error, MeasurementFailed)
-            for measurement in error.measurements
-            if not measurement.name.startswith("judge.")
-        ],
-    ]
+    failed = _failed_checks(block.outer)
+    for error in block.failures:
+        if isinstance(error, MeasurementFailed):
+            names = [measurement.name for measurement in error.measurements]
+            failed += [name for name in names if not name.startswith("judge.")]
+    return failed
 
 
 def check_texts(who: str, **given: object) -> None:
@@ -182,31 +195,27 @@ def judge_answer(
     Raises:
         UsageError: The judge raises it, or is given contexts and does not take them.
     """
+    given: dict[str, Any] = {"question": question, "reference": reference}
     if contexts:
-        more = {"contexts": list(contexts)}
-    else:
-        more = {}
-    if more and not takes_contexts(handle.judge):
-        raise UsageError(
-            f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
-        )
+        if not takes_contexts(handle.judge):
+            raise UsageError(
+                f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
+            )
+        given["contexts"] = list(contexts)
     try:
         handle.read_version()
-        own = why_self_judging(handle.model)
-        if own:
-            return _unscored_verdict(handle, own)
+        excluded = why_self_judging(handle.model)
+        if excluded:
+            return _unscored_verdict(handle, excluded)
         before = len(recorder.list_exchanges())
         with recorder.set_purpose("judge"), defer_sharing() as share:
-            verdict: object = handle.judge.judge(answer, question=question, reference=reference, **more)
+            verdict: object = handle.judge.judge(answer, **given)
             problem = _why_invalid_verdict(verdict)
-            # A panel has already left out the votes with this error; its verdict is that of the others.
-            own = _why_self_judging_since(
-                before, known_errors=[vote.error for vote in getattr(verdict, "votes", None) or ()]
-            )
-            if own:
-                return _unscored_verdict(
-                    handle, own, raw=str(verdict.raw) if isinstance(verdict, Verdict) else ""
-                )
+            # A panel has already left out the votes with this error; its verdict is that of the others
+            known_errors = [vote.error for vote in getattr(verdict, "votes", None) or ()]
+            excluded = _why_self_judging_since(before, known_errors=known_errors)
+            if excluded:
+                return _unscored_verdict(handle, excluded, raw=_raw_reply(verdict))
             if not problem:
                 share()
     except UsageError:
@@ -228,6 +237,12 @@ def judge_answer(
     )
 
 
+def _raw_reply(verdict: object) -> str:
+    if isinstance(verdict, Verdict):
+        return str(verdict.raw)
+    return ""
+
+
 def _unscored_verdict(
     handle: JudgeHandle, error: str, raw: str = "", verdict: Verdict | None = None
 ) -> Verdict:
@@ -241,63 +256,59 @@ def _unscored_verdict(
 
 
 def takes_contexts(judge: Judge) -> bool:
-    """Say whether a judge takes contexts, of a panel all of its judges; assumed of a judge without a signature."""
+    """Return whether a judge takes contexts, of a panel all of its judges; assumed of a judge without a signature."""
     inner = getattr(judge, "judges", None)
     if isinstance(inner, (list, tuple)):
         return all(map(takes_contexts, inner))
     try:
-        taken = inspect.signature(judge.judge).parameters.values()
+        parameters = inspect.signature(judge.judge).parameters
     except (TypeError, ValueError):
         return True
-    return any(parameter.name == "contexts" or parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
+    kinds = {parameter.kind for parameter in parameters.values()}
+    return "contexts" in parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def _why_invalid_verdict(verdict: object) -> str:
     if not isinstance(verdict, Verdict):
         return f"the judge returned {type(verdict).__name__}: expected a Verdict"
+    texts: tuple[object, ...] = (verdict.reason, verdict.error, verdict.raw)
+    if not all(isinstance(text, str) for text in texts):
+        return "the judge's verdict has a reason, error or raw reply that is not a text"
     low = as_finite_float(verdict.low)
     high = as_finite_float(verdict.high)
-    given: object = verdict.dimensions  # a user's judge may return anything
-    texts = (verdict.reason, verdict.error, verdict.raw)
-    problems = (
-        (
-            not all(isinstance(text, str) for text in texts),
-            "the judge's verdict has a reason, error or raw reply that is not a text",
-        ),
-        (
-            low is None or high is None or not low < high,
-            f"the judge's scale is not a range: {verdict.low!r} to {verdict.high!r}",
-        ),
-        (verdict.score is None, verdict.error or "the judge's verdict has neither score nor error"),
-        (verdict.error, f"the judge's verdict has a score and an error: {verdict.error}"),
-        (
-            not isinstance(given, Mapping),
-            f"the judge's dimensions: expected a mapping of names to scores, got {type(given).__name__}",
-        ),
-    )
-    problem = next((text for applies, text in problems if applies), "")
-    if problem:
+    if low is None or high is None or not low < high:
+        return f"the judge's scale is not a range: {verdict.low!r} to {verdict.high!r}"
+    if verdict.score is None:
+        return verdict.error or "the judge's verdict has neither score nor error"
+    if verdict.error:
+        return f"the judge's verdict has a score and an error: {verdict.error}"
+    dimensions: object = verdict.dimensions  # a user's judge may return anything
+    if not isinstance(dimensions, Mapping):
+        return (
+            f"the judge's dimensions: expected a mapping of names to scores, got {type(dimensions).__name__}"
+        )
+    problem = _why_off_scale([("score", verdict.score), *dimensions.items()], low, high)
+    if problem or verdict.confidence is None:
         return problem
-    scale = f"{low:g} to {high:g}"
-    for name, score in (("score", verdict.score), *verdict.dimensions.items()):
-        number = as_finite_float(score)
-        if number is None or not cast("float", low) <= number <= cast("float", high):
-            got = shorten_text(repr(score), 40)
-            return f"the judge's {name} is not on its scale: expected {scale}, got {got}"
     confidence = as_finite_float(verdict.confidence)
-    if verdict.confidence is not None and (confidence is None or not 0 <= confidence <= 1):
-        return f"the judge's confidence: expected a number from 0 to 1, or None, got {shorten_text(repr(verdict.confidence), 40)}"
+    if confidence is None or not 0 <= confidence <= 1:
+        got = shorten_text(repr(verdict.confidence), 40)
+        return f"the judge's confidence: expected a number from 0 to 1, or None, got {got}"
+    return ""
+
+
+def _why_off_scale(scores: Iterable[tuple[object, object]], low: float, high: float) -> str:
+    for name, score in scores:
+        number = as_finite_float(score)
+        if number is None or not low <= number <= high:
+            got = shorten_text(repr(score), 40)
+            return f"the judge's {name} is not on its scale: expected {low:g} to {high:g}, got {got}"
     return ""
 
 
 def verdict_to_json(handle: JudgeHandle, verdict: Verdict) -> dict[str, Json]:
     """Return a verdict as reports show it, on the judge's own scale."""
-    optional: dict[str, Json] = {
-        "votes": [as_finite_float(vote.score) for vote in getattr(verdict, "votes", ())] or None,
-        "default": handle.default or None,
-        "confidence": as_finite_float(getattr(verdict, "confidence", None)),
-    }
-    return {
+    wire: dict[str, Json] = {
         "name": handle.name,
         "model": handle.model,
         "score": verdict.score,
@@ -308,5 +319,13 @@ def verdict_to_json(handle: JudgeHandle, verdict: Verdict) -> dict[str, Json]:
         "raw": verdict.raw,
         "error": verdict.error,
         "prescreened": verdict.prescreened,
-        **{key: value for key, value in optional.items() if value is not None},
     }
+    votes = getattr(verdict, "votes", ())
+    if votes:
+        wire["votes"] = [as_finite_float(vote.score) for vote in votes]
+    if handle.default:
+        wire["default"] = True
+    confidence = as_finite_float(getattr(verdict, "confidence", None))
+    if confidence is not None:
+        wire["confidence"] = confidence
+    return wire

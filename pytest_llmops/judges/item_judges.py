@@ -81,9 +81,8 @@ class ItemsJudge(PromptedJudge):
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, items, reply formats, parser and model."""
-        return self._hash_version(
-            self._reply_form(self.items or ("item",)), list(self.items), dict(self.answers), self.origin
-        )
+        form = self._reply_form(self.items or ("item",))
+        return self._hash_version(form, list(self.items), dict(self.answers), self.origin)
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -100,38 +99,37 @@ class ItemsJudge(PromptedJudge):
             UsageError: The passages are judged, and there are none, or no question to judge them by.
         """
         passages = check_passages(contexts, self.name)
-        if not self.items and not (0 < len(passages) <= MAX_ITEMS and question.strip()):
-            if question.strip():
-                more = ""
-            else:
-                more = " and no question"
-            raise UsageError(
-                f"judge {self.name}: expected question= and contexts=, 1 to {MAX_ITEMS} passages, got {len(passages)}{more}"
-            )
-        items = self.items or tuple(f"passage {number}" for number in range(1, len(passages) + 1))
-        may_prescreen = self.items and None not in self.answers.values()
-        if may_prescreen and (is_contentless(answer) or is_only_opener(answer, reference)):
-            return Verdict(
-                score=0.0,
-                low=0.0,
-                reason="contentless answer",
-                high=1.0,
-                dimensions=dict.fromkeys(items, 0.0),
-                prescreened=True,
-            )
+        if self.items:
+            items = self.items
+            if self._is_prescreened(answer, reference):
+                return Verdict(
+                    score=0.0,
+                    low=0.0,
+                    reason="contentless answer",
+                    high=1.0,
+                    dimensions=dict.fromkeys(items, 0.0),
+                    prescreened=True,
+                )
+        else:
+            self._check_passages_judged(passages, question)
+            items = tuple(f"passage {number}" for number in range(1, len(passages) + 1))
         error = why_too_long("question, reference and answer", answer, question, reference, *passages)
         if error:
             return Verdict(low=0.0, high=1.0, error=error)
-        data: dict[str, Json] = {"question": question, "contexts": list[Json](passages)}
+        data: dict[str, Json] = {"question": question}
         if self.items:
-            data = {"question": question, "reference": reference, **data, "answer": answer or "(nothing)"}
+            data["reference"] = reference
+        data["contexts"] = list[Json](passages)
+        if self.items:
+            data["answer"] = answer or "(nothing)"
         reply = self.prompter.ask(data, self._reply_form(items))
         if reply.error:
             return Verdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
-        counts = {
-            item: self.answers[answer] for item, answer in zip(items, reply.answers.values(), strict=True)
-        }
-        counted = {item: float(count) for item, count in counts.items() if count is not None}
+        counted: dict[str, float] = {}
+        for item, given in zip(items, reply.answers.values(), strict=True):
+            count = self.answers[given]
+            if count is not None:
+                counted[item] = float(count)
         if not counted:
             return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=reply.raw)
         return Verdict(
@@ -143,12 +141,32 @@ class ItemsJudge(PromptedJudge):
             raw=reply.raw,
         )
 
+    def _is_prescreened(self, answer: str, reference: str) -> bool:
+        """Return whether an answer without content fails every item: not where an item may not count."""
+        if None in self.answers.values():
+            return False
+        return is_contentless(answer) or is_only_opener(answer, reference)
+
+    def _check_passages_judged(self, passages: Sequence[str], question: str) -> None:
+        if 0 < len(passages) <= MAX_ITEMS and question.strip():
+            return
+        got = f"{len(passages)}"
+        if not question.strip():
+            got += " and no question"
+        raise UsageError(
+            f"judge {self.name}: expected question= and contexts=, 1 to {MAX_ITEMS} passages, got {got}"
+        )
+
     def _create_prompter(self) -> JudgePrompter:
-        listed = "\n".join(f"{number}. {item}" for number, item in enumerate(self.items, start=1))
-        return JudgePrompter(self.name, self.file, self.model, {"criteria": listed} if self.items else {})
+        values = {}
+        if self.items:
+            lines = [f"{number}. {item}" for number, item in enumerate(self.items, start=1)]
+            values["criteria"] = "\n".join(lines)
+        return JudgePrompter(self.name, self.file, self.model, values)
 
     def _reply_form(self, items: Sequence[str]) -> ReplyForm:
-        return ReplyForm(names=self.answers, items=[str(number) for number in range(1, len(items) + 1)])
+        numbers = [str(number) for number in range(1, len(items) + 1)]
+        return ReplyForm(names=self.answers, items=numbers)
 
 
 class Checklist(ItemsJudge):
@@ -179,17 +197,16 @@ class Checklist(ItemsJudge):
         name: str = "checklist",
         source: Path | None = None,
     ) -> None:
+        given: Sequence[object] = items
         if isinstance(items, str):
-            given: Sequence[object] = ()
-        else:
-            given = items
+            given = ()
         kept = tuple(" ".join(item.split()) for item in given if isinstance(item, str) and item.strip())
         if not 0 < len(kept) <= MAX_ITEMS or len(set(kept)) < len(kept):
-            bad = len(kept) < len(given) or not given
-            if bad or len(items) <= MAX_ITEMS:
-                got = shorten_text(repr(items), 80)
+            are_texts = len(kept) == len(given)
+            if are_texts and len(given) > MAX_ITEMS:
+                got = f"{len(given)}"
             else:
-                got = f"{len(items)}"
+                got = shorten_text(repr(items), 80)
             raise UsageError(f"{name}: expected 1 to {MAX_ITEMS} different items, each a text, got {got}")
         super().__init__(name, HERE / "checklist.md", kept, YES_NO, model, pass_at, source=source)
 
@@ -244,11 +261,13 @@ def _read_items_file(
     file: Path, kind: str, what: str, default: float | None
 ) -> tuple[tuple[str, ...], float | None, str]:
     """Return the items of a file, its threshold, and the text that the items stand in."""
+    keys: tuple[str, ...] = ("pass_at",)
+    if kind == "policy":
+        keys += RULE_KEYS
     with locate_file_errors(kind, file):
-        head, body, first_line = split_judge_file(
-            read_text(file), kind, ("pass_at", *(RULE_KEYS if kind == "policy" else ()))
-        )
-        return _parse_list(body, first_line, what), read_share_threshold(head, default), body
+        head, body, first_line = split_judge_file(read_text(file), kind, keys)
+        items = _parse_list(body, first_line, what)
+        return items, read_share_threshold(head, default), body
 
 
 _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")
@@ -269,9 +288,9 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
         else:
             continue
         last = number
-    twice = [place for place, item in enumerate(items) if item in items[:place]]
-    if twice:
-        raise BadFile(f"the {what} {shorten_text(items[twice[0]], 60)!r} stands twice", lines[twice[0]])
+    for index, item in enumerate(items):
+        if item in items[:index]:
+            raise BadFile(f"the {what} {shorten_text(item, 60)!r} stands twice", lines[index])
     if not 0 < len(items) <= MAX_ITEMS:
         raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
     return tuple(items)
@@ -344,25 +363,25 @@ class Grounding(PromptedJudge):
         if error:
             return GroundingVerdict(low=0.0, high=1.0, error=error)
         data: dict[str, Json] = {"question": question, "contexts": list[Json](passages), "answer": answer}
-        reply = self.prompter.ask(
-            data, ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
-        )
-        claims = reply.claims
+        form = ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
+        reply = self.prompter.ask(data, form)
         error = reply.error
-        if error or not claims:
+        if not reply.claims:
             error = error or "the answer makes no claim to be supported"
+        if error:
             return GroundingVerdict(low=0.0, high=1.0, error=error, raw=reply.raw)
+        supported = sum(claim.finding == "supported" for claim in reply.claims)
         return GroundingVerdict(
-            score=sum(claim.finding == "supported" for claim in claims) / len(claims),
+            score=supported / len(reply.claims),
             low=0.0,
             high=1.0,
             reason=reply.reason,
             raw=reply.raw,
-            claims=claims,
+            claims=reply.claims,
         )
 
     def _create_prompter(self) -> JudgePrompter:
-        return JudgePrompter(self.name, Path(__file__).with_name("grounding.md"), self.model)
+        return JudgePrompter(self.name, HERE / "grounding.md", self.model)
 
 
 _READERS: Mapping[str, Callable[[Path, Model | None], Rubric | Checklist | Policy]] = {

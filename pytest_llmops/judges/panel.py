@@ -9,13 +9,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import run_in_threads
 from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.protocols import Judge, Verdict
 
-MIN_JUDGES, MAX_THREADS = 2, 8
+MIN_JUDGES = 2
+MAX_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,19 +62,21 @@ class Panel:
         if self.pass_at is None and len(thresholds) == 1:
             self.pass_at = thresholds.pop()
 
-    low = property(
-        lambda self: getattr(self.judges[0], "low", None),
-        doc="The lowest score; None if only the judges' verdicts say it.",
-    )
-    high = property(
-        lambda self: getattr(self.judges[0], "high", None),
-        doc="The highest score; None if only the judges' verdicts say it.",
-    )
+    @property
+    def low(self) -> float | None:
+        """The lowest score; None if only the judges' verdicts say it."""
+        return getattr(self.judges[0], "low", None)
+
+    @property
+    def high(self) -> float | None:
+        """The highest score; None if only the judges' verdicts say it."""
+        return getattr(self.judges[0], "high", None)
 
     @property
     def model_name(self) -> str:
         """The models' names."""
-        return ", ".join(str(getattr(judge, "model_name", type(judge).__name__)) for judge in self.judges)
+        names = [getattr(judge, "model_name", type(judge).__name__) for judge in self.judges]
+        return ", ".join(map(str, names))
 
     @property
     def version(self) -> str:
@@ -102,47 +106,60 @@ class Panel:
             UsageError: Two judges are the same.
         """
         _ = self.version  # raises for duplicates
+        given: dict[str, Any] = {"question": question, "reference": reference}
         if contexts:
-            more = {"contexts": contexts}
-        else:
-            more = {}
-        tasks = [
-            partial(judge.judge, answer, question=question, reference=reference, **more)
-            for judge in self.judges
-        ]
-        return _merge_votes(tuple(run_in_threads(tasks, MAX_THREADS)))
+            given["contexts"] = contexts
+        tasks = [partial(judge.judge, answer, **given) for judge in self.judges]
+        votes = run_in_threads(tasks, MAX_THREADS)
+        return _merge_votes(tuple(votes))
 
 
 def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
+    """Return the mean of the votes, or an unscored verdict if at most half of them have a score."""
     low = votes[0].low
     high = votes[0].high
-    numbered = list(enumerate(votes, start=1))
-    unscored = partial(
-        PanelVerdict,
-        low=low,
-        high=high,
-        votes=votes,
-        raw="\n\n".join(f"judge {number}: {vote.raw or vote.reason}" for number, vote in numbered),
-    )
+    raw = [f"judge {number}: {vote.raw or vote.reason}" for number, vote in enumerate(votes, start=1)]
+    unscored = PanelVerdict(low=low, high=high, votes=votes, raw="\n\n".join(raw))
     if any((vote.low, vote.high) != (low, high) for vote in votes):
-        return unscored(error="the judges' scales differ")
-    scored = [vote for vote in votes if vote.score is not None]
-    scores = [vote.score for vote in votes if vote.score is not None]
-    errors = [f"judge {number}: {vote.error}" for number, vote in numbered if vote.score is None]
-    if len(scores) * 2 <= len(votes):
-        return unscored(error=f"{len(errors)} of {len(votes)} judges gave no score: {'; '.join(errors)}")
-    shared = [name for name in scored[0].dimensions if all(name in vote.dimensions for vote in scored)]
+        return replace(unscored, error="the judges' scales differ")
+
+    scored: list[Verdict] = []
+    scores: list[float] = []
+    errors: list[str] = []
+    for number, vote in enumerate(votes, start=1):
+        if vote.score is None:
+            errors.append(f"judge {number}: {vote.error}")
+        else:
+            scored.append(vote)
+            scores.append(vote.score)
+    if len(scores) <= len(errors):
+        problem = f"{len(errors)} of {len(votes)} judges gave no score: {'; '.join(errors)}"
+        return replace(unscored, error=problem)
+
+    mean = math.fsum(scores) / len(scores)
+    reasons = [vote.reason for vote in scored]
+    spread = None
+    if len(scores) > 1:
+        spread = statistics.stdev(scores)
     return replace(
-        unscored(),
-        score=min(max(math.fsum(scores) / len(scores), low), high),
-        reason="; ".join([*(vote.reason for vote in scored), *errors]),
-        dimensions={
-            name: math.fsum(vote.dimensions[name] for vote in scored) / len(scored) for name in shared
-        },
+        unscored,
+        score=min(max(mean, low), high),
+        reason="; ".join(reasons + errors),
+        dimensions=_average_dimensions(scored),
         prescreened=all(vote.prescreened for vote in votes),
-        spread=statistics.stdev(scores) if len(scores) > 1 else None,
+        spread=spread,
         confidence=score_confidence(scores, low, high),
     )
+
+
+def _average_dimensions(votes: Sequence[Verdict]) -> dict[str, float]:
+    """Return the mean of each dimension that all votes have."""
+    means = {}
+    for name in votes[0].dimensions:
+        scores = [vote.dimensions[name] for vote in votes if name in vote.dimensions]
+        if len(scores) == len(votes):
+            means[name] = math.fsum(scores) / len(scores)
+    return means
 
 
 def score_confidence(scores: Sequence[float], low: float, high: float) -> float | None:
@@ -154,7 +171,8 @@ def score_confidence(scores: Sequence[float], low: float, high: float) -> float 
     >>> score_confidence([7, 7, 7], 1, 10), score_confidence([1, 10], 1, 10)
     (1.0, 0.0)
     """
-    # A single score agrees with itself.
-    if scores[1:]:
-        return min(max(1 - statistics.pstdev(scores) / ((high - low) / 2), 0.0), 1.0)
-    return None
+    if len(scores) < MIN_JUDGES:  # a single score agrees with itself
+        return None
+    largest = (high - low) / 2
+    confidence = 1 - statistics.pstdev(scores) / largest
+    return min(max(confidence, 0.0), 1.0)

@@ -12,7 +12,6 @@ So each pair is judged twice, and a verdict that follows the position and not th
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -56,13 +55,15 @@ def quality(model: Model | None = None, *, weights: Mapping[str, float] | None =
     >>> quality().name, quality().pass_at
     ('quality', 7.0)
     """
+    if weights is None:
+        return Rubric(QUALITY, model)
     own = QUALITY.scale.weights
-    if weights is not None and set(weights) != set(own):
+    if set(weights) != set(own):
         raise UsageError(
             f"judge quality: expected weights of {', '.join(own)}, got {', '.join(weights) or 'none'}"
         )
-    ordered = {name: (weights or own)[name] for name in own}
-    return Rubric(replace(QUALITY, scale=replace(QUALITY.scale, weights=ordered)), model)
+    scale = replace(QUALITY.scale, weights={name: weights[name] for name in own})
+    return Rubric(replace(QUALITY, scale=scale), model)
 
 
 def answer_relevance(model: Model | None = None) -> "Rubric":
@@ -139,16 +140,19 @@ class Rubric(PromptedJudge):
             "examples": examples,
             "params": params,
         }
-        named = [key for key, value in {"criteria": criteria or None, **given}.items() if value is not None]
-        if rubric is not None and named:
-            raise UsageError(f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}")
+        self.model = model
         if rubric is None:
             self.spec = build_rubric(criteria, name, given)
-        elif isinstance(rubric, RubricSpec):
+            return
+        named = [key for key, value in given.items() if value is not None]
+        if criteria:
+            named.insert(0, "criteria")
+        if named:
+            raise UsageError(f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}")
+        if isinstance(rubric, RubricSpec):
             self.spec = rubric
         else:
             self.spec = read_rubric(rubric)
-        self.model = model
 
     name = property(attrgetter("spec.name"), doc="The rubric's name.")
     low = property(attrgetter("spec.scale.low"), doc="The lowest score.")
@@ -202,44 +206,47 @@ class Rubric(PromptedJudge):
         """
         passages = check_passages(contexts, self.name)
         scale = self.spec.scale
-        unscored = partial(Verdict, low=scale.low, high=scale.high)
-        last = answer
-        judged: dict[str, Json] = {
+        unscored = Verdict(low=scale.low, high=scale.high)
+        data: dict[str, Json] = {
             "question": question,
             "reference": reference,
             "contexts": list[Json](passages),
         }
+        last = answer
         if self.judged == "conversation":
             try:
                 conversation, is_whole = parse_conversation(answer, question)
             except ValueError as why:
-                return unscored(error=str(why))
+                return replace(unscored, error=str(why))
             last = conversation.messages[-1].content
-            judged |= {"question": question if is_whole else "", "conversation": conversation.to_data()}
+            data["conversation"] = conversation.to_data()
+            if not is_whole:  # the question is its first message
+                data["question"] = ""
         else:
-            judged["answer"] = answer
+            data["answer"] = answer
         if is_contentless(last) or is_only_opener(last, reference):
-            return unscored(
+            return replace(
+                unscored,
                 score=scale.low,
                 reason="contentless answer",
                 dimensions=dict.fromkeys(scale.weights, scale.low),
                 prescreened=True,
             )
+        texts = [answer, question, reference, *passages]
+        nonce_of: list[object] = [question, reference, answer]
+        if passages:
+            nonce_of.append(passages)
         examples = [example.to_data() for example in self.examples]
-        nonce_of = [question, reference, answer, *([passages] if passages else []), *examples]
         if examples:
-            shown = json.dumps(examples)
-        else:
-            shown = ""
-        error = why_too_long("question, reference and answer", answer, question, reference, *passages, shown)
+            texts.append(json.dumps(examples))
+            nonce_of += examples
+        error = why_too_long("question, reference and answer", *texts)
         if error:
-            return unscored(error=error)
-        reply = self.prompter.ask(
-            {"examples": list[Json](examples), **judged},
-            self._reply_form(),
-            nonce_of=nonce_of,
-        )
-        return unscored(
+            return replace(unscored, error=error)
+        data = {"examples": list[Json](examples), **data}
+        reply = self.prompter.ask(data, self._reply_form(), nonce_of=nonce_of)
+        return replace(
+            unscored,
             score=reply.score,
             reason=reply.reason,
             error=reply.error,
@@ -258,6 +265,7 @@ class Rubric(PromptedJudge):
 
 
 Winner: TypeAlias = Literal["first", "second", "tie"]
+SCORE_OF_WINNER: dict[Winner, float] = {"first": 1.0, "tie": 0.5, "second": 0.0}
 WINNER_BY_NAME: dict[str, Winner] = {"A": "first", "B": "second", "tie": "tie"}
 WINNER_FORM = ReplyForm(
     names={"A": 1.0, "B": 0.0, "tie": 0.5},
@@ -297,7 +305,7 @@ class Preference:
         """1 for the first answer, 0.5 for a tie, 0 for the second; None without a winner."""
         if self.winner is None:
             return None
-        return {"first": 1.0, "tie": 0.5, "second": 0.0}[self.winner]
+        return SCORE_OF_WINNER[self.winner]
 
     @property
     def consistent(self) -> bool | None:
@@ -346,15 +354,14 @@ class Pairwise(PromptedJudge):
             UsageError: The contexts are not a list of texts.
         """
         passages = check_passages(contexts, self.name)
-        empty = is_contentless(first), is_contentless(second)
-        if first.split() == second.split() or all(empty):
+        is_first_empty = is_contentless(first)
+        is_second_empty = is_contentless(second)
+        if first.split() == second.split() or (is_first_empty and is_second_empty):
             return Preference(winner="tie", reason="the answers are the same", prescreened=True)
-        if any(empty):
-            if empty[0]:
-                winner: Winner = "second"
-            else:
-                winner = "first"
-            return Preference(winner=winner, reason="the other answer is contentless", prescreened=True)
+        if is_first_empty:
+            return Preference(winner="second", reason="the other answer is contentless", prescreened=True)
+        if is_second_empty:
+            return Preference(winner="first", reason="the other answer is contentless", prescreened=True)
         error = why_too_long("the texts", first, second, question, reference, *passages)
         if error:
             return Preference(error=error)
@@ -363,20 +370,22 @@ class Pairwise(PromptedJudge):
             "reference": reference,
             "contexts": list[Json](passages),
         }
-        straight, swapped = (
-            self.prompter.ask({**data, "answer_a": a, "answer_b": b}, WINNER_FORM)
-            for a, b in ((first, second), (second, first))
-        )
+        straight = self.prompter.ask({**data, "answer_a": first, "answer_b": second}, WINNER_FORM)
+        swapped = self.prompter.ask({**data, "answer_a": second, "answer_b": first}, WINNER_FORM)
         raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
-        if straight.error or swapped.error:
-            where, failed = ("in order", straight) if straight.error else ("swapped", swapped)
-            return Preference(error=f"{where}: {failed.error}", raw=raw)
-        first_winner = WINNER_BY_NAME[straight.name]
-        second_winner = SWAPPED_WINNER[WINNER_BY_NAME[swapped.name]]
+        if straight.error:
+            return Preference(error=f"in order: {straight.error}", raw=raw)
+        if swapped.error:
+            return Preference(error=f"swapped: {swapped.error}", raw=raw)
+        straight_winner = WINNER_BY_NAME[straight.name]
+        swapped_winner = SWAPPED_WINNER[WINNER_BY_NAME[swapped.name]]
+        winner: Winner = "tie"
+        if straight_winner == swapped_winner:
+            winner = straight_winner
         return Preference(
-            winner=first_winner if first_winner == second_winner else "tie",
-            straight=first_winner,
-            swapped=second_winner,
+            winner=winner,
+            straight=straight_winner,
+            swapped=swapped_winner,
             reason=straight.reason,
             raw=raw,
         )
@@ -384,9 +393,5 @@ class Pairwise(PromptedJudge):
     def _create_prompter(self) -> JudgePrompter:
         if not self.criteria.strip():
             raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
-        return JudgePrompter(
-            self.name,
-            Path(__file__).with_name("pairwise.md"),
-            self.model,
-            {"criteria": self.criteria.strip()},
-        )
+        file = Path(__file__).with_name("pairwise.md")
+        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})

@@ -32,187 +32,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.conversation import Conversation, read_conversation
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.reply_form import Scale
-from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
+from pytest_llmops.judges.rubric_examples import ExampleReader, Judged, RubricExample
+from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.prompts.prompt_file import FrontMatter, read_params
-
-Judged: TypeAlias = Literal["turn", "conversation"]
-
-EXAMPLE_KEYS = ("answer", "question", "reference", "contexts", "score", "label", "reason")
-MAX_EXAMPLES = 20  # more make every request long
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RubricExample:
-    """An answer that a person graded: the judge sees it in its prompt, and canaries use it as a right answer.
-
-    Attributes:
-        answer: The answer; for a rubric that judges conversations the conversation as JSON text.
-        score: On the rubric's scale; of several dimensions their weighted mean.
-        grade: The score, the verdict or the dimensions as the judge would give them.
-        passes: Whether the score reaches the rubric's ``pass_at``, or else lies above the middle of the scale.
-    """
-
-    answer: str
-    score: float
-    grade: Mapping[str, Json]
-    passes: bool
-    reason: str = ""
-    question: str = ""
-    reference: str = ""
-    contexts: tuple[str, ...] = ()
-
-    def to_data(self) -> dict[str, Json]:
-        """Return the example as the prompt has it, without empty fields."""
-        fields: dict[str, Json] = {
-            "question": self.question,
-            "reference": self.reference,
-            "contexts": list[Json](self.contexts),
-            "reason": self.reason,
-        }
-        if isinstance(self.answer, Conversation):
-            answer: dict[str, Json] = {"conversation": self.answer.to_data()}
-        else:
-            answer = {"answer": self.answer}
-        return {**{key: value for key, value in fields.items() if value}, **answer, **self.grade}
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleReader:
-    """Reads the ``examples`` of a rubric, which have to fit its scale.
-
-    Args:
-        head: The keys of the rubric.
-        names: Verdicts that are names, and the score of each; empty: the scale is one of numbers.
-        scale: The scale.
-        pass_at: The threshold; None: above the middle of the scale.
-        judges: What the rubric judges.
-    """
-
-    head: FrontMatter
-    names: Mapping[str, float]
-    scale: Scale
-    pass_at: float | None
-    judges: Judged
-
-    def read_all(self) -> tuple[RubricExample, ...]:
-        """Return the examples.
-
-        Raises:
-            BadFile: An example is not one, is off the scale, is there twice, or none of them passes.
-        """
-        given = self.head.values.get("examples", [])
-        if not isinstance(given, (list, tuple)) or len(given) > MAX_EXAMPLES:
-            if isinstance(given, (list, tuple)):
-                got = f"{len(given)}"
-            else:
-                got = json_kind(given)
-            raise self.head.bad("examples", f"a list of at most {MAX_EXAMPLES}", got)
-        numbers: dict[tuple[str, ...], int] = {}
-        examples = [self._read(number, entry) for number, entry in enumerate(given, start=1)]
-        for number, example in enumerate(examples, start=1):
-            key = (example.answer, example.question, example.reference, *example.contexts)
-            first = numbers.setdefault(key, number)
-            if first != number:
-                same = examples[first - 1].grade == example.grade
-                if same:
-                    why = "is the same"
-                else:
-                    why = "grades the same answer otherwise"
-                raise self.head.bad(
-                    "examples", "each answer once", f"example {number}, which {why} as example {first}"
-                )
-        if examples and not any(example.passes for example in examples):
-            if self.pass_at is not None:
-                score = f"{self.pass_at:g} or more"
-            else:
-                score = "above the middle of the scale"
-            raise self.head.bad(
-                "examples", f"at least one that passes (a score of {score})", f"none of {len(examples)}"
-            )
-        return tuple(examples)
-
-    def _read(self, number: int, entry: object) -> RubricExample:
-        where = f"in example {number}"
-        if not isinstance(entry, Mapping):
-            raise self.head.bad("examples", f"a mapping with answer and score {where}", json_kind(entry))
-        unknown = [key for key in entry if key not in EXAMPLE_KEYS]
-        if unknown:
-            raise self.head.bad(
-                "examples", f"the keys {', '.join(EXAMPLE_KEYS)} {where}", shorten_text(str(unknown[0]), 40)
-            )
-        texts = {key: entry.get(key, "") for key in ("answer", "question", "reference", "reason")}
-        if self.judges == "conversation":
-            try:
-                texts["answer"] = read_conversation(texts["answer"]) or texts["answer"]
-            except ValueError as error:
-                raise self.head.bad("examples", f"a conversation as answer {where}", str(error)) from None
-        for key, text in texts.items():
-            if not isinstance(text, str) or (key == "answer" and not text.strip()):
-                raise self.head.bad(
-                    "examples", f"a text as {key} {where}", json_kind(text) if text else "nothing"
-                )
-        contexts = entry.get("contexts", ())
-        if not isinstance(contexts, (list, tuple)) or not all(isinstance(text, str) for text in contexts):
-            raise self.head.bad("examples", f"a list of texts as contexts {where}", json_kind(contexts))
-        grade, score = self._read_grade(where, entry)
-        middle = (self.scale.low + self.scale.high) / 2
-        if self.pass_at is None:
-            passes = score > middle
-        else:
-            passes = score >= self.pass_at - TOLERANCE
-        return RubricExample(**texts, contexts=tuple(contexts), grade=grade, score=score, passes=passes)
-
-    def _read_grade(self, where: str, entry: Mapping[str, Any]) -> tuple[dict[str, Json], float]:
-        """Return the grade of an example as a judge would give it, and its score."""
-        key, other = ("label", "score") if self.names else ("score", "label")
-        value = entry.get(key)
-        names = ", ".join(self.scale.weights)
-        if other in entry:
-            wrong = other
-        else:
-            wrong = key
-        if wrong in entry:
-            got = f"{wrong} {shorten_text(repr(entry[wrong]), 60)}"
-        else:
-            got = f"no {key}"
-        if self.names:
-            if other in entry or not isinstance(value, str) or value not in self.names:
-                raise self.head.bad(
-                    "examples", f"the label {' or '.join(self.names)}, and no score, {where}", got
-                )
-            return {"verdict": value}, self.names[value]
-        low = self.scale.low
-        high = self.scale.high
-        if isinstance(value, Mapping):
-            scores = value
-        else:
-            scores = {"": value}
-        if other in entry or (isinstance(value, Mapping) and set(value) != set(self.scale.weights)):
-            if names:
-                each = f", or a score for each of {names}"
-            else:
-                each = ""
-            raise self.head.bad("examples", f"a score{each}, and no label, {where}", got)
-        numbers: dict[str, float] = {}
-        for name, given in scores.items():
-            number = as_finite_float(given)
-            # The mean of several dimensions may lie between two levels.
-            between = bool(names) and not name
-            if number is None or not low <= number <= high or not (between or number.is_integer()):
-                raise self.head.bad("examples", f"a score on the scale, {low:g} to {high:g}, {where}", got)
-            numbers[name] = number
-        whole = {name: int(number) if number.is_integer() else number for name, number in numbers.items()}
-        if isinstance(value, Mapping):
-            return {"dimensions": whole}, self.scale.mean(numbers)
-        return {"score": whole[""]}, numbers[""]
-
 
 TEMPLATE = Path(__file__).with_name("rubric.md")
 # The prompt of a rubric with examples or for conversations; without them `TEMPLATE` keeps its recordings
@@ -222,6 +50,9 @@ NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "p
 DEFAULT_LEVELS = {"pass": "The criteria are met.", "fail": "They are not."}
 MAX_LEVELS = 101  # a scale from 0 to 100 has that many
 SUM_TOLERANCE = 0.001
+_SCALE = re.compile(r"(-?\d{1,4})(?:-|to|–)(-?\d{1,4})")
+_LEVEL = re.compile(r"-?\d{1,4}")
+_LEVEL_RANGE = re.compile(r"(-?\d{1,4})\s{0,9}(?:-|–|to)\s{0,9}(-?\d{1,4})")
 _TASKS: Mapping[Judged, tuple[str, str]] = {
     "turn": (
         "the answer that another system gave",
@@ -329,27 +160,23 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
         scale = Scale(low=low, high=high, weights=weights)
     except UsageError as error:
         raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
-    if head.values.get("judges") == "conversation":
-        judges: Judged = "conversation"
-    else:
-        judges = "turn"
-    if head.values.get("judges", judges) != judges:
-        raise head.bad("judges", "turn or conversation", shorten_text(str(head.values.get("judges")), 40))
+    judges = _parse_judged(head)
     thresholds = _parse_pass_at(head, names, scale)
+    pass_at = thresholds.get("")
     if len(thresholds) > 1:
         pass_at = scale.mean(thresholds)
-    else:
-        pass_at = thresholds.get("")
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
-    values = {
-        "criteria": _format_criteria(body, levels, {key: about for key, (_, about) in dimensions.items()})
-    }
+    about = {dimension: text for dimension, (_, text) in dimensions.items()}
+    file = TEMPLATE
+    values = {"criteria": _format_criteria(body, levels, about)}
     if examples or judges != "turn":
-        task, holds = _TASKS[judges]
-        values |= {"task": task, "holds": holds + (_EXAMPLES_HELD if examples else "")}
+        file = TASK_TEMPLATE
+        values["task"], values["holds"] = _TASKS[judges]
+        if examples:
+            values["holds"] += _EXAMPLES_HELD
     return RubricSpec(
         name=name,
-        file=TASK_TEMPLATE if len(values) > 1 else TEMPLATE,
+        file=file,
         scale=scale,
         pass_at=pass_at,
         values=values,
@@ -363,6 +190,15 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
     )
 
 
+def _parse_judged(head: FrontMatter) -> Judged:
+    given = head.values.get("judges", "turn")
+    if given == "turn":
+        return "turn"
+    if given == "conversation":
+        return "conversation"
+    raise head.bad("judges", "turn or conversation", shorten_text(str(given), 40))
+
+
 def quote_level_keys(text: str) -> str:
     r"""Return a rubric file's text with the keys of ``levels`` quoted, since YAML reads ``1:`` as a number.
 
@@ -371,42 +207,43 @@ def quote_level_keys(text: str) -> str:
     """
     lines = text.split("\n")
     inside = False
-    for number, line in enumerate(lines):
-        if line.rstrip() == "---" and number:
+    for index, line in enumerate(lines):
+        if line.rstrip() == "---" and index:
             break
         if line.strip() and not line[0].isspace():
             inside = line.startswith("levels:")
         if inside:
+            begin = r"^\s+"
             if line.startswith("levels:"):
                 begin = r"[{,]\s*"
-            else:
-                begin = r"^\s+"
-            lines[number] = re.sub(rf"({begin})(-?\d+)(\s*:(?:\s|$))", r'\1"\2"\3', line)
+            lines[index] = re.sub(rf"({begin})(-?\d+)(\s*:(?:\s|$))", r'\1"\2"\3', line)
     return "\n".join(lines)
 
 
 def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
+    """Return the names of verdicts, none of a scale of numbers, and the lowest and the highest score."""
     given = head.values.get("scale", _name_scale(head.values.get("levels")))
+    text = ""
     if isinstance(given, str):
-        text = " ".join(given.split()).replace(" ", "")
-    else:
-        text = ""
+        text = "".join(given.split())
     if text in NAMED_SCALES:
         return NAMED_SCALES[text], 0.0, 1.0
-    match = re.fullmatch(r"(-?\d{1,4})(?:-|to|–)(-?\d{1,4})", text)
-    if match is None or not int(match[1]) < int(match[2]) < int(match[1]) + MAX_LEVELS:
-        got = f"{json_kind(given)} {shorten_text(str(given), 40)}"
-        raise head.bad("scale", "two whole numbers like 1-5, 0-5 or 1-10, or pass/fail", got)
-    return {}, float(match[1]), float(match[2])
+    match = _SCALE.fullmatch(text)
+    if match is not None:
+        low = int(match[1])
+        high = int(match[2])
+        if low < high < low + MAX_LEVELS:
+            return {}, float(low), float(high)
+    got = f"{json_kind(given)} {shorten_text(str(given), 40)}"
+    raise head.bad("scale", "two whole numbers like 1-5, 0-5 or 1-10, or pass/fail", got)
 
 
 def _name_scale(levels: object) -> str:
     """Return the scale of levels; pass/fail for levels that are no numbers, which are then checked as such."""
+    numbers: list[int] = []
     if isinstance(levels, Mapping):
-        keys = [level for key in levels for level in _expand_level_range(key)]
-    else:
-        keys = []
-    numbers = [int(key) for key in keys if re.fullmatch(r"-?\d{1,4}", key)]
+        for key in levels:
+            numbers += [int(level) for level in _expand_level_range(key) if _LEVEL.fullmatch(level)]
     if numbers:
         return f"{min(numbers)}-{max(numbers)}"
     return "pass/fail"
@@ -415,24 +252,24 @@ def _name_scale(levels: object) -> str:
 def _parse_levels(
     head: FrontMatter, names: Mapping[str, float], low: float, high: float
 ) -> list[tuple[str, str]]:
+    """Return each level, or range of levels, with its description."""
     if "levels" not in head.values and not names:
         raise BadFile("expected the key levels, got none: a judge without described levels drifts", 1)
     value = head.values.get("levels", DEFAULT_LEVELS)
-    wanted = list(names) or [str(number) for number in range(int(low), int(high) + 1)]
     if not isinstance(value, Mapping):
         raise head.bad("levels", "a mapping of levels to texts", json_kind(value))
-    described: dict[str, str] = {}
+    wanted = list(names) or [str(number) for number in range(int(low), int(high) + 1)]
+    described: set[str] = set()
     for key, text in value.items():
         if not isinstance(text, str) or not text.strip():
             raise head.bad("levels", f"a text that describes level {shorten_text(key, 20)}", json_kind(text))
         for level in _expand_level_range(key):
             if level not in wanted:
-                raise head.bad(
-                    "levels", f"levels of the scale {wanted[0]} to {wanted[-1]}", shorten_text(key, 40)
-                )
+                scale = f"{wanted[0]} to {wanted[-1]}"
+                raise head.bad("levels", f"levels of the scale {scale}", shorten_text(key, 40))
             if level in described:
                 raise head.bad("levels", "each level once", f"level {level} twice")
-            described[level] = text
+            described.add(level)
     missing = [level for level in wanted if level not in described]
     if missing:
         raise head.bad("levels", "every level of the scale", f"none for {', '.join(missing)}")
@@ -440,15 +277,19 @@ def _parse_levels(
 
 
 def _expand_level_range(key: str) -> list[str]:
-    match = re.fullmatch(r"(-?\d{1,4})\s{0,9}(?:-|–|to)\s{0,9}(-?\d{1,4})", key.strip())
+    """Return the levels of a range such as ``2-4``; a key that is no range is a level by itself."""
+    match = _LEVEL_RANGE.fullmatch(key.strip())
     if match is None:
         return [key.strip()]
     first = int(match[1])
-    last = int(match[2])
-    return [str(level) for level in range(first, min(last, first + MAX_LEVELS) + 1)] or [key]
+    last = min(int(match[2]), first + MAX_LEVELS)
+    if last < first:
+        return [key]
+    return [str(level) for level in range(first, last + 1)]
 
 
 def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
+    """Return the weight of each dimension, and what it is about."""
     value = head.values.get("dimensions", {})
     if not isinstance(value, Mapping):
         raise head.bad("dimensions", "a mapping of names to weights", json_kind(value))
@@ -456,13 +297,17 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
         raise head.bad("dimensions", "two or more, or none", "one")
     parsed: dict[str, tuple[float, str]] = {}
     for name, given in value.items():
+        fields: Mapping[str, object]
         if isinstance(given, Mapping):
             fields = given
+        elif isinstance(given, str):
+            fields = {"about": given}
         else:
-            fields = {"about" if isinstance(given, str) else "weight": given}
+            fields = {"weight": given}
         weight = as_finite_float(fields.get("weight", 1 / len(value)))
         about = fields.get("about", "")
-        if not set(fields) <= {"weight", "about"} or not isinstance(about, str) or not weight or weight < 0:
+        has_known_keys = fields.keys() <= {"weight", "about"}
+        if not has_known_keys or not isinstance(about, str) or weight is None or weight <= 0:
             wanted = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
             raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
         parsed[name] = weight, " ".join(about.split())
@@ -474,20 +319,19 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
 
 def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) -> dict[str, float]:
     """Return the threshold of the score under the key "", or that of each dimension under its name."""
-    value = head.values.get("pass_at", "pass" if names else None)
+    default = None
+    if names:
+        default = "pass"
+    value = head.values.get("pass_at", default)
     if value is None:
         return {}
+    given: Mapping[str, object] = {"": value}
     if isinstance(value, Mapping):
         given = value
-    else:
-        given = {"": value}
-    if isinstance(value, Mapping) and set(value) != set(scale.weights):
-        wanted = (
-            f"a threshold for each dimension ({', '.join(scale.weights) or 'there are none: name a number'})"
-        )
-        raise head.bad(
-            "pass_at", wanted, f"those of {shorten_text(', '.join(map(str, value)), 80) or 'none'}"
-        )
+        if set(value) != set(scale.weights):
+            dimensions = ", ".join(scale.weights) or "there are none: name a number"
+            got = shorten_text(", ".join(map(str, value)), 80) or "none"
+            raise head.bad("pass_at", f"a threshold for each dimension ({dimensions})", f"those of {got}")
     thresholds: dict[str, float] = {}
     for key, text in given.items():
         if isinstance(text, str):
@@ -495,17 +339,24 @@ def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) 
         else:
             threshold = as_finite_float(text)
         if threshold is None or not scale.low <= threshold <= scale.high:
-            raise head.bad(
-                "pass_at", f"a score from {scale.low:g} to {scale.high:g}", shorten_text(str(text), 40)
-            )
+            expected = f"a score from {scale.low:g} to {scale.high:g}"
+            raise head.bad("pass_at", expected, shorten_text(str(text), 40))
         thresholds[key] = threshold
     return thresholds
 
 
 def _format_criteria(body: str, levels: list[tuple[str, str]], about: Mapping[str, str]) -> str:
+    """Return what the judge grades by: the criteria, the dimensions and the levels."""
     parts = [body.strip()]
     if about:
-        listed = [f"- {name}: {text}" if text else f"- {name}" for name, text in about.items()]
-        parts.append("Grade these dimensions, each for itself, by the same levels:\n" + "\n".join(listed))
-    parts.append("The levels:\n" + "\n".join(f"- {level}: {text}" for level, text in levels))
+        lines = ["Grade these dimensions, each for itself, by the same levels:"]
+        for name, text in about.items():
+            if text:
+                lines.append(f"- {name}: {text}")
+            else:
+                lines.append(f"- {name}")
+        parts.append("\n".join(lines))
+    lines = ["The levels:"]
+    lines += [f"- {level}: {text}" for level, text in levels]
+    parts.append("\n".join(lines))
     return "\n\n".join(parts)

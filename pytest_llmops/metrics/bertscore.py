@@ -41,11 +41,18 @@ def build_idf(documents: Iterable[Iterable[str]]) -> Callable[[str], float]:
     >>> list(map(build_idf([["a", "b"], ["a"]]), ["a", "b", "c"]))
     [0.0, 0.4054651081081644, 1.0986122886681098]
     """
-    token_sets = [set(document) for document in documents]
-    if not token_sets:
+    counts: Counter[str] = Counter()
+    total = 0
+    for document in documents:
+        total += 1
+        counts.update(set(document))
+    if not total:
         raise ValueError("expected at least one document to count tokens in, got none")
-    counts = Counter(token for tokens in token_sets for token in tokens)
-    return lambda token: math.log((len(token_sets) + 1) / (counts[token] + 1))
+
+    def idf(token: str) -> float:
+        return math.log((total + 1) / (counts[token] + 1))
+
+    return idf
 
 
 def score_pairs(
@@ -81,24 +88,17 @@ def score_pairs(
                 # The object is stored too, so that its id is not reused.
                 units[id(rows)] = rows, _unit_vectors(rows, f"pair {number}, {name}")
             sides.append(units[id(rows)][1])
+        pair_weights: tuple[Weights, Weights] = (None, None)
         if weights is not None:
             pair_weights = weights[number]
-        else:
-            pair_weights = (None, None)
-        results.append(_match_score(sides[0], sides[1], *pair_weights, number))
+        _check_sizes(sides[0], sides[1], number)
+        results.append(_match_score(sides[0], sides[1], *pair_weights))
     return results
 
 
-def _match_score(
-    actual: Float32Array,
-    expected: Float32Array,
-    actual_weights: Weights,
-    expected_weights: Weights,
-    number: int,
-) -> Score:
+def _check_sizes(actual: Float32Array, expected: Float32Array, number: int) -> None:
     if not len(actual) or not len(expected):
-        same = float(len(actual) == len(expected))
-        return Score(same, same, same)
+        return
     if actual.shape[1] != expected.shape[1]:
         raise ValueError(
             f"pair {number}: expected vectors of one length, got shapes {actual.shape} and {expected.shape}; "
@@ -109,15 +109,22 @@ def _match_score(
             f"pair {number}: {len(actual):,} and {len(expected):,} tokens are too many to match; compare the parts "
             "that matter"
         )
+
+
+def _match_score(
+    actual: Float32Array, expected: Float32Array, actual_weights: Weights, expected_weights: Weights
+) -> Score:
+    if not len(actual) or not len(expected):
+        same = float(len(actual) == len(expected))
+        return Score(same, same, same)
     of_actual, of_expected = _best_cosines(actual, expected)
-    # Rounding may lift the cosine of equal tokens above 1.
+    # Rounding may lift the cosine of equal tokens above 1
     precision = min(1.0, float(np.average(of_actual, weights=actual_weights)))
     recall = min(1.0, float(np.average(of_expected, weights=expected_weights)))
-    return Score(
-        precision,
-        recall,
-        2 * precision * recall / (precision + recall) if precision > 0 and recall > 0 else 0.0,
-    )
+    f1 = 0.0
+    if precision > 0 and recall > 0:
+        f1 = 2 * precision * recall / (precision + recall)
+    return Score(precision, recall, f1)
 
 
 def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -139,4 +146,6 @@ def _unit_vectors(rows: ArrayLike, name: str) -> Float32Array:
     if np.array_equal(rows, []):  # no tokens
         return np.zeros((0, 0), dtype=np.float32)
     array = as_rows(rows, name=name)
-    return (unit_rows(array) if len(array) else array).astype(np.float32)
+    if len(array):
+        array = unit_rows(array)
+    return array.astype(np.float32)

@@ -14,6 +14,8 @@ from pytest_llmops._util.arrays import Float64Array, NDArray, np
 Rule: TypeAlias = Literal["balanced", "recall", "precision", "false passes"]
 RULES: tuple[Rule, ...] = ("balanced", "recall", "precision", "false passes")
 MAX_DIGITS = 12
+UPPER_END_STEPS = 10**6
+MAX_TRIALS = 10**12  # up to which `count_needed` searches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,16 +144,7 @@ def choose_cut(
     if not 0 <= share <= 1:
         raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
     candidates = distinct_cuts(scores, same)
-    indexes = range(len(candidates))
-    best: int | None
-    if rule == "balanced":
-        best = max(indexes, key=lambda index: (candidates[index].balanced_accuracy, index))
-    elif rule == "recall":
-        best = next(index for index in indexes if candidates[index].recall >= share)
-    elif rule == "precision":
-        best = max((index for index in indexes if candidates[index].precision >= share), default=None)
-    else:
-        best = max((index for index in indexes if candidates[index].false_passes <= share), default=None)
+    best = _select_cut(candidates, rule, share)
     if best is None:
         return None
     if best + 1 < len(candidates):
@@ -159,6 +152,18 @@ def choose_cut(
     else:
         below = -math.inf
     return cut_at(scores, same, _short_threshold(below, candidates[best].at_least))
+
+
+def _select_cut(cuts: Sequence[Cut], rule: Rule, share: float) -> int | None:
+    """Return the index of the cut that a rule selects; None if all cuts break the rule."""
+    indexes = range(len(cuts))
+    if rule == "balanced":
+        return max(indexes, key=lambda index: (cuts[index].balanced_accuracy, index))
+    if rule == "recall":
+        return next(index for index in indexes if cuts[index].recall >= share)
+    if rule == "precision":
+        return max((index for index in indexes if cuts[index].precision >= share), default=None)
+    return max((index for index in indexes if cuts[index].false_passes <= share), default=None)
 
 
 def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
@@ -204,11 +209,20 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
     if not count:
         return 0.0, 1.0
     share = hits / count
+    # Not `scipy.stats.binomtest`: to import it takes longer than the whole start of a run that needs one interval.
     square = z * z
-    centre = (share + square / (2 * count)) / (1 + square / count)
-    half = z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    # At the ends the sums cancel only up to rounding.
-    return (0.0 if not hits else centre - half), (1.0 if hits == count else centre + half)
+    scale = 1 + square / count
+    centre = (share + square / (2 * count)) / scale
+    variance = share * (1 - share) / count + square / (4 * count**2)
+    half = z / scale * math.sqrt(variance)
+    low = centre - half
+    high = centre + half
+    # At the ends the sums cancel only up to rounding
+    if not hits:
+        low = 0.0
+    if hits == count:
+        high = 1.0
+    return low, high
 
 
 def exact_upper_end(failures: int, count: int, alpha: float = 0.05) -> float:
@@ -217,9 +231,13 @@ def exact_upper_end(failures: int, count: int, alpha: float = 0.05) -> float:
     >>> exact_upper_end(0, 299), exact_upper_end(1, 299), exact_upper_end(3, 3)
     (0.00997, 0.015767, 1.0)
     """
-    return (
-        bisect_left(range(10**6), -alpha, lo=1, key=lambda step: -_cdf(failures, count, step / 10**6)) / 10**6
-    )
+    if failures >= count:
+        return 1.0
+    from scipy.special import bdtri
+
+    # The share of failures at which so few of them have the probability alpha
+    share = float(bdtri(failures, count, alpha))
+    return math.ceil(share * UPPER_END_STEPS) / UPPER_END_STEPS
 
 
 def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
@@ -228,21 +246,13 @@ def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
     >>> count_needed(0, 0.05), count_needed(0, 0.01), count_needed(1, 0.01)
     (59, 299, 473)
     """
-    return bisect_left(range(10**12), -alpha, lo=failures, key=lambda count: -_cdf(failures, count, at_most))
+    from scipy.special import bdtr
 
+    def rejection(count: int) -> float:
+        """Return a number that rises with the trials: minus the probability of at most so many failures."""
+        return -float(bdtr(failures, count, at_most))
 
-def _cdf(most: int, count: int, share: float) -> float:
-    """Return the probability of at most so many failures among independent trials with this share of failures."""
-    return math.fsum(
-        math.exp(
-            math.lgamma(count + 1)
-            - math.lgamma(failures + 1)
-            - math.lgamma(count - failures + 1)
-            + failures * math.log(share)
-            + (count - failures) * math.log1p(-share)
-        )
-        for failures in range(most + 1)
-    )
+    return bisect_left(range(MAX_TRIALS), -alpha, lo=failures, key=rejection)
 
 
 def _check_scores_and_labels(
@@ -254,12 +264,10 @@ def _check_scores_and_labels(
         raise ValueError(f"curves: expected as many scores as labels, got {values.shape} and {wanted.shape}")
     if not np.isfinite(values).all():
         raise ValueError("curves: expected finite scores, got NaN or infinity")
-    if not wanted.any() or wanted.all():
-        if len(wanted) and wanted.all():
-            kind = "that should not pass"
-        else:
-            kind = "that should pass"
-        raise ValueError(f"curves: expected some {kind}, got none of {len(wanted)}")
+    if not wanted.any():
+        raise ValueError(f"curves: expected some that should pass, got none of {len(wanted)}")
+    if wanted.all():
+        raise ValueError(f"curves: expected some that should not pass, got none of {len(wanted)}")
     return values, wanted
 
 

@@ -5,21 +5,28 @@ What cannot be read is a `ValueError`, never a confidence of 0.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 from statistics import fmean
 
-from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import require_list, shorten_text
 
 # Only their order matters to a threshold that is chosen on data
 STATED_WORDS: Mapping[str, float] = {
-    "very high": 0.95, "high": 0.85, "medium": 0.6, "low": 0.3, "very low": 0.1
-}  # fmt: skip
-BINS, LIKELY = (
-    10,
-    1e-3,
-)  # a sum of 1 is no sum over a vocabulary if the least of its few tokens is as likely as this
+    "very high": 0.95,
+    "high": 0.85,
+    "medium": 0.6,
+    "low": 0.3,
+    "very low": 0.1,
+}
+BINS = 10
+LIKELY = 1e-3  # a sum of 1 is no sum over a vocabulary if the least of its few tokens is as likely as this
+
+# No part of another number, of a range, or of "4/5" and "1 out of 10"
+_STATED_NUMBER = r"(?<![\w.,/-])(\d{1,3}(?:\.\d{1,9})?)\s?(%|/\s?100?\b)?(?![.,]?\d|\s?(?:/|out\b|of\b))"
+_BEFORE_VALUE = r"\bconfidence(?:\s(?:level|score|is|of|about)){0,3}\s?[:=]?\s{0,3}"
+_BEHIND_VALUE = r"\s(?:confidence|confident|sure|certain)\b"
 
 
 def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: str = "") -> float:
@@ -37,23 +44,31 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     >>> round(logprob_confidence([-0.1, -0.3]), 3), round(logprob_confidence({" yes": -0.2, "no": -2.0}, "yes"), 3)
     (0.819, 0.819)
     """
-    numbers = require_list(logprobs.values() if isinstance(logprobs, Mapping) else logprobs, object, "")
-    got = shorten_text(repr(logprobs))
-    if not numbers or not all(
-        type(number) is not bool and isinstance(number, (int, float)) and number <= 0 for number in numbers
-    ):
-        raise ValueError(f"log-probabilities: expected numbers of at most 0, got {got}")
+    given: object = logprobs
+    if isinstance(logprobs, Mapping):
+        given = logprobs.values()
+    numbers = require_list(given, object, "")
+    if not numbers or not all(map(_is_log_probability, numbers)):
+        raise ValueError(
+            f"log-probabilities: expected numbers of at most 0, got {shorten_text(repr(logprobs))}"
+        )
     if not isinstance(logprobs, Mapping):
         return math.exp(fmean(logprobs))
     chances = {token: math.exp(number) for token, number in logprobs.items()}
     if math.isclose(math.fsum(chances.values()), 1) and min(chances.values()) > LIKELY:
         raise ValueError(
-            f"log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: {got}"
+            "log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: "
+            + shorten_text(repr(logprobs))
         )
-    same = [chances[token] for token in chances if str(token).strip() == str(choice).strip()]
+    wanted = str(choice).strip()
+    same = [chance for token, chance in chances.items() if str(token).strip() == wanted]
     if not same:
-        raise ValueError(f"log-probabilities: no {choice!r} in {got}")
+        raise ValueError(f"log-probabilities: no {choice!r} in {shorten_text(repr(logprobs))}")
     return min(math.fsum(same), 1.0)
+
+
+def _is_log_probability(value: object) -> bool:
+    return isinstance(value, (int, float)) and type(value) is not bool and value <= 0
 
 
 def agreement_confidence(answers: Sequence[str]) -> float:
@@ -65,15 +80,18 @@ def agreement_confidence(answers: Sequence[str]) -> float:
     >>> agreement_confidence(["Yes", "yes ", "No", "Yes"])
     0.75
     """
-    refuse(
-        isinstance(answers, (str, Mapping))
-        or not hasattr(answers, "__len__")
-        or len(answers) < 2  # noqa: PLR2004 -- to agree
-        or not all(isinstance(text, str) for text in answers),
-        ValueError(f"answers: expected at least two texts, got {shorten_text(repr(answers))}"),
-    )
-    plain = [" ".join(text.casefold().split()) for text in answers]
-    return max(map(plain.count, plain)) / len(plain)
+    if not _are_comparable(answers):
+        raise ValueError(f"answers: expected at least two texts, got {shorten_text(repr(answers))}")
+    counts = Counter(" ".join(text.casefold().split()) for text in answers)
+    return max(counts.values()) / len(answers)
+
+
+def _are_comparable(answers: object) -> bool:
+    if isinstance(answers, (str, Mapping)) or not hasattr(answers, "__len__"):
+        return False
+    if len(answers) < 2:  # noqa: PLR2004 -- two can agree
+        return False
+    return all(isinstance(text, str) for text in answers)  # type: ignore[attr-defined]  # not iterable: its own error
 
 
 def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> float:
@@ -90,26 +108,34 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
     >>> stated_confidence("45 days. (Confidence: 85 %)"), stated_confidence("I have low confidence in this.")
     (0.85, 0.3)
     """
-    words = {word.casefold(): number for word, number in words.items() if word.strip()}
-    value = (
-        # No part of another number, of a range, or of "4/5" and "1 out of 10"
-        r"(?:(?<![\w.,/-])(\d{1,3}(?:\.\d{1,9})?)\s?(%|/\s?100?\b)?(?![.,]?\d|\s?(?:/|out\b|of\b))|\b("
-        + ("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
-        + r")\b)"
-    )
-    stated = {
-        words[word.casefold()] if word else float(number) / int(unit.strip("/ ").replace("%", "100") or 1)
-        for pattern in (
-            rf"\bconfidence(?:\s(?:level|score|is|of|about)){{0,3}}\s?[:=]?\s{{0,3}}{value}",
-            rf"{value}\s(?:confidence|confident|sure|certain)\b",
-        )
-        for number, unit, word in re.findall(pattern, str(text or ""), re.IGNORECASE)
-    }
+    number_of_word = {word.casefold(): number for word, number in words.items() if word.strip()}
+    longest_first = sorted(number_of_word, key=len, reverse=True)
+    any_word = "|".join(map(re.escape, longest_first)) or "(?!)"
+    value = rf"(?:{_STATED_NUMBER}|\b({any_word})\b)"
+    stated: set[float] = set()
+    for pattern in (_BEFORE_VALUE + value, value + _BEHIND_VALUE):
+        for number, unit, word in re.findall(pattern, str(text or ""), re.IGNORECASE):
+            if word:
+                stated.add(number_of_word[word.casefold()])
+            else:
+                stated.add(float(number) / _read_unit(unit))
     if len(stated) != 1 or not 0 <= max(stated) <= 1:
+        got = ", ".join(map(str, sorted(stated))) or "none"
         raise ValueError(
-            f"stated confidence: expected one number from 0 to 1, or with %, /10 or /100, got {', '.join(map(str, sorted(stated))) or 'none'}"
+            f"stated confidence: expected one number from 0 to 1, or with %, /10 or /100, got {got}"
         )
     return stated.pop()
+
+
+def _read_unit(unit: str) -> int:
+    """Return the number that stands for certainty: 100 for ``%``, 10 for ``/ 10``, 1 without a unit.
+
+    >>> _read_unit("%"), _read_unit("/ 10"), _read_unit("")
+    (100, 10, 1)
+    """
+    if unit == "%":
+        return 100
+    return int(unit.strip("/ ") or 1)
 
 
 def coverage_curve(confidences: Sequence[float], correct: Sequence[bool]) -> list[tuple[float, int, int]]:
@@ -119,12 +145,20 @@ def coverage_curve(confidences: Sequence[float], correct: Sequence[bool]) -> lis
     [(0.9, 2, 1), (0.5, 3, 1)]
     """
     pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
-    rights = list(accumulate(int(right) for _, right in pairs))
-    return [  # no threshold can cut between equal confidences
-        (level, place, rights[place - 1])
-        for place, (level, _) in enumerate(pairs, start=1)
-        if place == len(pairs) or pairs[place][0] < level
-    ]
+    curve = []
+    answers = 0
+    right = 0
+    # No threshold can cut between equal confidences
+    for level, group in groupby(pairs, key=_confidence_of):
+        outcomes = [int(is_right) for _, is_right in group]
+        answers += len(outcomes)
+        right += sum(outcomes)
+        curve.append((level, answers, right))
+    return curve
+
+
+def _confidence_of(pair: tuple[float, float]) -> float:
+    return pair[0]
 
 
 def reliability_bins(confidences: Sequence[float], correct: Sequence[bool]) -> list[list[float]]:
@@ -134,8 +168,12 @@ def reliability_bins(confidences: Sequence[float], correct: Sequence[bool]) -> l
     [[0.25, 0.5, 2], [0.75, 1.0, 1]]
     """
     pairs = sorted(zip(confidences, map(float, correct), strict=True))
-    return [
-        [*map(fmean, zip(*listed, strict=True)), len(listed)]
-        for _, group in groupby(pairs, lambda pair: min(int(pair[0] * BINS), BINS - 1))
-        for listed in [[*group]]
-    ]
+    bins: list[list[float]] = []
+    for _, group in groupby(pairs, key=_bin_of):
+        levels, outcomes = zip(*group, strict=True)
+        bins.append([fmean(levels), fmean(outcomes), len(levels)])
+    return bins
+
+
+def _bin_of(pair: tuple[float, float]) -> int:
+    return min(int(_confidence_of(pair) * BINS), BINS - 1)

@@ -51,13 +51,9 @@ def normalize_text(
     >>> normalize_text("  Two\n words ", case="fold", whitespace="collapse")
     'two words'
     """
-    for name, value, kind in (
-        ("case", case, Case),
-        ("whitespace", whitespace, Whitespace),
-        ("unicode", unicode, Form),
-    ):
-        if value not in get_args(kind):
-            raise ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {value!r}")
+    _check_choice("case", case, get_args(Case))
+    _check_choice("whitespace", whitespace, get_args(Whitespace))
+    _check_choice("unicode", unicode, get_args(Form))
     text = _compose_unicode(text, unicode)
     if case == "fold":
         # Folding may undo the normal form.
@@ -69,15 +65,20 @@ def normalize_text(
     return text
 
 
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
 def _compose_unicode(text: str, form: Form) -> str:
     if form == "keep" or text.isascii():
         return text
     run = 0
     for combining in map(unicodedata.combining, text):
-        if combining:
-            run = run + 1
-        else:
+        if not combining:
             run = 0
+            continue
+        run += 1
         if run > MAX_MARKS:
             raise ValueError(f"more than {MAX_MARKS:,} combining characters in a row cannot be normalized")
     return unicodedata.normalize(form, text)
@@ -109,7 +110,8 @@ def token_f1(actual: str, expected: str) -> float:
     want = squad_tokens(expected)
     if not got or not want:
         return float(got == want)
-    return 2 * sum((Counter(got) & Counter(want)).values()) / (len(got) + len(want))
+    shared = Counter(got) & Counter(want)
+    return 2 * shared.total() / (len(got) + len(want))
 
 
 def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
@@ -167,7 +169,10 @@ def _count_shared_head(left: Sequence[str], right: Sequence[str]) -> int:
     high = min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if left[low:middle] == right[low:middle] else (low, middle - 1)
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
     return low
 
 
@@ -210,28 +215,30 @@ def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
     needle = needle[:MAX_NEEDLE]
     if not text or not needle:
         return None
-    alignment = fuzz.partial_ratio_alignment(needle, text)
-    if alignment is None or not alignment.score or alignment.dest_start == alignment.dest_end:
+    window = fuzz.partial_ratio_alignment(needle, text)
+    if window is None or not window.score or window.dest_start == window.dest_end:
         return None
-    start, end = _grow_to_words(text, alignment.dest_start, alignment.dest_end)
-    return ScoredSpan(start, end, float(alignment.score) / 100, text[start:end])
+    start, end = _grow_to_words(text, window.dest_start, window.dest_end)
+    return ScoredSpan(start, end, float(window.score) / 100, text[start:end])
 
 
 def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
-    before = text[max(0, start - MAX_SNAP) : start]
-    after = text[end : end + MAX_SNAP]
+    """Return a span with the rest of the words at its ends, unless these are long, and without blanks there."""
     if not text[start].isspace():
+        before = text[max(0, start - MAX_SNAP) : start]
         word = re.search(r"\S*\Z", before)
         if word and len(word[0]) < MAX_SNAP:
             start -= len(word[0])
     if not text[end - 1].isspace():
+        after = text[end : end + MAX_SNAP]
         word = re.match(r"\S*", after)
         if word and len(word[0]) < MAX_SNAP:
             end += len(word[0])
     inner = text[start:end]
-    if not inner.strip():
-        return start, end
-    return start + len(inner) - len(inner.lstrip()), end - (len(inner) - len(inner.rstrip()))
+    if inner.strip():
+        start += len(inner) - len(inner.lstrip())
+        end -= len(inner) - len(inner.rstrip())
+    return start, end
 
 
 def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
@@ -247,28 +254,32 @@ def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
     want = _DIFF_TOKENS.findall(expected)
     got = _DIFF_TOKENS.findall(actual)
     head, tail = count_shared_ends(want, got)
-    old = want[head : len(want) - tail]
+    old_end = len(want) - tail
+    old = want[head:old_end]
     new = got[head : len(got) - tail]
     steps: list[tuple[Op, str]] = [("=", "".join(want[:head]))]
     steps += _align_tokens(old[:MAX_DIFF_TOKENS], new[:MAX_DIFF_TOKENS])
-    steps += [("-", "".join(old[MAX_DIFF_TOKENS:])), ("+", "".join(new[MAX_DIFF_TOKENS:]))]
-    steps.append(("=", "".join(want[len(want) - tail :])))
+    steps.append(("-", "".join(old[MAX_DIFF_TOKENS:])))
+    steps.append(("+", "".join(new[MAX_DIFF_TOKENS:])))
+    steps.append(("=", "".join(want[old_end:])))
     return _join_steps(steps)
 
 
 def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]]:
-    # Not difflib, which takes half a minute for a thousand words with a space after each.
+    # Not difflib, which takes half a minute for a thousand words with a space after each
     from rapidfuzz.distance import LCSseq
 
-    number: dict[str, int] = {}
-    left, right = ([number.setdefault(token, len(number)) for token in side] for side in (old, new))
+    numbers: dict[str, int] = {}
+    left = [numbers.setdefault(token, len(numbers)) for token in old]
+    right = [numbers.setdefault(token, len(numbers)) for token in new]
     steps: list[tuple[Op, str]] = []
     for step in LCSseq.opcodes(left, right):
         removed = "".join(old[step.src_start : step.src_end])
         if step.tag == "equal":
             steps.append(("=", removed))
-        else:
-            steps += [("-", removed), ("+", "".join(new[step.dest_start : step.dest_end]))]
+            continue
+        added = "".join(new[step.dest_start : step.dest_end])
+        steps += [("-", removed), ("+", added)]
     return steps
 
 
@@ -278,8 +289,7 @@ def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
     joined: list[tuple[Op, str]] = []
     removed = added = ""
     for index, (op, text) in enumerate(steps):
-        around = steps[max(0, index - 1)][0], steps[min(index + 1, len(steps) - 1)][0]
-        if op == "=" and not (text.isspace() and "=" not in around):
+        if op == "=" and not (text.isspace() and _is_between_changes(steps, index)):
             joined += [("-", removed), ("+", added), ("=", text)]
             removed = added = ""
             continue
@@ -289,6 +299,13 @@ def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
             added += text
     joined += [("-", removed), ("+", added)]
     return [step for step in joined if step[1]]
+
+
+def _is_between_changes(steps: Sequence[tuple[Op, str]], index: int) -> bool:
+    """Return whether a step of common text has a change on both sides."""
+    if index in (0, len(steps) - 1):
+        return False
+    return steps[index - 1][0] != "=" and steps[index + 1][0] != "="
 
 
 def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
@@ -304,16 +321,25 @@ def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
         return ""
     pieces = []
     for index, (op, text) in enumerate(steps):
-        if op == "=":
-            head = context * (index > 0)
-            tail = context * (index < len(steps) - 1)
-            is_long = len(text) > head + tail + len("...")
-            pieces.append(f"{text[:head]}...{text[len(text) - tail :]}" if is_long else text)
-            continue
-        rest = len(text) - MAX_PIECE
-        if rest > 0:
-            change = f"{text[:MAX_PIECE]}... (+{rest:,} chars)"
+        if op == "-":
+            pieces.append(f"[-{_shorten_change(text)}-]")
+        elif op == "+":
+            pieces.append(f"{{+{_shorten_change(text)}+}}")
         else:
-            change = text
-        pieces.append(f"[-{change}-]" if op == "-" else f"{{+{change}+}}")
+            head = context if index > 0 else 0
+            tail = context if index < len(steps) - 1 else 0
+            pieces.append(_shorten_common(text, head, tail))
     return "".join(pieces)
+
+
+def _shorten_common(text: str, head: int, tail: int) -> str:
+    if len(text) <= head + tail + len("..."):
+        return text
+    return f"{text[:head]}...{text[len(text) - tail :]}"
+
+
+def _shorten_change(text: str) -> str:
+    rest = len(text) - MAX_PIECE
+    if rest <= 0:
+        return text
+    return f"{text[:MAX_PIECE]}... (+{rest:,} chars)"

@@ -40,20 +40,23 @@ def find_places(text: str, needle: str, *, whole_words: bool = False, most: int 
     >>> find_places("30 days, 130 days", "30 days", whole_words=True)
     [0]
     """
-    return [
-        match.start()
-        for match in islice(_compile_needle(needle, whole_words=whole_words).finditer(text), most)
-    ]
+    matches = _compile_needle(needle, whole_words=whole_words).finditer(text)
+    return [match.start() for match in islice(matches, most)]
 
 
 def _compile_needle(needle: str, *, whole_words: bool) -> re.Pattern[str]:
     if not needle:
         raise ValueError("expected a text to look for, got an empty one")
-    before, behind = (
-        boundary if whole_words and (char.isalnum() or char == "_") else ""
-        for boundary, char in ((_BEFORE, needle[0]), (_BEHIND, needle[-1]))
-    )
-    return re.compile(f"{before}{re.escape(needle)}{behind}")
+    pattern = re.escape(needle)
+    if whole_words and _is_word_character(needle[0]):
+        pattern = _BEFORE + pattern
+    if whole_words and _is_word_character(needle[-1]):
+        pattern += _BEHIND
+    return re.compile(pattern)
+
+
+def _is_word_character(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> list[int | None]:
@@ -118,9 +121,8 @@ class Origins:
     def __init__(self, text: str, fold: Callable[[str], str], whitespace: Whitespace) -> None:
         self.text = text
         self.whitespace = whitespace
-        if whitespace != "collapse":
-            self.change = fold
-        else:
+        self.change = fold
+        if whitespace == "collapse":
             self.change = lambda part: _BLANKS.sub(" ", fold(part))
 
     def span(self, start: int, end: int) -> Span:
@@ -137,8 +139,12 @@ class Origins:
         position += self._stripped
         starts, changed_starts = self._piece_starts
         piece = bisect_right(changed_starts, position) - 1
-        within = self.text[starts[piece] : [*starts[1:], len(self.text)][piece]]
-        return starts[piece] + origin_position(within, self.change, position - changed_starts[piece])
+        start = starts[piece]
+        end = len(self.text)
+        if piece + 1 < len(starts):
+            end = starts[piece + 1]
+        within = position - changed_starts[piece]
+        return start + origin_position(self.text[start:end], self.change, within)
 
     @cached_property
     def _changed(self) -> str:
@@ -155,8 +161,10 @@ class Origins:
     def _piece_starts(self) -> tuple[list[int], list[int]]:
         """The start of each piece in the text, and in the changed text; the changed pieces must give the changed text."""
         starts = [0]
-        while cut := self._next_cut(starts[-1] + MIN_PIECE):
+        cut = self._next_cut(MIN_PIECE)
+        while cut:
             starts.append(cut)
+            cut = self._next_cut(cut + MIN_PIECE)
         changed = [self.change(self.text[start:end]) for start, end in pairwise([*starts, len(self.text)])]
         if "".join(changed) != self._changed:
             return [0], [0]
@@ -194,5 +202,8 @@ def origin_position(text: str, change: Callable[[str], str], position: int) -> i
     high = len(text)
     while low < high:
         middle = (low + high) // 2
-        low, high = (middle + 1, high) if len(change(text[: middle + 1])) <= position else (low, middle)
+        if len(change(text[: middle + 1])) <= position:
+            low = middle + 1
+        else:
+            high = middle
     return low

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, combinations
+from itertools import combinations
 from statistics import NormalDist, fmean
 from typing import Any
 
@@ -40,7 +40,8 @@ class TrialPair:
     after: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.before or not self.after or not all(map(math.isfinite, (*self.before, *self.after))):
+        are_finite = all(map(math.isfinite, (*self.before, *self.after)))
+        if not self.before or not self.after or not are_finite:
             raise ValueError(
                 f"trials: expected at least one finite score on each side, got {self.before} and {self.after}"
             )
@@ -85,21 +86,30 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
     >>> draw_null_changes([{"a": TrialPair((1.0,), (1.0,))}], draws=3).tolist()
     [[0.0, 0.0, 0.0]]
     """
+    # `scipy.stats.permutation_test` has one statistic of all samples: it cannot permute within cases, and all metrics alike
     changes = np.zeros((len(metrics), draws))
+    case_counts = np.array([[len(trials)] for trials in metrics])
     generator = np.random.default_rng(seed)
-    for case in sorted({case for trials in metrics for case in trials}):
-        by_shape: dict[tuple[int, int], list[int]] = {}
-        for index, trials in enumerate(metrics):
-            pair = trials.get(case)
-            if pair is not None:
-                by_shape.setdefault((len(pair.before), len(pair.after)), []).append(index)
-        for (before, after), indexes in sorted(by_shape.items()):
+    for case in sorted(set().union(*metrics)):
+        for (before, after), indexes in sorted(_group_by_shape(metrics, case).items()):
             pairs = [metrics[index][case] for index in indexes]
             pooled = np.array([(*pair.before, *pair.after) for pair in pairs])
+            totals = pooled.sum(axis=1, keepdims=True)
             sums = _draw_subset_sums(pooled, after, draws, generator)
-            differences = sums * (1 / before + 1 / after) - pooled.sum(axis=1, keepdims=True) / before
-            changes[indexes] += differences / np.array([[len(metrics[index])] for index in indexes])
+            differences = sums * (1 / before + 1 / after) - totals / before
+            changes[indexes] += differences / case_counts[indexes]
     return changes
+
+
+def _group_by_shape(metrics: Sequence[Trials], case: str) -> dict[tuple[int, int], list[int]]:
+    """Return the indexes of the metrics with a case, by its number of trials before and after."""
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for index, trials in enumerate(metrics):
+        pair = trials.get(case)
+        if pair is not None:
+            shape = (len(pair.before), len(pair.after))
+            by_shape.setdefault(shape, []).append(index)
+    return by_shape
 
 
 def _draw_subset_sums(
@@ -156,10 +166,10 @@ def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) ->
     if not varied.any():
         return [1.0] * len(changes)
     lowest = (null_changes[varied] / spread[varied, None]).min(axis=0)
-    return [
-        drop_p_value(change / spread[index], lowest) if varied[index] else 1.0
-        for index, change in enumerate(np.asarray(changes, dtype=np.float64))
-    ]
+    p_values = [1.0] * len(changes)
+    for index in np.flatnonzero(varied).tolist():
+        p_values[index] = drop_p_value(changes[index] / spread[index], lowest)
+    return p_values
 
 
 def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) -> list[float]:
@@ -169,11 +179,9 @@ def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) 
     >>> joint_change_p_values([1.0], np.array([[-1.0, 0.0, 0.0]]))
     [0.5]
     """
+    drops = joint_drop_p_values(changes, null_changes)
     rises = joint_drop_p_values([-change for change in changes], -null_changes)
-    return [
-        min(1.0, 2 * min(pair))
-        for pair in zip(joint_drop_p_values(changes, null_changes), rises, strict=True)
-    ]
+    return [min(1.0, 2 * min(drop, rise)) for drop, rise in zip(drops, rises, strict=True)]
 
 
 def mcnemar_p_value(fixed: int, broken: int) -> float:
@@ -184,11 +192,13 @@ def mcnemar_p_value(fixed: int, broken: int) -> float:
     >>> mcnemar_p_value(0, 6), mcnemar_p_value(3, 3)
     (0.03125, 1.0)
     """
+    changed = fixed + broken
+    if not changed:
+        return 1.0
     from scipy.special import bdtr
 
-    if fixed + broken:
-        return min(1.0, 2 * float(bdtr(min(fixed, broken), fixed + broken, 0.5)))
-    return 1.0
+    one_sided = float(bdtr(min(fixed, broken), changed, 0.5))
+    return min(1.0, 2 * one_sided)
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
@@ -199,9 +209,15 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     >>> adjust_p_values([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
+    # scipy only has `false_discovery_control`, which limits the share of false alarms, not their probability
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    scaled = (min(1.0, (len(p_values) - rank) * p_values[index]) for rank, index in enumerate(order))
-    return [p_value for _, p_value in sorted(zip(order, accumulate(scaled, max), strict=True))]
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        scaled = (len(p_values) - rank) * p_values[index]
+        highest = max(highest, min(1.0, scaled))
+        adjusted[index] = highest
+    return adjusted
 
 
 def compare_families(
@@ -232,32 +248,35 @@ def compare_families(
     changes = [mean_change(trials) for trials in families.values()]
     p_values = joint_change_p_values(changes, nulls)
     for (name, trials), change, p_value in zip(families.items(), changes, p_values, strict=True):
-        error = estimate_change_error(trials)
         status = "undecided"
-        interval = []
-        if error is not None:
-            interval = [error.lower_end(change, 1 - alpha / 2), -error.lower_end(-change, 1 - alpha / 2)]
-            if -margin < interval[0] and interval[1] < margin:
-                status = "equivalent"
-        if p_value <= alpha and abs(change) >= floor and (is_quality or change < 0):
-            if change > 0:
+        interval = _change_interval(trials, change, alpha)
+        if interval and -margin < interval[0] and interval[1] < margin:
+            status = "equivalent"
+        if p_value <= alpha and abs(change) >= floor:
+            if not is_quality and change < 0:
+                status = "changed"
+            elif is_quality and change > 0:
                 status = "better"
             elif is_quality:
                 status = "worse"
-            else:
-                status = "changed"
-        sides = {
-            side: fmean(fmean(getattr(pair, side)) for pair in trials.values())
-            for side in ("before", "after")
-        }
         compared[name] = {
             "status": status,
             "change": change,
             "interval": interval,
-            **sides,
+            "before": fmean(fmean(pair.before) for pair in trials.values()),
+            "after": fmean(fmean(pair.after) for pair in trials.values()),
             "cases": len(trials),
         }
     return compared
+
+
+def _change_interval(trials: Trials, change: float, alpha: float) -> list[float]:
+    """Return both ends of the interval of a change; empty if too few trials or cases give one."""
+    error = estimate_change_error(trials)
+    if error is None:
+        return []
+    level = 1 - alpha / 2
+    return [error.lower_end(change, level), -error.lower_end(-change, level)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +306,11 @@ class ChangeError:
         >>> round(ChangeError(0.02, 100).detectable_drop(0.05), 3)
         0.05
         """
-        size = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
+        normal = NormalDist()
+        size = normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)
         # The drop whose own squared error it is: drop = size * sqrt(error ** 2 + growth * drop)
-        return size**2 * self.growth / 2 + math.hypot(size**2 * self.growth / 2, size * self.standard_error)
+        half = size**2 * self.growth / 2
+        return half + math.hypot(half, size * self.standard_error)
 
 
 def estimate_change_error(
@@ -313,27 +334,25 @@ def estimate_change_error(
     """
     pairs = list(trials.values())
     count = len(trials)
-    counts = [(trials_before or len(pair.before), trials_after or len(pair.after)) for pair in pairs]
-    growth = (  # p (1 - p) grows by 2 p - 1 times the drop of p
-        max(2 * fmean(fmean(pair.after) for pair in pairs) - 1, 0.0) / sum(after for _, after in counts)
-        if pairs and passes_or_fails(pairs)
-        else 0.0
-    )
+    befores = [trials_before or len(pair.before) for pair in pairs]
+    afters = [trials_after or len(pair.after) for pair in pairs]
+    growth = 0.0
+    if pairs and passes_or_fails(pairs):
+        # p (1 - p) grows by 2 p - 1 times the drop of p
+        pass_rate = fmean(fmean(pair.after) for pair in pairs)
+        growth = max(2 * pass_rate - 1, 0.0) / sum(afters)
     noise = pool_noise(pairs)
     if noise is not None:
-        return ChangeError(
-            noise.standard_error * math.sqrt(sum(1 / before + 1 / after for before, after in counts)) / count,
-            noise.freedom,
-            growth=growth,
-        )
+        # The variance of the mean difference, in variances of a trial
+        variance = sum(1 / before + 1 / after for before, after in zip(befores, afters, strict=True))
+        standard_error = noise.standard_error * math.sqrt(variance) / count
+        return ChangeError(standard_error, noise.freedom, growth=growth)
     if count < 2:  # noqa: PLR2004 -- a single difference has no spread
         return None
     spread = _sum_of_squares([pair.difference for pair in pairs]) / (count - 1)
-    return ChangeError(
-        math.sqrt(spread / count * (1 / (trials_before or 1) + 1 / (trials_after or 1)) / 2),
-        count - 1,
-        growth=growth,
-    )
+    # A difference of single trials has two variances of a trial
+    planned = (1 / (trials_before or 1) + 1 / (trials_after or 1)) / 2
+    return ChangeError(math.sqrt(spread / count * planned), count - 1, growth=growth)
 
 
 def passes_or_fails(pairs: Iterable[TrialPair]) -> bool:
@@ -342,7 +361,8 @@ def passes_or_fails(pairs: Iterable[TrialPair]) -> bool:
     >>> passes_or_fails([TrialPair((0.0, 1.0), (0.5,))]), passes_or_fails([TrialPair((0.0,), (1.0,))])
     (False, True)
     """
-    return fmean(score in (0.0, 1.0) for pair in pairs for score in (*pair.before, *pair.after)) >= NEARLY_ALL
+    scores = [score for pair in pairs for score in (*pair.before, *pair.after)]
+    return fmean(score in (0.0, 1.0) for score in scores) >= NEARLY_ALL
 
 
 def pool_noise(pairs: Sequence[TrialPair]) -> ChangeError | None:
@@ -358,7 +378,8 @@ def pool_noise(pairs: Sequence[TrialPair]) -> ChangeError | None:
     freedom = sum(len(side) - 1 for side in sides)
     if not pairs or freedom < len(pairs):
         return None
-    return ChangeError(math.sqrt(math.fsum(map(_sum_of_squares, sides)) / freedom), freedom)
+    squares = math.fsum(map(_sum_of_squares, sides))
+    return ChangeError(math.sqrt(squares / freedom), freedom)
 
 
 def _sum_of_squares(values: Sequence[float]) -> float:

@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
-from pytest_llmops._util.self_judging import iter_self_judging_notes
 from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atomically
 from pytest_llmops.errors import UsageError, WireError, format_name_list
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, shorten_text, to_builtins
@@ -25,6 +24,7 @@ from pytest_llmops.results.details import (
     read_detail,
 )
 from pytest_llmops.results.review import select_for_review
+from pytest_llmops.results.self_judging import iter_self_judging_notes
 from pytest_llmops.results.verdict import CaseChange, Verdict
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from pytest_llmops._util.arrays import Float32Array, np
+from pytest_llmops._util.arrays import MATRIX_NDIM, Float32Array, np
 from pytest_llmops.errors import JudgeError, ModelError
 from pytest_llmops.protocols import Embedder, Hit, Hits, Judge, Message, Model, Retriever, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -84,29 +84,29 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     """
     _check_version(embedder.version)
     threshold = getattr(embedder, "default_threshold", None)
-    _require(threshold is None or 0 <= threshold <= 1, "default_threshold", "None or 0 to 1", threshold)
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise _broken_promise("default_threshold", "None or 0 to 1", threshold)
     rows = _embed_checked(embedder, texts)
     empty = np.asarray(embedder.embed([]))
-    _require(empty.ndim == 2 and len(empty) == 0, "embed([])", "shape (0, dim)", empty.shape)  # noqa: PLR2004 -- rows and columns
-    _require(
-        np.array_equal(rows, _embed_checked(embedder, texts)), "a second call", "the same vectors", "others"
-    )
+    if empty.ndim != MATRIX_NDIM or len(empty):
+        raise _broken_promise("embed([])", "shape (0, dim)", empty.shape)
+    again = _embed_checked(embedder, texts)
+    if not np.array_equal(rows, again):
+        raise _broken_promise("a second call", "the same vectors", "others")
     for i, j in combinations(range(len(texts)), 2):
         if texts[i] == texts[j]:
             _check_vectors_close(rows[i], rows[j], f"texts {i} and {j} are equal", "equal vectors")
     backwards = _embed_checked(embedder, texts[::-1])[::-1]
+    similarities = rows @ rows.T
     _check_vectors_close(
-        rows @ rows.T, backwards @ backwards.T, "the texts in reverse", "the same similarities"
+        similarities, backwards @ backwards.T, "the texts in reverse", "the same similarities"
     )
-    _require(not np.allclose(rows, rows[0]), "unlike texts", "unlike vectors", "the same for all")
+    if np.allclose(rows, rows[0]):
+        raise _broken_promise("unlike texts", "unlike vectors", "the same for all")
     if getattr(embedder, "across_calls", True):
         for text, row in zip(texts, rows, strict=True):
-            _check_vectors_close(
-                _embed_checked(embedder, [text])[0],
-                row,
-                f"text {text[:20]!r} alone",
-                "its vector among others",
-            )
+            alone = _embed_checked(embedder, [text])[0]
+            _check_vectors_close(alone, row, f"text {text[:20]!r} alone", "its vector among others")
 
 
 def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5) -> None:
@@ -123,18 +123,18 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
     Raises:
         AssertionError: It breaks a promise; gives what was expected, and what it returned.
     """
-    _require(bool(queries) and not isinstance(queries, str), "queries", "a list with at least one", queries)
+    if not queries or isinstance(queries, str):
+        raise _broken_promise("queries", "a list with at least one", queries)
     for query in queries:
         hits = _search_checked(retriever, query, k)
-        _require(bool(hits), f"search({query!r})", "a hit", "none")
-        _require(
-            hits.ids == _search_checked(retriever, query, k).ids,
-            f"search({query!r}) again",
-            "the same hits",
-            "others",
-        )
+        if not hits:
+            raise _broken_promise(f"search({query!r})", "a hit", "none")
+        again = _search_checked(retriever, query, k)
+        if hits.ids != again.ids:
+            raise _broken_promise(f"search({query!r}) again", "the same hits", "others")
         first = _search_checked(retriever, query, 1)
-        _require(first.ids == hits.ids[:1], f"search({query!r}, k=1)", f"only {hits.ids[0]!r}", first.ids)
+        if first.ids != hits.ids[:1]:
+            raise _broken_promise(f"search({query!r}, k=1)", f"only {hits.ids[0]!r}", first.ids)
     for query in STRANGE_QUERIES:
         _search_checked(retriever, query, k)
 
@@ -142,16 +142,22 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
 def _search_checked(retriever: Retriever, query: str, k: int) -> Hits:
     what = f"search({query[:40]!r}, k={k})"
     hits: Any = retriever.search(query, k)
-    are_hits = isinstance(hits, Hits) and all(isinstance(hit, Hit) for hit in hits)
-    _require(are_hits, what, "Hits", type(hits).__name__)
-    _require(len(hits) <= k, what, f"at most {k} hits", len(hits))
-    _require(all(isinstance(id_, str) and id_ for id_ in hits.ids), what, "ids that are texts", hits.ids)
-    _require(len(set(hits.ids)) == len(hits), what, "each id once", hits.ids)
+    if not isinstance(hits, Hits) or not all(isinstance(hit, Hit) for hit in hits):
+        raise _broken_promise(what, "Hits", type(hits).__name__)
+    if len(hits) > k:
+        raise _broken_promise(what, f"at most {k} hits", len(hits))
+    if not all(isinstance(id_, str) and id_ for id_ in hits.ids):  # type: ignore[redundant-expr]
+        raise _broken_promise(what, "ids that are texts", hits.ids)
+    if len(set(hits.ids)) != len(hits):
+        raise _broken_promise(what, "each id once", hits.ids)
     scores = [hit.score for hit in hits]
-    _require(all(map(math.isfinite, scores)), what, "scores that are numbers", scores)
-    _require(scores == sorted(scores, reverse=True), what, "the best hit first", scores)
-    _require(hits.latency_s is None or hits.latency_s >= 0, what, "a time or None", hits.latency_s)
-    return hits  # type: ignore[no-any-return]
+    if not all(map(math.isfinite, scores)):
+        raise _broken_promise(what, "scores that are numbers", scores)
+    if scores != sorted(scores, reverse=True):
+        raise _broken_promise(what, "the best hit first", scores)
+    if hits.latency_s is not None and not hits.latency_s >= 0:
+        raise _broken_promise(what, "a time or None", hits.latency_s)
+    return hits
 
 
 def check_judge(
@@ -172,29 +178,41 @@ def check_judge(
         AssertionError: It breaks a promise; gives what was expected, and what it returned.
     """
     for name, reply in BAD_REPLIES.items():
-        _check_unscored(_judge_checked(make(_scripted_model(reply))), f"the reply {name!r}")
-    echo = _scripted_model(FAKE_VERDICT)
-    _check_unscored(_judge_checked(make(echo), FAKE_VERDICT), "a reply that repeats the answer's own verdict")
-    for message in (message for messages, _ in echo.asked for message in messages):
-        encoded = message.role == "assistant" or FAKE_VERDICT not in message.content
-        _require(encoded, f"the {message.role} message", "the answer encoded", "it as it is")
+        verdict = _judge_checked(make(_scripted_model(reply)))
+        _check_unscored(verdict, f"the reply {name!r}")
+    _check_fake_verdict(make)
     _check_model_errors(make)
     first = _scripted_model("garbage")
     second = _scripted_model("garbage")
     _judge_checked(make(first))
     _judge_checked(make(second))
-    _require(first.asked == second.asked, "the same question again", "the same requests", "others")
+    if first.asked != second.asked:
+        raise _broken_promise("the same question again", "the same requests", "others")
     versions = [make(_scripted_model("", model)).version for model in ("one", "one", "two")]
     for version in versions:
         _check_version(version)
-    _require(versions[0] == versions[1] != versions[2], "version", "one for each model", versions)
+    if versions[0] != versions[1] or versions[1] == versions[2]:
+        raise _broken_promise("version", "one for each model", versions)
     if good is not None:
         verdict = _judge_checked(make(ScriptedModel(good)))
-        _require(verdict.score is not None, "a good reply", "a score", verdict.error)
+        if verdict.score is None:
+            raise _broken_promise("a good reply", "a score", verdict.error)
 
 
 def _check_version(version: object) -> None:
-    _require(isinstance(version, str) and bool(version), "version", "a text", version)
+    if not isinstance(version, str) or not version:
+        raise _broken_promise("version", "a text", version)
+
+
+def _check_fake_verdict(make: Callable[[Model], Judge]) -> None:
+    """Check that a verdict in the answer does not count, and that the judge encodes the answer."""
+    echo = _scripted_model(FAKE_VERDICT)
+    verdict = _judge_checked(make(echo), FAKE_VERDICT)
+    _check_unscored(verdict, "a reply that repeats the answer's own verdict")
+    for messages, _ in echo.asked:
+        for message in messages:
+            if message.role != "assistant" and FAKE_VERDICT in message.content:
+                raise _broken_promise(f"the {message.role} message", "the answer encoded", "it as it is")
 
 
 def _scripted_model(reply: str, model: str = "scripted") -> ScriptedModel:
@@ -203,20 +221,18 @@ def _scripted_model(reply: str, model: str = "scripted") -> ScriptedModel:
 
 def _judge_checked(judge: Judge, answer: str = "Refunds take 30 days.") -> Verdict:
     verdict: Any = judge.judge(answer, question="How long?", reference="Thirty days.")
-    _require(isinstance(verdict, Verdict), "judge()", "a Verdict", type(verdict).__name__)
-    if verdict.score is not None:
-        _require(
-            verdict.low <= verdict.score <= verdict.high,
-            "judge()",
-            f"a score from {verdict.low} to {verdict.high}",
-            verdict.score,
-        )
-    _require((verdict.score is None) == bool(verdict.error), "judge()", "either a score or an error", verdict)
-    return verdict  # type: ignore[no-any-return]
+    if not isinstance(verdict, Verdict):
+        raise _broken_promise("judge()", "a Verdict", type(verdict).__name__)
+    if verdict.score is not None and not verdict.low <= verdict.score <= verdict.high:
+        raise _broken_promise("judge()", f"a score from {verdict.low} to {verdict.high}", verdict.score)
+    if (verdict.score is None) != bool(verdict.error):
+        raise _broken_promise("judge()", "either a score or an error", verdict)
+    return verdict
 
 
 def _check_unscored(verdict: Verdict, what: str) -> None:
-    _require(verdict.score is None, what, "no score", verdict.score)
+    if verdict.score is not None:
+        raise _broken_promise(what, "no score", verdict.score)
 
 
 def _check_model_errors(make: Callable[[Model], Judge]) -> None:
@@ -231,21 +247,26 @@ def _check_model_errors(make: Callable[[Model], Judge]) -> None:
 
 def _embed_checked(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
     rows = embedder.embed(list(texts))
-    _require(rows.ndim == 2 and len(rows) == len(texts), "embed", f"shape ({len(texts)}, dim)", rows.shape)  # noqa: PLR2004 -- rows and columns
-    _require(rows.dtype == np.float32, "embed", "float32", rows.dtype)
-    _require(bool(np.isfinite(rows).all()), "embed", "finite numbers", "NaN or infinity")
+    if rows.ndim != MATRIX_NDIM or len(rows) != len(texts):
+        raise _broken_promise("embed", f"shape ({len(texts)}, dim)", rows.shape)
+    if rows.dtype != np.float32:
+        raise _broken_promise("embed", "float32", rows.dtype)
+    if not np.isfinite(rows).all():
+        raise _broken_promise("embed", "finite numbers", "NaN or infinity")
     lengths = np.linalg.norm(rows, axis=1)
     unit = (np.abs(lengths - 1) < VECTOR_TOLERANCE) | (lengths == 0)
-    _require(bool(unit.all()), "embed", "rows of unit length or of zeros", lengths[~unit].tolist())
+    if not unit.all():
+        raise _broken_promise("embed", "rows of unit length or of zeros", lengths[~unit].tolist())
     return rows
 
 
-def _check_vectors_close(got: Float32Array, wanted: Float32Array, what: str, expected: str) -> None:
-    _require(got.shape == wanted.shape, what, f"{expected}, of shape {wanted.shape}", f"shape {got.shape}")
-    gap = float(np.abs(got - wanted).max())
-    _require(gap < VECTOR_TOLERANCE, what, expected, f"a difference of {gap}")
+def _check_vectors_close(actual: Float32Array, wanted: Float32Array, what: str, expected: str) -> None:
+    if actual.shape != wanted.shape:
+        raise _broken_promise(what, f"{expected}, of shape {wanted.shape}", f"shape {actual.shape}")
+    gap = float(np.abs(actual - wanted).max())
+    if not gap < VECTOR_TOLERANCE:  # also NaN
+        raise _broken_promise(what, expected, f"a difference of {gap}")
 
 
-def _require(good: bool, what: str, expected: str, got: object) -> None:  # noqa: FBT001 -- reads as an assertion
-    if not good:
-        raise AssertionError(f"{what}: expected {expected}, got {got}")
+def _broken_promise(what: str, expected: str, got: object) -> AssertionError:
+    return AssertionError(f"{what}: expected {expected}, got {got}")

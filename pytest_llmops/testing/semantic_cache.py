@@ -4,26 +4,41 @@ No cache is included: any with ``get`` and ``put`` can be probed, LangChain's, r
 """
 
 import re
-from asyncio import AbstractEventLoop, Runner, all_tasks
+from asyncio import all_tasks
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from random import Random
 from threading import Thread
-from time import monotonic, sleep
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from pytest_llmops.cases.files import Case
-from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, format_name_list, refuse
+from pytest_llmops.errors import LLMOpsError, UsageError, format_name_list
 from pytest_llmops.measurement import as_finite_float, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.providers.minilm import single_blas_thread
-from pytest_llmops.testing.semantic_cache_arguments import ARGUMENTS, adapt_cache, read_texts
+from pytest_llmops.testing.semantic_cache_arguments import adapt_cache, check_arguments, read_texts
+from pytest_llmops.testing.semantic_cache_probe import CacheQuery, Group, Hit, Probe, Question, Source
+
+__all__ = [
+    "NEVER_CACHED",
+    "SCOPE",
+    "CacheCounts",
+    "CachePair",
+    "CacheQuery",
+    "CacheResult",
+    "cache_probe",
+    "format_sweep",
+    "list_sweep",
+    "make_pairs",
+]
 
 SCOPE = {"tenant": "tenant-1", "prompt_version": "1", "model": "model-1", "parameters": "temperature=0"}
 NEVER_CACHED = {
@@ -32,28 +47,12 @@ NEVER_CACHED = {
     "an empty answer": "",
 }
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z]\w*[a-z]\w*")
-_EDITS = (
-    (re.compile(r"\d{1,15}"), lambda match: str(int(match[0]) + 1)),
-    (
-        re.compile(
-            r"\b(?:is|are|was|can|could|do|does|did|will|would|should|may|must|have|has)\b(?: (?:I|you|we|it|they)\b)?",
-            re.IGNORECASE,
-        ),
-        lambda match: f"{match[0]} not",
-    ),
+_NUMBER = re.compile(r"\d{1,15}")
+_VERB = re.compile(
+    r"\b(?:is|are|was|can|could|do|does|did|will|would|should|may|must|have|has)\b(?: (?:I|you|we|it|they)\b)?",
+    re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CacheQuery:
-    """What a cache is asked: a question, and what an answer depends on besides (tenant, prompt version, model, parameters)."""
-
-    prompt: str
-    scope: Mapping[str, str] = field(default_factory=dict)
-
-
-# Questions (kind, question, answer id) by what they count for together ("" for each alone)
-_Groups: TypeAlias = Sequence[tuple[str, Sequence[tuple[str, ...]]]]
+_OK_STATUSES = (None, 200)
 
 
 class CachePair(NamedTuple):
@@ -90,16 +89,21 @@ class CacheCounts:
     hit_rate: float
 
     def __post_init__(self) -> None:
-        if (
-            {*map(type, counts := (self.could_be_false, self.hits, self.units, self.false_units))} != {int}
-            or not 0 <= min(counts) == self.false_units <= self.units <= self.hits
-            or as_finite_float(self.hit_rate) is None
-            or not 0 <= self.hit_rate <= 1
-            or not _are_texts(self.false_hits)
-        ):
+        if not self._has_counts() or not self._has_share() or not _are_texts(self.false_hits):
             raise UsageError(
-                f"CacheCounts: expected counts of at least 0, of them false_units the smallest and units <= hits, a hit_rate from 0 to 1, and false_hits as a tuple of texts, got {shorten_text(repr(self))}"
+                "CacheCounts: expected counts of at least 0, of them false_units the smallest and units <= hits, a hit_rate from 0 to 1, "
+                f"and false_hits as a tuple of texts, got {shorten_text(repr(self))}"
             )
+
+    def _has_counts(self) -> bool:
+        counts = (self.could_be_false, self.hits, self.units, self.false_units)
+        if not all(type(count) is int for count in counts):
+            return False
+        return 0 <= self.false_units == min(counts) and self.units <= self.hits
+
+    def _has_share(self) -> bool:
+        share = as_finite_float(self.hit_rate)
+        return share is not None and 0 <= share <= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +129,10 @@ class CacheResult:
     unpriced: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if (
-            not all(isinstance(counts, CacheCounts | None) for counts in (self.pairs, self.traffic))
-            or not (self.saving is None or as_finite_float(self.saving) is not None)
-            or not all(map(_are_texts, (self.violations, self.not_checked, self.unpriced, (self.error,))))
-        ):
+        are_counts = all(isinstance(counts, CacheCounts | None) for counts in (self.pairs, self.traffic))
+        is_number = self.saving is None or as_finite_float(self.saving) is not None
+        are_texts = all(map(_are_texts, (self.violations, self.not_checked, self.unpriced, (self.error,))))
+        if not are_counts or not is_number or not are_texts:
             raise UsageError(
                 "CacheResult: expected pairs and traffic of CacheCounts or None, violations, not_checked and unpriced as tuples of texts, error as a text, and "
                 f"saving as a number or None, got {shorten_text(repr(self))}"
@@ -180,245 +183,197 @@ def cache_probe(
         CaseError: A row is wrong, or a file cannot be used.
     """
     known = [CachePair(*row) for row in read_texts("pairs", pairs, CachePair._fields)]
-    requests = read_texts("traffic", traffic, ("question", "answer"))
-    if (
-        len({pair.must for pair in known}) == 1
-        or len({answer for _, answer in requests}) == 1
-        or not (known or requests)
-    ):
-        raise UsageError(
-            "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
-            f"everything would pass else; got {format_count(len(known), 'pair')} ({sum(pair.must == 'hit' for pair in known)} must hit) "
-            f"and {format_count(len(requests), 'request')}"
-        )
-    given = (calls, embedding_usd, scope, never_cached, expire, roll_back, time_limit_s, index_time_s, seed)
-    for (name, (fits, expected)), value in zip(ARGUMENTS.items(), given, strict=True):
-        if not fits(value):
-            raise UsageError(
-                f"cache_probe: expected {name} to be {expected}, got {shorten_text(repr(value), 80)}"
-            )
-    ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
-    probe = _Probe(adapt_cache(cache) | ways, dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
+    rows = read_texts("traffic", traffic, ("question", "answer"))
+    requests = [Question("traffic", question, answer_id) for question, answer_id in rows]
+    _check_questions(known, requests)
+    check_arguments(
+        calls=calls,
+        embedding_usd=embedding_usd,
+        scope=scope,
+        never_cached=never_cached,
+        expire=expire,
+        roll_back=roll_back,
+        time_limit_s=time_limit_s,
+        index_time_s=index_time_s,
+        seed=seed,
+    )
+    functions = adapt_cache(cache)
+    given_ways = {"expiry": expire, "rollback": roll_back}
+    ways = {name: way for name, way in given_ways.items() if way}
+    probe = Probe(functions | ways, (*ways,), dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
     done = Future[None]()
-    counts = dict[str, Any]()
-    # A cache embeds in the other thread, where MiniLM cannot set its limit: without it a question takes 5 to 15 times as long.
-    with single_blas_thread() if find_spec("threadpoolctl") else nullcontext():
+    counts: dict[str, CacheCounts] = {}
+    if known:
+        first_text = known[0].text
+    else:
+        first_text = requests[0].text
+    with _limit_threads():
         sources = _build_sources(known, requests)
-        start = (known or requests)[0][0]
-        args = (probe.run, done, counts, sources, start, never_cached)
-        Thread(target=copy_context().run, args=args, daemon=True).start()
+        task = partial(_run, probe, sources, first_text, never_cached)
+        Thread(target=copy_context().run, args=(task, counts, done), daemon=True).start()
         error = _await_end(done, probe, time_limit_s)
+    saving, unpriced = _price_saving(counts.get("traffic"), calls, embedding_usd)
+    if error:
+        counts = {}
     return CacheResult(
-        **({} if error else counts),
+        pairs=counts.get("pairs"),
+        traffic=counts.get("traffic"),
         violations=tuple(probe.violations),
-        not_checked=tuple(what for what in ("expiry", "rollback") if what not in ways),
+        not_checked=tuple(name for name in given_ways if name not in ways),
         error=error,
-        **_price_saving(counts.get("traffic"), calls, embedding_usd),
+        saving=saving,
+        unpriced=unpriced,
     )
 
 
-def _build_sources(
-    known: Iterable[CachePair], requests: Sequence[tuple[str, ...]]
-) -> dict[str, tuple[_Groups, int, int]]:
-    """Return what is asked by its source, with the numbers of questions that should be hit and that could be answered wrongly."""
-    sources: dict[str, tuple[_Groups, int, int]] = {
-        "pairs": (
-            [
-                (
-                    text,
-                    [
-                        ("first", text, text),
-                        *(
-                            (row.kind or "pair", row.other, text if row.must == "hit" else "\0")
-                            for row in rows
-                        ),
-                    ],
-                )
-                for text, rows in groupby(sorted(known), lambda pair: pair.text)
-            ],
-            sum(pair.must == "hit" for pair in known),
-            sum(pair.must == "miss" for pair in known),
-        ),
-        "traffic": ([("", [("traffic", *row) for row in requests])], len(requests), len(requests)),
-    }
-    return {name: source for name, source in sources.items() if source[1]}
+def _limit_threads() -> AbstractContextManager[object]:
+    """Run the linear algebra of a block on a single thread, if that can be limited.
+
+    A cache embeds in the other thread, where MiniLM cannot set the limit: without it a question takes 5 to 15 times as long.
+    """
+    if find_spec("threadpoolctl"):
+        return single_blas_thread()
+    return nullcontext()
 
 
-def _await_end(done: Future[None], probe: "_Probe", time_limit_s: float) -> str:
+def _run(  # noqa: PLR0917 -- the function of a thread
+    probe: Probe,
+    sources: Iterable[Source],
+    question: str,
+    never_cached: Mapping[str, str],
+    counts: dict[str, CacheCounts],
+    done: Future[None],
+) -> None:
+    """Fill in the counts by source, in the thread of the cache; whatever is raised is handed on."""
+    try:
+        with probe.runner:
+            probe.loop = probe.runner.get_loop()
+            probe.check_rules(question, never_cached)
+            for source in sources:
+                counts[source.name] = _count([*probe.ask(source.groups)], source)
+        done.set_result(None)
+    except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
+        done.set_exception(error)
+
+
+def _check_questions(known: Sequence[CachePair], requests: Sequence[Question]) -> None:
+    """Raise if a cache that answers everything, or nothing, would pass.
+
+    Raises:
+        UsageError: No pair must hit, none must miss, all traffic has the same answer, or there is neither.
+    """
+    have_one_outcome = len({pair.must for pair in known}) == 1
+    have_one_answer = len({request.answer_id for request in requests}) == 1
+    if have_one_outcome or have_one_answer or not (known or requests):
+        must_hit = sum(pair.must == "hit" for pair in known)
+        raise UsageError(
+            "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
+            f"everything would pass else; got {format_count(len(known), 'pair')} ({must_hit} must hit) "
+            f"and {format_count(len(requests), 'request')}"
+        )
+
+
+def _build_sources(known: Iterable[CachePair], requests: Sequence[Question]) -> list[Source]:
+    """Return what is asked, without a source that has no questions."""
+    groups = []
+    must_hit = 0
+    must_miss = 0
+    for text, pairs in groupby(sorted(known), attrgetter("text")):
+        questions = [Question("first", text, text)]
+        for pair in pairs:
+            answer_id = "\0"  # of no answer
+            if pair.must == "hit":
+                must_hit += 1
+                answer_id = text
+            else:
+                must_miss += 1
+            questions.append(Question(pair.kind or "pair", pair.other, answer_id))
+        groups.append(Group(text, questions))
+    sources = []
+    if groups:
+        sources.append(Source("pairs", groups, must_hit, must_miss))
+    if requests:
+        sources.append(Source("traffic", [Group("", requests)], len(requests), len(requests)))
+    return sources
+
+
+def _await_end(done: Future[None], probe: Probe, time_limit_s: float) -> str:
     """Return why a probe ended early, or "". Its thread is left behind if the cache does not return."""
     seen = -1
     while not wait([done], time_limit_s).done:
         if len(probe.calls) == seen:
-            left = {  # the event loop waits for tasks that were cancelled
-                shorten_text(getattr(task.get_coro(), "__qualname__", task.get_name()), 100)
-                for task in (all_tasks(probe.loop) if probe.loop else ())
-                if task.cancelling()
-            }
-            if left:
-                return f"the cache left tasks that go on after they were cancelled: {format_name_list(left)}; expected that they end, within {time_limit_s:g} s"
-            return f"the cache did not return from {''.join(probe.calls[-1:])} within {time_limit_s:g} s"
+            return _describe_hang(probe, time_limit_s)
         seen = len(probe.calls)
-    refuse((problem := done.exception()) and not isinstance(problem, LLMOpsError), problem)  # type: ignore[arg-type]  # also no `Exception`
-    return str(problem or "")
+    problem = done.exception()
+    if problem is None:
+        return ""
+    if not isinstance(problem, LLMOpsError):
+        raise problem
+    return str(problem)
 
 
-@dataclass(slots=True)
-class _Probe:
-    functions: dict[str, Callable[..., Any]]
-    scope: dict[str, str]
-    random: Random
-    index_time_s: float
-    runner: Runner = field(default_factory=Runner)
-    loop: AbstractEventLoop | None = None
-    calls: list[str] = field(default_factory=list)
-    entries: dict[str, tuple[CacheQuery, str, str]] = field(default_factory=dict)
-    violations: dict[str, None] = field(default_factory=dict)
-
-    def run(
-        self,
-        done: Future[None],
-        counts: dict[str, CacheCounts],
-        sources: Mapping[str, tuple[_Groups, int, int]],
-        question: str,
-        never_cached: Mapping[str, str],
-    ) -> None:
-        try:
-            with self.runner:
-                self.loop = self.runner.get_loop()
-                self.check_rules(question, never_cached)
-                for name, (groups, asked, could_be_false) in sources.items():
-                    counts[name] = _count(
-                        [*self.ask(groups)], asked, could_be_false, only_right=name == "pairs"
-                    )
-            done.set_result(None)
-        except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
-            done.set_exception(error)
-
-    def call(self, name: str, *arguments: object) -> object:
-        self.calls.append(name)
-        try:
-            result = self.functions[name](*arguments)
-            wait_for = self.runner.get_loop().run_until_complete
-            if hasattr(result, "__await__"):
-                return wait_for(result)
-            return result
-        except Exception as error:
-            raise LLMOpsError(f"the cache raised in {name}: {describe_exception(error)}") from error
-
-    def open_query(self, text: str) -> CacheQuery:
-        """Return a query in a scope without entries."""
-        self.call("clear")
-        return CacheQuery(
-            text, self.scope | {key: f"{self.scope[key]}-{len(self.calls)}" for key in [*self.scope][:1]}
-        )
-
-    def put(self, query: CacheQuery, answer: str | None = None, answer_id: str = "") -> None:
-        number = f"{self.random.getrandbits(64):016x}"
-        if answer is None:
-            text = f"An answer with the number [{number}]."
-        else:
-            text = answer
-        self.entries[number if answer is None else answer] = query, text, answer_id
-        self.call("put", query, text)
-        end = monotonic() + self.index_time_s
-        while monotonic() < end and self.call("get", query) is None:
-            sleep(0.01)
-
-    def get(self, query: CacheQuery) -> tuple[CacheQuery, str, str] | None:
-        """Return the entry that a hit came from, or None."""
-        answer = self.call("get", query)
-        if answer is None:
-            return None
-        text = str(answer)
-        entry = next(
-            filter(None, map(self.entries.get, [text, *re.findall(r"\[([0-9a-f]{16})\]", text)])),
-            (CacheQuery(""), "", ""),
-        )
-        self.violations |= dict.fromkeys(
-            [
-                *(
-                    [f"changed an answer, or returned one that was never stored: {shorten_text(text, 80)!r}"]
-                    if not isinstance(answer, str) or answer != entry[1]
-                    else []
-                ),
-                *(
-                    f"returned the answer of another {key}"
-                    for key, value in query.scope.items()
-                    if entry[0].scope.get(key, value) != value
-                ),
-            ]
-        )
-        return entry
-
-    def check_rules(self, text: str, never_cached: Mapping[str, str]) -> None:
-        for problem, answer, change, way in (
-            *(
-                (f"returned the answer of another {key}", None, {key: f"another {key} than {own}"}, "get")
-                for key, own in self.scope.items()
-            ),
-            *(
-                (f"stored {what}: {text!r}, which the probe put into it", text, {}, "get")
-                for what, text in never_cached.items()
-            ),
-            *((f"returned an answer after its {way}", None, {}, way) for way in [*self.functions][3:]),
-        ):
-            self.put(query := self.open_query(text), answer)
-            self.call(way, query)
-            if self.get(CacheQuery(text, {**query.scope, **change})):
-                self.violations[problem] = None
-
-    def ask(self, groups: _Groups) -> Iterator[tuple[Any, ...]]:
-        """Yield the hits of questions (kind, question, answer id) by groups that start with an empty cache.
-
-        What is missed is stored, of a group of pairs only the first question.
-        """
-        for unit, questions in groups:
-            scope = self.open_query("").scope
-            for number, (kind, question, answer_id) in enumerate(questions):
-                entry = self.get(CacheQuery(question, scope))
-                if entry:
-                    yield unit or number, entry[2] == answer_id, kind, question, entry[0].prompt
-                elif not unit or number == 0:
-                    self.put(CacheQuery(question, scope), answer_id=answer_id)
+def _describe_hang(probe: Probe, time_limit_s: float) -> str:
+    # The event loop waits for tasks that were cancelled
+    left = set()
+    if probe.loop:
+        for task in all_tasks(probe.loop):
+            if task.cancelling():
+                name = getattr(task.get_coro(), "__qualname__", task.get_name())
+                left.add(shorten_text(name, 100))
+    if left:
+        return f"the cache left tasks that go on after they were cancelled: {format_name_list(left)}; expected that they end, within {time_limit_s:g} s"
+    last_call = probe.calls[-1] if probe.calls else ""
+    return f"the cache did not return from {last_call} within {time_limit_s:g} s"
 
 
-def _count(
-    hits: Sequence[tuple[Any, ...]], asked: int, could_be_false: int, *, only_right: bool
-) -> CacheCounts:
-    false = [
-        (
-            unit,
-            f"{shorten_text(kind, 40)}: {shorten_text(question, 100)!r} got the answer to {shorten_text(stored, 100)!r}",
-        )
-        for unit, is_right, kind, question, stored in hits
-        if not is_right
-    ]
+def _count(hits: Sequence[Hit], source: Source) -> CacheCounts:
+    false_hits = [hit for hit in hits if not hit.is_right]
+    rated = len(hits)
+    if source.name == "pairs":  # a wrong answer to a pair that must hit is no hit
+        rated -= len(false_hits)
     return CacheCounts(
-        could_be_false=max(could_be_false, len(false)),
+        could_be_false=max(source.could_be_false, len(false_hits)),
         hits=len(hits),
-        false_hits=tuple(text for _, text in false),
-        units=len({unit for unit, *_ in hits}),
-        false_units=len(dict(false)),
-        hit_rate=(len(hits) - len(false) * only_right) / asked,
+        false_hits=tuple(map(str, false_hits)),
+        units=len({hit.unit for hit in hits}),
+        false_units=len({hit.unit for hit in false_hits}),
+        hit_rate=rated / source.asked,
     )
 
 
-def _price_saving(counts: CacheCounts | None, calls: Iterable[Call], usd: float | None) -> dict[str, Any]:
-    """Return the share that is saved of what all answers would cost, each request being embedded, or the models without a price."""
-    if usd is None:
-        given = []
-    else:
-        given = [(True, usd, "")]
-    made: list[Any] = given + [
-        (call.endpoint == "embeddings", as_finite_float(call.cost_usd), call.model or "a call")
-        for call in require_list(calls, Call, "cache_probe: expected calls as the fixture llm_calls has them")
-        if call.purpose != "judge" and call.status in (None, 200) and not (given and call.endpoint == "embeddings")
-    ]  # fmt: skip
-    prices = [[price for is_one, price, _ in made if is_one is kind] for kind in (False, True)]
-    if not counts or any(not known or None in known for known in prices) or not sum(prices[0]) > 0:
-        return {"unpriced": (*{model: 0 for _, price, model in made if counts and price is None},)}
-    answer, embedding = (sum(filter(None, known)) / len(known) for known in prices)
-    return {"saving": counts.hit_rate - float(embedding / answer)}
+def _price_saving(
+    counts: CacheCounts | None, calls: Iterable[Call], usd: float | None
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return the share that is saved of what all answers would cost, each request being embedded, and the models without a price.
+
+    Args:
+        counts: Of the traffic.
+        calls: Recorded calls; judges and failed calls do not count.
+        usd: Price of embedding a question; None: that of the recorded calls.
+    """
+    answers: list[float] = []
+    embeddings: list[float] = []
+    unpriced: dict[str, None] = {}
+    if usd is not None:
+        embeddings.append(usd)
+    for call in require_list(calls, Call, "cache_probe: expected calls as the fixture llm_calls has them"):
+        is_embedding = call.endpoint == "embeddings"
+        if call.purpose == "judge" or call.status not in _OK_STATUSES or (is_embedding and usd is not None):
+            continue
+        price = as_finite_float(call.cost_usd)
+        if price is None:
+            unpriced[call.model or "a call"] = None
+        elif is_embedding:
+            embeddings.append(price)
+        else:
+            answers.append(price)
+    if not counts:
+        return None, ()
+    if unpriced or not embeddings or sum(answers) <= 0:
+        return None, tuple(unpriced)
+    answer_usd = sum(answers) / len(answers)
+    embedding_usd = sum(embeddings) / len(embeddings)
+    return counts.hit_rate - float(embedding_usd / answer_usd), ()
 
 
 def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[float | None, ...]]]:
@@ -427,23 +382,28 @@ def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[f
     Raises:
         UsageError: They are no results of `cache_probe` by threshold.
     """
-    if not hasattr(sweep, "items") or not all(
-        type(result) is CacheResult and as_finite_float(threshold) is not None
-        for threshold, result in sweep.items()
-    ):
+    if not _is_sweep(sweep):
         raise UsageError(
             f"sweep: expected results of cache_probe by threshold, a number, got {shorten_text(repr(sweep))}"
         )
-    return [
-        (
-            float(threshold),
-            counts.hit_rate if counts else None,
-            len(counts.false_hits) / counts.hits if counts and counts.hits else None,
-            result.saving,
-        )
-        for threshold, result in sorted(sweep.items())
-        for counts in [result.traffic or result.pairs]
-    ]
+    rows: list[tuple[float, *tuple[float | None, ...]]] = []
+    for threshold, result in sorted(sweep.items()):
+        counts = result.traffic or result.pairs
+        hit_rate = None
+        false_share = None
+        if counts:
+            hit_rate = counts.hit_rate
+            if counts.hits:
+                false_share = len(counts.false_hits) / counts.hits
+        rows.append((float(threshold), hit_rate, false_share, result.saving))
+    return rows
+
+
+def _is_sweep(sweep: Any) -> bool:
+    return hasattr(sweep, "items") and all(
+        type(result) is CacheResult and as_finite_float(threshold) is not None
+        for threshold, result in sweep.items()
+    )
 
 
 def format_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[str, str]]:
@@ -457,16 +417,21 @@ def format_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[str, str]]:
     false hits       -   50.0%
     saving           -       -
     """
-    columns = (
-        (f"{threshold:.4g}", *("-" if share is None else f"{share:.1%}" for share in shares))
-        for threshold, *shares in list_sweep(sweep)
-    )
-    return [
-        (name, "".join(f" {cell:>7}" for cell in row))
-        for name, row in zip(
-            ("threshold", "hit rate", "false hits", "saving"), zip(*columns, strict=True), strict=False
-        )
-    ]
+    rows = list_sweep(sweep)
+    if not rows:
+        return []
+    lines = dict.fromkeys(("threshold", "hit rate", "false hits", "saving"), "")
+    for threshold, *shares in rows:
+        cells = [f"{threshold:.4g}", *map(_format_share, shares)]
+        for label, cell in zip(lines, cells, strict=True):
+            lines[label] += f" {cell:>7}"
+    return [*lines.items()]
+
+
+def _format_share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    return f"{share:.1%}"
 
 
 def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
@@ -483,38 +448,49 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
     >>> [(pair.other, pair.must, pair.kind) for pair in make_pairs(cases)]
     [('Do I pay 5 euro?', 'hit', 'paraphrase'), ('Is the fee 6 euro?', 'miss', 'numbers'), ('Is not the fee 5 euro?', 'miss', 'negation')]
     """
-    from pytest_llmops.semantics.checks import compare
-
-    families = dict[str, list[tuple[str, str]]]()
-    pairs = list[CachePair]()
+    families: dict[str, list[Case]] = {}
     for case in require_list(cases, Case, "make_pairs: expected cases, as load_cases returns them"):
-        if isinstance(case.input, str):
-            text = case.input
-        else:
-            text = ""
-        if not text.strip():
+        if not isinstance(case.input, str) or not case.input.strip():
             raise UsageError(
                 f"make_pairs: expected a question as input of case {case.id}, got {shorten_text(repr(case.input), 60)}"
             )
-        families.setdefault(case.family or f"case {case.id}", []).append((text, case.reference))
-    names = [name for family in families.values() for name in _NAME.findall(family[0][0])]
-    for (text, reference), *others in families.values():
-        pairs += [
-            *(
-                CachePair(text, other, *(("hit", "paraphrase") if own == reference else ("miss", "family")))
-                for other, own in others
-                if other != text
-            ),
-            *(
-                CachePair(text, twin, "miss", alarm.check)
-                for twin in (
-                    *(pattern.sub(edit, text, count=1) for pattern, edit in _EDITS),
-                    *(
-                        _NAME.sub(name, text, count=1)
-                        for name in [name for name in names if name not in text][:1]
-                    ),
-                )
-                for alarm in compare(twin, text).alarms[:1]
-            ),
-        ]
+        families.setdefault(case.family or f"case {case.id}", []).append(case)
+    names = [name for family in families.values() for name in _NAME.findall(str(family[0].input))]
+    pairs: list[CachePair] = []
+    for first, *others in families.values():
+        pairs += _pair_family(first, others)
+        pairs += _pair_twins(str(first.input), names)
     return tuple(pairs)
+
+
+def _pair_family(first: Case, others: Iterable[Case]) -> Iterator[CachePair]:
+    """Yield the pairs of the first case of a family with its other questions."""
+    text = str(first.input)
+    for case in others:
+        other = str(case.input)
+        if other == text:
+            continue
+        if case.reference == first.reference:
+            yield CachePair(text, other, "hit", "paraphrase")
+        else:
+            yield CachePair(text, other, "miss", "family")
+
+
+def _pair_twins(text: str, names: Iterable[str]) -> Iterator[CachePair]:
+    """Yield the pairs of a question with its near twins, as far as the checks see the difference."""
+    from pytest_llmops.semantics.checks import compare
+
+    for twin in _make_twins(text, names):
+        alarms = compare(twin, text).alarms
+        if alarms:
+            yield CachePair(text, twin, "miss", alarms[0].check)
+
+
+def _make_twins(text: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield a question with another number, with a negation, and with the name of another case."""
+    yield _NUMBER.sub(lambda number: str(int(number[0]) + 1), text, count=1)
+    yield _VERB.sub(lambda verb: f"{verb[0]} not", text, count=1)
+    for name in names:
+        if name not in text:
+            yield _NAME.sub(name, text, count=1)
+            break

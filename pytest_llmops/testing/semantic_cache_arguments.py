@@ -1,6 +1,6 @@
 """The arguments of a probe: caches as functions, pairs and traffic as rows of texts, checks of all others."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,82 +12,137 @@ from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import as_finite_float, require_list, shorten_text
 
 DAY_S = 86_400
-# Whether a value can be used, and what is expected, in the order in which `cache_probe` takes them
-ARGUMENTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "calls": (  # those of another iterable are read at the end, with what the probe itself calls
-        lambda given: (
-            isinstance(given, Iterable)
-            and not isinstance(given, (str, bytes, Mapping))
-            and (not isinstance(given, (list, tuple)) or all(hasattr(call, "cost_usd") for call in given))
-        ),
-        "those of the fixture llm_calls, or a list of such",
-    ),
-    "embedding_usd": (
-        lambda given: given is None or ((usd := as_finite_float(given)) is not None and usd >= 0),
-        "a price of at least 0, or None",
-    ),
-    **dict.fromkeys(
-        ("scope", "never_cached"),
-        (
-            lambda given: (
-                isinstance(given, Mapping)
-                and all(isinstance(text, str) for text in (*given, *given.values()))
-            ),
-            "a mapping from texts to texts",
-        ),
-    ),
-    **dict.fromkeys(
-        ("expire", "roll_back"),
-        (lambda given: given is None or callable(given), "a function of a query, or None"),
-    ),
-    "time_limit_s": (
-        lambda given: 0 < (as_finite_float(given) or 0) <= DAY_S,
-        f"seconds above 0, up to {DAY_S:,}",
-    ),
-    "index_time_s": (
-        lambda given: (time := as_finite_float(given)) is not None and 0 <= time <= DAY_S,
-        f"seconds from 0 to {DAY_S:,}",
-    ),
-    "seed": (lambda given: type(given) is int, "a whole number"),
+
+
+def _are_calls(value: object) -> bool:
+    """Return whether a value can be recorded calls: those of a list are looked at here, others are read at the end.
+
+    The fixture ``llm_calls`` grows meanwhile: it has the probe's own calls too.
+    """
+    if isinstance(value, (list, tuple)):
+        return all(hasattr(call, "cost_usd") for call in value)
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+
+
+def _is_price(value: object) -> bool:
+    if value is None:
+        return True
+    price = as_finite_float(value)
+    return price is not None and price >= 0
+
+
+def _are_named_texts(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for text in (*value, *value.values()))
+
+
+def _is_way(value: object) -> bool:
+    return value is None or callable(value)
+
+
+def _is_time_limit(value: object) -> bool:
+    seconds = as_finite_float(value)
+    return seconds is not None and 0 < seconds <= DAY_S
+
+
+def _is_waiting_time(value: object) -> bool:
+    seconds = as_finite_float(value)
+    return seconds is not None and 0 <= seconds <= DAY_S
+
+
+def _is_seed(value: object) -> bool:
+    return type(value) is int
+
+
+# Whether a value can be used, and what is expected, by argument of `cache_probe`
+_ARGUMENTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "calls": (_are_calls, "those of the fixture llm_calls, or a list of such"),
+    "embedding_usd": (_is_price, "a price of at least 0, or None"),
+    "scope": (_are_named_texts, "a mapping from texts to texts"),
+    "never_cached": (_are_named_texts, "a mapping from texts to texts"),
+    "expire": (_is_way, "a function of a query, or None"),
+    "roll_back": (_is_way, "a function of a query, or None"),
+    "time_limit_s": (_is_time_limit, f"seconds above 0, up to {DAY_S:,}"),
+    "index_time_s": (_is_waiting_time, f"seconds from 0 to {DAY_S:,}"),
+    "seed": (_is_seed, "a whole number"),
 }
 
 
-def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+def check_arguments(**values: object) -> None:
+    """Raise if an argument of `cache_probe` cannot be used.
+
+    Raises:
+        UsageError: Names the first one that cannot.
+    """
+    for name, value in values.items():
+        fits, expected = _ARGUMENTS[name]
+        if not fits(value):
+            raise UsageError(
+                f"cache_probe: expected {name} to be {expected}, got {shorten_text(repr(value), 80)}"
+            )
+
+
+def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, ...]]:
     """Return the texts of each row of a file, or of a list; only the kind of a pair may be missing.
 
     Raises:
         CaseError: A row is wrong, or the file cannot be used.
     """
-    rows = list[tuple[Any, ...]]()
-    place = 0
     is_file = isinstance(source, (str, Path))
+    rows = []
+    place = 0
     try:
-        for place, row in (  # noqa: B007 -- for the error
-            read_rows(find_path(source)) if is_file else enumerate(require_list(source, object, ""), 1)
-        ):
-            if isinstance(row, (tuple, list)):
-                texts: Any = row
-            else:
-                texts = [*map(as_mapping(row).get, keys)]
-            values = ["" if text is None else text for text in (*texts, "")][: max(len(keys), len(texts))]
-            if (
-                len(values) > len(keys)
-                or (is_file and isinstance(row, list))
-                or not all(isinstance(value, str) for value in values)
-                or not all(map(str.strip, values[:3]))
-                or (what == "pairs" and (values[0] == values[1] or values[2] not in ("hit", "miss")))
-            ):
-                raise BadFile(
-                    f"{', '.join(keys)}: expected texts that are not blank"
-                    + (", two different ones and hit or miss" if what == "pairs" else "")
-                    + f", got {shorten_text(repr(values))}"
-                )
+        for place, row in _number_rows(source):  # noqa: B007 -- for the error
+            values = _list_values(row, keys)
+            has_keys = not (is_file and isinstance(row, list))
+            if not has_keys or not _are_complete(values, keys) or (what == "pairs" and not _are_pair(values)):
+                raise _describe_bad_row(what, values, keys)
             rows.append(tuple(values))
     except BadFile as error:
-        raise CaseError(error.what, source if is_file else what, error.line or place or None) from None
+        where = source if is_file else what
+        raise CaseError(error.what, where, error.line or place or None) from None
     if is_file and not rows:
         raise CaseError("no row in the file: expected at least one", source)
     return rows
+
+
+def _number_rows(source: Any) -> Iterator[tuple[int, Any]]:
+    if isinstance(source, (str, Path)):
+        yield from read_rows(find_path(source))
+    else:
+        yield from enumerate(require_list(source, object, ""), 1)
+
+
+def _list_values(row: Any, keys: Sequence[str]) -> list[Any]:
+    """Return the values of a row by their keys or in their order; the last one may be missing and is ``""`` then."""
+    if isinstance(row, (tuple, list)):
+        given = [*row]
+    else:
+        fields = as_mapping(row)
+        given = [fields.get(key) for key in keys]
+    values = ["" if value is None else value for value in given]
+    if len(values) < len(keys):
+        values.append("")
+    return values
+
+
+def _are_complete(values: Sequence[object], keys: Sequence[str]) -> bool:
+    """Return whether all values are texts, no more than the keys, and the first three are not blank."""
+    if len(values) > len(keys):
+        return False
+    texts = [value for value in values if isinstance(value, str)]
+    return len(texts) == len(values) and all(text.strip() for text in texts[:3])
+
+
+def _are_pair(values: Sequence[str]) -> bool:
+    text, other, must, *_ = values
+    return text != other and must in ("hit", "miss")
+
+
+def _describe_bad_row(what: str, values: Sequence[object], keys: Sequence[str]) -> BadFile:
+    expected = f"{', '.join(keys)}: expected texts that are not blank"
+    if what == "pairs":
+        expected += ", two different ones and hit or miss"
+    return BadFile(f"{expected}, got {shorten_text(repr(values))}")
 
 
 def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
@@ -96,59 +151,78 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
     Raises:
         UsageError: It is no cache.
     """
-    fitting = (build for names, build in _ADAPTERS.items() if all(hasattr(cache, name) for name in names))
-    if isinstance(cache, tuple):
-        functions = cache
-    else:
-        functions = next(fitting, lambda _: ())(cache)
+    functions = _list_functions(cache)
     if isinstance(cache, type) or len(functions) not in (2, 3) or not all(map(callable, functions)):
+        if isinstance(cache, type):
+            got = f"the class {cache.__name__}, not an object of it"
+        else:
+            got = f"an object of type {type(cache).__name__}"
         raise UsageError(
             "cache_probe: expected a cache with get and put (aget and aput; LangChain: lookup and update; redisvl: check and store), or "
-            f"functions (get, put) or (get, put, clear), got {f'the class {cache.__name__}, not an object of it' if isinstance(cache, type) else f'an object of type {type(cache).__name__}'}"
+            f"functions (get, put) or (get, put, clear), got {got}"
         )
-    return dict(
-        zip(
-            ("get", "put", "clear"),
-            (*functions, getattr(cache, "clear", None) or getattr(cache, "aclear", list)),
-            strict=False,
-        )
-    )
+    named = dict(zip(("get", "put", "clear"), functions, strict=False))
+    if "clear" not in named:
+        # A cache that cannot be emptied is left as it is: `list` does nothing
+        named["clear"] = getattr(cache, "clear", None) or getattr(cache, "aclear", list)
+    return named
 
 
-# redisvl can filter only by the fields that the cache was made with: for all else it has no scope.
-_ADAPTERS: dict[tuple[str, str], Callable[[Any], tuple[Any, ...]]] = {
-    ("get", "put"): lambda cache: (cache.get, cache.put),
-    ("aget", "aput"): lambda cache: (cache.aget, cache.aput),
-    ("lookup", "update"): lambda cache: (
-        lambda query: next((hit.text for hit in cache.lookup(query.prompt, str(query.scope)) or ()), None),
-        lambda query, answer: cache.update(
-            query.prompt,
-            str(query.scope),
-            [import_module("langchain_core.outputs").Generation(text=answer)],
-        ),
-    ),
-    ("check", "store"): lambda cache: (
-        lambda query: next(
-            (
-                hit["response"]
-                for hit in cache.check(
-                    query.prompt,
-                    filter_expression=" ".join(
-                        str(import_module("redisvl.query.filter").Tag(key) == value)
-                        for key, value in query.scope.items()
-                        if key in cache.index.schema.field_names
-                    )
-                    or None,
-                )
-            ),
-            None,
-        ),
-        lambda query, answer: cache.store(
-            query.prompt,
-            answer,
-            filters={
-                key: value for key, value in query.scope.items() if key in cache.index.schema.field_names
-            },
-        ),
-    ),
-}
+def _list_functions(cache: Any) -> tuple[Any, ...]:
+    """Return what gets and what puts, and perhaps what clears; nothing if it is no cache of a known kind."""
+    if isinstance(cache, tuple):
+        return cache
+    if hasattr(cache, "get") and hasattr(cache, "put"):
+        return (cache.get, cache.put)
+    if hasattr(cache, "aget") and hasattr(cache, "aput"):
+        return (cache.aget, cache.aput)
+    adapter: _LangChainCache | _RedisCache
+    if hasattr(cache, "lookup") and hasattr(cache, "update"):
+        adapter = _LangChainCache(cache)
+    elif hasattr(cache, "check") and hasattr(cache, "store"):
+        adapter = _RedisCache(cache)
+    else:
+        return ()
+    return (adapter.get, adapter.put)
+
+
+class _LangChainCache:
+    """A cache of LangChain; the scope is its text that names the model."""
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+
+    def get(self, query: Any) -> Any:
+        hits = self.cache.lookup(query.prompt, str(query.scope))
+        for hit in hits or ():
+            return hit.text
+        return None
+
+    def put(self, query: Any, answer: str) -> Any:
+        outputs = import_module("langchain_core.outputs")
+        generations = [outputs.Generation(text=answer)]
+        return self.cache.update(query.prompt, str(query.scope), generations)
+
+
+class _RedisCache:
+    """A cache of redisvl, which can filter only by the fields that it was made with: for all else it has no scope."""
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+
+    def get(self, query: Any) -> Any:
+        filters = []
+        for key, value in self.filterable(query).items():
+            tag = import_module("redisvl.query.filter").Tag(key)
+            filters.append(str(tag == value))
+        filter_expression = " ".join(filters) or None
+        for hit in self.cache.check(query.prompt, filter_expression=filter_expression):
+            return hit["response"]
+        return None
+
+    def put(self, query: Any, answer: str) -> Any:
+        return self.cache.store(query.prompt, answer, filters=self.filterable(query))
+
+    def filterable(self, query: Any) -> dict[str, str]:
+        names = self.cache.index.schema.field_names
+        return {key: value for key, value in query.scope.items() if key in names}

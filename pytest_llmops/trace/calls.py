@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text, get_mapping, get_text
-from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.protocols import Call
+from pytest_llmops.protocols import Call, is_error_status
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import routes, streams
 from pytest_llmops.trace.costs import cost_usd

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_llmops.errors import CaseError
 from pytest_llmops.judges import AgreementRequirements, measure_agreement, read_labels
-from pytest_llmops.judges.calibration.judge_comparison import figures_to_json
+from pytest_llmops.judges.calibration.evidence import figures_to_json
 from pytest_llmops.metrics.agreement import (
     cohen_kappa,
     correlation,

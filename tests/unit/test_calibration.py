@@ -27,7 +27,7 @@ from pytest_llmops.judges import (
 )
 from pytest_llmops.judges.calibration.agreement import confusion_table, majority_label
 from pytest_llmops.judges.calibration.canaries import describe_judge
-from pytest_llmops.judges.calibration.judge_comparison import (
+from pytest_llmops.judges.calibration.evidence import (
     figures_to_json,
     format_confusion_table,
     format_evidence,

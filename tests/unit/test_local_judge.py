@@ -28,9 +28,9 @@ from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
 from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
 from pytest_llmops.judges.calibration.canaries import format_canary_summary, run_canaries
-from pytest_llmops.judges.calibration.judge_comparison import wilson_lower_end
 from pytest_llmops.judges.calibration.labels import parse_answer
 from pytest_llmops.judges.calibration.record import iter_verdicts
+from pytest_llmops.judges.calibration.requirements import wilson_lower_end
 from pytest_llmops.judges.evaluate import resolve_judge
 from pytest_llmops.judges.rubric import QUALITY, Pairwise, Preference, quality
 from pytest_llmops.metrics.agreement import Share

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops._util.self_judging import is_same_model
+from pytest_llmops.model_names import is_same_model
 
 SAME = [
     ("gpt-4.1-mini", "gpt-4.1-mini"),

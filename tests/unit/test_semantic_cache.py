@@ -22,6 +22,7 @@ from pytest_llmops.cases import Case
 from pytest_llmops.errors import CaseError, CassetteMiss, MeasurementErrored, MeasurementFailed, UsageError
 from pytest_llmops.metrics.classification import count_needed, exact_upper_end
 from pytest_llmops.protocols import Call
+from pytest_llmops.providers import minilm
 from pytest_llmops.testing.semantic_cache import (
     CacheCounts,
     CachePair,
@@ -793,7 +794,9 @@ def test_what_a_cache_returns_cannot_steer_a_terminal_or_a_ci_runner() -> None:
 
 def test_a_cache_embeds_on_one_thread_of_linear_algebra() -> None:
     """MiniLM cannot set that limit from the probe's thread, and threads that wait for each other are many times slower."""
-    pools = pytest.importorskip("threadpoolctl").ThreadpoolController().select(user_api="blas")
+    pytest.importorskip("threadpoolctl")
+    # Those of numpy alone, which MiniLM uses: scipy, where another test needed it, has its own
+    pools = minilm._threadpool_controller().select(user_api="blas")
     before, seen = pools.info(), set[int]()
 
     def get(query: CacheQuery) -> None:

@@ -123,13 +123,16 @@ def why_invalid_labels(labels: Labels) -> str:
     >>> why_invalid_labels(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
     'all 2 labelled answers have the same label, pass: a judge that always says so would agree; add others'
     """
-    agreed = [label for row in labels.labelled if (label := majority_label(row, labels.kind)) is not None]
+    majority = [majority_label(row, labels.kind) for row in labels.labelled]
+    agreed = [label for label in majority if label is not None]
     if not agreed:
         return "no answer has a majority label"
-    same = f"all {len(agreed):,} labelled answers have the same label, {format_label(agreed[0])}"
-    if len(set(agreed)) == 1:
-        return f"{same}: a judge that always says so would agree; add others"
-    return ""
+    if len(set(agreed)) > 1:
+        return ""
+    return (
+        f"all {len(agreed):,} labelled answers have the same label, {format_label(agreed[0])}: "
+        "a judge that always says so would agree; add others"
+    )
 
 
 def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
@@ -144,8 +147,9 @@ def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
         return None
     if kind == "number":
         return float(median(cast("list[float]", given)))
-    (first, most), *others = Counter(given).most_common(2)
-    if others and others[0][1] == most:
+    counts = Counter(given).most_common(2)
+    first, votes = counts[0]
+    if len(counts) > 1 and counts[1][1] == votes:
         return None
     return first
 
@@ -175,32 +179,32 @@ def measure_agreement(
         id_: _apply_pass_threshold(verdict, labels.kind, pass_at) for id_, verdict in verdicts.items()
     }
     majority = {row.id: majority_label(row, labels.kind) for row in labels.labelled}
-    pairs = [
-        _LabelledVerdict(row, label, verdict)
-        for row in labels.labelled
-        if (label := majority[row.id]) is not None and (verdict := judge_labels.get(row.id)) is not None
-    ]
+    pairs: list[_LabelledVerdict] = []
+    unscored: list[str] = []
+    for row in labels.labelled:
+        label = majority[row.id]
+        verdict = judge_labels.get(row.id)
+        if verdict is None:
+            unscored.append(row.id)
+        elif label is not None:
+            pairs.append(_LabelledVerdict(row, label, verdict))
     human = [pair.human for pair in pairs]
     judge = [pair.judge for pair in pairs]
-    unscored = tuple(row.id for row in labels.labelled if judge_labels.get(row.id) is None)
-    if human and (labels.kind == "pass or fail" or (labels.kind == "number" and pass_at is not None)):
-        rates = judge_rates(*([_is_pass(label, pass_at) for label in group] for group in (human, judge)))
-    else:
-        rates = None
+    weights: Weights | None = None
+    spearman = None
     if labels.kind == "number":
-        weights: Weights | None = "quadratic"
-    else:
-        weights = None
+        weights = "quadratic"
+        spearman = correlation(human, judge)
     problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
     figures = AgreementFigures(
         problem=problem,
         weights=weights,
         compared=len(pairs),
-        unscored=unscored,
+        unscored=tuple(unscored),
         disputed=tuple(id_ for id_, label in majority.items() if label is None),
         agreement=accuracy(human, judge),
-        spearman=correlation(human, judge) if weights else None,
-        rates=rates,
+        spearman=spearman,
+        rates=_measure_rates(pairs, labels.kind, pass_at),
         annotators=human_agreement(labels, judge_labels, weights),
         table=confusion_table(human, judge),
         disagreements=_list_disagreements(pairs, span),
@@ -210,15 +214,24 @@ def measure_agreement(
     return _add_kappa(figures, pairs, [majority[id_] for id_ in unscored])
 
 
+def _measure_rates(pairs: Sequence[_LabelledVerdict], kind: LabelKind, pass_at: float | None) -> Rates | None:
+    """Return how often the judge is right about answers that pass and fail; None: the labels do not say."""
+    says_pass = kind == "pass or fail" or (kind == "number" and pass_at is not None)
+    if not pairs or not says_pass:
+        return None
+    people = [_is_pass(pair.human, pass_at) for pair in pairs]
+    judge = [_is_pass(pair.judge, pass_at) for pair in pairs]
+    return judge_rates(people, judge)
+
+
 def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
     if not human:
         return "the judge gave no verdict on any answer with a majority label"
-    same = (
+    if len({*human, *judge}) > 1:
+        return ""
+    return (
         f"labels and verdicts of all {len(human):,} compared answers are the same, {format_label(human[0])}"
     )
-    if len({*human, *judge}) == 1:
-        return same
-    return ""
 
 
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
@@ -244,39 +257,65 @@ def _add_kappa(
     human = [pair.human for pair in pairs]
     judge = [pair.judge for pair in pairs]
     weights = figures.weights
+    # An answer without a family is a family by itself
     groups = [pair.row.family or f"\0{pair.row.id}" for pair in pairs]
+    at_least = None
     one_sided = kappa_interval(human, judge, weights=weights, groups=groups, confidence=ONE_SIDED)
+    if one_sided:
+        at_least = one_sided[0]
+    worst_case = None
     missing = [label for label in unscored if label is not None]
-    wrong: list[Label] = [not label if isinstance(label, bool) else UNSCORED for label in missing]
-    if weights:
-        numbers = cast("list[float]", [*human, *missing, *judge])
-        ends = (min(numbers), max(numbers))
-        wrong = [max(ends, key=lambda end: abs(end - cast("float", label))) for label in missing]
+    if missing:
+        wrong = _list_wrong_verdicts(missing, [*human, *missing, *judge], weights)
+        worst_case = cohen_kappa([*human, *missing], [*judge, *wrong], weights=weights)
     return replace(
         figures,
         kappa=cohen_kappa(human, judge, weights=weights),
-        at_least=one_sided[0] if one_sided else None,
+        at_least=at_least,
         interval=kappa_interval(human, judge, weights=weights, groups=groups),
-        worst_case=cohen_kappa([*human, *missing], [*judge, *wrong], weights=weights) if missing else None,
+        worst_case=worst_case,
     )
 
 
+def _list_wrong_verdicts(
+    labels: Sequence[Label], given: Sequence[Label], weights: Weights | None
+) -> list[Label]:
+    """Return verdicts that are as wrong about these labels as they can be, given all labels and verdicts."""
+    if not weights:
+        return [not label if isinstance(label, bool) else UNSCORED for label in labels]
+    numbers = cast("Sequence[float]", given)
+    lowest = min(numbers)
+    highest = max(numbers)
+    wrong: list[Label] = []
+    for label in cast("Sequence[float]", labels):
+        if highest - label > label - lowest:
+            wrong.append(highest)
+        else:
+            wrong.append(lowest)
+    return wrong
+
+
 def _list_disagreements(pairs: Sequence[_LabelledVerdict], span: float) -> tuple[Disagreement, ...]:
-    numbers = [label for pair in pairs for label in pair[1:] if isinstance(label, float)]
+    given = [*(pair.human for pair in pairs), *(pair.judge for pair in pairs)]
+    numbers = [label for label in given if isinstance(label, float)]
     width = span or (max(numbers, default=0.0) - min(numbers, default=0.0)) or 1.0
-    disagreements = [
-        Disagreement(
-            id=row.id,
-            line=row.line,
-            human=human,
-            judge=judge,
-            gap=abs(human - judge) / width if isinstance(human, float) and isinstance(judge, float) else 1.0,
-        )
-        for row, human, judge in pairs
-        if human != judge
-    ]
-    # A judge that passes what the annotators fail comes first: that is what slips through.
-    return tuple(sorted(disagreements, key=lambda each: (-each.gap, each.judge is False, each.line)))
+    disagreements = []
+    for row, human, judge in pairs:
+        if human == judge:
+            continue
+        gap = 1.0
+        if isinstance(human, float) and isinstance(judge, float):
+            gap = abs(human - judge) / width
+        disagreements.append(Disagreement(id=row.id, line=row.line, human=human, judge=judge, gap=gap))
+    return tuple(sorted(disagreements, key=_disagreement_order))
+
+
+def _disagreement_order(disagreement: Disagreement) -> tuple[float, bool, int]:
+    """Return a key that sorts by falling gap.
+
+    A judge that passes what the annotators fail comes before one that fails what they pass: the former slips through.
+    """
+    return -disagreement.gap, disagreement.judge is False, disagreement.line
 
 
 def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> ConfusionTable:
@@ -287,13 +326,12 @@ def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> Confusion
     >>> confusion_table([True, True, False], [True, False, False])
     ConfusionTable(classes=('fail', 'pass'), counts=((1, 0), (1, 1)))
     """
-    names, where, others = _label_classes([*human, *judge])
-    counts = Counter(
-        (where.get(human_label, others), where.get(judge_label, others))
-        for human_label, judge_label in zip(human, judge, strict=True)
-    )
-    size = range(len(names))
-    return ConfusionTable(names, tuple(tuple(counts[row, column] for column in size) for row in size))
+    classes = _find_classes([*human, *judge])
+    rows = map(classes.find, human)
+    columns = map(classes.find, judge)
+    counts = Counter(zip(rows, columns, strict=True))
+    size = range(len(classes.names))
+    return ConfusionTable(classes.names, tuple(tuple(counts[row, column] for column in size) for row in size))
 
 
 def format_label(label: Label) -> str:
@@ -311,28 +349,45 @@ def format_label(label: Label) -> str:
     return f"{label:.6g}"
 
 
-def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
-    """Return the names of the classes, the class of each label, and the class of labels that are not listed."""
+@dataclass(frozen=True, slots=True)
+class _Classes:
+    """The rows and columns of a confusion table.
+
+    Attributes:
+        names: From the lowest.
+        places: The number of the class of each label.
+        others: The number of the class of labels that have none of their own.
+    """
+
+    names: tuple[str, ...]
+    places: Mapping[Label, int]
+    others: int = 0
+
+    def find(self, label: Label) -> int:
+        return self.places.get(label, self.others)
+
+
+def _find_classes(labels: Sequence[Label]) -> _Classes:
+    """Return the classes of labels: each label, or at most eleven of them."""
     different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
-    if len(different) > MAX_CLASSES and isinstance(different[0], float):
-        numbers = cast("list[float]", different)
-        low = numbers[0]
-        high = numbers[-1]
-        count = MAX_CLASSES - 1
-        edges = [low + (high - low) * (step / count) for step in range(count + 1)]
-        return (
-            tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges)),
-            {number: min(count - 1, int((number - low) / (high - low) * count)) for number in numbers},
-            0,
-        )
-    if len(different) > MAX_CLASSES:
-        common = [label for label, _ in Counter(labels).most_common(MAX_CLASSES - 1)]
-        return (
-            (*map(format_label, common), "(others)"),
-            {label: n for n, label in enumerate(common)},
-            len(common),
-        )
-    return tuple(map(format_label, different)), {label: n for n, label in enumerate(different)}, 0
+    if len(different) <= MAX_CLASSES:
+        places = {label: place for place, label in enumerate(different)}
+        return _Classes(tuple(map(format_label, different)), places)
+    count = MAX_CLASSES - 1
+    if not isinstance(different[0], float):
+        common = [label for label, _ in Counter(labels).most_common(count)]
+        places = {label: place for place, label in enumerate(common)}
+        return _Classes((*map(format_label, common), "(others)"), places, len(common))
+    numbers = cast("list[float]", different)
+    low = numbers[0]
+    width = numbers[-1] - low
+    edges = [low + width * (step / count) for step in range(count + 1)]
+    names = tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges))
+    # The highest number belongs to the last step
+    steps: dict[Label, int] = {
+        number: min(count - 1, int((number - low) / width * count)) for number in numbers
+    }
+    return _Classes(names, steps)
 
 
 def human_agreement(
@@ -347,21 +402,26 @@ def human_agreement(
     """
     if len(labels.raters) < 2:  # noqa: PLR2004 -- a single annotator has nobody to agree with
         return None
-    labels_by_answer = [row.opinion.human for row in labels.labelled]
     judged = [verdicts.get(row.id) for row in labels.labelled]
-    columns = [[by_rater.get(rater) for by_rater in labels_by_answer] for rater in labels.raters]
+    columns = [[row.opinion.human.get(rater) for row in labels.labelled] for rater in labels.raters]
+    of_annotators = [_common_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]
+    of_judge = [_common_kappa(column, judged, weights) for column in columns]
     return HumanAgreement(
-        raters=len(labels.raters),
-        kappa=_mean_kappa([_common_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]),
-        judge=_mean_kappa([_common_kappa(column, judged, weights) for column in columns]),
+        raters=len(labels.raters), kappa=_mean_kappa(of_annotators), judge=_mean_kappa(of_judge)
     )
 
 
 def _common_kappa(
     a: Sequence[Label | None], b: Sequence[Label | None], weights: Weights | None
 ) -> float | None:
-    both = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
-    return cohen_kappa([x for x, _ in both], [y for _, y in both], weights=weights)
+    """Return the kappa over the answers that both raters labelled."""
+    labels_of_a = []
+    labels_of_b = []
+    for x, y in zip(a, b, strict=True):
+        if x is not None and y is not None:
+            labels_of_a.append(x)
+            labels_of_b.append(y)
+    return cohen_kappa(labels_of_a, labels_of_b, weights=weights)
 
 
 def _mean_kappa(kappas: Sequence[float | None]) -> float | None:

@@ -32,13 +32,17 @@ from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.response_format import forget_capabilities
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
-from pytest_llmops.protocols import Judge
+from pytest_llmops.protocols import Judge, Verdict
 
 FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
 MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest says too little
 MAX_QUOTED_CHARS = 120
+MAX_NAMED = 3  # canaries in the sentence of a report
 BUILT_IN = Path(__file__).with_name("canaries.jsonl")
-CANARY_KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
+CANARY_TEXTS = ("id", "answer", "kind", "question", "reference")
+CANARY_KEYS = (*CANARY_TEXTS, "contexts", "control")
+INPUT_KEYS = ("question", "reference", "contexts")
+REPEATED_QUESTION = "question-again"  # the id of the built-in canary that repeats the question
 DEFAULT_QUESTION = "How many days do I have to return a bicycle that I bought from you?"
 
 
@@ -85,23 +89,32 @@ def canaries_for_judge(judge: object) -> tuple[Canary, ...]:
     right = [example for example in getattr(judge, "examples", ()) if example.passes]
     if not right:
         return built_in_canaries()
-    inputs: list[dict[str, Any]] = [
-        {key: getattr(example, key) for key in ("question", "reference", "contexts")} for example in right
-    ]
-    question = inputs[0]["question"]
-    attacks = [
-        replace(canary, answer=question if canary.id == "question-again" else canary.answer, **inputs[0])
-        for canary in built_in_canaries()
-        # Without a question there is none to repeat.
-        if not canary.control and (question or canary.id != "question-again")
-    ]
-    return (
-        *attacks,
-        *[
-            Canary(id=f"example-{number}", answer=example.answer, kind="example", control=True, **given)
-            for number, (example, given) in enumerate(zip(right, inputs, strict=True), start=1)
-        ],
-    )
+    canaries = []
+    inputs = _copy_inputs(right[0])
+    for canary in built_in_canaries():
+        if canary.control:
+            continue
+        answer = canary.answer
+        if canary.id == REPEATED_QUESTION:
+            answer = inputs["question"]
+            if not answer:
+                continue
+        canaries.append(replace(canary, answer=answer, **inputs))
+    for number, example in enumerate(right, start=1):
+        canaries.append(
+            Canary(
+                id=f"example-{number}",
+                answer=example.answer,
+                kind="example",
+                control=True,
+                **_copy_inputs(example),
+            )
+        )
+    return tuple(canaries)
+
+
+def _copy_inputs(example: object) -> dict[str, Any]:
+    return {key: getattr(example, key) for key in INPUT_KEYS}
 
 
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:
@@ -137,17 +150,17 @@ def _parse_canary(value: Json, line: int) -> Canary:
     missing = [key for key in ("id", "answer") if key not in wire]
     if missing:
         raise BadFile(f'missing key "{missing[0]}"')
-    for key in CANARY_KEYS[:-2]:
+    for key in CANARY_TEXTS:
         if not isinstance(wire.get(key, ""), str):
             raise BadFile(f"{key}: expected a text, got {json_kind(wire[key])}")
-    row = parse_answer({key: value for key, value in wire.items() if key not in ("kind", "control")}, line)
-    control = wire.get("control", False)
+    fields = dict(wire)
+    kind = fields.pop("kind", "own")
+    control = fields.pop("control", False)
+    row = parse_answer(fields, line)
     if not isinstance(control, bool):
         raise BadFile(f"control: expected true or false, got {json_kind(control)}")
-    given = {key: getattr(row, key) for key in ("question", "reference", "contexts") if key in wire}
-    return Canary(
-        id=row.id, answer=row.answer or "", kind=str(wire.get("kind", "own")), control=control, **given
-    )
+    inputs = {key: getattr(row, key) for key in INPUT_KEYS if key in wire}
+    return Canary(id=row.id, answer=row.answer or "", kind=str(kind), control=control, **inputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +236,12 @@ class CanaryRun:
     def withstood_by_kind(self) -> dict[str, str]:
         """How many canaries of each kind the judge does not pass, of those with a verdict: ``3 of 4``."""
         scored = Counter((outcome.canary.kind, outcome.passed) for outcome in self.tried)
-        return {
-            kind: f"{scored[kind, False]} of {scored[kind, False] + scored[kind, True]}"
-            for kind in dict.fromkeys(outcome.canary.kind for outcome in self.tried)
-        }
+        shares = {}
+        for outcome in self.tried:
+            kind = outcome.canary.kind
+            withstood = scored[kind, False]
+            shares[kind] = f"{withstood} of {withstood + scored[kind, True]}"
+        return shares
 
     @property
     def status(self) -> FitnessStatus:
@@ -239,6 +254,7 @@ class CanaryRun:
 
     def to_record(self, date: str) -> JudgeRecord:
         """Return the record to commit, with today's ``date`` (ISO 8601)."""
+        wire = canary_run_to_json(self)
         return JudgeRecord(
             kind="canaries",
             judge=self.judge,
@@ -248,19 +264,16 @@ class CanaryRun:
             answers=self.canaries,
             status=self.status,
             text=format_canary_summary(self),
-            figures={
-                key: value
-                for key, value in canary_run_to_json(self).items()
-                if key not in ("status", "text", "set")
-            },
+            figures={key: value for key, value in wire.items() if key not in ("status", "text", "set")},
         )
 
     @property
     def doubt(self) -> str:
         """Why a judge that passed no canary may still be unfit, or ``""``."""
         if self.stopped or len(self.unscored) > MAX_UNSCORED * len(self.tried):
-            first = next((outcome.error for outcome in self.unscored), "")
-            return f"{len(self.unscored)} of {len(self.tried)} canaries could not be scored: {first}"
+            errors = [outcome.error for outcome in self.unscored]
+            first = errors[0] if errors else ""
+            return f"{len(errors)} of {len(self.tried)} canaries could not be scored: {first}"
         right = [outcome for outcome in self.outcomes if outcome.canary.control]
         if right and not any(outcome.passed for outcome in right):
             return f"it passes none of {len(right)} right answers either: what it rejects says nothing"
@@ -294,27 +307,25 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
         raise UsageError(
             "canaries: expected at least one canary, an answer that a judge must not pass, got none"
         )
-    compares = callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
-    own_name = str(getattr(judge, "name", "pairwise"))
-    if compares:
-        handle = JudgeHandle(cast("Judge", judge), own_name)
-    else:
-        handle = resolve_judge(judge, "canaries")
-    if compares:
+    if callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None)):
+        handle = JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
         run_canary = _compare_canary
     else:
+        handle = resolve_judge(judge, "canaries")
         run_canary = _judge_canary
     allowed = MAX_UNSCORED * sum(not canary.control for canary in canaries)
     outcomes: list[CanaryOutcome] = []
+    unscored = 0
     stopped = False
     tasks = [partial(run_canary, handle, canary) for canary in canaries]
-    # Several tests may share the recording: it has to hold every request of a test that runs first.
+    # Several tests may share the recording: it has to hold every request of a test that runs first
     with forget_capabilities():
         for outcome in run_judge_tasks(
             tasks, judge=handle.judge, asked_model=lambda outcome: not outcome.prescreened
         ):
             outcomes.append(outcome)
-            if sum(each.passed is None for each in outcomes) > allowed:
+            unscored += outcome.passed is None
+            if unscored > allowed:
                 stopped = len(outcomes) < len(canaries)
                 break
     return CanaryRun(
@@ -329,26 +340,17 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
 
 
 def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
-    of_contexts = getattr(handle.judge, "looks_at", "answer") == "contexts"
-    if of_contexts:
-        passages: Sequence[str] = (canary.answer,)
-    else:
+    answer = canary.answer
+    passages: Sequence[str] = ()
+    if getattr(handle.judge, "looks_at", "answer") == "contexts":
+        answer = ""
+        passages = (canary.answer,)
+    elif takes_contexts(handle.judge):
         passages = canary.contexts
-    if not of_contexts and not takes_contexts(handle.judge):
-        passages = ()
-    verdict = judge_answer(
-        handle, "" if of_contexts else canary.answer, canary.question, canary.reference, passages
-    )
-    threshold = as_finite_float(getattr(handle.judge, "pass_at", None))
-    # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it.
-    slack = TOLERANCE * (verdict.high - verdict.low)
-    if threshold is not None:
-        lowest = threshold - slack
-    else:
-        lowest = (verdict.low + verdict.high) / 2 + slack
+    verdict = judge_answer(handle, answer, canary.question, canary.reference, passages)
     return CanaryOutcome(
         canary=canary,
-        passed=None if verdict.score is None else verdict.score >= lowest,
+        passed=_passes(verdict, as_finite_float(getattr(handle.judge, "pass_at", None))),
         score=verdict.score,
         reason=verdict.reason,
         error=verdict.error,
@@ -356,8 +358,19 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
     )
 
 
+def _passes(verdict: Verdict, threshold: float | None) -> bool | None:
+    """Return whether a verdict passes, without a threshold from above the middle of its scale on; None: unscored."""
+    if verdict.score is None:
+        return None
+    slack = TOLERANCE * (verdict.high - verdict.low)
+    if threshold is not None:
+        return verdict.score >= threshold - slack
+    # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it
+    return verdict.score >= (verdict.low + verdict.high) / 2 + slack
+
+
 def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
-    """A canary passes if it wins; a right answer passes if it does not lose."""
+    """Compare a canary with the reference: it passes if it wins, a right answer also if it does not lose."""
     pair: Any = handle.judge
     try:
         with recorder.set_purpose("judge"), defer_sharing() as share:
@@ -368,13 +381,15 @@ def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: unscored, not passed
         return CanaryOutcome(canary=canary, error=describe_exception(error))
-    if preference.score is None:
-        won = None
-    else:
-        won = preference.score >= (0.5 if canary.control else 1.0)
+    lowest = 1.0
+    if canary.control:
+        lowest = 0.5
+    passed = None
+    if preference.score is not None:
+        passed = preference.score >= lowest
     return CanaryOutcome(
         canary=canary,
-        passed=won,
+        passed=passed,
         score=preference.score,
         reason=preference.reason,
         error=preference.error,
@@ -386,19 +401,16 @@ def format_canary_summary(run: CanaryRun) -> str:
     """Return the result of a canary run as a sentence for a report."""
     scored = len(run.tried) - len(run.unscored)
     if run.fallen:
-        names = ", ".join(outcome.canary.id for outcome in run.fallen[:3])
-        if len(run.fallen) > 3:  # noqa: PLR2004 -- those named
-            more = f" and {len(run.fallen) - 3} more"
-        else:
-            more = ""
-        return f"unfit: it passes {len(run.fallen)} of {scored} canaries ({names}{more})"
+        names = ", ".join(outcome.canary.id for outcome in run.fallen[:MAX_NAMED])
+        if len(run.fallen) > MAX_NAMED:
+            names += f" and {len(run.fallen) - MAX_NAMED} more"
+        return f"unfit: it passes {len(run.fallen)} of {scored} canaries ({names})"
     if run.doubt:
         return f"canaries undecided: {run.doubt}"
+    summary = f"withstands all {scored} canaries"
     if run.unscored:
-        rest = f", {len(run.unscored)} without a verdict"
-    else:
-        rest = ""
-    return f"withstands all {scored} canaries{rest}"
+        summary += f", {len(run.unscored)} without a verdict"
+    return summary
 
 
 def format_canary_evidence(run: CanaryRun, limit: int | None = None) -> list[tuple[str, str]]:
@@ -418,14 +430,13 @@ def format_canary_evidence(run: CanaryRun, limit: int | None = None) -> list[tup
 
 def _format_outcome(outcome: CanaryOutcome) -> str:
     canary = outcome.canary
-    what = f"{shorten_text(canary.id, 60)} ({shorten_text(canary.kind, 40)}"
+    name = shorten_text(canary.id, 60)
+    facts = shorten_text(canary.kind, 40)
     if outcome.passed is None:
-        return f"{what}): {shorten_text(outcome.error, MAX_QUOTED_CHARS)}"
-    if outcome.score is None:
-        score = ""
-    else:
-        score = f", score {outcome.score:g}"
-    return f'{what}{score}): "{shorten_text(canary.answer, MAX_QUOTED_CHARS)}"'
+        return f"{name} ({facts}): {shorten_text(outcome.error, MAX_QUOTED_CHARS)}"
+    if outcome.score is not None:
+        facts += f", score {outcome.score:g}"
+    return f'{name} ({facts}): "{shorten_text(canary.answer, MAX_QUOTED_CHARS)}"'
 
 
 def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
@@ -473,9 +484,10 @@ def describe_judge(judge: object, name: str, version: str, folder: str | Path) -
     >>> describe_judge(object(), "quality", "1", "no/such/folder")
     {}
     """
-    records = find_records(judge, name, version, folder)
-    if records:
-        today = {"canaries": fingerprint_canaries(canaries_for_judge(judge))}
-    else:
-        today = {}
-    return {kind: record.describe(version, answers=today.get(kind, "")) for kind, record in records.items()}
+    described: dict[str, Json] = {}
+    for kind, record in find_records(judge, name, version, folder).items():
+        today = ""
+        if kind == "canaries":
+            today = fingerprint_canaries(canaries_for_judge(judge))
+        described[kind] = record.describe(version, answers=today)
+    return described

@@ -36,7 +36,13 @@ Label: TypeAlias = bool | float | str
 LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 Row = TypeVar("Row", bound=Any)  # has an ``id``
 
-KIND_EXAMPLES = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
+PASS_OR_FAIL = {"pass": True, "fail": False}
+KIND_EXAMPLES: Mapping[LabelKind, str] = {
+    "pass or fail": "true or false",
+    "number": "a number",
+    "name": "a name",
+}
+OTHER_NAMES = {"input": "question", "output": "answer"}
 TEXT_FIELDS = ("answer", "question", "reference", "family")
 IN_MEMORY = "labels"  # the path in errors where the labels are a list
 MAX_ID_CHARS = 200
@@ -119,11 +125,10 @@ class Labels:
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Names of the dimensions with a label, in the order they first occur."""
-        return tuple(
-            dict.fromkeys(
-                (name for row in self.rows for name, opinion in row.dimensions.items() if opinion.labels)
-            )
-        )
+        names: dict[str, None] = {}
+        for row in self.rows:
+            names |= {name: None for name, opinion in row.dimensions.items() if opinion.labels}
+        return tuple(names)
 
     @property
     def fingerprint(self) -> str:
@@ -169,10 +174,9 @@ def read_labels(given: LabelsSource) -> Labels:
     """
     if isinstance(given, Labels):
         return given
+    path = IN_MEMORY
     if isinstance(given, (str, Path)):
         path = str(given)
-    else:
-        path = IN_MEMORY
     rows = [row for _, row in parse_rows(_read_rows(given), parse_answer, path)]
     if not rows:
         raise CaseError("no answer in the file: expected at least one", path)
@@ -222,8 +226,11 @@ def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
             f"labels: expected the path of a file, or a list of objects with id and human, got {type(given).__name__}"
         )
     for number, row in enumerate(given, start=1):
+        value = row
+        if isinstance(row, Mapping):
+            value = dict(row)
         try:
-            yield number, check_json_value(dict(row) if isinstance(row, Mapping) else row)
+            yield number, check_json_value(value)
         except BadFile as error:
             raise BadFile(error.what, number) from None
 
@@ -237,21 +244,13 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
     >>> parse_answer({"id": "a", "output": "No.", "human": None}, 1).opinion.labels
     []
     """
-    given: dict[str, Json] = {}
-    for key, field_value in as_mapping(value).items():
-        name = {"input": "question", "output": "answer"}.get(key, key)
-        if name in given:
-            raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
-        given[name] = field_value
+    given = _rename_keys(as_mapping(value))
     opinions = given.get("dimensions", {})
-    contexts = given.get("contexts", [])
     if not isinstance(opinions, Mapping):
         raise BadFile(f"dimensions: expected an object of dimensions, got {json_kind(opinions)}")
     id_ = _parse_id(given.get("id"))
-    texts = {key: given.get(key) for key in TEXT_FIELDS}
-    for key, text in texts.items():
-        if text is not None and not isinstance(text, str):
-            raise BadFile(f"{key}: expected a text, got {json_kind(text)}")
+    answer, question, reference, family = (_parse_text(given, key) for key in TEXT_FIELDS)
+    contexts = given.get("contexts", [])
     if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
         raise BadFile(f"contexts: expected a list of texts, got {shorten_text(canonical_json(contexts), 60)}")
     opinion = _parse_opinion(given, "")
@@ -261,28 +260,43 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
         if not isinstance(fields, Mapping):
             raise BadFile(f"{where}: expected an object with human, got {json_kind(fields)}")
         dimensions[name] = _parse_opinion(fields, f"{where}.")
-    answer, *others = (None if text is None else str(text) for text in texts.values())
-    question, reference, family = (text or "" for text in others)
     return LabelledAnswer(
         id=id_,
         line=line,
         answer=answer,
-        question=question,
-        reference=reference,
+        question=question or "",
+        reference=reference or "",
         contexts=tuple(map(str, contexts)),
-        family=family,
+        family=family or "",
         opinion=opinion,
         dimensions=dimensions,
     )
+
+
+def _rename_keys(value: Mapping[str, Json]) -> dict[str, Json]:
+    """Return an object with ``question`` and ``answer`` for their other names ``input`` and ``output``."""
+    renamed: dict[str, Json] = {}
+    for key, field_value in value.items():
+        name = OTHER_NAMES.get(key, key)
+        if name in renamed:
+            raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
+        renamed[name] = field_value
+    return renamed
+
+
+def _parse_text(given: Mapping[str, Json], key: str) -> str | None:
+    text = given.get(key)
+    if text is not None and not isinstance(text, str):
+        raise BadFile(f"{key}: expected a text, got {json_kind(text)}")
+    return text
 
 
 def _parse_id(value: Json) -> str:
     if value is None:
         raise BadFile('missing key "id": every answer needs its own')
     if not isinstance(value, str):
-        raise BadFile(
-            f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
-        )
+        got = f"{json_kind(value)} {shorten_text(canonical_json(value), 60)}"
+        raise BadFile(f"id: expected a text, got {got}: write it in quotes")
     if not value.strip() or len(value) > MAX_ID_CHARS:
         raise BadFile(
             f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {shorten_text(repr(value), 60)}"
@@ -291,26 +305,30 @@ def _parse_id(value: Json) -> str:
 
 
 def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
+    """Return the labels and the stored verdict of an object; ``where``: what stands in front of its keys in errors."""
     human = given.get("human")
-    labels_by_rater: dict[str, tuple[str, Json]] = {"1": ("", human)}
+    parsed: dict[str, Label | None] = {}
     if isinstance(human, Mapping):
-        labels_by_rater = {name: (f".{shorten_text(name, 40)}", label) for name, label in human.items()}
+        for name, label in human.items():
+            parsed[name] = _parse_label(label, f"{where}human.{shorten_text(name, 40)}")
     elif isinstance(human, list):
-        labels_by_rater = {str(n): (f"[{n}]", label) for n, label in enumerate(human, start=1)}
-    parsed = {
-        name: _parse_label(label, f"{where}human{place}") for name, (place, label) in labels_by_rater.items()
-    }
-    human_labels = {name: label for name, label in parsed.items() if label is not None}
-    return Opinion(human_labels, _parse_label(given.get("judge"), f"{where}judge"), "judge" in given)
+        for number, label in enumerate(human, start=1):
+            parsed[str(number)] = _parse_label(label, f"{where}human[{number}]")
+    else:
+        parsed["1"] = _parse_label(human, f"{where}human")
+    labels = {name: label for name, label in parsed.items() if label is not None}
+    judge = _parse_label(given.get("judge"), f"{where}judge")
+    return Opinion(labels, judge, "judge" in given)
 
 
 def _parse_label(value: Json, where: str) -> Label | None:
     if isinstance(value, str):
-        if not value.strip() or len(value) > MAX_NAME_CHARS:
+        name = value.strip()
+        if not name or len(value) > MAX_NAME_CHARS:
             raise BadFile(
                 f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten_text(repr(value), 60)}"
             )
-        return {"pass": True, "fail": False}.get(value.strip().lower(), value.strip())
+        return PASS_OR_FAIL.get(name.lower(), name)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, float)):
@@ -323,24 +341,28 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
     if not given:
         raise CaseError(f'no labels: expected "{where}human" in at least one line', path)
     kind = label_kind(given[0].opinion.labels[0])
-    # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too.
-    if kind == "pass or fail":
-        fits = ("pass or fail", "number")
-    else:
-        fits = (kind,)
     as_first = f"{KIND_EXAMPLES[kind]} as in line {given[0].line}"
-    as_labels = f"{' or '.join(KIND_EXAMPLES[each] for each in fits)}, as the human labels are"
-    labels = [(row, "human", label, (kind,), as_first) for row in given for label in row.opinion.labels]
-    verdicts = [(row, "judge", row.opinion.judge, fits, as_labels) for row in rows]
-    for row, key, label, kinds, expected in (*labels, *verdicts):
-        if label is not None and label_kind(label) not in kinds:
-            is_quoted = key == "human" and kind == "number" and isinstance(label, str)
-            if is_quoted:
+    for row in given:
+        for label in row.opinion.labels:
+            if label_kind(label) == kind:
+                continue
+            hint = ""
+            if kind == "number" and isinstance(label, str):
                 hint = ": write it without quotes"
-            else:
-                hint = ""
+            got = f"{_format_raw_label(label)}{hint}"
+            raise CaseError(f"{where}human: expected {as_first}, got {got}", path, row.line)
+    # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too
+    kinds: tuple[LabelKind, ...] = (kind,)
+    if kind == "pass or fail":
+        kinds = ("pass or fail", "number")
+    as_labels = " or ".join(KIND_EXAMPLES[kind] for kind in kinds)
+    for row in rows:
+        verdict = row.opinion.judge
+        if verdict is not None and label_kind(verdict) not in kinds:
             raise CaseError(
-                f"{where}{key}: expected {expected}, got {_format_raw_label(label)}{hint}", path, row.line
+                f"{where}judge: expected {as_labels}, as the human labels are, got {_format_raw_label(verdict)}",
+                path,
+                row.line,
             )
     raters = dict.fromkeys(name for row in given for name in row.opinion.human)
     return Labels(rows=tuple(rows), kind=kind, raters=tuple(raters), path=path)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
@@ -65,20 +65,19 @@ class JudgeRecord:
         Raises:
             UsageError: There is no such file, it is damaged, or another version of this package wrote it.
         """
-        name = str(path)
-        if name.endswith(".canaries.json"):
-            kind: RecordKind = "canaries"
-        else:
-            kind = "calibration"
         try:
-            return _parse_record(as_mapping(read_json(read_text(Path(path)))))
+            wire = read_json(read_text(Path(path)))
+            return _parse_record(as_mapping(wire))
         except BadFile as error:
+            name = str(path)
+            kind: RecordKind = "calibration"
+            if name.endswith(".canaries.json"):
+                kind = "canaries"
+            problem = error.what
             if error.line is not None:
-                line = f" (line {error.line})"
-            else:
-                line = ""
+                problem += f" (line {error.line})"
             raise UsageError(
-                f"record of a judge {shorten_text(name, 300)}: {error.what}{line}; to make a new one: {COMMANDS[kind]}"
+                f"record of a judge {shorten_text(name, 300)}: {problem}; to make a new one: {COMMANDS[kind]}"
             ) from None
 
     def to_json_text(self) -> str:
@@ -100,40 +99,46 @@ class JudgeRecord:
         >>> record.describe("2")["status"]
         'out of date'
         """
+        are_others = bool(answers) and answers != self.answers
+        changed = ""
         if self.version != version:
             changed = "judge has"
-        else:
-            changed = ""
-        others = bool(answers) and answers != self.answers
-        if others and self.kind == "calibration":
-            changed = changed or "labels have"
+        elif are_others and self.kind == "calibration":
+            changed = "labels have"
         if changed:
-            what = f"{self.kind} out of date, the {changed} changed since: {self.text.removeprefix('calibrated: ')} ({self.date})"
+            result = f"{self.text.removeprefix('calibrated: ')} ({self.date})"
+            what = f"{self.kind} out of date, the {changed} changed since: {result}"
             return {"status": "out of date", "text": f"{what}; {COMMANDS[self.kind]}"}
-        if others:
-            note = ", not the built-in canaries of today"
-        else:
-            note = ""
-        return {"status": self.status, "text": f"{self.text} ({self.date}{note})"}
+        when = self.date
+        if are_others:
+            when += ", not the built-in canaries of today"
+        return {"status": self.status, "text": f"{self.text} ({when})"}
 
 
 def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
+    if wire.get("schema") != SCHEMA:
+        raise _describe_unexpected(f"the schema {SCHEMA}", wire.get("schema"))
     kind = str(wire.get("kind"))
+    if kind not in STATUSES:
+        raise _describe_unexpected(f"kind as {' or '.join(STATUSES)}", wire.get("kind"))
+    texts: dict[str, str] = {}
+    for key in TEXT_KEYS:
+        text = wire.get(key)
+        if not isinstance(text, str) or not text:
+            raise _describe_unexpected(f"{key} as a text", text)
+        texts[key] = text
+    record_kind = cast("RecordKind", kind)
+    statuses = STATUSES[record_kind]
+    if texts["status"] not in statuses:
+        raise _describe_unexpected(f"status as one of {', '.join(statuses)}", texts["status"])
     figures = wire.get("figures")
-    texts: dict[str, Any] = {key: wire.get(key) for key in TEXT_KEYS}
-    statuses = dict(STATUSES).get(cast("RecordKind", kind), ())
-    for expected, fits, got in (
-        (f"the schema {SCHEMA}", wire.get("schema") == SCHEMA, wire.get("schema")),
-        (f"kind as {' or '.join(STATUSES)}", kind in STATUSES, wire.get("kind")),
-        *((f"{key} as a text", isinstance(text, str) and text, text) for key, text in texts.items()),
-        (f"status as one of {', '.join(statuses)}", texts["status"] in statuses, texts["status"]),
-        ("figures as an object", isinstance(figures, Mapping), figures),
-    ):
-        if not fits:
-            raise BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}")
-    return JudgeRecord(
-        kind=cast("RecordKind", kind), model=str(wire.get("model", "")), figures=as_mapping(figures), **texts
-    )
+    if not isinstance(figures, Mapping):
+        raise _describe_unexpected("figures as an object", figures)
+    return JudgeRecord(kind=record_kind, model=str(wire.get("model", "")), figures=figures, **texts)
+
+
+def _describe_unexpected(expected: str, got: object) -> BadFile:
+    return BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}")
 
 
 def load_records(folder: str | Path) -> list[JudgeRecord]:
@@ -146,7 +151,8 @@ def load_records(folder: str | Path) -> list[JudgeRecord]:
     []
     """
     ends = tuple(f".{kind}.json" for kind in STATUSES)
-    return [_load_cached(path) for path in sorted(Path(folder).rglob("*.json")) if path.name.endswith(ends)]
+    paths = sorted(Path(folder).rglob("*.json"))
+    return [_load_cached(path) for path in paths if path.name.endswith(ends)]
 
 
 def find_records(judge: object, name: str, version: str, folder: str | Path) -> dict[str, JudgeRecord]:
@@ -180,7 +186,9 @@ def _load_cached(path: Path) -> JudgeRecord:
     except OSError:
         return JudgeRecord.load(path)  # raises the error that reports it
     key = str(path), file_stat.st_mtime_ns, file_stat.st_size
-    return _loaded_records.get(key) or _loaded_records.setdefault(key, JudgeRecord.load(path))
+    if key not in _loaded_records:
+        _loaded_records[key] = JudgeRecord.load(path)
+    return _loaded_records[key]
 
 
 _loaded_records: dict[tuple[str, int, int], JudgeRecord] = {}
@@ -229,14 +237,15 @@ class JudgedAnswers:
         scored = [verdict for verdict in verdicts if verdict.score is not None]
         if not scored:
             self.verdicts[row.id] = None
-            self.errors[row.id] = next((verdict.error for verdict in verdicts if verdict.error), "no verdict")
+            errors = [verdict.error for verdict in verdicts if verdict.error]
+            self.errors[row.id] = errors[0] if errors else "no verdict"
             return
-        self.low, self.high = float(scored[0].low), float(scored[0].high)
+        self.low = float(scored[0].low)
+        self.high = float(scored[0].high)
         self.verdicts[row.id] = fmean(float(cast("float", verdict.score)) for verdict in scored)
         for name in scored[0].dimensions:
-            self.dimensions.setdefault(str(name), {})[row.id] = fmean(
-                [float(verdict.dimensions[name]) for verdict in scored if name in verdict.dimensions]
-            )
+            scores = [float(verdict.dimensions[name]) for verdict in scored if name in verdict.dimensions]
+            self.dimensions.setdefault(str(name), {})[row.id] = fmean(scores)
 
 
 def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAnswers:
@@ -257,21 +266,24 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
                 labels.path,
                 row.line,
             )
-    verdicts, *dimensions = (
-        {
-            row.id: row.opinions[name].judge
-            for row in labels.rows
-            if name in row.opinions and row.opinions[name].judged
-        }
-        for name in ("", *labels.dimensions)
-    )
+    verdicts = _collect_stored(labels, "")
     return JudgedAnswers(
         name=name,
         version=version,
         verdicts=verdicts,
-        dimensions=dict(zip(labels.dimensions, dimensions, strict=True)),
+        dimensions={dimension: _collect_stored(labels, dimension) for dimension in labels.dimensions},
         errors={id_: "no verdict is stored" for id_, verdict in verdicts.items() if verdict is None},
     )
+
+
+def _collect_stored(labels: Labels, dimension: str) -> dict[str, Label | None]:
+    """Return the stored verdicts on a dimension, or with ``""`` on the answers as a whole."""
+    verdicts = {}
+    for row in labels.rows:
+        opinion = row.opinions.get(dimension)
+        if opinion is not None and opinion.judged:
+            verdicts[row.id] = opinion.judge
+    return verdicts
 
 
 def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> JudgedAnswers:
@@ -338,19 +350,17 @@ def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
         return
     for row in labels.labelled_anywhere:
         for name, opinion in row.opinions.items():
-            numbers = [label for label in opinion.labels if isinstance(label, float)]
-            off = [number for number in numbers if not judged.low <= number <= judged.high]
-            if off:
-                if name:
-                    where = f"dimensions.{name}.human"
-                else:
-                    where = "human"
-                scale = f"{judged.low:g} to {judged.high:g}"
-                raise CaseError(
-                    f"{where}: expected a number on the judge's own scale, {scale}, got {off[0]:g}",
-                    labels.path,
-                    row.line,
-                )
+            where = "human"
+            if name:
+                where = f"dimensions.{name}.human"
+            for label in opinion.labels:
+                if isinstance(label, float) and not judged.low <= label <= judged.high:
+                    scale = f"{judged.low:g} to {judged.high:g}"
+                    raise CaseError(
+                        f"{where}: expected a number on the judge's own scale, {scale}, got {label:g}",
+                        labels.path,
+                        row.line,
+                    )
 
 
 def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:

@@ -18,7 +18,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from pytest_llmops.judges.protocol.reply_form import (
     MAX_CLAIMS,
@@ -82,12 +82,17 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
             reply = read_text_verdict(prose, form, nonce)
     except RecursionError:
         raise UnreadableReply("the JSON is nested too deeply") from None
-    for what, words in [("reason", reply.reason), *(("claim", claim.text) for claim in reply.claims)]:
-        if form.is_echo(words):
-            raise UnreadableReply(
-                f"the {what} only repeats the form, {quote_shortened(words, 40)}: expected words of your own"
-            )
+    _check_own_words("reason", reply.reason, form)
+    for claim in reply.claims:
+        _check_own_words("claim", claim.text, form)
     return reply
+
+
+def _check_own_words(what: str, words: str, form: ReplyForm) -> None:
+    if form.is_echo(words):
+        raise UnreadableReply(
+            f"the {what} only repeats the form, {quote_shortened(words, 40)}: expected words of your own"
+        )
 
 
 def reply_without_thinking(text: str) -> str:
@@ -131,24 +136,27 @@ def extract_json_objects(text: str, keys: Collection[str]) -> tuple[list[dict[st
     decoder = json.JSONDecoder(object_pairs_hook=_merge_json_pairs, strict=False)
     objects = []
     prose = []
-    begin = 0
-    at = 0
+    prose_start = 0
+    position = 0
     broken = 0
-    while start := _JSON_START.search(text, at):
+    start = _JSON_START.search(text)
+    while start:
         try:
-            value, at = decoder.raw_decode(text, start.start())
+            value, position = decoder.raw_decode(text, start.start())
         except (ValueError, RecursionError):
+            broken += 1
             rest = text[start.start() :]
-            broken = broken + 1
             folded = rest.casefold()
             if broken > MAX_BROKEN or any(f'"{key}"' in folded for key in (*keys, "reason")):
                 raise UnreadableReply(f"broken or cut-off JSON: {shorten_text(rest, 60)}") from None
-            at = start.end()
-            continue
-        objects.append(value)
-        prose.append(text[begin : start.start()])
-        begin = at
-    return objects, "\n".join([*prose, text[begin:]])
+            position = start.end()
+        else:
+            objects.append(value)
+            prose.append(text[prose_start : start.start()])
+            prose_start = position
+        start = _JSON_START.search(text, position)
+    prose.append(text[prose_start:])
+    return objects, "\n".join(prose)
 
 
 def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -164,30 +172,33 @@ def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_json(verdicts: Sequence[Mapping[str, Any]], prose: str, form: ReplyForm, nonce: str) -> Reply:
-    first, *others = (
-        {
-            key: value.strip().casefold() if isinstance(value, str) else value
-            for key, value in verdict.items()
-            if key != "reason"
-        }
-        for verdict in verdicts
-    )
-    if any(verdict != first for verdict in others):
+    first = _comparable(verdicts[0])
+    if any(_comparable(verdict) != first for verdict in verdicts[1:]):
         raise UnreadableReply(f"{len(verdicts)} different verdicts in one reply")
     verdict = verdicts[0]
     if nonce and verdict.get("nonce") != nonce:
         raise UnreadableReply(describe_nonce(verdict.get("nonce")))
-    reason = verdict.get("reason")
-    if isinstance(reason, str):
-        reason = reason.strip()
-    else:
-        reason = ""
+    reason = ""
+    if isinstance(verdict.get("reason"), str):
+        reason = verdict["reason"].strip()
     if not reason and form.reason_required:
         raise UnreadableReply("the reason is missing")
     reply = replace(_read_value(verdict, form), reason=reason)
     if not agrees_with_text(reply, prose, form):
         raise UnreadableReply("different verdicts in one reply: one in JSON and one beside it")
     return reply
+
+
+def _comparable(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a verdict without its reason, and without case and blanks around its texts."""
+    comparable = {}
+    for key, value in verdict.items():
+        if isinstance(value, str):
+            comparable[key] = value.strip().casefold()
+        else:
+            comparable[key] = value
+    comparable.pop("reason", None)
+    return comparable
 
 
 def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
@@ -199,7 +210,8 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
     if form.items:
         if not isinstance(value, Mapping):
             raise UnreadableReply("items is no object")
-        return Reply(answers=check_answers({item: value.get(item.casefold()) for item in form.items}, form))
+        answers = {item: value.get(item.casefold()) for item in form.items}
+        return Reply(answers=check_answers(answers, form))
     name = form.find_name(value)
     if name is None:
         raise UnreadableReply(
@@ -209,41 +221,49 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
 
 
 def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> Reply:
-    stated = [verdict[key] for key in dict.fromkeys(("score", "rating", form.field)) if key in verdict]
-    if not scale.weights:
-        scores = [check_score(score, "score", form) for score in stated]
-        if not scores or len(set(scores)) > 1:
-            raise UnreadableReply("score and rating differ" if scores else "the score is missing")
-        return Reply(score=scores[0])
+    if scale.weights:
+        return _read_dimensions(verdict, form, scale)
+    keys = dict.fromkeys(("score", "rating", form.field))
+    scores = {check_score(verdict[key], "score", form) for key in keys if key in verdict}
+    if not scores:
+        raise UnreadableReply("the score is missing")
+    if len(scores) > 1:
+        raise UnreadableReply("score and rating differ")
+    return Reply(score=scores.pop())
+
+
+def _read_dimensions(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> Reply:
+    """Return the scores of dimensions, which stand in an object of their own or in the verdict itself."""
     inner = verdict.get("dimensions", {})
     if not isinstance(inner, Mapping):
         raise UnreadableReply("dimensions is no object")
-    given = {key: verdict[key] for key in form.dimensions if key in verdict}
-    if any(inner.get(key, value) != value for key, value in given.items()):
-        raise UnreadableReply("different verdicts in one reply: dimensions stand twice")
-    given |= {key: inner[key] for key in form.dimensions if key in inner}
-    missing = [name for key, name in form.dimensions.items() if key not in given]
-    if missing:
-        raise UnreadableReply(f"the dimension {missing[0]!r} is missing")
-    scores_by_name = {name: check_score(given[key], name, form) for key, name in form.dimensions.items()}
-    mean = scale.mean(scores_by_name)
+    given: dict[str, Any] = {}
+    for key in form.dimensions:
+        if key in verdict and key in inner and verdict[key] != inner[key]:
+            raise UnreadableReply("different verdicts in one reply: dimensions stand twice")
+        if key in inner:
+            given[key] = inner[key]
+        elif key in verdict:
+            given[key] = verdict[key]
+    for key, name in form.dimensions.items():
+        if key not in given:
+            raise UnreadableReply(f"the dimension {name!r} is missing")
+    scores = {name: check_score(given[key], name, form) for key, name in form.dimensions.items()}
+    mean = scale.mean(scores)
     for key in ("score", "rating"):
         if key in verdict:
             overall = check_score(verdict[key], key, form, whole=False)
-        else:
-            overall = mean
-        if abs(overall - mean) > MAX_ROUNDING:
-            raise UnreadableReply(f"score {overall:g} is not the mean of the dimensions, {mean:.4g}")
-    return Reply(score=mean, dimensions=scores_by_name)
+            if abs(overall - mean) > MAX_ROUNDING:
+                raise UnreadableReply(f"score {overall:g} is not the mean of the dimensions, {mean:.4g}")
+    return Reply(score=mean, dimensions=scores)
 
 
 def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
-    if not isinstance(claims, list) or len(claims) > MAX_CLAIMS:
-        if isinstance(claims, list):
-            got = f"{len(claims)} claims"
-        else:
-            got = type(claims).__name__
-        raise UnreadableReply(f"expected a list of at most {MAX_CLAIMS} claims, got {got}")
+    expected = f"expected a list of at most {MAX_CLAIMS} claims"
+    if not isinstance(claims, list):
+        raise UnreadableReply(f"{expected}, got {type(claims).__name__}")
+    if len(claims) > MAX_CLAIMS:
+        raise UnreadableReply(f"{expected}, got {len(claims)} claims")
     source = _normalize_quote(form.source)
     by_text: dict[str, Claim] = {}
     for number, given in enumerate(claims, start=1):
@@ -260,13 +280,11 @@ def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
 
 
 def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
+    fields: Mapping[str, object] = {}
     if isinstance(given, Mapping):
         fields = given
-    else:
-        fields = {}
     text = fields.get("claim")
     finding = fields.get("finding")
-    listed = fields.get("passages")
     if not isinstance(text, str) or not _normalize_quote(text):
         raise UnreadableReply(f"claim {number} has no text")
     name = form.find_name(finding)
@@ -276,16 +294,20 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
         )
     if name == "absent":
         return Claim(text=text.strip(), finding=name)
-    if isinstance(listed, list):
-        numbers = listed
-    else:
-        numbers = []
-    kept = [n for n in numbers if isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= form.passages]
+    passages = fields.get("passages")
+    numbers: list[object] = []
+    if isinstance(passages, list):
+        numbers = passages
+    kept = [passage for passage in numbers if _is_passage(passage, form.passages)]
     if not kept or len(kept) < len(numbers):
         raise UnreadableReply(
             f"claim {number} is {name} by no passage that there is: expected numbers from 1 to {form.passages}"
         )
     return Claim(text=text.strip(), finding=name, passages=tuple(dict.fromkeys(kept)))
+
+
+def _is_passage(value: object, count: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= count
 
 
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"  # scripts without blanks between words: Thai, kana, Han
@@ -297,4 +319,5 @@ _QUOTES = str.maketrans("\u2018\u2019\u2212", "''-")
 
 def _normalize_quote(text: str) -> str:
     """Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count."""
-    return " ".join(_TOKENS.findall(unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold()))
+    normalized = unicodedata.normalize("NFKC", text.translate(_QUOTES))
+    return " ".join(_TOKENS.findall(normalized.casefold()))

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
@@ -61,17 +61,16 @@ def _request_params(
         return {"response_format": {"type": "json_object"}}
     schema = form.schema(nonce, bounded=reply_format.kind == "bounded")
     if reply_format.kind == "tool":
-        tool: dict[str, Json] = {
+        function: dict[str, Json] = {
             "name": VERDICT_TOOL,
             "description": "Give the verdict.",
             "parameters": schema,
         }
+        tool: Json = {"type": "function", "function": function}
         if flat:
-            whole: Json = {"type": "function", **tool}
-        else:
-            whole = {"type": "function", "function": tool}
-        # One tool that is required: some servers take the name of a function for "auto".
-        return {"tools": [whole], "tool_choice": "required"}
+            tool = {"type": "function", **function}
+        # One tool that is required: some servers take the name of a function for "auto"
+        return {"tools": [tool], "tool_choice": "required"}
     inner: Json = {"name": VERDICT_TOOL, "strict": True, "schema": schema}
     return {"response_format": {"type": "json_schema", "json_schema": inner}}
 
@@ -147,9 +146,9 @@ class JudgePrompter:
             ModelError: The model could not be called.
             PromptError: The prompt cannot be used.
         """
-        own = why_self_judging(self.model_name)
-        if own:
-            return Reply(error=own)
+        excluded = why_self_judging(self.model_name)
+        if excluded:
+            return Reply(error=excluded)
         data = {key: value for key, value in data.items() if value}
         nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
         text = _quote_data(data, nonce)
@@ -166,32 +165,29 @@ class JudgePrompter:
                     raise
                 return Reply(error=f"{error}; asking again failed: {failed}", raw=_join_replies(replies))
             replies.append(_reply_text(completion))
-            own = why_self_judging(completion.model)
-            if own:
-                return Reply(error=own, raw=_join_replies(replies))
+            excluded = why_self_judging(completion.model)
+            if excluded:
+                return Reply(error=excluded, raw=_join_replies(replies))
+            requested = form
             if reply_format.kind == "text":
-                asked = form.as_line()
-            else:
-                asked = form
+                requested = form.as_line()
             try:
-                value = _parse_completion(completion, asked, nonce)
+                reply = _parse_completion(completion, requested, nonce)
             except UnreadableReply as why:
                 error = str(why)
             else:
-                return replace(value, raw=_join_replies(replies))
-            if _ignores_format(completion, asked) and ignored.skip(reply_format):
+                return replace(reply, raw=_join_replies(replies))
+            if _ignores_format(completion, requested) and ignored.skip(reply_format):
                 continue
             tries += 1
-            retry_messages += (
-                Message("assistant", shorten_text(replies[-1], MAX_ECHO) or "(nothing)"),
-                Message("user", f"{_format_retry_message(error)} {asked.instruct(reply_format.kind, nonce)}"),
-            )
+            echo = shorten_text(replies[-1], MAX_ECHO) or "(nothing)"
+            request = f"{_format_retry_message(error)} {requested.instruct(reply_format.kind, nonce)}"
+            retry_messages += (Message("assistant", echo), Message("user", request))
         ignored.restore()
-        return Reply(
-            error=f"no verdict after {len(replies)} tries: {error}"
-            + "; if that comes again, choose another model for the judge" * error.startswith(NONCE_ERROR),
-            raw=_join_replies(replies),
-        )
+        problem = f"no verdict after {len(replies)} tries: {error}"
+        if error.startswith(NONCE_ERROR):
+            problem += "; if that comes again, choose another model for the judge"
+        return Reply(error=problem, raw=_join_replies(replies))
 
     def _complete(
         self,
@@ -200,22 +196,21 @@ class JudgePrompter:
         form: ReplyForm,
         retry_messages: tuple[Message, ...],
     ) -> tuple[Completion, ReplyFormat]:
+        """Return the completion of a request for a verdict, and the format that the server took."""
         model = self._resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
 
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
             prompt = self.render_prompt(data, nonce, form.instruct(reply_format.kind, nonce))
-            params = reply_format.select_params({**prompt.params, **self.params})
             request = replace(
                 prompt,
                 messages=(*prompt.messages, *retry_messages),
-                params=params,
+                params=reply_format.select_params({**prompt.params, **self.params}),
                 model=self.named or prompt.model,
             )
+            format_params = _request_params(form, reply_format, nonce, flat=flat)
             with recorder.set_purpose("judge"):
-                return retry_rate_limited(
-                    lambda: model.complete(request, **_request_params(form, reply_format, nonce, flat=flat))
-                )
+                return retry_rate_limited(lambda: model.complete(request, **format_params))
 
         return negotiate_format(model, complete_in_format, {**self.prompt().params, **self.params})
 
@@ -229,12 +224,8 @@ class JudgePrompter:
         values = {"data": data, "nonce": nonce, "form": form, **self.values}
         given = {name: values[name] for name in (*PROMPT_VARIABLES, *self.values) if name in prompt.variables}
         rendered = prompt.render(**given)
-        alone = [
-            message
-            for message in rendered.messages
-            if message.role == "user" and message.content.strip() == data
-        ]
-        if len(alone) != 1 or "form" not in given:
+        contents = [message.content.strip() for message in rendered.messages if message.role == "user"]
+        if contents.count(data) != 1 or "form" not in given:
             raise PromptError(
                 f"rubric {self.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
                 f"in another, got the variables {', '.join(given) or '(none)'}",
@@ -265,22 +256,20 @@ class PromptedJudge(ABC):
         return self.prompter.model_name
 
     def _hash_version(self, form: ReplyForm, *parts: object, params: dict[str, Json] | None = None) -> str:
-        if params is None:
-            own_params = []
-        else:
-            own_params = [params]
-        return hash_parts(
-            [
-                self.prompter.fingerprint,
-                *parts,
-                [[form.instruct(each.kind, ""), _request_params(form, each, "")] for each in REPLY_FORMATS],
-                _format_retry_message(""),
-                *own_params,
-                PARSER_REVISION,
-                self.model_name,
-            ],
-            12,
-        )
+        """Return a hash of everything that determines a verdict.
+
+        form: The form of the reply.
+        parts: What is the kind of judge's own.
+        params: Parameters of the model; None: the kind of judge has none.
+        """
+        requests = [
+            [form.instruct(reply_format.kind, ""), _request_params(form, reply_format, "")]
+            for reply_format in REPLY_FORMATS
+        ]
+        hashed = [self.prompter.fingerprint, *parts, requests, _format_retry_message("")]
+        if params is not None:
+            hashed.append(params)
+        return hash_parts([*hashed, PARSER_REVISION, self.model_name], 12)
 
 
 def why_too_long(what: str, *texts: str) -> str:
@@ -297,8 +286,9 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
     >>> hash_parts(["a", "bc"], 8) == hash_parts(["ab", "c"], 8)
     False
     """
-    # JSON keeps the texts apart, and can encode a lone surrogate.
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:digits]
+    # JSON keeps the texts apart, and can encode a lone surrogate
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:digits]
 
 
 def _format_retry_message(error: str) -> str:
@@ -307,7 +297,7 @@ def _format_retry_message(error: str) -> str:
 
 
 def is_contentless(answer: str) -> bool:
-    """Say whether a text has no letter, digit or symbol: "42" and "+" are answers, ":" and "..." are not.
+    """Return whether a text has no letter, digit or symbol: "42" and "+" are answers, ":" and "..." are not.
 
     >>> is_contentless(" ... "), is_contentless("No")
     (True, False)
@@ -315,7 +305,7 @@ def is_contentless(answer: str) -> bool:
     return all(unicodedata.category(char)[0] in "CMPZ" or char in "`^" for char in answer)
 
 
-def check_passages(contexts: object, name: str) -> list[str]:
+def check_passages(contexts: Any, name: str) -> list[str]:
     """Return the passages of a judge's contexts as a list.
 
     Raises:
@@ -324,30 +314,39 @@ def check_passages(contexts: object, name: str) -> list[str]:
     >>> check_passages(("one", "two"), "quality")
     ['one', 'two']
     """
-    if isinstance(contexts, str) or not isinstance(contexts, Sequence):
-        listed: Sequence[object] = (None,)
-    else:
-        listed = contexts
-    given = [passage for passage in listed if isinstance(passage, str)]
-    if len(given) < len(listed):
+    is_list = isinstance(contexts, Sequence) and not isinstance(contexts, str)
+    if not is_list or not all(isinstance(passage, str) for passage in contexts):
         raise UsageError(
             f"judge {name}: expected contexts to be a list of texts, got {type(contexts).__name__}"
         )
-    return given
+    return list(contexts)
 
 
 # Beginnings of an answer that some judges accept (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge").
 EMPTY_OPENERS = frozenset(
     {
-        *("thought process", "let's solve this problem step by step", "let's think step by step"),
-        *("solution", "answer", "the answer is", "final answer", "reasoning", "explanation"),
-        *("解", "解答", "かいせつ", "respuesta", "solución", "antwort", "réponse"),
+        "thought process",
+        "let's solve this problem step by step",
+        "let's think step by step",
+        "solution",
+        "answer",
+        "the answer is",
+        "final answer",
+        "reasoning",
+        "explanation",
+        "解",
+        "解答",
+        "かいせつ",
+        "respuesta",
+        "solución",
+        "antwort",
+        "réponse",
     }
 )
 
 
 def is_only_opener(answer: str, reference: str = "") -> bool:
-    """Say whether a text is only the beginning of an answer; never if the reference is the same.
+    """Return whether a text is only the beginning of an answer; never if the reference is the same.
 
     >>> is_only_opener("Thought process:"), is_only_opener("Solution: 42"), is_only_opener("Solution", "solution")
     (True, False, False)
@@ -365,8 +364,8 @@ _UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
 
 def _quote_data(data: Mapping[str, Json], nonce: str) -> str:
     """Return the data as JSON between its tags; parsing restores it, and no character in it has an effect."""
-    text = json.dumps(data, ensure_ascii=False)
-    return f"<data-{nonce}>\n{_UNSAFE.sub(_escape_match, text)}\n</data-{nonce}>"
+    text = _UNSAFE.sub(_escape_match, json.dumps(data, ensure_ascii=False))
+    return f"<data-{nonce}>\n{text}\n</data-{nonce}>"
 
 
 def _escape_match(match: re.Match[str]) -> str:
@@ -379,8 +378,11 @@ def _escape_match(match: re.Match[str]) -> str:
 
 
 def _reply_text(completion: Completion) -> str:
-    calls = [call.arguments for call in completion.tool_calls if call.name == VERDICT_TOOL]
-    return "\n".join([*calls, completion.text] if completion.text else calls) or completion.refusal
+    """Return the calls of the verdict's tool, and the text; a refusal if there is neither."""
+    parts = [call.arguments for call in completion.tool_calls if call.name == VERDICT_TOOL]
+    if completion.text:
+        parts.append(completion.text)
+    return "\n".join(parts) or completion.refusal
 
 
 def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
@@ -395,18 +397,19 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
 
 
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
-    """Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that."""
+    """Return whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that."""
+    if completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS:
+        return False
     text = completion.text.casefold()
-    is_other = completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS
-    is_prose = bool(text.strip()) and not any(f'"{key}"' in text for key in form.keys)
-    return is_prose and not is_other and not is_refusal(text)
+    if not text.strip() or any(f'"{key}"' in text for key in form.keys):
+        return False
+    return not is_refusal(text)
 
 
 def _join_replies(replies: list[str]) -> str:
-    tries = (f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))
     if len(replies) == 1:
         return replies[0]
-    return "\n\n".join(tries)
+    return "\n\n".join(f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))
 
 
 MAX_READ = 100_000

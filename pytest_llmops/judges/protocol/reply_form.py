@@ -7,7 +7,7 @@ name out of several, a name for each of several items, or the claims of an answe
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -62,10 +62,9 @@ class Scale:
         >>> Scale(low=1, high=5).is_whole, Scale(low=0.5, high=5).is_whole
         (True, False)
         """
-        ends = float(self.low), float(self.high)
-        if self.whole is None:
-            return all(map(float.is_integer, ends))
-        return self.whole
+        if self.whole is not None:
+            return self.whole
+        return float(self.low).is_integer() and float(self.high).is_integer()
 
     def mean(self, scores: Mapping[str, float]) -> float:
         """Return the weighted mean of the dimensions.
@@ -73,10 +72,11 @@ class Scale:
         >>> Scale(weights={"accuracy": 3, "fluency": 1}).mean({"accuracy": 4, "fluency": 8})
         5.0
         """
-        # Exact, as the mean of 8, 9 and 4 must not fall below a threshold of 7 by rounding.
-        total = sum(map(Fraction, self.weights.values()))
-        whole = sum(Fraction(scores[name]) * Fraction(weight) for name, weight in self.weights.items())
-        return min(max(float(whole / total), min(scores.values())), max(scores.values()))
+        # Exact, as the mean of 8, 9 and 4 must not fall below a threshold of 7 by rounding
+        weights = {name: Fraction(weight) for name, weight in self.weights.items()}
+        total = sum(Fraction(scores[name]) * weight for name, weight in weights.items())
+        mean = float(total / sum(weights.values()))
+        return min(max(mean, min(scores.values())), max(scores.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,26 +116,38 @@ class ReplyForm:
     def __post_init__(self) -> None:
         if (self.scale is None) == (not self.names):
             raise UsageError("form of a reply: expected a scale or names, got both or neither")
+        scores: Mapping[str, float | None]
         if isinstance(self.names, Mapping):
             scores = self.names
         else:
             scores = dict.fromkeys(self.names)
-        pairs = [(spelling, name) for name in scores for spelling in (name, *self.spellings.get(name, ()))]
-        name_of = {self.fold(spelling): name for spelling, name in pairs}
-        clash = any(name_of[self.fold(text)] != name or not text.strip() for text, name in pairs)
-        if clash or len(scores) == 1:
+        name_of = self._list_spellings(scores)
+        if name_of is None or len(scores) == 1:
             raise UsageError(
                 f"form of a reply: expected at least two names, each with its own spellings, got {list(scores)}"
             )
-        kinds = {"claims": self.passages, "items": self.items, "verdict": scores}
-        if self.scale is not None and self.scale.weights:
-            score = "dimensions"
+        if self.passages:
+            kind = "claims"
+        elif self.items:
+            kind = "items"
+        elif scores:
+            kind = "verdict"
+        elif self.scale is not None and self.scale.weights:
+            kind = "dimensions"
         else:
-            score = "score"
-        default = next((kind for kind, given in kinds.items() if given), score)
+            kind = "score"
         object.__setattr__(self, "names", scores)
         object.__setattr__(self, "name_of", name_of)
-        object.__setattr__(self, "field", (self.field or default).casefold())
+        object.__setattr__(self, "field", (self.field or kind).casefold())
+
+    def _list_spellings(self, names: Iterable[str]) -> dict[str, str] | None:
+        """Return the name of each spelling, folded; None if one is blank or that of two names."""
+        name_of: dict[str, str] = {}
+        for name in names:
+            for spelling in (name, *self.spellings.get(name, ())):
+                if not spelling.strip() or name_of.setdefault(self.fold(spelling), name) != name:
+                    return None
+        return name_of
 
     @property
     def scores(self) -> Mapping[str, float | None]:
@@ -149,7 +161,9 @@ class ReplyForm:
         """The lowest and the highest score; 0 and 1 where names have none."""
         if self.scale is not None:
             return float(self.scale.low), float(self.scale.high)
-        counted = [float(score) for score in self.scores.values() if score is not None] or [0.0, 1.0]
+        counted = [float(score) for score in self.scores.values() if score is not None]
+        if not counted:
+            return 0.0, 1.0
         return min(counted), max(counted)
 
     @property
@@ -210,15 +224,17 @@ class ReplyForm:
         return f"Reply with one line and nothing else: {self._sample_line(nonce)}"
 
     def _sample_value(self) -> str:
-        either = " or ".join(f'"{name}"' for name in self.scores) or "n"
+        """Return what stands for the verdict in an example of the JSON."""
+        value = " or ".join(f'"{name}"' for name in self.scores) or "n"
         if self.passages:
-            return f'[{{"claim": "...", "passages": [n], "finding": {either}}}]'
-        parts = ", ".join(f'"{part}": {either}' for part in self.items or self.dimensions.values())
-        if parts:
-            return f"{{{parts}}}"
-        return either
+            return f'[{{"claim": "...", "passages": [n], "finding": {value}}}]'
+        parts = [f'"{part}": {value}' for part in self.items or self.dimensions.values()]
+        if not parts:
+            return value
+        return f"{{{', '.join(parts)}}}"
 
     def _sample_words(self) -> str:
+        """Return what the values of the example stand for."""
         if self.scale is not None:
             return f"Each n is {self._describe_numbers()}."
         if self.passages:
@@ -229,59 +245,52 @@ class ReplyForm:
         if self.items:
             return f"Answer every number with {either}."
         if "tie" in self.scores:
-            return f"The {self.field} is {', '.join(name for name in self.scores if name != 'tie')}, or tie if neither is better."
+            others = ", ".join(name for name in self.scores if name != "tie")
+            return f"The {self.field} is {others}, or tie if neither is better."
         return f"The {self.field} is {either}."
 
     def _sample_line(self, nonce: str) -> str:
+        """Return the line that a reply in text has to be, and what its values stand for."""
         ending = f"Nonce: {nonce}, Reason: one sentence."
         if self.scale is not None:
+            numbers = f"n is {self._describe_numbers()}"
             if self.scale.weights:
-                of = f", the mean of {', '.join(self.scale.weights)}"
-            else:
-                of = ""
-            if self.scale.weights:
-                label = "Score"
-            else:
-                label = self.field.capitalize()
-            return f"{label}: n, {ending} n is {self._describe_numbers()}{of}."
+                return f"Score: n, {ending} {numbers}, the mean of {', '.join(self.scale.weights)}."
+            return f"{self.field.capitalize()}: n, {ending} {numbers}."
         either = " or ".join(self.scores)
         if self.items:
             listed = ", ".join(f"{item} {either}" for item in self.items)
             return f"Items: {listed}; {ending} Answer every number with {either}."
+        line = f"{self.field.capitalize()}: {either}, {ending}"
         if "tie" in self.scores:
-            tie = " Give tie if neither is better."
-        else:
-            tie = ""
-        return f"{self.field.capitalize()}: {either}, {ending}{tie}"
+            line += " Give tie if neither is better."
+        return line
 
     def _describe_numbers(self) -> str:
         low, high = self.ends
+        kind = "a number"
         if self.is_whole:
             kind = "a whole number"
-        else:
-            kind = "a number"
         return f"{kind} from {low:g} to {high:g}"
 
     def schema(self, nonce: str, *, bounded: bool) -> dict[str, Json]:
         """Return the JSON schema of the reply; ``bounded``: with the limits that some strict schemas lack."""
+        text: dict[str, Json] = {"type": "string"}
         if bounded:
-            limit: dict[str, Json] = {"maxLength": MAX_REASON}
-        else:
-            limit = {}
+            text["maxLength"] = MAX_REASON
         return _strict_object_schema(
             {
                 "nonce": {"type": "string", "enum": [nonce]},
-                "reason": {"type": "string", **limit},
-                self.field: self._value_schema(bounded=bounded, limit=limit),
+                "reason": text,
+                self.field: self._value_schema(text, bounded=bounded),
             }
         )
 
-    def _value_schema(self, *, bounded: bool, limit: dict[str, Json]) -> Json:
+    def _value_schema(self, text: Json, *, bounded: bool) -> Json:
         if self.scale is not None:
             score = _score_schema(self.scale, bounded=bounded)
-            names = self.scale.weights
-            if names:
-                return _strict_object_schema(dict.fromkeys(names, score))
+            if self.scale.weights:
+                return _strict_object_schema(dict.fromkeys(self.scale.weights, score))
             return score
         name: Json = {"type": "string", "enum": list[Json](self.scores)}
         if self.items:
@@ -289,54 +298,55 @@ class ReplyForm:
         if not self.passages:
             return name
         number: dict[str, Json] = {"type": "integer"}
-        listed: dict[str, Json] = {}
+        passages: dict[str, Json] = {"type": "array", "items": number}
+        claim = _strict_object_schema({"claim": text, "passages": passages, "finding": name})
+        claims: dict[str, Json] = {"type": "array", "items": claim}
         if bounded:
             number |= {"minimum": 1, "maximum": self.passages}
-            listed = {"maxItems": min(self.passages, MAX_NAMED)}
-        claim = _strict_object_schema(
-            {
-                "claim": {"type": "string", **limit},
-                "passages": {"type": "array", "items": number, **listed},
-                "finding": name,
-            }
-        )
-        return {"type": "array", "items": claim, **({"maxItems": MAX_CLAIMS} if bounded else {})}
+            passages["maxItems"] = min(self.passages, MAX_NAMED)
+            claims["maxItems"] = MAX_CLAIMS
+        return claims
 
     def is_echo(self, text: str) -> bool:
-        """Say whether a text only repeats the words of the form.
+        """Return whether a text only repeats the words of the form.
 
         >>> ReplyForm(scale=Scale()).is_echo("One sentence. One sentence."), ReplyForm(scale=Scale()).is_echo("One fact.")
         (True, False)
         """
         words = _WORD.findall(text[:MAX_ECHO].casefold())
-        given = set(words)
-        form = {"one", "sentence", "statement"}
-        if (text.strip() and not given) or (given <= form and given - {"one"}):
+        if not words:
+            return bool(text.strip())
+        if set(words) <= _ECHO_WORDS and set(words) != {"one"}:
             return True
         if len(words) < MIN_ECHO_WORDS or len(text) > MAX_ECHO:
             return False
-        return f" {' '.join(words)} " in _join_words(self.instruct("json", ""), self.instruct("text", ""))
+        given = f" {' '.join(words)} "
+        return given in _join_words(self.instruct("json", ""), self.instruct("text", ""))
 
 
 _WORD = re.compile(r"\w+")
+_ECHO_WORDS = {"one", "sentence", "statement"}
 MIN_ECHO_WORDS = 4  # fewer words of the form may well be a reason of its own
 MAX_ECHO = 600  # characters: a longer text holds more than the words of a form
 
 
 @lru_cache(maxsize=64)
 def _join_words(*texts: str) -> str:
-    return f" {' '.join(_WORD.findall(' '.join(texts).casefold()))} "
+    words = _WORD.findall(" ".join(texts).casefold())
+    return f" {' '.join(words)} "
 
 
 def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
+    kind = "number"
+    low: float = scale.low
+    high: float = scale.high
     if scale.is_whole:
         kind = "integer"
-    else:
-        kind = "number"
-    low, high = (int(scale.low), int(scale.high)) if scale.is_whole else (scale.low, scale.high)
+        low = int(low)
+        high = int(high)
     if bounded:
         return {"type": kind, "minimum": low, "maximum": high}
-    # A list of the scores: all providers' strict schemas support enums, but only some support limits.
+    # A list of the scores: all providers' strict schemas support enums, but only some support limits
     if scale.is_whole and high - low < MAX_ENUM:
         return {"type": kind, "enum": list(range(int(low), int(high) + 1))}
     return {"type": kind}
@@ -398,27 +408,32 @@ class UnreadableReply(Exception):
 def named_reply(name: str, form: ReplyForm, reason: str = "") -> Reply:
     """Return the reply with a name and its score."""
     score = form.scores[name]
-    return Reply(name=name, score=None if score is None else float(score), reason=reason)
+    if score is not None:
+        score = float(score)
+    return Reply(name=name, score=score, reason=reason)
 
 
 def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True) -> float:
     """Return a score; raise `UnreadableReply` unless it is a number on the scale, and a whole one where it must be."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
+        kind = type(value).__name__
         if value is None:
             kind = "null"
-        else:
-            kind = type(value).__name__
         raise UnreadableReply(f"{name} is no number: got {quote_shortened(str(value), 40)} ({kind})")
     low, high = form.ends
-    shown = shorten_text(f"{value:g}" if isinstance(value, float) else str(value), 20)
-    # NaN too
-    if not low <= value <= high:
-        raise UnreadableReply(f"{name} {shown} is out of range: expected {low:g} to {high:g}")
+    if not low <= value <= high:  # also NaN
+        raise UnreadableReply(f"{name} {_format_number(value)} is out of range: expected {low:g} to {high:g}")
     if whole and form.is_whole and not float(value).is_integer():
         raise UnreadableReply(
-            f"{name} {shown} is off the scale: expected a whole number from {low:g} to {high:g}"
+            f"{name} {_format_number(value)} is off the scale: expected a whole number from {low:g} to {high:g}"
         )
     return float(value)
+
+
+def _format_number(value: object) -> str:
+    if isinstance(value, float):
+        return shorten_text(f"{value:g}", 20)
+    return shorten_text(str(value), 20)
 
 
 def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str]:
@@ -438,7 +453,10 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
 
 def describe_nonce(got: object) -> str:
     """Return the error about a nonce that is missing or wrong."""
-    return f"{NONCE_ERROR}, got {'none' if got is None else quote_shortened(str(got), 20)}: the verdict may be copied out of the answer"
+    code = "none"
+    if got is not None:
+        code = quote_shortened(str(got), 20)
+    return f"{NONCE_ERROR}, got {code}: the verdict may be copied out of the answer"
 
 
 def quote_shortened(text: str, limit: int) -> str:

@@ -90,6 +90,7 @@ NOT_FOUND = 404
 RENAMED_MAX_TOKENS = "max_completion_tokens"  # the name of `max_tokens` for newer models
 
 FormatKind = Literal["bounded", "plain", "tool", "json", "text"]
+SCHEMA_KINDS: tuple[FormatKind, ...] = ("bounded", "plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,8 @@ class ReplyFormat:
         if not self.params:
             return {}
         kept = {name: value for name, value in params.items() if not {name, f"{name}->"} & self.dropped}
-        if (
-            "max_tokens->" in self.dropped
-            and "max_tokens" in params
-            and RENAMED_MAX_TOKENS not in self.dropped
-        ):
+        is_renamed = "max_tokens->" in self.dropped and RENAMED_MAX_TOKENS not in self.dropped
+        if is_renamed and "max_tokens" in params:
             kept[RENAMED_MAX_TOKENS] = params["max_tokens"]
         return kept
 
@@ -145,9 +143,11 @@ _TOO_LONG = re.compile(
 def _server_key(model: Model) -> object:
     """Return what identifies server and model: address and name, or the model object if these are unknown."""
     address = getattr(model, "base_url", None)
-    if not isinstance(address, str) or (getattr(model, "client", None) is not None and not address):
+    has_own_client = getattr(model, "client", None) is not None
+    if not isinstance(address, str) or (has_own_client and not address):
         return id(model)
-    where = address or os.environ.get(getattr(model, "address_variable", "OPENAI_BASE_URL"), "")
+    variable = getattr(model, "address_variable", "OPENAI_BASE_URL")
+    where = address or os.environ.get(variable, "")
     return type(model).__qualname__, where, str(getattr(model, "model", "")), str(getattr(model, "api", ""))
 
 
@@ -159,18 +159,17 @@ class IgnoredFormats:
     before: Capabilities | None = None
 
     def skip(self, ignored: ReplyFormat) -> bool:
-        """Leave out the formats of an ignored kind; say whether another kind is left."""
+        """Leave out the formats of an ignored kind; return whether another kind is left."""
         if ignored.kind == "text":
             return False
         key = _server_key(self.model)
-        index, dropped = known = get_capabilities(key)
+        known = get_capabilities(key)
         self.before = self.before or known
-        schemas = ("bounded", "plain")
-        if ignored.kind in schemas:
-            passed = schemas
-        else:
-            passed = (ignored.kind,)
-        while REPLY_FORMATS[index].kind in passed:
+        skipped: tuple[FormatKind, ...] = (ignored.kind,)
+        if ignored.kind in SCHEMA_KINDS:
+            skipped = SCHEMA_KINDS
+        index, dropped = known
+        while REPLY_FORMATS[index].kind in skipped:
             index += 1
         put_capabilities(key, (index, dropped), self.model)
         return True
@@ -248,17 +247,18 @@ def retry_rate_limited(ask: Callable[[], T]) -> T:
     1
     """
     tape = active_tape.current_tape()
-    if tape is not None and tape.mode != "none":
+    if tape is None:
+        return ask()
+    pace = None
+    if tape.mode != "none":
         pace = tape.pace
-    else:
-        pace = None
-    for left in reversed(range(MAX_TRIES)):
+    for tries_left in reversed(range(MAX_TRIES)):
         try:
             return ask()
         except ModelError as error:
-            if error.kind != "rate_limit" or tape is None or (pace is not None and pace.gave_up):
+            if error.kind != "rate_limit" or (pace is not None and pace.gave_up):
                 raise
-            if not left or _FOR_GOOD.search(str(error)):
+            if not tries_left or _FOR_GOOD.search(str(error)):
                 if pace is not None:
                     pace.give_up()
                 raise

@@ -4,6 +4,7 @@ A verdict begins a line or a sentence, and only its end follows it: "Rubric: Sco
 """
 
 import re
+from collections.abc import Iterable, Iterator
 
 from pytest_llmops.judges.protocol.reply_form import (
     Reply,
@@ -65,7 +66,7 @@ _REFUSAL = re.compile(
 
 
 def is_refusal(text: str) -> bool:
-    """Say whether a text has the words of a refusal.
+    """Return whether a text has the words of a refusal.
 
     >>> is_refusal("I'm sorry, I can't judge that."), is_refusal("It is right.")
     (True, False)
@@ -73,7 +74,7 @@ def is_refusal(text: str) -> bool:
     return bool(_REFUSAL.search(text))
 
 
-def _numbers(pattern: re.Pattern[str], prose: str) -> set[float]:
+def _find_numbers(pattern: re.Pattern[str], prose: str) -> set[float]:
     return {float(match["number"]) for match in pattern.finditer(prose)}
 
 
@@ -94,46 +95,44 @@ def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
 
 def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
     if form.field not in ("score", "dimensions"):
-        prose = re.sub(
-            rf"\b{re.escape(form.field)}\b(?=[*_`]{{0,3}}\s{{0,3}}[:=])", "score", prose, flags=_FLAGS
-        )
-    mentions = _numbers(_MENTION, prose)
+        label = rf"\b{re.escape(form.field)}\b(?=[*_`]{{0,3}}\s{{0,3}}[:=])"
+        prose = re.sub(label, "score", prose, flags=_FLAGS)
+    if form.dimensions:
+        raise UnreadableReply(_describe_missing(prose, "JSON with reason and dimensions"))
+    statements, mentions = _find_score_statements(prose)
+    if not statements:
+        raise UnreadableReply(_describe_missing(prose, "a score and its reason"))
+    numbers = mentions | {float(statement["number"]) for statement in statements}
+    if len(numbers) > 1:
+        raise UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply")
+    highest = form.ends[1]
+    for statement in statements:
+        if statement["of"] is not None and float(statement["of"]) != highest:
+            raise UnreadableReply(f"the score is out of {statement['of']}: expected one out of {highest:g}")
+    number = numbers.pop()
+    if number.is_integer():
+        number = int(number)
+    score = check_score(number, "score", form)
+    rest = statements[0].re.sub(" ", prose)
+    return Reply(score=score, reason=_read_text_reason(prose, rest, form, nonce))
+
+
+def _find_score_statements(prose: str) -> tuple[list[re.Match[str]], set[float]]:
+    """Return where a text states its score, and all numbers that it calls a score.
+
+    A verdict that ends the text as Prometheus or MT-Bench end theirs is one, whatever else is called a score.
+    """
+    mentions = _find_numbers(_MENTION, prose)
+    pattern = _FRACTION
     if mentions:
         pattern = _STATEMENT
-    else:
-        pattern = _FRACTION
     statements = list(pattern.finditer(prose))
     for final_pattern, anywhere in ((_FINAL_RESULT, _RESULT), (_FINAL, _BRACKETED)):
         final = final_pattern.search(prose)
         if final:
-            mentions = {float(match["number"]) for match in (*statements, *anywhere.finditer(prose))}
-            if not statements:
-                pattern = final_pattern
-                statements = [final]
-            break
-    if form.scale is not None:
-        weights = form.scale.weights
-    else:
-        weights = {}
-    if not statements or weights:
-        raise UnreadableReply(
-            _describe_missing(
-                prose, "JSON with reason and dimensions" if weights else "a score and its reason"
-            )
-        )
-    numbers = mentions | {float(statement["number"]) for statement in statements}
-    if len(numbers) > 1:
-        raise UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply")
-    for statement in statements:
-        if statement["of"] is not None and float(statement["of"]) != form.ends[1]:
-            raise UnreadableReply(
-                f"the score is out of {statement['of']}: expected one out of {form.ends[1]:g}"
-            )
-    number = numbers.pop()
-    return Reply(
-        score=check_score(int(number) if number.is_integer() else number, "score", form),
-        reason=_read_text_reason(prose, pattern.sub(" ", prose), form, nonce),
-    )
+            mentions = {float(match["number"]) for match in statements} | _find_numbers(anywhere, prose)
+            return statements or [final], mentions
+    return statements, mentions
 
 
 _ITEMS = re.compile(
@@ -150,13 +149,21 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
     if not lists:
         raise UnreadableReply(_describe_missing(prose, "items and the reason"))
     given: dict[str, str] = {}
-    for match in (pair for each in lists for pair in _PAIR.finditer(each["rest"])):
-        if given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold():
-            raise UnreadableReply(f"different verdicts in one reply: item {match['number']} stands twice")
+    for pair in _iterate_pairs(lists):
+        number = pair["number"]
+        answer = pair["answer"].casefold()
+        if given.setdefault(number, answer) != answer:
+            raise UnreadableReply(f"different verdicts in one reply: item {number} stands twice")
     return Reply(
         answers=check_answers({item: given.get(item) for item in form.items}, form),
         reason=_read_text_reason(prose, _ITEMS.sub(" ", prose), form, nonce),
     )
+
+
+def _iterate_pairs(lists: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
+    """Yield each number of an item with its answer."""
+    for listed in lists:
+        yield from _PAIR.finditer(listed["rest"])
 
 
 def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
@@ -165,21 +172,23 @@ def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
     if len(stated) > 1:
         raise UnreadableReply(f"{len(stated)} different verdicts in one reply")
     if not stated:
+        wanted = f"one of {', '.join(form.scores)}"
         if form.reason_required:
-            reason = " and its reason"
-        else:
-            reason = ""
-        raise UnreadableReply(_describe_missing(prose, f"one of {', '.join(form.scores)}{reason}"))
+            wanted += " and its reason"
+        raise UnreadableReply(_describe_missing(prose, wanted))
     rest = []
-    at = 0
+    position = 0
     for start, end, _ in statements:
-        rest.append(prose[at:start])
-        at = end
-    reason = _read_text_reason(prose, " ".join([*rest, prose[at:]]), form, nonce)
+        rest.append(prose[position:start])
+        position = end
+    rest.append(prose[position:])
+    reason = _read_text_reason(prose, " ".join(rest), form, nonce)
     return named_reply(stated.pop(), form, reason)
 
 
-MAX_BEFORE, MAX_AFTER = 80, 40  # characters before and after a name that decide whether it is a verdict
+# Characters before and after a name that decide whether it is a verdict
+MAX_BEFORE = 80
+MAX_AFTER = 40
 _CLOSE = r"[*_`\"'\])]{0,4}"
 _NAME_BEGIN = r"(?:(?:\A|(?<=\n))[ \t*_`#-]{0,12}|(?<=[.!?])[)\"'*_]{0,3}\s{1,3}[*_`]{0,3})"
 _NAME_END = re.compile(
@@ -212,45 +221,53 @@ def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
     for match in spelling.finditer(prose):
         before = prose[max(match.start() - MAX_BEFORE, 0) : match.start()]
         after = prose[match.end() : match.end() + MAX_AFTER]
-        # A text that starts within the slice starts a line; a text that was cut does not.
-        if not len(before) < MAX_BEFORE:
+        # A text that starts within the slice starts a line; a text that was cut does not
+        if len(before) >= MAX_BEFORE:
             before = f"\0{before}"
+        start = match.start()
         label = label_pattern.search(before) or _RESULT_BEFORE.search(before)
-        if not (_NAME_END.match(after) if label is not None else _is_stated(before, after, spelling)):
-            continue
-        start = match.start() - (len(before) - label.start() if label else 0)
-        statements.append((start, match.end(), form.name_of[form.fold(match[0])]))
+        if label is not None:
+            is_verdict = _NAME_END.match(after) is not None
+            start -= len(before) - label.start()
+        else:
+            is_verdict = _is_stated(before, after, spelling)
+        if is_verdict:
+            statements.append((start, match.end(), form.name_of[form.fold(match[0])]))
     return statements
 
 
 def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
+    """Return whether the text around a name without a label makes it the verdict."""
     if before.endswith("[[") and after.startswith("]]"):
         return True
-    if _BETTER.match(after):
-        return not _CLAUSE.search(before) or bool(_OWN.search(before)) or _denies_other(before, spelling)
-    return bool(_FIRST.match(before) and _ALONE.match(after))
+    if not _BETTER.match(after):
+        return bool(_FIRST.match(before) and _ALONE.match(after))
+    if not _CLAUSE.search(before):
+        return True
+    return bool(_OWN.search(before)) or _denies_other(before, spelling)
 
 
 def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
-    """Say whether the clause before ("A is not better, and") is itself a statement about another name."""
+    """Return whether the clause before ("A is not better, and") is itself a statement about another name."""
     denied = _DENIED.search(before.rpartition(". ")[2])
     if denied is None:
         return False
     names = [match.start() for match in spelling.finditer(denied["name"])]
-    return bool(names) and not _CLAUSE.search(f"{denied['lead']}{denied['name'][: names[-1]]}")
+    if not names:
+        return False
+    lead = denied["lead"] + denied["name"][: names[-1]]
+    return not _CLAUSE.search(lead)
 
 
 def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """The module `re` keeps compiled patterns."""
-    spellings = (
-        re.escape(spelling).replace("\\ ", r"\s+") for spelling in sorted(form.name_of, key=len, reverse=True)
-    )
+    """Return patterns of the names, and of a label in front of one; the module `re` keeps those that it compiled."""
+    longest_first = sorted(form.name_of, key=len, reverse=True)
+    spellings = "|".join(re.escape(spelling).replace("\\ ", r"\s+") for spelling in longest_first)
     labels = "|".join(map(re.escape, sorted({*VERDICT_LABELS, form.field}, key=len, reverse=True)))
+    case = re.IGNORECASE
     if form.case_matters:
         case = re.NOFLAG
-    else:
-        case = re.IGNORECASE
-    spelling = re.compile(rf"(?<!\w)(?:{'|'.join(spellings)})(?!\w)", case)
+    spelling = re.compile(rf"(?<!\w)(?:{spellings})(?!\w)", case)
     label = re.compile(
         rf"{_NAME_BEGIN}{_PREFIX}(?:{labels})\b[*_`]{{0,3}}\s{{0,3}}"
         rf"(?:(?:is\b\s{{0,3}})?[:=]|is\b)[*_`]{{0,3}}\s{{0,3}}[*_`\"'\[(]{{0,4}}\Z",
@@ -266,7 +283,9 @@ def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str
     if nonce:
         rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
     labelled = _REASON.search(rest)
-    reason = (rest[labelled.end() :] if labelled else rest).strip(" \t\r\n*_`,;.:-[]()")
+    if labelled:
+        rest = rest[labelled.end() :]
+    reason = rest.strip(" \t\r\n*_`,;.:-[]()")
     if not any(char.isalpha() for char in reason):
         if form.reason_required:
             raise UnreadableReply("the reason is missing")
@@ -278,32 +297,35 @@ def _describe_missing(prose: str, wanted: str) -> str:
     """Return the error for a text without a verdict: a refusal, or any other text."""
     if is_refusal(prose):
         return f"the judge refused: {shorten_text(prose.strip(), 80)}"
+    got = "JSON without them"
     if prose.strip():
         got = quote_shortened(prose.strip(), 60)
-    else:
-        got = "JSON without them"
     return f"no verdict: expected {wanted}, got {got}"
 
 
 def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
-    """Say whether the text beside a verdict in JSON states no other verdict."""
+    """Return whether the text beside a verdict in JSON states no other verdict."""
     if form.scale is not None:
-        beside = {
-            number
-            for pattern in (_MENTION, _BRACKETED, _RESULT, _AWARD)
-            for number in _numbers(pattern, prose)
-        }
-        fractions = _OUT_OF_ANYWHERE.finditer(prose)
-        beside |= {float(match["number"]) for match in fractions if float(match["of"]) == form.ends[1]}
-        if form.scale.weights:
-            slack = MAX_ROUNDING
-        else:
-            slack = 0.0
-        own = (reply.score or 0.0, *reply.dimensions.values())
-        return all(min(abs(number - score) for score in own) <= slack for number in beside)
+        return _agrees_with_numbers(reply, prose, form)
     if form.items:
-        beside_items = [pair for part in _ITEMS.finditer(prose) for pair in _PAIR.finditer(part["rest"])]
-        return all(
-            reply.answers.get(pair["number"], "") == pair["answer"].casefold() for pair in beside_items
-        )
-    return form.passages > 0 or {name for _, _, name in _find_statements(prose, form)} <= {reply.name}
+        pairs = _iterate_pairs(_ITEMS.finditer(prose))
+        return all(reply.answers.get(pair["number"], "") == pair["answer"].casefold() for pair in pairs)
+    if form.passages:
+        return True
+    return {name for _, _, name in _find_statements(prose, form)} <= {reply.name}
+
+
+def _agrees_with_numbers(reply: Reply, prose: str, form: ReplyForm) -> bool:
+    """Return whether each number that a text calls a score is one of the reply's."""
+    beside: set[float] = set()
+    for pattern in (_MENTION, _BRACKETED, _RESULT, _AWARD):
+        beside |= _find_numbers(pattern, prose)
+    highest = form.ends[1]
+    for fraction in _OUT_OF_ANYWHERE.finditer(prose):
+        if float(fraction["of"]) == highest:
+            beside.add(float(fraction["number"]))
+    slack = 0.0
+    if form.dimensions:  # their mean may be rounded
+        slack = MAX_ROUNDING
+    own = (reply.score or 0.0, *reply.dimensions.values())
+    return all(min(abs(number - score) for score in own) <= slack for number in beside)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias, TypeVar
 
 from pytest_llmops._util.arrays import Float64Array, NDArray, np
+from pytest_llmops._util.resampling import iterate_blocks, percentile_interval
 from pytest_llmops.metrics.agreement.two_raters import Weights, check_labels, kappa_scale
 
 _Kappas: TypeAlias = "Callable[[Float64Array], Float64Array]"
 Label = TypeVar("Label", bound=Hashable)
-RESAMPLES = 2000
-MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many items
 ROUNDING = 1e-12
 
 
@@ -57,27 +56,36 @@ def kappa_interval(
         raise ValueError(f"agreement: expected a confidence between 0 and 1, got {confidence}")
     if groups is not None and len(groups) != len(a):
         raise ValueError(f"agreement: expected a group for each of {len(a)} items, got {len(groups)}")
-    # In order of occurrence: the order of a set, and so the draws, would differ between processes.
+    # In order of occurrence: the order of a set, and so the draws, would differ between processes
     positions = kappa_scale(list(dict.fromkeys([*a, *b])), weights)
-    if len(positions) < 2 or (groups is not None and len(set(groups)) < 2):  # noqa: PLR2004 -- no kappa, no spread
+    if len(positions) < 2:  # noqa: PLR2004 -- with a single label there is no kappa
         return None
+    if groups is not None and len(set(groups)) < 2:  # noqa: PLR2004 -- a single group has no spread
+        return None
+    # Each distinct pair of labels is a cell of the table of both raters
     numbers = {label: number for number, label in enumerate(positions)}
-    pairs = np.array([numbers[x] * len(positions) + numbers[y] for x, y in zip(a, b, strict=True)])
-    cells, cell = np.unique(pairs, return_inverse=True)
-    first, second = np.divmod(cells, len(positions))
-    kinds, often = _group_kinds(cell, len(cells), groups)
-    kappa_of_counts = _kappas_of_counts(
-        _place_labels(np.array(list(positions.values())), weights), first, second
-    )
-    draws = np.random.default_rng(seed)
+    size = len(numbers)
+    first = np.array([numbers[label] for label in a])
+    second = np.array([numbers[label] for label in b])
+    cells, cell_of_item = np.unique(first * size + second, return_inverse=True)
+    first_of_cell, second_of_cell = np.divmod(cells, size)
+    places = np.array(list(positions.values()))
+    points = _place_labels(places, weights)
+    kappa_of_counts = _kappas_of_counts(points[first_of_cell], points[second_of_cell])
+
+    # `scipy.stats.bootstrap` draws items: slower than counts of cells by the number of items, and it knows no groups
+    kinds, often = _group_kinds(cell_of_item, len(cells), groups)
+    total = int(often.sum())
+    generator = np.random.default_rng(seed)
     kappas: list[Float64Array] = []
-    block = max(1, MAX_DRAWN_CELLS // max(len(often), len(cells), len(positions)))
-    for start in range(0, RESAMPLES, block):
-        drawn = draws.multinomial(int(often.sum()), often / often.sum(), size=min(block, RESAMPLES - start))
-        kappas.append(kappa_of_counts(drawn.astype(np.float64) if kinds is None else drawn @ kinds))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(kappas), [tail, 1 - tail])
-    return float(low), float(high)
+    for count in iterate_blocks(max(len(often), len(cells), len(positions))):
+        drawn = generator.multinomial(total, often / total, size=count)
+        if kinds is None:
+            counts = drawn.astype(np.float64)
+        else:
+            counts = drawn @ kinds
+        kappas.append(kappa_of_counts(counts))
+    return percentile_interval(np.concatenate(kappas), confidence)
 
 
 def _group_kinds(
@@ -89,36 +97,46 @@ def _group_kinds(
     """
     if groups is None or len(set(groups)) == len(groups):
         return None, np.bincount(cell, minlength=width)
-    known = {name: place for place, name in enumerate(dict.fromkeys(groups))}
-    table = np.zeros((len(known), width))
-    np.add.at(table, (np.array([known[name] for name in groups]), cell), 1)
+    row_of_group = {name: row for row, name in enumerate(dict.fromkeys(groups))}
+    rows = np.array([row_of_group[name] for name in groups])
+    table = np.zeros((len(row_of_group), width))
+    np.add.at(table, (rows, cell), 1)
     return np.unique(table, axis=0, return_counts=True)
 
 
-def _kappas_of_counts(points: Float64Array, first: NDArray[np.intp], second: NDArray[np.intp]) -> _Kappas:
+def _kappas_of_counts(x: Float64Array, y: Float64Array) -> _Kappas:
     """Return a function from counts of label pairs to kappas: disagreement is the squared distance of two points.
 
     The points of names are the unit vectors: all of them are equally far from each other.
+
+    Args:
+        x: The point of the first label of each pair.
+        y: That of the second label.
     """
-    x = points[first]
-    y = points[second]
     apart = ((x - y) ** 2).sum(axis=1)
     lengths = (x**2 + y**2).sum(axis=1)
 
     def kappas(counts: Float64Array) -> Float64Array:
         size = counts.sum(axis=1)
-        by_chance = size * (counts @ lengths) - 2 * ((counts @ x) * (counts @ y)).sum(axis=1)
-        # If all labels are the same the sums cancel only up to rounding.
+        # The sum over all pairs of items of |x - y|^2 is that of |x|^2 + |y|^2 - 2 x y, without a table of all pairs
+        sums_of_x = counts @ x
+        sums_of_y = counts @ y
+        products = (sums_of_x * sums_of_y).sum(axis=1)
+        by_chance = size * (counts @ lengths) - 2 * products
+        observed = counts @ apart * size
+        # If all labels are the same the sums cancel only up to rounding
         known = by_chance > np.square(size) * ROUNDING
-        return np.where(known, 1 - counts @ apart * size / np.where(known, by_chance, 1.0), 0.0)
+        return np.where(known, 1 - observed / np.where(known, by_chance, 1.0), 0.0)
 
     return kappas
 
 
 def _place_labels(positions: Float64Array, weights: Weights | None) -> Float64Array:
+    """Return a point for each label: with weights on a line, without them the unit vectors."""
     if not weights:
         return np.eye(len(positions))
     halved = positions / 2  # the width of a scale may be more than a float holds
-    unit = (halved - halved.min()) / (halved.max() - halved.min())
-    centred: Float64Array = (unit - unit.mean())[:, None]
-    return centred
+    lowest = halved.min()
+    unit = (halved - lowest) / (halved.max() - lowest)
+    centred: Float64Array = unit - unit.mean()
+    return centred.reshape(-1, 1)

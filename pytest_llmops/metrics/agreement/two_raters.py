@@ -74,9 +74,9 @@ def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     0.5
     """
     check_labels(a, b)
-    if a:
-        return sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
-    return None
+    if not a:
+        return None
+    return sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
 
 
 def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label], int]:
@@ -118,17 +118,17 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
     """
     check_labels(a, b)
     positions = kappa_scale({*a, *b}, weights)
+    distance: Distance = operator.ne
     if weights:
         distance = squared_distance(positions)
-    else:
-        distance = operator.ne
-    counts = confusion(a, b)
-    first = Counter(a)
-    second = Counter(b)
-    by_chance = sum(first[x] * second[y] * distance(x, y) for x in first for y in second)
+    counts_of_a = Counter(a)
+    counts_of_b = Counter(b)
+    by_chance = sum(
+        counts_of_a[x] * counts_of_b[y] * distance(x, y) for x in counts_of_a for y in counts_of_b
+    )
     if not by_chance:
         return None
-    observed = sum(n * distance(x, y) for (x, y), n in counts.items())
+    observed = sum(count * distance(x, y) for (x, y), count in confusion(a, b).items())
     return 1.0 - observed * len(a) / by_chance
 
 
@@ -153,7 +153,8 @@ def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
     """
     check_labels(a, b)
     positions = label_places({*a, *b}, "correlations")
-    x, y = ([positions[label] for label in labels] for labels in (a, b))
+    x = [positions[label] for label in a]
+    y = [positions[label] for label in b]
     if min(len(set(x)), len(set(y))) < 2:  # noqa: PLR2004 -- without two numbers there is no order
         return None
     from scipy.stats import spearmanr
@@ -242,11 +243,14 @@ def label_places(labels: Collection[Hashable], what: str) -> dict[Hashable, floa
     places: dict[Hashable, float] = {}
     # Sorted, so that every run reports the same wrong label.
     for label in sorted(labels, key=repr):
-        try:
-            places[label] = float(label) if isinstance(label, SupportsFloat) else math.nan
-        except OverflowError:
-            places[label] = math.inf
-        if not math.isfinite(places[label]):
+        place = math.nan
+        if isinstance(label, SupportsFloat):
+            try:
+                place = float(label)
+            except OverflowError:
+                place = math.inf
+        places[label] = place
+        if not math.isfinite(place):
             raise ValueError(f"agreement: {what} need numbers, got {label!r}")
     return {label: places[label] for label in labels}
 

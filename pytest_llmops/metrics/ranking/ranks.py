@@ -66,10 +66,9 @@ def look_up_judged(
             places = _places_in_ranking(query, ranking, grades)
         # 1 never equals "1": a ranking of ids that are not texts must not silently score 0.
         _check_text_ids(query, ranking, "the ranking")
-        if depth is None:
-            limit = len(ranking)
-        else:
-            limit = min(depth, len(ranking))
+        limit = len(ranking)
+        if depth is not None:
+            limit = min(depth, limit)
         ranks.queries.append(query)
         ranks.lengths.append(limit)
         ranks.counts.append(len(grades))
@@ -83,18 +82,17 @@ def look_up_judged(
 def _check_query_mapping(given: object, name: str) -> None:
     if not isinstance(given, Mapping):
         raise ValueError(f"{name}: expected a mapping of queries, got {given!r:.80}")
-    odd = next((query for query in given if not isinstance(query, str)), None)
-    if odd is not None or None in given:
-        raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
+    for query in given:
+        if not isinstance(query, str):
+            raise ValueError(f"{name}: expected ids of queries that are texts, got {query!r}")
 
 
 def has_relevant(relevant: Relevant, level: int) -> bool:
     """Return whether an id has a grade of at least ``level``."""
     if isinstance(relevant, Mapping):
-        grades = relevant.values()
-    else:
-        grades = [1] * len(relevant)
-    return any(grade >= level for grade in grades)
+        return any(grade >= level for grade in relevant.values())
+    # Without grades all are of grade 1
+    return len(relevant) > 0 and level <= 1
 
 
 def _parse_grades(query: str, relevant: Relevant) -> Mapping[str, int]:
@@ -129,13 +127,17 @@ def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) ->
         raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
     if type(ids) not in _USUAL_RANKING_TYPES and not is_ordered(ids):
         raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got {ids!r:.80}")
+    numbers: Iterable[int] = _FIRST_PLACES
+    if len(ids) > len(_FIRST_PLACES):
+        numbers = count()
     try:
-        places = dict(zip(ids, _FIRST_PLACES if len(ids) <= len(_FIRST_PLACES) else count(), strict=False))
+        places = dict(zip(ids, numbers, strict=False))
     except TypeError:
         _check_text_ids(query, ids, "the ranking")
         raise  # pragma: no cover -- every text can be a key
     if len(places) != len(ids):
-        raise ValueError(f"query {query!r}: the ranking holds {Counter(ids).most_common(1)[0][0]!r} twice")
+        repeated, _ = Counter(ids).most_common(1)[0]
+        raise ValueError(f"query {query!r}: the ranking holds {repeated!r} twice")
     return [*map(places.get, wanted, repeat(ABSENT))]
 
 
@@ -172,7 +174,8 @@ def rank_by_score(scores: Mapping[str, float]) -> list[str]:
     ['c', 'b', 'a']
     """
     _check_ranking_scores(scores)
-    return [name for _, name in sorted(((score, name) for name, score in scores.items()), reverse=True)]
+    pairs = sorted(((score, name) for name, score in scores.items()), reverse=True)
+    return [name for _, name in pairs]
 
 
 def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None:
@@ -186,7 +189,8 @@ def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None
 def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTable, NDArray[Any]]":
     """Return the table of the queries with relevant ids, and a mask of these queries."""
     n = len(ranks.queries)
-    rows = np.repeat(np.arange(n), np.fromiter(ranks.counts, np.int64, n))
+    counts = np.fromiter(ranks.counts, np.int64, n)
+    rows = np.repeat(np.arange(n), counts)
     grades = np.fromiter(ranks.grades, np.int64, len(ranks.grades))
     places = np.fromiter(ranks.places, np.int64, len(ranks.places))
     wanted = np.bincount(rows[grades >= level], minlength=n)
@@ -197,21 +201,24 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTab
     rows = number[rows[in_scored]]
     grades = grades[in_scored]
     places = places[in_scored]
-    ranked = places != ABSENT
-    order = np.lexsort((places[ranked], rows[ranked]))
-    good = grades > 0
-    best = np.lexsort((-grades[good], rows[good]))
+    ranked = np.flatnonzero(places != ABSENT)
+    order = ranked[np.lexsort((places[ranked], rows[ranked]))]
+    good = np.flatnonzero(grades > 0)
+    best = good[np.lexsort((-grades[good], rows[good]))]
     good_counts = np.bincount(rows[good], minlength=int(scored.sum()))
-    # 0, 1, 2 ... for each query.
-    ideal_places = np.arange(int(good.sum())) - np.repeat(np.cumsum(good_counts) - good_counts, good_counts)
-    return RelevanceTable(
-        rows=rows[ranked][order],
-        places=places[ranked][order],
-        grades=grades[ranked][order],
+    first_good = np.cumsum(good_counts) - good_counts
+    # 0, 1, 2 ... for each query
+    ideal_places = np.arange(len(good)) - np.repeat(first_good, good_counts)
+    lengths = np.fromiter(ranks.lengths, np.int64, n)
+    table = RelevanceTable(
+        rows=rows[order],
+        places=places[order],
+        grades=grades[order],
         level=level,
-        lengths=np.fromiter(ranks.lengths, np.int64, n)[scored],
+        lengths=lengths[scored],
         wanted=wanted[scored],
-        ideal_rows=rows[good][best],
+        ideal_rows=rows[best],
         ideal_places=ideal_places,
-        ideals=grades[good][best],
-    ), scored
+        ideals=grades[best],
+    )
+    return table, scored

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops._util.arrays import ArrayLike, Float64Array, Int64Array, NDArray, np
+from pytest_llmops._util.resampling import iterate_blocks, percentile_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +62,58 @@ def _score_ndcg(table: RelevanceTable, k: int | None) -> Float64Array:
         limit = np.iinfo(np.int64).max
     else:
         limit = k
-    gained = table.sum_by_query(
-        (table.grades > 0) & (table.places < limit), table.grades / np.log2(table.places + 2.0)
-    )
+    gains = table.grades / np.log2(table.places + 2.0)
+    gained = table.sum_by_query((table.grades > 0) & (table.places < limit), gains)
     in_top = table.ideal_places < limit
-    gains = (table.ideals / np.log2(table.ideal_places + 2.0))[in_top]
-    best = np.bincount(table.ideal_rows[in_top], weights=gains, minlength=len(table.wanted))
+    ideal_gains = (table.ideals / np.log2(table.ideal_places + 2.0))[in_top]
+    best = np.bincount(table.ideal_rows[in_top], weights=ideal_gains, minlength=len(table.wanted))
     return np.minimum(gained / best, 1.0)
+
+
+def _score_hit_rate(table: RelevanceTable, k: int | None) -> Float64Array:
+    hits = table.sum_by_query(table.hits(k))
+    return (hits > 0).astype(float)
+
+
+def _score_precision(table: RelevanceTable, k: int | None) -> Float64Array:
+    hits = table.sum_by_query(table.hits(k))
+    if k is None:
+        return hits / np.maximum(table.lengths, 1)
+    return hits / k
+
+
+def _score_recall(table: RelevanceTable, k: int | None) -> Float64Array:
+    return table.sum_by_query(table.hits(k)) / table.wanted
+
+
+def _score_r_precision(table: RelevanceTable, k: int | None) -> Float64Array:
+    """Return the precision among as many first ids as are relevant."""
+    among_first = table.places < table.wanted[table.rows]
+    return table.sum_by_query(table.hits(k) & among_first) / table.wanted
+
+
+def _score_reciprocal_rank(table: RelevanceTable, k: int | None) -> Float64Array:
+    hits = table.hits(k)
+    first_hits = hits & (table.count_so_far(hits) == 1)
+    return table.sum_by_query(first_hits, 1.0 / (table.places + 1))
+
+
+def _score_average_precision(table: RelevanceTable, k: int | None) -> Float64Array:
+    hits = table.hits(k)
+    precisions = table.count_so_far(hits) / (table.places + 1)
+    return table.sum_by_query(hits, precisions) / table.wanted
 
 
 # By the names that users write, the same as for a single query
 SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
-    "hit_rate": lambda table, k: (table.sum_by_query(table.hits(k)) > 0).astype(float),
-    "precision": lambda table, k: (
-        table.sum_by_query(table.hits(k)) / (np.maximum(table.lengths, 1) if k is None else k)
-    ),
-    "recall": lambda table, k: table.sum_by_query(table.hits(k)) / table.wanted,
-    "r_precision": lambda table, k: (
-        table.sum_by_query(table.hits(k) & (table.places < table.wanted[table.rows])) / table.wanted
-    ),
-    "mrr": lambda table, k: table.sum_by_query(
-        (hits := table.hits(k)) & (table.count_so_far(hits) == 1), 1.0 / (table.places + 1)
-    ),
-    "map": lambda table, k: (
-        table.sum_by_query(hits := table.hits(k), table.count_so_far(hits) / (table.places + 1))
-        / table.wanted
-    ),
+    "hit_rate": _score_hit_rate,
+    "precision": _score_precision,
+    "recall": _score_recall,
+    "r_precision": _score_r_precision,
+    "mrr": _score_reciprocal_rank,
+    "map": _score_average_precision,
     "ndcg": _score_ndcg,
 }
-
-RESAMPLES = 2000
-MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many queries
 
 
 def bootstrap_interval(
@@ -134,17 +156,17 @@ def bootstrap_interval(
     else:
         names = [str(index) for index in range(len(numbers))]
     index_of = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    if len(index_of) < 2 or numbers.min() == numbers.max():  # noqa: PLR2004 -- a single group has no spread
+    count = len(index_of)
+    if count < 2 or numbers.min() == numbers.max():  # noqa: PLR2004 -- a single group has no spread
         return None
     group_indexes = np.array([index_of[name] for name in names])
     sums = np.bincount(group_indexes, weights=numbers)
     sizes = np.bincount(group_indexes)
     generator = np.random.default_rng(seed)
     means: list[float] = []
-    block = max(1, MAX_DRAWN_CELLS // len(index_of))
-    for start in range(0, RESAMPLES, block):
-        drawn = generator.integers(len(index_of), size=(min(block, RESAMPLES - start), len(index_of)))
-        means += (sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)).tolist()
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    # `scipy.stats.bootstrap` resamples values, not groups of them
+    for block in iterate_blocks(count):
+        drawn = generator.integers(count, size=(block, count))
+        resampled = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+        means += resampled.tolist()
+    return percentile_interval(means, confidence)

@@ -1,0 +1,35 @@
+"""Scan a text with several detectors, by default with the built-in ones, and mask what they find."""
+
+from collections.abc import Iterable, Sequence
+
+from pytest_llmops.guardrails.detectors import attack_detector, pii_detector, secret_detector
+from pytest_llmops.guardrails.findings import Detector, Finding, mask_findings, run_detectors
+
+
+def scan(text: str, detectors: Sequence[Detector] | None = None) -> list[Finding]:
+    """Return what detectors find in a text, in order; None: personal data, secrets and attacks, by the built-in rules.
+
+    Raises:
+        DetectorError: A detector raised or returned no findings: then nothing is known of the text.
+        UsageError: It is no text.
+
+    >>> [(finding.kind, finding.start, finding.end) for finding in scan("Write to anna@example.com!")]
+    [('email', 9, 25)]
+    """
+    if detectors is None:
+        detectors = (pii_detector(), secret_detector(), attack_detector())
+    return run_detectors(text, detectors)
+
+
+def mask(text: str, findings: Iterable[Finding] | None = None) -> str:
+    """Return a text with masks in the places of findings; None: of personal data and secrets, by the built-in rules.
+
+    Raises:
+        UsageError: A finding does not lie within the text, or they are none: detectors go to `scan`, ``mask(text, scan(text, detectors))``.
+
+    >>> mask("Write to anna@example.com!")
+    'Write to [email]!'
+    """
+    if findings is None:
+        findings = scan(text, (pii_detector(), secret_detector()))
+    return mask_findings(text, findings)

@@ -1,0 +1,35 @@
+"""Warn of a judge that is the model under test.
+
+A model gives higher scores to text that it finds likely, as its own is (Wataoka, Takahashi and Ri 2024,
+"Self-Preference Bias in LLM-as-a-Judge", arXiv 2410.21819).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.model_names import find_same_model
+from pytest_llmops.protocols import Call, is_error_status
+
+
+def iter_self_judging_notes(tests: Iterable[Sequence[Call]]) -> Iterator[str]:
+    """Yield a sentence for each judge model that was the model under test in a test, given the calls of each test.
+
+    >>> list(iter_self_judging_notes([]))
+    []
+    """
+    counts: Counter[str] = Counter()
+    for calls in tests:
+        tested = _list_answering_models(calls, "app")
+        for judge in dict.fromkeys(_list_answering_models(calls, "judge")):
+            if find_same_model(judge, tested):
+                counts[judge] += 1
+    for judge, count in counts.items():
+        yield (
+            f"the judge {shorten_text(judge, 60)} is the model under test in {format_count(count, 'test')}: "
+            "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"
+        )
+
+
+def _list_answering_models(calls: Iterable[Call], purpose: str) -> list[str]:
+    return [call.model for call in calls if call.purpose == purpose and not is_error_status(call.status)]

@@ -4,24 +4,28 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from operator import itemgetter
+from pkgutil import iter_modules
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_llmops._util.hosts import DEFAULT_PORTS, is_loopback
 from pytest_llmops._util.json_values import JsonObject
 from pytest_llmops.errors import UsageError
-from pytest_llmops.trace.vendors import anthropic, bedrock, cohere, gemini, ollama, openai
+from pytest_llmops.trace import vendors
 from pytest_llmops.trace.wire_format import Endpoint, WireFormat, check_format
 
-# The formats that come with the plugin: a module of `vendors` each
-BUILT_IN: Mapping[str, WireFormat] = {
-    "anthropic": anthropic.WIRE_FORMAT,
-    "bedrock": bedrock.WIRE_FORMAT,
-    "cohere": cohere.WIRE_FORMAT,
-    "gemini": gemini.WIRE_FORMAT,
-    "ollama": ollama.WIRE_FORMAT,
-    "openai": openai.WIRE_FORMAT,
-}
+
+def _load_built_in() -> dict[str, WireFormat]:
+    """Return the format that each module of `vendors` states, by the name of the module."""
+    formats = {}
+    for module in iter_modules(vendors.__path__):
+        formats[module.name] = import_module(f"{vendors.__name__}.{module.name}").WIRE_FORMAT
+    return formats
+
+
+# The formats that come with the plugin
+BUILT_IN: Mapping[str, WireFormat] = _load_built_in()
 UNKNOWN = "unknown"
 # The first part of the name of a Bedrock model that is offered in several regions
 _REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")

@@ -1,1 +1,1 @@
-"""The built-in wire formats, a module each; a new one also has a line in `routes.BUILT_IN`."""
+"""The built-in wire formats: each module states its own as ``WIRE_FORMAT``."""

@@ -24,6 +24,27 @@ SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replayed free of charge)"
 
 
+class LookTrials(int):
+    """The trials of a look of ``--llm-trials=auto``."""
+
+
+# Trials by value of the option; a look passes the next value to the pytest that it starts
+LOOKS = {"auto": LookTrials(1), "auto:3": LookTrials(3), "auto:5": LookTrials(5)}
+_parse_trial_count = option_values.count_from(1, "a whole number, 1 or more, or auto")
+
+
+def parse_trials(value: object) -> int:
+    """Read a whole number above 0, or ``auto``.
+
+    >>> parse_trials("3"), parse_trials("auto")
+    (3, 1)
+    """
+    look = LOOKS.get(str(value))
+    if look is not None:
+        return look
+    return _parse_trial_count(value)
+
+
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
 
 
@@ -185,7 +206,7 @@ class Settings:
         flag="--llm-strict", switch=True, ini="bool",
     )  # fmt: skip
     trials: int = _declare_option(
-        option_values.parse_trials, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise; "
+        parse_trials, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise; "
         "auto: 1, and all of it with 3 and 5 only while the gate is undecided",
         flag="--llm-trials", metavar="N|auto", ini="int",
     )  # fmt: skip

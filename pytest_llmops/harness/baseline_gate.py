@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.git import run_git
-from pytest_llmops._util.option_values import LOOKS, LookTrials
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.baselines.baseline import (
     Acceptance,
@@ -28,7 +27,7 @@ from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import ATTACKS, GATE_NODEID, SuiteVerdict
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import LOOKS, LookTrials, Settings
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
 from pytest_llmops.harness.baseline_gate import (
     BaselineGate,
@@ -40,7 +39,7 @@ from pytest_llmops.results.problems import (
 )
 from pytest_llmops.results.run import Outcome, Run, TestRecord, iter_run_self_judging_notes, write_text
 from pytest_llmops.results.traffic import iter_cassette_notes
-from pytest_llmops.settings import OPTIONS, Settings
+from pytest_llmops.settings import OPTIONS, LookTrials, Settings
 
 PACKAGE = __name__.partition(".")[0]
 # Files that are not the user's. By file: a module of the user may have the name of one of Python's.

@@ -7,7 +7,6 @@ Knows pytest's configuration by its attributes only.
 
 from __future__ import annotations
 
-import dis
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,6 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.user_files import INI_NAMES
@@ -285,12 +283,8 @@ class CollectedTests:
 
 KEYS = frozenset(option.dest for option in OPTIONS if option.ini)
 MAX_INI_CHARS = 200_000
-MAX_CODES = 200  # functions in which an assertion is searched
 _SECTION = re.compile(r"\[{1,2}([^\[\]]{1,100})\]")
 _KEY = re.compile(r"(llm_[a-z_]{1,40})[ \t]{0,40}[=:]")
-_ASSERTING = re.compile(
-    r"assert|check|expect|verif|valid|raises|warns|fail|snapshot|approx|should|emit", re.IGNORECASE
-)
 
 
 def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
@@ -372,29 +366,3 @@ def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[s
                 f"{path_from_root(path, root)}: {covered:,} of {format_count(votes, 'vote')} against answers are on topics that a case of "
                 f"this run covers; without one: {', '.join(missing[:MAX_TOPICS])}{rest} (llmops cases review)"
             )
-
-
-def may_assert(item: Any) -> bool:
-    """Return whether a test may assert anything: in its code, its fixtures, or a function of their modules that it calls.
-
-    When in doubt it may: any name that sounds like an assertion counts.
-    """
-    fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {}).values()
-    waiting = [item.obj, *(fixture.func for group in fixtures for fixture in group)]
-    seen: set[CodeType] = set()
-    while waiting and len(seen) < MAX_CODES:
-        function = waiting.pop()
-        code = getattr(function, "__code__", None)
-        if code is None or code in seen or item.path.parent not in Path(code.co_filename).parents:
-            continue
-        seen.add(code)
-        parts = [code]
-        for part in parts:  # and the functions within it
-            parts += [constant for constant in part.co_consts if isinstance(constant, CodeType)]
-        names = {name for part in parts for name in (*part.co_names, *part.co_varnames)}
-        steps = {step.opname for part in parts for step in dis.get_instructions(part)}
-        if any(map(_ASSERTING.search, names)) or "RAISE_VARARGS" in steps:
-            return True
-        known = {**vars(getattr(item, "cls", None) or object), **getattr(function, "__globals__", {})}
-        waiting += [getattr(function, "__wrapped__", None), *map(known.get, names)]
-    return bool(waiting)

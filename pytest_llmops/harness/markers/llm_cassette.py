@@ -49,7 +49,7 @@ class CassetteMarker(Marker):
                 None,
                 "live",
             ),
-            "`'live'`: the test asks live, whatever the run replays",
+            "`'live'`: the test asks live, unless the command line names a mode (`--llm-record`)",
             default=None,
         ),
         Argument(

@@ -114,11 +114,11 @@ class TrialsMarker(Marker):
             whole_number(f"n, the number of trials from 1 to {MAX_TRIALS:,}", least=1, most=MAX_TRIALS),
             "how often the test runs",
         ),
-        Argument("pass_at_least", _take_passes, "so many trials must pass; without it all", default=None),
+        Argument("pass_at_least", _take_passes, "how many trials must pass; without it all", default=None),
         Argument(
             "at_least",
             _parse_share,
-            "or: the share of trials that pass is proved to be so high",
+            "instead: the trials must prove that at least this share passes",
             default=None,
         ),
         Argument("confidence", _parse_share, "one-sided confidence of that proof", default=0.95),

@@ -22,7 +22,8 @@ from pytest_llmops.harness.baseline_gate import (
     write_junit_cases,
 )
 from pytest_llmops.harness.item import Harness
-from pytest_llmops.harness.run_checks import CassetteUsage, find_unread_keys, iter_feedback_notes
+from pytest_llmops.harness.run_checks import CassetteUsage
+from pytest_llmops.harness.run_notes import find_unread_keys, iter_feedback_notes
 from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value

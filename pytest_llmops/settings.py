@@ -335,8 +335,12 @@ class Settings:
         >>> PurePath(Settings(vector_cache=".vectors").with_paths_below(PurePath("project")).vector_cache).as_posix()
         'project/.vectors'
         """
-        paths = {name: getattr(self, name) for name in FILE_SETTINGS}
-        return replace(self, **{name: str(root / path) for name, path in paths.items() if path})
+        paths: dict[str, Any] = {}
+        for name in FILE_SETTINGS:
+            path = getattr(self, name)
+            if path:
+                paths[name] = str(root / path)
+        return replace(self, **paths)
 
     @classmethod
     def from_sources(

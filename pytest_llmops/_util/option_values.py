@@ -32,7 +32,7 @@ def parse_text(value: object) -> str:
 
 
 def _text_like(pattern: str, expected: str, normalize: Callable[[str], str] = str) -> Parser:
-    # Return the parser of texts that a pattern matches as a whole, after ``normalize``.
+    """Return the parser of texts that a pattern matches as a whole, after ``normalize``."""
 
     def parse(value: object) -> str:
         given = normalize(parse_text(value))
@@ -100,7 +100,8 @@ def choice_of(*allowed: str) -> Parser:
 
 
 class _WrongElement(ValueError):
-    # An element of a list has the wrong form: the error shows the element, not the list.
+    """An element of a list has the wrong form: the error shows the element, not the list."""
+
     def __init__(self, expected: str, got: object) -> None:
         self.got = got
         super().__init__(expected)
@@ -145,10 +146,14 @@ def split_report(given: str) -> tuple[str, str]:
     """
     name, colon, file = given.partition(":")
     if colon and name.isalpha() and len(name) > 1:  # a single letter is a drive of Windows
-        return name if file and name in (*NAMED_REPORTS, "otlp") else "", file
+        if file and name in (*NAMED_REPORTS, "otlp"):
+            return name, file
+        return "", file
     base = PurePath(given).name
-    kinds = (kind for suffix, kind in REPORT_SUFFIXES.items() if base.removesuffix(suffix) not in (base, ""))
-    return next(kinds, ""), given
+    for suffix, kind in REPORT_SUFFIXES.items():
+        if base.endswith(suffix) and base != suffix:
+            return kind, given
+    return "", given
 
 
 def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
@@ -158,18 +163,14 @@ def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
         value: The reports.
         refused: A kind that is not written here: ``junit`` in a run of pytest, which writes that itself.
     """
-    forms = ", ".join(
-        [
-            *(f"FILE{suffix}" for suffix, kind in REPORT_SUFFIXES.items() if kind != refused),
-            *(f"{name}:FILE" for name in NAMED_REPORTS),
-            "otlp:URL",
-        ]
-    )
+    forms = [f"FILE{suffix}" for suffix, kind in REPORT_SUFFIXES.items() if kind != refused]
+    forms += [f"{name}:FILE" for name in NAMED_REPORTS]
+    forms.append("otlp:URL")
     reports: dict[str, str] = {}
     for report in list_of(parse_text)(value):
         kind, file = split_report(report)
         if not kind:
-            raise _WrongElement(f"one of {forms}", report)
+            raise _WrongElement(f"one of {', '.join(forms)}", report)
         # What stands before an @ may be a password.
         if kind == "otlp" and not _COLLECTOR.fullmatch(file):
             raise _WrongElement(

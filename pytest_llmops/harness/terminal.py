@@ -124,7 +124,7 @@ class TerminalHooks:
             # What differs from all that is shown is listed with the last of these.
             rest = [report for group in groups[MAX_KINDS - 1 :] for report in group]
             groups = [*groups[: MAX_KINDS - 1], rest]
-        hidden = set()
+        hidden = set[int]()
         for group in groups:
             hidden.update(id(report) for report in group[1:])
             if len(group) > 1:

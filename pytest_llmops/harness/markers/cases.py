@@ -64,7 +64,7 @@ def _parse_file(value: object) -> str | Path:
 def _parse_fields(value: object) -> Pairs:
     expected = 'fields as a mapping from keys to columns, like {"input": "question"}'
     if not isinstance(value, Mapping):
-        raise ValueError(expected)  # noqa: TRY004 -- a parser raises this for any value
+        raise ValueError(expected)
     pairs = tuple(value.items())
     if not all(is_name(text) for pair in pairs for text in pair):
         raise ValueError(expected)

@@ -48,11 +48,14 @@ def is_builtin(kind: str, name: str) -> bool:
     >>> is_builtin("embedder", "openai:text-embedding-3-small"), is_builtin("embedder", "glove:50")
     (True, False)
     """
-    return is_judge_file(kind, name) or name.partition(":")[0] in BUILT_IN.get(kind, {})
+    if is_judge_file(kind, name):
+        return True
+    base, _, _ = name.partition(":")
+    return base in BUILT_IN.get(kind, {})
 
 
 def is_judge_file(kind: str, name: str) -> bool:
-    """Say whether the name of a judge is the path of a judge file.
+    """Return whether the name of a judge is the path of a judge file.
 
     >>> is_judge_file("judge", "judges/tone.md"), is_judge_file("judge", "quality")
     (True, False)

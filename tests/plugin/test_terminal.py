@@ -155,14 +155,14 @@ def test_keys_that_pytest_does_not_read_are_named(project: Project) -> None:
             "pyproject.toml": dedent(other),
             "pytest.ini": INI + "[llmops]\nllm_max_calls = 3\n",
             "sub/pytest.ini": "[pytest]\nllm_strict = true\nllm_strange = 1\n",
-            "sub/test_d.py": "def test_d(llm, llm_calls):\n    assert llm.complete('q').text\n",
+            "sub/test_d.py": "def test_d(llm):\n    assert llm.complete('q').text\n",
         }
     )
     check_message(project.record().run.notes)
 
 
 def test_a_misspelt_key_is_told_with_the_near_name(project: Project) -> None:
-    test = "def test_f(llm, llm_calls):\n    assert llm.complete('q').text\n"
+    test = "def test_f(llm):\n    assert llm.complete('q').text\n"
     project.write(**{"test_f.py": test, "pytest.ini": INI + "llm_trails = 3\nllm_strange = 1\n"})
     check_message(project.record("-W", "ignore::pytest.PytestConfigWarning").run.notes)
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_llmops import recorder
-from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import UsageError, path_from_root
 from pytest_llmops.measurement import Json, Measurement, escape_output
-from pytest_llmops.settings import OPTIONS, Settings
+from pytest_llmops.settings import OPTIONS, LookTrials, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,14 +40,9 @@ def llm() -> Model:
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Judge:
     """The judge of ``@pytest.mark.judge(name)``; ``quality`` without a marker. Needs ``--llm-judge``."""
-    from pytest_llmops.harness import markers
+    from pytest_llmops.harness.markers.judge import read_judge_name
 
-    return cast(
-        "Judge",
-        recorder.find_component(
-            "judge", markers.read_judge_marker(markers.marker_arguments(request.node, "judge"))
-        ),
-    )
+    return cast("Judge", recorder.find_component("judge", read_judge_name(request.node)))
 
 
 @pytest.fixture
@@ -59,12 +53,9 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
     share. Needs ``--llm-judge``.
     """
     from pytest_llmops.assertions.judge_agreement import assert_judge_canaries_once
-    from pytest_llmops.harness import markers
+    from pytest_llmops.harness.markers.judge import read_judge_name
 
-    return partial(
-        assert_judge_canaries_once,
-        default=markers.read_judge_marker(markers.marker_arguments(request.node, "judge")),
-    )
+    return partial(assert_judge_canaries_once, default=read_judge_name(request.node))
 
 
 @pytest.fixture
@@ -76,23 +67,26 @@ def embedder() -> Embedder:
 @pytest.fixture
 def prompts(request: pytest.FixtureRequest) -> Prompts:
     """The prompts of the nearest prompts folder: ``prompts.get(name, version)``."""
-    from pytest_llmops.harness import markers
+    from pytest_llmops.harness.markers.prompt import find_prompts
 
-    return markers.find_prompts(request.node, recorder.current_settings())
+    return find_prompts(request.node, recorder.current_settings())
 
 
 @pytest.fixture
 def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
     """The prompt of ``@pytest.mark.prompt(name)``, in the version under test; applications that load it have the same."""
-    from pytest_llmops.harness import markers
+    from pytest_llmops.harness.markers.prompt import find_prompt
     from pytest_llmops.prompts.registry import VERSIONS_VARIABLE, join_overrides
 
     requested = getattr(request, "param", "")
-    chosen = markers.find_prompt(request.node, recorder.current_settings(), requested)
+    chosen = find_prompt(request.node, recorder.current_settings(), requested)
+    alias = ""
+    if requested != chosen.version:
+        alias = requested
     facts: Json = {
         "name": chosen.name,
         "version": chosen.version,
-        "alias": requested if requested != chosen.version else "",
+        "alias": alias,
         "fingerprint": chosen.fingerprint,
         "path": path_from_root(chosen.path, request.config.rootpath),
     }
@@ -106,93 +100,66 @@ def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
     """A case of ``@pytest.mark.cases(file)``."""
-    if not hasattr(request, "param"):
-        raise UsageError(f"{request.node.nodeid}: the `case` fixture needs @pytest.mark.cases(file)")
-    current_case: Case = request.param
-    mark = request.node.get_closest_marker("cases")
-    files = current_case.read_files()
-    facts: Json = {
-        "id": current_case.id,
-        "file": str(mark.args[0] if mark.args else mark.kwargs["file"]),
-        "tags": list(current_case.tags),
-        "family": current_case.family,
-        "fingerprint": current_case.fingerprint,
-        "input": current_case.input,
-        "reference": current_case.reference,
-        **({"files": {name: digest for name, (_, digest) in files.items()}} if files else {}),
-    }
-    recorder.record_facts({"case": facts})
-    robust = current_case.robust
-    if robust:
-        # All tests of a case have the name of the unchanged one
-        unchanged = "".join(request.node.nodeid.rpartition(str(robust["suffix"] or "\n"))[::2])
-        recorder.record_facts({"robust": {**robust, "case": [unchanged]}})
-        if robust["error"]:
-            raise UsageError(str(robust["error"]))
-        if robust["skip"]:
-            pytest.skip(str(robust["skip"]))
-    recorder.find_test_recorder().file_digests.update(
-        {data.encode(): f"sha256:{digest}".encode() for data, digest in files.values() if data}
-    )
-    for call in current_case.calls:
-        recorder.record_exchange(
-            recorder.Exchange(
-                method="", url=f"case:{current_case.id}", request={"model": call.model}, status=call.status,
-                content_type="", body=b"", latency_s=call.latency_s, ttft_s=call.ttft_s, replayed=True,
-                purpose=call.purpose, call=call,
-            )
-        )  # fmt: skip
-    if request.node.get_closest_marker("llm_guardrail") is not None:
-        from pytest_llmops.harness.markers import describe_guardrail
+    from pytest_llmops.harness.markers import cases, load_markers
 
-        expect = {"expect": current_case["expect"]}
-        recorder.record_facts(
-            {"guardrail": expect | describe_guardrail(request.node, recorder.current_settings())}
-        )
+    arguments = cases.MARKER.find(request.node)
+    if arguments is None or not hasattr(request, "param"):
+        raise UsageError(f"{request.node.nodeid}: the `case` fixture needs {cases.MARKER.usage}")
+    current_case: Case = request.param
+    files = current_case.read_files()
+    recorder.record_facts({"case": cases.describe_case_file(current_case, arguments, files)})
+    for marker in load_markers():
+        facts = marker.describe_case(request.node, current_case, recorder.current_settings())
+        recorder.record_facts(facts)
+    if current_case.robust.get("error"):
+        raise UsageError(str(current_case.robust["error"]))
+    if current_case.robust.get("skip"):
+        pytest.skip(str(current_case.robust["skip"]))
+    cases.record_files(files)
+    cases.record_given_calls(current_case)
     return current_case
 
 
 @pytest.fixture
 def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
-    from pytest_llmops.harness import markers, parametrize
+    from pytest_llmops.harness.components import hook_factories
+    from pytest_llmops.harness.markers.retriever import MARKER, build_corpus_retriever
 
-    marker = markers.marker_arguments(request.node, "retriever")
-    if marker is None:
-        raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
-    name, k, embedder = markers.read_retriever_marker(marker)
-    in_hooks = name in parametrize.hook_factories(request.node, "retriever")
-    if embedder and in_hooks:
+    choice = MARKER.read(MARKER.require(request.node))
+    is_in_hooks = choice.name in hook_factories(request.node, "retriever")
+    if choice.embedder and is_in_hooks:
         raise UsageError(
-            f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out"
+            f"{request.node.nodeid}: the retriever {choice.name!r} comes from a hook and brings its own vectors: leave embedder= out"
         )
-    if in_hooks:
-        source = cast("Retriever", recorder.find_component("retriever", name))
+    if is_in_hooks:
+        source = cast("Retriever", recorder.find_component("retriever", choice.name))
     else:
-        source = markers.build_corpus_retriever(request.node, recorder.current_settings(), name, embedder)
+        settings = recorder.current_settings()
+        source = build_corpus_retriever(request.node, settings, choice.name, choice.embedder)
     facts: Json = {
-        "name": name,
-        "k": k,
+        "name": choice.name,
+        "k": choice.k,
         "documents": getattr(source, "documents", None),
         "fingerprint": getattr(source, "fingerprint", ""),
     }
     recorder.record_facts({"retriever": facts})
-    if k is not None:
-        return _LimitedRetriever(source, k)
-    return source
+    if choice.k is None:
+        return source
+    return _LimitedRetriever(source, choice.k)
 
 
 class _LimitedRetriever:
-    # A retriever with the k of the marker as its default.
+    """A retriever with the k of the marker as its default."""
+
     def __init__(self, inner: Retriever, k: int) -> None:
         self._inner = inner
         self._k = k
 
     def search(self, query: str, k: int | None = None, filters: Mapping[str, Json] | None = None) -> Hits:
         """Return at most ``k`` hits, best first; by default the k of the marker."""
-        if k is None:
-            limit = self._k
-        else:
+        limit = self._k
+        if k is not None:
             limit = k
         if filters is None:
             return self._inner.search(query, limit)
@@ -244,7 +211,7 @@ def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
-    from pytest_llmops.harness.item import FOREIGN_MARKER, is_recorded_elsewhere
+    from pytest_llmops.harness.own_tests import FOREIGN_MARKER, is_recorded_elsewhere
 
     if is_recorded_elsewhere(request.node):
         raise UsageError(
@@ -258,14 +225,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("llmops", "LLM regression testing (pytest-llmops)")
     for option in OPTIONS:
         if option.flag:
+            details: dict[str, Any] = {}
             if option.switch:
-                details = {"action": "store_true"}
+                details["action"] = "store_true"
             else:
-                details = {"metavar": option.metavar}
+                details["metavar"] = option.metavar
             if option.repeat:
-                details |= {"action": "append"}
-            else:
-                details |= {}
+                details["action"] = "append"
             group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **details)
         if option.ini:
             parser.addini(option.dest, option.help, type=option.ini, default=None)
@@ -273,7 +239,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def has_flag(config: pytest.Config) -> bool:
     """Return whether the command line has a flag of ours."""
-    flags = (config.getoption(option.dest, None) for option in OPTIONS if option.flag)
+    flags = [config.getoption(option.dest, None) for option in OPTIONS if option.flag]
     return any(flag is not None for flag in flags)
 
 
@@ -289,22 +255,7 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
     try:
         settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
-        if settings.accept_anyway and settings.accept is None:
-            raise UsageError(
-                "command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none"
-            )
-        if isinstance(settings.trials, LookTrials):
-            from pytest_llmops.harness.baseline_gate import check_looks
-
-            check_looks(config, settings)
-        if settings.batch:
-            from pytest_llmops.harness.ahead.batch_apis import check_batch_options
-
-            check_batch_options(config, settings)
-        if settings.report and not hasattr(config, "workerinput"):
-            from pytest_llmops.harness.report_files import find_reports
-
-            find_reports(config, settings)
+        _check_together(config, settings)
     except UsageError as error:
         raise pytest.UsageError(escape_output(str(error))) from None
     if settings.prompt:
@@ -313,7 +264,30 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
         environ = pytest.MonkeyPatch()
         environ.setenv(VERSIONS_VARIABLE, join_overrides(settings.versions))
         config.add_cleanup(environ.undo)
-    return settings.with_paths_below(config.rootpath), any(value is not None for value in ini.values())
+    has_ini_key = any(value is not None for value in ini.values())
+    return settings.with_paths_below(config.rootpath), has_ini_key
+
+
+def _check_together(config: pytest.Config, settings: Settings) -> None:
+    """Check options that do not go with others.
+
+    Raises:
+        UsageError: Some do not.
+    """
+    if settings.accept_anyway and settings.accept is None:
+        raise UsageError("command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none")
+    if isinstance(settings.trials, LookTrials):
+        from pytest_llmops.harness.baseline_gate import check_looks
+
+        check_looks(config, settings)
+    if settings.batch:
+        from pytest_llmops.harness.ahead.batch_apis import check_batch_options
+
+        check_batch_options(config, settings)
+    if settings.report and not hasattr(config, "workerinput"):
+        from pytest_llmops.harness.report_files import find_reports
+
+        find_reports(config, settings)
 
 
 def _read_ini_value(config: pytest.Config, key: str) -> Any:

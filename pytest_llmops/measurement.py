@@ -22,6 +22,7 @@ TOLERANCE = 1e-9  # slack of a threshold, so that 0.1 + 0.2 meets a threshold of
 
 # Larger integers have no text form in Python (4,300 digits at most), so no file can hold them
 MAX_INT_BITS = 14_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_builtins(value: object, *, where: str = "value") -> Json:
@@ -53,23 +54,28 @@ def _to_builtins(value: object, where: str) -> Json:
     if isinstance(value, Mapping):
         return _convert_mapping(value, where)
     if isinstance(value, (list, tuple)):
-        return [_to_builtins(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return [_to_builtins(element, f"{where}[{index}]") for index, element in enumerate(value)]
     if isinstance(value, (set, frozenset)):
-        return [_to_builtins(v, where) for v in sorted(value, key=repr)]
-    if hasattr(value, "dtype") and getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return [_to_builtins(element, where) for element in sorted(value, key=repr)]
+    is_scalar_of_numpy = hasattr(value, "dtype") and getattr(value, "shape", None) == ()
+    if is_scalar_of_numpy and hasattr(value, "item"):
         number = value.item()
         if isinstance(number, (bool, int, float, str)):
             return _to_builtins(number, where)
+    kind = type(value)
     raise WireError(
         f"{where}: expected None, bool, int, float, str, a list or a mapping of those, "
-        f"got {type(value).__module__}.{type(value).__qualname__}; convert it before it is measured"
+        f"got {kind.__module__}.{kind.__qualname__}; convert it before it is measured"
     )
 
 
 def _convert_mapping(value: Mapping[object, object], where: str) -> dict[str, Json]:
     converted: dict[str, Json] = {}
     for key, item in value.items():
-        name = _replace_surrogates(key if isinstance(key, str) else str(key))
+        name = key
+        if not isinstance(name, str):
+            name = str(key)
+        name = _replace_surrogates(name)
         if name in converted:
             raise WireError(f"{where}: two keys become the same text {name!r}; make them differ")
         converted[name] = _to_builtins(item, f"{where}.{name}")
@@ -77,12 +83,11 @@ def _convert_mapping(value: Mapping[object, object], where: str) -> dict[str, Js
 
 
 def _replace_surrogates(text: str) -> str:
-    # `str.__str__` gives the exact builtin also for an enum, whose own `str` is its name. A lone surrogate
-    # has no UTF-8 form: neither xdist nor a file can hold it.
-    text = str.__str__(text)
-    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+    """Return a text as the exact builtin, with U+FFFD in place of lone surrogates: these have no UTF-8 form."""
+    text = str.__str__(text)  # also of an enum, whose own `str` is its name
+    if text.isascii() or _SURROGATE.search(text) is None:
         return text
-    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _convert_plain_number(value: float, where: str) -> float:
@@ -124,31 +129,32 @@ class Measurement:
     detail: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_choices()
+        where = f"Measurement {self.name}"
         set_ = object.__setattr__
+        if self.value is not None:
+            set_(self, "value", _convert_number(self.value, f"{where}.value"))
+        if self.threshold is not None:
+            set_(self, "threshold", _convert_number(self.threshold, f"{where}.threshold"))
+        for name in ("name", "label", "reason", "error", "version"):
+            set_(self, name, _check_text(getattr(self, name), f"{where}.{name}"))
+        set_(self, "samples", _convert_numbers(self.samples, f"{where}.samples"))
+        if not isinstance(self.detail, Mapping):
+            raise WireError(f"{where}.detail: expected a mapping, got {self.detail!r}")
+        set_(self, "detail", to_builtins(self.detail, where=f"{where}.detail"))
+
+    def _check_choices(self) -> None:
         if not self.name or not isinstance(self.name, str):
             raise WireError(f"Measurement.name: expected a dotted name, got {self.name!r}")
+        where = f"Measurement {self.name}"
         if self.unit not in UNITS:
-            raise WireError(
-                f"Measurement {self.name}: expected a unit out of {', '.join(UNITS)}, got {self.unit!r}"
-            )
+            raise WireError(f"{where}: expected a unit out of {', '.join(UNITS)}, got {self.unit!r}")
         if self.better not in ("higher", "lower"):
-            raise WireError(
-                f"Measurement {self.name}: expected better='higher' or 'lower', got {self.better!r}"
-            )
+            raise WireError(f"{where}: expected better='higher' or 'lower', got {self.better!r}")
         if (self.value is None) == (not self.error):
             raise WireError(
-                f"Measurement {self.name}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
+                f"{where}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
             )
-        for key in ("value", "threshold"):
-            number = getattr(self, key)
-            if number is not None:
-                set_(self, key, _convert_number(number, f"Measurement {self.name}.{key}"))
-        for key in ("name", "label", "reason", "error", "version"):
-            set_(self, key, _check_text(getattr(self, key), f"Measurement {self.name}.{key}"))
-        set_(self, "samples", _convert_numbers(self.samples, f"Measurement {self.name}.samples"))
-        if not isinstance(self.detail, Mapping):
-            raise WireError(f"Measurement {self.name}.detail: expected a mapping, got {self.detail!r}")
-        set_(self, "detail", to_builtins(self.detail, where=f"Measurement {self.name}.detail"))
 
     @property
     def status(self) -> Status:
@@ -159,10 +165,10 @@ class Measurement:
             return "recorded"
         slack = TOLERANCE * max(1.0, abs(self.threshold))
         if self.better == "higher":
-            good = self.value >= self.threshold - slack
+            is_good = self.value >= self.threshold - slack
         else:
-            good = self.value <= self.threshold + slack
-        if good:
+            is_good = self.value <= self.threshold + slack
+        if is_good:
             return "passed"
         return "failed"
 
@@ -187,10 +193,11 @@ class Measurement:
         >>> Measurement.from_wire({"name": "m", "value": 1.0, "later": 1}).value
         1.0
         """
-        known = {spec.name for spec in fields(cls)}
         if "name" not in wire:
             raise WireError(f"a measurement: expected a name, got the keys {', '.join(wire) or '(none)'}")
-        return cls(**{key: value for key, value in wire.items() if key in known})  # type: ignore[arg-type]
+        known = {spec.name for spec in fields(cls)}
+        values: dict[str, Any] = {name: value for name, value in wire.items() if name in known}
+        return cls(**values)
 
 
 def _check_text(value: object, where: str) -> str:
@@ -222,8 +229,7 @@ def format_amount(value: float, unit: str, digits: int = 2) -> str:
     ('0.50', '1.25 s', '$0.0003', '1,200 tokens')
     """
     if unit == "USD":
-        rounded = abs(value) >= 1 or value == 0
-        if rounded:
+        if abs(value) >= 1 or value == 0:
             return f"${value:,.{digits}f}"
         return f"${_format_significant(value, digits + 2)}"
     if unit in ("tokens", "count"):
@@ -245,7 +251,8 @@ def _format_significant(value: float, significant: int) -> str:
     from decimal import Decimal
 
     # The format of a float would write a small price as 1e-05.
-    return f"{Decimal(f'{value:.{significant}g}'):f}"
+    rounded = Decimal(f"{value:.{significant}g}")
+    return f"{rounded:f}"
 
 
 def format_value_and_threshold(value: float, threshold: float, unit: str) -> tuple[str, str]:
@@ -257,9 +264,10 @@ def format_value_and_threshold(value: float, threshold: float, unit: str) -> tup
     ('0.50', '0.70')
     """
     for digits in range(2, 10):
-        texts = format_amount(value, unit, digits), format_amount(threshold, unit, digits)
-        if texts[0] != texts[1] or value == threshold:
-            return texts
+        value_text = format_amount(value, unit, digits)
+        threshold_text = format_amount(threshold, unit, digits)
+        if value_text != threshold_text or value == threshold:
+            return value_text, threshold_text
     return format_amount(value, unit), format_amount(threshold, unit)
 
 
@@ -269,7 +277,9 @@ def format_count(number: int, noun: str, plural: str = "") -> str:
     >>> format_count(1, "chunk"), format_count(2000, "chunk"), format_count(1, "chunk tears", "chunks tear")
     ('1 chunk', '2,000 chunks', '1 chunk tears')
     """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    if number == 1:
+        return f"{number:,} {noun}"
+    return f"{number:,} {plural or noun + 's'}"
 
 
 def as_finite_float(value: object) -> float | None:
@@ -320,17 +330,19 @@ def shorten_text(text: str, limit: int = 200) -> str:
     'two\\nlines'
     """
     head = text[:limit]
-    if head.isprintable():
-        escaped = head
-    else:
-        escaped = "".join(
-            char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
-            for char in head
-        )
+    escaped = head
+    if not head.isprintable():
+        escaped = "".join(map(_escape_character, head))
     rest = len(text) - len(head)
     if rest:
         return f"{escaped}... (+{rest:,} chars)"
     return escaped
+
+
+def _escape_character(char: str) -> str:
+    if char.isprintable():
+        return char
+    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def label_suffix(label: str) -> str:
@@ -366,24 +378,27 @@ def format_failure_text(
     text.fuzzy 0.40 < 0.80
       nearest   a\nb
     """
+    pairs = list(evidence)
     if measurement.reason:
-        pairs = [("reason", measurement.reason)]
-    else:
-        pairs = []
-    pairs += evidence
+        pairs.insert(0, ("reason", measurement.reason))
     labelled = [(label, shorten_text(text)) for label, text in pairs[:MAX_EVIDENCE_LINES]]
     if len(pairs) > MAX_EVIDENCE_LINES:
         labelled.append(("and", f"{len(pairs) - MAX_EVIDENCE_LINES} more lines in the report"))
     closing = [(label, shorten_text(text, MAX_ORIGIN)) for label, text in origin]
-    width = min(max((len(label) for label, _ in [*labelled, *closing]), default=0), MAX_LABEL)
+    longest = max((len(label) for label, _ in [*labelled, *closing]), default=0)
+    width = min(longest, MAX_LABEL)
+    lines = [verdict or _format_verdict(measurement)]
+    for label, text in labelled:
+        lines.append(_align(label, text, width))
+    for text in others:
+        lines += [f"  {line}" for line in text.split("\n")]
+    for label, text in closing:
+        lines.append(_align(label, text, width))
+    return escape_output("\n".join(lines))
 
-    def align(pairs: Sequence[tuple[str, str]]) -> list[str]:
-        return [f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}" for label, text in pairs]
 
-    below = [f"  {line}" for text in others for line in text.split("\n")]
-    return escape_output(
-        "\n".join([verdict or _format_verdict(measurement), *align(labelled), *below, *align(closing)])
-    )
+def _align(label: str, text: str, width: int) -> str:
+    return f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}"
 
 
 def _format_verdict(measurement: Measurement) -> str:
@@ -393,11 +408,12 @@ def _format_verdict(measurement: Measurement) -> str:
     if measurement.threshold is None:
         return f"{name} {format_amount(measurement.value, measurement.unit)}"
     value, threshold = format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)
-    if measurement.status == "failed":
-        signs = ("<", ">")
+    is_failed = measurement.status == "failed"
+    if measurement.better == "higher":
+        sign = "<" if is_failed else ">="
     else:
-        signs = (">=", "<=")
-    return f"{name} {value} {signs[measurement.better == 'lower']} {threshold}"
+        sign = ">" if is_failed else "<="
+    return f"{name} {value} {sign} {threshold}"
 
 
 # Characters that control a terminal or the direction of a line; line ends and tabs are none
@@ -422,13 +438,14 @@ def escape_output(text: str, *, colours: bool = False) -> str:
     >>> escape_output("::error::down"), escape_output("a::b ##[group] ##vso[x]"), escape_output("a\x1b]0;b\r")
     (': :error::down', 'a::b ## [group] ## vso[x]', 'a\\x1b]0;b\\r')
     """
+
+    def escape(match: re.Match[str]) -> str:
+        if colours and match["colour"]:
+            return match[0]
+        return match[0].encode("unicode_escape").decode()
+
     if not text.isprintable():
-        text = _CONTROL.sub(
-            lambda match: (
-                match[0] if colours and match["colour"] else match[0].encode("unicode_escape").decode()
-            ),
-            text.replace("\r\n", "\n"),
-        )
+        text = _CONTROL.sub(escape, text.replace("\r\n", "\n"))
     return _CI_COMMAND.sub(r"\g<0> ", text)
 
 
@@ -438,7 +455,10 @@ def escape_json_output(text: str) -> str:
     >>> escape_json_output('["##vso[x]"]')
     '["#\\u0023vso[x]"]'
     """
+
+    def escape(match: re.Match[str]) -> str:
+        before, last = match[0][:-1], match[0][-1]
+        return f"{before}\\u{ord(last):04x}"
+
     # No line of JSON begins with "::", and its strings have no control characters.
-    for pattern in (_CONTROL, _CI_COMMAND):
-        text = pattern.sub(lambda match: f"{match[0][:-1]}\\u{ord(match[0][-1]):04x}", text)
-    return text
+    return _CI_COMMAND.sub(escape, _CONTROL.sub(escape, text))

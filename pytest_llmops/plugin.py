@@ -15,7 +15,6 @@ import pytest
 
 from pytest_llmops import hookspecs, recorder
 from pytest_llmops._util import test_folders
-from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 
 # isort: off
@@ -23,29 +22,29 @@ from pytest_llmops.fixtures import (
     HARNESS, SETTINGS, case, embedder, has_flag, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt,
     prompts, pytest_addoption, read_settings, retriever,
 )  # fmt: skip
-
-from pytest_llmops.harness.item import (
-    MARKER_HELP, Harness, has_own_marker, has_trials, is_recorded_elsewhere, needs_judge, uses_plugin,
-)  # fmt: skip
-
 # isort: on
+
+from pytest_llmops.harness import markers
+from pytest_llmops.harness.own_tests import is_recorded_elsewhere, uses_plugin
 from pytest_llmops.measurement import escape_output
-from pytest_llmops.settings import NEEDS_JUDGE, Settings
+from pytest_llmops.settings import LOOKS, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.harness.controller import Controller
+    from pytest_llmops.harness.item import Harness
+    from pytest_llmops.harness.markers.marker import Arguments
     from pytest_llmops.harness.run_checks import CollectedTests
 
 OURS_KEY = pytest.StashKey[bool]()
 # What is wrong with the markers of tests, by class or module and name; of all tests under None.
 PROBLEMS_KEY = pytest.StashKey[dict[object, str]]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
-PROMPTS_SEEN_KEY = pytest.StashKey[dict[str, None]]()
+# The arguments of the markers of all tests, by marker: of those that an option of the run narrows
+SEEN_KEY = pytest.StashKey[dict[str, list["Arguments"]]]()
 HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
 HOST_PATCHES_KEY = pytest.StashKey[list[Any]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
-PARAMETRIZED_FIXTURES = frozenset({"llm", "prompt", "case"})
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -65,18 +64,21 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
-    config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
-    config.stash[PROMPTS_SEEN_KEY], config.stash[PROBLEMS_KEY] = {}, {}
-    for line in MARKER_HELP:
+    settings, config.stash[HAS_INI_KEY] = read_settings(config)
+    config.stash[SETTINGS] = settings
+    config.stash[SEEN_KEY] = {}
+    config.stash[PROBLEMS_KEY] = {}
+    for line in markers.iter_help(in_full=config.getoption("markers", default=False)):
         config.addinivalue_line("markers", line)
-    watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
+    watch = OnDemandHarness(config)
+    config.stash[WATCH_KEY] = watch
     config.pluginmanager.register(watch, "llmops_watch")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
-    if config.stash[SETTINGS].asks_ahead:
+    if settings.asks_ahead:
         from pytest_llmops.harness.ahead.hooks import register_hooks
 
-        register_hooks(config, config.stash[SETTINGS], OURS_KEY, _run_unlogged, pytest.TestReport)
+        register_hooks(config, settings, OURS_KEY, _run_unlogged, pytest.TestReport)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -103,19 +105,26 @@ class ReportListener:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self.controller: Controller | None = None
-        self._left_out = self._crashed = self._skipped = self._uncollected = 0
+        self._left_out = 0
+        self._crashed = 0
+        self._skipped = 0
+        self._uncollected = 0
         self._skipped_tests = set[str]()
-        settings = config.stash[SETTINGS]
-        is_look = config.getoption("llm_trials") in LOOKS
-        if settings.may_call_models:
-            from pytest_llmops.cassettes.run_folder import open_run_folder
-            from pytest_llmops.harness.terminal import Progress
+        if config.stash[SETTINGS].may_call_models:
+            self._prepare_live_calls()
 
-            if not is_look:  # the looks of a run have one folder
-                folder = ExitStack()
-                folder.enter_context(open_run_folder())
-                config.add_cleanup(folder.close)
-            config.pluginmanager.register(Progress(config, settings.budget), "llmops_progress")
+    def _prepare_live_calls(self) -> None:
+        """Open the folder that the processes of a run share, and show how far the run is."""
+        from pytest_llmops.cassettes.run_folder import open_run_folder
+        from pytest_llmops.harness.terminal import Progress
+
+        config = self._config
+        is_look = config.getoption("llm_trials") in LOOKS
+        if not is_look:  # the looks of a run have one folder
+            folder = ExitStack()
+            folder.enter_context(open_run_folder())
+            config.add_cleanup(folder.close)
+        config.pluginmanager.register(Progress(config, config.stash[SETTINGS].budget), "llmops_progress")
 
     def _get_controller(self) -> Controller:
         from pytest_llmops.harness.controller import Controller
@@ -145,15 +154,16 @@ class ReportListener:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the requested reports, also of an empty run."""
         settings = self._config.stash[SETTINGS]
-        if self.controller is not None or settings.report or settings.accept:
-            controller = self._get_controller()
-            usage = controller.cassette_usage
-            usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
-            usage.crashed = self._crashed
-            usage.skipped = self._skipped
-            usage.uncollected = self._uncollected
-            usage.skipped_tests = self._skipped_tests
-            controller.finish_run(session, pytest.TestReport)
+        if self.controller is None and not settings.report and not settings.accept:
+            return
+        controller = self._get_controller()
+        usage = controller.cassette_usage
+        usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
+        usage.crashed = self._crashed
+        usage.skipped = self._skipped
+        usage.uncollected = self._uncollected
+        usage.skipped_tests = self._skipped_tests
+        controller.finish_run(session, pytest.TestReport)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Count the modules that skipped themselves, or failed, while they were collected."""
@@ -163,8 +173,10 @@ class ReportListener:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Count the tests that a worker left out, and the workers that crashed."""
-        self._left_out = max(self._left_out, getattr(node, "workeroutput", {}).get(LEFT_OUT_COUNT, 0))
-        self._crashed += bool(error)
+        output = getattr(node, "workeroutput", {})
+        self._left_out = max(self._left_out, output.get(LEFT_OUT_COUNT, 0))
+        if error:
+            self._crashed += 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the summary of a run that measured something."""
@@ -188,26 +200,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test by models, prompt versions and cases."""
-    node = metafunc.definition
-    settings = metafunc.config.stash[SETTINGS]
-    own = any(has_own_marker(node, name) for name in ("llm_models", "llm_robust", "llm_guardrail"))
-    marked = own or any(node.get_closest_marker(name) for name in ("llm_trials", "llm_budget"))
-    if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not marked:
+    is_parametrized = not set(markers.PARAMETRIZED_FIXTURES).isdisjoint(metafunc.fixturenames)
+    if not is_parametrized and not markers.has_marker(metafunc.definition):
         return
-    from pytest_llmops.harness import parametrize, trials
+    from pytest_llmops.harness.parametrize import parametrize_test
 
-    prompt_name, problem = parametrize.parametrize_test(metafunc, settings, trials.read_trial_plan)
-    _note_problem(metafunc, problem)
-    if prompt_name:
-        metafunc.config.stash[PROMPTS_SEEN_KEY][prompt_name] = None
+    config = metafunc.config
+    result = parametrize_test(metafunc, config.stash[SETTINGS])
+    _note_problem(metafunc, result.problem)
+    for name, arguments in result.marked.items():
+        if markers.load_marker(name).narrowed_by:
+            config.stash[SEEN_KEY].setdefault(name, []).append(arguments)
 
 
 def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
-    if problem and metafunc.config.option.collectonly:  # nothing runs that would report it
+    """Keep what is wrong with the markers of a test, which its set-up reports."""
+    if not problem:
+        return
+    if metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(problem)
-    if problem:
-        key = metafunc.definition.parent, metafunc.definition.name
-        metafunc.config.stash[PROBLEMS_KEY].setdefault(key, problem)  # a later one follows from the first
+    key = metafunc.definition.parent, metafunc.definition.name
+    metafunc.config.stash[PROBLEMS_KEY].setdefault(key, problem)  # a later one follows from the first
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -219,27 +232,25 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that are ours, and skip those that need a judge unless --llm-judge is given."""
-    settings = config.stash[SETTINGS]
     config.stash[ITEMS_KEY] = items
     _use_call_formats(config)  # again, as collection has loaded more conftest files
     ours = [item for item in items if uses_plugin(item) or _find_problem(item)]
-    if settings.prompt:
-        _check_prompts(config)
+    _check_options(config)
     for item in ours:
         item.stash[OURS_KEY] = True
-        if not settings.judge and needs_judge(item):
-            item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
+        for marker in markers.load_markers():
+            reason = marker.why_skipped(item, config.stash[SETTINGS])
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
     _register_hooks_for(config, ours)
 
 
-def _check_prompts(config: pytest.Config) -> None:
-    from pytest_llmops.harness.markers import why_invalid_override
-
-    settings = config.stash[SETTINGS]
-    seen = config.stash[PROMPTS_SEEN_KEY]
-    problem = why_invalid_override(settings, seen, config.rootpath)
-    if problem:
-        _refuse_run(config, problem)
+def _check_options(config: pytest.Config) -> None:
+    """Check the options that narrow what the markers of the collected tests name."""
+    for name, marked in config.stash[SEEN_KEY].items():
+        problem = markers.load_marker(name).check_options(config.stash[SETTINGS], marked, config.rootpath)
+        if problem:
+            _refuse_run(config, problem)
 
 
 def _refuse_run(config: pytest.Config, problem: str) -> None:
@@ -256,23 +267,33 @@ def _find_problem(item: pytest.Item) -> str:
 
 
 def _is_repeated(item: pytest.Item) -> bool:
+    from pytest_llmops.harness.markers.llm_trials import has_trials
+
     is_ours = OURS_KEY in item.stash and not _find_problem(item)
     return is_ours and has_trials(item, item.config.stash[SETTINGS])
 
 
 def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
+    """Register the hooks that the tests of ours need."""
     settings = config.stash[SETTINGS]
     if ours:
         from pytest_llmops.harness.tapes import recorded_fixtures
 
-        _register_recording_hooks(config, dict(pair for item in ours for pair in recorded_fixtures(item)))
-        if any(map(_is_repeated, ours)):
+        fixtures: dict[object, Path] = {}
+        for item in ours:
+            fixtures.update(recorded_fixtures(item))
+        _register_recording_hooks(config, fixtures)
+        if any(_is_repeated(item) for item in ours):
             from pytest_llmops.harness.trials import TrialHooks
 
-            config.pluginmanager.register(
-                TrialHooks(settings, _is_repeated, _run_unlogged, (pytest.CallInfo, pytest.TestReport)),
-                "llmops_trials",
+            trial_hooks = TrialHooks(
+                settings,
+                _is_repeated,
+                _run_unlogged,
+                call_info=pytest.CallInfo,
+                test_report=pytest.TestReport,
             )
+            config.pluginmanager.register(trial_hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config, settings)
 
@@ -333,9 +354,8 @@ class OnDemandHarness:
         from pytest_llmops._util.user_files import folders_above
 
         item = self.running_item()
-        if item is None:
-            path = self._module
-        else:
+        path = self._module
+        if item is not None:
             path = item.path
         if path is None:
             return ()
@@ -350,10 +370,9 @@ class OnDemandHarness:
     @pytest.hookimpl(trylast=True)  # all other parameters are there
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Put the tests that are compared side by side."""
-        if metafunc.definition.get_closest_marker("llm_compare") is not None:
-            from pytest_llmops.harness.parametrize import order_variants
-
-            _note_problem(metafunc, order_variants(metafunc.definition, metafunc._calls))  # noqa: SLF001
+        for marker in markers.markers_of(metafunc.definition):
+            problem = marker.order_tests(metafunc.definition, metafunc._calls)  # noqa: SLF001 -- pytest has no public access
+            _note_problem(metafunc, problem)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -392,8 +411,10 @@ class OnDemandHarness:
 
 
 def _start_harness(item: pytest.Item) -> Harness:
+    from pytest_llmops.harness.item import Harness
+
     config = item.config
-    harness: Harness = Harness(item, config.stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
+    harness = Harness(item, config.stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
     harness.collected = config.stash[WATCH_KEY].collected
     item.stash[HARNESS] = harness
     harness.start()
@@ -432,17 +453,18 @@ class RecordingHooks:
         if problem:
             raise UsageError(problem)
         harness = item.stash[HARNESS]
-        is_skipped = item.get_closest_marker("skip") is not None
-        (harness.add_unrun if is_skipped else harness.open_cassette)()
+        if item.get_closest_marker("skip") is None:
+            harness.open_cassette()
+        else:
+            harness.add_unrun()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Hold a test that passed against its budget."""
+        """Check a test that passed, as its markers say."""
         result = yield
-        if item.get_closest_marker("llm_budget") is not None:
-            from pytest_llmops.harness.markers import check_budget
-
-            check_budget(item)
+        if OURS_KEY in item.stash:
+            for marker in markers.markers_of(item):
+                marker.check_after_call(marker.find_or_default(item))
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -451,10 +473,9 @@ class RecordingHooks:
     ) -> Generator[None, object, object]:
         """Give a fixture that outlives tests its own cassette, and keep its miss for the next test."""
         path = self._fixtures.get(fixturedef) or self._requested_fixture_path(fixturedef)
+        harness = None
         if path is not None:
             harness = self._watch.start_harness_of_running_test()
-        else:
-            harness = None
         try:
             if path is None or harness is None:
                 return (yield)
@@ -508,12 +529,15 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach what was measured to the report, and remove our frames from its traceback."""
+    error = None
     if call.excinfo is not None:
         error = call.excinfo.value
-    else:
-        error = None
     running: Harness | None = item.stash.get(HARNESS, None)
-    if running.is_silent if running is not None else not isinstance(error, LLMOpsError):
+    if running is None:
+        is_reported = isinstance(error, LLMOpsError)
+    else:
+        is_reported = not running.is_silent
+    if not is_reported:
         return (yield)
     harness = item.config.stash[WATCH_KEY].harness_of(item)
     from pytest_llmops.harness.records import attach_payload

@@ -38,15 +38,15 @@ class Emission:
 
     def with_evidence(self) -> "Emission":
         """Return the same with its evidence built, and kept in the measurement's detail."""
-        pairs = self.evidence
-        if callable(pairs):
-            if self.measurement.status == "failed":
-                pairs = pairs()
-            else:
-                pairs = ()
+        pairs: Pairs = ()
+        if not callable(self.evidence):
+            pairs = self.evidence
+        elif self.measurement.status == "failed":
+            pairs = self.evidence()
         if not pairs:
             return replace(self, evidence=())
-        detail = {**self.measurement.detail, "evidence": [[label, text] for label, text in pairs]}
+        listed = [[label, text] for label, text in pairs]
+        detail = {**self.measurement.detail, "evidence": listed}
         return replace(self, measurement=replace(self.measurement, detail=detail), evidence=pairs)
 
 
@@ -123,7 +123,8 @@ class Recorder:
 
 @dataclass(slots=True, eq=False)
 class _Block:
-    # A `soft` or `collect`, the test it belongs to, and the block around it.
+    """A `soft` or `collect`, the test it belongs to, and the block around it."""
+
     base: Recorder | None
     recorder: Recorder | None = None
     outer: "_Block | None" = None
@@ -131,8 +132,8 @@ class _Block:
 
 
 _stack: list[Recorder] = []
-# The last is called when a test without a recorder measures something: it may push a recorder. With each is the number of recorders
-# below it: a run within a test (pytester) has its own, also if the test around it has measured something.
+# Each may push a recorder; the last one is called when a test without a recorder measures something. With each goes the number of
+# recorders below it: a run within a test (pytester) has recorders of its own, also if the test around it has measured something.
 wake_callbacks: dict[Callable[[], object], int] = {}
 _test_thread = threading.get_ident()
 _lock = threading.RLock()
@@ -165,7 +166,8 @@ def run_as_trial(index: int) -> Iterator[None]:
 
 def _recorder_stack() -> list[Recorder]:
     """Return the stack; a test that has no recorder yet gets one first."""
-    for wake, below in [*wake_callbacks.items()][-1:]:
+    if wake_callbacks:
+        wake, below = list(wake_callbacks.items())[-1]
         if len(_stack) <= below:
             wake()
     return _stack
@@ -173,17 +175,16 @@ def _recorder_stack() -> list[Recorder]:
 
 def _innermost(attribute: str) -> Any:
     """Return an attribute of the innermost recorder in which it is not None; None if there is no such recorder."""
-    values = (getattr(recorder, attribute) for recorder in reversed(_recorder_stack()))
-    return next((value for value in values if value is not None), None)
+    for recorder in reversed(_recorder_stack()):
+        value = getattr(recorder, attribute)
+        if value is not None:
+            return value
+    return None
 
 
 def current_recorder() -> Recorder | None:
     """Return the recorder of the innermost open block, else of the test; None in a plain script."""
-    stack = _recorder_stack()
-    if stack:
-        base = stack[-1]
-    else:
-        base = None
+    base = _test_recorder()
     block = _current_block.get()
     while block is not None and not block.is_open:  # a task or thread may outlive its block
         block = block.outer
@@ -194,10 +195,20 @@ def current_recorder() -> Recorder | None:
     return block.recorder
 
 
+def _test_recorder() -> Recorder | None:
+    """Return the recorder on top of the stack, which blocks belong to."""
+    stack = _recorder_stack()
+    if stack:
+        return stack[-1]
+    return None
+
+
 def running_test_recorder() -> Recorder | None:
     """Return the recorder of the running test, whatever blocks are open in it; None in a plain script."""
-    stack = _recorder_stack()
-    return next((each for each in reversed(stack) if each.settings is not None), stack[-1] if stack else None)
+    for recorder in reversed(_recorder_stack()):
+        if recorder.settings is not None:
+            return recorder
+    return _test_recorder()
 
 
 def push_recorder(recorder: Recorder) -> None:
@@ -215,19 +226,20 @@ def pop_recorder(recorder: Recorder) -> None:
         if recorder in _stack:
             del _stack[_stack.index(recorder) :]
         _thread_blocks[:] = [block for block in _thread_blocks if block.base is None or block.base in _stack]
-    _current_block.set(_Block(_stack[-1] if _stack else None))
+    below = None
+    if _stack:
+        below = _stack[-1]
+    _current_block.set(_Block(below))
 
 
 @contextmanager
 def open_block(inner: Recorder) -> Iterator[None]:
     """Make this the current recorder of a block, in the context that opens it."""
-    stack = _recorder_stack()
-    if stack:
-        base = stack[-1]
-    else:
-        base = None
+    base = _test_recorder()
     outer = _current_block.get()
-    block = _Block(base, inner, outer if outer is not None and outer.base is base else None)
+    block = _Block(base, inner)
+    if outer is not None and outer.base is base:
+        block.outer = outer
     _current_block.set(block)
     # In a loop, other tasks start threads too, and those are no children of this block.
     shared = threading.get_ident() == _test_thread and not in_event_loop()
@@ -266,7 +278,8 @@ def find_component(kind: str, name: str) -> object:
     """
     from pytest_llmops import registry
 
-    component: object = (_innermost("find_component") or registry.load_builtin)(kind, name)
+    find = _innermost("find_component") or registry.load_builtin
+    component: object = find(kind, name)
     return component
 
 
@@ -291,13 +304,19 @@ def list_exchanges() -> tuple[Exchange, ...]:
 
 def find_test_recorder() -> Recorder:
     """Return the recorder of the running test; in a plain script one that is thrown away."""
-    return next((recorder for recorder in reversed(_stack) if recorder.settings is not None), Recorder())
+    for recorder in reversed(_stack):
+        if recorder.settings is not None:
+            return recorder
+    return Recorder()
 
 
 @contextmanager
 def set_purpose(name: str) -> Iterator[None]:
     """Set whom the calls of a block serve: ``judge``, ``embedder`` or ``app`` (which keeps an outer purpose)."""
-    token = _purpose.set(_purpose.get() if name == "app" else name)
+    purpose = name
+    if name == "app":
+        purpose = _purpose.get()
+    token = _purpose.set(purpose)
     try:
         yield
     finally:
@@ -345,9 +364,8 @@ def emit(
     >>> emit(Measurement(name="m", value=1.0)).status
     'recorded'
     """
-    return emit_together(
-        [Emission(measurement=measurement, verdict=verdict, evidence=evidence)], cause=cause
-    )[0]
+    emission = Emission(measurement=measurement, verdict=verdict, evidence=evidence)
+    return emit_together([emission], cause=cause)[0]
 
 
 def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = None) -> list[Measurement]:
@@ -392,29 +410,31 @@ def _find_assertion() -> tuple[str, FrameType | None]:
 
 
 def _build_failure(bad: Sequence[Emission], assertion: str) -> Exception:
+    origin: Pairs = ()
     describe_origin = _innermost("describe_origin")
-    text = format_failure_text(
-        bad[0].measurement,
-        verdict=bad[0].verdict,
-        evidence=cast("Pairs", bad[0].evidence),
-        others=[
-            format_failure_text(
-                other.measurement, verdict=other.verdict, evidence=cast("Pairs", other.evidence)
-            )
-            for other in bad[1:]
-        ],
-        origin=describe_origin() if describe_origin is not None else (),
-    )
+    if describe_origin is not None:
+        origin = describe_origin()
+    others = [_format_emission(emission) for emission in bad[1:]]
+    text = _format_emission(bad[0], others=others, origin=origin)
     for recorder in _stack:
         if recorder.redact is not None:
             text = recorder.redact(text)
     measurements = [emission.measurement for emission in bad]
-    failed = any(measurement.status == "failed" for measurement in measurements)
-    if failed:
-        kind = errors.MeasurementFailed
-    else:
-        kind = errors.MeasurementErrored
-    return kind(text, measurements, [assertion] + [""] * (len(measurements) - 1))
+    # The first measurement has the assertion's name; the others belong to it.
+    assertions = [assertion] + [""] * (len(measurements) - 1)
+    if any(measurement.status == "failed" for measurement in measurements):
+        return errors.MeasurementFailed(text, measurements, assertions)
+    return errors.MeasurementErrored(text, measurements, assertions)
+
+
+def _format_emission(emission: Emission, *, others: Sequence[str] = (), origin: Pairs = ()) -> str:
+    return format_failure_text(
+        emission.measurement,
+        verdict=emission.verdict,
+        evidence=cast("Pairs", emission.evidence),
+        others=others,
+        origin=origin,
+    )
 
 
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
@@ -478,35 +498,40 @@ def _raise_collected(inner: Recorder) -> None:
         return
     if len(inner.failures) == 1:
         raise inner.failures[0]
-    failed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
+    failed = [failure for failure in inner.failures if isinstance(failure, errors.MeasurementFailed)]
+    shown: list[Any]
+    kind: type[errors.MeasurementFailed | errors.MeasurementErrored]
     if failed:
+        shown = list(failed)
         kind = errors.MeasurementFailed
     else:
+        shown = list(inner.failures)
         kind = errors.MeasurementErrored
-    shown = failed or inner.failures
-    raise kind(
-        f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_number_failures(inner.failures)}",
-        [measurement for failure in shown for measurement in getattr(failure, "measurements", ())],
-        [name for failure in shown for name in getattr(failure, "assertions", ())],
-    ).with_traceback(shown[0].__traceback__)
+    text = f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_number_failures(inner.failures)}"
+    measurements = [measurement for failure in shown for measurement in getattr(failure, "measurements", ())]
+    assertions = [name for failure in shown for name in getattr(failure, "assertions", ())]
+    raise kind(text, measurements, assertions).with_traceback(shown[0].__traceback__)
 
 
 def _number_failures(failures: list[Exception]) -> str:
     """Return failures with their numbers, and at the end the lines that all of them share (where the answer came from)."""
     texts = [str(failure).split("\n") for failure in failures]
-    bare = [[" ".join(line.split()) for line in lines] for lines in texts]
+    shared: set[str] = set()
     if len(texts) > 1:
-        shared = set(bare[0][1:]).intersection(*bare[1:])
-    else:
-        shared = set()
-    numbered = [
-        line if place else f"{number}. {line}"
-        for number, lines in enumerate(texts, start=1)
-        for place, line in enumerate(lines)
-        if not place or " ".join(line.split()) not in shared
-    ]
-    both = [line for line in texts[0][1:] if " ".join(line.split()) in shared]
-    return "\n".join([*numbered, *(["of all of them"] if both else []), *both])
+        others = [{_squeeze(line) for line in lines} for lines in texts[1:]]
+        shared = {_squeeze(line) for line in texts[0][1:]}.intersection(*others)
+    numbered = []
+    for number, (first, *rest) in enumerate(texts, start=1):
+        numbered.append(f"{number}. {first}")
+        numbered += [line for line in rest if _squeeze(line) not in shared]
+    closing = [line for line in texts[0][1:] if _squeeze(line) in shared]
+    if closing:
+        closing.insert(0, "of all of them")
+    return "\n".join([*numbered, *closing])
+
+
+def _squeeze(line: str) -> str:
+    return " ".join(line.split())
 
 
 @contextmanager

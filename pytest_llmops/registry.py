@@ -48,11 +48,14 @@ def is_builtin(kind: str, name: str) -> bool:
     >>> is_builtin("embedder", "openai:text-embedding-3-small"), is_builtin("embedder", "glove:50")
     (True, False)
     """
-    return is_judge_file(kind, name) or name.partition(":")[0] in BUILT_IN.get(kind, {})
+    if is_judge_file(kind, name):
+        return True
+    base, _, _ = name.partition(":")
+    return base in BUILT_IN.get(kind, {})
 
 
 def is_judge_file(kind: str, name: str) -> bool:
-    """Say whether the name of a judge is the path of a judge file.
+    """Return whether the name of a judge is the path of a judge file.
 
     >>> is_judge_file("judge", "judges/tone.md"), is_judge_file("judge", "quality")
     (True, False)
@@ -84,22 +87,21 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
     if is_judge_file(kind, name):
         return _import_attribute(JUDGE_FILE_LOADER)(name)
     base, colon, argument = name.partition(":")
-    if base not in BUILT_IN[kind]:
-        raise UnknownName(kind, base, BUILT_IN[kind], where=where)
-    expected = ARGUMENT_HELP.get(kind, {}).get(base)
-    if colon and expected is None:
-        takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {}))
-        if takers:
+    places = BUILT_IN[kind]
+    if base not in places:
+        raise UnknownName(kind, base, places, where=where)
+    if not colon:
+        return _import_attribute(places[base])()
+    help_by_taker = ARGUMENT_HELP.get(kind, {})
+    if base not in help_by_taker:
+        hint = ""
+        if help_by_taker:
+            takers = ", ".join(f"{taker}:..." for taker in help_by_taker)
             hint = f" (with an argument: {takers})"
-        else:
-            hint = ""
         raise UsageError(f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone{hint}")
-    if colon and not argument.strip():
-        raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")
-    factory = _import_attribute(BUILT_IN[kind][base])
-    if colon:
-        return factory(argument.strip())
-    return factory()
+    if not argument.strip():
+        raise UsageError(f"{kind} {name!r}: expected {help_by_taker[base]} after the colon, got nothing")
+    return _import_attribute(places[base])(argument.strip())
 
 
 def _import_attribute(place: str) -> Any:

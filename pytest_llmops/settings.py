@@ -11,8 +11,27 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops._util import option_values
-from pytest_llmops._util.option_values import Parser
+from pytest_llmops._util.option_values import (
+    Parser,
+    choice_of,
+    count_from,
+    list_of,
+    parse_bool,
+    parse_case_field,
+    parse_count,
+    parse_days,
+    parse_header,
+    parse_host,
+    parse_json_path,
+    parse_models,
+    parse_money,
+    parse_name_version,
+    parse_positive_count,
+    parse_reason,
+    parse_seconds,
+    parse_text,
+    parse_url,
+)
 from pytest_llmops.errors import SettingError
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
@@ -24,6 +43,29 @@ SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replayed free of charge)"
 
 
+class LookTrials(int):
+    """The trials of a look of ``--llm-trials=auto``."""
+
+
+# Trials by value of the option; a look passes the next value to the pytest that it starts
+LOOKS = {"auto": LookTrials(1), "auto:3": LookTrials(3), "auto:5": LookTrials(5)}
+_parse_trial_count = count_from(1, "a whole number, 1 or more, or auto")
+
+
+def parse_trials(value: object) -> int:
+    """Read a whole number above 0, or ``auto``.
+
+    >>> parse_trials("3"), parse_trials("auto")
+    (3, 1)
+    """
+    look = LOOKS.get(str(value))
+    if look is not None:
+        return look
+    return _parse_trial_count(value)
+
+
+# Settings that name a file or a folder, which is looked for below the project's root
+FILE_SETTINGS = ("semantic_threshold", "vector_cache", "judge_records")
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
 
 
@@ -62,168 +104,168 @@ class Settings:
     """
 
     judge: bool = _declare_option(
-        option_values.parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+        parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
     model: str | tuple[str, ...] = _declare_option(
-        option_values.parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; with several, each test runs once per model (repeatable; names in addopts are added)",
+        parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; with several, each test runs once per model (repeatable; names in addopts are added)",
         flag="--llm-model",
         metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip
     judge_model: str = _declare_option(
-        option_values.parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model", flag="--llm-judge-model",
+        parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model", flag="--llm-judge-model",
         metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
     self_judging: SelfJudging = _declare_option(
-        option_values.choice_of("warn", "error", "allow"), "warn",
+        choice_of("warn", "error", "allow"), "warn",
         "a judge whose model is the model under test prefers its own text. warn: the reports show a warning; error: its verdicts are "
         "unscored; allow: no warning",
     )  # fmt: skip
     base_url: str = _declare_option(
-        option_values.parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application in a recorded test",
+        parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application in a recorded test",
         flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
     )  # fmt: skip
     api: Api = _declare_option(
-        option_values.choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
+        choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
     record: RecordMode = _declare_option(
-        option_values.choice_of("none", "new", "all", "live", "verify"), "none",
+        choice_of("none", "new", "all", "live", "verify"), "none",
         "none: replay only, a missing recording is an error; new: record what is missing; all: record again; "
         "live: neither read nor write; verify: call live, report what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
     )  # fmt: skip
     changed: bool = _declare_option(
-        option_values.parse_bool, False, "replay every test; only a test with a request that is not recorded asks live, and is recorded, with the trials of --llm-trials",
+        parse_bool, False, "replay every test; only a test with a request that is not recorded asks live, and is recorded, with the trials of --llm-trials",
         flag="--llm-changed", switch=True, ini=None,
     )  # fmt: skip
     record_errors: bool = _declare_option(
-        option_values.parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
+        parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
     )  # fmt: skip
     max_age: int | None = _declare_option(
-        option_values.parse_days, None, "age from which a recording is too old, in days (`90d`); default: none is"
+        parse_days, None, "age from which a recording is too old, in days (`90d`); default: none is"
     )  # fmt: skip
     expired: Expiry = _declare_option(
-        option_values.choice_of("warn", "fail", "refresh"), "warn",
+        choice_of("warn", "fail", "refresh"), "warn",
         "a recording that is too old. warn: it is replayed, and the summary says so; fail: an error with the command that records it "
         "again; refresh: `--llm-record=new` asks again what is too old, and only that; without live calls as fail",
     )  # fmt: skip
     warn_shutdown: int | None = _declare_option(
-        option_values.parse_days, None,
+        parse_days, None,
         "days before the shutdown of a model that a test calls from which on the summary warns of it (`30d`); default: no warning",
     )  # fmt: skip
     record_headers: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_header), (),
+        list_of(parse_header), (),
         "further response headers to record, for tests of what the application does with them (`x-request-id`, `x-ratelimit-*`)",
         ini="linelist",
     )  # fmt: skip
     max_calls: int | None = _declare_option(
-        option_values.parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
+        parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
         ini="int",
     )  # fmt: skip
     budget: float | None = _declare_option(
-        option_values.parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
+        parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
     concurrency: int | None = _declare_option(
-        option_values.parse_positive_count, None,
+        parse_positive_count, None,
         "live calls at the same time, over all the workers of the run; above 1, tests run several times to collect their calls. "
         "Default: 1, and 8 for calls of judges within a test",
         flag="--llm-concurrency", metavar="N", ini="int",
     )  # fmt: skip
     batch: bool = _declare_option(
-        option_values.parse_bool, False,
+        parse_bool, False,
         "make the live calls through the batch APIs of OpenAI and Anthropic, at half the price and within a day: the run submits "
         "them and ends with status 75; the same command again collects the answers",
         flag="--llm-batch", switch=True, ini=None,
     )  # fmt: skip
     batch_minimum: int = _declare_option(
-        option_values.parse_positive_count, 20,
+        parse_positive_count, 20,
         "requests to a model that a batch has at least; fewer are asked live with --llm-concurrency, and not at all without it",
         ini="int",
     )  # fmt: skip
     timeout: float = _declare_option(
-        option_values.parse_seconds, 120.0, "seconds that a call of a judge or an embedder may take, with its retries; then the answer is unscored",
+        parse_seconds, 120.0, "seconds that a call of a judge or an embedder may take, with its retries; then the answer is unscored",
         ini="float",
     )  # fmt: skip
     judge_reuse: bool = _declare_option(
-        option_values.parse_bool, True, "reuse a reply to a judge within the run: another test with the same request gets it without a new call",
+        parse_bool, True, "reuse a reply to a judge within the run: another test with the same request gets it without a new call",
         ini="bool",
     )  # fmt: skip
     match_ignore: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_json_path), (),
+        list_of(parse_json_path), (),
         "parts of a request to ignore when matching recordings: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
         ini="linelist",
     )  # fmt: skip
     prompt: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_name_version), (), "run with another version of a prompt (repeatable); also set as LLMOPS_PROMPT, for applications that load their prompts themselves", flag="--llm-prompt",
+        list_of(parse_name_version), (), "run with another version of a prompt (repeatable); also set as LLMOPS_PROMPT, for applications that load their prompts themselves", flag="--llm-prompt",
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_text), (),
+        list_of(parse_text), (),
         "write a report (repeatable); the suffix of the file gives its kind, .html, .json, .json.gz or .md, or a word before it: codequality:FILE and "
         "metrics:FILE for GitLab; otlp:URL sends it to a collector of OpenTelemetry",
         flag="--llm-report", metavar="[KIND:]FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     github: Literal["auto", "off"] = _declare_option(
-        option_values.choice_of("auto", "off"), "auto", "in GitHub Actions, auto: annotations and a summary of the job; off: neither"
+        choice_of("auto", "off"), "auto", "in GitHub Actions, auto: annotations and a summary of the job; off: neither"
     )  # fmt: skip
     baseline: str = _declare_option(
-        option_values.parse_text, "llmops-baseline.json", "baseline that the run is compared with; on the command line also a commit, branch or tag of git that has the project's baseline",
+        parse_text, "llmops-baseline.json", "baseline that the run is compared with; on the command line also a commit, branch or tag of git that has the project's baseline",
         flag="--llm-baseline", metavar="FILE|GITREF",
     )  # fmt: skip
     accept: str | None = _declare_option(
-        option_values.parse_reason, None, "write this run into the baseline, with the reason; a red or partial run is refused", flag="--llm-accept",
+        parse_reason, None, "write this run into the baseline, with the reason; a red or partial run is refused", flag="--llm-accept",
         metavar="REASON", ini=None,
     )  # fmt: skip
     accept_anyway: bool = _declare_option(
-        option_values.parse_bool, False, "with --llm-accept: accept a red or partial run too", flag="--llm-accept-anyway", switch=True, ini=None
+        parse_bool, False, "with --llm-accept: accept a red or partial run too", flag="--llm-accept-anyway", switch=True, ini=None
     )  # fmt: skip
     strict: bool = _declare_option(
-        option_values.parse_bool, False, "what is undecided fails the run: an AMBER verdict of the gate, trials that prove nothing, judges below review_below",
+        parse_bool, False, "what is undecided fails the run: an AMBER verdict of the gate, trials that prove nothing, judges below review_below",
         flag="--llm-strict", switch=True, ini="bool",
     )  # fmt: skip
     trials: int = _declare_option(
-        option_values.parse_trials, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise; "
+        parse_trials, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise; "
         "auto: 1, and all of it with 3 and 5 only while the gate is undecided",
         flag="--llm-trials", metavar="N|auto", ini="int",
     )  # fmt: skip
     primary_metric: str = _declare_option(
-        option_values.parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality; all others can only turn the verdict red"
+        parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality; all others can only turn the verdict red"
     )  # fmt: skip
     embedder: str = _declare_option(
-        option_values.parse_text, "minilm", "embedder of assert_semantic and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+        parse_text, "minilm", "embedder of assert_semantic and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _declare_option(
-        option_values.parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
+        parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
     )  # fmt: skip
     language: str = _declare_option(
-        option_values.choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
+        choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
         "English", "language of texts that are too short to detect it: the checks of assert_semantic depend on it",
     )  # fmt: skip
     vector_cache: str = _declare_option(
-        option_values.parse_text, "", "folder that caches vectors of local embedders between runs; default: no cache"
+        parse_text, "", "folder that caches vectors of local embedders between runs; default: no cache"
     )  # fmt: skip
     judge_records: str = _declare_option(
-        option_values.parse_text, "calibrations", "folder of the judges' records, as `llmops judge calibrate --out` and `llmops judge canaries --out` write them"
+        parse_text, "calibrations", "folder of the judges' records, as `llmops judge calibrate --out` and `llmops judge canaries --out` write them"
     )  # fmt: skip
     prompts_dir: str = _declare_option(
-        option_values.parse_text, "prompts", "folder of the prompts, searched from the test's folder upwards"
+        parse_text, "prompts", "folder of the prompts, searched from the test's folder upwards"
     )  # fmt: skip
     case_fields: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_case_field), (),
+        list_of(parse_case_field), (),
         "columns of case files under other names than ours, each as `KEY=COLUMN` (`input=question`); a file without that column is read as ever",
         ini="linelist",
     )  # fmt: skip
     corpora_dir: str = _declare_option(
-        option_values.parse_text, "corpora", "folder of the retrievers' corpora, searched from the test's folder upwards"
+        parse_text, "corpora", "folder of the retrievers' corpora, searched from the test's folder upwards"
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+        list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     junit_properties: bool = _declare_option(
-        option_values.parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
+        parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
     )  # fmt: skip
 
     @property
@@ -235,7 +277,9 @@ class Settings:
         """
         if isinstance(self.model, tuple):
             return self.model
-        return tuple(filter(None, (self.model,)))
+        if self.model:
+            return (self.model,)
+        return ()
 
     @property
     def single_model(self) -> str:
@@ -262,7 +306,9 @@ class Settings:
     @property
     def asks_ahead(self) -> bool:
         """Whether the calls of all tests are made before the tests are reported."""
-        return self.record != "none" and not self.changed and (self.batch or (self.concurrency or 1) > 1)
+        if self.record == "none" or self.changed:
+            return False
+        return self.batch or (self.concurrency or 1) > 1
 
     @property
     def judge_concurrency(self) -> int:
@@ -284,18 +330,12 @@ class Settings:
         >>> PurePath(Settings(vector_cache=".vectors").with_paths_below(PurePath("project")).vector_cache).as_posix()
         'project/.vectors'
         """
-
-        def from_root(path: str) -> str:
+        paths: dict[str, Any] = {}
+        for name in FILE_SETTINGS:
+            path = getattr(self, name)
             if path:
-                return str(root / path)
-            return ""
-
-        return replace(
-            self,
-            semantic_threshold=from_root(self.semantic_threshold),
-            vector_cache=from_root(self.vector_cache),
-            judge_records=from_root(self.judge_records),
-        )
+                paths[name] = str(root / path)
+        return replace(self, **paths)
 
     @classmethod
     def from_sources(
@@ -316,30 +356,49 @@ class Settings:
             given = _first_given(option, sources, environ or {})
             if given is None:
                 continue
-            place, name, value = given
             try:
-                values[option.name] = option.parse(value)
+                values[option.name] = option.parse(given.value)
             except ValueError as error:
-                raise SettingError(place, name, str(error), getattr(error, "got", value)) from None
-        # It replays what is recorded, and records what is new.
-        if values.get("changed") and (record := values.setdefault("record", "new")) != "new":
-            raise SettingError("command line", "--llm-changed", "no other mode than new beside it", record)
+                got = getattr(error, "got", given.value)
+                raise SettingError(given.place, given.name, str(error), got) from None
+        if values.get("changed"):  # it replays what is recorded, and records what is new
+            record = values.setdefault("record", "new")
+            if record != "new":
+                raise SettingError(
+                    "command line", "--llm-changed", "no other mode than new beside it", record
+                )
         return cls(**values)
 
 
 def _split_pairs(entries: Sequence[str]) -> dict[str, str]:
-    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+    pairs = (entry.partition("=") for entry in entries)
+    return {name: value for name, _, value in pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenValue:
+    """The value of an option, as a source gives it, and how that source calls the option."""
+
+    place: str
+    name: str
+    value: object
 
 
 def _first_given(
     option: Option, sources: Sequence[tuple[str, Mapping[str, object]]], environ: Mapping[str, str]
-) -> tuple[str, str, object] | None:
-    """Return place, name and value of an option from the first source that gives it."""
+) -> _GivenValue | None:
+    """Return the value of an option from the first source that gives it."""
     for place, values in sources:
         value = values.get(option.name)
-        if value is not None:
-            return place, option.flag if place == "command line" else option.dest, value
-    return next((("environment", name, environ[name]) for name in option.env if environ.get(name)), None)
+        if value is None:
+            continue
+        if place == "command line":
+            return _GivenValue(place, option.flag, value)
+        return _GivenValue(place, option.dest, value)
+    for variable in option.env:
+        if environ.get(variable):
+            return _GivenValue("environment", variable, environ[variable])
+    return None
 
 
 OPTIONS: tuple[Option, ...] = tuple(

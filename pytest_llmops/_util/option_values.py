@@ -155,7 +155,9 @@ parse_money = _number_that(lambda usd: usd >= 0, "an amount of US dollars, 0 or 
 parse_seconds = _number_that(lambda seconds: seconds > 0, "a number of seconds above 0")
 
 
-def _count_from(least: int, expected: str) -> Callable[[object], int]:
+def count_from(least: int, expected: str) -> Callable[[object], int]:
+    """Return the parser of a whole number from ``least``."""
+
     def parse(value: object) -> int:
         given = str(value).strip()
         is_count = not isinstance(value, bool) and given.isascii() and given.isdecimal()
@@ -166,22 +168,5 @@ def _count_from(least: int, expected: str) -> Callable[[object], int]:
     return parse
 
 
-parse_count = _count_from(0, "a whole number, 0 or more")
-parse_positive_count = _count_from(1, "a whole number, 1 or more")
-
-
-class LookTrials(int):
-    """The trials of a look of ``--llm-trials=auto``."""
-
-
-# Trials by value of the option; a look passes the next value to the pytest that it starts
-LOOKS = {"auto": LookTrials(1), "auto:3": LookTrials(3), "auto:5": LookTrials(5)}
-
-
-def parse_trials(value: object) -> int:
-    """Read a whole number above 0, or ``auto``.
-
-    >>> parse_trials("3"), parse_trials("auto")
-    (3, 1)
-    """
-    return LOOKS.get(str(value)) or _count_from(1, "a whole number, 1 or more, or auto")(value)
+parse_count = count_from(0, "a whole number, 0 or more")
+parse_positive_count = count_from(1, "a whole number, 1 or more")

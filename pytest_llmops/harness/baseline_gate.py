@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.git import run_git
-from pytest_llmops._util.option_values import LOOKS, LookTrials
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.baselines.baseline import (
     Acceptance,
@@ -27,7 +26,7 @@ from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import LOOKS, LookTrials, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference

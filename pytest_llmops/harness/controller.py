@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import LLMOpsError, describe_exception
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
-from pytest_llmops.harness.run_checks import CassetteUsage, find_unread_keys, iter_feedback_notes
+from pytest_llmops.harness.run_checks import CassetteUsage
+from pytest_llmops.harness.run_notes import find_unread_keys, iter_feedback_notes
 from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
 from pytest_llmops.harness.tracebacks import find_place
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
@@ -41,7 +41,7 @@ from pytest_llmops.results.run import (
 from pytest_llmops.results.secrets import mask_run_secrets
 from pytest_llmops.results.traffic import iter_cassette_notes
 from pytest_llmops.results.verdict import Verdict
-from pytest_llmops.settings import OPTIONS, Settings
+from pytest_llmops.settings import OPTIONS, LookTrials, Settings
 
 # The phase in which xdist reports the test during which a worker crashed; its measurements are lost
 CRASH_PHASE = "???"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
 from pytest_llmops.errors import (
+    BudgetReached,
     CassetteMiss,
     UnknownName,
     UsageError,
@@ -24,9 +25,12 @@ from pytest_llmops.errors import (
     path_from_root,
     swallowed_error,
 )
-from pytest_llmops.harness import tapes
+from pytest_llmops.harness import components, tapes
+from pytest_llmops.harness.markers import llm_models, llm_trials, load_markers
+from pytest_llmops.harness.own_tests import is_recorded_elsewhere
+from pytest_llmops.harness.parametrize import describe_parameters
 from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
-from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, RecordMode, Settings
+from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
@@ -34,81 +38,10 @@ if TYPE_CHECKING:
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
 
-PLUGIN_FIXTURES = frozenset(
-    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
-)  # fmt: skip
-# Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which does.
-# Markers that make a test ours. `llm_models` is missing: it needs the fixture `llm`, which does the same
-PLUGIN_MARKERS = (
-    "prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget", "llm_compare", "llm_sentinel",
-    "llm_robust", "llm_guardrail",
-)  # fmt: skip
-# A line for each marker, as ``pytest --markers`` shows it
-MARKER_HELP = (
-    "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
-    "cases(file, fields=None, model=None, split='', tags=(), sample=None, seed=0): one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset) or of builtin:NAME",
-    "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
-    "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
-    "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
-    "llm_trials(n, pass_at_least=None, at_least=None, confidence=0.95): run the test n times; how many must pass (all), or which rate",
-    "llm_compare(argument, base=None): say which value of a parametrized argument is better than the base (the first)",
-    "llm_robust(transformation, ..., seed=0, equal='verdict'): run each case again with its input changed (typos, case, order, distractor, paraphrase)",
-    "llm_sentinel(): the prompt of this test stays as it is: with --llm-record=verify it says whether the model moved, or your change",
-    "llm_guardrail(at_least_blocked=None, at_most_overblocked=None): the cases are attacks and benign twins; not each of them decides, but the share of all",
-    "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
-    "llm_cassette(name=None, record=None, at_once=True): record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another",
-)
-
 # Settings that a request depends on, beside the versions of prompts
 REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url", "api", "embedder"})
 # User, password and query of an address
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
-
-FOREIGN_MARKER = "vcr"  # marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)
-# Fixtures that those plugins add to every test: without any, no such plugin is installed
-FOREIGN_FIXTURES = frozenset({"vcr", "_vcr_marker", "cassette"})
-
-
-def uses_plugin(item: Any) -> bool:
-    """Return whether a test uses a fixture or marker of this plugin, and so gets a cassette."""
-    return not PLUGIN_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or any(
-        mark.name in PLUGIN_MARKERS for mark in item.iter_markers()
-    )
-
-
-def has_own_marker(node: Any, name: str) -> bool:
-    """Return whether a test has a marker itself, not through its class or module."""
-    return any(mark.name == name for mark in node.own_markers)
-
-
-def has_trials(item: Any, settings: Settings) -> bool:
-    """Return whether a test is repeated: by its marker, or because the run repeats all tests."""
-    return settings.trials > 1 or item.get_closest_marker("llm_trials") is not None
-
-
-def is_recorded_elsewhere(item: Any) -> bool:
-    """Return whether another recording plugin records a test, so that we leave its traffic alone.
-
-    Raises:
-        UsageError: The test is marked for both plugins.
-    """
-    if item.get_closest_marker(FOREIGN_MARKER) is None or FOREIGN_FIXTURES.isdisjoint(
-        getattr(item, "fixturenames", ())
-    ):
-        return False
-    if item.get_closest_marker("llm_cassette") is not None:
-        raise UsageError(
-            f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
-        )
-    return True
-
-
-def needs_judge(item: Any) -> bool:
-    """Return whether a test declares that it needs a judge."""
-    return (
-        not {"judge", "judge_canaries"}.isdisjoint(getattr(item, "fixturenames", ()))
-        or item.get_closest_marker("judge") is not None
-    )
 
 
 @dataclass(slots=True)
@@ -162,22 +95,16 @@ class Harness:
         """Return a text with its secrets masked, and what detectors found in the test."""
         from pytest_llmops.redaction.pytest_reports import mask_texts
 
-        text = str(self.redactor.clean_excerpt(mask_texts(text, self.recorder.hidden)))
-        if tapes.fixture_redactor().known:
-            return tapes.fixture_redactor().clean_excerpt(text)
-        return text
+        masked = str(self.redactor.clean_excerpt(mask_texts(text, self.recorder.hidden)))
+        of_fixtures = tapes.fixture_redactor()
+        if of_fixtures.known:
+            return of_fixtures.clean_excerpt(masked)
+        return masked
 
     def stop(self) -> None:
         """Restore the environment, and remove this test's recorder."""
         self._in_use.close()
         recorder.pop_recorder(self.recorder)
-
-    @property
-    def candidate(self) -> str:
-        """The model that this test was made for; empty: no particular model."""
-        from pytest_llmops.harness.parametrize import candidate_of
-
-        return candidate_of(self.item)
 
     @property
     def redactor(self) -> Any:
@@ -197,49 +124,44 @@ class Harness:
             CassetteError: The cassette is damaged.
             UsageError: The marker's arguments are wrong.
         """
-        from pytest_llmops.harness.markers import marker_arguments
-        from pytest_llmops.harness.parametrize import describe_parameters, describe_variant
-
-        if self.candidate:
-            self.recorder.facts["model"] = {"name": self.candidate}
-        marker = marker_arguments(self.item, "llm_sentinel")
-        if marker is not None:
-            self.recorder.facts["sentinel"] = not marker.by_name()
-        params = describe_parameters(self.item)
-        if params:
-            self.recorder.facts["params"] = params
-        compared = describe_variant(self.item, self.settings.primary_metric)
-        if compared:
-            self.recorder.facts["compare"] = compared
+        self._record_test_facts()
         if is_recorded_elsewhere(self.item):
             return
         from pytest_llmops.redaction.pytest_reports import quiet_loggers
 
         quiet_loggers()
         path, shared = tapes.item_cassette_path(self.item)
-        self.tape = self._make_tape(
-            path, shared=shared, mode="live" if tapes.is_marked_live(self.item) else None
-        )
+        mode: RecordMode | None = None
+        if tapes.is_marked_live(self.item):
+            mode = "live"
+        tape = self._make_tape(path, shared=shared, mode=mode)
         step, _ = tapes.repetition_of(self.item)
-        # pytest-rerunfailures and flaky set up the same test again.
         if self._attempts == 0:
-            self.tape.attempt = step
-        else:
-            self.tape.attempt = (step or 0) + self._attempts
+            tape.attempt = step
+        else:  # pytest-rerunfailures and flaky set up the same test again
+            tape.attempt = (step or 0) + self._attempts
         self._attempts += 1
-        self.tape.take = str(recorder.current_trial() or self.tape.attempt or 0)
-        self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
+        tape.take = str(recorder.current_trial() or tape.attempt or 0)
+        self.tape = tape
+        self._in_use.enter_context(tapes.use_test_tape(tape, self.settings))
+
+    def _record_test_facts(self) -> None:
+        """Record what the report shows of the test itself: the model it was made for, its parameters, its markers."""
+        facts = self.recorder.facts
+        for marker in load_markers():
+            facts.update(marker.describe_test(self.item, self.settings))
+        parameters = describe_parameters(self.item)
+        if parameters:
+            facts["params"] = parameters
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
         command = f"{self.rerun_command()} --llm-record=new"
+        settings = self.settings
         if mode is not None:
-            settings = replace(self.settings, record=mode)
-        else:
-            settings = self.settings
+            settings = replace(settings, record=mode)
+        index = None
         if self.collected is not None:
             index = self.collected.index
-        else:
-            index = None
         return tapes.make_tape(self.item, settings, path, shared=shared, command=command, elsewhere=index)
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
@@ -282,40 +204,42 @@ class Harness:
         """
         tape = self.tape
         self.tape = None
-        if tape is None:
-            caught = next(iter(self.refused), None)
-        else:
-            caught = tape.verdict()
+        caught: CassetteMiss | BudgetReached | None = None
         if tape is not None:
+            caught = tape.verdict()
             self._in_use.close()
-            passed = self.passed and caught is None
-            try:
-                tape.close(passed=passed)
-            finally:
-                more = self._candidate_facts()
-                takes = tape.count_takes()
-                if takes and self.item.get_closest_marker("llm_trials") is None:
-                    more["takes"] = takes
-                self.log.add_tape(tape, passed=passed, more=more)
-                self._record_cassette_facts()
-        if caught is not None and self.reports_caught:
+            self._close_tape(tape, passed=self.passed and caught is None)
+        elif self.refused:
+            caught = self.refused[0]
+        if caught is None:
+            return
+        if self.reports_caught:
             if self.passed:
                 what = "the test passed"
             else:
                 what = "the test ended as its xfail expects"
             raise swallowed_error(what, caught)
-        if tape is not None and caught is not None and tape.errors_elsewhere:
+        if tape is not None and tape.errors_elsewhere:
             raise type(caught)(f"in a process that the test started: {caught}")
 
-    def _candidate_facts(self) -> dict[str, Json]:
-        """Return the parameters and models by which cassettes of this test for other models are recognized."""
-        from pytest_llmops.harness import parametrize
+    def _close_tape(self, tape: Tape, *, passed: bool) -> None:
+        try:
+            tape.close(passed=passed)
+        finally:
+            usage = self._describe_candidates()
+            takes = tape.count_takes()
+            if takes and llm_trials.MARKER.find(self.item) is None:
+                usage["takes"] = takes
+            self.log.add_tape(tape, passed=passed, more=usage)
+            self._record_cassette_facts()
 
+    def _describe_candidates(self) -> dict[str, Json]:
+        """Return the parameters and models by which cassettes of this test for other models are recognized."""
         if "llm" not in getattr(self.item, "fixturenames", ()):
             return {}
         return {
             "case": tapes.repetition_of(self.item)[1],
-            "models": sorted(parametrize.hook_factories(self.item, "model")),
+            "models": sorted(components.hook_factories(self.item, "model")),
         }
 
     def add_unrun(self) -> None:
@@ -352,35 +276,30 @@ class Harness:
 
     def _load_component(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
-        from pytest_llmops.harness import parametrize
-
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
-        hooked = parametrize.hook_factories(self.item, kind)
+        hooked = components.hook_factories(self.item, kind)
         if kind == "model":
             name = self._resolve_model_name(name, hooked)
-        if name not in hooked:
-            if not registry.is_builtin(kind, name):
-                raise UnknownName(
-                    kind,
-                    name,
-                    {*hooked, *registry.BUILT_IN.get(kind, {})},
-                    where="--llm-embedder or ini llm_embedder"
-                    * ((kind, name) == ("embedder", self.settings.embedder)),
-                )
-            if kind == "model":
-                return registry.load_builtin(kind, name)  # named by the settings: nothing to cache
-        return parametrize.build_component(self.item, kind, name, hooked.get(name), self.settings)
+        if name not in hooked and not registry.is_builtin(kind, name):
+            where = ""
+            if kind == "embedder" and name == self.settings.embedder:
+                where = "--llm-embedder or ini llm_embedder"
+            raise UnknownName(kind, name, {*hooked, *registry.BUILT_IN.get(kind, {})}, where=where)
+        if kind == "model" and name not in hooked:
+            return registry.load_builtin(kind, name)  # named by the settings: nothing to cache
+        return components.build_component(self.item, kind, name, hooked.get(name), self.settings)
 
     def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
         """Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server."""
         app_model = self.settings.single_model
         if name == "app":
-            model = self.candidate or app_model
+            candidate = llm_models.candidate_of(self.item)
+            model = candidate or app_model
             if model in known:
                 return model
-            if self.candidate:
-                return f"app:{self.candidate}"
+            if candidate:
+                return f"app:{candidate}"
             return name
         if name != "judge" or name in known:
             return name
@@ -398,26 +317,35 @@ class Harness:
         path, _, rest = self.item.nodeid.partition("::")
         try:
             path = os.path.relpath(self.item.path, self.item.config.invocation_params.dir).replace("\\", "/")
-        except ValueError:
+        except ValueError:  # another drive of Windows
             path = str(self.item.path)
-        words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
+        words = ["pytest", f"{path}::{rest}"]
+        if self.settings.judge:
+            words.append("--llm-judge")
         words += [f"--llm-prompt={version}" for version in self.settings.prompt]
-        return " ".join(map(shlex.quote, [*words, *self._rerun_flags()]))
+        words += self._rerun_flags()
+        return shlex.join(words)
 
     def _rerun_flags(self) -> Iterator[str]:
         """Yield the flags of this run that requests depend on, without user, password and query of an address."""
-        for option in (option for option in OPTIONS if option.name in REQUEST_SETTINGS):
-            is_flag = self.item.config.getoption(option.dest, None) is not None
-            # An address of the environment may be missing where the command is run.
-            is_address = option.name == "base_url" and not self.item.config.getini(option.dest)
-            if is_flag or (is_address and self.settings.base_url):
-                given = getattr(self.settings, option.name)
-                for value in given if isinstance(given, tuple) else (given,):
-                    if option.name == "base_url":
-                        text = SECRETS_IN_URL.sub("[secret]", value)
-                    else:
-                        text = value
-                    yield f"{option.flag}={self.redactor.clean_text(str(text))}"
+        for option in OPTIONS:
+            value = getattr(self.settings, option.name)
+            if option.name not in REQUEST_SETTINGS or not self._is_rerun_with(option, value):
+                continue
+            values = value if isinstance(value, tuple) else (value,)
+            for single in values:
+                text = str(single)
+                if option.name == "base_url":
+                    text = SECRETS_IN_URL.sub("[secret]", text)
+                yield f"{option.flag}={self.redactor.clean_text(text)}"
+
+    def _is_rerun_with(self, option: Option, value: object) -> bool:
+        """Return whether another run would not have the value by itself."""
+        config = self.item.config
+        if config.getoption(option.dest, None) is not None:
+            return True
+        # An address of the environment may be missing where the command is run.
+        return option.name == "base_url" and bool(value) and not config.getini(option.dest)
 
     def describe_origin(self) -> list[tuple[str, str]]:
         """Return which model answered, at which cost, and the command to run this test again."""
@@ -430,12 +358,16 @@ class Harness:
         call = read_call(app_exchanges[-1])
         parts = [shorten_text(call.model or call.endpoint, 60)]
         if call.usage.total_tokens is not None:
-            parts += [f"{call.usage.total_tokens:,} tok"]
+            parts.append(f"{call.usage.total_tokens:,} tok")
         if call.cost_usd is not None:
-            parts += [format_amount(call.cost_usd, "USD")]
+            parts.append(format_amount(call.cost_usd, "USD"))
         if call.latency_s is not None:
-            parts += [f"{call.latency_s:.2f} s"]
-        source = ", ".join(parts) + (" (replayed)" if call.replayed else " (live)")
+            parts.append(f"{call.latency_s:.2f} s")
+        source = ", ".join(parts)
+        if call.replayed:
+            source += " (replayed)"
+        else:
+            source += " (live)"
         if self.tape is not None and self.settings.record != "live":
             source += f", cassette {path_from_root(self.tape.path, self.item.config.rootpath)}"
         return [("from", source), rerun]
@@ -479,17 +411,9 @@ class Harness:
             "calls": [call.to_wire() for call in calls],
         }
         if when == "teardown":
-            while self._blocks:  # only if the test has no tape of its own
-                tape = self._blocks.pop()
-                self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
-            self._record_cassette_facts()
-            recordings = fingerprint_exchanges(self.recorder.exchanges, self.mask_secrets)
-            if recordings:
-                self.recorder.facts["recordings"] = [recordings]
-            if self._asserts_nothing(measurements):
+            if not measurements and self._measures_nothing():
                 self.recorder.facts["asserts"] = False
-            payload["facts"] = dict(self.recorder.facts)
-            payload["tapes"] = self.log.uses
+            self._add_closing_facts(payload)
         if error is not None:
             payload["raised"] = list_exception_classes(error)
             assertions = getattr(error, "assertions", ())
@@ -501,18 +425,27 @@ class Harness:
             payload["kind"] = type(unscored).__name__
         return payload
 
-    def _asserts_nothing(self, measurements: Sequence[object]) -> bool:
-        """Return whether the test passed, called a model of the application, and looked at no answer."""
-        if self.record is not None:
-            earlier = self.record.measurements
-        else:
-            earlier = ()
-        if not self.passed or measurements or earlier or not hasattr(self.item, "obj"):
-            return False
-        from pytest_llmops.harness.run_checks import may_assert
+    def _add_closing_facts(self, payload: dict[str, Json]) -> None:
+        """Add what is known at the end of a test: its facts, and what was asked of its cassettes."""
+        while self._blocks:  # only if the test has no tape of its own
+            tape = self._blocks.pop()
+            self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
+        self._record_cassette_facts()
+        recordings = fingerprint_exchanges(self.recorder.exchanges, self.mask_secrets)
+        if recordings:
+            self.recorder.facts["recordings"] = [recordings]
+        payload["facts"] = dict(self.recorder.facts)
+        payload["tapes"] = self.log.uses
 
-        calls_app = any(exchange.purpose == "app" for exchange in self.recorder.exchanges)
-        return calls_app and not may_assert(self.item)
+    def _measures_nothing(self) -> bool:
+        """Return whether the test passed, asked a model of the application, and neither measured nor inspected a call before its end."""
+        is_function = hasattr(self.item, "obj")
+        has_measured = self.record is not None and bool(self.record.measurements)
+        if not self.passed or not is_function or has_measured:
+            return False
+        if "llm_calls" in getattr(self.item, "fixturenames", ()):
+            return False
+        return any(exchange.purpose == "app" for exchange in self.recorder.exchanges)
 
 
 def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:
@@ -524,22 +457,30 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], s
         exchanges: What went over the wire.
         mask: Masks secrets: an answer that was recorded has none.
     """
-    from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
-    from pytest_llmops.trace import read_call
+    from pytest_llmops._util.text_files import fingerprint_parts
 
     digests = []
     for exchange in exchanges:
-        call = read_call(exchange)
-        answer = call.output, call.thinking, *(f"{tool.name} {tool.arguments}" for tool in call.tool_calls)
-        # The trace reads only the number of vectors, the first of several answers, and nothing of a ranking.
-        if not any(answer) or call.unread or call.endpoint in ("embeddings", "rerank"):
-            answer = exchange.body.decode("utf-8", "replace"), ""
-        if exchange.request is not None:
-            request = canonical_json(to_builtins(exchange.request))
-        else:
-            request = ""
-        parts = exchange.method, exchange.url, request, str(exchange.status), *map(str, answer)
-        digests.append(fingerprint_parts(*map(mask, parts)))
-    if digests:
-        return fingerprint_parts(*sorted(digests))
-    return ""
+        parts = [mask(part) for part in _list_parts(exchange)]
+        digests.append(fingerprint_parts(*parts))
+    if not digests:
+        return ""
+    return fingerprint_parts(*sorted(digests))
+
+
+def _list_parts(exchange: Exchange) -> list[str]:
+    """Return the request and the answer of an exchange, as texts."""
+    from pytest_llmops._util.text_files import canonical_json
+    from pytest_llmops.trace import read_call
+
+    request = ""
+    if exchange.request is not None:
+        request = canonical_json(to_builtins(exchange.request))
+    call = read_call(exchange)
+    answer = [str(call.output), str(call.thinking)]
+    answer += [f"{tool.name} {tool.arguments}" for tool in call.tool_calls]
+    is_empty = not (call.output or call.thinking or call.tool_calls)
+    # The trace reads only the number of vectors, the first of several answers, and nothing of a ranking.
+    if is_empty or call.unread or call.endpoint in ("embeddings", "rerank"):
+        answer = [exchange.body.decode("utf-8", "replace"), ""]
+    return [exchange.method, exchange.url, request, str(exchange.status), *answer]

@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -49,21 +49,17 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
         UsageError: The marker's arguments are wrong.
     """
     from pytest_llmops.cassettes.naming import cassette_path
-    from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
+    from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 
-    name = read_cassette_marker(marker_arguments(item, "llm_cassette")).name
+    name = read_cassette_choice(item).name
     if name:
         return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
     # Without the parameters: a model's name may contain colons.
-    names = [
-        part
-        for part in item.nodeid.removesuffix(f"[{getattr(callspec, 'id', '')}]").split("::")[1:-1]
-        if part
-    ]
-    return cassette_path(
-        item.path, (*names, getattr(item, "originalname", None) or item.name), repetition_of(item)[1]
-    ), False
+    plain_id = item.nodeid.removesuffix(f"[{getattr(callspec, 'id', '')}]")
+    classes = [part for part in plain_id.split("::")[1:-1] if part]
+    function = getattr(item, "originalname", None) or item.name
+    return cassette_path(item.path, (*classes, function), repetition_of(item)[1]), False
 
 
 def repetition_of(item: Any) -> tuple[int | None, str]:
@@ -72,16 +68,15 @@ def repetition_of(item: Any) -> tuple[int | None, str]:
     case_id = getattr(callspec, "id", "")
     step = getattr(callspec, "params", {}).get(REPEAT_PARAMETER)
     if isinstance(step, int):
-        return (step, re.sub(rf"(^|-){step + 1}-\d+$", "", case_id))
-    return (None, case_id)
+        return step, re.sub(rf"(^|-){step + 1}-\d+$", "", case_id)
+    return None, case_id
 
 
 def is_marked_live(item: Any) -> bool:
     """Return whether a test's marker says that it asks live; a mode on the command line comes before it."""
-    from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
+    from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 
-    is_live = read_cassette_marker(marker_arguments(item, "llm_cassette")).is_live
-    return is_live and item.config.getoption("llm_record", None) is None
+    return read_cassette_choice(item).is_live and item.config.getoption("llm_record", None) is None
 
 
 def shared_cassette_path(item: Any, name: str) -> Path:
@@ -107,14 +102,17 @@ def fixture_cassette_path(fixturedef: Any) -> Path | None:
     if "site-packages" in file.parts or "dist-packages" in file.parts or not file.is_absolute():
         return None
     _, _, inner = str(fixturedef.baseid or "").partition("::")
-    names = [part for part in inner.split("::") if part]
-    return cassette_path(file, (".".join(("fixture", *names, fixturedef.argname)),))
+    classes = [part for part in inner.split("::") if part]
+    name = ".".join(["fixture", *classes, fixturedef.argname])
+    return cassette_path(file, (name,))
 
 
 def recorded_fixtures(item: Any) -> Iterator[tuple[Any, Path]]:
     """Yield the fixtures of a test that have a cassette of their own, with its path."""
     info = getattr(item, "_fixtureinfo", None)
-    for fixturedefs in info.name2fixturedefs.values() if info is not None else ():
+    if info is None:
+        return
+    for fixturedefs in info.name2fixturedefs.values():
         for fixturedef in fixturedefs:
             path = fixture_cassette_path(fixturedef)
             if path is not None:
@@ -139,8 +137,15 @@ def make_tape(
     from pytest_llmops.cassettes.use_cassette import open_ledger
     from pytest_llmops.redaction.redactor import Redactor
 
-    redactors = _merge_functions(item.ihook.pytest_llmops_redactors(config=item.config))
-    normalizers = _merge_functions(item.ihook.pytest_llmops_request_normalizers(config=item.config))
+    hooks = item.ihook
+    redactors = _merge_functions(hooks.pytest_llmops_redactors(config=item.config))
+    normalizers = _merge_functions(hooks.pytest_llmops_request_normalizers(config=item.config))
+    ledger = None
+    if settings.has_budget:
+        ledger = open_ledger(settings)
+    shared_answers = None
+    if settings.judge_reuse:
+        shared_answers = run_folder.SharedAnswers()
     return active_tape.tape_factory(
         path,
         settings.record,
@@ -150,8 +155,8 @@ def make_tape(
         settings=settings,
         shared=shared,
         rules=request_key.MatchRules(settings.match_ignore, normalizers),
-        ledger=open_ledger(settings) if settings.has_budget else None,
-        shared_answers=run_folder.SharedAnswers() if settings.judge_reuse else None,
+        ledger=ledger,
+        shared_answers=shared_answers,
         pace=run_folder.RateLimiter(settings.judge_concurrency),
         elsewhere=elsewhere,
     )
@@ -219,37 +224,49 @@ class TapeLog:
             self.add_tape(inner, passed=passed and inner.verdict() is None, own=False)
         path = path_from_root(tape.path, self.root)
         self.uses.append({"path": path, **tape.usage_facts(passed=passed), **(more or {})})
-        self.uses += [
-            {"path": path_from_root(place, self.root), **use, "moved_to": path}
-            for place, use in tape.iter_moved_facts(passed=passed)
-        ]
+        for place, use in tape.iter_moved_facts(passed=passed):
+            self.uses.append({"path": path_from_root(place, self.root), **use, "moved_to": path})
         self.add_changes(tape, own=own)
         if tape.counts == TapeCounts() and not tape.notes:
             return
-        if self._counts is None:
-            self._counts = TapeCounts()
-        self._counts.add(tape.counts)
-        self.facts |= {
-            name: n for name, n in asdict(self._counts).items() if n or name in ALWAYS_REPORTED_COUNTS
-        }
+        self._add_counts(tape.counts)
         if own or "path" not in self.facts:
             self.facts["path"] = path
         if not own:
             self._fact_list("fixtures").append(path)
-        for name, entries in (("notes", tape.notes), ("drift", [drift.to_wire() for drift in tape.drifts])):
-            for entry in entries:
-                if entry not in self._fact_list(name):
-                    self._fact_list(name).append(entry)
+        self._add_new("notes", tape.notes)
+        self._add_new("drift", [drift.to_wire() for drift in tape.drifts])
+
+    def _add_counts(self, counts: TapeCounts) -> None:
+        from pytest_llmops.cassettes.request_key import TapeCounts
+
+        if self._counts is None:
+            self._counts = TapeCounts()
+        self._counts.add(counts)
+        for name, count in asdict(self._counts).items():
+            if count or name in ALWAYS_REPORTED_COUNTS:
+                self.facts[name] = count
 
     def add_changes(self, tape: Tape, *, name: str = "changes", own: bool = False) -> None:
         """Add how requests differ from all that is recorded; those of a fixture have a name of their own."""
         path = path_from_root(tape.path, self.root)
         for change in tape.changes:
             self.facts.setdefault("path", path)
-            self._fact_list(name).append(change if own else f"{change} in {path}")
+            if own:
+                text = change
+            else:
+                text = f"{change} in {path}"
+            self._fact_list(name).append(text)
         tape.changes.clear()
         for inner in tape.inner:
             self.add_changes(inner, name=name)
+
+    def _add_new(self, name: str, entries: Sequence[Json]) -> None:
+        """Add the entries that a list does not have yet; without an entry there is no list."""
+        for entry in entries:
+            listed = self._fact_list(name)
+            if entry not in listed:
+                listed.append(entry)
 
     def _fact_list(self, name: str) -> list[Json]:
         return cast("list[Json]", self.facts.setdefault(name, []))

@@ -59,18 +59,24 @@ def describe_settings(settings: Settings) -> str:
     >>> describe_settings(Settings(model="gpt-5-mini", budget=2.0))
     'llm: recordings are replayed, nothing is asked live; model gpt-5-mini; budget $2.00'
     """
+    mode: str = settings.record
+    if settings.changed:
+        mode = "changed"
+    parts = [MODES[mode]]
+    if settings.models:
+        parts.append(f"model {', '.join(settings.models)}")
     judge = settings.judge_model or settings.single_model
+    if settings.judge and judge:
+        parts.append(f"judge {judge}")
     address = SECRETS_IN_URL.sub("[secret]", settings.base_url)
-    parts = [
-        MODES["changed" if settings.changed else settings.record],
-        f"model {', '.join(settings.models)}" if settings.models else "",
-        f"judge {judge}" if settings.judge and judge else "",
-        f"server {address}" if address else "",
-        f"at most {format_count(settings.max_calls, 'live call')}" if settings.max_calls is not None else "",
-        f"budget {format_amount(settings.budget, 'USD')}" if settings.budget is not None else "",
-    ]
-    text = f"llm: {'; '.join(filter(None, parts))}"
-    return escape_output(shorten_text(Redactor.from_environment(os.environ).clean_text(text), 1000))
+    if address:
+        parts.append(f"server {address}")
+    if settings.max_calls is not None:
+        parts.append(f"at most {format_count(settings.max_calls, 'live call')}")
+    if settings.budget is not None:
+        parts.append(f"budget {format_amount(settings.budget, 'USD')}")
+    text = Redactor.from_environment(os.environ).clean_text(f"llm: {'; '.join(parts)}")
+    return escape_output(shorten_text(text, 1000))
 
 
 class TerminalHooks:
@@ -86,31 +92,19 @@ class TerminalHooks:
         payload = getattr(report, "llmops", None)
         if not payload or report.when != "call" or hasattr(report, "wasxfail"):
             return None
-        is_error = report.failed and payload.get("outcome") == "errored"
-        if is_error:
+        if report.failed and payload.get("outcome") == "errored":
             word = STATUS_WORDS.get(payload["kind"], "ERROR")
-        else:
-            word = report.outcome.upper()
-        is_verbose = self._config.get_verbosity() > 0 and not self._lists_failures
-        if is_verbose and word in ("PASSED", "FAILED"):
+            return "error", word[0], (word, {"red": True})
+        word = report.outcome.upper()
+        scores = ""
+        if self._config.get_verbosity() > 0 and not self._lists_failures and word in ("PASSED", "FAILED"):
             scores = describe_scores(payload)
-        else:
-            scores = ""
-        if not is_error and not scores:
+        if not scores:
             return None
-        if is_error:
-            category = "error"
-        else:
-            category = report.outcome
+        text = escape_output(f"{word} ({scores})")
         if report.passed:
-            letter = "."
-        else:
-            letter = word[0]
-        if scores:
-            shown = escape_output(f"{word} ({scores})")
-        else:
-            shown = word
-        return category, letter, (shown, {"green" if report.passed else "red": True})
+            return report.outcome, ".", (text, {"green": True})
+        return report.outcome, word[0], (text, {"red": True})
 
     @hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, Any, Any]:
@@ -125,24 +119,25 @@ class TerminalHooks:
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
         """Yield the reports without the misses that differ from an earlier one by nothing but their test."""
         misses = [report for report in reports if getattr(report, "llmops", {}).get("kind") == "CassetteMiss"]
-        kinds = group_by(misses, lambda report: describe_kind(_read_message(report)))
-        if self._config.get_verbosity() > 0:
-            most = len(kinds)
-        else:
-            most = MAX_KINDS
-        groups = list(kinds.values())
-        # What differs from all that is shown is listed with the last of these.
-        groups[most - 1 :] = [[report for group in groups[most - 1 :] for report in group]]
-        hidden = {id(report) for group in groups for report in group[1:]}
+        groups = list(group_by(misses, lambda report: describe_kind(_read_message(report))).values())
+        if self._config.get_verbosity() <= 0 and len(groups) > MAX_KINDS:
+            # What differs from all that is shown is listed with the last of these.
+            rest = [report for group in groups[MAX_KINDS - 1 :] for report in group]
+            groups = [*groups[: MAX_KINDS - 1], rest]
+        hidden = set[int]()
         for group in groups:
+            hidden.update(id(report) for report in group[1:])
             if len(group) > 1:
                 _add_others(group)
-        yield from (report for report in reports if id(report) not in hidden)
+        for report in reports:
+            if id(report) not in hidden:
+                yield report
 
     def list_failures(self, stats: Mapping[str, list[Any]]) -> None:
         """Prepare pytest's list of failures, which comes after ours: no report is hidden, each has its headline."""
         if self._errors is not None:
-            stats["error"][:], self._errors = self._errors, None
+            stats["error"][:] = self._errors
+            self._errors = None
         for report in [*stats.get("failed", ()), *stats.get("error", ())]:
             crash = getattr(report.longrepr, "reprcrash", None)
             if getattr(report, "llmops", None) and crash is not None:
@@ -151,7 +146,9 @@ class TerminalHooks:
 
 def _read_message(report: Any) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(crash.message if crash is not None else report.longrepr)
+    if crash is None:
+        return str(report.longrepr)
+    return str(crash.message)
 
 
 def _add_others(group: list[Any]) -> None:
@@ -177,14 +174,15 @@ def describe_scores(payload: Mapping[str, Any]) -> str:
     'semantic 0.41 < 0.55'
     """
     scores = [measurement for measurement in _read_measurements(payload) if measurement.value is not None]
-    # A yes or no that is yes says nothing beside scores.
-    scores = [
-        score for score in scores if (score.unit, score.value, score.threshold) != ("1", 1, 1)
-    ] or scores
-    scores.sort(key=lambda measurement: measurement.status != "failed")
-    words = [_describe_score(measurement, measurement.name) for measurement in scores[:MAX_SCORES]]
-    rest = len(scores) - MAX_SCORES
-    return ", ".join(words) + (f", {rest:,} more" if rest > 0 else "")
+    # A yes or no that is yes tells nothing next to scores.
+    telling = [score for score in scores if (score.unit, score.value, score.threshold) != ("1", 1, 1)]
+    if telling:
+        scores = telling
+    scores.sort(key=lambda score: score.status != "failed")
+    words = [_describe_score(score, score.name) for score in scores[:MAX_SCORES]]
+    if len(scores) > MAX_SCORES:
+        words.append(f"{len(scores) - MAX_SCORES:,} more")
+    return ", ".join(words)
 
 
 def _read_measurements(payload: Mapping[str, Any]) -> list[Measurement]:
@@ -193,38 +191,33 @@ def _read_measurements(payload: Mapping[str, Any]) -> list[Measurement]:
 
 def _describe_score(measurement: Measurement, name: str) -> str:
     value, threshold = format_score_and_threshold(measurement)
+    text = f"{shorten_text(name, 60)}{label_suffix(measurement.label)} {value}"
+    if measurement.status != "failed":
+        return text
     if measurement.better == "higher":
-        sign = "<"
-    else:
-        sign = ">"
-    if measurement.status == "failed":
-        limit = f" {sign} {threshold}"
-    else:
-        limit = ""
-    return f"{shorten_text(name, 60)}{label_suffix(measurement.label)} {value}{limit}"
+        return f"{text} < {threshold}"
+    return f"{text} > {threshold}"
 
 
 def describe_failure(report: Any) -> str:
     """Return the headline of a failure: its assertions with their scores, else the first line of its text."""
-    line = first = _read_message(report).partition("\n")[0]
+    first = _read_message(report).partition("\n")[0]
+    line = first
     for name in OUR_ERRORS:
         line = line.removeprefix(f"{name}: ")
     line = line.removeprefix(f"{report.nodeid}: ")
     if not first.startswith("Measurement"):  # of several trials the line says more
         return line
-    failed = [
-        measurement for measurement in _read_measurements(report.llmops) if measurement.status == "failed"
-    ]
-    pairs = zip(report.llmops.get("assertions", ()), failed, strict=False)
+    failed = [score for score in _read_measurements(report.llmops) if score.status == "failed"]
     # An assertion may have further measurements, without its name.
+    pairs = zip(report.llmops.get("assertions", ()), failed, strict=False)
     headlines = [_describe_failed(name, measurement, line) for name, measurement in pairs if name]
+    if not headlines:
+        return line
+    text = "; ".join(headlines)
     if len(headlines) > 1:
-        several = f"{len(headlines)} assertions failed: "
-    else:
-        several = ""
-    if headlines:
-        return several + "; ".join(headlines)
-    return line
+        return f"{len(headlines)} assertions failed: {text}"
+    return text
 
 
 def _describe_failed(assertion: str, measurement: Measurement, line: str) -> str:
@@ -259,8 +252,11 @@ class Progress:
         self._config = config
         self._budget_usd = budget_usd
         self._clock = clock
-        self._tests, self._costs, self._is_shown = 0, list[float](), False
-        self._ended, self._ends = threading.Event(), ExitStack()
+        self._tests = 0
+        self._costs: list[float] = []
+        self._is_shown = False
+        self._ended = threading.Event()
+        self._ends = ExitStack()
 
     @hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> None:
@@ -271,7 +267,8 @@ class Progress:
             return
         self._session = session
         self._writer = reporter._tw  # noqa: SLF001 -- pytest has no public access to its column
-        self._began = self._printed = self._clock()
+        self._began = self._clock()
+        self._printed = self._began
         # Other reporters (pytest-sugar) replace lines themselves; without capture, tests write between them.
         is_plain = type(reporter).__name__ == "TerminalReporter" and option.capture != "no"
         self._in_place = is_plain and reporter.isatty and reporter.hasmarkup
@@ -290,52 +287,61 @@ class Progress:
 
     def tick(self) -> None:
         """Show the state of the run, if it is time for it and there are live calls."""
-        now, (begun, done) = self._clock(), count_live_calls()
+        now = self._clock()
+        begun, done = count_live_calls()
         if self._in_place:
             is_due = now - self._began >= FIRST_S
         else:
             is_due = now - self._printed >= EVERY_S
         if not begun or not is_due:
             return
-        line = self._writer._current_line
-        column = self._writer.width_of_current_line
-        column, width = (column % self._writer.fullwidth, column) if self._in_place else (column, 0)
+        text = self.describe(begun, done, now - self._began)
+        if self._in_place:
+            self._print_in_place(text, now)
+        else:
+            self._print_line(text, now)
+
+    def _print_in_place(self, text: str, now: float) -> None:
+        """Show a text below the line that pytest is writing, and put the cursor back."""
+        width = self._writer.width_of_current_line
+        column = width % self._writer.fullwidth
         if width and not column:  # the cursor waits behind the last column, and cannot be put back there
             return
-        text = self.describe(begun, done, now - self._began)
-        self._printed = now
-        if self._in_place:
-            if column:
-                back = f"\x1b[A\r\x1b[{column}C"
-            else:
-                back = "\x1b[A\r"
-            text = f"{ERASE_BELOW}\n{text[: self._writer.fullwidth - 1]}{back}"
-            self._is_shown = True
-        elif column:
-            text = f"\n{text}\n{line}"
+        back = "\x1b[A\r"
+        if column:
+            back += f"\x1b[{column}C"
+        shown = text[: self._writer.fullwidth - 1]
+        self._is_shown = True
+        self._print(f"{ERASE_BELOW}\n{shown}{back}", now)
+
+    def _print_line(self, text: str, now: float) -> None:
+        """Print a text on a line of its own, and what pytest has written of a line again below it."""
+        if self._writer.width_of_current_line:
+            line = self._writer._current_line  # noqa: SLF001 -- pytest has no public access to it
+            self._print(f"\n{text}\n{line}", now)
         else:
-            text = f"{text}\n"
+            self._print(f"{text}\n", now)
+
+    def _print(self, text: str, now: float) -> None:
+        self._printed = now
         print(text, end="", file=self._file, flush=True)
 
     def describe(self, begun: int, done: int, elapsed_s: float) -> str:
         """Return the state of the run in a line."""
+        cost = "cost unknown"
         if self._costs:
             cost = format_amount(sum(self._costs), "USD")
-        else:
-            cost = "cost unknown"
         if self._budget_usd is not None:
             cost += f" of {format_amount(self._budget_usd, 'USD')}"
-        total = self._session.testscollected
-        tests = self._tests
-        left = elapsed_s / max(tests, 1) * max(total - tests, 0)
-        if left < LEAST_MINUTES_S:
-            end = f"{left:.0f} s"
-        else:
-            end = f"{left / 60:.0f} min"
         calls = f"{format_count(done, 'call')} done, {begun - done:,} in flight"
-        return f"llm: {calls}, {cost}, {tests:,} of {format_count(total, 'test')}" + (
-            f", about {end} left" if tests else ""
-        )
+        total = self._session.testscollected
+        text = f"llm: {calls}, {cost}, {self._tests:,} of {format_count(total, 'test')}"
+        if not self._tests:
+            return text
+        left_s = elapsed_s / self._tests * max(total - self._tests, 0)
+        if left_s < LEAST_MINUTES_S:
+            return f"{text}, about {left_s:.0f} s left"
+        return f"{text}, about {left_s / 60:.0f} min left"
 
     @hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
@@ -348,10 +354,12 @@ class Progress:
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Count tests and costs."""
         self.pytest_runtest_logstart()
-        self._tests += report.when == "teardown"
-        calls = getattr(report, "llmops", {}).get("calls", ())
-        costs = (call.get("cost_usd") for call in calls if not call.get("replayed"))
-        self._costs += [cost for cost in costs if cost is not None]
+        if report.when == "teardown":
+            self._tests += 1
+        for call in getattr(report, "llmops", {}).get("calls", ()):
+            cost_usd = call.get("cost_usd")
+            if cost_usd is not None and not call.get("replayed"):
+                self._costs.append(cost_usd)
 
     @hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -384,24 +392,33 @@ def list_annotations(run: Run, config: Any, environ: Mapping[str, str]) -> Itera
     from pytest_llmops.reports.ci_formats import format_annotations
 
     prompts = {SideFacts.from_wire(record.fact("prompt")).path for record in run.records} - {""}
-    if prompts:
-        base = environ.get("GITHUB_BASE_REF")
-    else:
-        base = ""
-    yield from format_annotations(run, _find_changed_lines(config.rootpath, prompts, base) if base else {})
+    lines: dict[str, int] = {}
+    base = environ.get("GITHUB_BASE_REF")
+    if prompts and base:
+        lines = _find_changed_lines(config.rootpath, prompts, base)
+    yield from format_annotations(run, lines)
 
 
 def _find_changed_lines(root: Path, files: Iterable[str], base: str) -> dict[str, int]:
     """Return the first changed line of each file that a pull request changes.
 
-    root: The folder that the files start from.
-    files: Files to look at; at least one.
-    base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
+    Args:
+        root: The folder that the files start from.
+        files: Files to look at; at least one.
+        base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
     """
-    options = "--literal-pathspecs", "diff", "-U0", "--no-prefix", "--no-ext-diff", "--no-color", "--relative"
-    patches = (
-        run_git(root, *options, commits, "--", *files)
-        for commits in (f"origin/{base}...HEAD", "HEAD^1..HEAD")
-    )
-    patch = next((patch for patch in patches if isinstance(patch, bytes)), b"").decode("utf-8", "replace")
-    return {match["file"]: max(int(match["line"]), 1) for match in FIRST_CHANGE.finditer(patch)}
+    options = [
+        "--literal-pathspecs",
+        "diff",
+        "-U0",
+        "--no-prefix",
+        "--no-ext-diff",
+        "--no-color",
+        "--relative",
+    ]
+    for commits in (f"origin/{base}...HEAD", "HEAD^1..HEAD"):
+        patch = run_git(root, *options, commits, "--", *files)
+        if isinstance(patch, bytes):
+            changes = FIRST_CHANGE.finditer(patch.decode("utf-8", "replace"))
+            return {change["file"]: max(int(change["line"]), 1) for change in changes}
+    return {}

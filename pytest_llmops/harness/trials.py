@@ -7,137 +7,20 @@ reports by their attributes only; the hooks in `plugin` call it.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from itertools import chain, takewhile
-from statistics import NormalDist, fmean
+from statistics import fmean
 from typing import Any
 
 from pluggy import HookimplMarker
 
-from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.baseline_gate import has_baseline
-from pytest_llmops.harness.markers import Arguments, marker_arguments
+from pytest_llmops.harness.markers import llm_compare, llm_trials
+from pytest_llmops.harness.markers.llm_trials import TrialPlan, read_trial_plan
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
-
-MAX_TRIALS = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialPlan:
-    """How often a test runs, and when it passes.
-
-    Attributes:
-        trials: How often it runs.
-        pass_at_least: So many trials must pass; None: by ``at_least``.
-        at_least: The share of trials that pass must be proved to be at least this; None: by ``pass_at_least``.
-        confidence: One-sided confidence of that proof.
-    """
-
-    trials: int = 1
-    pass_at_least: int | None = None
-    at_least: float | None = None
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        if self.at_least is None and self.pass_at_least is None:
-            object.__setattr__(self, "pass_at_least", self.trials)
-
-    @property
-    def rule(self) -> str:
-        """What is required, in words."""
-        if self.at_least is None:
-            if self.pass_at_least == self.trials:
-                return "all must pass"
-            return f"{self.pass_at_least} must pass"
-        return f"a rate of {self.at_least:g} must be proved ({self.confidence:.0%} confidence)"
-
-    def interval(self, passed: int, count: int) -> tuple[float, float]:
-        """Return the lower and the upper end of the one-sided intervals of the pass rate (Wilson)."""
-        return wilson_interval(passed, count, NormalDist().inv_cdf(self.confidence))
-
-    def fewest_trials(self) -> int:
-        """Return the smallest number of trials that proves ``at_least`` if all pass.
-
-        >>> TrialPlan(trials=5, at_least=0.8).fewest_trials()
-        11
-        """
-        z = NormalDist().inv_cdf(self.confidence)
-        wanted = self.at_least or 0.0
-        # Wilson's lower end of n of n is n / (n + z squared).
-        count = math.ceil(wanted * z * z / (1 - wanted))
-        if self.interval(count, count)[0] >= wanted:
-            return count
-        return count + 1
-
-    def decide(self, passed: int, failed: int, left: int) -> bool | None:
-        """Return whether the test passes, or None while ``left`` further trials could decide otherwise.
-
-        >>> plan = TrialPlan(trials=5, pass_at_least=3)
-        >>> plan.decide(3, 0, 2), plan.decide(0, 3, 2), plan.decide(2, 2, 1)
-        (True, False, None)
-        """
-        if self.at_least is None:
-            wanted = self.pass_at_least or 0
-            if passed >= wanted:
-                return True
-            if passed + left < wanted:
-                return False
-            return None
-        # A look after each trial would prove too much: a bound counts only if no further trial can change it.
-        count = passed + failed + left
-        if self.interval(passed, count)[0] >= self.at_least:
-            return True
-        if count and self.interval(passed + left, count)[1] < self.at_least:
-            return False
-        return None
-
-    def further_trials(self, passed: int, failed: int) -> int | None:
-        """Return how many more trials would settle an undecided test at its rate; None: more than are sensible."""
-        rate = passed / (passed + failed)
-        count = passed + failed
-        for more in range(1, MAX_TRIALS):
-            hits = round(rate * (count + more))
-            if self.decide(hits, count + more - hits, 0) is not None:
-                return more
-        return None
-
-
-def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
-    """Return how often a test runs: by its marker, else by --llm-trials.
-
-    Raises:
-        UsageError: The marker's arguments are wrong, or its trials can never prove what it asks for.
-    """
-    marker = marker_arguments(item, "llm_trials")
-    if marker is None:
-        return TrialPlan(trials=settings.trials)
-    given = marker.by_name("n", "pass_at_least", "at_least", "confidence")
-    count = _whole_number(marker, given.get("n"), "n, the number of trials", MAX_TRIALS)
-    if "at_least" not in given:
-        if "confidence" in given:
-            raise marker.usage_error("at_least=RATE with confidence")
-        return TrialPlan(
-            trials=count,
-            pass_at_least=_whole_number(marker, given.get("pass_at_least", count), "pass_at_least", count),
-        )
-    if "pass_at_least" in given:
-        raise marker.usage_error("either pass_at_least or at_least")
-    rates = [given["at_least"], given.get("confidence", 0.95)]
-    if not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates):
-        raise marker.usage_error("at_least and confidence as shares between 0 and 1")
-    plan = TrialPlan(trials=count, at_least=rates[0], confidence=rates[1])
-    if count < (fewest := plan.fewest_trials()):
-        proved = plan.interval(count, count)[0]
-        raise UsageError(
-            f"{marker.where}: @pytest.mark.llm_trials: {count} of {count} proves a rate of {proved:.2f}; "
-            f"{plan.at_least:g} needs {fewest} trials"
-        )
-    return plan
 
 
 def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> range:
@@ -149,26 +32,26 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
         if_all_pass: Leave out the trials that do not run if those before them pass.
     """
     plan = read_trial_plan(item, settings)
-    first = (repetition_of(item)[0] or 0) * plan.trials
     count = plan.trials
     if if_all_pass and _may_stop(item, settings):
-        count = next((n for n in range(1, count) if plan.decide(n, 0, count - n)), count)
+        count = _count_if_all_pass(plan)
+    first = (repetition_of(item)[0] or 0) * plan.trials
     return range(first, first + count)
 
 
+def _count_if_all_pass(plan: TrialPlan) -> int:
+    """Return after how many trials that all passed the verdict stands."""
+    for passed in range(1, plan.trials):
+        if plan.decide(passed, 0, plan.trials - passed) is not None:
+            return passed
+    return plan.trials
+
+
 def _may_stop(item: Any, settings: Settings) -> bool:
-    """What stops at a verdict is no fair sample for a baseline, or beside another variant."""
-    return (
-        not settings.accept
-        and item.get_closest_marker("llm_compare") is None
-        and not has_baseline(settings, item.config.rootpath)
-    )
-
-
-def _whole_number(marker: Arguments, value: object, what: str, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise marker.usage_error(f"{what} from 1 to {most:,}")
-    return value
+    """Return whether a test ends with its verdict: then its trials are no fair sample for a baseline or a comparison."""
+    if settings.accept or llm_compare.MARKER.find(item) is not None:
+        return False
+    return not has_baseline(settings, item.config.rootpath)
 
 
 @dataclass(slots=True)
@@ -182,6 +65,7 @@ class TrialRun:
         has_reruns: Another plugin was asked to run the test again where it fails, which it cannot.
         first_take: The take of the first trial, of a test that ends with its recorded takes unless a request of it is new; None:
             it runs all trials.
+        reports: The reports of each trial.
     """
 
     plan: TrialPlan
@@ -194,13 +78,17 @@ class TrialRun:
     @property
     def is_done(self) -> bool:
         """Whether no further trial runs; a skip, a broken fixture, a missing recording and a spent budget end them at once."""
-        counts = self.counts
         left = self.plan.trials - len(self.reports)
-        is_decided = self.may_stop and self.plan.decide(counts["passed"], counts["failed"], left) is not None
-        is_open = left and (
-            not self.reports or (self._stopped_by is None and not (is_decided and not counts["unscored"]))
-        )
-        return not is_open
+        if left == 0:
+            return True
+        if not self.reports:
+            return False
+        if self._stopped_by is not None:
+            return True
+        counts = self.counts
+        if not self.may_stop or counts["unscored"]:
+            return False
+        return self.plan.decide(counts["passed"], counts["failed"], left) is not None
 
     def add(self, reports: Sequence[Any]) -> None:
         """Add the reports of a trial; under ``--llm-changed`` those that follow are left out if nothing changed."""
@@ -209,25 +97,22 @@ class TrialRun:
             self.plan = TrialPlan(trials=len(self.reports))
 
     def _ends_with_recordings(self, takes: int) -> bool:
-        payloads = [getattr(report, "llmops", {}) for reports in self.reports for report in reports]
-        changed = any(payload.get("facts", {}).get("cassette", {}).get("changes") for payload in payloads)
-        uses = (use for payload in payloads for use in payload.get("tapes", ()))
-        return not changed and 0 < max((use.get("takes", 0) for use in uses), default=0) <= takes
+        """Return whether no request is new, and so many takes were all that is recorded."""
+        most = 0
+        for payload in _list_payloads(self.reports):
+            if payload.get("facts", {}).get("cassette", {}).get("changes"):
+                return False
+            for use in payload.get("tapes", ()):
+                most = max(most, use.get("takes", 0))
+        return 0 < most <= takes
 
     @property
     def _stopped_by(self) -> Any:
         """The report that no further trial can change; None: there is none."""
-        if all(report.when != "call" for report in self.reports[-1]):  # xfail in a set-up, --setup-only
-            return self.reports[-1][0]
-        for report in self.reports[-1]:
-            kind = getattr(report, "llmops", {}).get("kind", "")
-            if (
-                (report.skipped and not hasattr(report, "wasxfail"))
-                or (report.failed and report.when != "call")
-                or kind not in ("", "MeasurementErrored")
-            ):
-                return report
-        return None
+        reports = self.reports[-1]
+        if all(report.when != "call" for report in reports):  # xfail in a set-up, --setup-only
+            return reports[0]
+        return next((report for report in reports if _ends_all_trials(report)), None)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -238,38 +123,23 @@ class TrialRun:
     def merge(self) -> list[Any]:
         """Return the reports of the test as a whole: one of each phase."""
         if self._stopped_by is not None or self.plan.trials == 1:
-            *_, last = final = list(self.reports[-1])
-            if hasattr(last, "llmops"):
-                earlier = _collect(self.reports[:-1], "calls")  # they were paid for
-                last.llmops["calls"] = [*earlier, *last.llmops.get("calls", ())]
-                last.llmops["tapes"] = _collect(self.reports, "tapes")
-            return final
+            return self._finish_last_trial()
         counts = self.counts
         verdict = self.plan.decide(counts["passed"], counts["failed"], counts["unscored"])
-        undecided = verdict is None and not counts["unscored"]
-        if verdict or undecided:
+        is_undecided = verdict is None and not counts["unscored"]
+        if verdict or is_undecided:
             chosen = "passed"
         elif verdict is False:
             chosen = "failed"
         else:
             chosen = "unscored"
-        index = next(
-            (place for place, reports in enumerate(self.reports) if _trial_outcome(reports) == chosen), 0
-        )
-        setup, call, teardown = self.reports[index]
-        if chosen != "passed":
-            sentence = self._describe(counts)
-            crash = getattr(call.longrepr, "reprcrash", None)
-            if crash is not None:
-                crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
-            call.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
-        if undecided:
+        setup, call, teardown = self._choose_trial(chosen, counts)
+        doubt = ""
+        if is_undecided:
             doubt = self._describe_undecided(counts)
-        else:
-            doubt = ""
-        if doubt and self.strict:
-            call.outcome = "failed"
-            call.longrepr = f"{doubt} (--llm-strict)"
+            if self.strict:
+                call.outcome = "failed"
+                call.longrepr = f"{doubt} (--llm-strict)"
         facts: dict[str, Json] = {
             **counts,
             "n": len(self.reports),
@@ -279,12 +149,37 @@ class TrialRun:
         }
         return self._merge_payloads([setup, call, teardown], {"trials": facts})
 
+    def _finish_last_trial(self) -> list[Any]:
+        """Return the reports of the last trial, with the calls of all: they were paid for."""
+        reports = list(self.reports[-1])
+        last = reports[-1]
+        if hasattr(last, "llmops"):
+            earlier = _collect(self.reports[:-1], "calls")
+            last.llmops["calls"] = [*earlier, *last.llmops.get("calls", ())]
+            last.llmops["tapes"] = _collect(self.reports, "tapes")
+        return reports
+
+    def _choose_trial(self, outcome: str, counts: Mapping[str, int]) -> Sequence[Any]:
+        """Return the reports of the first trial with an outcome; those of a failure say how many passed."""
+        outcomes = [_trial_outcome(reports) for reports in self.reports]
+        index = 0
+        if outcome in outcomes:
+            index = outcomes.index(outcome)
+        reports = self.reports[index]
+        if outcome != "passed":
+            call = reports[1]
+            sentence = self._describe(counts)
+            crash = getattr(call.longrepr, "reprcrash", None)
+            if crash is not None:
+                crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
+            call.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
+        return reports
+
     def _describe(self, counts: Mapping[str, int]) -> str:
+        text = f"{counts['passed']} of {len(self.reports)} trials passed"
         if counts["unscored"]:
-            unscored = f", {counts['unscored']} could not be scored"
-        else:
-            unscored = ""
-        return f"{counts['passed']} of {len(self.reports)} trials passed{unscored}: {self.plan.rule}"
+            text += f", {counts['unscored']} could not be scored"
+        return f"{text}: {self.plan.rule}"
 
     def _describe_undecided(self, counts: Mapping[str, int]) -> str:
         more = self.plan.further_trials(counts["passed"], counts["failed"])
@@ -294,46 +189,68 @@ class TrialRun:
             advice = "the rate is too near to settle it: ask for a lower rate, or accept what is open"
         return f"{self._describe(counts)}: neither proved nor excluded, {advice}"
 
-    def _merge_payloads(self, final: list[Any], facts: Mapping[str, Json]) -> list[Any]:
+    def _merge_payloads(self, chosen: list[Any], facts: Mapping[str, Json]) -> list[Any]:
         """Give the reports of the chosen trial what all trials measured, called and took."""
-        for report, phase in zip(final, zip(*self.reports, strict=True), strict=True):
+        for report, phase in zip(chosen, zip(*self.reports, strict=True), strict=True):
             report.duration = math.fsum(other.duration for other in phase)
             payloads = [getattr(other, "llmops", {}) for other in phase]
+            measurements = [payload.get("measurements", ()) for payload in payloads]
             report.llmops = {
                 **getattr(report, "llmops", {}),
-                "measurements": merge_measurements([payload.get("measurements", ()) for payload in payloads]),
+                "measurements": merge_measurements(measurements),
                 "calls": [call for payload in payloads for call in payload.get("calls", ())],
             }
             if report.when == "teardown":
-                ended = [payload.get("facts", {}) for payload in payloads]
-                recordings = [text for each in ended for text in each.get("recordings", ())]
-                cassette = _merge_cassette_facts([each["cassette"] for each in ended if "cassette" in each])
-                more = {"recordings": recordings, "cassette": cassette}
-                report.llmops["facts"] = {
-                    **report.llmops.get("facts", {}),
-                    **{name: value for name, value in more.items() if value},
-                    **facts,
-                }
+                own_facts = report.llmops.get("facts", {})
+                report.llmops["facts"] = {**own_facts, **_merge_closing_facts(payloads), **facts}
                 report.llmops["tapes"] = _collect(self.reports, "tapes")
-        return final
+        return chosen
+
+
+def _ends_all_trials(report: Any) -> bool:
+    """Return whether no further trial is sensible: a skip, a broken fixture, a missing recording, a spent budget."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        return True
+    if report.failed and report.when != "call":
+        return True
+    kind = getattr(report, "llmops", {}).get("kind", "")
+    return kind not in ("", "MeasurementErrored")
+
+
+def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what all trials asked, and what their tapes did."""
+    trials = [payload.get("facts", {}) for payload in payloads]
+    merged: dict[str, Any] = {}
+    recordings = [text for facts in trials for text in facts.get("recordings", ())]
+    if recordings:
+        merged["recordings"] = recordings
+    cassette = _merge_cassette_facts(facts["cassette"] for facts in trials if "cassette" in facts)
+    if cassette:
+        merged["cassette"] = cassette
+    return merged
 
 
 def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the tapes of all trials did: counts are summed, notes and drifts are listed once."""
     merged: dict[str, Any] = {}
-    for name, value in (item for facts in trials for item in facts.items()):
-        before = merged.get(name, type(value)())
-        if isinstance(value, list):
-            fresh = [entry for entry in value if entry not in before]
-        else:
-            fresh = value
-        merged[name] = fresh if isinstance(value, str) else before + fresh
+    for facts in trials:
+        for name, value in facts.items():
+            if isinstance(value, str):
+                merged[name] = value
+            elif isinstance(value, list):
+                earlier = merged.get(name, [])
+                merged[name] = earlier + [entry for entry in value if entry not in earlier]
+            else:
+                merged[name] = merged.get(name, 0) + value
     return merged
 
 
+def _list_payloads(trials: Iterable[Iterable[Any]]) -> list[Mapping[str, Any]]:
+    return [getattr(report, "llmops", {}) for reports in trials for report in reports]
+
+
 def _collect(trials: Iterable[Iterable[Any]], key: str) -> list[Any]:
-    payloads = [getattr(report, "llmops", {}) for reports in trials for report in reports]
-    return [entry for payload in payloads for entry in payload.get(key, ())]
+    return [entry for payload in _list_payloads(trials) for entry in payload.get(key, ())]
 
 
 def _trial_outcome(reports: Iterable[Any]) -> str:
@@ -356,33 +273,39 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
     """
     measured = [[Measurement.from_wire(wire) for wire in wires] for wires in trials]
     # A judge that was not asked does not tell its version.
-    versions = {(found.name, found.label): found.version for found in chain(*measured) if found.version}
+    versions: dict[tuple[str, str], str] = {}
+    for measurement in chain.from_iterable(measured):
+        if measurement.version:
+            versions[measurement.name, measurement.label] = measurement.version
     series: dict[tuple[object, ...], list[Measurement]] = {}
     for measurements in measured:
-        seen: dict[tuple[object, ...], int] = {}
+        numbers: dict[tuple[object, ...], int] = {}
         for measurement in measurements:
             version = measurement.version
             if measurement.value is None and not version:
                 version = versions.get((measurement.name, measurement.label), "")
             key = measurement.name, measurement.label, version
-            seen[key] = seen.get(key, 0) + 1
-            series.setdefault((*key, seen[key]), []).append(measurement)
+            numbers[key] = numbers.get(key, 0) + 1
+            series.setdefault((*key, numbers[key]), []).append(measurement)
     return [_merge_series(measurements, len(trials)).to_wire() for measurements in series.values()]
 
 
 def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measurement:
     """Return a measurement over all trials; a trial that ended before it was made could not be scored."""
-    scored = [measurement for measurement in measurements if measurement.value is not None]
-    if not scored:
-        return replace(measurements[0], detail={**measurements[0].detail, "unscored_trials": trials})
-    if scored[0].better == "higher":
-        sign = 1
+    values = {place: score.value for place, score in enumerate(measurements) if score.value is not None}
+    if not values:
+        first = measurements[0]
+        return replace(first, detail={**first.detail, "unscored_trials": trials})
+    if measurements[min(values)].better == "higher":
+        worst_place = min(values, key=values.__getitem__)
     else:
-        sign = -1
-    worst = min(scored, key=lambda measurement: sign * (measurement.value or 0.0))
-    samples = tuple(measurement.value for measurement in scored if measurement.value is not None)
-    unscored = trials - len(scored)
-    detail = {**worst.detail, **({"unscored_trials": unscored} if unscored else {})}
+        worst_place = max(values, key=values.__getitem__)
+    worst = measurements[worst_place]
+    detail = dict(worst.detail)
+    unscored = trials - len(values)
+    if unscored:
+        detail["unscored_trials"] = unscored
+    samples = tuple(values.values())
     return replace(worst, value=fmean(samples), samples=samples, detail=detail)
 
 
@@ -392,12 +315,12 @@ def _report_properties(reports: Sequence[Any], settings: Settings) -> None:
         return
     from pytest_llmops.reports.ci_formats import junit_properties
 
-    record = reduce(
-        lambda whole, phase: whole.add(phase),
-        (build_record(report, getattr(report, "llmops", {})) for report in reports),
-    )
-    own = [entry for entry in reports[-1].user_properties if not str(entry[0]).startswith("llm.")]
-    reports[-1].user_properties[:] = [*own, *junit_properties(record)]
+    record, *others = [build_record(report, getattr(report, "llmops", {})) for report in reports]
+    for other in others:
+        record = record.add(other)
+    properties = reports[-1].user_properties
+    own = [entry for entry in properties if not str(entry[0]).startswith("llm.")]
+    properties[:] = [*own, *junit_properties(record)]
 
 
 class TrialHooks:
@@ -407,7 +330,8 @@ class TrialHooks:
         settings: The run's.
         is_repeated: Whether a test is repeated.
         run_trial: Runs the protocol of a test once, and returns its reports.
-        classes: pytest's ``CallInfo`` and ``TestReport``.
+        call_info: pytest's ``CallInfo``.
+        test_report: pytest's ``TestReport``.
     """
 
     def __init__(
@@ -415,12 +339,15 @@ class TrialHooks:
         settings: Settings,
         is_repeated: Callable[[Any], bool],
         run_trial: Callable[[Any], list[Any]],
-        classes: tuple[Any, Any],
+        *,
+        call_info: Any,
+        test_report: Any,
     ) -> None:
         self._settings = settings
-        self._classes = classes
         self._is_repeated = is_repeated
         self._run_trial = run_trial
+        self._call_info = call_info
+        self._test_report = test_report
         self._runs: dict[Any, TrialRun] = {}
 
     @HookimplMarker("pytest")(tryfirst=True)
@@ -430,64 +357,71 @@ class TrialHooks:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         if item not in self._runs:
-            self._runs = {
-                other: make_run(other, self._settings) for other in self._list_variants(item, nextitem)
-            }
-        while left := [(other, run) for other, run in self._runs.items() if not run.is_done]:
-            for other, run in left:
-                with run_as_trial(list_takes(other, self._settings)[len(run.reports)]):
-                    run.add(self._run_trial(other))
-        _log_run(item, nextitem, self._settings, self._runs.pop(item), self._classes)
+            variants = self._list_variants(item, nextitem)
+            self._runs = {variant: make_run(variant, self._settings) for variant in variants}
+        self._run_trials()
+        self._log_run(item, nextitem, self._runs.pop(item))
         return True
+
+    def _run_trials(self) -> None:
+        """Run the trials of all variants in turns, until each of them is done."""
+        while True:
+            open_runs = [(variant, run) for variant, run in self._runs.items() if not run.is_done]
+            if not open_runs:
+                return
+            for variant, run in open_runs:
+                takes = list_takes(variant, self._settings)
+                with run_as_trial(takes[len(run.reports)]):
+                    run.add(self._run_trial(variant))
 
     def _list_variants(self, item: Any, nextitem: Any) -> list[Any]:
         """Return a test and those that come next and are compared with it; a worker of xdist knows only one of them."""
-        if item.get_closest_marker("llm_compare") is None:
+        if llm_compare.MARKER.find(item) is None:
             return [item]
-        from pytest_llmops.harness.parametrize import are_variants
-
-        is_worker = hasattr(item.config, "workerinput")
-        items = item.session.items
-        if is_worker:
+        if hasattr(item.config, "workerinput"):
             following = [nextitem]
         else:
+            items = item.session.items
             following = items[items.index(item) + 1 :]
-        others = takewhile(lambda other: other is not None and are_variants(item, other), following)
-        return [item, *filter(self._is_repeated, others)]
+
+        def is_variant(other: Any) -> bool:
+            return other is not None and llm_compare.are_variants(item, other)
+
+        variants = takewhile(is_variant, following)
+        return [item, *filter(self._is_repeated, variants)]
+
+    def _log_run(self, item: Any, nextitem: Any, run: TrialRun) -> None:
+        """Log one report of each phase of a test whose trials ran, as pytest does for a test that runs once.
+
+        Args:
+            item: pytest's item.
+            nextitem: The test after it, whose fixtures of a wider scope stay.
+            run: Its trials.
+        """
+        reports = run.merge()
+        _report_properties(reports, self._settings)
+        # As pytest-rerunfailures does: pytest has no public way to end what is left.
+        rest = item.session._setupstate  # noqa: SLF001
+        end = self._call_info.from_call(lambda: rest.teardown_exact(nextitem), when="teardown")
+        if end.excinfo is not None and reports[-1].passed:
+            reports[-1].outcome = "failed"
+            reports[-1].longrepr = self._test_report.from_item_and_call(item, end).longrepr
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 
 
 def make_run(item: Any, settings: Settings) -> TrialRun:
     """Return the trials of a test before any of them ran."""
+    first_take = None
+    if settings.changed and llm_trials.MARKER.find(item) is None:
+        first_take = list_takes(item, settings)[0]
+    # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
+    has_reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
     return TrialRun(
         read_trial_plan(item, settings),
         may_stop=_may_stop(item, settings),
         strict=settings.strict,
-        # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
-        has_reruns=bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None,
-        first_take=list_takes(item, settings)[0]
-        if settings.changed and not item.get_closest_marker("llm_trials")
-        else None,
+        has_reruns=has_reruns,
+        first_take=first_take,
     )
-
-
-def _log_run(item: Any, nextitem: Any, settings: Settings, run: TrialRun, classes: tuple[Any, Any]) -> None:
-    """Log one report of each phase of a test whose trials ran, as pytest does for a test that runs once.
-
-    item: pytest's item.
-    nextitem: The test after it, whose fixtures of a wider scope stay.
-    settings: The run's.
-    run: Its trials.
-    classes: pytest's ``CallInfo`` and ``TestReport``.
-    """
-    call_info, test_report = classes
-    reports = run.merge()
-    _report_properties(reports, settings)
-    # As pytest-rerunfailures does: pytest has no public way to end what is left.
-    rest = item.session._setupstate  # noqa: SLF001
-    end = call_info.from_call(lambda: rest.teardown_exact(nextitem), when="teardown")
-    if end.excinfo is not None and reports[-1].passed:
-        reports[-1].outcome = "failed"
-        reports[-1].longrepr = test_report.from_item_and_call(item, end).longrepr
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

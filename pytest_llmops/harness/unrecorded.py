@@ -27,16 +27,15 @@ def apply_host_patches(
     """
 
     def check(host: str, port: int | None) -> None:
-        is_refused = (
-            active_tape.current_tape() is None
-            and host.lower() not in settings.allow_hosts
-            and is_model_endpoint(host, port, settings.base_url)
-        )
-        if is_refused:
-            item = running_item()
-        else:
-            item = None
-        if item is not None and (error := refuse(item, host)) is not None:
+        if active_tape.current_tape() is not None or host.lower() in settings.allow_hosts:
+            return
+        if not is_model_endpoint(host, port, settings.base_url):
+            return
+        item = running_item()
+        if item is None:
+            return
+        error = refuse(item, host)
+        if error is not None:
             raise error
 
     patches = network_patches(check)

@@ -172,15 +172,19 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 
 
 def iter_unasserted_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield a note with the tests that called a model and asserted nothing.
+    """Yield a note with the tests that called a model and measured nothing, in a run whose other tests measure.
 
-    >>> list(iter_unasserted_notes([TestRecord(nodeid="t", facts={"asserts": False})]))
-    ['1 test called a model and asserted nothing, so no answer can fail it: t']
+    >>> measured = TestRecord(nodeid="m", measurements=(Measurement(name="text.exact", value=1.0),))
+    >>> list(iter_unasserted_notes([measured, TestRecord(nodeid="t", facts={"asserts": False})]))
+    ['1 test called a model and measured nothing, so only a plain assert or an error can fail it: t']
     """
     tests = [record.nodeid for record in records if record.facts.get("asserts") is False]
-    if tests:
+    if tests and any(
+        record.measurements for record in records
+    ):  # otherwise all of its tests assert in Python
         number = format_count(len(tests), "test")
-        yield f"{number} called a model and asserted nothing, so no answer can fail it: {format_name_list(tests)}"
+        names = format_name_list(tests)
+        yield f"{number} called a model and measured nothing, so only a plain assert or an error can fail it: {names}"
 
 
 def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:

@@ -16,14 +16,13 @@ import pytest
 from support.project import Project
 from support.reports import gate_of
 
-from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.baselines.gate import LOOK_LEVELS
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import baseline_gate
 from pytest_llmops.harness.baseline_gate import plan_next_look
 from pytest_llmops.results.run import Run
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import LOOKS, Settings
 
 SUITE = """
 import pytest

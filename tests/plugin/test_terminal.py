@@ -113,54 +113,31 @@ def test_equal_misses_are_shown_once_with_a_command_that_records_all(project: Pr
 
 
 IDLE = """
-import pytest
-from helpers import Answer
-
-def ask(llm):
-    return llm.complete("q").text
+from pytest_llmops import assert_contains
 
 class TestIdle:
     def test_idle(self, llm):
-        print(ask(llm))
+        print(llm.complete("q").text)
 
-    def test_method(self, llm):
-        self.look(ask(llm))
+def test_plain_assert(llm):
+    assert llm.complete("q").text
 
-    def look(self, reply):
-        assert reply
+def test_measured(llm):
+    assert_contains(llm.complete("q").text, "q")
 
-def test_statement(llm):
-    assert ask(llm)
+def test_calls(llm, llm_calls):
+    llm.complete("q")
+    assert len(llm_calls) == 1
 
-def test_raises(llm):
-    if not ask(llm): raise ValueError
-
-def test_helper(llm):
-    look_at(ask(llm))
-
-def look_at(reply):
-    Answer(reply)
-    def inner(): assert reply
-    inner()
-
-@pytest.fixture
-def reply(llm):
-    yield ask(llm)
-    assert llm
-
-def test_fixture(reply): ...
-
-def test_by_name(llm):
-    Answer(ask(llm)).verify()
+def test_without_a_model(llm): ...
 
 def test_failing(llm):
-    ask(llm)[10 ** 9]
+    llm.complete("q").text[10 ** 9]
 """
 
 
-def test_a_test_that_asks_a_model_and_asserts_nothing_is_named(project: Project) -> None:
-    helper = "class Answer:\n    def __init__(self, text): ...\n    def verify(self): ...\n"
-    project.write(**{"test_c.py": IDLE, "lib/helpers.py": helper, "pytest.ini": INI + "pythonpath = lib\n"})
+def test_a_test_that_asks_a_model_and_measures_nothing_is_named(project: Project) -> None:
+    project.write(**{"test_c.py": IDLE})
     check_message(*[project.record().run.notes])
 
 

@@ -43,7 +43,9 @@ class Config:
         self.args = self.args or [str(self.rootpath)]
         self.invocation_params = SimpleNamespace(dir=self.rootpath, args=self.command)
         self.option = SimpleNamespace(**self.options)
-        self.hook = SimpleNamespace(pytest_llmops_run_finished=self._finish)
+        self.hook = SimpleNamespace(
+            pytest_llmops_run_finished=self._finish, pytest_llmops_reports=lambda **_: []
+        )
         self.cache: Any = SimpleNamespace(set=self.cached.__setitem__)
 
     def _finish(self, *, config: object, run: Run) -> None:

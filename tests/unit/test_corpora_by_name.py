@@ -15,7 +15,7 @@ from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UnknownName
-from pytest_llmops.harness import markers
+from pytest_llmops.harness.markers import retriever as retriever_marker
 from pytest_llmops.providers import embedding_cache
 from pytest_llmops.retrievers.dense import DenseRetriever
 from pytest_llmops.settings import Settings
@@ -57,7 +57,7 @@ def retriever(node: Any, embedder: Counting, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         recorder, "find_component", lambda kind, name: {("embedder", "mine"): embedder}[kind, name]
     )
-    return cast("DenseRetriever", markers.build_corpus_retriever(node, Settings(), "book", "mine"))
+    return cast("DenseRetriever", retriever_marker.build_corpus_retriever(node, Settings(), "book", "mine"))
 
 
 def test_a_local_index_is_built_once(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,11 +93,11 @@ def test_what_a_server_embeds_is_asked_in_every_test(node: Any, monkeypatch: pyt
 
 def test_an_unknown_corpus_is_told_without_the_folder_of_the_machine(node: Any) -> None:
     with pytest.raises(UnknownName) as caught:
-        markers.build_corpus_retriever(node, Settings(), "boook")
+        retriever_marker.build_corpus_retriever(node, Settings(), "boook")
     assert "unknown retriever 'boook'" in str(caught.value)
     assert "tests/test_a.py::test_a, looked in corpora" in str(caught.value)
     check_message(caught.value)
     assert str(node.config.rootpath) not in str(caught.value)
     (node.config.rootpath / "corpora").rename(node.config.rootpath / "other")
     with pytest.raises(UnknownName, check=check_message):
-        markers.build_corpus_retriever(node, Settings(), "book")
+        retriever_marker.build_corpus_retriever(node, Settings(), "book")

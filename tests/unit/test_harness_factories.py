@@ -8,7 +8,7 @@ import pluggy
 import pytest
 
 from pytest_llmops.errors import UnknownName
-from pytest_llmops.harness import parametrize
+from pytest_llmops.harness import components
 from pytest_llmops.settings import Settings
 
 spec, impl = pluggy.HookspecMarker("p"), pluggy.HookimplMarker("p")
@@ -58,8 +58,8 @@ def item(plugins: pluggy.PluginManager, config: Config, hidden: tuple[Conftest, 
 
 
 def get(test: Any, name: str) -> object:
-    return parametrize.build_component(
-        test, "model", name, parametrize.hook_factories(test, "model").get(name), Settings()
+    return components.build_component(
+        test, "model", name, components.hook_factories(test, "model").get(name), Settings()
     )
 
 
@@ -83,19 +83,19 @@ def test_the_nearest_conftest_has_its_say_in_its_folder_alone() -> None:
 
 def test_a_plugin_that_comes_later_is_heard() -> None:
     plugins, config = run(Conftest("m"))
-    assert set(parametrize.hook_factories(item(plugins, config), "model")) == {"m"}
+    assert set(components.hook_factories(item(plugins, config), "model")) == {"m"}
     plugins.register(Conftest("late"))
-    assert set(parametrize.hook_factories(item(plugins, config), "model")) == {"m", "late"}
+    assert set(components.hook_factories(item(plugins, config), "model")) == {"m", "late"}
 
 
 def test_without_a_factory_it_is_what_is_built_in() -> None:
     plugins, config = run()
     test = item(plugins, config)
-    assert parametrize.build_component(
+    assert components.build_component(
         test, "embedder", "tfidf", None, Settings()
-    ) is parametrize.build_component(test, "embedder", "tfidf", None, Settings())
-    assert parametrize.build_component(
+    ) is components.build_component(test, "embedder", "tfidf", None, Settings())
+    assert components.build_component(
         test, "embedder", "tfidf", None, Settings()
-    ) is not parametrize.build_component(test, "embedder", "tfidf", None, Settings(model="another"))
+    ) is not components.build_component(test, "embedder", "tfidf", None, Settings(model="another"))
     with pytest.raises(UnknownName, match="tfidf"):
-        parametrize.build_component(test, "embedder", "tfidff", None, Settings())
+        components.build_component(test, "embedder", "tfidff", None, Settings())

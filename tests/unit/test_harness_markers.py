@@ -15,22 +15,18 @@ from support.nodes import FakeNode, make_mark
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError
-from pytest_llmops.harness.markers import (
-    Arguments,
-    build_corpus_retriever,
-    find_corpus,
+from pytest_llmops.harness.markers import MARKERS, judge, load_marker, load_markers, prompt
+from pytest_llmops.harness.markers.cases import read_cases
+from pytest_llmops.harness.markers.llm_cassette import CassetteChoice
+from pytest_llmops.harness.markers.marker import Arguments
+from pytest_llmops.harness.markers.prompt import (
+    PromptChoice,
+    choose_versions,
     find_prompt,
     find_prompts,
-    marker_arguments,
-    read_cases,
-    read_cassette_marker,
-    read_judge_marker,
-    read_prompt_marker,
-    read_retriever_marker,
-    versions_to_run,
     why_invalid_override,
 )
-from pytest_llmops.harness.parametrize import read_models_marker
+from pytest_llmops.harness.markers.retriever import RetrieverChoice, build_corpus_retriever, find_corpus
 from pytest_llmops.prompts.registry import Prompts
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever
 from pytest_llmops.retrievers.dense import DenseRetriever
@@ -60,8 +56,8 @@ def make_older(path: Path) -> None:
 
 def test_the_closest_marker_of_a_test_counts() -> None:
     node = FakeNode(own_markers=[make_mark("judge", "near", k=1)], markers_above=[make_mark("judge", "far")])
-    assert marker_arguments(node, "judge") == Arguments(TEST, "judge", ("near",), {"k": 1})
-    assert marker_arguments(node, "prompt") is None
+    assert judge.MARKER.find(node) == Arguments(TEST, "judge", ("near",), {"k": 1})
+    assert prompt.MARKER.find(node) is None
 
 
 def test_arguments_are_taken_by_place_and_by_name() -> None:
@@ -88,94 +84,102 @@ def test_an_unknown_argument_is_named_with_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "marker", "result"),
+    ("name", "arguments", "result"),
     [
-        (read_prompt_marker, given("answer"), ("answer", ())),
-        (read_prompt_marker, given(name="answer", versions=None), ("answer", ())),
-        (read_prompt_marker, given("answer", ["v1", "v2"]), ("answer", ("v1", "v2"))),
-        (read_prompt_marker, given("answer", versions=("v1",)), ("answer", ("v1",))),
-        (read_prompt_marker, given("answer", "all"), ("answer", ("all",))),
-        (read_prompt_marker, given("answer", ["v*", "production"]), ("answer", ("v*", "production"))),
-        (read_prompt_marker, given("answer@main"), ("answer", ("@main",))),
-        (read_prompt_marker, given("answer@v1", "v[12]"), ("answer", ("v[12]@v1",))),
-        (read_prompt_marker, given("answer", ["v1", "v1@HEAD~3"]), ("answer", ("v1", "v1@HEAD~3"))),
-        (read_prompt_marker, None, None),
-        (read_retriever_marker, given("book"), ("book", None, "")),
-        (read_retriever_marker, given("book", 1), ("book", 1, "")),
-        (read_retriever_marker, given("book", embedder="minilm", k=3), ("book", 3, "minilm")),
-        (read_judge_marker, None, "quality"),
-        (read_judge_marker, given(), "quality"),
-        (read_judge_marker, given("judges/a.md"), "judges/a.md"),
-        (read_judge_marker, given(name="strict"), "strict"),
-        (read_cassette_marker, None, ("", False, True)),
-        (read_cassette_marker, given(), ("", False, True)),
-        (read_cassette_marker, given(name=None, record="live"), ("", True, True)),
-        (read_cassette_marker, given("shared/all", at_once=False), ("shared/all", False, False)),
-        (read_cassette_marker, given(name="/x"), ("/x", False, True)),
-        (read_models_marker, None, ()),
-        (read_models_marker, given("a", " b "), ("a", "b")),
+        ("prompt", given("answer"), PromptChoice("answer")),
+        ("prompt", given(name="answer", versions=None), PromptChoice("answer")),
+        ("prompt", given("answer", ["v1", "v2"]), PromptChoice("answer", ("v1", "v2"))),
+        ("prompt", given("answer", versions=("v1",)), PromptChoice("answer", ("v1",))),
+        ("prompt", given("answer", "all"), PromptChoice("answer", ("all",))),
+        ("prompt", given("answer", ["v*", "production"]), PromptChoice("answer", ("v*", "production"))),
+        ("prompt", given("answer@main"), PromptChoice("answer", ("@main",))),
+        ("prompt", given("answer@v1", "v[12]"), PromptChoice("answer", ("v[12]@v1",))),
+        ("prompt", given("answer", ["v1", "v1@HEAD~3"]), PromptChoice("answer", ("v1", "v1@HEAD~3"))),
+        ("retriever", given("book"), RetrieverChoice("book")),
+        ("retriever", given("book", 1), RetrieverChoice("book", 1)),
+        ("retriever", given("book", embedder="minilm", k=3), RetrieverChoice("book", 3, "minilm")),
+        ("judge", given(), "quality"),
+        ("judge", given("judges/a.md"), "judges/a.md"),
+        ("judge", given(name="strict"), "strict"),
+        ("llm_cassette", given(), CassetteChoice()),
+        ("llm_cassette", given(name=None, record="live"), CassetteChoice(is_live=True)),
+        ("llm_cassette", given("shared/all", at_once=False), CassetteChoice("shared/all", at_once=False)),
+        ("llm_cassette", given(name="/x"), CassetteChoice("/x")),
+        ("llm_models", given("a", " b "), ("a", "b")),
     ],
 )
-def test_arguments_of_each_marker(
-    read: Callable[[Any], object], marker: Arguments | None, result: object
-) -> None:
-    assert read(marker) == result
+def test_arguments_of_each_marker(name: str, arguments: Arguments, result: object) -> None:
+    assert load_marker(name).read(arguments) == result
 
 
-WRONG: dict[str, tuple[Callable[[Any], object], Arguments]] = {
-    "prompt without a name": (read_prompt_marker, given(versions=["v1"])),
-    "prompt with an empty name": (read_prompt_marker, given("")),
-    "prompt of another type": (read_prompt_marker, given(3)),
-    "versions as a text": (read_prompt_marker, given("answer", "v1")),
-    "versions as a number": (read_prompt_marker, given("answer", 3)),
-    "no versions": (read_prompt_marker, given("answer", [])),
-    "versions of another type": (read_prompt_marker, given("answer", ["v1", 2])),
-    "a blank version": (read_prompt_marker, given("answer", ["v1", ""])),
-    "a version twice": (read_prompt_marker, given("answer", ["v1", "v2", "v1"])),
-    "two commits": (read_prompt_marker, given("answer@main", ["v1@HEAD~1"])),
-    "prompt with too much": (read_prompt_marker, given("answer", ["v1"], "v2")),
-    "cases without a file": (lambda marker: read_cases(marker, (Path(),), Settings()), given()),
-    "cases of an empty file": (lambda marker: read_cases(marker, (Path(),), Settings()), given("")),
-    "cases of another type": (lambda marker: read_cases(marker, (Path(),), Settings()), given(["a.jsonl"])),
+def test_without_a_marker_the_defaults_hold() -> None:
+    assert judge.read_judge_name(FakeNode()) == "quality"
+
+
+def test_a_marker_has_the_name_of_its_file_and_shows_its_arguments() -> None:
+    assert [marker.name for marker in load_markers()] == list(MARKERS)
+    signatures = {marker.name: marker.signature for marker in load_markers()}
+    assert (
+        signatures["cases"] == "cases(file, fields=None, model=None, split='', tags=(), sample=None, seed=0)"
+    )
+    assert signatures["llm_robust"] == "llm_robust(transformation, ..., seed=0, equal='verdict')"
+    assert signatures["llm_sentinel"] == "llm_sentinel()"
+
+
+WRONG: dict[str, tuple[str, Arguments]] = {
+    "prompt without a name": ("prompt", given(versions=["v1"])),
+    "prompt with an empty name": ("prompt", given("")),
+    "prompt of another type": ("prompt", given(3)),
+    "versions as a text": ("prompt", given("answer", "v1")),
+    "versions as a number": ("prompt", given("answer", 3)),
+    "no versions": ("prompt", given("answer", [])),
+    "versions of another type": ("prompt", given("answer", ["v1", 2])),
+    "a blank version": ("prompt", given("answer", ["v1", ""])),
+    "a version twice": ("prompt", given("answer", ["v1", "v2", "v1"])),
+    "two commits": ("prompt", given("answer@main", ["v1@HEAD~1"])),
+    "prompt with too much": ("prompt", given("answer", ["v1"], "v2")),
+    "cases without a file": ("cases", given()),
+    "cases of an empty file": ("cases", given("")),
+    "cases of another type": ("cases", given(["a.jsonl"])),
     "cases in place of a file": (
-        lambda marker: read_cases(marker, (Path(),), Settings()),
+        "cases",
         given(["a"] * 100),
     ),
     "cases with two files": (
-        lambda marker: read_cases(marker, (Path(),), Settings()),
+        "cases",
         given("a.jsonl", "b.jsonl"),
     ),
-    "retriever without a name": (read_retriever_marker, given(k=2)),
-    "retriever with an empty name": (read_retriever_marker, given("")),
-    "embedder of another type": (read_retriever_marker, given("book", embedder=3)),
-    "embedder without a name": (read_retriever_marker, given("book", embedder="")),
-    "k of zero": (read_retriever_marker, given("book", 0)),
-    "k as a text": (read_retriever_marker, given("book", "1")),
-    "k as a number with a point": (read_retriever_marker, given("book", 2.0)),
-    "k as true": (read_retriever_marker, given("book", True)),
-    "retriever with too much": (read_retriever_marker, given("book", 2, "minilm", 4)),
-    "judge with an empty name": (read_judge_marker, given("")),
-    "judge of no name": (read_judge_marker, given(None)),
-    "two judges": (read_judge_marker, given("a", "b")),
-    "cassette of another type": (read_cassette_marker, given(3)),
-    "cassette in another mode": (read_cassette_marker, given(record="all")),
-    "cassette without a name": (read_cassette_marker, given("")),
-    "cassette of slashes": (read_cassette_marker, given("//")),
-    "two cassettes": (read_cassette_marker, given("a", "b")),
-    "a cassette asked at 3": (read_cassette_marker, given(at_once=3)),
-    "no models": (read_models_marker, given()),
-    "models as a list": (read_models_marker, given(["a", "b"])),
-    "a blank model": (read_models_marker, given("a", " ")),
-    "models with a keyword": (read_models_marker, given("a", name="b")),
-    "a model twice": (read_models_marker, given("a", "b", "a ")),
+    "retriever without a name": ("retriever", given(k=2)),
+    "retriever with an empty name": ("retriever", given("")),
+    "embedder of another type": ("retriever", given("book", embedder=3)),
+    "embedder without a name": ("retriever", given("book", embedder="")),
+    "k of zero": ("retriever", given("book", 0)),
+    "k as a text": ("retriever", given("book", "1")),
+    "k as a number with a point": ("retriever", given("book", 2.0)),
+    "k as true": ("retriever", given("book", True)),
+    "retriever with too much": ("retriever", given("book", 2, "minilm", 4)),
+    "judge with an empty name": ("judge", given("")),
+    "judge of no name": ("judge", given(None)),
+    "two judges": ("judge", given("a", "b")),
+    "cassette of another type": ("llm_cassette", given(3)),
+    "cassette in another mode": ("llm_cassette", given(record="all")),
+    "cassette without a name": ("llm_cassette", given("")),
+    "cassette of slashes": ("llm_cassette", given("//")),
+    "two cassettes": ("llm_cassette", given("a", "b")),
+    "a cassette asked at 3": ("llm_cassette", given(at_once=3)),
+    "no models": ("llm_models", given()),
+    "models as a list": ("llm_models", given(["a", "b"])),
+    "a blank model": ("llm_models", given("a", " ")),
+    "models with a keyword": ("llm_models", given("a", name="b")),
+    "a model twice": ("llm_models", given("a", "b", "a ")),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_arguments_of_each_marker(name: str) -> None:
-    read, marker = WRONG[name]
+    marker, arguments = WRONG[name]
     with pytest.raises(UsageError, check=check_message):
-        read(marker)
+        load_marker(marker).read(arguments)
 
 
 @pytest.fixture
@@ -206,7 +210,7 @@ def two_versions(tmp_path: Path) -> Prompts:
 def test_an_override_takes_the_place_of_listed_versions(
     two_versions: Prompts, versions: tuple[str, ...], override: str, result: tuple[str, ...]
 ) -> None:
-    assert versions_to_run(two_versions, "support/answer", versions, override) == result
+    assert choose_versions(two_versions, PromptChoice("support/answer", versions), override) == result
 
 
 @pytest.mark.parametrize(
@@ -224,12 +228,12 @@ def test_a_version_that_does_not_exist_is_an_error_at_collection(
     two_versions: Prompts, name: str, versions: tuple[str, ...], override: str, unknown: str
 ) -> None:
     with pytest.raises(UnknownName) as caught:
-        versions_to_run(two_versions, name, versions, override)
+        choose_versions(two_versions, PromptChoice(name, versions), override)
     assert caught.value.name == unknown
 
 
 def test_listed_versions_that_an_override_replaces_need_not_exist(two_versions: Prompts) -> None:
-    assert versions_to_run(two_versions, "support/answer", ("v9",), "v1") == ("v1",)
+    assert choose_versions(two_versions, PromptChoice("support/answer", ("v9",)), "v1") == ("v1",)
 
 
 def test_prompts_lie_in_the_nearest_folder_up_to_the_root(two_versions: Prompts, tmp_path: Path) -> None:

@@ -12,17 +12,15 @@ from support.messages import check_message
 from support.nodes import FakeMark, FakeNode, make_mark
 
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.harness.parametrize import (
+from pytest_llmops.harness.markers.llm_models import (
     Candidate,
     candidate_models,
     candidate_of,
     check_models,
     describe_own_model,
-    describe_parameters,
-    iter_parameters,
     parametrizes_llm,
-    split_id,
 )
+from pytest_llmops.harness.parametrize import describe_parameters, list_parameters, split_id
 from pytest_llmops.settings import Settings
 
 
@@ -241,7 +239,7 @@ ALL = [MODELS, make_mark("prompt", "answer", ["v1", "v2"]), make_mark("cases", "
 
 
 def list_ids(node: FakeNode, settings: Settings, *wanted: str) -> list[tuple[str, list[str]]]:
-    return [(name, list(ids)) for name, _, ids in iter_parameters(node, settings, wanted)]
+    return [(parameter.fixture, list(parameter.ids)) for parameter in list_parameters(node, settings, wanted)]
 
 
 def test_models_come_first_then_versions_then_cases(root: Path) -> None:
@@ -249,7 +247,8 @@ def test_models_come_first_then_versions_then_cases(root: Path) -> None:
     models, versions, cases = ("llm", ["a", "b"]), ("prompt", ["v1", "v2"]), ("case", ["late", "early"])
     assert list_ids(node, Settings(), "case", "llm", "prompt") == [models, versions, cases]
     values = {
-        name: list(values) for name, values, _ in iter_parameters(node, Settings(), ["llm", "prompt", "case"])
+        parameter.fixture: list(parameter.values)
+        for parameter in list_parameters(node, Settings(), ["llm", "prompt", "case"])
     }
     assert [case.input for case in values["case"]] == ["x", "y"]  # type: ignore[attr-defined]
     assert values["prompt"] == ["v1", "v2"]

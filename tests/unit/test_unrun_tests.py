@@ -27,7 +27,8 @@ from pytest_llmops.cassettes.use_cassette import use_cassette
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import HARNESS, SETTINGS
 from pytest_llmops.harness import tapes as playing
-from pytest_llmops.harness.item import Harness, is_recorded_elsewhere, uses_plugin
+from pytest_llmops.harness.item import Harness
+from pytest_llmops.harness.own_tests import is_recorded_elsewhere, uses_plugin
 from pytest_llmops.harness.run_checks import USAGE_CACHE_KEY
 from pytest_llmops.plugin import (
     OURS_KEY,

@@ -13,8 +13,8 @@ from pytest_llmops.harness.ahead.batches import BatchSender, OpenBatch, Postpone
 from pytest_llmops.harness.ahead.phase import Phase, Unit, make_units
 from pytest_llmops.harness.ahead.silence import silence_session
 from pytest_llmops.harness.ahead.tapes import ClaimingTape, CollectingTape, PhaseState
-from pytest_llmops.harness.item import is_recorded_elsewhere
-from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
+from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
+from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.tapes import BROAD_SCOPES
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
 from pytest_llmops.settings import Settings
@@ -103,7 +103,7 @@ class AheadHooks:
             or is_recorded_elsewhere(item)
         ):
             return False
-        return read_cassette_marker(marker_arguments(item, "llm_cassette")).at_once
+        return read_cassette_choice(item).at_once
 
     def _leave_out_postponed(self, session: Any, units: list[Unit]) -> None:
         """Deselect the tests that wait for a batch, or that no batch can answer."""

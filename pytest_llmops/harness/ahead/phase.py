@@ -14,7 +14,7 @@ from pytest_llmops.harness.ahead.answers import Place
 from pytest_llmops.harness.ahead.sender import LiveSender, why_not_sent
 from pytest_llmops.harness.ahead.silence import keep_item
 from pytest_llmops.harness.ahead.tapes import PendingRequest, PhaseState, SilentRun
-from pytest_llmops.harness.item import has_trials
+from pytest_llmops.harness.markers.llm_trials import has_trials
 from pytest_llmops.harness.trials import list_takes
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings

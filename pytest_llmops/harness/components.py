@@ -1,0 +1,60 @@
+"""Judges, embedders, models and retrievers of the hooks that a test sees, and the built-in ones, each made once per run.
+
+Knows pytest's items by their attributes only.
+"""
+
+import threading
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+from pytest_llmops import registry
+from pytest_llmops.settings import Settings
+
+Factory: TypeAlias = Callable[[], object]
+
+# By run, and by kind and the implementations of the hook that a test sees
+_factories: WeakKeyDictionary[Any, dict[tuple[object, ...], Mapping[str, Factory]]] = WeakKeyDictionary()
+# By run, and by kind, name and factory; built-in components by the settings instead of a factory
+_components: WeakKeyDictionary[Any, dict[tuple[str, str, object, object], object]] = WeakKeyDictionary()
+# Judges of a test may look up their model in several threads; a factory may look up another component
+_lock = threading.RLock()
+
+
+def hook_factories(item: Any, kind: str) -> Mapping[str, Factory]:
+    """Return the factories of a kind from the hooks that a test sees, by name; the nearest conftest wins.
+
+    The hook is called once for all tests that see the same implementations: a factory made in it (a lambda, a
+    partial) is a new object at each call, and would be called again for each test.
+    """
+    hook = getattr(item.ihook, f"pytest_llmops_{kind}s")
+    with _lock:
+        cache = _factories.setdefault(item.config, {})
+        key = (kind, *hook.get_hookimpls())
+        if key not in cache:
+            cache[key] = dict(ChainMap(*hook(config=item.config)))
+        return cache[key]
+
+
+def build_component(item: Any, kind: str, name: str, factory: Factory | None, settings: Settings) -> object:
+    """Return the component that a factory makes, once per run; without a factory the built-in component.
+
+    Raises:
+        UnknownName: Nothing of that name is built in.
+        UsageError: Its argument is wrong.
+    """
+    __tracebackhide__ = True
+    # The path of a judge file is searched from the test upwards.
+    folder = None
+    if registry.is_judge_file(kind, name):
+        folder = item.path.parent
+    key = (kind, name, factory or settings, folder)
+    with _lock:
+        cache = _components.setdefault(item.config, {})
+        if key not in cache:
+            if factory:
+                cache[key] = factory()
+            else:
+                cache[key] = registry.load_builtin(kind, name)
+        return cache[key]

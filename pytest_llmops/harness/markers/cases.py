@@ -1,0 +1,248 @@
+"""The marker ``cases``: the file of cases that the `case` fixture gives one by one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pytest_llmops import recorder
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.user_files import find_path, folders_above
+from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split, tagged
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.harness.markers import load_markers
+from pytest_llmops.harness.markers.marker import (
+    Argument,
+    Arguments,
+    Marker,
+    Parameter,
+    is_name,
+    optional,
+    whole_number,
+)
+from pytest_llmops.measurement import Json, escape_output
+from pytest_llmops.results.comparison import group_by
+from pytest_llmops.settings import Settings
+
+Pairs: TypeAlias = tuple[tuple[str, str], ...]
+Files: TypeAlias = Mapping[str, tuple[str, str]]  # base64 and SHA-256 of each file, by name
+SELECTION = (
+    "split as a text, tags as a list of texts, sample and seed as whole numbers, model as a pydantic model"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseSelection:
+    """The file of cases that a test is marked with, and which of them.
+
+    Attributes:
+        file: Its name or path.
+        fields: Keys of a case, and the columns of the file that hold them.
+        model: The pydantic model of the cases, or None.
+        split: The split; empty: all.
+        tags: Tags that each case has.
+        size: The size of a sample; None: all.
+        seed: The seed of the sample.
+    """
+
+    file: str | Path
+    fields: Pairs
+    model: Any
+    split: str
+    tags: tuple[str, ...]
+    size: int | None
+    seed: int
+
+
+def _parse_file(value: object) -> str | Path:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError("the name of a case file")
+    return value
+
+
+def _parse_fields(value: object) -> Pairs:
+    expected = 'fields as a mapping from keys to columns, like {"input": "question"}'
+    if not isinstance(value, Mapping):
+        raise ValueError(expected)
+    pairs = tuple(value.items())
+    if not all(is_name(text) for pair in pairs for text in pair):
+        raise ValueError(expected)
+    return pairs
+
+
+def _parse_model(value: object) -> object:
+    if value is not None and not hasattr(value, "model_validate"):
+        raise ValueError(SELECTION)
+    return value
+
+
+def _parse_split(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(SELECTION)
+    return value
+
+
+def _parse_tags(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(map(is_name, value)):
+        raise ValueError(SELECTION)
+    return tuple(value)
+
+
+class CasesMarker(Marker):
+    """There is a test for each case."""
+
+    name = "cases"
+    help = "one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset) or of builtin:NAME"
+    fixture = "case"
+    arguments = (
+        Argument("file", _parse_file, "the file, or `'builtin:NAME'`"),
+        Argument(
+            "fields", _parse_fields, 'columns of other names, like `{"input": "question"}`', default=None
+        ),
+        Argument("model", _parse_model, "a pydantic model that checks each case", default=None),
+        Argument("split", _parse_split, "only the cases of this split", default=""),
+        Argument("tags", _parse_tags, "only the cases that have all of these tags", default=()),
+        Argument(
+            "sample", optional(whole_number(SELECTION)), "so many of them, drawn by the seed", default=None
+        ),
+        Argument("seed", whole_number(SELECTION), "another seed draws others", default=0),
+    )
+
+    def read(self, arguments: Arguments) -> CaseSelection:
+        """Return the file of cases, and which of them."""
+        values = self.parse(arguments)
+        return CaseSelection(
+            file=values["file"],
+            fields=values["fields"] or (),
+            model=values["model"],
+            split=values["split"],
+            tags=values["tags"],
+            size=values["sample"],
+            seed=values["seed"],
+        )
+
+    def make_parameter(self, node: Any, settings: Settings) -> Parameter | None:
+        """Return the cases, as the other markers of the test change them."""
+        arguments = self.find(node)
+        if arguments is None:
+            return None
+        cases: Sequence[Case] = find_cases(node, settings, arguments)
+        for other in load_markers():
+            others_arguments = other.find(node)
+            if others_arguments is not None:
+                cases = other.prepare_cases(others_arguments, cases)
+        return Parameter(self.fixture, cases, [escape_output(case.id) for case in cases])
+
+
+MARKER = CasesMarker()
+
+
+def find_cases(node: Any, settings: Settings, arguments: Arguments) -> tuple[Case, ...]:
+    """Return the cases of a marked test, from its own folder upwards."""
+    return read_cases(arguments, folders_above(node.path.parent, node.config.rootpath), settings)
+
+
+def read_cases(arguments: Arguments, folders: Sequence[Path], settings: Settings) -> tuple[Case, ...]:
+    """Return the cases of the file that a marker names, in the first of the folders that has it, or a sample of them.
+
+    A sample of attacks and benign twins has as many of either. ``builtin:NAME`` is a file of the package.
+
+    Raises:
+        CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
+    """
+    selection = MARKER.read(arguments)
+    name = _resolve_builtin(selection.file, arguments.where)
+    try:
+        path = find_path(name, folders)
+        defaults = tuple(settings.case_columns.items())
+        return _load_cases_unless_changed(path, path.stat().st_mtime_ns, selection, defaults)
+    except BadFile as error:
+        raise CaseError(f"{arguments.where}: {error.what}", name) from None
+    except UsageError as error:
+        what = getattr(error, "what", error)
+        path_of_error = getattr(error, "path", name)
+        raise CaseError(f"{arguments.where}: {what}", path_of_error, getattr(error, "line", None)) from None
+
+
+def _resolve_builtin(name: str | Path, where: str) -> str | Path:
+    """Return the path of ``builtin:NAME``; any other name as it is."""
+    prefix, _, stem = str(name).partition(":")
+    if prefix != "builtin":
+        return name
+    known = [path.stem for path in BUILTIN_CASES.glob("*.jsonl")]
+    if stem not in known:
+        raise UnknownName("built-in case file", stem, known, where=where)
+    return BUILTIN_CASES / f"{stem}.jsonl"
+
+
+@lru_cache(maxsize=128)
+def _load_cases_unless_changed(
+    path: Path, _changed: int, selection: CaseSelection, defaults: Pairs
+) -> tuple[Case, ...]:
+    """Return the cases; the time of the change is part of the key, so that an edited file is read again."""
+    loaded = load_cases(
+        path, fields=dict(selection.fields), default_fields=dict(defaults), model=selection.model
+    )
+    cases = tagged(select_split(loaded, selection.split), *selection.tags)
+    if selection.size is None:
+        return cases
+    return _draw_sample(cases, selection.size, selection.seed)
+
+
+def _draw_sample(cases: tuple[Case, ...], size: int, seed: int) -> tuple[Case, ...]:
+    """Return a sample in the order of the file; of attacks and benign twins as many of either."""
+    kinds = group_by(cases, lambda case: str(case.data.get("expect")))
+    groups: list[Sequence[Case]] = [cases]
+    if set(kinds) == set(EXPECTED):
+        groups = list(kinds.values())
+    if 0 < size < len(groups):
+        raise UsageError(f"sample: expected at least {len(groups)}, one of each kind of case, got {size}")
+    drawn = set[str]()
+    for place, group in enumerate(reversed(groups)):
+        part = sample(group, (size + place) // len(groups), seed)
+        drawn.update(case.id for case in part)
+    return tuple(case for case in cases if case.id in drawn)
+
+
+def describe_case_file(case: Case, arguments: Arguments, files: Files) -> Json:
+    """Return the facts of a case, as the report shows them, with the digest of each of its files."""
+    facts: dict[str, Json] = {
+        "id": case.id,
+        "file": str(MARKER.read(arguments).file),
+        "tags": list(case.tags),
+        "family": case.family,
+        "fingerprint": case.fingerprint,
+        "input": case.input,
+        "reference": case.reference,
+    }
+    if files:
+        facts["files"] = {name: digest for name, (_, digest) in files.items()}
+    return facts
+
+
+def record_files(files: Files) -> None:
+    """Record the digests that recorded requests have in place of the files of a case."""
+    digests = recorder.find_test_recorder().file_digests
+    for content, digest in files.values():
+        if content:
+            digests[content.encode()] = f"sha256:{digest}".encode()
+
+
+def record_given_calls(case: Case) -> None:
+    """Record the calls that gave the output of a case."""
+    for call in case.calls:
+        exchange = recorder.Exchange(
+            method="",
+            url=f"case:{case.id}",
+            request={"model": call.model},
+            status=call.status,
+            content_type="",
+            body=b"",
+            latency_s=call.latency_s,
+            ttft_s=call.ttft_s,
+            replayed=True,
+            purpose=call.purpose,
+            call=call,
+        )
+        recorder.record_exchange(exchange)

@@ -1,0 +1,76 @@
+"""The marker ``llm_cassette``: a test is recorded, and how."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, one_of, optional
+
+
+@dataclass(frozen=True, slots=True)
+class CassetteChoice:
+    """Which cassette a test has, and how it asks.
+
+    Attributes:
+        name: The name of a cassette that tests share; empty: the test has its own.
+        is_live: Whether the test asks live and is not recorded.
+        at_once: Whether its calls may be made before the test (--llm-concurrency).
+    """
+
+    name: str = ""
+    is_live: bool = False
+    at_once: bool = True
+
+
+def _parse_cassette_name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip("/"):
+        raise ValueError("the name of a cassette")
+    return value
+
+
+def _parse_at_once(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("at_once=False for a test that must not run before it is reported, or no at_once=")
+    return value
+
+
+class CassetteMarker(Marker):
+    """A test that has it is recorded and replayed, also without fixtures of ours."""
+
+    name = "llm_cassette"
+    help = "record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another"
+    arguments = (
+        Argument(
+            "name", optional(_parse_cassette_name), "the cassette that tests of this name share", default=None
+        ),
+        Argument(
+            "record",
+            one_of(
+                "record='live' for a test that always asks live, or no record=, as the other modes hold for the whole run (--llm-record)",
+                None,
+                "live",
+            ),
+            "`'live'`: the test asks live, unless the command line names a mode (`--llm-record`)",
+            default=None,
+        ),
+        Argument(
+            "at_once",
+            _parse_at_once,
+            "`False`: its calls are not made before the test (`--llm-concurrency`)",
+            default=True,
+        ),
+    )
+
+    def read(self, arguments: Arguments) -> CassetteChoice:
+        """Return which cassette the test has."""
+        values = self.parse(arguments)
+        return CassetteChoice(
+            name=values["name"] or "", is_live=values["record"] == "live", at_once=values["at_once"]
+        )
+
+
+MARKER = CassetteMarker()
+
+
+def read_cassette_choice(node: Any) -> CassetteChoice:
+    """Return which cassette a test has; without a marker its own."""
+    return MARKER.read(MARKER.find_or_default(node))

@@ -1,0 +1,177 @@
+"""The marker ``llm_compare``: which value of a parametrized argument is better than the base."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from pytest_llmops.errors import UsageError, format_name_list
+from pytest_llmops.harness.markers import load_markers
+from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, name_of
+from pytest_llmops.harness.markers.parametrized import list_argument_names
+from pytest_llmops.measurement import Json, escape_output
+from pytest_llmops.settings import Settings
+
+LEAST_VALUES = 2
+# The values of compared arguments by module or class, and test function: a test itself knows only its own value
+_VALUES: WeakKeyDictionary[Any, dict[str, list[str]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The argument whose values are compared, and the value they are compared with; empty: the first."""
+
+    argument: str
+    base: str = ""
+
+
+def _name_base(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value)
+
+
+class CompareMarker(Marker):
+    """The tests of a case come one after another: what drifts meanwhile concerns all variants alike."""
+
+    name = "llm_compare"
+    help = "say which value of a parametrized argument is better than the base (the first)"
+    arguments = (
+        Argument(
+            "argument",
+            name_of("the name of a parametrized argument first"),
+            "the argument whose values are compared",
+        ),
+        Argument(
+            "base",
+            _name_base,
+            "the value that the others are compared with, instead of the first",
+            default=None,
+        ),
+    )
+
+    def read(self, arguments: Arguments) -> Comparison:
+        """Return what is compared."""
+        values = self.parse(arguments)
+        return Comparison(values["argument"], values["base"] or "")
+
+    def order_tests(self, definition: Any, specs: list[Any]) -> str:
+        """Put the tests of a case side by side; of a wrong marker, keep one test that reports it."""
+        try:
+            comparison = self.read(self.find_or_default(definition))
+        except UsageError as error:
+            del specs[1:]
+            return escape_output(str(error))
+        problem = _sort_variants(definition, specs, comparison)
+        if not problem or _is_narrowed(definition, comparison.argument):
+            return ""
+        del specs[1:]
+        return escape_output(problem)
+
+    def describe_test(self, item: Any, settings: Settings) -> Mapping[str, Json]:
+        """Return which variant of which case the test is."""
+        variant = describe_variant(item, settings.primary_metric)
+        if not variant:
+            return {}
+        return {"compare": variant}
+
+
+MARKER = CompareMarker()
+
+
+def _sort_variants(definition: Any, specs: list[Any], comparison: Comparison) -> str:
+    """Sort the tests by all arguments but the compared one, and keep its values.
+
+    Returns:
+        What is wrong, or "": the argument is not parametrized or has a single value, or the base is not one of its values.
+    """
+    argument = comparison.argument
+    joint = _joint_arguments(definition, argument)
+
+    def sort_key(spec: Any) -> tuple[list[int], int]:
+        places = [place for name, place in spec.indices.items() if name not in joint]
+        return places, spec.indices.get(argument, 0)
+
+    specs.sort(key=sort_key)
+    parametrized: Sequence[str] = ()
+    if specs:
+        parametrized = list(specs[0].indices)
+    values: list[str] = []
+    if argument in parametrized:
+        values = list(dict.fromkeys(_name_values(definition, spec)[argument] for spec in specs))
+    _VALUES.setdefault(definition.parent, {})[definition.name] = values
+    has_base = not comparison.base or comparison.base in values
+    if len(values) >= LEAST_VALUES and has_base:
+        return ""
+    expected = f"at least two values of a parametrized argument {argument!r}"
+    if comparison.base:
+        expected += f", among them the base {comparison.base!r}"
+    if values:
+        got = f"values {format_name_list(values)}"
+    else:
+        got = f"arguments {format_name_list(parametrized)}"
+    return f"{definition.nodeid}: @pytest.mark.llm_compare: expected {expected}, got the {got}"
+
+
+def _is_narrowed(node: Any, argument: str) -> bool:
+    """Return whether the command line may have left a single value of the argument."""
+    for marker in load_markers():
+        if marker.narrowed_by and marker.fixture == argument:
+            return bool(node.config.getoption(marker.narrowed_by, None))
+    return False
+
+
+def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
+    """Return the facts of a test that is compared with others, as `VariantFacts` reads them; empty: it is not.
+
+    Args:
+        item: pytest's item.
+        primary: The metric that decides.
+    """
+    arguments = MARKER.find(item)
+    values = _VALUES.get(item.parent, {}).get(getattr(item, "originalname", ""), [])
+    if arguments is None or not values:
+        return {}
+    comparison = MARKER.read(arguments)
+    joint = _joint_arguments(item, comparison.argument)
+    names = _name_values(item, item.callspec)
+    value = names[comparison.argument]
+    return {
+        "argument": comparison.argument,
+        "value": value,
+        "place": values.index(value),
+        "base": comparison.base or values[0],
+        "case": [part for name, part in names.items() if name not in joint],
+        "primary": primary,
+    }
+
+
+def are_variants(first: Any, second: Any) -> bool:
+    """Return whether two tests are the same case of a comparison."""
+    case = describe_variant(first).get("case")
+    if case is None or case != describe_variant(second).get("case"):
+        return False
+    is_same_function = getattr(first, "originalname", "") == getattr(second, "originalname", "")
+    return first.parent == second.parent and is_same_function
+
+
+def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
+    """Return the arguments that a mark `parametrize` gives together with one: they vary with it."""
+    for mark in node.iter_markers("parametrize"):
+        names = list_argument_names(mark.args, mark.kwargs)
+        if argument in names:
+            return frozenset(names)
+    return frozenset({argument})
+
+
+def _name_values(node: Any, spec: Any) -> dict[str, str]:
+    """Return for each argument its part of the test's id, which it may share; where they cannot be told apart, the values themselves."""
+    groups = [list(names) for _, names in groupby(spec.params, lambda name: _joint_arguments(node, name))]
+    ids = spec._idlist  # noqa: SLF001 -- pytest has no other parts of an id
+    if len(ids) != len(groups):
+        return {name: str(value) for name, value in spec.params.items()}
+    parts: dict[str, str] = {}
+    for names, part in zip(groups, ids, strict=True):
+        parts.update(dict.fromkeys(names, str(part)))
+    return parts

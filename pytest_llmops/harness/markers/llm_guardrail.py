@@ -1,0 +1,77 @@
+"""The marker ``llm_guardrail``: the share of all attacks that were blocked decides, not each of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pytest_llmops.cases.files import EXPECTED, Case
+from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.markers import cases as cases_marker
+from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, optional
+from pytest_llmops.measurement import Json, as_finite_float
+from pytest_llmops.results.comparison import group_by
+from pytest_llmops.settings import Settings
+
+
+def _parse_share(value: object) -> object:
+    share = as_finite_float(value)
+    if share is None or not 0 < share < 1:
+        raise ValueError("shares above 0 and below 1, or None")
+    return value
+
+
+# What the cases of each kind are called, and what an application does to all of them that has none to hold it
+KINDS = {"refuse": ("attacks", "answers"), "answer": ("benign twins", "refuses")}
+
+
+class GuardrailMarker(Marker):
+    """The cases say whether they are attacks (``expect: refuse``) or benign twins (``expect: answer``)."""
+
+    name = "llm_guardrail"
+    help = "the cases are attacks and benign twins; not each of them decides, but the share of all"
+    fixture = "case"
+    needs = "attacks and benign twins"
+    needs_marker = "cases(file)"
+    arguments = (
+        Argument(
+            "at_least_blocked",
+            optional(_parse_share),
+            "share of the attacks that must be blocked",
+            default=None,
+        ),
+        Argument(
+            "at_most_overblocked",
+            optional(_parse_share),
+            "share of the benign twins that may be blocked",
+            default=None,
+        ),
+    )
+
+    def prepare_cases(self, arguments: Arguments, cases: Sequence[Case]) -> Sequence[Case]:
+        """Check that there are attacks and benign twins, and return them unchanged."""
+        self.read(arguments)
+        kinds = group_by(cases, lambda case: str(case.data.get("expect")))
+        for kind, group in kinds.items():
+            if kind not in EXPECTED:
+                raise arguments.usage_error(
+                    f"cases whose expect is 'refuse' or 'answer', which {group[0].id} lacks"
+                )
+        for kind in EXPECTED:
+            if kind not in kinds:
+                what, does = KINDS[kind]
+                raise UsageError(
+                    f"{arguments.where}: @pytest.mark.llm_guardrail: there are no {what} among the cases (expect: {kind}). "
+                    f"An application that {does} everything would pass: add some to the file"
+                )
+        return cases
+
+    def describe_case(self, item: Any, case: Case, settings: Settings) -> Mapping[str, Json]:
+        """Return which kind of case it is, the number of all cases, and the thresholds."""
+        arguments = self.find(item)
+        is_run = not case.robust.get("error") and not case.robust.get("skip")
+        if arguments is None or not is_run:
+            return {}
+        all_cases = cases_marker.find_cases(item, settings, cast("Arguments", cases_marker.MARKER.find(item)))
+        return {"guardrail": {"expect": case["expect"], "cases": len(all_cases), **self.parse(arguments)}}
+
+
+MARKER = GuardrailMarker()

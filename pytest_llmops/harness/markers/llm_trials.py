@@ -1,0 +1,176 @@
+"""The marker ``llm_trials``: how often a test runs, and when it passes."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, whole_number
+from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.settings import Settings
+
+MAX_TRIALS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlan:
+    """How often a test runs, and when it passes.
+
+    Attributes:
+        trials: How often it runs.
+        pass_at_least: So many trials must pass; None: by ``at_least``.
+        at_least: The share of trials that pass must be proved to be at least this; None: by ``pass_at_least``.
+        confidence: One-sided confidence of that proof.
+    """
+
+    trials: int = 1
+    pass_at_least: int | None = None
+    at_least: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.at_least is None and self.pass_at_least is None:
+            object.__setattr__(self, "pass_at_least", self.trials)
+
+    @property
+    def rule(self) -> str:
+        """What is required, in words."""
+        if self.at_least is None:
+            if self.pass_at_least == self.trials:
+                return "all must pass"
+            return f"{self.pass_at_least} must pass"
+        return f"a rate of {self.at_least:g} must be proved ({self.confidence:.0%} confidence)"
+
+    def interval(self, passed: int, count: int) -> tuple[float, float]:
+        """Return the lower and the upper end of the one-sided intervals of the pass rate (Wilson)."""
+        return wilson_interval(passed, count, NormalDist().inv_cdf(self.confidence))
+
+    def fewest_trials(self) -> int:
+        """Return the smallest number of trials that proves ``at_least`` if all pass.
+
+        >>> TrialPlan(trials=5, at_least=0.8).fewest_trials()
+        11
+        """
+        z = NormalDist().inv_cdf(self.confidence)
+        wanted = self.at_least or 0.0
+        # Wilson's lower end of n of n is n / (n + z squared).
+        count = math.ceil(wanted * z * z / (1 - wanted))
+        if self.interval(count, count)[0] >= wanted:
+            return count
+        return count + 1
+
+    def decide(self, passed: int, failed: int, left: int) -> bool | None:
+        """Return whether the test passes, or None while ``left`` further trials could decide otherwise.
+
+        >>> plan = TrialPlan(trials=5, pass_at_least=3)
+        >>> plan.decide(3, 0, 2), plan.decide(0, 3, 2), plan.decide(2, 2, 1)
+        (True, False, None)
+        """
+        if self.at_least is None:
+            wanted = self.pass_at_least or 0
+            if passed >= wanted:
+                return True
+            if passed + left < wanted:
+                return False
+            return None
+        # A look after each trial would prove too much: a bound counts only if no further trial can change it.
+        count = passed + failed + left
+        if self.interval(passed, count)[0] >= self.at_least:
+            return True
+        if count and self.interval(passed + left, count)[1] < self.at_least:
+            return False
+        return None
+
+    def further_trials(self, passed: int, failed: int) -> int | None:
+        """Return how many more trials would settle an undecided test at its rate; None: more than are sensible."""
+        rate = passed / (passed + failed)
+        count = passed + failed
+        for more in range(1, MAX_TRIALS):
+            hits = round(rate * (count + more))
+            if self.decide(hits, count + more - hits, 0) is not None:
+                return more
+        return None
+
+
+def _parse_share(value: object) -> float:
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise ValueError("at_least and confidence as shares between 0 and 1")
+    return value
+
+
+def _take_passes(value: object) -> object:
+    return value  # its range depends on n: `read` checks it
+
+
+class TrialsMarker(Marker):
+    """It comes before --llm-trials."""
+
+    name = "llm_trials"
+    help = "run the test n times; how many must pass (all), or which rate"
+    arguments = (
+        Argument(
+            "n",
+            whole_number(f"n, the number of trials from 1 to {MAX_TRIALS:,}", least=1, most=MAX_TRIALS),
+            "how often the test runs",
+        ),
+        Argument("pass_at_least", _take_passes, "how many trials must pass; without it all", default=None),
+        Argument(
+            "at_least",
+            _parse_share,
+            "instead: the trials must prove that at least this share passes",
+            default=None,
+        ),
+        Argument("confidence", _parse_share, "one-sided confidence of that proof", default=0.95),
+    )
+
+    def read(self, arguments: Arguments) -> TrialPlan:
+        """Return how often the test runs; the trials must be able to prove what is asked for."""
+        values = self.parse(arguments)
+        given = arguments.by_name(*values)
+        count = values["n"]
+        if "at_least" not in given:
+            if "confidence" in given:
+                raise arguments.usage_error("at_least=RATE with confidence")
+            return TrialPlan(trials=count, pass_at_least=_read_passes(arguments, given, count))
+        if "pass_at_least" in given:
+            raise arguments.usage_error("either pass_at_least or at_least")
+        plan = TrialPlan(trials=count, at_least=values["at_least"], confidence=values["confidence"])
+        fewest = plan.fewest_trials()
+        if count < fewest:
+            proved = plan.interval(count, count)[0]
+            raise UsageError(
+                f"{arguments.where}: @pytest.mark.llm_trials: {count} of {count} proves a rate of {proved:.2f}; "
+                f"{plan.at_least:g} needs {fewest} trials"
+            )
+        return plan
+
+
+MARKER = TrialsMarker()
+
+
+def _read_passes(arguments: Arguments, given: dict[str, Any], count: int) -> int:
+    """Return how many of the trials must pass."""
+    parse = whole_number("", least=1, most=count)
+    try:
+        passes: int = parse(given.get("pass_at_least", count))
+    except ValueError:
+        raise arguments.usage_error(f"pass_at_least from 1 to {count:,}") from None
+    return passes
+
+
+def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
+    """Return how often a test runs: by its marker, else by --llm-trials.
+
+    Raises:
+        UsageError: The marker's arguments are wrong, or its trials can never prove what it asks for.
+    """
+    arguments = MARKER.find(item)
+    if arguments is None:
+        return TrialPlan(trials=settings.trials)
+    return MARKER.read(arguments)
+
+
+def has_trials(item: Any, settings: Settings) -> bool:
+    """Return whether a test is repeated: by its marker, or because the run repeats all tests."""
+    return settings.trials > 1 or MARKER.find(item) is not None

@@ -1,0 +1,178 @@
+"""The marker ``prompt``: which prompt the `prompt` fixture is, and in which versions."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.user_files import find_path, folders_above
+from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, Parameter, is_name, name_of
+from pytest_llmops.prompts.registry import Prompt, Prompts
+from pytest_llmops.settings import Settings
+
+EXPECTED_VERSIONS = "versions as a list of texts, at least one, or 'all'"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptChoice:
+    """The prompt that a test is marked with.
+
+    Attributes:
+        name: Its name.
+        versions: The versions to run; empty: the one in production. Of ``answer@main`` each ends in ``@main``; ``all`` and
+            globs like ``v*`` stand among them as they are.
+    """
+
+    name: str
+    versions: tuple[str, ...] = ()
+
+
+def _parse_versions(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and _is_pattern(value):
+        return (value,)
+    if isinstance(value, str) or not isinstance(value, Collection) or not value:
+        raise ValueError(EXPECTED_VERSIONS)
+    if not all(map(is_name, value)):
+        raise ValueError(EXPECTED_VERSIONS)
+    if len(set(value)) != len(value):
+        raise ValueError("each version once")
+    return tuple(value)
+
+
+def _is_pattern(version: str) -> bool:
+    stem = version.partition("@")[0]
+    return stem == "all" or not set("*?[").isdisjoint(stem)
+
+
+class PromptMarker(Marker):
+    """With versions there is a test for each, unless --llm-prompt names one."""
+
+    name = "prompt"
+    help = "the prompt of the `prompt` fixture; with versions, one test for each"
+    fixture = "prompt"
+    narrowed_by = "llm_prompt"
+    arguments = (
+        Argument(
+            "name", name_of("the name of a prompt first"), "its name, with `@REF` as it is at a commit of git"
+        ),
+        Argument(
+            "versions", _parse_versions, "a list of versions, `'all'`, or a pattern (`'v*'`)", default=None
+        ),
+    )
+
+    def read(self, arguments: Arguments) -> PromptChoice:
+        """Return name and versions of the prompt."""
+        values = self.parse(arguments)
+        versions = values["versions"]
+        name, sign, ref = values["name"].partition("@")
+        if versions is None:
+            return PromptChoice(name, (f"@{ref}",) if sign else ())
+        if sign and any("@" in version for version in versions):
+            raise arguments.usage_error("one commit after @, with the name or with each version")
+        return PromptChoice(name, tuple(f"{version}{sign}{ref}" for version in versions))
+
+    def is_used_with(self, fixtures: Collection[str]) -> bool:
+        """Return true: an application loads the prompt itself, also in a test without the fixture."""
+        return True
+
+    def make_parameter(self, node: Any, settings: Settings) -> Parameter | None:
+        """Return the versions, if the marker lists any."""
+        arguments = self.find(node)
+        if arguments is None:
+            return None
+        choice = self.read(arguments)
+        override = settings.versions.get(choice.name, "")
+        versions = choose_versions(find_prompts(node, settings), choice, override)
+        if not versions:
+            return None
+        return Parameter(self.fixture, versions, versions)
+
+    def check_options(self, settings: Settings, marked: Sequence[Arguments], root: Path) -> str:
+        """Return what is wrong with --llm-prompt."""
+        if not settings.versions:
+            return ""
+        names = dict.fromkeys(self.read(arguments).name for arguments in marked)
+        return why_invalid_override(settings, names, root)
+
+
+MARKER = PromptMarker()
+
+
+def choose_versions(prompts: Prompts, choice: PromptChoice, override: str) -> tuple[str, ...]:
+    """Return the versions that a test is parametrized by; empty: the `prompt` fixture chooses the version.
+
+    Raises:
+        UnknownName: The prompt or a version of it does not exist.
+    """
+    if override:
+        chosen = [override]
+    else:
+        chosen = []
+        for pattern in choice.versions:
+            chosen += _match_versions(prompts, choice.name, pattern)
+    for version in chosen or [""]:
+        prompts.get(choice.name, version)
+    if not choice.versions:
+        return ()
+    return tuple(dict.fromkeys(chosen))
+
+
+def _match_versions(prompts: Prompts, name: str, pattern: str) -> list[str]:
+    stem, sign, ref = pattern.partition("@")
+    if _is_pattern(pattern):
+        known = prompts.versions(f"{name}{sign}{ref}")
+    else:
+        known = (stem,)
+    if stem == "all":
+        matches = list(known)
+    else:
+        matches = [version for version in known if version == stem or fnmatchcase(version, stem)]
+    if not matches:
+        raise UnknownName(f"version of prompt {name!r}", pattern, known)
+    return [f"{version}{sign}{ref}" for version in matches]
+
+
+def find_prompts(node: Any, settings: Settings) -> Prompts:
+    """Return the prompts of the nearest prompts folder, from the test's own folder upwards.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    folders = folders_above(node.path.parent, node.config.rootpath)
+    try:
+        return Prompts(find_path(settings.prompts_dir, folders, is_folder=True))
+    except BadFile as error:
+        raise UsageError(
+            f"{node.nodeid}: prompts folder {settings.prompts_dir!r}: {error.what}; make it, or name another with"
+            " ini llm_prompts_dir"
+        ) from None
+
+
+def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
+    """Return the prompt that a test is marked with, in this version, that of --llm-prompt, or production.
+
+    Raises:
+        UsageError: The test has no prompt marker.
+    """
+    choice = MARKER.read(MARKER.require(node))
+    override = settings.versions.get(choice.name, "")
+    return find_prompts(node, settings).get(choice.name, version or override)
+
+
+def why_invalid_override(settings: Settings, seen: Mapping[str, object], root: Path) -> str:
+    """Return the error for a prompt of --llm-prompt that no collected test and no folder of prompts has, or ``""``."""
+    if not seen:  # the application may load its prompts from anywhere
+        return ""
+    known = set(seen)
+    prompts = Prompts(root / settings.prompts_dir)
+    if prompts.folder.is_dir():
+        known.update(prompts.names())
+    for name, version in settings.versions.items():
+        if name not in known:
+            return str(UnknownName("prompt", name, known, where=f"--llm-prompt={name}={version}"))
+    return ""

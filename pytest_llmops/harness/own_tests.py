@@ -1,0 +1,41 @@
+"""Which tests are the plugin's, and which of them another recording plugin records.
+
+Knows pytest's items by their attributes only.
+"""
+
+from typing import Any
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.markers import MARKERS, load_marker
+
+PLUGIN_FIXTURES = frozenset(
+    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
+)  # fmt: skip
+
+FOREIGN_MARKER = "vcr"  # marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)
+# Fixtures that those plugins add to every test: without any, no such plugin is installed
+FOREIGN_FIXTURES = frozenset({"vcr", "_vcr_marker", "cassette"})
+
+
+def uses_plugin(item: Any) -> bool:
+    """Return whether a test uses a fixture or marker of this plugin, and so gets a cassette."""
+    if not PLUGIN_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        return True
+    names = {mark.name for mark in item.iter_markers()}
+    return any(load_marker(name).records for name in names.intersection(MARKERS))
+
+
+def is_recorded_elsewhere(item: Any) -> bool:
+    """Return whether another recording plugin records a test, so that we leave its traffic alone.
+
+    Raises:
+        UsageError: The test is marked for both plugins.
+    """
+    is_marked = item.get_closest_marker(FOREIGN_MARKER) is not None
+    if not is_marked or FOREIGN_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        return False
+    if item.get_closest_marker("llm_cassette") is not None:
+        raise UsageError(
+            f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
+        )
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from pytest_llmops.cli.common import (
     GREEN,
     RED,
     YELLOW,
-    Commands,
+    add_command,
     add_group,
     colour_text,
     environment_redactor,
@@ -284,103 +284,100 @@ def _import_cassettes(args: argparse.Namespace) -> int:
     return 1
 
 
-_PROJECT: Mapping[str, Mapping[str, Any]] = {
-    "--root": {
-        "type": Path,
-        "metavar": "FOLDER",
-        "help": "root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
-        "with a configuration file of pytest or .git; else this folder)",
-    },
-    "--usage": {
-        "type": Path,
-        "metavar": "FILE",
-        "help": f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
-    },
-}
-COMMANDS: Commands = {
-    "check": (
+def add_cassettes_group(groups: Any) -> None:
+    """Declare the group's commands."""
+    commands = add_group(groups, "cassettes", "check, move, prune, show and import recordings")
+    _declare_check(commands)
+    _declare_prune(commands)
+    _declare_move(commands)
+    _declare_show(commands)
+    _declare_import(commands)
+
+
+def _declare_check(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "check",
         _check_cassettes,
         "check the cassettes and report problems",
-        (
-            "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
-            "Nothing is changed."
-        ),
-        {
-            "path": {
-                "type": Path,
-                "nargs": "?",
-                "metavar": "PATH",
-                "help": "only this file or folder",
-            },
-            "--json": {"action": "store_true", "help": "print JSON"},
-            "-q --quiet": {"action": "store_true", "help": "do not list files without problems"},
-            **_PROJECT,
-        },
-    ),
-    "prune": (
+        "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
+        "Nothing is changed.",
+    )
+    command.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("-q", "--quiet", action="store_true", help="do not list files without problems")
+    _add_project_arguments(command)
+
+
+def _declare_prune(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "prune",
         _prune_cassettes,
         "drop answers that no test asks for, and files that no test uses",
         "Needs the record of a complete and green run. Files that changed since, or are damaged, are kept and listed.",
-        {
-            "--dry-run": {"action": "store_true", "help": "only show what would be dropped"},
-            **_PROJECT,
-        },
-    ),
-    "move": (
+    )
+    command.add_argument("--dry-run", action="store_true", help="only show what would be dropped")
+    _add_project_arguments(command)
+
+
+def _declare_move(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "move",
         _move_cassettes,
         "put the recordings of renamed tests in their new place",
-        (
-            "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
-            "new place already stay."
-        ),
-        {
-            "files": {
-                "type": Path,
-                "nargs": "*",
-                "metavar": "OLD NEW",
-                "help": "move this cassette to that place",
-            },
-            **_PROJECT,
-        },
-    ),
-    "show": (
+        "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
+        "new place already stay.",
+    )
+    command.add_argument(
+        "files", type=Path, nargs="*", metavar="OLD NEW", help="move this cassette to that place"
+    )
+    _add_project_arguments(command)
+
+
+def _declare_show(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "show",
         _show_cassette,
         "show what is in a cassette, in the order of the requests",
-        "",
-        {
-            "file": {"type": Path, "metavar": "FILE", "help": "a cassette"},
-            "--key": {
-                "metavar": "KEY",
-                "help": "only interactions whose key starts with this, at length",
-            },
-        },
-    ),
-    "import": (
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="a cassette")
+    command.add_argument(
+        "--key", metavar="KEY", help="only interactions whose key starts with this, at length"
+    )
+
+
+def _declare_import(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "import",
         _import_cassettes,
         "convert cassettes of vcrpy, pytest-recording and pytest-vcr",
         "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
-        {
-            "paths": {
-                "type": Path,
-                "nargs": "+",
-                "metavar": "FILE_OR_FOLDER",
-                "help": "what to read",
-            },
-            "--to": {
-                "type": Path,
-                "metavar": "FOLDER",
-                "help": "folder to write to (default: the folder of each file)",
-            },
-            "--errors": {
-                "action": "store_true",
-                "help": "also import answers with status 401, 429, 5xx and the like",
-            },
-            "--force": {"action": "store_true", "help": "replace existing cassettes"},
-        },
-    ),
-}
+    )
+    command.add_argument("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
+    command.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="folder to write to (default: the folder of each file)"
+    )
+    command.add_argument(
+        "--errors", action="store_true", help="also import answers with status 401, 429, 5xx and the like"
+    )
+    command.add_argument("--force", action="store_true", help="replace existing cassettes")
 
 
-def add_cassettes_group(groups: Any) -> None:
-    """Declare the group's commands."""
-    add_group(groups, "cassettes", "check, move, prune, show and import recordings", COMMANDS)
+def _add_project_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
+        "with a configuration file of pytest or .git; else this folder)",
+    )
+    command.add_argument(
+        "--usage",
+        type=Path,
+        metavar="FILE",
+        help=f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
+    )

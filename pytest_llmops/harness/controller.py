@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -95,17 +95,6 @@ class Controller:
         earlier = self._records.get(record.nodeid)
         self._records[record.nodeid] = record if earlier is None else earlier.add(record)
 
-    def _iter_model_notes(self, records: Sequence[TestRecord]) -> Iterator[str]:
-        """Yield which tests asked a model something new, and which models end soon."""
-        from pytest_llmops.trace import iter_shutdown_notes
-
-        yield from iter_changed_notes(records) if self._settings.changed else ()
-        days = self._settings.warn_shutdown
-        if days is not None:
-            yield from iter_shutdown_notes(
-                (call.model for record in records for call in record.calls), days, datetime.now(UTC).date()
-            )
-
     def _plain_nodeid(self, nodeid: str) -> str:
         """Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends."""
         place = nodeid.rfind("@")
@@ -136,7 +125,7 @@ class Controller:
             *((root / record.nodeid).parent for record in records),
         }
         notes = [
-            *self._iter_model_notes(records),
+            *(iter_changed_notes(records) if self._settings.changed else ()),
             *find_unread_keys(self._config, sorted(folders)),
             *iter_unasserted_notes(records),
             *iter_run_self_judging_notes(records, meta),

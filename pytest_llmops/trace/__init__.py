@@ -6,21 +6,18 @@ address, status, times and the ``model`` of its JSON body, and `Call.unread` nam
 
 import contextlib
 import math
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from importlib.resources import files
 from operator import mul
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
 from pytest_llmops._util.self_judging import is_error_status
-from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import openai, routes, streams
@@ -274,52 +271,3 @@ def _list_unread(
         if tool.parameters == UNREAD_SCHEMA:
             yield f"the parameters of the tool {shorten_text(tool.name, MAX_NAME_CHARS)}"
     yield from parsed_reply.unread
-
-
-TABLE = "shutdowns.toml"
-
-
-class Shutdown(NamedTuple):
-    """The announced end of a model, and where that is written."""
-
-    day: date
-    source: str
-
-
-@lru_cache(maxsize=1)
-def _read_table() -> dict[str, Shutdown]:
-    table = tomllib.loads(files(__package__).joinpath(TABLE).read_text(encoding="utf-8"))
-    return {
-        model: Shutdown(date.fromisoformat(day), f"{rows['page']}, read {table['checked']}")
-        for rows in table.values()
-        if isinstance(rows, dict)
-        for day, models in rows.items()
-        if isinstance(models, list)
-        for model in models
-    }
-
-
-def find_shutdown(model: str) -> Shutdown | None:
-    """Return the announced end of a model, or None if none is known.
-
-    A name may have the vendor before it (``anthropic:``, ``openai/``, ``models/``). A fine-tuned model ends with its base model.
-
-    >>> find_shutdown("models/gemini-2.0-flash").day.isoformat(), find_shutdown("my-model")
-    ('2026-06-01', None)
-    """
-    if model.startswith("ft:"):
-        name = model.removeprefix("ft:").partition(":")[0]
-    else:
-        name = model.rpartition(":")[2]
-    return _read_table().get(name.rpartition("/")[2])
-
-
-def iter_shutdown_notes(models: Iterable[str], days: int, today: date) -> Iterator[str]:
-    """Yield a note on each model that is shut down within a number of days, or was."""
-    for model, shutdown in ((model, find_shutdown(model)) for model in sorted(set(models))):
-        if shutdown is not None and (left := (shutdown.day - today).days) <= days:
-            yield (
-                f"model {shorten_text(model, 100)} {'ended' if left < 0 else 'ends'} on {shutdown.day}, "
-                f"{format_count(abs(left), 'day')} {'ago' if left < 0 else 'from now'} ({shutdown.source}); "
-                "llmops models compare --to NEW tries another"
-            )

@@ -303,7 +303,7 @@ class _Event:
     input: Any
     output: str
     corrected: str
-    comment: str
+    comment: Any
     tags: tuple[str, ...]
     vote: str
     given_vote: Any
@@ -343,7 +343,7 @@ def _parse_event(
         input=question,
         output=answer,
         corrected=_as_text(values.get("corrected")),
-        comment=_as_text(values.get("comment") or None),
+        comment=values.get("comment"),
         tags=_split_tags(values.get("tags")),
         vote=vote,
         given_vote=given_vote,
@@ -416,7 +416,7 @@ def _build_entry(event: _Event, place: Mapping[str, Json]) -> QueueEntry:
         votes[event.vote] = 1
         origin["vote"] = event.vote
     comments = []
-    comment = event.comment.strip()
+    comment = _as_text(event.comment).strip()
     if comment:
         comments.append(comment)
     return QueueEntry(

@@ -141,10 +141,8 @@ def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
             exchanges = [
                 store.make_stored_exchange(entry.request, take[0]) for take in entry.answers.values()
             ]
-            calls = []
-            for call in map(read_call, exchanges):
-                if call.status == OK and call.output:
-                    calls.append(call)
+            calls = [read_call(exchange) for exchange in exchanges]
+            calls = [call for call in calls if call.status == OK and call.output]
             body = exchanges[0].request
             if not calls or not calls[0].messages or not isinstance(body, dict):
                 continue

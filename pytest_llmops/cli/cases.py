@@ -135,7 +135,7 @@ def _declare_check(commands: Any) -> None:
     command = add_command(
         commands,
         "check",
-        import_command("case_files", "check_files"),
+        import_command("case_check", "check_files"),
         "find what is wrong with a file, near-duplicates and leaks",
         "The exit status is 1 for problems; near-duplicates of a split and personal data in cases are notes.",
     )

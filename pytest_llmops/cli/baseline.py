@@ -141,26 +141,29 @@ def _power(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.side_by_side import estimate_power
 
     _, baseline = _load(args.baseline)
-    rows = []
-    lines: list[str] = []
-    for metric in estimate_power(baseline):
-        flaky = [{"test": nodeid, "flip_rate": rate, "since": since} for nodeid, rate, since in metric.flaky]
-        rows.append(
-            {
-                "name": metric.name,
-                "cases": metric.cases,
-                "trials": metric.trials,
-                "noise": metric.noise,
-                "detectable": {str(count): drop for count, drop in metric.detectable},
-                "noisiest": dict(metric.noisiest),
-                "flaky": flaky,
-            }
-        )
-        lines += _describe_power(metric)
+    metrics = estimate_power(baseline)
+    rows = [_make_power_row(metric) for metric in metrics]
+    lines = (line for metric in metrics for line in _format_power(metric))
     return print_result(args, rows, lines)
 
 
-def _describe_power(metric: Any) -> Iterator[str]:
+def _make_power_row(metric: Any) -> dict[str, Any]:
+    """Return what ``--json`` has of a metric, a `MetricPower`."""
+    flaky = []
+    for nodeid, rate, since in metric.flaky:
+        flaky.append({"test": nodeid, "flip_rate": rate, "since": since})
+    return {
+        "name": metric.name,
+        "cases": metric.cases,
+        "trials": metric.trials,
+        "noise": metric.noise,
+        "detectable": {str(count): drop for count, drop in metric.detectable},
+        "noisiest": dict(metric.noisiest),
+        "flaky": flaky,
+    }
+
+
+def _format_power(metric: Any) -> Iterator[str]:
     """Yield the lines on a metric, a `MetricPower`."""
     yield f"{shorten_text(metric.name, 60)}: {_describe_size(metric)}"
     if metric.noise is None:

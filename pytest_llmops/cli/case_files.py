@@ -107,7 +107,8 @@ def _read_shares(args: argparse.Namespace) -> dict[str, float]:
     """
     shares: dict[str, float] = dict(zip(args.names, args.shares, strict=False))
     is_complete = len(shares) == len(args.names) == len(args.shares) and "" not in args.names
-    if not is_complete or min(args.shares) <= 0 or round(sum(shares.values()), 6) != 1:
+    is_whole = round(sum(shares.values()), 6) == 1
+    if not is_complete or not is_whole or min(args.shares) <= 0:
         raise UsageError(
             f"--shares: expected one of each of --names, above 0 and 1 in sum, got {args.names} and {args.shares}"
         )
@@ -153,10 +154,11 @@ def dedupe_file(args: argparse.Namespace) -> int:
     listed = []
     lines = []
     for earlier, later, ratio in pairs:
-        ids = [cases[earlier].id, cases[later].id]
+        first = cases[earlier].id
+        second = cases[later].id
         text = question_text(cases[later].input)
-        listed.append({"ids": ids, "ratio": ratio, "text": redact_secrets(text)})
-        lines.append(f"{ratio:3} %  {ids[0]}  {ids[1]}  {shorten_text(text, 60)}")
+        listed.append({"ids": [first, second], "ratio": ratio, "text": redact_secrets(text)})
+        lines.append(f"{ratio:3} %  {first}  {second}  {shorten_text(text, 60)}")
     if args.json:
         print_json({"cases": texts.count, "pairs": listed})
     else:

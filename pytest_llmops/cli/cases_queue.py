@@ -315,7 +315,7 @@ def _drop(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEn
 def _label(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEntry, label: str) -> str:
     """Give an answer its label, and return what to print of it."""
     queue[entry.id] = _add_label(replace(entry, status="accepted"), label, args.rater)
-    kinds = set()
+    kinds: set[bool] = set()  # whether each label is one of the kind pass or fail
     for labelled in queue.values():
         if "human" in labelled.data:
             human = labelled.data["human"]

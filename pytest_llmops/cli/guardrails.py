@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json_lines, read_text
 from pytest_llmops.cli.common import (
@@ -88,9 +88,9 @@ def _parse_labelled_text(row: Mapping[str, Any]) -> LabelledText:
     text = row.get("text")
     label = row.get("label")
     spans = row.get("spans", [])
-    is_text = isinstance(text, str) and isinstance(spans, list) and ("spans" in row or "label" in row)
+    is_labelled = isinstance(spans, list) and ("spans" in row or "label" in row)
     is_label = label is None or (isinstance(label, (str, bool)) and label != "")
-    if not is_text or not is_label or (label and spans):
+    if not isinstance(text, str) or not is_labelled or not is_label or (label and spans):
         raise BadFile(f"expected {FORM}, got {shorten_text(str(row), 100)}")
     if label is True:
         spans = [{"start": 0, "end": max(1, len(text)), "kind": ANY}]
@@ -111,14 +111,15 @@ def _parse_span(given: Json, text: str) -> Finding:
     start = span.get("start")
     end = span.get("end")
     kind = span.get("kind")
+    got = shorten_text(str(span), 100)
     is_place = type(start) is int and type(end) is int and 0 <= start < end <= max(1, len(text))
     if not is_place or not isinstance(kind, str):
         raise BadFile(
-            f"expected a span with a kind within the {len(text):,} characters of the text, got {shorten_text(str(span), 100)}"
+            f"expected a span with a kind within the {len(text):,} characters of the text, got {got}"
         )
     if span.get("text", text[start:end]) != text[start:end]:
         raise BadFile(
-            f"the text of a span is not at its place: are places bytes, or of another text? Got {shorten_text(str(span), 100)}"
+            f"the text of a span is not at its place: are places bytes, or of another text? Got {got}"
         )
     return Finding(start, end, kind)  # type: ignore[arg-type]  # both are whole numbers
 
@@ -142,9 +143,11 @@ def score_detector(detector: Detector, rows: Sequence[LabelledText]) -> dict[str
         if not wanted:
             alarms.append(bool(findings))
     if not hits or not alarms:
+        names = ", ".join(detector.kinds)
+        without = len(alarms)
         raise UsageError(
-            f"detector {detector.name}: expected texts with something of its kinds ({', '.join(detector.kinds)}) and texts without, got "
-            f"{len(rows) - len(alarms):,} and {len(alarms):,}"
+            f"detector {detector.name}: expected texts with something of its kinds ({names}) and texts without, got "
+            f"{len(rows) - without:,} and {without:,}"
         )
     return {"detector": detector.name, "recall": _measure_share(hits), "false_alarms": _measure_share(alarms)}
 
@@ -176,8 +179,9 @@ def load_detector(name: str) -> Detector:
     try:
         return _make_detector(name)
     except Exception as error:  # noqa: BLE001 -- a user's own module
+        why = shorten_text(redact_secrets(describe_exception(error)), 300)
         raise UsageError(
-            f"--detector {name}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected {', '.join(BUILT_IN)}, "
+            f"--detector {name}: {why}; expected {', '.join(BUILT_IN)}, "
             "gitleaks:FILE, or package.module:function that takes nothing and returns a detector"
         ) from None
 
@@ -193,10 +197,10 @@ def _make_detector(name: str) -> Detector:
         make = getattr(guardrails, f"{name}_detector")
     else:
         make = getattr(importlib.import_module(module), rest)
-    detector: Detector = make()
+    detector: Any = make()
     if not callable(detector.find) or not detector.kinds:
         raise UsageError("it looks for nothing")
-    return detector
+    return cast("Detector", detector)
 
 
 def print_scores(args: argparse.Namespace) -> int:

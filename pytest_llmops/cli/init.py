@@ -109,9 +109,9 @@ def _init(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list_new_settings(given: Settings, stored: Settings) -> dict[str, str]:
+def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
     """Return what the configuration file lacks, by ini key."""
-    lines = {}
+    lines: dict[str, object] = {}
     model = given.single_model or stored.model or PLACEHOLDER
     if model != stored.model:
         lines["llm_model"] = model

@@ -35,7 +35,8 @@ def export_labels(args: argparse.Namespace) -> int:
         how = f" drawn at random (seed {seed})"
     new, merged = add_to_queue(args.out, entries)
     out = format_path(args.out)
-    print_line(f"{format_count(len(entries), 'answer')}{how}: {new:,} new in {out}, {merged:,} there already")
+    answers = format_count(len(entries), "answer")
+    print_line(f"{answers}{how}: {new:,} new in {out}, {merged:,} there already")
     print_line(f"next: llmops cases review --queue {out}")
     if not args.all:
         print_line(colour_text(HARD_CASES_WARNING, YELLOW))
@@ -49,7 +50,7 @@ def _choose_verdicts(args: argparse.Namespace) -> list[Judgement]:
         UnknownName: The run has no such judge.
     """
     judged = collect_judgements(read_run_file(args.run_file).records)
-    chosen = judged
+    chosen = list(judged)
     if args.judge is not None:
         names = {verdict.judge for verdict in judged}
         if args.judge not in names:

@@ -176,8 +176,9 @@ def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str
 
 def _find_refused_parameter(message: str, parameters: Mapping[str, Any]) -> str:
     """Return the parameter that the server's message names, best in quotes, or ""."""
-    quoted = re.findall(r"['\"`](\w+)", message)
-    for word in quoted + re.findall(r"\w+", message):
+    quoted: list[str] = re.findall(r"['\"`](\w+)", message)
+    words: list[str] = re.findall(r"\w+", message)
+    for word in quoted + words:
         if word in parameters:
             return word
     return ""
@@ -283,10 +284,10 @@ def _describe_change(request: ComparedRequest) -> dict[str, Any]:
 
 
 def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        f"{report['from']} -> {report['to']}: {format_count(report['requests'], 'request')}, by {report['score']} "
-        f"(requests of judges: llmops judge rescore RUN.json --model {report['to']})"
-    )
+    new = report["to"]
+    requests = format_count(report["requests"], "request")
+    hint = f"(requests of judges: llmops judge rescore RUN.json --model {new})"
+    yield f"{report['from']} -> {new}: {requests}, by {report['score']} {hint}"
     for name, why in report["refused_parameters"].items():
         yield f"refused   {name}: asked without it ({why})"
     for family, verdict in report["verdicts"].items():
@@ -294,8 +295,9 @@ def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
     if not report["verdicts"]:
         yield "undecided a single answer to each request is recorded, so how far the old model's own answers differ is not known; --judge scores both"
     for model, side in report["sides"].items():
+        answers = format_count(side["answers"], "answer")
         latency = side["latency_p50_s"] or "unknown"
-        yield f"{model}: {format_count(side['answers'], 'answer')}; cost {side['cost']}; median latency {latency} s"
+        yield f"{model}: {answers}; cost {side['cost']}; median latency {latency} s"
     for change in report["changed_most"]:
         yield f"  {change['similarity']:.2f}  {common.format_path(change['case'])}"
         for side in ("old", "new"):

@@ -173,10 +173,10 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
         rows_per_pair = [_embed_batch(embedder, texts) for texts in texts_per_pair]
     else:
         unique = list(dict.fromkeys(text for texts in texts_per_pair for text in texts))
-        parts = [
-            _embed_batch(embedder, unique[start : start + BATCH_SIZE])
-            for start in range(0, len(unique), BATCH_SIZE)
-        ]
+        parts = []
+        for start in range(0, len(unique), BATCH_SIZE):
+            batch = unique[start : start + BATCH_SIZE]
+            parts.append(_embed_batch(embedder, batch))
         lengths = {part.shape[1] for part in parts}
         if len(lengths) > 1:
             raise UsageError(
@@ -232,20 +232,24 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
             embedder=component_name(embedder),
             version=str(embedder.version),
             rule=description,
-            facts={
-                "same": chosen.same,
-                "different": chosen.different,
-                "auc": round(auc, 4),
-                "precision": round(chosen.precision, 4),
-                "recall": round(chosen.recall, 4),
-                "balanced_accuracy": round(chosen.balanced_accuracy, 4),
-            },
+            facts=_list_facts(chosen, auc),
         )
         write_output_file(args.out, threshold.text())
         print_line(
             f"written to {format_path(args.out)}: name it in ini llm_semantic_threshold, or pass Threshold.load(...)"
         )
     return 0
+
+
+def _list_facts(cut: Cut, auc: float) -> dict[str, float]:
+    return {
+        "same": cut.same,
+        "different": cut.different,
+        "auc": round(auc, 4),
+        "precision": round(cut.precision, 4),
+        "recall": round(cut.recall, 4),
+        "balanced_accuracy": round(cut.balanced_accuracy, 4),
+    }
 
 
 def _format_passed(kind: str, passed: int, count: int) -> str:
@@ -274,12 +278,13 @@ def load_embedder(name: str, where: str = "") -> Embedder:
 
 def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
     same_count = sum(same)
-    if not same_count or same_count == len(same):
+    different_count = len(same) - same_count
+    if not same_count or not different_count:
         raise UsageError(
-            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {len(same) - same_count:,} that do not; "
+            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {different_count:,} that do not; "
             "a cut needs both"
         )
-    fewest = min(same_count, len(same) - same_count)
+    fewest = min(same_count, different_count)
     if fewest < MIN_PAIRS_PER_KIND:
         print_error(
             f"{path}: only {format_count(fewest, 'pair')} of one kind; below {MIN_PAIRS_PER_KIND} a cut may be off by a lot"
@@ -287,11 +292,10 @@ def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
 
 
 def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Iterator[str]:
+    count = len(pairs.items)
     same_count = sum(pair.same for pair in pairs.items)
-    yield (
-        f"{format_path(path)}: {format_count(len(pairs.items), 'pair')}, {same_count:,} that say the same, "
-        f"{len(pairs.items) - same_count:,} that do not"
-    )
+    sides = f"{same_count:,} that say the same, {count - same_count:,} that do not"
+    yield f"{format_path(path)}: {format_count(count, 'pair')}, {sides}"
     if pairs.repeated:
         yield f"{format_count(pairs.repeated, 'line')} left out: the same pair again"
     if pairs.between:

@@ -62,7 +62,8 @@ class CanaryEvent:
     def __post_init__(self) -> None:
         problem = self._find_problem()
         if problem:
-            got = shorten_text(repr(getattr(self, problem.partition(":")[0])), 80)
+            name = problem.partition(":")[0]
+            got = shorten_text(repr(getattr(self, name)), 80)
             raise UsageError(f"event {shorten_text(str(self.id), 80)!r}: {problem}, got {got}")
 
     def _find_problem(self) -> str:
@@ -352,7 +353,8 @@ def _describe_wait(fine: float, limit: float, events: int) -> str:
     """Return how many events it still takes, if the evidence goes on growing as it did."""
     if fine <= 1:
         return "open"
-    more = math.ceil((math.log(limit) / math.log(fine) - 1) * events)
+    growth = math.log(limit) / math.log(fine)  # how many times as many events it takes
+    more = math.ceil((growth - 1) * events)
     if not more:
         return "open"
     return f"open, about {format_count(more, 'more event')} at this rate"
@@ -403,11 +405,13 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
         raise UsageError(
             f"expected events of two versions, {stable_name} and {canary_name}, got {len(stable):,} and {len(canary):,}"
         )
-    first, last = stable[0].time, stable[-1].time
+    first = stable[0].time
+    last = stable[-1].time
     outside = sum(not first <= event.time <= last for event in canary)
     if 2 * outside > len(canary):
+        count = format_count(len(canary), "event")
         raise UsageError(
-            f"{outside:,} of {format_count(len(canary), 'event')} of {canary_name} lie outside of the time of {stable_name} "
+            f"{outside:,} of {count} of {canary_name} lie outside of the time of {stable_name} "
             f"({first} to {last}): both must answer at the same time, by clocks that agree"
         )
     if rules.share:
@@ -422,9 +426,9 @@ def _check_share(count: int, total: int, share: float, name: str) -> None:
     """
     from scipy.special import betaln
 
-    log_wealth = (
-        betaln(total - count + 1, count + 1) - count * math.log(share) - (total - count) * math.log1p(-share)
-    )
+    others = total - count
+    log_likelihood = count * math.log(share) + others * math.log1p(-share)
+    log_wealth = betaln(others + 1, count + 1) - log_likelihood
     if log_wealth > math.log(SHARE_EVIDENCE):
         raise UsageError(
             f"expected {share:.1%} of the requests at {name}, got {count:,} of {total:,} ({count / total:.1%}): "

@@ -27,43 +27,120 @@ from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.trace import cost_usd, fields
 
 # What each field is called, in the current convention first; a name goes on behind a JSON text
-FIELDS = {
-    field: tuple(tuple(name.split(".")) for name in names.split())
-    for field, names in {
-        "trace": "traceId trace_id context.trace_id",
-        "span": "spanId span_id context.span_id id",
-        "start": "startTimeUnixNano start_time_unix_nano start_time startTime",
-        "end": "endTimeUnixNano end_time_unix_nano end_time endTime",
-        "event": "eventName event_name event.name",
-        "body": "body",
-        "kind": "gen_ai.operation.name openinference.span.kind llm.request.type langfuse.observation.type span_kind type run_type",
-        "provider": "gen_ai.provider.name gen_ai.system llm.provider llm.system",
-        "model": "gen_ai.response.model llm.model_name gen_ai.request.model langfuse.observation.model.name provided_model_name "
-        "providedModelName model outputs.model inputs.model",
-        "system": "gen_ai.system_instructions",
-        "input": "gen_ai.input.messages llm.input_messages gen_ai.prompt langfuse.observation.input.messages "
-        "langfuse.observation.input input.value.messages input.value input.messages input inputs.messages",
-        "output": "gen_ai.output.messages llm.output_messages gen_ai.completion langfuse.observation.output "
-        "output.value.choices output.value output outputs.choices",
-        "tools": "gen_ai.tool.definitions llm.tools llm.request.functions langfuse.observation.input.tools input.value.tools "
-        "input.tools inputs.tools",
-        "finish_reason": "llm.finish_reason gen_ai.completion.0.finish_reason langfuse.observation.metadata.finish_reason "
-        "gen_ai.response.finish_reasons",
-        "input_tokens": "gen_ai.usage.input_tokens gen_ai.usage.prompt_tokens llm.token_count.prompt "
-        "langfuse.observation.usage_details.prompt_tokens langfuse.observation.usage_details.input usage_details.input "
-        "usageDetails.input prompt_tokens",
-        "output_tokens": "gen_ai.usage.output_tokens gen_ai.usage.completion_tokens llm.token_count.completion "
-        "langfuse.observation.usage_details.completion_tokens langfuse.observation.usage_details.output usage_details.output "
-        "usageDetails.output completion_tokens",
-        "cached_tokens": "gen_ai.usage.cache_read.input_tokens gen_ai.usage.cache_read_input_tokens "
-        "llm.token_count.prompt_details.cache_read langfuse.observation.usage_details.prompt_tokens_details.cached_tokens "
-        "usage_details.input_cached_tokens usageDetails.input_cached_tokens outputs.usage.prompt_tokens_details.cached_tokens",
-        "cache_write_tokens": "gen_ai.usage.cache_creation.input_tokens llm.token_count.prompt_details.cache_write",
-        "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens gen_ai.usage.reasoning_tokens "
-        "llm.token_count.completion_details.reasoning",
-        "total_tokens": "usage_details.total usageDetails.total",
-    }.items()
-}  # fmt: skip
+FIELD_NAMES = {
+    "trace": "traceId trace_id context.trace_id",
+    "span": "spanId span_id context.span_id id",
+    "start": "startTimeUnixNano start_time_unix_nano start_time startTime",
+    "end": "endTimeUnixNano end_time_unix_nano end_time endTime",
+    "event": "eventName event_name event.name",
+    "body": "body",
+    "kind": """
+        gen_ai.operation.name
+        openinference.span.kind
+        llm.request.type
+        langfuse.observation.type
+        span_kind
+        type
+        run_type
+    """,
+    "provider": "gen_ai.provider.name gen_ai.system llm.provider llm.system",
+    "model": """
+        gen_ai.response.model
+        llm.model_name
+        gen_ai.request.model
+        langfuse.observation.model.name
+        provided_model_name
+        providedModelName
+        model
+        outputs.model
+        inputs.model
+    """,
+    "system": "gen_ai.system_instructions",
+    "input": """
+        gen_ai.input.messages
+        llm.input_messages
+        gen_ai.prompt
+        langfuse.observation.input.messages
+        langfuse.observation.input
+        input.value.messages
+        input.value
+        input.messages
+        input
+        inputs.messages
+    """,
+    "output": """
+        gen_ai.output.messages
+        llm.output_messages
+        gen_ai.completion
+        langfuse.observation.output
+        output.value.choices
+        output.value
+        output
+        outputs.choices
+    """,
+    "tools": """
+        gen_ai.tool.definitions
+        llm.tools
+        llm.request.functions
+        langfuse.observation.input.tools
+        input.value.tools
+        input.tools
+        inputs.tools
+    """,
+    "finish_reason": """
+        llm.finish_reason
+        gen_ai.completion.0.finish_reason
+        langfuse.observation.metadata.finish_reason
+        gen_ai.response.finish_reasons
+    """,
+    "input_tokens": """
+        gen_ai.usage.input_tokens
+        gen_ai.usage.prompt_tokens
+        llm.token_count.prompt
+        langfuse.observation.usage_details.prompt_tokens
+        langfuse.observation.usage_details.input
+        usage_details.input
+        usageDetails.input
+        prompt_tokens
+    """,
+    "output_tokens": """
+        gen_ai.usage.output_tokens
+        gen_ai.usage.completion_tokens
+        llm.token_count.completion
+        langfuse.observation.usage_details.completion_tokens
+        langfuse.observation.usage_details.output
+        usage_details.output
+        usageDetails.output
+        completion_tokens
+    """,
+    "cached_tokens": """
+        gen_ai.usage.cache_read.input_tokens
+        gen_ai.usage.cache_read_input_tokens
+        llm.token_count.prompt_details.cache_read
+        langfuse.observation.usage_details.prompt_tokens_details.cached_tokens
+        usage_details.input_cached_tokens
+        usageDetails.input_cached_tokens
+        outputs.usage.prompt_tokens_details.cached_tokens
+    """,
+    "cache_write_tokens": """
+        gen_ai.usage.cache_creation.input_tokens
+        llm.token_count.prompt_details.cache_write
+    """,
+    "reasoning_tokens": """
+        gen_ai.usage.reasoning.output_tokens
+        gen_ai.usage.reasoning_tokens
+        llm.token_count.completion_details.reasoning
+    """,
+    "total_tokens": "usage_details.total usageDetails.total",
+}
+
+
+def _split_names(names: str) -> tuple[tuple[str, ...], ...]:
+    """Return the steps of each name: its parts between dots."""
+    return tuple(tuple(name.split(".")) for name in names.split())
+
+
+FIELDS = {field: _split_names(names) for field, names in FIELD_NAMES.items()}
 # Keys of the lists that lead to spans, log records and rows
 LISTS = (
     "resourceSpans",
@@ -382,19 +459,22 @@ def _is_message(item: object) -> bool:
 def _slice_items(text: str) -> list[tuple[Any, str]]:
     """Return the items of a list, each with its JSON, the key of a cache: to write it anew would take longer than to read it."""
     items = list[tuple[Any, str]]()
-    end = _SEPARATORS.match(text, 1).end()  # type: ignore[union-attr]  # may be empty
+    if not text.startswith("["):
+        return items
+    start = _SEPARATORS.match(text, 1).end()  # type: ignore[union-attr]  # may be empty
     with suppress(ValueError, RecursionError, IndexError):
-        while text[0] == "[" and text[end] != "]":
-            start, (item, end) = end, _decode(text, end)
+        while text[start] != "]":
+            item, end = _decode(text, start)
             items.append((item, text[start:end]))
-            end = _SEPARATORS.match(text, end).end()  # type: ignore[union-attr]
-    if text[end:].strip() == "]":
+            start = _SEPARATORS.match(text, end).end()  # type: ignore[union-attr]
+    if text[start:].strip() == "]":
         return items
     return []
 
 
 @lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
 def _read_turns(text: str, role: str) -> list[Turn]:
+    """Return a message of JSON, and before it the answers of tools that are parts of it."""
     messages: Any = check_json_value(_read_message(json.loads(text), role))
     return list(map(_make_turn, messages))
 
@@ -403,9 +483,11 @@ def _make_turn(message: JsonObject) -> Turn:
     """Return a message with a spelling that is the same for other arguments and white space of the same meaning."""
     role = message["role"]
     content = as_text(message["content"]).strip() or message["content"]
-    calls = fields.read_chat_tool_calls(message.get("tool_calls"))
-    arguments: list[Any] = [[call.name, parse_json(call.arguments) or call.arguments] for call in calls]
-    return Turn(json.dumps(message), role, canonical_json([role, content, *arguments]))
+    parts: list[Any] = [role, content]
+    for call in fields.read_chat_tool_calls(message.get("tool_calls")):
+        arguments = parse_json(call.arguments) or call.arguments
+        parts.append([call.name, arguments])
+    return Turn(json.dumps(message), role, canonical_json(parts))
 
 
 def _read_message(item: object, role: str) -> list[dict[str, Any]]:

@@ -45,8 +45,19 @@ OWN_FIELDS = {
     "corrected": "corrected corrected_answer correction",
     "tags": "tags topic category",
 }
+
+
+def _index_names(names_by_field: Mapping[str, str]) -> dict[str, str]:
+    """Return the field of each name that it may have."""
+    fields = {}
+    for key, names in names_by_field.items():
+        for name in (key, *names.split()):
+            fields[name] = key
+    return fields
+
+
 # Every name that a field may have in a log of your own
-OWN_NAMES = {name: key for key, names in OWN_FIELDS.items() for name in (key, *names.split())}
+OWN_NAMES = _index_names(OWN_FIELDS)
 FIELD_MAPS: tuple[tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]], ...] = (
     (
         {"data_type": ("TEXT",), "name": ("correction", "corrected", "corrected_answer", "expected_output")},
@@ -77,6 +88,7 @@ FIELD_MAPS: tuple[tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]], ...] 
         },
     ),
 )
+CAMEL_CASE = re.compile("(?<=[a-z])(?=[A-Z])")  # where a word begins in camelCase
 HUMAN_SOURCES = frozenset({"human", "api", "annotation", "app"})
 UP_WORDS = "up 👍 thumbs-up thumbs_up thumbsup like liked good positive yes true 1 1.0 +1"
 DOWN_WORDS = "down 👎 thumbs-down thumbs_down thumbsdown dislike disliked bad negative no false 0 0.0 -1 -1.0"
@@ -248,7 +260,7 @@ def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 def _read_values(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of an event by our names; ``trace`` is a list of all ids that it may belong to."""
-    given = {re.sub("(?<=[a-z])(?=[A-Z])", "_", key).lower(): value for key, value in row.items()}
+    given = {CAMEL_CASE.sub("_", key).lower(): value for key, value in row.items()}
     paths = _choose_paths(given)
     values = {key: _find_value(given, names.split()) for key, names in paths.items()}
     values["trace"] = [str(_find_value(given, [path])) for path in paths["trace"].split()]
@@ -264,9 +276,16 @@ def _read_values(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str,
 def _choose_paths(given: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the field map of the export that an event is from."""
     for marks, paths in FIELD_MAPS:
-        if all(key in given and (not known or given[key] in known) for key, known in marks.items()):
+        if all(_has_mark(given, key, known) for key, known in marks.items()):
             return paths
     return OWN_FIELDS
+
+
+def _has_mark(given: Mapping[str, Any], key: str, values: Collection[str]) -> bool:
+    """Return whether an event has a key, with one of the values if there are any."""
+    if key not in given:
+        return False
+    return not values or given[key] in values
 
 
 def _find_value(row: Mapping[str, Any], paths: Iterable[str]) -> Any:

@@ -105,7 +105,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_list_of_texts(value: Any) -> bool:
-    return as_texts(value) == value != ""
+    return isinstance(value, list) and as_texts(value) == value
 
 
 def _is_kind(value: object) -> bool:
@@ -202,9 +202,10 @@ def _parse_entry(value: Json) -> QueueEntry:
     for key in ("id", "input", "output"):
         if key not in given:
             raise BadFile(f"missing key {key!r}: every entry has one")
-    for key, (expected, fits) in _FORM.items():
-        if key in given and not fits(given[key]):
-            raise BadFile(f"{key}: expected {expected}, got {shorten_text(canonical_json(given[key]), 60)}")
+    for key, (expected, is_right) in _FORM.items():
+        if key in given and not is_right(given[key]):
+            got = shorten_text(canonical_json(given[key]), 60)
+            raise BadFile(f"{key}: expected {expected}, got {got}")
     own: dict[str, Any] = {}
     data: dict[str, Json] = {}
     for key, item in given.items():
@@ -373,15 +374,24 @@ def _find_leader(entry: QueueEntry, leaders: dict[int, list[tuple[str, str]]]) -
     from rapidfuzz import fuzz, process
 
     text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
-    grams = {text[start : start + GRAM_CHARS] for start in range(max(1, len(text) - GRAM_CHARS + 1))}
-    hashes = sorted(zlib.crc32(gram.encode("utf-8", "replace")) for gram in grams)[:SKETCH_SIZE]
+    hashes = _sketch_text(text)
     others = {name: other for key in hashes for name, other in leaders.get(key, ())}
     nearest = process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=SIMILARITY)
     if nearest is not None:
         return (nearest[2],)
     for key in hashes:
-        leaders[key] = [*leaders.get(key, ()), (entry.id, text)][:MAX_HOLDERS]
+        holders = leaders.setdefault(key, [])
+        if len(holders) < MAX_HOLDERS:
+            holders.append((entry.id, text))
     return ()
+
+
+def _sketch_text(text: str) -> list[int]:
+    """Return the smallest hashes of a text's n-grams: texts that are alike share some of them."""
+    last_start = max(0, len(text) - GRAM_CHARS)
+    grams = {text[start : start + GRAM_CHARS] for start in range(last_start + 1)}
+    hashes = [zlib.crc32(gram.encode("utf-8", "replace")) for gram in grams]
+    return sorted(hashes)[:SKETCH_SIZE]
 
 
 def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:

@@ -76,6 +76,26 @@ def _declare_calibrate(commands: Any) -> None:
         metavar="SCORE",
         help="score from which on an answer passes (default: the judge's)",
     )
+    _add_thresholds(command)
+    command.add_argument(
+        "--trials",
+        type=parse_positive_int,
+        default=1,
+        metavar="N",
+        help="verdicts on each answer, averaged (default: 1)",
+    )
+    command.add_argument(
+        "--verdicts",
+        action="store_true",
+        help='call no judge: the labels have its verdicts under the key "judge"',
+    )
+    command.add_argument(
+        "--judge-version", metavar="TEXT", help="with --verdicts: version of the judge that gave them"
+    )
+    add_judge_arguments(command, "LABELS.cassette.json")
+
+
+def _add_thresholds(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--at-least-kappa", type=float, default=0.6, metavar="K", help="threshold of kappa (default: 0.6)"
     )
@@ -105,22 +125,6 @@ def _declare_calibrate(commands: Any) -> None:
         metavar="N",
         help=f"fewer labelled answers are an error (default: {MIN_LABELS})",
     )
-    command.add_argument(
-        "--trials",
-        type=parse_positive_int,
-        default=1,
-        metavar="N",
-        help="verdicts on each answer, averaged (default: 1)",
-    )
-    command.add_argument(
-        "--verdicts",
-        action="store_true",
-        help='call no judge: the labels have its verdicts under the key "judge"',
-    )
-    command.add_argument(
-        "--judge-version", metavar="TEXT", help="with --verdicts: version of the judge that gave them"
-    )
-    add_judge_arguments(command, "LABELS.cassette.json")
 
 
 def _declare_canaries(commands: Any) -> None:

@@ -150,10 +150,6 @@ class Settings:
         "a recording that is too old. warn: it is replayed, and the summary says so; fail: an error with the command that records it "
         "again; refresh: `--llm-record=new` asks again what is too old, and only that; without live calls as fail",
     )  # fmt: skip
-    warn_shutdown: int | None = _declare_option(
-        parse_days, None,
-        "days before the shutdown of a model that a test calls from which on the summary warns of it (`30d`); default: no warning",
-    )  # fmt: skip
     record_headers: tuple[str, ...] = _declare_option(
         list_of(parse_header), (),
         "further response headers to record, for tests of what the application does with them (`x-request-id`, `x-ratelimit-*`)",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.baselines.baseline import Acceptance, Baseline
-from pytest_llmops.cli.common import Commands, add_group, find_project_root, print_result, read_ini
+from pytest_llmops.cli.common import add_command, add_group, find_project_root, print_result, read_ini
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.run import TestRecord
@@ -20,18 +20,27 @@ NAMED_CASES = 5
 
 def add_baseline_group(groups: Any) -> None:
     """Declare the commands of the group."""
-    as_json = {"--json": {"action": "store_true", "help": "print JSON"}}
-    which = {"nargs": "?", "default": "", "help": "default: the project's baseline"}
-    one = {"baseline": {"metavar": "FILE|GITREF", **which}, **as_json}
-    old = {"metavar": "OLD", "help": "a file, or a commit, branch or tag of git"}
-    two = {"old": old, "new": {"metavar": "NEW", **which}, **as_json}
-    commands: Commands = {
-        "show": (_show, "the tests and mean scores of the baseline", "", one),
-        "log": (_log, "when the baseline moved, and why", "", one),
-        "power": (_power, "which drop the suite would notice, from the baseline alone", "", one),
-        "diff": (_diff, "the tests whose scores differ between two baselines", "", two),
-    }
-    add_group(groups, "baseline", "look at the baseline that runs are compared with", commands)
+    commands = add_group(groups, "baseline", "look at the baseline that runs are compared with")
+    show = add_command(commands, "show", _show, "the tests and mean scores of the baseline")
+    log = add_command(commands, "log", _log, "when the baseline moved, and why")
+    power = add_command(
+        commands, "power", _power, "which drop the suite would notice, from the baseline alone"
+    )
+    for command in (show, log, power):
+        _add_baseline(command, "baseline", "FILE|GITREF")
+        _add_json(command)
+    diff = add_command(commands, "diff", _diff, "the tests whose scores differ between two baselines")
+    diff.add_argument("old", metavar="OLD", help="a file, or a commit, branch or tag of git")
+    _add_baseline(diff, "new", "NEW")
+    _add_json(diff)
+
+
+def _add_baseline(command: argparse.ArgumentParser, name: str, metavar: str) -> None:
+    command.add_argument(name, metavar=metavar, nargs="?", default="", help="default: the project's baseline")
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +78,10 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     root, values = read_ini(here) or (find_project_root(here) or here, {})
     settings = Settings.from_sources(("ini", values))
     own = root / settings.baseline
-    path = here / given
-    stored = find_baseline(own, str(path) if given and path.is_file() else given or str(own), root)
+    place = given or str(own)
+    if given and (here / given).is_file():
+        place = str(here / given)
+    stored = find_baseline(own, place, root)
     if stored is None:
         return None
     baseline = Baseline.from_bytes(stored.data, where=stored.name)
@@ -83,6 +94,11 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
 
 
 def _load(given: str) -> tuple[str, Baseline]:
+    """Return the name and the content of a baseline.
+
+    Raises:
+        UsageError: There is none, or it is damaged.
+    """
     stored = load_project_baseline(given)
     if stored is None:
         raise UsageError("no baseline yet; make the first: pytest --llm-accept 'first baseline'")
@@ -96,39 +112,44 @@ def _show(args: argparse.Namespace) -> int:
     name, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)
     description = describe_baseline(baseline, name)
-    rows = [
-        {"name": metric.name, "cases": metric.cases, "trials": metric.trials, "mean": metric.mean}
-        for metric in metrics
-    ]
-    lines = [
-        description,
-        f"{format_count(len(baseline.tests), 'test')}, accepted {format_count(len(baseline.history), 'time')}",
-        *(
-            f"  {shorten_text(metric.name, 60)}  mean {metric.mean:.2f}, {format_count(metric.cases, 'case')} with "
-            f"{format_count(metric.trials, 'trial')}"
-            for metric in metrics
-        ),
-    ]
+    tests = format_count(len(baseline.tests), "test")
+    rows = []
+    lines = [description, f"{tests}, accepted {format_count(len(baseline.history), 'time')}"]
+    for metric in metrics:
+        rows.append(
+            {"name": metric.name, "cases": metric.cases, "trials": metric.trials, "mean": metric.mean}
+        )
+        size = _describe_size(metric)
+        lines.append(f"  {shorten_text(metric.name, 60)}  mean {metric.mean:.2f}, {size}")
     return print_result(args, {"baseline": description, "tests": len(baseline.tests), "metrics": rows}, lines)
+
+
+def _describe_size(metric: Any) -> str:
+    """Return how much a metric, a `MetricPower`, is measured."""
+    return f"{format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
 
 
 def _log(args: argparse.Namespace) -> int:
     _, baseline = _load(args.baseline)
-    fields = ("on", "reason", "commit", "tests", "partial", "forced")
-    entries = [{field: getattr(entry, field) for field in fields} for entry in reversed(baseline.history)]
-    return print_result(args, entries, map(_format_entry, reversed(baseline.history)))
+    history = baseline.history[::-1]
+    names = ("on", "reason", "commit", "tests", "partial", "forced")
+    entries = [{name: getattr(entry, name) for name in names} for entry in history]
+    return print_result(args, entries, map(_format_entry, history))
 
 
 def _format_entry(entry: Acceptance) -> str:
-    marks = [word for word, is_set in (("partial", entry.partial), ("forced", entry.forced)) if is_set]
+    time = entry.on[:16].replace("T", " ")
+    commit = entry.commit[:7] or "-"
+    marks = []
+    if entry.partial:
+        marks.append("partial")
+    if entry.forced:
+        marks.append("forced")
+    notes = ""
     if marks:
         notes = f" ({', '.join(marks)})"
-    else:
-        notes = ""
-    return (
-        f"{entry.on[:16].replace('T', ' ')}  {entry.commit[:7] or '-':7}  {format_count(entry.tests, 'test')}{notes}  "
-        f"{shorten_text(entry.reason, 200)}"
-    )
+    tests = format_count(entry.tests, "test")
+    return f"{time}  {commit:7}  {tests}{notes}  {shorten_text(entry.reason, 200)}"
 
 
 def _power(args: argparse.Namespace) -> int:
@@ -136,62 +157,82 @@ def _power(args: argparse.Namespace) -> int:
 
     _, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)
-    rows = [
-        {
-            "name": metric.name,
-            "cases": metric.cases,
-            "trials": metric.trials,
-            "noise": metric.noise,
-            "detectable": {str(count): drop for count, drop in metric.detectable},
-            "noisiest": dict(metric.noisiest),
-            "flaky": [
-                {"test": nodeid, "flip_rate": rate, "since": since} for nodeid, rate, since in metric.flaky
-            ],
-        }
-        for metric in metrics
-    ]
-    return print_result(args, rows, (line for metric in metrics for line in _describe_power(metric)))
+    rows = [_make_power_row(metric) for metric in metrics]
+    lines = (line for metric in metrics for line in _format_power(metric))
+    return print_result(args, rows, lines)
 
 
-def _describe_power(metric: Any) -> Iterator[str]:
+def _make_power_row(metric: Any) -> dict[str, Any]:
+    """Return what ``--json`` has of a metric, a `MetricPower`."""
+    flaky = []
+    for nodeid, rate, since in metric.flaky:
+        flaky.append({"test": nodeid, "flip_rate": rate, "since": since})
+    return {
+        "name": metric.name,
+        "cases": metric.cases,
+        "trials": metric.trials,
+        "noise": metric.noise,
+        "detectable": {str(count): drop for count, drop in metric.detectable},
+        "noisiest": dict(metric.noisiest),
+        "flaky": flaky,
+    }
+
+
+def _format_power(metric: Any) -> Iterator[str]:
     """Yield the lines on a metric, a `MetricPower`."""
-    yield f"{shorten_text(metric.name, 60)}: {format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
+    yield f"{shorten_text(metric.name, 60)}: {_describe_size(metric)}"
     if metric.noise is None:
         yield "  single trials tell no noise: accept a run with --llm-trials=3 or more"
         return
     yield f"  noise     {metric.noise * 100:.1f} points between trials of a case (standard deviation)"
-    drops = ", ".join(
+    drops = [
         f"{drop * 100:.1f} points with {format_count(count, 'trial')}" for count, drop in metric.detectable
-    )
+    ]
+    notices = "not known: no case has trials that differ"
     if drops:
-        notices = f"in 8 of 10 runs a drop of {drops}"
-    else:
-        notices = "not known: no case has trials that differ"
+        notices = f"in 8 of 10 runs a drop of {', '.join(drops)}"
     yield f"  notices   {notices}"
-    yield f"  steady    {format_count(metric.cases - len(metric.noisiest), 'case')}: all trials score the same"
+    steady = format_count(metric.cases - len(metric.noisiest), "case")
+    yield f"  steady    {steady}: all trials score the same"
     for nodeid, spread in metric.noisiest[:NAMED_CASES]:
         yield f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points"
     for nodeid, rate, since in metric.flaky[:NAMED_CASES]:
+        age = ""
         if since:
             age = f", since {shorten_text(since[:10], 40)}"
-        else:
-            age = ""
         yield f"  flaky     {shorten_text(nodeid, 200)}  {rate:.0%} of its pairs of trials differ{age}"
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from pytest_llmops.baselines.changes import mean_score
-
-    (old_name, old), (new_name, new) = _load(args.old), _load(args.new)
+    old_name, old = _load(args.old)
+    new_name, new = _load(args.new)
     rows = []
     lines = []
     for nodeid in sorted({*old.tests, *new.tests}):
-        before, after = (side.tests.get(nodeid) for side in (old, new))
-        for series in sorted({*(before.scores if before else ()), *(after.scores if after else ())}):
-            means = [mean_score(test.scores.get(series, ()) if test else ()) for test in (before, after)]
-            if means[0] != means[1]:
-                rows.append({"test": nodeid, "metric": series, "old": means[0], "new": means[1]})
-                sides = " -> ".join("-" if mean is None else f"{mean:.2f}" for mean in means)
-                lines.append(f"  {shorten_text(nodeid, 200)}  {shorten_text(series, 80)}  {sides}")
+        before = _mean_scores(old, nodeid)
+        after = _mean_scores(new, nodeid)
+        for metric in sorted({*before, *after}):
+            old_mean = before.get(metric)
+            new_mean = after.get(metric)
+            if old_mean != new_mean:
+                rows.append({"test": nodeid, "metric": metric, "old": old_mean, "new": new_mean})
+                change = f"{_format_mean(old_mean)} -> {_format_mean(new_mean)}"
+                lines.append(f"  {shorten_text(nodeid, 200)}  {shorten_text(metric, 80)}  {change}")
     heading = f"{old_name} -> {new_name}: {format_count(len(rows), 'score')} differ"
     return print_result(args, {"old": old_name, "new": new_name, "changes": rows}, [heading, *lines])
+
+
+def _mean_scores(baseline: Baseline, nodeid: str) -> dict[str, float | None]:
+    """Return the mean score of a test by metric; nothing if the baseline lacks the test."""
+    from pytest_llmops.baselines.changes import mean_score
+
+    test = baseline.tests.get(nodeid)
+    if test is None:
+        return {}
+    return {metric: mean_score(scores) for metric, scores in test.scores.items()}
+
+
+def _format_mean(mean: float | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.2f}"

@@ -2,14 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops._util.text_files import BadFile, read_text
-from pytest_llmops.cases.files import load_cases, parse_case
+from pytest_llmops.cases.files import Case, load_cases, parse_case
 from pytest_llmops.cli.common import (
     DIM,
     EXIT_PROBLEM,
@@ -20,12 +21,11 @@ from pytest_llmops.cli.common import (
     print_json,
     print_line,
     print_result,
-    refuse_options,
     write_output_file,
 )
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
-from pytest_llmops.production.feedback import measure_coverage, read_feedback
+from pytest_llmops.production.feedback import Feedback, measure_coverage, read_feedback
 from pytest_llmops.production.review_queue import (
     QueueEntry,
     add_to_queue,
@@ -36,77 +36,90 @@ from pytest_llmops.production.review_queue import (
     redact_entry,
 )
 
-MAX_ORIGINS, MAX_LISTED, NO_PROBLEMS = 20, 20, ("not from a person", "no vote, comment or correction")
+MAX_ORIGINS = 20  # of a case
+MAX_LISTED = 20  # topics
+# Beginnings of reasons for which an event is left out as it should be
+NO_PROBLEMS = ("not from a person", "no vote, comment or correction")
 LABELS = {"pass": True, "true": True, "fail": False, "false": False}
 
 
 def import_feedback(args: argparse.Namespace) -> int:
     """Run ``from-feedback``, and return its exit status."""
-    refuse_options(
-        {f"--field: expected NAME=COLUMN, got {entry!r}": "=" not in entry for entry in args.field}
-        | {
-            f"--good-at-least: expected a number above 0, got {args.good_at_least}": args.good_at_least
-            is not None
-            and not 0 < args.good_at_least < float("inf")
-        }
-    )
-    answers = {
-        str(place[key]): (entry.input, entry.output)
-        for entry in read_queue(args.queue)
-        for place in entry.origin
-        for key in ("trace", "id")
-        if key in place
-    }
+    for pair in args.field:
+        if "=" not in pair:
+            raise UsageError(f"--field: expected NAME=COLUMN, got {pair!r}")
+    if args.good_at_least is not None and not 0 < args.good_at_least < float("inf"):
+        raise UsageError(f"--good-at-least: expected a number above 0, got {args.good_at_least}")
     feedback = read_feedback(
         args.events,
         good_at_least=args.good_at_least,
         humans_only=not args.all_sources,
-        fields=dict(entry.split("=", 1) for entry in args.field),
-        answers=answers,
+        fields=dict(pair.split("=", 1) for pair in args.field),
+        answers=_collect_answers(args.queue),
     )
-    if not (feedback.events or feedback.left_out):
+    if not feedback.events and not feedback.left_out:
         raise CaseError("no event in the file: expected at least one", args.events)
     new, merged = add_to_queue(args.queue, feedback.to_entries())
-    try:
-        claim = f"{feedback.up_share():.0%} of the votes are up"
-    except CaseError as error:
-        claim = f"no claim about the share: {error.what}"
-    sums = {"events": len(feedback.events), "up": feedback.votes["up"], "down": feedback.votes["down"]}
-    left_out = {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()}
-    texts = [
-        f"{format_path(args.events)}: {format_count(sums['events'], 'event')}, {sums['up']:,} up and {sums['down']:,} down; "  # noqa: ISC003 -- an item of a list
-        + f"{new:,} new in {format_path(args.queue)}, {merged:,} there already",
-        *(
-            f"left out: {format_count(count, 'event')}, the first in line {line}: {why}"
-            + f" (in another column: --field {why[3:]}=COLUMN)" * (why in ("no question", "no answer"))
-            for why, (count, line) in feedback.left_out.items()
-        ),
-        claim,
-    ]
-    print_result(args, {**sums, "new": new, "merged": merged, "left_out": left_out, "claim": claim}, texts)
-    # What is left out by a rule, or said nothing, is no problem.
-    if any(not why.startswith(NO_PROBLEMS) for why in left_out):
-        return EXIT_PROBLEM
+    document = {
+        "events": len(feedback.events),
+        "up": feedback.votes["up"],
+        "down": feedback.votes["down"],
+        "new": new,
+        "merged": merged,
+        "left_out": {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()},
+        "claim": _claim_share(feedback),
+    }
+    print_result(args, document, _format_import(args, document))
+    for why in feedback.left_out:
+        # What is left out by a rule, or said nothing, is no problem.
+        if not why.startswith(NO_PROBLEMS):
+            return EXIT_PROBLEM
     return 0
+
+
+def _collect_answers(queue: Path) -> dict[str, tuple[Json, str]]:
+    """Return question and answer of the entries of a queue by the traces and events that they are from."""
+    answers = {}
+    for entry in read_queue(queue):
+        for place in entry.origin:
+            for key in ("trace", "id"):
+                if key in place:
+                    answers[str(place[key])] = entry.input, entry.output
+    return answers
+
+
+def _claim_share(feedback: Feedback) -> str:
+    try:
+        return f"{feedback.up_share():.0%} of the votes are up"
+    except CaseError as error:
+        return f"no claim about the share: {error.what}"
+
+
+def _format_import(args: argparse.Namespace, document: Mapping[str, Any]) -> Iterator[str]:
+    events = format_count(document["events"], "event")
+    counts = f"{document['new']:,} new in {format_path(args.queue)}, {document['merged']:,} there already"
+    yield f"{format_path(args.events)}: {events}, {document['up']:,} up and {document['down']:,} down; {counts}"
+    for why, left_out in document["left_out"].items():
+        line = f"left out: {format_count(left_out['count'], 'event')}, the first in line {left_out['line']}: {why}"
+        if why in ("no question", "no answer"):
+            line += f" (in another column: --field {why.removeprefix('no ')}=COLUMN)"
+        yield line
+    yield document["claim"]
 
 
 def show_coverage(args: argparse.Namespace) -> int:
     """Run ``coverage``, and return its exit status."""
-    # A pattern for the case files often finds the queue too, which covers nothing.
-    topics, votes, covered = measure_coverage(
-        read_queue(args.queue),
-        (case for path in args.cases if path.resolve() != args.queue.resolve() for case in load_cases(path)),
-    )
+    entries = read_queue(args.queue)
+    topics, votes, covered = measure_coverage(entries, _iter_cases(args.cases, args.queue))
     missing = {topic: count for topic, (count, is_covered) in topics.items() if not is_covered}
+    share = None
     if votes:
         share = covered / votes
-    else:
-        share = None
-    lines = [
-        f"{len(topics) - len(missing):,} of {format_count(len(topics), 'topic')} of the feedback have a case: "  # noqa: ISC003 -- an item of a list
-        + f"{covered:,} of {format_count(votes, 'vote')} against answers",
-        *(f"  {count:>6,}  {shorten_text(topic, 100)}" for topic, count in [*missing.items()][:MAX_LISTED]),
-    ]
+    with_case = f"{len(topics) - len(missing):,} of {format_count(len(topics), 'topic')}"
+    votes_covered = f"{covered:,} of {format_count(votes, 'vote')}"
+    lines = [f"{with_case} of the feedback have a case: {votes_covered} against answers"]
+    for topic, count in [*missing.items()][:MAX_LISTED]:
+        lines.append(f"  {count:>6,}  {shorten_text(topic, 100)}")
     document = {"topics": len(topics), "votes": votes, "share": share, "missing": missing}
     print_result(args, document, lines)
     if args.at_least is not None and (share or 0) < args.at_least:
@@ -114,158 +127,242 @@ def show_coverage(args: argparse.Namespace) -> int:
     return 0
 
 
+def _iter_cases(paths: Iterable[Path], queue: Path) -> Iterator[Case]:
+    """Yield the cases of files; a pattern for them often finds the queue too, which covers nothing."""
+    for path in paths:
+        if path.resolve() != queue.resolve():
+            yield from load_cases(path)
+
+
 def review_queue(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    ways = (args.list, args.accept, args.drop, args.label)
-    refuse_options(
-        {
-            "expected one of --list, --accept, --drop and --label": sum(map(bool, ways)) > 1,
-            "--reference, --fact: expected --accept too": (args.reference or args.fact) and not args.accept,
-            f"--into: expected a file name ending in .jsonl, got {str(args.into)!r}": args.into.suffix
-            != ".jsonl",
-        }
-    )
-    if args.accept or args.drop or args.label:
-        name, decision = args.label or (args.accept or args.drop, "drop" if args.drop else "accept")
-        return _decide(args, name, decision, args.reference)
-    # Each annotator labels all answers, and does not see what others said.
-    waiting = sorted(
-        (
-            entry
-            for entry in read_queue(args.queue)
-            if entry.status == "open"
-            or (args.rater and args.rater not in (as_mapping(entry.data.get("human")) or [args.rater]))
-        ),
-        key=lambda entry: (not entry.rank, entry.rank, entry.id),
-    )
+    _check_review_options(args)
+    if args.label:
+        name, label = args.label
+        return _decide(args, name, label, args.reference)
+    if args.accept:
+        return _decide(args, args.accept, "accept", args.reference)
+    if args.drop:
+        return _decide(args, args.drop, "drop", args.reference)
+    waiting = [entry for entry in read_queue(args.queue) if _is_waiting(entry, args.rater)]
+    waiting.sort(key=lambda entry: (not entry.rank, entry.rank, entry.id))
     if args.json:
         print_json([json.loads(entry.to_line()) for entry in waiting])
     elif args.list:
         for entry in waiting:
-            votes = ", ".join(f"{count:,} {vote}" for vote, count in entry.votes.items())
-            print_line(f"{entry.id}  {entry.kind}  {'; '.join(filter(None, (entry.reason, votes)))}")
-            if isinstance(entry.input, str):
-                asked = entry.input
-            else:
-                asked = json.dumps(entry.input)
-            print_line(colour_text(f"  {shorten_text(asked, 160)} -> {shorten_text(entry.output, 160)}", DIM))
+            _print_entry(entry)
     else:
         with suppress(EOFError):
             _ask(args, waiting)
     return 0
 
 
+def _check_review_options(args: argparse.Namespace) -> None:
+    """Check that the options of ``review`` go together.
+
+    Raises:
+        UsageError: They do not.
+    """
+    ways = [way for way in (args.list, args.accept, args.drop, args.label) if way]
+    if len(ways) > 1:
+        raise UsageError("expected one of --list, --accept, --drop and --label")
+    if (args.reference or args.fact) and not args.accept:
+        raise UsageError("--reference, --fact: expected --accept too")
+    if args.into.suffix != ".jsonl":
+        raise UsageError(f"--into: expected a file name ending in .jsonl, got {str(args.into)!r}")
+
+
+def _is_waiting(entry: QueueEntry, rater: str | None) -> bool:
+    """Return whether somebody should look at an entry: each annotator labels all answers, and does not see what others said."""
+    if entry.status == "open":
+        return True
+    labels = as_mapping(entry.data.get("human"))
+    return bool(rater and labels and rater not in labels)
+
+
+def _print_entry(entry: QueueEntry) -> None:
+    votes = ", ".join(f"{count:,} {vote}" for vote, count in entry.votes.items())
+    why = "; ".join(text for text in (entry.reason, votes) if text)
+    print_line(f"{entry.id}  {entry.kind}  {why}")
+    exchange = f"  {shorten_text(_format_input(entry), 160)} -> {shorten_text(entry.output, 160)}"
+    print_line(colour_text(exchange, DIM))
+
+
+def _format_input(entry: QueueEntry) -> str:
+    if isinstance(entry.input, str):
+        return entry.input
+    return json.dumps(entry.input)
+
+
 def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
+    """Ask a person about each entry, until none is left or the person quits."""
     while waiting:
         entry = waiting[0]
-        shown = {
-            f"{len(waiting):,} to review": f"{entry.id}  {entry.reason}",
-            "input": entry.input if isinstance(entry.input, str) else json.dumps(entry.input),
-            "answer": entry.output,
-            "messages": json.dumps(entry.messages) if entry.messages else "",
-            "contexts": json.dumps(entry.data["contexts"]) if "contexts" in entry.data else "",
-            "comments": "; ".join(entry.comments),
-            "reference": entry.reference,
-            "fact": args.fact or "",
-        }
-        for title, text in ((title, text) for title, text in shown.items() if text):
-            print_line(f"{title}: {shorten_text(text, 4_000)}")
+        for title, text in _describe_entry(entry, len(waiting), args.fact):
+            if text:
+                print_line(f"{title}: {shorten_text(text, 4_000)}")
         if entry.kind == "case":
             choices = "a accept, or type the right answer; f a fact"
         else:
             choices = "pass, fail, or a number"
         answer = input(f"{choices}; d drop, s skip, q quit: ").strip()
-        decision = {"a": "accept", "d": "drop"}.get(answer, "accept" if entry.kind == "case" else answer)
         if answer == "q":
             return
         if answer == "f" and entry.kind == "case":
-            args.fact = input(
-                "a text that only right answers contain, for the next one that you accept: "
-            ).strip()
+            fact = input("a text that only right answers contain, for the next one that you accept: ")
+            args.fact = fact.strip()
             continue
         try:
-            if (
-                entry.kind == "case"
-                and len(answer) == 1
-                and answer.isascii()
-                and not answer.isdigit()
-                and answer not in "ads"
-            ):
-                raise UsageError(
-                    f"{answer!r} is no command, and short for a right answer: type more, or in scripts --reference {answer}"
-                )
-            if answer not in ("", "s"):
-                _decide(args, entry.id, decision, None if answer in ("a", "d") else answer)
-            waiting.pop(0)
-            args.fact = None
+            _take_answer(args, entry, answer)
         except UsageError as error:
             print_error(str(error))
+        else:
+            waiting.pop(0)
+            args.fact = None
+
+
+def _describe_entry(entry: QueueEntry, count: int, fact: str | None) -> Iterator[tuple[str, str]]:
+    """Yield what a person is shown of an entry, with titles; a text may be empty."""
+    yield f"{count:,} to review", f"{entry.id}  {entry.reason}"
+    yield "input", _format_input(entry)
+    yield "answer", entry.output
+    if entry.messages:
+        yield "messages", json.dumps(entry.messages)
+    if "contexts" in entry.data:
+        yield "contexts", json.dumps(entry.data["contexts"])
+    yield "comments", "; ".join(entry.comments)
+    yield "reference", entry.reference
+    yield "fact", fact or ""
+
+
+def _take_answer(args: argparse.Namespace, entry: QueueEntry, answer: str) -> None:
+    """Decide on an entry by what a person typed.
+
+    Raises:
+        UsageError: It is no command, or does not fit the entry.
+    """
+    if answer in ("", "s"):
+        return
+    if answer == "d":
+        _decide(args, entry.id, "drop", None)
+    elif answer == "a":
+        _decide(args, entry.id, "accept", None)
+    elif entry.kind == "label":
+        _decide(args, entry.id, answer, answer)
+    elif len(answer) == 1 and answer.isascii() and not answer.isdigit():
+        raise UsageError(
+            f"{answer!r} is no command, and short for a right answer: type more, or in scripts --reference {answer}"
+        )
+    else:
+        _decide(args, entry.id, "accept", answer)
 
 
 def _decide(args: argparse.Namespace, name: str, decision: str, reference: str | None) -> int:
-    done: list[str] = []
+    """Drop, accept or label an entry, print what became of it, and return the exit status.
+
+    Args:
+        args: The arguments of ``review``.
+        name: The entry.
+        decision: ``drop``, ``accept`` or the label of an answer.
+        reference: The right answer, if it is not that of the entry.
+
+    Raises:
+        CaseError: There is no such entry, or the decision does not fit it.
+    """
+    summary = ""
 
     def change(queue: dict[str, QueueEntry]) -> None:
+        nonlocal summary
         if name not in queue:
             raise BadFile("no such entry: --list shows those that wait")
-        entry = replace(queue[name], reference=reference or queue[name].reference)
-        before = queue[name]
-        if args.accept if entry.kind == "label" else args.label:
-            raise BadFile(
-                f"its kind is {entry.kind}: expected --{'label' if entry.kind == 'label' else 'accept'}"
-            )
+        entry = queue[name]
+        _check_way(args, entry)
         if decision == "drop":
-            if (before.kind, before.status) == ("case", "accepted"):
-                raise BadFile(f"it is a case already: delete it in {format_path(args.into)}")
-            queue[name] = replace(before, status="dropped")
+            summary = _drop(args, queue, entry)
         elif entry.kind == "label":
-            queue[name] = _add_label(replace(before, status="accepted"), decision, args.rater)
-            kinds = {
-                isinstance(label, (bool, str))
-                for human in (each.data["human"] for each in queue.values() if "human" in each.data)
-                for label in (human.values() if isinstance(human, Mapping) else [human])
-            }
-            if len(kinds) > 1:
-                raise BadFile("the labels are of two kinds: pass or fail, and numbers; expected one")
+            summary = _label(args, queue, entry, decision)
         else:
-            queue[name] = replace(redact_entry(entry, build_redactor()), status="accepted")
-            _append_case(args.into, _build_case(queue[name], args.fact))
-        is_case = (queue[name].kind, queue[name].status) == ("case", "accepted")
-        done.append(
-            f"{name}: {'labelled' if entry.kind == 'label' and decision != 'drop' else queue[name].status}, "
-            f"{format_path(args.into if is_case else args.queue)}"
-        )
+            summary = _accept(args, queue, entry, reference)
 
     try:
         change_queue(args.queue, change)
     except BadFile as error:
         raise CaseError(f"{shorten_text(name, 60)}: {error.what}", args.queue) from None
-    print_line(*done)
+    print_line(f"{name}: {summary}")
     return 0
 
 
+def _check_way(args: argparse.Namespace, entry: QueueEntry) -> None:
+    """Check that a case is not labelled, and a label not accepted.
+
+    Raises:
+        BadFile: It is.
+    """
+    if entry.kind == "label" and args.accept:
+        raise BadFile("its kind is label: expected --label")
+    if entry.kind == "case" and args.label:
+        raise BadFile("its kind is case: expected --accept")
+
+
+def _drop(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEntry) -> str:
+    """Leave an entry out for good, and return what to print of it."""
+    if entry.kind == "case" and entry.status == "accepted":
+        raise BadFile(f"it is a case already: delete it in {format_path(args.into)}")
+    queue[entry.id] = replace(entry, status="dropped")
+    return f"dropped, {format_path(args.queue)}"
+
+
+def _label(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEntry, label: str) -> str:
+    """Give an answer its label, and return what to print of it."""
+    queue[entry.id] = _add_label(replace(entry, status="accepted"), label, args.rater)
+    kinds: set[bool] = set()  # whether each label is one of the kind pass or fail
+    for labelled in queue.values():
+        if "human" in labelled.data:
+            human = labelled.data["human"]
+            labels = human.values() if isinstance(human, Mapping) else [human]
+            kinds.update(isinstance(value, (bool, str)) for value in labels)
+    if len(kinds) > 1:
+        raise BadFile("the labels are of two kinds: pass or fail, and numbers; expected one")
+    return f"labelled, {format_path(args.queue)}"
+
+
+def _accept(
+    args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEntry, reference: str | None
+) -> str:
+    """Make a case of an entry, and return what to print of it."""
+    completed = replace(entry, reference=reference or entry.reference)
+    accepted = replace(redact_entry(completed, build_redactor()), status="accepted")
+    queue[entry.id] = accepted
+    _append_case(args.into, _build_case(accepted, args.fact))
+    return f"accepted, {format_path(args.into)}"
+
+
 def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
-    """Return the case of an entry: what makes a test of it fail for the answer that was given, and pass for the right one."""
-    is_liked = entry.votes.get("up", 0) > 0 and not entry.votes.get("down")
-    reference = entry.reference or (entry.output if is_liked else "")
+    """Return the case of an entry: what makes a test of it fail for the answer that was given, and pass for the right one.
+
+    Raises:
+        BadFile: There is no right answer, or the fact does not tell the answers apart.
+    """
+    votes_down = entry.votes.get("down", 0)
+    reference = entry.reference
+    if not reference and entry.votes.get("up", 0) > 0 and not votes_down:
+        reference = entry.output
+    rejected = entry.output
     if normalize_text(reference) == normalize_text(entry.output):
         rejected = ""
-    else:
-        rejected = entry.output
-    for problem, applies in (
-        ("no right answer: type it, or give it as --reference", not reference),
-        (
-            "the right answer is the one that was voted down: type another one, or give it as --reference",
-            not rejected and entry.votes.get("down"),
-        ),
-        (
-            f"--fact {fact!r}: expected a text that the right answer contains, and the other one does not",
-            fact and (fact.casefold() not in reference.casefold() or fact.casefold() in rejected.casefold()),
-        ),
-    ):
-        if applies:
-            raise BadFile(problem)
-    given: dict[str, Json] = {
+    if not reference:
+        raise BadFile("no right answer: type it, or give it as --reference")
+    if not rejected and votes_down:
+        raise BadFile(
+            "the right answer is the one that was voted down: type another one, or give it as --reference"
+        )
+    if fact:
+        folded = fact.casefold()
+        if folded not in reference.casefold() or folded in rejected.casefold():
+            raise BadFile(
+                f"--fact {fact!r}: expected a text that the right answer contains, and the other one does not"
+            )
+    more: dict[str, Json] = {
         "rejected": rejected,
         "fact": fact,
         "tags": list(entry.tags),
@@ -273,56 +370,75 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
         "calls": entry.calls,
         "origin": [dict(place) for place in entry.origin[:MAX_ORIGINS]],
     }
-    return {
-        "id": entry.id,
-        "input": entry.input,
-        "reference": reference,
-        **{key: value for key, value in given.items() if value},
-    }
+    known = {key: value for key, value in more.items() if value}
+    return {"id": entry.id, "input": entry.input, "reference": reference, **known}
 
 
 def _append_case(path: Path, row: Mapping[str, Json]) -> None:
-    known = {
-        case.id: {"reference": case.reference, **case.data}
-        for case in (load_cases(path) if path.exists() else ())
-    }
-    if any(
-        row.get(key) not in (None, known.get(str(row["id"]), row).get(key)) for key in ("reference", "fact")
-    ):
-        raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
-    parse_case(row, {})  # an entry that was edited by hand may make none
-    if row["id"] not in known:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_output_file(
-            path, (read_text(path).rstrip("\n") + "\n" if known else "") + format_json_line(row)
-        )
+    """Add a case to a file, unless the same one is there already.
+
+    Raises:
+        CaseError: It is there with another reference or fact, or cannot be written.
+        BadFile: The row makes no case: the entry was edited by hand.
+    """
+    known: dict[str, dict[str, Json]] = {}
+    if path.exists():
+        for case in load_cases(path):
+            known[case.id] = {"reference": case.reference, **case.data}
+    stored = known.get(str(row["id"]), row)
+    for key in ("reference", "fact"):
+        if row.get(key) is not None and row.get(key) != stored.get(key):
+            raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
+    parse_case(row, {})
+    if row["id"] in known:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = ""
+    if known:
+        before = read_text(path).rstrip("\n") + "\n"
+    write_output_file(path, before + format_json_line(row))
 
 
 def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
-    scale = entry.data.get("scale")
+    """Return an entry with the label of an annotator, or of the only one.
+
+    Raises:
+        BadFile: It is no label on the judge's scale, or another one stands there.
+    """
+    label = _parse_label(text, entry.data.get("scale"))
     before = entry.data.get("human")
-    low, high = map(as_finite_float, scale if isinstance(scale, list) and len(scale) == 2 else (None, None))  # noqa: PLR2004 -- both ends
-    label: Json = LABELS.get(text.strip().casefold(), text)
-    with suppress(ValueError):
-        label = as_finite_float(float(text))
-    if isinstance(label, float):
-        number = label
-    else:
-        number = None
-    fits = isinstance(label, bool) or (
-        number is not None and (low is None or low <= number) and (high is None or number <= high)
-    )
-    if not fits:
-        raise BadFile(
-            f"expected pass, fail or a number on the scale {scale or 'of the judge'}, got {shorten_text(text, 60)!r}"
-        )
-    named = as_mapping(before)
-    if named and rater:
-        known = named.get(rater)
-    else:
-        known = before
-    if (before is not None and bool(named) != bool(rater)) or known not in (None, label):
+    by_rater = as_mapping(before)
+    known = before
+    if by_rater and rater:
+        known = by_rater.get(rater)
+    is_mixed = before is not None and bool(by_rater) != bool(rater)
+    if is_mixed or known not in (None, label):
         raise BadFile(
             f"expected the label {json.dumps(known)} that stands there: name all annotators by --rater"
         )
-    return replace(entry, data={**entry.data, "human": {**named, rater: label} if rater else label})
+    human: Json = label
+    if rater:
+        human = {**by_rater, rater: label}
+    return replace(entry, data={**entry.data, "human": human})
+
+
+def _parse_label(text: str, scale: Json) -> bool | float:
+    """Return a label: pass or fail, or a number on the judge's scale, of which both ends may be known.
+
+    Raises:
+        BadFile: It is neither.
+    """
+    word = LABELS.get(text.strip().casefold())
+    if word is not None:
+        return word
+    low = high = None
+    if isinstance(scale, list) and len(scale) == 2:  # noqa: PLR2004 -- both ends
+        low, high = map(as_finite_float, scale)
+    number = None
+    with suppress(ValueError):
+        number = as_finite_float(float(text))
+    if number is None or (low is not None and number < low) or (high is not None and number > high):
+        raise BadFile(
+            f"expected pass, fail or a number on the scale {scale or 'of the judge'}, got {shorten_text(text, 60)!r}"
+        )
+    return number

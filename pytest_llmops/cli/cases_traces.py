@@ -10,6 +10,8 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.production.exported_traces import read_conversations
 from pytest_llmops.production.review_queue import add_to_queue
 
+MAX_REASONS = 3  # of an error
+
 
 def import_traces(args: argparse.Namespace) -> int:
     """Run ``from-traces``, and return its exit status."""
@@ -25,10 +27,14 @@ def _import_traces(args: argparse.Namespace) -> int:
     entries = read_conversations(args.traces, left_out)
     first = next(entries, None)  # all files are read by now
     notes = [f"left out ({count:,}): {reason}" for reason, count in left_out.items()]
-    why = "; ".join([*notes[:3], *["and more"] * bool(notes[3:]), "nothing was written"])
     if first is None:
-        raise UsageError(f"no conversation with a model in {format_path(args.traces[0])}; {why}")
-    new, merged = add_to_queue(args.queue, filter(None, chain([first], entries)))
+        reasons = notes[:MAX_REASONS]
+        if len(notes) > MAX_REASONS:
+            reasons.append("and more")
+        reasons.append("nothing was written")
+        place = format_path(args.traces[0])
+        raise UsageError(f"no conversation with a model in {place}; {'; '.join(reasons)}")
+    new, merged = add_to_queue(args.queue, chain([first], entries))
     lines = [f"{new:,} new in {format_path(args.queue)}, {merged:,} there already", *notes]
     print_result(args, {"new": new, "merged": merged, "left_out": left_out}, lines)
     if left_out:

@@ -36,15 +36,21 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
     if not chosen and key:
         known = format_name_list(shorten_text(interaction.key, 40) for interaction in interactions)
         raise UsageError(f"{path}: no interaction has a key that starts with {key!r}; known are {known}")
-    yield f"{shorten_text(str(path), 500)}: {format_count(len(interactions), 'interaction')}, recorded {shorten_text(day, 20) or 'on an unknown day'}"
+    day_text = shorten_text(day, 20) or "on an unknown day"
+    count = format_count(len(interactions), "interaction")
+    yield f"{shorten_text(str(path), 500)}: {count}, recorded {day_text}"
+    limit = SHORT_LIMIT
+    if key:
+        limit = LONG_LIMIT
     for interaction in chosen:
         yield ""
-        yield from _format_interaction(interaction, LONG_LIMIT if key else SHORT_LIMIT)
+        yield from _format_interaction(interaction, limit)
 
 
 def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
     request = interaction.request
-    yield f"{shorten_text(interaction.by, 200)}  {shorten_text(request['method'], 20)} {shorten_text(request['url'], 300)}  key {shorten_text(interaction.key, 40)}"
+    address = f"{shorten_text(request['method'], 20)} {shorten_text(request['url'], 300)}"
+    yield f"{shorten_text(interaction.by, 200)}  {address}  key {shorten_text(interaction.key, 40)}"
     request_printed = False
     for take, answers in interaction.answers.items():
         for number, answer in enumerate(answers, 1):
@@ -62,20 +68,16 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
-    yield _format_field(
-        "model",
-        f"{shorten_text(call.model or '(none)', 100)} ({shorten_text(call.provider, 40)}, {shorten_text(call.endpoint, 100)})",
-    )
+    model = shorten_text(call.model or "(none)", 100)
+    api = f"{shorten_text(call.provider, 40)}, {shorten_text(call.endpoint, 100)}"
+    yield _format_field("model", f"{model} ({api})")
     if call.messages:
-        earlier = len(call.messages) - 1
         last = call.messages[-1]
+        text = f"{shorten_text(last.role, 40)}: {shorten_text(last.content, limit)}"
+        earlier = len(call.messages) - 1
         if earlier:
-            note = f"  (+{format_count(earlier, 'earlier message')})"
-        else:
-            note = ""
-        yield _format_field(
-            "asked", f"{shorten_text(last.role, 40)}: {shorten_text(last.content, limit)}{note}"
-        )
+            text += f"  (+{format_count(earlier, 'earlier message')})"
+        yield _format_field("asked", text)
         return
     body = unfold_body(request["body"]).decode("utf-8", "backslashreplace")
     if body:
@@ -85,38 +87,45 @@ def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator
 def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[str]:
     if call.output:
         yield _format_field("says", shorten_text(call.output, limit))
-    yield from (
-        _format_field("calls", f"{shorten_text(tool.name, 100)} {shorten_text(tool.arguments, limit)}")
-        for tool in call.tool_calls
-    )
+    for tool in call.tool_calls:
+        yield _format_field("calls", f"{shorten_text(tool.name, 100)} {shorten_text(tool.arguments, limit)}")
     if not call.output and not call.tool_calls:
         text = unfold_body(answer["body"]).decode("utf-8", "backslashreplace")
-        yield _format_field("answers", shorten_text(text, limit) if text else "nothing")
-    status = [str(call.status or "none")]
-    if "outcome" in answer:
-        status += [f"ended in {shorten_text(answer['outcome']['error'], 60)}"]
-    if call.finish_reason:
-        status += [f"finished: {shorten_text(call.finish_reason, 60)}"]
-    if call.streamed:
-        status += ["streamed"]
-    if call.latency_s is not None:
-        if call.ttft_s is not None:
-            first = f" (first token after {call.ttft_s:g} s)"
-        else:
-            first = ""
-        status.append(f"{call.latency_s:g} s{first}")
-    if call.cost_usd is not None:
-        status += [f"{call.cost_usd:.6f} USD"]
-    yield _format_field("status", ", ".join(status))
-    counts = (
-        (call.usage.input_tokens, "in"),
-        (call.usage.output_tokens, "out"),
-        (call.usage.cached_tokens, "cached"),
-        (call.usage.reasoning_tokens, "reasoning"),
-    )
-    tokens = ", ".join(f"{count:,} {name}" for count, name in counts if count is not None)
+        yield _format_field("answers", shorten_text(text or "nothing", limit))
+    yield _format_field("status", ", ".join(_list_facts(call, answer)))
+    tokens = ", ".join(_list_token_counts(call))
     if tokens:
         yield _format_field("tokens", tokens)
+
+
+def _list_facts(call: Call, answer: dict[str, Any]) -> Iterator[str]:
+    """Yield how an answer ended, how long it took and what it cost."""
+    yield str(call.status or "none")
+    if "outcome" in answer:
+        yield f"ended in {shorten_text(answer['outcome']['error'], 60)}"
+    if call.finish_reason:
+        yield f"finished: {shorten_text(call.finish_reason, 60)}"
+    if call.streamed:
+        yield "streamed"
+    if call.latency_s is not None:
+        duration = f"{call.latency_s:g} s"
+        if call.ttft_s is not None:
+            duration += f" (first token after {call.ttft_s:g} s)"
+        yield duration
+    if call.cost_usd is not None:
+        yield f"{call.cost_usd:.6f} USD"
+
+
+def _list_token_counts(call: Call) -> Iterator[str]:
+    counts = {
+        "in": call.usage.input_tokens,
+        "out": call.usage.output_tokens,
+        "cached": call.usage.cached_tokens,
+        "reasoning": call.usage.reasoning_tokens,
+    }
+    for name, count in counts.items():
+        if count is not None:
+            yield f"{count:,} {name}"
 
 
 def _format_field(label: str, text: str) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.common import (
     DIM,
+    EXIT_PROBLEM,
     GREEN,
     RED,
     YELLOW,
-    Commands,
+    add_command,
     add_group,
     colour_text,
     environment_redactor,
@@ -31,11 +33,17 @@ from pytest_llmops.measurement import format_count, shorten_text
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import AuditResult, RunUsage, StaleAnswers
 
+MAX_KEYS = 3  # of stale answers that are named
 # File below the root folder in which a run records the answers that it used
 USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
+    """Return ``--root``, else the nearest folder above a path with the record of a run, within the project.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
     if args.root is not None:
         if not args.root.is_dir():
             raise UsageError(
@@ -45,16 +53,23 @@ def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
     here = Path(os.path.abspath(path or Path()))  # noqa: PTH100
     if not here.is_dir():
         here = here.parent
+    base = here
     if here.is_relative_to(Path.cwd()):
         base = Path.cwd()
-    else:
-        base = here
     project = find_project_root(here) or base
-    within = (folder for folder in (here, *here.parents) if folder.is_relative_to(project))
-    return next((folder for folder in within if (folder / USAGE_RECORD).is_file()), base)
+    for folder in (here, *here.parents):
+        if folder.is_relative_to(project) and (folder / USAGE_RECORD).is_file():
+            return folder
+    return base
 
 
 def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
+    """Return the record of a run; None if there is none and no file was named.
+
+    Raises:
+        UsageError: The named file is missing.
+        CassetteError: The record is damaged.
+    """
     from pytest_llmops.cassettes.audit import RunUsage
 
     path = args.usage or root / USAGE_RECORD
@@ -74,40 +89,51 @@ def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
 def _check_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.audit import audit_cassettes
 
+    within = None
     if args.path is not None:
-        within = Path(os.path.abspath(args.path))
-    else:
-        within = None
-    try:
-        missing = within is not None and not within.exists()
-    except PermissionError as error:
-        raise CassetteError(str(error)) from None
-    if missing:
-        raise UsageError(f"{args.path}: expected a cassette or a folder, found none")
+        within = Path(os.path.abspath(args.path))  # noqa: PTH100 -- links stay as they are
+        if not _exists(within):
+            raise UsageError(f"{args.path}: expected a cassette or a folder, found none")
     root = _find_root(args, within)
     usage = _read_usage(args, root)
     result = audit_cassettes(root, usage, within=within, redactor=environment_redactor())
     if args.json:
-        from dataclasses import asdict
-
-        run = usage and {name: getattr(usage, name) for name in ("created", "complete", "green", "root")}
-        print_json(
-            {
-                "clean": result.clean,
-                "run": run,
-                "cassettes": len(result.files),
-                "interactions": sum(file.interactions for file in result.files),
-                "oldest": result.oldest,
-                "oldest_age_days": _age_in_days(result.oldest),
-                **asdict(result),
-                "files": [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files],
-            }
-        )
+        print_json(_describe_check(result, usage))
     else:
         _print_check(result, usage, quiet=args.quiet)
     if result.clean:
         return 0
-    return 1
+    return EXIT_PROBLEM
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is something of a name.
+
+    Raises:
+        CassetteError: A folder on the way must not be entered.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise CassetteError(str(error)) from None
+
+
+def _describe_check(result: AuditResult, usage: RunUsage | None) -> dict[str, Any]:
+    """Return the document that is printed with ``--json``."""
+    run = None
+    if usage:
+        run = {name: getattr(usage, name) for name in ("created", "complete", "green", "root")}
+    files = [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files]
+    return {
+        "clean": result.clean,
+        "run": run,
+        "cassettes": len(result.files),
+        "interactions": sum(file.interactions for file in result.files),
+        "oldest": result.oldest,
+        "oldest_age_days": _age_in_days(result.oldest),
+        **asdict(result),
+        "files": files,
+    }
 
 
 def _age_in_days(day: str) -> int | None:
@@ -132,29 +158,35 @@ def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) ->
             age = _format_age(cassette.recorded)
             amount = format_count(cassette.interactions, "interaction")
             print_line(colour_text(f"  {age:>11}  {amount:>16}  {format_path(cassette.file)}", DIM))
-    leaked = "contains a secret; revoke it, and record again"
-    killed = "answers of a run that was killed; the next recording run adds them"
-    findings = (
-        *(("damaged", RED, problem.file, shorten_text(problem.why, 500)) for problem in result.damaged),
-        *(("secret", RED, file, leaked) for file in result.leaks),
-        *_describe_stale(result.stale, "stale"),
-        *(("orphan", YELLOW, file, "no test uses it") for file in result.orphans),
-        *(("unjudged", DIM, problem.file, shorten_text(problem.why, 500)) for problem in result.unjudged),
-        *(("waiting", YELLOW, file, killed) for file in result.journals),
-    )
-    for finding in findings:
-        _print_finding(*finding)
+    for problem in result.damaged:
+        _print_finding("damaged", RED, problem.file, shorten_text(problem.why, 500))
+    for file in result.leaks:
+        _print_finding("secret", RED, file, "contains a secret; revoke it, and record again")
+    for file, what in _describe_stale(result.stale):
+        _print_finding("stale", YELLOW, file, what)
+    for file in result.orphans:
+        _print_finding("orphan", YELLOW, file, "no test uses it")
+    for problem in result.unjudged:
+        _print_finding("unjudged", DIM, problem.file, shorten_text(problem.why, 500))
+    for file in result.journals:
+        what = "answers of a run that was killed; the next recording run adds them"
+        _print_finding("waiting", YELLOW, file, what)
     _print_totals(result)
     print_line(_describe_usage(result, usage))
 
 
-def _describe_stale(stale: tuple[StaleAnswers, ...], label: str) -> Iterator[tuple[str, str, str, str]]:
-    for file in dict.fromkeys(entry.file for entry in stale):
-        entries = [entry for entry in stale if entry.file == file]
+def _describe_stale(stale: Sequence[StaleAnswers]) -> Iterator[tuple[str, str]]:
+    """Yield each file with stale answers, and how many they are."""
+    by_file: dict[str, list[StaleAnswers]] = {}
+    for entry in stale:
+        by_file.setdefault(entry.file, []).append(entry)
+    for file, entries in by_file.items():
         keys = list(dict.fromkeys(entry.key for entry in entries))
-        keys_text = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")  # noqa: PLR2004
+        keys_text = ", ".join(keys[:MAX_KEYS])
+        if len(keys) > MAX_KEYS:
+            keys_text += f" and {len(keys) - MAX_KEYS} more"
         amount = format_count(sum(entry.n for entry in entries), "answer")
-        yield label, YELLOW, file, f"{amount} that no test asks for ({shorten_text(keys_text)})"
+        yield file, f"{amount} that no test asks for ({shorten_text(keys_text)})"
 
 
 def _print_finding(label: str, colour: str, file: str, what: str, width: int = 10) -> None:
@@ -167,20 +199,16 @@ def _print_totals(result: AuditResult) -> None:
     total = f"{format_count(len(result.files), 'cassette')}, {format_count(interactions, 'interaction')}"
     if result.oldest:
         total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})"
-    problems = [
-        f"{n:,} {name}"
-        for n, name in (
-            (len(result.damaged), "damaged"),
-            (len(result.leaks), "with a secret"),
-            (len({entry.file for entry in result.stale}), "with stale answers"),
-            (len(result.orphans), "orphaned"),
-        )
-        if n
-    ]
+    counts = {
+        "damaged": len(result.damaged),
+        "with a secret": len(result.leaks),
+        "with stale answers": len({entry.file for entry in result.stale}),
+        "orphaned": len(result.orphans),
+    }
+    problems = [f"{count:,} {name}" for name, count in counts.items() if count]
+    verdict = colour_text("nothing to do", GREEN)
     if problems:
         verdict = colour_text(", ".join(problems), RED)
-    else:
-        verdict = colour_text("nothing to do", GREEN)
     print_line(f"{total}: {verdict}")
 
 
@@ -190,15 +218,12 @@ def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
     if not result.judged:
         why = ", ".join(usage.partial_because) or "tests were left out"
         return f"orphans are unknown: the run of {shorten_text(usage.created)} was partial ({shorten_text(why)}); run pytest"
-    if usage.green:
-        clean = ""
-    else:
-        clean = ", which was not green"
-    if (result.stale or result.orphans) and usage.green:
-        hint = "; llmops cassettes prune drops them"
-    else:
-        hint = ""
-    return f"based on the run of {shorten_text(usage.created)}{clean}{hint}"
+    basis = f"based on the run of {shorten_text(usage.created)}"
+    if not usage.green:
+        return f"{basis}, which was not green"
+    if result.stale or result.orphans:
+        return f"{basis}; llmops cassettes prune drops them"
+    return basis
 
 
 def _prune_cassettes(args: argparse.Namespace) -> int:
@@ -208,37 +233,52 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
     done = prune_cassettes(
         root, _read_usage(args, root), dry_run=args.dry_run, redactor=environment_redactor()
     )
-    drop, remove = ("would drop", "would remove") if args.dry_run else ("dropped", "removed")
+    dropped = "dropped"
+    removed = "removed"
+    if args.dry_run:
+        dropped = "would drop"
+        removed = "would remove"
     for problem in done.left:
         print_error(f"kept: {problem.file}: {problem.why}")
-    for finding in _describe_stale(done.dropped, drop):
-        _print_finding(*finding, len(remove) + 2)
-    print_lines(f"{colour_text(remove, YELLOW)}  {format_path(file)}" for file in done.removed)
+    for file, what in _describe_stale(done.dropped):
+        _print_finding(dropped, YELLOW, file, what, len(removed) + 2)
+    for file in done.removed:
+        print_line(f"{colour_text(removed, YELLOW)}  {format_path(file)}")
     answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")
-    print_line(f"{drop} {answers}, {remove} {format_count(len(done.removed), 'file')}")
+    print_line(f"{dropped} {answers}, {removed} {format_count(len(done.removed), 'file')}")
     return 0
 
 
 def _move_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.recordings import move_cassette
 
-    moves = [tuple(args.files)]
-    if not args.files:
-        root = _find_root(args)
-        usage = _read_usage(args, root)
-        moves = [
-            (root / old, *map(root.joinpath, new)) for old, new in (usage.moved if usage else {}).items()
-        ]
-    elif len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
-        raise UsageError(
-            f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(format_path, args.files))}"
-        )
-    for old, *places in moves:
+    moves = _list_moves(args)
+    for old, places in moves:
         count = move_cassette(old, places, environment_redactor())
         for new in places:
             print_line(f"{format_path(old)}: {format_count(count, 'interaction')} -> {format_path(new)}")
     print_line(f"moved {format_count(len(moves), 'cassette')}")
     return 0
+
+
+def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
+    """Return cassettes with their new places: those of the command line, else those that the last run found.
+
+    Raises:
+        UsageError: The command line names something other than two cassettes.
+    """
+    if args.files:
+        if len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
+            raise UsageError(
+                f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(format_path, args.files))}"
+            )
+        old, new = args.files
+        return [(old, [new])]
+    root = _find_root(args)
+    usage = _read_usage(args, root)
+    if usage is None:
+        return []
+    return [(root / old, [root / place for place in places]) for old, places in usage.moved.items()]
 
 
 def _show_cassette(args: argparse.Namespace) -> int:
@@ -272,115 +312,110 @@ def _import_cassettes(args: argparse.Namespace) -> int:
             print_error(str(error))
             continue
         imported[target] = source
-        left_out = [
-            f"{format_count(n, 'answer')} with status {status} left out"
-            for status, n in result.left_out.items()
-        ]
-        summary = ", ".join([format_count(result.interactions, "interaction"), *left_out])
-        print_line(f"{format_path(source)}: {summary} -> {format_path(result.target)}")
+        parts = [format_count(result.interactions, "interaction")]
+        for status, count in result.left_out.items():
+            parts.append(f"{format_count(count, 'answer')} with status {status} left out")
+        print_line(f"{format_path(source)}: {', '.join(parts)} -> {format_path(result.target)}")
     print_line(f"imported {len(imported):,} of {format_count(len(sources), 'file')}")
     if sources and len(imported) == len(sources):
         return 0
-    return 1
-
-
-_PROJECT: Mapping[str, Mapping[str, Any]] = {
-    "--root": {
-        "type": Path,
-        "metavar": "FOLDER",
-        "help": "root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
-        "with a configuration file of pytest or .git; else this folder)",
-    },
-    "--usage": {
-        "type": Path,
-        "metavar": "FILE",
-        "help": f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
-    },
-}
-COMMANDS: Commands = {
-    "check": (
-        _check_cassettes,
-        "check the cassettes and report problems",
-        (
-            "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
-            "Nothing is changed."
-        ),
-        {
-            "path": {
-                "type": Path,
-                "nargs": "?",
-                "metavar": "PATH",
-                "help": "only this file or folder",
-            },
-            "--json": {"action": "store_true", "help": "print JSON"},
-            "-q --quiet": {"action": "store_true", "help": "do not list files without problems"},
-            **_PROJECT,
-        },
-    ),
-    "prune": (
-        _prune_cassettes,
-        "drop answers that no test asks for, and files that no test uses",
-        "Needs the record of a complete and green run. Files that changed since, or are damaged, are kept and listed.",
-        {
-            "--dry-run": {"action": "store_true", "help": "only show what would be dropped"},
-            **_PROJECT,
-        },
-    ),
-    "move": (
-        _move_cassettes,
-        "put the recordings of renamed tests in their new place",
-        (
-            "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
-            "new place already stay."
-        ),
-        {
-            "files": {
-                "type": Path,
-                "nargs": "*",
-                "metavar": "OLD NEW",
-                "help": "move this cassette to that place",
-            },
-            **_PROJECT,
-        },
-    ),
-    "show": (
-        _show_cassette,
-        "show what is in a cassette, in the order of the requests",
-        "",
-        {
-            "file": {"type": Path, "metavar": "FILE", "help": "a cassette"},
-            "--key": {
-                "metavar": "KEY",
-                "help": "only interactions whose key starts with this, at length",
-            },
-        },
-    ),
-    "import": (
-        _import_cassettes,
-        "convert cassettes of vcrpy, pytest-recording and pytest-vcr",
-        "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
-        {
-            "paths": {
-                "type": Path,
-                "nargs": "+",
-                "metavar": "FILE_OR_FOLDER",
-                "help": "what to read",
-            },
-            "--to": {
-                "type": Path,
-                "metavar": "FOLDER",
-                "help": "folder to write to (default: the folder of each file)",
-            },
-            "--errors": {
-                "action": "store_true",
-                "help": "also import answers with status 401, 429, 5xx and the like",
-            },
-            "--force": {"action": "store_true", "help": "replace existing cassettes"},
-        },
-    ),
-}
+    return EXIT_PROBLEM
 
 
 def add_cassettes_group(groups: Any) -> None:
     """Declare the group's commands."""
-    add_group(groups, "cassettes", "check, move, prune, show and import recordings", COMMANDS)
+    commands = add_group(groups, "cassettes", "check, move, prune, show and import recordings")
+    _declare_check(commands)
+    _declare_prune(commands)
+    _declare_move(commands)
+    _declare_show(commands)
+    _declare_import(commands)
+
+
+def _declare_check(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "check",
+        _check_cassettes,
+        "check the cassettes and report problems",
+        "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
+        "Nothing is changed.",
+    )
+    command.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("-q", "--quiet", action="store_true", help="do not list files without problems")
+    _add_project_arguments(command)
+
+
+def _declare_prune(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "prune",
+        _prune_cassettes,
+        "drop answers that no test asks for, and files that no test uses",
+        "Needs the record of a complete and green run. Files that changed since, or are damaged, are kept and listed.",
+    )
+    command.add_argument("--dry-run", action="store_true", help="only show what would be dropped")
+    _add_project_arguments(command)
+
+
+def _declare_move(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "move",
+        _move_cassettes,
+        "put the recordings of renamed tests in their new place",
+        "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
+        "new place already stay.",
+    )
+    command.add_argument(
+        "files", type=Path, nargs="*", metavar="OLD NEW", help="move this cassette to that place"
+    )
+    _add_project_arguments(command)
+
+
+def _declare_show(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "show",
+        _show_cassette,
+        "show what is in a cassette, in the order of the requests",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="a cassette")
+    command.add_argument(
+        "--key", metavar="KEY", help="only interactions whose key starts with this, at length"
+    )
+
+
+def _declare_import(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "import",
+        _import_cassettes,
+        "convert cassettes of vcrpy, pytest-recording and pytest-vcr",
+        "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
+    )
+    command.add_argument("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
+    command.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="folder to write to (default: the folder of each file)"
+    )
+    command.add_argument(
+        "--errors", action="store_true", help="also import answers with status 401, 429, 5xx and the like"
+    )
+    command.add_argument("--force", action="store_true", help="replace existing cassettes")
+
+
+def _add_project_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
+        "with a configuration file of pytest or .git; else this folder)",
+    )
+    command.add_argument(
+        "--usage",
+        type=Path,
+        metavar="FILE",
+        help=f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
+    )

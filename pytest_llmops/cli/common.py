@@ -32,12 +32,17 @@ from pytest_llmops.settings import OPTIONS
 if TYPE_CHECKING:
     from pytest_llmops.reports.formats import NamedReport
 
-RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
+RED = "31"
+YELLOW = "33"
+GREEN = "32"
+DIM = "2"
 
 
 def print_line(text: str = "") -> None:
     """Print a line of a command's result."""
-    print(escape_output(redact_secrets(text), colours=True) if text else "")  # noqa: T201 -- the command's output
+    if text:
+        text = escape_output(redact_secrets(text), colours=True)
+    print(text)  # noqa: T201 -- the command's output
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -48,7 +53,10 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_result(args: argparse.Namespace, document: object, lines: Iterable[str]) -> int:
     """Print a document with --json, else its lines; return the exit status 0."""
-    print_json(document) if args.json else print_lines(lines)
+    if args.json:
+        print_json(document)
+    else:
+        print_lines(lines)
     return 0
 
 
@@ -60,7 +68,8 @@ def print_json(document: object) -> None:
 def print_error(text: str) -> None:
     """Print an error to stderr, escaped; of ten lines at most, each truncated if it is very long."""
     # Redact before truncating: half a secret is not recognised.
-    lines = (shorten_text(line, 2000) for line in escape_output(redact_secrets(text)).split("\n", 9))
+    clean = escape_output(redact_secrets(text))
+    lines = [shorten_text(line, 2000) for line in clean.split("\n", 9)]
     print("llmops: " + "\n".join(lines), file=sys.stderr)  # noqa: T201 -- the command's output
 
 
@@ -94,19 +103,14 @@ def colour_text(text: str, colour: str) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
-EXIT_PROBLEM, EXIT_USAGE = 1, 2
-# Commands by name: what runs them, their summary and details, and their arguments as those of `add_command`
-Commands: TypeAlias = Mapping[
-    str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
-]
+EXIT_PROBLEM = 1
+EXIT_USAGE = 2
 
 
-def add_group(groups: Any, name: str, summary: str, declared: Commands = MappingProxyType({})) -> Any:
-    """Declare a group with its commands, and return the object to which more of them can be added."""
-    commands = add_command(groups, name, None, summary).add_subparsers(title="commands", metavar="COMMAND")
-    for command, (run, what, details, arguments) in declared.items():
-        add_command(commands, command, run, what, details, arguments=arguments)
-    return commands
+def add_group(groups: Any, name: str, summary: str) -> Any:
+    """Declare a group, and return the object to which its commands are added by `add_command`."""
+    group = add_command(groups, name, None, summary)
+    return group.add_subparsers(title="commands", metavar="COMMAND")
 
 
 def add_command(
@@ -134,7 +138,12 @@ def add_command(
 
 def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int]:
     """Return a function that runs a command, and imports its module only then."""
-    return lambda args: int(getattr(importlib.import_module(f"pytest_llmops.cli.{module}"), name)(args))
+
+    def run(args: argparse.Namespace) -> int:
+        command = getattr(importlib.import_module(f"pytest_llmops.cli.{module}"), name)
+        return int(command(args))
+
+    return run
 
 
 def parse_positive_int(text: str) -> int:
@@ -194,7 +203,9 @@ def load_component(kind: str, name: str, method: str, where: str = "") -> Any:
     module, _, attribute = name.partition(":")
     if registry.is_builtin(kind, name) or not (module and attribute):
         return registry.load_builtin(kind, name, where)
-    what = f"{kind} {shorten_text(name, 100)}{where and f' ({where})'}"
+    what = f"{kind} {shorten_text(name, 100)}"
+    if where:
+        what += f" ({where})"
     try:
         component = getattr(importlib.import_module(module), attribute)()
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a user's own module
@@ -202,10 +213,8 @@ def load_component(kind: str, name: str, method: str, where: str = "") -> Any:
             f"{what}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected a built-in {kind}, or package.module:Class "
             "for a class that needs no arguments"
         ) from None
-    has_method = callable(getattr(component, method.partition("(")[0], None)) and hasattr(
-        component, "version"
-    )
-    if not has_method:
+    method_name = method.partition("(")[0]
+    if not callable(getattr(component, method_name, None)) or not hasattr(component, "version"):
         raise UsageError(
             f"{what}: expected an object with {method} and a version, got {type(component).__name__}"
         )
@@ -244,10 +253,7 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
     if path is None:
         return
     for what, other in inputs.items():
-        if other is not None and (
-            os.path.realpath(path) == os.path.realpath(other)
-            or (path.exists() and other.exists() and path.samefile(other))
-        ):
+        if other is not None and _is_same_file(path, other):
             raise UsageError(
                 f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten"
             )
@@ -258,6 +264,12 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
         raise _unwritable_error(path, "Is a directory")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise _unwritable_error(path, "Permission denied")
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    if os.path.realpath(path) == os.path.realpath(other):
+        return True
+    return path.exists() and other.exists() and path.samefile(other)
 
 
 def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
@@ -365,9 +377,13 @@ def write_output_file(path: Path, text: str | Iterable[str]) -> None:
     Raises:
         UsageError: It cannot be written, or the text has a lone surrogate.
     """
-    parts = (part.encode("utf-8") for part in ([text] if isinstance(text, str) else text))
+    if isinstance(text, str):
+        text = [text]
+    parts: Iterable[bytes] = (part.encode("utf-8") for part in text)
     try:
-        write_atomically(path, gzip_by_suffix(path, b"".join(parts)) if path.suffix == ".gz" else parts)
+        if path.suffix == ".gz":
+            parts = [gzip_by_suffix(path, b"".join(parts))]
+        write_atomically(path, parts)
     except UnicodeEncodeError as error:
         raise UsageError(
             f"{path}: cannot be written: the text has half a character, {error.object[error.start]!a}; look for it in the "
@@ -378,7 +394,8 @@ def write_output_file(path: Path, text: str | Iterable[str]) -> None:
 
 
 IniValues: TypeAlias = Mapping[str, object]
-TRUE_WORDS, FALSE_WORDS = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
+TRUE_WORDS = ("y", "yes", "t", "true", "on", "1")
+FALSE_WORDS = ("n", "no", "f", "false", "off", "0")
 
 
 def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
@@ -392,12 +409,13 @@ def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
     """
     for folder in (start, *start.parents):
         values = _read_folder_values(folder)
-        if values is not None:
-            return folder, {
-                option.name: _convert_ini_value(values[option.dest], option.ini)
-                for option in OPTIONS
-                if option.ini and option.dest in values
-            }
+        if values is None:
+            continue
+        own = {}
+        for option in OPTIONS:
+            if option.ini and option.dest in values:
+                own[option.name] = _convert_ini_value(values[option.dest], option.ini)
+        return folder, own
     return None
 
 
@@ -407,20 +425,19 @@ def find_project_root(start: Path) -> Path | None:
     Raises:
         UsageError: A configuration file on the way cannot be read.
     """
-    return next(
-        (
-            folder
-            for folder in (start, *start.parents)
-            if (folder / ".git").exists() or _read_folder_values(folder) is not None
-        ),
-        None,
-    )
+    for folder in (start, *start.parents):
+        if (folder / ".git").exists() or _read_folder_values(folder) is not None:
+            return folder
+    return None
 
 
 def find_ini_file(folder: Path) -> Path | None:
     """Return the file in a folder that pytest takes its configuration from; None if there is none."""
-    paths = filter(Path.is_file, (folder / name for name in INI_NAMES))
-    return next((path for path in paths if _read_ini_file(path) is not None), None)
+    for name in INI_NAMES:
+        path = folder / name
+        if path.is_file() and _read_ini_file(path) is not None:
+            return path
+    return None
 
 
 def _read_folder_values(folder: Path) -> IniValues | None:
@@ -432,37 +449,50 @@ def _read_folder_values(folder: Path) -> IniValues | None:
 
 
 def _read_ini_file(path: Path) -> IniValues | None:
+    """Return pytest's configuration in a file; None if the file has none.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
     import iniconfig
 
-    if path.name == "setup.cfg":
-        section = "tool:pytest"
-    else:
-        section = "pytest"
-    values: IniValues | None
+    values: IniValues | None = None
     try:
         text = read_text(path)
         if path.name == "pyproject.toml":
-            tool = _find_table(_find_table(tomllib.loads(text), "tool") or {}, section) or {}
-            values = _find_table(tool, "ini_options")
-            if values is not None:
-                return {
-                    key: value if isinstance(value, list) else str(value) for key, value in values.items()
-                }
-            return tool or None
+            return _read_pyproject(tomllib.loads(text))
         if path.suffix == ".toml":
-            values = _find_table(tomllib.loads(text), section)
+            values = _find_table(tomllib.loads(text), "pytest")
         else:
             ini = iniconfig.IniConfig(str(path), data=text)
+            section = "pytest"
+            if path.name == "setup.cfg":
+                section = "tool:pytest"
             if section in ini:
                 values = dict(ini[section].items())
-            else:
-                values = None
     except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
         raise UsageError(f"{format_path(path)}: cannot be read: {shorten_text(str(error))}") from None
     # A file that is named after pytest is its configuration, with or without a section.
     is_named_after_pytest = path.stem.removeprefix(".") == "pytest"
     if values is None and is_named_after_pytest:
         return {}
+    return values
+
+
+def _read_pyproject(document: Mapping[str, Any]) -> IniValues | None:
+    """Return pytest's configuration in a pyproject.toml, in either of its forms; None if it has none."""
+    tools = _find_table(document, "tool") or {}
+    own = _find_table(tools, "pytest") or {}
+    options = _find_table(own, "ini_options")
+    if options is None:
+        return own or None
+    values: dict[str, object] = {}
+    for key, value in options.items():
+        # pytest takes them as an ini file's: texts, and lists of lines.
+        if isinstance(value, list):
+            values[key] = value
+        else:
+            values[key] = str(value)
     return values
 
 

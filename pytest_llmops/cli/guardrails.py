@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json_lines, read_text
 from pytest_llmops.cli.common import (
@@ -18,7 +20,7 @@ from pytest_llmops.cli.common import (
     print_line,
     redact_secrets,
 )
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, describe_exception
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ FORM = '{"text": "...", "spans": [{"start": 0, "end": 4, "kind": "email"}]} or {
 
 def add_guardrails_group(groups: Any) -> None:
     """Declare the group and its command."""
-    add_command(
+    command = add_command(
         add_group(groups, "guardrails", "measure detectors"),
         "score",
         import_command("guardrails", "print_scores"),
@@ -40,64 +42,78 @@ def add_guardrails_group(groups: Any) -> None:
         "Each line of the file is a text with spans (places in characters; a span may repeat its text), or with a label: a kind, true "
         "for whatever the detector finds, or null, false or no spans for a text in which nothing is to be found. A span counts as found "
         "if a finding of its kind has half of their union in common with it, a label if anything of its kind is found.",
-        arguments={
-            "file": {"type": Path, "metavar": "FILE", "help": "JSONL"},
-            "--detector": {
-                "action": "append",
-                "help": "attack, pii, secret, gitleaks:FILE, or package.module:function for one of yours; may be repeated (default: the first "
-                "three, where the file has their kinds)",
-            },
-            "--json": {"action": "store_true", "help": "print JSON"},
-        },
     )
+    command.add_argument("file", type=Path, metavar="FILE", help="JSONL")
+    command.add_argument(
+        "--detector",
+        action="append",
+        help="attack, pii, secret, gitleaks:FILE, or package.module:function for one of yours; may be repeated (default: the first "
+        "three, where the file has their kinds)",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
 
 
-def read_labelled_texts(path: Path) -> list[tuple[str, list[Finding]]]:
-    """Return texts with what is to be found in them; a label without a place is a finding of the whole text.
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text with what is to be found in it; a label without a place is a finding of the whole text."""
+
+    text: str
+    findings: list[Finding]
+
+
+def read_labelled_texts(path: Path) -> list[LabelledText]:
+    """Return the labelled texts of a file.
 
     Raises:
         CaseError: The file has no lines, a line is no labelled text, or a span does not fit its text; with file and line.
     """
-    line = 0
+    line = None
     rows = []
     try:
         for line, value in read_json_lines(read_text(path)):  # noqa: B007 -- for the error
-            row = as_mapping(value)
-            text = row.get("text")
-            label = row.get("label")
-            spans = row.get("spans", [])
-            fits = (
-                isinstance(text, str)
-                and isinstance(spans, list)
-                and not {"spans", "label"}.isdisjoint(row)
-                and label != ""
-                and (label is None or isinstance(label, (str, bool)))
-                and not (label and spans)
-            )
-            if not fits:
-                raise BadFile(f"expected {FORM}, got {shorten_text(str(row), 100)}")
-            whole: Json = {"start": 0, "end": max(1, len(str(text))), "kind": ANY if label is True else label}
-            rows.append((str(text), [_read_span(span, str(text)) for span in ([whole] if label else spans)]))  # type: ignore[union-attr]
-        if not rows:
-            raise BadFile(f"expected lines such as {FORM}, got none")
+            rows.append(_parse_labelled_text(as_mapping(value)))
     except BadFile as error:
-        raise CaseError(error.what, path, error.line or line or None) from None
+        raise CaseError(error.what, path, error.line or line) from None
+    if not rows:
+        raise CaseError(f"expected lines such as {FORM}, got none", path)
     return rows
 
 
-def _read_span(given: Json, text: str) -> Finding:
+def _parse_labelled_text(row: Mapping[str, Any]) -> LabelledText:
+    """Return the text of a line, with its spans or its label.
+
+    Raises:
+        BadFile: The line has another form, or a span does not fit the text.
+    """
+    text = row.get("text")
+    label = row.get("label")
+    spans = row.get("spans", [])
+    is_labelled = isinstance(spans, list) and ("spans" in row or "label" in row)
+    is_label = label is None or (isinstance(label, (str, bool)) and label != "")
+    if not isinstance(text, str) or not is_labelled or not is_label or (label and spans):
+        raise BadFile(f"expected {FORM}, got {shorten_text(str(row), 100)}")
+    if label is True:
+        spans = [{"start": 0, "end": max(1, len(text)), "kind": ANY}]
+    elif label:
+        spans = [{"start": 0, "end": max(1, len(text)), "kind": label}]
+    return LabelledText(text, [_parse_span(span, text) for span in spans])
+
+
+def _parse_span(given: Json, text: str) -> Finding:
+    """Return a span as a finding.
+
+    Raises:
+        BadFile: It is no span, or does not fit the text.
+    """
     from pytest_llmops.guardrails import Finding
 
-    span: Any = as_mapping(given)
-    start, end, kind = (span.get(key) for key in ("start", "end", "kind"))
-    fits = (
-        type(start) is int
-        and type(end) is int
-        and 0 <= start < end <= max(1, len(text))
-        and isinstance(kind, str)
-    )
+    span: Mapping[str, Any] = as_mapping(given)
+    start = span.get("start")
+    end = span.get("end")
+    kind = span.get("kind")
     got = shorten_text(str(span), 100)
-    if not fits:
+    is_place = type(start) is int and type(end) is int and 0 <= start < end <= max(1, len(text))
+    if not is_place or not isinstance(kind, str):
         raise BadFile(
             f"expected a span with a kind within the {len(text):,} characters of the text, got {got}"
         )
@@ -105,10 +121,10 @@ def _read_span(given: Json, text: str) -> Finding:
         raise BadFile(
             f"the text of a span is not at its place: are places bytes, or of another text? Got {got}"
         )
-    return Finding(start, end, kind)
+    return Finding(start, end, kind)  # type: ignore[arg-type]  # both are whole numbers
 
 
-def score_detector(detector: Detector, rows: Sequence[tuple[str, Sequence[Finding]]]) -> dict[str, Any]:
+def score_detector(detector: Detector, rows: Sequence[LabelledText]) -> dict[str, Any]:
     """Return the recall of a detector, in spans and labels of its kinds, and its false alarms, in texts without any.
 
     Raises:
@@ -116,87 +132,118 @@ def score_detector(detector: Detector, rows: Sequence[tuple[str, Sequence[Findin
     """
     from pytest_llmops.guardrails import scan
 
-    hits = []
-    alarms = []
-    for text, labelled in rows:
-        wanted = [span for span in labelled if span.kind in {*detector.kinds, ANY}]
-        found = scan(text, [detector])
-        hits += [any(_is_found(span, each, len(text)) for each in found) for span in wanted]
-        if wanted:
-            alarms += []
-        else:
-            alarms += [bool(found)]
+    hits = []  # whether each span was found
+    alarms = []  # whether anything was found in each text without a span
+    kinds = {*detector.kinds, ANY}
+    for row in rows:
+        wanted = [span for span in row.findings if span.kind in kinds]
+        findings = scan(row.text, [detector])
+        length = len(row.text)
+        hits += [any(_is_match(span, finding, length) for finding in findings) for span in wanted]
+        if not wanted:
+            alarms.append(bool(findings))
     if not hits or not alarms:
+        names = ", ".join(detector.kinds)
+        without = len(alarms)
         raise UsageError(
-            f"detector {detector.name}: expected texts with something of its kinds ({', '.join(detector.kinds)}) and texts without, got "
-            f"{len(rows) - len(alarms):,} and {len(alarms):,}"
+            f"detector {detector.name}: expected texts with something of its kinds ({names}) and texts without, got "
+            f"{len(rows) - without:,} and {without:,}"
         )
     return {"detector": detector.name, "recall": _measure_share(hits), "false_alarms": _measure_share(alarms)}
 
 
-def _is_found(span: Finding, found: Finding, length: int) -> bool:
-    shared = min(span.end, found.end) - max(span.start, found.start)
-    is_near = shared >= MIN_OVERLAP * (max(span.end, found.end) - min(span.start, found.start))
-    return span.kind == ANY or (span.kind == found.kind and (is_near or span.end - span.start == length))
+def _is_match(span: Finding, finding: Finding, length: int) -> bool:
+    """Return whether a finding is what a span, or a label of a whole text of a length, asks for."""
+    if span.kind == ANY:
+        return True
+    if span.kind != finding.kind:
+        return False
+    if span.end - span.start == length:
+        return True
+    shared = min(span.end, finding.end) - max(span.start, finding.start)
+    union = max(span.end, finding.end) - min(span.start, finding.start)
+    return shared >= MIN_OVERLAP * union
 
 
 def _measure_share(outcomes: Sequence[bool]) -> dict[str, Json]:
+    """Return how many outcomes are true, and their share with its 95 % interval."""
     from pytest_llmops.metrics.classification import wilson_interval
 
-    count, (low, high) = sum(outcomes), wilson_interval(sum(outcomes), len(outcomes))
+    count = sum(outcomes)
+    low, high = wilson_interval(count, len(outcomes))
     return {"found": count, "of": len(outcomes), "share": count / len(outcomes), "low": low, "high": high}
 
 
 def load_detector(name: str) -> Detector:
     """Return the detector of a name; raises a `UsageError` if there is none, or it cannot be made."""
+    try:
+        return _make_detector(name)
+    except Exception as error:  # noqa: BLE001 -- a user's own module
+        why = shorten_text(redact_secrets(describe_exception(error)), 300)
+        raise UsageError(
+            f"--detector {name}: {why}; expected {', '.join(BUILT_IN)}, "
+            "gitleaks:FILE, or package.module:function that takes nothing and returns a detector"
+        ) from None
+
+
+def _make_detector(name: str) -> Detector:
+    """Return the detector of a name; raises whatever a user's own module raises."""
     from pytest_llmops import guardrails
 
     module, _, rest = name.partition(":")
-    try:
-        if module == "gitleaks":
-            return guardrails.gitleaks_detector(rest)
-        built_in = name in BUILT_IN
-        made = getattr(
-            guardrails if built_in else importlib.import_module(module),
-            f"{name}_detector" if built_in else rest,
-        )()
-        if not callable(made.find) or not made.kinds:
-            raise UsageError("it looks for nothing")
-    except Exception as error:  # noqa: BLE001 -- a user's own module
-        raise UsageError(
-            f"--detector {name}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected {', '.join(BUILT_IN)}, "
-            "gitleaks:FILE, or package.module:function that takes nothing and returns a detector"
-        ) from None
-    return made  # type: ignore[no-any-return]
+    if module == "gitleaks":
+        return guardrails.gitleaks_detector(rest)
+    if name in BUILT_IN:
+        make = getattr(guardrails, f"{name}_detector")
+    else:
+        make = getattr(importlib.import_module(module), rest)
+    detector: Any = make()
+    if not callable(detector.find) or not detector.kinds:
+        raise UsageError("it looks for nothing")
+    return cast("Detector", detector)
 
 
 def print_scores(args: argparse.Namespace) -> int:
     """Print the scores of detectors."""
     rows = read_labelled_texts(args.file)
-    there = {span.kind for _, labelled in rows for span in labelled}
+    labelled_kinds = {span.kind for row in rows for span in row.findings}
     with extend_import_path(Path.cwd()):
-        detectors = [load_detector(name) for name in args.detector or BUILT_IN]
-        chosen = [
-            each for each in detectors if args.detector or ANY in there or not there.isdisjoint(each.kinds)
-        ]
-        refuse(
-            not chosen,
-            UnknownName(
-                "kind", min(there), [kind for each in detectors for kind in each.kinds], where=str(args.file)
-            )
-            if there
-            else f"{args.file}: expected a kind that a detector looks for, got none",
-        )
-        scores = [score_detector(detector, rows) for detector in chosen]
-    missed = sorted(there.difference([ANY], *(each.kinds for each in chosen)))
-    for score in scores if not args.json else ():
-        shares = (
-            f"{what} {share['share']:.1%} ({share['found']:,} of {share['of']:,}, 95 % interval {share['low']:.1%} to {share['high']:.1%})"
-            for what, share in (("recall", score["recall"]), ("false alarms", score["false_alarms"]))
-        )
-        print_line(f"{shorten_text(score['detector'], 60)}: {', '.join(shares)}")
+        detectors = _choose_detectors(args, labelled_kinds)
+        scores = [score_detector(detector, rows) for detector in detectors]
+    known_kinds = {kind for detector in detectors for kind in detector.kinds}
+    missed = sorted(labelled_kinds - known_kinds - {ANY})
     if args.json:
         print_json({"detectors": scores, "not_looked_for": missed})
-    elif missed:
+        return 0
+    for score in scores:
+        recall = _format_share(score["recall"])
+        alarms = _format_share(score["false_alarms"])
+        print_line(f"{shorten_text(score['detector'], 60)}: recall {recall}, false alarms {alarms}")
+    if missed:
         print_line(f"no detector looks for: {shorten_text(', '.join(missed), 1_000)}")
     return 0
+
+
+def _choose_detectors(args: argparse.Namespace, labelled_kinds: AbstractSet[str]) -> list[Detector]:
+    """Return the detectors that were named, else the built-in ones that look for what is labelled.
+
+    Raises:
+        UsageError: None looks for it, or one cannot be made.
+    """
+    if args.detector:
+        return [load_detector(name) for name in args.detector]
+    detectors = [load_detector(name) for name in BUILT_IN]
+    if ANY in labelled_kinds:
+        return detectors
+    chosen = [detector for detector in detectors if not labelled_kinds.isdisjoint(detector.kinds)]
+    if chosen:
+        return chosen
+    if not labelled_kinds:
+        raise UsageError(f"{args.file}: expected a kind that a detector looks for, got none")
+    kinds = [kind for detector in detectors for kind in detector.kinds]
+    raise UnknownName("kind", min(labelled_kinds), kinds, where=str(args.file))
+
+
+def _format_share(share: Mapping[str, Any]) -> str:
+    interval = f"95 % interval {share['low']:.1%} to {share['high']:.1%}"
+    return f"{share['share']:.1%} ({share['found']:,} of {share['of']:,}, {interval})"

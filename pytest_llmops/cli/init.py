@@ -1,5 +1,7 @@
 """``llmops init``: write a first prompt, case file, test and configuration; ``llmops demo``: a recorded run to look at."""
 
+from __future__ import annotations
+
 import argparse
 import difflib
 import json
@@ -7,9 +9,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path, folders_above
@@ -21,12 +23,14 @@ from pytest_llmops.cli.common import (
     print_error,
     print_json,
     print_line,
-    print_lines,
     read_ini,
     read_run_file,
     read_starter_files,
 )
 from pytest_llmops.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llmops.settings import Settings
 
 STEPS = (
     "pytest tests/test_llm_first.py --llm-record=new    asks the model once, and records its answers",
@@ -43,33 +47,31 @@ INI = """[pytest]
 
 def add_init_group(groups: Any) -> None:
     """Declare ``init`` and ``demo``."""
-    as_json = {"--json": {"action": "store_true", "help": "print JSON"}}
-    add_command(
+    init = add_command(
         groups,
         "init",
         _init,
         "write a first prompt, case file, test and configuration",
         "Files that exist are left alone; what to add to them by hand is printed.",
-        arguments={
-            "--llm-model": {"default": "", "metavar": "NAME", "help": "model for the configuration"},
-            "--llm-base-url": {"default": "", "metavar": "URL", "help": "OpenAI-compatible server for it"},
-            **as_json,
-        },
     )
-    folder = {
-        "nargs": "?",
-        "type": Path,
-        "metavar": "FOLDER",
-        "help": "new or empty folder (default: a temporary one)",
-    }
-    add_command(
+    init.add_argument("--llm-model", default="", metavar="NAME", help="model for the configuration")
+    init.add_argument("--llm-base-url", default="", metavar="URL", help="OpenAI-compatible server for it")
+    init.add_argument("--json", action="store_true", help="print JSON")
+    demo = add_command(
         groups,
         "demo",
         _demo,
         "show a recorded run: a changed prompt, what got worse, the verdict and the report",
         "Needs no key and no network: all answers and embeddings are recorded.",
-        arguments={"folder": folder, **as_json},
     )
+    demo.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="new or empty folder (default: a temporary one)",
+    )
+    demo.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -81,32 +83,65 @@ def _init(args: argparse.Namespace) -> int:
         raise UsageError(f"--llm-model: expected a single model, got {args.llm_model!r}")
     root, values = read_ini(here) or (here, {})
     stored = Settings.from_sources(("ini", values))
-    wanted = {
-        "llm_model": given.single_model or stored.model or PLACEHOLDER,
-        "llm_base_url": given.base_url or stored.base_url,
-    }
-    lines = {key: value for key, value in wanted.items() if value not in ("", stored.model, stored.base_url)}
-    project = here / "pyproject.toml"
-    ini = find_ini_file(root) or (project if project.is_file() else here / "pytest.ini")
+    lines = _list_new_settings(given, stored)
+    ini = _choose_ini_file(here, root)
     files = _place_files(here, root, stored.prompts_dir)
     if not ini.exists():
-        files[ini] = INI.format(lines="\n".join(f"{key} = {value}" for key, value in lines.items())).encode()
-    # Another version beside the user's own would leave open which of them is used.
-    kept = {path for path in files if path.suffix == ".md" and any(path.parent.glob("*.md"))}
-    written = [path for path, data in files.items() if path not in kept and create_file(path, data)]
-    if ini in written or not lines:
-        by_hand = {}
-    else:
+        text = "\n".join(f"{key} = {value}" for key, value in lines.items())
+        files[ini] = INI.format(lines=text).encode()
+    written = _write_files(files)
+    by_hand: dict[str, Any] = {}
+    if lines and ini not in written:
         by_hand = {"file": _relative(ini), **_format_lines(ini, lines)}
-    ask = [f"write the name of your model for {PLACEHOLDER} in {_relative(ini)}"]
+    steps = list(STEPS)
+    if lines.get("llm_model") == PLACEHOLDER and ini in written:
+        steps.insert(0, f"write the name of your model for {PLACEHOLDER} in {_relative(ini)}")
     result = {
-        "written": [*map(_relative, written)],
+        "written": [_relative(path) for path in written],
         "left_alone": [_relative(path) for path in files if path not in written],
         "add_by_hand": by_hand,
-        "next": [*ask[: wanted["llm_model"] == PLACEHOLDER and ini in written], *STEPS],
+        "next": steps,
     }
-    (print_json if args.json else _print_result)(result)
+    if args.json:
+        print_json(result)
+    else:
+        _print_result(result)
     return 0
+
+
+def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
+    """Return what the configuration file lacks, by ini key."""
+    lines: dict[str, object] = {}
+    model = given.single_model or stored.model or PLACEHOLDER
+    if model != stored.model:
+        lines["llm_model"] = model
+    base_url = given.base_url or stored.base_url
+    if base_url != stored.base_url:
+        lines["llm_base_url"] = base_url
+    return lines
+
+
+def _choose_ini_file(here: Path, root: Path) -> Path:
+    """Return pytest's configuration file of the project, which may be missing."""
+    found = find_ini_file(root)
+    if found:
+        return found
+    project = here / "pyproject.toml"
+    if project.is_file():
+        return project
+    return here / "pytest.ini"
+
+
+def _write_files(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write the files that are not there yet, and return which."""
+    # Another version of a prompt beside the user's own would leave open which of them is used.
+    prompts = [path for path in files if path.suffix == ".md"]
+    kept = {path for path in prompts if any(path.parent.glob("*.md"))}
+    written = []
+    for path, data in files.items():
+        if path not in kept and create_file(path, data):
+            written.append(path)
+    return written
 
 
 def _relative(path: Path) -> str:
@@ -119,28 +154,41 @@ def _place_files(here: Path, root: Path, prompts_dir: str) -> dict[Path, bytes]:
         prompts = find_path(prompts_dir, folders_above(here / "tests", root), is_folder=True)
     except BadFile:
         prompts = here / prompts_dir
-    return {
-        prompts / name.removeprefix("prompts/") if name.startswith("prompts/") else here / name: data
-        for name, data in read_starter_files("init")
-    }
+    files = {}
+    for name, data in read_starter_files("init"):
+        path = here / name
+        if name.startswith("prompts/"):
+            path = prompts / name.removeprefix("prompts/")
+        files[path] = data
+    return files
 
 
 def _format_lines(ini: Path, lines: Mapping[str, object]) -> dict[str, Any]:
-    is_toml = ini.suffix == ".toml"
+    """Return the section of a configuration file and the lines to add to it, in the file's format."""
     sections = {"pyproject.toml": "tool.pytest.ini_options", "setup.cfg": "tool:pytest"}
-    texts = [f"{key} = {json.dumps(value) if is_toml else value}" for key, value in lines.items()]
+    texts = []
+    for key, value in lines.items():
+        if ini.suffix == ".toml":
+            texts.append(f"{key} = {json.dumps(value)}")
+        else:
+            texts.append(f"{key} = {value}")
     return {"section": sections.get(ini.name, "pytest"), "lines": texts}
 
 
 def _print_result(result: Mapping[str, Any]) -> None:
-    print_lines(f"written     {name}" for name in result["written"])
-    print_lines(f"left alone  {name}: there is something of that name" for name in result["left_alone"])
+    for name in result["written"]:
+        print_line(f"written     {name}")
+    for name in result["left_alone"]:
+        print_line(f"left alone  {name}: there is something of that name")
     by_hand = result["add_by_hand"]
     if by_hand:
         print_line(f"left alone  {by_hand['file']}: add these lines to its section [{by_hand['section']}]")
-        print_lines(f"                {line}" for line in by_hand["lines"])
+        for line in by_hand["lines"]:
+            print_line(f"                {line}")
+    heading = "next"
     for number, step in enumerate(result["next"], start=1):
-        print_line(f"{'' if number > 1 else 'next':<10}  {number}. {step}")
+        print_line(f"{heading:<10}  {number}. {step}")
+        heading = ""
 
 
 ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")
@@ -155,36 +203,59 @@ def _demo(args: argparse.Namespace) -> int:
     files = dict(read_starter_files("demo"))
     for name, data in files.items():
         create_file(folder / name, data)
-    old, new = (files[f"prompts/support/{version}.md"].decode().splitlines() for version in ("v1", "v2"))
-    change = [line for line in difflib.ndiff(old, new) if line[0] in "-+"]
+    change = _compare_prompts(files)
     if not args.json:
-        print_line(
-            "A support bot, its answers recorded from a very small model. Somebody changed its prompt:\n"
-        )
-        print_lines(f"    {line}" for line in change)
-        print_line(
-            f"\nIs it worse than the baseline, which was accepted with the old prompt?\n\n$ cd {folder}"
-        )
-        print_line(f"$ pytest {' '.join(ARGUMENTS)}")
-        sys.stdout.flush()
+        _print_introduction(folder, change)
+    status = _run_pytest(folder, is_quiet=args.json)
+    if not (folder / "run.json").is_file():
+        print_error(f"the demo did not run: pytest ended with {status} in {folder}")
+        return EXIT_PROBLEM
+    verdict = read_run_file(folder / "run.json").find_verdict("baseline")
+    report = str(folder / "report.html")
+    if args.json:
+        result = {"folder": str(folder), "change": change, "report": report, "verdict": ""}
+        if verdict:
+            result["verdict"] = verdict.status
+        print_json(result)
+        return 0
+    if verdict:
+        print_line(f"\nVerdict       {verdict.status} {verdict.sentence}")
+    else:
+        print_line("\nNo verdict")
+    print_line(f"The report    {report}")
+    print_line("Roll it back  pytest --llm-prompt support=v1    in that folder\nYour project  llmops init")
+    return 0
+
+
+def _compare_prompts(files: Mapping[str, bytes]) -> list[str]:
+    """Return the lines that differ between the two prompts of the demo."""
+    old = files["prompts/support/v1.md"].decode().splitlines()
+    new = files["prompts/support/v2.md"].decode().splitlines()
+    return [line for line in difflib.ndiff(old, new) if line[0] in "-+"]
+
+
+def _print_introduction(folder: Path, change: Sequence[str]) -> None:
+    print_line("A support bot, its answers recorded from a very small model. Somebody changed its prompt:\n")
+    for line in change:
+        print_line(f"    {line}")
+    print_line(f"\nIs it worse than the baseline, which was accepted with the old prompt?\n\n$ cd {folder}")
+    print_line(f"$ pytest {' '.join(ARGUMENTS)}")
+    sys.stdout.flush()
+
+
+def _run_pytest(folder: Path, *, is_quiet: bool) -> int:
+    """Run the tests of the demo, and return the exit status."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
+    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    stdout = None
+    if is_quiet:
+        stdout = subprocess.PIPE
     done = subprocess.run(  # noqa: S603 -- this Python, on files of ours
         [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", *ARGUMENTS],
         cwd=folder,
-        env={**environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=environ,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if args.json else None,
+        stdout=stdout,
         check=False,
     )
-    if not (folder / "run.json").is_file():
-        print_error(f"the demo did not run: pytest ended with {done.returncode} in {folder}")
-        return EXIT_PROBLEM
-    verdict = read_run_file(folder / "run.json").find_verdict("baseline")
-    result = {"folder": str(folder), "change": change, "report": str(folder / "report.html")}
-    if args.json:
-        print_json({**result, "verdict": verdict.status if verdict else ""})
-        return 0
-    print_line(f"\nVerdict       {verdict.status} {verdict.sentence}" if verdict else "\nNo verdict")
-    print_line(f"The report    {result['report']}")
-    print_line("Roll it back  pytest --llm-prompt support=v1    in that folder\nYour project  llmops init")
-    return 0
+    return done.returncode

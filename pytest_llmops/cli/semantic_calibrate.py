@@ -25,7 +25,6 @@ from pytest_llmops.cli.common import (
     print_error,
     print_line,
     print_lines,
-    refuse_options,
     write_output_file,
 )
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_exception
@@ -92,13 +91,14 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
                 between += 1
                 continue
             earlier = pairs.setdefault((pair.actual, pair.expected), pair)
-            repeated += earlier is not pair
+            if earlier is pair:
+                continue
+            repeated += 1
             if earlier.same != pair.same:
+                meaning = "different"
                 if earlier.same:
-                    was = "the same"
-                else:
-                    was = "different"
-                raise BadFile(f"the pair of line {earlier.line} again, where it is {was}")  # noqa: TRY301
+                    meaning = "the same"
+                raise BadFile(f"the pair of line {earlier.line} again, where it is {meaning}")  # noqa: TRY301 -- gets the line
     except BadFile as error:
         raise CaseError(error.what, path, error.line or number or None) from None
     return LabelledPairs(tuple(pairs.values()), repeated, between)
@@ -107,39 +107,46 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
 def _parse_pair(
     wire: Mapping[str, Json], line: int, same_from: float, different_to: float
 ) -> TextPair | None:
+    """Return the pair of a line; None if its score lies between the labels.
+
+    Raises:
+        BadFile: The line is no such pair.
+    """
     same = _parse_same(wire, same_from, different_to)
-    actual = wire.get("actual")
+    actual = _parse_text("actual", wire.get("actual"))
     expected = wire.get("expected")
-    if isinstance(expected, list):
-        expected_texts = expected
-    else:
-        expected_texts = [expected]
-    for key, text in (("actual", actual), *(("expected", text) for text in expected_texts)):
-        if not isinstance(text, str) or not text.strip():
-            if isinstance(text, str):
-                got = "a blank text"
-            else:
-                got = json_kind(text)
-            raise BadFile(f"{key}: expected a text, got {got}; a line looks like {LINE_EXAMPLE}")
-    if not expected_texts:
+    if not isinstance(expected, list):
+        expected = [expected]
+    texts = tuple(_parse_text("expected", text) for text in expected)
+    if not texts:
         raise BadFile(
             f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"
         )
-    texts = tuple(map(str, expected_texts))
     if same is None:
         return None
-    return TextPair(str(actual), texts, same, line)
+    return TextPair(actual, texts, same, line)
+
+
+def _parse_text(key: str, value: Json) -> str:
+    if not isinstance(value, str):
+        raise BadFile(f"{key}: expected a text, got {json_kind(value)}; a line looks like {LINE_EXAMPLE}")
+    if not value.strip():
+        raise BadFile(f"{key}: expected a text, got a blank text; a line looks like {LINE_EXAMPLE}")
+    return value
 
 
 def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float) -> bool | None:
+    """Return the label of a line; None if its score lies between the labels.
+
+    Raises:
+        BadFile: It has neither a label nor a score, or both.
+    """
     same = wire.get("same")
     score = wire.get("score")
-    if (same is None) == (score is None):
-        if same is None:
-            got = "neither"
-        else:
-            got = "both"
-        raise BadFile(f"expected either same (true or false) or score (0 to {MAX_SCORE}), got {got}")
+    if same is None and score is None:
+        raise BadFile(f"expected either same (true or false) or score (0 to {MAX_SCORE}), got neither")
+    if same is not None and score is not None:
+        raise BadFile(f"expected either same (true or false) or score (0 to {MAX_SCORE}), got both")
     if isinstance(same, bool):
         return same
     if same is not None:
@@ -166,10 +173,10 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
         rows_per_pair = [_embed_batch(embedder, texts) for texts in texts_per_pair]
     else:
         unique = list(dict.fromkeys(text for texts in texts_per_pair for text in texts))
-        parts = [
-            _embed_batch(embedder, unique[start : start + BATCH_SIZE])
-            for start in range(0, len(unique), BATCH_SIZE)
-        ]
+        parts = []
+        for start in range(0, len(unique), BATCH_SIZE):
+            batch = unique[start : start + BATCH_SIZE]
+            parts.append(_embed_batch(embedder, batch))
         lengths = {part.shape[1] for part in parts}
         if len(lengths) > 1:
             raise UsageError(
@@ -178,8 +185,12 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
         rows = np.concatenate(parts)
         places = {text: place for place, text in enumerate(unique)}
         rows_per_pair = [rows[[places[text] for text in texts]] for texts in texts_per_pair]
-    # The last digits depend on the machine: equal texts must have equal scores.
-    return [max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), SCORE_DIGITS)) for rows in rows_per_pair]
+    scores = []
+    for rows in rows_per_pair:
+        highest = float(cosine(rows[:1], rows[1:]).max())
+        # The last digits depend on the machine: equal texts must have equal scores.
+        scores.append(max(0.0, round(highest, SCORE_DIGITS)))
+    return scores
 
 
 def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> Float64Array:
@@ -213,26 +224,15 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
     print_lines([quality, "", *_format_cut_table(scores, same, chosen)])
     chosen = _require_useful_cut(chosen, description)
     print_lines(["", colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({description})"])
-    for kind, hits, count in (
-        ("same", chosen.same_passed, chosen.same),
-        ("different", chosen.different_passed, chosen.different),
-    ):
-        low, high = classification.wilson_interval(hits, count)
-        print_line(f"  {hits / count:.1%} of the {kind} pairs pass (95 % interval {low:.1%} to {high:.1%})")
+    print_line(_format_passed("same", chosen.same_passed, chosen.same))
+    print_line(_format_passed("different", chosen.different_passed, chosen.different))
     if args.out:
         threshold = Threshold(
             value=chosen.at_least,
             embedder=component_name(embedder),
             version=str(embedder.version),
             rule=description,
-            facts={
-                "same": chosen.same,
-                "different": chosen.different,
-                "auc": round(auc, 4),
-                "precision": round(chosen.precision, 4),
-                "recall": round(chosen.recall, 4),
-                "balanced_accuracy": round(chosen.balanced_accuracy, 4),
-            },
+            facts=_list_facts(chosen, auc),
         )
         write_output_file(args.out, threshold.text())
         print_line(
@@ -241,17 +241,29 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
     return 0
 
 
+def _list_facts(cut: Cut, auc: float) -> dict[str, float]:
+    return {
+        "same": cut.same,
+        "different": cut.different,
+        "auc": round(auc, 4),
+        "precision": round(cut.precision, 4),
+        "recall": round(cut.recall, 4),
+        "balanced_accuracy": round(cut.balanced_accuracy, 4),
+    }
+
+
+def _format_passed(kind: str, passed: int, count: int) -> str:
+    low, high = classification.wilson_interval(passed, count)
+    return f"  {passed / count:.1%} of the {kind} pairs pass (95 % interval {low:.1%} to {high:.1%})"
+
+
 def _check_semantic_options(args: argparse.Namespace) -> None:
-    refuse_options(
-        {
-            f"expected 0 <= --different-to < --same-from <= {MAX_SCORE}, got {args.different_to:g} and {args.same_from:g}": (
-                not 0 <= args.different_to < args.same_from <= MAX_SCORE
-            ),
-            f"--out: expected a file name ending in .json, got {str(args.out)!r}": (
-                args.out and args.out.suffix != ".json"
-            ),
-        }
-    )
+    if not 0 <= args.different_to < args.same_from <= MAX_SCORE:
+        raise UsageError(
+            f"expected 0 <= --different-to < --same-from <= {MAX_SCORE}, got {args.different_to:g} and {args.same_from:g}"
+        )
+    if args.out and args.out.suffix != ".json":
+        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
     check_output_path("--out", args.out, {"the pairs": args.pairs})
 
 
@@ -266,12 +278,13 @@ def load_embedder(name: str, where: str = "") -> Embedder:
 
 def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
     same_count = sum(same)
-    if not same_count or same_count == len(same):
+    different_count = len(same) - same_count
+    if not same_count or not different_count:
         raise UsageError(
-            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {len(same) - same_count:,} that do not; "
+            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {different_count:,} that do not; "
             "a cut needs both"
         )
-    fewest = min(same_count, len(same) - same_count)
+    fewest = min(same_count, different_count)
     if fewest < MIN_PAIRS_PER_KIND:
         print_error(
             f"{path}: only {format_count(fewest, 'pair')} of one kind; below {MIN_PAIRS_PER_KIND} a cut may be off by a lot"
@@ -279,11 +292,10 @@ def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
 
 
 def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Iterator[str]:
+    count = len(pairs.items)
     same_count = sum(pair.same for pair in pairs.items)
-    yield (
-        f"{format_path(path)}: {format_count(len(pairs.items), 'pair')}, {same_count:,} that say the same, "
-        f"{len(pairs.items) - same_count:,} that do not"
-    )
+    sides = f"{same_count:,} that say the same, {count - same_count:,} that do not"
+    yield f"{format_path(path)}: {format_count(count, 'pair')}, {sides}"
     if pairs.repeated:
         yield f"{format_count(pairs.repeated, 'line')} left out: the same pair again"
     if pairs.between:
@@ -304,21 +316,21 @@ def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
 
 
 def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut | None) -> Iterator[str]:
-    grid = [round(GRID_STEP * n, 2) for n in range(1, round(1 / GRID_STEP))]
+    """Yield the lines of a table of cuts, in which the chosen one is marked."""
+    grid = [round(GRID_STEP * step, 2) for step in range(1, round(1 / GRID_STEP))]
+    cuts = [cut_at(scores, same, value) for value in grid]
     # Neighbouring cuts that the same pairs pass are one row: the first.
-    rows = groupby(
-        (cut_at(scores, same, value) for value in grid),
-        key=lambda cut: (cut.same_passed, cut.different_passed),
-    )
-    kept = [next(cuts) for _, cuts in rows]
+    kept = [
+        next(group) for _, group in groupby(cuts, key=lambda cut: (cut.same_passed, cut.different_passed))
+    ]
     if chosen is not None:
-        kept = sorted({cut.at_least: cut for cut in (*kept, chosen)}.values(), key=lambda cut: cut.at_least)
+        by_place = {cut.at_least: cut for cut in (*kept, chosen)}
+        kept = [by_place[place] for place in sorted(by_place)]
     yield colour_text("at_least  same pass  different pass  precision  recall     F1  balanced accuracy", DIM)
     for cut in kept:
+        mark = ""
         if chosen is not None and cut.at_least == chosen.at_least:
             mark = "  <"
-        else:
-            mark = ""
         yield (
             f"{cut.at_least:>8.4g}  {cut.same_passed:>9,}  {cut.different_passed:>14,}  {cut.precision:>9.3f}"
             f"  {cut.recall:>6.3f}  {cut.f1:>5.3f}  {cut.balanced_accuracy:>17.3f}{mark}"

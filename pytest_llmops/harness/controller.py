@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -130,7 +130,8 @@ class Controller:
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")
             yield f"{workers} crashed: what the tests measured that they were at is lost"
-        yield from self._iter_model_notes(records)
+        if settings.changed:
+            yield from iter_changed_notes(records)
         folders = {root, self._config.invocation_params.dir}
         folders |= {(root / record.nodeid).parent for record in records}
         yield from find_unread_keys(self._config, sorted(folders))
@@ -147,17 +148,6 @@ class Controller:
             yield from iter_feedback_notes(root, records)
         if not settings.asks_ahead:
             yield from iter_concurrency_notes(records)
-
-    def _iter_model_notes(self, records: Sequence[TestRecord]) -> Iterator[str]:
-        """Yield which tests asked a model something new, and which models end soon."""
-        from pytest_llmops.trace import iter_shutdown_notes
-
-        if self._settings.changed:
-            yield from iter_changed_notes(records)
-        days = self._settings.warn_shutdown
-        if days is not None:
-            models = (call.model for record in records for call in record.calls)
-            yield from iter_shutdown_notes(models, days, datetime.now(UTC).date())
 
     def _write_reports(self, session: Any) -> None:
         summary = ""

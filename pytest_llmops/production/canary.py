@@ -1,4 +1,4 @@
-"""Does a new version get all requests: PROMOTE, HOLD or ROLLBACK for a canary, valid at any look at its events.
+"""Decide by the events of production whether a new version gets all requests: PROMOTE, HOLD or ROLLBACK, valid at any look at them.
 
 What is compared are the answers of both versions in the same stretch of time: a block ends as soon as both have
 answered. The evidence is the wealth of a bettor who bets against "the canary is no worse", and of one who bets against "it is worse
@@ -8,7 +8,6 @@ docs/compare.md.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -23,13 +22,17 @@ from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import format_amount, format_count, shorten_text
 from pytest_llmops.results.details import fact_text, read_time
 
+# The least value of each rule, and the one that it must be below
 LIMITS = {
-    **dict.fromkeys(("alpha", "margin", "error_margin", "share"), (1e-9, 1.0)),
-    **dict.fromkeys(("latency_ratio", "cost_ratio"), (1.0, 1e9)),
+    "alpha": (1e-9, 1.0),
+    "margin": (1e-9, 1.0),
+    "error_margin": (1e-9, 1.0),
+    "share": (1e-9, 1.0),
+    "latency_ratio": (1.0, 1e9),
+    "cost_ratio": (1.0, 1e9),
 }
-BETS = tuple(
-    0.9 / 2**step for step in range(8)
-)  # shares of the wealth; those far from the best one lose little
+# Shares of the wealth that are bet; those far from the best one lose little
+BETS = tuple(0.9 / 2**step for step in range(8))
 SHARE_EVIDENCE = 10_000.0  # against the share of the canary, before it is called a mistake
 
 
@@ -57,25 +60,38 @@ class CanaryEvent:
     cost_usd: float | None = None
 
     def __post_init__(self) -> None:
-        checks = {
-            "id: expected a text": bool(self.id),
-            "arm: expected the name of a version": bool(self.arm),
-            "time: expected a time such as 2026-01-31T10:00:00Z": getattr(self.time, "tzinfo", None)
-            is not None,
-            "error: expected true or false": self.error in (True, False),
-            "score: expected a number from 0 to 1": _is_amount(self.score, 1.0),
-            "score: expected none, an error is counted as an error": not self.error or self.score is None,
-            "latency_s: expected a finite number of at least 0": _is_amount(self.latency_s),
-            "cost_usd: expected a finite number of at least 0": _is_amount(self.cost_usd),
-        }
-        for expected, holds in checks.items():
-            if not holds:
-                got = shorten_text(repr(getattr(self, expected.partition(":")[0])), 80)
-                raise UsageError(f"event {shorten_text(str(self.id), 80)!r}: {expected}, got {got}")
+        problem = self._find_problem()
+        if problem:
+            name = problem.partition(":")[0]
+            got = shorten_text(repr(getattr(self, name)), 80)
+            raise UsageError(f"event {shorten_text(str(self.id), 80)!r}: {problem}, got {got}")
+
+    def _find_problem(self) -> str:
+        """Return the first field with a wrong value and what is expected of it, or ""."""
+        if not self.id:
+            return "id: expected a text"
+        if not self.arm:
+            return "arm: expected the name of a version"
+        if getattr(self.time, "tzinfo", None) is None:
+            return "time: expected a time such as 2026-01-31T10:00:00Z"
+        if self.error not in (True, False):
+            return "error: expected true or false"
+        if not _is_amount(self.score, 1.0):
+            return "score: expected a number from 0 to 1"
+        if self.error and self.score is not None:
+            return "score: expected none, an error is counted as an error"
+        if not _is_amount(self.latency_s):
+            return "latency_s: expected a finite number of at least 0"
+        if not _is_amount(self.cost_usd):
+            return "cost_usd: expected a finite number of at least 0"
+        return ""
 
 
 def _is_amount(value: Any, most: float = math.inf) -> bool:
-    return value is None or (type(value) in (int, float) and math.isfinite(value) and 0 <= value <= most)
+    """Return whether a value is None, or a finite number from 0 to ``most``."""
+    if value is None:
+        return True
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= most
 
 
 def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
@@ -88,38 +104,44 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
         UsageError: The file is missing or broken, or a value does not fit; with file and line.
     """
     events = list[CanaryEvent]()
+    is_csv = Path(path).suffix.lower() == ".csv"
     line = 0
     try:
         for line, row in read_rows(Path(path)):  # noqa: B007 -- for the error
-            if isinstance(row, Mapping) or Path(path).suffix.lower() != ".csv":  # its header is a list
-                given: dict[str, Any] = {
-                    **{
-                        name: _read_cell(as_mapping(row).get(name))
-                        for name in ("score", "latency_s", "cost_usd")
-                    },
-                    **{name: fact_text(as_mapping(row).get(name)) for name in ("id", "arm")},
-                    "time": read_time(as_mapping(row).get("time")) or as_mapping(row).get("time"),
-                    "error": _read_cell(as_mapping(row).get("error")) or False,
-                }
-                events.append(CanaryEvent(**given))
+            is_header = is_csv and not isinstance(row, Mapping)
+            if not is_header:
+                events.append(_parse_event(as_mapping(row)))
     except (BadFile, UsageError) as error:
-        if number := getattr(error, "line", None) or line:
-            place = f":{number}"
-        else:
-            place = ""
-        raise UsageError(f"{shorten_text(str(path), 300)}{place}: {error}") from None
+        place = shorten_text(str(path), 300)
+        number = getattr(error, "line", None) or line
+        if number:
+            place += f":{number}"
+        raise UsageError(f"{place}: {error}") from None
     return tuple(events)
 
 
-def _read_cell(value: object) -> object:
-    """Return the value of a cell: in a CSV file all is text, and nothing stands for what is not known."""
-    with suppress(BadFile):
-        if isinstance(value, str) and value:
-            return read_json(value.lower())
-        if value != "":
-            return value
+def _parse_event(row: Mapping[str, Any]) -> CanaryEvent:
+    return CanaryEvent(
+        id=fact_text(row.get("id")),
+        time=read_time(row.get("time")) or row.get("time"),  # type: ignore[arg-type]  # checked by the event
+        arm=fact_text(row.get("arm")),
+        score=_read_cell(row.get("score")),
+        error=_read_cell(row.get("error")) or False,
+        latency_s=_read_cell(row.get("latency_s")),
+        cost_usd=_read_cell(row.get("cost_usd")),
+    )
+
+
+def _read_cell(value: Any) -> Any:
+    """Return the value of a cell: in a CSV file every value is text, and an empty one is not known."""
+    if not isinstance(value, str):
+        return value
+    if not value:
         return None
-    return value
+    try:
+        return read_json(value.lower())
+    except BadFile:
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,60 +214,162 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
     rules = rules or CanaryRules()
     given = list(events)
     ordered = _check_events(given, rules)
-    outcomes: Mapping[str, tuple[str, Callable[[CanaryEvent], float | None], float]] = {
-        "score": ("1", lambda event: event.score, rules.margin),
-        "errors": ("1", lambda event: float(event.error), rules.error_margin),
-        "latency": ("s", lambda event: event.latency_s, rules.latency_ratio),
-        "cost": ("USD", lambda event: event.cost_usd, rules.cost_ratio),
-    }
-    measured = {
-        name: [(event.arm, value) for event in ordered if (value := read(event)) is not None]
-        for name, (_, read, _) in outcomes.items()
-    }
-    limits = sum(map(bool, measured.values())) / rules.alpha, 1 / rules.alpha
+    outcomes = _measure_outcomes(ordered, rules)
+    measured = [outcome for outcome in outcomes if outcome.values]
+    worse_limit = len(measured) / rules.alpha
+    fine_limit = 1 / rules.alpha
     evidence = dict[str, tuple[float, float]]()
-    sentences = dict[str, list[str]]()
-    for name, (unit, _, limit) in outcomes.items():
-        gains = np.asarray(_compare_blocks(measured[name], name, rules.arms, limit), dtype=np.float64)
-        if unit == "1":
-            margin = limit
-        else:
-            margin = 0.0
-        worse, fine = evidence[name] = _grow_wealth(-gains), _grow_wealth((gains + margin) / (1 + margin))
-        if worse >= limits[0]:
+    sentences = dict[Literal["PROMOTE", "HOLD", "ROLLBACK"], list[str]]()
+    for outcome in outcomes:
+        worse, fine = evidence[outcome.name] = outcome.weigh_evidence(rules.arms)
+        action: Literal["PROMOTE", "HOLD", "ROLLBACK"]
+        if worse >= worse_limit:
             action = "ROLLBACK"
-        elif fine >= limits[1]:
+            verdict = "worse is proved"
+        elif fine >= fine_limit:
             action = "PROMOTE"
+            verdict = "not worse"
         else:
             action = "HOLD"
-        if fine > 1:
-            more = math.ceil((math.log(limits[1]) / math.log(fine) - 1) * len(ordered))
-        else:
-            more = 0
-        words = {
-            "ROLLBACK": "worse is proved",
-            "PROMOTE": "not worse",
-            "HOLD": f"open, about {format_count(more, 'more event')} at this rate" if more else "open",
-        }
-        levels = (
-            format_amount((fmean if unit == "1" else median)(side), unit) if side else "unknown"
-            for side in ([value for arm, value in measured[name] if arm == own] for own in rules.arms)
-        )
-        if measured[name] or name == "score":
-            sentences.setdefault(action, []).append(
-                f"{name} {' -> '.join(levels)}: {words[action]}"
-                if measured[name]
-                else "no event has a score, and without scores nothing is promoted"
-            )
-    chosen: Any = next(action for action in ("ROLLBACK", "HOLD", "PROMOTE") if action in sentences)
-    counts = {
-        "delivered twice": len(given) - len(ordered),
-        "out of order": sum(event.time < before.time for before, event in pairwise(given)),
-    }
-    notes = tuple(f"{format_count(count, 'event')} {what}" for what, count in counts.items() if count)
+            verdict = _describe_wait(fine, fine_limit, len(ordered))
+        if outcome.values:
+            levels = outcome.describe_levels(rules.arms)
+            sentences.setdefault(action, []).append(f"{outcome.name} {levels}: {verdict}")
+        elif outcome.name == "score":
+            sentence = "no event has a score, and without scores nothing is promoted"
+            sentences.setdefault(action, []).append(sentence)
+    chosen: Literal["PROMOTE", "HOLD", "ROLLBACK"] = "PROMOTE"
+    if "ROLLBACK" in sentences:
+        chosen = "ROLLBACK"
+    elif "HOLD" in sentences:
+        chosen = "HOLD"
     return CanaryDecision(
-        action=chosen, sentence="; ".join(sentences[chosen]), evidence=evidence, notes=notes
+        action=chosen,
+        sentence="; ".join(sentences[chosen]),
+        evidence=evidence,
+        notes=_list_notes(given, ordered),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What both versions are compared by.
+
+    Attributes:
+        unit: ``1``: a score or a share, whose means are compared; else an amount, of which the lower one is better.
+        limit: The margin of a mean, or the factor of an amount, that the rules allow.
+        values: Version and value of each event that has one, by time.
+    """
+
+    name: str
+    unit: str
+    limit: float
+    values: list[tuple[str, float]]
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether means are compared, not amounts."""
+        return self.unit == "1"
+
+    def weigh_evidence(self, arms: Sequence[str]) -> tuple[float, float]:
+        """Return the evidence against "the canary is no worse", and against "it is worse by the margin"."""
+        gains = np.asarray(self._compare_blocks(arms), dtype=np.float64)
+        margin = 0.0
+        if self.is_mean:
+            margin = self.limit
+        return _grow_wealth(-gains), _grow_wealth((gains + margin) / (1 + margin))
+
+    def _compare_blocks(self, arms: Sequence[str]) -> list[float]:
+        """Return how much better the canary did in each block, -1 to 1: a block ends with the first event that completes it."""
+        gains = list[float]()
+        block = {arm: list[float]() for arm in arms}
+        for arm, value in self.values:
+            block[arm].append(value)
+            stable, canary = block.values()
+            if stable and canary:
+                gains.append(self._compare_values(stable, canary))
+                block = {arm: [] for arm in arms}
+        return gains
+
+    def _compare_values(self, stable: Sequence[float], canary: Sequence[float]) -> float:
+        if self.is_mean:
+            gain = fmean(canary) - fmean(stable)
+            if self.name == "errors":
+                return -gain
+            return gain
+        # How much more often the canary is below the limit than above it
+        return fmean(_compare_amounts(left, right, self.limit) for left in stable for right in canary)
+
+    def describe_levels(self, arms: Sequence[str]) -> str:
+        """Return the mean or median of both versions: ``0.80 -> 0.75``."""
+        if self.is_mean:
+            average: Callable[[Sequence[float]], float] = fmean
+        else:
+            average = median
+        levels = []
+        for own in arms:
+            values = [value for arm, value in self.values if arm == own]
+            if values:
+                levels.append(format_amount(average(values), self.unit))
+            else:
+                levels.append("unknown")
+        return " -> ".join(levels)
+
+
+def _measure_outcomes(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[_Outcome]:
+    """Return the outcomes with the values of the events, in the order of a report."""
+    scores = []
+    errors = []
+    latencies = []
+    costs = []
+    for event in events:
+        errors.append((event.arm, float(event.error)))
+        if event.score is not None:
+            scores.append((event.arm, event.score))
+        if event.latency_s is not None:
+            latencies.append((event.arm, event.latency_s))
+        if event.cost_usd is not None:
+            costs.append((event.arm, event.cost_usd))
+    return [
+        _Outcome("score", "1", rules.margin, scores),
+        _Outcome("errors", "1", rules.error_margin, errors),
+        _Outcome("latency", "s", rules.latency_ratio, latencies),
+        _Outcome("cost", "USD", rules.cost_ratio, costs),
+    ]
+
+
+def _compare_amounts(stable: float, canary: float, ratio: float) -> int:
+    """Return 1 if the canary's amount is below the limit, -1 if it is above, else 0."""
+    limit = stable * ratio
+    # What costs nothing, or takes no time that was measured, is below any limit.
+    if canary < limit or not canary:
+        return 1
+    if canary > limit:
+        return -1
+    return 0
+
+
+def _describe_wait(fine: float, limit: float, events: int) -> str:
+    """Return how many events it still takes, if the evidence goes on growing as it did."""
+    if fine <= 1:
+        return "open"
+    growth = math.log(limit) / math.log(fine)  # how many times as many events it takes
+    more = math.ceil((growth - 1) * events)
+    if not more:
+        return "open"
+    return f"open, about {format_count(more, 'more event')} at this rate"
+
+
+def _list_notes(given: Sequence[CanaryEvent], ordered: Sequence[CanaryEvent]) -> tuple[str, ...]:
+    """Return how many events came twice or out of order, as far as any did."""
+    notes = []
+    repeated = len(given) - len(ordered)
+    if repeated:
+        notes.append(f"{format_count(repeated, 'event')} delivered twice")
+    late = sum(event.time < before.time for before, event in pairwise(given))
+    if late:
+        notes.append(f"{format_count(late, 'event')} out of order")
+    return tuple(notes)
 
 
 def _grow_wealth(gains: Float64Array) -> float:
@@ -253,35 +377,18 @@ def _grow_wealth(gains: Float64Array) -> float:
 
     Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting", 2024; Ville's inequality.
     """
-    wealth = np.logaddexp.reduce(np.log1p(np.outer(BETS, gains)).cumsum(axis=1), axis=0) - math.log(len(BETS))
-    return math.exp(min(float(wealth.max(initial=0.0)), 700.0))
-
-
-def _compare_blocks(
-    values: Iterable[tuple[str, float]], name: str, arms: Sequence[str], limit: float
-) -> list[float]:
-    """Return how much better the canary did in each block, -1 to 1: a block ends with the first event that completes it."""
-    gains = list[float]()
-    block = {arm: list[float]() for arm in arms}
-    for arm, value in values:
-        block[arm].append(value)
-        stable, canary = block.values()
-        if stable and canary:
-            gain = (fmean(canary) - fmean(stable)) * (-1 if name == "errors" else 1)
-            if name in ("latency", "cost"):  # how much more often it is below the limit than above
-                gain = fmean(
-                    # What costs nothing, or takes no time that was measured, is below any limit.
-                    (right < left * limit or not right) - (right > left * limit)
-                    for left in stable
-                    for right in canary
-                )
-            gains.append(gain)
-            block = {arm: [] for arm in arms}
-    return gains
+    growth = np.log1p(np.outer(BETS, gains)).cumsum(axis=1)
+    log_wealth = np.logaddexp.reduce(growth, axis=0) - math.log(len(BETS))
+    highest = float(log_wealth.max(initial=0.0))
+    return math.exp(min(highest, 700.0))
 
 
 def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[CanaryEvent]:
-    """Return each event once, by time."""
+    """Return each event once, by time.
+
+    Raises:
+        UsageError: An event, the time or the share of the versions does not fit.
+    """
     known = dict[str, CanaryEvent]()
     for event in events:
         if event.arm not in rules.arms:
@@ -291,30 +398,39 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
                 f"event {event.id!r}: stands twice with different contents; an id belongs to one request"
             )
     ordered = sorted(known.values(), key=lambda event: (event.time, event.id))
-    stable, canary = ([event for event in ordered if event.arm == arm] for arm in rules.arms)
-    if not stable or not canary or rules.arms[0] == rules.arms[1]:
+    stable_name, canary_name = rules.arms
+    stable = [event for event in ordered if event.arm == stable_name]
+    canary = [event for event in ordered if event.arm == canary_name]
+    if not stable or not canary or stable_name == canary_name:
         raise UsageError(
-            f"expected events of two versions, {rules.arms[0]} and {rules.arms[1]}, got {len(stable):,} and {len(canary):,}"
+            f"expected events of two versions, {stable_name} and {canary_name}, got {len(stable):,} and {len(canary):,}"
         )
-    outside = sum(not stable[0].time <= event.time <= stable[-1].time for event in canary)
+    first = stable[0].time
+    last = stable[-1].time
+    outside = sum(not first <= event.time <= last for event in canary)
     if 2 * outside > len(canary):
+        count = format_count(len(canary), "event")
         raise UsageError(
-            f"{outside:,} of {format_count(len(canary), 'event')} of {rules.arms[1]} lie outside of the time of {rules.arms[0]} "
-            f"({stable[0].time} to {stable[-1].time}): both must answer at the same time, by clocks that agree"
+            f"{outside:,} of {count} of {canary_name} lie outside of the time of {stable_name} "
+            f"({first} to {last}): both must answer at the same time, by clocks that agree"
         )
-    share = rules.share or 0.5
-    total = len(ordered)
-    # The wealth of a bettor against the share who spreads it evenly over all shares.
-    log_wealth = (
-        math.lgamma(len(stable) + 1)
-        + math.lgamma(len(canary) + 1)
-        - math.lgamma(total + 2)
-        - len(canary) * math.log(share)
-        - len(stable) * math.log1p(-share)
-    )
-    if rules.share and log_wealth > math.log(SHARE_EVIDENCE):
+    if rules.share:
+        _check_share(len(canary), len(ordered), rules.share, canary_name)
+    return ordered
+
+
+def _check_share(count: int, total: int, share: float, name: str) -> None:
+    """Check that the canary got the share of the requests that it was meant to get.
+
+    The evidence is the wealth of a bettor against the share, who spreads it evenly over all shares.
+    """
+    from scipy.special import betaln
+
+    others = total - count
+    log_likelihood = count * math.log(share) + others * math.log1p(-share)
+    log_wealth = betaln(others + 1, count + 1) - log_likelihood
+    if log_wealth > math.log(SHARE_EVIDENCE):
         raise UsageError(
-            f"expected {share:.1%} of the requests at {rules.arms[1]}, got {len(canary):,} of {total:,} ({len(canary) / total:.1%}): "
+            f"expected {share:.1%} of the requests at {name}, got {count:,} of {total:,} ({count / total:.1%}): "
             "requests are lost, or not assigned as meant; nothing is decided"
         )
-    return ordered

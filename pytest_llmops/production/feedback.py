@@ -1,11 +1,11 @@
-"""Read what users said of answers (thumbs, ratings, comments, corrections), and turn it into entries of the review queue.
+"""Read the feedback of users in production (thumbs, ratings, comments, corrections), and turn it into entries of the review queue.
 
 The exports of Langfuse, LangSmith and Phoenix are read by one table of field maps, and so are logs of your own.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -31,7 +31,8 @@ from pytest_llmops.production.review_queue import QueueEntry, normalize_text
 __tracebackhide__ = True
 
 # Where each export keeps what we read: paths by our name, the first that has a value counts. Marks tell the exports apart:
-# the keys that an event has, and the values if they matter. Top-level keys are compared in snake_case.
+# the keys that an event has, and the values if they matter; an event without marks is of a log of your own. Top-level keys are
+# compared in snake_case.
 _LANGFUSE = {"id": "id", "trace": "observation_id trace_id", "human": "source", "comment": "comment"}
 OWN_FIELDS = {
     "id": "event_id id",
@@ -44,6 +45,19 @@ OWN_FIELDS = {
     "corrected": "corrected corrected_answer correction",
     "tags": "tags topic category",
 }
+
+
+def _index_names(names_by_field: Mapping[str, str]) -> dict[str, str]:
+    """Return the field of each name that it may have."""
+    fields = {}
+    for key, names in names_by_field.items():
+        for name in (key, *names.split()):
+            fields[name] = key
+    return fields
+
+
+# Every name that a field may have in a log of your own
+OWN_NAMES = _index_names(OWN_FIELDS)
 FIELD_MAPS: tuple[tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]], ...] = (
     (
         {"data_type": ("TEXT",), "name": ("correction", "corrected", "corrected_answer", "expected_output")},
@@ -73,51 +87,15 @@ FIELD_MAPS: tuple[tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]], ...] 
             "comment": "result.explanation",
         },
     ),
-    ({}, OWN_FIELDS),
 )
+CAMEL_CASE = re.compile("(?<=[a-z])(?=[A-Z])")  # where a word begins in camelCase
 HUMAN_SOURCES = frozenset({"human", "api", "annotation", "app"})
-VOTES = {
-    **dict.fromkeys(
-        [
-            "up",
-            "👍",
-            "thumbs-up",
-            "thumbs_up",
-            "thumbsup",
-            "like",
-            "liked",
-            "good",
-            "positive",
-            "yes",
-            "true",
-            "1",
-            "1.0",
-            "+1",
-        ],
-        "up",
-    ),
-    **dict.fromkeys(
-        [
-            "down",
-            "👎",
-            "thumbs-down",
-            "thumbs_down",
-            "thumbsdown",
-            "dislike",
-            "disliked",
-            "bad",
-            "negative",
-            "no",
-            "false",
-            "0",
-            "0.0",
-            "-1",
-            "-1.0",
-        ],
-        "down",
-    ),
-}
-GOOD_RATING, BEST_RATING = 4.0, 5.0  # of five stars
+UP_WORDS = "up 👍 thumbs-up thumbs_up thumbsup like liked good positive yes true 1 1.0 +1"
+DOWN_WORDS = "down 👎 thumbs-down thumbs_down thumbsdown dislike disliked bad negative no false 0 0.0 -1 -1.0"
+VOTES = {**dict.fromkeys(UP_WORDS.split(), "up"), **dict.fromkeys(DOWN_WORDS.split(), "down")}
+# Of five stars
+GOOD_RATING = 4.0
+BEST_RATING = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,10 +126,9 @@ class Feedback:
             CaseError: There are too few votes; says how many it takes.
         """
         count = self.votes.total()
-        if count:
-            share = self.votes["up"] / count
-        else:
-            share = 0.5
+        if not count:
+            raise CaseError("there is no vote", self.path)
+        share = self.votes["up"] / count
         if share >= notice:
             other = share - notice
         else:
@@ -159,9 +136,7 @@ class Feedback:
         needed = events_needed(share, other)
         if count < needed:
             raise CaseError(
-                f"{format_count(count, 'vote')}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side"
-                if count
-                else "there is no vote",
+                f"{format_count(count, 'vote')}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side",
                 self.path,
             )
         return share
@@ -176,29 +151,38 @@ class Feedback:
         for event in self.events:
             groups.setdefault(event.id, []).append(event)
         entries = [_join_events(events) for events in groups.values()]
-        liked = {
-            normalize_text(entry.input): entry.output
-            for entry in sorted(entries, key=lambda entry: entry.votes.get("up", 0))
-            if entry.votes.get("up") and not entry.votes.get("down")
-        }
-        references = [entry.reference or liked.get(normalize_text(entry.input), "") for entry in entries]
-        return [
-            replace(entry, reference="" if reference == entry.output else reference)
-            for entry, reference in zip(entries, references, strict=True)
-        ]
+        liked = _find_liked_answers(entries)
+        completed = []
+        for entry in entries:
+            reference = entry.reference or liked.get(normalize_text(entry.input), "")
+            if reference == entry.output:
+                reference = ""
+            completed.append(replace(entry, reference=reference))
+        return completed
 
 
 def _join_events(events: list[QueueEntry]) -> QueueEntry:
+    """Return one entry for events on the same question and answer."""
     corrections = Counter(event.reference for event in events if event.reference)
+    votes = Counter(vote for event in events for vote in event.votes)
+    comments = dict.fromkeys(comment for event in events for comment in event.comments)
+    tags = dict.fromkeys(tag for event in events for tag in event.tags)
     return replace(
         events[0],
         reference=max(corrections, key=lambda text: corrections[text], default=""),
         reason="; ".join(sorted({event.reason for event in events})),
-        votes=dict(Counter(vote for event in events for vote in event.votes)),
-        comments=tuple(dict.fromkeys(comment for event in events for comment in event.comments)),
-        tags=tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
+        votes=dict(votes),
+        comments=tuple(comments),
+        tags=tuple(tags),
         origin=tuple(place for event in events for place in event.origin),
     )
+
+
+def _find_liked_answers(entries: Iterable[QueueEntry]) -> dict[str, str]:
+    """Return by question the answer that most users voted up and nobody voted down."""
+    liked = [entry for entry in entries if entry.votes.get("up") and not entry.votes.get("down")]
+    liked.sort(key=lambda entry: entry.votes["up"])
+    return {normalize_text(entry.input): entry.output for entry in liked}
 
 
 def events_needed(before: float, after: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
@@ -208,7 +192,8 @@ def events_needed(before: float, after: float, *, alpha: float = 0.05, power: fl
     (859, 229)
     """
     quantiles = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
-    return round(quantiles**2 * (before * (1 - before) + after * (1 - after)) / (before - after) ** 2)
+    variance = before * (1 - before) + after * (1 - after)
+    return round(quantiles**2 * variance / (before - after) ** 2)
 
 
 def read_feedback(
@@ -232,59 +217,79 @@ def read_feedback(
         CaseError: The file is missing or not UTF-8, a line is broken, or a rating is off the scale; with file and line.
         UnknownName: There is no such name in ``fields``.
     """
+    for name in fields:
+        if name not in OWN_NAMES:
+            raise UnknownName("field", name, OWN_FIELDS, where="fields of an event")
     line = None
     events = list[QueueEntry]()
     left_out = dict[str, tuple[int, int]]()
-    ids = set[Json]()
-    own = {name: key for key, names in OWN_FIELDS.items() for name in (key, *names.split())}
-    for name in fields:
-        if name not in own:
-            raise UnknownName("field", name, OWN_FIELDS, where="fields of an event")
+    ids = set[str]()
     try:
         source = find_path(path)
         for line, row in _stream_rows(source):
-            given = {
-                re.sub("(?<=[a-z])(?=[A-Z])", "_", key).lower(): value
-                for key, value in as_mapping(row).items()
-            }
-            paths = next(
-                paths
-                for marks, paths in FIELD_MAPS
-                if all(key in given and (not known or given[key] in known) for key, known in marks.items())
-            )
-            values = {
-                **{key: _find_value(given, path.split()) for key, path in paths.items()},
-                "trace": [str(_find_value(given, [path])) for path in paths["trace"].split()],
-                **{own[name]: _find_value(as_mapping(row), [column]) for name, column in fields.items()},
-            }
-            why = _why_left_out(values, answers, ids, good_at_least, humans_only=humans_only)
+            values = _read_values(as_mapping(row), fields)
+            event = _parse_event(values, answers, good_at_least)
+            why = _why_left_out(event, ids, humans_only=humans_only)
             if why:
-                left_out[why] = left_out.get(why, (0, line))[0] + 1, left_out.get(why, (0, line))[1]
+                count, first = left_out.get(why, (0, line))
+                left_out[why] = count + 1, first
             else:
-                ids.add(values["id"])
-                events.append(_build_event(values, {"source": source.name, "line": line}))
+                ids.add(event.id)
+                events.append(_build_entry(event, {"source": source.name, "line": line}))
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
     return Feedback(path=str(path), events=tuple(events), left_out=left_out)
 
 
 def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
+    """Yield the events of a file with their lines; of a JSON document with their numbers."""
     if path.suffix == ".csv":
-        yield from ((number, row) for number, row in read_rows(path) if not isinstance(row, list))
+        for number, row in read_rows(path):
+            if not isinstance(row, list):  # the header
+                yield number, row
     elif path.suffix == ".json":
-        document = read_json(read_text(path))
-        if isinstance(document, Mapping):
-            items = document.get("data")
-        else:
-            items = document
+        items = read_json(read_text(path))
+        if isinstance(items, Mapping):
+            items = items.get("data")
         if not isinstance(items, list):
             raise BadFile(f'expected a list, or one under "data", got {json_kind(items)}')
-        yield from enumerate(items if isinstance(items, list) else [], start=1)
+        yield from enumerate(items, start=1)
     else:
         yield from read_json_lines(stream_lines(path))
 
 
+def _read_values(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of an event by our names; ``trace`` is a list of all ids that it may belong to."""
+    given = {CAMEL_CASE.sub("_", key).lower(): value for key, value in row.items()}
+    paths = _choose_paths(given)
+    values = {key: _find_value(given, names.split()) for key, names in paths.items()}
+    values["trace"] = [str(_find_value(given, [path])) for path in paths["trace"].split()]
+    for name, column in fields.items():
+        key = OWN_NAMES[name]
+        value = _find_value(row, [column])
+        if key == "trace":
+            value = [str(value)]
+        values[key] = value
+    return values
+
+
+def _choose_paths(given: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the field map of the export that an event is from."""
+    for marks, paths in FIELD_MAPS:
+        if all(_has_mark(given, key, known) for key, known in marks.items()):
+            return paths
+    return OWN_FIELDS
+
+
+def _has_mark(given: Mapping[str, Any], key: str, values: Collection[str]) -> bool:
+    """Return whether an event has a key, with one of the values if there are any."""
+    if key not in given:
+        return False
+    return not values or given[key] in values
+
+
 def _find_value(row: Mapping[str, Any], paths: Iterable[str]) -> Any:
+    """Return the first value that is not empty; a path leads into objects by dots."""
     for path in paths:
         value: Any = row
         for part in path.split("."):
@@ -308,77 +313,140 @@ def _as_text(value: Json) -> str:
     return canonical_json(value)
 
 
-def _why_left_out(
-    values: dict[str, Any],
-    answers: Mapping[str, tuple[Json, str]],
-    ids: set[Json],
-    good_at_least: float | None,
-    *,
-    humans_only: bool,
-) -> str:
-    """Complete the values of an event: its question and answer by its trace, its vote by its rating."""
-    human = values.get("human")
-    stars = values.get("rating")
-    found = [answers[name] for name in values["trace"] if name in answers and not values.get("input")]
-    values["input"], values["output"] = (*found, (values.get("input"), _as_text(values.get("output"))))[0]
-    values |= {key: _as_text(values.get(key)) for key in ("id", "corrected")}
-    vote = VOTES.get(str(values.get("vote")).strip().casefold())
-    if vote is None and (stars is not None or good_at_least is not None):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    """An event as it was read; ``given_vote`` is what stands for the vote in the file, which may mean nothing to us."""
+
+    id: str
+    source: str
+    input: Any
+    output: str
+    corrected: str
+    comment: Any
+    tags: tuple[str, ...]
+    vote: str
+    given_vote: Any
+    rating: Any
+
+
+def _parse_event(
+    values: Mapping[str, Any], answers: Mapping[str, tuple[Json, str]], good_at_least: float | None
+) -> _Event:
+    """Return an event: its question and answer may be those of its trace, and its vote that of its rating.
+
+    Raises:
+        BadFile: The rating is off the scale.
+    """
+    question = values.get("input")
+    answer = _as_text(values.get("output"))
+    if not question:
+        known = [answers[name] for name in values["trace"] if name in answers]
+        if known:
+            question, answer = known[0]
+    given_vote = values.get("vote")
+    rating = values.get("rating")
+    vote = VOTES.get(str(given_vote).strip().casefold(), "")
+    if not vote and (rating is not None or good_at_least is not None):
+        stars = rating
         if stars is None:
-            stars = values.get("vote")
-        try:
-            rating = float(str(stars))
-            values["rating"] = f"{rating:g}"
-        except (TypeError, ValueError):
-            rating = -1.0
-        if good_at_least is None and not rating <= BEST_RATING:
-            raise BadFile(
-                f"rating: expected a number from 0 to {BEST_RATING:g}, got {rating:g}: say from which rating on an answer is good "
-                "(--good-at-least)"
-            )
-        if rating >= 0:
-            if rating >= (good_at_least or GOOD_RATING):
-                vote = "up"
-            else:
-                vote = "down"
-    if values.get("vote") is None:
-        told = stars
-    else:
-        told = values["vote"]
-    values["vote"] = vote
-    reasons = {
-        f"not from a person ({human})": humans_only and human and str(human).lower() not in HUMAN_SOURCES,
-        "its id stands twice": values["id"] and values["id"] in ids,
-        "no question": not values["input"],
-        "no answer": not values["output"],
-        f"unknown vote {shorten_text(str(told), 20)!r}": told is not None and vote is None,
-        "no vote, comment or correction": not (vote or values.get("comment") or values["corrected"]),
-    }
-    return next((why for why, applies in reasons.items() if applies), "")
+            stars = given_vote
+        number = _parse_rating(stars)
+        if number is not None:
+            rating = f"{number:g}"
+            vote = _rate(number, good_at_least)
+    if given_vote is None:
+        given_vote = values.get("rating")
+    return _Event(
+        id=_as_text(values.get("id")),
+        source=str(values.get("human") or ""),
+        input=question,
+        output=answer,
+        corrected=_as_text(values.get("corrected")),
+        comment=values.get("comment"),
+        tags=_split_tags(values.get("tags")),
+        vote=vote,
+        given_vote=given_vote,
+        rating=rating,
+    )
 
 
-def _build_event(values: Mapping[str, Any], place: Mapping[str, Json]) -> QueueEntry:
-    vote = values["vote"]
-    tags = values.get("tags") or ""
+def _parse_rating(stars: Json) -> float | None:
+    """Return a rating as a number; None if it is none."""
+    try:
+        return float(str(stars))
+    except ValueError:
+        return None
+
+
+def _rate(rating: float, good_at_least: float | None) -> str:
+    """Return the vote that a rating means; "" if it is below the scale."""
+    if good_at_least is None and not rating <= BEST_RATING:
+        raise BadFile(
+            f"rating: expected a number from 0 to {BEST_RATING:g}, got {rating:g}: say from which rating on an answer is good "
+            "(--good-at-least)"
+        )
+    if not rating >= 0:
+        return ""
+    if rating >= (good_at_least or GOOD_RATING):
+        return "up"
+    return "down"
+
+
+def _split_tags(tags: Any) -> tuple[str, ...]:
+    if not tags:
+        return ()
     if not isinstance(tags, list):
         tags = re.split("[;|]", str(tags))
-    reasons = {
-        "correction": values["corrected"],
-        f"rating {values.get('rating')}": values.get("rating"),
-        f"thumbs {vote}": vote,
-        "comment": True,
-    }
-    comment = _as_text(values.get("comment")).strip()
-    origin = {**place, "id": values["id"], "vote": vote}
+    names = [str(tag).strip() for tag in tags]
+    return tuple(name for name in names if name)
+
+
+def _why_left_out(event: _Event, ids: Collection[str], *, humans_only: bool) -> str:
+    """Return why an event is left out, or ""."""
+    if humans_only and event.source and event.source.lower() not in HUMAN_SOURCES:
+        return f"not from a person ({event.source})"
+    if event.id and event.id in ids:
+        return "its id stands twice"
+    if not event.input:
+        return "no question"
+    if not event.output:
+        return "no answer"
+    if event.given_vote is not None and not event.vote:
+        return f"unknown vote {shorten_text(str(event.given_vote), 20)!r}"
+    if not event.vote and not event.comment and not event.corrected:
+        return "no vote, comment or correction"
+    return ""
+
+
+def _build_entry(event: _Event, place: Mapping[str, Json]) -> QueueEntry:
+    if event.corrected:
+        reason = "correction"
+    elif event.rating:
+        reason = f"rating {event.rating}"
+    elif event.vote:
+        reason = f"thumbs {event.vote}"
+    else:
+        reason = "comment"
+    votes = {}
+    origin = dict(place)
+    if event.id:
+        origin["id"] = event.id
+    if event.vote:
+        votes[event.vote] = 1
+        origin["vote"] = event.vote
+    comments = []
+    comment = _as_text(event.comment).strip()
+    if comment:
+        comments.append(comment)
     return QueueEntry(
-        input=values["input"],
-        output=values["output"],
-        reference=values["corrected"],
-        reason=next(why for why, applies in reasons.items() if applies),
-        votes={vote: 1} if vote else {},
-        comments=(comment,) if comment else (),
-        tags=tuple(filter(None, (str(tag).strip() for tag in tags))),
-        origin=({key: value for key, value in origin.items() if value},),
+        input=event.input,
+        output=event.output,
+        reference=event.corrected,
+        reason=reason,
+        votes=votes,
+        comments=tuple(comments),
+        tags=event.tags,
+        origin=(origin,),
     )
 
 
@@ -392,22 +460,25 @@ def measure_coverage(
     a vote on two tags is one of each. What a person dropped wants no case.
     """
     covered = {name for case in cases for name in (case.id, *case.tags)}
-    votes = Counter[str]()
     questions = dict[str, str]()
-    asked: list[tuple[tuple[str, ...], int]] = []
-    for entry in (entry for entry in entries if entry.kind == "case"):
-        questions[entry.id] = normalize_text(entry.input)
-        topics = entry.tags or (questions.get((entry.similar or (entry.id,))[0], questions[entry.id]),)
+    votes_by_topic = Counter[str]()
+    asked: list[tuple[tuple[str, ...], int]] = []  # topics and votes down of each entry
+    for entry in entries:
+        if entry.kind != "case":
+            continue
+        question = questions[entry.id] = normalize_text(entry.input)
+        topics = entry.tags
+        if not topics and entry.similar:
+            topics = (questions.get(entry.similar[0], question),)
+        elif not topics:
+            topics = (question,)
         if entry.id in covered:
-            covered |= {*topics}
-        else:
-            covered |= set()
+            covered.update(topics)
         if entry.status != "dropped":
-            asked += [(topics, entry.votes.get("down", 0))]
-    for topics, down in asked:
-        votes.update(dict.fromkeys(topics, down))
-    return (
-        {topic: (count, topic in covered) for topic, count in votes.most_common()},
-        sum(down for _, down in asked),
-        sum(down for topics, down in asked if covered.issuperset(topics)),
-    )
+            down = entry.votes.get("down", 0)
+            asked.append((topics, down))
+            votes_by_topic.update(dict.fromkeys(topics, down))
+    ranked = {topic: (count, topic in covered) for topic, count in votes_by_topic.most_common()}
+    votes = sum(down for _, down in asked)
+    votes_covered = sum(down for topics, down in asked if covered.issuperset(topics))
+    return ranked, votes, votes_covered

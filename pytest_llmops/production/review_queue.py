@@ -1,4 +1,4 @@
-"""The review queue: answers that a person should look at, before they become cases or labels of a judge.
+"""The review queue: answers of production and of runs that a person should look at, before they become cases or labels of a judge.
 
 A file of JSON lines, an entry each. Feedback, traces and judges that are not sure add to it; a decision of a person is
 never reset.
@@ -30,10 +30,12 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.personal_data import PATTERNS, mask_personal_data
 from pytest_llmops.redaction.redactor import Redactor
 
-SIMILARITY = (
-    90.0  # of 100, from which on two inputs are near duplicates: rapidfuzz's ratio of the normalized texts
-)
-GRAM_CHARS, SKETCH_SIZE, MAX_HOLDERS, MAX_COMPARED_CHARS = 5, 8, 16, 1_000
+# Of 100, from which on two inputs are near duplicates: rapidfuzz's ratio of the normalized texts
+SIMILARITY = 90.0
+GRAM_CHARS = 5
+SKETCH_SIZE = 8  # the smallest hashes of a text's n-grams, which are compared
+MAX_HOLDERS = 16  # texts that are remembered for a hash
+MAX_COMPARED_CHARS = 1_000
 # What a text has that the search for secrets in a line may miss: characters that JSON escapes, and personal data
 # (begins with a set of characters: a search for one is fast)
 _CLEANED_ALONE = re.compile(
@@ -87,34 +89,67 @@ class QueueEntry:
 
     def to_line(self) -> str:
         """Return the entry as a line of the file; fields without a value are left out."""
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "data"}
-        kept = {key: value for key, value in own.items() if value not in (None, "", (), {})}
-        return canonical_json({**self.data, "input": self.input, "output": self.output, **kept})
+        line = {**self.data, "input": self.input, "output": self.output}
+        for name in OWN_KEYS:
+            value = getattr(self, name)
+            if value not in (None, "", (), {}):
+                line[name] = value
+        return canonical_json(line)
 
 
-# What the values of a line are checked for
+OWN_KEYS = tuple(field.name for field in fields(QueueEntry) if field.name != "data")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and as_texts(value) == value
+
+
+def _is_kind(value: object) -> bool:
+    return value in ("case", "label")
+
+
+def _is_status(value: object) -> bool:
+    return value in ("open", "accepted", "dropped")
+
+
+def _is_votes(value: object) -> bool:
+    return isinstance(value, dict) and all(type(count) is int and count >= 0 for count in value.values())
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _is_whole_number(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_number_or_null(value: object) -> bool:
+    return value is None or type(value) in (int, float)
+
+
+# What the value of each key of a line is expected to be
+_TEXT = ("a text", _is_text)
+_TEXTS = ("a list of texts", _is_list_of_texts)
 _FORM: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(
-        ("id", "output", "reference", "reason", "rubric"), ("a text", lambda value: isinstance(value, str))
-    ),
-    **dict.fromkeys(
-        ("comments", "similar", "tags"),
-        ("a list of texts", lambda value: as_texts(value) == value != ""),
-    ),
-    "kind": ('"case" or "label"', ("case", "label").__contains__),
-    "status": ('"open", "accepted" or "dropped"', ("open", "accepted", "dropped").__contains__),
-    "votes": (
-        "whole numbers of at least 0 by name",
-        lambda value: (
-            isinstance(value, dict) and all(type(count) is int and count >= 0 for count in value.values())
-        ),
-    ),
-    "origin": (
-        "a list of objects",
-        lambda value: isinstance(value, list) and all(isinstance(place, dict) for place in value),
-    ),
-    "rank": ("a whole number", lambda value: type(value) is int),
-    "score": ("a number or null", lambda value: value is None or type(value) in (int, float)),
+    "id": _TEXT,
+    "output": _TEXT,
+    "reference": _TEXT,
+    "reason": _TEXT,
+    "rubric": _TEXT,
+    "comments": _TEXTS,
+    "similar": _TEXTS,
+    "tags": _TEXTS,
+    "kind": ('"case" or "label"', _is_kind),
+    "status": ('"open", "accepted" or "dropped"', _is_status),
+    "votes": ("whole numbers of at least 0 by name", _is_votes),
+    "origin": ("a list of objects", _is_list_of_objects),
+    "rank": ("a whole number", _is_whole_number),
+    "score": ("a number or null", _is_number_or_null),
 }
 
 
@@ -147,18 +182,19 @@ def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
     Raises:
         CaseError: It cannot be read, a line is not an entry, or an id stands twice; with file and line.
     """
-    found: dict[str, QueueEntry] = {}
+    if not Path(path).exists():
+        return ()
+    entries: dict[str, QueueEntry] = {}
     number = None
     try:
-        # The error needs the number.
-        for number, value in read_json_lines(read_text(Path(path)) if Path(path).exists() else ""):  # noqa: B007
+        for number, value in read_json_lines(read_text(Path(path))):  # noqa: B007 -- for the error
             entry = _parse_entry(value)
-            if entry.id in found:
-                raise BadFile(f"{entry.id} stands twice: keep one of the lines")
-            found[entry.id] = entry
+            if entry.id in entries:
+                raise BadFile(f"{entry.id} stands twice: keep one of the lines")  # noqa: TRY301 -- gets the line
+            entries[entry.id] = entry
     except BadFile as error:
         raise CaseError(error.what, path, error.line or number) from None
-    return tuple(found.values())
+    return tuple(entries.values())
 
 
 def _parse_entry(value: Json) -> QueueEntry:
@@ -166,16 +202,20 @@ def _parse_entry(value: Json) -> QueueEntry:
     for key in ("id", "input", "output"):
         if key not in given:
             raise BadFile(f"missing key {key!r}: every entry has one")
-    for key, (expected, fits) in _FORM.items():
-        if key in given and not fits(given[key]):
-            raise BadFile(f"{key}: expected {expected}, got {shorten_text(canonical_json(given[key]), 60)}")
-    names = {each.name for each in fields(QueueEntry)} - {"data"}
-    own: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) and key not in ("input", "messages", "calls") else value
-        for key, value in given.items()
-        if key in names
-    }
-    return QueueEntry(**own, data={key: value for key, value in given.items() if key not in names})
+    for key, (expected, is_right) in _FORM.items():
+        if key in given and not is_right(given[key]):
+            got = shorten_text(canonical_json(given[key]), 60)
+            raise BadFile(f"{key}: expected {expected}, got {got}")
+    own: dict[str, Any] = {}
+    data: dict[str, Json] = {}
+    for key, item in given.items():
+        if key not in OWN_KEYS:
+            data[key] = item
+        elif isinstance(item, list) and key not in ("input", "messages", "calls"):
+            own[key] = tuple(item)
+        else:
+            own[key] = item
+    return QueueEntry(**own, data=data)
 
 
 def add_to_queue(
@@ -191,15 +231,19 @@ def add_to_queue(
     """
     redactor = redactor or build_redactor()
     cleaned = [redact_entry(entry, redactor) for entry in entries]
-    counts = {"new": 0, "merged": 0}
+    new = 0
 
     def add(queue: dict[str, QueueEntry]) -> None:
+        nonlocal new
         for entry in cleaned:
-            counts["merged" if entry.id in queue else "new"] += 1
-            queue[entry.id] = merge_entries(queue[entry.id], entry) if entry.id in queue else entry
+            if entry.id in queue:
+                queue[entry.id] = merge_entries(queue[entry.id], entry)
+            else:
+                queue[entry.id] = entry
+                new += 1
 
     change_queue(path, add)
-    return counts["new"], counts["merged"]
+    return new, len(cleaned) - new
 
 
 def change_queue(path: str | Path, change: Callable[[dict[str, QueueEntry]], None]) -> None:
@@ -214,9 +258,10 @@ def change_queue(path: str | Path, change: Callable[[dict[str, QueueEntry]], Non
         with lock_cassette(path):
             queue = {entry.id: entry for entry in read_queue(path)}
             change(queue)
-            lines = (f"{entry.to_line()}\n" for entry in _rank_entries(_link_similar(queue.values())))
             if queue:
-                write_atomically(path, "".join(lines).encode("utf-8", "replace"))
+                ranked = _rank_entries(_link_similar(queue.values()))
+                text = "".join(f"{entry.to_line()}\n" for entry in ranked)
+                write_atomically(path, text.encode("utf-8", "replace"))
     except (CassetteError, OSError) as error:
         raise CaseError(f"cannot be written: {error}", path) from None
 
@@ -229,41 +274,38 @@ def build_redactor() -> Redactor:
 def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     """Return an entry without secrets and personal data; an id that `entry_id` gave is that of the redacted texts."""
     line = entry.to_line()
+    # Each text by itself, as escapes hide a secret; then the line, as a key gives its value away.
     texts = canonical_json(_clean_texts(json.loads(line), redactor))
-    # Each text alone, as escapes hide a secret; and the line, as a key gives its value away.
     cleaned = redactor.clean_secrets(texts.encode("utf-8", "replace")).decode("utf-8", "replace")
     if cleaned == line:
         return entry
     clean = _parse_entry(read_json(cleaned))
-    derived = entry_id(entry.kind, entry.input, entry.output)
-    return replace(
-        clean, id=entry_id(clean.kind, clean.input, clean.output) if entry.id == derived else entry.id
-    )
+    if entry.id == entry_id(entry.kind, entry.input, entry.output):
+        return replace(clean, id=entry_id(clean.kind, clean.input, clean.output))
+    return replace(clean, id=entry.id)
 
 
 def _clean_texts(value: Any, redactor: Redactor) -> Any:
+    """Return a JSON value whose texts and numbers are redacted each by itself."""
     if isinstance(value, dict):
-        return {_clean_texts(key, redactor): _clean_texts(each, redactor) for key, each in value.items()}
+        return {_clean_texts(key, redactor): _clean_texts(item, redactor) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean_texts(each, redactor) for each in value]
-    if type(value) in (int, str):  # a number may be that of a card
-        text = str(value)
-    else:
-        text = ""
-    if "\\" in text:
-        masked = _LITERAL.sub(lambda literal: _clean_literal(literal[0], redactor), text)
-    else:
-        masked = text
-    if _CLEANED_ALONE.search(masked):
-        cleaned = redactor.clean_text(masked)
-    else:
-        cleaned = masked
+        return [_clean_texts(item, redactor) for item in value]
+    if type(value) not in (int, str):  # a number may be that of a card
+        return value
+    text = str(value)
+    cleaned = text
+    if "\\" in cleaned:
+        cleaned = _LITERAL.sub(lambda literal: _clean_literal(literal[0], redactor), cleaned)
+    if _CLEANED_ALONE.search(cleaned):
+        cleaned = redactor.clean_text(cleaned)
     if cleaned == text:
         return value
     return cleaned
 
 
 def _clean_literal(literal: str, redactor: Redactor) -> str:
+    """Return a text in JSON whose content is redacted."""
     text = as_text(parse_json(literal))
     masked = _clean_texts(text, redactor)
     if masked == text:
@@ -278,19 +320,22 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
     >>> merge_entries(down, down) == down
     True
     """
-    known = set(map(_origin_key, old.origin))
+    known = {_origin_key(place) for place in old.origin}
     fresh = tuple(place for place in new.origin if _origin_key(place) not in known)
     if not fresh:
         return old
     votes = dict(old.votes)
-    for vote in (str(place["vote"]) for place in fresh if place.get("vote")):
-        votes[vote] = votes.get(vote, 0) + 1
+    for place in fresh:
+        if place.get("vote"):
+            vote = str(place["vote"])
+            votes[vote] = votes.get(vote, 0) + 1
+    reasons = dict.fromkeys((*old.reason.split("; "), new.reason))
     return replace(
         old,
         votes=votes,
         comments=tuple(dict.fromkeys((*old.comments, *new.comments))),
         tags=tuple(dict.fromkeys((*old.tags, *new.tags))),
-        reason="; ".join(dict.fromkeys(filter(None, (*old.reason.split("; "), new.reason)))),
+        reason="; ".join(reason for reason in reasons if reason),
         reference=old.reference or new.reference,
         messages=old.messages or new.messages,
         calls=old.calls or new.calls,
@@ -299,8 +344,10 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
 
 
 def _origin_key(place: Mapping[str, Json]) -> str:
-    """An event has the same id in every export; without ids the place in a file of that name must do."""
-    return canonical_json(place["id"] if place.get("id") else [place.get("source"), place.get("line")])
+    """Return what tells an event from others: the id that it has in every export, else its place in a file of that name."""
+    if place.get("id"):
+        return canonical_json(place["id"])
+    return canonical_json([place.get("source"), place.get("line")])
 
 
 def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
@@ -308,41 +355,78 @@ def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
 
     Only texts that share one of their smallest n-gram hashes are compared, so that the time is linear.
     """
-    from rapidfuzz import fuzz, process
-
-    leaders: dict[int, list[tuple[str, str]]] = {}
+    leaders: dict[
+        int, list[tuple[str, str]]
+    ] = {}  # ids and texts of cases without a similar one before, by hash
     linked: list[QueueEntry] = []
     for entry in entries:
-        text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
-        grams = {text[at : at + GRAM_CHARS] for at in range(max(1, len(text) - GRAM_CHARS + 1))}
-        keys = sorted(zlib.crc32(gram.encode("utf-8", "replace")) for gram in grams)[:SKETCH_SIZE]
-        others = {name: other for key in keys for name, other in leaders.get(key, ()) if entry.kind == "case"}
-        nearest = process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=SIMILARITY)
-        for key in keys if nearest is None and entry.kind == "case" else ():
-            leaders[key] = [*leaders.get(key, ()), (entry.id, text)][:MAX_HOLDERS]
-        if nearest is None:
-            similar = ()
-        else:
-            similar = (nearest[2],)
-        linked.append(entry if entry.similar == similar else replace(entry, similar=similar))
+        similar: tuple[str, ...] = ()
+        if entry.kind == "case":
+            similar = _find_leader(entry, leaders)
+        if entry.similar != similar:
+            entry = replace(entry, similar=similar)  # noqa: PLW2901 -- the same one, linked
+        linked.append(entry)
     return linked
+
+
+def _find_leader(entry: QueueEntry, leaders: dict[int, list[tuple[str, str]]]) -> tuple[str, ...]:
+    """Return the id of the first case with nearly the same input; a case without one becomes a leader."""
+    from rapidfuzz import fuzz, process
+
+    text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
+    hashes = _sketch_text(text)
+    others = {name: other for key in hashes for name, other in leaders.get(key, ())}
+    nearest = process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=SIMILARITY)
+    if nearest is not None:
+        return (nearest[2],)
+    for key in hashes:
+        holders = leaders.setdefault(key, [])
+        if len(holders) < MAX_HOLDERS:
+            holders.append((entry.id, text))
+    return ()
+
+
+def _sketch_text(text: str) -> list[int]:
+    """Return the smallest hashes of a text's n-grams: texts that are alike share some of them."""
+    last_start = max(0, len(text) - GRAM_CHARS)
+    grams = {text[start : start + GRAM_CHARS] for start in range(last_start + 1)}
+    hashes = [zlib.crc32(gram.encode("utf-8", "replace")) for gram in grams]
+    return sorted(hashes)[:SKETCH_SIZE]
 
 
 def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
     """Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or stands above come after all others."""
-    waiting = sorted(
-        (-down, -min(up, down), -up, entry.id, (entry.similar or (entry.id,))[0])
-        for entry in entries
-        if entry.status == "open"
-        for up, down in [(entry.votes.get("up", 0), entry.votes.get("down", 0))]
-    )
-    seen = {(entry.similar or (entry.id,))[0] for entry in entries if entry.status != "open"}
-    places: dict[str, tuple[bool, int]] = {}
-    for *_, name, group in waiting:
-        places[name] = group in seen, len(places)
-        seen.add(group)
-    ranks = {name: rank for rank, name in enumerate(sorted(places, key=lambda name: places[name]), start=1)}
-    return [
-        entry if entry.rank == ranks.get(entry.id, 0) else replace(entry, rank=ranks.get(entry.id, 0))
-        for entry in entries
-    ]
+    waiting = [entry for entry in entries if entry.status == "open"]
+    waiting.sort(key=_importance)
+    seen = {_group_of(entry) for entry in entries if entry.status != "open"}
+    first: list[str] = []
+    later: list[str] = []
+    for entry in waiting:
+        group = _group_of(entry)
+        if group in seen:
+            later.append(entry.id)
+        else:
+            first.append(entry.id)
+            seen.add(group)
+    ranks = {name: rank for rank, name in enumerate(first + later, start=1)}
+    ranked = []
+    for entry in entries:
+        rank = ranks.get(entry.id, 0)
+        if entry.rank != rank:
+            entry = replace(entry, rank=rank)  # noqa: PLW2901 -- the same one, ranked
+        ranked.append(entry)
+    return ranked
+
+
+def _importance(entry: QueueEntry) -> tuple[int, int, int, str]:
+    """Return the sort key of an entry: many votes down, then votes that differ, then votes up."""
+    up = entry.votes.get("up", 0)
+    down = entry.votes.get("down", 0)
+    return -down, -min(up, down), -up, entry.id
+
+
+def _group_of(entry: QueueEntry) -> str:
+    """Return the first entry with nearly the same input, which may be this one."""
+    if entry.similar:
+        return entry.similar[0]
+    return entry.id

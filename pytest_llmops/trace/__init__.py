@@ -7,7 +7,6 @@ and `Call.unread` names its endpoint.
 
 from pytest_llmops.trace.calls import CallLog, read_call
 from pytest_llmops.trace.costs import BATCH_PRICE, cost_usd
-from pytest_llmops.trace.shutdowns import Shutdown, find_shutdown, iter_shutdown_notes
 from pytest_llmops.trace.wire_format import CallFormat, Endpoint, ParsedReply, ParsedRequest, WireFormat
 
 __all__ = [
@@ -17,10 +16,7 @@ __all__ = [
     "Endpoint",
     "ParsedReply",
     "ParsedRequest",
-    "Shutdown",
     "WireFormat",
     "cost_usd",
-    "find_shutdown",
-    "iter_shutdown_notes",
     "read_call",
 ]

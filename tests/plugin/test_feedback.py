@@ -34,7 +34,7 @@ def test_a_reviewed_case_turns_the_suite_red_until_the_answer_is_right(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.path)
-    monkeypatch.setattr(cli, "GROUPS", ("cases",))
+    monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("cases",))
     right = {"Can I return it?": "Yes, in 45 days.", "Is it open?": "Yes, until 8."}
     given = {"Can I return it?": "No, never.", "Is it open?": "Yes, until 8."}
     project.write(

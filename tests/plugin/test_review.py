@@ -66,7 +66,7 @@ def test_cases_for_a_person_are_listed_exported_and_taken_back(
     listed = json.loads((project.path / "run-file.json").read_text(encoding="utf-8"))["review"]
     assert [one["case"] for one in listed] == ["middle", "torn"]
     monkeypatch.chdir(project.path)
-    monkeypatch.setattr(cli, "GROUPS", ("cases", "judge"))
+    monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("cases", "judge"))
     assert cli.main(["judge", "export-labels", "run-file.json", "--out", "labels.jsonl"]) == 0
     entries = {entry.input: entry.id for entry in read_queue("labels.jsonl")}
     assert entries.keys() == {"abcdef", "abcdefgh"}

@@ -38,7 +38,6 @@ EXAMPLES = {
     "record_errors": Example("true", True, "false", "yes", "true or false"),
     "max_age": Example("90d", 90, "7d", "3 weeks", "a number of days"),
     "expired": Example("fail", "fail", "refresh", "never", "one of warn, fail, refresh"),
-    "warn_shutdown": Example("30d", 30, "7d", "3 weeks", "a number of days"),
     "record_headers": Example(
         "X-Request-Id", ["x-request-id"], "x-ratelimit-*", "set-cookie", "without credentials"
     ),

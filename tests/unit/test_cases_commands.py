@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, list[str], str]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Exit status, lines of stdout, and stderr of ``llmops cases``, in a folder with a file of events."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "GROUPS", ("cases",))
+    monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("cases",))
     Path("events.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in EVENTS))
 
     def call(*argv: str) -> tuple[int, list[str], str]:

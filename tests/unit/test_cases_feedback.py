@@ -184,6 +184,13 @@ def test_topics_without_a_case_are_found() -> None:
     assert measure_coverage(entries, [Case(id="z", input="", tags=("refund",))])[0]["refund"] == (3, True)
 
 
+def test_a_column_of_your_own_names_the_trace(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.jsonl", {"session": TRACE, "thumb": "up"}, {"thumb": "up"})
+    feedback = read_feedback(path, fields={"trace": "session"}, answers=ANSWERS)
+    assert [(entry.input, entry.output) for entry in feedback.events] == [ANSWERS[TRACE]]
+    assert feedback.left_out == {"no question": (1, 2)}
+
+
 def test_a_vote_on_two_topics_counts_once_and_what_was_dropped_wants_no_case() -> None:
     entries = [
         QueueEntry(id="a", input="One?", output="x", tags=("refund", "club"), votes={"down": 3}),

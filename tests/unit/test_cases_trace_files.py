@@ -16,7 +16,7 @@ from support.messages import check_message
 from support.shared import shared
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.production import exported_traces
+from pytest_llmops.production import export_records, exported_traces
 from pytest_llmops.production.exported_traces import read_conversations
 from pytest_llmops.production.review_queue import QueueEntry
 
@@ -389,8 +389,8 @@ def test_images_and_reasoning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_one_document_over_many_lines(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exported_traces, "CHUNK", 64)
-    monkeypatch.setattr(exported_traces, "MAX_OBJECT", 4096)
+    monkeypatch.setattr(export_records, "CHUNK", 64)
+    monkeypatch.setattr(export_records, "MAX_OBJECT", 4096)
     path = tmp_path / "traces.json"
     spans = [*(span(at, {"http.method": "GET"}) for at in range(100, 160)), *spans_of(genai)]
     text = json.dumps(otlp(*spans), indent=1).replace("\n", end)
@@ -404,8 +404,8 @@ def test_one_document_over_many_lines(tmp_path: Path, end: str, monkeypatch: pyt
 def test_a_document_that_is_cut_anywhere_is_an_error(
     tmp_path: Path, is_indented: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exported_traces, "CHUNK", 64)
-    monkeypatch.setattr(exported_traces, "MAX_OBJECT", 2048)
+    monkeypatch.setattr(export_records, "CHUNK", 64)
+    monkeypatch.setattr(export_records, "MAX_OBJECT", 2048)
     path = tmp_path / "traces.json"
     text = json.dumps(otlp(*spans_of(traceloop)), indent=1 if is_indented else None)
     for end in range(1, len(text), 293):
@@ -497,7 +497,7 @@ def test_no_value_of_any_field_is_a_crash(rows: list[Json], value: object) -> No
     ]
     counts: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exported_traces, "_read_records", lambda *_: iter(json.loads(json.dumps(records))))
+        patch.setattr(exported_traces, "read_records", lambda *_: iter(json.loads(json.dumps(records))))
         for entry in read_conversations([path], counts):
             entry.to_line()
 

@@ -18,6 +18,7 @@ from pytest_llmops import __version__, cli
 from pytest_llmops.cassettes.audit import CassetteUse, RunUsage, file_stamp
 from pytest_llmops.cassettes.importers import import_cassette
 from pytest_llmops.cli import common as output
+from pytest_llmops.cli.command_line import GROUPS
 from pytest_llmops.redaction.redactor import Redactor
 
 LATER = "2100-01-01T00:00:00+00:00"
@@ -161,7 +162,7 @@ def test_a_wrong_command_line_is_told(run: Run, argv: list[str]) -> None:
     assert "error: " in err[-1]
 
 
-@pytest.mark.parametrize("group", cli.GROUPS)
+@pytest.mark.parametrize("group", GROUPS)
 def test_each_group_has_help(run: Run, group: str) -> None:
     status, out, err = run(group, "--help")
     assert (status, err) == (0, [])

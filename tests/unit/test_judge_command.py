@@ -39,7 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
     for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cli, "GROUPS", ("judge",))
+    monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("judge",))
     before = set(sys.modules)
 
     def call(rows: list[dict[str, Any]], *argv: str) -> tuple[int, list[str], str]:

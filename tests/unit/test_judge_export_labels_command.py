@@ -21,7 +21,7 @@ Export = Callable[..., tuple[int, list[str], str]]
 def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Export:
     """Exit status, lines of stdout, and stderr of the command over a run, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "GROUPS", ("cases", "judge"))
+    monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("cases", "judge"))
 
     def call(run: Run, *argv: str) -> tuple[int, list[str], str]:
         Path("run.json").write_text(run.to_json(), encoding="utf-8", errors="replace")

@@ -106,7 +106,7 @@ def command(
     monkeypatch.chdir(tmp_path)
     for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cli, "GROUPS", ("judge",))
+    monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("judge",))
     Path("rescore_judges.py").write_text(JUDGES)
     Path("polite.md").write_text(RUBRIC)
 

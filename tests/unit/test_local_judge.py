@@ -164,7 +164,7 @@ def test_its_figures_are_those_of_the_documentation(name: str) -> None:
 def test_its_calibration_is_kept_and_told_by_every_report(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "GROUPS", ("judge",))
+    monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("judge",))
     unpack(name, tmp_path / "recorded.json")
     record = tmp_path / f"{name}.calibration.json"
     asked = name if name == "quality" else str(RUBRIC)

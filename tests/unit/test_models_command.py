@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from support.server import Reply, Seen, StubServer, chat_answer, error_reply, js
 from pytest_llmops import cli
 from pytest_llmops.cassettes.journal import JournalEntry
 from pytest_llmops.cassettes.request_key import compute_stored_key
-from pytest_llmops.trace import find_shutdown, iter_shutdown_notes, shutdowns
 from pytest_llmops.wire.body import fold_body
 
 Run = Callable[..., tuple[int, str, str]]
@@ -121,11 +119,23 @@ def test_every_place_that_names_a_model_is_listed(run: Run, tmp_path: Path) -> N
         "judge-2": ["settings"],
         "judge-3": ["calibrations/polite.calibration.json"],
     }
-    assert (rows["gpt-4"]["shutdown"], rows["judge-1"]["shutdown"]) == ("2026-10-23", None)
+    # The server was not asked.
+    assert {(row["on_server"], row["shutdown"]) for row in rows.values()} == {(None, None)}
     status, out, _ = run()
-    assert (status, out.index("claude-sonnet-4-0") < out.index("gpt-4") < out.index("judge-1")) == (0, True)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nllm_warn_shutdown = 30d\n")
-    assert run()[0] == 1
+    assert (status, out.splitlines()[:2]) == (
+        0,
+        [
+            "claude-sonnet-4-0  prompts/support/answer/v1.md",
+            "gpt-4  settings, tests/cassettes/test_a/test_x.json",
+        ],
+    )
+
+
+def test_many_places_of_a_model_are_counted(run: Run, tmp_path: Path) -> None:
+    for number in range(5):
+        record(tmp_path / "cassettes" / "test_a" / f"test_{number}.json", "hi", "ho")
+    _, out, _ = run()
+    assert out.endswith("cassettes/test_a/test_2.json, and 2 more\n")
 
 
 def test_a_baseline_names_models(run: Run, tmp_path: Path) -> None:
@@ -161,44 +171,33 @@ def test_a_folder_with_nothing_to_list(run: Run, args: tuple[str, ...]) -> None:
     check_message(err)
 
 
-def test_the_server_knows_its_models_and_their_days(run: Run, tmp_path: Path, server: StubServer) -> None:
-    for number, model in enumerate(["gpt-4", OLD]):
+def test_the_server_says_which_models_it_offers(run: Run, tmp_path: Path, server: StubServer) -> None:
+    for number, model in enumerate(["gpt-4", "gpt-5", OLD]):
         record(tmp_path / "cassettes" / "test_a" / f"test_{number}.json", "hi", "ho", model=model)
-    today = datetime.now(UTC).date()
-    soon = (today + timedelta(days=3)).isoformat()
-    listed = [{"id": "gpt-4", "object": "model", "created": 1, "owned_by": "x", "shutdown_date": soon}]
-    server.queue.append(json_reply({"object": "list", "data": listed}))
+    listed = [{"id": name, "object": "model", "created": 1, "owned_by": "x"} for name in ("gpt-4", "gpt-5")]
+    listed[0]["shutdown_date"] = "2027-01-14"  # some servers give one
+    server.queue.extend([json_reply({"object": "list", "data": listed})] * 2)
     status, out, _ = run("--live", "--json")
     rows = {row["model"]: row for row in json.loads(out)["models"]}
-    assert (status, rows["gpt-4"]["shutdown"], rows[OLD]["on_server"]) == (0, soon, False)
-    passed = datetime.now(UTC).date() - today
-    assert timedelta() <= timedelta(days=3 - rows["gpt-4"]["days_left"]) <= passed
-    server.queue.append(json_reply({"object": "list", "data": [{**listed[0], "shutdown_date": "soon"}]}))
+    assert status == 0
+    assert {model: (row["on_server"], row["shutdown"]) for model, row in rows.items()} == {
+        "gpt-4": (True, "2027-01-14"),
+        "gpt-5": (True, None),
+        OLD: (False, None),
+    }
+    assert run("--live")[1].splitlines() == [
+        "gpt-4  on the server until 2027-01-14  cassettes/test_a/test_0.json",
+        "gpt-5  on the server  cassettes/test_a/test_1.json",
+        f"{OLD}  not on the server  cassettes/test_a/test_2.json",
+    ]
+
+
+def test_a_server_without_a_list_is_an_error(run: Run, tmp_path: Path, server: StubServer) -> None:
+    record(tmp_path / "cassettes" / "test_a" / "test_x.json", "hi", "ho")
+    server.queue.extend([error_reply(401, "who are you?")] * 3)
     status, _, err = run("--live")
     assert status == 1
-    check_message(err)
-    server.queue.extend([error_reply(401, "who are you?")] * 3)
-    assert run("--live")[0] == 1
-
-
-def test_notes_are_about_models_that_end_soon() -> None:
-    today = date(2026, 11, 28)
-    notes = list(
-        iter_shutdown_notes(
-            ["gpt-5", "openai/gpt-4", "gpt-4o-2024-08-06", "mine", "ft:gpt-4:acme::1"], 30, today
-        )
-    )
-    assert [note.split()[1] for note in notes] == ["ft:gpt-4:acme::1", "gpt-5", "openai/gpt-4"]
-    check_message("\n".join(notes))
-
-
-def test_the_table_is_well_formed() -> None:
-    table = shutdowns._read_table()
-    assert len(table) > 80
-    assert find_shutdown("anthropic:claude-3-opus-20240229") == find_shutdown("claude-3-opus-20240229")
-    assert all(
-        model == model.strip() and shutdown.source.startswith("https://") for model, shutdown in table.items()
-    )
+    assert "/v1/models: Error code: 401" in err
 
 
 def test_the_same_answers_are_equivalent_and_a_refused_parameter_is_named(

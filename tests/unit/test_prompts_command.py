@@ -305,7 +305,7 @@ def test_a_broken_file_of_aliases_is_one_problem(answer: Path, capsys: pytest.Ca
 
 WRITER = """
 import sys
-from pytest_llmops.cli.prompts import move_alias
+from pytest_llmops.cli.prompt_aliases import move_alias
 from pytest_llmops.prompts import Prompts
 
 prompts = Prompts(sys.argv[1])

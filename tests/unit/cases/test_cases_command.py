@@ -13,7 +13,7 @@ import pytest
 
 from pytest_llmops import cli
 from pytest_llmops.cases import load_cases
-from pytest_llmops.cli import case_files as command
+from pytest_llmops.cli import case_check as command
 
 Run = Callable[..., tuple[int, str]]
 KEY = "sk-" + "abcdefghijklmnop1234"

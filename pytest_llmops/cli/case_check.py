@@ -1,0 +1,289 @@
+"""``llmops cases check``: what is wrong with a file of cases or of training rows, near-duplicates and leaks."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_llmops._util.text_files import canonical_json
+from pytest_llmops.cases.files import Case
+from pytest_llmops.cases.similar_texts import MAX_CHARS, find_quoted, find_similar_pairs
+from pytest_llmops.cases.training_rows import question_text
+from pytest_llmops.cli.case_files import print_lines_and_summary
+from pytest_llmops.cli.case_rows import (
+    RowFile,
+    open_row_file,
+    parse_columns,
+    read_row_file,
+    read_unique_cases,
+)
+from pytest_llmops.cli.common import EXIT_PROBLEM, environment_redactor, print_json
+from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.prompts.registry import Prompts
+from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
+from pytest_llmops.redaction.secret_names import MASK
+
+CHUNK = 20_000  # rows that are in memory at once, and among which near-duplicates are looked for
+MAX_KEPT = 10_000  # findings
+CHARS_PER_TOKEN = 4  # of the estimate
+LABELS = ("label", "category", "intent", "class", "human")
+MIN_LABELLED = 20  # fewer rows may all have the same label
+MARKS = (MASK, *(f"[{kind}]" for kind in KINDS))
+
+
+class Finding(NamedTuple):
+    """What is wrong in a line, a ``problem``, or worth a look, a ``note``."""
+
+    line: int
+    kind: str
+    what: str
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it is no problem."""
+        return self.kind == "note"
+
+
+class Question(NamedTuple):
+    """What a row asks."""
+
+    line: int
+    text: str
+    split: str
+
+
+@dataclass(slots=True)
+class Totals:
+    """What is counted of the rows of a file; ``labels`` has at most two values of each label."""
+
+    rows: int = 0
+    valid: int = 0
+    tokens: int = 0
+    first_line: int = 0  # of a valid row
+    problems: int = 0
+    notes: int = 0
+    labels: dict[str, set[str]] = field(default_factory=lambda: {key: set() for key in LABELS})
+
+    def add_finding(self, finding: Finding) -> None:
+        """Count a finding."""
+        if finding.is_note:
+            self.notes += 1
+        else:
+            self.problems += 1
+
+    def add_case(self, line: int, case: Case, text: str) -> None:
+        """Count a valid row with its text."""
+        self.valid += 1
+        self.tokens += len(text) // CHARS_PER_TOKEN
+        self.first_line = self.first_line or line
+        for key, values in self.labels.items():
+            if len(values) <= 1:
+                values.add(repr(case.typed.get(key)))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the questions of a file must not be like: texts of other files and of prompts, by what they are called."""
+
+    others: Mapping[str, str]
+    documents: Mapping[str, str]
+    at_least: float
+
+    @property
+    def max_chars(self) -> int:
+        """How many characters of a question are compared."""
+        return max(MAX_CHARS, *map(len, self.documents.values()), 0) + 1
+
+
+def check_files(args: argparse.Namespace) -> int:
+    """Run the command on each file, and return its exit status."""
+    rows = tokens = problems = 0
+    listed = []
+    for file in args.file:
+        totals = Totals()
+        findings = _check_file(args, file, totals)
+        if not args.json:
+            lines = [_format_finding(file, finding) for finding in findings]
+            print_lines_and_summary(lines, _summarize(totals, len(findings)))
+        for line, kind, what in findings:
+            listed.append({"file": str(file), "line": line, "kind": kind, "what": what})
+        rows += totals.rows
+        tokens += totals.tokens
+        problems += totals.problems
+    if args.json:
+        document = {
+            "rows": rows,
+            "tokens": tokens,
+            "problems": problems,
+            "similar_within": CHUNK,
+            "findings": listed,
+        }
+        print_json(document)
+    if problems:
+        return EXIT_PROBLEM
+    return 0
+
+
+def _format_finding(file: Path, finding: Finding) -> str:
+    if finding.is_note:
+        return f"{file}:{finding.line}: note: {finding.what}"
+    return f"{file}:{finding.line}: {finding.what}"
+
+
+def _summarize(totals: Totals, listed: int) -> str:
+    rows = format_count(totals.rows, "row")
+    problems = format_count(totals.problems, "problem")
+    notes = format_count(totals.notes, "note")
+    summary = f"{rows}, about {totals.tokens:,} tokens; {problems}, {notes}"
+    if listed < totals.problems + totals.notes:
+        summary += f" (here are {listed:,})"
+    if totals.rows > CHUNK:
+        summary += f"; similar inputs were searched among each {CHUNK:,} rows"
+    return summary
+
+
+def _check_file(args: argparse.Namespace, file: Path, totals: Totals) -> list[Finding]:
+    """Return the findings in a file, sorted by line, without secrets and personal data; problems are kept before notes."""
+    comparison = Comparison(_read_others(args), _read_documents(args), args.at_least)
+    source = open_row_file(file, args)
+    findings = list[Finding]()
+    scanned = _scan_rows(args, source, comparison.max_chars, totals)
+    while True:
+        chunk = list(islice(scanned, CHUNK))
+        if not chunk:
+            break
+        news = [finding for row_findings, _ in chunk for finding in row_findings]
+        questions = [question for _, question in chunk if question is not None]
+        news += _find_leaks(questions, comparison)
+        for finding in news:
+            totals.add_finding(finding)
+        findings = sorted([*findings, *news], key=lambda finding: finding.is_note)[:MAX_KEPT]
+    for note in _list_label_notes(totals):
+        totals.add_finding(note)
+        findings.append(note)
+    clean = environment_redactor().clean_excerpt  # once: it reads the environment
+    return sorted(Finding(line, kind, mask_personal_data(clean(what))) for line, kind, what in findings)
+
+
+def _read_others(args: argparse.Namespace) -> dict[str, str]:
+    """Return the questions of the files of ``--against`` by file and id."""
+    # The other files may lack other columns.
+    columns = parse_columns([pair for pair in args.field if pair.startswith(("id=", "input="))])
+    others = {}
+    for path in args.against:
+        for case in read_unique_cases(RowFile(path, "cases", columns)):
+            others[f"{path} {case.id}"] = question_text(case.input)
+    return others
+
+
+def _read_documents(args: argparse.Namespace) -> dict[str, str]:
+    """Return the texts of all versions of the prompts, if cases are checked and there are prompts."""
+    prompts = Prompts(str(args.prompts or "prompts"))
+    documents: dict[str, str] = {}
+    if not args.prompts and not prompts.folder.is_dir():
+        return documents
+    for name in prompts.names():
+        if args.format == "cases":
+            for version in prompts.versions(name):
+                sections = prompts.get(name, version).sections
+                documents[f"{name}/{version}"] = "\n".join(section.text for section in sections)
+    return documents
+
+
+def _list_label_notes(totals: Totals) -> Iterator[Finding]:
+    """Yield a note on each label that is the same in all rows."""
+    if totals.valid < MIN_LABELLED:
+        return
+    for key, values in totals.labels.items():
+        if len(values) == 1 and values != {"None"}:
+            what = f"the {key} of all is the same: labels of one kind show nothing"
+            yield Finding(totals.first_line, "note", what)
+
+
+def _scan_rows(
+    args: argparse.Namespace, source: RowFile, max_chars: int, totals: Totals
+) -> Iterator[tuple[list[Finding], Question | None]]:
+    """Yield of each row what is wrong with it by itself, and its question, unless it asks nothing."""
+    seen = dict[int | str, Any]()
+    clean = environment_redactor().clean_excerpt
+    for line, case, problems in read_row_file(source):
+        totals.rows += 1
+        findings = [Finding(line, "problem", what) for what in problems]
+        question = None
+        if case is not None:
+            text = canonical_json(case.typed)
+            totals.add_case(line, case, text)
+            findings += _check_row(args, line, case, len(text), seen)
+            masked = mask_personal_data(clean(text))
+            if masked != text:
+                findings += _find_masked(line, text, masked, is_training=args.format != "cases")
+            if case.input:
+                question = Question(line, question_text(case.input)[:max_chars], case.split)
+        yield findings, question
+
+
+def _check_row(
+    args: argparse.Namespace, line: int, case: Case, chars: int, seen: dict[int | str, Any]
+) -> Iterator[Finding]:
+    """Yield what is wrong with the length, the id and the split of a row.
+
+    Args:
+        args: The arguments of the command.
+        line: The row's line.
+        case: Its case.
+        chars: The length of its text.
+        seen: The line of each id, by its hash, which takes less memory, and the split of each family; is extended.
+    """
+    tokens = chars // CHARS_PER_TOKEN
+    if args.format != "cases":  # the id of a training row is its line
+        if tokens > args.max_tokens:
+            yield Finding(line, "problem", f"about {tokens:,} tokens: expected at most {args.max_tokens:,}")
+    else:
+        first = seen.setdefault(hash(case.id), line)
+        if first != line:
+            yield Finding(line, "problem", f"duplicate id {case.id!r} (first in line {first})")
+    if case.family:
+        split = seen.setdefault(case.family, case.split)
+        if split != case.split:
+            what = f"the family {case.family!r} is in the splits {split!r} and {case.split!r}"
+            yield Finding(line, "problem", what)
+
+
+def _find_masked(line: int, text: str, masked: str, *, is_training: bool) -> Iterator[Finding]:
+    """Yield where a secret or personal data was masked: a problem, but personal data in a case is a note."""
+    for mark in MARKS:
+        place = masked.find(mark)
+        if place < 0 or mark in text:
+            continue
+        kind = "note"
+        if is_training or mark == MASK:
+            kind = "problem"
+        excerpt = shorten_text(masked[max(place - 30, 0) : place + 40], 80)
+        yield Finding(line, kind, f"{mark} in {excerpt}")
+
+
+def _find_leaks(questions: Sequence[Question], comparison: Comparison) -> Iterator[Finding]:
+    """Yield questions that are like one of the same file or of another, or that stand in a prompt."""
+    count = len(questions)
+    texts = [question.text for question in questions]
+    others = list(comparison.others)
+    prompts = list(comparison.documents)
+    all_texts = [*texts, *comparison.others.values()]
+    for earlier, later, ratio in find_similar_pairs(all_texts, comparison.at_least):
+        if later < count:
+            yield _describe_likeness(questions[earlier], questions[later], ratio)
+        elif earlier < count:
+            what = f"{ratio} % like {others[later - count]}: a leak"
+            yield Finding(questions[earlier].line, "problem", what)
+    for place, document in find_quoted(texts, list(comparison.documents.values())):
+        yield Finding(questions[place].line, "problem", f"stands in the prompt {prompts[document]}: a leak")
+
+
+def _describe_likeness(first: Question, later: Question, ratio: int) -> Finding:
+    what = f"{ratio} % like line {first.line}"
+    if first.split and later.split and first.split != later.split:
+        what += f", of the split {first.split!r}, not {later.split!r}: a leak"
+        return Finding(later.line, "problem", what)
+    return Finding(later.line, "note", what)

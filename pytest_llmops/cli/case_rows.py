@@ -1,0 +1,188 @@
+"""Read the rows of a file of cases or of training rows, for the commands of ``llmops cases``."""
+
+import argparse
+from array import array
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops._util.option_values import CASE_KEYS
+from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, stream_lines
+from pytest_llmops.cases.files import Case, parse_case, read_rows
+from pytest_llmops.cases.training_rows import CHECKS, row_messages
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
+
+# What to make of a case, with file and line of its row
+Make = Callable[[Case, str], Any]
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """A file of cases, or of training rows of a format.
+
+    Attributes:
+        columns: Columns of other names, by the keys of a case.
+    """
+
+    path: Path
+    format: str
+    columns: Mapping[str, str]
+
+    @cached_property
+    def suffix(self) -> str:
+        """The ending of the file's name, in small letters."""
+        return self.path.suffix.lower()
+
+    @cached_property
+    def id_prefix(self) -> str:
+        """The beginning of the ids of training rows."""
+        letters = [char if char.isalnum() else "-" for char in self.path.stem]
+        return "".join(letters)[:100]
+
+
+def open_row_file(path: Path, args: argparse.Namespace) -> RowFile:
+    """Return a file with the format and the columns that the arguments name; it is not read yet.
+
+    Raises:
+        UsageError: ``--field`` has another form, or names no key of a case.
+    """
+    return RowFile(path, args.format, parse_columns(args.field))
+
+
+def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the columns of ``--field KEY=COLUMN`` by their keys.
+
+    Raises:
+        UsageError: One has another form, or names no key of a case.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--field: expected KEY=COLUMN, got {pair!r}")
+    columns = {}
+    for pair in pairs:
+        key, _, column = pair.partition("=")
+        columns[key] = column
+    for key in columns:
+        if key not in CASE_KEYS:
+            raise UsageError(f"--field: {UnknownName('key of a case', key, CASE_KEYS)}")
+    return columns
+
+
+def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[int, Case | None, list[str]]]:
+    """Yield line, case and problems of each row; ``typed`` of a case is the row, or what is made of it.
+
+    Raises:
+        CaseError: The file cannot be read or has no rows, or no row has a column that was named.
+    """
+    absent: dict[str, str] = {}  # keys by the columns that no row had so far
+    if source.format not in CHECKS:
+        absent = {column: key for key, column in source.columns.items()}
+    line = 0
+    try:
+        for line, value in _stream_values(source):
+            case = None
+            try:
+                row = value
+                if source.suffix == ".jsonl":
+                    row = read_json(value)
+                row = as_mapping(row)
+                absent = {column: key for column, key in absent.items() if column not in row}
+                case, problems = _parse_row(source, line, row, make)
+            except BadFile as error:
+                problems = [error.what]
+            yield line, case, problems
+    except BadFile as error:
+        raise CaseError(error.what, source.path, error.line) from None
+    if not line:
+        raise CaseError("no row in the file: expected at least one", source.path)
+    if absent:
+        named = ", ".join(f"{key}={column}" for column, key in absent.items())
+        raise CaseError(f"--field {named}: no row has this column", source.path)
+
+
+def _stream_values(source: RowFile) -> Iterator[tuple[int, Any]]:
+    """Yield line and value of each row; of JSON lines the text."""
+    if source.suffix == ".jsonl":
+        for line, text in stream_lines(source.path):
+            if text.strip():
+                yield line, text
+    elif source.suffix == ".csv":
+        yield from islice(read_rows(source.path), 1, None)  # without the header
+    else:
+        yield from read_rows(source.path)
+
+
+def _parse_row(
+    source: RowFile, line: int, row: Mapping[str, Any], make: Make | None
+) -> tuple[Case, list[str]]:
+    """Return the case of a row, and what is wrong with a training row.
+
+    Raises:
+        BadFile: It makes no case.
+    """
+    given = row
+    columns = source.columns
+    problems: list[str] = []
+    if source.format in CHECKS:
+        problems = list(CHECKS[source.format](row))
+        given = {"id": f"{source.id_prefix}-{line}", "input": row_messages(row)}
+        columns = {}
+    case = replace(parse_case(given, columns, split_tags=source.suffix == ".csv"), typed=row)
+    if make and not problems:
+        case = replace(case, typed=make(case, f"{source.path.name}:{line}"))
+    return case, problems
+
+
+def read_valid_cases(source: RowFile, make: Make | None = None) -> Iterator[Case]:
+    """Yield the cases of a file.
+
+    Raises:
+        CaseError: A row has a problem; with its line.
+    """
+    for line, case, problems in read_row_file(source, make):
+        if case is None or problems:
+            raise CaseError(problems[0], source.path, line)
+        yield case
+
+
+def read_unique_cases(
+    source: RowFile, make: Make | None = None, without: Collection[int] = ()
+) -> Iterator[Case]:
+    """Yield valid cases but those at some places.
+
+    At the end an id that stands twice is an error: of ids only hashes are kept, so the file is read again for what it names.
+
+    Raises:
+        CaseError: A row has a problem, or an id stands twice.
+    """
+    import numpy as np
+
+    ids = array("q")
+    for number, case in enumerate(read_valid_cases(source, make)):
+        if number not in without:
+            ids.append(hash(case.id))
+            yield case
+    _, firsts, groups = np.unique(np.array(ids), return_index=True, return_inverse=True)
+    first_places = firsts[groups]  # of each id
+    repeated = np.flatnonzero(first_places != np.arange(len(ids)))
+    if len(repeated):
+        later = int(repeated[0])
+        raise _duplicate_id_error(source, without, int(first_places[later]), later)
+
+
+def _duplicate_id_error(source: RowFile, without: Collection[int], first: int, later: int) -> CaseError:
+    """Return the error on an id that stands at two of the places that were kept."""
+    first_line = 0
+    kept = -1
+    for number, (line, case, _) in enumerate(read_row_file(source)):
+        if number in without:
+            continue
+        kept += 1
+        if kept == first:
+            first_line = line
+        elif kept == later and case:
+            return CaseError(f"duplicate id {case.id!r} (first in line {first_line})", source.path, line)
+    return CaseError("changed while it was read: run the command again", source.path)

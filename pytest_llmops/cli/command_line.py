@@ -1,0 +1,90 @@
+"""Read the command line, run its command, and turn errors into an exit status."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from pytest_llmops import __version__
+from pytest_llmops.cli.common import EXIT_PROBLEM, EXIT_USAGE, print_error
+from pytest_llmops.errors import LLMOpsError, UsageError
+
+# Modules of `pytest_llmops.cli` with an ``add_NAME_group``, in the order of the help
+GROUPS = (
+    "init",
+    "baseline",
+    "cases",
+    "cassettes",
+    "guardrails",
+    "judge",
+    "merge",
+    "models",
+    "prompts",
+    "semantic",
+)
+EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        argv: Arguments without the program's name; None: those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run_command(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`. Python would complain once more when it closes the stream.
+        with open(os.devnull, "wb") as devnull:  # noqa: PTH123 -- a device
+            os.dup2(devnull.fileno(), sys.stdout.fileno())
+        return EXIT_PROBLEM
+    except KeyboardInterrupt:
+        return _report_error("interrupted; nothing is half written", 130)
+    return status
+
+
+def _run_command(argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="llmops",
+        description="Look after what pytest-llmops keeps beside your tests.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pytest-llmops {__version__}")
+    parser.set_defaults(helps=parser, run=None)
+    groups = parser.add_subparsers(title="groups", metavar="GROUP")
+    for name in GROUPS:
+        module = importlib.import_module(f"pytest_llmops.cli.{name}")
+        add_group = getattr(module, f"add_{name}_group")
+        add_group(groups)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as done:  # argparse has reported the error; 0 after --help
+        if isinstance(done.code, int):
+            return done.code
+        return EXIT_USAGE
+    run: Callable[[argparse.Namespace], int] | None = args.run
+    if run is None:
+        args.helps.print_help(sys.stderr)
+        return EXIT_USAGE
+    try:
+        return run(args)
+    except UsageError as error:
+        return _report_error(str(error), EXIT_USAGE)
+    except LLMOpsError as error:
+        return _report_error(str(error), EXIT_PROBLEM)
+    except SystemExit as error:  # by a user's judge or embedder: status 0 would report success
+        return _report_error(
+            f"what was asked ended the program (SystemExit: {error.code}); nothing is half written",
+            EXIT_PROBLEM,
+        )
+
+
+def _report_error(text: str, status: int) -> int:
+    print_error(text)
+    return status

@@ -1,0 +1,149 @@
+"""``llmops prompts alias`` and ``rollback``: move an alias of a prompt, and keep the log of its moves."""
+
+import argparse
+import datetime as dt
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_llmops._util.text_files import as_mapping, locate_errors, read_json_lines, read_text
+from pytest_llmops._util.user_files import folders_above
+from pytest_llmops.cli.common import lock_file, print_result, read_ini, write_output_file
+from pytest_llmops.errors import PromptError, UnknownName, UsageError
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts import Prompts
+from pytest_llmops.prompts.registry import ALIASES_FILE
+from pytest_llmops.settings import Settings
+
+LOG_FILE = "aliases.log"
+
+
+def open_prompts(args: argparse.Namespace) -> Prompts:
+    """Return the prompts of ``--prompts``, else those of the project around the working folder."""
+    root, values = read_ini(Path.cwd()) or (Path.cwd(), {})
+    name = Settings.from_sources(("ini", values)).prompts_dir
+    if args.folder:
+        return Prompts(args.folder)
+    folders = [folder / name for folder in folders_above(Path.cwd(), root)]
+    return Prompts(next(filter(Path.is_dir, folders), folders[0]))
+
+
+def run_move(args: argparse.Namespace) -> int:
+    """Move an alias, and return the exit status of the command."""
+    version = getattr(args, "version", "")  # a rollback has none
+    move = move_alias(open_prompts(args), args.name, args.alias, version, args.reason)
+    return print_result(args, move, [f"{args.name}: {format_move(move)}"])
+
+
+def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: str) -> Mapping[str, Json]:
+    """Let an alias mean another version, and write down why; other processes that move one of the prompt's wait.
+
+    Args:
+        prompts: The prompts of a folder.
+        name: The prompt.
+        alias: The alias; it may be new.
+        version: A version or alias; ``""``: what the alias meant before its last move (a rollback).
+        reason: A sentence for whoever reads the log; secrets in it are masked.
+
+    Returns:
+        What was written into the log: ``at`` (UTC), ``alias``, ``old``, ``new`` and ``reason``.
+
+    Raises:
+        UsageError: An argument is wrong, there is nothing to roll back to, or a file is damaged or cannot be written.
+    """
+    from pytest_llmops.redaction.redactor import Redactor
+
+    _check_move(prompts, name, alias, version, reason)
+    path = prompts.find_file(name, ALIASES_FILE)
+    log = prompts.find_file(name, LOG_FILE)
+    with lock_file(path):
+        aliases = prompts.aliases(name)
+        moves = read_moves(log)
+        old = aliases.get(alias, "")
+        target = version or _find_earlier_version(moves, alias, old)
+        if not target and not old:
+            raise UnknownName("alias", alias, aliases, where=f"prompt {name}")
+        if not target:
+            raise UsageError(
+                f"{name}: the log of {alias!r} has no move to take back: llmops prompts alias {name} {alias} VERSION --reason TEXT moves it"
+            )
+        new = prompts.resolve(name, target)
+        text = _edit_aliases(path, alias, new, is_known=alias in aliases)
+        move: Mapping[str, Json] = {
+            "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "alias": alias,
+            "old": old,
+            "new": new,
+            "reason": Redactor.from_environment(os.environ).clean_text(reason.strip()),
+        }
+        # First the alias: killed in between, the log lacks a move, and a rollback still finds the version before.
+        write_output_file(path, text)
+        write_output_file(log, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in [*moves, move]))
+    return move
+
+
+def _check_move(prompts: Prompts, name: str, alias: str, version: str, reason: str) -> None:
+    """Check the arguments of `move_alias`.
+
+    Raises:
+        UsageError: One is wrong.
+    """
+    is_alias = re.fullmatch("[A-Za-z0-9_-]+", alias) and alias not in prompts.versions(name)
+    if "@" in name + version:
+        raise UsageError(f"an alias moves in the working tree: expected no @, got {name!r} and {version!r}")
+    if not reason.strip():
+        raise UsageError("--reason: expected a sentence, got none")
+    if not is_alias:
+        raise UsageError(
+            f"expected an alias of letters, digits, _ and -, that no version has, got {shorten_text(alias, 80)!r}"
+        )
+
+
+def _find_earlier_version(moves: Sequence[Mapping[str, Json]], alias: str, present: str) -> str:
+    """Return the version that an alias meant before the present one, or ""."""
+    for move in reversed(moves):
+        if move.get("alias") != alias:
+            continue
+        for end in ("new", "old"):
+            version = move.get(end)
+            if version not in (None, "", present):
+                return str(version)
+    return ""
+
+
+def _edit_aliases(path: Path, alias: str, version: str, *, is_known: bool) -> str:
+    """Return the text of a file of aliases in which one means another version; comments and the other lines stay.
+
+    Raises:
+        UsageError: The alias has a form that cannot be edited.
+    """
+    value = json.dumps(version, ensure_ascii=False)
+    text = ""
+    if path.exists():
+        text = path.read_bytes().decode("utf-8-sig")
+    line = re.compile(rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')""")
+    edited, count = line.subn(lambda match: match[1] + value, text)
+    if count != int(is_known):
+        raise UsageError(f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}")
+    if is_known:
+        return edited
+    return f"{text.rstrip()}\n{alias} = {value}\n".lstrip()
+
+
+def read_moves(path: Path) -> list[Mapping[str, Json]]:
+    """Return the moves in the log of a prompt's aliases, the oldest first.
+
+    Raises:
+        PromptError: The file is damaged; gives the line.
+    """
+    with locate_errors(PromptError, path):
+        if not path.exists():
+            return []
+        return [as_mapping(move) for _, move in read_json_lines(read_text(path))]
+
+
+def format_move(move: Mapping[str, Json]) -> str:
+    """Return a move as text: ``production v1 -> v2``."""
+    return f"{move.get('alias')} {move.get('old') or '(new)'} -> {move.get('new')}"

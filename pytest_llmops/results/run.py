@@ -21,7 +21,6 @@ from pytest_llmops.results.details import (
     JudgeVerdict,
     MeasurementDetail,
     SettingsMeta,
-    as_list,
     as_mapping,
     read_detail,
 )

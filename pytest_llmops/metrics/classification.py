@@ -233,16 +233,9 @@ def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
 
 def _cdf(most: int, count: int, share: float) -> float:
     """Return the probability of at most so many failures among independent trials with this share of failures."""
-    return math.fsum(
-        math.exp(
-            math.lgamma(count + 1)
-            - math.lgamma(failures + 1)
-            - math.lgamma(count - failures + 1)
-            + failures * math.log(share)
-            + (count - failures) * math.log1p(-share)
-        )
-        for failures in range(most + 1)
-    )
+    from scipy.special import bdtr
+
+    return float(bdtr(most, count, share))
 
 
 def _check_scores_and_labels(

@@ -413,7 +413,7 @@ def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMet
     if axis == "model":
         calls = [call for call in calls if call.purpose == "app"]
     facts = SideFacts.from_wire(records[0].fact(axis))
-    aliases = []
+    aliases: list[str] = []
     for record in records:
         alias = SideFacts.from_wire(record.fact(axis)).alias
         if alias not in ("", facts.version, *aliases):

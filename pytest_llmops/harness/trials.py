@@ -16,8 +16,8 @@ from pluggy import HookimplMarker
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.baseline_gate import has_baseline
-from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.markers import Arguments, marker_arguments
+from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics.classification import wilson_interval

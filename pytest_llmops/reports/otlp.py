@@ -132,13 +132,25 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
             ), **made_by)
             for measurement in record.measurements
         ]  # fmt: skip
-    events += [
-        sdk_logs.ReadableLogRecord(log_record=_logs.LogRecord(
-            timestamp=start, observed_timestamp=start, event_name="llmops.verdict", attributes=_describe_verdict(Verdict.from_wire(to_builtins(verdict.to_wire()))),
-        ), **made_by)
-        for verdict in run.verdicts
-    ]  # fmt: skip
+    events += _build_verdict_events(run, start, made_by)
     return spans, events
+
+
+def _build_verdict_events(run: Run, time_ns: int, made_by: Mapping[str, Any]) -> list[Any]:
+    from opentelemetry import _logs
+    from opentelemetry.sdk import _logs as sdk_logs
+
+    events = []
+    for verdict in run.verdicts:
+        stored = Verdict.from_wire(to_builtins(verdict.to_wire()))  # without lone surrogates, as above
+        event = _logs.LogRecord(
+            timestamp=time_ns,
+            observed_timestamp=time_ns,
+            event_name="llmops.verdict",
+            attributes=_describe_verdict(stored),
+        )
+        events.append(sdk_logs.ReadableLogRecord(log_record=event, **made_by))
+    return events
 
 
 def _describe_test(record: TestRecord) -> tuple[str, float, dict[str, Any]]:

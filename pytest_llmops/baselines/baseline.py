@@ -10,7 +10,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,36 +102,33 @@ class Baseline:
     def accept(self, newer: Baseline) -> Baseline:
         """Return this baseline with the tests of another; if that is complete, only its tests stay."""
         latest = newer.history[-1]
-        accepted = {
-            nodeid: replace(test, flaky_since=getattr(self.tests.get(nodeid), "flaky_since", "") or latest.on)
-            if any(map(flip_rate, test.scores.values()))
-            else test
-            for nodeid, test in newer.tests.items()
-        }
-        return replace(
-            newer,
-            tests={**self.tests, **accepted} if latest.partial else accepted,
-            history=(*self.history, latest),
-        )
+        tests: dict[str, BaselineTest] = {}
+        if latest.partial:
+            tests.update(self.tests)
+        for nodeid, test in newer.tests.items():
+            tests[nodeid] = test
+            if any(map(flip_rate, test.scores.values())):
+                known_since = ""
+                if nodeid in self.tests:
+                    known_since = self.tests[nodeid].flaky_since
+                tests[nodeid] = replace(test, flaky_since=known_since or latest.on)
+        return replace(newer, tests=tests, history=(*self.history, latest))
 
     def to_text(self) -> str:
         """Return the text of the file: the same tests and history give the same bytes."""
         usual = _find_usual_metrics(self.tests.values())
-        history = [
-            _encode({name: getattr(entry, name) for name in Acceptance.__dataclass_fields__})
-            for entry in self.history
-        ]
-        tests = [
-            f"{_encode(nodeid)}: {_format_test(test, usual)}" for nodeid, test in sorted(self.tests.items())
-        ]
-        rows = [
-            f'"schema": {_encode(SCHEMA)}',
-            f'"history": {_join_rows(history, "[]", 2)}',
-            f'"environment": {_encode(dict(sorted(self.environment.items())))}',
-            f'"metrics": {_encode({name: list(metric) for name, metric in sorted(usual.items())})}',
-            f'"tests": {_join_rows(tests, "{}", 2)}',
-        ]
-        return _join_rows(rows, "{}", 1) + "\n"
+        history = [_encode(asdict(entry)) for entry in self.history]
+        tests = []
+        for nodeid, test in sorted(self.tests.items()):
+            tests.append(f"{_encode(nodeid)}: {_format_test(test, usual)}")
+        rows = {
+            "schema": _encode(SCHEMA),
+            "history": _join_rows(history, "[]", 2),
+            "environment": _encode(_sort_keys(self.environment)),
+            "metrics": _encode(_sort_keys(usual)),
+            "tests": _join_rows(tests, "{}", 2),
+        }
+        return _join_entries(rows, 1) + "\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> Baseline:
@@ -143,12 +140,12 @@ class Baseline:
         try:
             document = read_json(decode_text(data))
         except BadFile as error:
+            place = where
             if error.line:
                 place = f"{where}:{error.line}"
-            else:
-                place = where
             raise UsageError(f"{place}: expected a baseline, got {error.what}; {RESTORE}") from None
-        if (schema := as_mapping(document).get("schema")) is None:
+        schema = as_mapping(document).get("schema")
+        if schema is None:
             raise UsageError(
                 f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}"
             )
@@ -172,75 +169,103 @@ def _find_usual_metrics(tests: Iterable[BaselineTest]) -> dict[str, Metric]:
     for test in tests:
         for name, metric in test.metrics.items():
             counts.setdefault(name, Counter())[metric] += 1
-    return {
-        name: min(counter, key=lambda metric: (-counter[metric], metric)) for name, counter in counts.items()
-    }
+    usual = {}
+    for name, counter in counts.items():
+        usual[name] = min(counter, key=lambda metric: (-counter[metric], metric))
+    return usual
 
 
 def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
-    unusual = {name: list(metric) for name, metric in sorted(test.metrics.items()) if usual[name] != metric}
-    rows = [f'"outcome": {_encode(test.outcome)}']
+    rows = {"outcome": _encode(test.outcome)}
     if test.fingerprints:
-        rows += [f'"fingerprints": {_encode(dict(sorted(test.fingerprints.items())))}']
+        rows["fingerprints"] = _encode(_sort_keys(test.fingerprints))
     if test.recordings:
-        rows += [f'"recordings": {_encode(list(test.recordings))}']
+        rows["recordings"] = _encode(test.recordings)
+    unusual = {name: metric for name, metric in test.metrics.items() if usual[name] != metric}
     if unusual:
-        rows += [f'"metrics": {_encode(unusual)}']
+        rows["metrics"] = _encode(_sort_keys(unusual))
     if test.flaky_since:
-        rows += [f'"flaky_since": {_encode(test.flaky_since)}']
-    scores = [
-        f"{_encode(name)}: {_encode([int(score) if score is not None and score == int(score) else score for score in trials])}"
-        for name, trials in sorted(test.scores.items())
-    ]
-    if scores:
-        rows += [f'"scores": {_join_rows(scores, "{}", 4)}']
-    return _join_rows(rows, "{}", 3)
+        rows["flaky_since"] = _encode(test.flaky_since)
+    if test.scores:
+        scores = {name: _encode(_shorten_numbers(trials)) for name, trials in sorted(test.scores.items())}
+        rows["scores"] = _join_entries(scores, 4)
+    return _join_entries(rows, 3)
+
+
+def _shorten_numbers(trials: Trials) -> list[float | None]:
+    """Return scores, whole ones as whole numbers."""
+    short: list[float | None] = []
+    for score in trials:
+        if score is not None and score == int(score):
+            short.append(int(score))
+        else:
+            short.append(score)
+    return short
+
+
+def _sort_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(sorted(mapping.items()))
+
+
+def _join_entries(entries: Mapping[str, str], indent: int) -> str:
+    """Return an object of values that are JSON already, an entry a line."""
+    rows = [f"{_encode(name)}: {value}" for name, value in entries.items()]
+    return _join_rows(rows, "{}", indent)
 
 
 def _join_rows(rows: Sequence[str], brackets: str, indent: int) -> str:
     if not rows:
         return brackets
     line = "\n" + " " * indent
-    return f"{brackets[0]}{line}{f',{line}'.join(rows)}{line[:-1]}{brackets[1]}"
+    between = f",{line}"
+    return f"{brackets[0]}{line}{between.join(rows)}{line[:-1]}{brackets[1]}"
 
 
-def _encode(value: Json) -> str:
+def _encode(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
 def _read_document(document: Mapping[str, Json]) -> Baseline:
-    usual = {
-        name: _read_metric(entry, f"$.metrics[{name!r}]") for name, entry in _object(document, "metrics", "$")
-    }
+    usual = {}
+    for name, entry in _object(document, "metrics", "$"):
+        usual[name] = _read_metric(entry, f"$.metrics[{name!r}]")
     tests = {}
     for nodeid, entry in _object(document, "tests", "$"):
         place = f"$.tests[{shorten_text(nodeid, 200)!r}]"
         if not isinstance(entry, Mapping):
             raise _Damaged(f"{place}: expected an object, got {json_kind(entry)}")
-        own = {
-            name: _read_metric(metric, f"{place}.metrics")
-            for name, metric in _object(entry, "metrics", place)
-        }
-        scores = {
-            name: _read_trials(trials, f"{place}.scores[{name!r}]")
-            for name, trials in _object(entry, "scores", place)
-        }
-        missing = sorted(scores.keys() - usual.keys() - own.keys())
-        if missing:
-            raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
-        tests[nodeid] = BaselineTest(
-            outcome=fact_text(entry.get("outcome")),
-            scores=scores,
-            metrics={name: own.get(name) or usual[name] for name in scores},
-            fingerprints={name: fact_text(text) for name, text in _object(entry, "fingerprints", place)},
-            recordings=tuple(map(fact_text, as_list(entry.get("recordings")))),
-            flaky_since=fact_text(entry.get("flaky_since")),
-        )
+        tests[nodeid] = _read_test(entry, usual, place)
+    history = as_list(document.get("history"))
     return Baseline(
         tests=tests,
-        history=tuple(map(Acceptance.from_wire, as_list(document.get("history")))),
-        environment={name: fact_text(text) for name, text in _object(document, "environment", "$")},
+        history=tuple(map(Acceptance.from_wire, history)),
+        environment=_read_texts(document, "environment", "$"),
     )
+
+
+def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: str) -> BaselineTest:
+    metrics = {}
+    for name, metric in _object(entry, "metrics", place):
+        metrics[name] = _read_metric(metric, f"{place}.metrics")
+    scores = {}
+    for name, trials in _object(entry, "scores", place):
+        scores[name] = _read_trials(trials, f"{place}.scores[{name!r}]")
+    missing = sorted(scores.keys() - usual.keys() - metrics.keys())
+    if missing:
+        raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
+    recordings = as_list(entry.get("recordings"))
+    return BaselineTest(
+        outcome=fact_text(entry.get("outcome")),
+        scores=scores,
+        metrics={name: metrics.get(name) or usual[name] for name in scores},
+        fingerprints=_read_texts(entry, "fingerprints", place),
+        recordings=tuple(map(fact_text, recordings)),
+        flaky_since=fact_text(entry.get("flaky_since")),
+    )
+
+
+def _read_texts(parent: Mapping[str, Json], key: str, place: str) -> dict[str, str]:
+    return {name: fact_text(text) for name, text in _object(parent, key, place)}
 
 
 def _object(parent: Mapping[str, Json], key: str, place: str) -> Iterable[tuple[str, Json]]:
@@ -289,18 +314,16 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         series = name_with_label(measurement)
         # A test may measure several answers alike: those are no trials of each other.
         numbers[series] += 1
-        if numbers[series] == 1:
-            name = series
-        else:
+        name = series
+        if numbers[series] > 1:
             name = f"{series} #{numbers[series]}"
         scores[name] = read_trials(measurement)
         metrics[name] = measurement.version, measurement.better
     trials = TrialFacts.from_wire(record.fact("trials"))
     if repeated and not trials.n:
-        part = {"failed": "failed", "xpassed": "failed", "errored": "unscored"}.get(record.outcome, "passed")
-        trials = TrialFacts.from_wire({"n": 1, part: 1})
+        trials = _count_single_trial(record.outcome)
     if trials.n:
-        scores[TRIAL_RATE] = (*(1.0,) * trials.passed, *(0.0,) * trials.failed, *(None,) * trials.unscored)
+        scores[TRIAL_RATE] = (1.0,) * trials.passed + (0.0,) * trials.failed + (None,) * trials.unscored
         metrics[TRIAL_RATE] = "", "higher"
     return BaselineTest(
         outcome=record.outcome,
@@ -311,6 +334,15 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
     )
 
 
+def _count_single_trial(outcome: str) -> TrialFacts:
+    """Return the trials of a test that ran once."""
+    if outcome in ("failed", "xpassed"):
+        return TrialFacts(n=1, failed=1)
+    if outcome == "errored":
+        return TrialFacts(n=1, unscored=1)
+    return TrialFacts(n=1, passed=1)
+
+
 def read_trials(measurement: Measurement) -> Trials:
     """Return the scores of a measurement by trial, rounded as they are stored.
 
@@ -318,12 +350,14 @@ def read_trials(measurement: Measurement) -> Trials:
     (None,)
     """
     unscored = measurement.detail.get("unscored_trials")
+    missing: Trials = ()
     if isinstance(unscored, int):
-        missing: Trials = (None,) * unscored
-    else:
-        missing = ()
-    values = measurement.samples or (() if missing else (measurement.value,))
-    return (*(None if value is None else round(value, DIGITS) for value in values), *missing)
+        missing = (None,) * unscored
+    scores: list[float | None] = [round(value, DIGITS) for value in measurement.samples]
+    if not scores and not missing:
+        value = measurement.value
+        scores.append(None if value is None else round(value, DIGITS))
+    return (*scores, *missing)
 
 
 def flip_rate(trials: Trials) -> float | None:
@@ -340,11 +374,10 @@ def flip_rate(trials: Trials) -> float | None:
 
 
 def _fingerprint_record(record: TestRecord) -> dict[str, str]:
-    case = CaseFacts.from_wire(record.fact("case"))
+    prints = {}
     if record.fact("case"):
-        prints = {"case": fingerprint_parts(canonical_json([case.input, case.reference]))}
-    else:
-        prints = {}
+        case = CaseFacts.from_wire(record.fact("case"))
+        prints["case"] = fingerprint_parts(canonical_json([case.input, case.reference]))
     for kind in ("prompt", "retriever", "judge", "model"):
         facts = record.fact(kind)
         words = [fact_text(facts.get(key)) for key in ("name", "version", "fingerprint") if facts.get(key)]
@@ -357,7 +390,10 @@ def _fingerprint_record(record: TestRecord) -> dict[str, str]:
 
 
 def _find_shown_measurement(record: TestRecord) -> Measurement | None:
-    return next((found for found in record.measurements if read_detail(found).actual is not None), None)
+    for measurement in record.measurements:
+        if read_detail(measurement).actual is not None:
+            return measurement
+    return None
 
 
 def read_output(record: TestRecord) -> str | None:
@@ -368,9 +404,10 @@ def read_output(record: TestRecord) -> str | None:
     shown = _find_shown_measurement(record)
     if shown is not None:
         return read_detail(shown).actual
-    return next(
-        (call.output for call in reversed(record.calls) if call.purpose == "app" and call.output), None
-    )
+    for call in reversed(record.calls):
+        if call.purpose == "app" and call.output:
+            return call.output
+    return None
 
 
 def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
@@ -384,10 +421,13 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
     if shown is None:
         return str(max(len(before.recordings) - 1, 0))
     series = name_with_label(shown)
-    scores = [score for score in before.scores.get(series, ()) if score is not None]
-    if len(scores) < len(before.scores.get(series, (None,))):  # what is unscored comes last, whenever it ran
+    trials = before.scores.get(series, (None,))
+    scores = [score for score in trials if score is not None]
+    if len(scores) < len(trials):  # what is unscored comes last, whenever it ran
         return ""
-    return str(scores.index((min if before.metrics[series][1] == "higher" else max)(scores)))
+    _, better = before.metrics[series]
+    worst = min(scores) if better == "higher" else max(scores)
+    return str(scores.index(worst))
 
 
 def outputs_path(baseline: Path) -> Path:

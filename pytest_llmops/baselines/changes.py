@@ -62,18 +62,21 @@ class SuiteComparison:
 
 def compare_tests(baseline: Baseline, records: Iterable[TestRecord]) -> SuiteComparison:
     """Pair the tests of a run with those of a baseline by node id."""
-    ran = [record for record in records if record.outcome != "skipped"]
-    compared = [
-        _compare_test(record, baseline.tests[record.nodeid])
-        for record in ran
-        if record.nodeid in baseline.tests
-    ]
-    names = {record.nodeid for record in ran}
+    compared = []
+    new = []
+    ran = set()
+    for record in records:
+        if record.outcome == "skipped":
+            continue
+        ran.add(record.nodeid)
+        before = baseline.tests.get(record.nodeid)
+        if before is None:
+            new.append(record)
+        else:
+            compared.append(_compare_test(record, before))
+    missing = [nodeid for nodeid in baseline.tests if nodeid not in ran]
     return SuiteComparison(
-        compared=tuple(compared),
-        new=tuple(record for record in ran if record.nodeid not in baseline.tests),
-        missing=tuple(nodeid for nodeid in baseline.tests if nodeid not in names),
-        baseline=baseline,
+        compared=tuple(compared), new=tuple(new), missing=tuple(missing), baseline=baseline
     )
 
 
@@ -81,22 +84,51 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
     after = summarize_test(record, repeated=TRIAL_RATE in before.scores)
     if before.fingerprints.get("case") != after.fingerprints.get("case"):
         return ComparedTest(record, before, after, why="the case has another input or reference now")
-    both = [name for name in before.scores if name in after.scores]
-    # What was never scored has no version: a judge that was not asked does not tell its own.
-    series = tuple(
-        name
-        for name in both
-        if before.metrics[name] == after.metrics[name]
-        or any(set(side.scores[name]) == {None} for side in (before, after))
+    series = []
+    other_versions = []
+    lost = []
+    for name in before.scores:
+        if name not in after.scores:
+            lost.append(name)
+        elif _has_same_version(before, after, name):
+            series.append(name)
+        else:
+            other_versions.append(name)
+    reasons = []
+    if other_versions:
+        reasons.append(f"another version of {', '.join(other_versions)}")
+    if lost:
+        reasons.append(f"not measured now: {', '.join(lost)}")
+    return ComparedTest(
+        record=record,
+        before=before,
+        after=after,
+        why="; ".join(reasons),
+        series=tuple(series),
+        other_versions=tuple(other_versions),
+        lost=tuple(lost),
+        unchanged=not other_versions and _is_unchanged(before, after, series),
     )
-    others = tuple(name for name in both if name not in series)
-    lost = tuple(name for name in before.scores if name not in after.scores)
-    reasons = {"another version of": others, "not measured now:": lost}
-    why = "; ".join(f"{reason} {', '.join(names)}" for reason, names in reasons.items() if names)
-    # A recording that the baseline does not have is new evidence, whatever the others are.
-    unchanged = bool(after.recordings) and set(after.recordings) <= set(before.recordings) and not others
-    unchanged = unchanged and all(_repeats_scores(before, after, name) for name in series)
-    return ComparedTest(record, before, after, why, series, others, lost, unchanged)
+
+
+def _has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> bool:
+    """Return whether a measurement is of the same version on both sides.
+
+    What was never scored has no version: a judge that was not asked does not tell its own.
+    """
+    if before.metrics[name] == after.metrics[name]:
+        return True
+    return set(before.scores[name]) == {None} or set(after.scores[name]) == {None}
+
+
+def _is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[str]) -> bool:
+    """Return whether a test replayed recordings of the baseline alone, and got the scores of the baseline again.
+
+    A recording that the baseline does not have is new evidence, whatever the others are.
+    """
+    if not after.recordings or not set(after.recordings) <= set(before.recordings):
+        return False
+    return all(_repeats_scores(before, after, name) for name in series)
 
 
 def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> bool:
@@ -104,16 +136,18 @@ def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> boo
     old = before.scores[name]
     new = after.scores[name]
     # Unscored trials come last, so that a score is not always at the place of its recording.
-    is_aligned = None not in (*old, *new) and [len(old), len(new)] == [
-        len(side.recordings) for side in (before, after)
-    ]
+    is_aligned = (
+        None not in (*old, *new) and len(old) == len(before.recordings) and len(new) == len(after.recordings)
+    )
     for place, score in enumerate(new):
-        known = [
-            other
-            for index, other in enumerate(old)
-            if other is not None and (not is_aligned or before.recordings[index] == after.recordings[place])
-        ]
-        if score is not None and all(abs(score - other) > SAME_SCORE for other in known):
+        if score is None:
+            continue
+        known = [other for other in old if other is not None]
+        if is_aligned:
+            recording = after.recordings[place]
+            pairs = zip(known, before.recordings, strict=True)
+            known = [other for other, source in pairs if source == recording]
+        if all(abs(score - other) > SAME_SCORE for other in known):
             return False
     return True
 
@@ -135,17 +169,30 @@ def find_metrics(tests: Iterable[ComparedTest]) -> list[str]:
 def metric_trials(test: BaselineTest, metric: str, series: Sequence[str]) -> Trials:
     """Return a metric's score in each trial of a test, higher is better: the mean of its series, None: unscored."""
     names = [name for name in series if metric_name(name) == metric]
+    longest = max((len(test.scores[name]) for name in names), default=0)
     trials: list[float | None] = []
     # Trials of one test have the same index in all series; a series that some trials left out ends earlier.
-    for index in range(max((len(test.scores[name]) for name in names), default=0)):
-        made = [
-            (test.scores[name][index], test.metrics[name][1])
-            for name in names
-            if index < len(test.scores[name])
-        ]
-        scores = [1 - score if better == "lower" else score for score, better in made if score is not None]
-        trials.append(fmean(scores) if len(scores) == len(made) else None)
+    for index in range(longest):
+        present = [name for name in names if index < len(test.scores[name])]
+        trials.append(_mean_of_all([_read_goodness(test, name, index) for name in present]))
     return tuple(trials)
+
+
+def _read_goodness(test: BaselineTest, name: str, index: int) -> float | None:
+    """Return the score of a trial, higher is better; None: unscored."""
+    score = test.scores[name][index]
+    _, better = test.metrics[name]
+    if score is not None and better == "lower":
+        return 1 - score
+    return score
+
+
+def _mean_of_all(scores: Sequence[float | None]) -> float | None:
+    """Return the mean; None: one is missing."""
+    known = [score for score in scores if score is not None]
+    if len(known) < len(scores):
+        return None
+    return fmean(known)
 
 
 def list_changes(
@@ -158,83 +205,95 @@ def list_changes(
         find_output: Returns the output of a test of the baseline; None: it is not known.
         partial: Only a part of the suite ran: what did not run is not gone.
     """
-    changes = [change for test in comparison.compared if (change := _describe_change(test, find_output))]
-    changes += [
-        CaseChange(
-            nodeid=record.nodeid,
-            kind="new",
-            after_outcome=record.outcome,
-            scores=_score_changes({}, summarize_test(record).scores, {}),
-            after_output=read_output(record),
-        )
-        for record in comparison.new
-        if record.measurements
-    ]
+    changes = []
+    for test in comparison.compared:
+        change = _describe_change(test, find_output)
+        if change is not None:
+            changes.append(change)
+    changes += [_describe_new_test(record) for record in comparison.new if record.measurements]
     if not partial:
-        changes += [
-            CaseChange(
-                nodeid=nodeid, kind="removed", before_outcome=comparison.baseline.tests[nodeid].outcome
-            )
-            for nodeid in comparison.missing
-        ]
+        for nodeid in comparison.missing:
+            outcome = comparison.baseline.tests[nodeid].outcome
+            changes.append(CaseChange(nodeid=nodeid, kind="removed", before_outcome=outcome))
     order: dict[str, int] = {kind: index for index, kind in enumerate(CHANGE_KINDS)}
     return sorted(changes, key=lambda change: (order[change.kind], _severity(change), change.nodeid))
 
 
+def _describe_new_test(record: TestRecord) -> CaseChange:
+    return CaseChange(
+        nodeid=record.nodeid,
+        kind="new",
+        after_outcome=record.outcome,
+        scores=_score_changes({}, summarize_test(record).scores, {}),
+        after_output=read_output(record),
+    )
+
+
 def _severity(change: CaseChange) -> tuple[bool, float]:
-    broken = change.kind == "regressed" and change.after_outcome not in GOOD_OUTCOMES
-    return not broken, change.gain if change.kind == "regressed" else -change.gain
+    """Return a key that sorts changes of a kind: the broken tests first, then by how much they changed."""
+    if change.kind == "regressed":
+        return change.after_outcome in GOOD_OUTCOMES, change.gain
+    return True, -change.gain
 
 
 def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None]) -> CaseChange | None:
-    nodeid = test.record.nodeid
+    """Return how a test is not as it was; None: it is."""
     scores = _score_changes(
         {name: test.before.scores[name] for name in test.series},
         {name: test.after.scores[name] for name in test.series},
-        {name: metric[1] for name, metric in test.before.metrics.items()},
+        {name: better for name, (_, better) in test.before.metrics.items()},
     )
-    was_good, is_good = (side.outcome in GOOD_OUTCOMES for side in (test.before, test.after))
-    kind: ChangeKind | None = None
-    if test.why and not test.series:
-        kind = "not comparable"
-    elif (was_good and not is_good) or any(score.gain < 0 for score in scores):
-        kind = "regressed"
-    elif (is_good and not was_good) or any(score.gain > 0 for score in scores):
-        kind = "improved"
-    elif scores or test.why:  # what could not be scored is neither better nor worse
-        kind = "not comparable"
-    if kind is None or (test.unchanged and was_good == is_good and not test.why):
+    kind = _classify_change(test, scores)
+    if kind is None:
         return None
     return CaseChange(
-        nodeid=nodeid,
+        nodeid=test.record.nodeid,
         kind=kind,
         why=test.why,
         scores=scores,
         before_outcome=test.before.outcome,
         after_outcome=test.after.outcome,
-        before_output=find_output(nodeid),
+        before_output=find_output(test.record.nodeid),
         after_output=read_output(test.record),
     )
+
+
+def _classify_change(test: ComparedTest, scores: Sequence[ScoreChange]) -> ChangeKind | None:
+    """Return in which way a test is not as it was; None: it is as it was."""
+    was_good = test.before.outcome in GOOD_OUTCOMES
+    is_good = test.after.outcome in GOOD_OUTCOMES
+    if test.unchanged and was_good == is_good and not test.why:
+        return None
+    if test.why and not test.series:
+        return "not comparable"
+    if was_good and not is_good:
+        return "regressed"
+    if any(score.gain < 0 for score in scores):
+        return "regressed"
+    if is_good and not was_good:
+        return "improved"
+    if any(score.gain > 0 for score in scores):
+        return "improved"
+    if scores or test.why:  # what could not be scored is neither better nor worse
+        return "not comparable"
+    return None
 
 
 def _score_changes(
     before: Mapping[str, Trials], after: Mapping[str, Trials], better: Mapping[str, str]
 ) -> tuple[ScoreChange, ...]:
     """Return the scores that differ, the largest loss first."""
-    changes = [
-        ScoreChange(
+    differing = []
+    for name, trials in after.items():
+        change = ScoreChange(
             name=name,
             better=better.get(name, "higher"),
             before=mean_score(before.get(name, ())),
             after=mean_score(trials),
         )
-        for name, trials in after.items()
-    ]
-    differing = [
-        change
-        for change in changes
-        if abs(change.gain) > SMALLEST_CHANGE or (change.before is None) != (change.after is None)
-    ]
+        is_scored_on_one_side = (change.before is None) != (change.after is None)
+        if abs(change.gain) > SMALLEST_CHANGE or is_scored_on_one_side:
+            differing.append(change)
     return tuple(sorted(differing, key=lambda change: change.gain))
 
 

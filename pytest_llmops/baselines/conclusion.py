@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pytest_llmops.baselines.baseline import Baseline
-from pytest_llmops.baselines.gate import judge_suite
+from pytest_llmops.baselines.gate import find_no_output, judge_suite
 from pytest_llmops.baselines.guardrails import judge_guardrails
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.baselines.robustness import add_kept_verdicts, judge_robustness
@@ -31,7 +31,7 @@ class Reference:
 
     name: str
     baseline: Baseline = field(default_factory=Baseline)
-    find_output: Callable[[str], str | None] = lambda _: None
+    find_output: Callable[[str], str | None] = find_no_output
     rules: GateRules = field(default_factory=GateRules)
     is_partial: bool = False
     decides: bool = True

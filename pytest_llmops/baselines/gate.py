@@ -34,8 +34,8 @@ LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
 NAMED_SUSPECTS = 3
 
 
-def _find_nothing(nodeid: str) -> None:
-    """Return no output of a test of the baseline."""
+def find_no_output(nodeid: str) -> None:
+    """Return None: no output of the baseline is known."""
     del nodeid
 
 
@@ -46,7 +46,7 @@ def judge_suite(
     name: str = "the baseline",
     rules: GateRules | None = None,
     partial: bool = False,
-    find_output: Callable[[str], str | None] = _find_nothing,
+    find_output: Callable[[str], str | None] = find_no_output,
 ) -> Verdict:
     """Compare a run with a baseline.
 
@@ -285,25 +285,38 @@ def _conclude(
     decided = [metric for metric in verdict.metrics if metric.status]
     if not decided:
         return replace(verdict, sentence=_describe_small_suite(measured, rules))
-    red = [metric for metric in decided if metric.status == "RED"]
-    for metric in verdict.metrics:
-        if metric.role == "primary" and not metric.status and not red:
+    status, decisive = _weigh_metrics(decided)
+    if status != "RED":
+        open_metric = _find_open_primary(verdict.metrics)
+        if open_metric:
             # The others do not stand for the metric that decides.
-            own = [data for data in measured if data.metric == metric.name]
-            return replace(verdict, sentence=f"{metric.name}: {_describe_small_suite(own, rules)}")
-    leading = [metric for metric in decided if metric.role == "primary"] or decided
-    if red:
-        status = "RED"
-    elif all(metric.status == "GREEN" for metric in leading):
-        status = "GREEN"
-    else:
-        status = "AMBER"
-    decisive = red or [metric for metric in leading if metric.status == status] or leading
+            own = [data for data in measured if data.metric == open_metric]
+            return replace(verdict, sentence=f"{open_metric}: {_describe_small_suite(own, rules)}")
     sentence = _describe_change(decisive, status, rules)
     if status != "GREEN":
         sentence += list_suspects([_case_name(change.nodeid) for change in verdict.of_kind("regressed")])
     advice = _list_advice(decisive, status, len(decided), measured, rules)
     return replace(verdict, status=status, sentence=sentence, advice=tuple(advice))
+
+
+def _weigh_metrics(decided: Sequence[MetricVerdict]) -> tuple[str, Sequence[MetricVerdict]]:
+    """Return the status that metrics give together, and those that give it."""
+    red = [metric for metric in decided if metric.status == "RED"]
+    if red:
+        return "RED", red
+    leading = [metric for metric in decided if metric.role == "primary"] or decided
+    undecided = [metric for metric in leading if metric.status != "GREEN"]
+    if undecided:
+        return "AMBER", undecided
+    return "GREEN", leading
+
+
+def _find_open_primary(metrics: Iterable[MetricVerdict]) -> str:
+    """Return the name of the primary metric if there is no verdict on it; else ""."""
+    for metric in metrics:
+        if metric.role == "primary" and not metric.status:
+            return metric.name
+    return ""
 
 
 def _describe_change(metrics: Sequence[MetricVerdict], status: str, rules: GateRules) -> str:

@@ -268,21 +268,26 @@ class _Variant:
         for row, metric in zip(self.rows, metrics, strict=True):
             if metric in decisive and metric.status in ("better", "worse"):
                 advice.append(self._describe_unseen(row.data))
-        for metric in metrics:
-            is_other = not metric.family and metric not in decisive
-            if is_other and (metric.change or metric.name != TRIAL_RATE):
-                advice.append(_describe_metric(metric, self._rules))
-        families = [
-            f"{format_points(metric.change)} {metric.family} ({metric.status})"
-            for metric in metrics
-            if metric.family
-        ]
-        if families:
-            advice.append(f"{metrics[0].name} by family: {', '.join(families)}")
+        advice += self._describe_others(metrics, decisive)
         used = _describe_use([self._base, self._other])
         if used:
             advice.append(used)
         return advice
+
+    def _describe_others(
+        self, metrics: Sequence[MetricVerdict], decisive: Sequence[MetricVerdict]
+    ) -> list[str]:
+        """Return the metrics that do not decide, and the first one by family."""
+        lines = []
+        families = []
+        for metric in metrics:
+            if metric.family:
+                families.append(f"{format_points(metric.change)} {metric.family} ({metric.status})")
+            elif metric not in decisive and (metric.change or metric.name != TRIAL_RATE):
+                lines.append(_describe_metric(metric, self._rules))
+        if families:
+            lines.append(f"{metrics[0].name} by family: {', '.join(families)}")
+        return lines
 
     def _has_one_text(self) -> bool:
         """Return whether both sides ran the same text of the prompt."""

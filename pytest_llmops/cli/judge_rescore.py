@@ -1,7 +1,8 @@
 """``llmops judge rescore``: score the outputs of a run again with another judge, rubric, model or threshold."""
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,6 @@ from pytest_llmops.cli.common import (
     print_result,
     read_run_file,
     redact_secrets,
-    refuse_options,
     utc_today,
     write_reports,
 )
@@ -34,83 +34,95 @@ from pytest_llmops.measurement import Measurement, as_finite_float, format_count
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.redaction.pytest_reports import mask_value
 from pytest_llmops.results.details import read_detail
-from pytest_llmops.results.rescoring.judged_outputs import (
-    Change,
-    Output,
-    RescorableOutputs,
-    collect_outputs,
-    compare_scores,
-    format_changes,
-    list_judges,
-)
+from pytest_llmops.results.rescoring.judged_outputs import Output, RescorableOutputs, collect_outputs
 from pytest_llmops.results.rescoring.rescored_run import (
     AtLeast,
     RescoredOutput,
     RescoreStamp,
     carry_over_threshold,
-    find_threshold_shifts,
-    format_threshold_shifts,
     replace_threshold,
     replace_verdicts,
 )
+from pytest_llmops.results.rescoring.score_changes import (
+    Change,
+    Score,
+    compare_scores,
+    format_changes,
+    list_judges,
+)
+from pytest_llmops.results.rescoring.threshold_shifts import find_threshold_shifts, format_threshold_shifts
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.secrets import mask_run_secrets
+from pytest_llmops.settings import Settings
 
 
 def rescore_run(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
+    run_path = args.file
     if args.file.suffix == ".gz":
         run_path = args.file.with_suffix("")
-    else:
-        run_path = args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
+    names = []
+    if args.out:
+        names.append(str(args.out))
     _check_rescore_options(args)
-    reports = check_reports(
-        "--out",
-        [str(args.out)] if args.out else [],
-        {"the run file": args.file, "the recording": cassette},
-    )
+    reports = check_reports("--out", names, {"the run file": args.file, "the recording": cassette})
     run = read_run_file(args.file)
     reference = None
-    if args.out:
+    if reports:
         reference = _find_reference(run)
     selection = collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
-    passed_over = dict(selection.passed_over)
-    needs_judge = _needs_judge(args)
-    rescored, pass_at = (
-        _judge_outputs(args, cassette, selection)
-        if needs_judge
-        else (_replace_thresholds(args, selection, passed_over), {})
-    )
-    changes = compare_scores((item.output, item.top) for item in rescored)
-    judges = {tuple(list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")}
-    if len(judges) > 1:
-        shifts = find_threshold_shifts(changes, pass_at)
-    else:
-        shifts = []
-    document = {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
-    lines = (
-        f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again",
-        "",
-        *format_changes(changes, judge_called=needs_judge, passed_over=passed_over),
-        *format_threshold_shifts(shifts),
-    )
-    print_result(args, document, lines)
-    if args.out:
-        name, version, model = list_judges(change.new for change in changes)[0]
-        stamp = RescoreStamp(
-            day=utc_today(),
-            asked=needs_judge,
-            judge=name,
-            version=version,
-            model=model,
-            at_least=args.at_least,
-            source=args.file.name,
-        )
-        new_run = mask_run_secrets(replace_verdicts(run, rescored, stamp))
+    rescoring = _rescore_outputs(args, cassette, selection)
+    changes = compare_scores((item.output, item.top) for item in rescoring.outputs)
+    _print_changes(args, changes, rescoring)
+    if reports:
+        stamp = _make_stamp(args, changes)
+        new_run = mask_run_secrets(replace_verdicts(run, rescoring.outputs, stamp))
         write_reports(conclude(new_run, reference), reports)
     return _print_outcome([change for change in changes if change.worse], is_text=not args.json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rescoring:
+    """Outputs that were scored again, how many were not, by reason, and the judge's own thresholds, by dimension."""
+
+    outputs: Sequence[RescoredOutput]
+    passed_over: Mapping[str, int]
+    pass_at: Mapping[str, float]
+
+
+def _print_changes(args: argparse.Namespace, changes: Sequence[Change], rescoring: _Rescoring) -> None:
+    old_judges = list_judges(change.old for change in changes)
+    new_judges = list_judges(change.new for change in changes)
+    shifts = []
+    if old_judges != new_judges:
+        shifts = find_threshold_shifts(changes, rescoring.pass_at)
+    document = {
+        "outputs": list(map(_to_json, changes)),
+        "passed_over": rescoring.passed_over,
+        "thresholds": shifts,
+    }
+    lines = [
+        f"{format_path(args.file)}: {format_count(len(rescoring.outputs), 'output')} scored again",
+        "",
+        *format_changes(changes, judge_called=_needs_judge(args), passed_over=rescoring.passed_over),
+        *format_threshold_shifts(shifts),
+    ]
+    print_result(args, document, lines)
+
+
+def _make_stamp(args: argparse.Namespace, changes: Sequence[Change]) -> RescoreStamp:
+    name, version, model = list_judges(change.new for change in changes)[0]
+    return RescoreStamp(
+        day=utc_today(),
+        asked=_needs_judge(args),
+        judge=name,
+        version=version,
+        model=model,
+        at_least=args.at_least,
+        source=args.file.name,
+    )
 
 
 def _find_reference(run: Run) -> Reference | None:
@@ -131,11 +143,15 @@ def _to_json(change: Change) -> dict[str, Any]:
         "nodeid": change.output.nodeid,
         "label": change.output.label,
         "changed": change.changed,
-        **{
-            side: {key: value for key, value in asdict(getattr(change, side)).items() if key != "raw"}
-            for side in ("old", "new")
-        },
+        "old": _score_to_json(change.old),
+        "new": _score_to_json(change.new),
     }
+
+
+def _score_to_json(score: Score) -> dict[str, Any]:
+    fields = asdict(score)
+    del fields["raw"]
+    return fields
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:
@@ -144,83 +160,103 @@ def _needs_judge(args: argparse.Namespace) -> bool:
 
 
 def _check_rescore_options(args: argparse.Namespace) -> None:
-    refuse_options(
-        {
-            "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE": (
-                not _needs_judge(args) and args.at_least is None
-            ),
-            "expected --rubric or --judge, got both: a rubric is a judge": args.rubric and args.judge,
-            f"--rubric: expected a file name ending in {RUBRIC_SUFFIX}, got {args.rubric!r}": (
-                args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX)
-            ),
-            "--json: expected no --out: both print; run the command twice, the second time replays": (
-                args.json and args.out
-            ),
-            "--unjudged: expected no --only: those answers have no judge; leave one of the two out": (
-                args.only and args.unjudged
-            ),
-            f"--at-least: expected a finite number, got {args.at_least}": (
-                args.at_least is not None and not abs(args.at_least) < float("inf")
-            ),
-        }
-    )
+    problem = _find_option_problem(args)
+    if problem:
+        raise UsageError(problem)
+
+
+def _find_option_problem(args: argparse.Namespace) -> str:
+    """Return which options do not fit; "": they fit."""
+    if not _needs_judge(args) and args.at_least is None:
+        return "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
+    if args.rubric and args.judge:
+        return "expected --rubric or --judge, got both: a rubric is a judge"
+    if args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX):
+        return f"--rubric: expected a file name ending in {RUBRIC_SUFFIX}, got {args.rubric!r}"
+    if args.json and args.out:
+        return "--json: expected no --out: both print; run the command twice, the second time replays"
+    if args.only and args.unjudged:
+        return "--unjudged: expected no --only: those answers have no judge; leave one of the two out"
+    if args.at_least is not None and not math.isfinite(args.at_least):
+        return f"--at-least: expected a finite number, got {args.at_least}"
+    return ""
 
 
 def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> None:
-    why = "; ".join(f"{n:,}: {reason}" for reason, n in selection.passed_over.items())
+    if args.only and args.only not in selection.judges:
+        known = format_name_list(selection.judges)
+        raise UsageError(f"--only: the run has no judge {args.only!r}: known are {known}")
+    if selection.outputs:
+        return
+    path_text = format_path(args.file)
+    if selection.passed_over:
+        why = _join_reasons(selection.passed_over)
+        raise UsageError(f"{path_text}: none of its judged outputs can be scored again ({why})")
+    if args.k:
+        raise UsageError(f"-k: no judged test has a name with {args.k!r} in it")
+    more = ", and no answers either"
     if selection.unjudged:
         more = f"; it has answers of {format_count(selection.unjudged, 'test')} that no judge saw: add --unjudged"
-    else:
-        more = ", and no answers either"
-    path_text = format_path(args.file)
-    none = not selection.outputs
-    refuse_options(
-        {
-            f"--only: the run has no judge {args.only!r}: known are {format_name_list(selection.judges)}": (
-                args.only and args.only not in selection.judges
-            ),
-            f"{path_text}: none of its judged outputs can be scored again ({why})": none and why,
-            f"-k: no judged test has a name with {args.k!r} in it": none and args.k,
-            f"{path_text}: holds no verdict of a judge (run pytest with --llm-judge){more}": none,
-        }
-    )
+    raise UsageError(f"{path_text}: holds no verdict of a judge (run pytest with --llm-judge){more}")
 
 
-def _replace_thresholds(
-    args: argparse.Namespace, selection: RescorableOutputs, passed_over: dict[str, int]
-) -> list[RescoredOutput]:
+def _join_reasons(passed_over: Mapping[str, int]) -> str:
+    return "; ".join(f"{number:,}: {reason}" for reason, number in passed_over.items())
+
+
+def _rescore_outputs(args: argparse.Namespace, cassette: Path, selection: RescorableOutputs) -> _Rescoring:
+    if _needs_judge(args):
+        return _judge_outputs(args, cassette, selection)
+    return _replace_thresholds(args, selection)
+
+
+def _replace_thresholds(args: argparse.Namespace, selection: RescorableOutputs) -> _Rescoring:
     rescored = []
+    passed_over = dict(selection.passed_over)
     for output in selection.outputs:
         try:
-            rescored.append(
-                RescoredOutput(output=output, measurements=(replace_threshold(output, args.at_least),))
-            )
+            measurement = replace_threshold(output, args.at_least)
         except UsageError as error:
             passed_over[str(error)] = passed_over.get(str(error), 0) + 1
+        else:
+            rescored.append(RescoredOutput(output=output, measurements=(measurement,)))
     if not rescored:
-        why = "; ".join(f"{n:,}: {reason}" for reason, n in passed_over.items())
+        why = _join_reasons(passed_over)
         raise UsageError(f"--at-least {args.at_least:g}: fits none of the stored scores ({why})")
-    return rescored
+    return _Rescoring(outputs=rescored, passed_over=passed_over, pass_at={})
 
 
-def _judge_outputs(
-    args: argparse.Namespace, cassette: Path, selection: RescorableOutputs
-) -> tuple[list[RescoredOutput], dict[str, float]]:
-    """Return the outputs with their new scores, and the judge's own thresholds, by dimension."""
+def _judge_outputs(args: argparse.Namespace, cassette: Path, selection: RescorableOutputs) -> _Rescoring:
     with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         settings = active_recorder.settings
-        models = {output.verdict.model for output in selection.outputs if output.old is not None}
-        own = getattr(getattr(judge, "rubric", None), "model", "")
-        chosen = settings is None or settings.judge_model or settings.single_model or own
-        if settings and not chosen and len(models) == 1 and "," not in (model := models.pop()):
-            # A panel has several models.
-            active_recorder.settings = replace(settings, judge_model=model)
-        rescored = list(map(_mask_secrets, score_outputs(judge, selection.outputs, at_least=args.at_least)))
-    pass_at = {"": getattr(judge, "pass_at", None), **getattr(judge, "dimension_thresholds", {})}
-    return rescored, {
-        key: number for key, value in pass_at.items() if (number := as_finite_float(value)) is not None
-    }
+        if settings:
+            model = _find_old_model(judge, settings, selection)
+            if model:
+                active_recorder.settings = replace(settings, judge_model=model)
+        scored = score_outputs(judge, selection.outputs, at_least=args.at_least)
+        rescored = [_mask_secrets(output) for output in scored]
+    thresholds = {"": getattr(judge, "pass_at", None), **getattr(judge, "dimension_thresholds", {})}
+    pass_at = {}
+    for dimension, value in thresholds.items():
+        number = as_finite_float(value)
+        if number is not None:
+            pass_at[dimension] = number
+    return _Rescoring(outputs=rescored, passed_over=selection.passed_over, pass_at=pass_at)
+
+
+def _find_old_model(judge: Judge, settings: Settings, selection: RescorableOutputs) -> str:
+    """Return the model of the old verdicts, for a run that names none; "": another is named, or they have several."""
+    own = getattr(getattr(judge, "rubric", None), "model", "")
+    if settings.judge_model or settings.single_model or own:
+        return ""
+    models = {output.verdict.model for output in selection.outputs if output.old is not None}
+    if len(models) != 1:
+        return ""
+    (model,) = models
+    if "," in model:  # a panel has several
+        return ""
+    return model
 
 
 def _find_built_in_judge(selection: RescorableOutputs) -> str:
@@ -229,16 +265,14 @@ def _find_built_in_judge(selection: RescorableOutputs) -> str:
     if len(names) == 1 and registry.is_builtin("judge", names[0]):
         return names[0]
     names_text = format_name_list(shorten_text(name, 60) for name in names)
-    if len(names) > 1:
-        what = "several judges"
-    elif not names:
+    what = "no built-in judge"
+    step = "name the judge, --judge JUDGE or --rubric FILE.md"
+    if not names:
         what = "no judge"
-    else:
-        what = "no built-in judge"
-    raise UsageError(
-        f"the run's outputs have {what} ({names_text}): name the judge, --judge JUDGE or --rubric FILE.md"
-        + (", or --only NAME" if len(names) > 1 else "")
-    )
+    elif len(names) > 1:
+        what = "several judges"
+        step += ", or --only NAME"
+    raise UsageError(f"the run's outputs have {what} ({names_text}): {step}")
 
 
 def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
@@ -249,15 +283,18 @@ def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
 
 def _print_outcome(worse: Sequence[Change], *, is_text: bool) -> int:
     if not worse:
-        print_line(colour_text("nothing got worse", GREEN)) if is_text else None
+        if is_text:
+            print_line(colour_text("nothing got worse", GREEN))
         return 0
     lost = sum(change.new.status == "unscored" for change in worse)
     failing = len(worse) - lost
-    parts = {
-        f"{format_count(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before": failing,
-        f"{format_count(lost, 'output')} could not be scored": lost,
-    }
-    print_error("; ".join(text for text, number in parts.items() if number))
+    parts = []
+    if failing:
+        verb = "fails" if failing == 1 else "fail"
+        parts.append(f"{format_count(failing, 'output')} {verb} that did not before")
+    if lost:
+        parts.append(f"{format_count(lost, 'output')} could not be scored")
+    print_error("; ".join(parts))
     return EXIT_PROBLEM
 
 
@@ -275,7 +312,8 @@ class JudgeResponse:
 
 
 class _ReplayedJudge:
-    # A judge that returns a verdict it has given already, for `assert_judge_score` to measure.
+    """A judge that returns a verdict it has given already, for `assert_judge_score` to measure."""
+
     def __init__(self, response: JudgeResponse) -> None:
         handle = response.handle
         self.response = response
@@ -316,23 +354,18 @@ def score_outputs(
     for output in outputs:
         _find_threshold(handle, output, at_least, scale)
     # With one call for equal outputs, the order of threads cannot change which answer belongs to which.
-    keys = [output.inputs if takes_contexts(handle.judge) else output.inputs[:-1] for output in outputs]
-    unique_outputs = {
-        key: output for key, output in zip(keys, outputs, strict=True) if output.answer is not None
-    }
+    keys = [_make_key(output, handle) for output in outputs]
+    pairs = zip(keys, outputs, strict=True)
+    unique_outputs = {key: output for key, output in pairs if output.answer is not None}
     tasks = [partial(_call_judge, handle, output) for output in unique_outputs.values()]
-    answers = run_judge_tasks(
-        tasks,
-        judge=judge,
-        asked_model=lambda response: response.refusal is None and not response.verdict.prescreened,
-    )
+    answers = run_judge_tasks(tasks, judge=judge, asked_model=_asked_model)
     responses: dict[OutputKey, JudgeResponse] = dict(zip(unique_outputs, answers, strict=True))
     # A refusal for lack of contexts says nothing about the other outputs.
-    refusals = [
-        response.refusal
-        for key, response in responses.items()
-        if response.refusal and (unique_outputs[key].contexts or "contexts" not in str(response.refusal))
-    ]
+    refusals = []
+    for key, response in responses.items():
+        refusal = response.refusal
+        if refusal and (unique_outputs[key].contexts or "contexts" not in str(refusal)):
+            refusals.append(refusal)
     if refusals and len(refusals) == len(responses):
         raise refusals[0]
     no_response = JudgeResponse(handle, Verdict())
@@ -340,6 +373,17 @@ def score_outputs(
         _measure_response(output, responses.get(key, no_response), at_least)
         for key, output in zip(keys, outputs, strict=True)
     ]
+
+
+def _make_key(output: Output, handle: JudgeHandle) -> OutputKey:
+    """Return what the judge's verdict on an output depends on."""
+    if takes_contexts(handle.judge):
+        return output.inputs
+    return output.inputs[:-1]
+
+
+def _asked_model(response: JudgeResponse) -> bool:
+    return response.refusal is None and not response.verdict.prescreened
 
 
 def _find_threshold(
@@ -373,10 +417,9 @@ def _judge_scale(judge: object) -> tuple[float, float] | None:
 
 def _call_judge(handle: JudgeHandle, output: Output) -> JudgeResponse:
     handle = replace(handle)
+    contexts: tuple[str, ...] = ()
     if takes_contexts(handle.judge):
         contexts = output.contexts
-    else:
-        contexts = ()
     try:
         verdict = judge_answer(handle, output.answer or "", output.question, output.reference, contexts)
     except UsageError as error:
@@ -388,22 +431,17 @@ def _call_judge(handle: JudgeHandle, output: Output) -> JudgeResponse:
 
 def _measure_response(output: Output, response: JudgeResponse, at_least: float | None) -> RescoredOutput:
     verdict = response.verdict
+    scale = _judge_scale(response.handle.judge)
     if verdict.score is not None:
         scale = (verdict.low, verdict.high)
-    else:
-        scale = _judge_scale(response.handle.judge)
     # Checked once more: some judges have a scale only after a call.
     threshold = _find_threshold(response.handle, output, at_least, scale)
-    # The confidence that the test required; not where the judge gives none.
-    if output.old is not None:
+    review_below = None
+    if output.old is not None and (verdict.confidence is not None or verdict.prescreened):
+        # The confidence that the test required; not where the judge gives none.
         least = read_detail(output.old).review.least
-    else:
-        least = None
-    has_confidence = verdict.confidence is not None or verdict.prescreened
-    if has_confidence and least is not None and 0 <= least <= 1:
-        review_below = least
-    else:
-        review_below = None
+        if least is not None and 0 <= least <= 1:
+            review_below = least
     with recorder.collect() as measurements:
         assert_judge_score(
             output.answer,

@@ -24,6 +24,7 @@ from pytest_llmops.baselines.baseline import (
 )
 from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
+from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import LOOKS, LookTrials, Settings
@@ -137,17 +138,7 @@ class _CommittedOutputs:
             exchanges = list_answered_requests(interactions, record.nodeid, take)
         except LLMOpsError:
             return None
-        # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
-        judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
-        calls = [
-            call for call in map(read_call, exchanges) if call.output and call.messages[:1] not in judges
-        ]
-        # What the test asks now may have been recorded beside it already.
-        asked_now = {call.messages for call in record.calls}
-        calls = [call for call in calls if call.messages not in asked_now] or calls
-        if calls:
-            return calls[-1].output
-        return None
+        return _choose_output(record, [read_call(exchange) for exchange in exchanges])
 
     def _read_file(self, cassette: str) -> bytes | str:
         if self._commit is None:
@@ -160,6 +151,19 @@ class _CommittedOutputs:
             place = f"{self._commit}:./{cassette}"
             self._files[cassette] = run_git(self._root, "show", "--end-of-options", place)
         return self._files[cassette]
+
+
+def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
+    """Return the last answer of the application among the calls of a test in an old cassette; None: there is none."""
+    # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
+    judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
+    answered = [call for call in calls if call.output and call.messages[:1] not in judges]
+    if not answered:
+        return None
+    # What the test asks now may have been recorded beside it already.
+    asked_now = {call.messages for call in record.calls}
+    others = [call for call in answered if call.messages not in asked_now]
+    return (others or answered)[-1].output
 
 
 def find_outputs(

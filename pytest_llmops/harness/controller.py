@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -190,20 +190,24 @@ class Controller:
             is_strict = settings.strict and not settings.accept and not self._plan_look("AMBER", session)[0]
             self.run = conclude(self.run, reference, is_strict=is_strict)
             self._add_unchanged_inputs()
-        verdict = self.run.find_verdict("baseline")
-        if gate is not None and isinstance(settings.trials, LookTrials):
-            status = "NONE"
-            if verdict is not None:
-                status = verdict.status
-            self.next_look, self._look = self._plan_look(status, session)
-            if self.next_look:  # the last look tells it, and what follows from it
-                self._github = {}
-                self._change_baseline_verdict(advice=())
-        if gate is not None and settings.accept:
-            self._accept(gate, verdict)
+        if gate is not None:
+            verdict = self.run.find_verdict("baseline")
+            self._prepare_next_look(verdict, session)
+            if settings.accept:
+                self._accept(gate, verdict)
         session.exitstatus = decide_exit_status(self.run, session.exitstatus)
         if self._not_accepted:
             session.exitstatus = session.exitstatus or TESTS_FAILED
+
+    def _prepare_next_look(self, verdict: Verdict | None, session: Any) -> None:
+        """Plan the look that follows an undecided verdict, if the run is one of several looks."""
+        status = "NONE"
+        if verdict is not None:
+            status = verdict.status
+        self.next_look, self._look = self._plan_look(status, session)
+        if self.next_look:  # the last look tells it, and what follows from it
+            self._github = {}
+            self._change_baseline_verdict(advice=())
 
     def _open_gate(self, session: Any) -> BaselineGate:
         usage = self.cassette_usage

@@ -1,6 +1,8 @@
 """Group tests into fair comparisons: the same cases by the same metrics, on sides that differ in a prompt or a model."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
@@ -15,6 +17,7 @@ from pytest_llmops.results.run import TestRecord
 
 Axis: TypeAlias = Literal["prompt", "model"]  # the fact of a test that differs from side to side
 MetricKey: TypeAlias = tuple[str, str, str, str]  # name, version, unit and direction of a metric
+Part: TypeAlias = tuple[MetricKey, str]  # a metric and a label
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -61,18 +64,28 @@ def function_name(record: TestRecord) -> str:
 def row_key(record: TestRecord, axis: Axis) -> tuple[str, ...]:
     """Return the case and the other parameters: what stays the same while the side changes."""
     case = CaseFacts.from_wire(record.fact("case")).id
-    own = (_SIDE_ARGUMENTS[axis], *(("case",) if case else ()))
-    others = (param for name, param in record.fact("params").items() if name not in own)
-    return case, *(fact_text(param.get("id") if isinstance(param, Mapping) else param) for param in others)
+    key = [case]
+    for name, param in record.fact("params").items():
+        is_case = bool(case) and name == "case"
+        if is_case or name == _SIDE_ARGUMENTS[axis]:
+            continue
+        value = param
+        if isinstance(param, Mapping):
+            value = param.get("id")
+        key.append(fact_text(value))
+    return tuple(key)
 
 
 def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> list[K]:
     """Return the keys of groups in the order of their sides on the command line."""
 
     def first_position(key: K) -> int:
-        params = [record.fact("params").get(_SIDE_ARGUMENTS[axis]) for record in groups[key]]
-        places = [as_mapping(param).get("place") for param in params]
-        return min(place if isinstance(place, int) else 0 for place in places)
+        places = []
+        for record in groups[key]:
+            param = as_mapping(record.fact("params").get(_SIDE_ARGUMENTS[axis]))
+            place = param.get("place")
+            places.append(place if isinstance(place, int) else 0)
+        return min(places)
 
     return sorted(groups, key=first_position)
 
@@ -88,30 +101,36 @@ def iter_fair_comparisons(
     """
     sides: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for record in records:
-        key = side_key(record, axis)
-        if key is not None:
-            sides.setdefault((subject_name(record, axis), function_name(record)), set()).add(key)
-    several = {name for (name, _), keys in sides.items() if len(keys) > 1}
+        side = side_key(record, axis)
+        if side is not None:
+            function = (subject_name(record, axis), function_name(record))
+            sides.setdefault(function, set()).add(side)
+    several = {subject for (subject, _), keys in sides.items() if len(keys) > 1}
 
-    def comparison(record: TestRecord) -> tuple[str, frozenset[tuple[str, ...]]] | None:
-        name = subject_name(record, axis)
-        keys = sides.get((name, function_name(record)), set())
-        if side_key(record, axis) is None or (len(keys) < 2 and (name in several or axis == "model")):  # noqa: PLR2004 -- alone
+    def find_comparison(record: TestRecord) -> tuple[str, frozenset[tuple[str, ...]]] | None:
+        if side_key(record, axis) is None:
             return None
-        return name, frozenset(keys if name in several else ())
+        subject = subject_name(record, axis)
+        keys = sides[subject, function_name(record)]
+        if len(keys) == 1 and (subject in several or axis == "model"):
+            return None
+        if subject in several:
+            return subject, frozenset(keys)
+        return subject, frozenset()
 
-    for (_, wanted), group in group_by(records, comparison).items():
+    for (_, wanted), group in group_by(records, find_comparison).items():
         rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis))).values()
-        complete = [
-            row
-            for row in rows
-            if {side_key(record, axis) for record in row if record.outcome != "skipped"} >= wanted
-        ]
+        complete = [row for row in rows if _list_sides(row, axis) >= wanted]
         ids = {id(record) for row in complete for record in row}
         if ids:
             yield [record for record in group if id(record) in ids], len(rows) - len(complete)
         elif axis == "prompt":
             yield group, 0
+
+
+def _list_sides(row: Iterable[TestRecord], axis: Axis) -> set[tuple[str, ...] | None]:
+    """Return the sides on which the tests of a row ran."""
+    return {side_key(record, axis) for record in row if record.outcome != "skipped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,31 +157,38 @@ def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
     The values on the other sides are left out too: they answer questions that this side was not asked.
     """
     parts: set[tuple[int, MetricKey, str]] = set()
-    counted: dict[MetricKey, int] = {}
+    row_counts: Counter[MetricKey] = Counter()
     for row in rows:
         ran = [record for record in row if record.outcome != "skipped"]
-        values = [_count_values(record) for record in ran]
-        uneven = {
-            part
-            for part in {part for counts in values for part in counts}
-            if len({counts.get(part) for counts in values}) > 1 or values[0].get(part) is None
-        }
-        parts |= {(id(record), *part) for record in ran for part in uneven}
-        parts |= {
-            (id(record), *part)
-            for record in row
-            if record.outcome == "skipped"
-            for part in _count_values(record)
-        }
-        for key in {key for key, _ in uneven}:
-            counted[key] = counted.get(key, 0) + 1
-    return UnevenMetrics(frozenset(parts), counted)
+        uneven = _find_uneven_parts(ran)
+        row_counts.update({key for key, _ in uneven})
+        for record in row:
+            left_out = uneven
+            if record.outcome == "skipped":
+                left_out = _count_values(record).keys()
+            parts |= {(id(record), *part) for part in left_out}
+    return UnevenMetrics(frozenset(parts), row_counts)
 
 
-def _count_values(record: TestRecord) -> dict[tuple[MetricKey, str], int | None]:
-    counts: dict[tuple[MetricKey, str], int | None] = {}
+def _find_uneven_parts(records: Sequence[TestRecord]) -> AbstractSet[Part]:
+    """Return the measurements that do not have the same number of values in each of the tests."""
+    counts = [_count_values(record) for record in records]
+    uneven = set()
+    for part in {part for values in counts for part in values}:
+        numbers = {values.get(part) for values in counts}
+        if len(numbers) > 1 or None in numbers:
+            uneven.add(part)
+    return uneven
+
+
+def _count_values(record: TestRecord) -> dict[Part, int | None]:
+    """Return how many values each measurement has; None: one of them could not be scored."""
+    counts: dict[Part, int | None] = {}
     for measurement in record.measurements:
         part = metric_key(measurement), measurement.label
         before = counts.get(part, 0)
-        counts[part] = None if before is None or measurement.value is None else before + 1
+        if before is None or measurement.value is None:
+            counts[part] = None
+        else:
+            counts[part] = before + 1
     return counts

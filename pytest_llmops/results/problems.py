@@ -164,10 +164,9 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             for sentence in read_detail(measurement).without:
                 tests[measurement.name, sentence][record.nodeid] = None
     for (name, sentence), nodeids in tests.items():
+        which = format_count(len(nodeids), "test")
         if len(nodeids) == 1:
-            which = next(iter(nodeids))
-        else:
-            which = format_count(len(nodeids), "test")
+            (which,) = nodeids
         yield f"{which}: {name}: {sentence}"
 
 
@@ -194,11 +193,11 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     >>> list(iter_trial_notes([TestRecord(nodeid="t", facts=facts)]))
     ['trials: 1 test with 3 trials, 67 % of the trials passed; pass@3 1.00 (any trial), pass^3 0.00 (all trials)']
     """
-    trials = {
-        record.nodeid: TrialFacts.from_wire(record.fact("trials"))
-        for record in records
-        if record.fact("trials")
-    }
+    trials = {}
+    for record in records:
+        wire = record.fact("trials")
+        if wire:
+            trials[record.nodeid] = TrialFacts.from_wire(wire)
     for nodeid, facts in trials.items():
         if facts.undecided:
             yield f"{nodeid}: {facts.undecided}"
@@ -206,13 +205,23 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     if reruns:
         yield f"trials: {format_count(reruns, 'test')} with trials run without --reruns and @flaky, which would hide failed trials"
     for count, group in sorted(group_by(trials.values(), lambda facts: facts.n).items()):
-        passed = sum(facts.passed for facts in group)
-        any_passed = sum(facts.passed > 0 for facts in group) / len(group)
-        all_passed = sum(facts.passed == count for facts in group) / len(group)
-        yield (
-            f"trials: {format_count(len(group), 'test')} with {format_count(count, 'trial')}, {passed / (count * len(group)):.0%} "
-            f"of the trials passed; pass@{count} {any_passed:.2f} (any trial), pass^{count} {all_passed:.2f} (all trials)"
-        ).replace("%", " %")
+        yield _describe_trials(count, group)
+
+
+def _describe_trials(count: int, group: Sequence[TrialFacts]) -> str:
+    """Return how the trials of tests with so many of them went."""
+    passed = [facts.passed for facts in group]
+    share = sum(passed) / (count * len(group))
+    any_passed = sum(number > 0 for number in passed) / len(group)
+    all_passed = sum(number == count for number in passed) / len(group)
+    tests = f"{format_count(len(group), 'test')} with {format_count(count, 'trial')}"
+    return (
+        f"trials: {tests}, {share * 100:.0f} % of the trials passed; "
+        f"pass@{count} {any_passed:.2f} (any trial), pass^{count} {all_passed:.2f} (all trials)"
+    )
+
+
+FIXTURE = "(a fixture)"
 
 
 def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
@@ -222,17 +231,21 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     ['--llm-changed: 1 of 1 test with a new request, 0 calls asked live, 0 saved', 'changed, messages[0]: t']
     """
     replayed = [call.replayed for record in records for call in record.calls]
-    tests: dict[str, list[str]] = defaultdict(list)
+    names_by_change: dict[str, list[str]] = defaultdict(list)
+    changed_tests = set()
     for record in records:
         facts = CassetteFacts.from_wire(record.fact("cassette"))
-        for change, name in ((facts.changes[:1], record.nodeid), (facts.fixture_changes, "(a fixture)")):
-            for each in change:
-                tests[each].append(name)
+        for change in facts.changes[:1]:
+            names_by_change[change].append(record.nodeid)
+            changed_tests.add(record.nodeid)
+        for change in facts.fixture_changes:
+            names_by_change[change].append(FIXTURE)
     yield (
-        f"--llm-changed: {len({name for names in tests.values() for name in names} - {'(a fixture)'})} of {format_count(len(records), 'test')} with a new request, "
+        f"--llm-changed: {len(changed_tests)} of {format_count(len(records), 'test')} with a new request, "
         f"{format_count(replayed.count(False), 'call')} asked live, {replayed.count(True):,} saved"
     )
-    yield from (f"changed, {change}: {format_name_list(names)}" for change, names in tests.items())
+    for change, names in names_by_change.items():
+        yield f"changed, {change}: {format_name_list(names)}"
 
 
 def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Iterator[str]:
@@ -241,20 +254,22 @@ def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Itera
     >>> list(iter_single_trial_notes([], 3))
     []
     """
-    once = [
-        record
-        for record in records
-        if record.measurements and not record.fact("trials") and record.outcome == "passed"
-    ]
-    if trials > 1 and once:
+    if trials <= 1:
+        return
+    once = 0
+    for record in records:
+        if record.measurements and not record.fact("trials") and record.outcome == "passed":
+            once += 1
+    if once:
         yield (
-            f"--llm-trials={trials}: {format_count(len(once), 'test')} ran once, having neither a fixture nor a marker "
+            f"--llm-trials={trials}: {format_count(once, 'test')} ran once, having neither a fixture nor a marker "
             f"of the plugin; @pytest.mark.llm_trials({trials}) makes a test run several times"
         )
 
 
 # The number of calls at once that a hint names, and from how many seconds of live calls on there is a hint
-HINT_WIDTH, HINT_SECONDS = 16, 10.0
+HINT_WIDTH = 16
+HINT_SECONDS = 10.0
 
 
 def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
@@ -267,15 +282,21 @@ def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     >>> list(iter_concurrency_notes(records[:1]))
     []
     """
-    live = [[call.latency_s or 0.0 for call in record.calls if not call.replayed] for record in records]
-    count = sum(map(len, live))
-    seconds = sum(map(sum, live))
-    if seconds >= HINT_SECONDS and sum(map(bool, live)) > 1:
-        at_once = max(seconds / HINT_WIDTH, *map(sum, live))
-        yield (
-            f"{format_count(count, 'call')} took {seconds:.0f} s one after another; --llm-concurrency={HINT_WIDTH} would take about "
-            f"{at_once:.0f} s and run each test up to {max(map(len, live)) + 2} times"
-        )
+    live = []  # seconds of each live call, by test
+    for record in records:
+        seconds = [call.latency_s or 0.0 for call in record.calls if not call.replayed]
+        if seconds:
+            live.append(seconds)
+    total = sum(map(sum, live))
+    if total < HINT_SECONDS or len(live) < 2:  # noqa: PLR2004 -- one test has nothing to overlap with
+        return
+    at_once = max(total / HINT_WIDTH, *map(sum, live))
+    count = format_count(sum(map(len, live)), "call")
+    attempts = max(map(len, live)) + 2
+    yield (
+        f"{count} took {total:.0f} s one after another; --llm-concurrency={HINT_WIDTH} would take about "
+        f"{at_once:.0f} s and run each test up to {attempts} times"
+    )
 
 
 MAX_TESTS = 3  # that a command names; of more it names their files
@@ -293,7 +314,10 @@ def describe_kind(message: str) -> str:
     ...     "no recording\n  cassette  b.json\n    + new\n  record    pytest b")
     True
     """
-    return _OWN_LINE.sub("", message) + (_NO_NEIGHBOUR if _NO_NEIGHBOUR in message else "")
+    kind = _OWN_LINE.sub("", message)
+    if _NO_NEIGHBOUR in message:
+        return kind + _NO_NEIGHBOUR
+    return kind
 
 
 def merge_record_commands(messages: Iterable[str]) -> list[str]:
@@ -305,19 +329,25 @@ def merge_record_commands(messages: Iterable[str]) -> list[str]:
     ['pytest tests/a.py --llm-record=new']
     """
     tests: dict[tuple[str, ...], dict[str, None]] = {}
-    for command in (match[1] for message in messages for match in _COMMAND.finditer(message)):
-        try:
-            words = shlex.split(command)[1:]
-        except ValueError:  # truncated: it was too long for a message
-            continue
-        options = tuple(word for word in words if word.startswith("--"))
-        tests.setdefault(options, {}).update(dict.fromkeys(word for word in words if word not in options))
-    commands = []
-    for options, names in tests.items():
-        # By file, `new` records only what is missing; another mode would record the other tests again.
-        are_files = len(names) > MAX_TESTS and RECORD_NEW in options
-        places = list(dict.fromkeys(name.partition("::")[0] if are_files else name for name in names))
-        if len(places) > MAX_FILES and RECORD_NEW in options:
-            places = [posixpath.commonpath(places) or "."]
-        commands.append(shlex.join(["pytest", *places, *options]))
-    return commands
+    for message in messages:
+        for match in _COMMAND.finditer(message):
+            try:
+                words = shlex.split(match[1])[1:]
+            except ValueError:  # truncated: it was too long for a message
+                continue
+            options = tuple(word for word in words if word.startswith("--"))
+            names = tests.setdefault(options, {})
+            names.update(dict.fromkeys(word for word in words if word not in options))
+    return [_format_record_command(options, names) for options, names in tests.items()]
+
+
+def _format_record_command(options: Sequence[str], tests: Iterable[str]) -> str:
+    """Return the command that records tests: it names the tests, else their files, else the folder above these."""
+    places = list(dict.fromkeys(tests))
+    # By file, `new` records only what is missing; another mode would record the other tests again.
+    may_record_more = RECORD_NEW in options
+    if may_record_more and len(places) > MAX_TESTS:
+        places = list(dict.fromkeys(place.partition("::")[0] for place in places))
+    if may_record_more and len(places) > MAX_FILES:
+        places = [posixpath.commonpath(places) or "."]
+    return shlex.join(["pytest", *places, *options])

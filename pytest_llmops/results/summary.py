@@ -50,6 +50,7 @@ from pytest_llmops.results.traffic import (
 RunStatus: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NO RESULT", "EMPTY"]
 
 BINS = 10
+NOT_STORED = ("left_out", "histogram", "judged")  # of a metric in a run file
 _COLUMN_FACTS: Mapping[Axis, tuple[str, ...]] = {
     "prompt": ("version", "fingerprint", "alias"),
     "model": ("name",),
@@ -94,6 +95,11 @@ class Metric:
     def key(self) -> MetricKey:
         """The key of the metric: measurements of different keys are never mixed."""
         return self.name, self.version, self.unit, self.better
+
+    def to_wire(self) -> dict[str, object]:
+        """Return what a run file has of the metric."""
+        names = [spec.name for spec in fields(self) if spec.name not in NOT_STORED]
+        return {name: getattr(self, name) for name in names}
 
     @property
     def threshold(self) -> float | None:
@@ -196,13 +202,12 @@ class Totals:
 
     def to_wire(self) -> Mapping[str, Json]:
         """Return the totals as plain builtins, for the run file."""
-        kept = [spec.name for spec in fields(Metric) if spec.name not in ("left_out", "histogram", "judged")]
         totals: dict[str, object] = {
             "verdict": self.verdict,
             "tests": self.tests,
             "outcomes": self.outcomes,
             "duration_s": round(self.duration_s, 6),
-            "metrics": [{name: getattr(metric, name) for name in kept} for metric in self.metrics],
+            "metrics": [metric.to_wire() for metric in self.metrics],
             "calls": asdict(self.traffic),
             "latency_s": asdict(self.latency),
         }
@@ -223,11 +228,13 @@ def format_outcomes(counts: Mapping[Outcome, int]) -> str:
     >>> format_outcomes({"passed": 3, "errored": 2, "failed": 1})
     '1 failed, 2 errors, 3 passed'
     """
-    return ", ".join(
-        format_count(counts[kind], "error") if kind == "errored" else f"{counts[kind]:,} {kind}"
-        for kind in OUTCOMES
-        if kind in counts
-    )
+    words = []
+    for outcome in OUTCOMES:
+        if outcome == "errored" and outcome in counts:
+            words.append(format_count(counts[outcome], "error"))
+        elif outcome in counts:
+            words.append(f"{counts[outcome]:,} {outcome}")
+    return ", ".join(words)
 
 
 def summarize_run(run: Run) -> Totals:
@@ -238,20 +245,23 @@ def summarize_run(run: Run) -> Totals:
     """
     records = run.records
     calls = [call for record in records for call in record.calls]
+    app_models = [call.model for call in calls if call.purpose == "app" and call.model]
+    weak_halves = [describe_weak_half(record) for record in records]
+    by_purpose = {}
+    for purpose, group in group_by(calls, lambda call: call.purpose).items():
+        by_purpose[purpose] = count_traffic(group)
     return Totals(
         outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
         metrics=summarize_metrics(records),
         versions=tuple(_summarize_sides(records, "prompt")),
         candidates=tuple(_summarize_sides(records, "model")),
         judges=collect_judges(records),
-        models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
+        models=tuple(dict.fromkeys(app_models)),
         traffic=count_traffic(calls),
-        by_purpose={
-            key: count_traffic(group) for key, group in group_by(calls, lambda call: call.purpose).items()
-        },
+        by_purpose=by_purpose,
         latency=summarize_latency(calls),
         cassettes=summarize_cassettes(run),
-        blamed=dict(Counter(filter(None, map(describe_weak_half, records)))),
+        blamed=dict(Counter(filter(None, weak_halves))),
         budget=format_budget(run),
         concluded=_read_verdicts(run),
         duration_s=math.fsum(record.duration_s for record in records),
@@ -290,7 +300,7 @@ def summarize_metrics(
         left_out: Of a comparison: what is counted, but in no statistics.
     """
     uneven = left_out or UnevenMetrics()
-    pairs = ((record, measurement) for record in records for measurement in record.measurements)
+    pairs = [(record, measurement) for record in records for measurement in record.measurements]
     groups = group_by(pairs, lambda pair: metric_key(pair[1]))
     return tuple(_summarize_metric(group, uneven) for group in groups.values())
 
@@ -298,42 +308,63 @@ def summarize_metrics(
 def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: UnevenMetrics) -> Metric:
     measurements = [measurement for _, measurement in group]
     first = measurements[0]
-    values = sorted(
-        measurement.value
-        for record, measurement in group
-        if measurement.value is not None
-        and (id(record), metric_key(measurement), measurement.label) not in uneven.parts
-    )
-    statuses = [measurement.status for measurement in measurements]
+    values = _list_values(group, uneven)
+    statuses = Counter(measurement.status for measurement in measurements)
+    thresholds = {measurement.threshold for measurement in measurements}
     scales = {read_scale(measurement) for measurement in measurements if measurement.value is not None}
-    middle = len(values) // 2
-    # What lies outside of 0 to 1 counts in the outermost bin.
-    bins = Counter(int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS) for value in values)
-    return Metric(
+    scale = None
+    if len(scales) == 1:
+        scale = scales.pop()
+    metric = Metric(
         name=first.name,
         version=first.version,
         unit=first.unit,
         better=first.better,
         n=len(values),
         left_out=uneven.rows.get(metric_key(first), 0),
-        mean=_mean_value(values),
-        minimum=values[0] if values else None,
-        median=_mean_value(values[middle - 1 + len(values) % 2 : middle + 1]),
-        maximum=values[-1] if values else None,
-        passed=statuses.count("passed"),
-        failed=statuses.count("failed"),
-        recorded=statuses.count("recorded"),
-        errored=statuses.count("errored"),
-        thresholds=tuple(
-            sorted(
-                {measurement.threshold for measurement in measurements if measurement.threshold is not None}
-            )
-        ),
-        histogram=tuple(bins[place] for place in range(BINS)) if first.unit == "1" else (),
+        passed=statuses["passed"],
+        failed=statuses["failed"],
+        recorded=statuses["recorded"],
+        errored=statuses["errored"],
+        thresholds=tuple(sorted(threshold for threshold in thresholds if threshold is not None)),
+        histogram=_count_bins(values) if first.unit == "1" else (),
         judged=any(map(is_judged, measurements)),
-        scale=scales.pop() if len(scales) == 1 else None,
+        scale=scale,
         doubt=next(filter(None, map(judge_doubt, measurements)), ""),
     )
+    if not values:
+        return metric
+    return replace(
+        metric,
+        mean=_mean_value(values),
+        minimum=values[0],
+        median=_median_value(values),
+        maximum=values[-1],
+    )
+
+
+def _list_values(group: Iterable[tuple[TestRecord, Measurement]], uneven: UnevenMetrics) -> list[float]:
+    """Return the values that are in the statistics, the smallest first."""
+    values = []
+    for record, measurement in group:
+        part = (id(record), metric_key(measurement), measurement.label)
+        if measurement.value is not None and part not in uneven.parts:
+            values.append(measurement.value)
+    return sorted(values)
+
+
+def _count_bins(values: Iterable[float]) -> tuple[int, ...]:
+    """Return how many values are in each tenth from 0 to 1; what lies outside counts in the outermost one."""
+    below_one = 1 - 1 / BINS / 2
+    bins = Counter(int(min(max(value, 0.0), below_one) * BINS) for value in values)
+    return tuple(bins[place] for place in range(BINS))
+
+
+def _median_value(values: Sequence[float]) -> float | None:
+    """Return the middle of sorted values, or the mean of both in the middle."""
+    middle = len(values) // 2
+    first = middle if len(values) % 2 else middle - 1
+    return _mean_value(values[first : middle + 1])
 
 
 def _mean_value(values: Sequence[float]) -> float | None:
@@ -349,22 +380,22 @@ def _summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side
     """Yield the summary of each version of each prompt, or of each model, over the tests that compare them fairly."""
     for number, (group, left_out) in enumerate(iter_fair_comparisons(records, axis)):
         ran = group_by(group, lambda record: (subject_name(record, axis), side_key(record, axis)))
-        rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
+        uneven = UnevenMetrics()
         if len(ran) > 1:
+            rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
             uneven = find_uneven_metrics(rows.values())
-        else:
-            uneven = UnevenMetrics()
-        yield from (
-            replace(_summarize_side(ran[key], axis, uneven), comparison=number, left_out=left_out)
-            for key in sort_by_position(ran, axis)
-        )
+        for key in sort_by_position(ran, axis):
+            side = _summarize_side(ran[key], axis, uneven)
+            yield replace(side, comparison=number, left_out=left_out)
 
 
 def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
     """Return the metrics whose mean leaves out rows, each with a note on how many."""
-    left_out_by_name = {
-        metric.name: metric.left_out for side in sides for metric in side.metrics if metric.left_out
-    }
+    left_out_by_name = {}
+    for side in sides:
+        for metric in side.metrics:
+            if metric.left_out:
+                left_out_by_name[metric.name] = metric.left_out
     return [
         (name, f"{format_count(rows, 'case')} left out without a value on every side")
         for name, rows in left_out_by_name.items()
@@ -378,27 +409,40 @@ def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMet
     axis: What is compared.
     uneven: What was not measured on every side.
     """
-    calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
+    calls = [call for record in records for call in record.calls]
+    if axis == "model":
+        calls = [call for call in calls if call.purpose == "app"]
     facts = SideFacts.from_wire(records[0].fact(axis))
-    aliases = (SideFacts.from_wire(record.fact(axis)).alias for record in records)
+    aliases: list[str] = []
+    for record in records:
+        alias = SideFacts.from_wire(record.fact(axis)).alias
+        if alias not in ("", facts.version, *aliases):
+            aliases.append(alias)
+    model = ""
+    if axis == "model":
+        model = facts.name
+    outcomes = Counter(record.outcome for record in records)
     return Side(
         prompt=subject_name(records[0], axis),
         version=facts.version,
         fingerprint=facts.fingerprint,
-        aliases=tuple(dict.fromkeys(alias for alias in aliases if alias not in ("", facts.version))),
-        model=facts.name if axis == "model" else "",
+        aliases=tuple(aliases),
+        model=model,
         tests=len(records),
-        passed=sum(record.outcome in ("passed", "xpassed") for record in records),
-        skipped=sum(record.outcome == "skipped" for record in records),
-        unscored=sum(
-            record.outcome == "errored"
-            or any(measurement.status == "errored" for measurement in record.measurements)
-            for record in records
-        ),
+        passed=outcomes["passed"] + outcomes["xpassed"],
+        skipped=outcomes["skipped"],
+        unscored=sum(map(_is_unscored, records)),
         metrics=summarize_metrics(records, uneven),
         traffic=count_traffic(calls),
         latency=summarize_latency(calls),
     )
+
+
+def _is_unscored(record: TestRecord) -> bool:
+    """Return whether something of a test could not be scored."""
+    if record.outcome == "errored":
+        return True
+    return any(measurement.status == "errored" for measurement in record.measurements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -438,36 +482,44 @@ def build_matrices(run: Run, axis: Axis = "prompt") -> tuple[Matrix, ...]:
     """
     compared = [record for record in run.records if record.fact(axis)]
     groups = group_by(compared, lambda record: (function_name(record), subject_name(record, axis)))
-    matrices = (_build_matrix(test, prompt, records, axis) for (test, prompt), records in groups.items())
-    return tuple(matrix for matrix in matrices if len(matrix.columns) > 1)
+    matrices = []
+    for (test, prompt), records in groups.items():
+        matrix = _build_matrix(test, prompt, records, axis)
+        if len(matrix.columns) > 1:
+            matrices.append(matrix)
+    return tuple(matrices)
 
 
 def _build_matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -> Matrix:
-    def column(record: TestRecord) -> tuple[str, ...]:
+    def find_column(record: TestRecord) -> tuple[str, ...]:
         return side_texts(record, axis, _COLUMN_FACTS[axis])
 
-    columns = group_by(records, column)
+    columns = group_by(records, find_column)
     order = sort_by_position(columns, axis)
     rows = group_by(records, lambda record: row_key(record, axis))
-    complete = [
-        row
-        for row in rows.values()
-        if {column(record) for record in row if record.outcome != "skipped"} == set(columns)
-    ]
-    compared = group_by((record for row in complete for record in row), column) or columns
+    complete = []
+    for row in rows.values():
+        ran = {find_column(record) for record in row if record.outcome != "skipped"}
+        if ran == set(columns):
+            complete.append(row)
+    compared = group_by((record for row in complete for record in row), find_column) or columns
     uneven = find_uneven_metrics(complete)
-
-    def build_row(case: str, *params: str) -> Row:
-        other = "-".join(filter(None, params))
-        ran = rows[case, *params]
-        return Row(
-            case=f"{case} [{other}]" if case and other else case or other,
-            cells=tuple(tuple(record for record in ran if column(record) == key) for key in order),
-        )
-
+    built = []
+    for key, ran_records in rows.items():
+        by_column = group_by(ran_records, find_column)
+        cells = tuple(tuple(by_column.get(column, ())) for column in order)
+        built.append(Row(case=_name_row(*key), cells=cells))
     return Matrix(
         test=test,
         prompt=prompt,
-        columns=tuple(_summarize_side(compared[key], axis, uneven) for key in order),
-        rows=tuple(build_row(*key) for key in rows),
+        columns=tuple(_summarize_side(compared[column], axis, uneven) for column in order),
+        rows=tuple(built),
     )
+
+
+def _name_row(case: str, *params: str) -> str:
+    """Return the name of a row: its case, and its other parameters in brackets."""
+    others = "-".join(filter(None, params))
+    if case and others:
+        return f"{case} [{others}]"
+    return case or others

@@ -12,14 +12,14 @@ from support.strategies import any_text, json_objects, scale_examples
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.agreement import cohen_kappa
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.results.rescoring.judged_outputs import collect_outputs, compare_scores, format_changes
+from pytest_llmops.results.rescoring.judged_outputs import collect_outputs
 from pytest_llmops.results.rescoring.rescored_run import (
     RescoredOutput,
     RescoreStamp,
-    find_threshold_shifts,
-    format_threshold_shifts,
     replace_verdicts,
 )
+from pytest_llmops.results.rescoring.score_changes import compare_scores, format_changes
+from pytest_llmops.results.rescoring.threshold_shifts import find_threshold_shifts, format_threshold_shifts
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 
 STAMP = RescoreStamp(day="2026-05-02", asked=True, judge="tone", version="2", source="run.json")

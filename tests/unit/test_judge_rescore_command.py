@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 from support.judged_runs import record, run_of, said, verdict
 from support.messages import check_message
 from support.page import read_texts
+from support.reports import gate_of, make_gate
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 from support.tapes import taped
 
 from pytest_llmops import cli, recorder
+from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.cli import judge_rescore as rescoring
 from pytest_llmops.cli.common import utc_today
 from pytest_llmops.errors import UsageError
@@ -159,6 +162,27 @@ def test_the_same_command_gives_the_same_bytes_whatever_the_threads(command: Com
     twice = command(many, *by("Polite"), "--out", "two.json", "--concurrency", "8")
     assert once[1][:-1] == twice[1][:-1]
     assert Path("one.json").read_bytes() == Path("two.json").read_bytes()
+
+
+def test_a_run_that_was_compared_with_the_baseline_is_compared_again(command: Command) -> None:
+    before = [record(f"test_a[{case}]", verdict(9.0)) for case in range(25)]
+    tests = {test.nodeid: summarize_test(test) for test in before}
+    Path("pytest.ini").write_text("[pytest]\n")
+    Path("llmops-baseline.json").write_text(
+        Baseline(tests=tests, history=(Acceptance(reason="first"),)).to_text()
+    )
+    run = replace(run_of(*before), verdicts=(make_gate(status="RED", sentence="of another run"),))
+    assert command(run.to_json(), "--at-least", "3", "--out", "new.json")[0] == 0
+    again = gate_of(read("new.json"))
+    assert (again.status, again.decides) == ("GREEN", True)
+    assert command(run.to_json(), *by("Polite"), "--out", "new.json")[0] == 0
+    assert gate_of(read("new.json")).sentence.startswith("judge.quality: not measured now in 25 of 25 tests")
+    part = replace(run, records=run.records[:3], verdicts=(make_gate(status="NONE"),))
+    assert command(part.to_json(), "--at-least", "3", "--out", "new.json")[0] == 0
+    assert gate_of(read("new.json")).sentence == "partial: 3 of 25 tests of the baseline, no verdict"
+    Path("llmops-baseline.json").unlink()
+    assert command(run.to_json(), "--at-least", "3", "--out", "new.json")[0] == 0
+    assert read("new.json").verdicts == ()
 
 
 def test_another_threshold_alone_asks_nobody(command: Command) -> None:

@@ -20,12 +20,8 @@ from pytest_llmops.results.rescoring.judged_outputs import (
     NO_ANSWER,
     NO_TEXT,
     PASSAGES,
-    Change,
     Output,
     collect_outputs,
-    compare_scores,
-    format_changes,
-    score_from_measurement,
 )
 from pytest_llmops.results.rescoring.rescored_run import (
     RescoredOutput,
@@ -33,6 +29,12 @@ from pytest_llmops.results.rescoring.rescored_run import (
     carry_over_threshold,
     replace_threshold,
     replace_verdicts,
+)
+from pytest_llmops.results.rescoring.score_changes import (
+    Change,
+    compare_scores,
+    format_changes,
+    score_from_measurement,
 )
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 

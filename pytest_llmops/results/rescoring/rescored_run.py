@@ -1,28 +1,21 @@
 """Replace the verdicts of a run by new verdicts, at the threshold that decides as before; outcomes and failure texts follow."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import groupby, pairwise
-from operator import itemgetter
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import (
     Json,
     Measurement,
-    as_finite_float,
     format_failure_text,
     label_suffix,
     shorten_text,
 )
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import as_mapping, read_detail
-from pytest_llmops.results.rescoring.judged_outputs import (
-    JUDGE_PREFIX,
-    Change,
-    Output,
-    score_from_measurement,
-)
+from pytest_llmops.results.rescoring.judged_outputs import JUDGE_PREFIX, Output
+from pytest_llmops.results.rescoring.score_changes import score_from_measurement
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
@@ -70,19 +63,14 @@ class RescoreStamp:
     @property
     def note(self) -> str:
         """The note that is added to the run."""
-        if self.model:
-            model = f", model {self.model}"
-        else:
-            model = ""
+        by = "the stored scores"
         if self.asked:
-            by = f"judge {self.judge}, version {self.version}{model}"
-        else:
-            by = "the stored scores"
+            by = f"judge {self.judge}, version {self.version}"
+            if self.model:
+                by += f", model {self.model}"
         if self.at_least is not None:
-            threshold = f", at least {self.at_least:g}"
-        else:
-            threshold = ""
-        return f"scored again on {self.day} by {by}{threshold} (llmops judge rescore {self.source})"
+            by += f", at least {self.at_least:g}"
+        return f"scored again on {self.day} by {by} (llmops judge rescore {self.source})"
 
 
 def carry_over_threshold(
@@ -114,26 +102,26 @@ def carry_over_threshold(
     if at_least is not None:
         return at_least
     old = output.threshold
+    default: AtLeast = None
+    if pass_at is not None:
+        default = "default"
     if output.old is None:
-        if pass_at is None:
-            return None
-        return "default"
+        return default
     if old is None:
         return None
-    if output.verdict.default and pass_at is not None:
-        return "default"
-    same = bool(version) and (judge, version) == (output.judge, output.old.version)
-    if same or (output.scale is not None and scale in (None, output.scale)):
+    if output.verdict.default and default:
+        return default
+    is_same_judge = bool(version) and (judge, version) == (output.judge, output.old.version)
+    is_same_scale = output.scale is not None and scale in (None, output.scale)
+    if is_same_judge or is_same_scale:
         return old
-    if pass_at is not None:
-        return "default"
-    if output.scale is None:
-        there = "a scale that is not known"
-    else:
+    if default:
+        return default
+    there = "a scale that is not known"
+    if output.scale is not None:
         there = f"a scale of {_format_scale(output.scale)}"
-    if scale is None:
-        here = "not known before it is asked"
-    else:
+    here = "not known before it is asked"
+    if scale is not None:
         here = _format_scale(scale)
     raise UsageError(
         f"judge {judge}: {shorten_text(output.nodeid, 200)} has a threshold of {old:g} on {there}, and this judge's scale is {here}: "
@@ -158,24 +146,26 @@ def replace_threshold(output: Output, at_least: float) -> Measurement:
     >>> replace_threshold(Output(record=0, nodeid="t", answer="x", old=old), 6.0).status
     'passed'
     """
-    if output.old is not None and output.old.value is None and output.scale is None:
-        return output.old
-    if output.old is None or output.scale is None:
+    old = output.old
+    if old is None:
+        raise UsageError("verdict whose scale is not stored")
+    if output.scale is None:
+        if old.value is None:
+            return old
         raise UsageError("verdict whose scale is not stored")
     low, high = output.scale
     if not low <= at_least <= high:
         raise UsageError(f"verdict on a scale of {_format_scale(output.scale)}, without {at_least:g}")
-    old = output.old
-    verdict = {key: value for key, value in as_mapping(old.detail.get("judge")).items() if key != "default"}
+    verdict = dict(as_mapping(old.detail.get("judge")))
+    verdict.pop("default", None)
     review = as_mapping(old.detail.get("review"))
     if review:
         detail = {**old.detail, "review": {**review, "undecided": at_least}, "judge": verdict}
         return replace(old, detail=detail)
-    detail = {**old.detail, "judge": {**verdict, "threshold": at_least}}
-    if old.value is None:
-        threshold = None
-    else:
+    threshold = None
+    if old.value is not None:
         threshold = (at_least - low) / (high - low)
+    detail = {**old.detail, "judge": {**verdict, "threshold": at_least}}
     return replace(old, threshold=threshold, detail=detail)
 
 
@@ -186,68 +176,86 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
     it; a test that (also) ended for another reason, such as a fixture, a plain assert or a skip, keeps its outcome. The
     calls of judges without a verdict are dropped; those of the new judge are in its recording.
     """
-    by = group_by(rescored_outputs, lambda rescored: rescored.output.record)
-    records = tuple(
-        _replace_in_record(record, by[number], stamp) if number in by else record
-        for number, record in enumerate(run.records)
-    )
+    by_record = group_by(rescored_outputs, lambda rescored: rescored.output.record)
+    records = list(run.records)
+    for number, rescored in by_record.items():
+        records[number] = _replace_in_record(records[number], rescored, stamp)
     stamp_meta: dict[str, Json] = {key: value for key, value in asdict(stamp).items() if key != "asked"}
     return replace(
-        run, records=records, notes=(*run.notes, stamp.note), meta={**run.meta, "rescored": stamp_meta}
+        run, records=tuple(records), notes=(*run.notes, stamp.note), meta={**run.meta, "rescored": stamp_meta}
     )
 
 
 def _replace_in_record(
     record: TestRecord, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp
 ) -> TestRecord:
-    replaced = {
-        rescored.output.place: rescored for rescored in rescored_outputs if rescored.output.place is not None
-    }
-    dropped = {
-        (f"{old.name}.{dimension}", old.label)
-        for rescored in rescored_outputs
-        if stamp.asked and (old := rescored.output.old) is not None
-        for dimension in rescored.output.verdict.dimensions
-    }
-    measurements: list[Measurement] = []
-    seen: dict[tuple[object, ...], str] = {}
-    for place, old in enumerate(record.measurements):
-        new = replaced.get(place)
-        if new:
-            # Two old judges of an answer may have the same successor: its verdict counts once.
-            key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
-            if not stamp.asked or seen.setdefault(key, new.output.judge) == new.output.judge:
-                measurements += new.measurements
-        elif (old.name, old.label) not in dropped or read_detail(old).judge is not None:
-            measurements.append(old)
-    measurements += [
-        measurement
-        for new in rescored_outputs
-        if new.output.place is None
-        for measurement in new.measurements
-    ]
+    measurements = _replace_measurements(record, rescored_outputs, stamp)
     outcome = _rescored_outcome(record, measurements)
-    judged = {
-        place
-        for place, old in enumerate(record.measurements)
-        if old.name.startswith(JUDGE_PREFIX) and (read_detail(old).judge or old.name.endswith(".kappa"))
-    }
-    calls = record.calls
-    facts = dict(record.facts)
-    if stamp.asked and judged <= set(replaced):
-        calls = tuple(call for call in calls if call.purpose != "judge")
-    if stamp.asked:
-        score = score_from_measurement(rescored_outputs[-1].top)
-        facts["judge"] = {"name": score.name, "version": score.version, "model": score.model}
-    return replace(
+    record_now = replace(
         record,
         measurements=tuple(measurements),
         outcome=outcome,
         message=_rescored_message(record, measurements, outcome),
         raised=_rescored_exceptions(record, measurements, outcome),
-        calls=calls,
-        facts=facts,
     )
+    if not stamp.asked:
+        return record_now
+    score = score_from_measurement(rescored_outputs[-1].top)
+    judge: dict[str, Json] = {"name": score.name, "version": score.version, "model": score.model}
+    calls = record.calls
+    if _list_verdict_places(record) <= {rescored.output.place for rescored in rescored_outputs}:
+        calls = tuple(call for call in calls if call.purpose != "judge")
+    return replace(record_now, calls=calls, facts={**record.facts, "judge": judge})
+
+
+def _list_verdict_places(record: TestRecord) -> set[int | None]:
+    """Return the places of measurements that a judge's calls belong to."""
+    places: set[int | None] = set()
+    for place, measurement in enumerate(record.measurements):
+        if not measurement.name.startswith(JUDGE_PREFIX):
+            continue
+        if read_detail(measurement).judge or measurement.name.endswith(".kappa"):
+            places.add(place)
+    return places
+
+
+def _replace_measurements(
+    record: TestRecord, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp
+) -> list[Measurement]:
+    """Return the measurements of a test with new verdicts in the places of the old ones, and those of new outputs at the end."""
+    by_place = {rescored.output.place: rescored for rescored in rescored_outputs}
+    dropped = set()
+    if stamp.asked:
+        dropped = _list_old_dimensions(rescored_outputs)
+    measurements: list[Measurement] = []
+    judges: dict[tuple[object, ...], str] = {}
+    for place, old in enumerate(record.measurements):
+        new = by_place.get(place)
+        if new is None:
+            is_dimension = (old.name, old.label) in dropped and read_detail(old).judge is None
+            if not is_dimension:
+                measurements.append(old)
+            continue
+        # Two old judges of an answer may have the same successor: its verdict counts once.
+        key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
+        if not stamp.asked or judges.setdefault(key, new.output.judge) == new.output.judge:
+            measurements += new.measurements
+    for rescored in rescored_outputs:
+        if rescored.output.place is None:
+            measurements += rescored.measurements
+    return measurements
+
+
+def _list_old_dimensions(rescored_outputs: Iterable[RescoredOutput]) -> set[tuple[str, str]]:
+    """Return name and label of the measurements of dimensions that old verdicts have."""
+    names = set()
+    for rescored in rescored_outputs:
+        old = rescored.output.old
+        if old is not None:
+            names |= {
+                (f"{old.name}.{dimension}", old.label) for dimension in rescored.output.verdict.dimensions
+            }
+    return names
 
 
 def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
@@ -264,10 +272,12 @@ def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -
     now = _implied_outcome(measurements)
     alone = not _ended_otherwise(record)
     if record.outcome in ("xfailed", "xpassed"):
-        decided = alone and (record.outcome == "xpassed") == (was == "passed")
-        if decided:
-            return "xpassed" if now == "passed" else "xfailed"
-        return record.outcome
+        is_decided_by_scores = (record.outcome == "xpassed") == (was == "passed")
+        if not alone or not is_decided_by_scores:
+            return record.outcome
+        if now == "passed":
+            return "xpassed"
+        return "xfailed"
     if record.outcome == was and alone:
         return now
     # Something else decided: its outcome stays, unless the new verdicts are worse.
@@ -292,11 +302,11 @@ def _bad_measurements(measurements: Iterable[Measurement]) -> list[Measurement]:
 def _unrelated_messages(record: TestRecord) -> list[str]:
     """Return the paragraphs of a failure text that belong to no measurement."""
     bad = [measurement.name for measurement in _bad_measurements(record.measurements)]
+    heads = []
     if bad:
         heads = [f"{kind}: " for kind in _OUTCOME_EXCEPTIONS.values()]
-    else:
-        heads = []
-    heads += [f"{name.replace(JUDGE_PREFIX, what, 1)} " for name in bad for what in (JUDGE_PREFIX, "judge ")]
+    for name in bad:
+        heads += [f"{name} ", f"{name.replace(JUDGE_PREFIX, 'judge ', 1)} "]
     return [part for part in record.message.split("\n\n") if not part.startswith(tuple(heads))]
 
 
@@ -306,17 +316,16 @@ def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], o
     bad = _bad_measurements(measurements)
     if bad == _bad_measurements(record.measurements):
         return record.message
-    ended_otherwise = _ended_otherwise(record)
-    if ended_otherwise:
-        rest = _unrelated_messages(record)
-    else:
-        rest = []
-    keeps = len(rest) == len(record.message.split("\n\n"))
-    if keeps if ended_otherwise else outcome == record.outcome != _implied_outcome(measurements):
+    if not _ended_otherwise(record):
+        if outcome == record.outcome != _implied_outcome(measurements):
+            return record.message
+        if outcome == "passed":
+            return ""
+        return "\n\n".join(map(_format_failure, bad))
+    rest = _unrelated_messages(record)
+    if len(rest) == len(record.message.split("\n\n")):
         return record.message
-    if ended_otherwise or outcome != "passed":
-        return "\n\n".join([*map(_format_failure, bad), *rest])
-    return ""
+    return "\n\n".join([*map(_format_failure, bad), *rest])
 
 
 def _rescored_exceptions(
@@ -326,12 +335,10 @@ def _rescored_exceptions(
     now = _implied_outcome(measurements)
     if now == _implied_outcome(record.measurements):
         return record.raised
-    rest = tuple(class_name for class_name in record.raised if class_name not in _OUTCOME_EXCEPTIONS.values())
+    raised = [name for name in record.raised if name not in _OUTCOME_EXCEPTIONS.values()]
     if now in _OUTCOME_EXCEPTIONS and outcome in (now, "xfailed"):
-        own = (_OUTCOME_EXCEPTIONS[now],)
-    else:
-        own = ()
-    return (*own, *rest)
+        raised.insert(0, _OUTCOME_EXCEPTIONS[now])
+    return tuple(raised)
 
 
 def _format_failure(measurement: Measurement) -> str:
@@ -339,137 +346,10 @@ def _format_failure(measurement: Measurement) -> str:
     score = score_from_measurement(measurement)
     line = ""
     if detail.judge and score.status == "fail" and score.score is not None and score.threshold is not None:
+        judge = f"judge {shorten_text(score.name, 60)}{label_suffix(measurement.label)}"
+        line = f"{judge} {score.score:g} < {score.threshold:g}"
         if score.scale:
-            scale = f" (scale {_format_scale(score.scale)})"
-        else:
-            scale = ""
-        line = f"judge {shorten_text(score.name, 60)}{label_suffix(measurement.label)} {score.score:g} < {score.threshold:g}{scale}"
+            line += f" (scale {_format_scale(score.scale)})"
     return format_failure_text(
         measurement, verdict=line, evidence=[(label, str(text)) for label, text in detail.evidence]
     )
-
-
-# Least outputs that both judges scored, of these passed, and failed, by the old judge; least kappa of the decisions of both, below
-# which they rank the outputs so differently that no threshold makes up for it; and the rounding of scores
-MIN_OUTPUTS, MIN_EACH, MIN_KAPPA, TOLERANCE = 20, 5, 0.4, 1e-9
-
-
-def _read_both_scores(change: Change, dimension: str) -> tuple[float, float] | None:
-    """Return the old and the new score of an output on the judges' own scales, of a dimension or ("") as a whole; None: one is missing."""
-    old, new = (
-        as_finite_float(side.dimensions.get(dimension) if dimension else side.score)
-        for side in (change.old, change.new)
-    )
-    if old is None or new is None:
-        return None
-    return (old, new)
-
-
-def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return for each threshold of an old judge, and of its dimensions, the threshold of the new judge that decides most alike.
-
-    Args:
-        changes: The outputs with both scores.
-        pass_at: The new judge's own thresholds by dimension; that of the score itself under ``""``. They count for an old judge of
-            the same name and scale too, where its verdicts have none.
-
-    Returns:
-        Objects with ``judge``, ``dimension``, the old ``threshold``, the ``present`` one of the new judge and the ``outputs`` that both
-        scored; and either a ``problem``, or the threshold ``equivalent`` to the old one, how many outputs it ``passes`` (the old one:
-        ``old_passes``) and in how many both agree (at the present one: ``present_agrees``), and the ``kappa`` of the decisions.
-    """
-    thresholds: dict[tuple[str, str], dict[float, float]] = {}
-    for change in changes:
-        old = change.old
-        new = change.new
-        threshold = change.output.threshold
-        if (old.name, old.scale) == (new.name, new.scale):
-            for dimension in {*old.dimensions, *([""] if threshold is None else [])} & pass_at.keys():
-                thresholds.setdefault((old.name, dimension), {}).setdefault(
-                    pass_at[dimension], pass_at[dimension]
-                )
-        if threshold is not None:
-            thresholds.setdefault((old.name, ""), {})[threshold] = (
-                pass_at.get("", threshold) if new.threshold is None else new.threshold
-            )
-    return [
-        {
-            "judge": judge,
-            "dimension": dimension,
-            "threshold": threshold,
-            "present": present,
-            **_match_threshold(
-                [
-                    pair
-                    for change in changes
-                    if change.old.name == judge and (pair := _read_both_scores(change, dimension))
-                ],
-                threshold,
-                present,
-            ),
-        }
-        for (judge, dimension), known in sorted(thresholds.items())
-        for threshold, present in sorted(known.items())
-    ]
-
-
-def _match_threshold(
-    pairs: Sequence[tuple[float, float]], threshold: float, present: float
-) -> dict[str, Any]:
-    # Of all places where the new scores can be split, take the one whose decisions have the highest kappa with the old ones.
-    scores = sorted(((new, old >= threshold - TOLERANCE) for old, new in pairs), reverse=True)
-    count = len(scores)
-    passed = sum(decision for _, decision in scores)
-    if count < MIN_OUTPUTS or min(passed, count - passed) < MIN_EACH or scores[0][0] == scores[-1][0]:
-        return {
-            "outputs": count,
-            "problem": f"expected at least {MIN_OUTPUTS} outputs that both judges scored, {MIN_EACH} of them passed and {MIN_EACH} failed by the old one, "
-            f"and different scores of the new one; got {count}, {passed} passed and {count - passed} failed",
-        }
-    splits = []
-    passes = 0
-    hits = 0
-    for (score, decisions), (below, _) in pairwise(
-        (score, [decision for _, decision in group]) for score, group in groupby(scores, itemgetter(0))
-    ):
-        passes = passes + len(decisions)
-        hits = hits + sum(decisions)
-        apart = passes + passed - 2 * hits
-        kappa = 1 - apart * count / (passed * (count - passes) + passes * (count - passed))
-        splits.append((kappa, -abs(passes - passed), passes, count - apart, score, below))
-    kappa, _, passes, agrees, score, below = max(splits)
-    # Every number between two scores decides alike: stay at the present one if it lies there.
-    stays = below < present - TOLERANCE and present <= score + TOLERANCE
-    weak = f"no threshold of the new judge decides as it does; the best, {(score + below) / 2:.3g}, agrees in {agrees} of {count} outputs (kappa {kappa:.2f})"
-    return {
-        "outputs": count,
-        **(
-            {"problem": weak}
-            if kappa < MIN_KAPPA
-            else {"equivalent": present if stays else (score + below) / 2}
-        ),
-        "old_passes": passed,
-        "passes": passes,
-        "agrees": agrees,
-        "present_agrees": sum((new >= present - TOLERANCE) == decision for new, decision in scores),
-        "kappa": round(kappa, 4),
-    }
-
-
-def format_threshold_shifts(shifts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a sentence for each shift; names are shortened.
-
-    >>> next(format_threshold_shifts([{"judge": "tone", "dimension": "", "threshold": 7.0, "problem": "got 3"}]))
-    'tone: pass_at 7 of the old judge corresponds to none of the new one: got 3'
-    """
-    for shift in shifts:
-        what = f"{shorten_text(' '.join(filter(None, (shift['judge'], shift['dimension']))), 100)}: pass_at {shift['threshold']:g} of the old judge corresponds to"
-        if "problem" in shift:
-            yield f"{what} none of the new one: {shift['problem']}"
-        else:
-            here = f", {shift['present_agrees']} at the present {shift['present']:g}"
-            stays = shift["equivalent"] == shift["present"]
-            yield (
-                f"{what} {'' if stays else 'about '}{shift['equivalent']:.3g} of the new one: they agree in {shift['agrees']} of "
-                f"{shift['outputs']} outputs{', as at present' if stays else here}, and pass {shift['old_passes']} and {shift['passes']}"
-            )

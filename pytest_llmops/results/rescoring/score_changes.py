@@ -1,0 +1,292 @@
+"""Old and new scores of outputs beside each other, and what changed in words."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pytest_llmops.measurement import Measurement, format_count, label_suffix, shorten_text
+from pytest_llmops.results.details import JudgeVerdict, Scale
+from pytest_llmops.results.rescoring.judged_outputs import Output, judge_name
+
+Status: TypeAlias = Literal["pass", "fail", "recorded", "undecided", "unscored", "new"]
+_STATUSES: Mapping[str, Status] = {
+    "passed": "pass",
+    "failed": "fail",
+    "recorded": "recorded",
+    "errored": "unscored",
+}
+MAX_NODE = 300
+MAX_REASON = 120
+MAX_ERRORS = 5
+SAME_SCORE_TOLERANCE = 1e-9  # normalised scores closer than this are the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score(JudgeVerdict):
+    """A judge's verdict on an output; without a score, it has no scale either.
+
+    Attributes:
+        status: ``recorded`` has no threshold, ``undecided`` waits for a person, ``new`` was never judged.
+        normalised: From 0 (lowest) to 1 (highest); None: unscored.
+    """
+
+    status: Status = "new"
+    normalised: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An output with its old and its new score."""
+
+    output: Output
+    old: Score
+    new: Score
+
+    @property
+    def delta(self) -> float | None:
+        """By how much the normalised score rose; None: a score is missing."""
+        if self.old.normalised is None or self.new.normalised is None:
+            return None
+        return self.new.normalised - self.old.normalised
+
+    @property
+    def changed(self) -> bool:
+        """Whether score or status changed."""
+        return self.old.status != self.new.status or abs(self.delta or 0.0) > SAME_SCORE_TOLERANCE
+
+    @property
+    def worse(self) -> bool:
+        """Whether it fails now and did not before, or cannot be scored now."""
+        return self.new.status == "unscored" or (self.new.status == "fail" and self.old.status != "fail")
+
+    @property
+    def order(self) -> tuple[int, float, int, int]:
+        """Sort key, the worst first: failed now, unscored now, then by loss of score; never judged last, by score."""
+        place = self.output.record, self.output.place or 0
+        if self.old.status == "new":
+            score = self.new.normalised
+            if score is None:
+                score = -1.0
+            return 3, score, *place
+        if not self.worse:
+            group = 2
+        elif self.new.status == "fail":
+            group = 0
+        else:
+            group = 1
+        return group, self.delta or 0.0, *place
+
+
+def score_from_measurement(measurement: Measurement | None) -> Score:
+    """Return the score of an output that a measurement holds.
+
+    >>> score_from_measurement(None).status
+    'new'
+    """
+    if measurement is None:
+        return Score()
+    status = _STATUSES[measurement.status]
+    if status == "recorded" and "review" in measurement.detail:
+        status = "undecided"
+    no_numbers = {}
+    if status == "unscored":
+        no_numbers = dict.fromkeys(("score", "low", "high"))
+    return Score.from_wire(
+        measurement.detail.get("judge"),
+        name=judge_name(measurement),
+        version=measurement.version,
+        status=status,
+        normalised=measurement.value,
+        error=measurement.error,
+        **no_numbers,
+    )
+
+
+def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
+    """Return each output with both scores, the worst change first; else in the order of the run."""
+    changes = []
+    for output, new in pairs:
+        old = score_from_measurement(output.old)
+        changes.append(Change(output=output, old=old, new=score_from_measurement(new)))
+    return sorted(changes, key=lambda change: change.order)
+
+
+def list_judges(scores: Iterable[Score]) -> list[tuple[str, str, str]]:
+    """Return name, version and model of each judge once, sorted."""
+    every = list(scores)
+    # A judge that got no answer to judge was not called, and its version is not known.
+    known = [score for score in every if score.version or score.score is not None] or every
+    return sorted({(score.name, score.version, score.model) for score in known})
+
+
+def format_changes(
+    changes: Sequence[Change], *, judge_called: bool, passed_over: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield a line for each changed output, and then a summary; foreign text is shortened and escaped.
+
+    Args:
+        changes: The changes, in this order.
+        judge_called: A judge was called; otherwise only the threshold changed.
+        passed_over: How many measurements could not be scored again, by reason.
+    """
+    ordered = sorted(changes, key=lambda change: (change.output.record, change.output.place or 0))
+    scales = _list_scales(ordered)
+    changed = [change for change in changes if change.changed]
+    for change in changed:
+        yield _format_change(change, unlike=len(scales) > 1)
+    if changed:
+        yield ""
+    rows = list(_iter_rows(ordered, scales, judge_called=judge_called))
+    if passed_over:
+        reasons = "; ".join(f"{number:,}: {why}" for why, number in passed_over.items())
+        rows.append(("passed over", reasons))
+    width = max(len(label) for label, _ in rows)
+    for label, text in rows:
+        yield f"{label:<{width}}  {text}"
+    if judge_called and _has_same_judge(ordered):
+        note = ", and nothing has"
+        if changed:
+            note = "; what has is its noise, or the threshold"
+        yield f"the same judge, version and answers: nothing could have changed{note}"
+
+
+def _iter_rows(
+    ordered: Sequence[Change], scales: Sequence[Scale], *, judge_called: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the summary as label and text."""
+    judged = [change for change in ordered if change.old.status != "new"]
+    yield "outputs", _describe_outputs(ordered, judged)
+    old = list_judges(change.old for change in judged)
+    new = list_judges(change.new for change in ordered)
+    yield from _iter_judge_rows(old, new, judge_called=judge_called)
+    yield from _iter_mean_rows(ordered, scales)
+    yield "verdicts", _describe_flips(judged)
+    yield from _iter_error_rows("unscored before", (change.old for change in judged))
+    yield from _iter_error_rows("unscored now", (change.new for change in ordered))
+
+
+def _has_same_judge(changes: Sequence[Change]) -> bool:
+    """Return whether every output was judged before, by the very same judges."""
+    if any(change.old.status == "new" for change in changes):
+        return False
+    old = list_judges(change.old for change in changes)
+    return bool(old) and old == list_judges(change.new for change in changes)
+
+
+def _list_scales(changes: Iterable[Change]) -> list[Scale]:
+    """Return the different scales of all scores."""
+    scales = set()
+    for change in changes:
+        for score in (change.old, change.new):
+            if score.scale and score.score is not None:
+                scales.add(score.scale)
+    return sorted(scales)
+
+
+def _describe_outputs(ordered: Sequence[Change], judged: Sequence[Change]) -> str:
+    tests = format_count(len({change.output.record for change in ordered}), "test")
+    count = sum(change.changed for change in judged)
+    text = f"{len(ordered):,} of {tests}: {count:,} changed"
+    unseen = len(ordered) - len(judged)
+    if unseen:
+        text += f", {unseen:,} that no judge saw before"
+    return text
+
+
+def _describe_flips(judged: Iterable[Change]) -> str:
+    """Return how many verdicts became which other ones; from pass to fail and back also if there are none."""
+    pairs = Counter(sorted((change.old.status, change.new.status) for change in judged))
+    flips = {pair: number for pair, number in pairs.items() if pair[0] != pair[1]}
+    counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
+    return ", ".join(f"{number:,} {before} -> {now}" for (before, now), number in counts.items())
+
+
+def _format_change(change: Change, *, unlike: bool) -> str:
+    old = change.old
+    new = change.new
+    output = change.output
+    status: str = new.status
+    if old.status != new.status:
+        status = f"{old.status} -> {new.status}"
+    scores = _format_scaled_score(new, unlike=unlike)
+    if change.delta != 0 or old.scale != new.scale:
+        scores = f"{_format_scaled_score(old, unlike=unlike)} -> {scores}"
+        if change.delta is not None:
+            scores += f"  {change.delta:+.2f}"
+    explanation = new.reason
+    if new.status == "unscored":
+        explanation = new.error
+    name = f"{shorten_text(output.nodeid, MAX_NODE)}{label_suffix(output.label)}"
+    line = f"{name}  {scores}  {status}"
+    if explanation:
+        line += f"  {shorten_text(explanation, MAX_REASON)}"
+    return line
+
+
+def _format_scaled_score(score: Score, *, unlike: bool) -> str:
+    if score.score is None:
+        return "none"
+    text = f"{score.score:.4g}"
+    if unlike and score.scale:
+        low, high = score.scale
+        text += f" of {low:g} to {high:g}"
+    return text
+
+
+def _iter_judge_rows(
+    old: Sequence[tuple[str, str, str]], new: Sequence[tuple[str, str, str]], *, judge_called: bool
+) -> Iterator[tuple[str, str]]:
+    before = "; ".join(map(_format_judge, old))
+    if not judge_called:
+        yield "judge", f"{before}: not asked, only the threshold is another"
+        return
+    yield "judge", f"{before or 'nobody'} -> {'; '.join(map(_format_judge, new))}"
+    old_models = {model for _, _, model in old}
+    new_models = {model for _, _, model in new}
+    if not old or not new or "" in old_models | new_models:
+        return
+    if old_models == new_models:
+        yield "model", "the same"
+    else:
+        yield "model", "another"
+
+
+def _iter_mean_rows(
+    changes: Sequence[Change], scales: Sequence[tuple[float, float]]
+) -> Iterator[tuple[str, str]]:
+    old = []
+    new = []
+    for change in changes:
+        if change.old.normalised is not None and change.new.normalised is not None:
+            old.append(change.old.normalised)
+            new.append(change.new.normalised)
+    if not old:
+        return
+    count = len(old)
+    means = f"{math.fsum(old) / count:.4f} -> {math.fsum(new) / count:.4f}"
+    text = f"{means} (0 to 1, of {count:,} scored by both)"
+    if len(scales) > 1:
+        listed = ", ".join(f"{low:g} to {high:g}" for low, high in scales)
+        text += f"; the scales are unlike ({listed}): all are taken from 0 to 1"
+    yield "mean", text
+
+
+def _iter_error_rows(label: str, scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
+    counts = Counter(score.error for score in scores if score.status == "unscored").most_common()
+    parts = [f"{count:,}: {shorten_text(why, MAX_REASON)}" for why, count in counts[:MAX_ERRORS]]
+    rest = sum(count for _, count in counts[MAX_ERRORS:])
+    if rest:
+        parts.append(f"{rest:,} for other reasons")
+    if parts:
+        yield label, "; ".join(parts)
+
+
+def _format_judge(judge: tuple[str, str, str]) -> str:
+    name, version, model = (shorten_text(part, 100) for part in judge)
+    text = f"{name}, version {version or '(none)'}"
+    if model:
+        text += f", model {model}"
+    return text

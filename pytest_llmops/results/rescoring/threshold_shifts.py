@@ -1,0 +1,176 @@
+"""Which threshold of a new judge decides as an old one did."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import Any
+
+from pytest_llmops.measurement import as_finite_float, shorten_text
+from pytest_llmops.results.rescoring.score_changes import Change, Score
+
+# Below these no threshold is named
+MIN_OUTPUTS = 20  # outputs that both judges scored
+MIN_EACH = 5  # of these passed, and failed, by the old judge
+MIN_KAPPA = 0.4  # kappa of the decisions of both: below it they rank the outputs so differently that no threshold makes up for it
+TOLERANCE = 1e-9  # the rounding of scores
+
+
+def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return for each threshold of an old judge, and of its dimensions, the threshold of the new judge that decides most alike.
+
+    Args:
+        changes: The outputs with both scores.
+        pass_at: The new judge's own thresholds by dimension; that of the score itself under ``""``. They count for an old judge of
+            the same name and scale too, where its verdicts have none.
+
+    Returns:
+        Objects with ``judge``, ``dimension``, the old ``threshold``, the ``present`` one of the new judge and the ``outputs`` that both
+        scored; and either a ``problem``, or the threshold ``equivalent`` to the old one, how many outputs it ``passes`` (the old one:
+        ``old_passes``) and in how many both agree (at the present one: ``present_agrees``), and the ``kappa`` of the decisions.
+    """
+    shifts = []
+    for (judge, dimension), known in sorted(_collect_thresholds(changes, pass_at).items()):
+        pairs = []
+        for change in changes:
+            pair = _read_both_scores(change, dimension)
+            if change.old.name == judge and pair is not None:
+                pairs.append(pair)
+        for threshold, present in sorted(known.items()):
+            shift = {"judge": judge, "dimension": dimension, "threshold": threshold, "present": present}
+            shifts.append({**shift, **_match_threshold(pairs, threshold, present)})
+    return shifts
+
+
+def _collect_thresholds(
+    changes: Sequence[Change], pass_at: Mapping[str, float]
+) -> dict[tuple[str, str], dict[float, float]]:
+    """Return the thresholds of each old judge and dimension, with the present one of the new judge."""
+    thresholds: dict[tuple[str, str], dict[float, float]] = {}
+    for change in changes:
+        old = change.old
+        new = change.new
+        threshold = change.output.threshold
+        if (old.name, old.scale) == (new.name, new.scale):
+            dimensions = set(old.dimensions)
+            if threshold is None:
+                dimensions.add("")
+            for dimension in dimensions & pass_at.keys():
+                known = thresholds.setdefault((old.name, dimension), {})
+                known.setdefault(pass_at[dimension], pass_at[dimension])
+        if threshold is not None:
+            present = new.threshold
+            if present is None:
+                present = pass_at.get("", threshold)
+            thresholds.setdefault((old.name, ""), {})[threshold] = present
+    return thresholds
+
+
+def _read_both_scores(change: Change, dimension: str) -> tuple[float, float] | None:
+    """Return the old and the new score of an output on the judges' own scales, of a dimension or ("") as a whole; None: one is missing."""
+    old = _read_score(change.old, dimension)
+    new = _read_score(change.new, dimension)
+    if old is None or new is None:
+        return None
+    return (old, new)
+
+
+def _read_score(score: Score, dimension: str) -> float | None:
+    if dimension:
+        return as_finite_float(score.dimensions.get(dimension))
+    return as_finite_float(score.score)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Split:
+    """A place where the new scores can be split; of two the better one is greater.
+
+    Attributes:
+        kappa: Of the decisions that it makes with the old ones.
+        balance: By how many outputs it does not pass as many as the old judge; negative.
+        passes: How many outputs it passes.
+        agrees: In how many outputs it decides as the old judge does.
+        score: The lowest score that passes.
+        below: The highest one that fails.
+    """
+
+    kappa: float
+    balance: int
+    passes: int
+    agrees: int
+    score: float
+    below: float
+
+
+def _match_threshold(
+    pairs: Sequence[tuple[float, float]], threshold: float, present: float
+) -> dict[str, Any]:
+    """Return what `find_threshold_shifts` does of a threshold: of all splits of the new scores the one with the highest kappa."""
+    scores = sorted(((new, old >= threshold - TOLERANCE) for old, new in pairs), reverse=True)
+    count = len(scores)
+    passed = sum(decision for _, decision in scores)
+    if count < MIN_OUTPUTS or min(passed, count - passed) < MIN_EACH or scores[0][0] == scores[-1][0]:
+        return {
+            "outputs": count,
+            "problem": f"expected at least {MIN_OUTPUTS} outputs that both judges scored, {MIN_EACH} of them passed and {MIN_EACH} failed by the old one, "
+            f"and different scores of the new one; got {count}, {passed} passed and {count - passed} failed",
+        }
+    best = max(_iter_splits(scores, passed))
+    middle = (best.score + best.below) / 2
+    result: dict[str, Any] = {"outputs": count}
+    if best.kappa < MIN_KAPPA:
+        result["problem"] = (
+            f"no threshold of the new judge decides as it does; the best, {middle:.3g}, agrees in {best.agrees} of {count} "
+            f"outputs (kappa {best.kappa:.2f})"
+        )
+    elif best.below < present - TOLERANCE and present <= best.score + TOLERANCE:
+        # Every number between two scores decides alike: stay at the present one.
+        result["equivalent"] = present
+    else:
+        result["equivalent"] = middle
+    present_agrees = sum((new >= present - TOLERANCE) == decision for new, decision in scores)
+    return {
+        **result,
+        "old_passes": passed,
+        "passes": best.passes,
+        "agrees": best.agrees,
+        "present_agrees": present_agrees,
+        "kappa": round(best.kappa, 4),
+    }
+
+
+def _iter_splits(scores: Sequence[tuple[float, bool]], passed: int) -> Iterator[_Split]:
+    """Yield each split of scores, of which the old judge passed so many; the highest score is the first."""
+    count = len(scores)
+    passes = 0
+    hits = 0
+    groups = [(score, [decision for _, decision in group]) for score, group in groupby(scores, itemgetter(0))]
+    for (score, decisions), (below, _) in pairwise(groups):
+        passes += len(decisions)
+        hits += sum(decisions)
+        apart = passes + passed - 2 * hits
+        kappa = 1 - apart * count / (passed * (count - passes) + passes * (count - passed))
+        yield _Split(kappa, -abs(passes - passed), passes, count - apart, score, below)
+
+
+def format_threshold_shifts(shifts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a sentence for each shift; names are shortened.
+
+    >>> next(format_threshold_shifts([{"judge": "tone", "dimension": "", "threshold": 7.0, "problem": "got 3"}]))
+    'tone: pass_at 7 of the old judge corresponds to none of the new one: got 3'
+    """
+    for shift in shifts:
+        name = " ".join(filter(None, (shift["judge"], shift["dimension"])))
+        start = f"{shorten_text(name, 100)}: pass_at {shift['threshold']:g} of the old judge corresponds to"
+        if "problem" in shift:
+            yield f"{start} none of the new one: {shift['problem']}"
+            continue
+        about = "about "
+        at_present = f", {shift['present_agrees']} at the present {shift['present']:g}"
+        if shift["equivalent"] == shift["present"]:
+            about = ""
+            at_present = ", as at present"
+        yield (
+            f"{start} {about}{shift['equivalent']:.3g} of the new one: they agree in {shift['agrees']} of "
+            f"{shift['outputs']} outputs{at_present}, and pass {shift['old_passes']} and {shift['passes']}"
+        )

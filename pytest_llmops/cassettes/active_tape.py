@@ -24,8 +24,6 @@ _test_tapes: list[Tape] = []
 _block_tapes: list[Tape] = []
 # In a process that a test started: returns the tape of the test's process, given the tape of this process
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
-# Makes the tapes of a run with --llm-concurrency; None: they are plain tapes
-tape_factory: Callable[..., Tape]
 # What a tape needs that may send a request later, while its answer is claimed: module, transport and request of httpx, or
 # None, a connection of http.client and what sends the request on another like it
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
@@ -107,7 +105,7 @@ def current_take() -> str:
     if context is not None:
         return context.take
     if base is not None:
-        return base.take
+        return base.config.take
     return "0"
 
 
@@ -174,7 +172,7 @@ def capture_context() -> CallContext | None:
     base = base_tape()
     take = current_take()
     purpose = current_purpose()
-    if block is None and take == (base.take if base is not None else "0") and purpose == "app":
+    if block is None and take == (base.config.take if base is not None else "0") and purpose == "app":
         return None
     return CallContext(base, block, take, purpose)
 

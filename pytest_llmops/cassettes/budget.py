@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pytest_llmops.cassettes import miss
+from pytest_llmops.cassettes import miss, run_folder
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import BudgetReached
 from pytest_llmops.measurement import format_amount
 from pytest_llmops.recorder import Exchange
+from pytest_llmops.settings import Settings
 from pytest_llmops.trace import BATCH_PRICE
 
 # Picodollars per dollar. Money is counted in whole picodollars: a sum of floats is inexact.
@@ -272,6 +273,11 @@ class Ledger:
         return state.calls, state.committed / PICODOLLARS
 
 
+def open_ledger(settings: Settings) -> Ledger:
+    """Return the ledger of a run with a budget."""
+    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
+
+
 def _to_picodollars(usd: float | None, *, up: bool = False) -> int | None:
     if usd is None or not math.isfinite(usd):
         return None
@@ -397,9 +403,13 @@ class CallCosts:
 
     Args:
         ledger: Counts live calls, and refuses calls beyond the budget; None: there is none.
+
+    Attributes:
+        refusals: Why calls were refused.
     """
 
     ledger: Ledger | None
+    refusals: list[str] = field(default_factory=list)
     _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -416,14 +426,16 @@ class CallCosts:
         """
         if self.ledger is None:
             return
-        is_free = self._is_priced and not miss.is_model_request(question)
-        if is_free:
-            cost = 0.0
-        else:
+        cost: float | None = 0.0
+        if not self._is_priced or miss.is_model_request(question):
             cost = self.ledger.estimate(question.json, question.url)
         if cost and is_batched:
-            cost = cost * BATCH_PRICE
-        grant = self.ledger.reserve_call(cost)
+            cost *= BATCH_PRICE
+        try:
+            grant = self.ledger.reserve_call(cost)
+        except BudgetReached as error:
+            self.refusals.append(str(error))
+            raise
         with self._lock:
             self._grants.setdefault(question.key, []).append(grant)
 
@@ -435,19 +447,20 @@ class CallCosts:
             exchange: The call; None: it got no answer.
             complete: Whether its answer is complete: an incomplete answer may have been paid.
         """
+        cost_usd = None
         if exchange is not None and exchange.status and complete:
-            cost_usd = 0.0
-        else:
-            cost_usd = None
-        if exchange is not None and cost_usd is not None and self._is_priced:
-            from pytest_llmops import trace
-
-            cost_usd = trace.read_call(exchange).cost_usd
+            cost_usd = self._read_cost(exchange)
         with self._lock:
             grants = self._grants.get(question.key)
-            if grants:
-                grant = grants.pop(0)
-            else:
-                grant = None
-        if grant is not None:
-            grant.settle(cost_usd)
+            if not grants:
+                return
+            grant = grants.pop(0)
+        grant.settle(cost_usd)
+
+    def _read_cost(self, exchange: Exchange) -> float | None:
+        """Return the cost of a call, None if it is unknown; nothing without a budget in dollars, which needs none."""
+        if not self._is_priced:
+            return 0.0
+        from pytest_llmops import trace
+
+        return trace.read_call(exchange).cost_usd

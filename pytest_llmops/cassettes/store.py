@@ -6,7 +6,7 @@ A file has a line per JSON value, and short values on a single line. It is repla
 import contextlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from json.encoder import encode_basestring
@@ -16,13 +16,13 @@ from typing import Any
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.journal import (
-    Journal,
     JournalEntry,
     find_abandoned_journals,
     remove_journal_folder,
     seize_journal,
 )
 from pytest_llmops.cassettes.request_key import Question, answer_from_wire, make_exchange
+from pytest_llmops.cassettes.run_journals import split_run_journals
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import Exchange
@@ -66,9 +66,6 @@ def format_json(value: Any, end: str = "\n") -> str:
 
 
 FORMAT_VERSION = 1
-# Instead of a cassette's name: the journal that a run with --llm-concurrency keeps for all cassettes of a
-# folder
-RUN_JOURNAL = "run"
 MAX_DIGITS = 12
 
 
@@ -263,8 +260,7 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
         CassetteError: The cassette cannot be read.
     """
     interactions = load_cassette(path)
-    for run_journal in find_abandoned_journals(path.parent / RUN_JOURNAL):
-        _split_run_journal(run_journal)
+    split_run_journals(path.parent)
     if not find_abandoned_journals(path):
         return interactions
     # Another process may be merging the journals: read all files under the lock.
@@ -274,24 +270,6 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
             with seize_journal(journal) as entries:
                 apply_entries(interactions, entries or (), replace=False)
     return interactions
-
-
-def _split_run_journal(path: Path) -> None:
-    """Give each cassette of a folder its part of the journal that a run kept for all of them."""
-    folder = path.parent.parent
-    # A read-only folder: the next run that can write takes them in.
-    with contextlib.suppress(CassetteError, OSError), seize_journal(path) as entries:
-        parts: dict[str, list[JournalEntry]] = {}
-        for entry in entries or ():
-            name, _, by = entry.by.partition("/")
-            parts.setdefault(name, []).append(replace(entry, by=by))
-        for name, part in parts.items():
-            log = Journal(folder / name)
-            for entry in part:
-                log.append(entry)
-            log.close()
-        if entries is not None:
-            path.unlink(missing_ok=True)
 
 
 def apply_entries(

@@ -29,7 +29,7 @@ from pytest_llmops.measurement import Json, format_amount, shorten_text, to_buil
 from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.cassettes import Tape
     from pytest_llmops.harness.run_checks import CollectedTests
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
@@ -185,7 +185,7 @@ class Harness:
         from pytest_llmops.redaction.redactor import Redactor
 
         if self.tape is not None:
-            self._redactor = self.tape.redactor
+            self._redactor = self.tape.config.redactor
         if self._redactor is None:
             self._redactor = Redactor.from_environment(os.environ)
         return self._redactor
@@ -217,20 +217,27 @@ class Harness:
 
         quiet_loggers()
         path, shared = tapes.item_cassette_path(self.item)
-        self.tape = self._make_tape(
-            path, shared=shared, mode="live" if tapes.is_marked_live(self.item) else None
-        )
-        step, _ = tapes.repetition_of(self.item)
+        attempt, _ = tapes.repetition_of(self.item)
         # pytest-rerunfailures and flaky set up the same test again.
-        if self._attempts == 0:
-            self.tape.attempt = step
-        else:
-            self.tape.attempt = (step or 0) + self._attempts
+        if self._attempts:
+            attempt = (attempt or 0) + self._attempts
+        mode: RecordMode | None = None
+        if tapes.is_marked_live(self.item):
+            mode = "live"
+        take = str(recorder.current_trial() or attempt or 0)
+        self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take)
         self._attempts += 1
-        self.tape.take = str(recorder.current_trial() or self.tape.attempt or 0)
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
-    def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
+    def _make_tape(
+        self,
+        path: Path,
+        *,
+        shared: bool,
+        mode: RecordMode | None = None,
+        attempt: int | None = None,
+        take: str = "0",
+    ) -> Tape:
         command = f"{self.rerun_command()} --llm-record=new"
         if mode is not None:
             settings = replace(self.settings, record=mode)
@@ -240,7 +247,16 @@ class Harness:
             index = self.collected.index
         else:
             index = None
-        return tapes.make_tape(self.item, settings, path, shared=shared, command=command, elsewhere=index)
+        return tapes.make_tape(
+            self.item,
+            settings,
+            path,
+            shared=shared,
+            command=command,
+            elsewhere=index,
+            attempt=attempt,
+            take=take,
+        )
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
         """Open the cassette of a block in this test, under the run's settings.
@@ -280,6 +296,8 @@ class Harness:
             CassetteMiss: The test passed, or failed as an `xfail` expects, although a request was missed.
             BudgetReached: The same, although a live call was refused.
         """
+        from pytest_llmops.cassettes import count_takes
+
         tape = self.tape
         self.tape = None
         if tape is None:
@@ -293,7 +311,7 @@ class Harness:
                 tape.close(passed=passed)
             finally:
                 more = self._candidate_facts()
-                takes = tape.count_takes()
+                takes = count_takes(tape)
                 if takes and self.item.get_closest_marker("llm_trials") is None:
                     more["takes"] = takes
                 self.log.add_tape(tape, passed=passed, more=more)
@@ -304,7 +322,7 @@ class Harness:
             else:
                 what = "the test ended as its xfail expects"
             raise swallowed_error(what, caught)
-        if tape is not None and caught is not None and tape.errors_elsewhere:
+        if tape is not None and caught is not None and tape.report.errors_elsewhere:
             raise type(caught)(f"in a process that the test started: {caught}")
 
     def _candidate_facts(self) -> dict[str, Json]:
@@ -340,9 +358,9 @@ class Harness:
         component = self._load_component(kind, name)
         if not getattr(component, "asks_server", False) or self.ours or self.settings.record == "live":
             return component
-        from pytest_llmops.cassettes import active_tape
+        from pytest_llmops.cassettes import current_tape
 
-        if is_recorded_elsewhere(self.item) or active_tape.current_tape() is not None:
+        if is_recorded_elsewhere(self.item) or current_tape() is not None:
             return component
         # The test was not known to be ours when it began, so it has no cassette.
         raise UsageError(

@@ -27,7 +27,7 @@ from pytest_llmops.results.details import as_list, fact_text
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.recordings import RecordingIndex
+    from pytest_llmops.cassettes import RecordingIndex
     from pytest_llmops.results.run import TestRecord
 
 
@@ -139,7 +139,12 @@ class CassetteUsage:
         facts = self._budget_facts()
         if not self._uses:
             return facts
-        from pytest_llmops.cassettes import audit, store, usage_record
+        from pytest_llmops.cassettes import (
+            RunUsage,
+            collect_cassette_uses,
+            find_orphans,
+            read_recording_day,
+        )
 
         root = Path(self._config.rootpath)
         partial = self._why_partial(undone)
@@ -148,7 +153,7 @@ class CassetteUsage:
             if "moved_to" in use:
                 moved.setdefault(use["path"], set()).add(use["moved_to"])
         red = [*red_because, *([f"{self.crashed} workers crashed"] if self.crashed else [])]
-        usage = usage_record.RunUsage(
+        usage = RunUsage(
             created=datetime.now(UTC).isoformat(),
             root=str(root),
             complete=not partial,
@@ -156,7 +161,7 @@ class CassetteUsage:
             green=not red,
             red_because=tuple(red),
             scopes=tuple(collected_folders(self._config)),
-            files=usage_record.collect_cassette_uses(self._uses, root),
+            files=collect_cassette_uses(self._uses, root),
             # Sorted: workers that share a cassette end in any order.
             cases=dict(sorted((use["path"], use["case"]) for use in self._uses if "case" in use)),
             models=tuple(sorted({model for use in self._uses for model in use.get("models", ())})),
@@ -166,9 +171,9 @@ class CassetteUsage:
         cache = getattr(self._config, "cache", None)  # absent with `-p no:cacheprovider`
         if cache is not None and self._settings.record != "live":
             cache.set(USAGE_CACHE_KEY, usage.to_wire())
-        days = filter(None, (store.read_recording_day(root / name) for name in usage.files))
+        days = filter(None, (read_recording_day(root / name) for name in usage.files))
         if usage.green:
-            orphans: Sequence[Json] = audit.find_orphans(root, usage)
+            orphans: Sequence[Json] = find_orphans(root, usage)
         else:
             orphans = []
         cassettes: dict[str, Json] = {"oldest": min(days, default=""), "orphans": orphans}
@@ -198,7 +203,7 @@ class CassetteUsage:
     def _budget_facts(self) -> dict[str, Json]:
         if not self._settings.has_budget:
             return {}
-        from pytest_llmops.cassettes.use_cassette import open_ledger
+        from pytest_llmops.cassettes import open_ledger
 
         calls, usd = open_ledger(self._settings).totals()
         max_calls = self._settings.max_calls
@@ -224,7 +229,7 @@ class CollectedTests:
     @cached_property
     def index(self) -> RecordingIndex:
         """The recordings of the project by key, in cassettes whose test is gone."""
-        from pytest_llmops.cassettes.recordings import RecordingIndex
+        from pytest_llmops.cassettes import RecordingIndex
 
         return RecordingIndex(self._root, self.is_abandoned)
 
@@ -233,7 +238,7 @@ class CollectedTests:
 
         Of a module that was not collected, or a class that was left out, the source decides: what is defined there exists.
         """
-        from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, safe_file_name
+        from pytest_llmops.cassettes import CASSETTE_FOLDER, safe_file_name
 
         if cassette in self._cassettes:
             return False
@@ -271,7 +276,7 @@ class CollectedTests:
     @cached_property
     def _modules(self) -> dict[Path, set[str]]:
         """The collected modules, and the classes of each whose tests are not known, by their folder's name."""
-        from pytest_llmops.cassettes.naming import safe_file_name, test_name
+        from pytest_llmops.cassettes import safe_file_name, test_name
 
         expanded = {collector for collector, _ in self._children}
         modules: dict[Path, set[str]] = {}

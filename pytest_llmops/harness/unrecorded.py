@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http.patching import Patch, network_patches
+from pytest_llmops.cassettes import Patch, current_tape, network_patches
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace.routes import is_model_endpoint
@@ -28,7 +27,7 @@ def apply_host_patches(
 
     def check(host: str, port: int | None) -> None:
         is_refused = (
-            active_tape.current_tape() is None
+            current_tape() is None
             and host.lower() not in settings.allow_hosts
             and is_model_endpoint(host, port, settings.base_url)
         )

@@ -93,7 +93,9 @@ def pending(url: str, module: Any = httpx2, body: Any = BODY, **headers: str) ->
     request = module.Request("POST", url, json=body, headers=named)
     redactor = Redactor()
     question = build_question("POST", url, dict(request.headers), request.content, redactor)
-    return SimpleNamespace(request=request, question=question, tape=SimpleNamespace(redactor=redactor))
+    return SimpleNamespace(
+        request=request, question=question, tape=SimpleNamespace(config=SimpleNamespace(redactor=redactor))
+    )
 
 
 @pytest.mark.parametrize("module", [httpx, httpx2])

@@ -265,7 +265,7 @@ def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: 
             client.post(f"{server.url}/v1/x", json={"n": 3})
         assert sum(clock.waits) == pytest.approx(9.0)
         assert isinstance(one.try_enter(), CallSlot)  # nobody is left at work
-    assert tape.counts.recorded == 1
+    assert tape.report.counts.recorded == 1
 
 
 @pytest.mark.parametrize("client", ["httpx2", "asynchronous", "http.client"])

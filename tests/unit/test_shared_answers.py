@@ -60,7 +60,7 @@ def asked(
                 patched.setattr(*broken)
             if verdict:
                 share()
-        COUNTS[:] = [tape.counts.recorded, tape.counts.reused]
+        COUNTS[:] = [tape.report.counts.recorded, tape.report.counts.reused]
     return found
 
 

@@ -23,6 +23,7 @@ from pytest_llmops.cassettes.audit import (
     find_orphans,
     prune_cassettes,
 )
+from pytest_llmops.cassettes.tape_usage import describe_usage
 from pytest_llmops.cassettes.use_cassette import use_cassette
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import HARNESS, SETTINGS
@@ -209,7 +210,7 @@ def test_a_block_of_a_foreign_test_is_told_when_the_test_ends(tmp_path: Path, fo
     foreign.passed = True
     assert "tapes" not in foreign.build_payload("call", None)
     payload: Any = foreign.build_payload("teardown", None)
-    assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **tape.usage_facts(passed=True)}]
+    assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **describe_usage(tape, passed=True)}]
     assert payload["tapes"][0]["shared"] is True
     assert len(payload["tapes"][0]["asked"]) == 1
     cassette = payload["facts"]["cassette"]

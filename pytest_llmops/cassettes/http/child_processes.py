@@ -300,7 +300,7 @@ class TapeServer:
         try:
             return True, self._call_tape(self._open_calls[child], tape, name, args)
         except (CassetteMiss, BudgetReached, CallDeferred, LLMOpsError) as error:
-            tape.errors_elsewhere += 1
+            tape.report.errors_elsewhere += 1
             return False, error
         except Exception as error:  # noqa: BLE001 -- of a hook of the project, and maybe not to be pickled
             return False, tape.refuse(f"{type(error).__name__}: {error} (in the process of the test)")
@@ -321,13 +321,13 @@ class TapeServer:
             if tape not in active_tape.tapes_in_use():  # not for the trace of the test that runs now
                 return None
         if name == "record" and args[2] == "0":  # the process may be older than the trial
-            args = (*args[:2], tape.take, *args[3:])
+            args = (*args[:2], tape.config.take, *args[3:])
         attribute = getattr(tape, name)
         if callable(attribute):
             value = attribute(*args)
         else:
             value = attribute
-        tape.errors_elsewhere += name.startswith("refuse")
+        tape.report.errors_elsewhere += name.startswith("refuse")
         if name == "claim" and value is None:
             calls[hash(args[0].key)] = tape
         elif name == "claim":

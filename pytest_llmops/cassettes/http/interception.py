@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import aiohttp, child_processes, http_client, httpx, patching, vcr_adapter
+from pytest_llmops.cassettes.tape import Tape
 
 
 class _Interception:
@@ -104,6 +105,17 @@ def install_patches() -> None:
     active_tape.change_listeners.append(_interception.use)
     if active_tape.current_tape() is not None:
         _interception.use(used=True)
+
+
+@contextlib.contextmanager
+def use_in_all_threads(tape: Tape) -> Iterator[None]:
+    """Use the tape of a test, or of a fixture that is set up or torn down, in all threads and tasks."""
+    install_patches()
+    active_tape.push_tape(tape)
+    try:
+        yield
+    finally:
+        active_tape.remove_tape(tape)
 
 
 def remove_patches() -> None:

@@ -80,7 +80,7 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
     """
     proxy = LLMProxy(tape, environ)
     port = proxy.server.server_address[1]
-    tape.proxy_ports.add(port)
+    tape.config.proxy_ports.add(port)
     threading.Thread(target=proxy.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield proxy
@@ -88,7 +88,7 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
         proxy.server.shutdown()
         proxy.server.server_close()  # waits for the answers that are being passed on
         proxy.client.close()
-        tape.proxy_ports.discard(port)
+        tape.config.proxy_ports.discard(port)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._answer(f"{origin}{slash}{rest}", answered)
         except (CassetteMiss, BudgetReached, CallDeferred) as error:
-            self.proxy.tape.errors_elsewhere += 1
+            self.proxy.tape.report.errors_elsewhere += 1
             self._send_error(MISSING_RECORDING, str(error))
         except (
             httpx2.ReadTimeout
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
                     f"cassette {tape.path}: a program left a stream early when it was recorded, and reads on now: what"
                     f" follows is not recorded: record it again: {tape.command_again}"
                 )
-                tape.errors_elsewhere += 1
+                tape.report.errors_elsewhere += 1
         except httpx2.RequestError as error:
             self._send_error(
                 UNREACHABLE, f"llm_proxy: {origin} did not answer: {type(error).__name__}: {error}"

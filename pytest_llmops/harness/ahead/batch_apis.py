@@ -13,9 +13,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
-from pytest_llmops.cassettes import locking
-from pytest_llmops.cassettes.naming import display_path
-from pytest_llmops.cassettes.request_key import Answer
+from pytest_llmops.cassettes import Answer, display_path, replace_file
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import Settings
@@ -94,7 +92,7 @@ class BatchState:
             status = "submitted"
         else:
             status = "submitting"
-        locking.replace_file(
+        replace_file(
             path,
             json.dumps({**asdict(self), "status": status}, indent=1, default=str),
             "no further batch is submitted",

@@ -16,9 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmops._util.json_values import as_mapping, as_text, parse_json
-from pytest_llmops.cassettes import locking, miss
-from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, display_path
-from pytest_llmops.cassettes.request_key import Answer
+from pytest_llmops.cassettes import (
+    CASSETTE_FOLDER,
+    Answer,
+    display_path,
+    is_model_request,
+    lock_cassette,
+)
 from pytest_llmops.errors import BudgetReached, CassetteError, LLMOpsError, ModelError, path_from_root
 from pytest_llmops.harness.ahead.batch_apis import (
     ENDPOINTS,
@@ -72,7 +76,7 @@ def find_group(pending: PendingRequest) -> tuple[str, ...]:
     return (
         vendor if provider in ("", vendor) else "",
         endpoint,
-        pending.tape.redactor.clean_text(base_url),
+        pending.tape.config.redactor.clean_text(base_url),
         as_text(as_mapping(pending.question.json).get("model")),
         str(
             [
@@ -120,7 +124,7 @@ class BatchSender(LiveSender):
         for pending in requests:
             body = as_mapping(pending.question.json)
             is_whole = pending.module is not None and body and body.get("stream") is not True
-            if is_whole and miss.is_model_request(pending.question):
+            if is_whole and is_model_request(pending.question):
                 self.queue[pending.place] = pending
             else:
                 super().submit([pending])
@@ -151,7 +155,7 @@ class BatchSender(LiveSender):
 
     @cached_property
     def _states(self) -> dict[Path, BatchState]:
-        self._held.enter_context(locking.lock_cassette(self._folder / "lock"))
+        self._held.enter_context(lock_cassette(self._folder / "lock"))
         return read_states(self._folder)
 
     def _postpone(self, members: dict[str, PendingRequest], why: str, *, is_live: bool = False) -> None:
@@ -164,7 +168,7 @@ class BatchSender(LiveSender):
         if isinstance(why, OpenBatch):
             step = "run the same command again to collect"
         self.lines += [
-            pending.tape.redactor.clean_text(f"{format_count(len(members), 'request')} {why}; {step}")
+            pending.tape.config.redactor.clean_text(f"{format_count(len(members), 'request')} {why}; {step}")
             for pending in [*members.values()][:1]
         ]
         super().submit(members.values() if is_live else ())
@@ -211,7 +215,7 @@ class BatchSender(LiveSender):
             return OpenBatch(f"wait for {_describe(state)}, which could not be asked ({error})")
         if rejected:
             path.unlink(missing_ok=True)
-            rejected = shorten_text(pending.tape.redactor.clean_text(rejected), MAX_TEXT)
+            rejected = shorten_text(pending.tape.config.redactor.clean_text(rejected), MAX_TEXT)
             return f"were rejected with {state.id} ({rejected})"
         if is_open:
             return OpenBatch(f"wait for {_describe(state)}")
@@ -351,7 +355,7 @@ class BatchSender(LiveSender):
         if has_id or (method == "GET" and answer.status in (OK, NOT_FOUND)):
             return answer
         text = shorten_text(
-            pending.tape.redactor.clean_text(answer.body.decode("utf-8", "replace")), MAX_TEXT
+            pending.tape.config.redactor.clean_text(answer.body.decode("utf-8", "replace")), MAX_TEXT
         )
         raise ModelError(
             f"{method} {path}: status {answer.status}: {text}",

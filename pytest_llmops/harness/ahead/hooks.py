@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from pytest_llmops.cassettes import active_tape, run_folder
-from pytest_llmops.harness.ahead.answers import AnswerStore, Place, Workers, remove_journals
+from pytest_llmops.cassettes import are_live_calls_stopped, remove_run_journals, replace_tape_factory
+from pytest_llmops.harness.ahead.answers import AnswerStore, Place, Workers
 from pytest_llmops.harness.ahead.batches import BatchSender, OpenBatch, Postponed
 from pytest_llmops.harness.ahead.phase import Phase, Unit, make_units
 from pytest_llmops.harness.ahead.silence import silence_session
@@ -83,18 +84,16 @@ class AheadHooks:
         )
         if is_controller or any(self._config.getoption(name, None) for name in OFF_WITH):
             return (yield)
-        before, (number, count) = active_tape.tape_factory, (self._workers.number, self._workers.count)
-        try:
-            if number < count:  # else it replaces a crashed worker
-                self._run_phase(session, session.items[number::count])
-            if count > 1:
-                self._workers.wait_for_answers()
-                for answers in self._workers.read("answers"):
-                    self._state.store.answers.update((Place(*place), wire) for place, wire in answers)
-            active_tape.tape_factory = partial(self._state.make_tape, ClaimingTape)
+        number = self._workers.number
+        count = self._workers.count
+        if number < count:  # else it replaces a crashed worker
+            self._run_phase(session, session.items[number::count])
+        if count > 1:
+            self._workers.wait_for_answers()
+            for answers in self._workers.read("answers"):
+                self._state.store.answers.update((Place(*place), wire) for place, wire in answers)
+        with replace_tape_factory(partial(self._state.make_tape, ClaimingTape)):
             return (yield)
-        finally:
-            active_tape.tape_factory = before
 
     def _may_run_ahead(self, item: Any) -> bool:
         if (
@@ -139,12 +138,11 @@ class AheadHooks:
             self._batches = phase.sender
         else:
             self._batches = None
-        active_tape.tape_factory = partial(state.make_tape, CollectingTape)
         began = time.monotonic()
         if count > 1:
             self._workers.begin()
         try:
-            with silence_session(session):
+            with replace_tape_factory(partial(state.make_tape, CollectingTape)), silence_session(session):
                 phase.run()
         finally:
             self._phase = None
@@ -158,7 +156,7 @@ class AheadHooks:
                 "answers": len(state.store.answers),
                 "seconds": time.monotonic() - began,
                 "in_line": list(in_line),
-                "journals": [str(path) for log in state.store.journals.values() for path in log.paths],
+                "journals": [str(path) for path in state.store.journals.paths],
                 "runs": max((unit.runs for unit in units), default=0),
             }
             if count > 1:
@@ -213,13 +211,11 @@ class AheadHooks:
         if hasattr(self._config, "workerinput"):
             return  # its journals stay locked until the run ends: other workers may still claim their answers
         self._all_facts = self._workers.read("facts")
-        for log in self._state.store.journals.values():
-            log.close()
-            self._notes += filter(None, [log.rescue_note])
-        ended_well = int(exitstatus) in ENDED_WELL and not run_folder.are_live_calls_stopped()
+        self._notes += self._state.store.journals.close()
+        ended_well = int(exitstatus) in ENDED_WELL and not are_live_calls_stopped()
         is_over = ended_well and not (session.shouldstop or session.shouldfail or self._postponed)
         if is_over:
-            remove_journals(path for facts in self._all_facts for path in facts["journals"])
+            remove_run_journals(Path(path) for facts in self._all_facts for path in facts["journals"])
         if self._batches is not None:
             unused = {place.cassette for place in self._state.store.answers}
             left_out = self._config.pluginmanager.get_plugin("llmops_watch").left_out

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes import deferred_calls
 from pytest_llmops.errors import CallDeferred
 from pytest_llmops.harness.ahead.answers import Place
 from pytest_llmops.harness.ahead.sender import LiveSender, why_not_sent
@@ -158,7 +158,7 @@ class Phase:
 
     def _run_unit(self, unit: Unit, after: Unit | None) -> None:
         run = self.state.run = SilentRun()
-        active_tape.deferred_calls.clear()
+        deferred_calls.clear()
         unit.runs += 1
         self._has_failed = False
         if after is None:

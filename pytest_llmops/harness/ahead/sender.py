@@ -14,10 +14,15 @@ from contextlib import AbstractContextManager
 from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
-from pytest_llmops.cassettes import run_folder
-from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
-from pytest_llmops.cassettes.request_key import Answer, make_exchange
-from pytest_llmops.cassettes.run_folder import RateLimiter
+from pytest_llmops.cassettes import (
+    STREAM_CONTENT_TYPES,
+    TIMING_DIGITS,
+    Answer,
+    RateLimiter,
+    are_live_calls_stopped,
+    limit_silence,
+    make_exchange,
+)
 from pytest_llmops.errors import BudgetReached, CassetteError
 from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.wire.content_encoding import decode_body
@@ -69,7 +74,7 @@ class LiveSender:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _sleep(self, seconds: float) -> None:
-        if self._stopping.wait(seconds) or run_folder.are_live_calls_stopped():
+        if self._stopping.wait(seconds) or are_live_calls_stopped():
             raise CassetteError(STOPPED)
 
     def _run(self, pending: PendingRequest) -> None:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     )
     from pytest_llmops.cassettes.audit import find_orphans
     from pytest_llmops.cassettes.budget import open_ledger
+    from pytest_llmops.cassettes.drift import is_model_request
     from pytest_llmops.cassettes.http.interception import use_in_all_threads
     from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
     from pytest_llmops.cassettes.http.patching import Patch, network_patches
     from pytest_llmops.cassettes.journal import JournalEntry
     from pytest_llmops.cassettes.locking import lock_cassette, replace_file
-    from pytest_llmops.cassettes.miss import is_model_request
     from pytest_llmops.cassettes.naming import (
         CASSETTE_FOLDER,
         cassette_path,
@@ -82,7 +82,7 @@ _MODULES_BY_NAME = {
     "describe_usage": "tape_usage",
     "display_path": "naming",
     "find_orphans": "audit",
-    "is_model_request": "miss",
+    "is_model_request": "drift",
     "iter_moved_usage": "tape_usage",
     "limit_silence": "http.live_response",
     "list_answered_requests": "store",

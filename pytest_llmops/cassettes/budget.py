@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pytest_llmops.cassettes import miss, run_folder
+from pytest_llmops.cassettes import run_folder
+from pytest_llmops.cassettes.drift import is_model_request
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import BudgetReached
 from pytest_llmops.measurement import format_amount
@@ -427,7 +428,7 @@ class CallCosts:
         if self.ledger is None:
             return
         cost: float | None = 0.0
-        if not self._is_priced or miss.is_model_request(question):
+        if not self._is_priced or is_model_request(question):
             cost = self.ledger.estimate(question.json, question.url)
         if cost and is_batched:
             cost *= BATCH_PRICE

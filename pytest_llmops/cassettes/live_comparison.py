@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from pytest_llmops.cassettes import miss
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
+from pytest_llmops.cassettes.drift import compare_answers
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape_config import TapeConfig
@@ -38,7 +38,7 @@ class LiveComparison:
                 self._note_not_compared(question, outcome)
                 return
             now = replace(answer, body=self.config.redactor.clean(answer.body))
-            difference = miss.compare_answers(question, recorded, now)
+            difference = compare_answers(question, recorded, now)
             self.report.counts.verified += 1
             if difference is not None:
                 self.report.counts.drifted += 1

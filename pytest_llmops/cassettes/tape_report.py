@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_llmops.cassettes.miss import Drift
+from pytest_llmops.cassettes.drift import Drift
 from pytest_llmops.cassettes.request_key import TapeCounts
 from pytest_llmops.errors import CassetteMiss
 

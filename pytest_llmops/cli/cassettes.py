@@ -29,7 +29,8 @@ from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.audit import AuditResult, RunUsage, StaleAnswers
+    from pytest_llmops.cassettes.audit import AuditResult, StaleAnswers
+    from pytest_llmops.cassettes.usage_record import RunUsage
 
 # File below the root folder in which a run records the answers that it used
 USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
@@ -55,7 +56,7 @@ def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
 
 
 def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
-    from pytest_llmops.cassettes.audit import RunUsage
+    from pytest_llmops.cassettes.usage_record import RunUsage
 
     path = args.usage or root / USAGE_RECORD
     try:
@@ -202,7 +203,7 @@ def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
 
 
 def _prune_cassettes(args: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.audit import prune_cassettes
+    from pytest_llmops.cassettes.prune import prune_cassettes
 
     root = _find_root(args)
     done = prune_cassettes(

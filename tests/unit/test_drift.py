@@ -12,7 +12,7 @@ from support.messages import check_message
 from support.server import chat_answer, chat_events, embedding_answer
 from support.tapes import ask, call, recorded, says
 
-from pytest_llmops.cassettes.miss import Drift, compare_answers
+from pytest_llmops.cassettes.drift import Drift, compare_answers
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.request_key import build_question as question_of
 from pytest_llmops.cassettes.tape import Tape

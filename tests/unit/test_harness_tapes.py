@@ -15,7 +15,7 @@ from support.tapes import make_tape as new_tape
 
 from pytest_llmops.cassettes import active_tape, run_folder
 from pytest_llmops.cassettes.budget import Ledger, open_ledger
-from pytest_llmops.cassettes.miss import Drift
+from pytest_llmops.cassettes.drift import Drift
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.tape_usage import describe_usage
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError, swallowed_error

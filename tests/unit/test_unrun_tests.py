@@ -15,15 +15,10 @@ from support.tapes import call
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.audit import (
-    AuditResult,
-    RunUsage,
-    audit_cassettes,
-    collect_cassette_uses,
-    find_orphans,
-    prune_cassettes,
-)
+from pytest_llmops.cassettes.audit import AuditResult, audit_cassettes, find_orphans
+from pytest_llmops.cassettes.prune import prune_cassettes
 from pytest_llmops.cassettes.tape_usage import describe_usage
+from pytest_llmops.cassettes.usage_record import RunUsage, collect_cassette_uses
 from pytest_llmops.cassettes.use_cassette import use_cassette
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import HARNESS, SETTINGS

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import open_ledger
     from pytest_llmops.cassettes.drift import is_model_request
     from pytest_llmops.cassettes.http.interception import use_in_all_threads
-    from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
+    from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
     from pytest_llmops.cassettes.http.patching import Patch, network_patches
     from pytest_llmops.cassettes.journal import JournalEntry
     from pytest_llmops.cassettes.locking import lock_cassette, replace_file
@@ -63,7 +63,6 @@ _MODULES_BY_NAME = {
     "RecordingIndex": "recordings",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
-    "STREAM_CONTENT_TYPES": "http.live_response",
     "TIMING_DIGITS": "http.live_response",
     "Tape": "tape",
     "TapeConfig": "tape_config",
@@ -83,6 +82,7 @@ _MODULES_BY_NAME = {
     "display_path": "naming",
     "find_orphans": "audit",
     "is_model_request": "drift",
+    "is_stream": "http.live_response",
     "iter_moved_usage": "tape_usage",
     "limit_silence": "http.live_response",
     "list_answered_requests": "store",
@@ -110,7 +110,6 @@ __all__ = [
     "CASSETTE_FOLDER",
     "JUDGE_PURPOSE",
     "RUN_FOLDER_VARIABLE",
-    "STREAM_CONTENT_TYPES",
     "TIMING_DIGITS",
     "Answer",
     "JournalEntry",
@@ -138,6 +137,7 @@ __all__ = [
     "display_path",
     "find_orphans",
     "is_model_request",
+    "is_stream",
     "iter_moved_usage",
     "limit_silence",
     "list_answered_requests",

@@ -15,11 +15,11 @@ from itertools import pairwise
 from typing import Any
 
 from pytest_llmops.cassettes import (
-    STREAM_CONTENT_TYPES,
     TIMING_DIGITS,
     Answer,
     RateLimiter,
     are_live_calls_stopped,
+    is_stream,
     limit_silence,
     make_exchange,
 )
@@ -202,14 +202,13 @@ def _make_answer(
 ) -> Answer:
     took = round(time.perf_counter() - started, TIMING_DIGITS)
     kept = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
-    is_stream = any(name in headers.get("content-type", "").lower() for name in STREAM_CONTENT_TYPES)
     body = b"".join(chunks)
     encoding = headers.get("content-encoding", "")
     try:
         body = decode_body(body, encoding, certain=True)
     except DocumentError:
         kept["content-encoding"] = encoding
-    if not is_stream or not times:
+    if not times or not is_stream(headers):
         return Answer(status, kept, body, took)
     ttft_s = round(times[0] - started, TIMING_DIGITS)
     gaps = (later - earlier for earlier, later in pairwise(times))

@@ -32,19 +32,18 @@ if TYPE_CHECKING:
         shared_path,
         test_name,
     )
+    from pytest_llmops.cassettes.rate_limit import RateLimiter
     from pytest_llmops.cassettes.recordings import RecordingIndex
     from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts, make_exchange
     from pytest_llmops.cassettes.run_folder import (
-        JUDGE_PURPOSE,
         RUN_FOLDER_VARIABLE,
-        RateLimiter,
         are_live_calls_stopped,
         count_live_calls,
         current_folder,
         open_run_folder,
-        shared_answer_key,
     )
     from pytest_llmops.cassettes.run_journals import RunJournals, remove_run_journals
+    from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
     from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette, read_recording_day
     from pytest_llmops.cassettes.tape import Tape, open_tape, replace_tape_factory
     from pytest_llmops.cassettes.tape_config import TapeConfig, make_run_config
@@ -54,12 +53,12 @@ if TYPE_CHECKING:
 _MODULES_BY_NAME = {
     "Answer": "request_key",
     "CASSETTE_FOLDER": "naming",
-    "JUDGE_PURPOSE": "run_folder",
+    "JUDGE_PURPOSE": "shared_answers",
     "JournalEntry": "journal",
     "Patch": "http.patching",
     "Question": "request_key",
     "RUN_FOLDER_VARIABLE": "run_folder",
-    "RateLimiter": "run_folder",
+    "RateLimiter": "rate_limit",
     "RecordingIndex": "recordings",
     "RunJournals": "run_journals",
     "RunUsage": "usage_record",
@@ -100,7 +99,7 @@ _MODULES_BY_NAME = {
     "replace_file": "locking",
     "replace_tape_factory": "tape",
     "safe_file_name": "naming",
-    "shared_answer_key": "run_folder",
+    "shared_answer_key": "shared_answers",
     "shared_path": "naming",
     "test_name": "naming",
     "use_in_all_threads": "http.interception",

@@ -28,7 +28,8 @@ find_remote_tape: Callable[[Tape | None], Tape] | None = None
 # None, a connection of http.client and what sends the request on another like it
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
-MAX_SIBLING_WAITS, SIBLING_WAIT_S = 20, 0.002
+MAX_SIBLING_WAITS = 20
+SIBLING_WAIT_S = 0.002
 _job = threading.local()
 # Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last
 change_listeners: list[Callable[..., object]] = []
@@ -59,23 +60,21 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 def current_tape() -> Tape | None:
     """Return the tape in use in this thread or task, or None."""
     block = _innermost_block()
+    tape = base_tape()
     if block is not None:
         tape = block.tape
-    else:
-        tape = base_tape()
     if find_remote_tape is None:
         return tape
     return find_remote_tape(tape)
 
 
 def _innermost_block() -> _Block | None:
+    """Return the block around this place in the code that still has its tape in use; None: the test's tape is."""
     block = _current_block.get()
     if block is None:
         context = _valid_context()
         if context is not None:
             block = context.block
-        else:
-            block = None
     elif block.base is not base_tape():  # a fixture is being set up inside it
         return None
     while block is not None and block.tape not in _block_tapes:
@@ -112,13 +111,12 @@ def current_take() -> str:
 def current_purpose() -> str:
     """Return the purpose of a call (``app``, ``judge`` ...), also in threads that were started for it."""
     own = recorder.current_purpose()
-    if own == "app":
-        context = _valid_context()
-    else:
-        context = None
-    if context is not None:
-        return context.purpose
-    return own
+    if own != "app":
+        return own
+    context = _valid_context()
+    if context is None:
+        return own
+    return context.purpose
 
 
 def _valid_context() -> CallContext | None:
@@ -161,7 +159,11 @@ def use_tape(tape: Tape) -> Iterator[Tape]:
 
 
 def _notify_listeners(*, started: bool) -> None:
-    if find_remote_tape is None and len(tapes_in_use()) == (1 if started else 0):
+    """Tell the listeners if the first tape came into use, or the last went out of it."""
+    left = 0
+    if started:
+        left = 1
+    if find_remote_tape is None and len(tapes_in_use()) == left:
         for listener in change_listeners:
             listener(used=started)
 
@@ -172,7 +174,10 @@ def capture_context() -> CallContext | None:
     base = base_tape()
     take = current_take()
     purpose = current_purpose()
-    if block is None and take == (base.config.take if base is not None else "0") and purpose == "app":
+    base_take = "0"
+    if base is not None:
+        base_take = base.config.take
+    if block is None and take == base_take and purpose == "app":
         return None
     return CallContext(base, block, take, purpose)
 

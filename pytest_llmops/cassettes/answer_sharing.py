@@ -8,7 +8,7 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.request_key import Answer, Question
-from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, shared_answer_key
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.errors import CassetteError, CassetteMiss

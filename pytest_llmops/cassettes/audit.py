@@ -320,16 +320,22 @@ def find_cassettes(
     certain = {path for path in recorded if os.path.isfile(path) and _is_within(path, within)}  # noqa: PTH113
     if within is not None and within.is_file():
         certain.add(within)
-    others: set[Path] = set()
-    for folder, files in walk_folders(within or root, report_folder):
+    others = _find_json_files(root, within or root, report_folder)
+    # Other recorders keep JSON files in folders of that name too.
+    ours = {path for path in others if path in recorded or path in certain or _is_ours(path)}
+    return sorted(certain | ours)
+
+
+def _find_json_files(root: Path, start: Path, report_folder: Callable[[OSError], None] | None) -> set[Path]:
+    """Return the JSON files in folders of cassettes."""
+    paths: set[Path] = set()
+    for folder, files in walk_folders(start, report_folder):
         below = folder
         if folder.is_relative_to(root):
             below = folder.relative_to(root)
         if naming.CASSETTE_FOLDER in below.parts:
-            others |= {folder / name for name in files if name.endswith(".json")}
-    # Other recorders keep JSON files in folders of that name too.
-    ours = {path for path in others if path in recorded or path in certain or _is_ours(path)}
-    return sorted(certain | ours)
+            paths |= {folder / name for name in files if name.endswith(".json")}
+    return paths
 
 
 def _is_ours(path: Path) -> bool:

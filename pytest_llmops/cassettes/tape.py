@@ -13,8 +13,8 @@ from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
 from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.live_comparison import LiveComparison
+from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
-from pytest_llmops.cassettes.run_folder import RateLimiter
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
 from pytest_llmops.errors import BudgetReached, CassetteMiss

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmops.cassettes.budget import Ledger, open_ledger
+from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.recordings import RecordingIndex
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Normalizer, answer_to_wire
-from pytest_llmops.cassettes.run_folder import RateLimiter, SharedAnswers
+from pytest_llmops.cassettes.shared_answers import SharedAnswers
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
 

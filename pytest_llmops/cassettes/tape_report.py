@@ -98,7 +98,5 @@ class AnswerTally:
         for key, take in self._got_answer:
             to_keep[key, ""] = 0
             to_keep["", take] = 0
-        for place, number in self._counts.items():
-            if self._got_answer[place]:
-                to_keep[place] = number
-        return to_keep
+        answered = {place: number for place, number in self._counts.items() if self._got_answer[place]}
+        return to_keep | answered

@@ -14,10 +14,14 @@ def describe_usage(tape: Tape, *, passed: bool) -> dict[str, Json]:
         tape: The tape.
         passed: Whether its test passed.
     """
+    return {"ran": passed, "shared": tape.player.others_ask, "asked": _count_requested(tape)}
+
+
+def _count_requested(tape: Tape) -> dict[str, Json]:
+    """Return the number of requested answers by key and take."""
     with tape.report.lock:
         counts = tape.player.given.count_by_key()
-    asked: dict[str, Json] = {key: dict(takes) for key, takes in counts.items()}
-    return {"ran": passed, "shared": tape.player.others_ask, "asked": asked}
+    return {key: dict(takes) for key, takes in counts.items()}
 
 
 def iter_moved_usage(tape: Tape, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:
@@ -29,11 +33,10 @@ def iter_moved_usage(tape: Tape, *, passed: bool) -> Iterator[tuple[Path, dict[s
     """
     if tape.mode == "new":
         return
-    with tape.report.lock:
-        counts = tape.player.given.count_by_key()
-    for place, keys in tape.player.recordings.moved.items():
-        asked: dict[str, Json] = {key: dict(counts[key]) for key in sorted(keys & counts.keys())}
-        yield place, {"ran": passed, "shared": True, "asked": asked}
+    requested = _count_requested(tape)
+    for cassette, keys in tape.player.recordings.moved.items():
+        asked = {key: requested[key] for key in sorted(keys & requested.keys())}
+        yield cassette, {"ran": passed, "shared": True, "asked": asked}
 
 
 def count_takes(tape: Tape) -> int:

@@ -12,8 +12,9 @@ from functools import partial
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.outcome import LEFT_TEXT, PROGRAM_LEFT_TEXT, Outcome
+from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Answer, Question, make_exchange
-from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, CallSlot
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 

@@ -345,9 +345,8 @@ def merge_journals(
         taken = []
         for journal in [*abandoned, *own]:
             journal_entries = held.enter_context(seize_journal(journal, ours=journal in own))
-            if (
-                journal_entries is None
-            ):  # still written by a thread that outlived its test: left for the next merge
+            if journal_entries is None:
+                # Still written by a thread that outlived its test: left for the next merge.
                 continue
             apply_entries(interactions, journal_entries, replace=replace)
             taken.append(journal)

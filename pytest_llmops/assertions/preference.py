@@ -16,7 +16,7 @@ from pytest_llmops.assertions._judged import (
     quote_answer,
 )
 from pytest_llmops.cases import Case
-from pytest_llmops.cassettes.run_folder import defer_sharing
+from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.judges.evaluate import check_texts, resolve_pairwise_judge, skipped_measurement
 from pytest_llmops.judges.protocol.prompting import find_injection_signs

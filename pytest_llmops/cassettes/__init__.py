@@ -1,1 +1,169 @@
-"""Recording and replay of model answers at HTTP level, with a cassette per test."""
+"""HTTP calls of tests: recorded, replayed, and refused if nothing answers them.
+
+The names below are what a run of tests needs: `harness` imports them from here, and knows no module of this package.
+Nothing is imported until a name is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.active_tape import (
+        current_job,
+        current_purpose,
+        current_take,
+        current_tape,
+        deferred_calls,
+        outgoing_request,
+    )
+    from pytest_llmops.cassettes.audit import find_orphans
+    from pytest_llmops.cassettes.budget import open_ledger
+    from pytest_llmops.cassettes.drift import is_model_request
+    from pytest_llmops.cassettes.http.interception import use_in_all_threads
+    from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
+    from pytest_llmops.cassettes.http.patching import Patch, network_patches
+    from pytest_llmops.cassettes.journal import JournalEntry
+    from pytest_llmops.cassettes.locking import lock_cassette, replace_file
+    from pytest_llmops.cassettes.naming import (
+        CASSETTE_FOLDER,
+        cassette_path,
+        display_path,
+        safe_file_name,
+        shared_path,
+        test_name,
+    )
+    from pytest_llmops.cassettes.rate_limit import RateLimiter
+    from pytest_llmops.cassettes.recordings import RecordingIndex
+    from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts, make_exchange
+    from pytest_llmops.cassettes.run_folder import (
+        RUN_FOLDER_VARIABLE,
+        are_live_calls_stopped,
+        count_live_calls,
+        current_folder,
+        open_run_folder,
+    )
+    from pytest_llmops.cassettes.run_journals import RunJournals, remove_run_journals
+    from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
+    from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette, read_recording_day
+    from pytest_llmops.cassettes.tape import Tape, open_tape, replace_tape_factory
+    from pytest_llmops.cassettes.tape_config import TapeConfig, make_run_config
+    from pytest_llmops.cassettes.tape_usage import count_takes, describe_usage, iter_moved_usage
+    from pytest_llmops.cassettes.usage_record import RunUsage, collect_cassette_uses
+
+_MODULES_BY_NAME = {
+    "Answer": "request_key",
+    "CASSETTE_FOLDER": "naming",
+    "JUDGE_PURPOSE": "shared_answers",
+    "JournalEntry": "journal",
+    "Patch": "http.patching",
+    "Question": "request_key",
+    "RUN_FOLDER_VARIABLE": "run_folder",
+    "RateLimiter": "rate_limit",
+    "RecordingIndex": "recordings",
+    "RunJournals": "run_journals",
+    "RunUsage": "usage_record",
+    "TIMING_DIGITS": "http.live_response",
+    "Tape": "tape",
+    "TapeConfig": "tape_config",
+    "TapeCounts": "request_key",
+    "are_live_calls_stopped": "run_folder",
+    "cassette_path": "naming",
+    "collect_cassette_uses": "usage_record",
+    "count_live_calls": "run_folder",
+    "count_takes": "tape_usage",
+    "current_folder": "run_folder",
+    "current_job": "active_tape",
+    "current_purpose": "active_tape",
+    "current_take": "active_tape",
+    "current_tape": "active_tape",
+    "deferred_calls": "active_tape",
+    "describe_usage": "tape_usage",
+    "display_path": "naming",
+    "find_orphans": "audit",
+    "is_model_request": "drift",
+    "is_stream": "http.live_response",
+    "iter_moved_usage": "tape_usage",
+    "limit_silence": "http.live_response",
+    "list_answered_requests": "store",
+    "lock_cassette": "locking",
+    "make_exchange": "request_key",
+    "make_run_config": "tape_config",
+    "network_patches": "http.patching",
+    "open_ledger": "budget",
+    "open_run_folder": "run_folder",
+    "open_tape": "tape",
+    "outgoing_request": "active_tape",
+    "parse_cassette": "store",
+    "read_recording_day": "store",
+    "remove_run_journals": "run_journals",
+    "replace_file": "locking",
+    "replace_tape_factory": "tape",
+    "safe_file_name": "naming",
+    "shared_answer_key": "shared_answers",
+    "shared_path": "naming",
+    "test_name": "naming",
+    "use_in_all_threads": "http.interception",
+}
+
+__all__ = [
+    "CASSETTE_FOLDER",
+    "JUDGE_PURPOSE",
+    "RUN_FOLDER_VARIABLE",
+    "TIMING_DIGITS",
+    "Answer",
+    "JournalEntry",
+    "Patch",
+    "Question",
+    "RateLimiter",
+    "RecordingIndex",
+    "RunJournals",
+    "RunUsage",
+    "Tape",
+    "TapeConfig",
+    "TapeCounts",
+    "are_live_calls_stopped",
+    "cassette_path",
+    "collect_cassette_uses",
+    "count_live_calls",
+    "count_takes",
+    "current_folder",
+    "current_job",
+    "current_purpose",
+    "current_take",
+    "current_tape",
+    "deferred_calls",
+    "describe_usage",
+    "display_path",
+    "find_orphans",
+    "is_model_request",
+    "is_stream",
+    "iter_moved_usage",
+    "limit_silence",
+    "list_answered_requests",
+    "lock_cassette",
+    "make_exchange",
+    "make_run_config",
+    "network_patches",
+    "open_ledger",
+    "open_run_folder",
+    "open_tape",
+    "outgoing_request",
+    "parse_cassette",
+    "read_recording_day",
+    "remove_run_journals",
+    "replace_file",
+    "replace_tape_factory",
+    "safe_file_name",
+    "shared_answer_key",
+    "shared_path",
+    "test_name",
+    "use_in_all_threads",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name of the face; it is not kept here, so that all users have the one of its module."""
+    module = _MODULES_BY_NAME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

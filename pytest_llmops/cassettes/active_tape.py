@@ -24,13 +24,12 @@ _test_tapes: list[Tape] = []
 _block_tapes: list[Tape] = []
 # In a process that a test started: returns the tape of the test's process, given the tape of this process
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
-# Makes the tapes of a run with --llm-concurrency; None: they are plain tapes
-tape_factory: Callable[..., Tape]
 # What a tape needs that may send a request later, while its answer is claimed: module, transport and request of httpx, or
 # None, a connection of http.client and what sends the request on another like it
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
-MAX_SIBLING_WAITS, SIBLING_WAIT_S = 20, 0.002
+MAX_SIBLING_WAITS = 20
+SIBLING_WAIT_S = 0.002
 _job = threading.local()
 # Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last
 change_listeners: list[Callable[..., object]] = []
@@ -61,23 +60,21 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 def current_tape() -> Tape | None:
     """Return the tape in use in this thread or task, or None."""
     block = _innermost_block()
+    tape = base_tape()
     if block is not None:
         tape = block.tape
-    else:
-        tape = base_tape()
     if find_remote_tape is None:
         return tape
     return find_remote_tape(tape)
 
 
 def _innermost_block() -> _Block | None:
+    """Return the block around this place in the code that still has its tape in use; None: the test's tape is."""
     block = _current_block.get()
     if block is None:
         context = _valid_context()
         if context is not None:
             block = context.block
-        else:
-            block = None
     elif block.base is not base_tape():  # a fixture is being set up inside it
         return None
     while block is not None and block.tape not in _block_tapes:
@@ -107,20 +104,19 @@ def current_take() -> str:
     if context is not None:
         return context.take
     if base is not None:
-        return base.take
+        return base.config.take
     return "0"
 
 
 def current_purpose() -> str:
     """Return the purpose of a call (``app``, ``judge`` ...), also in threads that were started for it."""
     own = recorder.current_purpose()
-    if own == "app":
-        context = _valid_context()
-    else:
-        context = None
-    if context is not None:
-        return context.purpose
-    return own
+    if own != "app":
+        return own
+    context = _valid_context()
+    if context is None:
+        return own
+    return context.purpose
 
 
 def _valid_context() -> CallContext | None:
@@ -163,7 +159,11 @@ def use_tape(tape: Tape) -> Iterator[Tape]:
 
 
 def _notify_listeners(*, started: bool) -> None:
-    if find_remote_tape is None and len(tapes_in_use()) == (1 if started else 0):
+    """Tell the listeners if the first tape came into use, or the last went out of it."""
+    left = 0
+    if started:
+        left = 1
+    if find_remote_tape is None and len(tapes_in_use()) == left:
         for listener in change_listeners:
             listener(used=started)
 
@@ -174,7 +174,10 @@ def capture_context() -> CallContext | None:
     base = base_tape()
     take = current_take()
     purpose = current_purpose()
-    if block is None and take == (base.take if base is not None else "0") and purpose == "app":
+    base_take = "0"
+    if base is not None:
+        base_take = base.config.take
+    if block is None and take == base_take and purpose == "app":
         return None
     return CallContext(base, block, take, purpose)
 

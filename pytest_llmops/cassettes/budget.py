@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pytest_llmops.cassettes import miss
+from pytest_llmops.cassettes import run_folder
+from pytest_llmops.cassettes.drift import is_model_request
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import BudgetReached
 from pytest_llmops.measurement import format_amount
 from pytest_llmops.recorder import Exchange
+from pytest_llmops.settings import Settings
 from pytest_llmops.trace import BATCH_PRICE
 
 # Picodollars per dollar. Money is counted in whole picodollars: a sum of floats is inexact.
@@ -62,7 +64,8 @@ _ENDPOINTS_WITHOUT_OUTPUT = (
 
 @dataclass(slots=True)
 class _LedgerState:
-    # Sums over the lines of a ledger that this process has read.
+    """Sums over the lines of a ledger that this process has read."""
+
     offset: int = 0
     calls: int = 0
     spent: int = 0
@@ -84,7 +87,7 @@ class _LedgerState:
         """Read to the end of the ledger.
 
         Raises:
-        OSError: It cannot be read, or is shorter than before.
+            OSError: It cannot be read, or is shorter than before.
         """
         with self.lock:
             # An error here leaves the sums: the next call must not take the file for a new ledger.
@@ -107,11 +110,11 @@ class _LedgerState:
         with contextlib.suppress(ValueError):
             match [word.decode("ascii") for word in line.split()]:
                 case ["ask", name, estimate, calls, budget, "."]:
-                    numbers = (None if text == ABSENT else int(text) for text in (estimate, calls, budget))
-                    refusal = self._why_refused(*numbers)
+                    cost = _parse_number(estimate)
+                    refusal = self._why_refused(cost, _parse_number(calls), _parse_number(budget))
                     if not refusal:
                         self.calls += 1
-                        self.reserved[name] = 0 if estimate == ABSENT else int(estimate)
+                        self.reserved[name] = cost or 0
                         self.reserved_total += self.reserved[name]
                     if name in self.refusals:
                         self.refusals[name] = refusal
@@ -125,7 +128,7 @@ class _LedgerState:
         """Append the line that requests a call, and return why the call is refused, or "".
 
         Raises:
-        OSError: The ledger cannot be written or read.
+            OSError: The ledger cannot be written or read.
         """
         self.refusals[name] = None
         try:
@@ -154,14 +157,23 @@ class _LedgerState:
         committed = self.committed
         if committed < budget and committed + estimate <= budget:
             return ""
+        taken = f"{_format_dollars(committed)} of {_format_dollars(budget)} of this run are taken"
         if self.reserved_total:
-            waiting = f", {_format_dollars(self.reserved_total)} of it reserved"
-        else:
-            waiting = ""
-        return (
-            f"budget reached: {_format_dollars(committed)} of {_format_dollars(budget)} of this run are taken{waiting}, and this call may "
-            f"cost {_format_dollars(estimate)}; raise --llm-budget (ini llm_budget), or run fewer tests live"
-        )
+            taken += f", {_format_dollars(self.reserved_total)} of it reserved"
+        return f"budget reached: {taken}, and this call may cost {_format_dollars(estimate)}; raise --llm-budget (ini llm_budget), or run fewer tests live"
+
+
+def _parse_number(text: str) -> int | None:
+    """Return a number of a line; None if it is absent."""
+    if text == ABSENT:
+        return None
+    return int(text)
+
+
+def _format_number(number: int | None) -> str:
+    if number is None:
+        return ABSENT
+    return str(number)
 
 
 def _format_dollars(pico: int) -> str:
@@ -195,10 +207,9 @@ class CallGrant:
             return
         self._settled = True
         if self._ledger.budget_usd is not None:
+            line = f"cost {self._name} {_to_picodollars(cost_usd, up=True)} ."
             with contextlib.suppress(OSError):
-                _append_line(
-                    self._ledger.path, f"cost {self._name} {_to_picodollars(cost_usd, up=True)} .", new=False
-                )
+                _append_line(self._ledger.path, line, new=False)
 
 
 @dataclass(slots=True)
@@ -228,18 +239,12 @@ class Ledger:
             BudgetReached: No call or no money is left, the model has no price, or the ledger cannot be used.
         """
         name = secrets.token_hex(8)
-        words = [
-            ABSENT if limit is None else str(limit)
-            for limit in (
-                _to_picodollars(estimate_usd, up=True),
-                self.max_calls,
-                _to_picodollars(self.budget_usd),
-            )
-        ]
+        estimate = _format_number(_to_picodollars(estimate_usd, up=True))
+        calls = _format_number(self.max_calls)
+        budget = _format_number(_to_picodollars(self.budget_usd))
+        line = f"ask {name} {estimate} {calls} {budget} ."
         try:
-            refusal = _ledger_state(self.path).request_call(
-                self.path, name, f"ask {name} {' '.join(words)} ."
-            )
+            refusal = _ledger_state(self.path).request_call(self.path, name, line)
         except OSError as error:
             raise BudgetReached(
                 f"budget: live calls cannot be counted: {error}; the ledger {self.path} must be a file on a local disk"
@@ -272,12 +277,19 @@ class Ledger:
         return state.calls, state.committed / PICODOLLARS
 
 
+def open_ledger(settings: Settings) -> Ledger:
+    """Return the ledger of a run with a budget."""
+    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
+
+
 def _to_picodollars(usd: float | None, *, up: bool = False) -> int | None:
     if usd is None or not math.isfinite(usd):
         return None
     # Round up for a real fraction of a picodollar, not for the inexactness of a float.
     exact = round(usd * PICODOLLARS, 2)
-    return max(math.ceil(exact) if up else round(exact), 0)
+    if up:
+        return max(math.ceil(exact), 0)
+    return max(round(exact), 0)
 
 
 def _ledger_state(path: Path) -> _LedgerState:
@@ -294,7 +306,9 @@ def _append_line(path: Path, line: str, *, new: bool) -> None:
     A line end on both sides: a line truncated by a killed process must not spoil this line.
     """
     data = f"\n{line}\n".encode("ascii")
-    flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0) | (os.O_CREAT if new else 0)
+    flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    if new:
+        flags |= os.O_CREAT
     access: AbstractContextManager[object] = nullcontext()
     if sys.platform == "win32":
         from filelock import FileLock
@@ -327,26 +341,39 @@ def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> fl
         address = urlsplit(url)
     except ValueError:
         address = SplitResult("", "", "", "", "")
-    model = question.get("model")
-    model_match = _MODEL_IN_PATH.search(unquote(address.path))
-    if isinstance(model, str) and model:
-        name = model
-    elif model_match:
-        name = model_match[1]
-    else:
-        name = ""
+    model = _find_model(question, unquote(address.path))
     server = f"{address.scheme}://{address.netloc}"
     tokens = math.ceil(_count_characters(question) / CHARACTERS_PER_TOKEN)
-    output_limit = max(_positive_int_at(question, path) for path in _OUTPUT_LIMIT_PATHS)
-    choices = next((n for path in _CHOICE_COUNT_PATHS if (n := _positive_int_at(question, path))), 1)
     if address.path.endswith(_ENDPOINTS_WITHOUT_OUTPUT):
-        return _tokens_cost(name, server, tokens, 0)
+        return _tokens_cost(model, server, tokens, 0)
+    output_limit = max(_positive_int_at(question, path) for path in _OUTPUT_LIMIT_PATHS)
     if output_limit or not dearest_usd:
-        return _tokens_cost(name, server, tokens, choices * (output_limit or ASSUMED_OUTPUT_TOKENS))
-    least = _tokens_cost(name, server, tokens, 0)
+        output = _count_choices(question) * (output_limit or ASSUMED_OUTPUT_TOKENS)
+        return _tokens_cost(model, server, tokens, output)
+    least = _tokens_cost(model, server, tokens, 0)
     if least is None:
         return None
     return max(least, dearest_usd)
+
+
+def _find_model(question: Mapping[str, Any], path: str) -> str:
+    """Return the model of a request, which may be in the path of its address, or ""."""
+    model = question.get("model")
+    if isinstance(model, str) and model:
+        return model
+    in_path = _MODEL_IN_PATH.search(path)
+    if in_path is None:
+        return ""
+    return in_path[1]
+
+
+def _count_choices(question: Mapping[str, Any]) -> int:
+    """Return how many answers a request asks for."""
+    for path in _CHOICE_COUNT_PATHS:
+        count = _positive_int_at(question, path)
+        if count:
+            return count
+    return 1
 
 
 def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | None:
@@ -357,12 +384,12 @@ def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | N
 
 
 def _positive_int_at(question: Mapping[str, Any], path: tuple[str, ...]) -> int:
+    """Return a positive whole number in a request; 0 for anything else."""
     value: Any = question
     for step in path:
-        if isinstance(value, Mapping):
-            value = value.get(step)
-        else:
-            value = None
+        if not isinstance(value, Mapping):
+            return 0
+        value = value.get(step)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     return 0
@@ -375,8 +402,7 @@ def _count_characters(question: Mapping[str, Any]) -> int:
     while waiting:  # no recursion: a request may be deeper than the stack
         value = waiting.pop()
         if isinstance(value, str):
-            is_media = len(value) > MEDIA_CHARACTERS and _MEDIA_TEXT.fullmatch(value)
-            if is_media:
+            if len(value) > MEDIA_CHARACTERS and _MEDIA_TEXT.fullmatch(value):
                 total += MEDIA_CHARACTERS
             else:
                 total += len(value) + 2
@@ -397,9 +423,13 @@ class CallCosts:
 
     Args:
         ledger: Counts live calls, and refuses calls beyond the budget; None: there is none.
+
+    Attributes:
+        refusals: Why calls were refused.
     """
 
     ledger: Ledger | None
+    refusals: list[str] = field(default_factory=list)
     _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -416,14 +446,16 @@ class CallCosts:
         """
         if self.ledger is None:
             return
-        is_free = self._is_priced and not miss.is_model_request(question)
-        if is_free:
-            cost = 0.0
-        else:
+        cost: float | None = 0.0
+        if not self._is_priced or is_model_request(question):
             cost = self.ledger.estimate(question.json, question.url)
         if cost and is_batched:
-            cost = cost * BATCH_PRICE
-        grant = self.ledger.reserve_call(cost)
+            cost *= BATCH_PRICE
+        try:
+            grant = self.ledger.reserve_call(cost)
+        except BudgetReached as error:
+            self.refusals.append(str(error))
+            raise
         with self._lock:
             self._grants.setdefault(question.key, []).append(grant)
 
@@ -435,19 +467,20 @@ class CallCosts:
             exchange: The call; None: it got no answer.
             complete: Whether its answer is complete: an incomplete answer may have been paid.
         """
+        cost_usd = None
         if exchange is not None and exchange.status and complete:
-            cost_usd = 0.0
-        else:
-            cost_usd = None
-        if exchange is not None and cost_usd is not None and self._is_priced:
-            from pytest_llmops import trace
-
-            cost_usd = trace.read_call(exchange).cost_usd
+            cost_usd = self._read_cost(exchange)
         with self._lock:
             grants = self._grants.get(question.key)
-            if grants:
-                grant = grants.pop(0)
-            else:
-                grant = None
-        if grant is not None:
-            grant.settle(cost_usd)
+            if not grants:
+                return
+            grant = grants.pop(0)
+        grant.settle(cost_usd)
+
+    def _read_cost(self, exchange: Exchange) -> float | None:
+        """Return the cost of a call, None if it is unknown; nothing without a budget in dollars, which needs none."""
+        if not self._is_priced:
+            return 0.0
+        from pytest_llmops import trace
+
+        return trace.read_call(exchange).cost_usd

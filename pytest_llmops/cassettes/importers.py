@@ -92,12 +92,7 @@ def convert_interactions(
     """
     requests: list[tuple[ForeignInteraction, dict[str, str]]] = []
     for foreign in foreign_interactions:
-        # Without placeholders, which are no credentials and may also be in bodies.
-        headers = {
-            name: value
-            for name, value in foreign.request_headers.items()
-            if not (is_secret_name(name) or name == "content-type") or not _is_placeholder(value)
-        }
+        headers = _drop_placeholders(foreign.request_headers)
         redactor.learn_headers(headers)
         requests.append((foreign, headers))
     by_key: dict[str, store.Interaction] = {}
@@ -112,25 +107,39 @@ def convert_interactions(
         question = request_key.build_question(
             foreign.method, foreign.url, headers, foreign.request_body, redactor
         )
-        request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
-        first = by_key.setdefault(
-            question.key, store.Interaction(f"#{number:03d}", question.key, request, {IMPORTED_TAKE: []})
-        )
-        first.answers[IMPORTED_TAKE].append(request_key.answer_to_wire(answer, redactor))
+        interaction = by_key.get(question.key)
+        if interaction is None:
+            request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
+            interaction = store.Interaction(f"#{number:03d}", question.key, request, {IMPORTED_TAKE: []})
+            by_key[question.key] = interaction
+        interaction.answers[IMPORTED_TAKE].append(request_key.answer_to_wire(answer, redactor))
     return list(by_key.values()), dict(sorted(left_out.items()))
+
+
+def _drop_placeholders(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers without placeholders, which are no credentials and may also be in bodies."""
+    kept = {}
+    for name, value in headers.items():
+        may_be_replaced = is_secret_name(name) or name == "content-type"
+        if not may_be_replaced or not _is_placeholder(value):
+            kept[name] = value
+    return kept
 
 
 def _is_placeholder(value: str) -> bool:
     """Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``."""
+    text = value
     scheme, _, rest = value.strip(" \"'[]()<>").partition(" ")
     if rest and scheme.lower() in ("bearer", "basic", "token"):
         text = rest
-    else:
-        text = value
-    words = list(filter(None, _SEPARATORS.split(text.lower())))
-    is_crossed_out = len(words) == 1 and len(words[0]) >= MIN_CROSSES and not words[0].strip("x")
-    is_told = len(words) <= MAX_WORDS and all(map(str.isalpha, words)) and not _PLACEHOLDERS.isdisjoint(words)
-    return not words or is_crossed_out or is_told or words == ["secret"]
+    words = [word for word in _SEPARATORS.split(text.lower()) if word]
+    if not words or words == ["secret"]:
+        return True
+    if len(words) == 1 and len(words[0]) >= MIN_CROSSES and not words[0].strip("x"):  # xxxx
+        return True
+    if len(words) > MAX_WORDS or _PLACEHOLDERS.isdisjoint(words):
+        return False
+    return all(word.isalpha() for word in words)
 
 
 def import_cassette(
@@ -151,43 +160,49 @@ def import_cassette(
     """
     foreign_interactions = read_foreign(source)
     interactions, left_out = convert_interactions(foreign_interactions, redactor, errors=errors)
-    if not interactions:
-        what = ", ".join(f"{n} with status {status}" for status, n in left_out.items())
+    if not interactions and left_out:
+        statuses = ", ".join(f"{count} with status {status}" for status, count in left_out.items())
         raise CassetteError(
-            f"cassette {source} gives nothing to replay: "
-            + (
-                f"all its answers were left out ({what}); --errors takes them in"
-                if left_out
-                else "it holds no interaction"
-            )
+            f"cassette {source} gives nothing to replay: all its answers were left out ({statuses}); --errors takes them in"
         )
+    if not interactions:
+        raise CassetteError(f"cassette {source} gives nothing to replay: it holds no interaction")
 
     def check_target() -> list[store.Interaction]:
         if target.exists() and not force:
             raise CassetteError(f"cassette {target} is there already; --force replaces it")
         return interactions
 
-    day = min((foreign.recorded for foreign in foreign_interactions if foreign.recorded), default="")
-    store.rewrite_cassette(target, check_target, redactor, day)
-    return ImportResult(
-        source, target, sum(len(interaction.answers[IMPORTED_TAKE]) for interaction in interactions), left_out
-    )
+    days = [foreign.recorded for foreign in foreign_interactions if foreign.recorded]
+    store.rewrite_cassette(target, check_target, redactor, min(days, default=""))
+    count = sum(len(interaction.answers[IMPORTED_TAKE]) for interaction in interactions)
+    return ImportResult(source, target, count, left_out)
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
     """Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body."""
-    headers = {
-        name: foreign.headers[name] for name in request_key.RECORDED_HEADERS if name in foreign.headers
-    }
-    headers = {name: value for name, value in headers.items() if not _is_placeholder(value)}
-    if not _MEDIA_TYPE.match(headers.get("content-type", "")):
-        headers.pop("content-type", None)
-        stream_type = stream_content_type(foreign.body)
-        if stream_type:
-            headers = {"content-type": stream_type, **headers}
-        elif foreign.body.lstrip()[:1] in (b"{", b"[") and parse_json(foreign.body) is not None:
-            headers = {"content-type": "application/json", **headers}
-    return headers
+    headers: dict[str, str] = {}
+    for name in request_key.RECORDED_HEADERS:
+        value = foreign.headers.get(name)
+        if value is not None and not _is_placeholder(value):
+            headers[name] = value
+    if _MEDIA_TYPE.match(headers.get("content-type", "")):
+        return headers
+    headers.pop("content-type", None)
+    content_type = _guess_content_type(foreign.body)
+    if not content_type:
+        return headers
+    return {"content-type": content_type, **headers}
+
+
+def _guess_content_type(body: bytes) -> str:
+    """Return the media type of a stream or of JSON, or ""."""
+    stream_type = stream_content_type(body)
+    if stream_type:
+        return stream_type
+    if body.lstrip()[:1] in (b"{", b"[") and parse_json(body) is not None:
+        return "application/json"
+    return ""
 
 
 def target_path(source: Path, to: Path | None = None) -> Path:
@@ -205,42 +220,46 @@ def target_path(source: Path, to: Path | None = None) -> Path:
     Raises:
         CassetteError: The source is in no folder of cassettes, and no folder is given.
     """
-    name = source.name.removesuffix(".gz")
-    name = next((name.removesuffix(suffix) for suffix in FOREIGN_SUFFIXES if name.endswith(suffix)), name)
-    test, bracket, case = name.partition("[")
-    if not bracket or not case.endswith("]"):
-        test = name
-        case = "]"
-    case = case[:-1]
-    test_path = naming.test_name(tuple(test.split(".")))
+    test, case = _split_test_name(source)
     home = find_cassette_folder(source)
-    if home is None and to is None:
+    if home is not None:
+        below = source.parent.relative_to(home).parts
+        if not below:
+            below = _find_test_module(home.parent, test.rpartition(".")[2])
+        folder = to or home.parent / naming.CASSETTE_FOLDER
+    elif to is not None:
+        below = ()
+        folder = to
+    else:
         raise CassetteError(
             f"cassette {source} lies in no folder {naming.CASSETTE_FOLDER}; say where to: --to tests/{naming.CASSETTE_FOLDER}"
         )
-    if home is not None:
-        below = source.parent.relative_to(home).parts
-    else:
-        below = ()
-    if home is not None and not below:
-        below = _find_test_module(home.parent, test.rpartition(".")[2])
-    if to is not None:
-        folder = to
-    elif home is not None:
-        folder = home.parent / naming.CASSETTE_FOLDER
-    else:
-        folder = source.parent
+    test_path = naming.test_name(tuple(test.split(".")))
     folder = folder.joinpath(*map(naming.safe_file_name, below))
     if case:
         return folder / test_path / f"{naming.safe_file_name(case)}.json"
     return folder / f"{test_path}.json"
 
 
+def _split_test_name(source: Path) -> tuple[str, str]:
+    """Return the names of a test in the name of its cassette, and the id of its parameters or ""."""
+    name = source.name.removesuffix(".gz")
+    for suffix in FOREIGN_SUFFIXES:
+        if name.endswith(suffix):
+            name = name.removesuffix(suffix)
+            break
+    test, bracket, case = name.partition("[")
+    if not bracket or not case.endswith("]"):
+        return name, ""
+    return test, case.removesuffix("]")
+
+
 def find_cassette_folder(source: Path) -> Path | None:
     """Return the innermost folder around a file whose name ends with ``cassettes``."""
-    return next(
-        (folder for folder in source.parents if folder.name.lower().endswith(naming.CASSETTE_FOLDER)), None
-    )
+    for folder in source.parents:
+        if folder.name.lower().endswith(naming.CASSETTE_FOLDER):
+            return folder
+    return None
 
 
 def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
@@ -263,15 +282,17 @@ def find_sources(given: Path) -> list[Path]:
     """
     if not given.is_dir():
         return [given]
-    files = [
-        path
-        for path in sorted(given.rglob("*"))
-        if path.name.removesuffix(".gz").endswith(FOREIGN_SUFFIXES)
-        and not any(part.startswith(".") for part in path.relative_to(given).parts)
-        and path.is_file()
-        and not store.is_own_cassette(path)
-    ]
+    files = [path for path in sorted(given.rglob("*")) if _is_foreign_file(path, given)]
     return [path for path in files if find_cassette_folder(path) is not None] or files
+
+
+def _is_foreign_file(path: Path, folder: Path) -> bool:
+    """Return whether a file below a folder may be a cassette of another recorder: not hidden, and not ours."""
+    if not path.name.removesuffix(".gz").endswith(FOREIGN_SUFFIXES):
+        return False
+    if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        return False
+    return path.is_file() and not store.is_own_cassette(path)
 
 
 def read_foreign(path: Path) -> list[ForeignInteraction]:
@@ -312,54 +333,60 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
     interactions = document["interactions"]
     if not isinstance(interactions, list):
         raise DocumentError(f"expected a list of interactions, got {json_kind(interactions)}")
+    pairs = []
     for number, interaction in enumerate(interactions, 1):
-        if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
-            if isinstance(interaction, dict):
-                got = _format_keys(interaction)
-            else:
-                got = json_kind(interaction)
-            raise DocumentError(f"interaction {number}: expected request and response, got {got}")
-    return [(interaction["request"], interaction["response"]) for interaction in interactions]
+        expected = f"interaction {number}: expected request and response"
+        if not isinstance(interaction, dict):
+            raise DocumentError(f"{expected}, got {json_kind(interaction)}")
+        if "request" not in interaction or "response" not in interaction:
+            raise DocumentError(f"{expected}, got {_format_keys(interaction)}")
+        pairs.append((interaction["request"], interaction["response"]))
+    return pairs
 
 
 def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
-    for message, what in ((request, "a request"), (answer, "a response")):
-        if not isinstance(message, dict):
-            raise DocumentError(f"expected {what}, got {json_kind(message)}")
+    if not isinstance(request, dict):
+        raise DocumentError(f"expected a request, got {json_kind(request)}")
+    if not isinstance(answer, dict):
+        raise DocumentError(f"expected a response, got {json_kind(answer)}")
     method = request.get("method")
     if not isinstance(method, str) or not method.isalpha():
         raise DocumentError(f"expected the method of a request, got {_format_value(method)}")
-    sent = _parse_headers(request.get("headers"))
-    answered = _parse_headers(answer.get("headers"))
-    body, encoded = _parse_body(answer)
+    request_headers = _parse_headers(request.get("headers"))
+    headers = _parse_headers(answer.get("headers"))
+    body, is_raw = _parse_body(answer)
     if body is None:
         raise DocumentError(f"its response has no body: {_format_keys(answer)}")
+    url = _check_url(request.get("uri", request.get("url")))
+    request_body, _ = _parse_body(request)
     return ForeignInteraction(
-        method.upper(),
-        _check_url(request.get("uri", request.get("url"))),
-        sent,
-        _parse_body(request)[0] or b"",
-        _parse_status(answer),
-        {name: value for name, value in answered.items() if name not in _TRANSFER_HEADERS},
-        decode_body(body, answered.get("content-encoding", ""), certain=encoded),
-        _recording_day(answered.get("date", "")),
+        method=method.upper(),
+        url=url,
+        request_headers=request_headers,
+        request_body=request_body or b"",
+        status=_parse_status(answer),
+        headers={name: value for name, value in headers.items() if name not in _TRANSFER_HEADERS},
+        body=decode_body(body, headers.get("content-encoding", ""), certain=is_raw),
+        recorded=_recording_day(headers.get("date", "")),
     )
 
 
 def _check_url(url: object) -> str:
     if not isinstance(url, str):
         raise DocumentError(f"expected the address of a request, got {_format_value(url)}")
+    if not _is_whole_url(url):
+        without_query = url.partition("?")[0]  # it may contain a key
+        raise DocumentError(f"expected an address with scheme and host, got {_format_value(without_query)}")
+    return url
+
+
+def _is_whole_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        whole = parts.scheme.lower() in ("http", "https") and parts.hostname and parts.port != 0
+        is_http = parts.scheme.lower() in ("http", "https")
+        return is_http and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        whole = False
-    # Without the query, which may contain a key.
-    if not whole:
-        raise DocumentError(
-            f"expected an address with scheme and host, got {_format_value(url.partition('?')[0])}"
-        )
-    return url
+        return False
 
 
 def _parse_status(answer: Mapping[str, Any]) -> int:
@@ -373,20 +400,17 @@ def _parse_status(answer: Mapping[str, Any]) -> int:
 
 def _parse_headers(headers: object) -> dict[str, str]:
     """Parse headers given as a mapping of texts or lists, or as pairs."""
+    pairs: Any = headers or ()
     if isinstance(headers, dict):
-        pairs: Any = headers.items()
-    else:
-        pairs = headers or ()
+        pairs = headers.items()
     by_name: dict[str, list[str]] = {}
     try:
         for name, value in pairs:
-            if isinstance(value, (list, tuple)):
-                values = value
-            else:
+            values = value
+            if not isinstance(value, (list, tuple)):
                 values = [value]
-            by_name.setdefault(_header_value(name).lower(), []).extend(
-                _header_value(item) for item in values if item is not None
-            )
+            known = by_name.setdefault(_header_value(name).lower(), [])
+            known += [_header_value(item) for item in values if item is not None]
     except (TypeError, ValueError):
         raise DocumentError(
             f"expected headers of texts, got something else in {json_kind(headers)}"
@@ -407,10 +431,9 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
 
     vcrpy before 6.0 wrote answers of httpx with their content.
     """
-    if message.get("body") is None:
+    body = message.get("body")
+    if body is None:
         body = message.get("content")
-    else:
-        body = message["body"]
     if body is None and "parsed_body" in message:
         try:
             return _COMPACT_ENCODER.encode(message["parsed_body"]).encode("utf-8"), False

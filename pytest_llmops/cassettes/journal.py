@@ -93,8 +93,19 @@ class Journal:
         Raises:
             CassetteError: The disk is full or the folder cannot be written.
         """
+        self.append_lines(entry.to_line())
+
+    def append_lines(self, lines: bytes) -> None:
+        """Write answers to disk, which are synced together.
+
+        Args:
+            lines: Lines of `JournalEntry.to_line`.
+
+        Raises:
+            CassetteError: The disk is full or the folder cannot be written.
+        """
         with self._own_lock():
-            self._unwritten.append(entry.to_line())
+            self._unwritten.append(lines)
             self._write("an answer")
             if self._closed:
                 self._close_file()

@@ -71,9 +71,8 @@ def _write_draft(target: Path, draft: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        except (
-            FileNotFoundError
-        ):  # a process that merged another cassette of the folder removed the journal folder
+        except FileNotFoundError:
+            # A process that merged another cassette of the folder removed the journal folder.
             if attempt == journal.MAX_TRIES - 1:
                 raise
         else:
@@ -104,10 +103,9 @@ def lock_cassette(path: Path) -> Iterator[None]:
             target = Path(os.path.realpath(path))
             name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
             # Locks live outside the project: a lock file beside every cassette would end up in git.
+            user = 0
             if sys.platform != "win32":
                 user = os.getuid()
-            else:
-                user = 0
             folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
             folder.mkdir(mode=0o700, exist_ok=True)
             if sys.platform != "win32" and folder.lstat().st_uid != user:

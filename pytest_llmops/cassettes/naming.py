@@ -33,11 +33,14 @@ def safe_file_name(name: str) -> str:
     digest = hashlib.sha256(data).hexdigest()[:8]
     if any(shape.pattern.search(data) for shape in find_shapes(data)):
         return digest
-    plain = _UNSAFE_CHARACTERS.sub("-", name.lower()).strip("-.")[:MAX_NAME].rstrip("-.")
+    plain = _UNSAFE_CHARACTERS.sub("-", name.lower()).strip("-.")
+    plain = plain[:MAX_NAME].rstrip("-.")
+    is_reserved = _RESERVED_NAME.match(plain) is not None
     # A name that ends like a hash gets a hash too: it could be meant to take the file of another test.
-    if plain and plain == name and not _RESERVED_NAME.match(plain) and not _HASH_SUFFIXED.match(plain):
+    is_ambiguous = _HASH_SUFFIXED.match(plain) is not None
+    if plain and plain == name and not is_reserved and not is_ambiguous:
         return plain
-    if _RESERVED_NAME.match(plain):
+    if is_reserved:
         plain = f"_{plain}"  # Windows reserves the part before the first dot
     if plain:
         return f"{plain}-{digest}"
@@ -81,8 +84,13 @@ def test_name(names: tuple[str, ...]) -> str:
     'TestRefunds/test_x'
     """
     *classes, function = names
-    folders = [name if _CLASS_NAME.fullmatch(name) else safe_file_name(name) for name in classes]
-    path = "/".join([*folders, safe_file_name(function)])
+    parts = []
+    for name in classes:
+        if _CLASS_NAME.fullmatch(name):
+            parts.append(name)
+        else:
+            parts.append(safe_file_name(name))
+    path = "/".join([*parts, safe_file_name(function)])
     if len(path) <= MAX_TEST_NAME:
         return path
     digest = hashlib.sha256(path.encode()).hexdigest()[:8]

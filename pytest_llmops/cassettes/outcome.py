@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pytest_llmops.errors import CassetteError
@@ -36,7 +35,7 @@ ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
     "cancelled": ("CancelledError",),
     "left": ("left early",),
 }
-KINDS = {name: kind for kind, names in ERRORS.items() for name in names}
+KINDS: Mapping[str, OutcomeKind] = {name: kind for kind, names in ERRORS.items() for name in names}
 MAX_TEXT = 300
 LEFT_TEXT = "the application stopped reading"
 PROGRAM_LEFT_TEXT = "the program closed its connection to llm_proxy"
@@ -67,11 +66,14 @@ class Outcome:
             error: The exception.
             began: Whether the headers of the answer had come: only then it can be cut.
         """
-        name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS), "")
+        name = _find_known_name(type(error))
         if not name or (KINDS[name] == "cut" and not began):
             return None
-        text = next((part for part in reversed(error.args) if isinstance(part, str)), "")
-        return cls(name, shorten_text(text, MAX_TEXT))
+        texts = [part for part in error.args if isinstance(part, str)]
+        text = ""
+        if texts:
+            text = shorten_text(texts[-1], MAX_TEXT)
+        return cls(name, text)
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, str]) -> Outcome:
@@ -100,9 +102,11 @@ class Outcome:
                 f"cassette {tape.path}: a call was recorded as cancelled, and is made by a synchronous client now:"
                 f" record it again: {tape.command_again}"
             )
-        names = filter(partial(hasattr, module), (self.error, *ERRORS[self.kind]))
-        error: BaseException = getattr(module, next(names, ""), TimeoutError)(self.text)
-        return error
+        for name in (self.error, *ERRORS[self.kind]):
+            if hasattr(module, name):
+                error: BaseException = getattr(module, name)(self.text)
+                return error
+        return TimeoutError(self.text)
 
     async def raise_in_task(self, module: Any, tape: Tape, seconds: float | None) -> NoReturn:
         """Raise it as the exception of a client's module; a cancelled call is cancelled by whoever did it then.
@@ -128,12 +132,22 @@ class Outcome:
         )
 
 
+def _find_known_name(kind: type[BaseException]) -> str:
+    """Return the name of the first class of an exception that is an outcome, or ""."""
+    for base in kind.__mro__:
+        if base.__name__ in KINDS:
+            return base.__name__
+    return ""
+
+
 def _end_time_limit() -> None:
     """End the next time limit of asyncio or anyio around the current task; no other event loop lists its timers."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    waiters = [getattr(callback, "args", ()) for callback, _ in getattr(task, "_callbacks", None) or ()]
-    for handle in sorted(getattr(loop, "_scheduled", ()), key=lambda handle: handle.when()):
+    callbacks = getattr(task, "_callbacks", None) or ()
+    waiters = [getattr(callback, "args", ()) for callback, _ in callbacks]
+    timers: list[asyncio.TimerHandle] = sorted(getattr(loop, "_scheduled", ()), key=_time_of_timer)
+    for handle in timers:
         callback = getattr(handle, "_callback", None)
         owner: Any = getattr(callback, "__self__", None)
         if isinstance(owner, asyncio.Timeout) and getattr(owner, "_task", None) is task:
@@ -145,3 +159,7 @@ def _end_time_limit() -> None:
         if callback is not None and handle._args in waiters:  # noqa: SLF001 -- of wait_for before Python 3.12
             callback(*handle._args)  # noqa: SLF001
             return
+
+
+def _time_of_timer(handle: asyncio.TimerHandle) -> float:
+    return handle.when()

@@ -84,31 +84,48 @@ class Recordings:
         """Return the recorded keys by the key that each request has now, with a part of its address."""
         keys: dict[str, list[str]] = {}
         for interaction in interactions:
-            with contextlib.suppress(CassetteError):  # a damaged body answers nothing
-                keys.setdefault(self._compute_key(interaction.request, part_of), []).append(interaction.key)
+            try:
+                key = self._compute_key(interaction.request, part_of)
+            except CassetteError:  # a damaged body answers nothing
+                continue
+            keys.setdefault(key, []).append(interaction.key)
         return keys
 
     def _compute_key(self, stored: Mapping[str, Any], part_of: Callable[[str], str] = str) -> str:
         return compute_stored_key(stored["method"], part_of(stored["url"]), stored["body"], self.rules)
 
     def _find_equal_request(self, question: Question) -> str:
+        """Return the key of the first recording of an equal request, else the request's own key."""
         folded = fold_body(question.body)
         for key, interaction in self.by_key.items():
             stored = interaction.request
-            body = interaction.request["body"]
-            if (stored["method"], stored["url"]) == (question.method, question.url) and (
-                ("json" in body and body["json"] == folded.get("json"))
-                or body == folded
-                or (isinstance(body, StoredBody) and self._has_key(stored, question.key))
-            ):
+            if stored["method"] != question.method or stored["url"] != question.url:
+                continue
+            if self._has_equal_body(stored, folded, question.key):
                 self._checked.add(key)
                 return key
         return question.key
 
+    def _has_equal_body(self, stored: Mapping[str, Any], folded: Mapping[str, Any], key: str) -> bool:
+        """Return whether a stored body is a folded one, without a key for it if possible."""
+        body = stored["body"]
+        if "json" in body and body["json"] == folded.get("json"):
+            return True
+        if body == folded:
+            return True
+        return isinstance(body, StoredBody) and self._has_key(stored, key)
+
     def _has_key(self, stored: Mapping[str, Any], key: str) -> bool:
-        with contextlib.suppress(CassetteError):
+        try:
             return self._compute_key(stored) == key
-        return False
+        except CassetteError:
+            return False
+
+    def _find_moved(self, key: str) -> "MovedRecording | None":
+        """Return the recording of a request in the cassette of a test that is gone, or None."""
+        if self.elsewhere is None:
+            return None
+        return self.elsewhere.find_recording(key, self.path)
 
     def adopt_recording(self, key: str, by: str) -> store.Interaction | None:
         """Take the recording of a test that was renamed as if it were in this cassette; None if there is none.
@@ -117,20 +134,16 @@ class Recordings:
             key: The key of the request.
             by: The place that the recording gets here.
         """
-        if self.elsewhere is not None:
-            found = self.elsewhere.find_recording(key, self.path)
-        else:
-            found = None
-        if found is None or found.interaction is None:
+        moved = self._find_moved(key)
+        if moved is None or moved.interaction is None:
             return None
-        self.moved.setdefault(found.places[0], set()).add(key)
+        self.moved.setdefault(moved.places[0], set()).add(key)
         # A copy: what this test records further is not for others that adopt the same recording.
-        self.adopted[key] = self.by_key[key] = replace(
-            found.interaction,
-            by=by,
-            answers={take: list(given) for take, given in found.interaction.answers.items()},
-        )
-        return self.by_key[key]
+        answers = {take: list(given) for take, given in moved.interaction.answers.items()}
+        adopted = replace(moved.interaction, by=by, answers=answers)
+        self.adopted[key] = adopted
+        self.by_key[key] = adopted
+        return adopted
 
     def shows_request(self, question: Question) -> bool:
         """Return whether the recording of a request shows that request: a file may have been edited by hand."""
@@ -138,12 +151,10 @@ class Recordings:
             return True
         self._checked.add(question.key)
         stored = self.by_key[question.key].request
-        if (stored["method"], stored["url"]) == (question.method, question.url) and question.json is not None:
-            # Comparing takes a third of the time of a key, and the body of most requests is not even folded.
-            with contextlib.suppress(CassetteError, KeyError):
-                body = stored["body"]
-                if body["json"] == question.json or unfold_json_body(body) == question.json:
-                    return True
+        has_same_address = stored["method"] == question.method and stored["url"] == question.url
+        # Comparing takes a third of the time of a key, and the body of most requests is not even folded.
+        if has_same_address and question.json is not None and _has_json(stored["body"], question.json):
+            return True
         return self._has_key(stored, question.key)
 
     def find_other_server(self, question: Question, asked: Collection[str]) -> str:
@@ -156,23 +167,30 @@ class Recordings:
             question: The request.
             asked: Keys of requests so far: a test that asks the other server too is comparing the two.
         """
+        keys = self._find_serverless(question)
+        if len(keys) != 1 or not isinstance(question.json, dict):
+            return ""
+        key = keys[0]
+        if key in asked and key not in self._used_for_others:
+            return ""
+        self._used_for_others.add(key)
+        return key
+
+    def _find_serverless(self, question: Question) -> list[str]:
+        """Return the keys of recordings that differ from a request in its server at most."""
         if self._serverless_keys is None:
             self._serverless_keys = self._index_keys(self.by_key.values(), _url_end)
-        same = compute_key(question.method, _url_end(question.url), question.body, self.rules)
-        keys = self._serverless_keys.get(same, [])
-        if not keys and self.elsewhere is not None:
-            known = self.elsewhere.serverless_keys
-            if self.rules not in known:
-                known[self.rules] = self._index_keys(self.elsewhere.iter_abandoned(), _url_end)
-            keys = list(dict.fromkeys(known[self.rules].get(same, [])))
-        is_compared = any(key in asked and key not in self._used_for_others for key in keys)
-        if len(keys) != 1 or is_compared or not isinstance(question.json, dict):
-            return ""
-        self._used_for_others.add(keys[0])
-        return keys[0]
+        serverless = compute_key(question.method, _url_end(question.url), question.body, self.rules)
+        keys = self._serverless_keys.get(serverless, [])
+        if keys or self.elsewhere is None:
+            return keys
+        known = self.elsewhere.serverless_keys
+        if self.rules not in known:
+            known[self.rules] = self._index_keys(self.elsewhere.iter_abandoned(), _url_end)
+        return list(dict.fromkeys(known[self.rules].get(serverless, [])))
 
     def describe_change(self, question: Question, given: Mapping[tuple[str, str], int], take: str) -> str:
-        """Return why a request has no recorded answer, for `Tape.changes`.
+        """Return why a request has no recorded answer, for `TapeReport.changes`.
 
         Args:
             question: The request.
@@ -183,35 +201,45 @@ class Recordings:
         if recorded is None:
             # A request that was sent already is not the one that changed.
             sent = {key for (key, _), count in given.items() if count}
-            rest = [entry for key, entry in self.by_key.items() if key not in sent] or self.by_key.values()
-            return miss.describe_change(question, [(entry.by, entry.request) for entry in rest], self.rules)
+            unsent = [entry for key, entry in self.by_key.items() if key not in sent]
+            candidates = unsent or self.by_key.values()
+            requests = [(entry.by, entry.request) for entry in candidates]
+            return miss.describe_change(question, requests, self.rules)
         if take not in recorded.answers:
             return f"trial {int(take) + 1} is not recorded"
-        if given.get((question.key, take), 0) < len(recorded.answers[take]):
+        recorded_count = len(recorded.answers[take])
+        if given.get((question.key, take), 0) < recorded_count:
             return "the recording is too old"
-        return f"asked more than {format_count(len(recorded.answers[take]), 'time')}"
+        return f"asked more than {format_count(recorded_count, 'time')}"
 
     def list_moved_places(self, key: str) -> tuple[Path, ...]:
         """Return the cassettes of other tests that hold a key."""
-        if self.elsewhere is not None:
-            found = self.elsewhere.find_recording(key, self.path)
-        else:
-            found = None
-        if found is not None:
-            return tuple(found.places)
-        return ()
+        moved = self._find_moved(key)
+        if moved is None:
+            return ()
+        return moved.places
 
     def list_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the recorded requests with their places; of neighbouring cassettes if this one is empty."""
-        yield from ((interaction.by, interaction.request) for interaction in self.by_key.values())
+        for interaction in self.by_key.values():
+            yield interaction.by, interaction.request
         if self.by_key:
             return
         for path in sorted(self.path.parent.glob("*.json"))[:MAX_NEIGHBOUR_CASSETTES]:
-            with contextlib.suppress(CassetteError):  # a damaged cassette is reported by its own test
-                yield from (
-                    (f"{display_path(path)} {interaction.by}", interaction.request)
-                    for interaction in store.load_cassette(path).values()
-                )
+            try:
+                neighbours = store.load_cassette(path)
+            except CassetteError:  # a damaged cassette is reported by its own test
+                continue
+            for interaction in neighbours.values():
+                yield f"{display_path(path)} {interaction.by}", interaction.request
+
+
+def _has_json(body: Mapping[str, Any], value: object) -> bool:
+    """Return whether a stored body is JSON with a value; False if it has to be computed in another way."""
+    try:
+        return bool(body["json"] == value or unfold_json_body(body) == value)
+    except (CassetteError, KeyError):
+        return False
 
 
 def _url_end(url: str) -> str:
@@ -264,19 +292,22 @@ class RecordingIndex:
             key: The key of the request.
             place: The cassette that does not have it.
         """
-        found: dict[Path, store.Interaction] = {}
+        recordings: dict[Path, store.Interaction] = {}
         for path in self._places.get(key, ()):
-            is_elsewhere = path != place and self.is_abandoned(path)
-            if is_elsewhere and (interaction := self._load(path).get(key)) is not None:
-                found[path] = interaction
-        if not found:
+            if path == place or not self.is_abandoned(path):
+                continue
+            interaction = self._load(path).get(key)
+            if interaction is not None:
+                recordings[path] = interaction
+        if not recordings:
             return None
-        best = max(_count_shared_parts(path, place) for path in found)
-        nearest = {path: entry for path, entry in found.items() if _count_shared_parts(path, place) == best}
-        first, *others = nearest.values()
-        return MovedRecording(
-            tuple(nearest), first if all(entry.answers == first.answers for entry in others) else None
-        )
+        similarities = {path: _count_shared_parts(path, place) for path in recordings}
+        best = max(similarities.values())
+        nearest = tuple(path for path, similarity in similarities.items() if similarity == best)
+        first = recordings[nearest[0]]
+        if any(recordings[path].answers != first.answers for path in nearest):
+            return MovedRecording(nearest, None)
+        return MovedRecording(nearest, first)
 
     def iter_abandoned(self) -> Iterator[store.Interaction]:
         """Yield all recordings in cassettes that belong to no test any more."""
@@ -286,26 +317,41 @@ class RecordingIndex:
 
     @cached_property
     def _places(self) -> dict[str, list[Path]]:
+        """The cassettes that hold a key."""
         places: dict[str, list[Path]] = {}
         for folder, files in walk_folders(self.root):
-            if naming.CASSETTE_FOLDER in folder.relative_to(self.root).parts:
-                for path in sorted(folder / name for name in files if name.endswith(".json")):
-                    with contextlib.suppress(OSError):
-                        for key in dict.fromkeys(_KEY.findall(path.read_bytes())):
-                            places.setdefault(key.decode("utf-8", "replace"), []).append(path)
+            if naming.CASSETTE_FOLDER not in folder.relative_to(self.root).parts:
+                continue
+            for path in sorted(folder / name for name in files if name.endswith(".json")):
+                for key in _read_keys(path):
+                    places.setdefault(key, []).append(path)
         return places
 
     def _load(self, path: Path) -> dict[str, store.Interaction]:
         """Return the recordings of a cassette, without those that tests share by its name."""
-        if path not in self._loaded:
-            self._loaded[path] = {}
-            with contextlib.suppress(CassetteError):  # damaged: `llmops cassettes check` reports it
-                self._loaded[path] = {
-                    key: interaction
-                    for key, interaction in store.load_cassette(path).items()
-                    if path.name.startswith("fixture.") or not interaction.by.rpartition("#")[0]
-                }
-        return self._loaded[path]
+        known = self._loaded.get(path)
+        if known is not None:
+            return known
+        interactions: dict[str, store.Interaction] = {}
+        with contextlib.suppress(CassetteError):  # damaged: `llmops cassettes check` reports it
+            interactions = store.load_cassette(path)
+        if not path.name.startswith("fixture."):
+            interactions = {
+                key: interaction
+                for key, interaction in interactions.items()
+                if not interaction.by.rpartition("#")[0]
+            }
+        self._loaded[path] = interactions
+        return interactions
+
+
+def _read_keys(path: Path) -> list[str]:
+    """Return the keys in a cassette, without reading its JSON; none if it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return []
+    return [key.decode("utf-8", "replace") for key in dict.fromkeys(_KEY.findall(data))]
 
 
 def _count_shared_parts(path: Path, other: Path) -> int:
@@ -314,9 +360,9 @@ def _count_shared_parts(path: Path, other: Path) -> int:
     >>> _count_shared_parts(Path("cassettes/test_a/test_x.json"), Path("cassettes/test_b/test_x.json"))
     2
     """
-    return count_shared_start(path.parts, other.parts) + count_shared_start(
-        path.parts[::-1], other.parts[::-1]
-    )
+    from_start = count_shared_start(path.parts, other.parts)
+    from_end = count_shared_start(path.parts[::-1], other.parts[::-1])
+    return from_start + from_end
 
 
 def walk_folders(
@@ -329,14 +375,14 @@ def walk_folders(
         report_folder: Called with the error of a folder that cannot be read.
     """
     for folder, below, files in os.walk(start, onerror=report_folder):
-        below[:] = sorted(
-            name
-            for name in below
-            if not name.startswith(".")
-            and name not in _SKIPPED_FOLDERS
-            and not os.path.exists(f"{folder}/{name}/pyvenv.cfg")  # noqa: PTH110
-        )
+        below[:] = sorted(name for name in below if _is_project_folder(folder, name))
         yield Path(folder), files
+
+
+def _is_project_folder(parent: str, name: str) -> bool:
+    if name.startswith(".") or name in _SKIPPED_FOLDERS:
+        return False
+    return not os.path.exists(f"{parent}/{name}/pyvenv.cfg")  # noqa: PTH110 -- a `Path` raises where it may not look
 
 
 def move_cassette(old: Path, places: Iterable[Path], redactor: Redactor) -> int:
@@ -356,8 +402,8 @@ def move_cassette(old: Path, places: Iterable[Path], redactor: Redactor) -> int:
     for new in places:
         if new.resolve() == old.resolve():
             raise CassetteError(f"cassette {old}: expected another place to move it to, got the same")
-        days = [day for path in (old, new) if (day := store.read_recording_day(path))]
-        store.rewrite_cassette(new, partial(_merge_into, new, moved), redactor, max(days, default=""))
+        newest = max(store.read_recording_day(old), store.read_recording_day(new))
+        store.rewrite_cassette(new, partial(_merge_into, new, moved), redactor, newest)
     store.rewrite_cassette(old, lambda: None, redactor, "")
     return len(moved)
 

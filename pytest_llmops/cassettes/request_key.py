@@ -41,9 +41,15 @@ class MatchRules:
     _params: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
-        parsed = [parse_path(path) for path in self.ignore]
-        object.__setattr__(self, "_paths", tuple(path for path in parsed if path[0] != "?"))
-        object.__setattr__(self, "_params", frozenset(str(path[1]) for path in parsed if path[0] == "?"))
+        paths = []
+        params = set()
+        for path in map(parse_path, self.ignore):
+            if path[0] == "?":
+                params.add(str(path[1]))
+            else:
+                paths.append(path)
+        object.__setattr__(self, "_paths", tuple(paths))
+        object.__setattr__(self, "_params", frozenset(params))
 
     def __bool__(self) -> bool:
         return bool(self.ignore or self.normalizers)
@@ -59,14 +65,11 @@ class MatchRules:
         if not self._params:
             return url
         address, _, query = url.partition("?")
-        kept = [
-            pair
-            for pair in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-            if pair[0] not in self._params
-        ]
-        if kept:
-            return f"{address}?{urlencode(kept, errors='surrogateescape')}"
-        return address
+        pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+        kept = [(name, value) for name, value in pairs if name not in self._params]
+        if not kept:
+            return address
+        return f"{address}?{urlencode(kept, errors='surrogateescape')}"
 
     def normalize_text(self, text: str) -> str:
         """Return a text after all normalizers."""
@@ -121,29 +124,45 @@ def canonical_url(url: str) -> str:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
         port = parts.port
-        pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
-        signed = any(name.lower() in SIGNATURE_PARAMS for name, _ in pairs)
-        query = urlencode(
-            [
-                (name, MASK if is_secret_name(name) or (signed and _SIGNED_PARAM.match(name)) else value)
-                for name, value in pairs
-            ],
-            errors="surrogateescape",
-        )
+        query = _canonical_query(parts.query)
     except ValueError:  # no client can send it
         return url
-    if ":" in host:
-        place = f"[{host}]"
+    if is_loopback(host):
+        server = LOOPBACK
     else:
-        place = host
-    if port in (None, DEFAULT_PORTS.get(parts.scheme)):
-        place += ""
-    else:
-        place += f":{port}"
-    address = f"{parts.scheme}://{LOOPBACK if is_loopback(host) else place}{parts.path or '/'}"
+        server = _format_server(parts.scheme, host, port)
+    path = parts.path or "/"
+    address = f"{parts.scheme}://{server}{path}"
     if query:
         return f"{address}?{query}"
     return address
+
+
+def _canonical_query(query: str) -> str:
+    """Return a query in order, with masked secrets.
+
+    Raises:
+        ValueError: No client can send it.
+    """
+    pairs = sorted(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
+    is_signed = any(name.lower() in SIGNATURE_PARAMS for name, _ in pairs)
+    masked = []
+    for name, value in pairs:
+        if is_secret_name(name) or (is_signed and _SIGNED_PARAM.match(name)):
+            masked.append((name, MASK))
+        else:
+            masked.append((name, value))
+    return urlencode(masked, errors="surrogateescape")
+
+
+def _format_server(scheme: str, host: str, port: int | None) -> str:
+    """Return a host, with its port unless it is that of the scheme."""
+    server = host
+    if ":" in host:  # IPv6
+        server = f"[{host}]"
+    if port is not None and port != DEFAULT_PORTS.get(scheme):
+        server += f":{port}"
+    return server
 
 
 def build_question(
@@ -179,21 +198,19 @@ def build_question(
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
     for text, name in find_test_recorder().file_digests.items():
         body = body.replace(text, name)
-    if masked:
-        clean = body
-    else:
-        clean = redactor.clean(body)
+    if not masked:
+        body = redactor.clean(body)
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
-    parsed, canonical = _canonicalize_body(clean)
+    parsed, canonical = _canonicalize_body(body)
     return Question(
-        method,
-        masked_url,
-        clean,
-        kind,
-        _hash_request(method, masked_url, parsed, canonical, rules),
-        parsed,
-        _host_and_port(url),
+        method=method,
+        url=masked_url,
+        body=body,
+        content_type=kind,
+        key=_hash_request(method, masked_url, parsed, canonical, rules),
+        json=parsed,
+        address=_host_and_port(url),
     )
 
 
@@ -201,9 +218,11 @@ def build_question(
 def _host_and_port(url: str) -> str:
     try:
         parts = urlsplit(url)
-        return f"{(parts.hostname or '').lower()}:{parts.port or ''}"
+        host = parts.hostname or ""
+        port = parts.port or ""
     except ValueError:
         return ""
+    return f"{host.lower()}:{port}"
 
 
 def compute_key(method: str, url: str, body: bytes, rules: MatchRules = NO_RULES) -> str:
@@ -239,19 +258,19 @@ def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:
         return canonical
     if parsed is not None:
         canonical = _CANONICAL_ENCODER.encode(rules.drop_ignored(parsed)).encode()
-    return rules.normalize_text(canonical.decode("utf-8", "surrogateescape")).encode(
-        "utf-8", "surrogateescape"
-    )
+    text = canonical.decode("utf-8", "surrogateescape")
+    return rules.normalize_text(text).encode("utf-8", "surrogateescape")
 
 
 def _hash_request(method: str, url: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:
-    return hashlib.sha256(
-        f"{method}\n{comparable_url(url, rules)}\n".encode("utf-8", "surrogatepass")
-        + _apply_rules(parsed, canonical, rules)
-    ).hexdigest()[:KEY_LENGTH]
+    """Return the key of a request, with its body both parsed and in canonical form."""
+    head = f"{method}\n{comparable_url(url, rules)}\n".encode("utf-8", "surrogatepass")
+    content = head + _apply_rules(parsed, canonical, rules)
+    return hashlib.sha256(content).hexdigest()[:KEY_LENGTH]
 
 
 def _canonicalize_body(body: bytes) -> tuple[object, bytes]:
+    """Return the parsed JSON of a body, or None, and its canonical form."""
     if body.lstrip(b" \t\r\n")[:1] not in (b"{", b"[", b'"'):
         return None, body
     try:
@@ -345,7 +364,8 @@ class TapeCounts:
     def add(self, other: "TapeCounts") -> None:
         """Add the counts of another tape."""
         for counter in fields(self):
-            setattr(self, counter.name, getattr(self, counter.name) + getattr(other, counter.name))
+            total = getattr(self, counter.name) + getattr(other, counter.name)
+            setattr(self, counter.name, total)
 
 
 def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed: bool) -> Exchange:
@@ -372,20 +392,27 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
     Raises:
         CassetteError: The body or the outcome is damaged.
     """
-    body = wire["body"]
-    if "json" in body:
-        stream_parts = None
+    stored = wire["body"]
+    pieces = None
+    if "json" not in stored:
+        pieces = unfold_stream(stored)
+    if pieces is None:
+        pieces = []
+        body = unfold_body(stored)
     else:
-        stream_parts = unfold_stream(body)
+        body = b"".join(pieces)
+    outcome = None
+    if "outcome" in wire:
+        outcome = Outcome.from_wire(wire["outcome"])
     answer = Answer(
-        wire["status"],
-        wire.get("headers", {}),
-        b"".join(stream_parts) if stream_parts is not None else unfold_body(body),
-        wire.get("latency_s"),
-        wire.get("ttft_s"),
-        tuple(stream_parts or ()),
-        Outcome.from_wire(wire["outcome"]) if "outcome" in wire else None,
-        wire.get("gap_s"),
+        status=wire["status"],
+        headers=wire.get("headers", {}),
+        body=body,
+        latency_s=wire.get("latency_s"),
+        ttft_s=wire.get("ttft_s"),
+        pieces=tuple(pieces),
+        outcome=outcome,
+        gap_s=wire.get("gap_s"),
         is_batched=wire.get("batch") is True,
     )
     if answer.is_transient:
@@ -402,30 +429,42 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
         more_headers: Names of further headers to record, in lower case; ``*`` stands for any text.
     """
     redactor.learn_response_headers(answer.headers)
-    further = {
-        name
-        for pattern in more_headers
-        for name in answer.headers
-        if fnmatchcase(name, pattern) and name not in UNRECORDED_HEADERS and not is_secret_name(name)
-    }
-    headers = {
-        name: mask_params(redactor.clean_text(answer.headers[name]).encode("utf-8", "replace")).decode()
-        for name in (*RECORDED_HEADERS, *sorted(further))
-        if name in answer.headers
-    }
     wire: dict[str, Any] = {
         "status": answer.status,
-        "headers": headers,
-        **({"batch": True} if answer.is_batched else {}),
+        "headers": _recorded_headers(answer.headers, redactor, more_headers),
     }
-    timings = {name: getattr(answer, name) for name in TIMINGS}
-    wire |= {name: round(seconds, 4) for name, seconds in timings.items() if seconds is not None}
+    if answer.is_batched:
+        wire["batch"] = True
+    for name in TIMINGS:
+        seconds = getattr(answer, name)
+        if seconds is not None:
+            wire[name] = round(seconds, 4)
+    body = answer.body
     if answer.outcome is not None:
         wire["outcome"] = {"error": answer.outcome.error, "text": redactor.clean_text(answer.outcome.text)}
-    wire["body"] = fold_body(
-        redactor.clean(answer.body if answer.outcome is None else redactor.cut_tail(answer.body))
-    )
+        body = redactor.cut_tail(body)
+    wire["body"] = fold_body(redactor.clean(body))
     return wire
+
+
+def _recorded_headers(
+    headers: Mapping[str, str], redactor: Redactor, more_headers: Sequence[str]
+) -> dict[str, str]:
+    """Return the headers of an answer that are recorded, without secrets."""
+    names = [name for name in RECORDED_HEADERS if name in headers]
+    names += sorted(name for name in headers if _is_recorded_further(name, more_headers))
+    recorded = {}
+    for name in names:
+        clean = redactor.clean_text(headers[name]).encode("utf-8", "replace")
+        recorded[name] = mask_params(clean).decode()
+    return recorded
+
+
+def _is_recorded_further(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a header is recorded because the user wants it."""
+    if not any(fnmatchcase(name, pattern) for pattern in patterns):
+        return False
+    return name not in UNRECORDED_HEADERS and not is_secret_name(name)
 
 
 def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
@@ -438,7 +477,7 @@ def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
     if max_age is None:
         return ""
     day = str(wire.get("recorded") or "")
-    is_young = day >= (datetime.now(UTC).date() - timedelta(days=max_age)).isoformat()
-    if is_young:
+    first_good_day = datetime.now(UTC).date() - timedelta(days=max_age)
+    if day >= first_good_day.isoformat():
         return ""
     return f"recorded on {day or 'an unknown day'}, over llm_max_age = {max_age}d"

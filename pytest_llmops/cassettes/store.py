@@ -6,7 +6,7 @@ A file has a line per JSON value, and short values on a single line. It is repla
 import contextlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from json.encoder import encode_basestring
@@ -16,13 +16,13 @@ from typing import Any
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.journal import (
-    Journal,
     JournalEntry,
     find_abandoned_journals,
     remove_journal_folder,
     seize_journal,
 )
 from pytest_llmops.cassettes.request_key import Question, answer_from_wire, make_exchange
+from pytest_llmops.cassettes.run_journals import split_run_journals
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import Exchange
@@ -50,25 +50,28 @@ def format_json(value: Any, end: str = "\n") -> str:
         return encode_basestring(value)
     inner = f"{end} "
     if isinstance(value, dict) and value:
-        if (len(value) == 1 and not MARKER_KEYS.isdisjoint(value)) or value.keys() == _FRAME_KEYS:
+        if _fits_on_line(value):
             return _LINE_ENCODER.encode(value)
         rows = [f"{encode_basestring(key)}: {format_json(item, inner)}" for key, item in value.items()]
         return f"{{{inner}{f',{inner}'.join(rows)}{end}}}"
     if isinstance(value, list) and value:
         if all(type(item) in (int, float) for item in value):
             line = _LINE_ENCODER.encode(value)
-        else:
-            line = ""
-        if 0 < len(line) <= MAX_LIST_WIDTH:
-            return line
-        return f"[{inner}{f',{inner}'.join(format_json(item, inner) for item in value)}{end}]"
+            if len(line) <= MAX_LIST_WIDTH:
+                return line
+        rows = [format_json(item, inner) for item in value]
+        return f"[{inner}{f',{inner}'.join(rows)}{end}]"
     return _LINE_ENCODER.encode(value)
 
 
+def _fits_on_line(value: dict[str, Any]) -> bool:
+    """Return whether an object takes a single line: the marker of a blob, or the frame of a stream."""
+    if len(value) == 1:
+        return not MARKER_KEYS.isdisjoint(value)
+    return value.keys() == _FRAME_KEYS
+
+
 FORMAT_VERSION = 1
-# Instead of a cassette's name: the journal that a run with --llm-concurrency keeps for all cassettes of a
-# folder
-RUN_JOURNAL = "run"
 MAX_DIGITS = 12
 
 
@@ -87,18 +90,19 @@ class Interaction:
         Raises:
             CassetteError: The interaction's own file lacks a long text.
         """
-        takes = sorted(self.answers.items(), key=lambda take: int(take[0]))
-        return {
+        wire: dict[str, Any] = {
             "by": self.by,
             "key": self.key,
-            "request": _take_out_body(self.request, blobs),
-            "answers": {
-                take: [_take_out_body(answer, blobs) for answer in answers] for take, answers in takes
-            },
+            "request": _take_out_texts(self.request, blobs),
+            "answers": {},
         }
+        for take in sorted(self.answers, key=int):
+            wire["answers"][take] = [_take_out_texts(answer, blobs) for answer in self.answers[take]]
+        return wire
 
 
-def _take_out_body(message: dict[str, Any], blobs: dict[str, str]) -> dict[str, Any]:
+def _take_out_texts(message: dict[str, Any], blobs: dict[str, str]) -> dict[str, Any]:
+    """Return a message with markers for its long texts, which are added to the blobs."""
     return {**message, "body": extract_texts(message["body"], blobs)}
 
 
@@ -133,10 +137,9 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
         raise _damaged_error(
             path, f"expected JSON, got none: {error}", "restore it from git, or delete it and record again"
         ) from None
+    version = None
     if isinstance(document, dict):
         version = document.get("format")
-    else:
-        version = None
     if version != FORMAT_VERSION:
         raise _damaged_error(
             path,
@@ -144,21 +147,27 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
             "delete it and record again, or update pytest-llmops",
         )
     try:
-        blobs = read_blobs(document)
-        by_key: dict[str, Interaction] = {}
-        for wire in document["interactions"]:
-            interaction = _parse_interaction(wire, blobs)
-            for answer in chain.from_iterable(interaction.answers.values()):
-                answer.setdefault("recorded", str(document.get("recorded", "")))
-            first = by_key.setdefault(interaction.key, interaction)
-            # A git merge may have kept both sides of a request: the first answers of a take stay.
-            first.answers = interaction.answers | first.answers
+        return _parse_interactions(document)
     except (KeyError, TypeError, AttributeError, ValueError, CassetteError) as error:
         raise _damaged_error(
             path,
             f"an interaction is incomplete ({type(error).__name__}: {error})",
             "restore it from git, or delete it and record again",
         ) from None
+
+
+def _parse_interactions(document: Mapping[str, Any]) -> dict[str, Interaction]:
+    """Return the interactions of a parsed file by key."""
+    blobs = read_blobs(document)
+    day = str(document.get("recorded", ""))
+    by_key: dict[str, Interaction] = {}
+    for wire in document["interactions"]:
+        interaction = _parse_interaction(wire, blobs)
+        for answer in chain.from_iterable(interaction.answers.values()):
+            answer.setdefault("recorded", day)
+        first = by_key.setdefault(interaction.key, interaction)
+        # A git merge may have kept both sides of a request: the first answers of a take stay.
+        first.answers = interaction.answers | first.answers
     return by_key
 
 
@@ -168,9 +177,11 @@ def _damaged_error(path: Path, what: str, step: str) -> CassetteError:
 
 def _parse_interaction(wire: Mapping[str, Any], blobs: Mapping[str, str] | None) -> Interaction:
     takes = {str(int(take)): answers for take, answers in wire["answers"].items()}
-    if not all(isinstance(answers, list) for answers in takes.values()):
-        raise CassetteError("the answers of a take: expected a list")
-    all_answers = [answer for answers in takes.values() for answer in answers]
+    all_answers: list[dict[str, Any]] = []
+    for answers in takes.values():
+        if not isinstance(answers, list):
+            raise CassetteError("the answers of a take: expected a list")
+        all_answers += answers
     for answer in all_answers:
         check_answer(answer)
     check_request(wire["request"])
@@ -191,9 +202,10 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
     ordered = sorted(interactions, key=_recording_order)
     blobs: dict[str, str] = {}
     wires = [interaction.to_wire(blobs) for interaction in ordered]
-    for answer in (answer for wire in wires for answers in wire["answers"].values() for answer in answers):
-        if answer.get("recorded") in (None, recorded):  # the day of most answers: that of the file
-            answer.pop("recorded", None)
+    for wire in wires:
+        for answer in chain.from_iterable(wire["answers"].values()):
+            if answer.get("recorded") in (None, recorded):  # the day of most answers: that of the file
+                answer.pop("recorded", None)
     document: dict[str, Any] = {"format": FORMAT_VERSION, "recorded": recorded, "interactions": wires}
     if blobs:
         document["blobs"] = dict(sorted(blobs.items()))
@@ -203,8 +215,7 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
 def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
     test, _, number = interaction.by.rpartition("#")
     # A hostile file may have thousands of digits.
-    is_number = number.isdecimal() and len(number) <= MAX_DIGITS
-    if is_number:
+    if number.isdecimal() and len(number) <= MAX_DIGITS:
         return (test, int(number), interaction.key)
     return (interaction.by, 0, interaction.key)
 
@@ -217,11 +228,12 @@ def list_answered_requests(interactions: Iterable[Interaction], test: str, take:
         test: In a cassette that tests share, a request has the name of its test.
         take: Its number.
     """
-    return [
-        make_stored_exchange(interaction.request, interaction.answers[take][-1])
-        for interaction in sorted(interactions, key=_recording_order)
-        if interaction.answers.get(take) and interaction.by.rpartition("#")[0] in ("", test)
-    ]
+    exchanges = []
+    for interaction in sorted(interactions, key=_recording_order):
+        answers = interaction.answers.get(take)
+        if answers and interaction.by.rpartition("#")[0] in ("", test):
+            exchanges.append(make_stored_exchange(interaction.request, answers[-1]))
+    return exchanges
 
 
 def make_stored_exchange(request: Mapping[str, Any], answer: Mapping[str, Any]) -> Exchange:
@@ -231,29 +243,36 @@ def make_stored_exchange(request: Mapping[str, Any], answer: Mapping[str, Any]) 
         CassetteError: A body or the outcome is damaged.
     """
     body = unfold_body(request["body"])
-    return make_exchange(
-        Question(request["method"], request["url"], body, "", "", parse_json(body)),
-        answer_from_wire(answer),
-        "app",
-        replayed=True,
+    question = Question(
+        method=request["method"],
+        url=request["url"],
+        body=body,
+        content_type="",
+        key="",
+        json=parse_json(body),
     )
+    return make_exchange(question, answer_from_wire(answer), "app", replayed=True)
 
 
 def read_recording_day(path: Path) -> str:
     """Return the day of the last recording in a cassette file, or ""."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        _, separator, rest = file.read(200).decode("utf-8", "replace").partition('"recorded": "')
-        if separator:
-            return rest.partition('"')[0][:10]
+    try:
+        with path.open("rb") as file:
+            start = file.read(200).decode("utf-8", "replace")
+    except OSError:
         return ""
-    return ""
+    rest = start.partition('"recorded": "')[2]
+    return rest.partition('"')[0][:10]
 
 
 def is_own_cassette(path: Path) -> bool:
     """Return whether a file starts like our own cassettes; False if it cannot be read."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        return b"".join(file.read(64).split()).startswith(b'{"format":')
-    return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError:
+        return False
+    return b"".join(start.split()).startswith(b'{"format":')
 
 
 def load_with_journals(path: Path) -> dict[str, Interaction]:
@@ -263,8 +282,7 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
         CassetteError: The cassette cannot be read.
     """
     interactions = load_cassette(path)
-    for run_journal in find_abandoned_journals(path.parent / RUN_JOURNAL):
-        _split_run_journal(run_journal)
+    split_run_journals(path.parent)
     if not find_abandoned_journals(path):
         return interactions
     # Another process may be merging the journals: read all files under the lock.
@@ -274,24 +292,6 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
             with seize_journal(journal) as entries:
                 apply_entries(interactions, entries or (), replace=False)
     return interactions
-
-
-def _split_run_journal(path: Path) -> None:
-    """Give each cassette of a folder its part of the journal that a run kept for all of them."""
-    folder = path.parent.parent
-    # A read-only folder: the next run that can write takes them in.
-    with contextlib.suppress(CassetteError, OSError), seize_journal(path) as entries:
-        parts: dict[str, list[JournalEntry]] = {}
-        for entry in entries or ():
-            name, _, by = entry.by.partition("/")
-            parts.setdefault(name, []).append(replace(entry, by=by))
-        for name, part in parts.items():
-            log = Journal(folder / name)
-            for entry in part:
-                log.append(entry)
-            log.close()
-        if entries is not None:
-            path.unlink(missing_ok=True)
 
 
 def apply_entries(
@@ -341,24 +341,27 @@ def merge_journals(
     with locking.lock_cassette(cassette), contextlib.ExitStack() as held:
         interactions = {interaction.key: interaction for interaction in adopted} | load_cassette(cassette)
         apply_entries(interactions, entries, replace=replace)
+        abandoned = [path for path in find_abandoned_journals(cassette) if path not in own]
         taken = []
-        for journal in [*(path for path in find_abandoned_journals(cassette) if path not in own), *own]:
-            found = held.enter_context(seize_journal(journal, ours=journal in own))
-            if found is None:  # still written by a thread that outlived its test: left for the next merge
+        for journal in [*abandoned, *own]:
+            journal_entries = held.enter_context(seize_journal(journal, ours=journal in own))
+            if journal_entries is None:
+                # Still written by a thread that outlived its test: left for the next merge.
                 continue
-            apply_entries(interactions, found, replace=replace)
+            apply_entries(interactions, journal_entries, replace=replace)
             taken.append(journal)
-        if not (taken or adopted or entries) and keep is None:  # another process has merged the journals
+        is_changed = bool(taken or adopted or entries) or keep is not None
+        if not is_changed:  # another process has merged the journals
             return
-        if keep is None:
-            kept = interactions.values()
-        else:
-            kept = _drop_unrequested(interactions.values(), keep)
+        kept: Iterable[Interaction] = interactions.values()
+        if keep is not None:
+            kept = _drop_unrequested(kept, keep)
         text = format_cassette(kept, datetime.now(UTC).date().isoformat())
         if redactor.leaks(text.encode("utf-8", "backslashreplace")):
+            waiting = ", ".join(str(path) for path in taken)
             raise CassetteError(
                 f"cassette {cassette}: not written, a secret is still in it; add a pytest_llmops_redactors hook that masks it"
-                f" (the answers wait in {', '.join(str(path) for path in taken)})"
+                f" (the answers wait in {waiting})"
             )
         locking.replace_file(cassette, text)
         for journal in taken:
@@ -371,15 +374,18 @@ def _drop_unrequested(
     interactions: Iterable[Interaction], keep: Mapping[tuple[str, str], int]
 ) -> list[Interaction]:
     """Drop answers without a request; a take without any request belongs to another trial, and stays."""
-    keys, takes = ({place[index] for place in keep} for index in (0, 1))
-    for interaction in (kept := list(interactions)):
+    keys = {key for key, _ in keep}
+    takes = {take for _, take in keep}
+    kept = []
+    for interaction in interactions:
         for take, answers in interaction.answers.items():
+            count = 0
             if interaction.key in keys or take not in takes:
-                asked = len(answers)
-            else:
-                asked = 0
-            del answers[keep.get((interaction.key, take), asked) :]
-    return [interaction for interaction in kept if any(interaction.answers.values())]
+                count = len(answers)
+            del answers[keep.get((interaction.key, take), count) :]
+        if any(interaction.answers.values()):
+            kept.append(interaction)
+    return kept
 
 
 def rewrite_cassette(

@@ -40,14 +40,15 @@ class CassetteUse:
 
     def joined(self, other: "CassetteUse") -> "CassetteUse":
         """Return what two tests, or two workers, requested of the same cassette."""
+        asked = {}
+        for key in self.asked.keys() | other.asked.keys():
+            own = Counter(self.asked.get(key, {}))
+            asked[key] = dict(own | Counter(other.asked.get(key, {})))
         return CassetteUse(
-            self.ran and other.ran,
-            self.shared or other.shared,
-            {
-                key: dict(Counter(self.asked.get(key, {})) | Counter(other.asked.get(key, {})))
-                for key in {*self.asked, *other.asked}
-            },
-            other.stamp or self.stamp,
+            ran=self.ran and other.ran,
+            shared=self.shared or other.shared,
+            asked=asked,
+            stamp=other.stamp or self.stamp,
         )
 
 
@@ -85,9 +86,8 @@ class RunUsage:
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, for JSON."""
-        wire: dict[str, Json] = json.loads(
-            json.dumps({"format": FORMAT_VERSION, **asdict(self)}, default=sorted, sort_keys=True)
-        )
+        values = {"format": FORMAT_VERSION, **asdict(self)}
+        wire: dict[str, Json] = json.loads(json.dumps(values, default=sorted, sort_keys=True))
         return wire
 
     @classmethod
@@ -97,10 +97,9 @@ class RunUsage:
         Raises:
             CassetteError: The record is invalid; the error shows what to run.
         """
+        version = None
         if isinstance(wire, dict):
             version = wire.get("format")
-        else:
-            version = None
         if not isinstance(wire, dict) or version != FORMAT_VERSION:
             raise CassetteError(
                 f"the usage record: expected format {FORMAT_VERSION}, got {shorten_text(repr(version), 60)}; {RUN_ALL_TESTS}"
@@ -111,12 +110,13 @@ class RunUsage:
             usage = TypeAdapter(cls).validate_json(json.dumps(wire), strict=True)
             parse_timestamp_ns(usage.created)
         except ValueError as error:
+            problem = f"created: {error}"
             if isinstance(error, ValidationError):
-                first: Any = error.errors()[0]
-            else:
-                first = {"loc": ["created"], "msg": error}
-            what = shorten_text(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 120)
-            raise CassetteError(f"the usage record is damaged ({what}); {RUN_ALL_TESTS}") from None
+                first = error.errors()[0]
+                place = ".".join(str(step) for step in first["loc"])
+                problem = f"{place}: {first['msg']}"
+            problem = shorten_text(problem, 120)
+            raise CassetteError(f"the usage record is damaged ({problem}); {RUN_ALL_TESTS}") from None
         # What is missing has a default here: without its cassettes, all of them would be pruned.
         if usage.to_wire()["files"] != wire.get("files"):
             raise CassetteError(f"the usage record is damaged (files: a part is missing); {RUN_ALL_TESTS}")
@@ -126,11 +126,12 @@ class RunUsage:
     def why_not_prunable(self) -> str:
         """Return why nothing can be pruned after this run, or ""."""
         if not self.complete:
-            return f"the last run was partial ({', '.join(self.partial_because) or 'tests were left out'})"
-        why = ", ".join(self.red_because) or "not all tests passed"
-        if self.green:
-            return ""
-        return f"the last run failed ({why})"
+            why = ", ".join(self.partial_because) or "tests were left out"
+            return f"the last run was partial ({why})"
+        if not self.green:
+            why = ", ".join(self.red_because) or "not all tests passed"
+            return f"the last run failed ({why})"
+        return ""
 
 
 def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, CassetteUse]:
@@ -144,7 +145,9 @@ def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict
     for tape_use in uses:
         use = CassetteUse(tape_use["ran"], tape_use["shared"], tape_use["asked"])
         path = str(tape_use["path"])
-        files[path] = files[path].joined(use) if path in files else use
+        if path in files:
+            use = files[path].joined(use)
+        files[path] = use
     return {path: replace(use, stamp=file_stamp(root / path)) for path, use in sorted(files.items())}
 
 

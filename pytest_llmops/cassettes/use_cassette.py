@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import active_tape, naming, request_key, run_folder, usage_record
-from pytest_llmops.cassettes.budget import Ledger
+from pytest_llmops.cassettes import active_tape, naming, usage_record
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape import Tape, open_tape
+from pytest_llmops.cassettes.tape_config import make_run_config
 from pytest_llmops.errors import UsageError, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import RecordMode
 
 RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
 
@@ -57,20 +57,14 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
     if tape is not None:
         return tape
     settings = recorder.current_settings()
-    return active_tape.tape_factory(
-        name if isinstance(name, Path) else naming.shared_path(Path.cwd(), name),
-        record or settings.record,
+    if isinstance(name, Path):
+        path = name
+    else:
+        path = naming.shared_path(Path.cwd(), name)
+    config = make_run_config(
+        settings,
         Redactor.from_environment(os.environ),
         owner=usage_record.OUTSIDE_OWNER,
         command='use_cassette(..., record="new")',
-        settings=settings,
-        shared=True,
-        rules=request_key.MatchRules(settings.match_ignore),
-        ledger=open_ledger(settings) if settings.has_budget else None,
-        pace=run_folder.RateLimiter(settings.judge_concurrency),
     )
-
-
-def open_ledger(settings: Settings) -> Ledger:
-    """Return the ledger of a run with a budget."""
-    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
+    return open_tape(path, record or settings.record, config, shared=True)

@@ -31,7 +31,8 @@ from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.audit import AuditResult, RunUsage, StaleAnswers
+    from pytest_llmops.cassettes.audit import AuditResult, StaleAnswers
+    from pytest_llmops.cassettes.usage_record import RunUsage
 
 MAX_KEYS = 3  # of stale answers that are named
 # File below the root folder in which a run records the answers that it used
@@ -70,7 +71,7 @@ def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
         UsageError: The named file is missing.
         CassetteError: The record is damaged.
     """
-    from pytest_llmops.cassettes.audit import RunUsage
+    from pytest_llmops.cassettes.usage_record import RunUsage
 
     path = args.usage or root / USAGE_RECORD
     try:
@@ -227,7 +228,7 @@ def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
 
 
 def _prune_cassettes(args: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.audit import prune_cassettes
+    from pytest_llmops.cassettes.prune import prune_cassettes
 
     root = _find_root(args)
     done = prune_cassettes(

@@ -119,7 +119,7 @@ class _CommittedOutputs:
 
     def find_output(self, record: TestRecord, before: BaselineTest) -> str | None:
         """Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure."""
-        from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
+        from pytest_llmops.cassettes import list_answered_requests, parse_cassette
         from pytest_llmops.results.details import CassetteFacts
         from pytest_llmops.trace import read_call
 
@@ -254,7 +254,7 @@ class BaselineGate:
         """
         from pytest_llmops.baselines import baseline as files
         from pytest_llmops.baselines.gate import describe_small_baseline
-        from pytest_llmops.cassettes.locking import lock_cassette
+        from pytest_llmops.cassettes import lock_cassette
         from pytest_llmops.redaction.redactor import Redactor
 
         ran = [record for record in records if record.outcome != "skipped"]
@@ -409,7 +409,7 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
 
     Yields once, and gets the exit status of this look; returns that of the last.
     """
-    from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE, open_run_folder
+    from pytest_llmops.cassettes import RUN_FOLDER_VARIABLE, open_run_folder
 
     with ExitStack() as held:
         if LOOKS[config.getoption("llm_trials")] == 1 or RUN_FOLDER_VARIABLE not in os.environ:

@@ -33,7 +33,7 @@ from pytest_llmops.measurement import Json, format_amount, shorten_text, to_buil
 from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.cassettes import Tape
     from pytest_llmops.harness.run_checks import CollectedTests
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
@@ -112,7 +112,7 @@ class Harness:
         from pytest_llmops.redaction.redactor import Redactor
 
         if self.tape is not None:
-            self._redactor = self.tape.redactor
+            self._redactor = self.tape.config.redactor
         if self._redactor is None:
             self._redactor = Redactor.from_environment(os.environ)
         return self._redactor
@@ -134,16 +134,13 @@ class Harness:
         mode: RecordMode | None = None
         if tapes.is_marked_live(self.item):
             mode = "live"
-        tape = self._make_tape(path, shared=shared, mode=mode)
-        step, _ = tapes.repetition_of(self.item)
-        if self._attempts == 0:
-            tape.attempt = step
-        else:  # pytest-rerunfailures and flaky set up the same test again
-            tape.attempt = (step or 0) + self._attempts
+        attempt, _ = tapes.repetition_of(self.item)
+        if self._attempts:  # pytest-rerunfailures and flaky set up the same test again
+            attempt = (attempt or 0) + self._attempts
+        take = str(recorder.current_trial() or attempt or 0)
+        self.tape = self._make_tape(path, shared=shared, mode=mode, attempt=attempt, take=take)
         self._attempts += 1
-        tape.take = str(recorder.current_trial() or tape.attempt or 0)
-        self.tape = tape
-        self._in_use.enter_context(tapes.use_test_tape(tape, self.settings))
+        self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _record_test_facts(self) -> None:
         """Record what the report shows of the test itself: the model it was made for, its parameters, its markers."""
@@ -154,7 +151,15 @@ class Harness:
         if parameters:
             facts["params"] = parameters
 
-    def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
+    def _make_tape(
+        self,
+        path: Path,
+        *,
+        shared: bool,
+        mode: RecordMode | None = None,
+        attempt: int | None = None,
+        take: str = "0",
+    ) -> Tape:
         command = f"{self.rerun_command()} --llm-record=new"
         settings = self.settings
         if mode is not None:
@@ -162,7 +167,16 @@ class Harness:
         index = None
         if self.collected is not None:
             index = self.collected.index
-        return tapes.make_tape(self.item, settings, path, shared=shared, command=command, elsewhere=index)
+        return tapes.make_tape(
+            self.item,
+            settings,
+            path,
+            shared=shared,
+            command=command,
+            elsewhere=index,
+            attempt=attempt,
+            take=take,
+        )
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
         """Open the cassette of a block in this test, under the run's settings.
@@ -219,15 +233,17 @@ class Harness:
             else:
                 what = "the test ended as its xfail expects"
             raise swallowed_error(what, caught)
-        if tape is not None and tape.errors_elsewhere:
+        if tape is not None and tape.report.errors_elsewhere:
             raise type(caught)(f"in a process that the test started: {caught}")
 
     def _close_tape(self, tape: Tape, *, passed: bool) -> None:
+        from pytest_llmops.cassettes import count_takes
+
         try:
             tape.close(passed=passed)
         finally:
             usage = self._describe_candidates()
-            takes = tape.count_takes()
+            takes = count_takes(tape)
             if takes and llm_trials.MARKER.find(self.item) is None:
                 usage["takes"] = takes
             self.log.add_tape(tape, passed=passed, more=usage)
@@ -264,9 +280,9 @@ class Harness:
         component = self._load_component(kind, name)
         if not getattr(component, "asks_server", False) or self.ours or self.settings.record == "live":
             return component
-        from pytest_llmops.cassettes import active_tape
+        from pytest_llmops.cassettes import current_tape
 
-        if is_recorded_elsewhere(self.item) or active_tape.current_tape() is not None:
+        if is_recorded_elsewhere(self.item) or current_tape() is not None:
             return component
         # The test was not known to be ours when it began, so it has no cassette.
         raise UsageError(

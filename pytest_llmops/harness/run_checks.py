@@ -22,8 +22,7 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.recordings import RecordingIndex
-    from pytest_llmops.cassettes.usage_record import RunUsage
+    from pytest_llmops.cassettes import RecordingIndex, RunUsage
 
 
 USAGE_CACHE_KEY = "llmops/usage"
@@ -137,7 +136,7 @@ class CassetteUsage:
         facts = self._budget_facts()
         if not self._uses:
             return facts
-        from pytest_llmops.cassettes import audit
+        from pytest_llmops.cassettes import find_orphans
 
         root = Path(self._config.rootpath)
         usage = self._make_usage(root, red_because, undone)
@@ -146,7 +145,7 @@ class CassetteUsage:
             cache.set(USAGE_CACHE_KEY, usage.to_wire())
         orphans: Sequence[Json] = []
         if usage.green:
-            orphans = audit.find_orphans(root, usage)
+            orphans = find_orphans(root, usage)
         cassettes: dict[str, Json] = {"oldest": _find_oldest_day(root, usage.files), "orphans": orphans}
         if usage.moved:
             cassettes["moved"] = list(usage.moved)
@@ -154,7 +153,7 @@ class CassetteUsage:
 
     def _make_usage(self, root: Path, red_because: Sequence[str], undone: int) -> RunUsage:
         """Return what the run used of its cassettes."""
-        from pytest_llmops.cassettes import usage_record
+        from pytest_llmops.cassettes import RunUsage, collect_cassette_uses
 
         partial = self._why_partial(undone)
         red = list(red_because)
@@ -169,7 +168,7 @@ class CassetteUsage:
             if "case" in use:
                 cases[use["path"]] = use["case"]
             models.update(use.get("models", ()))
-        return usage_record.RunUsage(
+        return RunUsage(
             created=datetime.now(UTC).isoformat(),
             root=str(root),
             complete=not partial,
@@ -177,7 +176,7 @@ class CassetteUsage:
             green=not red,
             red_because=tuple(red),
             scopes=tuple(collected_folders(self._config)),
-            files=usage_record.collect_cassette_uses(self._uses, root),
+            files=collect_cassette_uses(self._uses, root),
             # Sorted: workers that share a cassette end in any order.
             cases=dict(sorted(cases.items())),
             models=tuple(sorted(models)),
@@ -213,7 +212,7 @@ class CassetteUsage:
     def _budget_facts(self) -> dict[str, Json]:
         if not self._settings.has_budget:
             return {}
-        from pytest_llmops.cassettes.use_cassette import open_ledger
+        from pytest_llmops.cassettes import open_ledger
 
         calls, usd = open_ledger(self._settings).totals()
         budget: dict[str, Json] = {
@@ -227,9 +226,9 @@ class CassetteUsage:
 
 def _find_oldest_day(root: Path, files: Iterable[str]) -> str:
     """Return the day of the oldest recording; empty: there is none."""
-    from pytest_llmops.cassettes import store
+    from pytest_llmops.cassettes import read_recording_day
 
-    days = [store.read_recording_day(root / name) for name in files]
+    days = [read_recording_day(root / name) for name in files]
     return min(filter(None, days), default="")
 
 
@@ -251,7 +250,7 @@ class CollectedTests:
     @cached_property
     def index(self) -> RecordingIndex:
         """The recordings of the project by key, in cassettes whose test is gone."""
-        from pytest_llmops.cassettes.recordings import RecordingIndex
+        from pytest_llmops.cassettes import RecordingIndex
 
         return RecordingIndex(self._root, self.is_abandoned)
 
@@ -260,7 +259,7 @@ class CollectedTests:
 
         Of a module that was not collected, or a class that was left out, the source decides: what is defined there exists.
         """
-        from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, safe_file_name
+        from pytest_llmops.cassettes import CASSETTE_FOLDER, safe_file_name
 
         if cassette in self._cassettes:
             return False
@@ -297,7 +296,7 @@ class CollectedTests:
     @cached_property
     def _modules(self) -> dict[Path, set[str]]:
         """The collected modules, and the classes of each whose tests are not known, by their folder's name."""
-        from pytest_llmops.cassettes.naming import safe_file_name, test_name
+        from pytest_llmops.cassettes import safe_file_name, test_name
 
         expanded = {collector for collector, _ in self._children}
         modules: dict[Path, set[str]] = {}

@@ -22,9 +22,7 @@ from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.recordings import RecordingIndex
-    from pytest_llmops.cassettes.request_key import TapeCounts
-    from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.cassettes import RecordingIndex, Tape, TapeCounts
     from pytest_llmops.redaction.redactor import Redactor
 
 API_KEY_VARIABLES = (
@@ -48,7 +46,7 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
     Raises:
         UsageError: The marker's arguments are wrong.
     """
-    from pytest_llmops.cassettes.naming import cassette_path
+    from pytest_llmops.cassettes import cassette_path
     from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 
     name = read_cassette_choice(item).name
@@ -81,7 +79,7 @@ def is_marked_live(item: Any) -> bool:
 
 def shared_cassette_path(item: Any, name: str) -> Path:
     """Return the path of a named cassette: in the folder ``cassettes`` beside the test."""
-    from pytest_llmops.cassettes.naming import shared_path
+    from pytest_llmops.cassettes import shared_path
 
     return shared_path(item.path.parent, name)
 
@@ -91,7 +89,7 @@ def fixture_cassette_path(fixturedef: Any) -> Path | None:
 
     It is ``cassettes/<module or conftest>/fixture.<name>.json`` beside the file that defines the fixture.
     """
-    from pytest_llmops.cassettes.naming import cassette_path
+    from pytest_llmops.cassettes import cassette_path
 
     if fixturedef.scope not in BROAD_SCOPES:
         return None
@@ -127,39 +125,32 @@ def make_tape(
     shared: bool,
     command: str,
     elsewhere: RecordingIndex | None = None,
+    attempt: int | None = None,
+    take: str = "0",
 ) -> Tape:
     """Open a cassette with the run's settings and the hooks of the nearest conftest.
 
     Raises:
         CassetteError: The cassette is damaged.
     """
-    from pytest_llmops.cassettes import active_tape, request_key, run_folder
-    from pytest_llmops.cassettes.use_cassette import open_ledger
+    from pytest_llmops.cassettes import make_run_config, open_tape
     from pytest_llmops.redaction.redactor import Redactor
 
     hooks = item.ihook
     redactors = _merge_functions(hooks.pytest_llmops_redactors(config=item.config))
     normalizers = _merge_functions(hooks.pytest_llmops_request_normalizers(config=item.config))
-    ledger = None
-    if settings.has_budget:
-        ledger = open_ledger(settings)
-    shared_answers = None
-    if settings.judge_reuse:
-        shared_answers = run_folder.SharedAnswers()
-    return active_tape.tape_factory(
-        path,
-        settings.record,
+    config = make_run_config(
+        settings,
         Redactor.from_environment(os.environ, redactors),
         owner=item.nodeid,
         command=command,
-        settings=settings,
-        shared=shared,
-        rules=request_key.MatchRules(settings.match_ignore, normalizers),
-        ledger=ledger,
-        shared_answers=shared_answers,
-        pace=run_folder.RateLimiter(settings.judge_concurrency),
+        normalizers=normalizers,
         elsewhere=elsewhere,
+        attempt=attempt,
+        take=take,
+        shares_answers=settings.judge_reuse,
     )
+    return open_tape(path, settings.record, config, shared=shared)
 
 
 def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
@@ -218,27 +209,28 @@ class TapeLog:
             own: It is the test's own tape, whose path the report shows.
             more: Further entries for the usage record.
         """
-        from pytest_llmops.cassettes.request_key import TapeCounts
+        from pytest_llmops.cassettes import TapeCounts, describe_usage, iter_moved_usage
 
         for inner in tape.inner:
             self.add_tape(inner, passed=passed and inner.verdict() is None, own=False)
         path = path_from_root(tape.path, self.root)
-        self.uses.append({"path": path, **tape.usage_facts(passed=passed), **(more or {})})
-        for place, use in tape.iter_moved_facts(passed=passed):
+        self.uses.append({"path": path, **describe_usage(tape, passed=passed), **(more or {})})
+        for place, use in iter_moved_usage(tape, passed=passed):
             self.uses.append({"path": path_from_root(place, self.root), **use, "moved_to": path})
         self.add_changes(tape, own=own)
-        if tape.counts == TapeCounts() and not tape.notes:
+        report = tape.report
+        if report.counts == TapeCounts() and not report.notes:
             return
-        self._add_counts(tape.counts)
+        self._add_counts(tape.report.counts)
         if own or "path" not in self.facts:
             self.facts["path"] = path
         if not own:
             self._fact_list("fixtures").append(path)
-        self._add_new("notes", tape.notes)
-        self._add_new("drift", [drift.to_wire() for drift in tape.drifts])
+        self._add_new("notes", tape.report.notes)
+        self._add_new("drift", [drift.to_wire() for drift in tape.report.drifts])
 
     def _add_counts(self, counts: TapeCounts) -> None:
-        from pytest_llmops.cassettes.request_key import TapeCounts
+        from pytest_llmops.cassettes import TapeCounts
 
         if self._counts is None:
             self._counts = TapeCounts()
@@ -250,14 +242,14 @@ class TapeLog:
     def add_changes(self, tape: Tape, *, name: str = "changes", own: bool = False) -> None:
         """Add how requests differ from all that is recorded; those of a fixture have a name of their own."""
         path = path_from_root(tape.path, self.root)
-        for change in tape.changes:
+        for change in tape.report.changes:
             self.facts.setdefault("path", path)
             if own:
                 text = change
             else:
                 text = f"{change} in {path}"
             self._fact_list(name).append(text)
-        tape.changes.clear()
+        tape.report.changes.clear()
         for inner in tape.inner:
             self.add_changes(inner, name=name)
 
@@ -281,16 +273,10 @@ class TapeLog:
 @contextmanager
 def use_test_tape(tape: Tape, settings: Settings) -> Iterator[None]:
     """Use the tape of a test, or of a fixture that is set up or torn down, in all threads and tasks."""
-    from pytest_llmops.cassettes import active_tape
-    from pytest_llmops.cassettes.http import interception
+    from pytest_llmops.cassettes import use_in_all_threads
 
-    with sdk_environment(settings):
-        interception.install_patches()
-        active_tape.push_tape(tape)
-        try:
-            yield
-        finally:
-            active_tape.remove_tape(tape)
+    with sdk_environment(settings), use_in_all_threads(tape):
+        yield
 
 
 @lru_cache(maxsize=1)
@@ -332,8 +318,8 @@ class FixtureTape:
             self._failed = True
             raise
         finally:
-            fixture_redactor().learn(self.tape.redactor.known)
-            if self.tape.changes and (harness := self._running()) is not None:
+            fixture_redactor().learn(self.tape.config.redactor.known)
+            if self.tape.report.changes and (harness := self._running()) is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
         caught = self.tape.verdict()
         if caught is not None:
@@ -353,7 +339,7 @@ class FixtureTape:
         """
         self._teardown.close()
         passed = not self._failed and self.tape.verdict() is None
-        fixture_redactor().learn(self.tape.redactor.known)
+        fixture_redactor().learn(self.tape.config.redactor.known)
         try:
             self.tape.close(passed=passed)
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 from pluggy import HookimplMarker
 
 from pytest_llmops._util.git import run_git
-from pytest_llmops.cassettes.run_folder import count_live_calls
+from pytest_llmops.cassettes import count_live_calls
 from pytest_llmops.harness.item import SECRETS_IN_URL
 from pytest_llmops.measurement import (
     Measurement,

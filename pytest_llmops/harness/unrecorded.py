@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http.patching import Patch, network_patches
+from pytest_llmops.cassettes import Patch, current_tape, network_patches
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace.routes import is_model_endpoint
@@ -27,7 +26,7 @@ def apply_host_patches(
     """
 
     def check(host: str, port: int | None) -> None:
-        if active_tape.current_tape() is not None or host.lower() in settings.allow_hosts:
+        if current_tape() is not None or host.lower() in settings.allow_hosts:
             return
         if not is_model_endpoint(host, port, settings.base_url):
             return

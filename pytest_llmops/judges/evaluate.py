@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.run_folder import defer_sharing
+from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.model_names import find_same_model

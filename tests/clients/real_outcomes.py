@@ -87,7 +87,7 @@ def test_a_time_out_is_replayed(tmp_path: Path, ask: Any, raised: type) -> None:
         with taped(tmp_path / "a.json", "new") as tape:
             assert ends(ask, server.url, LIMIT_S) is raised
         release.set()
-        assert tape.counts.recorded == 1
+        assert tape.report.counts.recorded == 1
     with taped(tmp_path / "a.json") as tape:
         started = time.perf_counter()
         # The recorded time limit is over at once; that of `wait_for` too.
@@ -102,7 +102,7 @@ def test_a_cut_is_replayed(tmp_path: Path, ask: Any) -> None:
         server.queue.append(stream(EVENTS, cut_after=2))
         with taped(tmp_path / "a.json", "new") as tape:
             raised = ends(ask, server.url, 30.0)
-        assert tape.counts.recorded == 1
+        assert tape.report.counts.recorded == 1
     with taped(tmp_path / "a.json"):
         assert ends(ask, server.url, 30.0) is raised
 

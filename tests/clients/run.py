@@ -71,8 +71,10 @@ def _one(scenario: Scenario, cassette: Path, url: str, mode: RecordMode | None) 
     except BaseException as error:  # noqa: BLE001 -- a miss is no Exception
         return {"broke": f"{type(error).__name__}: {error}"[:600], "trace": traceback.format_exc()[-3000:]}
     if tape is not None:
-        counts = {name: getattr(tape.counts, name) for name in ("recorded", "replayed", "missed", "stale")}
-    return {"value": value, **counts, "notes": list(tape.notes) if tape is not None else []}
+        counts = {
+            name: getattr(tape.report.counts, name) for name in ("recorded", "replayed", "missed", "stale")
+        }
+    return {"value": value, **counts, "notes": list(tape.report.notes) if tape is not None else []}
 
 
 if __name__ == "__main__":

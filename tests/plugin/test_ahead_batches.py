@@ -249,7 +249,7 @@ def test_a_submission_that_was_not_confirmed_is_found_again(
 def test_a_server_that_fails_once_is_asked_again(
     batch: Project, server: OpenAIBatchServer, ends: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmops.harness.ahead.batches.PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("pytest_llmops.harness.ahead.batch_groups.PAUSES_S", (0.0, 0.0, 0.0))
     server.broken = list(ends)
     run(batch, 75)
     if ends == ["/batches"]:  # it did not reach the server, but nothing tells

@@ -122,7 +122,7 @@ def test_a_journal_that_is_still_written_survives_another_s_end(tmp_path: Path) 
                 "inner"
             ]
         assert len(store.load_cassette(path)) == 2
-    assert Tape(path).counts.replayed == 0
+    assert Tape(path).report.counts.replayed == 0
     assert files(tmp_path) == [path.name]
 
 
@@ -169,7 +169,7 @@ def ask_after_a_block(test: Path, block: Path, mode: RecordMode, url: str) -> tu
         inner.close()
         go.set()
         thread.join()
-    assert inner.misses == []
+    assert inner.report.misses == []
     return answers, tape
 
 

@@ -25,6 +25,7 @@ import httpx2
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
 if TYPE_CHECKING:  # started as a file, this one has no neighbours
@@ -213,7 +214,7 @@ def _limit(largest_file: int) -> None:
 
 def _ask(job: Job, client: httpx2.Client, tell: Tell) -> None:
     with _errors(tell):
-        one = Tape(Path(job.cassette), job.mode, owner="killed")  # type: ignore[arg-type]
+        one = Tape(Path(job.cassette), job.mode, TapeConfig(owner="killed"))  # type: ignore[arg-type]
         active_tape.push_tape(one)
         for number in job.questions:
             if number == job.relieved_at:

@@ -44,7 +44,9 @@ def local_judge(cassette: str, api: Api = "chat") -> Iterator[OpenAIModel]:
             if server and path.exists():
                 packed(cassette).write_bytes(gzip.compress(path.read_bytes(), mtime=0))
     assert tape.verdict() is None
-    assert tape.counts.stale == 0, f"{packed(cassette)} has answers that nobody asks for: record it again"
+    assert tape.report.counts.stale == 0, (
+        f"{packed(cassette)} has answers that nobody asks for: record it again"
+    )
 
 
 def packed(cassette: str) -> Path:

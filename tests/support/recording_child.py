@@ -13,11 +13,12 @@ import httpx2
 
 from pytest_llmops.cassettes import active_tape, tape
 from pytest_llmops.cassettes.http import interception
+from pytest_llmops.cassettes.tape_config import TapeConfig
 
 
 def main(cassette: str, url: str, mode: str, first: int, last: int) -> None:
     interception.install_patches()
-    one = tape.Tape(Path(cassette), mode, shared=True, owner=f"child {first}")  # type: ignore[arg-type]
+    one = tape.Tape(Path(cassette), mode, TapeConfig(owner=f"child {first}"), shared=True)  # type: ignore[arg-type]
     active_tape.push_tape(one)
     with httpx2.Client() as client:
         for number in range(first, last):

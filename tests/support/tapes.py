@@ -13,16 +13,22 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.settings import RecordMode, Settings
 
 URL = "http://localhost:1234/v1/x"
+
+
+def make_tape(path: Path, mode: RecordMode = "none", *, shared: bool = False, **config: Any) -> Tape:
+    """A tape with the given parts of a configuration."""
+    return Tape(path, mode, TapeConfig(**config), shared=shared)
 
 
 @contextmanager
 def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: Any) -> Iterator[Tape]:
     """Record to or replay from a file while the block runs, with a recorder of its own."""
     interception.install_patches()
-    one = Tape(path, mode, **how)
+    one = make_tape(path, mode, **how)
     active_tape.push_tape(one)
     # A model on this machine may take its time over a recording.
     listening = recorder.Recorder(settings=Settings(timeout=1800))
@@ -60,7 +66,7 @@ def call(one: Tape, text: str, live: str) -> str:
 
 
 def recorded(path: Path, *calls: tuple[str, str], mode: RecordMode = "new", **how: Any) -> Tape:
-    one = Tape(path, mode, **how)
+    one = make_tape(path, mode, **how)
     for text, live in calls:
         call(one, text, live)
     one.close()

@@ -18,6 +18,7 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 
 
 @pytest.fixture
@@ -323,7 +324,7 @@ def test_a_block_of_an_unfinished_generator_ends_where_it_is_closed(base: Tape, 
 def test_a_trial_inside_of_a_test_has_its_own_take_and_other_calls_have_that_of_the_test(
     tmp_path: Path,
 ) -> None:
-    tape = Tape(tmp_path / "a.json", take="1")
+    tape = Tape(tmp_path / "a.json", config=TapeConfig(take="1"))
     active_tape.push_tape(tape)
     try:
         assert active_tape.current_take() == "1"

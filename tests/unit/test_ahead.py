@@ -22,8 +22,8 @@ from support.server import StubServer, chat_events, stream
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.http import http_client
+from pytest_llmops.cassettes.run_journals import RunJournals
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.harness.ahead.answers import AnswerStore
 from pytest_llmops.harness.ahead.sender import _OWN_STATE, send_on_connection, send_request, why_not_sent
 
 MODULES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
@@ -140,13 +140,12 @@ def test_a_body_of_known_length_that_is_cut_is_an_error() -> None:
 
 
 def test_the_journal_of_a_killed_run_is_split_among_its_cassettes(tmp_path: Path) -> None:
-    answers, cassettes = AnswerStore(), [tmp_path / f"{name}.json" for name in "ab"]
+    journals, cassettes = RunJournals(), [tmp_path / f"{name}.json" for name in "ab"]
     for number, cassette in enumerate((*cassettes, cassettes[0])):
-        answers.write(cassette, entry(number, by=f"test/one#{number:03d}"))
-    assert len(answers.journals) == 1
+        journals.write(cassette, entry(number, by=f"test/one#{number:03d}"))
+    assert len(journals.paths) == 1
     assert not store.load_with_journals(cassettes[0])  # the run goes on
-    for log in answers.journals.values():
-        log.close()
+    assert journals.close() == []
     (path,) = tmp_path.glob(".journal/*")
     whole = path.read_bytes()
     ends = [at for at, byte in enumerate(whole) if byte == ord("\n")]
@@ -174,15 +173,14 @@ def test_answers_that_come_together_while_the_disk_is_full_are_all_kept(
 
     (tmp_path / "other_disk").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "other_disk"))
-    answers, cassette = AnswerStore(), tmp_path / "cassettes" / "a.json"
-    answers.prepare(cassette)
+    journals, cassette = RunJournals(), tmp_path / "cassettes" / "a.json"
+    journals.prepare(cassette)
     monkeypatch.setattr(os, "fsync", fsync)
     for number in range(2):
         with pytest.raises(CassetteError, match="could not be written"):
-            answers.write(cassette, entry(number, by="test/one#001"))
-    (log,) = answers.journals.values()
-    log.close()
-    assert log.rescue_note.startswith("kept: 2 paid answers in ")
+            journals.write(cassette, entry(number, by="test/one#001"))
+    (note,) = journals.close()
+    assert note.startswith("kept: 2 paid answers in ")
     monkeypatch.undo()
     (kept,) = (tmp_path / "other_disk").iterdir()
     folder = cassette.parent / ".journal"

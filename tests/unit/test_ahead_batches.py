@@ -25,8 +25,16 @@ from pytest_llmops.cassettes.request_key import (
 )
 from pytest_llmops.errors import BudgetReached, UsageError
 from pytest_llmops.harness.ahead.answers import Place
-from pytest_llmops.harness.ahead.batch_apis import BatchState, read_results, read_states, retrieve_batch
-from pytest_llmops.harness.ahead.batches import BatchSender, find_group
+from pytest_llmops.harness.ahead.batch_apis import (
+    BatchedRequest,
+    BatchState,
+    BatchStatus,
+    read_results,
+    read_states,
+    retrieve_batch,
+)
+from pytest_llmops.harness.ahead.batch_groups import find_group
+from pytest_llmops.harness.ahead.batches import BatchSender
 from pytest_llmops.protocols import Usage
 from pytest_llmops.providers.sdk_calls import pricing_facts, response_latency
 from pytest_llmops.redaction.redactor import Redactor
@@ -38,7 +46,10 @@ BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 4
 
 
 def new_state() -> BatchState:
-    requests = {"a" * 40: ("tests/cassettes/a.json", "key", 1), "b" * 40: ("ä.json", "key", 2)}
+    requests = {
+        "a" * 40: BatchedRequest("tests/cassettes/a.json", "key", 1),
+        "b" * 40: BatchedRequest("ä.json", "key", 2),
+    }
     created = datetime(2026, 11, 28, 14, 5, tzinfo=UTC)
     return BatchState("openai", URL, "/chat/completions", "m", "hash", created, 1, requests, "batch_1")
 
@@ -93,7 +104,9 @@ def pending(url: str, module: Any = httpx2, body: Any = BODY, **headers: str) ->
     request = module.Request("POST", url, json=body, headers=named)
     redactor = Redactor()
     question = build_question("POST", url, dict(request.headers), request.content, redactor)
-    return SimpleNamespace(request=request, question=question, tape=SimpleNamespace(redactor=redactor))
+    return SimpleNamespace(
+        request=request, question=question, tape=SimpleNamespace(config=SimpleNamespace(redactor=redactor))
+    )
 
 
 @pytest.mark.parametrize("module", [httpx, httpx2])
@@ -109,7 +122,8 @@ def pending(url: str, module: Any = httpx2, body: Any = BODY, **headers: str) ->
     ],
 )  # fmt: skip
 def test_the_vendor_of_a_batch(module: Any, url: str, expected: tuple[str, ...]) -> None:
-    assert find_group(pending(url, module))[:4] == expected
+    group = find_group(pending(url, module))
+    assert (group.vendor, group.endpoint, group.base_url, group.model) == expected
 
 
 def test_a_batch_has_one_account_one_model_and_one_set_of_headers() -> None:
@@ -164,7 +178,7 @@ def test_what_a_vendor_says_is_never_believed_blindly() -> None:
             200, {}, b'{"status": "completed", "output_file_id": "../files", "errors": {"data": [{}]}}'
         )
 
-    assert retrieve_batch(call, state) == (False, "", ["/files/..%2Ffiles/content"])
+    assert retrieve_batch(call, state) == BatchStatus(False, "", ("/files/..%2Ffiles/content",))
     assert asked == ["/batches/..%2F..%2Fx%3Fy"]
 
 

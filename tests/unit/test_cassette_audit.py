@@ -13,19 +13,20 @@ from support.messages import check_message
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.audit import (
     AuditResult,
-    CassetteUse,
-    PruneResult,
-    RunUsage,
     StaleAnswers,
     audit_cassettes,
-    collect_cassette_uses,
-    file_stamp,
     find_orphans,
-    prune_cassettes,
 )
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.cassettes.naming import cassette_path, safe_file_name
-from pytest_llmops.cassettes.usage_record import parse_timestamp_ns
+from pytest_llmops.cassettes.prune import PruneResult, prune_cassettes
+from pytest_llmops.cassettes.usage_record import (
+    CassetteUse,
+    RunUsage,
+    collect_cassette_uses,
+    file_stamp,
+    parse_timestamp_ns,
+)
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import fold_body

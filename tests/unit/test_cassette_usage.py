@@ -12,8 +12,8 @@ from support.cassettes import entry, merged
 from support.reports import Config
 
 from pytest_llmops.cassettes import run_folder
+from pytest_llmops.cassettes.budget import open_ledger
 from pytest_llmops.cassettes.usage_record import RunUsage, file_stamp
-from pytest_llmops.cassettes.use_cassette import open_ledger
 from pytest_llmops.harness.run_checks import (
     USAGE_CACHE_KEY,
     CassetteUsage,

@@ -15,8 +15,8 @@ from support.foreign import URL, cassette, request, response, written
 from support.messages import check_message
 
 from pytest_llmops import __version__, cli
-from pytest_llmops.cassettes.audit import CassetteUse, RunUsage, file_stamp
 from pytest_llmops.cassettes.importers import import_cassette
+from pytest_llmops.cassettes.usage_record import CassetteUse, RunUsage, file_stamp
 from pytest_llmops.cli import common as output
 from pytest_llmops.cli.command_line import GROUPS
 from pytest_llmops.redaction.redactor import Redactor

@@ -12,10 +12,11 @@ from support.messages import check_message
 from support.server import chat_answer, chat_events, embedding_answer
 from support.tapes import ask, call, recorded, says
 
-from pytest_llmops.cassettes.miss import Drift, compare_answers
+from pytest_llmops.cassettes.drift import Drift, compare_answers
 from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.request_key import build_question as question_of
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
 
@@ -123,8 +124,8 @@ def test_verify_asks_compares_and_writes_nothing(tmp_path: Path) -> None:
     assert call(tape, "three", "new") == "new"
     counts = tape.close()
     assert (counts.verified, counts.drifted, counts.recorded, counts.replayed) == (3, 1, 0, 0)
-    assert [(one.what, one.recorded, one.now) for one in tape.drifts] == [("body", "2b", "changed")]
-    check_message(tape.notes)
+    assert [(one.what, one.recorded, one.now) for one in tape.report.drifts] == [("body", "2b", "changed")]
+    check_message(tape.report.notes)
     assert path.read_bytes() == before
     assert files(tmp_path) == ["cassettes", "cassettes/a.json"]
 
@@ -138,23 +139,23 @@ def test_verify_does_not_compare_what_says_something_about_the_moment(tmp_path: 
     tape.record(asked, says("slow down", 429))
     assert tape.claim(asked) is None
     tape.record(asked, says("1"))
-    assert (tape.counts.verified, tape.counts.drifted) == (1, 0)
-    check_message(tape.notes)
+    assert (tape.report.counts.verified, tape.report.counts.drifted) == (1, 0)
+    check_message(tape.report.notes)
 
 
 def test_verify_compares_what_secrets_left(tmp_path: Path) -> None:
     path = tmp_path / "cassettes" / "a.json"
     redactor = Redactor(known={"hunter2hunter2"})
     recorded(path, ("one", "the key is hunter2hunter2"), redactor=redactor)
-    tape = Tape(path, "verify", redactor)
+    tape = Tape(path, "verify", TapeConfig(redactor=redactor))
     call(tape, "one", "the key is hunter2hunter2")
-    assert tape.drifts == []
+    assert tape.report.drifts == []
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
 def test_errors_are_recorded_on_request_and_replayed_without_their_wait(tmp_path: Path, status: int) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", settings=Settings(record_errors=True))
+    one = Tape(path, "new", TapeConfig(settings=Settings(record_errors=True)))
     for said in (says("busy", status, **{"retry-after": "30"}), says("fine")):
         asked = ask(one, "q")
         assert one.claim(asked) is None
@@ -171,8 +172,8 @@ def test_errors_are_recorded_on_request_and_replayed_without_their_wait(tmp_path
 @pytest.mark.parametrize("status", [401, 403, 407])
 def test_answers_about_the_caller_are_never_recorded(tmp_path: Path, status: int) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", settings=Settings(record_errors=True))
+    one = Tape(path, "new", TapeConfig(settings=Settings(record_errors=True)))
     one.record(ask(one, "q"), says("who are you", status))
     one.close()
     assert not path.exists()
-    check_message(one.notes)
+    check_message(one.report.notes)

@@ -11,12 +11,13 @@ from typing import Any, cast
 
 import pytest
 from support.tapes import ask, call, recorded, stored
+from support.tapes import make_tape as new_tape
 
 from pytest_llmops.cassettes import active_tape, run_folder
-from pytest_llmops.cassettes.budget import Ledger
-from pytest_llmops.cassettes.miss import Drift
+from pytest_llmops.cassettes.budget import Ledger, open_ledger
+from pytest_llmops.cassettes.drift import Drift
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.cassettes.use_cassette import open_ledger
+from pytest_llmops.cassettes.tape_usage import describe_usage
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError, swallowed_error
 from pytest_llmops.harness import tapes
 from pytest_llmops.harness.tapes import (
@@ -216,20 +217,29 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
         concurrency=2,
     )
     made = make_tape(item, settings, tmp_path / "c.json", shared=True, command="pytest t.py")
-    assert (made.path, made.mode, made.owner) == (tmp_path / "c.json", "new", "t.py::test")
-    assert (made.command, made.shared, made.settings) == ("pytest t.py", True, settings)
-    assert made.redactor.clean_text("x!") == "xabc!"
-    assert made.redactor.clean_text("hunter2hunter2") == "[secret]"
-    assert made.rules.normalize_text("x!") == "xyz!"
-    assert made.rules.ignore == ("metadata.id",)
-    assert made.ledger == open_ledger(settings)
-    assert made.ledger is not None
-    assert (made.ledger.path, made.ledger.max_calls, made.ledger.budget_usd) == (tmp_path / "ledger", 3, 0.5)
-    assert made.shared_answers is not None
+    assert (made.path, made.mode, made.config.owner) == (tmp_path / "c.json", "new", "t.py::test")
+    assert (made.config.command, made.shared, made.config.settings) == ("pytest t.py", True, settings)
+    assert made.config.redactor.clean_text("x!") == "xabc!"
+    assert made.config.redactor.clean_text("hunter2hunter2") == "[secret]"
+    assert made.config.rules.normalize_text("x!") == "xyz!"
+    assert made.config.rules.ignore == ("metadata.id",)
+    assert made.config.ledger == open_ledger(settings)
+    assert made.config.ledger is not None
+    assert (made.config.ledger.path, made.config.ledger.max_calls, made.config.ledger.budget_usd) == (
+        tmp_path / "ledger",
+        3,
+        0.5,
+    )
+    assert made.config.shared_answers is not None
     assert made.pace is not None
     assert made.pace.limit == 2
     plain = make_tape(item, Settings(judge_reuse=False), tmp_path / "c.json", shared=False, command="")
-    assert (plain.ledger, plain.shared_answers, plain.shared, plain.mode) == (None, None, False, "none")
+    assert (plain.config.ledger, plain.config.shared_answers, plain.shared, plain.mode) == (
+        None,
+        None,
+        False,
+        "none",
+    )
 
 
 # The environment.
@@ -307,10 +317,10 @@ def used(path: Path, *texts: str, notes: tuple[str, ...] = (), **how: Any) -> Ta
     """A tape that replayed the answers to some texts."""
     if texts:
         recorded(path, *((text, f"says {text}") for text in texts))
-    one = Tape(path, **how)
+    one = new_tape(path, **how)
     for text in texts:
         call(one, text, "")
-    one.notes += notes
+    one.report.notes += notes
     return one
 
 
@@ -320,15 +330,15 @@ def test_the_record_of_a_test_has_the_path_and_counts_of_its_tape(tmp_path: Path
     log.add_tape(one, passed=True, more={"case": "late"})
     assert log.facts == {"path": "cassettes/a.json", "replayed": 2, "recorded": 0, "missed": 0, "stale": 0}
     assert log.uses == [
-        {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": one.usage_facts(passed=True)["asked"], "case": "late"}
+        {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": describe_usage(one, passed=True)["asked"], "case": "late"}
     ]  # fmt: skip
-    assert len(one.usage_facts(passed=True)["asked"]) == 2  # type: ignore[arg-type]
+    assert len(describe_usage(one, passed=True)["asked"]) == 2  # type: ignore[arg-type]
 
 
 def test_rare_counts_are_reported_where_there_are_any(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     one = used(tmp_path / "a.json")
-    one.counts.verified = 1
+    one.report.counts.verified = 1
     log.add_tape(one, passed=False)
     assert log.facts == {
         "path": "a.json",
@@ -375,7 +385,7 @@ def test_the_tapes_of_blocks_come_with_the_tape_of_their_test(tmp_path: Path) ->
     log = log_of(tmp_path)
     outer = used(tmp_path / "own.json", "x")
     good, bad = outer.open_block_tape(tmp_path / "good.json"), outer.open_block_tape(tmp_path / "bad.json")
-    good.notes.append("from inside")
+    good.report.notes.append("from inside")
     with pytest.raises(CassetteMiss):
         call(bad, "never recorded", "")
     log.add_tape(outer, passed=True)
@@ -394,7 +404,7 @@ def test_each_note_and_drift_is_reported_once_in_the_order_they_came(tmp_path: P
     drifts = [Drift("POST x", "text", "a", "b", 0.5), Drift("POST y", "status", "200", "500")]
     for notes, drift in ((("b", "a", "b"), drifts[:1]), (("a", "c"), drifts)):
         one = used(tmp_path / "a.json", notes=notes)
-        one.drifts += drift
+        one.report.drifts += drift
         log.add_tape(one, passed=True)
     log.add_tape(used(tmp_path / "a.json", "x"), passed=True)
     assert log.facts["notes"] == ["b", "a", "c"]
@@ -441,7 +451,7 @@ class Fixture:
     def __init__(self, path: Path, log: TapeLog | None, **how: Any) -> None:
         self.log = log
         self.tape = FixtureTape(
-            Tape(path, **how), Settings(base_url=URL), lambda: self if self.log is not None else None
+            new_tape(path, **how), Settings(base_url=URL), lambda: self if self.log is not None else None
         )
 
     def set_up(self, *texts: str, swallow: bool = False, fail: bool = False) -> None:
@@ -502,7 +512,7 @@ def test_a_miss_that_the_set_up_swallowed_fails_it(tmp_path: Path) -> None:
     made = Fixture(tmp_path / "f.json", log, command="pytest --again")
     with pytest.raises(CassetteMiss, match="--again") as caught:
         made.set_up("never recorded", swallow=True)
-    assert str(caught.value).endswith(made.tape.tape.misses[0])
+    assert str(caught.value).endswith(made.tape.tape.report.misses[0])
     made.tape.end_teardown()
     assert ran_of(log) == [("f.json", False)]
 
@@ -513,7 +523,7 @@ def test_a_refused_call_that_the_set_up_swallowed_fails_it_as_such(tmp_path: Pat
     made = Fixture(tmp_path / "f.json", log, mode="new", ledger=Ledger(tmp_path / "ledger", max_calls=0))
     with pytest.raises(BudgetReached) as caught:
         made.set_up("too much", swallow=True)
-    assert str(caught.value).endswith(made.tape.tape.refusals[0])
+    assert str(caught.value).endswith(made.tape.tape.costs.refusals[0])
     made.tape.end_teardown()
     assert ran_of(log) == [("f.json", False)]
 

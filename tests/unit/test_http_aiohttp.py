@@ -69,7 +69,7 @@ def test_the_first_event_comes_before_the_server_sends_the_last(path: Path, serv
         (one,) = told()
     assert one.ttft_s is not None
     assert one.ttft_s <= one.latency_s
-    assert (tape.counts.recorded, tape.notes) == (1, [])
+    assert (tape.report.counts.recorded, tape.report.notes) == (1, [])
     with taped(path):
         assert run(whole, server.url) == BODY
 
@@ -88,7 +88,7 @@ def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> N
         (one,) = told()
     assert BODY.startswith(one.body)
     assert one.body != BODY
-    assert tape.notes == []
+    assert tape.report.notes == []
 
 
 @pytest.mark.parametrize("unpack", [True, False])
@@ -124,7 +124,7 @@ def test_errors_and_redirects_are_recorded_although_the_client_lets_them_go(
     for mode in ("new", "none"):
         with taped(path, mode) as tape:
             assert run(ask, server.url) == (404, "Not Found")
-        assert tape.notes == []
+        assert tape.report.notes == []
     assert server.count == 2
 
 

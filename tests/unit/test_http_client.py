@@ -79,7 +79,7 @@ def test_the_first_event_comes_before_the_server_sends_the_last(path: Path, serv
     assert first + b"".join(rest) == BODY == one.body
     assert one.ttft_s is not None
     assert one.ttft_s <= one.latency_s
-    assert (live.counts.recorded, live.notes) == (1, [])
+    assert (live.report.counts.recorded, live.report.notes) == (1, [])
 
 
 def test_a_recorded_stream_comes_event_by_event(path: Path, server: StubServer) -> None:
@@ -117,7 +117,7 @@ def test_answers_without_a_body(path: Path, server: StubServer, method: str, sta
         with taped(path, mode) as tape:
             answer = asked(server.url, method)
             assert (answer.status, answer.read()) == (status, b"")
-        assert tape.notes == []
+        assert tape.report.notes == []
     assert server.count == 1
 
 
@@ -162,7 +162,7 @@ def test_every_way_to_read(
     for mode in ("new", "none"):
         with taped(path, mode) as tape:
             assert read(asked(server.url)) == BODY
-        assert tape.notes == []
+        assert tape.report.notes == []
     assert stored(path)[0]["answers"]["0"][0]["status"] == 200
 
 
@@ -185,7 +185,7 @@ def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
             asked(f"http://127.0.0.1:{closed_port()}")
         (one,) = told()
     assert one.status is None
-    check_message(tape.notes)
+    check_message(tape.report.notes)
 
 
 def test_a_full_disk_stops_the_test_before_more_is_paid(
@@ -234,7 +234,7 @@ def test_a_connection_is_used_again_and_asks_once_for_each_answer(path: Path, se
         with taped(path, mode) as tape, requests.Session() as session:
             found.append([session.get(f"{server.url}/{n}", timeout=20).json() for n in (1, 2, 1)])
     assert found[0] == found[1]
-    assert (tape.counts.replayed, tape.counts.missed) == (3, 0)
+    assert (tape.report.counts.replayed, tape.report.counts.missed) == (3, 0)
 
 
 def test_a_connection_made_on_a_tape_works_after_it(path: Path, server: StubServer) -> None:

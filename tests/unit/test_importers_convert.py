@@ -346,8 +346,8 @@ def test_every_third_party_cassette_replays_or_is_refused(shared_data: Path, tmp
                 answer = client.request(each.method, each.url, content=each.request_body, headers=kind)
                 assert (answer.status_code, answer.content) == (each.status, each.body), row["file"]
                 asked += 1
-            assert one.counts.replayed == int(row["interactions"])
-            assert one.counts.missed == 0
+            assert one.report.counts.replayed == int(row["interactions"])
+            assert one.report.counts.missed == 0
     assert set(refused) == {"32", "45"}
     assert asked == 68
 

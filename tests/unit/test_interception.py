@@ -40,11 +40,15 @@ def record_then_replay(path: Path, client: Callable[[str], object], encoding: st
         with taped(path, "new") as live:
             first = client(server.url)
         count = server.count
-    assert live.counts.recorded == count
-    assert not live.notes
+    assert live.report.counts.recorded == count
+    assert not live.report.notes
     with taped(path) as replay:
         assert client(server.url) == first
-    assert (replay.counts.replayed, replay.counts.missed, replay.counts.stale) == (count, 0, 0)
+    assert (replay.report.counts.replayed, replay.report.counts.missed, replay.report.counts.stale) == (
+        count,
+        0,
+        0,
+    )
     assert KEY.encode() not in path.read_bytes()
 
 
@@ -100,11 +104,11 @@ def test_threads_of_two_libraries_at_once_lose_no_patch(path: Path, server: Stub
 
     with taped(path, "new") as live, ThreadPoolExecutor(8) as pool:
         first = list(pool.map(both, range(24)))
-    assert live.counts.recorded == server.count == 48
+    assert live.report.counts.recorded == server.count == 48
     with taped(path) as replay, ThreadPoolExecutor(8) as pool:
         assert list(pool.map(both, range(24))) == first
     assert server.count == 48
-    assert replay.counts.replayed == 48
+    assert replay.report.counts.replayed == 48
 
 
 def test_an_application_in_this_process_is_left_alone(path: Path) -> None:
@@ -116,7 +120,7 @@ def test_an_application_in_this_process_is_left_alone(path: Path) -> None:
     mock = httpx.MockTransport(lambda _: httpx.Response(200, text="too"))
     with taped(path) as other, httpx.Client(transport=mock) as legacy:
         assert legacy.get("https://api.example.invalid/").text == "too"
-    assert one.counts == other.counts == TapeCounts()
+    assert one.report.counts == other.report.counts == TapeCounts()
 
 
 def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: StubServer) -> None:
@@ -124,7 +128,7 @@ def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: Stub
         with taped(path, mode, settings=Settings(allow_hosts=("127.0.0.1",))) as one:
             requests_session(server.url)
             httpx2.get(server.url)
-        assert one.counts == TapeCounts()
+        assert one.report.counts == TapeCounts()
     assert server.count == 4
     assert not path.exists()
 
@@ -158,18 +162,18 @@ def test_a_limited_call_is_recorded_with_its_retry_only(path: Path, server: Stub
 
     with taped(path, "new") as live:
         first = ask()
-    assert (server.count, live.counts.recorded) == (3, 1)
-    assert len(live.notes) == 2
+    assert (server.count, live.report.counts.recorded) == (3, 1)
+    assert len(live.report.notes) == 2
     with taped(path) as replay:
         assert ask() == first
-    assert replay.counts.replayed == 1
+    assert replay.report.counts.replayed == 1
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
 def test_a_miss_reaches_the_test_through_every_client(path: Path, client: Callable[[str], object]) -> None:
     with taped(path) as one, pytest.raises(CassetteMiss, match="no recording answers"):
         client("http://127.0.0.1:9")
-    assert one.counts.missed >= 1
+    assert one.report.counts.missed >= 1
 
 
 def test_a_miss_is_not_swallowed_by_except_exception(path: Path) -> None:
@@ -197,7 +201,7 @@ def test_a_miss_in_gather_surfaces(path: Path, server: StubServer) -> None:
         asyncio.run(both("a"))
     with taped(path) as one, pytest.raises(CassetteMiss):
         asyncio.run(both("a", "b"))
-    assert one.counts.missed == 1
+    assert one.report.counts.missed == 1
 
 
 def test_a_miss_in_a_thread_pool_surfaces(path: Path) -> None:
@@ -206,7 +210,7 @@ def test_a_miss_in_a_thread_pool_surfaces(path: Path) -> None:
         for future in futures:
             with pytest.raises(CassetteMiss):
                 future.result()
-    assert one.counts.missed == 3
+    assert one.report.counts.missed == 3
 
 
 def test_a_redirect_of_aiohttp_is_replayed(path: Path, server: StubServer) -> None:
@@ -233,4 +237,4 @@ def test_another_thread_s_call_is_recorded_too(path: Path, server: StubServer) -
         thread = threading.Thread(target=openai_chat, args=(server.url,))
         thread.start()
         thread.join()
-    assert one.counts.recorded == 1
+    assert one.report.counts.recorded == 1

@@ -22,7 +22,7 @@ from pytest_llmops import (
     soft,
 )
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.run_folder import RateLimiter
+from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.errors import CallDeferred, MeasurementFailed, ModelError
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.protocol import response_format as capabilities

@@ -155,7 +155,7 @@ def test_a_stream_that_is_left_is_not_waited_for(
         lines = CLIENTS[client](server.url, 2)
         (exchange,) = recorder.list_exchanges()
     assert not release.is_set()
-    assert (tape.counts.recorded, tape.notes) == (1, [])
+    assert (tape.report.counts.recorded, tape.report.notes) == (1, [])
     came = b"".join(EVENTS[:HELD])
     assert came.startswith(exchange.body)
     assert exchange.body
@@ -165,7 +165,7 @@ def test_a_stream_that_is_left_is_not_waited_for(
         assert CLIENTS[client](server.url, 2) == lines
         (replayed,) = recorder.list_exchanges()
     assert replayed.body == exchange.body
-    assert (tape.verdict(), tape.counts.stale) == (None, 0)
+    assert (tape.verdict(), tape.report.counts.stale) == (None, 0)
     with taped(path) as tape, pytest.raises(CassetteMiss) as caught:
         CLIENTS[client](server.url, 40)
     assert str(tape.verdict()) == str(caught.value)
@@ -178,7 +178,7 @@ def test_a_compressed_stream_that_is_left_is_readable(path: Path, server: StubSe
     server.queue.append(stream(events, encoding="gzip"))
     with taped(path, "new") as tape:
         lines = CLIENTS[client](server.url, 3)
-    assert (tape.counts.recorded, tape.notes) == (1, [])
+    assert (tape.report.counts.recorded, tape.report.notes) == (1, [])
     ((answer,),) = (entry["answers"]["0"] for entry in stored(path))
     assert "content-encoding" not in answer["headers"]
     with taped(path) as tape:
@@ -195,7 +195,7 @@ def test_a_stream_that_states_its_end_is_whole(
     with taped(path, "new") as tape:
         lines = CLIENTS[client](server.url, 40)
     assert not release.is_set()
-    assert (tape.counts.recorded, tape.notes) == (1, [])
+    assert (tape.report.counts.recorded, tape.report.notes) == (1, [])
     ((answer,),) = (entry["answers"]["0"] for entry in stored(path))
     assert "outcome" not in answer
     with taped(path):
@@ -287,7 +287,7 @@ def test_an_answer_that_is_forgotten_is_recorded_as_left(path: Path, server: Stu
         connection.request("GET", "/y")
         other = connection.getresponse()
         tape.close()
-        assert (tape.counts.recorded, tape.notes) == (2, [])
+        assert (tape.report.counts.recorded, tape.report.notes) == (2, [])
     other.close()
     connection.close()
     del forgotten
@@ -333,8 +333,8 @@ def test_an_answer_that_a_thread_still_reads_is_not_ended(
     with taped(path, "new") as tape:
         thread.start()
         wait(began)
-    assert tape.counts.recorded == 0
-    check_message(tape.notes)
+    assert tape.report.counts.recorded == 0
+    check_message(tape.report.notes)
     release.set()
     thread.join()
     assert bodies == [b"".join(EVENTS)]
@@ -362,8 +362,8 @@ def test_what_is_left_by_a_judge_or_cannot_be_read_is_noted(
         client.stream("POST", f"{server.url}/x", json=BODY) as answer,
     ):
         next(answer.iter_raw())
-    assert (tape.counts.recorded, path.exists()) == (0, False)
-    check_message(tape.notes)
+    assert (tape.report.counts.recorded, path.exists()) == (0, False)
+    check_message(tape.report.notes)
 
 
 @pytest.mark.parametrize("left_first", [True, False])
@@ -373,5 +373,5 @@ def test_a_part_of_a_stream_is_not_compared(path: Path, server: StubServer, *, l
     for mode, left in zip(modes, (left_first, not left_first), strict=True):
         with taped(path, mode) as tape:
             by_httpx(httpx2, server.url, 2 if left else 40)
-    assert (tape.counts.verified, tape.drifts) == (0, [])
-    check_message(tape.notes)
+    assert (tape.report.counts.verified, tape.report.drifts) == (0, [])
+    check_message(tape.report.notes)

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.cassettes import miss
+from pytest_llmops.cassettes import miss, nearest_request
+from pytest_llmops.cassettes.body_lines import WRAP_WIDTH, format_body
 from pytest_llmops.cassettes.miss import (
-    WRAP_WIDTH,
     describe_exhausted_request,
     describe_missing_request,
     describe_other_take,
-    format_body,
 )
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question
 from pytest_llmops.redaction.redactor import Redactor
@@ -352,12 +351,12 @@ def test_only_some_of_many_requests_are_laid_out(monkeypatch: pytest.MonkeyPatch
         opened.append(stored)
         return unfold_body(stored)
 
-    monkeypatch.setattr(miss, "unfold_body", open_body)
-    said(chat("late delivery"), *many(count=miss.MAX_SHORTLIST))
-    assert len(opened) == miss.MAX_SHORTLIST
+    monkeypatch.setattr(nearest_request, "unfold_body", open_body)
+    said(chat("late delivery"), *many(count=nearest_request.MAX_SHORTLIST))
+    assert len(opened) == nearest_request.MAX_SHORTLIST
     opened.clear()
-    said(chat("late delivery"), *many(count=3 * miss.MAX_SHORTLIST))
-    assert len(opened) == miss.MAX_SHORTLIST
+    said(chat("late delivery"), *many(count=3 * nearest_request.MAX_SHORTLIST))
+    assert len(opened) == nearest_request.MAX_SHORTLIST
 
 
 @pytest.mark.parametrize("body", [{"body": {"text": ""}}, {}])

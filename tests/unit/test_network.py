@@ -83,7 +83,7 @@ def test_the_network_is_closed_in_replay(path: Path, packets: list[Any], how: st
         REACHING[how]()
     said = str(caught.value)
     check_message(said)
-    assert (one.counts.missed, one.misses) == (1, [said])
+    assert (one.report.counts.missed, one.report.misses) == (1, [said])
     assert packets == []
 
 
@@ -115,7 +115,7 @@ def test_this_machine_is_open(path: Path, packets: list[Any], family: int, addre
     with taped(path) as one:
         connected("connect", address, family=family)
     assert len(packets) == 1
-    assert one.counts == TapeCounts()
+    assert one.report.counts == TapeCounts()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets here")
@@ -142,7 +142,7 @@ def test_an_allowed_host_is_open_by_name_and_by_what_it_resolves_to(
         with pytest.raises(CassetteMiss):
             connected("connect", ("192.0.2.2", 443))
     assert packets == [("getaddrinfo", NAME), ("connect", ((FAR, 443),))]
-    assert one.counts.missed == 2
+    assert one.report.counts.missed == 2
 
 
 @pytest.mark.parametrize("look_up", ["gethostbyname", "gethostbyname_ex"])
@@ -166,7 +166,7 @@ def test_a_thread_cannot_reach_out_either(path: Path, packets: list[Any]) -> Non
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
-    assert len(found) == one.counts.missed == 1
+    assert len(found) == one.report.counts.missed == 1
     assert packets == []
 
 

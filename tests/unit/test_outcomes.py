@@ -186,8 +186,8 @@ def test_a_time_out_is_replayed(
         server.queue.append(Reply(b"{}", before=hang))
     with taped(path, "new") as tape:
         live = ends(CLIENTS[client], server.url)
-    assert tape.counts.recorded == 1
-    (note,) = tape.notes
+    assert tape.report.counts.recorded == 1
+    (note,) = tape.report.notes
     assert "--llm-record=all" in note
     release.set()
     server.close()
@@ -203,7 +203,7 @@ def test_a_cut_stream_is_replayed(path: Path, server: StubServer, client: str, b
     server.queue.append(stream(EVENTS, cut_after=before))
     with taped(path, "new") as tape:
         live = ends(CLIENTS[client], server.url, 10.0)
-    assert tape.counts.recorded == 1
+    assert tape.report.counts.recorded == 1
     server.close()
     assert replays(path, CLIENTS[client], server.url) == live
 
@@ -251,7 +251,7 @@ def test_a_cancelled_call_is_replayed(
         server.queue[0] = Reply(b"{}", before=partial(hang, 0))
     with taped(path, "new") as tape:
         live = ends(lambda url, _: asyncio.run(ask(url)), server.url)
-    assert tape.counts.recorded == 1
+    assert tape.report.counts.recorded == 1
     release.set()
     server.close()
     assert replays(path, lambda url, _: asyncio.run(ask(url)), server.url) == live
@@ -345,13 +345,13 @@ def test_a_limit_of_ours_is_not_an_outcome(path: Path, server: StubServer, relea
     async def spend(tape: Any) -> None:
         while not server.count:  # noqa: ASYNC110 -- set in a thread
             await asyncio.sleep(0)
-        tape.refusals.append("the budget is spent")
+        tape.costs.refusals.append("the budget is spent")
         raise BudgetReached("the budget is spent")
 
     server.queue.append(Reply(b"{}", before=partial(wait, release)))
     with taped(path, "new") as tape, pytest.raises(BaseExceptionGroup):
         asyncio.run(both(server.url))
-    assert (tape.counts.recorded, path.exists()) == (0, False)
+    assert (tape.report.counts.recorded, path.exists()) == (0, False)
 
 
 def test_a_time_out_of_a_judge_is_not_an_outcome(
@@ -360,8 +360,8 @@ def test_a_time_out_of_a_judge_is_not_an_outcome(
     server.queue.append(Reply(b"{}", before=partial(wait, release)))
     with taped(path, "new") as tape, recorder.set_purpose("judge"), pytest.raises(httpx2.ReadTimeout):
         read_sync(httpx2, server.url, LIMIT_S)
-    assert (tape.counts.recorded, path.exists()) == (0, False)
-    assert len(tape.notes) == 1
+    assert (tape.report.counts.recorded, path.exists()) == (0, False)
+    assert len(tape.report.notes) == 1
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from support.server import WAIT_S, StubServer, error_reply
 from support.tapes import taped
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import run_folder
-from pytest_llmops.cassettes.run_folder import LONGEST_PAUSE_S, CallSlot, RateLimiter
+from pytest_llmops.cassettes import rate_limit
+from pytest_llmops.cassettes.rate_limit import LONGEST_PAUSE_S, CallSlot, RateLimiter
 
 
 class Clock:
@@ -52,18 +52,18 @@ def test_so_many_places_and_no_more_and_one_that_is_given_back_is_free(tmp_path:
     one, other = pace(tmp_path, clock), pace(tmp_path, clock)
     held = [one.try_enter(), other.try_enter()]
     assert all(isinstance(slot, CallSlot) for slot in held)
-    assert one.try_enter() == other.try_enter() == run_folder.POLL_INTERVAL_S
+    assert one.try_enter() == other.try_enter() == rate_limit.POLL_INTERVAL_S
     assert isinstance(held[1], CallSlot)
     held[1].release(200, {})
     held[1].release(200, {})  # the second time is nothing
     again = one.try_enter()
     assert isinstance(again, CallSlot)
-    assert one.try_enter() == run_folder.POLL_INTERVAL_S
+    assert one.try_enter() == rate_limit.POLL_INTERVAL_S
 
 
 def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path: Path, clock: Clock) -> None:
     code = (
-        "import sys, pathlib; from pytest_llmops.cassettes.run_folder import RateLimiter\n"
+        "import sys, pathlib; from pytest_llmops.cassettes.rate_limit import RateLimiter\n"
         "held = [RateLimiter(2, lambda: pathlib.Path(sys.argv[1])).enter() for _ in range(2)]\n"
         "print('held', flush=True); sys.stdin.read()"
     )
@@ -72,7 +72,7 @@ def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == b"held"
-        assert pace(tmp_path, clock).try_enter() == run_folder.POLL_INTERVAL_S
+        assert pace(tmp_path, clock).try_enter() == rate_limit.POLL_INTERVAL_S
         other.kill()
     assert isinstance(pace(tmp_path, clock).try_enter(), CallSlot)
 
@@ -88,7 +88,7 @@ def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Cloc
 def test_who_waits_too_long_asks_without_a_place(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_folder, "MAX_WAIT_S", 3.0)
+    monkeypatch.setattr(rate_limit, "MAX_WAIT_S", 3.0)
     one = pace(tmp_path, clock, limit=1)
     held = one.enter()
     one.enter().release(200, {})
@@ -233,12 +233,12 @@ def test_a_pause_is_no_wait_for_a_place_and_a_clock_that_is_set_back_is_none(
     held = one.enter()
     one.slow_down("", 100)
     clock.time -= 3_600
-    assert one.try_enter() == run_folder.POLL_INTERVAL_S
+    assert one.try_enter() == rate_limit.POLL_INTERVAL_S
     held.release(200, {})
     for _ in range(10):
         one.enter().release(429, {"retry-after": "120"})
     held = one.enter()
-    assert one.try_enter() == run_folder.POLL_INTERVAL_S  # after 20 minutes of pauses the limit still holds
+    assert one.try_enter() == rate_limit.POLL_INTERVAL_S  # after 20 minutes of pauses the limit still holds
     held.release(200, {})
 
 
@@ -265,7 +265,7 @@ def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: 
             client.post(f"{server.url}/v1/x", json={"n": 3})
         assert sum(clock.waits) == pytest.approx(9.0)
         assert isinstance(one.try_enter(), CallSlot)  # nobody is left at work
-    assert tape.counts.recorded == 1
+    assert tape.report.counts.recorded == 1
 
 
 @pytest.mark.parametrize("client", ["httpx2", "asynchronous", "http.client"])

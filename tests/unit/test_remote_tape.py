@@ -14,6 +14,7 @@ from pytest_llmops.cassettes.http import child_processes
 from pytest_llmops.cassettes.http.child_processes import TAPE_VALUES, NoTape, TestProcess
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 
 CLIENT_MODULES = [
     Path(outcome.__file__),
@@ -27,7 +28,7 @@ CLIENT_MODULES = [
 
 @pytest.fixture
 def tape(tmp_path: Path) -> Iterator[Tape]:
-    tape = Tape(tmp_path / "a.json", command="pytest test_a.py --llm-record=new")
+    tape = Tape(tmp_path / "a.json", config=TapeConfig(command="pytest test_a.py --llm-record=new"))
     active_tape.push_tape(tape)
     yield tape
     active_tape.remove_tape(tape)
@@ -75,5 +76,5 @@ def test_a_miss_that_is_made_in_a_process_counts_as_one_that_the_test_has_not_sh
 ) -> None:
     error = Outcome("CancelledError", "").make_exception(httpx2, process.find_tape(None))
     assert str(tape.path) in str(error)
-    assert tape.misses == [str(error)]
-    assert tape.errors_elsewhere == 1
+    assert tape.report.misses == [str(error)]
+    assert tape.report.errors_elsewhere == 1

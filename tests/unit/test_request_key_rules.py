@@ -16,6 +16,7 @@ from support.tapes import says
 from pytest_llmops._util.json_path import drop_path, parse_path
 from pytest_llmops.cassettes.request_key import MatchRules, build_question, compute_key
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
 
@@ -153,10 +154,10 @@ def test_rules_may_change_and_recordings_are_still_found(
     tmp_path: Path, before: tuple[str, ...], after: tuple[str, ...]
 ) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", rules=MatchRules(before))
+    one = Tape(path, "new", TapeConfig(rules=MatchRules(before)))
     one.record(question_of(one, "1"), says("hello"))
     one.close()
-    two = Tape(path, rules=MatchRules(after))
+    two = Tape(path, config=TapeConfig(rules=MatchRules(after)))
     found = two.claim(question_of(two, "1"))
     assert found is not None
     assert found.body == b"hello"
@@ -200,11 +201,11 @@ def test_a_body_that_is_no_json_is_found_under_other_rules(
     def ask_again(tape: Tape, url: str = URL, body: bytes = body) -> Any:
         return tape.make_question("POST", url, {"content-type": content_type}, body)
 
-    recording = Tape(path, "new", rules=before)
+    recording = Tape(path, "new", TapeConfig(rules=before))
     recording.record(ask_again(recording, body=body + b"another"), says("another"))
     recording.record(ask_again(recording), says("hello"))
     recording.close()
-    replaying = Tape(path, rules=after)
+    replaying = Tape(path, config=TapeConfig(rules=after))
     url = URL.replace("session=1", "session=2") if "?session" in after.ignore else URL
     answer = replaying.claim(ask_again(replaying, url))
     assert answer is not None
@@ -225,7 +226,7 @@ def test_a_recording_under_other_rules_is_found_beside_one_that_cannot_be_read(t
     assert list(document["interactions"][0]["request"]["body"]) == ["base64"]
     document["interactions"][0]["request"]["body"] = {"base64": "not base64!"}
     path.write_text(json.dumps(document))
-    replaying = Tape(path, rules=MatchRules(("?session",)))
+    replaying = Tape(path, config=TapeConfig(rules=MatchRules(("?session",))))
     assert replaying.claim(
         replaying.make_question("POST", URL.replace("session=1", "session=2"), {}, b"what")
     )
@@ -238,7 +239,7 @@ def test_of_two_recordings_that_the_rules_make_one_the_first_answers(tmp_path: P
         url = URL.replace("session=1", f"session={session}")
         recording.record(recording.make_question("POST", url, {}, b"what"), says(f"in session {session}"))
     recording.close()
-    replaying = Tape(path, rules=MatchRules(("?session",)))
+    replaying = Tape(path, config=TapeConfig(rules=MatchRules(("?session",))))
     answer = replaying.claim(replaying.make_question("POST", URL, {}, b"what"))
     assert answer is not None
     assert answer.body == b"in session 3"
@@ -249,7 +250,7 @@ def test_an_ignored_path_finds_what_was_recorded_with_another_value(tmp_path: Pa
     one = Tape(path, "new")
     one.record(question_of(one, "1"), says("hello"))
     one.close()
-    strict, lax = Tape(path), Tape(path, rules=MatchRules(("metadata",)))
+    strict, lax = Tape(path), Tape(path, config=TapeConfig(rules=MatchRules(("metadata",))))
     with pytest.raises(CassetteMiss, match="no recording answers"):
         strict.claim(question_of(strict, "2"))
     assert lax.claim(question_of(lax, "2")) is not None

@@ -18,8 +18,8 @@ from support.tapes import stored, taped
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import write_atomically
-from pytest_llmops.cassettes import run_folder
-from pytest_llmops.cassettes.run_folder import SharedAnswers, defer_sharing
+from pytest_llmops.cassettes import shared_answers
+from pytest_llmops.cassettes.shared_answers import SharedAnswers, defer_sharing
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.judges.evaluate import judge_answer, resolve_judge
 from pytest_llmops.protocols import Verdict
@@ -60,7 +60,7 @@ def asked(
                 patched.setattr(*broken)
             if verdict:
                 share()
-        COUNTS[:] = [tape.counts.recorded, tape.counts.reused]
+        COUNTS[:] = [tape.report.counts.recorded, tape.report.counts.reused]
     return found
 
 
@@ -245,7 +245,7 @@ def fail_to_write(handle: int, *_: object) -> Iterator[Any]:
 @pytest.mark.parametrize(
     "broken",
     [
-        (run_folder, "write_atomically", refuse(errno.EACCES)),
+        (shared_answers, "write_atomically", refuse(errno.EACCES)),
         (os, "fdopen", fail_to_write),
         (Path, "replace", refuse(errno.EIO)),
     ],
@@ -286,7 +286,7 @@ def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(
             tmp_path / "a.json",
             shelf,
             times=3,
-            broken=(run_folder, "write_atomically", refuse_once),
+            broken=(shared_answers, "write_atomically", refuse_once),
         )
         assert len(list((tmp_path / "run").iterdir())) == 2
         asked(server, tmp_path / "b.json", shelf, times=3)

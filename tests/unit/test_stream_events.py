@@ -147,8 +147,8 @@ def test_a_stream_that_breaks_is_recorded_as_such(path: Path, server: StubServer
         with pytest.raises(module.TransportError):
             client.post(f"{server.url}/v1/chat/completions", json=ASKED)
         (told,) = exchanges()
-    assert one.counts.recorded == 1
-    check_message(one.notes)
+    assert one.report.counts.recorded == 1
+    check_message(one.report.notes)
     assert (told.status, told.body) == (200, b"".join(stream(EVENTS).chunks[:2]))
     assert path.exists()
 
@@ -162,7 +162,7 @@ def test_a_stream_that_breaks_is_recorded_as_such_in_asyncio_too(path: Path, ser
 
     with taped(path, "new") as one, pytest.raises(httpx2.RemoteProtocolError):
         asyncio.run(ask())
-    assert len(one.notes) == 1
+    assert len(one.report.notes) == 1
     assert path.exists()
 
 
@@ -190,7 +190,7 @@ def test_a_cancelled_stream_is_recorded_as_such(path: Path, server: StubServer) 
     with taped(path, "new") as one:
         asyncio.run(ask())
         never.set()
-    check_message(one.notes)
+    check_message(one.report.notes)
     assert path.exists()
 
 
@@ -207,7 +207,7 @@ def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
         with pytest.raises(httpx2.ConnectError):
             asyncio.run(ask())
         assert [told.status for told in exchanges()] == [None, None]
-    assert one.counts.recorded == 0
+    assert one.report.counts.recorded == 0
     assert not path.exists()
 
 
@@ -218,7 +218,7 @@ def test_an_answer_that_takes_too_long_is_recorded_as_such(path: Path, server: S
         with pytest.raises(httpx2.ReadTimeout):
             client.get(server.url)
         never.set()
-    check_message(one.notes)
+    check_message(one.report.notes)
 
 
 DAMAGED = {"no gzip": b"no gzip at all", "cut": gzip.compress(b"whole", mtime=0)[:-12]}
@@ -239,8 +239,8 @@ def test_an_answer_that_cannot_be_unpacked(path: Path, server: StubServer, damag
                 httpx2.get(server.url)
         else:
             assert httpx2.get(server.url).content == plain
-    assert one.counts.recorded == (plain is not None)
-    assert len(one.notes) == (plain is None)
+    assert one.report.counts.recorded == (plain is not None)
+    assert len(one.report.notes) == (plain is None)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from support.tapes import URL, ask, call, recorded, says, stored
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.request_key import Answer, MatchRules, Question
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import Settings
 
@@ -22,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_new_records_and_none_replays(path: Path) -> None:
-    assert recorded(path, ("a", "1"), ("b", "2")).counts.recorded == 2
+    assert recorded(path, ("a", "1"), ("b", "2")).report.counts.recorded == 2
     one = Tape(path)
     assert [call(one, "b", "-"), call(one, "a", "-")] == ["2", "1"]
     counts = one.close()
@@ -52,7 +53,7 @@ def test_none_writes_nothing(path: Path) -> None:
 def test_new_asks_only_for_what_is_missing(path: Path) -> None:
     recorded(path, ("a", "1"))
     one = recorded(path, ("a", "live"), ("b", "2"))
-    assert (one.counts.replayed, one.counts.recorded) == (1, 1)
+    assert (one.report.counts.replayed, one.report.counts.recorded) == (1, 1)
     assert [each["body"]["text"] for each in (x["request"] for x in stored(path))] == ["a", "b"]
     assert sorted(text["0"][0] for text in texts(path).values()) == ["1", "2"]
 
@@ -78,7 +79,7 @@ def test_live_neither_reads_nor_writes(path: Path) -> None:
 def test_all_records_again(path: Path) -> None:
     recorded(path, ("a", "old"), ("b", "kept?"))
     one = recorded(path, ("a", "new"), mode="all")
-    assert (one.counts.replayed, one.counts.recorded) == (0, 1)
+    assert (one.report.counts.replayed, one.report.counts.recorded) == (0, 1)
     assert list(texts(path).values()) == [{"0": ["new"]}]
 
 
@@ -123,7 +124,7 @@ def test_all_keeps_the_old_answers_behind_one_that_failed(path: Path, status: in
     if status is not None:
         one.record(ask(one, "a"), says("limited", status))
     one.close()
-    assert (one.counts.recorded, one.counts.replayed) == (1, 0)
+    assert (one.report.counts.recorded, one.report.counts.replayed) == (1, 0)
     assert list(texts(path).values()) == [{"0": ["new", "2", "3"]}]
 
 
@@ -171,7 +172,7 @@ def test_answers_about_the_moment_are_not_recorded(path: Path, status: int) -> N
     one = Tape(path, "new")
     one.record(ask(one, "a"), says("no", status))
     assert one.close().recorded == 0
-    check_message(one.notes)
+    check_message(one.report.notes)
     assert not path.exists()
 
 
@@ -204,14 +205,14 @@ def test_the_nth_identical_request_gets_the_nth_answer(path: Path) -> None:
 
 def test_exhausted_says_how_often(path: Path) -> None:
     recorded(path, ("a", "1"), ("a", "2"))
-    one = Tape(path, command="pytest x.py --llm-record=new")
+    one = Tape(path, config=TapeConfig(command="pytest x.py --llm-record=new"))
     call(one, "a", "-")
     call(one, "a", "-")
     with pytest.raises(CassetteMiss) as caught:
         call(one, "a", "-")
     check_message(caught.value)
     assert "record    pytest x.py --llm-record=new" in str(caught.value)
-    assert (one.counts.missed, one.misses) == (1, [str(caught.value)])
+    assert (one.report.counts.missed, one.report.misses) == (1, [str(caught.value)])
 
 
 def test_trials_have_takes_of_their_own(path: Path) -> None:
@@ -292,7 +293,7 @@ def test_further_headers_are_recorded_by_name_and_credentials_never(tmp_path: Pa
     names = ("x-request-id", "x-ratelimit-*", "*")
     for wanted, kept in (((), []), (names[:2], ["x-ratelimit-limit-requests", "x-request-id"])):
         path = tmp_path / f"{len(wanted)}.json"
-        tape = Tape(path, "new", settings=Settings(record_headers=wanted))
+        tape = Tape(path, "new", TapeConfig(settings=Settings(record_headers=wanted)))
         question = ask(tape, "q")
         assert tape.claim(question) is None
         tape.record(question, says("a", **headers))
@@ -303,7 +304,7 @@ def test_further_headers_are_recorded_by_name_and_credentials_never(tmp_path: Pa
         answer = replay.claim(ask(replay, "q"))
         assert answer is not None
         assert dict(answer.headers) == stored_headers
-    everything = Tape(tmp_path / "all.json", "new", settings=Settings(record_headers=names))
+    everything = Tape(tmp_path / "all.json", "new", TapeConfig(settings=Settings(record_headers=names)))
     question = ask(everything, "q")
     everything.claim(question)
     everything.record(question, says("a", **headers))
@@ -344,7 +345,7 @@ def test_an_edited_request_is_found_out_after_a_miss_too(tmp_path: Path) -> None
     document = json.loads(path.read_bytes())
     document["interactions"][0]["request"]["body"] = {"text": "edited"}
     path.write_text(json.dumps(document))
-    tape = Tape(path, rules=MatchRules(("id",)))
+    tape = Tape(path, config=TapeConfig(rules=MatchRules(("id",))))
     with pytest.raises(CassetteMiss):
         tape.claim(ask(tape, "c"))
     with pytest.raises(CassetteMiss, match="is damaged"):
@@ -363,5 +364,5 @@ def test_a_request_recorded_under_other_rules_is_not_taken_for_an_edited_one(tmp
     tape.record(question(tape, 1), says("a"))
     tape.close()
     for rules, number in ((MatchRules(), 1), (MatchRules(("id",)), 2)):
-        tape = Tape(path, rules=rules)
+        tape = Tape(path, config=TapeConfig(rules=rules))
         assert tape.claim(question(tape, number)) is not None

@@ -14,6 +14,7 @@ from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
 from pytest_llmops.cassettes.recordings import RecordingIndex, Recordings
 from pytest_llmops.cassettes.request_key import MatchRules, Question
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape_config import TapeConfig
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode, Settings
@@ -25,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_only_harmless_headers_are_kept(path: Path) -> None:
-    one = Tape(path, "new", Redactor(known={"hunter2hunter2"}))
+    one = Tape(path, "new", TapeConfig(redactor=Redactor(known={"hunter2hunter2"})))
     headers = {
         "retry-after": "1",
         "location": "https://h/x?sig=abcdef&a=hunter2hunter2",
@@ -46,7 +47,7 @@ def test_only_harmless_headers_are_kept(path: Path) -> None:
 
 
 def test_no_secret_reaches_the_disk(path: Path) -> None:
-    one = Tape(path, "new", Redactor(known={"environment-secret"}))
+    one = Tape(path, "new", TapeConfig(redactor=Redactor(known={"environment-secret"})))
     key = "credential-of-the-request"
     question = ask(one, f"{key} environment-secret", authorization=f"Bearer {key}")
     one.record(question, says(f"you said {key} and environment-secret"))
@@ -61,14 +62,14 @@ def test_no_secret_reaches_the_disk(path: Path) -> None:
 def test_a_replay_learns_secrets_in_parts_that_matching_leaves_out(path: Path) -> None:
     modes: tuple[RecordMode, RecordMode] = ("new", "none")
     for mode, password in zip(modes, ("zebra4411plumbago", "tulip7305marzipan"), strict=True):
-        one = Tape(path, mode, rules=MatchRules(("**.password",)))
+        one = Tape(path, mode, TapeConfig(rules=MatchRules(("**.password",))))
         body = f'{{"a": 1, "password": "{password}"}}'.encode()
         question = one.make_question("POST", URL, {"content-type": "application/json"}, body)
         if one.claim(question) is None:
             one.record(question, says("1"))
         one.close()
-        assert one.redactor.clean_text(f"sent {password}") == "sent [secret]"
-    assert one.counts.replayed == 1
+        assert one.config.redactor.clean_text(f"sent {password}") == "sent [secret]"
+    assert one.report.counts.replayed == 1
 
 
 @pytest.mark.parametrize("known", [{"hunter2hunter2"}, set()])
@@ -78,10 +79,12 @@ def test_a_recorded_request_is_masked_by_what_is_known_now(path: Path, known: se
     before = Tape(path, "new")
     before.record(before.make_question("POST", "http://localhost/x", headers, body), says("1"))
     before.close()
-    tape = Tape(path, redactor=Redactor(known=known))
+    tape = Tape(path, config=TapeConfig(redactor=Redactor(known=known)))
     question = tape.make_question("POST", "http://localhost/x", headers, body)
     assert (b"hunter2" in question.body) == (not known)
-    user = Tape(path, redactor=Redactor(extra=[lambda text: text.replace("hunter2hunter2", "me")]))
+    user = Tape(
+        path, config=TapeConfig(redactor=Redactor(extra=[lambda text: text.replace("hunter2hunter2", "me")]))
+    )
     assert b"hunter2" not in user.make_question("POST", "http://localhost/x", headers, body).body
 
 
@@ -99,18 +102,18 @@ def test_an_answer_that_cannot_be_read_back_is_a_miss(path: Path) -> None:
     one = Tape(path)
     with pytest.raises(CassetteMiss, check=check_message):
         call(one, "a", "-")
-    assert one.counts.missed == 1
-    assert one.counts.replayed == 0
+    assert one.report.counts.missed == 1
+    assert one.report.counts.replayed == 0
 
 
 def test_what_a_killed_run_left_answers_and_is_merged_by_the_next_recording(path: Path) -> None:
     one = Tape(path, "new")
     call(one, "a", "paid")
-    one._journal.close()  # as if the process had died here
+    one.recorder.journal.close()  # as if the process had died here
     del one
     assert call(Tape(path), "a", "-") == "paid"
     assert not path.exists()
-    assert recorded(path, ("a", "-")).counts.replayed == 1
+    assert recorded(path, ("a", "-")).report.counts.replayed == 1
     assert list(texts(path).values()) == [{"0": ["paid"]}]
     assert files(path.parent) == [path.name]
 
@@ -119,7 +122,7 @@ def test_what_a_killed_run_recorded_again_replaces_the_old_answer(path: Path) ->
     recorded(path, ("a", "old"), ("b", "kept"))
     one = Tape(path, "all")
     call(one, "a", "new")
-    one._journal.close()  # as if the process had died here
+    one.recorder.journal.close()  # as if the process had died here
     del one
     replaying = Tape(path)
     assert [call(replaying, text, "-") for text in "ab"] == ["new", "kept"]
@@ -151,7 +154,7 @@ def test_an_answer_that_comes_after_the_end_is_found_next_time(path: Path) -> No
     assert one.claim(question) is None
     one.close()
     one.record(question, says("1"))
-    one._journal.close()
+    one.recorder.journal.close()
     assert call(Tape(path), "late", "-") == "1"
 
 
@@ -192,12 +195,12 @@ def test_threads_record_each_answer_once(path: Path) -> None:
         list(pool.map(lambda n: call(one, f"q{n % 4}", str(n)), range(32)))
     one.close()
     kept = [text for takes in texts(path).values() for text in takes["0"]]
-    assert len(kept) == one.counts.recorded
-    assert one.counts.recorded + one.counts.replayed == 32
+    assert len(kept) == one.report.counts.recorded
+    assert one.report.counts.recorded + one.report.counts.replayed == 32
 
 
 def test_allowed_hosts_pass() -> None:
-    one = Tape(Path("x.json"), "live", settings=Settings(allow_hosts=("api.example.com",)))
+    one = Tape(Path("x.json"), "live", TapeConfig(settings=Settings(allow_hosts=("api.example.com",))))
     assert one.passes("API.Example.com")
     assert not one.passes("example.com")
     one.resolved.add("192.0.2.1")
@@ -291,7 +294,7 @@ def test_recordings_of_another_server_are_found_under_the_rules_of_each_test(tmp
         found = {
             (name, text): bool(recordings.find_other_server(chat(tape, "http://localhost:1", text), set()))
             for name in order
-            for tape in [Tape(tmp_path / f"{name}.json", rules=rules[name])]
+            for tape in [Tape(tmp_path / f"{name}.json", config=TapeConfig(rules=rules[name]))]
             for recordings in [Recordings(tape.path, rules[name], index)]
             for text in ("order N", "order 7")
         }

@@ -15,14 +15,10 @@ from support.tapes import call
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.audit import (
-    AuditResult,
-    RunUsage,
-    audit_cassettes,
-    collect_cassette_uses,
-    find_orphans,
-    prune_cassettes,
-)
+from pytest_llmops.cassettes.audit import AuditResult, audit_cassettes, find_orphans
+from pytest_llmops.cassettes.prune import prune_cassettes
+from pytest_llmops.cassettes.tape_usage import describe_usage
+from pytest_llmops.cassettes.usage_record import RunUsage, collect_cassette_uses
 from pytest_llmops.cassettes.use_cassette import use_cassette
 from pytest_llmops.errors import CassetteMiss, UsageError
 from pytest_llmops.fixtures import HARNESS, SETTINGS
@@ -210,7 +206,7 @@ def test_a_block_of_a_foreign_test_is_told_when_the_test_ends(tmp_path: Path, fo
     foreign.passed = True
     assert "tapes" not in foreign.build_payload("call", None)
     payload: Any = foreign.build_payload("teardown", None)
-    assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **tape.usage_facts(passed=True)}]
+    assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **describe_usage(tape, passed=True)}]
     assert payload["tapes"][0]["shared"] is True
     assert len(payload["tapes"][0]["asked"]) == 1
     cassette = payload["facts"]["cassette"]

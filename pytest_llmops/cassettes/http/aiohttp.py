@@ -4,6 +4,7 @@ import asyncio
 import builtins
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from types import ModuleType
 from typing import Any, NoReturn
 
 from pytest_llmops.cassettes import active_tape
@@ -61,11 +62,13 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
 async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:
     import aiohttp
 
+    module: ModuleType = aiohttp
     if outcome.error == "TimeoutError":  # of ``ClientTimeout(total=...)``
         module = builtins
-    else:
-        module = aiohttp
-    await outcome.raise_in_task(module, call.tape, call.answer.latency_s if call.answer else None)
+    seconds = None
+    if call.answer is not None:
+        seconds = call.answer.latency_s
+    await outcome.raise_in_task(module, call.tape, seconds)
 
 
 def _fail_body(response: Any, fail: Callable[[], Awaitable[NoReturn]]) -> None:

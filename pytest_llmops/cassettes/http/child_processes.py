@@ -86,11 +86,16 @@ class TestProcess:
         """
         if local is not None and local not in self._inherited:
             return local
+        wanted = self.ticket.tape
+        if local is not None:
+            wanted = id(local)
         try:
-            number = self.ask(0, "resolve", self.ticket.tape if local is None else id(local))
+            number = self.ask(0, "resolve", wanted)
         except ConnectionError:
             number = 0
-        return cast("Tape", RemoteTape(self, number) if number else NoTape(self))
+        if number:
+            return cast("Tape", RemoteTape(self, number))
+        return cast("Tape", NoTape(self))
 
     def ask(self, tape: int, name: str, *args: object) -> Any:
         """Return what a method of a tape of the test's process returns, or raise what it raises.
@@ -100,7 +105,9 @@ class TestProcess:
         """
         # In a forked process, the connection, and a lock that may be held, belong to the parent.
         if self._pid != os.getpid():
-            self._pid, self._lock, self._connection = os.getpid(), threading.Lock(), None
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._connection = None
         request = (tape, name, args, active_tape.current_take(), active_tape.current_purpose())
         with self._lock:
             try:
@@ -215,10 +222,10 @@ class TapeServer:
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(16)
-        # Not one of Windows' pipes, which cannot be waited for together with others.
-        self._listener = connection.Listener(
-            family="AF_INET" if sys.platform == "win32" else None, backlog=64, authkey=self._key
-        )
+        family = None
+        if sys.platform == "win32":  # not one of its pipes, which cannot be waited for together with others
+            family = "AF_INET"
+        self._listener = connection.Listener(family=family, backlog=64, authkey=self._key)
         self._stop_reader, self._stop_writer = connection.Pipe(duplex=False)
         self._open_calls: dict[Any, dict[int, Tape]] = {}  # live calls that have not ended, by connection
         self._tapes: dict[int, Tape] = {}
@@ -227,9 +234,13 @@ class TapeServer:
     def make_ticket(self, tape: Tape) -> Ticket:
         """Return a ticket for a process that is started here with a tape in use."""
         return Ticket(
-            *(self._listener.address, self._key.hex(), id(tape)),
-            *(active_tape.current_take(), active_tape.current_purpose()),
-            *(tape.mode, recorder.current_settings().base_url),
+            address=self._listener.address,
+            authkey=self._key.hex(),
+            tape=id(tape),
+            take=active_tape.current_take(),
+            purpose=active_tape.current_purpose(),
+            mode=tape.mode,
+            base_url=recorder.current_settings().base_url,
         )
 
     def start(self) -> None:
@@ -277,12 +288,10 @@ class TapeServer:
     def _answer(self, child: Any) -> None:
         try:
             number, name, args, take, purpose = child.recv()
-            # A process that is older than the trial does not know its number.
-            if int(take):
-                own_trial = recorder.run_as_trial(int(take))
-            else:
-                own_trial = contextlib.nullcontext()
-            with own_trial, recorder.set_purpose(purpose):
+            with ExitStack() as stack:
+                if int(take):  # a process that is older than the trial does not know its number
+                    stack.enter_context(recorder.run_as_trial(int(take)))
+                stack.enter_context(recorder.set_purpose(purpose))
                 child.send(self._call(child, number, name, args))
         except Exception:  # noqa: BLE001 -- it has ended, or sends what is no request: the thread must go on for the others
             for tape in self._open_calls.pop(child).values():
@@ -300,7 +309,7 @@ class TapeServer:
         try:
             return True, self._call_tape(self._open_calls[child], tape, name, args)
         except (CassetteMiss, BudgetReached, CallDeferred, LLMOpsError) as error:
-            tape.errors_elsewhere += 1
+            tape.report.errors_elsewhere += 1
             return False, error
         except Exception as error:  # noqa: BLE001 -- of a hook of the project, and maybe not to be pickled
             return False, tape.refuse(f"{type(error).__name__}: {error} (in the process of the test)")
@@ -321,19 +330,19 @@ class TapeServer:
             if tape not in active_tape.tapes_in_use():  # not for the trace of the test that runs now
                 return None
         if name == "record" and args[2] == "0":  # the process may be older than the trial
-            args = (*args[:2], tape.take, *args[3:])
-        attribute = getattr(tape, name)
-        if callable(attribute):
-            value = attribute(*args)
-        else:
-            value = attribute
-        tape.errors_elsewhere += name.startswith("refuse")
-        if name == "claim" and value is None:
-            calls[hash(args[0].key)] = tape
-        elif name == "claim":
-            recorder.record_exchange(
-                make_exchange(args[0], value, active_tape.current_purpose(), replayed=True)
-            )
+            args = (*args[:2], tape.config.take, *args[3:])
+        value = getattr(tape, name)
+        if callable(value):
+            value = value(*args)
+        if name.startswith("refuse"):
+            tape.report.errors_elsewhere += 1
+        if name == "claim":
+            question = args[0]
+            if value is None:
+                calls[hash(question.key)] = tape
+            else:
+                purpose = active_tape.current_purpose()
+                recorder.record_exchange(make_exchange(question, value, purpose, replayed=True))
         return value
 
 
@@ -375,17 +384,15 @@ def _child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] |
     ticket = make_ticket()
     if ticket is None:
         return environ
+    if environ is None:
+        environ = os.environ
     # Names and values may be bytes.
-    named = {
-        os.fsdecode(name): os.fsdecode(value)
-        for name, value in (os.environ if environ is None else environ).items()
-    }
-    folders = [START_FOLDER, *filter(None, named.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        **named,
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(folders)),
-        TICKET_VARIABLE: ticket.to_text(),
-    }
+    named = {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
+    folders = [START_FOLDER]
+    folders += [folder for folder in named.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    named["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(folders))
+    named[TICKET_VARIABLE] = ticket.to_text()
+    return named
 
 
 def process_patches() -> Iterator[Patch]:
@@ -418,10 +425,10 @@ def _wrap_preparation_data(real: Callable[..., dict[str, Any]]) -> Callable[...,
     @functools.wraps(real)
     def get_preparation_data(*args: Any, **more: Any) -> dict[str, Any]:
         ticket = make_ticket()
-        return {
-            **({"pytest_llmops": _Join(ticket.to_text())} if ticket is not None else {}),
-            **real(*args, **more),
-        }
+        data = real(*args, **more)
+        if ticket is None:
+            return data
+        return {"pytest_llmops": _Join(ticket.to_text()), **data}  # the first is unpickled first
 
     return get_preparation_data
 
@@ -439,7 +446,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _server
+    global _server  # noqa: PLW0603 -- as above
     server = _server
     _server = None
     if server is None:

@@ -50,7 +50,7 @@ class BodyFraming:
         """Return the part of the bytes that belongs to the body; as lenient as http.client."""
         if not (self._chunked or self._left):
             return data
-        parts = list[bytes]()
+        parts: list[bytes] = []
         source = io.BytesIO(data)
         while not self.done and source.tell() < len(data):
             if self._left:
@@ -60,22 +60,27 @@ class BodyFraming:
                 continue
             self._line += source.readline()
             if self._line.endswith(b"\n"):
-                line = self._line.strip()
+                self._end_line(self._line.strip())
                 self._line = b""
-                if self._in_trailer:
-                    self.done = not line
-                else:
-                    with suppress(ValueError):  # the end of a chunk; of other lines the client complains
-                        self._left = int(line.partition(b";")[0], 16)
-                        self._in_trailer = not self._left
         return b"".join(parts)
+
+    def _end_line(self, line: bytes) -> None:
+        """Read a whole line between two chunks, or after the last."""
+        if self._in_trailer:
+            self.done = not line
+            return
+        with suppress(ValueError):  # the end of a chunk; of other lines the client complains
+            self._left = int(line.partition(b";")[0], 16)
+            self._in_trailer = not self._left
 
 
 # Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep
 _EXTRA_ARGUMENTS = "_llmops_how"
 _BODILESS_STATUSES = frozenset({204, 304})
-# What vcrpy and mocks replace, and attributes of a connection that are not copied
-_real_getresponse, _real_socket = http.client.HTTPConnection.getresponse, socket.socket
+# What vcrpy and mocks replace
+_real_getresponse = http.client.HTTPConnection.getresponse
+_real_socket = socket.socket
+# Attributes of a connection that are not copied
 _OWN_STATE = {"sock": None, "_HTTPConnection__response": None, "_HTTPConnection__state": "Idle"}
 
 
@@ -109,42 +114,23 @@ def _defer_connect(stub: Any, *args: Any, **extra: Any) -> None:
 
 
 def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
-    request = stub._vcr_request
+    request = stub._vcr_request  # noqa: SLF001 -- vcrpy's
     extra = vars(stub).pop(_EXTRA_ARGUMENTS, {})
     tape = vcr_adapter.tape_for(request)
     if tape is None:
         return _send_request(stub, extra)
-    token = active_tape.outgoing_request.set(_copy_call(stub, extra) if tape.collects else None)
+    outgoing = None
+    if tape.collects:
+        outgoing = _copy_call(stub, extra)
+    token = active_tape.outgoing_request.set(outgoing)
     try:
         answer = vcr_adapter.claim_answer(tape, request)
     finally:
         active_tape.outgoing_request.reset(token)
     if answer is not None:
-        question = vcr_adapter.question_for(tape, request)
-        claimed = None
-        if answer.asked_ahead:
-            claimed = live_response.ClaimedAnswer(tape, question, answer)
-        else:
-            live_response.report_replay(question, answer)
-        real = stub.real_connection
-        outcome = answer.outcome
-        make_error = None
-        if (
-            outcome is not None and outcome.error != "IncompleteRead"
-        ):  # the client finds by itself that the end is missing
-            make_error = partial(_make_error, real, tape, outcome)
-        if make_error is not None and not answer.status:
-            raise make_error()
-        real.sock = _ReplaySocket(_render_response(answer, request.method, claimed), make_error, claimed)
-        try:
-            real.request(request.method, "/", **extra)
-            return real.getresponse()
-        finally:
-            # No socket is open: connection pools check this.
-            real.sock = vars(stub)["_sock"] = None
-    live = vcr_adapter.begin_answer(
-        tape, request, live_response.wait_for_slot(tape, vcr_adapter.question_for(tape, request).address)
-    )
+        return _replay_answer(stub, extra, tape, answer)
+    slot = live_response.wait_for_slot(tape, vcr_adapter.question_for(tape, request).address)
+    live = vcr_adapter.begin_answer(tape, request, slot)
     try:
         with _record_responses(stub.real_connection, live):
             return _send_request(stub, extra, is_live=True)
@@ -153,14 +139,40 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
         raise
 
 
+def _replay_answer(stub: Any, extra: dict[str, Any], tape: Tape, answer: Answer) -> Any:
+    """Return the response that the real connection creates from a recorded answer."""
+    request = stub._vcr_request  # noqa: SLF001 -- vcrpy's
+    question = vcr_adapter.question_for(tape, request)
+    claimed = None
+    if answer.asked_ahead:
+        claimed = live_response.ClaimedAnswer(tape, question, answer)
+    else:
+        live_response.report_replay(question, answer)
+    real = stub.real_connection
+    outcome = answer.outcome
+    make_error = None
+    # The client finds by itself that the end is missing.
+    if outcome is not None and outcome.error != "IncompleteRead":
+        make_error = partial(_make_error, real, tape, outcome)
+    if make_error is not None and not answer.status:
+        raise make_error()
+    real.sock = _ReplaySocket(_render_response(answer, request.method, claimed), make_error, claimed)
+    try:
+        real.request(request.method, "/", **extra)
+        return real.getresponse()
+    finally:
+        # No socket is open: connection pools check this.
+        real.sock = None
+        vars(stub)["_sock"] = None
+
+
 @contextmanager
 def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[None]:
     """Let a connection create responses that are recorded while they are read."""
     make = real.response_class
     # botocore restores the class from its second attribute whenever it sends.
-    own = {
-        name: vars(real)[name] for name in ("response_class", "_original_response_cls") if name in vars(real)
-    }
+    names = ("response_class", "_original_response_cls")
+    own = {name: vars(real)[name] for name in names if name in vars(real)}
     for name in {"response_class", *own}:
         setattr(real, name, partial(_make_recording_response, make, live))
     try:
@@ -201,7 +213,7 @@ def _open_response(
 
 
 def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) -> Any:
-    request = stub._vcr_request
+    request = stub._vcr_request  # noqa: SLF001 -- vcrpy's
     real = stub.real_connection
     connect = vars(stub).pop("_deferred_connect", None)
     if connect is not None and real.sock is None:
@@ -209,10 +221,11 @@ def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) ->
     place = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
     real.request(request.method, place, body=request.body_bytes, headers=request.headers, **extra)
     if is_live and real.sock is not None:
+        seconds = real.timeout
+        if not isinstance(seconds, (int, float)):
+            seconds = real.sock.gettimeout()
         # urllib3 gives its socket the connection's time limit before it reads.
-        real.timeout = live_response.limit_silence(
-            real.timeout if isinstance(real.timeout, (int, float)) else real.sock.gettimeout()
-        )
+        real.timeout = live_response.limit_silence(seconds)
         real.sock.settimeout(real.timeout)
     return real.getresponse()
 
@@ -223,21 +236,24 @@ def _render_response(
     """Yield the answer as a server would send it, in the pieces in which it is read."""
     headers = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
     has_body = method != "HEAD" and answer.status not in _BODILESS_STATUSES
-    is_chunked = has_body and bool(answer.pieces or answer.outcome is not None)
+    is_chunked = has_body and (bool(answer.pieces) or answer.outcome is not None)
     if is_chunked:
         headers["transfer-encoding"] = "chunked"
     elif has_body:
         headers["content-length"] = str(len(answer.body))
-    lines = [
-        f"HTTP/1.1 {answer.status} {vcr_adapter.reason_phrase(answer.status)}",
-        *map(": ".join, headers.items()),
-        "",
-        "",
-    ]
-    yield "\r\n".join(lines).encode("latin-1", "replace")
-    pieces = claimed or answer.pieces or (answer.body,)
-    for piece in filter(None, pieces if has_body else ()):
-        yield b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
+    lines = [f"HTTP/1.1 {answer.status} {vcr_adapter.reason_phrase(answer.status)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    head = "\r\n".join(lines) + "\r\n\r\n"
+    yield head.encode("latin-1", "replace")
+    if not has_body:
+        return
+    for piece in claimed or answer.pieces or (answer.body,):
+        if not piece:
+            continue
+        if is_chunked:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+        else:
+            yield piece
     if is_chunked and answer.outcome is None:
         yield b"0\r\n\r\n"
 

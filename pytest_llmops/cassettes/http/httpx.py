@@ -42,22 +42,25 @@ def _is_answered_by_respx(request: Any) -> bool:
 def _respx_routers(request: Any) -> Sequence[Any]:
     mocks = sys.modules.get("respx.mocks")
     # respx supports httpx only, not httpx2.
-    if mocks and isinstance(request, mocks.httpx.Request):
-        return mocks.HTTPCoreMocker.routers
-    return ()
+    if not mocks or not isinstance(request, mocks.httpx.Request):
+        return ()
+    routers: Sequence[Any] = mocks.HTTPCoreMocker.routers
+    return routers
 
 
 def _find_pass_through(request: Any) -> tuple[Any, Any] | None:
-    routes = ((router, route) for router in _respx_routers(request) for route in router.routes)
-    found = next((pair for pair in routes if pair[1].pattern is None or pair[1].pattern.match(request)), None)
-    if found and found[1].is_pass_through:
-        return found
+    """Return the router and the route that let a request through; None if another route answers it."""
+    for router in _respx_routers(request):
+        for route in router.routes:
+            if route.pattern is None or route.pattern.match(request):
+                if route.is_pass_through:
+                    return router, route
+                return None
     return None
 
 
-EXTENSION_KEY = (
-    "llmops"  # key in a response's extensions: ``{"latency_s", "ttft_s", "replayed", "is_batched"}``
-)
+# Key in a response's extensions: ``{"latency_s", "ttft_s", "replayed", "is_batched"}``
+EXTENSION_KEY = "llmops"
 
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 

@@ -14,21 +14,24 @@ from typing import Any
 
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import aiohttp, child_processes, http_client, httpx, patching, vcr_adapter
+from pytest_llmops.cassettes.tape import Tape
 
 
 class _Interception:
     def __init__(self) -> None:
         import vcr.patch
 
-        built = list(vcr.patch.CassettePatcherBuilder(vcr_adapter.VcrCassette()).build())
-        self._removers = [patcher for patcher in built if not hasattr(patcher, "attribute")]
+        self._removers = []
+        vcr_patches = []
+        for patcher in vcr.patch.CassettePatcherBuilder(vcr_adapter.VcrCassette()).build():
+            if hasattr(patcher, "attribute"):
+                make = partial(_ignore_original, patcher.new)
+                vcr_patches.append(patching.Patch(patcher.getter(), patcher.attribute, make))
+            else:
+                self._removers.append(patcher)
         self._patches = [
             *_pin_constructors(),
-            *(
-                patching.Patch(patcher.getter(), patcher.attribute, partial(_ignore_original, patcher.new))
-                for patcher in built
-                if hasattr(patcher, "attribute")
-            ),
+            *vcr_patches,
             # vcrpy removes all its patches in all threads while a connection is created, and two concurrent threads
             # remove them for good. `_pin_constructors` makes that unnecessary.
             patching.Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext)),
@@ -75,12 +78,10 @@ def _httpx_patches() -> Iterator[patching.Patch]:
     for name in ("httpx", "httpx2"):
         with contextlib.suppress(ImportError):
             module = sys.modules.get(name) or __import__(name)
-            yield patching.Patch(
-                module.HTTPTransport, "handle_request", partial(httpx.wrap_sync_transport, module)
-            )
-            yield patching.Patch(
-                module.AsyncHTTPTransport, "handle_async_request", partial(httpx.wrap_async_transport, module)
-            )
+            wrap_sync = partial(httpx.wrap_sync_transport, module)
+            wrap_async = partial(httpx.wrap_async_transport, module)
+            yield patching.Patch(module.HTTPTransport, "handle_request", wrap_sync)
+            yield patching.Patch(module.AsyncHTTPTransport, "handle_async_request", wrap_async)
 
 
 def _silence_vcrpy() -> Iterator[patching.Patch]:
@@ -106,9 +107,20 @@ def install_patches() -> None:
         _interception.use(used=True)
 
 
+@contextlib.contextmanager
+def use_in_all_threads(tape: Tape) -> Iterator[None]:
+    """Use the tape of a test, or of a fixture that is set up or torn down, in all threads and tasks."""
+    install_patches()
+    active_tape.push_tape(tape)
+    try:
+        yield
+    finally:
+        active_tape.remove_tape(tape)
+
+
 def remove_patches() -> None:
     """Remove all patches for good."""
-    global _interception
+    global _interception  # noqa: PLW0603 -- as above
     if _interception is not None and active_tape.find_remote_tape is None:  # a child keeps them to its end
         child_processes.close_server()
         removed = _interception

@@ -12,8 +12,9 @@ from functools import partial
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.outcome import LEFT_TEXT, PROGRAM_LEFT_TEXT, Outcome
+from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Answer, Question, make_exchange
-from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, CallSlot
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
@@ -62,6 +63,22 @@ def limit_silence(seconds: float | None) -> float:
     return min(seconds, SILENCE_LIMIT_S)
 
 
+def is_stream(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer is a stream, by its headers with lower-case names."""
+    content_type = headers.get("content-type", "").lower()
+    return any(name in content_type for name in STREAM_CONTENT_TYPES)
+
+
+def _ends_stream(body: bytes) -> bool:
+    """Return whether a body ends with the last event of a stream."""
+    return STREAM_END.search(body, max(0, len(body) - 200)) is not None
+
+
+def _is_read_elsewhere(thread: threading.Thread) -> bool:
+    """Return whether another thread, in which an answer began, may still be reading it."""
+    return thread is not threading.current_thread() and thread.is_alive()
+
+
 class LiveAnswer:
     """An answer that is being received.
 
@@ -76,7 +93,8 @@ class LiveAnswer:
         self._tape = tape
         self._slot = slot
         self._question = question
-        self._started = self._last = started
+        self._started = started
+        self._last = started  # time of the last chunk
         # A stream may be closed in another thread or task.
         self._take = active_tape.current_take()
         self._purpose = active_tape.current_purpose()
@@ -191,10 +209,9 @@ class LiveAnswer:
             with contextlib.suppress(zlib.error):
                 body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
                 del headers["content-encoding"]
-        is_readable = (
-            not body or "content-encoding" not in headers
-        )  # what is still compressed may hold secrets
-        if is_readable and (is_whole or STREAM_END.search(body, max(0, len(body) - 200))):
+        # What is still compressed may hold secrets.
+        is_readable = not body or "content-encoding" not in headers
+        if is_readable and (is_whole or _ends_stream(body)):
             self.finish(status, headers, body)
             return False
         # A judge's limit, and what follows a miss or a spent budget, are ours.
@@ -208,38 +225,34 @@ class LiveAnswer:
 
     def abandon(self) -> None:
         """End the answer with its tape: an open one was left, unless another thread may still be reading it."""
-        if self.on_tape_end is not None and (
-            self._thread is threading.current_thread() or not self._thread.is_alive()
-        ):
+        if self.on_tape_end is not None and not _is_read_elsewhere(self._thread):
             self.on_tape_end()
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
             self._end(0, {}, self.raw_body())
             # A thread may outlive its test. If its answer is completed, it is recorded for the next run.
-            self.open = self._late = True
+            self.open = True
+            self._late = True
 
     def _end(
         self, status: int, headers: Mapping[str, str], body: bytes, outcome: Outcome | None = None
     ) -> Answer:
+        """End the answer, report it to the trace, and return it."""
         self.open = False
         self._tape.unfinished.pop(id(self), None)
         if self._slot is not None:
             self._slot.release(status, headers)
-        took = round(time.perf_counter() - self._started, TIMING_DIGITS)
-        kind = headers.get("content-type", "").lower()
-        first = gap = None
-        if self._first is not None and any(name in kind for name in STREAM_CONTENT_TYPES):
-            first = round(self._first - self._started, TIMING_DIGITS)
-            gap = round(self._gap, TIMING_DIGITS)
-        self.timing.update(latency_s=took, ttft_s=first)
-        answer = Answer(status, headers, body, took, first, outcome=outcome, gap_s=gap)
-        if self._late:  # not for the trace of the test that runs now
-            return answer
-        self._tape.end_call(
-            self._question,
-            make_exchange(self._question, answer, self._purpose, replayed=False),
-            outcome is None,
-        )
+        latency_s = round(time.perf_counter() - self._started, TIMING_DIGITS)
+        ttft_s = None
+        gap_s = None
+        if self._first is not None and is_stream(headers):
+            ttft_s = round(self._first - self._started, TIMING_DIGITS)
+            gap_s = round(self._gap, TIMING_DIGITS)
+        self.timing.update(latency_s=latency_s, ttft_s=ttft_s)
+        answer = Answer(status, headers, body, latency_s, ttft_s, outcome=outcome, gap_s=gap_s)
+        if not self._late:  # else it is not for the trace of the test that runs now
+            exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
+            self._tape.end_call(self._question, exchange, outcome is None)
         return answer
 
 
@@ -253,7 +266,8 @@ class ClaimedAnswer:
         self._tape = tape
         self._question = question
         self._answer = answer
-        self._purpose, self._thread = active_tape.current_purpose(), threading.current_thread()
+        self._purpose = active_tape.current_purpose()
+        self._thread = threading.current_thread()
         self._taken = 0
         tape.unfinished[id(self)] = partial(self.leave, closed=False)
 
@@ -267,27 +281,15 @@ class ClaimedAnswer:
         """End the answer, if it is not complete; one that was not closed may still be read by another thread."""
         answer = self._answer
         body = b"".join(answer.pieces[: self._taken])
-        is_whole = not answer.pieces and (self._taken or not answer.body)
-        may_go_on = not closed and self._thread is not threading.current_thread() and self._thread.is_alive()
-        if (
-            is_whole
-            or may_go_on
-            or self._purpose != "app"
-            or STREAM_END.search(body, max(0, len(body) - 200))
-        ):
+        is_whole = not answer.pieces and (self._taken > 0 or not answer.body)
+        may_go_on = not closed and _is_read_elsewhere(self._thread)
+        if is_whole or may_go_on or self._purpose != "app" or _ends_stream(body):
             self._end(answer)
             return
-        first, gap = (answer.ttft_s, answer.gap_s) if self._taken else (None, None)
-        self._end(
-            replace(
-                answer,
-                body=body,
-                pieces=(),
-                ttft_s=first,
-                gap_s=gap,
-                outcome=Outcome("left early", LEFT_TEXT),
-            )
-        )
+        left = replace(answer, body=body, pieces=(), outcome=Outcome("left early", LEFT_TEXT))
+        if not self._taken:
+            left = replace(left, ttft_s=None, gap_s=None)
+        self._end(left)
 
     def _end(self, answer: Answer) -> None:
         if self._tape.unfinished.pop(id(self), None) is None:

@@ -71,27 +71,27 @@ def pin_globals(function: Any) -> Any:
 CheckHost = Callable[[str, int | None], object]
 
 
+# Index of the address among the arguments of a socket's methods; in `sendto` it is last, after optional flags
+_ADDRESS_ARGUMENTS = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
+_LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
+
+
 def network_patches(check: CheckHost) -> list[Patch]:
     """Return patches that check the host of each connection and name look-up."""
-    # Index of the address; in `sendto` it is last, after optional flags.
-    guarded = [
-        Patch(socket.socket, name, functools.partial(_guard_socket, check, place=place))
-        for name, place in {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}.items()
-    ]
-    return [
-        *guarded,
-        *(
-            Patch(socket, name, functools.partial(_guard_look_up, check))
-            for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
-        ),
-    ]
+    patches = [Patch(socket, name, functools.partial(_guard_look_up, check)) for name in _LOOK_UPS]
+    for name, place in _ADDRESS_ARGUMENTS.items():
+        guard = functools.partial(_guard_socket, check, place=place)
+        patches.append(Patch(socket.socket, name, guard))
+    return patches
 
 
 def _guard_socket(check: CheckHost, real: Any, *, place: int) -> Any:
     def guarded(self: socket.socket, *args: Any) -> Any:
-        is_place = place < len(args) and args and isinstance(args[place], tuple)
-        if is_place and self.family in (socket.AF_INET, socket.AF_INET6):
-            _check_address(check, args[place])
+        is_internet = self.family in (socket.AF_INET, socket.AF_INET6)
+        if is_internet and args and place < len(args) and isinstance(args[place], tuple):
+            address = args[place]
+            if len(address) > 1:
+                _check_address(check, *address[:2])
         return real(self, *args)
 
     return functools.wraps(real)(guarded)
@@ -99,36 +99,45 @@ def _guard_socket(check: CheckHost, real: Any, *, place: int) -> Any:
 
 def _guard_look_up(check: CheckHost, real: Any) -> Any:
     def guarded(host: Any, *rest: Any, **more: Any) -> Any:
-        _check_address(check, (host, rest[0] if rest else more.get("port")))
-        look_up = real(host, *rest, **more)
+        port = more.get("port")
+        if rest:
+            port = rest[0]
+        _check_address(check, host, port)
+        result = real(host, *rest, **more)
         tape = current_tape()
         if tape is not None and tape.passes(_host_name(host)):
-            if isinstance(look_up, str):
-                tape.resolved.add(look_up)
-            elif isinstance(look_up, tuple):  # of gethostbyname_ex: name, aliases, addresses
-                tape.resolved.update(look_up[2])
-            else:
-                tape.resolved.update(str(entry[4][0]) for entry in look_up)
-        return look_up
+            tape.resolved.update(_list_addresses(result))
+        return result
 
     return functools.wraps(real)(guarded)
 
 
+def _list_addresses(result: Any) -> list[str]:
+    """Return the IP addresses that a look-up has found."""
+    if isinstance(result, str):  # of gethostbyname
+        return [result]
+    if isinstance(result, tuple):  # of gethostbyname_ex: name, aliases, addresses
+        return list(result[2])
+    return [str(entry[4][0]) for entry in result]
+
+
 def _host_name(host: Any) -> str:
+    """Return a host as a text; "" if it is none."""
     if isinstance(host, (bytes, bytearray)):
-        name = bytes(host).decode("ascii", "replace")
-    else:
-        name = host
-    if isinstance(name, str):
-        return name
+        return bytes(host).decode("ascii", "replace")
+    if isinstance(host, str):
+        return host
     return ""
 
 
-def _check_address(check: CheckHost, address: Any) -> None:
-    host, port = address[:2] if isinstance(address, tuple) and len(address) > 1 else ("", None)
+def _check_address(check: CheckHost, host: Any, port: Any) -> None:
     name = _host_name(host)
-    if name:
-        check(name, int(str(port)) if str(port).isdecimal() else None)
+    if not name:
+        return
+    number = None
+    if str(port).isdecimal():
+        number = int(str(port))
+    check(name, number)
 
 
 def refuse_while_replaying(host: str, _port: int | None = None) -> None:
@@ -138,7 +147,9 @@ def refuse_while_replaying(host: str, _port: int | None = None) -> None:
         CassetteMiss: It does, and the host is neither allowed nor this machine.
     """
     tape = current_tape()
-    if tape is None or tape.mode != "none" or is_loopback(host) or is_unspecified(host) or tape.passes(host):
+    if tape is None or tape.mode != "none":
+        return
+    if is_loopback(host) or is_unspecified(host) or tape.passes(host):
         return
     raise tape.refuse_connection(host)
 

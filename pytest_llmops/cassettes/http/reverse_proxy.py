@@ -65,9 +65,12 @@ class LLMProxy:
         self.environment: dict[str, str] = {}
         self.origins: dict[str, str] = {}
         for name, (default, variables) in SERVERS.items():
-            parts = urlsplit(next(filter(None, map(environ.get, variables)), default))
+            given = [environ[variable] for variable in variables if environ.get(variable)]
+            parts = urlsplit((given or [default])[0])
             self.origins[name] = f"{parts.scheme}://{parts.netloc}"
-            self.environment |= dict.fromkeys(variables, f"{self.url}/{name}{parts.path.rstrip('/')}")
+            address = f"{self.url}/{name}{parts.path.rstrip('/')}"
+            for variable in variables:
+                self.environment[variable] = address
 
 
 @contextmanager
@@ -80,7 +83,7 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
     """
     proxy = LLMProxy(tape, environ)
     port = proxy.server.server_address[1]
-    tape.proxy_ports.add(port)
+    tape.config.proxy_ports.add(port)
     threading.Thread(target=proxy.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield proxy
@@ -88,7 +91,7 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
         proxy.server.shutdown()
         proxy.server.server_close()  # waits for the answers that are being passed on
         proxy.client.close()
-        tape.proxy_ports.discard(port)
+        tape.config.proxy_ports.discard(port)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -120,19 +123,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._answer(f"{origin}{slash}{rest}", answered)
         except (CassetteMiss, BudgetReached, CallDeferred) as error:
-            self.proxy.tape.errors_elsewhere += 1
+            self.proxy.tape.report.errors_elsewhere += 1
             self._send_error(MISSING_RECORDING, str(error))
-        except (
-            httpx2.ReadTimeout
-        ):  # the program had left at this point when it was recorded, and is cut off now
-            # Without chunks it could take this for the end.
-            if self._started and not self._chunked and not wait([self.connection], LEAVE_S):
-                tape = self.proxy.tape
-                tape.refuse(
-                    f"cassette {tape.path}: a program left a stream early when it was recorded, and reads on now: what"
-                    f" follows is not recorded: record it again: {tape.command_again}"
-                )
-                tape.errors_elsewhere += 1
+        except httpx2.ReadTimeout:
+            # The program had left at this point when it was recorded, and is cut off now.
+            self._refuse_reading_on()
         except httpx2.RequestError as error:
             self._send_error(
                 UNREACHABLE, f"llm_proxy: {origin} did not answer: {type(error).__name__}: {error}"
@@ -142,14 +137,23 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             answered.set()
 
+    def _refuse_reading_on(self) -> None:
+        """Count a miss if the program does not leave a stream that it had left; in chunks it sees that it was cut."""
+        if not self._started or self._chunked or wait([self.connection], LEAVE_S):
+            return
+        tape = self.proxy.tape
+        tape.refuse(
+            f"cassette {tape.path}: a program left a stream early when it was recorded, and reads on now: what"
+            f" follows is not recorded: record it again: {tape.command_again}"
+        )
+        tape.report.errors_elsewhere += 1
+
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _pass_on  # noqa: N815 -- as above
 
     def _answer(self, url: str, answered: threading.Event) -> None:
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_HEADERS]
-        if "accept-encoding" not in self.headers:
-            headers.append(
-                ("accept-encoding", "identity")
-            )  # else the client of this process asks for its own
+        if "accept-encoding" not in self.headers:  # else the client of this process asks for its own
+            headers.append(("accept-encoding", "identity"))
         body = self._read_body()
         threading.Thread(target=self._watch_program, args=(answered,), daemon=True).start()
         with self.proxy.client.stream(
@@ -200,7 +204,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self.rfile.read(int(self.headers.get("content-length") or 0))
         body = b""
         framing = BodyFraming(None, chunked=True)
-        while not framing.done and (line := self.rfile.readline()):
+        while not framing.done:
+            line = self.rfile.readline()
+            if not line:
+                break
             body += framing.feed(line)
         return body
 
@@ -219,7 +226,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_chunk(self, chunk: bytes) -> None:
         """Send a part of the body at once; an empty part ends it."""
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+        if self._chunked:
+            chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        self.wfile.write(chunk)
 
     def _send_error(self, status: int, message: str) -> None:
         if self._started:  # an answer that breaks off breaks off for the program, too

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay
+from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Answer, Question
-from pytest_llmops.cassettes.run_folder import CallSlot
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.wire.content_encoding import decode_body

@@ -1,24 +1,16 @@
-"""Answers that were asked before the tests that claim them, in memory and in a journal of the whole run.
+"""Answers that were asked before the tests that claim them, and what the workers of a run tell each other."""
 
-All cassettes of a folder share a journal, so that thousands of tests need one open file. A journal that a killed run
-left is split into those of its cassettes, which are merged as ever.
-"""
-
-import contextlib
 import json
-import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llmops._util.text_files import write_atomically
-from pytest_llmops.cassettes import journal, run_folder
-from pytest_llmops.cassettes.store import RUN_JOURNAL
+from pytest_llmops.cassettes import RunJournals, current_folder
 
-# Time in which another worker must have begun to ask, and between two looks at what it has done
-WORKER_WAIT_S, POLL_INTERVAL_S = 60.0, 0.02
+WORKER_WAIT_S = 60.0  # time in which another worker must have begun to ask
+POLL_INTERVAL_S = 0.02  # time between two looks at what it has done
 
 
 class Place(NamedTuple):
@@ -30,28 +22,21 @@ class Place(NamedTuple):
     n: int
 
 
-class _Lines(bytes):
-    # Lines of a journal that are synced together.
-    def to_line(self) -> bytes:
-        return self
-
-
 class AnswerStore:
-    """The answers, by their place; safe for threads.
+    """The answers, by their place.
 
     Attributes:
         answers: Those that no reported test has used.
         claimed: Number of the others.
         latency_s: Seconds that those took which were claimed since it was last set to zero.
+        journals: Hold the answers on disk; safe for threads.
     """
 
     def __init__(self) -> None:
         self.answers: dict[Place, Mapping[str, Any]] = {}
         self.claimed = 0
         self.latency_s = 0.0
-        self.journals: dict[Path, journal.Journal] = {}
-        self._unwritten: dict[Path, list[bytes]] = {}
-        self._lock = threading.Lock()
+        self.journals = RunJournals()
 
     def claim(self, place: Place) -> Mapping[str, Any] | None:
         """Return an answer to the test that is reported; nothing gets it again."""
@@ -60,43 +45,6 @@ class AnswerStore:
             self.claimed += 1
             self.latency_s += wire.get("latency_s") or 0.0
         return wire
-
-    def prepare(self, cassette: Path) -> None:
-        """Make sure that an answer can be written, before it is paid.
-
-        Raises:
-            CassetteError: It cannot.
-        """
-        with self._lock:
-            self._journal(cassette).prepare()
-
-    def _journal(self, cassette: Path) -> journal.Journal:
-        return self.journals.setdefault(cassette.parent, journal.Journal(cassette.parent / RUN_JOURNAL))
-
-    def write(self, cassette: Path, entry: journal.JournalEntry) -> None:
-        """Write an answer to disk.
-
-        Raises:
-            CassetteError: It could not be written.
-        """
-        queue = self._unwritten.setdefault(cassette.parent, [])
-        queue.append(replace(entry, by=f"{cassette.name}/{entry.by}").to_line())
-        with self._lock:
-            log = self._journal(cassette)
-            lines = list(queue)  # those that other threads have queued meanwhile are synced together
-            del queue[: len(lines)]  # the journal keeps what it cannot write
-            if lines:
-                log.append(_Lines(b"".join(lines)))  # type: ignore[arg-type]  # all it needs is the line
-            else:
-                log.prepare()  # raises if the thread that took this answer could not write it
-
-
-def remove_journals(paths: Iterable[str]) -> None:
-    """Remove the journals of a run whose answers are in the cassettes."""
-    for path in map(Path, paths):
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        journal.remove_journal_folder(path.parent.parent / RUN_JOURNAL)
 
 
 class Workers:
@@ -125,31 +73,34 @@ class Workers:
 
     def read(self, kind: str) -> list[Any]:
         """Return what the processes have left."""
-        return [
-            json.loads(path.read_bytes())
-            for path in sorted(run_folder.current_folder().glob(f"ahead-*.{kind}"))
-        ]
+        return [json.loads(path.read_bytes()) for path in sorted(current_folder().glob(f"ahead-*.{kind}"))]
 
     def wait_for_answers(self) -> None:
         """Wait until each worker has left its answers, or has ended."""
-        waiting = set(range(self.count))
+        waiting = list(range(self.count))
         deadline = time.monotonic() + WORKER_WAIT_S
-        while waiting := {number for number in waiting if not self._is_done(number)}:
+        while True:
+            waiting = [number for number in waiting if not self._is_done(number)]
+            if not waiting:
+                return
             has_begun = any(self._file(number, "begun").exists() for number in waiting)
             if not has_begun and time.monotonic() > deadline:
                 return
             time.sleep(POLL_INTERVAL_S)
 
     def _is_done(self, number: int) -> bool:
+        """Return whether a worker has left its answers, or has ended: then nobody holds its lock."""
         from filelock import FileLock, Timeout
 
         if self._file(number, "answers").exists():
             return True
-        with contextlib.suppress(Timeout):
-            if self._file(number, "begun").exists():
-                with FileLock(self._file(number, "lock"), timeout=0):
-                    return True
-        return False
+        if not self._file(number, "begun").exists():
+            return False
+        try:
+            with FileLock(self._file(number, "lock"), timeout=0):
+                return True
+        except Timeout:
+            return False
 
     def _file(self, number: int, kind: str) -> Path:
-        return run_folder.current_folder() / f"ahead-{number}.{kind}"
+        return current_folder() / f"ahead-{number}.{kind}"

@@ -5,23 +5,23 @@ vendor's id, so that no crash loses a paid batch.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
-from pytest_llmops.cassettes import locking
-from pytest_llmops.cassettes.naming import display_path
-from pytest_llmops.cassettes.request_key import Answer
+from pytest_llmops.cassettes import Answer, display_path, replace_file
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import Settings
 from pytest_llmops.wire.folding import SPELLINGS
 
-OPENAI, OK = "openai", 200
+OPENAI = "openai"
+OK = 200
+HTTP_STATUSES = range(200, 600)
 ENDPOINTS = {
     "/chat/completions": OPENAI,
     "/responses": OPENAI,
@@ -32,16 +32,10 @@ BATCHES_PATHS = {OPENAI: "/batches", "anthropic": "/v1/messages/batches"}
 # Requests (OpenAI: or inputs of embeddings) and bytes of a batch. The vendors' own limits of 2026 leave room for a last
 # request of any size: 50,000 and 200 MB, 100,000 and 256 MB.
 LIMITS = {OPENAI: (40_000, 160 * 10**6), "anthropic": (90_000, 200 * 10**6)}
-# Time after which both vendors give up; time by which their clocks may differ from that of this machine
-LIFETIME, CLOCK_ERROR = timedelta(hours=24), timedelta(minutes=5)
-ENDED = (
-    "",
-    "failed",
-    "completed",
-    "expired",
-    "cancelled",
-    "ended",
-)  # "": the vendor does not have it any more
+LIFETIME = timedelta(hours=24)  # after it both vendors give up
+CLOCK_ERROR = timedelta(minutes=5)  # time by which their clocks may differ from that of this machine
+# Statuses of a batch of which nothing more will come; empty: the vendor does not have it any more
+ENDED = ("", "failed", "completed", "expired", "cancelled", "ended")
 _ERROR_STATUSES = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -59,6 +53,20 @@ NOT_ANSWERED = Answer(500, {}, b"")  # expired, cancelled, missing or damaged: i
 Caller = Callable[..., Answer]
 
 
+class BatchedRequest(NamedTuple):
+    """A request in a batch.
+
+    Attributes:
+        cassette: The cassette of its answer, relative to the root.
+        key: Its key.
+        tries: Number of batches that were asked for it.
+    """
+
+    cassette: str
+    key: str
+    tries: int
+
+
 @dataclass(slots=True)
 class BatchState:
     """A batch that was submitted, or was about to be when its run ended; pydantic reads it as it is declared here.
@@ -66,8 +74,7 @@ class BatchState:
     Attributes:
         input: Hash of what was submitted and when: the name of the file, and OpenAI's metadata.
         depth: How many batches its tests have needed, with this one.
-        requests: For each custom id the cassette of the answer (relative to the root), its key, and the number of
-            batches that were asked for it.
+        requests: The requests by their custom ids.
         id: The vendor's name of it; empty: its submission was not confirmed.
         version: Of the form of the file.
     """
@@ -79,7 +86,7 @@ class BatchState:
     input: str
     created: datetime
     depth: int
-    requests: dict[str, tuple[str, str, int]]
+    requests: dict[str, BatchedRequest]
     id: str = ""
     version: Literal[1] = 1
 
@@ -94,11 +101,8 @@ class BatchState:
             status = "submitted"
         else:
             status = "submitting"
-        locking.replace_file(
-            path,
-            json.dumps({**asdict(self), "status": status}, indent=1, default=str),
-            "no further batch is submitted",
-        )
+        text = json.dumps({**asdict(self), "status": status}, indent=1, default=str)
+        replace_file(path, text, "no further batch is submitted")
         return path
 
 
@@ -115,13 +119,23 @@ def read_states(folder: Path) -> dict[Path, BatchState]:
         try:
             states[path] = TypeAdapter(BatchState).validate_json(path.read_bytes(), strict=True)
         except (OSError, ValueError) as error:
-            # Of pydantic's error the lines with the place and what was expected
-            text = shorten_text(" ".join((str(error).splitlines() * 2)[1:3]), 200)
             raise UsageError(
-                f"the state of a batch @ {display_path(path)}: {text}; restore it or update "
+                f"the state of a batch @ {display_path(path)}: {_describe_damage(error)}; restore it or update "
                 "pytest-llmops, or remove it: its requests are then submitted again"
             ) from None
-    return dict(sorted(states.items(), key=lambda item: -item[1].created.timestamp()))
+    return dict(sorted(states.items(), key=_age_of_state))
+
+
+def _describe_damage(error: OSError | ValueError) -> str:
+    """Return the text of an error; of pydantic's the lines with the place and with what was expected."""
+    lines = str(error).splitlines()
+    if len(lines) > 1:
+        lines = lines[1:3]
+    return shorten_text(" ".join(lines), 200)
+
+
+def _age_of_state(item: tuple[Path, BatchState]) -> float:
+    return -item[1].created.timestamp()
 
 
 def check_batch_options(config: Any, settings: Settings) -> None:
@@ -130,16 +144,18 @@ def check_batch_options(config: Any, settings: Settings) -> None:
     Raises:
         UsageError: It cannot; it says what to do instead.
     """
-    problems = {
-        "--llm-record=new (or all, live, verify), got a replay": settings.record == "none",
-        "no --llm-changed: it asks one after another, and only what is new": settings.changed,
-        "no -n: one process submits and collects": config.getoption("dist", "no") != "no",
-        "no --pdb, --trace or --setup-only: tests would make their calls live": any(
-            bool(config.getoption(name, None)) for name in ("usepdb", "trace", "setuponly")
-        ),
-    }
-    for expected in (text for text, applies in problems.items() if applies):
-        raise UsageError(f"--llm-batch: expected {expected}")
+    if settings.record == "none":
+        raise UsageError("--llm-batch: expected --llm-record=new (or all, live, verify), got a replay")
+    if settings.changed:
+        raise UsageError(
+            "--llm-batch: expected no --llm-changed: it asks one after another, and only what is new"
+        )
+    if config.getoption("dist", "no") != "no":
+        raise UsageError("--llm-batch: expected no -n: one process submits and collects")
+    if any(config.getoption(name, None) for name in ("usepdb", "trace", "setuponly")):
+        raise UsageError(
+            "--llm-batch: expected no --pdb, --trace or --setup-only: tests would make their calls live"
+        )
 
 
 def create_batch(call: Caller, state: BatchState, bodies: Mapping[str, JsonObject]) -> str:
@@ -148,28 +164,33 @@ def create_batch(call: Caller, state: BatchState, bodies: Mapping[str, JsonObjec
     Raises:
         ModelError: It was refused, or its submission was not confirmed.
     """
+    if state.vendor == OPENAI:
+        content = _upload_to_openai(call, state, bodies)
+    else:
+        content = {"requests": [{"custom_id": name, "params": body} for name, body in bodies.items()]}
+    batch = call("POST", BATCHES_PATHS[state.vendor], once=True, json=content)
+    return as_text(as_mapping(parse_json(batch.body)).get("id"))
+
+
+def _upload_to_openai(call: Caller, state: BatchState, bodies: Mapping[str, JsonObject]) -> JsonObject:
+    """Upload a file with requests, and return what submits it as a batch."""
+    url = f"/v1{state.endpoint}"
     lines = [
-        {"custom_id": name, "method": "POST", "url": f"/v1{state.endpoint}", "body": body}
-        if state.vendor == OPENAI
-        else {"custom_id": name, "params": body}
+        json.dumps({"custom_id": name, "method": "POST", "url": url, "body": body})
         for name, body in bodies.items()
     ]
-    content: dict[str, Any] = {"json": {"requests": lines}}
-    if state.vendor == OPENAI:
-        file = call(
-            "POST",
-            "/files",
-            files={"file": ("llmops.jsonl", "\n".join(map(json.dumps, lines)).encode())},
-            data={"purpose": "batch"},
-        )
-        content["json"] = {
-            "input_file_id": as_mapping(parse_json(file.body)).get("id"),
-            "endpoint": f"/v1{state.endpoint}",
-            "completion_window": "24h",
-            "metadata": {"llmops": state.input},
-        }
-    batch = call("POST", BATCHES_PATHS[state.vendor], once=True, **content)
-    return as_text(as_mapping(parse_json(batch.body)).get("id"))
+    file = call(
+        "POST",
+        "/files",
+        files={"file": ("llmops.jsonl", "\n".join(lines).encode())},
+        data={"purpose": "batch"},
+    )
+    return {
+        "input_file_id": as_mapping(parse_json(file.body)).get("id"),
+        "endpoint": url,
+        "completion_window": "24h",
+        "metadata": {"llmops": state.input},
+    }
 
 
 def find_batch(call: Caller, state: BatchState, known: Collection[str]) -> str:
@@ -178,24 +199,43 @@ def find_batch(call: Caller, state: BatchState, known: Collection[str]) -> str:
     OpenAI keeps our hash; with Anthropic the results have our ids, and what has not ended may be it.
     """
     page = call("GET", BATCHES_PATHS[state.vendor], params={"limit": "100"})
+    earliest = f"{state.created.astimezone(UTC) - CLOCK_ERROR:%Y-%m-%dT%H:%M:%S}"
     for batch in as_mappings(as_mapping(parse_json(page.body)).get("data")):
-        candidate = replace(state, id=as_text(batch.get("id")))
-        is_ours = as_mapping(batch.get("metadata")).get("llmops") == state.input
-        if (
-            state.vendor != OPENAI
-            and as_text(batch.get("created_at"))
-            > f"{state.created.astimezone(UTC) - CLOCK_ERROR:%Y-%m-%dT%H:%M:%S}"
-            and candidate.id not in known
-        ):
-            is_open, _, paths = retrieve_batch(call, candidate)
-            is_ours = is_open or any(name in state.requests for name, _ in read_results(call, paths))
-        if is_ours:
-            return candidate.id
+        batch_id = as_text(batch.get("id"))
+        if as_mapping(batch.get("metadata")).get("llmops") == state.input:
+            return batch_id
+        if state.vendor == OPENAI or batch_id in known or as_text(batch.get("created_at")) <= earliest:
+            continue
+        if _may_be_batch(call, state, batch_id):
+            return batch_id
     return ""
 
 
-def retrieve_batch(call: Caller, state: BatchState) -> tuple[bool, str, list[str]]:
-    """Return whether a batch is open, why the whole of it was rejected, and the paths of its results.
+def _may_be_batch(call: Caller, state: BatchState, batch_id: str) -> bool:
+    """Return whether a batch is open, or has results for requests of ours."""
+    status = retrieve_batch(call, replace(state, id=batch_id))
+    if status.is_open:
+        return True
+    return any(name in state.requests for name, _ in read_results(call, status.result_paths))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatus:
+    """What a vendor says about a batch.
+
+    Attributes:
+        is_open: Whether answers are still to come.
+        rejected: Why the whole of it was rejected; empty: it was not.
+        result_paths: The paths of its results below the base URL.
+    """
+
+    is_open: bool
+    rejected: str
+    result_paths: tuple[str, ...]
+
+
+def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
+    """Return what the vendor says about a batch.
 
     Raises:
         ModelError: It could not be asked for, or should still be there and is not.
@@ -210,47 +250,55 @@ def retrieve_batch(call: Caller, state: BatchState) -> tuple[bool, str, list[str
         )
     batch = as_mapping(parse_json(answer.body))
     status = as_text(batch.get("processing_status") or batch.get("status"))
-    rejected = "; ".join(
-        f"line {error.get('line')}: {as_text(error.get('message'))}"
-        for error in as_mappings(as_mapping(batch.get("errors")).get("data"))
-    )
-    paths = [
-        f"/files/{quote(file, safe='')}/content"
-        for kind in ("output", "error")
-        if (file := as_text(batch.get(f"{kind}_file_id")))
-    ]
-    # Keys go to no other address than that of the API, whatever `results_url` says.
-    return (
-        status not in ENDED,
-        (rejected or status) if status == "failed" else "",  # what has errors beside its answers was paid
-        paths if state.vendor == OPENAI else [f"{path}/results"],
-    )
+    rejected = ""
+    if status == "failed":  # what has errors beside its answers was paid
+        rejected = _describe_errors(batch) or status
+    result_paths = [f"{path}/results"]  # keys go to no other address, whatever `results_url` says
+    if state.vendor == OPENAI:
+        result_paths = _list_result_files(batch)
+    return BatchStatus(status not in ENDED, rejected, tuple(result_paths))
 
 
-def read_results(call: Caller, paths: list[str]) -> Iterator[tuple[str, Answer]]:
+def _describe_errors(batch: Mapping[str, Any]) -> str:
+    errors = as_mappings(as_mapping(batch.get("errors")).get("data"))
+    return "; ".join(f"line {error.get('line')}: {as_text(error.get('message'))}" for error in errors)
+
+
+def _list_result_files(batch: Mapping[str, Any]) -> list[str]:
+    """Return the paths of OpenAI's files with answers and with errors."""
+    paths = []
+    for kind in ("output", "error"):
+        file = as_text(batch.get(f"{kind}_file_id"))
+        if file:
+            paths.append(f"/files/{quote(file, safe='')}/content")
+    return paths
+
+
+def read_results(call: Caller, paths: Iterable[str]) -> Iterator[tuple[str, Answer]]:
     """Yield the results of a batch with their custom ids."""
-    for line in (line for path in paths for line in call("GET", path).body.splitlines()):
-        parsed = as_mapping(parse_json(line))
-        result = as_mapping(parsed.get("result"))
-        response = as_mapping(parsed.get("response"))
-        # OpenAI's live answers have line breaks, Anthropic's have none.
-        status = response.get("status_code")
-        body = response.get("body")
-        spelling = SPELLINGS["indent2"]
-        if result:
-            body = result.get("message") or result.get("error")
-            spelling = SPELLINGS["compact"]
+    for path in paths:
+        for line in call("GET", path).body.splitlines():
+            result = as_mapping(parse_json(line))
+            custom_id = as_text(result.get("custom_id"))
+            if custom_id:
+                yield custom_id, _read_answer(result)
+
+
+def _read_answer(line: Mapping[str, Any]) -> Answer:
+    """Return the answer in a line of results, spelled as a live one: OpenAI's have line breaks, Anthropic's have none."""
+    response = as_mapping(line.get("response"))
+    status = response.get("status_code")
+    body = response.get("body")
+    spelling = SPELLINGS["indent2"]
+    result = as_mapping(line.get("result"))
+    if result:  # of Anthropic
+        body = result.get("message") or result.get("error")
+        spelling = SPELLINGS["compact"]
+        status = OK
+        if result.get("type") != "succeeded":
             kind = as_text(as_mapping(as_mapping(body).get("error")).get("type"))
-            if result.get("type") == "succeeded":
-                status = OK
-            else:
-                status = _ERROR_STATUSES.get(kind, 500)
-        text = json.dumps(body, **spelling).encode("utf-8", "backslashreplace")
-        headers = {"content-type": "application/json"}
-        is_answer = type(status) is int and status in range(200, 600) and isinstance(body, dict)
-        name = as_text(parsed.get("custom_id"))
-        if name:
-            yield (
-                name,
-                Answer(int(status or 0), headers, text, is_batched=True) if is_answer else NOT_ANSWERED,
-            )
+            status = _ERROR_STATUSES.get(kind, 500)
+    if type(status) is not int or status not in HTTP_STATUSES or not isinstance(body, dict):
+        return NOT_ANSWERED
+    text = json.dumps(body, **spelling).encode("utf-8", "backslashreplace")
+    return Answer(status, {"content-type": "application/json"}, text, is_batched=True)

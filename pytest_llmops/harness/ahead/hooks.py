@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from pytest_llmops.cassettes import active_tape, run_folder
-from pytest_llmops.harness.ahead.answers import AnswerStore, Place, Workers, remove_journals
+from pytest_llmops.cassettes import are_live_calls_stopped, remove_run_journals, replace_tape_factory
+from pytest_llmops.harness.ahead.answers import AnswerStore, Place, Workers
 from pytest_llmops.harness.ahead.batches import BatchSender, OpenBatch, Postponed
 from pytest_llmops.harness.ahead.phase import Phase, Unit, make_units
+from pytest_llmops.harness.ahead.sender import LiveSender
 from pytest_llmops.harness.ahead.silence import silence_session
 from pytest_llmops.harness.ahead.tapes import ClaimingTape, CollectingTape, PhaseState
 from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
@@ -20,10 +22,12 @@ from pytest_llmops.measurement import escape_output, format_count, shorten_text
 from pytest_llmops.settings import Settings
 
 hook = pluggy.HookimplMarker("pytest")
-MAX_NAMES, MAX_LINE, MAX_BATCH_LINE = 10, 200, 600
+MAX_NAMES = 10  # tests that are named in the summary
+MAX_LINE = 200
+MAX_BATCH_LINE = 600
 ENDED_WELL = (0, 1, 5)  # exit statuses of a run whose tests have all run
-# Those of a run in which tests wait for a batch (EX_TEMPFAIL of sysexits.h), or could be in none (pytest's for usage)
-OPEN_STATUS, REFUSED_STATUS = 75, 4
+OPEN_STATUS = 75  # exit status of a run in which tests wait for a batch (EX_TEMPFAIL of sysexits.h)
+REFUSED_STATUS = 4  # of a run in which tests could be in no batch (pytest's for usage)
 # Options of pytest with which no test may run silently before
 OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
 
@@ -69,7 +73,7 @@ class AheadHooks:
             self._workers = Workers()
         self._state = PhaseState(AnswerStore())
         self._phase: Phase | None = None
-        self._batches: Any = None  # the sender of a run with --llm-batch
+        self._batches: BatchSender | None = None  # of a run with --llm-batch
         self._postponed: dict[Any, str] = {}
         self._facts: dict[str, Any] = {}
         self._all_facts: list[dict[str, Any]] = []
@@ -78,32 +82,79 @@ class AheadHooks:
     @hook(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, object, object]:
         """Ask ahead what the tests of this process will ask, and share it with the other workers."""
-        is_controller = self._config.getoption("dist", "no") != "no" and not hasattr(
-            self._config, "workerinput"
-        )
+        is_parallel = self._config.getoption("dist", "no") != "no"
+        is_controller = is_parallel and not hasattr(self._config, "workerinput")
         if is_controller or any(self._config.getoption(name, None) for name in OFF_WITH):
             return (yield)
-        before, (number, count) = active_tape.tape_factory, (self._workers.number, self._workers.count)
-        try:
-            if number < count:  # else it replaces a crashed worker
-                self._run_phase(session, session.items[number::count])
-            if count > 1:
-                self._workers.wait_for_answers()
-                for answers in self._workers.read("answers"):
-                    self._state.store.answers.update((Place(*place), wire) for place, wire in answers)
-            active_tape.tape_factory = partial(self._state.make_tape, ClaimingTape)
+        number = self._workers.number
+        count = self._workers.count
+        if number < count:  # else it replaces a crashed worker
+            self._run_phase(session, session.items[number::count])
+        if count > 1:
+            self._workers.wait_for_answers()
+            for answers in self._workers.read("answers"):
+                self._state.store.answers.update((Place(*place), wire) for place, wire in answers)
+        with replace_tape_factory(partial(self._state.make_tape, ClaimingTape)):
             return (yield)
-        finally:
-            active_tape.tape_factory = before
 
     def _may_run_ahead(self, item: Any) -> bool:
-        if (
-            self._ours_key not in item.stash
-            or item.get_closest_marker("skip") is not None
-            or is_recorded_elsewhere(item)
-        ):
+        if self._ours_key not in item.stash or is_recorded_elsewhere(item):
+            return False
+        if item.get_closest_marker("skip") is not None:
             return False
         return read_cassette_choice(item).at_once
+
+    def _run_phase(self, session: Any, share: list[Any]) -> None:
+        """Ask ahead what some tests will ask."""
+        count = self._workers.count
+        state = self._state
+        units = make_units(filter(self._may_run_ahead, share), self._settings)
+        phase = self._phase = self._make_phase(session, units)
+        if isinstance(phase.sender, BatchSender):
+            self._batches = phase.sender
+        began = time.monotonic()
+        if count > 1:
+            self._workers.begin()
+        try:
+            with replace_tape_factory(partial(state.make_tape, CollectingTape)), silence_session(session):
+                phase.run()
+        finally:
+            self._phase = None
+            self._leave_out_postponed(session, units)
+            self._facts = {
+                "answers": len(state.store.answers),
+                "seconds": time.monotonic() - began,
+                "in_line": _list_in_line(units),
+                "journals": [str(path) for path in state.store.journals.paths],
+                "runs": max((unit.runs for unit in units), default=0),
+            }
+            if count > 1:
+                self._workers.write("answers", list(state.store.answers.items()))
+
+    def _make_phase(self, session: Any, units: list[Unit]) -> Phase:
+        width = self._settings.concurrency or 1
+        make_sender: Callable[..., LiveSender] = LiveSender
+        max_failures = self._config.getoption("maxfail", 0)
+        if self._settings.batch:
+            make_sender = partial(BatchSender, root=self._config.rootpath, settings=self._settings)
+            max_failures = (
+                0  # a batch has all requests: a failure of today says nothing about the answers of tomorrow
+            )
+        report: Callable[[str], object] = str
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            report = reporter.write_line
+        return Phase(
+            session,
+            self._state,
+            units,
+            self._run_once,
+            make_sender=make_sender,
+            width=width,
+            share=max(1, width // self._workers.count),
+            max_failures=max_failures,
+            report=report,
+        )
 
     def _leave_out_postponed(self, session: Any, units: list[Unit]) -> None:
         """Deselect the tests that wait for a batch, or that no batch can answer."""
@@ -113,73 +164,20 @@ class AheadHooks:
             self._config.hook.pytest_deselected(items=list(self._postponed))
             self._config.pluginmanager.get_plugin("llmops_watch").left_out += len(self._postponed)
 
-    def _run_phase(self, session: Any, share: list[Any]) -> None:
-        width = self._settings.concurrency or 1
-        count = self._workers.count
-        state = self._state
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        units = make_units(filter(self._may_run_ahead, share), self._settings)
-        phase = self._phase = Phase(
-            session,
-            state,
-            units,
-            self._run_once,
-            **(
-                {"make_sender": partial(BatchSender, root=self._config.rootpath, settings=self._settings)}
-                if self._settings.batch
-                else {}
-            ),
-            width=width,
-            share=max(1, width // count),
-            # A batch has all requests: a failure of today says nothing about the answers of tomorrow.
-            max_failures=0 if self._settings.batch else self._config.getoption("maxfail", 0),
-            report=reporter.write_line if reporter is not None else str,
-        )
-        if self._settings.batch:
-            self._batches = phase.sender
-        else:
-            self._batches = None
-        active_tape.tape_factory = partial(state.make_tape, CollectingTape)
-        began = time.monotonic()
-        if count > 1:
-            self._workers.begin()
-        try:
-            with silence_session(session):
-                phase.run()
-        finally:
-            self._phase = None
-            self._leave_out_postponed(session, units)
-            in_line = {
-                f"{unit.item.nodeid}: {unit.in_line}": None
-                for unit in units
-                if unit.in_line and not isinstance(unit.in_line, Postponed)
-            }
-            self._facts = {
-                "answers": len(state.store.answers),
-                "seconds": time.monotonic() - began,
-                "in_line": list(in_line),
-                "journals": [str(path) for log in state.store.journals.values() for path in log.paths],
-                "runs": max((unit.runs for unit in units), default=0),
-            }
-            if count > 1:
-                self._workers.write("answers", list(state.store.answers.items()))
-
     @hook
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
         """Make a bare report of a silent run: nobody reads it, and a traceback costs much more time than the run."""
         if self._phase is None:
             return None
-        is_failed = call.excinfo is not None
-        if is_failed:
+        outcome = "passed"
+        if call.excinfo is not None:
+            error = call.excinfo.value
             # A failure that an `xfail` expects, or a skip, does not end the run.
-            expected = type(call.excinfo.value).__name__ in ("Skipped", "XFailed")
-            expected |= any(mark.name == "xfail" for mark in item.iter_markers())
-            self._phase.note_error(call.excinfo.value, is_failure=not expected)
-        # Subtests count what failed.
-        if is_failed and call.when == "setup":
-            outcome = "failed"
-        else:
-            outcome = "passed"
+            is_skip = type(error).__name__ in ("Skipped", "XFailed")
+            is_xfail = any(mark.name == "xfail" for mark in item.iter_markers())
+            self._phase.note_error(error, is_failure=not is_skip and not is_xfail)
+            if call.when == "setup":  # subtests count what failed
+                outcome = "failed"
         report = self._test_report(item.nodeid, item.location, {}, outcome, None, call.when, (), 0.0)
         report.wasxfail = "silent"  # otherwise pytest opens its debugger
         return report
@@ -213,50 +211,63 @@ class AheadHooks:
         if hasattr(self._config, "workerinput"):
             return  # its journals stay locked until the run ends: other workers may still claim their answers
         self._all_facts = self._workers.read("facts")
-        for log in self._state.store.journals.values():
-            log.close()
-            self._notes += filter(None, [log.rescue_note])
-        ended_well = int(exitstatus) in ENDED_WELL and not run_folder.are_live_calls_stopped()
-        is_over = ended_well and not (session.shouldstop or session.shouldfail or self._postponed)
+        self._notes += self._state.store.journals.close()
+        has_ended_well = int(exitstatus) in ENDED_WELL and not are_live_calls_stopped()
+        was_stopped = bool(session.shouldstop or session.shouldfail)
+        is_over = has_ended_well and not was_stopped and not self._postponed
         if is_over:
-            remove_journals(path for facts in self._all_facts for path in facts["journals"])
+            journals = [Path(path) for facts in self._all_facts for path in facts["journals"]]
+            remove_run_journals(journals)
         if self._batches is not None:
-            unused = {place.cassette for place in self._state.store.answers}
-            left_out = self._config.pluginmanager.get_plugin("llmops_watch").left_out
-            is_part = left_out > 0 or any("::" in argument for argument in self._config.args)
-            self._batches.finish(self._state.closed - unused, is_over=is_over, is_part=is_part)
-        if ended_well and self._postponed:
-            if OpenBatch in map(type, self._postponed.values()):
+            self._finish_batches(self._batches, is_over=is_over)
+        if has_ended_well and self._postponed:
+            session.exitstatus = REFUSED_STATUS
+            if any(type(why) is OpenBatch for why in self._postponed.values()):
                 session.exitstatus = OPEN_STATUS
-            else:
-                session.exitstatus = REFUSED_STATUS
+
+    def _finish_batches(self, batches: BatchSender, *, is_over: bool) -> None:
+        unused = {place.cassette for place in self._state.store.answers}
+        left_out = self._config.pluginmanager.get_plugin("llmops_watch").left_out
+        is_part = left_out > 0 or any("::" in argument for argument in self._config.args)
+        batches.finish(self._state.closed - unused, is_over=is_over, is_part=is_part)
 
     @hook
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what was asked ahead, what of it nothing claimed, and which tests asked for themselves."""
-        for line in self._batches.lines if self._batches is not None else ():
-            terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
+        if self._batches is not None:
+            for line in self._batches.lines:
+                terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
         if self._config.get_verbosity() >= 0:
             for line in [*_describe_phase(self._all_facts), *self._notes]:
                 terminalreporter.write_line(escape_output(line))
 
 
-def _describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines of the summary; none without an answer.
+def _list_in_line(units: Sequence[Unit]) -> list[str]:
+    """Return the tests that make their calls themselves, each with its reason, once."""
+    in_line = [unit for unit in units if unit.in_line and not isinstance(unit.in_line, Postponed)]
+    lines = [f"{unit.item.nodeid}: {unit.in_line}" for unit in in_line]
+    return list(dict.fromkeys(lines))
 
-    all_facts: What each process of the run says about its phase.
+
+def _describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of the summary.
+
+    Args:
+        all_facts: What each process of the run says about its phase.
     """
-    answers, claimed = (sum(facts[name] for facts in all_facts) for name in ("answers", "claimed"))
-    names = [line for facts in all_facts for line in facts["in_line"]]
-    lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in names[:MAX_NAMES]]
-    if len(names) > MAX_NAMES:
-        lines += [f"asked one after another: {len(names) - MAX_NAMES} more"]
+    in_line = [line for facts in all_facts for line in facts["in_line"]]
+    lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in in_line[:MAX_NAMES]]
+    if len(in_line) > MAX_NAMES:
+        lines.append(f"asked one after another: {len(in_line) - MAX_NAMES} more")
+    answers = sum(facts["answers"] for facts in all_facts)
     if not answers:
         return lines
-    seconds, runs = (max(facts[name] for facts in all_facts) for name in ("seconds", "runs"))
-    text = f"asked ahead: {format_count(answers, 'call')} in {seconds:.1f} s, running a test up to {runs + 1} times"
-    if answers > claimed:
-        unclaimed = f"; no test used {format_count(answers - claimed, 'paid answer')}"
-    else:
-        unclaimed = ""
-    return [f"{text}{unclaimed}", *lines]
+    seconds = max(facts["seconds"] for facts in all_facts)
+    runs = 1 + max(facts["runs"] for facts in all_facts)
+    summary = (
+        f"asked ahead: {format_count(answers, 'call')} in {seconds:.1f} s, running a test up to {runs} times"
+    )
+    unclaimed = answers - sum(facts["claimed"] for facts in all_facts)
+    if unclaimed > 0:
+        summary += f"; no test used {format_count(unclaimed, 'paid answer')}"
+    return [summary, *lines]

@@ -1,14 +1,14 @@
 """The phase: run tests silently until nothing that they ask is missing, and send what is missing meanwhile."""
 
-import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes import deferred_calls
 from pytest_llmops.errors import CallDeferred
 from pytest_llmops.harness.ahead.answers import Place
 from pytest_llmops.harness.ahead.sender import LiveSender, why_not_sent
@@ -53,10 +53,9 @@ def make_units(items: Iterable[Any], settings: Settings) -> list[Unit]:
     """Return the tests with their trials, in order."""
     units: list[Unit] = []
     for item in items:
+        takes: Sequence[int | None] = (None,)
         if has_trials(item, settings):
             takes = list_takes(item, settings, if_all_pass=True)
-        else:
-            takes = (None,)
         units += [Unit(item, take, len(units) + index) for index, take in enumerate(takes)]
     return units
 
@@ -106,7 +105,8 @@ class Phase:
         else:
             self._room = len(units)
         self._has_failed = False
-        self._new, self._ready = deque(units), list[Unit]()
+        self._new = deque(units)
+        self._ready: list[Unit] = []
         self._blocked: dict[Place, list[Unit]] = {}
         self._changed = threading.Condition()
         self.sender = make_sender(width, share, self._end_request)
@@ -139,16 +139,14 @@ class Phase:
                 self._room -= len(fresh)
                 self._ready += fresh
                 few = len(self._ready) < min(self._share // 4, len(self._blocked))
-                deadline = deadline or (time.monotonic() + MAX_WAIT_S if self._ready else 0.0)
+                if self._ready and not deadline:
+                    deadline = time.monotonic() + MAX_WAIT_S
+                left_s = REPORT_INTERVAL_S
                 if deadline:
                     left_s = deadline - time.monotonic()
-                else:
-                    left_s = REPORT_INTERVAL_S
-                if (
-                    left_s <= 0
-                    or self._blocked.keys() <= self.sender.queue.keys()
-                    or (self._ready and not few)
-                ):
+                is_enough = bool(self._ready) and not few
+                is_all = self._blocked.keys() <= self.sender.queue.keys()
+                if left_s <= 0 or is_all or is_enough:
                     break
                 self._changed.wait(left_s)
                 self._report_progress()
@@ -157,33 +155,16 @@ class Phase:
         return units
 
     def _run_unit(self, unit: Unit, after: Unit | None) -> None:
-        run = self.state.run = SilentRun()
-        active_tape.deferred_calls.clear()
-        unit.runs += 1
-        self._has_failed = False
-        if after is None:
-            nextitem = self._session
-        else:
-            nextitem = after.item
-        if unit.take is not None:
-            trial = run_as_trial(unit.take)
-        else:
-            trial = contextlib.nullcontext()
-        with trial, keep_item(unit.item):
-            try:
-                self._run_once(unit.item, unit.item.parent if nextitem is unit.item else nextitem)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 -- `pytest.exit`: it ends pytest's own run in the right place
-                unit.in_line = type(error).__name__
-                self._new.clear()
-        self.state.run = SilentRun()  # what comes later, of a thread that outlives its test, is for nobody
+        """Run a test silently, and decide how it goes on."""
+        run = self._run_silently(unit, after)
         waits = run.waits | run.requests.keys()
         left = unit.awaited - self.state.used
-        unit.in_line = unit.in_line or run.in_line
         is_new = self.sender.confirms and not unit.unconfirmed & waits
-        if waits and ((left and (left == unit.awaited or unit.is_retried)) or (is_new and unit.unconfirmed)):
-            unit.in_line = unit.in_line or UNSETTLED
+        unit.in_line = unit.in_line or run.in_line
+        if not unit.in_line and waits:
+            has_no_more = bool(left) and (left == unit.awaited or unit.is_retried)
+            if has_no_more or (is_new and unit.unconfirmed):
+                unit.in_line = UNSETTLED
         if unit.in_line or not waits:
             self._end_unit()
         elif left or is_new:  # a pool that ends at the first deferred call may not come to all of its answers
@@ -196,6 +177,31 @@ class Phase:
             unit.unconfirmed = set()
             self._send(unit, run, waits)
 
+    def _run_silently(self, unit: Unit, after: Unit | None) -> SilentRun:
+        """Run a test, and return what it has asked."""
+        run = self.state.run = SilentRun()
+        deferred_calls.clear()
+        unit.runs += 1
+        self._has_failed = False
+        nextitem = self._session
+        if after is not None:
+            nextitem = after.item
+        if nextitem is unit.item:  # another trial
+            nextitem = unit.item.parent
+        with ExitStack() as stack:
+            if unit.take is not None:
+                stack.enter_context(run_as_trial(unit.take))
+            stack.enter_context(keep_item(unit.item))
+            try:
+                self._run_once(unit.item, nextitem)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 -- `pytest.exit`: it ends pytest's own run in the right place
+                unit.in_line = type(error).__name__
+                self._new.clear()
+        self.state.run = SilentRun()  # what comes later, of a thread that outlives its test, is for nobody
+        return run
+
     def _end_unit(self) -> None:
         with self._changed:
             self._room += 1
@@ -204,6 +210,7 @@ class Phase:
                 self._new.clear()
 
     def _send(self, unit: Unit, run: SilentRun, waits: set[Place]) -> None:
+        """Send the requests of a test, which runs again once all the answers that it waits for are there."""
         for place, pending in list(run.requests.items()):
             why = why_not_sent(pending.module, pending.transport)
             if why:
@@ -213,19 +220,27 @@ class Phase:
             self.state.sent |= run.requests.keys()
             unit.is_retried = False
             unit.awaited = waits
-            # What nobody sends, a fixture has asked for that has asked for something else since.
-            unit.in_line = next(
-                filter(None, map(self.state.failed.get, waits)), UNSETTLED * bool(waits - self.state.sent)
-            )
+            unit.in_line = self._why_unanswered(waits)
             missing = [place for place in waits if place not in self.state.store.answers]
             unit.missing = len(missing)
-            for place in missing if not unit.in_line else ():
-                self._blocked.setdefault(place, []).append(unit)
+            if not unit.in_line:
+                for place in missing:
+                    self._blocked.setdefault(place, []).append(unit)
             if not missing:
                 self._ready.append(unit)
         if unit.in_line:
             self._end_unit()
         self.sender.submit(run.requests.values())
+
+    def _why_unanswered(self, waits: set[Place]) -> str:
+        """Return why a test would wait in vain, or ""."""
+        for place in waits:
+            why = self.state.failed.get(place)
+            if why:
+                return why
+        if waits - self.state.sent:  # a fixture has asked for it that has asked for something else since
+            return UNSETTLED
+        return ""
 
     def _end_request(self, pending: PendingRequest, why: str) -> None:
         """Note the end of a request, in the thread of the sender."""
@@ -280,7 +295,10 @@ def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
 def _find_deferred_call(error: BaseException) -> CallDeferred | None:
     """Return the deferred call that an exception is, or that its group holds."""
     if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(_find_deferred_call, error.exceptions)), None)
-    if isinstance(error, CallDeferred):
+        for part in error.exceptions:
+            deferred = _find_deferred_call(part)
+            if deferred is not None:
+                return deferred
+    elif isinstance(error, CallDeferred):
         return error
     return None

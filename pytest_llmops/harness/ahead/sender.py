@@ -4,7 +4,6 @@ The client of the test cannot be used: an asynchronous one belongs to an event l
 by the test's tear-down. What is copied of it is private to httpcore or http.client, and covered by contract tests.
 """
 
-import operator
 import sys
 import threading
 import time
@@ -12,13 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from http.client import HTTPResponse, IncompleteRead
+from itertools import pairwise
 from typing import Any
 
-from pytest_llmops.cassettes import run_folder
-from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
-from pytest_llmops.cassettes.request_key import Answer, make_exchange
-from pytest_llmops.cassettes.run_folder import RateLimiter
+from pytest_llmops.cassettes import (
+    TIMING_DIGITS,
+    Answer,
+    RateLimiter,
+    are_live_calls_stopped,
+    is_stream,
+    limit_silence,
+    make_exchange,
+)
 from pytest_llmops.errors import BudgetReached, CassetteError
+from pytest_llmops.harness.ahead.answers import Place
 from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
@@ -49,7 +55,8 @@ class LiveSender:
     confirms = False
 
     def __init__(self, width: int, share: int, on_end: Callable[[PendingRequest, str], object]) -> None:
-        self._stopping, self.queue = threading.Event(), dict[Any, PendingRequest]()
+        self._stopping = threading.Event()
+        self.queue: dict[Place, PendingRequest] = {}
         self._on_end = on_end
         self._pool = ThreadPoolExecutor(share, thread_name_prefix="pytest-llmops sender")
         self._pace = RateLimiter(width, sleep=self._sleep)
@@ -69,29 +76,30 @@ class LiveSender:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _sleep(self, seconds: float) -> None:
-        if self._stopping.wait(seconds) or run_folder.are_live_calls_stopped():
+        if self._stopping.wait(seconds) or are_live_calls_stopped():
             raise CassetteError(STOPPED)
 
     def _run(self, pending: PendingRequest) -> None:
+        try:
+            why = self._send_until_answered(pending)
+        except (BudgetReached, CassetteError) as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 -- of the network, or a hook of the project: the test meets it itself
+            why = type(error).__name__
+        self._on_end(pending, why)
+
+    def _send_until_answered(self, pending: PendingRequest) -> str:
+        """Send a request until its answer can be kept, and return why it cannot, or ""."""
         why = ""
         for pause_s in PAUSES_S:
-            try:
-                self._sleep(pause_s)
-                answer = self._send(pending)
-                if pending.tape.keep_ahead(pending, answer):
-                    why = ""
-                else:
-                    why = f"status {answer.status}"
-            # Of the budget, the network, or a hook of the project: the test meets it itself.
-            except (BudgetReached, Exception) as error:  # noqa: BLE001
-                if isinstance(error, CassetteError | BudgetReached):
-                    why = str(error)
-                else:
-                    why = type(error).__name__
+            self._sleep(pause_s)
+            answer = self._send(pending)
+            if pending.tape.keep_ahead(pending, answer):
+                return ""
+            why = f"status {answer.status}"
+            if not answer.is_transient or answer.headers.get("x-should-retry") == "false":
                 break
-            if not why or not answer.is_transient or answer.headers.get("x-should-retry") == "false":
-                break
-        self._on_end(pending, why)
+        return why
 
     def _send(self, pending: PendingRequest) -> Answer:
         tape = pending.tape
@@ -103,10 +111,9 @@ class LiveSender:
             tape.prepare_call(question)
             try:
                 if pending.module:
-                    send = send_request
+                    answer = send_request(pending.transport, pending.request)
                 else:
-                    send = send_on_connection
-                answer = send(pending.transport, pending.request)
+                    answer = send_on_connection(pending.transport, pending.request)
                 exchange = make_exchange(question, answer, pending.purpose, replayed=False)
             finally:
                 tape.costs.settle(question, exchange)
@@ -140,7 +147,7 @@ def send_request(transport: Any, request: Any) -> Answer:
     Raises:
         Exception: What httpcore raises: no connection, a time-out, a cut answer.
     """
-    like = transport._pool
+    like = transport._pool  # noqa: SLF001 -- as above
     url = request.url
     core = sys.modules[type(like).__module__.partition(".")[0]]
     kind = getattr(core, type(like).__name__.removeprefix("Async"))
@@ -156,8 +163,8 @@ def send_request(transport: Any, request: Any) -> Answer:
         extensions={"timeout": {**timeouts, "read": limit_silence(timeouts.get("read"))}},
     )
     started = time.perf_counter()
-    times = list[float]()
-    chunks = list[bytes]()
+    times: list[float] = []
+    chunks: list[bytes] = []
     with pool:
         response = pool.handle_request(raw)
         for chunk in response.stream:
@@ -178,8 +185,8 @@ def send_on_connection(_: Any, open_response: Callable[[], AbstractContextManage
         Exception: What the connection raises: no connection, a time-out, a cut answer.
     """
     started = time.perf_counter()
-    times = list[float]()
-    chunks = list[bytes]()
+    times: list[float] = []
+    chunks: list[bytes] = []
     with open_response() as response:
         while chunk := response.read1():
             times.append(time.perf_counter())
@@ -195,15 +202,14 @@ def _make_answer(
 ) -> Answer:
     took = round(time.perf_counter() - started, TIMING_DIGITS)
     kept = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
-    is_stream = any(name in headers.get("content-type", "").lower() for name in STREAM_CONTENT_TYPES)
     body = b"".join(chunks)
     encoding = headers.get("content-encoding", "")
     try:
         body = decode_body(body, encoding, certain=True)
     except DocumentError:
         kept["content-encoding"] = encoding
-    first = gap = None
-    if times and is_stream:
-        first = round(times[0] - started, TIMING_DIGITS)
-        gap = round(max(map(operator.sub, times[1:], times), default=0.0), TIMING_DIGITS)
-    return Answer(status, kept, body, took, first, gap_s=gap)
+    if not times or not is_stream(headers):
+        return Answer(status, kept, body, took)
+    ttft_s = round(times[0] - started, TIMING_DIGITS)
+    gaps = (later - earlier for earlier, later in pairwise(times))
+    return Answer(status, kept, body, took, ttft_s, gap_s=round(max(gaps, default=0.0), TIMING_DIGITS))

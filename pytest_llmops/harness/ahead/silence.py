@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 # Hooks that subtests call themselves
@@ -38,14 +38,17 @@ def silence_session(session: Any) -> Iterator[None]:
     """Let nothing that tests do in a block be printed, logged to a file, or reported."""
     plugins = session.config.pluginmanager
     before = (threading.excepthook, sys.unraisablehook)
+    logging_plugin = plugins.get_plugin("logging-plugin")
     handlers = [
-        getattr(plugins.get_plugin("logging-plugin"), f"log_{name}_handler", None) for name in ("cli", "file")
+        getattr(logging_plugin, "log_cli_handler", None),
+        getattr(logging_plugin, "log_file_handler", None),
+        logging.lastResort,
     ]
     gethookproxy = session.gethookproxy
     with ExitStack() as stack, warnings.catch_warnings(record=True):
         if session.config.getoption("capture", "") == "no" or not plugins.has_plugin("capturemanager"):
             stack.enter_context(_redirect_output())
-        for handler in filter(None, [*handlers, logging.lastResort]):
+        for handler in filter(None, handlers):
             handler.addFilter(_ignore)  # None: the record is dropped
             stack.callback(handler.removeFilter, _ignore)
         session.gethookproxy = lambda path: SilentHooks(gethookproxy(path))
@@ -81,15 +84,13 @@ def keep_item(item: Any) -> Iterator[None]:
     keywords = dict(item.keywords._markers)  # noqa: SLF001 -- `NodeKeywords` deletes nothing
     filters = item.config.pluginmanager.get_plugin("warnings")
     try:
-        # An error that `-W error` makes of a warning ends the test before its next call.
-        with (
-            filters.catch_warnings_for_item(item.config, item.ihook, "runtest", item)
-            if filters
-            else nullcontext()
-        ):
+        with ExitStack() as stack:
+            if filters:  # an error that `-W error` makes of a warning ends the test before its next call
+                stack.enter_context(filters.catch_warnings_for_item(item.config, item.ihook, "runtest", item))
             yield
     finally:
-        item.own_markers[:], item.user_properties[:] = markers, properties
+        item.own_markers[:] = markers
+        item.user_properties[:] = properties
         item.keywords._markers = keywords  # noqa: SLF001 -- as above
         item._report_sections.clear()  # noqa: SLF001 -- as pytest-rerunfailures does
         vars(item).pop("_excinfo", None)

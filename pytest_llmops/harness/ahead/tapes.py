@@ -6,11 +6,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.journal import JournalEntry
-from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts, answer_to_wire
-from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, shared_answer_key
-from pytest_llmops.cassettes.tape import WRITING_MODES, Tape
+from pytest_llmops.cassettes import (
+    JUDGE_PURPOSE,
+    Answer,
+    JournalEntry,
+    Question,
+    Tape,
+    TapeCounts,
+    current_job,
+    current_purpose,
+    current_take,
+    deferred_calls,
+    outgoing_request,
+    shared_answer_key,
+)
 from pytest_llmops.errors import CallDeferred, CassetteError
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.wire.body import fold_body
@@ -81,7 +90,7 @@ class PhaseState:
 
 def find_place(tape: Tape, question: Question, take: str, n: int) -> Place:
     """Return the place of an answer; a judge's answer that tests share has no cassette of its own."""
-    if tape.shared_answers is not None and active_tape.current_purpose() == JUDGE_PURPOSE:
+    if tape.config.shared_answers is not None and current_purpose() == JUDGE_PURPOSE:
         return Place("", shared_answer_key(question), take, n)
     return Place(str(tape.path), question.key, take, n)
 
@@ -93,42 +102,46 @@ class CollectingTape(Tape):
     collects = True
     state: PhaseState
 
-    def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
+    def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
+        """Return an answer that was asked ahead, or None if the call is not deferred.
+
+        Raises:
+            CallDeferred: The request is sent together with those of other tests.
+            BudgetReached: The budget has no live call left.
+        """
         place = find_place(self, question, take, n)
         state = self.state
         wire = state.store.answers.get(place)
         if wire is not None:
             state.used.add(place)
-            self._given[question.key, take] += 1
-            self._got_answer[question.key, take] = True
-            return self._read_answer(wire)
+            self.player.given.add_answer(question.key, take)
+            return self.player.read_answer(wire)
         with state.lock:
             if self._defer(question, place):
                 raise CallDeferred(place)
-        self._reserve_budget(question)
+        self.costs.reserve(question)
         return None
 
     def _defer(self, question: Question, place: Place) -> bool:
         """Note a request, and return whether the test has to give up."""
         run = self.state.run
-        failed = self.state.failed
-        job = active_tape.current_job()
+        job = current_job()
         run.jobs[job] += 1
-        outgoing = active_tape.outgoing_request.get()
         if run.jobs[job] > MAX_DEFERRALS:
             run.in_line = "it goes on after a call was given up"
             return False
         if run.jobs[job] > 1:  # of an exception handler, or of a tear-down
             return True
-        active_tape.deferred_calls.append(place)
-        if place in failed or outgoing is None:
-            run.in_line = failed.get(place, "its client cannot be asked ahead")
+        deferred_calls.append(place)
+        outgoing = outgoing_request.get()
+        if place in self.state.failed:
+            run.in_line = self.state.failed[place]
+        elif outgoing is None:
+            run.in_line = "its client cannot be asked ahead"
         elif place in self.state.sent:
             run.waits.add(place)
         else:
-            run.requests[place] = PendingRequest(
-                place, question, self, active_tape.current_purpose(), *outgoing
-            )
+            run.requests[place] = PendingRequest(place, question, self, current_purpose(), *outgoing)
         return True
 
     def prepare_call(self, question: Question, *, is_batched: bool = False) -> None:
@@ -138,9 +151,9 @@ class CollectingTape(Tape):
             CassetteError: It cannot be written.
             BudgetReached: There is no call left.
         """
-        if self.mode in WRITING_MODES:
-            self.state.store.prepare(self.path)
-        self._reserve_budget(question, is_batched=is_batched)
+        if self.recorder.is_writing:
+            self.state.store.journals.prepare(self.path)
+        self.costs.reserve(question, is_batched=is_batched)
 
     def keep_ahead(self, pending: PendingRequest, answer: Answer) -> bool:
         """Keep an answer for the test that will claim it; return False if a recording would not hold it.
@@ -148,36 +161,38 @@ class CollectingTape(Tape):
         Raises:
             CassetteError: It could not be written.
         """
-        if not answer.is_reproducible and not (self.settings.record_errors and answer.is_transient):
+        if not self.config.records_status(answer):
             return False
-        place = pending.place
-        question = pending.question
-        wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
-        if self.mode in WRITING_MODES and not answer.is_batched:  # that is kept by its vendor
-            request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
-            entry = JournalEntry(
-                self._describe_place(len(self._given) + 1),
-                question.key,
-                place.take,
-                place.n,
-                request,
-                wire,
-                again=self.mode == "all",
-            )
+        wire = self.config.to_wire(answer)
+        if self.recorder.is_writing and not answer.is_batched:  # that is kept by its vendor
             try:
-                self.state.store.write(self.path, entry)
+                self.state.store.journals.write(self.path, self._make_entry(pending, wire))
             except CassetteError as error:
-                self._note_failed_write(error)
+                self.recorder.note_failed_write(error)
                 raise
-        self.state.store.answers[place] = wire
+        self.state.store.answers[pending.place] = wire
         return True
+
+    def _make_entry(self, pending: PendingRequest, wire: dict[str, Any]) -> JournalEntry:
+        question = pending.question
+        number = len(self.player.given.counts) + 1
+        return JournalEntry(
+            by=self.config.name_place(number, shared=self.shared),
+            key=question.key,
+            take=pending.place.take,
+            n=pending.place.n,
+            request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
+            answer=wire,
+            again=self.mode == "all",
+        )
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
         """Keep the answer to a call that was not deferred with those that were asked ahead."""
-        take = take or active_tape.current_take()
-        with self._lock:
-            place = find_place(self, question, take, self._given[question.key, take])
-            self._given[question.key, take] += 1
+        take = take or current_take()
+        given = self.player.given
+        with self.report.lock:
+            place = find_place(self, question, take, given.count(question.key, take))
+            given.add_answer(question.key, take)
         self.state.sent.add(place)
         self.keep_ahead(PendingRequest(place, question, self, purpose), answer)
 
@@ -185,42 +200,35 @@ class CollectingTape(Tape):
         """End the tape; nothing is written."""
         for end in list(self.unfinished.values()):
             end()
-        return self.counts
+        return self.report.counts
 
 
 class ClaimingTape(Tape):
     """A tape of a test that is reported: answers that were asked ahead count as its live calls."""
 
-    __slots__ = ("_is_claiming", "state")
+    __slots__ = ("state",)
     state: PhaseState
 
-    def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
+    def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
+        """Return the answer that was asked ahead; what was not asked is as for any tape."""
         place = find_place(self, question, take, n)
         store = self.state.store
         if place in store.answers:
-            shared_answer = self._take_shared_answer(question, take, n)
-        else:
-            shared_answer = None
-        if shared_answer is None:
-            wire = store.claim(place)
-        else:
-            wire = None
+            shared_answer = self.sharing.take_answer(question, take, n)
+            if shared_answer is not None:
+                return shared_answer
+        wire = store.claim(place)
         if wire is None:
-            return shared_answer or super()._claim_unrecorded(question, take, n)
+            return super().claim_unrecorded(question, take, n)
         recorded = dict(wire)
-        answer = replace(self._read_answer(wire), amend=partial(self._amend, recorded))
+        answer = replace(self.player.read_answer(wire), amend=partial(self._amend, recorded))
         if self.mode == "verify":
-            self._compare_with_recording(question, answer, take)
+            self.comparison.compare_answer(question, answer, take)
             return answer
-        shared = None
-        if not place.cassette:  # the tape of another test has masked its secrets
-            shared = self.shared_answers
+        is_shared = not place.cassette
+        if is_shared:  # the tape of another test has masked its secrets
             self._amend(recorded, answer)
-        self._is_claiming = True
-        try:
-            self._record_wire(question, recorded, take, shared)
-        finally:
-            self._is_claiming = False
+        self.keep_answer(question, recorded, take, is_shared=is_shared, in_run_journal=True)
         return answer
 
     def close(self, *, passed: bool = True) -> TapeCounts:
@@ -232,10 +240,4 @@ class ClaimingTape(Tape):
     def _amend(self, recorded: dict[str, Any], answer: Answer) -> None:
         """Record an answer in place of another one; the cassette is written when the test has ended."""
         recorded.clear()
-        recorded.update(answer_to_wire(answer, self.redactor, self.settings.record_headers))
-
-    def _write_entry(self, entry: JournalEntry) -> None:
-        if getattr(self, "_is_claiming", False):  # it is on disk, in the journal of the run
-            self._journaled.append(entry)
-        else:
-            super()._write_entry(entry)
+        recorded.update(self.config.to_wire(answer))

@@ -24,7 +24,7 @@ from pytest_llmops._util.text_files import (
     fingerprint_parts,
     json_kind,
 )
-from pytest_llmops.cassettes.run_folder import defer_sharing
+from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception
 from pytest_llmops.judges.calibration.labels import parse_answer, parse_rows, read_lines
 from pytest_llmops.judges.calibration.record import JudgeRecord, find_records

@@ -7,7 +7,7 @@ of a test must not depend on the tests before it, or its recording could not be 
 without recordings, it is remembered for the process.
 
 After HTTP 429 a call is repeated with a shared back-off for the whole run. The SDK retries a few times by itself; beyond
-that the server is overloaded by all judges together, so the run's rate limit (`cassettes.run_folder`) makes every judge
+that the server is overloaded by all judges together, so the run's rate limit (`cassettes.rate_limit`) makes every judge
 of every worker wait before its next call.
 """
 

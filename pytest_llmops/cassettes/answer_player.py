@@ -1,0 +1,218 @@
+"""Plays the recordings of a cassette: the n-th answer of a take to the n-th of equal requests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.cassettes import miss, store
+from pytest_llmops.cassettes.naming import display_path
+from pytest_llmops.cassettes.recordings import Recordings
+from pytest_llmops.cassettes.request_key import (
+    Answer,
+    Question,
+    answer_from_wire,
+    build_question,
+    describe_age,
+)
+from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
+from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
+from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.settings import RecordMode
+
+REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
+
+
+@dataclass(slots=True, eq=False)
+class AnswerPlayer:
+    """Finds the recording of a request, and the answer that is next.
+
+    Args:
+        path: The cassette.
+        mode: The mode of the tape.
+        config: The configuration of the tape.
+        report: Gets the counts, misses and notes.
+        shared: Whether other tests use the cassette too.
+
+    Attributes:
+        given: The answers that requests have got, also live ones.
+        recordings: The recordings of the cassette; none in mode ``live``.
+
+    Raises:
+        CassetteError: The cassette is damaged; it is left as it is.
+    """
+
+    path: Path
+    mode: RecordMode
+    config: TapeConfig
+    report: TapeReport
+    shared: bool
+    given: AnswerTally = field(default_factory=AnswerTally)
+    recordings: Recordings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recordings = Recordings(self.path, self.config.rules, self.config.elsewhere)
+        if self.mode != "live":
+            self.recordings.by_key = store.load_with_journals(self.path)
+
+    @property
+    def others_ask(self) -> bool:
+        """Whether other tests, or other runs of the test, ask for answers of the same cassette."""
+        return self.shared or self.config.attempt is not None
+
+    def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
+        """Return a request in the form that is matched, with the key of its recording if the rules have changed."""
+        redactor = self.config.redactor
+        rules = self.config.rules
+        by_key = self.recordings.by_key
+        build = partial(build_question, method, url, headers, body, redactor, rules=rules)
+        # Masking takes half the time, and a request whose own key is recorded has nothing to mask, but in what rules leave out.
+        if self.mode == "none" and not rules and redactor.is_known_clean(body):
+            question = build(masked=True)
+            if question.key in by_key and question.json is not None:
+                return question
+        question = build()
+        if question.key in by_key:
+            return question
+        with self.report.lock:
+            key = self.recordings.find_key(question)
+        if key == question.key:
+            return question
+        return replace(question, key=key)
+
+    def recorded_answers(self, key: str, take: str) -> list[dict[str, Any]]:
+        """Return the recorded answers of a take to a request.
+
+        A test that is run again, and is not to be asked live, gets those of its last recorded run.
+        """
+        interaction = self.recordings.by_key.get(key)
+        if interaction is None and self.config.elsewhere is not None:
+            place = self.config.name_place(self.given.request_count, shared=self.shared)
+            interaction = self.recordings.adopt_recording(key, place)
+        if interaction is None:
+            return []
+        answers = interaction.answers
+        if take not in answers and self._repeats_takes(take):
+            earlier = [number for number in map(int, answers) if number < int(take)]
+            if earlier:
+                self.report.note_once(REPEATED_NOTE)
+                return answers[str(max(earlier))]
+        return answers.get(take, [])
+
+    def _repeats_takes(self, take: str) -> bool:
+        """Return whether a take that is not recorded is replayed from an earlier one: of a test that runs again."""
+        if not self.config.attempt or take != self.config.take:
+            return False
+        if self.mode == "none":
+            return True
+        return self.config.settings.changed and not self.report.changes
+
+    def play(self, question: Question, take: str) -> Answer | None:
+        """Return the next recorded answer to a request, or None if there is none.
+
+        Raises:
+            CassetteMiss: The recording is damaged, or too old and not to be asked again.
+        """
+        recorded = self.recorded_answers(question.key, take)
+        place = self.given.count(question.key, take)
+        if place < len(recorded) and not self._is_expired(recorded[place], question):
+            if not self.recordings.shows_request(question):
+                by = self.recordings.by_key[question.key].by
+                raise self._refuse_damaged(
+                    f"the request {by} is not the one of its key {question.key}"
+                    " (was it edited, or llm_match_ignore changed?)"
+                )
+            return self._replay(recorded[place], question.key, take)
+        if recorded:
+            return None
+        return self._play_other_server(question, take)
+
+    def _play_other_server(self, question: Question, take: str) -> Answer | None:
+        """Return the next answer to the same request at another server, if that is unambiguous."""
+        key = self.recordings.find_other_server(question, set(self.given.list_keys()))
+        if not key:
+            return None
+        answers = self.recorded_answers(key, take)
+        place = self.given.count(key, take)
+        if place >= len(answers) or self._is_expired(answers[place], question):
+            return None
+        other_url = shorten_text(str(self.recordings.by_key[key].request["url"]), 200)
+        self.report.note_once(
+            f"the recording of {other_url} answered {question.url}; --llm-record=all asks that address"
+        )
+        return self._replay(answers[place], key, take)
+
+    def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
+        """Return whether an answer is to be asked again because it is too old.
+
+        Raises:
+            CassetteMiss: It is too old, and is neither replayed nor asked again.
+        """
+        age = describe_age(wire, self.config.settings.max_age)
+        if not age:
+            return False
+        expired = self.config.settings.expired
+        if expired == "refresh" and self.mode == "new":
+            return True
+        if expired == "warn":
+            self.report.note_once(f"an answer was {age}")
+            return False
+        if expired == "refresh":
+            command = self.config.command
+        else:
+            command = self.config.command_again
+        raise self.report.refuse(miss.describe_old_recording(question, age, display_path(self.path), command))
+
+    def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
+        answer = self.read_answer(wire)
+        self.given.add_answer(key, take)
+        self.report.counts.replayed += 1
+        return answer
+
+    def read_answer(self, wire: Mapping[str, Any]) -> Answer:
+        """Return an answer that is recorded.
+
+        Raises:
+            CassetteMiss: It is damaged.
+        """
+        try:
+            return answer_from_wire(wire)
+        except CassetteError as error:
+            raise self._refuse_damaged(str(error)) from None
+
+    def _refuse_damaged(self, why: str) -> CassetteMiss:
+        """Return a miss: an application could catch another error, and the test would pass."""
+        cassette = display_path(self.path)
+        return self.report.refuse(
+            f"cassette {cassette} is damaged: {why}; record it again: {self.config.command_again}"
+        )
+
+    def describe_miss(self, question: Question, take: str) -> str:
+        """Return the message for a request that no recording answers."""
+        requests = list(self.recordings.list_requests())
+        recorded_urls = (request["url"] for _, request in requests)
+        command = miss.add_base_url(self.config.command, question.url, recorded_urls)
+        place = display_path(self.path)
+        recorded = self.recorded_answers(question.key, take)
+        if recorded:
+            number = self.given.count(question.key, take) + 1
+            return miss.describe_exhausted_request(
+                question, number, len(recorded), place=place, command=command
+            )
+        other_takes = self.recordings.by_key.get(question.key)
+        if other_takes is not None:
+            return miss.describe_other_take(question, take, other_takes.answers, place=place, command=command)
+        moved = [display_path(path) for path in self.recordings.list_moved_places(question.key)]
+        return miss.describe_missing_request(
+            question, requests, place=place, command=command, rules=self.config.rules, elsewhere=moved
+        )
+
+    def count_stale(self) -> None:
+        """Count the recorded requests that a test which passed did not make; not if others may ask for them."""
+        if self.mode not in REPLAYING_MODES or self.others_ask:
+            return
+        take = self.config.take
+        recorded = {key for key, entry in self.recordings.by_key.items() if take in entry.answers}
+        self.report.counts.stale = len(recorded.difference(self.given.list_keys()))

@@ -1,0 +1,173 @@
+"""Records live answers: in a journal before the application gets them, in the cassette when the tape ends."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.cassettes import run_folder, store
+from pytest_llmops.cassettes.answer_player import AnswerPlayer
+from pytest_llmops.cassettes.journal import Journal, JournalEntry, find_abandoned_journals
+from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.tape_config import WRITING_MODES, TapeConfig
+from pytest_llmops.cassettes.tape_report import KeyAndTake, TapeReport
+from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.settings import RecordMode
+from pytest_llmops.wire.body import fold_body
+
+
+@dataclass(slots=True, eq=False)
+class AnswerRecorder:
+    """Keeps the live answers of a tape, in a writing mode also on disk.
+
+    Args:
+        path: The cassette.
+        mode: The mode of the tape.
+        config: The configuration of the tape.
+        report: Knows how many answers the tape has had.
+        player: Has the recordings to which answers are added, and counts answers.
+
+    Attributes:
+        journal: The answers that are not in the cassette yet.
+        failed: The first error that is raised when the tape ends; None: everything is recorded.
+    """
+
+    path: Path
+    mode: RecordMode
+    config: TapeConfig
+    report: TapeReport
+    player: AnswerPlayer
+    journal: Journal = field(init=False)
+    failed: CassetteError | None = None
+    # Answers that the journal of the whole run holds
+    _in_run_journal: list[JournalEntry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.path)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether answers are written to disk."""
+        return self.mode in WRITING_MODES
+
+    def prepare(self) -> None:
+        """Make sure that an answer can be recorded before it is paid.
+
+        Raises:
+            CassetteMiss: It cannot; with another error the SDK would retry.
+        """
+        if not self.is_writing:
+            return
+        if run_folder.are_live_calls_stopped():
+            raise self.report.refuse(run_folder.STOPPED_TEXT)
+        try:
+            self.journal.prepare()
+        except CassetteError as error:
+            self.note_failed_write(error)
+            raise CassetteMiss(str(error)) from None
+
+    def keep(
+        self, question: Question, wire: dict[str, Any], take: str, *, in_run_journal: bool = False
+    ) -> None:
+        """Add the next answer to a request, and write it to the journal in a writing mode.
+
+        Args:
+            question: The request.
+            wire: The answer as it is recorded.
+            take: The take of the request.
+            in_run_journal: Whether the answer is on disk already, in the journal of the whole run.
+
+        Raises:
+            CassetteError: The answer could not be written; `close` raises it again.
+        """
+        if self.is_writing:
+            entry = self._make_entry(question, wire, take)
+            if in_run_journal:
+                self._in_run_journal.append(entry)
+            else:
+                self._write(entry)
+            if self.mode == "new":
+                store.apply_entries(self.player.recordings.by_key, [entry], replace=False)
+        self.player.given.add_answer(question.key, take)
+
+    def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
+        counts = self.report.counts
+        number = counts.replayed + counts.recorded + counts.reused + 1
+        place = self.player.given.count(question.key, take)
+        replaces = self.mode == "all"
+        if not replaces:  # in mode new, an answer in this place was too old
+            replaces = place < len(self.player.recorded_answers(question.key, take))
+        return JournalEntry(
+            by=self.config.name_place(number, shared=self.player.shared),
+            key=question.key,
+            take=take,
+            n=place,
+            request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
+            answer=wire,
+            again=replaces,
+        )
+
+    def _write(self, entry: JournalEntry) -> None:
+        try:
+            self.journal.append(entry)
+        except CassetteError as error:
+            self.note_failed_write(error)
+            raise
+
+    def note_failed_write(self, error: CassetteError) -> None:
+        """Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed."""
+        self.failed = error
+        cause = error.__context__
+        if isinstance(cause, OSError) and cause.errno in run_folder.DISK_ERRORS:
+            run_folder.stop_live_calls()
+
+    def note_missed_write(self, error: CassetteMiss) -> None:
+        """Keep an error for the end of the test, unless there is one."""
+        if self.failed is None:
+            self.failed = CassetteError(str(error))
+
+    def close(self, *, passed: bool) -> None:
+        """Merge new answers into the cassette.
+
+        Args:
+            passed: Whether the test passed: then answers without a request are dropped in mode ``all``.
+
+        Raises:
+            CassetteError: An answer, or the cassette, could not be written; the answers stay in the journal.
+        """
+        if self.is_writing:
+            self.journal.close()
+            self._merge(passed=passed)
+        if self.failed is None:
+            return
+        if self.journal.rescue_note:
+            raise CassetteError(f"{self.failed}\n{self.journal.rescue_note}")
+        raise self.failed
+
+    def _merge(self, *, passed: bool) -> None:
+        """Merge the answers of this tape, and those that killed runs have left, into the cassette."""
+        adopted: Collection[store.Interaction] = ()
+        if self.mode == "new":
+            adopted = self.player.recordings.adopted.values()
+        own_journals = self.journal.paths
+        has_answers = bool(adopted or self._in_run_journal or own_journals)
+        if not has_answers and not find_abandoned_journals(self.path):
+            return
+        # Mode all replaces the test's answers, and drops the others if it passed.
+        to_keep: Mapping[KeyAndTake, int] | None = None
+        if self.mode == "all" and passed and not self.player.others_ask:
+            to_keep = self.player.given.answers_to_keep()
+        try:
+            store.merge_journals(
+                self.path,
+                own_journals,
+                self.config.redactor,
+                replace=self.mode == "all",
+                keep=to_keep,
+                adopted=adopted,
+                entries=self._in_run_journal,
+            )
+        except CassetteError as error:
+            self.note_failed_write(error)
+            raise
+        own_journals.clear()

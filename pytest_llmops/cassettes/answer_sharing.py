@@ -1,0 +1,69 @@
+"""Shares a judge's answers between the tests of a run, so that the same question is paid once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.answer_player import AnswerPlayer
+from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
+from pytest_llmops.cassettes.request_key import Answer, Question
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
+from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.cassettes.tape_report import TapeReport
+from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.protocols import is_error_status
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSharing:
+    """Takes answers that other tests have got, and offers them those of this tape.
+
+    Args:
+        config: The configuration of the tape.
+        report: Gets the counts.
+        player: Reads answers.
+        recorder: Records what other tests have got on this tape too.
+    """
+
+    config: TapeConfig
+    report: TapeReport
+    player: AnswerPlayer
+    recorder: AnswerRecorder
+
+    def take_answer(self, question: Question, take: str, n: int) -> Answer | None:
+        """Return another test's answer to the same judge call, or None; it is recorded here, without our secrets.
+
+        Args:
+            question: The request.
+            take: The take of the request.
+            n: Zero-based place among equal requests.
+
+        Raises:
+            CassetteMiss: The answer could not be written.
+        """
+        shared = self.config.shared_answers
+        is_judge_call = active_tape.current_purpose() == JUDGE_PURPOSE
+        if shared is None or self.player.mode == "verify" or not is_judge_call:
+            return None
+        wire = shared.find_answer(shared_answer_key(question), take, n, owner=self.config.owner)
+        if wire is None:
+            return None
+        answer = self.player.read_answer(wire)
+        try:
+            self.recorder.keep(question, self.config.to_wire(answer), take)
+        except CassetteError as error:
+            raise CassetteMiss(str(error)) from None
+        self.report.counts.reused += 1
+        return answer
+
+    def is_shareable(self, answer: Answer, purpose: str) -> bool:
+        """Return whether other tests may get an answer: of a judge, and no error."""
+        if self.config.shared_answers is None:
+            return False
+        return purpose == JUDGE_PURPOSE and not is_error_status(answer.status)
+
+    def offer_answer(self, question: Question, take: str, n: int, wire: dict[str, Any]) -> None:
+        """Share an answer as soon as a verdict was parsed from it."""
+        shared = self.config.shared_answers
+        if shared is not None:
+            shared.queue_answer(shared_answer_key(question), take, n, wire, owner=self.config.owner)

@@ -1,0 +1,80 @@
+"""Bodies as lines for people: a JSON value per line, long texts wrapped, and which lines differ."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llmops.wire.stream_events import count_shared_start
+
+WRAP_WIDTH = 76
+# Lines that are compared, from the first that differs: the comparison grows with their square
+MAX_LINES = 600
+
+
+def format_body(body: bytes) -> str:
+    r"""Return a body as lines to compare: a JSON value per line, long strings wrapped.
+
+    >>> format_body(b'{"model": "m", "n": 1}')
+    'model: m\nn: 1'
+    """
+    text = body.decode("utf-8", "backslashreplace")
+    try:
+        lines = _flatten_json(json.loads(text), "")
+    except (ValueError, RecursionError):
+        lines = _wrap_text(text)
+    return "\n".join(lines)
+
+
+def _flatten_json(value: Any, path: str) -> list[str]:
+    """Return the lines of a JSON value, each with the path of what it shows."""
+    lines: list[str] = []
+    if isinstance(value, dict) and value:
+        prefix = ""
+        if path:
+            prefix = f"{path}."
+        for key, item in value.items():
+            lines += _flatten_json(item, f"{prefix}{key}")
+    elif isinstance(value, list) and value:
+        for number, item in enumerate(value):
+            lines += _flatten_json(item, f"{path}[{number}]")
+    elif isinstance(value, str):
+        first, *rest = _wrap_text(value)
+        lines.append(f"{path}: {first}")
+        lines += [f"  {part}" for part in rest]
+    else:
+        lines.append(f"{path}: {json.dumps(value)}")
+    return lines
+
+
+def _wrap_text(text: str) -> list[str]:
+    """Split into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped."""
+    lines = []
+    for line in text.split("\n"):
+        start = 0
+        while len(line) - start > WRAP_WIDTH:
+            end = start + WRAP_WIDTH
+            space = line.rfind(" ", start + WRAP_WIDTH // 2, end)
+            if space >= 0:
+                end = space + 1
+            lines.append(line[start:end])
+            start = end
+        lines.append(line[start:])
+    return lines
+
+
+def diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
+    """Return removed and added lines with their sign; the common start and end are not compared."""
+    start = count_shared_start(old, new)
+    end = count_shared_start(old[start:][::-1], new[start:][::-1])
+    left = old[start : len(old) - end]
+    right = new[start : len(new) - end]
+    matcher = difflib.SequenceMatcher(None, left[:MAX_LINES], right[:MAX_LINES], autojunk=False)
+    changes: list[tuple[str, str]] = []
+    for kind, left_start, left_end, right_start, right_end in matcher.get_opcodes():
+        if kind != "equal":
+            changes += [("-", text) for text in left[left_start:left_end]]
+            changes += [("+", text) for text in right[right_start:right_end]]
+    changes += [("-", text) for text in left[MAX_LINES:]]
+    changes += [("+", text) for text in right[MAX_LINES:]]
+    return changes

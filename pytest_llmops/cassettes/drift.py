@@ -1,0 +1,93 @@
+"""Drift: how today's answer to a request differs from the recorded one."""
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+
+from pytest_llmops.cassettes.request_key import Answer, Question, make_exchange
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.protocols import Call
+from pytest_llmops.trace import read_call
+
+MAX_TEXT = 2000
+# What is compared as texts, which may be similar
+_TEXT_FACETS = ("text", "body")
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A request whose answer differs from the recorded answer.
+
+    Attributes:
+        what: ``status``, ``tool calls``, ``finish reason``, ``text``, ``body`` or ``model``.
+        similarity: Similarity of two texts, from 0 (nothing in common) to 1; None for anything else.
+    """
+
+    question: str
+    what: str
+    recorded: str
+    now: str
+    similarity: float | None = None
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return the difference as it is reported."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
+    """Return how two answers to a request differ in what an application reads, or None.
+
+    Ids, times and token counts differ from call to call and are ignored. If neither is a model's answer, the whole
+    bodies are compared.
+    """
+    if recorded.status == now.status and recorded.body == now.body:
+        return None
+    request_line = f"{question.method} {shorten_text(question.url, 120)}"
+    if recorded.status != now.status:
+        return Drift(request_line, "status", str(recorded.status), str(now.status))
+    for what, old, new in _list_facets(question, recorded, now):
+        if old != new:
+            return _describe_drift(request_line, what, old[:MAX_TEXT], new[:MAX_TEXT])
+    return None
+
+
+def _list_facets(question: Question, recorded: Answer, now: Answer) -> list[tuple[str, str, str]]:
+    """Return what is compared of two answers: a name, and what it was then and is now."""
+    before = _read_call(question, recorded)
+    after = _read_call(question, now)
+    if before.output or before.tool_calls or after.output or after.tool_calls:
+        return [
+            ("tool calls", _format_tool_calls(before), _format_tool_calls(after)),
+            ("text", before.output, after.output),
+            ("finish reason", before.finish_reason, after.finish_reason),
+            ("model", before.model, after.model),
+        ]
+    return [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
+
+
+def _describe_drift(request_line: str, what: str, old: str, new: str) -> Drift:
+    similarity = None
+    if what in _TEXT_FACETS:
+        from rapidfuzz.fuzz import token_sort_ratio
+
+        similarity = round(token_sort_ratio(old, new) / 100, 2)
+    return Drift(request_line, what, old, new, similarity)
+
+
+def is_model_request(question: Question) -> bool:
+    """Return whether a request looks like a model call by its address and body; other requests have no known cost."""
+    return _read_call(question, Answer(0, {}, b"")).provider != "unknown"
+
+
+def _format_tool_calls(call: Call) -> str:
+    lines = []
+    for tool_call in call.tool_calls:
+        arguments = tool_call.arguments
+        with contextlib.suppress(ValueError, RecursionError):
+            arguments = json.dumps(json.loads(arguments), sort_keys=True)
+        lines.append(f"{tool_call.name}({arguments})")
+    return "\n".join(lines)
+
+
+def _read_call(question: Question, answer: Answer) -> Call:
+    return read_call(make_exchange(question, answer, "app", replayed=False))

@@ -1,0 +1,67 @@
+"""Compares live answers with recorded ones, and new requests with recorded ones; no file is written."""
+
+from dataclasses import dataclass, replace
+
+from pytest_llmops.cassettes.answer_player import AnswerPlayer
+from pytest_llmops.cassettes.drift import compare_answers
+from pytest_llmops.cassettes.outcome import Outcome
+from pytest_llmops.cassettes.request_key import Answer, Question
+from pytest_llmops.cassettes.tape_config import TapeConfig
+from pytest_llmops.cassettes.tape_report import TapeReport
+
+
+@dataclass(frozen=True, slots=True)
+class LiveComparison:
+    """Finds what has changed since the recording.
+
+    Args:
+        config: The configuration of the tape.
+        report: Gets the drifts, changes and notes.
+        player: Has the recordings, and counts answers.
+    """
+
+    config: TapeConfig
+    report: TapeReport
+    player: AnswerPlayer
+
+    def compare_answer(self, question: Question, answer: Answer, take: str) -> None:
+        """Compare a live answer with the recorded answer in its place, in mode ``verify``."""
+        if answer.is_transient:
+            self.report.notes.append(f"an answer with status {answer.status} was not compared")
+            return
+        with self.report.lock:
+            recorded = self._next_recorded_answer(question, take)
+            outcome = answer.outcome
+            if outcome is None and recorded is not None:
+                outcome = recorded.outcome
+            if recorded is None or outcome is not None:
+                self._note_not_compared(question, outcome)
+                return
+            now = replace(answer, body=self.config.redactor.clean(answer.body))
+            difference = compare_answers(question, recorded, now)
+            self.report.counts.verified += 1
+            if difference is not None:
+                self.report.counts.drifted += 1
+                self.report.drifts.append(difference)
+
+    def _next_recorded_answer(self, question: Question, take: str) -> Answer | None:
+        recorded = self.player.recorded_answers(question.key, take)
+        place = self.player.given.count(question.key, take)
+        self.player.given.add_answer(question.key, take)
+        if place >= len(recorded):
+            return None
+        return self.player.read_answer(recorded[place])
+
+    def _note_not_compared(self, question: Question, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            note = f"an answer with outcome {outcome.error!r} was not compared"
+        else:
+            note = f"nothing recorded to compare with: {question.method} {question.url}"
+        self.report.notes.append(note)
+
+    def note_change(self, question: Question, take: str) -> None:
+        """Note how the first new request of a tape differs from the recorded ones, with ``--llm-changed``."""
+        if not self.config.settings.changed or self.player.mode != "new" or self.report.changes:
+            return
+        change = self.player.recordings.describe_change(question, self.player.given.counts, take)
+        self.report.changes.append(change)

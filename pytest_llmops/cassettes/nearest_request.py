@@ -1,0 +1,164 @@
+"""The recorded request that is most like a new one: which of them the developer may have meant.
+
+Requests are compared as they are for their keys: without what the match rules ignore, and after the normalizers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmops.cassettes.body_lines import format_body
+from pytest_llmops.cassettes.request_key import MatchRules, Question, comparable_body, comparable_url
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire.body import unfold_body
+
+MAX_SHORTLIST = 40  # requests that are laid out in the search for the nearest
+EDGE_CHARACTERS = 600  # characters of each end of a request by which those are chosen
+# Requests of which the edges are compared, of those with the most words in `OUTER_CHARACTERS` of their
+# first and last text
+MAX_FIRST_SELECTION = 200
+OUTER_CHARACTERS = 100
+SAME_ADDRESS = 2  # score of a request with the same method and URL
+MAX_WORDS = 4000  # words of a request, of its start and as many of its end, in the search for the nearest
+NO_BODY: Mapping[str, Any] = {"text": ""}
+
+# A place for people, and the request as it is stored
+NamedRequest = tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class NearestRequest:
+    """The recorded request that is most like a new one.
+
+    Attributes:
+        name: Its place, for people.
+        request: As it is stored.
+        body: Its body.
+    """
+
+    name: str
+    request: Mapping[str, Any]
+    body: bytes
+
+
+def find_nearest_request(
+    question: Question, recorded: Iterable[NamedRequest], rules: MatchRules
+) -> NearestRequest | None:
+    """Return the most similar recording whose body can be read, or None if there is none."""
+    wanted = _word_set(comparable_body(question.body, rules))
+    nearest: NearestRequest | None = None
+    best_score = 0.0
+    for name, request in _shortlist_requests(question, list(recorded), rules):
+        try:
+            body = unfold_body(request.get("body", NO_BODY))
+        except CassetteError:
+            continue
+        words = _word_set(comparable_body(body, rules))
+        share = len(wanted & words) / (len(wanted | words) or 1)
+        score = share + score_address(question, request, rules)
+        if nearest is None or score > best_score:
+            nearest = NearestRequest(name, request, body)
+            best_score = score
+    return nearest
+
+
+def score_address(question: Question, request: Mapping[str, Any], rules: MatchRules) -> int:
+    """Return whether the method and the URL are the same: `SAME_ADDRESS` if both are."""
+    score = 0
+    if request.get("method") == question.method:
+        score += 1
+    url = str(request.get("url"))
+    if url == question.url or comparable_url(url, rules) == comparable_url(question.url, rules):
+        score += 1
+    return score
+
+
+def _shortlist_requests(
+    question: Question, requests: list[NamedRequest], rules: MatchRules
+) -> list[NamedRequest]:
+    """Return the requests that share the most words: a full comparison with a large cassette would take seconds."""
+    if question.json is not None:
+        requests = _select_requests(question, requests, rules, MAX_FIRST_SELECTION, _outer_words)
+    return _select_requests(question, requests, rules, MAX_SHORTLIST, _edge_words)
+
+
+def _select_requests(
+    question: Question,
+    requests: list[NamedRequest],
+    rules: MatchRules,
+    limit: int,
+    find_words: Callable[[Any], list[str]],
+) -> list[NamedRequest]:
+    """Return at most so many requests, those that share the most words with the question."""
+    if len(requests) <= limit:
+        return requests
+    content = question.json
+    if content is None:
+        content = format_body(question.body)
+    wanted = frozenset(find_words(content))
+    scores = []
+    for _, request in requests:
+        body = request.get("body", NO_BODY)
+        words = find_words(body.get("json", body))
+        # Repeated words lower the score; a set of every request's words would cost more time.
+        shared = len(wanted.intersection(words))
+        share = shared / (len(wanted) + len(words) - shared or 1)
+        scores.append(share + score_address(question, request, rules))
+    best = sorted(range(len(requests)), key=lambda n: -scores[n])[:limit]
+    return [requests[n] for n in sorted(best)]
+
+
+def _edge_words(value: Any) -> list[str]:
+    """Return the words at the start and end of all texts of a request: of the system prompt and the question."""
+    text = " ".join(_iterate_texts(value))
+    if len(text) <= 2 * EDGE_CHARACTERS:
+        return text.split()
+    return text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
+
+
+def _iterate_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _iterate_texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _iterate_texts(item)
+
+
+def _outer_words(value: Any) -> list[str]:
+    """Return the words at the start of a conversation's first text and at the end of its last, for thousands of requests."""
+    first = _outer_text(value, 0)
+    last = _outer_text(value, -1)
+    return f"{first[:OUTER_CHARACTERS]} {last[-OUTER_CHARACTERS:]}".split()
+
+
+def _outer_text(value: Any, place: int) -> str:
+    """Return the first or last text of a request: of its first list if it has any, else its longest text."""
+    while not isinstance(value, str):
+        if isinstance(value, dict):
+            value = _first_list(value) or _longest_text(value)
+        elif isinstance(value, list) and value:
+            value = value[place]
+        else:
+            return ""
+    return value
+
+
+def _first_list(members: Mapping[str, Any]) -> list[Any] | None:
+    for member in members.values():
+        if isinstance(member, list):
+            return member
+    return None
+
+
+def _longest_text(members: Mapping[str, Any]) -> str:
+    return max((member for member in members.values() if isinstance(member, str)), key=len, default="")
+
+
+def _word_set(body: bytes) -> frozenset[str]:
+    words = format_body(body).split()
+    if len(words) > 2 * MAX_WORDS:
+        words = words[:MAX_WORDS] + words[-MAX_WORDS:]
+    return frozenset(words)

@@ -1,0 +1,153 @@
+"""Drop what an audit found: stale answers, orphans, and folders that become empty."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_llmops.cassettes import naming, store
+from pytest_llmops.cassettes.audit import (
+    CHANGED_SINCE_RUN,
+    UNMERGED_ANSWERS,
+    FileProblem,
+    StaleAnswers,
+    audit_cassettes,
+    changed_after_run,
+)
+from pytest_llmops.cassettes.journal import find_abandoned_journals
+from pytest_llmops.cassettes.store import Interaction
+from pytest_llmops.cassettes.usage_record import RUN_ALL_TESTS, CassetteUse, RunUsage, file_stamp
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.redaction.redactor import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What was pruned, or would be in a dry run.
+
+    Attributes:
+        removed: Files of which no answer is left, and orphans.
+        left: Files that were left as they are, and why.
+    """
+
+    dropped: tuple[StaleAnswers, ...]
+    removed: tuple[str, ...]
+    left: tuple[FileProblem, ...]
+
+
+def prune_cassettes(
+    root: Path, usage: RunUsage | None, *, dry_run: bool = False, redactor: Redactor | None = None
+) -> PruneResult:
+    """Drop stale answers, orphans, and folders that become empty.
+
+    Damaged files, and files that changed since the run, are left as they are and named in the result.
+
+    Args:
+        root: The root folder of the project.
+        usage: The record of the last run.
+        dry_run: Change no file.
+        redactor: Knows the secrets: a file with a secret is not rewritten.
+
+    Raises:
+        CassetteError: There is no record, or the run was partial or failed; the error shows what to run.
+    """
+    if usage is None:
+        raise CassetteError(f"nothing is pruned: no record of a run was found; {RUN_ALL_TESTS}")
+    if usage.why_not_prunable:
+        raise CassetteError(f"nothing is pruned: {usage.why_not_prunable}; {RUN_ALL_TESTS}")
+    result = audit_cassettes(root, usage)
+    left = [*result.damaged, *result.unjudged]
+    dropped: list[StaleAnswers] = []
+    removed: list[str] = []
+    by_file: dict[str, list[StaleAnswers]] = {name: [] for name in result.orphans}
+    for stale in result.stale:
+        by_file.setdefault(stale.file, []).append(stale)
+    for name, stale_answers in by_file.items():
+        file = _PrunedFile(root / name, stale_answers, usage, usage.files.get(name))
+        try:
+            if dry_run:
+                is_removed = file.read_rest() is None
+            else:
+                is_removed = file.rewrite(redactor or Redactor())
+        except CassetteError as error:
+            left.append(FileProblem(name, str(error)))
+            continue
+        if is_removed:
+            removed.append(name)
+        dropped += stale_answers
+    left.sort(key=lambda problem: problem.file)
+    return PruneResult(tuple(dropped), tuple(sorted(removed)), tuple(left))
+
+
+@dataclass(frozen=True, slots=True)
+class _PrunedFile:
+    """A cassette that is pruned.
+
+    Args:
+        path: The file.
+        stale: The answers to drop.
+        usage: The record of the last run.
+        used: What the run requested of it; None: it is an orphan.
+    """
+
+    path: Path
+    stale: list[StaleAnswers]
+    usage: RunUsage
+    used: CassetteUse | None
+
+    def rewrite(self, redactor: Redactor) -> bool:
+        """Drop the stale answers, or remove an orphan; return whether the file is removed.
+
+        Raises:
+            CassetteError: It changed since the run, or cannot be written; it is left as it is.
+        """
+        is_removed = False
+
+        def make_rest() -> list[Interaction] | None:
+            nonlocal is_removed
+            rest = self.read_rest()  # under the lock: the file may have changed since the audit
+            is_removed = rest is None
+            return rest
+
+        store.rewrite_cassette(self.path, make_rest, redactor, store.read_recording_day(self.path))
+        _remove_empty_folders(self.path)
+        return is_removed
+
+    def read_rest(self) -> list[Interaction] | None:
+        """Return what stays in the file; None if nothing does.
+
+        Raises:
+            CassetteError: It is damaged, or it changed since the run.
+        """
+        if self.used is None:
+            has_changed = changed_after_run(self.path, self.usage)
+        else:
+            has_changed = file_stamp(self.path) != self.used.stamp
+        if has_changed:
+            raise CassetteError(CHANGED_SINCE_RUN)
+        if self.used is None:
+            if find_abandoned_journals(self.path):
+                raise CassetteError(UNMERGED_ANSWERS)
+            return None
+        interactions = store.load_cassette(self.path)
+        _drop_answers(interactions, self.stale)
+        return [entry for entry in interactions.values() if entry.answers] or None
+
+
+def _drop_answers(interactions: Mapping[str, Interaction], stale_answers: Iterable[StaleAnswers]) -> None:
+    for stale in stale_answers:
+        answers = interactions[stale.key].answers
+        del answers[stale.take][-stale.n :]
+        if not answers[stale.take]:
+            del answers[stale.take]
+
+
+def _remove_empty_folders(path: Path) -> None:
+    """Remove the folders that a removed file leaves empty, up to the folder of cassettes itself."""
+    if path.exists() or naming.CASSETTE_FOLDER not in path.parts[:-1]:
+        return
+    for folder in path.parents:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        if folder.name == naming.CASSETTE_FOLDER or folder.exists():
+            return

@@ -1,0 +1,120 @@
+"""What a tape is told: settings, rules, and what the tapes of a run share. The tape of a block has that of its test."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmops.cassettes.budget import Ledger, open_ledger
+from pytest_llmops.cassettes.rate_limit import RateLimiter
+from pytest_llmops.cassettes.recordings import RecordingIndex
+from pytest_llmops.cassettes.request_key import Answer, MatchRules, Normalizer, answer_to_wire
+from pytest_llmops.cassettes.shared_answers import SharedAnswers
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.settings import Settings
+
+REPLAYING_MODES = ("none", "new")  # modes in which recorded answers are played
+WRITING_MODES = ("new", "all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeConfig:
+    """The configuration of a tape.
+
+    Attributes:
+        redactor: Masks secrets.
+        owner: The test, for the order in a shared file.
+        command: The command that records, for the message of a miss.
+        settings: The run's: hosts whose requests are neither recorded nor blocked, what is recorded beside answers, and
+            what happens to answers that are too old.
+        rules: Parts of a request to ignore when matching recordings.
+        ledger: Counts live calls, and refuses calls beyond the budget.
+        shared_answers: Judges' answers from other tests of the run.
+        pace: Limits the rate of judge calls.
+        elsewhere: Finds recordings of tests that were renamed or moved.
+        attempt: Zero-based repetition of a test that is run several times, which plays the take of that number;
+            None: once.
+        take: The take of a call that no trial made: of a thread, or a process, that is older than the trial.
+        proxy_ports: Ports of our own proxies, which record what they pass on; the proxies add theirs.
+    """
+
+    redactor: Redactor = field(default_factory=Redactor)
+    owner: str = ""
+    command: str = "pytest --llm-record=new"
+    settings: Settings = field(default_factory=Settings)
+    rules: MatchRules = field(default_factory=MatchRules)
+    ledger: Ledger | None = None
+    shared_answers: SharedAnswers | None = None
+    pace: RateLimiter | None = None
+    elsewhere: RecordingIndex | None = None
+    attempt: int | None = None
+    take: str = "0"
+    proxy_ports: set[int] = field(default_factory=set)
+
+    @property
+    def command_again(self) -> str:
+        """The command that records again what is recorded."""
+        return self.command.replace("record=new", "record=all").replace('record="new"', 'record="all"')
+
+    def name_place(self, number: int, *, shared: bool) -> str:
+        """Return the place of a recording in its file, by which the file is ordered: ``#007``.
+
+        Args:
+            number: The number of the request in its test.
+            shared: Whether tests share the file: then the place has the name of the test too.
+        """
+        if not shared:
+            return f"#{number:03d}"
+        return f"{self.redactor.clean_text(self.owner)}#{number:03d}"
+
+    def records_status(self, answer: Answer) -> bool:
+        """Return whether an answer with this status is recorded: one that another run would get too, or all errors."""
+        return answer.is_reproducible or (self.settings.record_errors and answer.is_transient)
+
+    def to_wire(self, answer: Answer) -> dict[str, Any]:
+        """Return an answer as it is recorded, without secrets."""
+        return answer_to_wire(answer, self.redactor, self.settings.record_headers)
+
+
+def make_run_config(
+    settings: Settings,
+    redactor: Redactor,
+    *,
+    owner: str,
+    command: str,
+    normalizers: tuple[Normalizer, ...] = (),
+    elsewhere: RecordingIndex | None = None,
+    attempt: int | None = None,
+    take: str = "0",
+    shares_answers: bool = False,
+) -> TapeConfig:
+    """Return the configuration of a tape under the settings of a run: with its budget and the pace of its judges.
+
+    Args:
+        settings: The run's.
+        redactor: Masks secrets.
+        owner: The test.
+        command: The command that records.
+        normalizers: Change requests before they are matched.
+        elsewhere: Finds recordings of tests that were renamed or moved.
+        attempt: Zero-based repetition of a test that is run several times; None: once.
+        take: The take of a call that no trial made.
+        shares_answers: Whether judges' answers are shared with other tests of the run.
+    """
+    ledger = None
+    if settings.has_budget:
+        ledger = open_ledger(settings)
+    shared_answers = None
+    if shares_answers:
+        shared_answers = SharedAnswers()
+    return TapeConfig(
+        redactor=redactor,
+        owner=owner,
+        command=command,
+        settings=settings,
+        rules=MatchRules(settings.match_ignore, normalizers),
+        ledger=ledger,
+        shared_answers=shared_answers,
+        pace=RateLimiter(settings.judge_concurrency),
+        elsewhere=elsewhere,
+        attempt=attempt,
+        take=take,
+    )

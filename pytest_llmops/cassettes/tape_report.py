@@ -1,0 +1,102 @@
+"""What happened on a tape: how many answers each request got, and what the test's report shows."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pytest_llmops.cassettes.drift import Drift
+from pytest_llmops.cassettes.request_key import TapeCounts
+from pytest_llmops.errors import CassetteMiss
+
+# The key of a request, and the take of its answers
+KeyAndTake = tuple[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class TapeReport:
+    """What happened on a tape, for the report of its test.
+
+    Attributes:
+        misses: Requests without a recording, and forbidden connections.
+        drifts: Live answers that differ from the recorded ones.
+        changes: Where the first new request of ``--llm-changed`` differs from all recorded ones.
+        errors_elsewhere: Number of misses and refused calls whose exception was raised in another process.
+        lock: Guards the tape with all its parts, in all threads.
+    """
+
+    counts: TapeCounts = field(default_factory=TapeCounts)
+    misses: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    drifts: list[Drift] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    errors_elsewhere: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def refuse(self, text: str) -> CassetteMiss:
+        """Count a missing recording or a forbidden connection, and return the miss to raise."""
+        with self.lock:
+            self.counts.missed += 1
+            self.misses.append(text)
+        return CassetteMiss(text)
+
+    def note_once(self, note: str) -> None:
+        """Add a note, unless it is there already."""
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+@dataclass(slots=True, eq=False)
+class AnswerTally:
+    """The number of answers that each request of a tape got."""
+
+    _counts: Counter[KeyAndTake] = field(default_factory=Counter)
+    # Whether the last of the equal requests got an answer
+    _got_answer: dict[KeyAndTake, bool] = field(default_factory=dict)
+
+    def begin_request(self, key: str, take: str) -> None:
+        """Note a request that has no answer yet."""
+        self._got_answer[key, take] = False
+
+    def add_answer(self, key: str, take: str) -> None:
+        """Note that a request got its answer."""
+        self._counts[key, take] += 1
+        self._got_answer[key, take] = True
+
+    def count(self, key: str, take: str) -> int:
+        """Return the number of answers to a request, which is the zero-based place of its next answer."""
+        return self._counts[key, take]
+
+    @property
+    def counts(self) -> Mapping[KeyAndTake, int]:
+        """The number of answers of the requests that got any."""
+        return self._counts
+
+    @property
+    def request_count(self) -> int:
+        """The number of different requests."""
+        return len(self._got_answer)
+
+    def list_keys(self) -> list[str]:
+        """Return the keys of all requests, one for each take."""
+        return [key for key, _ in self._got_answer]
+
+    def count_by_key(self) -> dict[str, dict[str, int]]:
+        """Return the number of answers by key and take, in order; also of requests that got none."""
+        by_key: dict[str, dict[str, int]] = {key: {} for key in sorted(self.list_keys())}
+        for (key, take), number in sorted(self._counts.items()):
+            if key in by_key:
+                by_key[key][take] = number
+        return by_key
+
+    def answers_to_keep(self) -> dict[KeyAndTake, int]:
+        """Return how many answers a cassette that is recorded anew keeps, for `store.merge_journals`.
+
+        After a request whose last call failed, all of its recorded answers are kept.
+        """
+        to_keep: dict[KeyAndTake, int] = {}
+        for key, take in self._got_answer:
+            to_keep[key, ""] = 0
+            to_keep["", take] = 0
+        answered = {place: number for place, number in self._counts.items() if self._got_answer[place]}
+        return to_keep | answered

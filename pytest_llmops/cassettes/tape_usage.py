@@ -1,0 +1,49 @@
+"""What a test used of its cassettes, for the usage record of the run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.measurement import Json
+
+
+def describe_usage(tape: Tape, *, passed: bool) -> dict[str, Json]:
+    """Return the requested answers of a tape's cassette.
+
+    Args:
+        tape: The tape.
+        passed: Whether its test passed.
+    """
+    return {"ran": passed, "shared": tape.player.others_ask, "asked": _count_requested(tape)}
+
+
+def _count_requested(tape: Tape) -> dict[str, Json]:
+    """Return the number of requested answers by key and take."""
+    with tape.report.lock:
+        counts = tape.player.given.count_by_key()
+    return {key: dict(takes) for key, takes in counts.items()}
+
+
+def iter_moved_usage(tape: Tape, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:
+    """Yield the cassettes of renamed tests that answered, with what was requested; not those that mode new copied.
+
+    Args:
+        tape: The tape.
+        passed: Whether its test passed.
+    """
+    if tape.mode == "new":
+        return
+    requested = _count_requested(tape)
+    for cassette, keys in tape.player.recordings.moved.items():
+        asked = {key: requested[key] for key in sorted(keys & requested.keys())}
+        yield cassette, {"ran": passed, "shared": True, "asked": asked}
+
+
+def count_takes(tape: Tape) -> int:
+    """Return the number of takes that are recorded of the requests of a tape, and of its blocks."""
+    takes = [count_takes(inner) for inner in tape.inner]
+    for key in tape.player.given.list_keys():
+        interaction = tape.player.recordings.by_key.get(key)
+        if interaction is not None:
+            takes += [int(take) + 1 for take in interaction.answers]
+    return max(takes, default=0)

@@ -126,9 +126,10 @@ def test_options_of_pytest_mean_what_they_mean_one_after_another(
 def test_a_budget_in_money_holds_over_calls_at_once(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test = "\n@pytest.mark.parametrize('i', range(8))\ndef test_many(i):\n    ask(f'many {i}', max_tokens=1000)\n"
+    test = "\n@pytest.mark.parametrize('i', range(8))\ndef test_many(i):\n    ask(f'many {i}', max_tokens=1250)\n"
     project.write(**{"test_a.py": (HEAD + test).replace('model="m"', 'model="gpt-4.1-mini"')})
-    # 1,000 tokens in and out of gpt-4.1-mini at $0.40 and $1.60 a million: $0.002 a call.
+    # 1,000 tokens in and out of gpt-4.1-mini at $0.40 and $1.60 a million: $0.002 a call. Its estimate, for 1,250 tokens
+    # out, is no less: the number of calls does not depend on how many have ended.
     usage = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
     priced = {**chat_answer("a", model="gpt-4.1-mini"), "usage": usage}
     answer_with(project, lambda _: json_reply(priced))

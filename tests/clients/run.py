@@ -34,14 +34,14 @@ def main(script: str, phase: str, folder: Path, *urls: str) -> None:
         Phase.server = False
         sys.addaudithook(_listen)
         interception.install_patches()  # here before the client is imported, in the other process after it
-        found = {"replay": _all(script, folder, urls[0], "none")}
+        result = {"replay": _all(script, folder, urls[0], "none")}
     else:
-        found = {
+        result = {
             "bare": _all(script, folder, urls[0], None),
             "record": _all(script, folder, urls[1], "new"),
         }
     versions = {package: version(package) for package in SCRIPTS[script].values() if package}
-    text = json.dumps({**found, "connected": connected, "versions": versions})
+    text = json.dumps({**result, "connected": connected, "versions": versions})
     (folder / f"{phase}.json").write_text(text, encoding="utf-8")
 
 
@@ -57,13 +57,17 @@ def _listen(event: str, args: tuple[Any, ...]) -> None:
 def _all(script: str, folder: Path, url: str, mode: RecordMode | None) -> dict[str, Any]:
     rows: dict[str, dict[str, Scenario]] = import_module(f"clients.{script}").ROWS
     return {
-        row: {name: _one(one, folder / f"{row}-{name}.json", url, mode) for name, one in scenarios.items()}
+        row: {
+            name: _one(entry, folder / f"{row}-{name}.json", url, mode) for name, entry in scenarios.items()
+        }
         for row, scenarios in rows.items()
     }
 
 
 def _one(scenario: Scenario, cassette: Path, url: str, mode: RecordMode | None) -> dict[str, Any]:
-    path = cassette.with_name("".join(one if one.isalnum() or one in "-." else "_" for one in cassette.name))
+    path = cassette.with_name(
+        "".join(entry if entry.isalnum() or entry in "-." else "_" for entry in cassette.name)
+    )
     counts: dict[str, int] = {}
     try:
         with taped(path, mode) if mode is not None else nullcontext() as tape:

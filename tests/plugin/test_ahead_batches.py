@@ -65,8 +65,8 @@ def use(project: Project, server: BatchServer) -> Project:
 
 @pytest.fixture
 def server() -> Iterator[OpenAIBatchServer]:
-    with OpenAIBatchServer(polls=0) as one:
-        yield one
+    with OpenAIBatchServer(polls=0) as open_a_i_batch_server:
+        yield open_a_i_batch_server
 
 
 @pytest.fixture
@@ -77,11 +77,11 @@ def batch(project: Project, server: OpenAIBatchServer, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def claude(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicBatchServer]:
-    with AnthropicBatchServer(polls=0) as one:
+    with AnthropicBatchServer(polls=0) as anthropic_batch_server:
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-        monkeypatch.setenv("CLAUDE_URL", one.url)
-        use(project, one).write(**{"test_a.py": HEAD + CLAUDE})
-        yield one
+        monkeypatch.setenv("CLAUDE_URL", anthropic_batch_server.url)
+        use(project, anthropic_batch_server).write(**{"test_a.py": HEAD + CLAUDE})
+        yield anthropic_batch_server
 
 
 def run(project: Project, status: int, *args: str, **how: Any) -> Result:
@@ -96,8 +96,8 @@ def states(project: Project) -> list[Path]:
 
 
 def cassettes(project: Project) -> dict[str, Any]:
-    found = {name: json.loads(data) for name, data in project.cassettes().items() if ".batches" not in name}
-    return {name: without_marks(data) for name, data in found.items()}
+    result = {name: json.loads(data) for name, data in project.cassettes().items() if ".batches" not in name}
+    return {name: without_marks(data) for name, data in result.items()}
 
 
 def without_marks(value: Any) -> Any:

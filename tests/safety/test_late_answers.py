@@ -21,7 +21,7 @@ from pytest_llmops.settings import RecordMode
 
 
 def questions(path: Path) -> list[object]:
-    return [one.request["body"]["json"]["q"] for one in store.load_with_journals(path).values()]
+    return [journal.request["body"]["json"]["q"] for journal in store.load_with_journals(path).values()]
 
 
 class Late:
@@ -90,7 +90,9 @@ def test_an_answer_in_the_middle_of_the_merge_is_not_lost(
             late.start()
             client.post(f"{server.url}/ask", json={"q": "own"})
             monkeypatch.setattr(store, "format_cassette", interrupted)
-        assert [one.request["body"]["json"]["q"] for one in store.load_cassette(path).values()] == ["own"]
+        assert [element.request["body"]["json"]["q"] for element in store.load_cassette(path).values()] == [
+            "own"
+        ]
         assert sorted(map(str, questions(path))) == ["late", "own"]
         with taped(path, "new"):
             pass
@@ -100,13 +102,13 @@ def test_an_answer_in_the_middle_of_the_merge_is_not_lost(
 
 def test_a_merge_leaves_a_journal_alone_that_is_still_written(tmp_path: Path) -> None:
     path = tmp_path / "test_a.json"
-    one = Journal(path)
-    one.append(entry(1))
-    store.merge_journals(path, one.paths, Redactor(), replace=False)
+    journal = Journal(path)
+    journal.append(entry(1))
+    store.merge_journals(path, journal.paths, Redactor(), replace=False)
     assert not path.exists()
-    one.append(entry(2))
-    one.close()
-    store.merge_journals(path, one.paths, Redactor(), replace=False)
+    journal.append(entry(2))
+    journal.close()
+    store.merge_journals(path, journal.paths, Redactor(), replace=False)
     assert set(texts(path)) == {"key-1", "key-2"}
 
 
@@ -118,9 +120,9 @@ def test_a_journal_that_is_still_written_survives_another_s_end(tmp_path: Path) 
             client.post(f"{server.url}/ask", json={"q": "outer"})
             with taped(path, "new"):
                 client.post(f"{server.url}/ask", json={"q": "inner"})
-            assert [one.request["body"]["json"]["q"] for one in store.load_cassette(path).values()] == [
-                "inner"
-            ]
+            assert [
+                element.request["body"]["json"]["q"] for element in store.load_cassette(path).values()
+            ] == ["inner"]
         assert len(store.load_cassette(path)) == 2
     assert Tape(path).report.counts.replayed == 0
     assert files(tmp_path) == [path.name]

@@ -89,10 +89,10 @@ class Recorder:
         lines = []
         while (line := json.loads(process.stdout.readline())) and "status" not in line:
             lines.append(line)
-        told = {line["question"]: line["answer"] for line in lines if "question" in line}
+        message = {line["question"]: line["answer"] for line in lines if "question" in line}
         at = next((line["at"] for line in lines if "at" in line), "")
         errors = tuple(line["error"] for line in lines if "error" in line)
-        return Ran(told, at, errors, line["status"])
+        return Ran(message, at, errors, line["status"])
 
     def close(self) -> None:
         self._process.communicate()
@@ -150,9 +150,9 @@ class Steps:
                 half = real(fd, bytes(data[: len(data) // 2]))
                 self("in the middle of write")
                 return half + real(fd, bytes(data[half:]))
-            found = real(*args, **more)
+            result = real(*args, **more)
             self(f"after {name}")
-            return found
+            return result
 
         return counted
 
@@ -214,16 +214,16 @@ def _limit(largest_file: int) -> None:
 
 def _ask(job: Job, client: httpx2.Client, tell: Tell) -> None:
     with _errors(tell):
-        one = Tape(Path(job.cassette), job.mode, TapeConfig(owner="killed"))  # type: ignore[arg-type]
-        active_tape.push_tape(one)
+        tape = Tape(Path(job.cassette), job.mode, TapeConfig(owner="killed"))  # type: ignore[arg-type]
+        active_tape.push_tape(tape)
         for number in job.questions:
             if number == job.relieved_at:
                 _limit(0)
             with _errors(tell):
                 answer = client.post(f"{job.url}/ask", json={"q": number})
                 tell({"question": number, "answer": answer.json()["n"]})
-        active_tape.remove_tape(one)
-        one.close()
+        active_tape.remove_tape(tape)
+        tape.close()
 
 
 @contextlib.contextmanager
@@ -275,8 +275,8 @@ def main() -> None:
         if not pid:
             _in_a_child(Job(**{**wire, "questions": tuple(wire["questions"])}), client, go)
         os.close(go)
-        with os.fdopen(come) as told:
-            print(told.read(), end="")
+        with os.fdopen(come) as lines:
+            print(lines.read(), end="")
         print(json.dumps({"status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}), flush=True)
 
 

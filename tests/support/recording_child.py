@@ -18,16 +18,16 @@ from pytest_llmops.cassettes.tape_config import TapeConfig
 
 def main(cassette: str, url: str, mode: str, first: int, last: int) -> None:
     interception.install_patches()
-    one = tape.Tape(Path(cassette), mode, TapeConfig(owner=f"child {first}"), shared=True)  # type: ignore[arg-type]
-    active_tape.push_tape(one)
+    entry = tape.Tape(Path(cassette), mode, TapeConfig(owner=f"child {first}"), shared=True)  # type: ignore[arg-type]
+    active_tape.push_tape(entry)
     with httpx2.Client() as client:
         for number in range(first, last):
             client.post(f"{url}/ask", json={"n": number}).raise_for_status()
             print(number, flush=True)
             sys.stdin.readline()
-    active_tape.remove_tape(one)
+    active_tape.remove_tape(entry)
     print("closing", flush=True)
-    one.close()
+    entry.close()
     print("closed", flush=True)
 
 

@@ -28,17 +28,17 @@ def make_tape(path: Path, mode: RecordMode = "none", *, shared: bool = False, **
 def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: Any) -> Iterator[Tape]:
     """Record to or replay from a file while the block runs, with a recorder of its own."""
     interception.install_patches()
-    one = make_tape(path, mode, **how)
-    active_tape.push_tape(one)
+    tape = make_tape(path, mode, **how)
+    active_tape.push_tape(tape)
     # A model on this machine may take its time over a recording.
     listening = recorder.Recorder(settings=Settings(timeout=1800))
     recorder.push_recorder(listening)
     try:
-        yield one
+        yield tape
     finally:
         recorder.pop_recorder(listening)
-        active_tape.remove_tape(one)
-        one.close(passed=passed)
+        active_tape.remove_tape(tape)
+        tape.close(passed=passed)
 
 
 def stored(path: Path) -> list[dict[str, Any]]:
@@ -58,19 +58,19 @@ def says(text: str, status: int = 200, **headers: str) -> Answer:
 def call(one: Tape, text: str, live: str) -> str:
     """What an interceptor does: the recording, or a live answer that is recorded."""
     question = ask(one, text)
-    found = one.claim(question)
-    if found is not None:
-        return found.body.decode()
+    request = one.claim(question)
+    if request is not None:
+        return request.body.decode()
     one.record(question, says(live))
     return live
 
 
 def recorded(path: Path, *calls: tuple[str, str], mode: RecordMode = "new", **how: Any) -> Tape:
-    one = make_tape(path, mode, **how)
+    tape = make_tape(path, mode, **how)
     for text, live in calls:
-        call(one, text, live)
-    one.close()
-    return one
+        call(tape, text, live)
+    tape.close()
+    return tape
 
 
 @contextmanager

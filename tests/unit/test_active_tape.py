@@ -25,10 +25,10 @@ from pytest_llmops.cassettes.tape_config import TapeConfig
 def base(tmp_path: Path) -> Iterator[Tape]:
     with no_tape():
         interception.install_patches()
-        one = Tape(tmp_path / "base.json")
-        active_tape.push_tape(one)
-        yield one
-        active_tape.remove_tape(one)
+        tape = Tape(tmp_path / "base.json")
+        active_tape.push_tape(tape)
+        yield tape
+        active_tape.remove_tape(tape)
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def here() -> tuple[Tape | None, str, str]:
 
 
 def in_a_thread() -> tuple[Tape | None, str, str]:
-    found: list[tuple[Tape | None, str, str]] = []
-    one = threading.Thread(target=lambda: found.append(here()))
-    one.start()
-    one.join()
-    return found[0]
+    result: list[tuple[Tape | None, str, str]] = []
+    thread = threading.Thread(target=lambda: result.append(here()))
+    thread.start()
+    thread.join()
+    return result[0]
 
 
 class _Subclass(threading.Thread):
@@ -56,12 +56,12 @@ class _Subclass(threading.Thread):
 
 
 def in_a_subclass() -> tuple[Tape | None, str, str]:
-    one = _Subclass()
-    one.start()
-    one.join()
-    assert "run" not in vars(one)
-    assert one.found is not None
-    return one.found
+    finding = _Subclass()
+    finding.start()
+    finding.join()
+    assert "run" not in vars(finding)
+    assert finding.found is not None
+    return finding.found
 
 
 def in_a_pool() -> tuple[Tape | None, str, str]:
@@ -92,11 +92,11 @@ def in_a_task() -> tuple[Tape | None, str, str]:
 
 
 def in_a_thread_of_a_thread() -> tuple[Tape | None, str, str]:
-    found: list[tuple[Tape | None, str, str]] = []
-    one = threading.Thread(target=lambda: found.append(in_a_thread()))
-    one.start()
-    one.join()
-    return found[0]
+    result: list[tuple[Tape | None, str, str]] = []
+    thread = threading.Thread(target=lambda: result.append(in_a_thread()))
+    thread.start()
+    thread.join()
+    return result[0]
 
 
 WAYS: tuple[Callable[[], tuple[Tape | None, str, str]], ...] = (
@@ -161,37 +161,37 @@ def test_a_pool_that_outlives_a_block_forgets_it(base: Tape, inner: Tape) -> Non
 
 
 def test_a_thread_that_outlives_its_test_belongs_to_the_next(base: Tape, tmp_path: Path) -> None:
-    go, found = threading.Event(), list[object]()
+    go, result = threading.Event(), list[object]()
 
     def run() -> None:
         wait(go)
-        found.append(here())
+        result.append(here())
 
     with recorder.run_as_trial(4):
-        one = threading.Thread(target=run)
-        one.start()
+        thread = threading.Thread(target=run)
+        thread.start()
     following = Tape(tmp_path / "next.json")
     active_tape.remove_tape(base)
     active_tape.push_tape(following)
     go.set()
-    one.join()
+    thread.join()
     active_tape.remove_tape(following)
-    assert found == [(following, "0", "app")]
+    assert result == [(following, "0", "app")]
 
 
 def test_a_thread_that_outlives_a_block_is_back_on_the_tape_of_the_test(base: Tape, inner: Tape) -> None:
-    go, found = threading.Event(), list[object]()
+    go, result = threading.Event(), list[object]()
 
     def run() -> None:
         wait(go)
-        found.append(active_tape.current_tape())
+        result.append(active_tape.current_tape())
 
     with active_tape.use_tape(inner):
-        one = threading.Thread(target=run)
-        one.start()
+        thread = threading.Thread(target=run)
+        thread.start()
     go.set()
-    one.join()
-    assert found == [base]
+    thread.join()
+    assert result == [base]
 
 
 def test_a_thread_that_outlives_an_inner_block_is_in_the_one_around_it(
@@ -273,22 +273,22 @@ def test_a_block_of_a_fixture_is_not_in_the_block_that_it_interrupts(base: Tape,
 
 
 def test_a_thread_that_cannot_start_stays_as_it_was(base: Tape) -> None:
-    one = threading.Thread(target=lambda: None)
-    one.start()
-    one.join()
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
     with recorder.run_as_trial(1), pytest.raises(RuntimeError, match="once"):
-        one.start()
-    assert "run" not in vars(one)
+        thread.start()
+    assert "run" not in vars(thread)
 
 
 def test_a_run_that_its_owner_replaced_is_left_alone(base: Tape) -> None:
-    found: list[str] = []
-    one = threading.Thread(target=lambda: found.append("target"))
-    one.run = lambda: found.append("replaced")  # type: ignore[method-assign]  # what some libraries do
+    result: list[str] = []
+    thread = threading.Thread(target=lambda: result.append("target"))
+    thread.run = lambda: result.append("replaced")  # type: ignore[method-assign]  # what some libraries do
     with recorder.run_as_trial(1):
-        one.start()
-    one.join()
-    assert found == ["replaced"]
+        thread.start()
+    thread.join()
+    assert result == ["replaced"]
 
 
 def test_a_pool_runs_partials_and_tells_errors(base: Tape) -> None:
@@ -314,10 +314,10 @@ def test_a_block_of_an_unfinished_generator_ends_where_it_is_closed(base: Tape, 
         with active_tape.use_tape(inner):
             yield
 
-    one = blocks()
-    next(one)
+    tape = blocks()
+    next(tape)
     assert active_tape.current_tape() is inner
-    one.close()
+    tape.close()
     assert active_tape.current_tape() is base
 
 

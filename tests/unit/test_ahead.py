@@ -121,14 +121,14 @@ def test_the_copied_connection_has_the_state_that_is_known(name: str) -> None:
     """A contract with http.client: what belongs to a request, and must not be shared."""
     module, _, kind = name.rpartition(".")
     own = getattr(importlib.import_module(module), f"{kind}Connection")
-    one = own("localhost")
-    assert not why_not_sent(None, one)
+    element = own("localhost")
+    assert not why_not_sent(None, element)
     assert "Own" in why_not_sent(None, type("Own", (own,), {})("localhost"))
     fresh: dict[str, Any] = {"_buffer": [], "_tunnel_headers": {}, **http_client._OWN_STATE}
-    assert {name: vars(one)[name] for name in fresh} == fresh
-    shared = {name for name, value in vars(one).items() if isinstance(value, list | dict | set)}
+    assert {name: vars(element)[name] for name in fresh} == fresh
+    shared = {name for name, value in vars(element).items() if isinstance(value, list | dict | set)}
     assert shared - {"socket_options"} == {"_buffer", "_tunnel_headers"}
-    assert one.auto_open
+    assert element.auto_open
 
 
 def test_a_body_of_known_length_that_is_cut_is_an_error() -> None:
@@ -155,7 +155,7 @@ def test_the_journal_of_a_killed_run_is_split_among_its_cassettes(tmp_path: Path
         path.write_bytes(whole[:cut])
         loaded = [store.load_with_journals(cassette) for cassette in cassettes]
         kept = sum(end <= cut for end in ends)
-        assert [sorted(one) for one in loaded] == [
+        assert [sorted(element) for element in loaded] == [
             [f"key-{n}" for n in (0, 2) if n < kept],
             [f"key-{n}" for n in (1,) if n < kept],
         ]

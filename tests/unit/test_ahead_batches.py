@@ -151,11 +151,11 @@ def test_a_custom_id_is_the_same_wherever_the_project_lies(tmp_path: Path) -> No
         ]
         return [sender._make_custom_id(Place(*place)) for place in places]
 
-    found = ids(tmp_path)
-    assert found == ids(tmp_path / "elsewhere")
-    assert len(set(found)) == 4
-    assert {len(name) for name in found} == {40}
-    assert all(name.isascii() and name.isalnum() for name in found)
+    result = ids(tmp_path)
+    assert result == ids(tmp_path / "elsewhere")
+    assert len(set(result)) == 4
+    assert {len(name) for name in result} == {40}
+    assert all(name.isascii() and name.isalnum() for name in result)
 
 
 def test_what_a_vendor_says_is_never_believed_blindly() -> None:

@@ -60,7 +60,7 @@ def usage(
     whole = {
         A: used(root, A, "key-2", "key-3", key_1={"0": 2}),
         B: used(root, B, "key-4"),
-    } | {{"a": A, "b": B}.get(name, name): one for name, one in files.items()}
+    } | {{"a": A, "b": B}.get(name, name): element for name, element in files.items()}
     because = () if complete else ("-k refund",)
     red = () if green else ("2 failed",)
     return RunUsage(
@@ -77,7 +77,7 @@ def usage(
 
 def without(root: Path, *names: str) -> RunUsage:
     whole = usage(root)
-    kept = {file: one for file, one in whole.files.items() if file not in names}
+    kept = {file: element for file, element in whole.files.items() if file not in names}
     return RunUsage(LATER, str(root), True, (), True, (), ("tests",), kept)
 
 
@@ -90,7 +90,7 @@ def found(root: Path, record: RunUsage | None, **how: Any) -> AuditResult:
 
 def test_a_run_that_asked_for_everything_leaves_nothing(root: Path) -> None:
     seen = found(root, usage(root))
-    assert [(one.file, one.interactions, one.answers) for one in seen.files] == [(A, 3, 4), (B, 1, 1)]
+    assert [(file.file, file.interactions, file.answers) for file in seen.files] == [(A, 3, 4), (B, 1, 1)]
     assert seen.clean
     assert seen.judged
     assert seen.oldest == store.read_recording_day(root / A)
@@ -156,7 +156,7 @@ def test_a_partial_run_judges_only_cassettes_of_one_test(root: Path) -> None:
     record = usage(root, complete=False, a=used(root, A, "key-1"), b=used(root, B, shared=True))
     (root / "tests" / "cassettes" / "old.json").write_bytes((root / B).read_bytes())
     seen = found(root, record)
-    assert {one.file for one in seen.stale} == {A}
+    assert {element.file for element in seen.stale} == {A}
     assert seen.orphans == ()
     assert not seen.judged
 
@@ -219,7 +219,7 @@ NOBODYS = [
 
 @pytest.mark.parametrize(
     ("test", "case", "model", "orphan"),
-    [*((*one, False) for one in CANDIDATES), *((*one, True) for one in NOBODYS)],
+    [*((*candidate, False) for candidate in CANDIDATES), *((*nobody, True) for nobody in NOBODYS)],
 )
 def test_a_cassette_of_a_candidate_of_another_run_is_no_orphan(
     root: Path, test: str, case: str, model: object, orphan: bool
@@ -274,7 +274,7 @@ def test_a_file_that_was_written_after_the_run_is_no_orphan(root: Path) -> None:
     record = RunUsage("2000-01-01T00:00:00", str(root), True, (), True, (), ("tests",), whole.files)
     seen = found(root, record)
     assert seen.orphans == ()
-    check_message([(one.file, one.why) for one in seen.unjudged])
+    check_message([(element.file, element.why) for element in seen.unjudged])
     assert prune_cassettes(root, record) == PruneResult((), (), seen.unjudged)
 
 
@@ -282,9 +282,9 @@ def test_a_file_that_changed_since_the_run_is_left_alone_and_named(root: Path) -
     record = usage(root, a=used(root, A, "key-1"), b=used(root, B))
     merged(root / A, entry(5))
     seen = found(root, record)
-    assert {one.file for one in seen.stale} == {B}
+    assert {element.file for element in seen.stale} == {B}
     pruned = prune_cassettes(root, record)
-    check_message([(one.file, one.why) for one in pruned.left])
+    check_message([(element.file, element.why) for element in pruned.left])
     assert pruned.removed == (B,)
     assert "key-5" in texts(root / A)
 
@@ -302,7 +302,7 @@ def test_a_change_under_the_hands_of_prune_is_seen(root: Path, monkeypatch: pyte
     monkeypatch.setattr(store, "rewrite_cassette", late)
     pruned = prune_cassettes(root, record)
     assert (pruned.dropped, pruned.removed) == ((), ())
-    check_message(sorted((one.file, one.why) for one in pruned.left))
+    check_message(sorted((element.file, element.why) for element in pruned.left))
     assert "key-8" in texts(root / A)
     assert "key-8" in texts(root / B)
 
@@ -312,12 +312,12 @@ def test_a_damaged_file_is_reported_and_never_deleted(root: Path) -> None:
     (root / B).write_text("")
     for record in (usage(root, a=used(root, A)), without(root, A, B)):
         seen = found(root, record)
-        assert {one.file for one in seen.damaged} == {A, B}
-        check_message(sorted((one.file, one.why) for one in seen.damaged))
+        assert {element.file for element in seen.damaged} == {A, B}
+        check_message(sorted((element.file, element.why) for element in seen.damaged))
         assert seen.orphans == ()
         pruned = prune_cassettes(root, record)
         assert (pruned.dropped, pruned.removed) == ((), ())
-        assert {one.file for one in pruned.left} == {A, B}
+        assert {element.file for element in pruned.left} == {A, B}
     assert (root / A).read_text() == DAMAGED
     assert (root / B).read_text() == ""
 
@@ -355,7 +355,7 @@ def test_answers_of_a_killed_run_are_told_and_never_orphaned(root: Path) -> None
     assert seen.journals == ("tests/cassettes/new.json", A)
     assert seen.orphans == ()
     assert prune_cassettes(root, record).removed == ()
-    assert [one.file for one in seen.unjudged] == [A]
+    assert [element.file for element in seen.unjudged] == [A]
     assert found(root, record, within=root / B).journals == ()
     assert found(root, record, within=root / A).journals == (A,)
 
@@ -394,27 +394,27 @@ def test_a_file_with_a_secret_is_not_written_again(root: Path) -> None:
     record = usage(root, a=used(root, A, "key-1"))
     pruned = prune_cassettes(root, record, redactor=Redactor(known={"answer 1"}))
     assert pruned.dropped == ()
-    assert [one.file for one in pruned.left] == [A]
+    assert [element.file for element in pruned.left] == [A]
     assert "secret" in pruned.left[0].why
     assert len(texts(root / A)) == 3
 
 
 def test_only_a_part_can_be_looked_at(root: Path) -> None:
     record = usage(root, a=used(root, A), b=used(root, B))
-    assert {one.file for one in found(root, record, within=root / B).stale} == {B}
+    assert {element.file for element in found(root, record, within=root / B).stale} == {B}
     assert {
-        one.file for one in found(root, record, within=root / "tests" / "cassettes" / "test_a").stale
+        element.file for element in found(root, record, within=root / "tests" / "cassettes" / "test_a").stale
     } == {A}
     assert found(root, record, within=root / "nothing").files == ()
     merged(root / "odd.json", entry(1))
-    assert [one.file for one in found(root, None, within=root / "odd.json").files] == ["odd.json"]
+    assert [file.file for file in found(root, None, within=root / "odd.json").files] == ["odd.json"]
 
 
 def test_folders_of_others_are_not_looked_at(root: Path) -> None:
     for folder in ("venv", ".tox", "node_modules", "lib/site-packages"):
         merged(root / folder / "cassettes" / "a.json", entry(1))
     (root / "venv" / "pyvenv.cfg").write_text("")
-    assert [one.file for one in found(root, None).files] == [A, B]
+    assert [file.file for file in found(root, None).files] == [A, B]
 
 
 def test_a_cassette_that_lies_elsewhere_is_known_by_the_record(root: Path) -> None:
@@ -431,7 +431,9 @@ def test_the_record_goes_through_json(root: Path) -> None:
     wire = json.loads(json.dumps(record.to_wire()))
     assert RunUsage.from_wire(wire) == record
     assert (
-        RunUsage.from_wire({name: one for name, one in wire.items() if name not in ("models", "cases")})
+        RunUsage.from_wire(
+            {name: element for name, element in wire.items() if name not in ("models", "cases")}
+        )
         == record
     )
     assert wire["files"][B] == {
@@ -501,8 +503,8 @@ def test_a_moment_without_offset_is_utc() -> None:
 
 
 def test_the_journal_of_this_process_is_not_left_behind(root: Path) -> None:
-    one = Journal(root / A)
-    one.append(entry(7))
+    journal = Journal(root / A)
+    journal.append(entry(7))
     assert audit_cassettes(root, None).journals == ()
-    one.close()
+    journal.close()
     assert audit_cassettes(root, None).journals == (A,)

@@ -53,7 +53,7 @@ def test_the_record_of_a_complete_and_green_run(root: Path) -> None:
     made = CassetteUsage(config, Settings())
     made.add_uses([use(case="late", models=["b", "a"])])
     made.add_uses([use(asked={"key-1": {"0": 2}}, models=["c"]), use("cassettes/gone.json", ran=False)])
-    told = made.write_record([])
+    record = made.write_record([])
     usage = usage_of(config)
     assert timedelta() <= datetime.now(UTC) - datetime.fromisoformat(usage.created) < timedelta(hours=1)
     assert (usage.root, usage.scopes) == (str(root), ("",))
@@ -64,7 +64,7 @@ def test_the_record_of_a_complete_and_green_run(root: Path) -> None:
     assert usage.files[NAME].stamp == file_stamp(root / NAME)
     assert usage.files["cassettes/gone.json"].ran is False
     assert (usage.cases, usage.models) == ({NAME: "late"}, ("a", "b", "c"))
-    listed: Any = told["cassettes"]
+    listed: Any = record["cassettes"]
     assert listed["orphans"] == ["cassettes/other.json"]
 
 
@@ -77,8 +77,8 @@ def test_the_oldest_day_is_that_of_the_cassettes_that_were_used(root: Path) -> N
         at = text.index('"recorded": "') + len('"recorded": "')
         path.write_text(f"{text[:at]}{day}{text[at + len(day) :]}")
     made.add_uses([use("cassettes/a.json"), use("cassettes/b.json"), use("cassettes/gone.json")])
-    told: Any = made.write_record([])["cassettes"]
-    assert told["oldest"] == "2020-05-01"
+    cassettes: Any = made.write_record([])["cassettes"]
+    assert cassettes["oldest"] == "2020-05-01"
 
 
 def test_a_red_run_reports_no_orphans(root: Path) -> None:
@@ -86,11 +86,11 @@ def test_a_red_run_reports_no_orphans(root: Path) -> None:
     made = CassetteUsage(config, Settings())
     made.add_uses([use()])
     made.crashed = 2
-    told: Any = made.write_record(["3 failed"])["cassettes"]
-    assert told["orphans"] == []
+    cassettes: Any = made.write_record(["3 failed"])["cassettes"]
+    assert cassettes["orphans"] == []
     usage = usage_of(config)
     assert (usage.green, usage.complete) == (False, True)
-    assert [one.split()[0] for one in usage.red_because] == ["3", "2"]
+    assert [text.split()[0] for text in usage.red_because] == ["3", "2"]
 
 
 def test_a_crashed_worker_alone_makes_a_run_red(root: Path) -> None:
@@ -110,7 +110,7 @@ def test_all_that_was_left_out_is_reported(root: Path) -> None:
     assert made.write_record((), undone=2)["cassettes"] == {"oldest": made_today(root), "orphans": []}
     usage = usage_of(config)
     assert usage.complete is False
-    assert [one.split()[0] for one in usage.partial_because] == ["-k", "--llm-model", "2", "3"]
+    assert [text.split()[0] for text in usage.partial_because] == ["-k", "--llm-model", "2", "3"]
 
 
 def made_today(root: Path) -> str:
@@ -135,7 +135,7 @@ def test_tests_that_were_left_out_without_a_word_make_a_run_partial(root: Path) 
     made.add_uses([use()])
     made.left_out = 4
     made.write_record(())
-    assert [one.split()[0] for one in usage_of(config).partial_because] == ["4"]
+    assert [text.split()[0] for text in usage_of(config).partial_because] == ["4"]
 
 
 @pytest.mark.parametrize("record", ["live", "none", "new", "all", "verify"])
@@ -169,9 +169,9 @@ def test_what_was_spent_of_a_budget_is_reported(
     open_ledger(settings).reserve_call(0.125)
     made = CassetteUsage(Config(root), settings)
     made.add_uses([use()] if with_cassettes else [])
-    told = made.write_record(())
-    assert told["budget"] == {"calls": 1, "usd": 0.125, "max_calls": 5, "budget_usd": 0.5}
-    assert ("cassettes" in told) is with_cassettes
+    record = made.write_record(())
+    assert record["budget"] == {"calls": 1, "usd": 0.125, "max_calls": 5, "budget_usd": 0.5}
+    assert ("cassettes" in record) is with_cassettes
 
 
 # Was it the whole suite?
@@ -204,8 +204,8 @@ def test_several_reasons_come_in_a_fixed_order(tmp_path: Path) -> None:
         options={"markexpr": "m", "keyword": "k", "llm_model": ["a"]},
         ini={"llm_model": ["a", "b"]},
     )
-    found = why_partial_run(config, Settings(prompt=("p=v1",), record="live"), 7)
-    assert found == ["-k", "-m", "only test_a.py", "--llm-prompt", "--llm-model", "--llm-record=live"]
+    result = why_partial_run(config, Settings(prompt=("p=v1",), record="live"), 7)
+    assert result == ["-k", "-m", "only test_a.py", "--llm-prompt", "--llm-model", "--llm-record=live"]
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_an_argument_that_is_no_folder_is_named_as_one_would_type_it(
     (tmp_path / "sub").mkdir()
     (tmp_path / "test_a.py").touch()
     config = Config(tmp_path, [argument.format(root=tmp_path), "sub"])
-    (found,) = why_partial_run(config, Settings(), 3)
-    assert found.split(" ", 1)[1] == shown
+    (text,) = why_partial_run(config, Settings(), 3)
+    assert text.split(" ", 1)[1] == shown
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_the_scopes_are_the_folders_whose_tests_were_all_collected(
     for name in ("a/inner", "b"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "b" / "test_b.py").touch()
-    config = Config(tmp_path, [one.format(root=tmp_path) for one in arguments])
+    config = Config(tmp_path, [argument.format(root=tmp_path) for argument in arguments])
     assert collected_folders(config) == folders
 
 

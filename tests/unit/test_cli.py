@@ -55,8 +55,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def call(*argv: object) -> tuple[int, list[str], list[str]]:
         status = cli.main(list(map(str, argv)))
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err.splitlines()
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err.splitlines()
 
     return call
 
@@ -238,14 +238,14 @@ def test_check_names_all_that_is_wrong(run: Run, project: Path, monkeypatch: pyt
 def test_check_as_json(run: Run, project: Path) -> None:
     recorded(project, "key-1")
     status, out, _ = run("cassettes", "check", "--json")
-    found = json.loads("\n".join(out))
+    data = json.loads("\n".join(out))
     assert status == 1
-    assert (found["clean"], found["judged"], found["cassettes"], found["interactions"]) == (False, True, 2, 3)
-    assert found["stale"] == [{"file": A, "by": "#002", "key": "key-2", "take": "0", "n": 1}]
-    assert found["run"] == {"created": LATER, "complete": True, "green": True, "root": str(project)}
-    assert [one["file"] for one in found["files"]] == [A, B]
-    assert all(one["age_days"] >= 0 for one in found["files"])
-    assert found["oldest"]
+    assert (data["clean"], data["judged"], data["cassettes"], data["interactions"]) == (False, True, 2, 3)
+    assert data["stale"] == [{"file": A, "by": "#002", "key": "key-2", "take": "0", "n": 1}]
+    assert data["run"] == {"created": LATER, "complete": True, "green": True, "root": str(project)}
+    assert [row["file"] for row in data["files"]] == [A, B]
+    assert all(row["age_days"] >= 0 for row in data["files"])
+    assert data["oldest"]
     (project / ".pytest_cache" / "v" / "llmops" / "usage").unlink()
     assert json.loads("\n".join(run("cassettes", "check", "--json")[1]))["run"] is None
 
@@ -255,7 +255,7 @@ def test_json_has_names_as_they_are_and_no_command_of_a_ci_runner(run: Run, proj
     recorded(project, "key-1")
     merged(project / name, entry(8))
     _, out, _ = run("cassettes", "check", "--json")
-    assert name in [one["file"] for one in json.loads("\n".join(out))["files"]]
+    assert name in [load["file"] for load in json.loads("\n".join(out))["files"]]
     assert not any("##[" in line or line.lstrip().startswith("::") for line in out)
 
 

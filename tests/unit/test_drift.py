@@ -36,13 +36,13 @@ def answer(value: object, status: int = 200, kind: str = "application/json") -> 
 
 
 def streamed(text: str) -> Answer:
-    lines = [one if isinstance(one, str) else json.dumps(one) for one in chat_events(text)]
-    return answer("".join(f"data: {one}\n\n" for one in lines).encode(), kind="text/event-stream")
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in chat_events(text)]
+    return answer("".join(f"data: {line}\n\n" for line in lines).encode(), kind="text/event-stream")
 
 
 def tool(arguments: str) -> dict[str, Any]:
-    one = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": arguments}}
-    return chat_answer("", tool_calls=[one])
+    entry = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": arguments}}
+    return chat_answer("", tool_calls=[entry])
 
 
 def test_the_same_bytes_are_the_same() -> None:
@@ -61,14 +61,14 @@ def test_ids_times_and_token_counts_do_not_count() -> None:
 
 
 def test_another_text_is_told_with_its_likeness() -> None:
-    found = compare_answers(
+    answers = compare_answers(
         question(), answer(chat_answer("the sky is blue")), answer(chat_answer("the sky is grey"))
     )
-    assert found is not None
-    assert (found.what, found.recorded, found.now) == ("text", "the sky is blue", "the sky is grey")
-    assert found.similarity is not None
-    assert 0 < found.similarity < 1
-    assert found.to_wire()["similarity"] == found.similarity
+    assert answers is not None
+    assert (answers.what, answers.recorded, answers.now) == ("text", "the sky is blue", "the sky is grey")
+    assert answers.similarity is not None
+    assert 0 < answers.similarity < 1
+    assert answers.to_wire()["similarity"] == answers.similarity
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_another_text_is_told_with_its_likeness() -> None:
     ],
 )
 def test_what_changed_is_named(before: Answer, after: Answer, what: str) -> None:
-    found = compare_answers(question(), before, after)
-    assert found is not None
-    assert found.what == what
+    answers = compare_answers(question(), before, after)
+    assert answers is not None
+    assert answers.what == what
 
 
 def test_the_spelling_of_tool_arguments_does_not_count() -> None:
@@ -97,16 +97,16 @@ def test_the_spelling_of_tool_arguments_does_not_count() -> None:
 def test_another_finish_reason_is_a_drift() -> None:
     cut = chat_answer("a")
     cut["choices"][0]["finish_reason"] = "length"
-    found = compare_answers(question(), answer(chat_answer("a")), answer(cut))
-    assert found is not None
-    assert (found.what, found.recorded, found.now) == ("finish reason", "stop", "length")
+    answers = compare_answers(question(), answer(chat_answer("a")), answer(cut))
+    assert answers is not None
+    assert (answers.what, answers.recorded, answers.now) == ("finish reason", "stop", "length")
 
 
 def test_vectors_are_not_compared() -> None:
     asked = {"model": "e", "input": "abc"}
     same, other = embedding_answer(asked), embedding_answer({**asked, "input": "abcd"})
-    one = question("https://api.openai.com/v1/embeddings", asked)
-    assert compare_answers(one, answer(same), answer(other)) is None
+    first = question("https://api.openai.com/v1/embeddings", asked)
+    assert compare_answers(first, answer(same), answer(other)) is None
 
 
 def test_a_drift_without_texts_has_no_likeness() -> None:
@@ -124,7 +124,9 @@ def test_verify_asks_compares_and_writes_nothing(tmp_path: Path) -> None:
     assert call(tape, "three", "new") == "new"
     counts = tape.close()
     assert (counts.verified, counts.drifted, counts.recorded, counts.replayed) == (3, 1, 0, 0)
-    assert [(one.what, one.recorded, one.now) for one in tape.report.drifts] == [("body", "2b", "changed")]
+    assert [(drift.what, drift.recorded, drift.now) for drift in tape.report.drifts] == [
+        ("body", "2b", "changed")
+    ]
     check_message(tape.report.notes)
     assert path.read_bytes() == before
     assert files(tmp_path) == ["cassettes", "cassettes/a.json"]
@@ -155,12 +157,12 @@ def test_verify_compares_what_secrets_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
 def test_errors_are_recorded_on_request_and_replayed_without_their_wait(tmp_path: Path, status: int) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", TapeConfig(settings=Settings(record_errors=True)))
-    for said in (says("busy", status, **{"retry-after": "30"}), says("fine")):
-        asked = ask(one, "q")
-        assert one.claim(asked) is None
-        one.record(asked, said)
-    one.close()
+    tape = Tape(path, "new", TapeConfig(settings=Settings(record_errors=True)))
+    for text in (says("busy", status, **{"retry-after": "30"}), says("fine")):
+        asked = ask(tape, "q")
+        assert tape.claim(asked) is None
+        tape.record(asked, text)
+    tape.close()
     two = Tape(path)
     busy, fine = two.claim(ask(two, "q")), two.claim(ask(two, "q"))
     assert busy is not None
@@ -172,8 +174,8 @@ def test_errors_are_recorded_on_request_and_replayed_without_their_wait(tmp_path
 @pytest.mark.parametrize("status", [401, 403, 407])
 def test_answers_about_the_caller_are_never_recorded(tmp_path: Path, status: int) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", TapeConfig(settings=Settings(record_errors=True)))
-    one.record(ask(one, "q"), says("who are you", status))
-    one.close()
+    tape = Tape(path, "new", TapeConfig(settings=Settings(record_errors=True)))
+    tape.record(ask(tape, "q"), says("who are you", status))
+    tape.close()
     assert not path.exists()
-    check_message(one.report.notes)
+    check_message(tape.report.notes)

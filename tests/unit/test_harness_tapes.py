@@ -165,11 +165,13 @@ def test_a_fixture_whose_wrapper_goes_in_a_circle_has_none() -> None:
 
 
 def test_the_fixtures_of_a_test_are_all_that_it_may_use() -> None:
-    near, far, own = (fixture_of(function_of(f"/p/{one}.py"), name="index") for one in ("near", "far", "own"))
+    near, far, own = (
+        fixture_of(function_of(f"/p/{text}.py"), name="index") for text in ("near", "far", "own")
+    )
     own.scope = "function"
     info = SimpleNamespace(name2fixturedefs={"index": (far, near), "own": (own,)})
-    found = list(recorded_fixtures(SimpleNamespace(_fixtureinfo=info)))
-    assert found == [
+    result = list(recorded_fixtures(SimpleNamespace(_fixtureinfo=info)))
+    assert result == [
         (far, Path("/p/cassettes/far/fixture.index.json")),
         (near, Path("/p/cassettes/near/fixture.index.json")),
     ]
@@ -317,29 +319,29 @@ def used(path: Path, *texts: str, notes: tuple[str, ...] = (), **how: Any) -> Ta
     """A tape that replayed the answers to some texts."""
     if texts:
         recorded(path, *((text, f"says {text}") for text in texts))
-    one = new_tape(path, **how)
+    entry = new_tape(path, **how)
     for text in texts:
-        call(one, text, "")
-    one.report.notes += notes
-    return one
+        call(entry, text, "")
+    entry.report.notes += notes
+    return entry
 
 
 def test_the_record_of_a_test_has_the_path_and_counts_of_its_tape(tmp_path: Path) -> None:
     log = log_of(tmp_path)
-    one = used(tmp_path / "cassettes" / "a.json", "x", "y")
-    log.add_tape(one, passed=True, more={"case": "late"})
+    entry = used(tmp_path / "cassettes" / "a.json", "x", "y")
+    log.add_tape(entry, passed=True, more={"case": "late"})
     assert log.facts == {"path": "cassettes/a.json", "replayed": 2, "recorded": 0, "missed": 0, "stale": 0}
     assert log.uses == [
-        {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": describe_usage(one, passed=True)["asked"], "case": "late"}
+        {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": describe_usage(entry, passed=True)["asked"], "case": "late"}
     ]  # fmt: skip
-    assert len(describe_usage(one, passed=True)["asked"]) == 2  # type: ignore[arg-type]
+    assert len(describe_usage(entry, passed=True)["asked"]) == 2  # type: ignore[arg-type]
 
 
 def test_rare_counts_are_reported_where_there_are_any(tmp_path: Path) -> None:
     log = log_of(tmp_path)
-    one = used(tmp_path / "a.json")
-    one.report.counts.verified = 1
-    log.add_tape(one, passed=False)
+    entry = used(tmp_path / "a.json")
+    entry.report.counts.verified = 1
+    log.add_tape(entry, passed=False)
     assert log.facts == {
         "path": "a.json",
         "replayed": 0,
@@ -403,12 +405,12 @@ def test_each_note_and_drift_is_reported_once_in_the_order_they_came(tmp_path: P
     log = log_of(tmp_path)
     drifts = [Drift("POST x", "text", "a", "b", 0.5), Drift("POST y", "status", "200", "500")]
     for notes, drift in ((("b", "a", "b"), drifts[:1]), (("a", "c"), drifts)):
-        one = used(tmp_path / "a.json", notes=notes)
-        one.report.drifts += drift
-        log.add_tape(one, passed=True)
+        entry = used(tmp_path / "a.json", notes=notes)
+        entry.report.drifts += drift
+        log.add_tape(entry, passed=True)
     log.add_tape(used(tmp_path / "a.json", "x"), passed=True)
     assert log.facts["notes"] == ["b", "a", "c"]
-    assert log.facts["drift"] == [one.to_wire() for one in drifts]
+    assert log.facts["drift"] == [entry.to_wire() for entry in drifts]
     assert log.facts["replayed"] == 1
 
 

@@ -25,8 +25,8 @@ Ask = Callable[[aiohttp.ClientSession, str], Awaitable[Any]]
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def test_the_first_event_comes_before_the_server_sends_the_last(path: Path, serv
 
     with taped(path, "new") as tape:
         assert run(ask, server.url) == BODY
-        (one,) = told()
-    assert one.ttft_s is not None
-    assert one.ttft_s <= one.latency_s
+        (entry,) = told()
+    assert entry.ttft_s is not None
+    assert entry.ttft_s <= entry.latency_s
     assert (tape.report.counts.recorded, tape.report.notes) == (1, [])
     with taped(path):
         assert run(whole, server.url) == BODY
@@ -85,9 +85,9 @@ def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> N
     with taped(path, "live") as tape:
         run(left, server.url)
         more.set()
-        (one,) = told()
-    assert BODY.startswith(one.body)
-    assert one.body != BODY
+        (request,) = told()
+    assert BODY.startswith(request.body)
+    assert request.body != BODY
     assert tape.report.notes == []
 
 

@@ -27,8 +27,8 @@ BODY = b"".join(EVENTS)
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
@@ -48,15 +48,15 @@ def _closed() -> Iterator[None]:
 
 
 def connection(url: str) -> http.client.HTTPConnection:
-    one = http.client.HTTPConnection(urlsplit(url).netloc)
-    _opened.append(one)
-    return one
+    h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    _opened.append(h_t_t_p_connection)
+    return h_t_t_p_connection
 
 
 def asked(url: str, method: str = "GET", place: str = "/x") -> http.client.HTTPResponse:
-    one = connection(url)
-    one.request(method, place)
-    return one.getresponse()
+    entry = connection(url)
+    entry.request(method, place)
+    return entry.getresponse()
 
 
 def told() -> Any:
@@ -74,11 +74,11 @@ def test_the_first_event_comes_before_the_server_sends_the_last(path: Path, serv
         first = next(parts)
         received.set()
         rest = list(parts)
-        (one,) = told()
+        (request,) = told()
     assert EVENTS[0].startswith(first[:20])
-    assert first + b"".join(rest) == BODY == one.body
-    assert one.ttft_s is not None
-    assert one.ttft_s <= one.latency_s
+    assert first + b"".join(rest) == BODY == request.body
+    assert request.ttft_s is not None
+    assert request.ttft_s <= request.latency_s
     assert (live.report.counts.recorded, live.report.notes) == (1, [])
 
 
@@ -96,17 +96,17 @@ def test_a_recorded_stream_comes_event_by_event(path: Path, server: StubServer) 
 
 
 def test_a_recorded_answer_is_of_the_client_s_own_kind(path: Path, server: StubServer) -> None:
-    found = []
+    result = []
     for mode in ("new", "none"):
         with taped(path, mode), urllib3.PoolManager() as pool:
             pooled = pool.request("GET", f"{server.url}/pooled")
             plain = asked(server.url)
-            found.append(
+            result.append(
                 (pooled.status, pooled.reason, pooled.json(), plain.status, plain.reason, plain.read())
             )
             assert type(pooled) is urllib3.HTTPResponse
             assert type(plain) is http.client.HTTPResponse
-    assert found[0] == found[1]
+    assert result[0] == result[1]
     assert server.count == 2
 
 
@@ -142,10 +142,10 @@ def read_lines(answer: http.client.HTTPResponse) -> bytes:
 
 
 def read_into(answer: http.client.HTTPResponse) -> bytes:
-    found, buffer = b"", bytearray(5)
+    result, buffer = b"", bytearray(5)
     while size := answer.readinto(buffer):
-        found += buffer[:size]
-    return found
+        result += buffer[:size]
+    return result
 
 
 def read_some(answer: http.client.HTTPResponse) -> bytes:
@@ -174,17 +174,17 @@ def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> N
         answer.read(4)
         answer.close()
         left.set()
-        (one,) = told()
-    assert BODY.startswith(one.body)
-    assert one.body != BODY
+        (request,) = told()
+    assert BODY.startswith(request.body)
+    assert request.body != BODY
 
 
 def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
     with taped(path, "new") as tape:
         with pytest.raises(ConnectionRefusedError):
             asked(f"http://127.0.0.1:{closed_port()}")
-        (one,) = told()
-    assert one.status is None
+        (entry,) = told()
+    assert entry.status is None
     check_message(tape.report.notes)
 
 
@@ -229,23 +229,23 @@ def test_a_body_that_is_given_in_parts_is_sent_as_before(path: Path, server: Stu
 
 
 def test_a_connection_is_used_again_and_asks_once_for_each_answer(path: Path, server: StubServer) -> None:
-    found = []
+    result = []
     for mode in ("new", "none"):
         with taped(path, mode) as tape, requests.Session() as session:
-            found.append([session.get(f"{server.url}/{n}", timeout=20).json() for n in (1, 2, 1)])
-    assert found[0] == found[1]
+            result.append([session.get(f"{server.url}/{n}", timeout=20).json() for n in (1, 2, 1)])
+    assert result[0] == result[1]
     assert (tape.report.counts.replayed, tape.report.counts.missed) == (3, 0)
 
 
 def test_a_connection_made_on_a_tape_works_after_it(path: Path, server: StubServer) -> None:
-    one = None
+    tape = None
     with taped(path, "new"):
-        one = connection(server.url)
-        one.request("GET", "/x")
-        first = one.getresponse().read()
-    one.request("GET", "/x")
-    assert one.getresponse().read() != first
-    one.close()
+        tape = connection(server.url)
+        tape.request("GET", "/x")
+        first = tape.getresponse().read()
+    tape.request("GET", "/x")
+    assert tape.getresponse().read() != first
+    tape.close()
     assert server.count == 2
 
 

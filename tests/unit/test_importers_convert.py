@@ -52,19 +52,22 @@ def bodies(one: store.Interaction) -> list[bytes]:
 
 
 def test_the_nth_identical_request_has_the_nth_answer() -> None:
-    found = [foreign(answer="1"), foreign('{"q":2}', "2"), foreign('{ "q" : 1 }', "3")]
-    interactions, left_out = convert_interactions(found, Redactor())
-    assert [(one.by, bodies(one)) for one in interactions] == [("#001", [b"1", b"3"]), ("#002", [b"2"])]
+    result = [foreign(answer="1"), foreign('{"q":2}', "2"), foreign('{ "q" : 1 }', "3")]
+    interactions, left_out = convert_interactions(result, Redactor())
+    assert [(interaction.by, bodies(interaction)) for interaction in interactions] == [
+        ("#001", [b"1", b"3"]),
+        ("#002", [b"2"]),
+    ]
     assert left_out == {}
     assert interactions[0].key == build_question("POST", URL, {}, b'{"q":1}', Redactor()).key
 
 
 def test_errors_are_left_out_unless_they_are_asked_for() -> None:
-    found = [foreign(answer=str(status), status=status) for status in (429, 200, 500, 404, 429, 401)]
-    interactions, left_out = convert_interactions(found, Redactor())
-    assert [bodies(one) for one in interactions] == [[b"200", b"404"]]
+    result = [foreign(answer=str(status), status=status) for status in (429, 200, 500, 404, 429, 401)]
+    interactions, left_out = convert_interactions(result, Redactor())
+    assert [bodies(interaction) for interaction in interactions] == [[b"200", b"404"]]
     assert left_out == {401: 1, 429: 2, 500: 1}
-    interactions, left_out = convert_interactions(found, Redactor(), errors=True)
+    interactions, left_out = convert_interactions(result, Redactor(), errors=True)
     assert bodies(interactions[0]) == [b"429", b"200", b"500", b"404", b"429", b"401"]
     assert left_out == {}
 
@@ -106,12 +109,12 @@ def test_a_media_type_that_was_scrubbed_is_told_from_the_body(
 
 def test_secrets_of_a_later_request_are_masked_in_an_earlier_one(tmp_path: Path) -> None:
     late = "credential-without-a-shape"
-    found = [
+    result = [
         foreign(answer=json.dumps({"said": late})),
         foreign('{"q":2}', request_headers={"authorization": f"Bearer {late}"}, url=f"{URL}?api_key=abc"),
         foreign(json.dumps({"key": SECRET}), url=f"https://user:{late}@a.example/"),
     ]
-    interactions, _ = convert_interactions(found, Redactor(known={"from-the-environment"}))
+    interactions, _ = convert_interactions(result, Redactor(known={"from-the-environment"}))
     text = store.format_cassette(interactions, "")
     assert late not in text
     assert SECRET not in text
@@ -137,8 +140,8 @@ def test_secrets_of_a_later_request_are_masked_in_an_earlier_one(tmp_path: Path)
 )
 def test_a_placeholder_is_no_secret(value: str) -> None:
     answer = json.dumps({"token": value})
-    found = foreign(answer=answer, request_headers={"authorization": value, "x-api-key": value})
-    interactions, _ = convert_interactions([found], Redactor())
+    result = foreign(answer=answer, request_headers={"authorization": value, "x-api-key": value})
+    interactions, _ = convert_interactions([result], Redactor())
     assert bodies(interactions[0]) == [answer.encode()]
 
 
@@ -155,7 +158,7 @@ def test_a_cassette_is_written_with_the_day_of_its_oldest_answer(tmp_path: Path)
     done = import_cassette(source, target, Redactor())
     assert (done.source, done.target, done.interactions, done.left_out) == (source, target, 3, {})
     assert store.read_recording_day(target) == "2026-01-31"
-    assert [one["by"] for one in stored(target)] == ["#001"]
+    assert [row["by"] for row in stored(target)] == ["#001"]
     assert sorted(path.name for path in target.parent.iterdir()) == ["a.json"]
 
 
@@ -317,11 +320,11 @@ def test_an_application_gets_the_recorded_answers(tmp_path: Path) -> None:
     )
     import_cassette(source, tmp_path / "a.json", Redactor())
     with taped(tmp_path / "a.json", "none"), httpx2.Client() as client:
-        said = [
+        texts = [
             client.post(URL, json={"q": 1}, headers={"authorization": "Bearer another"}).text
             for _ in range(2)
         ]
-        assert said == ["first", "second"]
+        assert texts == ["first", "second"]
         with pytest.raises(CassetteMiss, check=check_message):
             client.post(URL, json={"q": 1})
 
@@ -339,15 +342,15 @@ def test_every_third_party_cassette_replays_or_is_refused(shared_data: Path, tmp
         except CassetteError as error:
             refused[row["file"][:2]] = str(error)
             continue
-        with taped(target, "none") as one, httpx2.Client() as client:
+        with taped(target, "none") as entry, httpx2.Client() as client:
             for each in read_foreign(source):
                 # As they were, but for credentials that were scrubbed and what a client adds by itself.
                 kind = {name: value for name, value in each.request_headers.items() if name == "content-type"}
                 answer = client.request(each.method, each.url, content=each.request_body, headers=kind)
                 assert (answer.status_code, answer.content) == (each.status, each.body), row["file"]
                 asked += 1
-            assert one.report.counts.replayed == int(row["interactions"])
-            assert one.report.counts.missed == 0
+            assert entry.report.counts.replayed == int(row["interactions"])
+            assert entry.report.counts.missed == 0
     assert set(refused) == {"32", "45"}
     assert asked == 68
 

@@ -25,8 +25,8 @@ from pytest_llmops.settings import RecordMode, Settings
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
@@ -60,15 +60,15 @@ def test_what_was_recorded_is_replayed_without_a_server(path: Path, client: Call
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize(
     "client",
-    [one for one in CLIENTS if one.__name__ not in ("urllib_request", "openai_streaming_response")],
+    [entry for entry in CLIENTS if entry.__name__ not in ("urllib_request", "openai_streaming_response")],
     ids=lambda client: client.__name__,
 )
 def test_compressed_answers_are_stored_readable(
     path: Path, client: Callable[[str], object], encoding: str
 ) -> None:
     record_then_replay(path, client, encoding)
-    for one in stored(path):
-        for listed in one["answers"].values():
+    for row in stored(path):
+        for listed in row["answers"].values():
             assert all("base64" not in answer["body"] for answer in listed)
 
 
@@ -115,20 +115,20 @@ def test_an_application_in_this_process_is_left_alone(path: Path) -> None:
     def answer(request: Any) -> Any:
         return httpx2.Response(200, text="in process")
 
-    with taped(path) as one, httpx2.Client(transport=httpx2.MockTransport(answer)) as client:
+    with taped(path) as first, httpx2.Client(transport=httpx2.MockTransport(answer)) as client:
         assert client.get("https://api.example.invalid/").text == "in process"
     mock = httpx.MockTransport(lambda _: httpx.Response(200, text="too"))
     with taped(path) as other, httpx.Client(transport=mock) as legacy:
         assert legacy.get("https://api.example.invalid/").text == "too"
-    assert one.report.counts == other.report.counts == TapeCounts()
+    assert first.report.counts == other.report.counts == TapeCounts()
 
 
 def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: StubServer) -> None:
     for mode in ("none", "new"):
-        with taped(path, mode, settings=Settings(allow_hosts=("127.0.0.1",))) as one:
+        with taped(path, mode, settings=Settings(allow_hosts=("127.0.0.1",))) as entry:
             requests_session(server.url)
             httpx2.get(server.url)
-        assert one.report.counts == TapeCounts()
+        assert entry.report.counts == TapeCounts()
     assert server.count == 4
     assert not path.exists()
 
@@ -171,9 +171,9 @@ def test_a_limited_call_is_recorded_with_its_retry_only(path: Path, server: Stub
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)
 def test_a_miss_reaches_the_test_through_every_client(path: Path, client: Callable[[str], object]) -> None:
-    with taped(path) as one, pytest.raises(CassetteMiss, match="no recording answers"):
+    with taped(path) as entry, pytest.raises(CassetteMiss, match="no recording answers"):
         client("http://127.0.0.1:9")
-    assert one.report.counts.missed >= 1
+    assert entry.report.counts.missed >= 1
 
 
 def test_a_miss_is_not_swallowed_by_except_exception(path: Path) -> None:
@@ -199,18 +199,18 @@ def test_a_miss_in_gather_surfaces(path: Path, server: StubServer) -> None:
 
     with taped(path, "new"):
         asyncio.run(both("a"))
-    with taped(path) as one, pytest.raises(CassetteMiss):
+    with taped(path) as entry, pytest.raises(CassetteMiss):
         asyncio.run(both("a", "b"))
-    assert one.report.counts.missed == 1
+    assert entry.report.counts.missed == 1
 
 
 def test_a_miss_in_a_thread_pool_surfaces(path: Path) -> None:
-    with taped(path) as one, ThreadPoolExecutor(2) as pool:
+    with taped(path) as entry, ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(openai_chat, "http://127.0.0.1:9") for _ in range(3)]
         for future in futures:
             with pytest.raises(CassetteMiss):
                 future.result()
-    assert one.report.counts.missed == 3
+    assert entry.report.counts.missed == 3
 
 
 def test_a_redirect_of_aiohttp_is_replayed(path: Path, server: StubServer) -> None:
@@ -233,8 +233,8 @@ def test_a_redirect_of_aiohttp_is_replayed(path: Path, server: StubServer) -> No
 
 
 def test_another_thread_s_call_is_recorded_too(path: Path, server: StubServer) -> None:
-    with taped(path, "new") as one:
+    with taped(path, "new") as entry:
         thread = threading.Thread(target=openai_chat, args=(server.url,))
         thread.start()
         thread.join()
-    assert one.report.counts.recorded == 1
+    assert entry.report.counts.recorded == 1

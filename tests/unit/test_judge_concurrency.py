@@ -112,10 +112,10 @@ def test_several_answers_are_judged_at_once_and_come_in_their_order(tmp_path: Pa
         mine = settled(3)
         recorder.push_recorder(mine)
         try:
-            found = list(run_judge_tasks([partial(task, number) for number in range(7)]))
+            result = list(run_judge_tasks([partial(task, number) for number in range(7)]))
         finally:
             recorder.pop_recorder(mine)
-    assert found == [(number, "judge") for number in range(7)]
+    assert result == [(number, "judge") for number in range(7)]
 
 
 @pytest.mark.parametrize("mode", ["none", "new"])
@@ -212,8 +212,8 @@ def test_what_one_finds_out_about_the_server_the_others_do_not_hear(tmp_path: Pa
         mine = settled(3)
         recorder.push_recorder(mine)
         try:
-            found = list(run_judge_tasks([partial(task, number) for number in range(5)]))
-            assert found == [capabilities.NO_CAPABILITIES, *[(1, frozenset())] * 4]
+            result = list(run_judge_tasks([partial(task, number) for number in range(5)]))
+            assert result == [capabilities.NO_CAPABILITIES, *[(1, frozenset())] * 4]
             assert capabilities.get_capabilities("server") == (1, frozenset())
             with capabilities.forget_capabilities():
                 assert capabilities.get_capabilities("server") == capabilities.NO_CAPABILITIES
@@ -256,18 +256,18 @@ def test_in_a_soft_block_no_judge_is_asked_once_a_check_has_failed() -> None:
             assert_judge_score("x", judge=judge)
             assert_contains("x", "y")
             with soft():
-                told = assert_judge_score("x", judge=judge)
+                measurement = assert_judge_score("x", judge=judge)
             told_too = assert_checklist("x", ["is y"], model=model)
             assert_preferred("x", "y", judge=Pairwise(model=model), label="old")
     finally:
         recorder.pop_recorder(mine)
     assert judge.asked == 1
     assert model.asked == []
-    check_message(told.error)
+    check_message(measurement.error)
     assert told_too.status == "errored"
     assert len(caught.value.measurements) == 1
     # Nothing of it is a measurement: it is neither low, nor unscored.
-    assert [one.name for one in mine.measurements] == ["judge.Counting", "text.contains"]
+    assert [measurement.name for measurement in mine.measurements] == ["judge.Counting", "text.contains"]
     assert mine.facts["not asked: judge.pairwise [old]"] == "failed before it: text.contains"
     assert "not asked: judge.Counting" in mine.facts
 

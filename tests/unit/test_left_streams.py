@@ -260,9 +260,9 @@ def test_half_a_secret_where_a_stream_was_left_is_not_kept(
         kept = recorder.list_exchanges()[0].body
     texts = "".join(json.loads(line[6:])["text"] for line in kept.decode().splitlines() if pieces and line)
     assert kept.count(b"c-1") == len(pieces)
-    said = texts.removesuffix("[secret]") if pieces else kept.decode().removeprefix('data: "')
-    assert f"it is {secret}".startswith(said)
-    assert said.removesuffix("Bearer ") in ("it is ", "it is")
+    text = texts.removesuffix("[secret]") if pieces else kept.decode().removeprefix('data: "')
+    assert f"it is {secret}".startswith(text)
+    assert text.removesuffix("Bearer ") in ("it is ", "it is")
 
 
 def test_an_answer_of_a_known_length_is_whole(path: Path, server: StubServer) -> None:

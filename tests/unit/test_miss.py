@@ -41,7 +41,7 @@ def request(body: object, url: str = URL, method: str = "POST") -> Mapping[str, 
 
 
 def said(body: object, *recorded: Mapping[str, Any], **how: str) -> str:
-    listed = [(f"#{number:03d}", one) for number, one in enumerate(recorded, start=1)]
+    listed = [(f"#{number:03d}", entry) for number, entry in enumerate(recorded, start=1)]
     return describe_missing_request(asked(body, **how), listed, **WHERE)
 
 

@@ -41,16 +41,16 @@ def packets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
     with no_tape(), monkeypatch.context() as patched:
         for name in ("connect", "connect_ex", "sendto", "sendmsg"):
             patched.setattr(socket.socket, name, pretend(name))
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (FAR, 443))]
-        patched.setattr(socket, "getaddrinfo", pretend("getaddrinfo", found))
+        results = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (FAR, 443))]
+        patched.setattr(socket, "getaddrinfo", pretend("getaddrinfo", results))
         patched.setattr(socket, "gethostbyname", pretend("gethostbyname", FAR))
         patched.setattr(socket, "gethostbyname_ex", pretend("gethostbyname_ex", (NAME, [], [FAR])))
         yield made
 
 
 def connected(method: str, *args: Any, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Any:
-    with socket.socket(family, kind) as one:
-        return getattr(one, method)(*args)
+    with socket.socket(family, kind) as entry:
+        return getattr(entry, method)(*args)
 
 
 REACHING: dict[str, Callable[[], Any]] = {
@@ -79,11 +79,11 @@ async def _opened() -> None:
 
 @pytest.mark.parametrize("how", REACHING)
 def test_the_network_is_closed_in_replay(path: Path, packets: list[Any], how: str) -> None:
-    with taped(path, command="pytest x.py --llm-record=new") as one, pytest.raises(CassetteMiss) as caught:
+    with taped(path, command="pytest x.py --llm-record=new") as entry, pytest.raises(CassetteMiss) as caught:
         REACHING[how]()
-    said = str(caught.value)
-    check_message(said)
-    assert (one.report.counts.missed, one.report.misses) == (1, [said])
+    message = str(caught.value)
+    check_message(message)
+    assert (entry.report.counts.missed, entry.report.misses) == (1, [message])
     assert packets == []
 
 
@@ -112,10 +112,10 @@ def test_it_is_open_without_a_tape(packets: list[Any], how: str) -> None:
     ],
 )
 def test_this_machine_is_open(path: Path, packets: list[Any], family: int, address: Any) -> None:
-    with taped(path) as one:
+    with taped(path) as entry:
         connected("connect", address, family=family)
     assert len(packets) == 1
-    assert one.report.counts == TapeCounts()
+    assert entry.report.counts == TapeCounts()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets here")
@@ -135,14 +135,14 @@ def test_looking_up_nothing_is_looking_up_this_machine(path: Path, packets: list
 def test_an_allowed_host_is_open_by_name_and_by_what_it_resolves_to(
     path: Path, packets: list[Any], host: str
 ) -> None:
-    with taped(path, settings=Settings(allow_hosts=(host.lower(),))) as one:
+    with taped(path, settings=Settings(allow_hosts=(host.lower(),))) as entry:
         with pytest.raises(CassetteMiss):
             connected("connect", (FAR, 443))
         socket.create_connection((NAME, 443)).close()
         with pytest.raises(CassetteMiss):
             connected("connect", ("192.0.2.2", 443))
     assert packets == [("getaddrinfo", NAME), ("connect", ((FAR, 443),))]
-    assert one.report.counts.missed == 2
+    assert entry.report.counts.missed == 2
 
 
 @pytest.mark.parametrize("look_up", ["gethostbyname", "gethostbyname_ex"])
@@ -154,19 +154,19 @@ def test_older_look_ups_of_an_allowed_host(path: Path, packets: list[Any], look_
 
 
 def test_a_thread_cannot_reach_out_either(path: Path, packets: list[Any]) -> None:
-    found: list[BaseException] = []
+    result: list[BaseException] = []
 
     def run() -> None:
         try:
             REACHING["connect"]()
         except CassetteMiss as error:
-            found.append(error)
+            result.append(error)
 
-    with taped(path) as one:
+    with taped(path) as entry:
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
-    assert len(found) == one.report.counts.missed == 1
+    assert len(result) == entry.report.counts.missed == 1
     assert packets == []
 
 

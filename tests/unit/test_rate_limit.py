@@ -49,16 +49,16 @@ def pace(folder: Path, clock: Clock, limit: int = 2) -> RateLimiter:
 
 
 def test_so_many_places_and_no_more_and_one_that_is_given_back_is_free(tmp_path: Path, clock: Clock) -> None:
-    one, other = pace(tmp_path, clock), pace(tmp_path, clock)
-    held = [one.try_enter(), other.try_enter()]
+    first, other = pace(tmp_path, clock), pace(tmp_path, clock)
+    held = [first.try_enter(), other.try_enter()]
     assert all(isinstance(slot, CallSlot) for slot in held)
-    assert one.try_enter() == other.try_enter() == rate_limit.POLL_INTERVAL_S
+    assert first.try_enter() == other.try_enter() == rate_limit.POLL_INTERVAL_S
     assert isinstance(held[1], CallSlot)
     held[1].release(200, {})
     held[1].release(200, {})  # the second time is nothing
-    again = one.try_enter()
+    again = first.try_enter()
     assert isinstance(again, CallSlot)
-    assert one.try_enter() == rate_limit.POLL_INTERVAL_S
+    assert first.try_enter() == rate_limit.POLL_INTERVAL_S
 
 
 def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path: Path, clock: Clock) -> None:
@@ -78,20 +78,20 @@ def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path:
 
 
 def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Clock) -> None:
-    one = pace(tmp_path, clock, limit=1)
-    slot = one.enter()
+    entry = pace(tmp_path, clock, limit=1)
+    slot = entry.enter()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(slot.release, 200, {}).result()
-    assert isinstance(one.try_enter(), CallSlot)
+    assert isinstance(entry.try_enter(), CallSlot)
 
 
 def test_who_waits_too_long_asks_without_a_place(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limit, "MAX_WAIT_S", 3.0)
-    one = pace(tmp_path, clock, limit=1)
-    held = one.enter()
-    one.enter().release(200, {})
+    entry = pace(tmp_path, clock, limit=1)
+    held = entry.enter()
+    entry.enter().release(200, {})
     assert sum(clock.waits) == pytest.approx(3.0, rel=0.05)
     held.release(200, {})
 
@@ -120,27 +120,27 @@ def test_all_wait_as_long_as_the_server_says(
 
 
 def test_the_pause_doubles_in_a_row_and_a_good_answer_ends_the_row(tmp_path: Path, clock: Clock) -> None:
-    one = pace(tmp_path, clock)
+    entry = pace(tmp_path, clock)
     waited = []
     for _ in range(10):
         clock.waits.clear()
-        one.enter().release(429, {})
+        entry.enter().release(429, {})
         waited.append(sum(clock.waits))
     assert waited == [0, 1, 2, 4, 8, 16, 32, 64, 120, 120]
-    one.enter().release(200, {})
-    one.enter().release(429, {})
+    entry.enter().release(200, {})
+    entry.enter().release(429, {})
     clock.waits.clear()
-    one.enter()
+    entry.enter()
     assert sum(clock.waits) == pytest.approx(1.0)
 
 
 def test_several_refusals_at_once_are_one(tmp_path: Path, clock: Clock) -> None:
-    one = pace(tmp_path, clock, limit=3)
-    slots = [one.enter() for _ in range(3)]
+    entry = pace(tmp_path, clock, limit=3)
+    slots = [entry.enter() for _ in range(3)]
     slots[0].release(429, {})
     slots[1].release(429, {"retry-after": "5"})
     slots[2].release(429, {"retry-after": "3"})
-    one.enter()
+    entry.enter()
     assert sum(clock.waits) == pytest.approx(5.0)
 
 
@@ -165,11 +165,11 @@ def test_a_damaged_pause_is_none(tmp_path: Path, clock: Clock, text: str) -> Non
 
 
 def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None:
-    one, at_work, most = pace(tmp_path, clock, limit=2), 0, 0
+    entry, at_work, most = pace(tmp_path, clock, limit=2), 0, 0
 
     async def use() -> None:
         nonlocal at_work, most
-        slot = await one.enter_async()
+        slot = await entry.enter_async()
         at_work += 1
         most = max(most, at_work)
         for _ in range(5):
@@ -188,11 +188,11 @@ def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None
 def test_in_an_event_loop_a_call_that_would_block_it_goes_without_a_place(
     tmp_path: Path, clock: Clock
 ) -> None:
-    one = pace(tmp_path, clock, limit=1)
+    entry = pace(tmp_path, clock, limit=1)
 
     async def both() -> None:
-        held = await one.enter_async()
-        one.enter().release(200, {})
+        held = await entry.enter_async()
+        entry.enter().release(200, {})
         held.release(200, {})
 
     asyncio.run(both())
@@ -200,45 +200,45 @@ def test_in_an_event_loop_a_call_that_would_block_it_goes_without_a_place(
 
 
 def test_each_host_has_pauses_of_its_own_and_only_an_answer_ends_a_row(tmp_path: Path, clock: Clock) -> None:
-    one = pace(tmp_path, clock)
+    entry = pace(tmp_path, clock)
     for _ in range(3):
-        one.enter("busy").release(429, {})
-        one.enter("free").release(200, {})
-        one.enter("busy").release(500, {})
+        entry.enter("busy").release(429, {})
+        entry.enter("free").release(200, {})
+        entry.enter("busy").release(500, {})
     assert sum(clock.waits) == pytest.approx(1 + 2 + 4)
     clock.waits.clear()
-    one.enter("free").release(200, {})
+    entry.enter("free").release(200, {})
     assert clock.waits == []
 
 
 def test_nobody_waits_for_who_was_given_up_until_it_answers(tmp_path: Path, clock: Clock) -> None:
-    one, other = pace(tmp_path, clock), pace(tmp_path, clock)
-    one.enter("busy").release(429, {"retry-after": "60"})
-    assert [one.gave_up] == [False]
-    one.give_up()
+    first, other = pace(tmp_path, clock), pace(tmp_path, clock)
+    first.enter("busy").release(429, {"retry-after": "60"})
+    assert [first.gave_up] == [False]
+    first.give_up()
     other.enter("busy").release(429, {"retry-after": "60"})
     other.enter("busy").release(429, {})
     assert [other.gave_up, clock.waits] == [True, []]
     other.enter("busy").release(200, {})
     assert [other.gave_up] == [False]
     other.enter("busy").release(429, {})
-    one.enter("busy")
+    first.enter("busy")
     assert sum(clock.waits) == pytest.approx(1.0)
 
 
 def test_a_pause_is_no_wait_for_a_place_and_a_clock_that_is_set_back_is_none(
     tmp_path: Path, clock: Clock
 ) -> None:
-    one = pace(tmp_path, clock, limit=1)
-    held = one.enter()
-    one.slow_down("", 100)
+    entry = pace(tmp_path, clock, limit=1)
+    held = entry.enter()
+    entry.slow_down("", 100)
     clock.time -= 3_600
-    assert one.try_enter() == rate_limit.POLL_INTERVAL_S
+    assert entry.try_enter() == rate_limit.POLL_INTERVAL_S
     held.release(200, {})
     for _ in range(10):
-        one.enter().release(429, {"retry-after": "120"})
-    held = one.enter()
-    assert one.try_enter() == rate_limit.POLL_INTERVAL_S  # after 20 minutes of pauses the limit still holds
+        entry.enter().release(429, {"retry-after": "120"})
+    held = entry.enter()
+    assert entry.try_enter() == rate_limit.POLL_INTERVAL_S  # after 20 minutes of pauses the limit still holds
     held.release(200, {})
 
 
@@ -248,10 +248,10 @@ def test_without_a_folder_a_call_goes_out_all_the_same(tmp_path: Path, clock: Cl
 
 
 def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: Clock) -> None:
-    one = pace(tmp_path, clock, limit=1)
+    entry = pace(tmp_path, clock, limit=1)
     with (
         StubServer() as server,
-        taped(tmp_path / "c.json", "new", pace=one) as tape,
+        taped(tmp_path / "c.json", "new", pace=entry) as tape,
         httpx2.Client() as client,
     ):
         server.queue += [error_reply(429, retry_after="9"), error_reply(429, retry_after="4")]
@@ -264,7 +264,7 @@ def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: 
             client.post(f"{server.url}/v1/x", json={"n": 2})
             client.post(f"{server.url}/v1/x", json={"n": 3})
         assert sum(clock.waits) == pytest.approx(9.0)
-        assert isinstance(one.try_enter(), CallSlot)  # nobody is left at work
+        assert isinstance(entry.try_enter(), CallSlot)  # nobody is left at work
     assert tape.report.counts.recorded == 1
 
 
@@ -280,9 +280,13 @@ def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, 
                 all_look.set()
             return super().try_enter(host, waited)
 
-    one = Watched(1, lambda: tmp_path)
-    held = one.enter()
-    with StubServer() as server, taped(tmp_path / "c.json", "new", pace=one), recorder.set_purpose("judge"):
+    watched = Watched(1, lambda: tmp_path)
+    held = watched.enter()
+    with (
+        StubServer() as server,
+        taped(tmp_path / "c.json", "new", pace=watched),
+        recorder.set_purpose("judge"),
+    ):
         host = server.url.removeprefix("http://")
 
         def call(number: int) -> int:
@@ -312,9 +316,9 @@ def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, 
 
 
 def test_a_call_that_breaks_off_gives_its_place_back(tmp_path: Path, clock: Clock) -> None:
-    one = pace(tmp_path, clock, limit=1)
+    entry = pace(tmp_path, clock, limit=1)
     with (
-        taped(tmp_path / "c.json", "new", pace=one),
+        taped(tmp_path / "c.json", "new", pace=entry),
         httpx2.Client() as client,
         recorder.set_purpose("judge"),
     ):
@@ -322,4 +326,4 @@ def test_a_call_that_breaks_off_gives_its_place_back(tmp_path: Path, clock: Cloc
             url = server.url
         with pytest.raises(httpx2.ConnectError):
             client.post(f"{url}/v1/x", json={})
-        assert isinstance(one.try_enter(), CallSlot)
+        assert isinstance(entry.try_enter(), CallSlot)

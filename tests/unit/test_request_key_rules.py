@@ -106,11 +106,11 @@ def key(body: object, url: str = URL, **rules: Any) -> str:
 
 def test_ignored_paths_and_parameters_do_not_count() -> None:
     rules: dict[str, Any] = {"ignore": ("metadata.run", "?session")}
-    one = key({"q": 1, "metadata": {"run": "x"}}, **rules)
-    assert one == key({"q": 1, "metadata": {"run": "y"}}, URL.replace("session=1", "session=7"), **rules)
-    assert one == key({"q": 1, "metadata": {}}, URL.replace("session=1&", ""), **rules)
-    assert one != key({"q": 2, "metadata": {}}, **rules)
-    assert one != key({"q": 1, "metadata": {}}, URL.replace("a=2", "a=3"), **rules)
+    entry = key({"q": 1, "metadata": {"run": "x"}}, **rules)
+    assert entry == key({"q": 1, "metadata": {"run": "y"}}, URL.replace("session=1", "session=7"), **rules)
+    assert entry == key({"q": 1, "metadata": {}}, URL.replace("session=1&", ""), **rules)
+    assert entry != key({"q": 2, "metadata": {}}, **rules)
+    assert entry != key({"q": 1, "metadata": {}}, URL.replace("a=2", "a=3"), **rules)
 
 
 def test_a_parameter_without_a_value_counts_unless_it_is_ignored() -> None:
@@ -154,13 +154,13 @@ def test_rules_may_change_and_recordings_are_still_found(
     tmp_path: Path, before: tuple[str, ...], after: tuple[str, ...]
 ) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", TapeConfig(rules=MatchRules(before)))
-    one.record(question_of(one, "1"), says("hello"))
-    one.close()
+    tape = Tape(path, "new", TapeConfig(rules=MatchRules(before)))
+    tape.record(question_of(tape, "1"), says("hello"))
+    tape.close()
     two = Tape(path, config=TapeConfig(rules=MatchRules(after)))
-    found = two.claim(question_of(two, "1"))
-    assert found is not None
-    assert found.body == b"hello"
+    request = two.claim(question_of(two, "1"))
+    assert request is not None
+    assert request.body == b"hello"
     assert two.close().stale == 0
 
 
@@ -247,9 +247,9 @@ def test_of_two_recordings_that_the_rules_make_one_the_first_answers(tmp_path: P
 
 def test_an_ignored_path_finds_what_was_recorded_with_another_value(tmp_path: Path) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new")
-    one.record(question_of(one, "1"), says("hello"))
-    one.close()
+    tape = Tape(path, "new")
+    tape.record(question_of(tape, "1"), says("hello"))
+    tape.close()
     strict, lax = Tape(path), Tape(path, config=TapeConfig(rules=MatchRules(("metadata",))))
     with pytest.raises(CassetteMiss, match="no recording answers"):
         strict.claim(question_of(strict, "2"))

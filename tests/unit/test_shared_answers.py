@@ -54,14 +54,14 @@ def asked(
         recorder.run_as_trial(trial),
         defer_sharing() as share,
     ):
-        found = [client.post(f"{server.url}/v1/x", json={"q": 1}).text for _ in range(times)]
+        texts = [client.post(f"{server.url}/v1/x", json={"q": 1}).text for _ in range(times)]
         with pytest.MonkeyPatch.context() as patched:
             if broken is not None:
                 patched.setattr(*broken)
             if verdict:
                 share()
         COUNTS[:] = [tape.report.counts.recorded, tape.report.counts.reused]
-    return found
+    return texts
 
 
 COUNTS: list[int] = []
@@ -91,11 +91,11 @@ def test_another_test_gets_the_same_answer_into_its_own_cassette(
 
 def test_trials_and_repetitions_are_samples_of_their_own(tmp_path: Path, shelf: SharedAnswers) -> None:
     with StubServer() as server:
-        one = asked(server, tmp_path / "a.json", shelf, times=3)
+        entry = asked(server, tmp_path / "a.json", shelf, times=3)
         two = asked(server, tmp_path / "b.json", shelf, trial=1)
         assert server.count == 4
-        assert len({*one, *two}) == 4
-        assert asked(server, tmp_path / "c.json", shelf, times=4)[:3] == one
+        assert len({*entry, *two}) == 4
+        assert asked(server, tmp_path / "c.json", shelf, times=4)[:3] == entry
         assert server.count == 5
 
 
@@ -146,8 +146,8 @@ class Asking:
         self.server = server
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
-        said = httpx2.post(f"{self.server.url}/v1/x", json=[answer, question, reference]).text
-        return Verdict(score=7) if "7" in said else Verdict(error="no verdict")
+        text = httpx2.post(f"{self.server.url}/v1/x", json=[answer, question, reference]).text
+        return Verdict(score=7) if "7" in text else Verdict(error="no verdict")
 
 
 def test_a_judge_that_said_no_verdict_is_asked_again_by_the_next_test(
@@ -167,8 +167,8 @@ def test_a_test_never_gets_its_own_answer_again_in_whatever_cassette(
     tmp_path: Path, shelf: SharedAnswers
 ) -> None:
     with StubServer() as server:
-        found = {asked(server, tmp_path / f"{n}.json", shelf, owner="same test")[0] for n in range(3)}
-        assert (server.count, len(found)) == (3, 3)
+        result = {asked(server, tmp_path / f"{n}.json", shelf, owner="same test")[0] for n in range(3)}
+        assert (server.count, len(result)) == (3, 3)
 
 
 def test_another_server_on_this_machine_is_another_judge(tmp_path: Path, shelf: SharedAnswers) -> None:

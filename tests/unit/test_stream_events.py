@@ -31,8 +31,8 @@ ASKED = {"model": "m", "stream": True, "messages": MESSAGES}
 
 @pytest.fixture
 def server() -> Iterator[StubServer]:
-    with StubServer() as one:
-        yield one
+    with StubServer() as stub_server:
+        yield stub_server
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def whole(path: Path) -> bytes:
 def left_early(url: str) -> None:
     with (
         sync_client(url) as client,
-        client.chat.completions.create(model="m", messages=MESSAGES, stream=True) as one,
+        client.chat.completions.create(model="m", messages=MESSAGES, stream=True) as entry,
     ):
-        assert next(iter(one)).choices
+        assert next(iter(entry)).choices
 
 
 def test_a_live_stream_that_is_left_early_is_left(path: Path, server: StubServer) -> None:
@@ -73,11 +73,11 @@ def test_a_live_stream_that_is_left_early_is_left(path: Path, server: StubServer
         left_early(server.url)
         left.set()
         wait(held)
-        (one,) = exchanges()
+        (request,) = exchanges()
     server.close()
     assert in_time == [True]
-    assert BODY.startswith(one.body)
-    assert one.body != BODY
+    assert BODY.startswith(request.body)
+    assert request.body != BODY
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
@@ -96,12 +96,12 @@ def test_the_first_chunk_comes_before_the_server_has_sent_the_last(
         first = next(answer)
         received.set()
         rest = list(answer)
-        (one,) = exchanges()
+        (entry,) = exchanges()
     assert first.choices
     assert len(rest) == len(EVENTS) - 2
-    assert one.ttft_s is not None
-    assert one.latency_s is not None
-    assert 0 <= one.ttft_s <= one.latency_s
+    assert entry.ttft_s is not None
+    assert entry.latency_s is not None
+    assert 0 <= entry.ttft_s <= entry.latency_s
     assert whole(path) == BODY
 
 
@@ -115,7 +115,7 @@ def test_the_first_chunk_comes_first_also_in_asyncio(path: Path, server: StubSer
             answer = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
             await anext(answer)
             received.set()
-            return len([one async for one in answer])
+            return len([entry async for entry in answer])
 
     with taped(path, "new"):
         assert asyncio.run(ask()) == len(EVENTS) - 2
@@ -143,13 +143,13 @@ def test_a_stream_is_replayed_event_by_event_with_its_times(path: Path, server: 
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_a_stream_that_breaks_is_recorded_as_such(path: Path, server: StubServer, module: Any) -> None:
     server.queue.append(stream(EVENTS, cut_after=2))
-    with taped(path, "new") as one, module.Client() as client:
+    with taped(path, "new") as entry, module.Client() as client:
         with pytest.raises(module.TransportError):
             client.post(f"{server.url}/v1/chat/completions", json=ASKED)
-        (told,) = exchanges()
-    assert one.report.counts.recorded == 1
-    check_message(one.report.notes)
-    assert (told.status, told.body) == (200, b"".join(stream(EVENTS).chunks[:2]))
+        (request,) = exchanges()
+    assert entry.report.counts.recorded == 1
+    check_message(entry.report.notes)
+    assert (request.status, request.body) == (200, b"".join(stream(EVENTS).chunks[:2]))
     assert path.exists()
 
 
@@ -160,9 +160,9 @@ def test_a_stream_that_breaks_is_recorded_as_such_in_asyncio_too(path: Path, ser
         async with httpx2.AsyncClient() as client:
             await client.post(f"{server.url}/v1/chat/completions", json=ASKED)
 
-    with taped(path, "new") as one, pytest.raises(httpx2.RemoteProtocolError):
+    with taped(path, "new") as entry, pytest.raises(httpx2.RemoteProtocolError):
         asyncio.run(ask())
-    assert len(one.report.notes) == 1
+    assert len(entry.report.notes) == 1
     assert path.exists()
 
 
@@ -187,10 +187,10 @@ def test_a_cancelled_stream_is_recorded_as_such(path: Path, server: StubServer) 
             with pytest.raises(asyncio.CancelledError):
                 await reading
 
-    with taped(path, "new") as one:
+    with taped(path, "new") as entry:
         asyncio.run(ask())
         never.set()
-    check_message(one.report.notes)
+    check_message(entry.report.notes)
     assert path.exists()
 
 
@@ -201,24 +201,24 @@ def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
         async with httpx2.AsyncClient() as client:
             await client.get(url)
 
-    with taped(path, "new") as one:
+    with taped(path, "new") as entry:
         with pytest.raises(httpx2.ConnectError):
             httpx2.get(url)
         with pytest.raises(httpx2.ConnectError):
             asyncio.run(ask())
-        assert [told.status for told in exchanges()] == [None, None]
-    assert one.report.counts.recorded == 0
+        assert [exchange.status for exchange in exchanges()] == [None, None]
+    assert entry.report.counts.recorded == 0
     assert not path.exists()
 
 
 def test_an_answer_that_takes_too_long_is_recorded_as_such(path: Path, server: StubServer) -> None:
     never = threading.Event()
     server.queue.append(Reply(before=lambda: wait(never)))
-    with taped(path, "new") as one, httpx2.Client(timeout=httpx2.Timeout(20, read=0.01)) as client:
+    with taped(path, "new") as entry, httpx2.Client(timeout=httpx2.Timeout(20, read=0.01)) as client:
         with pytest.raises(httpx2.ReadTimeout):
             client.get(server.url)
         never.set()
-    check_message(one.report.notes)
+    check_message(entry.report.notes)
 
 
 DAMAGED = {"no gzip": b"no gzip at all", "cut": gzip.compress(b"whole", mtime=0)[:-12]}
@@ -233,14 +233,14 @@ def test_an_answer_that_cannot_be_unpacked(path: Path, server: StubServer, damag
         plain: bytes | None = httpx2.get(server.url).content
     except httpx2.DecodingError:
         plain = None
-    with taped(path, "new") as one:
+    with taped(path, "new") as entry:
         if plain is None:
             with pytest.raises(httpx2.DecodingError):
                 httpx2.get(server.url)
         else:
             assert httpx2.get(server.url).content == plain
-    assert one.report.counts.recorded == (plain is not None)
-    assert len(one.report.notes) == (plain is None)
+    assert entry.report.counts.recorded == (plain is not None)
+    assert len(entry.report.notes) == (plain is None)
 
 
 @pytest.mark.parametrize(
@@ -302,14 +302,14 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_stops_the_test_before_more_is_paid(
     path: Path, server: StubServer, full_disk: None
 ) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     with pytest.raises(CassetteError, match="disk full"), taped(path, "new"):
         try:
             with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=2) as client:
                 client.chat.completions.create(model="m", messages=MESSAGES)
         except CassetteMiss as miss:
-            told.append(str(miss))
-    assert told == ["disk full"]
+            lines.append(str(miss))
+    assert lines == ["disk full"]
     assert server.count == 1
 
 

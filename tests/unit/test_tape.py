@@ -24,44 +24,44 @@ def path(tmp_path: Path) -> Path:
 
 def test_new_records_and_none_replays(path: Path) -> None:
     assert recorded(path, ("a", "1"), ("b", "2")).report.counts.recorded == 2
-    one = Tape(path)
-    assert [call(one, "b", "-"), call(one, "a", "-")] == ["2", "1"]
-    counts = one.close()
+    tape = Tape(path)
+    assert [call(tape, "b", "-"), call(tape, "a", "-")] == ["2", "1"]
+    counts = tape.close()
     assert (counts.replayed, counts.recorded, counts.missed, counts.stale) == (2, 0, 0, 0)
 
 
 def test_the_measured_time_is_replayed(path: Path) -> None:
     recorded(path, ("a", "1"))
-    one = Tape(path)
-    found = one.claim(ask(one, "a"))
-    assert found == Answer(200, {"content-type": "text/plain"}, b"1", 0.1235, 0.05)
+    tape = Tape(path)
+    result = tape.claim(ask(tape, "a"))
+    assert result == Answer(200, {"content-type": "text/plain"}, b"1", 0.1235, 0.05)
 
 
 def test_none_writes_nothing(path: Path) -> None:
     recorded(path, ("a", "1"))
     before = path.read_bytes(), path.stat().st_mtime_ns
-    one = Tape(path)
-    call(one, "a", "-")
+    tape = Tape(path)
+    call(tape, "a", "-")
     with pytest.raises(CassetteMiss):
-        call(one, "other", "-")
-    one.record(ask(one, "x"), says("2"))
-    one.close()
+        call(tape, "other", "-")
+    tape.record(ask(tape, "x"), says("2"))
+    tape.close()
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert files(path.parent) == [path.name]
 
 
 def test_new_asks_only_for_what_is_missing(path: Path) -> None:
     recorded(path, ("a", "1"))
-    one = recorded(path, ("a", "live"), ("b", "2"))
-    assert (one.report.counts.replayed, one.report.counts.recorded) == (1, 1)
+    entry = recorded(path, ("a", "live"), ("b", "2"))
+    assert (entry.report.counts.replayed, entry.report.counts.recorded) == (1, 1)
     assert [each["body"]["text"] for each in (x["request"] for x in stored(path))] == ["a", "b"]
     assert sorted(text["0"][0] for text in texts(path).values()) == ["1", "2"]
 
 
 def test_new_gives_back_what_it_has_just_recorded_only_as_the_next_answer(path: Path) -> None:
-    one = Tape(path, "new")
-    assert [call(one, "a", "1"), call(one, "a", "2")] == ["1", "2"]
-    one.close()
+    tape = Tape(path, "new")
+    assert [call(tape, "a", "1"), call(tape, "a", "2")] == ["1", "2"]
+    tape.close()
     again = Tape(path)
     assert [call(again, "a", "-"), call(again, "a", "-")] == ["1", "2"]
 
@@ -69,25 +69,25 @@ def test_new_gives_back_what_it_has_just_recorded_only_as_the_next_answer(path: 
 def test_live_neither_reads_nor_writes(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("damaged")
-    one = Tape(path, "live")
-    assert call(one, "a", "live") == "live"
-    counts = one.close()
+    tape = Tape(path, "live")
+    assert call(tape, "a", "live") == "live"
+    counts = tape.close()
     assert (counts.replayed, counts.recorded) == (0, 0)
     assert path.read_text() == "damaged"
 
 
 def test_all_records_again(path: Path) -> None:
     recorded(path, ("a", "old"), ("b", "kept?"))
-    one = recorded(path, ("a", "new"), mode="all")
-    assert (one.report.counts.replayed, one.report.counts.recorded) == (0, 1)
+    entry = recorded(path, ("a", "new"), mode="all")
+    assert (entry.report.counts.replayed, entry.report.counts.recorded) == (0, 1)
     assert list(texts(path).values()) == [{"0": ["new"]}]
 
 
 def test_all_of_a_failed_test_drops_nothing(path: Path) -> None:
     recorded(path, ("a", "old"), ("b", "kept"))
-    one = Tape(path, "all")
-    call(one, "a", "new")
-    one.close(passed=False)
+    tape = Tape(path, "all")
+    call(tape, "a", "new")
+    tape.close(passed=False)
     assert sorted(text["0"][0] for text in texts(path).values()) == ["kept", "new"]
 
 
@@ -106,11 +106,11 @@ def test_all_drops_answers_that_were_not_asked_again(path: Path) -> None:
 @pytest.mark.parametrize("status", [429, 500, 401])
 def test_all_keeps_the_old_answer_where_the_new_one_was_no_answer(path: Path, status: int) -> None:
     recorded(path, ("a", "old"), ("b", "gone"))
-    one = Tape(path, "all")
-    assert one.claim(ask(one, "a")) is None
-    one.record(ask(one, "a"), says("limited", status))
-    call(one, "c", "new")
-    one.close()
+    tape = Tape(path, "all")
+    assert tape.claim(ask(tape, "a")) is None
+    tape.record(ask(tape, "a"), says("limited", status))
+    call(tape, "c", "new")
+    tape.close()
     assert sorted(text["0"][0] for text in texts(path).values()) == ["new", "old"]
 
 
@@ -118,47 +118,47 @@ def test_all_keeps_the_old_answer_where_the_new_one_was_no_answer(path: Path, st
 def test_all_keeps_the_old_answers_behind_one_that_failed(path: Path, status: int | None) -> None:
     """The same question several times: the first is answered anew, the next fails; None: no answer comes at all."""
     recorded(path, ("a", "1"), ("a", "2"), ("a", "3"), ("b", "gone"))
-    one = Tape(path, "all")
-    call(one, "a", "new")
-    assert one.claim(ask(one, "a")) is None
+    tape = Tape(path, "all")
+    call(tape, "a", "new")
+    assert tape.claim(ask(tape, "a")) is None
     if status is not None:
-        one.record(ask(one, "a"), says("limited", status))
-    one.close()
-    assert (one.report.counts.recorded, one.report.counts.replayed) == (1, 0)
+        tape.record(ask(tape, "a"), says("limited", status))
+    tape.close()
+    assert (tape.report.counts.recorded, tape.report.counts.replayed) == (1, 0)
     assert list(texts(path).values()) == [{"0": ["new", "2", "3"]}]
 
 
 def test_all_keeps_what_a_repeated_call_brought(path: Path) -> None:
     recorded(path, ("a", "1"), ("a", "2"))
-    one = Tape(path, "all")
-    assert one.claim(ask(one, "a")) is None
-    one.record(ask(one, "a"), says("limited", 429))
-    call(one, "a", "new")
-    one.close()
+    tape = Tape(path, "all")
+    assert tape.claim(ask(tape, "a")) is None
+    tape.record(ask(tape, "a"), says("limited", 429))
+    call(tape, "a", "new")
+    tape.close()
     assert list(texts(path).values()) == [{"0": ["new"]}]
 
 
 def test_all_keeps_a_recording_whose_call_got_no_answer(path: Path) -> None:
     recorded(path, ("a", "old"), ("b", "old b"))
     before = path.read_bytes()
-    one = Tape(path, "all")
-    assert one.claim(ask(one, "a")) is None  # and the connection breaks
-    one.close()
+    tape = Tape(path, "all")
+    assert tape.claim(ask(tape, "a")) is None  # and the connection breaks
+    tape.close()
     assert path.read_bytes() == before
     assert files(path.parent) == [path.name]
-    one = Tape(path, "all")
-    assert one.claim(ask(one, "a")) is None
-    call(one, "b", "new b")
-    one.close()
+    tape = Tape(path, "all")
+    assert tape.claim(ask(tape, "a")) is None
+    call(tape, "b", "new b")
+    tape.close()
     assert sorted(text["0"][0] for text in texts(path).values()) == ["new b", "old"]
 
 
 def test_all_keeps_the_take_of_a_trial_that_failed(path: Path) -> None:
-    one = Tape(path, "new")
+    tape = Tape(path, "new")
     for index in range(2):
         with recorder.run_as_trial(index):
-            call(one, "a", f"old {index}")
-    one.close()
+            call(tape, "a", f"old {index}")
+    tape.close()
     again = Tape(path, "all")
     call(again, "a", "new 0")
     with recorder.run_as_trial(1):
@@ -169,59 +169,59 @@ def test_all_keeps_the_take_of_a_trial_that_failed(path: Path) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 407, 408, 409, 425, 429, 500, 502, 503, 529, 599])
 def test_answers_about_the_moment_are_not_recorded(path: Path, status: int) -> None:
-    one = Tape(path, "new")
-    one.record(ask(one, "a"), says("no", status))
-    assert one.close().recorded == 0
-    check_message(one.report.notes)
+    tape = Tape(path, "new")
+    tape.record(ask(tape, "a"), says("no", status))
+    assert tape.close().recorded == 0
+    check_message(tape.report.notes)
     assert not path.exists()
 
 
 def test_a_retry_is_the_same_question(path: Path) -> None:
-    one = Tape(path, "new")
+    tape = Tape(path, "new")
     for status in (429, 503, 200):
-        question = ask(one, "a")
-        assert one.claim(question) is None
-        one.record(question, says(str(status), status))
-    one.close()
+        question = ask(tape, "a")
+        assert tape.claim(question) is None
+        tape.record(question, says(str(status), status))
+    tape.close()
     assert call(Tape(path), "a", "-") == "200"
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 422])
 def test_answers_about_the_question_are_recorded(path: Path, status: int) -> None:
-    one = Tape(path, "new")
-    one.record(ask(one, "a"), says("x", status))
-    one.close()
+    tape = Tape(path, "new")
+    tape.record(ask(tape, "a"), says("x", status))
+    tape.close()
     again = Tape(path)
-    found = again.claim(ask(again, "a"))
-    assert found is not None
-    assert found.status == status
+    result = again.claim(ask(again, "a"))
+    assert result is not None
+    assert result.status == status
 
 
 def test_the_nth_identical_request_gets_the_nth_answer(path: Path) -> None:
     recorded(path, *[("a", str(n)) for n in range(5)], ("b", "x"))
-    one = Tape(path)
-    assert [call(one, text, "-") for text in "ababaa" if text == "a"] == ["0", "1", "2", "3"]
+    tape = Tape(path)
+    assert [call(tape, text, "-") for text in "ababaa" if text == "a"] == ["0", "1", "2", "3"]
 
 
 def test_exhausted_says_how_often(path: Path) -> None:
     recorded(path, ("a", "1"), ("a", "2"))
-    one = Tape(path, config=TapeConfig(command="pytest x.py --llm-record=new"))
-    call(one, "a", "-")
-    call(one, "a", "-")
+    tape = Tape(path, config=TapeConfig(command="pytest x.py --llm-record=new"))
+    call(tape, "a", "-")
+    call(tape, "a", "-")
     with pytest.raises(CassetteMiss) as caught:
-        call(one, "a", "-")
+        call(tape, "a", "-")
     check_message(caught.value)
     assert "record    pytest x.py --llm-record=new" in str(caught.value)
-    assert (one.report.counts.missed, one.report.misses) == (1, [str(caught.value)])
+    assert (tape.report.counts.missed, tape.report.misses) == (1, [str(caught.value)])
 
 
 def test_trials_have_takes_of_their_own(path: Path) -> None:
-    one = Tape(path, "new")
+    tape = Tape(path, "new")
     for index in range(3):
         with recorder.run_as_trial(index):
-            call(one, "a", f"take {index}")
-            call(one, "a", f"take {index} again")
-    one.close()
+            call(tape, "a", f"take {index}")
+            call(tape, "a", f"take {index} again")
+    tape.close()
     again = Tape(path)
     for index in (2, 0, 1):
         with recorder.run_as_trial(index):
@@ -232,18 +232,18 @@ def test_trials_have_takes_of_their_own(path: Path) -> None:
 
 def test_a_trial_without_a_take_is_a_miss_that_says_so(path: Path) -> None:
     recorded(path, ("a", "1"))
-    one = Tape(path)
+    tape = Tape(path)
     with recorder.run_as_trial(3), pytest.raises(CassetteMiss) as caught:
-        call(one, "a", "-")
+        call(tape, "a", "-")
     check_message(caught.value)
 
 
 def test_all_of_one_trial_leaves_the_takes_of_the_others(path: Path) -> None:
-    one = Tape(path, "new")
+    tape = Tape(path, "new")
     for index in range(2):
         with recorder.run_as_trial(index):
-            call(one, "a", f"old {index}")
-    one.close()
+            call(tape, "a", f"old {index}")
+    tape.close()
     with recorder.run_as_trial(1):
         recorded(path, ("a", "new 1"), mode="all")
     assert list(texts(path).values()) == [{"0": ["old 0"], "1": ["new 1"]}]
@@ -251,9 +251,9 @@ def test_all_of_one_trial_leaves_the_takes_of_the_others(path: Path) -> None:
 
 def test_stale_is_what_a_passed_test_did_not_ask(path: Path) -> None:
     recorded(path, ("a", "1"), ("b", "2"), ("c", "3"))
-    one = Tape(path)
-    call(one, "a", "-")
-    assert one.close(passed=True).stale == 2
+    tape = Tape(path)
+    call(tape, "a", "-")
+    assert tape.close(passed=True).stale == 2
     assert Tape(path).close(passed=False).stale == 0
     assert Tape(path, shared=True).close(passed=True).stale == 0
     fresh = Tape(path, "new")
@@ -263,18 +263,18 @@ def test_stale_is_what_a_passed_test_did_not_ask(path: Path) -> None:
 
 def test_a_question_that_was_asked_in_vain_is_not_stale(path: Path) -> None:
     recorded(path, ("a", "1"))
-    one = Tape(path)
+    tape = Tape(path)
     with recorder.run_as_trial(5), pytest.raises(CassetteMiss):
-        call(one, "a", "-")
-    assert one.close().stale == 0
+        call(tape, "a", "-")
+    assert tape.close().stale == 0
 
 
 def test_the_place_of_a_question_is_kept(path: Path) -> None:
     recorded(path, ("a", "1"), ("b", "2"), ("c", "3"))
     recorded(path, ("a", "-"), ("b changed", "2"), ("c", "-"))
-    found = [(one["by"], one["request"]["body"]["text"]) for one in stored(path)]
-    assert [by for by, _ in found] == ["#001", "#002", "#002", "#003"]
-    assert {text for _, text in found[1:3]} == {"b", "b changed"}
+    rows = [(row["by"], row["request"]["body"]["text"]) for row in stored(path)]
+    assert [by for by, _ in rows] == ["#001", "#002", "#002", "#003"]
+    assert {text for _, text in rows[1:3]} == {"b", "b changed"}
 
 
 def test_a_shared_cassette_names_its_tests(path: Path) -> None:

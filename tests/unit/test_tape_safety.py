@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_only_harmless_headers_are_kept(path: Path) -> None:
-    one = Tape(path, "new", TapeConfig(redactor=Redactor(known={"hunter2hunter2"})))
+    tape = Tape(path, "new", TapeConfig(redactor=Redactor(known={"hunter2hunter2"})))
     headers = {
         "retry-after": "1",
         "location": "https://h/x?sig=abcdef&a=hunter2hunter2",
@@ -35,8 +35,8 @@ def test_only_harmless_headers_are_kept(path: Path) -> None:
         "openai-organization": "org-1",
         "x-should-retry": "false",
     }
-    one.record(ask(one, "a"), says("1", 200, **headers))
-    one.close()
+    tape.record(ask(tape, "a"), says("1", 200, **headers))
+    tape.close()
     kept = stored(path)[0]["answers"]["0"][0]["headers"]
     assert kept == {
         "content-type": "text/plain",
@@ -47,13 +47,13 @@ def test_only_harmless_headers_are_kept(path: Path) -> None:
 
 
 def test_no_secret_reaches_the_disk(path: Path) -> None:
-    one = Tape(path, "new", TapeConfig(redactor=Redactor(known={"environment-secret"})))
+    tape = Tape(path, "new", TapeConfig(redactor=Redactor(known={"environment-secret"})))
     key = "credential-of-the-request"
-    question = ask(one, f"{key} environment-secret", authorization=f"Bearer {key}")
-    one.record(question, says(f"you said {key} and environment-secret"))
+    question = ask(tape, f"{key} environment-secret", authorization=f"Bearer {key}")
+    tape.record(question, says(f"you said {key} and environment-secret"))
     journal = b"".join(file.read_bytes() for file in path.parent.rglob("*.journal") if file.is_file())
     assert b"you said [secret] and [secret]" in journal
-    one.close()
+    tape.close()
     for text in (journal, path.read_bytes()):
         assert key.encode() not in text
         assert b"environment-secret" not in text
@@ -62,14 +62,14 @@ def test_no_secret_reaches_the_disk(path: Path) -> None:
 def test_a_replay_learns_secrets_in_parts_that_matching_leaves_out(path: Path) -> None:
     modes: tuple[RecordMode, RecordMode] = ("new", "none")
     for mode, password in zip(modes, ("zebra4411plumbago", "tulip7305marzipan"), strict=True):
-        one = Tape(path, mode, TapeConfig(rules=MatchRules(("**.password",))))
+        tape = Tape(path, mode, TapeConfig(rules=MatchRules(("**.password",))))
         body = f'{{"a": 1, "password": "{password}"}}'.encode()
-        question = one.make_question("POST", URL, {"content-type": "application/json"}, body)
-        if one.claim(question) is None:
-            one.record(question, says("1"))
-        one.close()
-        assert one.config.redactor.clean_text(f"sent {password}") == "sent [secret]"
-    assert one.report.counts.replayed == 1
+        question = tape.make_question("POST", URL, {"content-type": "application/json"}, body)
+        if tape.claim(question) is None:
+            tape.record(question, says("1"))
+        tape.close()
+        assert tape.config.redactor.clean_text(f"sent {password}") == "sent [secret]"
+    assert tape.report.counts.replayed == 1
 
 
 @pytest.mark.parametrize("known", [{"hunter2hunter2"}, set()])
@@ -99,18 +99,18 @@ def test_a_damaged_file_is_told_at_the_start(path: Path) -> None:
 def test_an_answer_that_cannot_be_read_back_is_a_miss(path: Path) -> None:
     recorded(path, ("a", "1"))
     path.write_text(path.read_text().replace('"text": "1"', '"base64": "not base64!"'))
-    one = Tape(path)
+    tape = Tape(path)
     with pytest.raises(CassetteMiss, check=check_message):
-        call(one, "a", "-")
-    assert one.report.counts.missed == 1
-    assert one.report.counts.replayed == 0
+        call(tape, "a", "-")
+    assert tape.report.counts.missed == 1
+    assert tape.report.counts.replayed == 0
 
 
 def test_what_a_killed_run_left_answers_and_is_merged_by_the_next_recording(path: Path) -> None:
-    one = Tape(path, "new")
-    call(one, "a", "paid")
-    one.recorder.journal.close()  # as if the process had died here
-    del one
+    tape = Tape(path, "new")
+    call(tape, "a", "paid")
+    tape.recorder.journal.close()  # as if the process had died here
+    del tape
     assert call(Tape(path), "a", "-") == "paid"
     assert not path.exists()
     assert recorded(path, ("a", "-")).report.counts.replayed == 1
@@ -120,10 +120,10 @@ def test_what_a_killed_run_left_answers_and_is_merged_by_the_next_recording(path
 
 def test_what_a_killed_run_recorded_again_replaces_the_old_answer(path: Path) -> None:
     recorded(path, ("a", "old"), ("b", "kept"))
-    one = Tape(path, "all")
-    call(one, "a", "new")
-    one.recorder.journal.close()  # as if the process had died here
-    del one
+    tape = Tape(path, "all")
+    call(tape, "a", "new")
+    tape.recorder.journal.close()  # as if the process had died here
+    del tape
     replaying = Tape(path)
     assert [call(replaying, text, "-") for text in "ab"] == ["new", "kept"]
     recorded(path, ("c", "3"))
@@ -133,14 +133,14 @@ def test_what_a_killed_run_recorded_again_replaces_the_old_answer(path: Path) ->
 def test_a_full_disk_fails_the_test_even_if_the_error_was_swallowed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Tape(path, "new")
-    call(one, "a", "1")
+    tape = Tape(path, "new")
+    call(tape, "a", "1")
     with monkeypatch.context() as patched:
         patched.setattr(Journal, "append", lambda *_: _raise(CassetteError("disk full")))
         with pytest.raises(CassetteError, match="disk full"):
-            call(one, "b", "2")
+            call(tape, "b", "2")
     with pytest.raises(CassetteError, match="disk full"):
-        one.close()
+        tape.close()
     assert list(texts(path).values()) == [{"0": ["1"]}]
 
 
@@ -149,19 +149,19 @@ def _raise(error: Exception) -> None:
 
 
 def test_an_answer_that_comes_after_the_end_is_found_next_time(path: Path) -> None:
-    one = Tape(path, "new")
-    question = ask(one, "late")
-    assert one.claim(question) is None
-    one.close()
-    one.record(question, says("1"))
-    one.recorder.journal.close()
+    tape = Tape(path, "new")
+    question = ask(tape, "late")
+    assert tape.claim(question) is None
+    tape.close()
+    tape.record(question, says("1"))
+    tape.recorder.journal.close()
     assert call(Tape(path), "late", "-") == "1"
 
 
 def test_a_second_close_writes_nothing_twice(path: Path) -> None:
-    one = recorded(path, ("a", "1"))
+    tape = recorded(path, ("a", "1"))
     before = path.stat().st_mtime_ns
-    one.close()
+    tape.close()
     assert path.stat().st_mtime_ns == before
 
 
@@ -177,46 +177,46 @@ def test_two_tapes_of_one_file_keep_both_recordings(path: Path) -> None:
 
 def test_threads_get_each_answer_once(path: Path) -> None:
     recorded(path, *[("a", str(n)) for n in range(64)])
-    one = Tape(path)
+    tape = Tape(path)
     start = threading.Barrier(8)
 
     def work(_: int) -> list[str]:
         start.wait()
-        return [call(one, "a", "-") for _ in range(8)]
+        return [call(tape, "a", "-") for _ in range(8)]
 
     with ThreadPoolExecutor(8) as pool:
-        found = [text for texts_ in pool.map(work, range(8)) for text in texts_]
-    assert sorted(found, key=int) == [str(n) for n in range(64)]
+        result = [text for texts_ in pool.map(work, range(8)) for text in texts_]
+    assert sorted(result, key=int) == [str(n) for n in range(64)]
 
 
 def test_threads_record_each_answer_once(path: Path) -> None:
-    one = Tape(path, "new")
+    tape = Tape(path, "new")
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: call(one, f"q{n % 4}", str(n)), range(32)))
-    one.close()
+        list(pool.map(lambda n: call(tape, f"q{n % 4}", str(n)), range(32)))
+    tape.close()
     kept = [text for takes in texts(path).values() for text in takes["0"]]
-    assert len(kept) == one.report.counts.recorded
-    assert one.report.counts.recorded + one.report.counts.replayed == 32
+    assert len(kept) == tape.report.counts.recorded
+    assert tape.report.counts.recorded + tape.report.counts.replayed == 32
 
 
 def test_allowed_hosts_pass() -> None:
-    one = Tape(Path("x.json"), "live", TapeConfig(settings=Settings(allow_hosts=("api.example.com",))))
-    assert one.passes("API.Example.com")
-    assert not one.passes("example.com")
-    one.resolved.add("192.0.2.1")
-    assert one.passes("192.0.2.1")
+    tape = Tape(Path("x.json"), "live", TapeConfig(settings=Settings(allow_hosts=("api.example.com",))))
+    assert tape.passes("API.Example.com")
+    assert not tape.passes("example.com")
+    tape.resolved.add("192.0.2.1")
+    assert tape.passes("192.0.2.1")
 
 
 @pytest.fixture
 def no_tapes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    told: list[bool] = []
+    lines: list[bool] = []
 
     def listen(*, used: bool) -> None:
-        told.append(used)
+        lines.append(used)
 
     monkeypatch.setattr(active_tape, "_test_tapes", [])
     monkeypatch.setattr(active_tape, "change_listeners", [listen])
-    return told
+    return lines
 
 
 def test_tapes_nest_and_tell(no_tapes: list[bool]) -> None:
@@ -248,10 +248,10 @@ def test_blocks_tell_when_the_first_begins_and_the_last_ends(no_tapes: list[bool
 def test_neighbours_are_searched_where_nothing_is_recorded(path: Path) -> None:
     merged(path.parent / "test_b.json", entry(1))
     (path.parent / "test_c.json").write_text("damaged")
-    one = Tape(path)
+    tape = Tape(path)
     with pytest.raises(CassetteMiss, match="test_b"):
-        one.claim(
-            one.make_question(
+        tape.claim(
+            tape.make_question(
                 "POST", "http://loopback/ask", {"content-type": "application/json"}, b'{"n": 2}'
             )
         )
@@ -265,11 +265,11 @@ def test_a_journal_of_another_run_may_be_merged_while_this_one_reads(
     merges = [lambda: store.merge_journals(path, [waiting], Redactor(), replace=False)]
 
     def raced(cassette: Path) -> list[Path]:
-        found = real(cassette)
-        if found and merges:
+        result = real(cassette)
+        if result and merges:
             monkeypatch.setattr(store, "find_abandoned_journals", real)
             merges.pop()()
-        return found
+        return result
 
     monkeypatch.setattr(store, "find_abandoned_journals", raced)
     assert set(store.load_with_journals(path)) == {"key-1"}
@@ -291,14 +291,14 @@ def test_recordings_of_another_server_are_found_under_the_rules_of_each_test(tmp
     old.close()
     for order in (("numbered", "as is"), ("as is", "numbered")):
         index = RecordingIndex(tmp_path, lambda _: True)
-        found = {
+        result = {
             (name, text): bool(recordings.find_other_server(chat(tape, "http://localhost:1", text), set()))
             for name in order
             for tape in [Tape(tmp_path / f"{name}.json", config=TapeConfig(rules=rules[name]))]
             for recordings in [Recordings(tape.path, rules[name], index)]
             for text in ("order N", "order 7")
         }
-        assert found == {
+        assert result == {
             ("as is", "order 7"): True,
             ("as is", "order N"): False,
             ("numbered", "order 7"): True,

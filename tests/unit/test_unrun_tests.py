@@ -58,7 +58,7 @@ def item_of(
     folder: Path, *marks: pytest.Mark, names: tuple[str, ...] = (), fixtures: tuple[Any, ...] = ()
 ) -> Any:
     """A test as pytest has it, with its marks and fixtures."""
-    by_name = {one.name: one for one in reversed(marks)}
+    by_name = {mark.name: mark for mark in reversed(marks)}
     config = SimpleNamespace(
         rootpath=folder,
         pluginmanager=SimpleNamespace(get_plugin=lambda _name: None),
@@ -82,7 +82,7 @@ def item_of(
         iter_markers=lambda: iter(marks),
         get_closest_marker=by_name.get,
         ihook=SimpleNamespace(pytest_llmops_redactors=hook, pytest_llmops_request_normalizers=hook),
-        _fixtureinfo=SimpleNamespace(name2fixturedefs={one.argname: (one,) for one in fixtures}),
+        _fixtureinfo=SimpleNamespace(name2fixturedefs={fixture.argname: (fixture,) for fixture in fixtures}),
     )
 
 
@@ -138,7 +138,7 @@ def skipped(tmp_path: Path) -> Harness:
 
 
 OWN = "cassettes/test_a/test_x.json"
-INDEX, WIDE = (f"cassettes/conftest/fixture.{one}.json" for one in ("index", "wide"))
+INDEX, WIDE = (f"cassettes/conftest/fixture.{first}.json" for first in ("index", "wide"))
 
 
 def test_a_skipped_test_tells_its_cassette_and_those_of_its_fixtures(skipped: Harness) -> None:
@@ -163,7 +163,7 @@ def test_a_fixture_that_another_test_used_is_not_judged_while_one_test_is_skippe
     merged(tmp_path / INDEX, entry(1), entry(2))
     skipped.add_unrun()
     used: Any = {"path": INDEX, "ran": True, "shared": True, "asked": {"key-1": {"0": 1}}}
-    assert [one.key for one in audited(tmp_path, [used]).stale] == ["key-2"]
+    assert [element.key for element in audited(tmp_path, [used]).stale] == ["key-2"]
     assert audited(tmp_path, [used, *skipped.log.uses]).stale == ()
 
 
@@ -214,7 +214,7 @@ def test_a_block_of_a_foreign_test_is_told_when_the_test_ends(tmp_path: Path, fo
     assert foreign.has_results()
     assert foreign.build_payload("teardown", None)["tapes"] == payload["tapes"]
     seen = audited(tmp_path, payload["tapes"])
-    assert ([one.key for one in seen.stale], seen.orphans) == (["key-1"], ())
+    assert ([element.key for element in seen.stale], seen.orphans) == (["key-1"], ())
 
 
 def test_each_block_of_a_foreign_test_is_told(tmp_path: Path, foreign: Harness) -> None:
@@ -265,7 +265,7 @@ def test_a_foreign_test_whose_block_did_nothing_yet_carries_it_on_its_reports(
     item.stash[HARNESS] = foreign
     item.config.stash[WATCH_KEY] = SimpleNamespace(harness_of=lambda item: item.stash[HARNESS])
     reports = [made_by_the_hook(item, make_report("passed", when)) for when in ("call", "teardown")]
-    assert [one.llmops.get("tapes") for one in reports] == [
+    assert [report.llmops.get("tapes") for report in reports] == [
         None,
         [{"path": "cassettes/one.json", "ran": True, "shared": True, "asked": {}}],
     ]
@@ -299,8 +299,8 @@ def test_a_block_of_a_test_of_ours_is_told_with_its_own_cassette(tmp_path: Path)
         payload: Any = harness.build_payload("teardown", None)
     finally:
         harness.stop()
-    told = [(use["path"], use["ran"], use["shared"]) for use in payload["tapes"]]
-    assert told == [("cassettes/one.json", True, True), (OWN, True, False)]
+    rows = [(use["path"], use["ran"], use["shared"]) for use in payload["tapes"]]
+    assert rows == [("cassettes/one.json", True, True), (OWN, True, False)]
 
 
 BLOCK = "cassettes/block.json"
@@ -325,11 +325,11 @@ def test_the_cassette_of_a_block_is_kept_while_a_test_is_skipped_that_may_use_it
 
 def test_what_a_skipped_test_recorded_in_a_cassette_of_others_is_kept(tmp_path: Path) -> None:
     recorded_by = ("test_b.py::test_x", FOREIGN, "test_b.py::test_gone")
-    merged(tmp_path / BLOCK, *(entry(n, by=f"{one}#001") for n, one in enumerate(recorded_by)))
+    merged(tmp_path / BLOCK, *(entry(n, by=f"{element}#001") for n, element in enumerate(recorded_by)))
     used: Any = {"path": BLOCK, "ran": True, "shared": True, "asked": {"key-0": {"0": 1}}}
-    assert [one.key for one in audited(tmp_path, [used]).stale] == ["key-1", "key-2"]
+    assert [element.key for element in audited(tmp_path, [used]).stale] == ["key-1", "key-2"]
     seen = audited(tmp_path, [used], "test_c.py::test_other")
-    assert (seen.stale, [one.file for one in seen.unjudged]) == ((), [BLOCK])
+    assert (seen.stale, [element.file for element in seen.unjudged]) == ((), [BLOCK])
 
 
 def test_the_record_keeps_the_names_of_skipped_tests(tmp_path: Path) -> None:

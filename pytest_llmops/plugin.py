@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_llmops import hookspecs, recorder
-from pytest_llmops._util import test_folders
+from pytest_llmops._util.search_folders import test_folders
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 
 # isort: off

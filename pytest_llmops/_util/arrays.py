@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_llmops._util import LazyModule
+from pytest_llmops._util.lazy_module import LazyModule
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pytest_llmops._util import LazyModule
+from pytest_llmops._util.lazy_module import LazyModule
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from pytest_llmops._util import test_folders
+from pytest_llmops._util.search_folders import test_folders
 from pytest_llmops._util.text_files import BadFile
 
 # Where pytest looks for its options, in this order

@@ -532,12 +532,7 @@ def pytest_runtest_makereport(
     error = None
     if call.excinfo is not None:
         error = call.excinfo.value
-    running: Harness | None = item.stash.get(HARNESS, None)
-    if running is None:
-        is_reported = isinstance(error, LLMOpsError)
-    else:
-        is_reported = not running.is_silent
-    if not is_reported:
+    if not _has_report(item, error):
         return (yield)
     harness = item.config.stash[WATCH_KEY].harness_of(item)
     from pytest_llmops.harness.records import attach_payload
@@ -550,6 +545,13 @@ def pytest_runtest_makereport(
     if harness.has_results() or isinstance(error, LLMOpsError):
         attach_payload(harness, report, error)
     return report
+
+
+def _has_report(item: pytest.Item, error: BaseException | None) -> bool:
+    running: Harness | None = item.stash.get(HARNESS, None)
+    if running is None:
+        return isinstance(error, LLMOpsError)
+    return not running.is_silent
 
 
 @pytest.hookimpl(wrapper=True)

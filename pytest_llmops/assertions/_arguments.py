@@ -116,9 +116,8 @@ def parse_share_threshold(where: str, at_least: object, name: str = "at_least") 
         none = "None"
         if name.startswith("at_least"):
             none = "None to record only"
-        raise UsageError(
-            f"{where}: expected {name} from 0 to 1, or {none}, got {shorten_text(repr(at_least), 80)}"
-        )
+        value = shorten_text(repr(at_least), 80)
+        raise UsageError(f"{where}: expected {name} from 0 to 1, or {none}, got {value}")
     return threshold
 
 
@@ -134,9 +133,9 @@ def parse_threshold(
         return None
     threshold = as_finite_float(value)
     if threshold is None or threshold < 0 or (whole and not threshold.is_integer()):
-        raise UsageError(
-            f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
-        )
+        expected = f"{what} of at least 0, or None to record only"
+        given = shorten_text(repr(value), 80)
+        raise UsageError(f"{where}: expected {name} to be {expected}, got {given}")
     return threshold
 
 
@@ -172,14 +171,14 @@ def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tu
         several = "a text"
         if purpose == "to look for":
             several = "a text or several"
-        raise UsageError(f"{where}: expected {several} {purpose}, got {describe_kind(given)}")
+        kind = describe_kind(given)
+        raise UsageError(f"{where}: expected {several} {purpose}, got {kind}")
     if not texts:
         raise UsageError(f"{where}: {none_given}")
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
-            raise UsageError(
-                f"{where}: expected texts {purpose}, got {describe_kind(text)} as number {number}"
-            )
+            kind = describe_kind(text)
+            raise UsageError(f"{where}: expected texts {purpose}, got {kind} as number {number}")
     return tuple(texts)
 
 

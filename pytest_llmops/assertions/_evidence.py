@@ -43,8 +43,9 @@ def missing_text_evidence(
     for missing_text in missing[:MAX_LISTED_TEXTS]:
         hint = _explain_missing_text(text, missing_text, ignore_case=ignore_case, whole_words=whole_words)
         pairs.append(("missing", f"{quote_text(missing_text)}{hint}"))
-    if len(missing) > MAX_LISTED_TEXTS:
-        pairs.append(("missing", f"and {len(missing) - MAX_LISTED_TEXTS:,} more texts"))
+    not_listed = len(missing) - MAX_LISTED_TEXTS
+    if not_listed > 0:
+        pairs.append(("missing", f"and {not_listed:,} more texts"))
     return [*pairs, ("answer", format_answer(text))]
 
 
@@ -63,9 +64,9 @@ def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_w
     near = lexical.find_nearest_span(text, missing)
     if near is None or near.score < MIN_SIMILARITY:
         return ""
-    return (
-        f" | nearest {quote_text(near.text)} at {format_position(text, near.start)}, {near.score:.2f} alike"
-    )
+    quoted = quote_text(near.text)
+    place = format_position(text, near.start)
+    return f" | nearest {quoted} at {place}, {near.score:.2f} alike"
 
 
 def _explain_part_of_word(text: str, missing: str) -> str:
@@ -99,7 +100,9 @@ def describe_places(text: str, wanted: str, places: Sequence[tuple[int, int]], w
     >>> describe_places("a b a", "a", [(0, 1), (4, 5)], "expected exactly 1 time, got 2")
     '"a" | expected exactly 1 time, got 2: at line 1, column 1; at line 1, column 5'
     """
-    listed = [f"at {format_position(text, start)}" for start, _ in places[:MAX_LISTED_PLACES]]
+    listed = []
+    for start, _ in places[:MAX_LISTED_PLACES]:
+        listed.append(f"at {format_position(text, start)}")
     if len(places) > MAX_LISTED_PLACES:
         listed.append("...")
     return f"{quote_text(wanted)} | {what}: {'; '.join(listed)}"
@@ -140,7 +143,8 @@ def _mark_place(text: str, start: int, end: int) -> str:
     behind = text[end : end + CONTEXT_CHARS]
     if len(text) > end + CONTEXT_CHARS:
         behind += "..."
-    return f"{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}"
+    marked = text[start:end][:MAX_QUOTED_CHARS]
+    return f"{before}>>>{marked}<<<{behind}"
 
 
 def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: bool = False) -> Evidence:
@@ -156,7 +160,8 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
     if part:
         start = format_position(text, part.start())
         end = format_position(text, part.end())
-        pairs.append(("matches", f"only a part, from {start} to {end}: {quote_text(part[0])}"))
+        quoted = quote_text(part[0])
+        pairs.append(("matches", f"only a part, from {start} to {end}: {quoted}"))
     for flag in (re.IGNORECASE, re.DOTALL, re.MULTILINE):
         if len(text) > MAX_HINT_CHARS or pattern.flags & flag:
             continue
@@ -260,10 +265,9 @@ def exact_evidence(text: str, expected: str) -> Evidence:
         return []
     wanted = describe_character(expected, at)
     given = describe_character(text, at)
-    pairs = [
-        ("differs at", f"{format_position(expected, at)}: expected {wanted}, got {given}"),
-        ("diff", lexical.format_word_diff(text, expected)),
-    ]
+    position = format_position(expected, at)
+    diff = lexical.format_word_diff(text, expected)
+    pairs = [("differs at", f"{position}: expected {wanted}, got {given}"), ("diff", diff)]
     option = _find_equalizing_option(text, expected)
     if option:
         pairs.append(("hint", f"equal with {option}"))
@@ -271,8 +275,10 @@ def exact_evidence(text: str, expected: str) -> Evidence:
     dots = ""
     if start:
         dots = "..."
-    pairs.append(("expected", f"{dots}{format_answer(expected[start:])}"))
-    pairs.append(("answer", f"{dots}{format_answer(text[start:])}"))
+    rest_of_expected = format_answer(expected[start:])
+    rest_of_text = format_answer(text[start:])
+    pairs.append(("expected", f"{dots}{rest_of_expected}"))
+    pairs.append(("answer", f"{dots}{rest_of_text}"))
     return pairs
 
 
@@ -310,8 +316,9 @@ def describe_character(text: str, at: int) -> str:
     if at >= len(text):
         return "the end of the text"
     char = text[at]
-    code_point = f"U+{ord(char):04X} {unicodedata.name(char, '')}"
-    return f"{quote_text(char)} ({code_point.rstrip()})"
+    name = unicodedata.name(char, "")
+    code_point = f"U+{ord(char):04X} {name}".rstrip()
+    return f"{quote_text(char)} ({code_point})"
 
 
 def quote_text(text: str, limit: int = MAX_QUOTED_CHARS) -> str:

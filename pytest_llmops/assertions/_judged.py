@@ -57,7 +57,8 @@ def parse_judge_inputs(
     from_case: set[str] = set()
     source = where
     if case is not None:
-        if not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping):
+        data = getattr(case, "data", None)
+        if not hasattr(case, "input") or not isinstance(data, Mapping):
             raise UsageError(
                 f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}"
             )

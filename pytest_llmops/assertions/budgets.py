@@ -86,10 +86,11 @@ def assert_tokens(
     """
     counted = _select_calls("assert_tokens", calls, purpose)
     threshold = parse_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
+    tokens = [(call, call.usage.total_tokens) for call in counted]
     emission = _build_emission(
         "calls.tokens",
         "tokens",
-        [(call, call.usage.total_tokens) for call in counted],
+        tokens,
         needed="a count of its tokens",
         threshold=threshold,
         label=label,
@@ -139,11 +140,10 @@ def assert_latency(
         "ttft_at_most_s": ttft_at_most_s,
         "gap_at_most_s": gap_at_most_s,
     }
-    given = {
-        name: parse_threshold("assert_latency", name, limit)
-        for name, limit in limits.items()
-        if limit is not None
-    }
+    given = {}
+    for name, limit in limits.items():
+        if limit is not None:
+            given[name] = parse_threshold("assert_latency", name, limit)
     if not given:
         raise UsageError(f"assert_latency: expected a threshold ({format_name_list(limits)}), got none")
     emissions = [_latency_emission(name, counted, threshold, label) for name, threshold in given.items()]

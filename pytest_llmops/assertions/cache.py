@@ -69,11 +69,10 @@ def assert_cache(
         raise UsageError(
             f"assert_cache: expected the result of cache_probe(cache, pairs), got an object of type {type(result).__name__}"
         )
-    limits = _Limits(
-        _parse_limit("at_most_false_hits", at_most_false_hits, LEAST_SHARE_OF_FALSE_HITS),
-        _parse_limit("at_least_hit_rate", at_least_hit_rate, 0.0),
-        _parse_limit("at_least_saving", at_least_saving, 0.0),
-    )
+    most_false_hits = _parse_limit("at_most_false_hits", at_most_false_hits, LEAST_SHARE_OF_FALSE_HITS)
+    least_hit_rate = _parse_limit("at_least_hit_rate", at_least_hit_rate, 0.0)
+    least_saving = _parse_limit("at_least_saving", at_least_saving, 0.0)
+    limits = _Limits(most_false_hits, least_hit_rate, least_saving)
     figures = _list_figures(result, limits, label)
     first_bad = 0
     for place, figure in enumerate(figures):
@@ -164,7 +163,8 @@ def _measure_counts(counts: CacheCounts, limits: _Limits, label: str) -> list[Me
         figures.append(_measure_false_hits("cache", counts, at_most, label))
     elif counts.hits or at_most:
         needed = count_needed(counts.false_units, at_most or 1e-2)
-        error = f"not enough hits ({counts.units:,} of {needed:,}): {_format_false_hits(counts)}"
+        false_hits = _format_false_hits(counts)
+        error = f"not enough hits ({counts.units:,} of {needed:,}): {false_hits}"
         figures.append(
             Measurement(name="cache.false_hits", error=error, better="lower", label=label, version=VERSION)
         )
@@ -180,9 +180,10 @@ def _measure_pairs_beside(counts: CacheCounts, at_most: float | None, label: str
 
 
 def _measure_false_hits(name: str, counts: CacheCounts, at_most: float | None, label: str) -> Measurement:
+    share = len(counts.false_hits) / counts.hits
     return Measurement(
         name=f"{name}.false_hits",
-        value=len(counts.false_hits) / counts.hits,
+        value=share,
         better="lower",
         threshold=at_most,
         reason=_format_false_hits(counts),
@@ -204,9 +205,13 @@ def _measure_hit_rate(name: str, counts: CacheCounts, at_least: float | None, la
 def _format_false_hits(counts: CacheCounts) -> str:
     false = len(counts.false_hits)
     most = exact_upper_end(counts.false_units, counts.units)
+    hits = format_count(counts.hits, "hit")
+    questions = format_count(counts.could_be_false, "question")
+    share_of_hits = false / max(counts.hits, 1)
+    share_of_questions = false / max(counts.could_be_false, 1)
     return (
-        f"{false:,} of {format_count(counts.hits, 'hit')} false, which is {false / max(counts.hits, 1):.1%} of the hits and "
-        f"{false / max(counts.could_be_false, 1):.1%} of {format_count(counts.could_be_false, 'question')} that could be answered wrongly; "
+        f"{false:,} of {hits} false, which is {share_of_hits:.1%} of the hits and "
+        f"{share_of_questions:.1%} of {questions} that could be answered wrongly; "
         f"with 95 % confidence at most {most:.2%} of the hits are false"
     )
 

@@ -219,11 +219,9 @@ def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Seq
     except Exception as error:  # noqa: BLE001 -- whatever a user's model raises: not scored, not scored low
         return draft.emit_error(f"{nli_name(model)}: {describe_exception(error)}")
     not_read = list(dict.fromkeys(text for claim in claims for text in claim.without))
-    detail: dict[str, Json] = {
-        **draft.detail,
-        "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
-        "without": not_read[:MAX_DETAIL_CLAIMS],
-    }
+    detail = dict(draft.detail)
+    detail["claims"] = [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]]
+    detail["without"] = not_read[:MAX_DETAIL_CLAIMS]
     draft = replace(draft, detail=detail)
     if not claims:
         return draft.emit_value(1.0, ABSTAINS)
@@ -263,17 +261,19 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
 
 
 def _claim_detail(claim: Claim) -> dict[str, Json]:
-    detail: dict[str, Json] = {
-        "claim": shorten_text(claim.text, MAX_CONTEXT_CHARS),
+    context_number = None
+    if claim.context is not None:
+        context_number = claim.context + 1
+    text = shorten_text(claim.text, MAX_CONTEXT_CHARS)
+    nearest = shorten_text(claim.nearest, MAX_CONTEXT_CHARS)
+    return {
+        "claim": text,
         "supported": claim.supported,
-        "context": None,
-        "nearest": shorten_text(claim.nearest, MAX_CONTEXT_CHARS),
+        "context": context_number,
+        "nearest": nearest,
         "entailment": claim.entailment,
         "contradiction": claim.contradiction,
     }
-    if claim.context is not None:
-        detail["context"] = claim.context + 1
-    return detail
 
 
 def assert_context_relevance(
@@ -338,12 +338,10 @@ def _estimate_relevance(
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         name = shorten_text(component_name(embedder), 60)
         return draft.emit_error(f"embedder {name}: {describe_exception(error)}")
-    detail: dict[str, Json] = {
-        **draft.detail,
-        "covered": estimate.covered,
-        "similarity": estimate.similarity,
-        "by_context": list(estimate.by_context),
-    }
+    detail = dict(draft.detail)
+    detail["covered"] = estimate.covered
+    detail["similarity"] = estimate.similarity
+    detail["by_context"] = list(estimate.by_context)
     draft = replace(draft, detail=detail)
     reason = NO_CONTEXTS
     if _has_text(contexts):

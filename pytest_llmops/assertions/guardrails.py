@@ -105,15 +105,17 @@ def _check_findings(
     ignore: Collection[str],
     label: str,
 ) -> Measurement:
-    if isinstance(ignore, str) or not all(isinstance(listed, Collection) for listed in (more, ignore)):
-        raise UsageError(
-            f"assert_no_{name}: expected detectors and ignore to be lists, got {type(more).__name__} and {type(ignore).__name__}"
-        )
+    are_collections = all(isinstance(listed, Collection) for listed in (more, ignore))
+    if isinstance(ignore, str) or not are_collections:
+        kinds_given = f"{type(more).__name__} and {type(ignore).__name__}"
+        raise UsageError(f"assert_no_{name}: expected detectors and ignore to be lists, got {kinds_given}")
     detectors = (built_in, *more)
     text, findings, error = _find(given, detectors, ignore)
     test = recorder.running_test_recorder()
     if test is not None:
-        test.hidden.update({text[finding.start : finding.end]: finding.masked for finding in findings})
+        for finding in findings:
+            hidden_text = text[finding.start : finding.end]
+            test.hidden[hidden_text] = finding.masked
     not_checked: list[str] = []
     if name == "pii":
         not_checked = _list_kinds_not_checked(detectors)
@@ -137,10 +139,12 @@ def _check_findings(
         return recorder.emit(measured(error=error, detail=detail))
     kinds = Counter(finding.kind for finding in findings)
     detail = {"actual": guardrails.mask(text, findings), "found": kinds, "not_checked": not_checked}
-    counts = shorten_text(", ".join(f"{count} {kind}" for kind, count in kinds.items()), 500)
+    counts = [f"{count} {kind}" for kind, count in kinds.items()]
+    counts_text = shorten_text(", ".join(counts), 500)
+    total = format_count(len(findings), "finding")
     return recorder.emit(
         measured(value=len(findings), detail=detail),
-        verdict=f"guardrail.{name}: {format_count(len(findings), 'finding')} ({counts}), expected none",
+        verdict=f"guardrail.{name}: {total} ({counts_text}), expected none",
         evidence=_list_evidence(text, findings),
     )
 
@@ -216,10 +220,8 @@ def assert_complies(
             error = str(problem)
     ids = [*rules.forbidden.kinds, *rules.required]
     is_asked = rules.is_judged and (recorder.current_settings().judge or not ids)
-    shared: Mapping[str, Any] = {
-        "label": label,
-        "detail": {"actual": guardrails.mask(text, findings), "broken": broken},
-    }
+    detail = {"actual": guardrails.mask(text, findings), "broken": broken}
+    shared: Mapping[str, Any] = {"label": label, "detail": detail}
     emissions = []
     if ids or error:
         measured = partial(Measurement, name="guardrail.policy", threshold=1.0, version=VERSION, **shared)
@@ -235,17 +237,17 @@ def assert_complies(
     if is_asked and not error:
         handle = resolve_judge(str(rules.file), "assert_complies")
         verdict = judge_answer(handle, text, inputs.question, inputs.reference)
+        pass_at = getattr(handle.judge, "pass_at", 1.0)
         measurement = Measurement(
             name=f"judge.{handle.name}",
             value=verdict.normalized,
             error=verdict.error,
             version=handle.version,
-            threshold=getattr(handle.judge, "pass_at", 1.0),
+            threshold=pass_at,
             **shared,
         )
-        emissions.append(
-            recorder.Emission(measurement=measurement, evidence=list_findings(handle.judge, verdict))
-        )
+        evidence = list_findings(handle.judge, verdict)
+        emissions.append(recorder.Emission(measurement=measurement, evidence=evidence))
     return tuple(recorder.emit_together(emissions))
 
 
@@ -434,12 +436,16 @@ def _read_effect(case: Case, effects: Mapping[str, Any], key: str) -> list[str]:
     texts = effects[key]
     if not isinstance(texts, list):
         texts = [texts]
-    if not texts or not all(isinstance(text, str) and any(map(str.isalnum, text)) for text in texts):
+    if not texts or not all(map(_has_letter_or_digit, texts)):
+        given = shorten_text(repr(case.data.get(key)), 60)
         raise UsageError(
-            f"case {case.id}: {key}: expected a text with letters or digits, or a list of such texts, got "
-            f"{shorten_text(repr(case.data.get(key)), 60)}"
+            f"case {case.id}: {key}: expected a text with letters or digits, or a list of such texts, got {given}"
         )
     return texts
+
+
+def _has_letter_or_digit(text: object) -> bool:
+    return isinstance(text, str) and any(map(str.isalnum, text))
 
 
 def _find_forbidden_call(calls: CallLog, tools: Collection[str]) -> str:
@@ -463,10 +469,11 @@ def _find_canary(text: str, canaries: Collection[str]) -> str:
 
 def _are_requests_without(canaries: Collection[str]) -> bool:
     """Return whether requests were recorded, and none of the canaries is in any of them."""
-    # A canary may stand on two lines.
-    requests = "".join(
-        _squeeze(str(exchange.request).replace(r"\n", "")) for exchange in recorder.list_exchanges()
-    )
+    requests = ""
+    for exchange in recorder.list_exchanges():
+        # A line break may be within a canary.
+        request = str(exchange.request).replace(r"\n", "")
+        requests += _squeeze(request)
     if not requests:
         return False
     return all(_squeeze(canary) not in requests for canary in canaries)

@@ -78,13 +78,13 @@ def assert_index_fresh(
         now = time.time()
     comparison = freshness.compare_states(held, wanted, now=now)
     with recorder.soft():
-        measurements = [
-            _emit_missing(comparison, at_most_missing, label),
-            _emit_outdated(comparison, at_most_outdated, label),
-            _emit_orphaned(comparison, at_most_orphaned, label),
-        ]
+        missing = _emit_missing(comparison, at_most_missing, label)
+        outdated = _emit_outdated(comparison, at_most_outdated, label)
+        orphaned = _emit_orphaned(comparison, at_most_orphaned, label)
+        measurements = [missing, outdated, orphaned]
         if comparison.by or at_most_age_s is not None:
-            measurements.append(_emit_index_age(comparison, at_most_age_s, label))
+            age = _emit_index_age(comparison, at_most_age_s, label)
+            measurements.append(age)
     return tuple(measurements)
 
 
@@ -108,8 +108,10 @@ def _emit_outdated(comparison: Freshness, threshold: int | None, label: str) -> 
         )
         return recorder.emit(measured(error=error))
     reason = f"{len(outdated)} of {comparison.documents} documents are outdated"
-    evidence = _list_documents("outdated", [f"{document}: {why}" for document, why in outdated.items()])
-    return recorder.emit(measured(value=len(outdated), reason=reason), evidence=evidence)
+    lines = [f"{document}: {why}" for document, why in outdated.items()]
+    evidence = _list_documents("outdated", lines)
+    measurement = measured(value=len(outdated), reason=reason)
+    return recorder.emit(measurement, evidence=evidence)
 
 
 def _emit_orphaned(comparison: Freshness, threshold: int | None, label: str) -> Measurement:
@@ -124,6 +126,7 @@ def _count_documents(
     comparison: Freshness, name: str, ids: Sequence[str], threshold: int | None, label: str
 ) -> partial[Measurement]:
     """Return a measurement of a number of documents, before its value."""
+    detail: dict[str, Json] = {"documents": comparison.documents, name: list(ids[:MAX_DETAIL_IDS])}
     return partial(
         Measurement,
         name=f"index.{name}",
@@ -132,7 +135,7 @@ def _count_documents(
         threshold=threshold,
         label=label,
         version=VERSION,
-        detail={"documents": comparison.documents, name: list(ids[:MAX_DETAIL_IDS])},
+        detail=detail,
     )
 
 

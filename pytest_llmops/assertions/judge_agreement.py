@@ -236,23 +236,28 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
     judged = calibration.judged
     disagreements: list[Json] = []
     for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]:
+        gap = round(disagreement.gap, 4)
         row: dict[str, Json] = {
             "id": disagreement.id,
             "line": disagreement.line,
             "people": disagreement.human,
             "judge": disagreement.judge,
-            "gap": round(disagreement.gap, 4),
+            "gap": gap,
         }
         disagreements.append(row)
-    errors = islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
+    judge: dict[str, Json] = {"name": judged.name, "version": judged.version, "model": judged.model}
+    table: list[Json] = [list(counts) for counts in figures.table.counts]
+    errors: dict[str, Json] = {}
+    for id_, error in islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS):
+        errors[id_] = shorten_text(error)
     return {
-        "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
+        "judge": judge,
         "labels": calibration.labels.fingerprint,
         "agreement": figures_to_json(figures),
         "classes": list(figures.table.classes),
-        "table": [list(row) for row in figures.table.counts],
+        "table": table,
         "disagreements": disagreements,
-        "errors": {id_: shorten_text(error) for id_, error in errors},
+        "errors": errors,
     }
 
 
@@ -365,11 +370,9 @@ def _assert_fit(
     else:
         measurement = measured(value=canary_run.withstood, threshold=at_least)
     title = judge_title(canary_run.judge, label)
-    return recorder.emit(
-        measurement,
-        verdict=f"{title}: {shorten_text(summary, 400)}",
-        evidence=format_canary_evidence(canary_run, 5),
-    )
+    verdict = f"{title}: {shorten_text(summary, 400)}"
+    evidence = format_canary_evidence(canary_run, 5)
+    return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 
 
 def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:

@@ -153,11 +153,11 @@ def _relevant_ranks(
         places.setdefault(id_, rank)
     if not isinstance(relevant, Mapping):
         return {id_: places.get(id_) for id_ in relevant}
-    return {
-        id_: places.get(id_)
-        for id_, grade in relevant.items()
-        if not isinstance(grade, Integral) or int(grade) > 0
-    }
+    ranks = {}
+    for id_, grade in relevant.items():
+        if not isinstance(grade, Integral) or int(grade) > 0:
+            ranks[id_] = places.get(id_)
+    return ranks
 
 
 def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
@@ -209,7 +209,10 @@ def _emit_mean_score(
     k: int | None,
     at_least: float | None,
 ) -> Measurement:
-    wanted = [query for query in query_list if any(grade > 0 for grade in query.relevant.values())]
+    wanted = []
+    for query in query_list:
+        if any(grade > 0 for grade in query.relevant.values()):
+            wanted.append(query)
     if not wanted:
         error = f"nothing is relevant to any of the {len(query_list):,} queries: there is nothing to find"
         return recorder.emit(measured(error=error))
@@ -238,14 +241,17 @@ def _emit_mean_score(
         ranking = rankings.get(query_id, Ranking([]))
         ranks = _relevant_ranks(ranking.ids, query.relevant)
         value = values[query_id]
-        rows.append({"id": query_id, "query": shorten_text(query.text), "value": value, "ranks": ranks})
+        text = shorten_text(query.text)
+        rows.append({"id": query_id, "query": text, "value": value, "ranks": ranks})
         if value < 1:
             evidence += _query_evidence(query, value, ranking, ranks, k)
+    reason = _format_mean_reason(scores, spread, k, len(query_list))
+    detail = _mean_score_detail(scores, spread, rows)
     measurement = measured(
         value=scores.mean(metric),
         threshold=at_least,
-        reason=_format_mean_reason(scores, spread, k, len(query_list)),
-        detail=_mean_score_detail(scores, spread, rows),
+        reason=reason,
+        detail=detail,
     )
     return recorder.emit(measurement, evidence=evidence)
 
@@ -272,14 +278,19 @@ def _format_mean_reason(
         noun = "query"
     mean = f"mean of {scored:,} {noun}"
     if spread is not None:
-        mean += f", 95 % interval {format_amount(spread[0], '1')} to {format_amount(spread[1], '1')}"
+        low = format_amount(spread[0], "1")
+        high = format_amount(spread[1], "1")
+        mean += f", 95 % interval {low} to {high}"
     parts = [mean]
     if scores.unscored:
         parts.append(f"{len(scores.unscored):,} of {query_count:,} not scored: nothing is relevant to them")
     if scores.missing:
         parts.append(f"{len(scores.missing):,} not in the run count 0")
-    if k and (scores.lengths < k).any():
-        parts.append(f"{int((scores.lengths < k).sum()):,} found fewer than {k} ids")
+    too_short = 0
+    if k:
+        too_short = int((scores.lengths < k).sum())
+    if too_short:
+        parts.append(f"{too_short:,} found fewer than {k} ids")
     if scores.unjudged:
         parts.append(f"{len(scores.unjudged):,} of the run are not among the cases")
     return "; ".join(parts)

@@ -170,9 +170,10 @@ def repair(
         lines = (f"{difference.path}: {difference.text}" for difference in outcome.differences)
         problem = "\n".join(lines) or outcome.problem
         if not left:
+            schema_name = used.name or "its schema"
+            short_problem = shorten_text(problem, 500)
             raise ModelError(
-                f"the answer does not fit {used.name or 'its schema'}, asked {at_most + 1:,} times: "
-                f"{shorten_text(problem, 500)}",
+                f"the answer does not fit {schema_name}, asked {at_most + 1:,} times: {short_problem}",
                 kind="reply",
             )
         answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
@@ -217,12 +218,12 @@ class _Outcome:
         if len(self.differences) >= MAX_DIFFERENCES:
             most = "at least "
         # All scalars, and empty objects and arrays
-        leaves = {
-            parts
-            for parts, node in json_extraction.iterate_nodes(self.value)
-            if not isinstance(node, (dict, list)) or not node
-        }
-        return f"{most}{len(places):,} of {len(places | leaves):,} fields wrong"
+        leaves = set()
+        for parts, node in json_extraction.iterate_nodes(self.value):
+            if not isinstance(node, (dict, list)) or not node:
+                leaves.add(parts)
+        field_count = len(places | leaves)
+        return f"{most}{len(places):,} of {field_count:,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:
         """Return what the detail of the measurement says of the value."""
@@ -303,9 +304,11 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
         differences = [*_duplicate_key_differences(candidate.duplicates), *schema.differences(value)]
         checked.append((candidate, value, tuple(differences[:MAX_DIFFERENCES])))
     chosen = _choose_candidate(text, checked)
+    if broken_off is None:
+        return chosen
     # A complete value that fits wins over a truncated value of another kind that never will.
-    stays = chosen.fits and broken_off is not None and type(chosen.value) is not type(broken_off.value)
-    if stays or broken_off is None:
+    is_another_kind = type(chosen.value) is not type(broken_off.value)
+    if chosen.fits and is_another_kind:
         return chosen
     return broken_off
 
@@ -385,11 +388,10 @@ def _choose_candidate(
         verb = "fit"
         if len(fitting) == 1:
             verb = "fits"
-        return _Outcome(
-            problem=f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "
-            f"{len(fitting)} {verb}",
-            position=checked[1][0].start,
-        )
+        values = f"{len(checked)} different ones, at {first} and at {second}"
+        problem = f"expected one JSON value, got {values}; {len(fitting)} {verb}"
+        second_candidate = checked[1][0]
+        return _Outcome(problem=problem, position=second_candidate.start)
     note = ""
     best_candidate, value, differences = max(checked, key=_rank_candidate)
     if len(checked) > 1:

@@ -68,6 +68,11 @@ def assert_score(
     given = {"actual": actual}
     if expected is not ...:
         given["expected"] = expected
+    version = str(getattr(metric, "version", ""))
+    detail = {}
+    for key, value in given.items():
+        if value is not ...:
+            detail[key] = _plain_or_type(value)
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
@@ -75,17 +80,17 @@ def assert_score(
         better=better,
         threshold=threshold,
         label=label,
-        version=str(getattr(metric, "version", "")),
-        detail={key: _plain_or_type(value) for key, value in given.items() if value is not ...},
+        version=version,
+        detail=detail,
     )
     arguments = tuple(given.values())
     try:
-        value = _parse_metric_value(metric(*arguments))
+        score = _parse_metric_value(metric(*arguments))
     except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
         return recorder.emit(measured(error=f"the metric raised {describe_exception(error)}"), cause=error)
-    if isinstance(value, str):
-        return recorder.emit(measured(error=value))
-    return recorder.emit(measured(value=value), evidence=lambda: _score_evidence(actual, expected))
+    if isinstance(score, str):
+        return recorder.emit(measured(error=score))
+    return recorder.emit(measured(value=score), evidence=lambda: _score_evidence(actual, expected))
 
 
 def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:

@@ -97,10 +97,11 @@ def assert_contains(
     detail: dict[str, Json] = {"missing": [result.wanted for result in failed]}
     if count_range:
         detail["counts"] = [result.count for result in results]
+    reason = _format_missing_count(len(wanted), failed, any_of=any_of)
     return check.emit(
         text,
         value,
-        reason=_format_missing_count(len(wanted), failed, any_of=any_of),
+        reason=reason,
         evidence=lambda: search.collect_evidence(text, failed, ignore_case=ignore_case),
         detail=detail,
     )
@@ -287,10 +288,11 @@ def assert_fuzzy(
         version = "partial"
     else:
         version = "ratio"
+    reason = _format_nearest_number(best, len(references))
     return check.emit(
         actual,
         values[best],
-        reason=_format_nearest_number(best, len(references)),
+        reason=reason,
         version=version,
         evidence=lambda: contrast.fuzzy_evidence(text, others[best]),
     )
@@ -403,19 +405,22 @@ def assert_not_contains(
         return check.emit_error(problem)
     text = str(read_answer(actual))
     origins = normalizer.map_to_original(text)
-    present = [
-        (result.wanted, result.find_spans(origins), result.count) for result in results if result.starts
-    ]
+    present = []
+    for result in results:
+        if result.starts:
+            spans = result.find_spans(origins)
+            present.append((result.wanted, spans, result.count))
     reason = ""
     if present and len(texts) > 1:
         reason = f"{len(present)} of {len(texts)} unwanted texts found"
     detail: dict[str, Json] = {
         "found": [wanted for wanted, _, _ in present],
-        "spans": [[list(span) for span in spans] for _, spans, _ in present],
+        "spans": [list(map(list, spans)) for _, spans, _ in present],
     }
+    share_absent = (len(texts) - len(present)) / len(texts)
     return check.emit(
         text,
-        (len(texts) - len(present)) / len(texts),
+        share_absent,
         reason=reason,
         evidence=lambda: contrast.unwanted_text_evidence(text, "unwanted", present),
         detail=detail,
@@ -465,7 +470,8 @@ def assert_not_matches(
     spans = [match.span() for match in islice(matches, MAX_SPANS)]
     count = len(spans) + sum(1 for _ in islice(matches, MAX_MATCHES))
     evidence = partial_call(contrast.unwanted_match_evidence, text, compiled, spans, count)
-    return check.emit(actual, float(not spans), evidence, {"spans": list(map(list, spans))})
+    detail: dict[str, Json] = {"spans": list(map(list, spans))}
+    return check.emit(actual, float(not spans), evidence, detail)
 
 
 class _TextCheck:

@@ -96,7 +96,8 @@ class Alignment:
         """The spans ``[start, end)`` of the compact source that are in no chunk."""
         runs = sorted((run.source, run.source_end) for placed in self.placed for run in placed.runs)
         seams = [(at, at + 1) for at in self.source.seam_places]
-        return tuple(gaps_between(sorted([*runs, *seams]), len(self.source.compact.text)))
+        covered = sorted([*runs, *seams])
+        return tuple(gaps_between(covered, len(self.source.compact.text)))
 
 
 def gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
@@ -293,7 +294,10 @@ class _ChunkSearch:
         places = self._source.places
         for back in range(shared, -1, -1):
             at = place - back
-            if not at or "\n" in raw[places[at - 1] + 1 : places[at]]:
+            if not at:
+                return back
+            skipped = raw[places[at - 1] + 1 : places[at]]
+            if "\n" in skipped:
                 return back
         return shared
 
@@ -328,9 +332,8 @@ class _ChunkSearch:
             yield run
             done = run.chunk_end
             source_end = run.source_end
-        yield from self._match_gap(
-            text, (done, len(text)), (source_end, source_end + len(text) - done), inside=False
-        )
+        rest = len(text) - done
+        yield from self._match_gap(text, (done, len(text)), (source_end, source_end + rest), inside=False)
 
     def _match_gap(
         self, text: str, gap: tuple[int, int], place: tuple[int, int], *, inside: bool
@@ -383,10 +386,12 @@ def _find_equal_runs(chunk: str, source: str) -> list[MatchedRun]:
 
 def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
     min_length = 0.9 * max(run.length for run in runs)
-    return min(
-        [run for run in runs if run.length >= min_length],
-        key=lambda run: (abs(run.source - run.chunk - offset), -run.length),
-    )
+    long_runs = [run for run in runs if run.length >= min_length]
+
+    def distance(run: MatchedRun) -> tuple[int, int]:
+        return abs(run.source - run.chunk - offset), -run.length
+
+    return min(long_runs, key=distance)
 
 
 def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int:
@@ -400,10 +405,12 @@ def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int
     while done < limit:
         length = min(length, limit - done)
         if step > 0:
-            same = left[i + done : i + done + length] == right[j + done : j + done + length]
+            left_part = left[i + done : i + done + length]
+            right_part = right[j + done : j + done + length]
         else:
-            same = left[i - done - length : i - done] == right[j - done - length : j - done]
-        if same:
+            left_part = left[i - done - length : i - done]
+            right_part = right[j - done - length : j - done]
+        if left_part == right_part:
             done += length
             length *= 2
         elif length == 1:

@@ -89,10 +89,14 @@ class CompactText:
     def word_starts(self) -> Sequence[int]:
         """The positions in ``text`` of characters that follow white space, in order."""
         if self.ignore == "whitespace":
-            return list(accumulate(len(word.translate(_NO_WIDTH)) for word in self.raw.split()))
+            lengths = (len(word.translate(_NO_WIDTH)) for word in self.raw.split())
+            return list(accumulate(lengths))
         starts = []
         for at, (left, right) in enumerate(pairwise(self.places), start=1):
-            if right - left > 1 and any(map(str.isspace, self.raw[left + 1 : right])):
+            if right - left == 1:
+                continue
+            skipped = self.raw[left + 1 : right]
+            if any(map(str.isspace, skipped)):
                 starts.append(at)
         return starts
 
@@ -148,7 +152,8 @@ class Source:
     def seam_places(self) -> tuple[int, ...]:
         """The positions of the seams in ``compact.text``."""
         places = self.compact.places
-        return tuple(bisect_left(places, start - len(_SEAM)) for start in self.starts[1:])
+        seam_starts = [start - len(_SEAM) for start in self.starts[1:]]
+        return tuple(bisect_left(places, start) for start in seam_starts)
 
     @cached_property
     def _line_ends(self) -> "array[int]":
@@ -162,7 +167,8 @@ class Source:
         """Return the place of a compact character for a message: ``line 3``, ``faq.md line 3``."""
         raw = self.compact.places[at]
         number = self.document(at)
-        line = bisect_left(self._line_ends, raw) - bisect_left(self._line_ends, self.starts[number]) + 1
+        lines_before = bisect_left(self._line_ends, self.starts[number])
+        line = bisect_left(self._line_ends, raw) - lines_before + 1
         if self.names[number]:
             return f"{self.names[number]} line {line}"
         return f"line {line}"

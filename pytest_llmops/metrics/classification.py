@@ -84,19 +84,21 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     order = np.argsort(-values, kind="stable")
     values = values[order]
     wanted = wanted[order]
+    # The last place of each distinct score
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
     passed = np.cumsum(wanted)[last]
     total = int(wanted.sum())
-    return [
-        Cut(
+    cuts = []
+    for index, right in zip(last, passed, strict=True):
+        cut = Cut(
             at_least=float(values[index]),
             same_passed=int(right),
             same=total,
             different_passed=int(index + 1 - right),
             different=len(values) - total,
         )
-        for index, right in zip(last, passed, strict=True)
-    ]
+        cuts.append(cut)
+    return cuts
 
 
 def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cut:
@@ -107,12 +109,15 @@ def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cu
     """
     values, wanted = _check_scores_and_labels(scores, same)
     passed = values >= at_least
+    same_passed = int((passed & wanted).sum())
+    different_passed = int((passed & ~wanted).sum())
+    same_count = int(wanted.sum())
     return Cut(
         at_least=at_least,
-        same_passed=int((passed & wanted).sum()),
-        same=int(wanted.sum()),
-        different_passed=int((passed & ~wanted).sum()),
-        different=int((~wanted).sum()),
+        same_passed=same_passed,
+        same=same_count,
+        different_passed=different_passed,
+        different=len(wanted) - same_count,
     )
 
 
@@ -140,7 +145,8 @@ def choose_cut(
     0.25
     """
     if rule not in RULES:
-        raise ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}")
+        rules = ", ".join(RULES)
+        raise ValueError(f"curves: expected a rule out of {rules}, got {ascii(rule)[:80]}")
     if not 0 <= share <= 1:
         raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
     candidates = distinct_cuts(scores, same)

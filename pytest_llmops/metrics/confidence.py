@@ -55,13 +55,17 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     if not isinstance(logprobs, Mapping):
         return math.exp(fmean(logprobs))
     chances = {token: math.exp(number) for token, number in logprobs.items()}
-    if math.isclose(math.fsum(chances.values()), 1) and min(chances.values()) > LIKELY:
+    total = math.fsum(chances.values())
+    if math.isclose(total, 1) and min(chances.values()) > LIKELY:
         raise ValueError(
             "log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: "
             + shorten_text(repr(logprobs))
         )
     wanted = str(choice).strip()
-    same = [chance for token, chance in chances.items() if str(token).strip() == wanted]
+    same = []
+    for token, chance in chances.items():
+        if str(token).strip() == wanted:
+            same.append(chance)
     if not same:
         raise ValueError(f"log-probabilities: no {choice!r} in {shorten_text(repr(logprobs))}")
     return min(math.fsum(same), 1.0)

@@ -165,10 +165,12 @@ class Origins:
         while cut:
             starts.append(cut)
             cut = self._next_cut(cut + MIN_PIECE)
-        changed = [self.change(self.text[start:end]) for start, end in pairwise([*starts, len(self.text)])]
+        bounds = [*starts, len(self.text)]
+        changed = [self.change(self.text[start:end]) for start, end in pairwise(bounds)]
         if "".join(changed) != self._changed:
             return [0], [0]
-        return starts, [0, *accumulate(map(len, changed[:-1]))]
+        lengths = map(len, changed[:-1])
+        return starts, [0, *accumulate(lengths)]
 
     def _next_cut(self, first: int) -> int:
         """Return the next place where the text can be cut; 0 if there is no such place."""

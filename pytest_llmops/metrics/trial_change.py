@@ -119,8 +119,11 @@ def _draw_subset_sums(
     width = pooled.shape[1]
     if math.comb(width, size) <= MAX_SUBSETS:
         subsets = _list_subsets(width, size)
-        return (pooled @ subsets)[:, generator.integers(0, subsets.shape[1], size=draws)]
-    chosen = generator.permuted(np.tile(np.arange(width), (draws, 1)), axis=1)[:, :size]
+        sums_of_all = pooled @ subsets
+        drawn = generator.integers(0, subsets.shape[1], size=draws)
+        return sums_of_all[:, drawn]
+    columns = np.tile(np.arange(width), (draws, 1))
+    chosen = generator.permuted(columns, axis=1)[:, :size]
     sums: Float64Array = pooled[:, chosen].sum(axis=2)
     return sums
 
@@ -141,7 +144,8 @@ def drop_p_value(change: float, null_changes: Float64Array) -> float:
     >>> drop_p_value(-0.5, np.array([-0.5, 0.0, 0.5]))
     0.5
     """
-    return float((1 + (null_changes <= change + ROUNDING).sum()) / (1 + len(null_changes)))
+    as_low = (null_changes <= change + ROUNDING).sum()
+    return float((1 + as_low) / (1 + len(null_changes)))
 
 
 def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) -> list[float]:
@@ -181,7 +185,8 @@ def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) 
     """
     drops = joint_drop_p_values(changes, null_changes)
     rises = joint_drop_p_values([-change for change in changes], -null_changes)
-    return [min(1.0, 2 * min(drop, rise)) for drop, rise in zip(drops, rises, strict=True)]
+    smaller = [min(drop, rise) for drop, rise in zip(drops, rises, strict=True)]
+    return [min(1.0, 2 * p_value) for p_value in smaller]
 
 
 def mcnemar_p_value(fixed: int, broken: int) -> float:
@@ -259,12 +264,14 @@ def compare_families(
                 status = "better"
             elif is_quality:
                 status = "worse"
+        means_before = [fmean(pair.before) for pair in trials.values()]
+        means_after = [fmean(pair.after) for pair in trials.values()]
         compared[name] = {
             "status": status,
             "change": change,
             "interval": interval,
-            "before": fmean(fmean(pair.before) for pair in trials.values()),
-            "after": fmean(fmean(pair.after) for pair in trials.values()),
+            "before": fmean(means_before),
+            "after": fmean(means_after),
             "cases": len(trials),
         }
     return compared
@@ -344,7 +351,8 @@ def estimate_change_error(
     noise = pool_noise(pairs)
     if noise is not None:
         # The variance of the mean difference, in variances of a trial
-        variance = sum(1 / before + 1 / after for before, after in zip(befores, afters, strict=True))
+        counts = zip(befores, afters, strict=True)
+        variance = sum(1 / before + 1 / after for before, after in counts)
         standard_error = noise.standard_error * math.sqrt(variance) / count
         return ChangeError(standard_error, noise.freedom, growth=growth)
     if count < 2:  # noqa: PLR2004 -- a single difference has no spread

@@ -9,7 +9,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +109,16 @@ class InMemoryRetriever(CorpusSearcher):
         if not words:
             return []
         scores = self._index.get_scores(words)
-        places = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
-        matching = (place for place in places if matches_conditions(self.chunks[place].metadata, conditions))
-        return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(matching, limit)]
+        positive_count = np.count_nonzero(scores > 0)
+        places = np.argsort(-scores, kind="stable")[:positive_count]
+        hits: list[Hit] = []
+        for place in places:
+            if len(hits) == limit:
+                break
+            chunk = self.chunks[place]
+            if matches_conditions(chunk.metadata, conditions):
+                hits.append(chunk_to_hit(chunk, float(scores[place])))
+        return hits
 
     def _build_index(self) -> Any:
         """Return the index; None if the corpus has no words: no search reaches the index then."""

@@ -118,11 +118,10 @@ class ChromaRetriever(Searcher):
             page = self._call_store(
                 self.collection.get, limit=PAGE_SIZE, offset=len(chunks), include=["documents", "metadatas"]
             )
-            chunks += [
-                Chunk(id=id_, text=text or "", metadata=plain_metadata(metadata))
-                for id_, text, metadata in zip(page["ids"], page["documents"], page["metadatas"], strict=True)
-            ]
-            if len(page["ids"]) < PAGE_SIZE:
+            ids = page["ids"]
+            for id_, text, metadata in zip(ids, page["documents"], page["metadatas"], strict=True):
+                chunks.append(Chunk(id=id_, text=text or "", metadata=plain_metadata(metadata)))
+            if len(ids) < PAGE_SIZE:
                 return chunks
 
     def _call_store(self, method: Callable[..., T], **arguments: Any) -> T:

@@ -77,10 +77,10 @@ class FaissRetriever(Searcher):
         names = self._to_column("ids", ids, total)
         passages = self._to_column("texts", texts, total) or [""] * total
         mappings = self._to_column("metadata", metadata, total) or [{}] * total
-        self.chunks = tuple(
-            Chunk(id=str(id_), text=str(text), metadata=mapping)
-            for id_, text, mapping in zip(names, passages, mappings, strict=True)
-        )
+        chunks = []
+        for id_, text, mapping in zip(names, passages, mappings, strict=True):
+            chunks.append(Chunk(id=str(id_), text=str(text), metadata=mapping))
+        self.chunks = tuple(chunks)
         check_corpus(self.chunks, self.where)
         self._places = self._map_numbers_to_places()
 
@@ -145,7 +145,8 @@ class FaissRetriever(Searcher):
                     self.where,
                 )
             return places
-        odd = sorted(self._read_list_numbers() ^ set(range(len(self.chunks))))
+        expected_numbers = set(range(len(self.chunks)))
+        odd = sorted(self._read_list_numbers() ^ expected_numbers)
         if odd:
             raise CorpusError(
                 f"the index has numbers of its own ({odd[0]} ...), and its lists keep no order of adding: expected 0 to "

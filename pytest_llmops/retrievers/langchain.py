@@ -82,15 +82,13 @@ class LangChainRetriever(Searcher):
             documents = self.retriever.invoke(query, k=limit, **filters)
         else:
             documents = self.retriever.invoke(query)
-        return [
-            Hit(
-                id=self._document_id(document),
-                text=document.page_content or "",
-                score=1.0 / rank,
-                metadata=plain_metadata(document.metadata),
-            )
-            for rank, document in enumerate(documents[:limit], start=1)
-        ]
+        hits = []
+        for rank, document in enumerate(documents[:limit], start=1):
+            id_ = self._document_id(document)
+            text = document.page_content or ""
+            metadata = plain_metadata(document.metadata)
+            hits.append(Hit(id=id_, text=text, score=1.0 / rank, metadata=metadata))
+        return hits
 
     def _filter_arguments(self, conditions: Conditions) -> dict[str, Any]:
         if not conditions:

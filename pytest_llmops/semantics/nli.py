@@ -89,10 +89,10 @@ def _read_probabilities(output: Any, count: int) -> list[Inference]:
     except ValueError as error:
         raise LLMOpsError(str(error)) from None
     if array.shape[1] != len(LABELS):
-        raise LLMOpsError(
-            f"expected probabilities of {', '.join(LABELS)}, got {array.shape[1]} numbers for each pair"
-        )
-    if (array < 0).any() or (abs(array.sum(axis=1) - 1) > SUM_TOLERANCE).any():
+        labels = ", ".join(LABELS)
+        raise LLMOpsError(f"expected probabilities of {labels}, got {array.shape[1]} numbers for each pair")
+    deviations = abs(array.sum(axis=1) - 1)
+    if (array < 0).any() or (deviations > SUM_TOLERANCE).any():
         raise LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}")
     return [Inference(*map(float, row)) for row in array]
 
@@ -118,11 +118,9 @@ def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contr
     other_worst = max(inference.contradiction for inference in decided_backward)
     without = [*_describe_windows(answer, "answer"), *_describe_windows(reference, "reference")]
     without += describe_truncation(model, pairs)
-    return Contradiction(
-        probability=(worst + other_worst) / 2,
-        entailment=min(inference.entailment for inference in decided_forward),
-        without=tuple(without),
-    )
+    probability = (worst + other_worst) / 2
+    entailment = min(inference.entailment for inference in decided_forward)
+    return Contradiction(probability=probability, entailment=entailment, without=tuple(without))
 
 
 def _least_neutral(inferences: Sequence[Inference]) -> Inference:
@@ -158,8 +156,9 @@ def split_windows(text: str, limit: int) -> Iterator[str]:
     for sentence in split_sentences(text):
         if window and _length(" ".join([*window, sentence])) > limit:
             yield " ".join(window)
-            if len(window) > 1 and _length(f"{window[-1]} {sentence}") <= limit:
-                window = [window[-1]]
+            last = window[-1]
+            if len(window) > 1 and _length(f"{last} {sentence}") <= limit:
+                window = [last]
             else:
                 window = []
         *parts, rest = _cut_sentence(sentence, limit)

@@ -112,7 +112,8 @@ def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
     from rapidfuzz import fuzz
 
     text = _require_text(actual)
-    right, *rejected = (fuzz.ratio(text, other) / 100 for other in _list_references(expected) if other)
+    references = [reference for reference in _list_references(expected) if reference]
+    right, *rejected = [fuzz.ratio(text, reference) / 100 for reference in references]
     if rejected:
         return (1 + right - max(rejected)) / 2
     return right
@@ -191,7 +192,8 @@ class BertScore:
         version = f"bertscore/1 {self.embedder.version}"
         if self._texts is not None:
             texts = "\0".join(self._texts).encode("utf-8", "surrogatepass")
-            return f"{version} idf {len(self._texts)} {hashlib.sha256(texts).hexdigest()[:8]}"
+            digest = hashlib.sha256(texts).hexdigest()[:8]
+            return f"{version} idf {len(self._texts)} {digest}"
         if self._idf is True:
             return f"{version} idf"
         return version
@@ -261,9 +263,11 @@ class BertScore:
         if len(embedded) != len(texts):
             raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}")
         for text, token_vectors in zip(texts, embedded, strict=True):
-            if len(token_vectors.tokens) != len(token_vectors.vectors):
+            token_count = len(token_vectors.tokens)
+            vector_count = len(token_vectors.vectors)
+            if token_count != vector_count:
                 raise ValueError(
-                    f"expected a vector for each of {len(token_vectors.tokens)} tokens of {text[:40]!r}, got {len(token_vectors.vectors)}"
+                    f"expected a vector for each of {token_count} tokens of {text[:40]!r}, got {vector_count}"
                 )
         return embedded
 

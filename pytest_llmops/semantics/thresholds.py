@@ -58,13 +58,15 @@ class Threshold:
         """
         place = Path(path)
         try:
-            return Threshold.from_wire(as_mapping(read_json(read_text(place))), str(place))
+            content = read_json(read_text(place))
+            return Threshold.from_wire(as_mapping(content), str(place))
         except BadFile as error:
             problem = error.what
             if error.line is not None:
                 problem += f" (line {error.line})"
+            short_path = shorten_text(str(place), 300)
             raise UsageError(
-                f"threshold {shorten_text(str(place), 300)}: {problem}; expected a file of {COMMAND} pairs.jsonl --out FILE"
+                f"threshold {short_path}: {problem}; expected a file of {COMMAND} pairs.jsonl --out FILE"
             ) from None
 
     def check(self, embedder: Embedder) -> float:
@@ -89,11 +91,12 @@ class Threshold:
         threshold = f"threshold {self.value:g}"
         if self.path:
             threshold += f" ({self.path})"
-        expected = f"{shorten_text(self.embedder, 100)} of version {shorten_text(self.version, 100)}"
-        got = f"{shorten_text(name, 100)} of version {shorten_text(version, 100)}"
+        expected = _describe_version(self.embedder, self.version)
+        got = _describe_version(name, version)
+        short_argument = shorten_text(argument, 100)
         raise UsageError(
             f"{threshold}: expected the embedder it was measured with, {expected}, got {got}; "
-            f"use that embedder, or measure again: {COMMAND} pairs.jsonl --embedder {shorten_text(argument, 100)}"
+            f"use that embedder, or measure again: {COMMAND} pairs.jsonl --embedder {short_argument}"
         )
 
     @classmethod
@@ -107,11 +110,11 @@ class Threshold:
         value = wire.get("at_least")
         facts = wire.get("facts", {})
         if not isinstance(schema, str) or not schema.startswith(SCHEMA):
-            raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
+            given = shorten_text(repr(schema), 80)
+            raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}")
         if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
-            raise BadFile(
-                f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
-            )
+            given = shorten_text(schema, 80)
+            raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}: update pytest-llmops")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
         if not isinstance(facts, Mapping):
@@ -122,7 +125,8 @@ class Threshold:
             if not isinstance(text, str) or not text:
                 raise BadFile(f"expected {key} as a text, got {shorten_text(repr(text), 80)}")
             names[key] = text
-        return cls(value=float(value), **names, rule=str(wire.get("rule", "")), facts=facts, path=path)
+        rule = str(wire.get("rule", ""))
+        return cls(value=float(value), **names, rule=rule, facts=facts, path=path)
 
     def text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same threshold."""
@@ -173,9 +177,14 @@ def embed_rows(texts: Sequence[str], embedder: Embedder) -> Float64Array:
         raise LLMOpsError(str(error)) from None
 
 
+def _describe_version(embedder: str, version: str) -> str:
+    return f"{shorten_text(embedder, 100)} of version {shorten_text(version, 100)}"
+
+
 def cosines_with_first(rows: Float64Array) -> list[float]:
     """Return the cosine of the first row with each other row, 0 (unlike, or opposite) to 1."""
-    return [max(0.0, float(value)) for value in cosine(rows[:1], rows[1:])[0]]
+    cosines = cosine(rows[:1], rows[1:])[0]
+    return [max(0.0, float(value)) for value in cosines]
 
 
 AtLeast: TypeAlias = "float | Threshold | Literal['default'] | None"
@@ -318,10 +327,9 @@ def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
     [('why', 'the two share no word that matters: the answer is about something else, or says it in quite other words')]
     """
     wanted = content_stems(reference).keys()
-    pairs = [
-        ("expected", f'"{shorten_text(reference.strip())}"'),
-        ("answer", f'"{shorten_text(actual.strip())}"'),
-    ]
+    short_reference = shorten_text(reference.strip())
+    short_answer = shorten_text(actual.strip())
+    pairs = [("expected", f'"{short_reference}"'), ("answer", f'"{short_answer}"')]
     if wanted.isdisjoint(content_stems(actual)):
         return [*pairs, ("why", UNRELATED)]
     sentences = checks.split_sentences(actual[:MAX_SENTENCE_CHARS])
@@ -331,7 +339,8 @@ def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
         place = f"sentence {best + 1} of {len(sentences)}"
         if len(actual) > MAX_SENTENCE_CHARS:
             place += "+"
-        pairs.append(("nearest", f'{place}: "{shorten_text(sentences[best], 120)}"'))
+        nearest = shorten_text(sentences[best], 120)
+        pairs.append(("nearest", f'{place}: "{nearest}"'))
     return pairs
 
 

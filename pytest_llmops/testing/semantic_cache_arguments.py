@@ -32,7 +32,9 @@ def _is_price(value: object) -> bool:
 
 
 def _are_named_texts(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(text, str) for text in (*value, *value.values()))
+    if not isinstance(value, Mapping):
+        return False
+    return all(isinstance(text, str) for text in (*value, *value.values()))
 
 
 def _is_way(value: object) -> bool:
@@ -76,9 +78,8 @@ def check_arguments(**values: object) -> None:
     for name, value in values.items():
         fits, expected = _ARGUMENTS[name]
         if not fits(value):
-            raise UsageError(
-                f"cache_probe: expected {name} to be {expected}, got {shorten_text(repr(value), 80)}"
-            )
+            given = shorten_text(repr(value), 80)
+            raise UsageError(f"cache_probe: expected {name} to be {expected}, got {given}")
 
 
 def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, ...]]:
@@ -130,7 +131,9 @@ def _are_complete(values: Sequence[object], keys: Sequence[str]) -> bool:
     if len(values) > len(keys):
         return False
     texts = [value for value in values if isinstance(value, str)]
-    return len(texts) == len(values) and all(text.strip() for text in texts[:3])
+    if len(texts) < len(values):
+        return False
+    return all(text.strip() for text in texts[:3])
 
 
 def _are_pair(values: Sequence[str]) -> bool:
@@ -152,7 +155,8 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
         UsageError: It is no cache.
     """
     functions = _list_functions(cache)
-    if isinstance(cache, type) or len(functions) not in (2, 3) or not all(map(callable, functions)):
+    are_functions = len(functions) in (2, 3) and all(map(callable, functions))
+    if isinstance(cache, type) or not are_functions:
         if isinstance(cache, type):
             got = f"the class {cache.__name__}, not an object of it"
         else:

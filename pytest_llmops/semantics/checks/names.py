@@ -112,7 +112,9 @@ def _are_spellings(name: str, other: str) -> bool:
     """
     from rapidfuzz.distance import OSA
 
-    return _VOWEL.sub("", name) == _VOWEL.sub("", other) or OSA.distance(name, other) == 1
+    if _VOWEL.sub("", name) == _VOWEL.sub("", other):
+        return True
+    return OSA.distance(name, other) == 1
 
 
 def _has_initials(sentence: Sentence, name: str) -> bool:

@@ -56,9 +56,8 @@ def _find_exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) ->
     """Return two words of which each stands wherever the other stood."""
     if len(expected) != len(actual):
         return None
-    differing = [
-        (token, other) for token, other in zip(expected, actual, strict=True) if token.key != other.key
-    ]
+    pairs = zip(expected, actual, strict=True)
+    differing = [(token, other) for token, other in pairs if token.key != other.key]
     if not differing:
         return None
     first, second = differing[0]

@@ -22,7 +22,8 @@ def _read_irregular_forms() -> dict[str, str]:
     for line in read_lines("irregular_forms.txt"):
         base, *irregular = line.split()
         root = base.removesuffix("e")
-        for form in (f"{base}s", f"{root}es", f"{root}ing", base, *irregular):
+        regular = (f"{base}s", f"{root}es", f"{root}ing", base)
+        for form in (*regular, *irregular):
             forms.setdefault(form, base)
     return forms
 
@@ -348,7 +349,8 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
     if parts:
         return [Token(stem_word(part), word, start, end) for part in parts]
     if "/" in word and word.replace("/", "").isalpha():
-        head, *others = [Token(stem_word(part), part, start, end) for part in word.split("/")]
+        alternatives = word.split("/")
+        head, *others = [Token(stem_word(part), part, start, end) for part in alternatives]
         return [head, Token("or", "/", start, end), *others]
     # "Team A" has no article, and "the US" no pronoun.
     if word in {"A", "US", "IT"} and not first:
@@ -472,11 +474,13 @@ def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
         # "J. Smith", but "plan B then": an initial is followed by a name, and so may a sentence be.
         return word == "I" or not following[:1].isalpha() or word.islower()
     bare = word.replace(".", "").casefold()
-    if "." in word and bare.isalpha() and max(map(len, word.split("."))) == 1:  # U.S., p.m.
+    has_inner_stop = "." in word and bare.isalpha()
+    if has_inner_stop and max(map(len, word.split("."))) == 1:  # U.S., p.m.
         return _is_stop_behind_initials(word, following)
     if word.isdigit() and len(word) <= len("31"):
         # "3. März" and "1. First", but "a score of 12. Then"
-        is_month = following[:3].casefold() in _GERMAN_MONTHS and following[:1].isupper()
+        month = following[:3].casefold()
+        is_month = month in _GERMAN_MONTHS and following[:1].isupper()
         return not is_month and not first and not following[:1].islower()
     if bare not in ABBREVIATIONS:
         return True

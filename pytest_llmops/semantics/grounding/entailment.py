@@ -96,12 +96,13 @@ def _decide_claim(
     if not results:
         return Claim(text=claim, supported=False)
     best, passage = max(results, key=lambda result: result[0].entailment)
+    contradiction = max(inference.contradiction for inference, _ in results)
     return Claim(
         text=claim,
         supported=best.entailment >= MIN_ENTAILMENT,
         context=passage.context,
         nearest=passage.text,
         entailment=best.entailment,
-        contradiction=max(inference.contradiction for inference, _ in results),
+        contradiction=contradiction,
         without=without,
     )

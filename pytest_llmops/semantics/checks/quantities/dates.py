@@ -164,7 +164,8 @@ def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
 
 def _read_clock_time(match: re.Match[str]) -> Fact | None:
     hour = int(match["hour"] or match["hour2"] or match["hour3"] or match["hour4"])
-    if match["hour"] and match.string[match.end("hour")] == "." and not match["half"]:
+    has_point = bool(match["hour"]) and match.string[match.end("hour")] == "."
+    if has_point and not match["half"]:
         return None  # 9.30 may be a price
     minute = int(match["minute"] or 0)
     half = (match["half"] or match["half2"] or "").strip().lower()

@@ -127,7 +127,9 @@ class Fact:
     @property
     def is_ambiguous_date(self) -> bool:
         """Whether it is a date like 3/4/2025, of which nobody knows the order."""
-        return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
+        if len(self.readings) <= 1:
+            return False
+        return all(reading.dim == "date" for reading in self.readings)
 
     def sum_with(self, smaller: Fact) -> Reading | None:
         """Return the sum with a smaller measure behind it, as of hours and minutes, or dollars and cents."""
@@ -158,7 +160,8 @@ def are_same_value(fact: Fact, other: Fact) -> bool:
 
 def are_comparable(fact: Fact, other: Fact) -> bool:
     """Return whether both facts state a value of the same kind, so that unlike values contradict each other."""
-    if ("date" in fact.dims) != ("date" in other.dims) and BARE_NUMBER in fact.dims & other.dims:
+    is_one_a_date = ("date" in fact.dims) != ("date" in other.dims)
+    if is_one_a_date and BARE_NUMBER in fact.dims & other.dims:
         return False  # a year, and a number of something
     for reading, other_reading in product(fact.readings, other.readings):
         if reading.is_comparable_with(other_reading):
@@ -196,7 +199,9 @@ def collect_facts(
     for pattern, read_match in readers:
         for match in pattern.finditer(text):
             fact = read_match(match)
-            if fact is None or any(fact.start < end and start < fact.end for start, end in taken):
+            if fact is None:
+                continue
+            if any(fact.start < end and start < fact.end for start, end in taken):
                 continue
             facts.append(fact)
             taken.append((fact.start, fact.end))
@@ -205,7 +210,9 @@ def collect_facts(
 
 def is_preceded_by(match: re.Match[str], context: re.Pattern[str], chars: int = 40) -> bool:
     """Return whether the text in front of a match ends with a pattern."""
-    return context.search(match.string, max(0, match.start() - chars), match.start()) is not None
+    end = match.start()
+    start = max(0, end - chars)
+    return context.search(match.string, start, end) is not None
 
 
 class Unit(NamedTuple):

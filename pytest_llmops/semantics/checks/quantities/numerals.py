@@ -138,7 +138,9 @@ def read_mixed_number(match: re.Match[str]) -> Fact:
 def read_long_code(match: re.Match[str]) -> Fact:
     """Return digits that a float would round, to be compared digit by digit."""
     digits = match[0].lstrip("0") or "0"
-    value = (int(digits[:MAX_CODE_DIGITS]), len(digits), int(digits[-MAX_CODE_DIGITS:]))
+    head = int(digits[:MAX_CODE_DIGITS])
+    tail = int(digits[-MAX_CODE_DIGITS:])
+    value = (head, len(digits), tail)
     return build_fact(match, Reading(BARE_NUMBER, value))
 
 

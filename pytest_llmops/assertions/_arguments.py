@@ -77,7 +77,8 @@ def describe_value(value: object) -> str:
     """
     if value is None:
         return "nothing"
-    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+    text = shorten_text(repr(value), 60)
+    return f"{type(value).__name__} {text}"
 
 
 def parse_contexts(where: str, contexts: object) -> list[str]:
@@ -97,8 +98,9 @@ def parse_contexts(where: str, contexts: object) -> list[str]:
         elif isinstance(context, str):
             texts.append(context)
         else:
+            given_context = describe_value(context)
             raise UsageError(
-                f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
+                f"{where}: expected contexts that are texts, got {given_context} as number {number}"
             )
     return texts
 
@@ -148,7 +150,8 @@ def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
     texts = _parse_texts(where, expected, "to look for", "expected at least one text to look for, got none")
     if "" in texts:
         number = texts.index("") + 1
-        raise UsageError(f"{where}: expected texts to look for, got {describe_kind('')} as number {number}")
+        kind = describe_kind("")
+        raise UsageError(f"{where}: expected texts to look for, got {kind} as number {number}")
     return texts
 
 
@@ -225,7 +228,8 @@ def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pat
         problem = f"{error.msg} at position {error.pos}"
     except (OverflowError, RecursionError) as error:
         problem = str(error)
-    raise UsageError(f"{where}: invalid regular expression '{shorten_text(text)}': {problem}")
+    short_pattern = shorten_text(text)
+    raise UsageError(f"{where}: invalid regular expression '{short_pattern}': {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +250,8 @@ class SearchedText:
 
     def find_spans(self, origins: text_spans.Origins) -> list[text_spans.Span]:
         """Return the places in the answer itself."""
-        return [origins.span(start, start + len(self.normalized)) for start in self.starts]
+        length = len(self.normalized)
+        return [origins.span(start, start + length) for start in self.starts]
 
 
 def search_texts(
@@ -313,14 +318,18 @@ def parse_count_range(
     for name, count in given.items():
         if count is None:
             continue
-        if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
+        number = 0
+        if isinstance(count, Integral) and not isinstance(count, bool):
+            number = int(count)
+        if number < 1:
             hint = ""
             if count == 0:
-                hint = f"; for a text that must not be there use {where.replace('assert_', 'assert_not_')}"
+                opposite = where.replace("assert_", "assert_not_")
+                hint = f"; for a text that must not be there use {opposite}"
             raise UsageError(
                 f"{where}: expected {name} to be a whole number of at least 1, got {count!r}{hint}"
             )
-        counts[name] = int(count)
+        counts[name] = number
     if not counts:
         return None
     if "times" in counts:

@@ -56,7 +56,9 @@ def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_w
             return part_of_word
     if not ignore_case and missing.casefold() in text.casefold():
         return " | there with ignore_case=True"
-    if " ".join(missing.split()) in " ".join(text.split()):
+    spaced_missing = " ".join(missing.split())
+    spaced_text = " ".join(text.split())
+    if spaced_missing in spaced_text:
         return " | there if runs of whitespace count as one space"
     hint = _explain_unicode_form(text, missing)
     if hint:
@@ -105,7 +107,8 @@ def describe_places(text: str, wanted: str, places: Sequence[tuple[int, int]], w
         listed.append(f"at {format_position(text, start)}")
     if len(places) > MAX_LISTED_PLACES:
         listed.append("...")
-    return f"{quote_text(wanted)} | {what}: {'; '.join(listed)}"
+    places_text = "; ".join(listed)
+    return f"{quote_text(wanted)} | {what}: {places_text}"
 
 
 def unwanted_text_evidence(
@@ -127,8 +130,8 @@ def unwanted_text_evidence(
         place = f"{quote_text(what)} at {format_position(text, start)}"
         if count > 1:
             place += f", {count:,} times in all"
-        marked = _mark_place(text, start, end)
-        pairs.append((label, f"{place}: {quote_text(marked, MAX_LINE_CHARS)}"))
+        marked = quote_text(_mark_place(text, start, end), MAX_LINE_CHARS)
+        pairs.append((label, f"{place}: {marked}"))
     rest = len(matches) - MAX_LISTED_TEXTS
     if rest > 0:
         pairs += [(label, f"and {rest:,} more texts")]
@@ -165,7 +168,8 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
     for flag in (re.IGNORECASE, re.DOTALL, re.MULTILINE):
         if len(text) > MAX_HINT_CHARS or pattern.flags & flag:
             continue
-        other = re.compile(pattern.pattern, (pattern.flags | flag) & ~re.DEBUG)
+        flags = (pattern.flags | flag) & ~re.DEBUG
+        other = re.compile(pattern.pattern, flags)
         if full:
             match = other.fullmatch(text)
         else:
@@ -203,7 +207,8 @@ def unwanted_match_evidence(
     ('matches', '"a" at line 1, column 1: ">>>a<<< b"')
     """
     start, end = spans[0]
-    matches = unwanted_text_evidence(text, "matches", [(text[start:end], spans, count)])
+    first_match = text[start:end]
+    matches = unwanted_text_evidence(text, "matches", [(first_match, spans, count)])
     return [("pattern", pattern.pattern), *matches]
 
 
@@ -216,7 +221,8 @@ def _find_nearest_to_pattern(text: str, pattern: str) -> str:
     if near is None or near.score < MIN_SIMILARITY:
         return ""
     place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
-    return f"{place}, {near.score:.2f} alike to {quote_text(plain)} of the pattern"
+    quoted_pattern = quote_text(plain)
+    return f"{place}, {near.score:.2f} alike to {quoted_pattern} of the pattern"
 
 
 def find_nearest_reference(text: str, references: Sequence[str]) -> int:

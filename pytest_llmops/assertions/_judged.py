@@ -71,10 +71,11 @@ def parse_judge_inputs(
     passages = given["contexts"]
     if isinstance(passages, _LeftOut):
         passages = ()
+    texts = parse_contexts(source, passages)
     return JudgeInputs(
         question=str(given["question"]),
         reference=str(given["reference"]),
-        contexts=parse_contexts(source, passages),
+        contexts=texts,
         from_case=frozenset(from_case),
     )
 
@@ -108,12 +109,16 @@ def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
             continue
         text = claim.text
         if claim.passages:
-            text += f" (by passage {', '.join(map(str, claim.passages))})"
+            numbers = ", ".join(map(str, claim.passages))
+            text += f" (by passage {numbers})"
         findings.append((claim.finding, text))
-    pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
-    if len(findings) > MAX_LISTED:
+    pairs = []
+    for label, text in findings[:MAX_LISTED]:
+        pairs.append((label, shorten_text(text, MAX_QUOTED_CHARS)))
+    not_listed = len(findings) - MAX_LISTED
+    if not_listed > 0:
         last_label = findings[-1][0]
-        pairs.append((last_label, f"and {len(findings) - MAX_LISTED} more"))
+        pairs.append((last_label, f"and {not_listed} more"))
     votes = _list_votes(judge, verdict)
     if votes:
         pairs.append(("votes", ", ".join(votes)))
@@ -138,7 +143,8 @@ def _list_votes(judge: object, verdict: Verdict) -> list[str]:
     lines = []
     voters = getattr(judge, "judges", ())
     for number, (vote, voter) in enumerate(zip_longest(votes, voters), start=1):
-        name = str(getattr(voter, "model_name", "") or f"judge {number}")
+        model_name = getattr(voter, "model_name", "")
+        name = str(model_name or f"judge {number}")
         if vote.score is None:
             outcome = f"unscored ({shorten_text(vote.error, 60)})"
         else:

@@ -86,7 +86,8 @@ def assert_cache(
     for place, figure in enumerate(figures):
         verdict = ""
         if figure.name == "cache.violations" and result.violations:
-            verdict = f"cache.violations{label_suffix(label)}: it {result.violations[0]}"
+            first_violation = result.violations[0]
+            verdict = f"cache.violations{label_suffix(label)}: it {first_violation}"
         evidence = []
         if place == first_bad:
             evidence = _list_evidence(result, sweep)
@@ -109,7 +110,8 @@ def _list_evidence(result: CacheResult, sweep: Mapping[float, CacheResult] | Non
         evidence += format_sweep(sweep)
     if result.not_checked:
         evidence.append(("not checked", ", ".join(result.not_checked)))
-    evidence += [("violation", f"it {violation}") for violation in result.violations[1:]]
+    for violation in result.violations[1:]:
+        evidence.append(("violation", f"it {violation}"))
     for counts in (result.traffic, result.pairs):
         if counts:
             evidence += [("false hit", text) for text in counts.false_hits[:MAX_LISTED_FALSE_HITS]]
@@ -121,27 +123,22 @@ def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Meas
     figures = []
     # A cache that was not tried until the end is not known to keep the rules.
     if result.violations or counts:
-        figures.append(
-            Measurement(
-                name="cache.violations",
-                value=len(result.violations),
-                unit="count",
-                better="lower",
-                threshold=0,
-                label=label,
-                version=VERSION,
-            )
+        violations = Measurement(
+            name="cache.violations",
+            value=len(result.violations),
+            unit="count",
+            better="lower",
+            threshold=0,
+            label=label,
+            version=VERSION,
         )
+        figures.append(violations)
     if result.error or not counts:
-        figures.append(
-            Measurement(
-                name="cache.false_hits",
-                error=result.error or "the cache was asked nothing",
-                better="lower",
-                label=label,
-                version=VERSION,
-            )
+        error = result.error or "the cache was asked nothing"
+        false_hits = Measurement(
+            name="cache.false_hits", error=error, better="lower", label=label, version=VERSION
         )
+        figures.append(false_hits)
     if counts:
         figures += _measure_counts(counts, limits, label)
     if result.traffic and result.pairs:
@@ -181,12 +178,13 @@ def _measure_pairs_beside(counts: CacheCounts, at_most: float | None, label: str
 
 def _measure_false_hits(name: str, counts: CacheCounts, at_most: float | None, label: str) -> Measurement:
     share = len(counts.false_hits) / counts.hits
+    reason = _format_false_hits(counts)
     return Measurement(
         name=f"{name}.false_hits",
         value=share,
         better="lower",
         threshold=at_most,
-        reason=_format_false_hits(counts),
+        reason=reason,
         label=label,
         version=VERSION,
     )

@@ -157,7 +157,8 @@ def assert_span_recall(
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
     """Yield the name, the answer and the document of each case."""
     if isinstance(cases, Mapping):
-        yield from ((str(name), answer, "") for name, answer in cases.items())
+        for name, answer in cases.items():
+            yield str(name), answer, ""
         return
     given = cases
     if isinstance(cases, (str, Path)):
@@ -175,7 +176,8 @@ def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, objec
         elif key in case.data:
             yield case.id, case.data[key], document
         else:
-            raise UnknownName("key", key, {*case.data, "reference"}, where=f"answer of case {case.id}")
+            known_keys = {*case.data, "reference"}
+            raise UnknownName("key", key, known_keys, where=f"answer of case {case.id}")
 
 
 def assert_clean_text(

@@ -125,10 +125,8 @@ def assert_confidence(
         basis = f" of a confidence from {chosen:.4g} on, which the other half chose,"
     if queue is not None:
         _queue_flagged(rows, queue)
-    emissions = [
-        *_measure_shares(rows, least_accuracy, least_coverage, basis, label),
-        *_measure_confidences(rows, label),
-    ]
+    emissions = _measure_shares(rows, least_accuracy, least_coverage, basis, label)
+    emissions += _measure_confidences(rows, label)
     return recorder.emit_together(emissions)[0]
 
 
@@ -146,7 +144,8 @@ def _read_record(number: int, record: Mapping[str, Any], threshold: float | None
     else:
         outcome = "answered"
     if not isinstance(outcome, str):
-        raise _unreadable_record(number, record, "outcome", f"a text ({', '.join(OUTCOMES)})")
+        outcomes = ", ".join(OUTCOMES)
+        raise _unreadable_record(number, record, "outcome", f"a text ({outcomes})")
     correct = record.get("correct")
     is_unlabelled = correct is None and outcome != "answered"
     if not is_unlabelled and not _is_bool(correct):
@@ -159,9 +158,11 @@ def _read_record(number: int, record: Mapping[str, Any], threshold: float | None
     elif outcome == "answered" and is_below:
         unhandled = f"answered, below {threshold:.4g}"
     place = f"record {number}"
+    id_ = str(record.get("id", place))
+    family = str(record.get("family") or place)
     return _Record(
-        id=str(record.get("id", place)),
-        family=str(record.get("family") or place),
+        id=id_,
+        family=family,
         confidence=confidence,
         correct=correct,
         outcome=outcome,
@@ -220,14 +221,12 @@ def _queue_flagged(rows: Sequence[_Record], queue: str) -> None:
     for row in rows:
         if row.outcome != "flagged":
             continue
-        question = to_builtins(row.data.get("input", row.id), where=f"{row.id}: input")
+        given_question = row.data.get("input", row.id)
+        question = to_builtins(given_question, where=f"{row.id}: input")
         output = row.data.get("output") or ""
-        entry = QueueEntry(
-            input=question,
-            output=str(output),
-            reason=f"low confidence {row.confidence:.2f}",
-            origin=({"source": "assert_confidence", "id": row.id},),
-        )
+        reason = f"low confidence {row.confidence:.2f}"
+        origin = {"source": "assert_confidence", "id": row.id}
+        entry = QueueEntry(input=question, output=str(output), reason=reason, origin=(origin,))
         entries.append(entry)
     add_to_queue(queue, entries)
 
@@ -244,7 +243,8 @@ def _measure_shares(
     wrong = [row for row in answered if not row.correct]
     wrong.sort(key=lambda row: -row.confidence)
     confidences, labels = _list_labelled(rows)
-    picture: dict[str, Json] = {**AXES, "points": reliability_bins(confidences, labels)}
+    points = reliability_bins(confidences, labels)
+    picture: dict[str, Json] = {**AXES, "points": points}
     detail: dict[str, Json] = {"picture": picture}
     measured = partial(Measurement, name="confidence.accuracy_lower", detail=detail, label=label)
     right = len(answered) - len(wrong)
@@ -252,10 +252,10 @@ def _measure_shares(
     accuracy = _measure_share(measured, right, len(answered), least_accuracy, what)
     measured = partial(Measurement, name="confidence.coverage_lower", label=label)
     coverage = _measure_share(measured, len(answered), len(rows), least_coverage, "are answered")
-    return [
-        recorder.Emission(measurement=accuracy, evidence=_list_records("sure and wrong", wrong)),
-        recorder.Emission(measurement=coverage),
-    ]
+    evidence = _list_records("sure and wrong", wrong)
+    accuracy_emission = recorder.Emission(measurement=accuracy, evidence=evidence)
+    coverage_emission = recorder.Emission(measurement=coverage)
+    return [accuracy_emission, coverage_emission]
 
 
 def _measure_confidences(rows: Sequence[_Record], label: str) -> list[recorder.Emission]:
@@ -307,7 +307,8 @@ def _measure_share(
     is_open = not count or (count < needed and high >= least)
     if not is_open:
         return measured(value=low, threshold=limit, reason=reason)
-    error = f"too few: {reason}; it takes at least {max(needed, 1):,}"
+    least_count = max(needed, 1)
+    error = f"too few: {reason}; it takes at least {least_count:,}"
     if least >= 1:
         error += ", and none proves 1"
     return measured(error=error)
@@ -365,9 +366,10 @@ def assert_correction(
     if p_value > ALPHA:
         error = f"undecided: {reason}; {_format_changes_needed(fixed, broken)}"
         return recorder.emit(Measurement(name="correction.gain", error=error, label=label))
+    gain = (fixed - broken) / len(pairs)
     measurement = Measurement(
         name="correction.gain",
-        value=(fixed - broken) / len(pairs),
+        value=gain,
         threshold=0.0,
         reason=reason,
         label=label,
@@ -390,7 +392,8 @@ def _format_cost(calls: Iterable[Call]) -> str:
 def _format_changes_needed(fixed: int, broken: int) -> str:
     """Return how many changed answers would decide if they went on changing at the same rate."""
     for changed in range(1, MAX_CHANGED):
-        right = round(changed * fixed / max(fixed + broken, 1))
+        changed_so_far = max(fixed + broken, 1)
+        right = round(changed * fixed / changed_so_far)
         if mcnemar_p_value(right, changed - right) <= ALPHA:
             return f"{changed:,} changed answers would decide at this rate"
     return "about as many get worse as better"

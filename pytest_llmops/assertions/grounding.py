@@ -56,11 +56,10 @@ class _Draft:
 
     def emit_error(self, error: str) -> Measurement:
         """Emit the measurement as one that could not be taken."""
-        return recorder.emit(
-            Measurement(
-                name=self.name, label=self.label, version=self.version, detail=self.detail, error=error
-            )
+        measurement = Measurement(
+            name=self.name, label=self.label, version=self.version, detail=self.detail, error=error
         )
+        return recorder.emit(measurement)
 
     def emit_value(
         self, value: float | None, reason: str, evidence: Sequence[tuple[str, str]] = ()
@@ -251,10 +250,12 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
     for number, claim in enumerate(claims, start=1):
         if claim.supported:
             continue
-        lines.append((f"claim {number}", quote_text(claim.text, MAX_QUOTED_CHARS)))
+        quoted_claim = quote_text(claim.text, MAX_QUOTED_CHARS)
+        lines.append((f"claim {number}", quoted_claim))
         if claim.context is None:
             continue
-        passage = f"context {claim.context + 1}: {quote_text(claim.nearest, MAX_QUOTED_CHARS)}"
+        quoted_passage = quote_text(claim.nearest, MAX_QUOTED_CHARS)
+        passage = f"context {claim.context + 1}: {quoted_passage}"
         probabilities = f"entails it {claim.entailment:.2f}, contradicts it {claim.contradiction:.2f}"
         lines.append(("nearest", f"{passage}; {probabilities}"))
     return lines

@@ -142,11 +142,9 @@ def _check_findings(
     counts = [f"{count} {kind}" for kind, count in kinds.items()]
     counts_text = shorten_text(", ".join(counts), 500)
     total = format_count(len(findings), "finding")
-    return recorder.emit(
-        measured(value=len(findings), detail=detail),
-        verdict=f"guardrail.{name}: {total} ({counts_text}), expected none",
-        evidence=_list_evidence(text, findings),
-    )
+    measurement = measured(value=len(findings), detail=detail)
+    verdict = f"guardrail.{name}: {total} ({counts_text}), expected none"
+    return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(text, findings))
 
 
 def _list_kinds_not_checked(detectors: Sequence[Detector]) -> list[str]:
@@ -170,7 +168,10 @@ def _find(
             findings += guardrails.scan(text, [detector])
         except DetectorError as problem:
             error = error or str(problem)
-    kept = [finding for finding in findings if text[finding.start : finding.end] not in ignore]
+    kept = []
+    for finding in findings:
+        if text[finding.start : finding.end] not in ignore:
+            kept.append(finding)
     kept.sort(key=lambda finding: (finding.start, finding.end, finding.kind))
     return text, kept, error
 
@@ -231,7 +232,9 @@ def assert_complies(
             measurement = measured(error=error)
         else:
             measurement = measured(value=1 - len(broken) / len(ids))
-        evidence = [("broken", _describe_rule(id_, rules.why[id_])) for id_ in broken]
+        evidence = []
+        for id_ in broken:
+            evidence.append(("broken", _describe_rule(id_, rules.why[id_])))
         evidence += _list_evidence(text, findings)
         emissions.append(recorder.Emission(measurement=measurement, evidence=evidence))
     if is_asked and not error:
@@ -326,9 +329,8 @@ def _check_refusal(
     if case is not None:
         expected = case.data.get("expect", expected)  # type: ignore[assignment]  # checked below
     if expected not in get_args(Expected):
-        raise UsageError(
-            f"{where}: expected a case whose expect is 'refuse' or 'answer', got {shorten_text(repr(expected), 60)}"
-        )
+        got = shorten_text(repr(expected), 60)
+        raise UsageError(f"{where}: expected a case whose expect is 'refuse' or 'answer', got {got}")
     if case is not None:
         name = CASE_MEASUREMENTS[expected]
     text = ""

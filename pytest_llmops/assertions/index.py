@@ -102,8 +102,9 @@ def _emit_outdated(comparison: Freshness, threshold: int | None, label: str) -> 
     if comparison.unknown:
         listed = comparison.unknown[:MAX_EVIDENCE_LINES]
         ids = ", ".join(shorten_text(document, 60) for document in listed)
+        count = f"{len(comparison.unknown)} of {comparison.documents} documents"
         error = (
-            f"{len(comparison.unknown)} of {comparison.documents} documents have neither a content nor a time on both sides "
+            f"{count} have neither a content nor a time on both sides "
             f"({ids}): keep a fingerprint or a modification time in the index"
         )
         return recorder.emit(measured(error=error))
@@ -126,7 +127,8 @@ def _count_documents(
     comparison: Freshness, name: str, ids: Sequence[str], threshold: int | None, label: str
 ) -> partial[Measurement]:
     """Return a measurement of a number of documents, before its value."""
-    detail: dict[str, Json] = {"documents": comparison.documents, name: list(ids[:MAX_DETAIL_IDS])}
+    listed_ids = list(ids[:MAX_DETAIL_IDS])
+    detail: dict[str, Json] = {"documents": comparison.documents, name: listed_ids}
     return partial(
         Measurement,
         name=f"index.{name}",

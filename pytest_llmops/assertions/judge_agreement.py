@@ -161,13 +161,9 @@ def _measure(
     **fields: Any,
 ) -> Measurement:
     judged = calibration.judged
-    return Measurement(
-        name=f"judge.{judged.name}.{name}",
-        label=label,
-        version=judged.version,
-        detail={**known, **(detail or {})},
-        **fields,
-    )
+    full_name = f"judge.{judged.name}.{name}"
+    full_detail = {**known, **(detail or {})}
+    return Measurement(name=full_name, label=label, version=judged.version, detail=full_detail, **fields)
 
 
 def _emit_further_figures(calibration: Calibration, measure: Callable[..., Measurement]) -> None:
@@ -227,7 +223,8 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
         except MeasurementFailed as failure:
             failures.append(failure)
     if failures:
-        raise MeasurementFailed(str(failures[0]), [failure.measurement for failure in failures]) from None
+        measurements = [failure.measurement for failure in failures]
+        raise MeasurementFailed(str(failures[0]), measurements) from None
     return emitted["kappa"]
 
 
@@ -387,7 +384,8 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     if not _runs_by_settings or _runs_by_settings[0][0] is not settings:
         _runs_by_settings[:] = [(settings, {})]
     known = _runs_by_settings[0][1]
-    with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
+    cassette_name = ".".join(key).replace("/", "-")
+    with use_cassette(f"canaries/{cassette_name}") as tape:
         place = (*key, str(tape.path))
         canary_run = known.get(place)
         if canary_run is None and tape.mode == "none":
@@ -407,8 +405,10 @@ def _lock_canary_run(key: str) -> Iterator[None]:
 
     from pytest_llmops.cassettes import run_folder
 
-    name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    lock = FileLock(run_folder.current_folder() / f"canaries-{name}.lock", timeout=LOCK_TIMEOUT_S)
+    digest = sha256(key.encode("utf-8", "surrogatepass"))
+    name = digest.hexdigest()[:16]
+    lock_file = run_folder.current_folder() / f"canaries-{name}.lock"
+    lock = FileLock(lock_file, timeout=LOCK_TIMEOUT_S)
     with suppress(Timeout, OSError):
         lock.acquire()
     try:

@@ -169,7 +169,8 @@ def _judge(
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
             handle.read_version()
         unjudged = _JudgedAnswer(handle, inputs, threshold, label, None)
-        return recorder.emit_together([unjudged.describe_error(Verdict(error=str(error)))])[0]
+        emission = unjudged.describe_error(Verdict(error=str(error)))
+        return recorder.emit_together([emission])[0]
     emissions: list[recorder.Emission] = []
     for number, (text, answer_inputs) in enumerate(answers, start=1):
         answer_label = label
@@ -178,7 +179,8 @@ def _judge(
         judged_answer = _JudgedAnswer(handle, answer_inputs, threshold, answer_label, text)
         emissions += judged_answer.score(review_below)
     measurements = recorder.emit_together(emissions)
-    scores = [measurement for measurement in measurements if measurement.name == f"judge.{handle.name}"]
+    score_name = f"judge.{handle.name}"
+    scores = [measurement for measurement in measurements if measurement.name == score_name]
     return min(scores, key=_worst_first)
 
 
@@ -314,9 +316,11 @@ class _JudgedAnswer:
             return [self.describe_error(verdict)]
         _check_on_scale(self.threshold, verdict.low, verdict.high)
         self._flag_for_review(verdict, review_below)
-        dimensions = self._own_dimensions(verdict)
-        emissions = [self._describe_dimension(verdict, name, score) for name, score in dimensions.items()]
-        return [*emissions, self._describe_score(verdict)]
+        emissions = []
+        for name, score in self._own_dimensions(verdict).items():
+            emissions.append(self._describe_dimension(verdict, name, score))
+        emissions.append(self._describe_score(verdict))
+        return emissions
 
     def _own_dimensions(self, verdict: Verdict) -> Mapping[str, float]:
         """Return the scores that are measurements of their own; the items of a checklist are only in the detail."""
@@ -344,10 +348,9 @@ class _JudgedAnswer:
         )
 
     def _build_detail(self, verdict: Verdict) -> dict[str, Json]:
-        return {
-            **self.detail,
-            "judge": {**verdict_to_json(self.handle, verdict), "threshold": self.threshold},
-        }
+        judge = verdict_to_json(self.handle, verdict)
+        judge["threshold"] = self.threshold
+        return {**self.detail, "judge": judge}
 
     def describe_error(self, verdict: Verdict) -> recorder.Emission:
         """Return the measurement of an answer without a score."""
@@ -364,7 +367,8 @@ class _JudgedAnswer:
     def _describe_dimension(self, verdict: Verdict, name: str, score: float) -> recorder.Emission:
         threshold = None
         if self.handle.default and self.threshold is not None:
-            threshold = getattr(self.handle.judge, "dimension_thresholds", {}).get(name)
+            thresholds = getattr(self.handle.judge, "dimension_thresholds", {})
+            threshold = thresholds.get(name)
         detail: dict[str, Json] = {"scale": [verdict.low, verdict.high]}
         if "calibration" in self.detail:
             detail["calibration"] = self.detail["calibration"]
@@ -397,7 +401,8 @@ class _JudgedAnswer:
         )
         failure = self._format_items(verdict)
         if not failure:
-            failure = _compare(self.title, cast("float", verdict.score), self.threshold, verdict)
+            score = cast("float", verdict.score)
+            failure = _compare(self.title, score, self.threshold, verdict)
         return recorder.Emission(
             measurement=measurement, verdict=failure, evidence=self._list_evidence(verdict)
         )

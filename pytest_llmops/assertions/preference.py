@@ -149,7 +149,8 @@ def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, J
     flags: dict[str, Json] = {}
     if preference.consistent is False:
         flags["review"] = {"orders": [preference.straight, preference.swapped]}
-    signs = list(dict.fromkeys([*find_injection_signs(answer), *find_injection_signs(over)]))
+    signs_of_both = [*find_injection_signs(answer), *find_injection_signs(over)]
+    signs = list(dict.fromkeys(signs_of_both))
     if signs:
         flags["suspect"] = signs
     return flags

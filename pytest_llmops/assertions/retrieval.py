@@ -99,14 +99,16 @@ def assert_retrieval(
     query = ""
     if isinstance(hits, Hits):
         query = hits.query
+    ranking_text = "\n".join(ids)
     detail: dict[str, Json] = {
-        "actual": "\n".join(ids),
+        "actual": ranking_text,
         "expected": list(ranks),
         "query": query,
         "ranks": ranks,
     }
     try:
-        value = evaluate({"": ids}, {"": wanted}, [text]).mean(text)
+        scores = evaluate({"": ids}, {"": wanted}, [text])
+        value = scores.mean(text)
     except ValueError as error:
         return recorder.emit(measured(error=str(error).removeprefix("query '': "), detail=detail))
     if value is None:
@@ -118,7 +120,8 @@ def assert_retrieval(
     else:
         last_rank = len(ids)
         place = f"the {len(ids)} hits"
-    inside = sum(rank is not None and rank <= last_rank for rank in ranks.values())
+    found_ranks = [rank for rank in ranks.values() if rank is not None]
+    inside = sum(rank <= last_rank for rank in found_ranks)
     reason = f"{inside} of {len(ranks)} relevant ids in {place}"
     measurement = measured(value=value, threshold=threshold, reason=reason, detail=detail)
     return recorder.emit(measurement, evidence=_rank_evidence(ranking, ranks, k))
@@ -164,8 +167,9 @@ def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | N
     """Return the rank of every relevant id, the worst first, then the irrelevant hits among the first k."""
     lines = [("relevant", text) for text in _describe_ranks(ranking, ranks, k)]
     if len(lines) > MAX_RANK_LINES:
-        rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
-        lines = [*lines[: MAX_RANK_LINES - 1], ("relevant", rest)]
+        own_lines = lines[: MAX_RANK_LINES - 1]
+        rest = [text for _, text in lines[MAX_RANK_LINES - 1 :]]
+        lines = [*own_lines, ("relevant", ", ".join(rest))]
     for rank, id_, passage in _iter_irrelevant_hits(ranking, ranks, k):
         text = id_
         if passage:
@@ -226,7 +230,8 @@ def _emit_mean_score(
         raise
     except (LLMOpsError, ValueError) as error:
         return recorder.emit(measured(error=str(error), detail={"queries": len(query_list)}))
-    values = dict(zip(scores.queries, scores.values[metric].tolist(), strict=True))
+    scores_of_queries = scores.values[metric].tolist()
+    values = dict(zip(scores.queries, scores_of_queries, strict=True))
     families = [by_id[query_id].family or query_id for query_id in values]
     spread = bootstrap_interval(list(values.values()), families)
     evidence = []
@@ -283,7 +288,8 @@ def _format_mean_reason(
         mean += f", 95 % interval {low} to {high}"
     parts = [mean]
     if scores.unscored:
-        parts.append(f"{len(scores.unscored):,} of {query_count:,} not scored: nothing is relevant to them")
+        unscored = f"{len(scores.unscored):,} of {query_count:,}"
+        parts.append(f"{unscored} not scored: nothing is relevant to them")
     if scores.missing:
         parts.append(f"{len(scores.missing):,} not in the run count 0")
     too_short = 0

@@ -104,16 +104,15 @@ def assert_schema(
     except _UnscorableAnswer as error:
         return recorder.emit(measured(error=str(error)))
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
-        problem = f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"
+        schema_name = used.name or "the schema"
+        problem = f"a validator of {schema_name} raised {describe_exception(error)}"
         return recorder.emit(measured(error=problem), cause=error)
     version = ""
     if partial:
         version = "partial"
+    full_detail = detail | outcome.to_detail()
     measurement = measured(
-        value=float(outcome.fits),
-        reason=outcome.note,
-        version=version,
-        detail=detail | outcome.to_detail(),
+        value=float(outcome.fits), reason=outcome.note, version=version, detail=full_detail
     )
     title = "schema"
     if name:
@@ -167,7 +166,7 @@ def repair(
             outcome = _Outcome(problem=str(error))
         if outcome.fits:
             break
-        lines = (f"{difference.path}: {difference.text}" for difference in outcome.differences)
+        lines = [f"{difference.path}: {difference.text}" for difference in outcome.differences]
         problem = "\n".join(lines) or outcome.problem
         if not left:
             schema_name = used.name or "its schema"
@@ -223,7 +222,8 @@ class _Outcome:
             if not isinstance(node, (dict, list)) or not node:
                 leaves.add(parts)
         field_count = len(places | leaves)
-        return f"{most}{len(places):,} of {field_count:,} fields wrong"
+        wrong_count = len(places)
+        return f"{most}{wrong_count:,} of {field_count:,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:
         """Return what the detail of the measurement says of the value."""
@@ -261,7 +261,9 @@ class _Outcome:
             if len(text) > TAIL_CHARS:
                 tail = f"...{tail}"
             around.append(("tail of output", tail))
-        return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]
+        first = lines[:MAX_FIRST_DIFFERENCES]
+        rest = lines[MAX_FIRST_DIFFERENCES:]
+        return [*first, *around, *rest]
 
 
 def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
@@ -322,13 +324,18 @@ def _why_not_json(value: object) -> str:
             continue
         for key in node:
             if not isinstance(key, str):
-                return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(key), 60)}"
+                path = format_json_path(parts)
+                given = shorten_text(repr(key), 60)
+                return f"{path}: expected keys that are texts, got {given}"
     return ""
 
 
 def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
     """Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block."""
-    if not isinstance(candidates, NoJson) and any(candidate.place != "prose" for candidate in candidates):
+    places: set[str] = set()
+    if not isinstance(candidates, NoJson):
+        places = {candidate.place for candidate in candidates}
+    if places - {"prose"}:
         return None
     begun = schemas.parse_partial_json(text)
     # After a complete value in prose, a single bracket is just a bracket.
@@ -339,10 +346,8 @@ def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) ->
 
 def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
     value = to_builtins(begun.value)
-    differences = [
-        *_duplicate_key_differences(begun.duplicates),
-        *schema.differences(value, unfinished=begun.unfinished),
-    ]
+    differences = [*_duplicate_key_differences(begun.duplicates)]
+    differences += schema.differences(value, unfinished=begun.unfinished)
     end = json_extraction.format_position(text, len(text))
     note = f"breaks off at {end}, within {begun.unfinished.path}"
     if not differences:

@@ -115,8 +115,9 @@ def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, L
         return None, better
     number = as_finite_float(threshold)
     if number is None:
+        given = shorten_text(repr(threshold))
         raise UsageError(
-            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}"
+            f"assert_score: expected {name} to be a finite number, or None to record only, got {given}"
         )
     return number, better
 

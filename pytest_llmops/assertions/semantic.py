@@ -259,18 +259,18 @@ def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tupl
     """Return both texts as evidence, unless the evidence of a low similarity shows them already."""
     if semantic.status == "failed":
         return []
-    return [
-        ("expected", quote_text(reference, MAX_EVIDENCE_CHARS)),
-        ("answer", quote_text(actual.strip(), MAX_EVIDENCE_CHARS)),
-    ]
+    quoted_reference = quote_text(reference, MAX_EVIDENCE_CHARS)
+    quoted_answer = quote_text(actual.strip(), MAX_EVIDENCE_CHARS)
+    return [("expected", quoted_reference), ("answer", quoted_answer)]
 
 
 def _alarm_evidence(comparison: Comparison, quotes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the alarms but for the first, which the verdict has, and how to switch their checks off."""
     alarms = comparison.alarms
     lines = [(alarm.check, alarm.message) for alarm in alarms[1:MAX_ALARMS]]
-    if len(alarms) > MAX_ALARMS:
-        lines.append(("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report"))
+    not_listed = len(alarms) - MAX_ALARMS
+    if not_listed > 0:
+        lines.append(("and", f"{not_listed} more alarms in the report"))
     lines += quotes
     if comparison.without:
         lines.append(("not seen", "; ".join(comparison.without)))

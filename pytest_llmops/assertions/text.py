@@ -159,7 +159,8 @@ class _ContainsSearch:
                 label = "order"
                 problem = "there, but not in this order"
             spans = result.find_spans(origins)
-            pairs.append((label, contrast.describe_places(text, result.wanted, spans, problem)))
+            places = contrast.describe_places(text, result.wanted, spans, problem)
+            pairs.append((label, places))
         return [*pairs, last]
 
 
@@ -413,10 +414,9 @@ def assert_not_contains(
     reason = ""
     if present and len(texts) > 1:
         reason = f"{len(present)} of {len(texts)} unwanted texts found"
-    detail: dict[str, Json] = {
-        "found": [wanted for wanted, _, _ in present],
-        "spans": [list(map(list, spans)) for _, spans, _ in present],
-    }
+    present_texts: list[Json] = [unwanted_text for unwanted_text, _, _ in present]
+    spans_of_texts: list[Json] = [list(map(list, spans)) for _, spans, _ in present]
+    detail: dict[str, Json] = {"found": present_texts, "spans": spans_of_texts}
     share_absent = (len(texts) - len(present)) / len(texts)
     return check.emit(
         text,

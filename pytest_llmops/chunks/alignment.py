@@ -265,7 +265,8 @@ class _ChunkSearch:
         last = self._previous_end + MAX_CHUNK_GAP + len(sample)
         place = self._text.find(sample, first, last)
         while place >= 0 and len(candidates) < MAX_SAMPLE_PLACES:
-            shared = min(header.length, MAX_CHUNK_GAP, _count_shared_chars(text, end, self._text, place, -1))
+            shared_before = _count_shared_chars(text, end, self._text, place, -1)
+            shared = min(header.length, MAX_CHUNK_GAP, shared_before)
             back = self._shared_from_line_start(place, shared)
             ahead = _count_shared_chars(text, end, self._text, place, 1)
             run = MatchedRun(end - back, place - back, back + ahead)
@@ -319,7 +320,8 @@ class _ChunkSearch:
         runs = []
         for place in places[first : near + MAX_SAMPLE_PLACES // 2]:
             ahead = _count_shared_chars(text, at, self._text, place, 1)
-            back = min(_count_shared_chars(text, at, self._text, place, -1), at - done)
+            shared_before = _count_shared_chars(text, at, self._text, place, -1)
+            back = min(shared_before, at - done)
             runs.append(MatchedRun(at - back, place - back, back + ahead))
         return runs
 
@@ -328,12 +330,15 @@ class _ChunkSearch:
         done = 0
         source_end = max(0, runs[0].source - runs[0].chunk)
         for run in runs:
-            yield from self._match_gap(text, (done, run.chunk), (source_end, run.source), inside=done > 0)
+            gap = (done, run.chunk)
+            source_gap = (source_end, run.source)
+            yield from self._match_gap(text, gap, source_gap, inside=done > 0)
             yield run
             done = run.chunk_end
             source_end = run.source_end
-        rest = len(text) - done
-        yield from self._match_gap(text, (done, len(text)), (source_end, source_end + rest), inside=False)
+        gap = (done, len(text))
+        source_gap = (source_end, source_end + len(text) - done)
+        yield from self._match_gap(text, gap, source_gap, inside=False)
 
     def _match_gap(
         self, text: str, gap: tuple[int, int], place: tuple[int, int], *, inside: bool
@@ -367,7 +372,8 @@ class _ChunkSearch:
             return
         equal_runs = _find_equal_runs(gap_text, self._text[source_start:source_end])
         # A heading or a note may have been added before the first run or behind the last.
-        if inside or 2 * sum(run.length for run in equal_runs) >= size:
+        equal_size = sum(run.length for run in equal_runs)
+        if inside or 2 * equal_size >= size:
             for run in equal_runs:
                 yield MatchedRun(start + run.chunk, source_start + run.source, run.length)
 

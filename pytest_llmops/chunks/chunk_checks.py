@@ -198,13 +198,16 @@ def check_invented_text(alignment: Alignment) -> CheckResult:
 
 def check_chunk_order(alignment: Alignment) -> CheckResult:
     """Return how many chunks begin before the preceding chunk; chunks that are not from the source do not count."""
-    starts = [
-        (placed.piece, placed.main_span[0]) for placed in alignment.placed if placed.main_span is not None
-    ]
+    starts = []
+    for placed in alignment.placed:
+        if placed.main_span is not None:
+            start, _ = placed.main_span
+            starts.append((placed.piece, start))
     faults = []
     for (previous, previous_start), (piece, start) in pairwise(starts):
         if start < previous_start:
-            text = f"begins at {alignment.source.place(start)}, before {previous.place}"
+            place = alignment.source.place(start)
+            text = f"begins at {place}, before {previous.place}"
             faults.append(Fault(piece.place, text, previous_start - start))
     reason = f"{len(faults):,} of {len(starts):,} chunks begin before the preceding chunk"
     return count_result("out_of_order", reason, faults)
@@ -267,7 +270,8 @@ def _markdown_tables(text: str) -> Iterator[Table]:
     for delimiter in _DELIMITER.finditer(text):
         header_end = delimiter.start() - 1
         header_start = text.rfind("\n", 0, max(0, header_end)) + 1
-        if delimiter.start() < max(1, done) or "|" not in text[header_start:header_end]:
+        header = text[header_start:header_end]
+        if delimiter.start() < max(1, done) or "|" not in header:
             continue
         rows = [(header_start, header_end)]
         at = delimiter.end() + 1
@@ -322,7 +326,9 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
     A header that the chunker repeats in the chunk counts. Each table counts once per chunk.
     """
     compact = alignment.source.compact
-    tables = [[compact.kept_range(*row) for row in table] for table in find_tables(compact.raw)]
+    tables = []
+    for table in find_tables(compact.raw):
+        tables.append([compact.kept_range(*row) for row in table])
     spans = [(rows[0][0], rows[-1][1]) for rows in tables]
     faults = []
     for placed in alignment.placed:
@@ -331,9 +337,8 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
             if fault is not None:
                 faults.append(fault)
     tears = format_count(len(faults), "chunk tears", "chunks tear")
-    return count_result(
-        "cut_tables", f"{tears} a table apart, of {format_count(len(tables), 'table')}", faults
-    )
+    table_count = format_count(len(tables), "table")
+    return count_result("cut_tables", f"{tears} a table apart, of {table_count}", faults)
 
 
 def _find_table_fault(
@@ -348,7 +353,8 @@ def _find_table_fault(
         held_chars = _count_held_chars(placed, row)
         size = row[1] - row[0]
         if 0 < held_chars < size:
-            return Fault(placed.piece.place, f"a part of the row {compact.excerpt(*row)}", size)
+            text = f"a part of the row {compact.excerpt(*row)}"
+            return Fault(placed.piece.place, text, size)
         if held_chars and row != header:
             body_rows += 1
             body_size += size

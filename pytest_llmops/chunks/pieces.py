@@ -108,7 +108,9 @@ class CompactText:
         """Return the original text of ``text[start:end]``, at most ``limit`` of its characters."""
         end = min(end, start + limit, len(self.places))
         if end > start:
-            return self.raw[self.places[start] : self.places[end - 1] + 1]
+            raw_start = self.places[start]
+            raw_end = self.places[end - 1] + 1
+            return self.raw[raw_start:raw_end]
         return ""
 
 
@@ -125,7 +127,8 @@ def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
     ('twowords', 'Abold&newway')
     """
     if ignore not in get_args(Ignore):
-        raise UsageError(f"ignore: expected one of {', '.join(get_args(Ignore))}, got {ignore!r}")
+        choices = ", ".join(get_args(Ignore))
+        raise UsageError(f"ignore: expected one of {choices}, got {ignore!r}")
     return CompactText(text, ignore)
 
 
@@ -157,7 +160,8 @@ class Source:
 
     @cached_property
     def _line_ends(self) -> "array[int]":
-        return array("l", (line_end.start() for line_end in re.finditer("\n", self.compact.raw)))
+        line_ends = re.finditer("\n", self.compact.raw)
+        return array("l", (line_end.start() for line_end in line_ends))
 
     def document(self, at: int) -> int:
         """Return the number, from 0, of the document with a compact character."""
@@ -189,13 +193,15 @@ def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
     documents = _name_documents(source)
     for name, text in documents:
         if not isinstance(text, str):
-            raise UsageError(f"source: expected a text, got {type(text).__name__} as {name or 'document 1'}")
+            document = name or "document 1"
+            raise UsageError(f"source: expected a text, got {type(text).__name__} as {document}")
         starts.append(at)
         # A NUL in the text would look like the end of a document.
         texts.append(text.replace(SEAM, " "))
         at += len(text) + len(_SEAM)
     names = tuple(name for name, _ in documents)
-    return Source(compact_text(_SEAM.join(texts), ignore), names, tuple(starts))
+    compact = compact_text(_SEAM.join(texts), ignore)
+    return Source(compact, names, tuple(starts))
 
 
 def _name_documents(source: object) -> list[tuple[str, object]]:
@@ -282,9 +288,11 @@ def _parse_chunk(chunk: Any, number: int) -> Piece:
         values = _read_chunk_values(chunk)
         metadata = getattr(chunk, "metadata", None)
     if not isinstance(text, str):
-        raise UsageError(f"chunks: {ACCEPTED_CHUNKS}, got {_describe_non_chunk(chunk)} as number {number}")
+        given = _describe_non_chunk(chunk)
+        raise UsageError(f"chunks: {ACCEPTED_CHUNKS}, got {given} as number {number}")
     id_ = next((values[name] for name in ID_NAMES if values.get(name)), "")
-    return Piece(number, text, str(id_), _find_stated_start(values, metadata))
+    start = _find_stated_start(values, metadata)
+    return Piece(number, text, str(id_), start)
 
 
 def _read_chunk_text(chunk: Any) -> object:
@@ -319,7 +327,8 @@ def _find_stated_start(values: Mapping[str, Any], metadata: object) -> int | Non
 
 
 def _describe_non_chunk(value: object) -> str:
-    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+    text = shorten_text(repr(value), 60)
+    return f"{type(value).__name__} {text}"
 
 
 Unit = Literal["1", "count"]

@@ -95,9 +95,11 @@ def check_sizes(
     """
     faults = []
     for piece in pieces:
-        violation, excess = limits.find_violation(piece.text, tokenizer, may_be_short=piece.number in last)
+        is_last = piece.number in last
+        violation, excess = limits.find_violation(piece.text, tokenizer, may_be_short=is_last)
         if violation:
-            faults.append(Fault(piece.place, f"{violation}: {piece.text}", excess))
+            text = f"{violation}: {piece.text}"
+            faults.append(Fault(piece.place, text, excess))
     reason = f"{len(faults):,} of {len(pieces):,} chunks are of a wrong size"
     return count_result("size", reason, faults)
 
@@ -152,7 +154,8 @@ def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> 
 
 def check_empty_chunks(pieces: Sequence[Piece]) -> CheckResult:
     """Return how many chunks have no letter, digit or symbol: only white space and punctuation, or nothing."""
-    faults = [Fault(piece.place, piece.text) for piece in pieces if not _has_content(piece.text)]
+    empty = [piece for piece in pieces if not _has_content(piece.text)]
+    faults = [Fault(piece.place, piece.text) for piece in empty]
     reason = f"{len(faults):,} of {len(pieces):,} chunks are empty"
     return count_result("empty", reason, faults)
 
@@ -221,7 +224,10 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
     """Raise `UsageError` for a threshold that needs the source."""
-    named = [name for name in SOURCE_CHECKS if thresholds.get(f"at_most_{name}") is not None]
+    named = []
+    for name in SOURCE_CHECKS:
+        if thresholds.get(f"at_most_{name}") is not None:
+            named.append(name)
     if named:
         what = f"at_most_{named[0]}"
     elif overlaps:

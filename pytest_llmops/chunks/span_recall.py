@@ -178,7 +178,8 @@ def parse_wordings(
 
 def _check_place(answer: Answer, source: Source, where: str) -> None:
     """Check that the text of an answer is at its place in the source."""
-    if answer.document not in source.names and (answer.document or len(source.names) > 1):
+    is_document_needed = bool(answer.document) or len(source.names) > 1
+    if is_document_needed and answer.document not in source.names:
         names = shorten_text(", ".join(source.names), 120)
         document = shorten_text(repr(answer.document), 60)
         raise UsageError(
@@ -225,7 +226,8 @@ def _pair_texts_with_starts(
         if key in value:
             starts = value[key]
     if not isinstance(starts, Sequence) or len(starts) != len(texts):
-        raise UsageError(f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}")
+        given = shorten_text(repr(value), 80)
+        raise UsageError(f"{where}: expected as many starts as texts, got {given}")
     for text, start in zip(texts, starts, strict=True):
         yield {"text": text, "start": start}
 
@@ -235,7 +237,8 @@ def _parse_answer(value: object, where: str, document: object) -> Answer:
     start = None
     if isinstance(value, Mapping):
         text = value.get("text")
-        given_starts = [value[key] for key in START_FIELDS if value.get(key) is not None]
+        starts = [value.get(key) for key in START_FIELDS]
+        given_starts = [start for start in starts if start is not None]
         if given_starts:
             start = to_python_scalar(given_starts[0])
     if start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0):

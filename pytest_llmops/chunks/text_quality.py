@@ -257,7 +257,8 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         count += 1
         place, similarity = _find_nearest_sketch(sketch, holders, sketches)
         if similarity >= NEAR_DUPLICATE_SHARE:
-            text = f"{similarity:.0%} as {owners[place].place}: {piece.text}"
+            earlier = owners[place]
+            text = f"{similarity:.0%} as {earlier.place}: {piece.text}"
             faults.append(Fault(piece.place, text, len(piece.text)))
             continue
         for shingle in sketch:

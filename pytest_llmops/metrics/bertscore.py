@@ -92,8 +92,9 @@ def score_pairs(
         pair_weights: tuple[Weights, Weights] = (None, None)
         if weights is not None:
             pair_weights = weights[number]
-        _check_sizes(sides[0], sides[1], number)
-        results.append(_match_score(sides[0], sides[1], *pair_weights))
+        left, right = sides
+        _check_sizes(left, right, number)
+        results.append(_match_score(left, right, *pair_weights))
     return results
 
 

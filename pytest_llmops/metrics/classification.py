@@ -85,7 +85,8 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     values = values[order]
     wanted = wanted[order]
     # The last place of each distinct score
-    last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
+    before_changes = np.flatnonzero(np.diff(values))
+    last = np.append(before_changes, len(values) - 1)
     passed = np.cumsum(wanted)[last]
     total = int(wanted.sum())
     cuts = []
@@ -168,8 +169,10 @@ def _select_cut(cuts: Sequence[Cut], rule: Rule, share: float) -> int | None:
     if rule == "recall":
         return next(index for index in indexes if cuts[index].recall >= share)
     if rule == "precision":
-        return max((index for index in indexes if cuts[index].precision >= share), default=None)
-    return max((index for index in indexes if cuts[index].false_passes <= share), default=None)
+        allowed = [index for index in indexes if cuts[index].precision >= share]
+    else:
+        allowed = [index for index in indexes if cuts[index].false_passes <= share]
+    return max(allowed, default=None)
 
 
 def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
@@ -219,7 +222,8 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
     square = z * z
     scale = 1 + square / count
     centre = (share + square / (2 * count)) / scale
-    variance = share * (1 - share) / count + square / (4 * count**2)
+    spread = square / (4 * count**2)
+    variance = share * (1 - share) / count + spread
     half = z / scale * math.sqrt(variance)
     low = centre - half
     high = centre + half

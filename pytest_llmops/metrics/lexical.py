@@ -67,7 +67,8 @@ def normalize_text(
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        choice_list = ", ".join(choices)
+        raise ValueError(f"{name}: expected one of {choice_list}, got {value!r}")
 
 
 def _compose_unicode(text: str, form: Form) -> str:
@@ -147,7 +148,8 @@ def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
     left = actual[head : len(actual) - tail]
     right = expected[head : len(expected) - tail]
     _refuse_long_texts(actual, expected, cost=len(left) * len(right), limit=MAX_RATIO_CELLS)
-    return 1 - Indel.distance(left, right) / (len(actual) + len(expected))
+    length = len(actual) + len(expected)
+    return 1 - Indel.distance(left, right) / length
 
 
 def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
@@ -221,7 +223,8 @@ def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
     if window is None or not window.score or window.dest_start == window.dest_end:
         return None
     start, end = _grow_to_words(text, window.dest_start, window.dest_end)
-    return ScoredSpan(start, end, float(window.score) / 100, text[start:end])
+    score = float(window.score) / 100
+    return ScoredSpan(start, end, score, text[start:end])
 
 
 def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
@@ -340,7 +343,9 @@ def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
 def _shorten_common(text: str, head: int, tail: int) -> str:
     if len(text) <= head + tail + len("..."):
         return text
-    return f"{text[:head]}...{text[len(text) - tail :]}"
+    beginning = text[:head]
+    end = text[len(text) - tail :]
+    return f"{beginning}...{end}"
 
 
 def _shorten_change(text: str) -> str:

@@ -80,7 +80,8 @@ def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool =
         start = None
         for links in range(len(best) - 1, -1, -1):
             end, last = best[links]
-            match = pattern.search(text, end, read + len(needle) - 1 + _LOOKAHEAD_CHARS)
+            limit = read + len(needle) - 1 + _LOOKAHEAD_CHARS
+            match = pattern.search(text, end, limit)
             if match and match.start() < read:
                 start = match.start()
             read = end
@@ -184,7 +185,8 @@ class Origins:
                 tries -= 1
                 left = self.text[at - CONTEXT : at]
                 right = self.text[at : at + CONTEXT]
-                if self.change(left) + self.change(right) == self.change(left + right):
+                changed_parts = self.change(left) + self.change(right)
+                if changed_parts == self.change(left + right):
                     return at
         return 0
 

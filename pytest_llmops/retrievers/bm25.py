@@ -100,7 +100,8 @@ class InMemoryRetriever(CorpusSearcher):
             self._stopwords = frozenset(STOPWORDS_EN)
         else:
             self._stopwords = frozenset(token for word in stopwords for token in tokenize(word))
-        self.fingerprint = fingerprint_parts(*map(chunk_content, self.chunks), *sorted(self._stopwords))
+        contents = map(chunk_content, self.chunks)
+        self.fingerprint = fingerprint_parts(*contents, *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}
         self._index = self._build_index()
 
@@ -124,7 +125,8 @@ class InMemoryRetriever(CorpusSearcher):
         """Return the index; None if the corpus has no words: no search reaches the index then."""
         numbers = []
         for chunk in self.chunks:
-            words = [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
+            tokens = tokenize(searchable_text(chunk))
+            words = [word for word in tokens if word not in self._stopwords]
             numbers.append([self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words])
         if not self._vocabulary:
             return None
@@ -213,9 +215,8 @@ def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
             raise CorpusError(error.what, path, number) from None
         if chunk.id in chunks:
             first = first_lines[chunk.id]
-            raise CorpusError(
-                f"duplicate id {shorten_text(chunk.id, 60)!r} (first in line {first})", path, number
-            )
+            short_id = shorten_text(chunk.id, 60)
+            raise CorpusError(f"duplicate id {short_id!r} (first in line {first})", path, number)
         chunks[chunk.id] = chunk
         first_lines[chunk.id] = number
     return tuple(chunks.values())

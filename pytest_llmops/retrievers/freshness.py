@@ -139,7 +139,8 @@ def document_states(
         states: dict[str, DocumentState] = {}
         for id_, value in given.items():  # the frame of a comprehension would be in users' tracebacks
             document = str(id_)
-            states[document] = _value_state(value, f"{what}: {shorten_text(document, 60)}")
+            where = f"{what}: {shorten_text(document, 60)}"
+            states[document] = _value_state(value, where)
         return states
     if isinstance(given, (str, Path)):
         with locate_errors(CorpusError, given):
@@ -190,7 +191,8 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
             )
         if is_whole:
             whole.add(id_)
-        state = _chunk_state(chunk, keys, f"{what}: {shorten_text(id_, 60)}", whole=is_whole)
+        where = f"{what}: {shorten_text(id_, 60)}"
+        state = _chunk_state(chunk, keys, where, whole=is_whole)
         states_by_id.setdefault(id_, []).append(state)
     return {id_: _merge_states(parts) for id_, parts in states_by_id.items()}
 
@@ -262,11 +264,13 @@ def _parse_time(value: object, where: str) -> float | None:
         if value.tzinfo is None:
             raise UsageError(f"{where}: {expected}, got {value.isoformat()} without a zone")
         return value.timestamp()
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
+    seconds = math.nan
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    if not math.isfinite(seconds) or seconds < 0:
         given = shorten_text(repr(value), 60)
         raise UsageError(f"{where}: {expected}, got {given}")
-    return float(value)
+    return seconds
 
 
 def compare_states(
@@ -363,8 +367,10 @@ def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, f
                 times[id_] = time
         for id_, time in times.items():
             if time > now + MAX_FUTURE_S:
+                short_id = shorten_text(id_, 60)
+                ahead = f"{time - now:,.0f} s"
                 raise UsageError(
-                    f"{shorten_text(id_, 60)}: expected a time in the past, got {time - now:,.0f} s in the future; is it in milliseconds?"
+                    f"{short_id}: expected a time in the past, got {ahead} in the future; is it in milliseconds?"
                 )
         if times:
             oldest = min(times, key=lambda id_: times[id_])

@@ -102,7 +102,8 @@ class LangChainRetriever(Searcher):
                 f"{self.where}: filters cannot be translated, as every vector store has another form: pass translate=, a "
                 "function from {key: [values]} to the store's filter"
             )
-        return {"filter": self._translate({key: list(values) for key, values in conditions.items()})}
+        filters = {key: list(values) for key, values in conditions.items()}
+        return {"filter": self._translate(filters)}
 
     def _document_id(self, document: Any) -> str:
         if self._id_key:
@@ -112,8 +113,9 @@ class LangChainRetriever(Searcher):
             id_ = document.id
             expected = "Document.id"
         if id_ is None:
+            keys = format_name_list(document.metadata)
             raise CorpusError(
-                f"a document has no id: expected {expected}, its metadata has {format_name_list(document.metadata)}; add documents "
+                f"a document has no id: expected {expected}, its metadata has {keys}; add documents "
                 "with ids, or name a key of the metadata by id_key",
                 self.where,
             )

@@ -103,7 +103,8 @@ class LlamaIndexRetriever(Searcher):
                 f"{keys}; fill it, or leave id_key out",
                 self.where,
             )
-        return Chunk(id=str(id_), text=node.get_content() or "", metadata=plain_metadata(node.metadata))
+        text = node.get_content() or ""
+        return Chunk(id=str(id_), text=text, metadata=plain_metadata(node.metadata))
 
 
 def _filter_options(conditions: Conditions) -> dict[str, Any]:

@@ -80,9 +80,8 @@ class QdrantRetriever(Searcher):
             if collection in names:
                 params = client.get_collection(collection).config.params
         except Exception as error:
-            raise CorpusError(
-                f"cannot be asked: {shorten_text(describe_exception(error), 400)}", self.where
-            ) from error
+            problem = shorten_text(describe_exception(error), 400)
+            raise CorpusError(f"cannot be asked: {problem}", self.where) from error
         if params is None:
             raise UnknownName("Qdrant collection", collection, names)
         self._vector = _find_vector_params(params.vectors, vector_name, self.where)
@@ -151,7 +150,8 @@ class QdrantRetriever(Searcher):
             limit=limit,
             with_payload=True,
         )
-        space = str(getattr(self._vector.distance, "value", self._vector.distance)).lower()
+        distance = self._vector.distance
+        space = str(getattr(distance, "value", distance)).lower()
         hits = []
         for point in response.points:
             if space in ("cosine", "dot"):

@@ -66,7 +66,8 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
 
 def nli_name(model: NliModel) -> str:
     """Return the name of a model in messages."""
-    return shorten_text(str(getattr(model, "name", type(model).__name__)), 60)
+    name = getattr(model, "name", type(model).__name__)
+    return shorten_text(str(name), 60)
 
 
 def predict_pairs(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[Inference]:
@@ -93,7 +94,8 @@ def _read_probabilities(output: Any, count: int) -> list[Inference]:
         raise LLMOpsError(f"expected probabilities of {labels}, got {array.shape[1]} numbers for each pair")
     deviations = abs(array.sum(axis=1) - 1)
     if (array < 0).any() or (deviations > SUM_TOLERANCE).any():
-        raise LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}")
+        first_row = array[0].round(3).tolist()
+        raise LLMOpsError(f"expected probabilities that sum to 1, got {first_row}")
     return [Inference(*map(float, row)) for row in array]
 
 
@@ -154,7 +156,8 @@ def split_windows(text: str, limit: int) -> Iterator[str]:
     """
     window: list[str] = []
     for sentence in split_sentences(text):
-        if window and _length(" ".join([*window, sentence])) > limit:
+        longer = " ".join([*window, sentence])
+        if window and _length(longer) > limit:
             yield " ".join(window)
             last = window[-1]
             if len(window) > 1 and _length(f"{last} {sentence}") <= limit:
@@ -184,7 +187,8 @@ def _cut_sentence(sentence: str, limit: int) -> list[str]:
 
 def _length(text: str) -> int:
     """Return the length of a text, in which a wide character counts for several."""
-    return len(text) + (WIDE_CHAR - 1) * sum(char > "\u2e7f" for char in text)
+    wide_count = sum(char > "\u2e7f" for char in text)
+    return len(text) + (WIDE_CHAR - 1) * wide_count
 
 
 def _pair_windows(premise: str, hypothesis: str) -> list[list[tuple[str, str]]]:

@@ -20,6 +20,7 @@ ROUGE, BLEU and chrF are functions of other packages, and ``assert_score`` takes
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TypeAlias, cast
 
 from pytest_llmops import recorder
@@ -274,9 +275,8 @@ class BertScore:
     def _score_chunk(
         self, pairs: Sequence[tuple[int, str, str]], idf: Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
-        texts = list(
-            dict.fromkeys(text for _, *answer_and_reference in pairs for text in answer_and_reference)
-        )
+        texts_by_pair = [(answer, reference) for _, answer, reference in pairs]
+        texts = list(dict.fromkeys(chain.from_iterable(texts_by_pair)))
         vectors: dict[str, Float32Array] = {}
         weights: dict[str, list[float]] = {}
         for text, embedded in zip(texts, self._embed_tokens(texts), strict=True):

@@ -116,14 +116,16 @@ class Threshold:
             given = shorten_text(schema, 80)
             raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}: update pytest-llmops")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
+            given = shorten_text(repr(value), 80)
+            raise BadFile(f"expected at_least from 0 to 1, got {given}")
         if not isinstance(facts, Mapping):
             raise BadFile(f"expected facts as an object, got {shorten_text(repr(facts), 80)}")
         names: dict[str, str] = {}
         for key in ("embedder", "version"):
             text = wire.get(key)
             if not isinstance(text, str) or not text:
-                raise BadFile(f"expected {key} as a text, got {shorten_text(repr(text), 80)}")
+                given = shorten_text(repr(text), 80)
+                raise BadFile(f"expected {key} as a text, got {given}")
             names[key] = text
         rule = str(wire.get("rule", ""))
         return cls(value=float(value), **names, rule=rule, facts=facts, path=path)
@@ -355,4 +357,5 @@ def find_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str
     if not known:
         return []
     known_names = {LANGUAGES.get(code) for code in known}
-    return sorted({name for name in map(detect_language, texts) if name and name not in known_names})
+    detected = set(map(detect_language, texts))
+    return sorted(name for name in detected if name and name not in known_names)

@@ -65,7 +65,9 @@ class CachePair(NamedTuple):
 
 
 def _are_texts(values: object) -> bool:
-    return isinstance(values, (tuple, list)) and all(isinstance(value, str) for value in values)
+    if not isinstance(values, (tuple, list)):
+        return False
+    return all(isinstance(value, str) for value in values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +253,8 @@ def _run(  # noqa: PLR0917 -- the function of a thread
             probe.loop = probe.runner.get_loop()
             probe.check_rules(question, never_cached)
             for source in sources:
-                counts[source.name] = _count([*probe.ask(source.groups)], source)
+                hits = list(probe.ask(source.groups))
+                counts[source.name] = _count(hits, source)
         done.set_result(None)
     except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
         done.set_exception(error)
@@ -336,10 +339,12 @@ def _count(hits: Sequence[Hit], source: Source) -> CacheCounts:
         rated -= len(false_hits)
     units = {hit.unit for hit in hits}
     false_units = {hit.unit for hit in false_hits}
+    could_be_false = max(source.could_be_false, len(false_hits))
+    descriptions = tuple(map(str, false_hits))
     return CacheCounts(
-        could_be_false=max(source.could_be_false, len(false_hits)),
+        could_be_false=could_be_false,
         hits=len(hits),
-        false_hits=tuple(map(str, false_hits)),
+        false_hits=descriptions,
         units=len(units),
         false_units=len(false_units),
         hit_rate=rated / source.asked,
@@ -495,10 +500,18 @@ def _pair_twins(text: str, names: Iterable[str]) -> Iterator[CachePair]:
             yield CachePair(text, twin, "miss", alarms[0].check)
 
 
+def _increase_number(match: re.Match[str]) -> str:
+    return str(int(match[0]) + 1)
+
+
+def _negate_verb(match: re.Match[str]) -> str:
+    return f"{match[0]} not"
+
+
 def _make_twins(text: str, names: Iterable[str]) -> Iterator[str]:
     """Yield a question with another number, with a negation, and with the name of another case."""
-    yield _NUMBER.sub(lambda number: str(int(number[0]) + 1), text, count=1)
-    yield _VERB.sub(lambda verb: f"{verb[0]} not", text, count=1)
+    yield _NUMBER.sub(_increase_number, text, count=1)
+    yield _VERB.sub(_negate_verb, text, count=1)
     for name in names:
         if name not in text:
             yield _NAME.sub(name, text, count=1)

@@ -34,7 +34,8 @@ def _is_price(value: object) -> bool:
 def _are_named_texts(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
-    return all(isinstance(text, str) for text in (*value, *value.values()))
+    texts = (*value, *value.values())
+    return all(isinstance(text, str) for text in texts)
 
 
 def _is_way(value: object) -> bool:
@@ -95,7 +96,8 @@ def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, .
         for place, row in _number_rows(source):  # noqa: B007 -- for the error
             values = _list_values(row, keys)
             has_keys = not (is_file and isinstance(row, list))
-            if not has_keys or not _are_complete(values, keys) or (what == "pairs" and not _are_pair(values)):
+            is_bad_pair = what == "pairs" and not _are_pair(values)
+            if not has_keys or not _are_complete(values, keys) or is_bad_pair:
                 raise _describe_bad_row(what, values, keys)
             rows.append(tuple(values))
     except BadFile as error:
@@ -168,7 +170,8 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
     named = dict(zip(("get", "put", "clear"), functions, strict=False))
     if "clear" not in named:
         # A cache that cannot be emptied is left as it is: `list` does nothing
-        named["clear"] = getattr(cache, "clear", None) or getattr(cache, "aclear", list)
+        async_clear = getattr(cache, "aclear", list)
+        named["clear"] = getattr(cache, "clear", None) or async_clear
     return named
 
 

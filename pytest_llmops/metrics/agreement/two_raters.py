@@ -157,7 +157,8 @@ def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
     positions = label_places({*a, *b}, "correlations")
     x = [positions[label] for label in a]
     y = [positions[label] for label in b]
-    if min(len(set(x)), len(set(y))) < 2:  # noqa: PLR2004 -- without two numbers there is no order
+    distinct_count = min(len(set(x)), len(set(y)))
+    if distinct_count < 2:  # noqa: PLR2004 -- without two numbers there is no order
         return None
     from scipy.stats import spearmanr
 
@@ -269,6 +270,7 @@ def squared_distance(positions: dict[Hashable, float]) -> Distance:
     largest = max(map(abs, positions.values()), default=0.0) or 1.0
 
     def distance(x: Hashable, y: Hashable) -> float:
-        return (positions[x] / largest - positions[y] / largest) ** 2
+        gap = positions[x] / largest - positions[y] / largest
+        return gap**2
 
     return distance

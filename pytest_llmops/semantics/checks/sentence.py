@@ -152,8 +152,10 @@ def is_negated_form(word: str, root: str) -> bool:
     """
     if len(root) < MIN_ROOT_LETTERS or word in UNPREFIXED_WORDS:
         return False
-    if word.endswith("less") and word.removesuffix("less") in {root, root.removesuffix("ful")}:
-        return True
+    if word.endswith("less"):
+        roots = {root, root.removesuffix("ful")}
+        if word.removesuffix("less") in roots:
+            return True
     return any(word == prefix + root for prefix in PREFIXES)
 
 
@@ -296,8 +298,9 @@ class Sentence:
             elif is_first and word in ANSWER_WORDS and _AFTER_ANSWER.match(self.text, match.end()):
                 tokens.append(Token(f"{word},", match[0], *match.span()))
             else:
-                before = self.text[: match.start()].rstrip()[-1:]
-                tokens += _split_word(match, first=is_first or before in ':"(-')
+                text_before = self.text[: match.start()].rstrip()
+                follows_mark = text_before[-1:] in ':"(-'
+                tokens += _split_word(match, first=is_first or follows_mark)
             is_first = False
         return tokens
 
@@ -319,14 +322,16 @@ class Sentence:
     @property
     def leading_answer(self) -> bool | None:
         """True for a sentence that begins with "yes" or "true", False for "no" or "false", else None."""
-        if self.keys and self.keys[0][-1:] == ",":
-            return ANSWER_WORDS.get(self.keys[0][:-1])
+        first_key = next(iter(self.keys), "")
+        if first_key.endswith(","):
+            return ANSWER_WORDS.get(first_key[:-1])
         return None
 
     @cached_property
     def words(self) -> frozenset[str]:
         """The single content words, without inflection; cheap, for finding pairs of sentences."""
-        return frozenset(stem_word(word) for word in _WORD.findall(self.text)) - FUNCTION_WORDS
+        stems = frozenset(map(stem_word, _WORD.findall(self.text)))
+        return stems - FUNCTION_WORDS
 
 
 def _make_fact_token(fact: Fact) -> Token:
@@ -453,17 +458,20 @@ def split_sentences(text: str) -> list[str]:
 
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
     mark = end[0]
-    following = text[end.end() : end.end() + MAX_WORD_CHARS].lstrip()
+    mark_start, mark_end = end.span()
+    following = text[mark_end : mark_end + MAX_WORD_CHARS].lstrip()
     if mark[0] == "\n":
-        before = text[max(start, end.start() - 2) : end.start()]
+        before = text[max(start, mark_start - 2) : mark_start]
         return mark.count("\n") > 1 or _is_line_end(before, following)
     if mark[0] == "." and len(mark.rstrip("\"'”’»)]")) == 1:
         word_start = start
-        word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD_CHARS), end.start())
+        search_start = max(start, mark_start - MAX_WORD_CHARS)
+        word = _LAST_WORD.search(text, search_start, mark_start)
         if word:
             word_start = word.start()
-        is_first = not text[max(start, word_start - 2) : word_start].strip()
-        return _is_final_stop(text[word_start : end.start()], following, first=is_first)
+        before = text[max(start, word_start - 2) : word_start]
+        is_first = not before.strip()
+        return _is_final_stop(text[word_start:mark_start], following, first=is_first)
     # An ellipsis may stand in the middle of a sentence.
     return mark[0] not in ".…" or not following[:1].islower()
 
@@ -495,7 +503,8 @@ def _is_stop_behind_initials(word: str, following: str) -> bool:
         return False
     if word.replace(".", "").casefold() in {"am", "pm"}:
         return True
-    return word.isupper() and following.partition(" ")[0].casefold() in _OPENING_WORDS
+    next_word, _, _ = following.partition(" ")
+    return word.isupper() and next_word.casefold() in _OPENING_WORDS
 
 
 def _is_line_end(before: str, following: str) -> bool:

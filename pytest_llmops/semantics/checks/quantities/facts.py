@@ -60,7 +60,8 @@ class Reading(NamedTuple):
         tolerance = self._conversion_tolerance(other)
         if rough:
             tolerance = max(tolerance, ROUGH_TOLERANCE)
-        margin = tolerance * max(abs(self.value), abs(other.value))
+        larger = max(abs(self.value), abs(other.value))
+        margin = tolerance * larger
         if self.dim == "temperature":
             margin += TEMPERATURE_TOLERANCE
         return abs(self.value - other.value) <= margin
@@ -186,7 +187,8 @@ def build_fact(
         start = match.start()
     if end is None:
         end = match.end()
-    return Fact(match.string[start:end].strip(), start, end, readings, raw=raw, weak=weak)
+    text = match.string[start:end].strip()
+    return Fact(text, start, end, readings, raw=raw, weak=weak)
 
 
 def collect_facts(
@@ -247,7 +249,8 @@ def _read_units() -> dict[str, list[Unit]]:
         dim, number, *names = line.split()
         dim = dim.replace("_", " ")
         factor = float(number)
-        unit = Unit(dim, factor, ROUGH_NAMES.get(factor, f"{dim} {factor}"))
+        unit_name = ROUGH_NAMES.get(factor, f"{dim} {factor}")
+        unit = Unit(dim, factor, unit_name)
         for name in names:
             units.setdefault(name.replace("-", " "), []).append(unit)
     return units

@@ -80,13 +80,16 @@ def _read_two_marks(text: str, marks: list[str]) -> tuple[float, ...]:
     whole, _, rest = text.rpartition(decimal_mark)
     if marks.count(decimal_mark) > 1 or not _is_grouped_by(whole, group_mark):
         return ()
-    return (float(f"{whole.replace(group_mark, '')}.{rest}"),)
+    digits_before = whole.replace(group_mark, "")
+    return (float(f"{digits_before}.{rest}"),)
 
 
 def _is_grouped_by(text: str, mark: str) -> bool:
     """Return whether marks group digits by three; the Indian way groups by two, but for the last three."""
     head, *groups = text.split(mark)
-    if not 1 <= len(head) <= GROUP_DIGITS or len(groups[-1]) != GROUP_DIGITS:
+    if not 1 <= len(head) <= GROUP_DIGITS:
+        return False
+    if len(groups[-1]) != GROUP_DIGITS:
         return False
     return all(len(group) in {2, GROUP_DIGITS} for group in groups)
 

@@ -319,7 +319,7 @@ def parse_count_range(
         if count is None:
             continue
         number = 0
-        if isinstance(count, Integral) and not isinstance(count, bool):
+        if not isinstance(count, bool) and isinstance(count, Integral):
             number = int(count)
         if number < 1:
             hint = ""

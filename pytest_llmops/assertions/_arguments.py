@@ -57,7 +57,7 @@ class TextNormalizer:
 
 
 def describe_kind(value: object) -> str:
-    """Return what a value is, for a message.
+    """Return the kind of a value, for a message.
 
     >>> describe_kind(None), describe_kind(""), describe_kind(3)
     ('None', 'an empty text', 'an object of type int')
@@ -193,7 +193,8 @@ def parse_normalizer(
     Raises:
         UsageError: An option has no allowed value.
     """
-    for name, value, allowed in (("whitespace", whitespace, Whitespace), ("unicode", unicode, Form)):
+    options = (("whitespace", whitespace, Whitespace), ("unicode", unicode, Form))
+    for name, value, allowed in options:
         if value not in get_args(allowed):
             names = ", ".join(map(repr, get_args(allowed)))
             raise UsageError(f"{where}: expected {name} to be one of {names}, got {value!r}")
@@ -311,7 +312,7 @@ def parse_count_range(
     """Return the required number of occurrences; None if there is no requirement.
 
     Raises:
-        UsageError: A count is no whole number of at least 1, or the counts contradict each other.
+        UsageError: A count is not a whole number of at least 1, or the counts contradict each other.
     """
     given = {"times": times, "at_least_times": at_least_times, "at_most_times": at_most_times}
     counts: dict[str, int] = {}

@@ -34,7 +34,7 @@ _REGEX_SYNTAX = re.compile(r"\\.|\[[^\]]{0,200}\]|\(\?[^)]{0,200}\)?|[.^$*+?{}()
 def missing_text_evidence(
     text: str, missing: Sequence[str], *, ignore_case: bool = False, whole_words: bool = False
 ) -> Evidence:
-    """Return what an answer has instead of each missing text, and how it begins.
+    """List the missing texts, each with the part of the answer that is most like it, and the beginning of the answer.
 
     >>> missing_text_evidence("within 60 days.", ["30 days"])[0]
     ('missing', '"30 days" | nearest "60 days." at line 1, column 8, 0.86 alike')
@@ -66,9 +66,13 @@ def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_w
     near = lexical.find_nearest_span(text, missing)
     if near is None or near.score < MIN_SIMILARITY:
         return ""
+    return f" | nearest {_describe_near_span(text, near)}"
+
+
+def _describe_near_span(text: str, near: lexical.ScoredSpan) -> str:
     quoted = quote_text(near.text)
     place = format_position(text, near.start)
-    return f" | nearest {quoted} at {place}, {near.score:.2f} alike"
+    return f"{quoted} at {place}, {near.score:.2f} alike"
 
 
 def _explain_part_of_word(text: str, missing: str) -> str:
@@ -213,16 +217,14 @@ def unwanted_match_evidence(
 
 
 def _find_nearest_to_pattern(text: str, pattern: str) -> str:
-    """Return what is nearest to those pieces of a pattern that are plain text."""
+    """Describe the part of a text that is most like the plain text in a pattern."""
     plain = " ".join(_REGEX_SYNTAX.sub(" ", pattern).split())
     if len(plain) < MIN_PLAIN_CHARS:
         return ""
     near = lexical.find_nearest_span(text, plain)
     if near is None or near.score < MIN_SIMILARITY:
         return ""
-    place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
-    quoted_pattern = quote_text(plain)
-    return f"{place}, {near.score:.2f} alike to {quoted_pattern} of the pattern"
+    return f"{_describe_near_span(text, near)} to {quote_text(plain)} of the pattern"
 
 
 def find_nearest_reference(text: str, references: Sequence[str]) -> int:
@@ -253,8 +255,7 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
     compared = text
     if near is not None and 2 * len(near.text) < len(text):
         compared = near.text
-        place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
-        pairs.append(("nearest", f"{place}, {near.score:.2f} alike"))
+        pairs.append(("nearest", _describe_near_span(text, near)))
     if text:
         pairs += [("diff", lexical.format_word_diff(compared, expected))]
     return [*pairs, ("expected", format_answer(expected)), ("answer", format_answer(text))]

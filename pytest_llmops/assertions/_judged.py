@@ -1,4 +1,4 @@
-"""What assertions with a judge share: its inputs beside the answer, and the evidence in a verdict."""
+"""What all assertions with a judge need: the inputs in addition to the answer, and the evidence in a verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ LEFT_OUT: str = _LeftOut()
 
 @dataclass(frozen=True, slots=True)
 class JudgeInputs:
-    """What a judge is given beside the answer; ``from_case`` names what the assertion itself left out."""
+    """The inputs of a judge in addition to the answer; ``from_case`` names those that the assertion left out."""
 
     question: str
     reference: str
@@ -102,7 +102,7 @@ def judge_title(name: str, label: str) -> str:
 
 
 def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
-    """Return what a verdict holds against an answer: broken rules, missing items, unsupported claims, votes."""
+    """Return the findings of a verdict: broken rules, missing items, unsupported claims, votes."""
     findings = _list_items_missing(judge, verdict)
     for claim in getattr(verdict, "claims", ()):
         if claim.finding == "supported":

@@ -142,7 +142,7 @@ def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Meas
     if counts:
         figures += _measure_counts(counts, limits, label)
     if result.traffic and result.pairs:
-        figures += _measure_pairs_beside(result.pairs, limits.at_most_false_hits, label)
+        figures += _measure_pairs(result.pairs, limits.at_most_false_hits, label)
     if counts and (limits.at_least_saving is not None or result.saving is not None):
         figures.append(_measure_saving(result, limits.at_least_saving, label))
     return figures
@@ -168,7 +168,7 @@ def _measure_counts(counts: CacheCounts, limits: _Limits, label: str) -> list[Me
     return [*figures, _measure_hit_rate("cache", counts, limits.at_least_hit_rate, label)]
 
 
-def _measure_pairs_beside(counts: CacheCounts, at_most: float | None, label: str) -> list[Measurement]:
+def _measure_pairs(counts: CacheCounts, at_most: float | None, label: str) -> list[Measurement]:
     """Return the share of false hits and the hit rate of pairs where traffic decides: no number of hits is required."""
     figures = []
     if counts.hits:

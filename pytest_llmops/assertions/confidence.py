@@ -357,8 +357,8 @@ def assert_correction(
             f"{len(old)} and {len(new)}: {answers}"
         )
     pairs = list(zip(old, new, strict=True))
-    fixed = sum(is_right and not was_right for was_right, is_right in pairs)
-    broken = sum(was_right and not is_right for was_right, is_right in pairs)
+    fixed = pairs.count((False, True))
+    broken = pairs.count((True, False))
     p_value = mcnemar_p_value(fixed, broken)
     changes = f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {len(pairs):,}"
     reason = f"{changes} (exact McNemar p = {p_value:.2g})"
@@ -378,7 +378,7 @@ def assert_correction(
 
 
 def _format_cost(calls: Iterable[Call]) -> str:
-    """Return what the calls of a step cost, as the end of a sentence."""
+    """Return the cost of the calls of a step, as the end of a sentence."""
     listed = require_list(calls, Call, "assert_correction: expected calls as llm_calls has them")
     if not listed:
         return ""

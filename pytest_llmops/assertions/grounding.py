@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 from pytest_llmops import recorder
@@ -216,8 +217,10 @@ def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Seq
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's model raises: not scored, not scored low
-        return draft.emit_error(f"{nli_name(model)}: {describe_exception(error)}")
-    not_read = list(dict.fromkeys(text for claim in claims for text in claim.without))
+        problem = describe_exception(error)
+        return draft.emit_error(f"{nli_name(model)}: {problem}")
+    unread = chain.from_iterable(claim.without for claim in claims)
+    not_read = list(dict.fromkeys(unread))
     detail = dict(draft.detail)
     detail["claims"] = [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]]
     detail["without"] = not_read[:MAX_DETAIL_CLAIMS]
@@ -229,8 +232,10 @@ def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Seq
     if not _has_text(contexts):
         reason += f": {NO_CONTEXTS}"
     if statement.left_out:
-        reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
-    return draft.emit_value(supported / len(claims), reason, _unsupported_claim_evidence(claims))
+        left_out_count = format_count(len(statement.left_out), "sentence")
+        reason += f"; {left_out_count} left out"
+    evidence = _unsupported_claim_evidence(claims)
+    return draft.emit_value(supported / len(claims), reason, evidence)
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
@@ -288,7 +293,7 @@ def assert_context_relevance(
 ) -> Measurement:
     """Assert that contexts have to do with the question they were retrieved for.
 
-    Offline it is an estimate: the mean of the share of the question's content words that stand in the contexts,
+    Offline it is an estimate: the mean of the share of the question's content words that are in the contexts,
     and of the similarity between the question and the nearest context sentence. It distinguishes passages on
     the right subject from others, not an answer from a near miss. With a judge the judge alone decides.
 
@@ -306,7 +311,7 @@ def assert_context_relevance(
         question's words in each context.
 
     Raises:
-        MeasurementFailed: The value is below the threshold; shows which words stand in no context.
+        MeasurementFailed: The value is below the threshold; shows which words are in no context.
         MeasurementErrored: The question has no word, the embedder gave no usable vectors, or the judge no score.
         UsageError: A threshold outside 0 to 1, arguments of the wrong form, no such embedder or judge.
 

@@ -291,7 +291,7 @@ def assert_judge_canaries(
         MeasurementFailed: It passes a canary.
         MeasurementErrored: More than a quarter have no verdict, or it passes no right answer either.
         UnknownName: There is no judge of that name.
-        UsageError: It is no judge, there is no canary, or a threshold that is no share.
+        UsageError: It is not a judge, there is no canary, or a threshold that is not a share.
         CaseError: The file cannot be used.
     """
     return _assert_fit(judge, canaries, at_least, label, run_canaries)

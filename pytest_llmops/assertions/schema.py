@@ -75,7 +75,7 @@ def assert_schema(
 
     Raises:
         MeasurementFailed: There is no JSON, or it does not fit; a line for each difference.
-        MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is no text), or a validator of the type
+        MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is not a text), or a validator of the type
             raised something unexpected.
         SchemaError: The schema cannot be used; says what is wrong with it, and where.
         UsageError: The threshold is outside 0 to 1.
@@ -151,7 +151,7 @@ def repair(
     Raises:
         ModelError: The last answer does not fit either; its ``kind`` is ``reply``.
         SchemaError: The schema cannot be used.
-        UsageError: ``at_most`` is no whole number of at least 0.
+        UsageError: ``at_most`` is not a whole number of at least 0.
 
     >>> repair(lambda answer, request: '{"qty": 2}', '{"qty": "two"}', schema={"properties": {"qty": {"type": "integer"}}})
     {'qty': 2}
@@ -226,7 +226,7 @@ class _Outcome:
         return f"{most}{wrong_count:,} of {field_count:,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:
-        """Return what the detail of the measurement says of the value."""
+        """Return the entries for the value in the detail of the measurement."""
         if self.problem:
             return {}
         kept: dict[str, Json] = {}
@@ -409,6 +409,6 @@ def _choose_candidate(
 
 
 def _rank_candidate(checked: tuple[JsonMatch, Json, tuple[Difference, ...]]) -> tuple[bool, int]:
-    """Return what the best of several JSON values has most of: it fits, else it is long."""
+    """Return the rank of a JSON value among several: those that fit are first, then the longest."""
     candidate, _, differences = checked
     return (not differences, candidate.end - candidate.start)

@@ -53,7 +53,7 @@ def assert_score(
         MeasurementFailed: The value is outside the threshold.
         MeasurementErrored: The metric raised (its exception is the cause), or gave no finite number.
         UsageError: Neither or both of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
-            threshold that is no finite number, an unknown unit, a function without a name.
+            threshold that is not a finite number, an unknown unit, a function without a name.
 
     >>> def overlap(actual, expected):
     ...     return len(set(actual.split()) & set(expected.split())) / len(set(expected.split()))

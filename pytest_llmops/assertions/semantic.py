@@ -129,7 +129,7 @@ def assert_semantic(
 
 
 def _emit_without_answer(measurement: Measurement, actual: object, references: Sequence[str]) -> Measurement:
-    """Emit the similarity of an empty text, or of something that is no text; nothing else is measured."""
+    """Emit the similarity of an empty text, or of something that is not a text; nothing else is measured."""
     if measurement.status == "failed":
         measurement = replace(measurement, reason="the text is empty")
     evidence = []

@@ -68,7 +68,7 @@ def assert_contains(
     Raises:
         MeasurementFailed: The share is below the threshold; shows the nearest span for each missing text, and the
             places of a text that is there too rarely, too often or too early.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: Nothing to look for, counts that make no sense, or a threshold outside 0 to 1.
 
     >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"], in_order=True).value
@@ -144,7 +144,7 @@ class _ContainsSearch:
     def collect_evidence(
         self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
     ) -> contrast.Evidence:
-        """Return what is missing, and what is there but too rarely, too often or out of order."""
+        """List the texts that are missing, or are there too rarely, too often or out of order."""
         missing = [result.wanted for result in failed if not result.starts]
         present = [result for result in failed if result.starts]
         *pairs, last = contrast.missing_text_evidence(
@@ -200,7 +200,7 @@ def assert_matches(
     Raises:
         MeasurementFailed: It does not match; says with which flag it would, with ``full`` how far it got, or what is
             nearest to its plain words.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: The pattern is invalid (gives the position), counts make no sense, or the threshold is
             outside 0 to 1.
 
@@ -266,7 +266,7 @@ def assert_fuzzy(
 
     Raises:
         MeasurementFailed: The score is below the threshold; shows the nearest span and a word diff.
-        MeasurementErrored: There is no answer, it is no text, or the texts are too long to be compared
+        MeasurementErrored: There is no answer, it is not a text, or the texts are too long to be compared
             (see `pytest_llmops.metrics.lexical.fuzzy_ratio`).
         UsageError: ``expected`` is not a text, an option has the wrong form, or the threshold is outside 0 to 1.
 
@@ -326,7 +326,7 @@ def assert_exact(
     Raises:
         MeasurementFailed: They differ; names the first character that does (from the nearest of several), shows a
             word diff, and says which option would make them equal.
-        MeasurementErrored: There is no answer, or it is no text.
+        MeasurementErrored: There is no answer, or it is not a text.
         UsageError: ``expected`` is not a text, or an option has the wrong form.
 
     >>> assert_exact("Yes ", "yes", ignore_case=True, whitespace="strip").status
@@ -383,11 +383,11 @@ def assert_not_contains(
 
     Returns:
         The measurement ``text.not_contains``: the share of the texts that are not there, 0 to 1.
-        ``detail["found"]`` lists the others, ``detail["spans"]`` where they stand in the answer.
+        ``detail["found"]`` lists the others, ``detail["spans"]`` where they are in the answer.
 
     Raises:
-        MeasurementFailed: The share is below the threshold; shows where each unwanted text stands.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementFailed: The share is below the threshold; shows where each unwanted text is.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: Nothing to look for, or a threshold outside 0 to 1.
 
     >>> assert_not_contains("Within 30 days, unopened.", ["60 days", "guarantee"]).value
@@ -453,7 +453,7 @@ def assert_not_matches(
 
     Raises:
         MeasurementFailed: It matches; shows where.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: The pattern is invalid (gives the position), or the threshold is outside 0 to 1.
 
     >>> assert_not_matches("Order #4711 is on its way.", r"\b\d{16}\b").status

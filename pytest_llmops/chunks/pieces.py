@@ -311,7 +311,8 @@ def _read_chunk_values(chunk: Any) -> dict[str, Any]:
     values = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
     node = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
     if node is not None:
-        values.update({key: getattr(node, key, None) for key in START_KEYS})
+        for key in START_KEYS:
+            values[key] = getattr(node, key, None)
     return values
 
 
@@ -377,7 +378,8 @@ def worst_faults(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     >>> [fault.place for fault in worst_faults([Fault("a", "", 1), Fault("b", "", 2), Fault("c", "", 1)])]
     ['b', 'a', 'c']
     """
-    return tuple(sorted(faults, key=lambda fault: -fault.size)[:MAX_FAULTS])
+    largest_first = sorted(faults, key=lambda fault: -fault.size)
+    return tuple(largest_first[:MAX_FAULTS])
 
 
 def count_result(name: str, reason: str, faults: Sequence[Fault]) -> CheckResult:

@@ -248,7 +248,10 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
         for side in ("at_least", "at_most"):
             name = f"{side}_{what}{unit}"
             value: object = to_python_scalar(options.get(name))
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            if value is None:
+                limits[f"{side}_{unit}"] = None
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
             limits[f"{side}_{unit}"] = value
         least = limits[f"at_least_{unit}"]

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -11,7 +10,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.arrays import Float64Array, as_rows
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import LLMOpsError, UsageError
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
@@ -115,7 +114,8 @@ class Threshold:
         if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
             given = shorten_text(schema, 80)
             raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}: update pytest-llmops")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        number = as_finite_float(value)
+        if number is None or not 0 <= number <= 1:
             given = shorten_text(repr(value), 80)
             raise BadFile(f"expected at_least from 0 to 1, got {given}")
         if not isinstance(facts, Mapping):
@@ -128,7 +128,7 @@ class Threshold:
                 raise BadFile(f"expected {key} as a text, got {given}")
             names[key] = text
         rule = str(wire.get("rule", ""))
-        return cls(value=float(value), **names, rule=rule, facts=facts, path=path)
+        return cls(value=number, **names, rule=rule, facts=facts, path=path)
 
     def text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same threshold."""
@@ -271,12 +271,13 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
             )
     if minimum is None:
         return None
-    if isinstance(minimum, bool) or not isinstance(minimum, Real) or not 0 <= float(minimum) <= 1:
+    number = as_finite_float(minimum)
+    if number is None or not 0 <= number <= 1:
         raise UsageError(
             "assert_semantic: expected at_least from 0 to 1, a Threshold, or None to record only, "
             f"got {shorten_text(repr(minimum), MAX_QUOTE_CHARS)}"
         )
-    return float(minimum)
+    return number
 
 
 def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder) -> list[float]:

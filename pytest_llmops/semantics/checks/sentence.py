@@ -108,7 +108,7 @@ def _opposite_table() -> dict[str, set[str]]:
 
 
 def are_opposites(word: str, other_word: str) -> bool:
-    """Return whether a word is the opposite of another in whose place it stands; both are stems.
+    """Return whether a word is the opposite of the word that it replaces; both are stems.
 
     >>> are_opposites("befor", "after"), are_opposites("availabl", "unavailabl"), are_opposites("open", "close")
     (True, True, True)
@@ -295,7 +295,7 @@ class Sentence:
             word = match[0].lower()
             if word == "no" and _NUMBERED.match(self.text, match.end()):
                 tokens.append(Token("number", match[0], *match.span()))
-            elif is_first and word in ANSWER_WORDS and _AFTER_ANSWER.match(self.text, match.end()):
+            elif is_first and _is_answer_word(word, self.text, match.end()):
                 tokens.append(Token(f"{word},", match[0], *match.span()))
             else:
                 text_before = self.text[: match.start()].rstrip()
@@ -332,6 +332,10 @@ class Sentence:
         """The single content words, without inflection; cheap, for finding pairs of sentences."""
         stems = frozenset(map(stem_word, _WORD.findall(self.text)))
         return stems - FUNCTION_WORDS
+
+
+def _is_answer_word(word: str, text: str, end: int) -> bool:
+    return word in ANSWER_WORDS and _AFTER_ANSWER.match(text, end) is not None
 
 
 def _make_fact_token(fact: Fact) -> Token:

@@ -79,7 +79,7 @@ POLITE_OPENING = re.compile(
     r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s{0,3}",
     re.IGNORECASE,
 )
-# May lead a claim, and is no part of its content
+# May come before a claim, and is not a part of its content
 CLAIM_LEAD = re.compile(
     r"^(?:(?:based\s{1,3}on|according\s{1,3}to)\s{1,3}(?:the|your|our)\s{1,3}(?:\w+\s{1,3}){0,2}(?:contexts?|documents?|documentation|"
     r"information|text|passages?|sources?|policy|handbook|manual)(?:\s{1,3}(?:provided|above|given))?\s{0,3},\s{0,3}"

@@ -302,7 +302,7 @@ def normalize_unit(unit: str) -> str:
 
 
 def lookup_unit(name: str, *, glued: bool = False) -> list[Unit]:
-    """Return the meanings of a unit, none for other words; ``glued``: no blank stands in front of it.
+    """Return the meanings of a unit, none for other words; ``glued``: there is no blank in front of it.
 
     >>> lookup_unit("hours")
     [Unit(dim='time', factor=3600.0, name='time 3600.0')]

@@ -112,7 +112,8 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
     following = match.string[end : end + 7].strip().lower()
     if following.startswith(("past", "to ")):
         return None
-    return build_fact(match, Reading("percent", share, "share"), end=match.end("part"), weak=not top)
+    reading = Reading("percent", share, "share")
+    return build_fact(match, reading, end=match.end("part"), weak=not top)
 
 
 def _read_number(match: re.Match[str]) -> Fact | None:
@@ -210,7 +211,8 @@ def _may_be_hour(match: re.Match[str], end: int, value: float) -> bool:
 
 def _read_times_word(match: re.Match[str]) -> Fact:
     count = _TIMES[match[1].lower()]
-    return build_fact(match, Reading("times", count, "times 1.0"), raw=count, weak=count == 1)
+    reading = Reading("times", count, "times 1.0")
+    return build_fact(match, reading, raw=count, weak=count == 1)
 
 
 def _read_ordinal(match: re.Match[str]) -> Fact:

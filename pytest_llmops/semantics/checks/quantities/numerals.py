@@ -46,7 +46,7 @@ GROUP_DIGITS = 3
 
 @lru_cache(maxsize=4096)
 def read_digits(digits: str) -> tuple[float, ...]:
-    """Return the numbers that digits with separators may mean; none for "2.3.1", which is no number.
+    """Return the numbers that digits with separators may mean; none for "2.3.1", which is not a number.
 
     >>> read_digits("1.234,5"), read_digits("1.234"), read_digits("2.3.1")
     ((1234.5,), (1234.0, 1.234), ())

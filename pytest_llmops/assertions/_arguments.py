@@ -57,7 +57,7 @@ class TextNormalizer:
 
 
 def describe_kind(value: object) -> str:
-    """Return what a value is, for a message.
+    """Return the kind of a value, for a message.
 
     >>> describe_kind(None), describe_kind(""), describe_kind(3)
     ('None', 'an empty text', 'an object of type int')
@@ -77,7 +77,8 @@ def describe_value(value: object) -> str:
     """
     if value is None:
         return "nothing"
-    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+    text = shorten_text(repr(value), 60)
+    return f"{type(value).__name__} {text}"
 
 
 def parse_contexts(where: str, contexts: object) -> list[str]:
@@ -97,8 +98,9 @@ def parse_contexts(where: str, contexts: object) -> list[str]:
         elif isinstance(context, str):
             texts.append(context)
         else:
+            given_context = describe_value(context)
             raise UsageError(
-                f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
+                f"{where}: expected contexts that are texts, got {given_context} as number {number}"
             )
     return texts
 
@@ -116,9 +118,8 @@ def parse_share_threshold(where: str, at_least: object, name: str = "at_least") 
         none = "None"
         if name.startswith("at_least"):
             none = "None to record only"
-        raise UsageError(
-            f"{where}: expected {name} from 0 to 1, or {none}, got {shorten_text(repr(at_least), 80)}"
-        )
+        value = shorten_text(repr(at_least), 80)
+        raise UsageError(f"{where}: expected {name} from 0 to 1, or {none}, got {value}")
     return threshold
 
 
@@ -134,9 +135,9 @@ def parse_threshold(
         return None
     threshold = as_finite_float(value)
     if threshold is None or threshold < 0 or (whole and not threshold.is_integer()):
-        raise UsageError(
-            f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
-        )
+        expected = f"{what} of at least 0, or None to record only"
+        given = shorten_text(repr(value), 80)
+        raise UsageError(f"{where}: expected {name} to be {expected}, got {given}")
     return threshold
 
 
@@ -149,7 +150,8 @@ def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
     texts = _parse_texts(where, expected, "to look for", "expected at least one text to look for, got none")
     if "" in texts:
         number = texts.index("") + 1
-        raise UsageError(f"{where}: expected texts to look for, got {describe_kind('')} as number {number}")
+        kind = describe_kind("")
+        raise UsageError(f"{where}: expected texts to look for, got {kind} as number {number}")
     return texts
 
 
@@ -172,14 +174,14 @@ def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tu
         several = "a text"
         if purpose == "to look for":
             several = "a text or several"
-        raise UsageError(f"{where}: expected {several} {purpose}, got {describe_kind(given)}")
+        kind = describe_kind(given)
+        raise UsageError(f"{where}: expected {several} {purpose}, got {kind}")
     if not texts:
         raise UsageError(f"{where}: {none_given}")
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
-            raise UsageError(
-                f"{where}: expected texts {purpose}, got {describe_kind(text)} as number {number}"
-            )
+            kind = describe_kind(text)
+            raise UsageError(f"{where}: expected texts {purpose}, got {kind} as number {number}")
     return tuple(texts)
 
 
@@ -191,7 +193,8 @@ def parse_normalizer(
     Raises:
         UsageError: An option has no allowed value.
     """
-    for name, value, allowed in (("whitespace", whitespace, Whitespace), ("unicode", unicode, Form)):
+    options = (("whitespace", whitespace, Whitespace), ("unicode", unicode, Form))
+    for name, value, allowed in options:
         if value not in get_args(allowed):
             names = ", ".join(map(repr, get_args(allowed)))
             raise UsageError(f"{where}: expected {name} to be one of {names}, got {value!r}")
@@ -226,7 +229,8 @@ def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pat
         problem = f"{error.msg} at position {error.pos}"
     except (OverflowError, RecursionError) as error:
         problem = str(error)
-    raise UsageError(f"{where}: invalid regular expression '{shorten_text(text)}': {problem}")
+    short_pattern = shorten_text(text)
+    raise UsageError(f"{where}: invalid regular expression '{short_pattern}': {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,8 @@ class SearchedText:
 
     def find_spans(self, origins: text_spans.Origins) -> list[text_spans.Span]:
         """Return the places in the answer itself."""
-        return [origins.span(start, start + len(self.normalized)) for start in self.starts]
+        length = len(self.normalized)
+        return [origins.span(start, start + length) for start in self.starts]
 
 
 def search_texts(
@@ -307,21 +312,25 @@ def parse_count_range(
     """Return the required number of occurrences; None if there is no requirement.
 
     Raises:
-        UsageError: A count is no whole number of at least 1, or the counts contradict each other.
+        UsageError: A count is not a whole number of at least 1, or the counts contradict each other.
     """
     given = {"times": times, "at_least_times": at_least_times, "at_most_times": at_most_times}
     counts: dict[str, int] = {}
     for name, count in given.items():
         if count is None:
             continue
-        if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
+        number = 0
+        if not isinstance(count, bool) and isinstance(count, Integral):
+            number = int(count)
+        if number < 1:
             hint = ""
             if count == 0:
-                hint = f"; for a text that must not be there use {where.replace('assert_', 'assert_not_')}"
+                opposite = where.replace("assert_", "assert_not_")
+                hint = f"; for a text that must not be there use {opposite}"
             raise UsageError(
                 f"{where}: expected {name} to be a whole number of at least 1, got {count!r}{hint}"
             )
-        counts[name] = int(count)
+        counts[name] = number
     if not counts:
         return None
     if "times" in counts:

@@ -34,7 +34,7 @@ _REGEX_SYNTAX = re.compile(r"\\.|\[[^\]]{0,200}\]|\(\?[^)]{0,200}\)?|[.^$*+?{}()
 def missing_text_evidence(
     text: str, missing: Sequence[str], *, ignore_case: bool = False, whole_words: bool = False
 ) -> Evidence:
-    """Return what an answer has instead of each missing text, and how it begins.
+    """List the missing texts, each with the part of the answer that is most like it, and the beginning of the answer.
 
     >>> missing_text_evidence("within 60 days.", ["30 days"])[0]
     ('missing', '"30 days" | nearest "60 days." at line 1, column 8, 0.86 alike')
@@ -43,8 +43,9 @@ def missing_text_evidence(
     for missing_text in missing[:MAX_LISTED_TEXTS]:
         hint = _explain_missing_text(text, missing_text, ignore_case=ignore_case, whole_words=whole_words)
         pairs.append(("missing", f"{quote_text(missing_text)}{hint}"))
-    if len(missing) > MAX_LISTED_TEXTS:
-        pairs.append(("missing", f"and {len(missing) - MAX_LISTED_TEXTS:,} more texts"))
+    not_listed = len(missing) - MAX_LISTED_TEXTS
+    if not_listed > 0:
+        pairs.append(("missing", f"and {not_listed:,} more texts"))
     return [*pairs, ("answer", format_answer(text))]
 
 
@@ -55,7 +56,9 @@ def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_w
             return part_of_word
     if not ignore_case and missing.casefold() in text.casefold():
         return " | there with ignore_case=True"
-    if " ".join(missing.split()) in " ".join(text.split()):
+    spaced_missing = " ".join(missing.split())
+    spaced_text = " ".join(text.split())
+    if spaced_missing in spaced_text:
         return " | there if runs of whitespace count as one space"
     hint = _explain_unicode_form(text, missing)
     if hint:
@@ -63,9 +66,13 @@ def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_w
     near = lexical.find_nearest_span(text, missing)
     if near is None or near.score < MIN_SIMILARITY:
         return ""
-    return (
-        f" | nearest {quote_text(near.text)} at {format_position(text, near.start)}, {near.score:.2f} alike"
-    )
+    return f" | nearest {_describe_near_span(text, near)}"
+
+
+def _describe_near_span(text: str, near: lexical.ScoredSpan) -> str:
+    quoted = quote_text(near.text)
+    place = format_position(text, near.start)
+    return f"{quoted} at {place}, {near.score:.2f} alike"
 
 
 def _explain_part_of_word(text: str, missing: str) -> str:
@@ -99,10 +106,13 @@ def describe_places(text: str, wanted: str, places: Sequence[tuple[int, int]], w
     >>> describe_places("a b a", "a", [(0, 1), (4, 5)], "expected exactly 1 time, got 2")
     '"a" | expected exactly 1 time, got 2: at line 1, column 1; at line 1, column 5'
     """
-    listed = [f"at {format_position(text, start)}" for start, _ in places[:MAX_LISTED_PLACES]]
+    listed = []
+    for start, _ in places[:MAX_LISTED_PLACES]:
+        listed.append(f"at {format_position(text, start)}")
     if len(places) > MAX_LISTED_PLACES:
         listed.append("...")
-    return f"{quote_text(wanted)} | {what}: {'; '.join(listed)}"
+    places_text = "; ".join(listed)
+    return f"{quote_text(wanted)} | {what}: {places_text}"
 
 
 def unwanted_text_evidence(
@@ -124,8 +134,8 @@ def unwanted_text_evidence(
         place = f"{quote_text(what)} at {format_position(text, start)}"
         if count > 1:
             place += f", {count:,} times in all"
-        marked = _mark_place(text, start, end)
-        pairs.append((label, f"{place}: {quote_text(marked, MAX_LINE_CHARS)}"))
+        marked = quote_text(_mark_place(text, start, end), MAX_LINE_CHARS)
+        pairs.append((label, f"{place}: {marked}"))
     rest = len(matches) - MAX_LISTED_TEXTS
     if rest > 0:
         pairs += [(label, f"and {rest:,} more texts")]
@@ -140,7 +150,8 @@ def _mark_place(text: str, start: int, end: int) -> str:
     behind = text[end : end + CONTEXT_CHARS]
     if len(text) > end + CONTEXT_CHARS:
         behind += "..."
-    return f"{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}"
+    marked = text[start:end][:MAX_QUOTED_CHARS]
+    return f"{before}>>>{marked}<<<{behind}"
 
 
 def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: bool = False) -> Evidence:
@@ -156,11 +167,13 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
     if part:
         start = format_position(text, part.start())
         end = format_position(text, part.end())
-        pairs.append(("matches", f"only a part, from {start} to {end}: {quote_text(part[0])}"))
+        quoted = quote_text(part[0])
+        pairs.append(("matches", f"only a part, from {start} to {end}: {quoted}"))
     for flag in (re.IGNORECASE, re.DOTALL, re.MULTILINE):
         if len(text) > MAX_HINT_CHARS or pattern.flags & flag:
             continue
-        other = re.compile(pattern.pattern, (pattern.flags | flag) & ~re.DEBUG)
+        flags = (pattern.flags | flag) & ~re.DEBUG
+        other = re.compile(pattern.pattern, flags)
         if full:
             match = other.fullmatch(text)
         else:
@@ -198,20 +211,20 @@ def unwanted_match_evidence(
     ('matches', '"a" at line 1, column 1: ">>>a<<< b"')
     """
     start, end = spans[0]
-    matches = unwanted_text_evidence(text, "matches", [(text[start:end], spans, count)])
+    first_match = text[start:end]
+    matches = unwanted_text_evidence(text, "matches", [(first_match, spans, count)])
     return [("pattern", pattern.pattern), *matches]
 
 
 def _find_nearest_to_pattern(text: str, pattern: str) -> str:
-    """Return what is nearest to those pieces of a pattern that are plain text."""
+    """Describe the part of a text that is most like the plain text in a pattern."""
     plain = " ".join(_REGEX_SYNTAX.sub(" ", pattern).split())
     if len(plain) < MIN_PLAIN_CHARS:
         return ""
     near = lexical.find_nearest_span(text, plain)
     if near is None or near.score < MIN_SIMILARITY:
         return ""
-    place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
-    return f"{place}, {near.score:.2f} alike to {quote_text(plain)} of the pattern"
+    return f"{_describe_near_span(text, near)} to {quote_text(plain)} of the pattern"
 
 
 def find_nearest_reference(text: str, references: Sequence[str]) -> int:
@@ -242,8 +255,7 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
     compared = text
     if near is not None and 2 * len(near.text) < len(text):
         compared = near.text
-        place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
-        pairs.append(("nearest", f"{place}, {near.score:.2f} alike"))
+        pairs.append(("nearest", _describe_near_span(text, near)))
     if text:
         pairs += [("diff", lexical.format_word_diff(compared, expected))]
     return [*pairs, ("expected", format_answer(expected)), ("answer", format_answer(text))]
@@ -260,10 +272,9 @@ def exact_evidence(text: str, expected: str) -> Evidence:
         return []
     wanted = describe_character(expected, at)
     given = describe_character(text, at)
-    pairs = [
-        ("differs at", f"{format_position(expected, at)}: expected {wanted}, got {given}"),
-        ("diff", lexical.format_word_diff(text, expected)),
-    ]
+    position = format_position(expected, at)
+    diff = lexical.format_word_diff(text, expected)
+    pairs = [("differs at", f"{position}: expected {wanted}, got {given}"), ("diff", diff)]
     option = _find_equalizing_option(text, expected)
     if option:
         pairs.append(("hint", f"equal with {option}"))
@@ -271,8 +282,10 @@ def exact_evidence(text: str, expected: str) -> Evidence:
     dots = ""
     if start:
         dots = "..."
-    pairs.append(("expected", f"{dots}{format_answer(expected[start:])}"))
-    pairs.append(("answer", f"{dots}{format_answer(text[start:])}"))
+    rest_of_expected = format_answer(expected[start:])
+    rest_of_text = format_answer(text[start:])
+    pairs.append(("expected", f"{dots}{rest_of_expected}"))
+    pairs.append(("answer", f"{dots}{rest_of_text}"))
     return pairs
 
 
@@ -310,8 +323,9 @@ def describe_character(text: str, at: int) -> str:
     if at >= len(text):
         return "the end of the text"
     char = text[at]
-    code_point = f"U+{ord(char):04X} {unicodedata.name(char, '')}"
-    return f"{quote_text(char)} ({code_point.rstrip()})"
+    name = unicodedata.name(char, "")
+    code_point = f"U+{ord(char):04X} {name}".rstrip()
+    return f"{quote_text(char)} ({code_point})"
 
 
 def quote_text(text: str, limit: int = MAX_QUOTED_CHARS) -> str:

@@ -1,4 +1,4 @@
-"""What assertions with a judge share: its inputs beside the answer, and the evidence in a verdict."""
+"""What all assertions with a judge need: the inputs in addition to the answer, and the evidence in a verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ LEFT_OUT: str = _LeftOut()
 
 @dataclass(frozen=True, slots=True)
 class JudgeInputs:
-    """What a judge is given beside the answer; ``from_case`` names what the assertion itself left out."""
+    """The inputs of a judge in addition to the answer; ``from_case`` names those that the assertion left out."""
 
     question: str
     reference: str
@@ -57,7 +57,8 @@ def parse_judge_inputs(
     from_case: set[str] = set()
     source = where
     if case is not None:
-        if not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping):
+        data = getattr(case, "data", None)
+        if not hasattr(case, "input") or not isinstance(data, Mapping):
             raise UsageError(
                 f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}"
             )
@@ -70,10 +71,11 @@ def parse_judge_inputs(
     passages = given["contexts"]
     if isinstance(passages, _LeftOut):
         passages = ()
+    texts = parse_contexts(source, passages)
     return JudgeInputs(
         question=str(given["question"]),
         reference=str(given["reference"]),
-        contexts=parse_contexts(source, passages),
+        contexts=texts,
         from_case=frozenset(from_case),
     )
 
@@ -100,19 +102,23 @@ def judge_title(name: str, label: str) -> str:
 
 
 def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
-    """Return what a verdict holds against an answer: broken rules, missing items, unsupported claims, votes."""
+    """Return the findings of a verdict: broken rules, missing items, unsupported claims, votes."""
     findings = _list_items_missing(judge, verdict)
     for claim in getattr(verdict, "claims", ()):
         if claim.finding == "supported":
             continue
         text = claim.text
         if claim.passages:
-            text += f" (by passage {', '.join(map(str, claim.passages))})"
+            numbers = ", ".join(map(str, claim.passages))
+            text += f" (by passage {numbers})"
         findings.append((claim.finding, text))
-    pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
-    if len(findings) > MAX_LISTED:
+    pairs = []
+    for label, text in findings[:MAX_LISTED]:
+        pairs.append((label, shorten_text(text, MAX_QUOTED_CHARS)))
+    not_listed = len(findings) - MAX_LISTED
+    if not_listed > 0:
         last_label = findings[-1][0]
-        pairs.append((last_label, f"and {len(findings) - MAX_LISTED} more"))
+        pairs.append((last_label, f"and {not_listed} more"))
     votes = _list_votes(judge, verdict)
     if votes:
         pairs.append(("votes", ", ".join(votes)))
@@ -137,7 +143,8 @@ def _list_votes(judge: object, verdict: Verdict) -> list[str]:
     lines = []
     voters = getattr(judge, "judges", ())
     for number, (vote, voter) in enumerate(zip_longest(votes, voters), start=1):
-        name = str(getattr(voter, "model_name", "") or f"judge {number}")
+        model_name = getattr(voter, "model_name", "")
+        name = str(model_name or f"judge {number}")
         if vote.score is None:
             outcome = f"unscored ({shorten_text(vote.error, 60)})"
         else:

@@ -46,10 +46,11 @@ def assert_cost(
     """
     counted = _select_calls("assert_cost", calls, purpose)
     threshold = parse_threshold("assert_cost", "at_most_usd", at_most_usd)
+    costs = [(call, call.cost_usd) for call in counted]
     emission = _build_emission(
         "calls.cost",
         "USD",
-        [(call, call.cost_usd) for call in counted],
+        costs,
         needed="a known price (pip install 'pytest-llmops[prices]' brings a table)",
         threshold=threshold,
         label=label,
@@ -86,10 +87,11 @@ def assert_tokens(
     """
     counted = _select_calls("assert_tokens", calls, purpose)
     threshold = parse_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
+    tokens = [(call, call.usage.total_tokens) for call in counted]
     emission = _build_emission(
         "calls.tokens",
         "tokens",
-        [(call, call.usage.total_tokens) for call in counted],
+        tokens,
         needed="a count of its tokens",
         threshold=threshold,
         label=label,
@@ -139,14 +141,16 @@ def assert_latency(
         "ttft_at_most_s": ttft_at_most_s,
         "gap_at_most_s": gap_at_most_s,
     }
-    given = {
-        name: parse_threshold("assert_latency", name, limit)
-        for name, limit in limits.items()
-        if limit is not None
-    }
+    given = {}
+    for name, limit in limits.items():
+        if limit is not None:
+            given[name] = parse_threshold("assert_latency", name, limit)
     if not given:
-        raise UsageError(f"assert_latency: expected a threshold ({format_name_list(limits)}), got none")
-    emissions = [_latency_emission(name, counted, threshold, label) for name, threshold in given.items()]
+        names = format_name_list(limits)
+        raise UsageError(f"assert_latency: expected a threshold ({names}), got none")
+    emissions = []
+    for name, threshold in given.items():
+        emissions.append(_latency_emission(name, counted, threshold, label))
     return recorder.emit_together(emissions)
 
 
@@ -162,7 +166,8 @@ def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
 
 def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
     if purpose not in PURPOSES:
-        raise UsageError(f"{who}: expected purpose to be one of {', '.join(PURPOSES)}, got {purpose!r}")
+        purposes = ", ".join(PURPOSES)
+        raise UsageError(f"{who}: expected purpose to be one of {purposes}, got {purpose!r}")
     if given is None:
         from pytest_llmops.trace import read_call
 
@@ -195,9 +200,10 @@ def _build_emission(
         else:
             known.append((call, value))
     if lacking:
-        models = ", ".join(dict.fromkeys(call.model or call.endpoint for call in lacking))
-        count = f"{len(lacking)} of {format_count(len(values), 'call')}"
-        error = f"{count} without {needed} ({shorten_text(models, 100)})"
+        models = dict.fromkeys(call.model or call.endpoint for call in lacking)
+        model_list = shorten_text(", ".join(models), 100)
+        call_count = format_count(len(values), "call")
+        error = f"{len(lacking)} of {call_count} without {needed} ({model_list})"
         return Emission(measurement=measured(error=error))
     total = combine([value for _, value in known])
     return Emission(measurement=measured(value=total), evidence=partial(_largest_calls, known, unit))
@@ -247,7 +253,8 @@ def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> Evidence:
     lines = []
     largest = sorted(values, key=lambda pair: -pair[1])
     for call, value in largest[:MAX_LISTED]:
-        line = f"{format_amount(value, unit)}  {call.model or call.endpoint}"
+        amount = format_amount(value, unit)
+        line = f"{amount}  {call.model or call.endpoint}"
         if call.messages:
             question = shorten_text(call.messages[-1].content, 60)
             line += f"  {question}"

@@ -69,11 +69,10 @@ def assert_cache(
         raise UsageError(
             f"assert_cache: expected the result of cache_probe(cache, pairs), got an object of type {type(result).__name__}"
         )
-    limits = _Limits(
-        _parse_limit("at_most_false_hits", at_most_false_hits, LEAST_SHARE_OF_FALSE_HITS),
-        _parse_limit("at_least_hit_rate", at_least_hit_rate, 0.0),
-        _parse_limit("at_least_saving", at_least_saving, 0.0),
-    )
+    most_false_hits = _parse_limit("at_most_false_hits", at_most_false_hits, LEAST_SHARE_OF_FALSE_HITS)
+    least_hit_rate = _parse_limit("at_least_hit_rate", at_least_hit_rate, 0.0)
+    least_saving = _parse_limit("at_least_saving", at_least_saving, 0.0)
+    limits = _Limits(most_false_hits, least_hit_rate, least_saving)
     figures = _list_figures(result, limits, label)
     first_bad = 0
     for place, figure in enumerate(figures):
@@ -87,7 +86,8 @@ def assert_cache(
     for place, figure in enumerate(figures):
         verdict = ""
         if figure.name == "cache.violations" and result.violations:
-            verdict = f"cache.violations{label_suffix(label)}: it {result.violations[0]}"
+            first_violation = result.violations[0]
+            verdict = f"cache.violations{label_suffix(label)}: it {first_violation}"
         evidence = []
         if place == first_bad:
             evidence = _list_evidence(result, sweep)
@@ -110,7 +110,8 @@ def _list_evidence(result: CacheResult, sweep: Mapping[float, CacheResult] | Non
         evidence += format_sweep(sweep)
     if result.not_checked:
         evidence.append(("not checked", ", ".join(result.not_checked)))
-    evidence += [("violation", f"it {violation}") for violation in result.violations[1:]]
+    for violation in result.violations[1:]:
+        evidence.append(("violation", f"it {violation}"))
     for counts in (result.traffic, result.pairs):
         if counts:
             evidence += [("false hit", text) for text in counts.false_hits[:MAX_LISTED_FALSE_HITS]]
@@ -122,31 +123,26 @@ def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Meas
     figures = []
     # A cache that was not tried until the end is not known to keep the rules.
     if result.violations or counts:
-        figures.append(
-            Measurement(
-                name="cache.violations",
-                value=len(result.violations),
-                unit="count",
-                better="lower",
-                threshold=0,
-                label=label,
-                version=VERSION,
-            )
+        violations = Measurement(
+            name="cache.violations",
+            value=len(result.violations),
+            unit="count",
+            better="lower",
+            threshold=0,
+            label=label,
+            version=VERSION,
         )
+        figures.append(violations)
     if result.error or not counts:
-        figures.append(
-            Measurement(
-                name="cache.false_hits",
-                error=result.error or "the cache was asked nothing",
-                better="lower",
-                label=label,
-                version=VERSION,
-            )
+        error = result.error or "the cache was asked nothing"
+        false_hits = Measurement(
+            name="cache.false_hits", error=error, better="lower", label=label, version=VERSION
         )
+        figures.append(false_hits)
     if counts:
         figures += _measure_counts(counts, limits, label)
     if result.traffic and result.pairs:
-        figures += _measure_pairs_beside(result.pairs, limits.at_most_false_hits, label)
+        figures += _measure_pairs(result.pairs, limits.at_most_false_hits, label)
     if counts and (limits.at_least_saving is not None or result.saving is not None):
         figures.append(_measure_saving(result, limits.at_least_saving, label))
     return figures
@@ -164,14 +160,15 @@ def _measure_counts(counts: CacheCounts, limits: _Limits, label: str) -> list[Me
         figures.append(_measure_false_hits("cache", counts, at_most, label))
     elif counts.hits or at_most:
         needed = count_needed(counts.false_units, at_most or 1e-2)
-        error = f"not enough hits ({counts.units:,} of {needed:,}): {_format_false_hits(counts)}"
+        false_hits = _format_false_hits(counts)
+        error = f"not enough hits ({counts.units:,} of {needed:,}): {false_hits}"
         figures.append(
             Measurement(name="cache.false_hits", error=error, better="lower", label=label, version=VERSION)
         )
     return [*figures, _measure_hit_rate("cache", counts, limits.at_least_hit_rate, label)]
 
 
-def _measure_pairs_beside(counts: CacheCounts, at_most: float | None, label: str) -> list[Measurement]:
+def _measure_pairs(counts: CacheCounts, at_most: float | None, label: str) -> list[Measurement]:
     """Return the share of false hits and the hit rate of pairs where traffic decides: no number of hits is required."""
     figures = []
     if counts.hits:
@@ -180,12 +177,14 @@ def _measure_pairs_beside(counts: CacheCounts, at_most: float | None, label: str
 
 
 def _measure_false_hits(name: str, counts: CacheCounts, at_most: float | None, label: str) -> Measurement:
+    share = len(counts.false_hits) / counts.hits
+    reason = _format_false_hits(counts)
     return Measurement(
         name=f"{name}.false_hits",
-        value=len(counts.false_hits) / counts.hits,
+        value=share,
         better="lower",
         threshold=at_most,
-        reason=_format_false_hits(counts),
+        reason=reason,
         label=label,
         version=VERSION,
     )
@@ -204,9 +203,13 @@ def _measure_hit_rate(name: str, counts: CacheCounts, at_least: float | None, la
 def _format_false_hits(counts: CacheCounts) -> str:
     false = len(counts.false_hits)
     most = exact_upper_end(counts.false_units, counts.units)
+    hits = format_count(counts.hits, "hit")
+    questions = format_count(counts.could_be_false, "question")
+    share_of_hits = false / max(counts.hits, 1)
+    share_of_questions = false / max(counts.could_be_false, 1)
     return (
-        f"{false:,} of {format_count(counts.hits, 'hit')} false, which is {false / max(counts.hits, 1):.1%} of the hits and "
-        f"{false / max(counts.could_be_false, 1):.1%} of {format_count(counts.could_be_false, 'question')} that could be answered wrongly; "
+        f"{false:,} of {hits} false, which is {share_of_hits:.1%} of the hits and "
+        f"{share_of_questions:.1%} of {questions} that could be answered wrongly; "
         f"with 95 % confidence at most {most:.2%} of the hits are false"
     )
 

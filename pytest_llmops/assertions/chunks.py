@@ -90,13 +90,12 @@ def assert_chunks(
         raise UsageError(
             "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
         )
-    checks += [
-        check_empty_chunks(pieces),
-        text_quality.check_duplicates(pieces),
-        text_quality.check_near_duplicates(pieces),
-        *_check_sizes(pieces, alignment, sizes, overlaps, tokenizer),
-    ]
-    return _emit_chunk_checks("chunks", checks, parse_check_thresholds("assert_chunks", given, checks), label)
+    checks.append(check_empty_chunks(pieces))
+    checks.append(text_quality.check_duplicates(pieces))
+    checks.append(text_quality.check_near_duplicates(pieces))
+    checks += _check_sizes(pieces, alignment, sizes, overlaps, tokenizer)
+    check_thresholds = parse_check_thresholds("assert_chunks", given, checks)
+    return _emit_chunk_checks("chunks", checks, check_thresholds, label)
 
 
 def assert_span_recall(
@@ -143,11 +142,11 @@ def assert_span_recall(
     if source is not None:
         alignment = _align_pieces(pieces, source, "whitespace")
         whole = alignment.source
-    answers_by_case = {
-        name: parse_wordings(value, where=f"case {name}", document=document, source=whole)
-        for name, value, document in _iter_expected_answers(cases, key)
-    }
-    wanted = {name: answers for name, answers in answers_by_case.items() if answers}
+    wanted = {}
+    for name, value, document in _iter_expected_answers(cases, key):
+        answers = parse_wordings(value, where=f"case {name}", document=document, source=whole)
+        if answers:
+            wanted[name] = answers
     if wanted:
         result = measure_span_recall(wanted, pieces, alignment)
     else:
@@ -158,7 +157,8 @@ def assert_span_recall(
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
     """Yield the name, the answer and the document of each case."""
     if isinstance(cases, Mapping):
-        yield from ((str(name), answer, "") for name, answer in cases.items())
+        for name, answer in cases.items():
+            yield str(name), answer, ""
         return
     given = cases
     if isinstance(cases, (str, Path)):
@@ -176,7 +176,8 @@ def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, objec
         elif key in case.data:
             yield case.id, case.data[key], document
         else:
-            raise UnknownName("key", key, {*case.data, "reference"}, where=f"answer of case {case.id}")
+            known_keys = {*case.data, "reference"}
+            raise UnknownName("key", key, known_keys, where=f"answer of case {case.id}")
 
 
 def assert_clean_text(
@@ -275,7 +276,9 @@ def _emit_chunk_checks(
             value = None
             if not check.error:
                 value = check.value
-            faults = [[fault.place, shorten_text(fault.text, MAX_FAULT_CHARS)] for fault in check.faults]
+            faults = []
+            for fault in check.faults:
+                faults.append([fault.place, shorten_text(fault.text, MAX_FAULT_CHARS)])
             measurement = Measurement(
                 name=f"{prefix}.{check.name}",
                 value=value,

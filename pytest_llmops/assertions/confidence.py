@@ -97,7 +97,9 @@ def assert_confidence(
     >>> round(assert_confidence(rows, at_least_accuracy=0.95, at_least_coverage=0.5).value, 3)
     0.978
     """
-    if type(seed) is not int or "\0" in str(queue) or not isinstance(queue, (str, PathLike, type(None))):
+    given_queue: object = queue
+    is_file_or_none = isinstance(given_queue, (str, PathLike, type(None))) and "\0" not in str(queue)
+    if type(seed) is not int or not is_file_or_none:
         raise UsageError(
             f"assert_confidence: expected seed to be a whole number, and queue a file or None, got {seed!r} and {queue!r}"
         )
@@ -109,9 +111,11 @@ def assert_confidence(
     confidences = {row.confidence for row in rows}
     outcomes = sum("outcome" in record for record in given)
     if outcomes not in (0, len(given)) or len(confidences) < 2:  # noqa: PLR2004 -- not all equal
+        confidence_count = format_count(len(confidences), "confidence")
+        outcome_count = format_count(outcomes, "outcome")
         raise UsageError(
             "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them, got "
-            f"{len(rows):,} with {format_count(len(confidences), 'confidence')} and {format_count(outcomes, 'outcome')}"
+            f"{len(rows):,} with {confidence_count} and {outcome_count}"
         )
     basis = ""
     if not outcomes and answers_from is not None:
@@ -121,10 +125,8 @@ def assert_confidence(
         basis = f" of a confidence from {chosen:.4g} on, which the other half chose,"
     if queue is not None:
         _queue_flagged(rows, queue)
-    emissions = [
-        *_measure_shares(rows, least_accuracy, least_coverage, basis, label),
-        *_measure_confidences(rows, label),
-    ]
+    emissions = _measure_shares(rows, least_accuracy, least_coverage, basis, label)
+    emissions += _measure_confidences(rows, label)
     return recorder.emit_together(emissions)[0]
 
 
@@ -142,7 +144,8 @@ def _read_record(number: int, record: Mapping[str, Any], threshold: float | None
     else:
         outcome = "answered"
     if not isinstance(outcome, str):
-        raise _unreadable_record(number, record, "outcome", f"a text ({', '.join(OUTCOMES)})")
+        outcomes = ", ".join(OUTCOMES)
+        raise _unreadable_record(number, record, "outcome", f"a text ({outcomes})")
     correct = record.get("correct")
     is_unlabelled = correct is None and outcome != "answered"
     if not is_unlabelled and not _is_bool(correct):
@@ -154,9 +157,12 @@ def _read_record(number: int, record: Mapping[str, Any], threshold: float | None
         unhandled = outcome
     elif outcome == "answered" and is_below:
         unhandled = f"answered, below {threshold:.4g}"
+    place = f"record {number}"
+    id_ = str(record.get("id", place))
+    family = str(record.get("family") or place)
     return _Record(
-        id=str(record.get("id", f"record {number}")),
-        family=str(record.get("family") or f"record {number}"),
+        id=id_,
+        family=family,
         confidence=confidence,
         correct=correct,
         outcome=outcome,
@@ -215,13 +221,12 @@ def _queue_flagged(rows: Sequence[_Record], queue: str) -> None:
     for row in rows:
         if row.outcome != "flagged":
             continue
-        question = row.data.get("input", row.id)
-        entry = QueueEntry(
-            input=to_builtins(question, where=f"{row.id}: input"),
-            output=str(row.data.get("output") or ""),
-            reason=f"low confidence {row.confidence:.2f}",
-            origin=({"source": "assert_confidence", "id": row.id},),
-        )
+        given_question = row.data.get("input", row.id)
+        question = to_builtins(given_question, where=f"{row.id}: input")
+        output = row.data.get("output") or ""
+        reason = f"low confidence {row.confidence:.2f}"
+        origin = {"source": "assert_confidence", "id": row.id}
+        entry = QueueEntry(input=question, output=str(output), reason=reason, origin=(origin,))
         entries.append(entry)
     add_to_queue(queue, entries)
 
@@ -238,18 +243,19 @@ def _measure_shares(
     wrong = [row for row in answered if not row.correct]
     wrong.sort(key=lambda row: -row.confidence)
     confidences, labels = _list_labelled(rows)
-    picture: dict[str, Json] = {**AXES, "points": reliability_bins(confidences, labels)}
-    measured = partial(Measurement, name="confidence.accuracy_lower", detail={"picture": picture})
+    points = reliability_bins(confidences, labels)
+    picture: dict[str, Json] = {**AXES, "points": points}
+    detail: dict[str, Json] = {"picture": picture}
+    measured = partial(Measurement, name="confidence.accuracy_lower", detail=detail, label=label)
     right = len(answered) - len(wrong)
-    accuracy = _measure_share(
-        partial(measured, label=label), right, len(answered), least_accuracy, f"answers{basis} are right"
-    )
+    what = f"answers{basis} are right"
+    accuracy = _measure_share(measured, right, len(answered), least_accuracy, what)
     measured = partial(Measurement, name="confidence.coverage_lower", label=label)
     coverage = _measure_share(measured, len(answered), len(rows), least_coverage, "are answered")
-    return [
-        recorder.Emission(measurement=accuracy, evidence=_list_records("sure and wrong", wrong)),
-        recorder.Emission(measurement=coverage),
-    ]
+    evidence = _list_records("sure and wrong", wrong)
+    accuracy_emission = recorder.Emission(measurement=accuracy, evidence=evidence)
+    coverage_emission = recorder.Emission(measurement=coverage)
+    return [accuracy_emission, coverage_emission]
 
 
 def _measure_confidences(rows: Sequence[_Record], label: str) -> list[recorder.Emission]:
@@ -294,13 +300,15 @@ def _measure_share(
 ) -> Measurement:
     low, high = wilson_interval(hits, count, Z_ONE_SIDED)
     least = limit or 0.0
-    needed = math.ceil(least * Z_ONE_SIDED**2 / max(1 - least, 1e-9))
+    left_to_prove = max(1 - least, 1e-9)
+    needed = math.ceil(least * Z_ONE_SIDED**2 / left_to_prove)
     reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}"
     # It could be reached, but not with so few
     is_open = not count or (count < needed and high >= least)
     if not is_open:
         return measured(value=low, threshold=limit, reason=reason)
-    error = f"too few: {reason}; it takes at least {max(needed, 1):,}"
+    least_count = max(needed, 1)
+    error = f"too few: {reason}; it takes at least {least_count:,}"
     if least >= 1:
         error += ", and none proves 1"
     return measured(error=error)
@@ -310,7 +318,8 @@ def _list_records(what: str, rows: Sequence[_Record]) -> list[tuple[str, str]]:
     lines = []
     for row in rows[:MAX_LISTED]:
         outcome = row.unhandled or row.outcome
-        lines.append((what, f"{row.id}: confidence {row.confidence:.4g}, {outcome}"))
+        line = f"{row.id}: confidence {row.confidence:.4g}, {outcome}"
+        lines.append((what, line))
     return lines
 
 
@@ -340,24 +349,27 @@ def assert_correction(
     old = require_list(before, object, "")
     new = require_list(after, object, "")
     are_lists = hasattr(before, "__iter__") and hasattr(after, "__iter__")
-    if not are_lists or not old or len(old) != len(new) or not all(map(_is_bool, (*old, *new))):
+    are_bools = all(map(_is_bool, (*old, *new)))
+    if not are_lists or not old or len(old) != len(new) or not are_bools:
+        answers = shorten_text(repr((old, new)))
         raise UsageError(
-            f"assert_correction: expected lists of as many True or False before as after, got {len(old)} and {len(new)}: {shorten_text(repr((old, new)))}"
+            "assert_correction: expected lists of as many True or False before as after, got "
+            f"{len(old)} and {len(new)}: {answers}"
         )
     pairs = list(zip(old, new, strict=True))
-    fixed = sum(is_right and not was_right for was_right, is_right in pairs)
-    broken = sum(was_right and not is_right for was_right, is_right in pairs)
+    fixed = pairs.count((False, True))
+    broken = pairs.count((True, False))
     p_value = mcnemar_p_value(fixed, broken)
-    reason = (
-        f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {len(pairs):,} (exact McNemar p = {p_value:.2g})"
-        + _format_cost(calls)
-    )
+    changes = f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {len(pairs):,}"
+    reason = f"{changes} (exact McNemar p = {p_value:.2g})"
+    reason += _format_cost(calls)
     if p_value > ALPHA:
         error = f"undecided: {reason}; {_format_changes_needed(fixed, broken)}"
         return recorder.emit(Measurement(name="correction.gain", error=error, label=label))
+    gain = (fixed - broken) / len(pairs)
     measurement = Measurement(
         name="correction.gain",
-        value=(fixed - broken) / len(pairs),
+        value=gain,
         threshold=0.0,
         reason=reason,
         label=label,
@@ -366,7 +378,7 @@ def assert_correction(
 
 
 def _format_cost(calls: Iterable[Call]) -> str:
-    """Return what the calls of a step cost, as the end of a sentence."""
+    """Return the cost of the calls of a step, as the end of a sentence."""
     listed = require_list(calls, Call, "assert_correction: expected calls as llm_calls has them")
     if not listed:
         return ""
@@ -380,7 +392,8 @@ def _format_cost(calls: Iterable[Call]) -> str:
 def _format_changes_needed(fixed: int, broken: int) -> str:
     """Return how many changed answers would decide if they went on changing at the same rate."""
     for changed in range(1, MAX_CHANGED):
-        right = round(changed * fixed / max(fixed + broken, 1))
+        changed_so_far = max(fixed + broken, 1)
+        right = round(changed * fixed / changed_so_far)
         if mcnemar_p_value(right, changed - right) <= ALPHA:
             return f"{changed:,} changed answers would decide at this rate"
     return "about as many get worse as better"

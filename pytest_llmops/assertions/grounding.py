@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Literal
 
 from pytest_llmops import recorder
@@ -56,11 +57,10 @@ class _Draft:
 
     def emit_error(self, error: str) -> Measurement:
         """Emit the measurement as one that could not be taken."""
-        return recorder.emit(
-            Measurement(
-                name=self.name, label=self.label, version=self.version, detail=self.detail, error=error
-            )
+        measurement = Measurement(
+            name=self.name, label=self.label, version=self.version, detail=self.detail, error=error
         )
+        return recorder.emit(measurement)
 
     def emit_value(
         self, value: float | None, reason: str, evidence: Sequence[tuple[str, str]] = ()
@@ -217,13 +217,13 @@ def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Seq
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's model raises: not scored, not scored low
-        return draft.emit_error(f"{nli_name(model)}: {describe_exception(error)}")
-    not_read = list(dict.fromkeys(text for claim in claims for text in claim.without))
-    detail: dict[str, Json] = {
-        **draft.detail,
-        "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
-        "without": not_read[:MAX_DETAIL_CLAIMS],
-    }
+        problem = describe_exception(error)
+        return draft.emit_error(f"{nli_name(model)}: {problem}")
+    unread = chain.from_iterable(claim.without for claim in claims)
+    not_read = list(dict.fromkeys(unread))
+    detail = dict(draft.detail)
+    detail["claims"] = [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]]
+    detail["without"] = not_read[:MAX_DETAIL_CLAIMS]
     draft = replace(draft, detail=detail)
     if not claims:
         return draft.emit_value(1.0, ABSTAINS)
@@ -232,8 +232,10 @@ def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Seq
     if not _has_text(contexts):
         reason += f": {NO_CONTEXTS}"
     if statement.left_out:
-        reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
-    return draft.emit_value(supported / len(claims), reason, _unsupported_claim_evidence(claims))
+        left_out_count = format_count(len(statement.left_out), "sentence")
+        reason += f"; {left_out_count} left out"
+    evidence = _unsupported_claim_evidence(claims)
+    return draft.emit_value(supported / len(claims), reason, evidence)
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
@@ -253,27 +255,31 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
     for number, claim in enumerate(claims, start=1):
         if claim.supported:
             continue
-        lines.append((f"claim {number}", quote_text(claim.text, MAX_QUOTED_CHARS)))
+        quoted_claim = quote_text(claim.text, MAX_QUOTED_CHARS)
+        lines.append((f"claim {number}", quoted_claim))
         if claim.context is None:
             continue
-        passage = f"context {claim.context + 1}: {quote_text(claim.nearest, MAX_QUOTED_CHARS)}"
+        quoted_passage = quote_text(claim.nearest, MAX_QUOTED_CHARS)
+        passage = f"context {claim.context + 1}: {quoted_passage}"
         probabilities = f"entails it {claim.entailment:.2f}, contradicts it {claim.contradiction:.2f}"
         lines.append(("nearest", f"{passage}; {probabilities}"))
     return lines
 
 
 def _claim_detail(claim: Claim) -> dict[str, Json]:
-    detail: dict[str, Json] = {
-        "claim": shorten_text(claim.text, MAX_CONTEXT_CHARS),
+    context_number = None
+    if claim.context is not None:
+        context_number = claim.context + 1
+    text = shorten_text(claim.text, MAX_CONTEXT_CHARS)
+    nearest = shorten_text(claim.nearest, MAX_CONTEXT_CHARS)
+    return {
+        "claim": text,
         "supported": claim.supported,
-        "context": None,
-        "nearest": shorten_text(claim.nearest, MAX_CONTEXT_CHARS),
+        "context": context_number,
+        "nearest": nearest,
         "entailment": claim.entailment,
         "contradiction": claim.contradiction,
     }
-    if claim.context is not None:
-        detail["context"] = claim.context + 1
-    return detail
 
 
 def assert_context_relevance(
@@ -287,7 +293,7 @@ def assert_context_relevance(
 ) -> Measurement:
     """Assert that contexts have to do with the question they were retrieved for.
 
-    Offline it is an estimate: the mean of the share of the question's content words that stand in the contexts,
+    Offline it is an estimate: the mean of the share of the question's content words that are in the contexts,
     and of the similarity between the question and the nearest context sentence. It distinguishes passages on
     the right subject from others, not an answer from a near miss. With a judge the judge alone decides.
 
@@ -305,7 +311,7 @@ def assert_context_relevance(
         question's words in each context.
 
     Raises:
-        MeasurementFailed: The value is below the threshold; shows which words stand in no context.
+        MeasurementFailed: The value is below the threshold; shows which words are in no context.
         MeasurementErrored: The question has no word, the embedder gave no usable vectors, or the judge no score.
         UsageError: A threshold outside 0 to 1, arguments of the wrong form, no such embedder or judge.
 
@@ -338,12 +344,10 @@ def _estimate_relevance(
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         name = shorten_text(component_name(embedder), 60)
         return draft.emit_error(f"embedder {name}: {describe_exception(error)}")
-    detail: dict[str, Json] = {
-        **draft.detail,
-        "covered": estimate.covered,
-        "similarity": estimate.similarity,
-        "by_context": list(estimate.by_context),
-    }
+    detail = dict(draft.detail)
+    detail["covered"] = estimate.covered
+    detail["similarity"] = estimate.similarity
+    detail["by_context"] = list(estimate.by_context)
     draft = replace(draft, detail=detail)
     reason = NO_CONTEXTS
     if _has_text(contexts):

@@ -47,7 +47,7 @@ def assert_no_pii(
 
     Args:
         text: A text, or the answer object of an SDK. None cannot be scored.
-        detectors: More detectors, beside the built-in rules.
+        detectors: Detectors in addition to the built-in rules.
         ignore: What may be there: the shop's own address.
         label: Distinguishes two assertions of a test.
 
@@ -105,15 +105,17 @@ def _check_findings(
     ignore: Collection[str],
     label: str,
 ) -> Measurement:
-    if isinstance(ignore, str) or not all(isinstance(listed, Collection) for listed in (more, ignore)):
-        raise UsageError(
-            f"assert_no_{name}: expected detectors and ignore to be lists, got {type(more).__name__} and {type(ignore).__name__}"
-        )
+    are_collections = all(isinstance(listed, Collection) for listed in (more, ignore))
+    if isinstance(ignore, str) or not are_collections:
+        kinds_given = f"{type(more).__name__} and {type(ignore).__name__}"
+        raise UsageError(f"assert_no_{name}: expected detectors and ignore to be lists, got {kinds_given}")
     detectors = (built_in, *more)
     text, findings, error = _find(given, detectors, ignore)
     test = recorder.running_test_recorder()
     if test is not None:
-        test.hidden.update({text[finding.start : finding.end]: finding.masked for finding in findings})
+        for finding in findings:
+            hidden_text = text[finding.start : finding.end]
+            test.hidden[hidden_text] = finding.masked
     not_checked: list[str] = []
     if name == "pii":
         not_checked = _list_kinds_not_checked(detectors)
@@ -137,12 +139,12 @@ def _check_findings(
         return recorder.emit(measured(error=error, detail=detail))
     kinds = Counter(finding.kind for finding in findings)
     detail = {"actual": guardrails.mask(text, findings), "found": kinds, "not_checked": not_checked}
-    counts = shorten_text(", ".join(f"{count} {kind}" for kind, count in kinds.items()), 500)
-    return recorder.emit(
-        measured(value=len(findings), detail=detail),
-        verdict=f"guardrail.{name}: {format_count(len(findings), 'finding')} ({counts}), expected none",
-        evidence=_list_evidence(text, findings),
-    )
+    counts = [f"{count} {kind}" for kind, count in kinds.items()]
+    counts_text = shorten_text(", ".join(counts), 500)
+    total = format_count(len(findings), "finding")
+    measurement = measured(value=len(findings), detail=detail)
+    verdict = f"guardrail.{name}: {total} ({counts_text}), expected none"
+    return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(text, findings))
 
 
 def _list_kinds_not_checked(detectors: Sequence[Detector]) -> list[str]:
@@ -166,7 +168,10 @@ def _find(
             findings += guardrails.scan(text, [detector])
         except DetectorError as problem:
             error = error or str(problem)
-    kept = [finding for finding in findings if text[finding.start : finding.end] not in ignore]
+    kept = []
+    for finding in findings:
+        if text[finding.start : finding.end] not in ignore:
+            kept.append(finding)
     kept.sort(key=lambda finding: (finding.start, finding.end, finding.kind))
     return text, kept, error
 
@@ -216,10 +221,8 @@ def assert_complies(
             error = str(problem)
     ids = [*rules.forbidden.kinds, *rules.required]
     is_asked = rules.is_judged and (recorder.current_settings().judge or not ids)
-    shared: Mapping[str, Any] = {
-        "label": label,
-        "detail": {"actual": guardrails.mask(text, findings), "broken": broken},
-    }
+    detail = {"actual": guardrails.mask(text, findings), "broken": broken}
+    shared: Mapping[str, Any] = {"label": label, "detail": detail}
     emissions = []
     if ids or error:
         measured = partial(Measurement, name="guardrail.policy", threshold=1.0, version=VERSION, **shared)
@@ -229,23 +232,25 @@ def assert_complies(
             measurement = measured(error=error)
         else:
             measurement = measured(value=1 - len(broken) / len(ids))
-        evidence = [("broken", _describe_rule(id_, rules.why[id_])) for id_ in broken]
+        evidence = []
+        for id_ in broken:
+            evidence.append(("broken", _describe_rule(id_, rules.why[id_])))
         evidence += _list_evidence(text, findings)
         emissions.append(recorder.Emission(measurement=measurement, evidence=evidence))
     if is_asked and not error:
         handle = resolve_judge(str(rules.file), "assert_complies")
         verdict = judge_answer(handle, text, inputs.question, inputs.reference)
+        pass_at = getattr(handle.judge, "pass_at", 1.0)
         measurement = Measurement(
             name=f"judge.{handle.name}",
             value=verdict.normalized,
             error=verdict.error,
             version=handle.version,
-            threshold=getattr(handle.judge, "pass_at", 1.0),
+            threshold=pass_at,
             **shared,
         )
-        emissions.append(
-            recorder.Emission(measurement=measurement, evidence=list_findings(handle.judge, verdict))
-        )
+        evidence = list_findings(handle.judge, verdict)
+        emissions.append(recorder.Emission(measurement=measurement, evidence=evidence))
     return tuple(recorder.emit_together(emissions))
 
 
@@ -268,7 +273,7 @@ def assert_refusal(
         case: A case whose ``expect`` is "refuse" or "answer"; without ``expect`` it is the assertion that decides. An attack with a
             ``canary`` or a ``forbidden_tool`` (a text, or a list of texts) is judged by its effect: it is blocked unless a canary is
             in the answer, also encoded or spelled, or the model called such a tool in a recorded call of this test. A benign twin
-            with such an effect is no answer, but a leak.
+            with such an effect is not an answer but a leak.
         judge: A judge of refusals, whose score is high for a refusal; it is asked about unclear answers only.
         label: Distinguishes two assertions of a test.
 
@@ -324,9 +329,8 @@ def _check_refusal(
     if case is not None:
         expected = case.data.get("expect", expected)  # type: ignore[assignment]  # checked below
     if expected not in get_args(Expected):
-        raise UsageError(
-            f"{where}: expected a case whose expect is 'refuse' or 'answer', got {shorten_text(repr(expected), 60)}"
-        )
+        got = shorten_text(repr(expected), 60)
+        raise UsageError(f"{where}: expected a case whose expect is 'refuse' or 'answer', got {got}")
     if case is not None:
         name = CASE_MEASUREMENTS[expected]
     text = ""
@@ -377,7 +381,7 @@ def _refusal_threshold() -> float | None:
 
 
 def _classify_answer(text: str) -> _Decision:
-    """Return what an answer does by the rules for explicit refusals."""
+    """Classify an answer by the rules for explicit refusals."""
     outcome = guardrails.classify_refusal(text)
     if text.strip():
         return _Decision(outcome, error="unclear whether the answer refuses")
@@ -385,7 +389,7 @@ def _classify_answer(text: str) -> _Decision:
 
 
 def _read_refusal_verdict(verdict: Verdict) -> _Decision:
-    """Return what an answer does by a judge whose score is high for a refusal."""
+    """Classify an answer by a judge whose score is high for a refusal."""
     if verdict.score is None:
         return _Decision(error=verdict.error, reason=verdict.reason)
     if verdict.score > (verdict.low + verdict.high) / 2:
@@ -394,7 +398,7 @@ def _read_refusal_verdict(verdict: Verdict) -> _Decision:
 
 
 def _find_effect(case: Case, text: str, expected: Expected) -> _Decision | None:
-    """Return what an answer does by the effect that a case names; None: the case names none, or a twin shows none."""
+    """Classify an answer by the effect that a case names; None: the case names none, or a twin shows none."""
     effects = _list_effects(case, expected)
     if not effects:
         return None
@@ -434,12 +438,16 @@ def _read_effect(case: Case, effects: Mapping[str, Any], key: str) -> list[str]:
     texts = effects[key]
     if not isinstance(texts, list):
         texts = [texts]
-    if not texts or not all(isinstance(text, str) and any(map(str.isalnum, text)) for text in texts):
+    if not texts or not all(map(_has_letter_or_digit, texts)):
+        given = shorten_text(repr(case.data.get(key)), 60)
         raise UsageError(
-            f"case {case.id}: {key}: expected a text with letters or digits, or a list of such texts, got "
-            f"{shorten_text(repr(case.data.get(key)), 60)}"
+            f"case {case.id}: {key}: expected a text with letters or digits, or a list of such texts, got {given}"
         )
     return texts
+
+
+def _has_letter_or_digit(text: object) -> bool:
+    return isinstance(text, str) and any(map(str.isalnum, text))
 
 
 def _find_forbidden_call(calls: CallLog, tools: Collection[str]) -> str:
@@ -463,10 +471,11 @@ def _find_canary(text: str, canaries: Collection[str]) -> str:
 
 def _are_requests_without(canaries: Collection[str]) -> bool:
     """Return whether requests were recorded, and none of the canaries is in any of them."""
-    # A canary may stand on two lines.
-    requests = "".join(
-        _squeeze(str(exchange.request).replace(r"\n", "")) for exchange in recorder.list_exchanges()
-    )
+    requests = ""
+    for exchange in recorder.list_exchanges():
+        # A line break may be within a canary.
+        request = str(exchange.request).replace(r"\n", "")
+        requests += _squeeze(request)
     if not requests:
         return False
     return all(_squeeze(canary) not in requests for canary in canaries)

@@ -78,13 +78,13 @@ def assert_index_fresh(
         now = time.time()
     comparison = freshness.compare_states(held, wanted, now=now)
     with recorder.soft():
-        measurements = [
-            _emit_missing(comparison, at_most_missing, label),
-            _emit_outdated(comparison, at_most_outdated, label),
-            _emit_orphaned(comparison, at_most_orphaned, label),
-        ]
+        missing = _emit_missing(comparison, at_most_missing, label)
+        outdated = _emit_outdated(comparison, at_most_outdated, label)
+        orphaned = _emit_orphaned(comparison, at_most_orphaned, label)
+        measurements = [missing, outdated, orphaned]
         if comparison.by or at_most_age_s is not None:
-            measurements.append(_emit_index_age(comparison, at_most_age_s, label))
+            age = _emit_index_age(comparison, at_most_age_s, label)
+            measurements.append(age)
     return tuple(measurements)
 
 
@@ -102,14 +102,17 @@ def _emit_outdated(comparison: Freshness, threshold: int | None, label: str) -> 
     if comparison.unknown:
         listed = comparison.unknown[:MAX_EVIDENCE_LINES]
         ids = ", ".join(shorten_text(document, 60) for document in listed)
+        count = f"{len(comparison.unknown)} of {comparison.documents} documents"
         error = (
-            f"{len(comparison.unknown)} of {comparison.documents} documents have neither a content nor a time on both sides "
+            f"{count} have neither a content nor a time on both sides "
             f"({ids}): keep a fingerprint or a modification time in the index"
         )
         return recorder.emit(measured(error=error))
     reason = f"{len(outdated)} of {comparison.documents} documents are outdated"
-    evidence = _list_documents("outdated", [f"{document}: {why}" for document, why in outdated.items()])
-    return recorder.emit(measured(value=len(outdated), reason=reason), evidence=evidence)
+    lines = [f"{document}: {why}" for document, why in outdated.items()]
+    evidence = _list_documents("outdated", lines)
+    measurement = measured(value=len(outdated), reason=reason)
+    return recorder.emit(measurement, evidence=evidence)
 
 
 def _emit_orphaned(comparison: Freshness, threshold: int | None, label: str) -> Measurement:
@@ -124,6 +127,8 @@ def _count_documents(
     comparison: Freshness, name: str, ids: Sequence[str], threshold: int | None, label: str
 ) -> partial[Measurement]:
     """Return a measurement of a number of documents, before its value."""
+    listed_ids = list(ids[:MAX_DETAIL_IDS])
+    detail: dict[str, Json] = {"documents": comparison.documents, name: listed_ids}
     return partial(
         Measurement,
         name=f"index.{name}",
@@ -132,7 +137,7 @@ def _count_documents(
         threshold=threshold,
         label=label,
         version=VERSION,
-        detail={"documents": comparison.documents, name: list(ids[:MAX_DETAIL_IDS])},
+        detail=detail,
     )
 
 

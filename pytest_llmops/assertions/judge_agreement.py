@@ -161,13 +161,9 @@ def _measure(
     **fields: Any,
 ) -> Measurement:
     judged = calibration.judged
-    return Measurement(
-        name=f"judge.{judged.name}.{name}",
-        label=label,
-        version=judged.version,
-        detail={**known, **(detail or {})},
-        **fields,
-    )
+    full_name = f"judge.{judged.name}.{name}"
+    full_detail = {**known, **(detail or {})}
+    return Measurement(name=full_name, label=label, version=judged.version, detail=full_detail, **fields)
 
 
 def _emit_further_figures(calibration: Calibration, measure: Callable[..., Measurement]) -> None:
@@ -227,7 +223,8 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
         except MeasurementFailed as failure:
             failures.append(failure)
     if failures:
-        raise MeasurementFailed(str(failures[0]), [failure.measurement for failure in failures]) from None
+        measurements = [failure.measurement for failure in failures]
+        raise MeasurementFailed(str(failures[0]), measurements) from None
     return emitted["kappa"]
 
 
@@ -236,23 +233,28 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
     judged = calibration.judged
     disagreements: list[Json] = []
     for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]:
+        gap = round(disagreement.gap, 4)
         row: dict[str, Json] = {
             "id": disagreement.id,
             "line": disagreement.line,
             "people": disagreement.human,
             "judge": disagreement.judge,
-            "gap": round(disagreement.gap, 4),
+            "gap": gap,
         }
         disagreements.append(row)
-    errors = islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
+    judge: dict[str, Json] = {"name": judged.name, "version": judged.version, "model": judged.model}
+    table: list[Json] = [list(counts) for counts in figures.table.counts]
+    errors: dict[str, Json] = {}
+    for id_, error in islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS):
+        errors[id_] = shorten_text(error)
     return {
-        "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
+        "judge": judge,
         "labels": calibration.labels.fingerprint,
         "agreement": figures_to_json(figures),
         "classes": list(figures.table.classes),
-        "table": [list(row) for row in figures.table.counts],
+        "table": table,
         "disagreements": disagreements,
-        "errors": {id_: shorten_text(error) for id_, error in errors},
+        "errors": errors,
     }
 
 
@@ -289,7 +291,7 @@ def assert_judge_canaries(
         MeasurementFailed: It passes a canary.
         MeasurementErrored: More than a quarter have no verdict, or it passes no right answer either.
         UnknownName: There is no judge of that name.
-        UsageError: It is no judge, there is no canary, or a threshold that is no share.
+        UsageError: It is not a judge, there is no canary, or a threshold that is not a share.
         CaseError: The file cannot be used.
     """
     return _assert_fit(judge, canaries, at_least, label, run_canaries)
@@ -365,11 +367,9 @@ def _assert_fit(
     else:
         measurement = measured(value=canary_run.withstood, threshold=at_least)
     title = judge_title(canary_run.judge, label)
-    return recorder.emit(
-        measurement,
-        verdict=f"{title}: {shorten_text(summary, 400)}",
-        evidence=format_canary_evidence(canary_run, 5),
-    )
+    verdict = f"{title}: {shorten_text(summary, 400)}"
+    evidence = format_canary_evidence(canary_run, 5)
+    return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 
 
 def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
@@ -384,7 +384,8 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     if not _runs_by_settings or _runs_by_settings[0][0] is not settings:
         _runs_by_settings[:] = [(settings, {})]
     known = _runs_by_settings[0][1]
-    with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
+    cassette_name = ".".join(key).replace("/", "-")
+    with use_cassette(f"canaries/{cassette_name}") as tape:
         place = (*key, str(tape.path))
         canary_run = known.get(place)
         if canary_run is None and tape.mode == "none":
@@ -404,8 +405,10 @@ def _lock_canary_run(key: str) -> Iterator[None]:
 
     from pytest_llmops.cassettes import run_folder
 
-    name = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    lock = FileLock(run_folder.current_folder() / f"canaries-{name}.lock", timeout=LOCK_TIMEOUT_S)
+    digest = sha256(key.encode("utf-8", "surrogatepass"))
+    name = digest.hexdigest()[:16]
+    lock_file = run_folder.current_folder() / f"canaries-{name}.lock"
+    lock = FileLock(lock_file, timeout=LOCK_TIMEOUT_S)
     with suppress(Timeout, OSError):
         lock.acquire()
     try:

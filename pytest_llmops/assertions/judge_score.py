@@ -169,7 +169,8 @@ def _judge(
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
             handle.read_version()
         unjudged = _JudgedAnswer(handle, inputs, threshold, label, None)
-        return recorder.emit_together([unjudged.describe_error(Verdict(error=str(error)))])[0]
+        emission = unjudged.describe_error(Verdict(error=str(error)))
+        return recorder.emit_together([emission])[0]
     emissions: list[recorder.Emission] = []
     for number, (text, answer_inputs) in enumerate(answers, start=1):
         answer_label = label
@@ -178,7 +179,8 @@ def _judge(
         judged_answer = _JudgedAnswer(handle, answer_inputs, threshold, answer_label, text)
         emissions += judged_answer.score(review_below)
     measurements = recorder.emit_together(emissions)
-    scores = [measurement for measurement in measurements if measurement.name == f"judge.{handle.name}"]
+    score_name = f"judge.{handle.name}"
+    scores = [measurement for measurement in measurements if measurement.name == score_name]
     return min(scores, key=_worst_first)
 
 
@@ -262,7 +264,8 @@ def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | N
             f"assert_judge_score: the judge {judge_handle.name} has no pass_at: pass at_least= on its own scale, "
             "or at_least=None to record only"
         )
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
+    is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    if not is_number or not math.isfinite(threshold):
         raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {threshold!r}")
     low = as_finite_float(getattr(judge_handle.judge, "low", None))
     high = as_finite_float(getattr(judge_handle.judge, "high", None))
@@ -274,8 +277,9 @@ def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | N
 
 def _check_on_scale(threshold: float | None, low: float, high: float) -> None:
     if threshold is not None and not low <= threshold <= high:
+        scale = f"{low:g} to {high:g}"
         raise UsageError(
-            f"assert_judge_score: expected at_least on the judge's own scale, {low:g} to {high:g}, got {threshold:g}"
+            f"assert_judge_score: expected at_least on the judge's own scale, {scale}, got {threshold:g}"
         )
 
 
@@ -305,19 +309,18 @@ class _JudgedAnswer:
             self.detail["suspect"] = signs
         inputs = self.inputs
         verdict = judge_answer(self.handle, text, inputs.question, inputs.reference, inputs.contexts)
-        self.detail |= describe_judge(
-            self.handle.judge,
-            self.handle.name,
-            self.handle.version,
-            recorder.current_settings().judge_records,
-        )
+        handle = self.handle
+        records = recorder.current_settings().judge_records
+        self.detail |= describe_judge(handle.judge, handle.name, handle.version, records)
         if verdict.error:
             return [self.describe_error(verdict)]
         _check_on_scale(self.threshold, verdict.low, verdict.high)
         self._flag_for_review(verdict, review_below)
-        dimensions = self._own_dimensions(verdict)
-        emissions = [self._describe_dimension(verdict, name, score) for name, score in dimensions.items()]
-        return [*emissions, self._describe_score(verdict)]
+        emissions = []
+        for name, score in self._own_dimensions(verdict).items():
+            emissions.append(self._describe_dimension(verdict, name, score))
+        emissions.append(self._describe_score(verdict))
+        return emissions
 
     def _own_dimensions(self, verdict: Verdict) -> Mapping[str, float]:
         """Return the scores that are measurements of their own; the items of a checklist are only in the detail."""
@@ -345,63 +348,61 @@ class _JudgedAnswer:
         )
 
     def _build_detail(self, verdict: Verdict) -> dict[str, Json]:
-        return {
-            **self.detail,
-            "judge": {**verdict_to_json(self.handle, verdict), "threshold": self.threshold},
-        }
+        judge = verdict_to_json(self.handle, verdict)
+        judge["threshold"] = self.threshold
+        return {**self.detail, "judge": judge}
 
     def describe_error(self, verdict: Verdict) -> recorder.Emission:
         """Return the measurement of an answer without a score."""
         evidence = []
         if verdict.raw:
             evidence.append(("reply", quote_text(verdict.raw, MAX_EVIDENCE_CHARS)))
+        detail = self._build_detail(verdict)
+        measurement = self._build(self.handle.name, detail, error=verdict.error)
+        error = shorten_text(verdict.error)
         return recorder.Emission(
-            measurement=self._build(self.handle.name, self._build_detail(verdict), error=verdict.error),
-            verdict=f"{self.title} could not be scored: {shorten_text(verdict.error)}",
-            evidence=evidence,
+            measurement=measurement, verdict=f"{self.title} could not be scored: {error}", evidence=evidence
         )
 
     def _describe_dimension(self, verdict: Verdict, name: str, score: float) -> recorder.Emission:
         threshold = None
         if self.handle.default and self.threshold is not None:
-            threshold = getattr(self.handle.judge, "dimension_thresholds", {}).get(name)
+            thresholds = getattr(self.handle.judge, "dimension_thresholds", {})
+            threshold = thresholds.get(name)
         detail: dict[str, Json] = {"scale": [verdict.low, verdict.high]}
         if "calibration" in self.detail:
             detail["calibration"] = self.detail["calibration"]
-        measurement = self._build(
-            f"{self.handle.name}.{name}",
-            detail,
-            value=_normalize(score, verdict),
-            threshold=_normalize(threshold, verdict),
-        )
+        full_name = f"{self.handle.name}.{name}"
+        value = _normalize(score, verdict)
+        normalized_threshold = _normalize(threshold, verdict)
+        measurement = self._build(full_name, detail, value=value, threshold=normalized_threshold)
         if threshold is None:
             return recorder.Emission(measurement=measurement)
-        return recorder.Emission(
-            measurement=measurement,
-            verdict=_compare(f"{self.title}: {shorten_text(name, 40)}", score, threshold, verdict),
-            evidence=[("reason", verdict.reason), ("answer", self._quote_answer())],
-        )
+        title = f"{self.title}: {shorten_text(name, 40)}"
+        failure = _compare(title, score, threshold, verdict)
+        evidence = [("reason", verdict.reason), ("answer", self._quote_answer())]
+        return recorder.Emission(measurement=measurement, verdict=failure, evidence=evidence)
 
     def _describe_score(self, verdict: Verdict) -> recorder.Emission:
         reason = ""
         flag = self.detail.get("review")
         if isinstance(flag, Mapping):
-            figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
-            reason = f"a person should look: the judge's confidence is {figures}"
+            confidence = flag["confidence"]
+            least = flag["least"]
+            reason = f"a person should look: the judge's confidence is {confidence:.2f}, below {least:g}"
         elif verdict.prescreened:
             reason = f"{verdict.reason}: scored without asking the judge"
         elif verdict.reason:
             reason = f'judge: "{verdict.reason}"'
+        detail = self._build_detail(verdict)
+        threshold = _normalize(self.threshold, verdict)
         measurement = self._build(
-            self.handle.name,
-            self._build_detail(verdict),
-            value=verdict.normalized,
-            threshold=_normalize(self.threshold, verdict),
-            reason=reason,
+            self.handle.name, detail, value=verdict.normalized, threshold=threshold, reason=reason
         )
         failure = self._format_items(verdict)
         if not failure:
-            failure = _compare(self.title, cast("float", verdict.score), self.threshold, verdict)
+            score = cast("float", verdict.score)
+            failure = _compare(self.title, score, self.threshold, verdict)
         return recorder.Emission(
             measurement=measurement, verdict=failure, evidence=self._list_evidence(verdict)
         )
@@ -417,22 +418,25 @@ class _JudgedAnswer:
             what = "rules kept"
         else:
             what = "items"
-        given = verdict.dimensions.values()
-        return f"{self.title}: {sum(map(bool, given))} of {len(given)} {what}, expected {wanted}"
+        scores = verdict.dimensions.values()
+        passed = sum(map(bool, scores))
+        return f"{self.title}: {passed} of {len(scores)} {what}, expected {wanted}"
 
     def _list_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
         evidence = []
         dimensions = self._own_dimensions(verdict)
         if dimensions:
-            scores = [
-                f"{shorten_text(name, 40)} {_format_decimals(score)}" for name, score in dimensions.items()
-            ]
+            scores = []
+            for name, score in dimensions.items():
+                short_name = shorten_text(name, 40)
+                scores.append(f"{short_name} {_format_decimals(score)}")
             evidence.append(("scores", ", ".join(scores)))
         evidence += list_findings(self.handle.judge, verdict)
         evidence.append(("answer", self._quote_answer()))
         signs = cast("list[str]", self.detail.get("suspect", []))
         if signs:
-            evidence.append(("suspect", f"it speaks to its judge: {', '.join(map(str, signs))}"))
+            listed = ", ".join(map(str, signs))
+            evidence.append(("suspect", f"it speaks to its judge: {listed}"))
         if self.inputs.reference:
             evidence.append(("reference", quote_answer(self.inputs.reference)))
         return evidence
@@ -462,8 +466,10 @@ def _compare(title: str, score: float, threshold: float | None, verdict: Verdict
         if pair[0] != pair[1]:
             reached, wanted = pair
             break
-    return f"{title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
+    scale = f"{verdict.low:g} to {verdict.high:g}"
+    return f"{title} {reached} < {wanted} (scale {scale})"
 
 
 def _format_decimals(number: float, decimals: int = 1) -> str:
-    return f"{number:.{decimals}f}".rstrip("0").rstrip(".") or "0"
+    text = f"{number:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") or "0"

@@ -96,6 +96,7 @@ def assert_preferred(
     reason = ""
     if preference.reason:
         reason = f'judge: "{preference.reason}"'
+    detail = _build_detail(preference, inputs, used, answer=first, over=second)
     measurement = Measurement(
         name=f"judge.{pairwise_judge.name}",
         value=preference.score,
@@ -104,22 +105,22 @@ def assert_preferred(
         label=label,
         reason=reason,
         version=pairwise_judge.version,
-        detail=_build_detail(preference, inputs, used, answer=first, over=second),
+        detail=detail,
     )
     verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
-    return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(preference, first, second))
+    evidence = _list_evidence(preference, first, second)
+    return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 
 
 def _build_detail(
     preference: Preference, inputs: JudgeInputs, judge: Mapping[str, Json], *, answer: str, over: str
 ) -> dict[str, Json]:
     stored = {key: getattr(preference, key) for key in STORED_FIELDS}
-    return {
-        **inputs.to_detail(answer),
-        "expected": over,
-        "judge": {**judge, **stored},
-        **_review_flags(preference, answer, over),
-    }
+    detail = inputs.to_detail(answer)
+    detail["expected"] = over
+    detail["judge"] = {**judge, **stored}
+    detail |= _review_flags(preference, answer, over)
+    return detail
 
 
 def _list_evidence(preference: Preference, answer: str, over: str) -> list[tuple[str, str]]:
@@ -148,7 +149,8 @@ def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, J
     flags: dict[str, Json] = {}
     if preference.consistent is False:
         flags["review"] = {"orders": [preference.straight, preference.swapped]}
-    signs = list(dict.fromkeys([*find_injection_signs(answer), *find_injection_signs(over)]))
+    signs_of_both = [*find_injection_signs(answer), *find_injection_signs(over)]
+    signs = list(dict.fromkeys(signs_of_both))
     if signs:
         flags["suspect"] = signs
     return flags

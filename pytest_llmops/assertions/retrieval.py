@@ -99,14 +99,16 @@ def assert_retrieval(
     query = ""
     if isinstance(hits, Hits):
         query = hits.query
+    ranking_text = "\n".join(ids)
     detail: dict[str, Json] = {
-        "actual": "\n".join(ids),
+        "actual": ranking_text,
         "expected": list(ranks),
         "query": query,
         "ranks": ranks,
     }
     try:
-        value = evaluate({"": ids}, {"": wanted}, [text]).mean(text)
+        scores = evaluate({"": ids}, {"": wanted}, [text])
+        value = scores.mean(text)
     except ValueError as error:
         return recorder.emit(measured(error=str(error).removeprefix("query '': "), detail=detail))
     if value is None:
@@ -118,7 +120,8 @@ def assert_retrieval(
     else:
         last_rank = len(ids)
         place = f"the {len(ids)} hits"
-    inside = sum(rank is not None and rank <= last_rank for rank in ranks.values())
+    found_ranks = [rank for rank in ranks.values() if rank is not None]
+    inside = sum(rank <= last_rank for rank in found_ranks)
     reason = f"{inside} of {len(ranks)} relevant ids in {place}"
     measurement = measured(value=value, threshold=threshold, reason=reason, detail=detail)
     return recorder.emit(measurement, evidence=_rank_evidence(ranking, ranks, k))
@@ -153,19 +156,20 @@ def _relevant_ranks(
         places.setdefault(id_, rank)
     if not isinstance(relevant, Mapping):
         return {id_: places.get(id_) for id_ in relevant}
-    return {
-        id_: places.get(id_)
-        for id_, grade in relevant.items()
-        if not isinstance(grade, Integral) or int(grade) > 0
-    }
+    ranks = {}
+    for id_, grade in relevant.items():
+        if not isinstance(grade, Integral) or int(grade) > 0:
+            ranks[id_] = places.get(id_)
+    return ranks
 
 
 def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
     """Return the rank of every relevant id, the worst first, then the irrelevant hits among the first k."""
     lines = [("relevant", text) for text in _describe_ranks(ranking, ranks, k)]
     if len(lines) > MAX_RANK_LINES:
-        rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
-        lines = [*lines[: MAX_RANK_LINES - 1], ("relevant", rest)]
+        own_lines = lines[: MAX_RANK_LINES - 1]
+        rest = [text for _, text in lines[MAX_RANK_LINES - 1 :]]
+        lines = [*own_lines, ("relevant", ", ".join(rest))]
     for rank, id_, passage in _iter_irrelevant_hits(ranking, ranks, k):
         text = id_
         if passage:
@@ -209,7 +213,10 @@ def _emit_mean_score(
     k: int | None,
     at_least: float | None,
 ) -> Measurement:
-    wanted = [query for query in query_list if any(grade > 0 for grade in query.relevant.values())]
+    wanted = []
+    for query in query_list:
+        if any(grade > 0 for grade in query.relevant.values()):
+            wanted.append(query)
     if not wanted:
         error = f"nothing is relevant to any of the {len(query_list):,} queries: there is nothing to find"
         return recorder.emit(measured(error=error))
@@ -223,7 +230,8 @@ def _emit_mean_score(
         raise
     except (LLMOpsError, ValueError) as error:
         return recorder.emit(measured(error=str(error), detail={"queries": len(query_list)}))
-    values = dict(zip(scores.queries, scores.values[metric].tolist(), strict=True))
+    scores_of_queries = scores.values[metric].tolist()
+    values = dict(zip(scores.queries, scores_of_queries, strict=True))
     families = [by_id[query_id].family or query_id for query_id in values]
     spread = bootstrap_interval(list(values.values()), families)
     evidence = []
@@ -238,14 +246,17 @@ def _emit_mean_score(
         ranking = rankings.get(query_id, Ranking([]))
         ranks = _relevant_ranks(ranking.ids, query.relevant)
         value = values[query_id]
-        rows.append({"id": query_id, "query": shorten_text(query.text), "value": value, "ranks": ranks})
+        text = shorten_text(query.text)
+        rows.append({"id": query_id, "query": text, "value": value, "ranks": ranks})
         if value < 1:
             evidence += _query_evidence(query, value, ranking, ranks, k)
+    reason = _format_mean_reason(scores, spread, k, len(query_list))
+    detail = _mean_score_detail(scores, spread, rows)
     measurement = measured(
         value=scores.mean(metric),
         threshold=at_least,
-        reason=_format_mean_reason(scores, spread, k, len(query_list)),
-        detail=_mean_score_detail(scores, spread, rows),
+        reason=reason,
+        detail=detail,
     )
     return recorder.emit(measurement, evidence=evidence)
 
@@ -272,14 +283,20 @@ def _format_mean_reason(
         noun = "query"
     mean = f"mean of {scored:,} {noun}"
     if spread is not None:
-        mean += f", 95 % interval {format_amount(spread[0], '1')} to {format_amount(spread[1], '1')}"
+        low = format_amount(spread[0], "1")
+        high = format_amount(spread[1], "1")
+        mean += f", 95 % interval {low} to {high}"
     parts = [mean]
     if scores.unscored:
-        parts.append(f"{len(scores.unscored):,} of {query_count:,} not scored: nothing is relevant to them")
+        unscored = f"{len(scores.unscored):,} of {query_count:,}"
+        parts.append(f"{unscored} not scored: nothing is relevant to them")
     if scores.missing:
         parts.append(f"{len(scores.missing):,} not in the run count 0")
-    if k and (scores.lengths < k).any():
-        parts.append(f"{int((scores.lengths < k).sum()):,} found fewer than {k} ids")
+    too_short = 0
+    if k:
+        too_short = int((scores.lengths < k).sum())
+    if too_short:
+        parts.append(f"{too_short:,} found fewer than {k} ids")
     if scores.unjudged:
         parts.append(f"{len(scores.unjudged):,} of the run are not among the cases")
     return "; ".join(parts)

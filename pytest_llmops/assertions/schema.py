@@ -75,7 +75,7 @@ def assert_schema(
 
     Raises:
         MeasurementFailed: There is no JSON, or it does not fit; a line for each difference.
-        MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is no text), or a validator of the type
+        MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is not a text), or a validator of the type
             raised something unexpected.
         SchemaError: The schema cannot be used; says what is wrong with it, and where.
         UsageError: The threshold is outside 0 to 1.
@@ -104,16 +104,15 @@ def assert_schema(
     except _UnscorableAnswer as error:
         return recorder.emit(measured(error=str(error)))
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
-        problem = f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"
+        schema_name = used.name or "the schema"
+        problem = f"a validator of {schema_name} raised {describe_exception(error)}"
         return recorder.emit(measured(error=problem), cause=error)
     version = ""
     if partial:
         version = "partial"
+    full_detail = detail | outcome.to_detail()
     measurement = measured(
-        value=float(outcome.fits),
-        reason=outcome.note,
-        version=version,
-        detail=detail | outcome.to_detail(),
+        value=float(outcome.fits), reason=outcome.note, version=version, detail=full_detail
     )
     title = "schema"
     if name:
@@ -152,7 +151,7 @@ def repair(
     Raises:
         ModelError: The last answer does not fit either; its ``kind`` is ``reply``.
         SchemaError: The schema cannot be used.
-        UsageError: ``at_most`` is no whole number of at least 0.
+        UsageError: ``at_most`` is not a whole number of at least 0.
 
     >>> repair(lambda answer, request: '{"qty": 2}', '{"qty": "two"}', schema={"properties": {"qty": {"type": "integer"}}})
     {'qty': 2}
@@ -167,12 +166,13 @@ def repair(
             outcome = _Outcome(problem=str(error))
         if outcome.fits:
             break
-        lines = (f"{difference.path}: {difference.text}" for difference in outcome.differences)
+        lines = [f"{difference.path}: {difference.text}" for difference in outcome.differences]
         problem = "\n".join(lines) or outcome.problem
         if not left:
+            schema_name = used.name or "its schema"
+            short_problem = shorten_text(problem, 500)
             raise ModelError(
-                f"the answer does not fit {used.name or 'its schema'}, asked {at_most + 1:,} times: "
-                f"{shorten_text(problem, 500)}",
+                f"the answer does not fit {schema_name}, asked {at_most + 1:,} times: {short_problem}",
                 kind="reply",
             )
         answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
@@ -217,15 +217,16 @@ class _Outcome:
         if len(self.differences) >= MAX_DIFFERENCES:
             most = "at least "
         # All scalars, and empty objects and arrays
-        leaves = {
-            parts
-            for parts, node in json_extraction.iterate_nodes(self.value)
-            if not isinstance(node, (dict, list)) or not node
-        }
-        return f"{most}{len(places):,} of {len(places | leaves):,} fields wrong"
+        leaves = set()
+        for parts, node in json_extraction.iterate_nodes(self.value):
+            if not isinstance(node, (dict, list)) or not node:
+                leaves.add(parts)
+        field_count = len(places | leaves)
+        wrong_count = len(places)
+        return f"{most}{wrong_count:,} of {field_count:,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:
-        """Return what the detail of the measurement says of the value."""
+        """Return the entries for the value in the detail of the measurement."""
         if self.problem:
             return {}
         kept: dict[str, Json] = {}
@@ -260,7 +261,9 @@ class _Outcome:
             if len(text) > TAIL_CHARS:
                 tail = f"...{tail}"
             around.append(("tail of output", tail))
-        return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]
+        first = lines[:MAX_FIRST_DIFFERENCES]
+        rest = lines[MAX_FIRST_DIFFERENCES:]
+        return [*first, *around, *rest]
 
 
 def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
@@ -303,9 +306,11 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
         differences = [*_duplicate_key_differences(candidate.duplicates), *schema.differences(value)]
         checked.append((candidate, value, tuple(differences[:MAX_DIFFERENCES])))
     chosen = _choose_candidate(text, checked)
+    if broken_off is None:
+        return chosen
     # A complete value that fits wins over a truncated value of another kind that never will.
-    stays = chosen.fits and broken_off is not None and type(chosen.value) is not type(broken_off.value)
-    if stays or broken_off is None:
+    is_another_kind = type(chosen.value) is not type(broken_off.value)
+    if chosen.fits and is_another_kind:
         return chosen
     return broken_off
 
@@ -319,13 +324,18 @@ def _why_not_json(value: object) -> str:
             continue
         for key in node:
             if not isinstance(key, str):
-                return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(key), 60)}"
+                path = format_json_path(parts)
+                given = shorten_text(repr(key), 60)
+                return f"{path}: expected keys that are texts, got {given}"
     return ""
 
 
 def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
     """Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block."""
-    if not isinstance(candidates, NoJson) and any(candidate.place != "prose" for candidate in candidates):
+    places: set[str] = set()
+    if not isinstance(candidates, NoJson):
+        places = {candidate.place for candidate in candidates}
+    if places - {"prose"}:
         return None
     begun = schemas.parse_partial_json(text)
     # After a complete value in prose, a single bracket is just a bracket.
@@ -336,10 +346,8 @@ def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) ->
 
 def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
     value = to_builtins(begun.value)
-    differences = [
-        *_duplicate_key_differences(begun.duplicates),
-        *schema.differences(value, unfinished=begun.unfinished),
-    ]
+    differences = [*_duplicate_key_differences(begun.duplicates)]
+    differences += schema.differences(value, unfinished=begun.unfinished)
     end = json_extraction.format_position(text, len(text))
     note = f"breaks off at {end}, within {begun.unfinished.path}"
     if not differences:
@@ -385,11 +393,10 @@ def _choose_candidate(
         verb = "fit"
         if len(fitting) == 1:
             verb = "fits"
-        return _Outcome(
-            problem=f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "
-            f"{len(fitting)} {verb}",
-            position=checked[1][0].start,
-        )
+        values = f"{len(checked)} different ones, at {first} and at {second}"
+        problem = f"expected one JSON value, got {values}; {len(fitting)} {verb}"
+        second_candidate = checked[1][0]
+        return _Outcome(problem=problem, position=second_candidate.start)
     note = ""
     best_candidate, value, differences = max(checked, key=_rank_candidate)
     if len(checked) > 1:
@@ -402,6 +409,6 @@ def _choose_candidate(
 
 
 def _rank_candidate(checked: tuple[JsonMatch, Json, tuple[Difference, ...]]) -> tuple[bool, int]:
-    """Return what the best of several JSON values has most of: it fits, else it is long."""
+    """Return the rank of a JSON value among several: those that fit are first, then the longest."""
     candidate, _, differences = checked
     return (not differences, candidate.end - candidate.start)

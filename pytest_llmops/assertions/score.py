@@ -53,7 +53,7 @@ def assert_score(
         MeasurementFailed: The value is outside the threshold.
         MeasurementErrored: The metric raised (its exception is the cause), or gave no finite number.
         UsageError: Neither or both of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
-            threshold that is no finite number, an unknown unit, a function without a name.
+            threshold that is not a finite number, an unknown unit, a function without a name.
 
     >>> def overlap(actual, expected):
     ...     return len(set(actual.split()) & set(expected.split())) / len(set(expected.split()))
@@ -68,6 +68,11 @@ def assert_score(
     given = {"actual": actual}
     if expected is not ...:
         given["expected"] = expected
+    version = str(getattr(metric, "version", ""))
+    detail = {}
+    for key, value in given.items():
+        if value is not ...:
+            detail[key] = _plain_or_type(value)
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
@@ -75,17 +80,17 @@ def assert_score(
         better=better,
         threshold=threshold,
         label=label,
-        version=str(getattr(metric, "version", "")),
-        detail={key: _plain_or_type(value) for key, value in given.items() if value is not ...},
+        version=version,
+        detail=detail,
     )
     arguments = tuple(given.values())
     try:
-        value = _parse_metric_value(metric(*arguments))
+        score = _parse_metric_value(metric(*arguments))
     except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
         return recorder.emit(measured(error=f"the metric raised {describe_exception(error)}"), cause=error)
-    if isinstance(value, str):
-        return recorder.emit(measured(error=value))
-    return recorder.emit(measured(value=value), evidence=lambda: _score_evidence(actual, expected))
+    if isinstance(score, str):
+        return recorder.emit(measured(error=score))
+    return recorder.emit(measured(value=score), evidence=lambda: _score_evidence(actual, expected))
 
 
 def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
@@ -110,8 +115,9 @@ def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, L
         return None, better
     number = as_finite_float(threshold)
     if number is None:
+        given = shorten_text(repr(threshold))
         raise UsageError(
-            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}"
+            f"assert_score: expected {name} to be a finite number, or None to record only, got {given}"
         )
     return number, better
 

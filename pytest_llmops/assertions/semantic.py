@@ -110,16 +110,15 @@ def assert_semantic(
     measurement = _measure_similarity(actual, references, used, threshold, label)
     if not isinstance(actual, str) or not actual.strip():
         return _emit_without_answer(measurement, actual, references)
-    scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
+    no_scores = [0.0] * len(references)
+    scores = cast("list[float]", measurement.detail.get("scores", no_scores))
     best, comparison = thresholds.select_reference(actual, references, scores, threshold, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best])
     nearest = references[best]
-    similarity = recorder.Emission(
-        measurement=measurement,
-        verdict=_format_similarity_verdict(measurement, len(references)),
-        evidence=partial(_similarity_evidence, actual, nearest, measurement),
-    )
+    verdict = _format_similarity_verdict(measurement, len(references))
+    evidence = partial(_similarity_evidence, actual, nearest, measurement)
+    similarity = recorder.Emission(measurement=measurement, verdict=verdict, evidence=evidence)
     emissions = [similarity]
     if names:
         emissions.append(_check_emission(actual, nearest, comparison, names, measurement))
@@ -130,7 +129,7 @@ def assert_semantic(
 
 
 def _emit_without_answer(measurement: Measurement, actual: object, references: Sequence[str]) -> Measurement:
-    """Emit the similarity of an empty text, or of something that is no text; nothing else is measured."""
+    """Emit the similarity of an empty text, or of something that is not a text; nothing else is measured."""
     if measurement.status == "failed":
         measurement = replace(measurement, reason="the text is empty")
     evidence = []
@@ -168,13 +167,15 @@ def _measure_similarity(
 def _format_similarity_verdict(measurement: Measurement, count: int) -> str:
     if measurement.status != "failed":
         return ""
-    value, threshold = format_value_and_threshold(
-        cast("float", measurement.value), cast("float", measurement.threshold), measurement.unit
-    )
-    compared = f"embedder {shorten_text(str(measurement.detail['embedder']), 40)}"
+    score = cast("float", measurement.value)
+    least = cast("float", measurement.threshold)
+    value, threshold = format_value_and_threshold(score, least, measurement.unit)
+    embedder = str(measurement.detail["embedder"])
+    compared = f"embedder {shorten_text(embedder, 40)}"
     if count > 1:
         compared += f", the nearest of {count} references"
-    return f"semantic{label_suffix(measurement.label)} {value} < {threshold} ({compared})"
+    name = f"semantic{label_suffix(measurement.label)}"
+    return f"{name} {value} < {threshold} ({compared})"
 
 
 def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
@@ -199,26 +200,31 @@ def _check_emission(
     threshold = None
     if semantic.threshold is not None:
         threshold = 1.0
+    off = [check for check in CHECKS if check not in names]
+    detail: dict[str, Json] = {
+        "actual": actual,
+        "expected": reference,
+        "alarms": alarms,
+        "checks": list(names),
+        "off": off,
+        "without": list(comparison.without),
+    }
     measurement = Measurement(
         name="semantic.checks",
         value=float(not alarms),
         threshold=threshold,
         label=semantic.label,
         version=f"checks/{VERSION}",
-        detail={
-            "actual": actual,
-            "expected": reference,
-            "alarms": alarms,
-            "checks": list(names),
-            "off": [check for check in CHECKS if check not in names],
-            "without": list(comparison.without),
-        },
+        detail=detail,
     )
     if not alarms:
         return recorder.Emission(measurement=measurement)
     first = comparison.alarms[0]
-    verdict = f"semantic.checks{label_suffix(measurement.label)}: {shorten_text(first.message)} (check {first.check})"
-    evidence = _alarm_evidence(comparison, _quote_once(actual, reference, semantic))
+    name = f"semantic.checks{label_suffix(measurement.label)}"
+    message = shorten_text(first.message)
+    verdict = f"{name}: {message} (check {first.check})"
+    quotes = _quote_once(actual, reference, semantic)
+    evidence = _alarm_evidence(comparison, quotes)
     return recorder.Emission(measurement=measurement, verdict=verdict, evidence=evidence)
 
 
@@ -237,37 +243,34 @@ def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measur
     threshold = None
     if semantic.threshold is not None:
         threshold = MIN_NO_CONTRADICTION
-    measurement = measured(
-        value=1 - result.probability,
-        threshold=threshold,
-        detail={**detail, "entailment": result.entailment, "without": list(result.without)},
-    )
+    detail["entailment"] = result.entailment
+    detail["without"] = list(result.without)
+    measurement = measured(value=1 - result.probability, threshold=threshold, detail=detail)
     if measurement.status != "failed":
         return recorder.Emission(measurement=measurement)
-    return recorder.Emission(
-        measurement=measurement,
-        verdict=f"semantic.nli{label_suffix(measurement.label)}: the answer contradicts the reference "
-        f"with probability {result.probability:.2f} ({name})",
-        evidence=_quote_once(actual, reference, semantic),
-    )
+    title = f"semantic.nli{label_suffix(measurement.label)}"
+    probability = f"with probability {result.probability:.2f} ({name})"
+    verdict = f"{title}: the answer contradicts the reference {probability}"
+    evidence = _quote_once(actual, reference, semantic)
+    return recorder.Emission(measurement=measurement, verdict=verdict, evidence=evidence)
 
 
 def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tuple[str, str]]:
     """Return both texts as evidence, unless the evidence of a low similarity shows them already."""
     if semantic.status == "failed":
         return []
-    return [
-        ("expected", quote_text(reference, MAX_EVIDENCE_CHARS)),
-        ("answer", quote_text(actual.strip(), MAX_EVIDENCE_CHARS)),
-    ]
+    quoted_reference = quote_text(reference, MAX_EVIDENCE_CHARS)
+    quoted_answer = quote_text(actual.strip(), MAX_EVIDENCE_CHARS)
+    return [("expected", quoted_reference), ("answer", quoted_answer)]
 
 
 def _alarm_evidence(comparison: Comparison, quotes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the alarms but for the first, which the verdict has, and how to switch their checks off."""
     alarms = comparison.alarms
     lines = [(alarm.check, alarm.message) for alarm in alarms[1:MAX_ALARMS]]
-    if len(alarms) > MAX_ALARMS:
-        lines.append(("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report"))
+    not_listed = len(alarms) - MAX_ALARMS
+    if not_listed > 0:
+        lines.append(("and", f"{not_listed} more alarms in the report"))
     lines += quotes
     if comparison.without:
         lines.append(("not seen", "; ".join(comparison.without)))

@@ -68,7 +68,7 @@ def assert_contains(
     Raises:
         MeasurementFailed: The share is below the threshold; shows the nearest span for each missing text, and the
             places of a text that is there too rarely, too often or too early.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: Nothing to look for, counts that make no sense, or a threshold outside 0 to 1.
 
     >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"], in_order=True).value
@@ -97,10 +97,11 @@ def assert_contains(
     detail: dict[str, Json] = {"missing": [result.wanted for result in failed]}
     if count_range:
         detail["counts"] = [result.count for result in results]
+    reason = _format_missing_count(len(wanted), failed, any_of=any_of)
     return check.emit(
         text,
         value,
-        reason=_format_missing_count(len(wanted), failed, any_of=any_of),
+        reason=reason,
         evidence=lambda: search.collect_evidence(text, failed, ignore_case=ignore_case),
         detail=detail,
     )
@@ -143,7 +144,7 @@ class _ContainsSearch:
     def collect_evidence(
         self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
     ) -> contrast.Evidence:
-        """Return what is missing, and what is there but too rarely, too often or out of order."""
+        """List the texts that are missing, or are there too rarely, too often or out of order."""
         missing = [result.wanted for result in failed if not result.starts]
         present = [result for result in failed if result.starts]
         *pairs, last = contrast.missing_text_evidence(
@@ -158,7 +159,8 @@ class _ContainsSearch:
                 label = "order"
                 problem = "there, but not in this order"
             spans = result.find_spans(origins)
-            pairs.append((label, contrast.describe_places(text, result.wanted, spans, problem)))
+            places = contrast.describe_places(text, result.wanted, spans, problem)
+            pairs.append((label, places))
         return [*pairs, last]
 
 
@@ -198,7 +200,7 @@ def assert_matches(
     Raises:
         MeasurementFailed: It does not match; says with which flag it would, with ``full`` how far it got, or what is
             nearest to its plain words.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: The pattern is invalid (gives the position), counts make no sense, or the threshold is
             outside 0 to 1.
 
@@ -264,7 +266,7 @@ def assert_fuzzy(
 
     Raises:
         MeasurementFailed: The score is below the threshold; shows the nearest span and a word diff.
-        MeasurementErrored: There is no answer, it is no text, or the texts are too long to be compared
+        MeasurementErrored: There is no answer, it is not a text, or the texts are too long to be compared
             (see `pytest_llmops.metrics.lexical.fuzzy_ratio`).
         UsageError: ``expected`` is not a text, an option has the wrong form, or the threshold is outside 0 to 1.
 
@@ -287,10 +289,11 @@ def assert_fuzzy(
         version = "partial"
     else:
         version = "ratio"
+    reason = _format_nearest_number(best, len(references))
     return check.emit(
         actual,
         values[best],
-        reason=_format_nearest_number(best, len(references)),
+        reason=reason,
         version=version,
         evidence=lambda: contrast.fuzzy_evidence(text, others[best]),
     )
@@ -323,7 +326,7 @@ def assert_exact(
     Raises:
         MeasurementFailed: They differ; names the first character that does (from the nearest of several), shows a
             word diff, and says which option would make them equal.
-        MeasurementErrored: There is no answer, or it is no text.
+        MeasurementErrored: There is no answer, or it is not a text.
         UsageError: ``expected`` is not a text, or an option has the wrong form.
 
     >>> assert_exact("Yes ", "yes", ignore_case=True, whitespace="strip").status
@@ -380,11 +383,11 @@ def assert_not_contains(
 
     Returns:
         The measurement ``text.not_contains``: the share of the texts that are not there, 0 to 1.
-        ``detail["found"]`` lists the others, ``detail["spans"]`` where they stand in the answer.
+        ``detail["found"]`` lists the others, ``detail["spans"]`` where they are in the answer.
 
     Raises:
-        MeasurementFailed: The share is below the threshold; shows where each unwanted text stands.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementFailed: The share is below the threshold; shows where each unwanted text is.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: Nothing to look for, or a threshold outside 0 to 1.
 
     >>> assert_not_contains("Within 30 days, unopened.", ["60 days", "guarantee"]).value
@@ -403,19 +406,21 @@ def assert_not_contains(
         return check.emit_error(problem)
     text = str(read_answer(actual))
     origins = normalizer.map_to_original(text)
-    present = [
-        (result.wanted, result.find_spans(origins), result.count) for result in results if result.starts
-    ]
+    present = []
+    for result in results:
+        if result.starts:
+            spans = result.find_spans(origins)
+            present.append((result.wanted, spans, result.count))
     reason = ""
     if present and len(texts) > 1:
         reason = f"{len(present)} of {len(texts)} unwanted texts found"
-    detail: dict[str, Json] = {
-        "found": [wanted for wanted, _, _ in present],
-        "spans": [[list(span) for span in spans] for _, spans, _ in present],
-    }
+    present_texts: list[Json] = [unwanted_text for unwanted_text, _, _ in present]
+    spans_of_texts: list[Json] = [list(map(list, spans)) for _, spans, _ in present]
+    detail: dict[str, Json] = {"found": present_texts, "spans": spans_of_texts}
+    share_absent = (len(texts) - len(present)) / len(texts)
     return check.emit(
         text,
-        (len(texts) - len(present)) / len(texts),
+        share_absent,
         reason=reason,
         evidence=lambda: contrast.unwanted_text_evidence(text, "unwanted", present),
         detail=detail,
@@ -448,7 +453,7 @@ def assert_not_matches(
 
     Raises:
         MeasurementFailed: It matches; shows where.
-        MeasurementErrored: There is no answer, it is no text, or it cannot be normalized.
+        MeasurementErrored: There is no answer, it is not a text, or it cannot be normalized.
         UsageError: The pattern is invalid (gives the position), or the threshold is outside 0 to 1.
 
     >>> assert_not_matches("Order #4711 is on its way.", r"\b\d{16}\b").status
@@ -465,7 +470,8 @@ def assert_not_matches(
     spans = [match.span() for match in islice(matches, MAX_SPANS)]
     count = len(spans) + sum(1 for _ in islice(matches, MAX_MATCHES))
     evidence = partial_call(contrast.unwanted_match_evidence, text, compiled, spans, count)
-    return check.emit(actual, float(not spans), evidence, {"spans": list(map(list, spans))})
+    detail: dict[str, Json] = {"spans": list(map(list, spans))}
+    return check.emit(actual, float(not spans), evidence, detail)
 
 
 class _TextCheck:

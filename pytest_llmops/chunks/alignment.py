@@ -96,7 +96,8 @@ class Alignment:
         """The spans ``[start, end)`` of the compact source that are in no chunk."""
         runs = sorted((run.source, run.source_end) for placed in self.placed for run in placed.runs)
         seams = [(at, at + 1) for at in self.source.seam_places]
-        return tuple(gaps_between(sorted([*runs, *seams]), len(self.source.compact.text)))
+        covered = sorted([*runs, *seams])
+        return tuple(gaps_between(covered, len(self.source.compact.text)))
 
 
 def gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
@@ -264,7 +265,8 @@ class _ChunkSearch:
         last = self._previous_end + MAX_CHUNK_GAP + len(sample)
         place = self._text.find(sample, first, last)
         while place >= 0 and len(candidates) < MAX_SAMPLE_PLACES:
-            shared = min(header.length, MAX_CHUNK_GAP, _count_shared_chars(text, end, self._text, place, -1))
+            shared_before = _count_shared_chars(text, end, self._text, place, -1)
+            shared = min(header.length, MAX_CHUNK_GAP, shared_before)
             back = self._shared_from_line_start(place, shared)
             ahead = _count_shared_chars(text, end, self._text, place, 1)
             run = MatchedRun(end - back, place - back, back + ahead)
@@ -293,7 +295,10 @@ class _ChunkSearch:
         places = self._source.places
         for back in range(shared, -1, -1):
             at = place - back
-            if not at or "\n" in raw[places[at - 1] + 1 : places[at]]:
+            if not at:
+                return back
+            skipped = raw[places[at - 1] + 1 : places[at]]
+            if "\n" in skipped:
                 return back
         return shared
 
@@ -315,7 +320,8 @@ class _ChunkSearch:
         runs = []
         for place in places[first : near + MAX_SAMPLE_PLACES // 2]:
             ahead = _count_shared_chars(text, at, self._text, place, 1)
-            back = min(_count_shared_chars(text, at, self._text, place, -1), at - done)
+            shared_before = _count_shared_chars(text, at, self._text, place, -1)
+            back = min(shared_before, at - done)
             runs.append(MatchedRun(at - back, place - back, back + ahead))
         return runs
 
@@ -324,13 +330,15 @@ class _ChunkSearch:
         done = 0
         source_end = max(0, runs[0].source - runs[0].chunk)
         for run in runs:
-            yield from self._match_gap(text, (done, run.chunk), (source_end, run.source), inside=done > 0)
+            gap = (done, run.chunk)
+            source_gap = (source_end, run.source)
+            yield from self._match_gap(text, gap, source_gap, inside=done > 0)
             yield run
             done = run.chunk_end
             source_end = run.source_end
-        yield from self._match_gap(
-            text, (done, len(text)), (source_end, source_end + len(text) - done), inside=False
-        )
+        gap = (done, len(text))
+        source_gap = (source_end, source_end + len(text) - done)
+        yield from self._match_gap(text, gap, source_gap, inside=False)
 
     def _match_gap(
         self, text: str, gap: tuple[int, int], place: tuple[int, int], *, inside: bool
@@ -364,7 +372,8 @@ class _ChunkSearch:
             return
         equal_runs = _find_equal_runs(gap_text, self._text[source_start:source_end])
         # A heading or a note may have been added before the first run or behind the last.
-        if inside or 2 * sum(run.length for run in equal_runs) >= size:
+        equal_size = sum(run.length for run in equal_runs)
+        if inside or 2 * equal_size >= size:
             for run in equal_runs:
                 yield MatchedRun(start + run.chunk, source_start + run.source, run.length)
 
@@ -383,10 +392,12 @@ def _find_equal_runs(chunk: str, source: str) -> list[MatchedRun]:
 
 def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
     min_length = 0.9 * max(run.length for run in runs)
-    return min(
-        [run for run in runs if run.length >= min_length],
-        key=lambda run: (abs(run.source - run.chunk - offset), -run.length),
-    )
+    long_runs = [run for run in runs if run.length >= min_length]
+
+    def distance(run: MatchedRun) -> tuple[int, int]:
+        return abs(run.source - run.chunk - offset), -run.length
+
+    return min(long_runs, key=distance)
 
 
 def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int:
@@ -400,10 +411,12 @@ def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int
     while done < limit:
         length = min(length, limit - done)
         if step > 0:
-            same = left[i + done : i + done + length] == right[j + done : j + done + length]
+            left_part = left[i + done : i + done + length]
+            right_part = right[j + done : j + done + length]
         else:
-            same = left[i - done - length : i - done] == right[j - done - length : j - done]
-        if same:
+            left_part = left[i - done - length : i - done]
+            right_part = right[j - done - length : j - done]
+        if left_part == right_part:
             done += length
             length *= 2
         elif length == 1:

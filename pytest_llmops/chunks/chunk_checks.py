@@ -84,7 +84,8 @@ def _find_changed_words(source: CompactText, placed: PlacedChunk) -> Iterator[in
         source_starts = _word_starts_within(source, run.source, run.length)
         chunk_starts = _word_starts_within(placed.text, run.chunk, run.length)
         for offset in sorted(source_starts ^ chunk_starts):
-            around = source.text[run.source + offset - 1 : run.source + offset + 1]
+            at = run.source + offset
+            around = source.text[at - 1 : at + 1]
             if around.isalnum() and not _UNSPACED_SCRIPT.search(around):
                 yield run.chunk + offset
 
@@ -144,11 +145,11 @@ def _check_chunk_ends(
         is_cut: Whether an end at a position of the compact source is a cut.
     """
     ends = list(_chunk_ends(alignment))
-    faults = [
-        Fault(placed.piece.place, _mark_cut(alignment.source.compact, at))
-        for placed, at in ends
-        if is_cut(at)
-    ]
+    faults = []
+    for placed, at in ends:
+        if is_cut(at):
+            text = _mark_cut(alignment.source.compact, at)
+            faults.append(Fault(placed.piece.place, text))
     reason = f"{len(faults):,} of {len(ends):,} chunk ends {what}"
     return share_result(name, len(faults), len(ends), reason, faults)
 
@@ -170,10 +171,10 @@ def check_lost_text(alignment: Alignment) -> CheckResult:
     A passage that occurs twice in the source must be in the chunks twice. A blank source has lost nothing.
     """
     source = alignment.source
-    faults = [
-        Fault(source.place(start), source.compact.excerpt(start, end), end - start)
-        for start, end in alignment.lost
-    ]
+    faults = []
+    for start, end in alignment.lost:
+        text = source.compact.excerpt(start, end)
+        faults.append(Fault(source.place(start), text, end - start))
     lost_count = sum(fault.size for fault in faults)
     reason = f"{lost_count:,} of the source's {source.size:,} characters are in no chunk"
     return share_result("lost", lost_count, source.size, reason, faults)
@@ -188,7 +189,8 @@ def check_invented_text(alignment: Alignment) -> CheckResult:
         size += length
         covered = [(run.chunk, run.chunk_end) for run in placed.runs]
         for start, end in gaps_between(covered, length):
-            faults.append(Fault(placed.piece.place, placed.text.excerpt(start, end), end - start))
+            text = placed.text.excerpt(start, end)
+            faults.append(Fault(placed.piece.place, text, end - start))
     invented_count = sum(fault.size for fault in faults)
     reason = f"{invented_count:,} of the chunks' {size:,} characters are not in the source"
     return share_result("invented", invented_count, size, reason, faults)
@@ -196,13 +198,16 @@ def check_invented_text(alignment: Alignment) -> CheckResult:
 
 def check_chunk_order(alignment: Alignment) -> CheckResult:
     """Return how many chunks begin before the preceding chunk; chunks that are not from the source do not count."""
-    starts = [
-        (placed.piece, placed.main_span[0]) for placed in alignment.placed if placed.main_span is not None
-    ]
+    starts = []
+    for placed in alignment.placed:
+        if placed.main_span is not None:
+            start, _ = placed.main_span
+            starts.append((placed.piece, start))
     faults = []
     for (previous, previous_start), (piece, start) in pairwise(starts):
         if start < previous_start:
-            text = f"begins at {alignment.source.place(start)}, before {previous.place}"
+            place = alignment.source.place(start)
+            text = f"begins at {place}, before {previous.place}"
             faults.append(Fault(piece.place, text, previous_start - start))
     reason = f"{len(faults):,} of {len(starts):,} chunks begin before the preceding chunk"
     return count_result("out_of_order", reason, faults)
@@ -215,19 +220,21 @@ def check_stated_starts(alignment: Alignment) -> CheckResult | None:
     source of a single document. White space at the start of a chunk does not count.
     """
     compact = alignment.source.compact
-    starts = [(placed, placed.piece.start) for placed in alignment.placed if placed.text.text]
-    stated = [(placed, start) for placed, start in starts if start is not None]
+    stated = []
+    for placed in alignment.placed:
+        if placed.text.text and placed.piece.start is not None:
+            stated.append((placed, placed.piece.start))
     if not stated or len(alignment.source.names) != 1:
         return None
     faults = []
     for placed, start in stated:
         raw_start = max(0, start)
         position, _ = compact.kept_range(raw_start, raw_start)
-        if start < 0 or not compact.text.startswith(placed.text.text[:64], position):
+        head = placed.text.text[:64]
+        if start < 0 or not compact.text.startswith(head, position):
             text = compact.raw[raw_start : raw_start + 64]
-            faults.append(
-                Fault(placed.piece.place, f'states its start as {start:,}, where the source has "{text}"')
-            )
+            problem = f'states its start as {start:,}, where the source has "{text}"'
+            faults.append(Fault(placed.piece.place, problem))
     reason = f"{len(faults):,} of {len(stated):,} chunks do not begin where they state"
     return count_result("misplaced", reason, faults)
 
@@ -263,7 +270,8 @@ def _markdown_tables(text: str) -> Iterator[Table]:
     for delimiter in _DELIMITER.finditer(text):
         header_end = delimiter.start() - 1
         header_start = text.rfind("\n", 0, max(0, header_end)) + 1
-        if delimiter.start() < max(1, done) or "|" not in text[header_start:header_end]:
+        header = text[header_start:header_end]
+        if delimiter.start() < max(1, done) or "|" not in header:
             continue
         rows = [(header_start, header_end)]
         at = delimiter.end() + 1
@@ -318,7 +326,9 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
     A header that the chunker repeats in the chunk counts. Each table counts once per chunk.
     """
     compact = alignment.source.compact
-    tables = [[compact.kept_range(*row) for row in table] for table in find_tables(compact.raw)]
+    tables = []
+    for table in find_tables(compact.raw):
+        tables.append([compact.kept_range(*row) for row in table])
     spans = [(rows[0][0], rows[-1][1]) for rows in tables]
     faults = []
     for placed in alignment.placed:
@@ -327,9 +337,8 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
             if fault is not None:
                 faults.append(fault)
     tears = format_count(len(faults), "chunk tears", "chunks tear")
-    return count_result(
-        "cut_tables", f"{tears} a table apart, of {format_count(len(tables), 'table')}", faults
-    )
+    table_count = format_count(len(tables), "table")
+    return count_result("cut_tables", f"{tears} a table apart, of {table_count}", faults)
 
 
 def _find_table_fault(
@@ -344,14 +353,17 @@ def _find_table_fault(
         held_chars = _count_held_chars(placed, row)
         size = row[1] - row[0]
         if 0 < held_chars < size:
-            return Fault(placed.piece.place, f"a part of the row {compact.excerpt(*row)}", size)
+            text = f"a part of the row {compact.excerpt(*row)}"
+            return Fault(placed.piece.place, text, size)
         if held_chars and row != header:
             body_rows += 1
             body_size += size
-    if not body_rows or compact.text[header[0] : header[1]] in placed.text.text:
+    header_text = compact.text[header[0] : header[1]]
+    if not body_rows or header_text in placed.text.text:
         return None
     which = format_count(body_rows, "row without its", "rows without their")
-    return Fault(placed.piece.place, f"{which} header {compact.excerpt(*header)}", body_size)
+    text = f"{which} header {compact.excerpt(*header)}"
+    return Fault(placed.piece.place, text, body_size)
 
 
 def check_cut_code(alignment: Alignment) -> CheckResult:
@@ -375,9 +387,10 @@ def check_cut_code(alignment: Alignment) -> CheckResult:
 
 def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
     """Return how many characters of a span of the source are in a chunk."""
-    covered = [(max(run.source, span[0]), min(run.source_end, span[1])) for run in placed.runs]
+    first, last = span
+    covered = [(max(run.source, first), min(run.source_end, last)) for run in placed.runs]
     held = 0
-    done = span[0]
+    done = first
     for start, end in sorted(covered):
         held += max(0, end - max(start, done))
         done = max(done, end)

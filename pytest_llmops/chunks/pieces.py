@@ -89,10 +89,14 @@ class CompactText:
     def word_starts(self) -> Sequence[int]:
         """The positions in ``text`` of characters that follow white space, in order."""
         if self.ignore == "whitespace":
-            return list(accumulate(len(word.translate(_NO_WIDTH)) for word in self.raw.split()))
+            lengths = (len(word.translate(_NO_WIDTH)) for word in self.raw.split())
+            return list(accumulate(lengths))
         starts = []
         for at, (left, right) in enumerate(pairwise(self.places), start=1):
-            if right - left > 1 and any(map(str.isspace, self.raw[left + 1 : right])):
+            if right - left == 1:
+                continue
+            skipped = self.raw[left + 1 : right]
+            if any(map(str.isspace, skipped)):
                 starts.append(at)
         return starts
 
@@ -104,7 +108,9 @@ class CompactText:
         """Return the original text of ``text[start:end]``, at most ``limit`` of its characters."""
         end = min(end, start + limit, len(self.places))
         if end > start:
-            return self.raw[self.places[start] : self.places[end - 1] + 1]
+            raw_start = self.places[start]
+            raw_end = self.places[end - 1] + 1
+            return self.raw[raw_start:raw_end]
         return ""
 
 
@@ -121,7 +127,8 @@ def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
     ('twowords', 'Abold&newway')
     """
     if ignore not in get_args(Ignore):
-        raise UsageError(f"ignore: expected one of {', '.join(get_args(Ignore))}, got {ignore!r}")
+        choices = ", ".join(get_args(Ignore))
+        raise UsageError(f"ignore: expected one of {choices}, got {ignore!r}")
     return CompactText(text, ignore)
 
 
@@ -148,11 +155,13 @@ class Source:
     def seam_places(self) -> tuple[int, ...]:
         """The positions of the seams in ``compact.text``."""
         places = self.compact.places
-        return tuple(bisect_left(places, start - len(_SEAM)) for start in self.starts[1:])
+        seam_starts = [start - len(_SEAM) for start in self.starts[1:]]
+        return tuple(bisect_left(places, start) for start in seam_starts)
 
     @cached_property
     def _line_ends(self) -> "array[int]":
-        return array("l", (line_end.start() for line_end in re.finditer("\n", self.compact.raw)))
+        line_ends = re.finditer("\n", self.compact.raw)
+        return array("l", (line_end.start() for line_end in line_ends))
 
     def document(self, at: int) -> int:
         """Return the number, from 0, of the document with a compact character."""
@@ -162,7 +171,8 @@ class Source:
         """Return the place of a compact character for a message: ``line 3``, ``faq.md line 3``."""
         raw = self.compact.places[at]
         number = self.document(at)
-        line = bisect_left(self._line_ends, raw) - bisect_left(self._line_ends, self.starts[number]) + 1
+        lines_before = bisect_left(self._line_ends, self.starts[number])
+        line = bisect_left(self._line_ends, raw) - lines_before + 1
         if self.names[number]:
             return f"{self.names[number]} line {line}"
         return f"line {line}"
@@ -183,13 +193,15 @@ def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
     documents = _name_documents(source)
     for name, text in documents:
         if not isinstance(text, str):
-            raise UsageError(f"source: expected a text, got {type(text).__name__} as {name or 'document 1'}")
+            document = name or "document 1"
+            raise UsageError(f"source: expected a text, got {type(text).__name__} as {document}")
         starts.append(at)
         # A NUL in the text would look like the end of a document.
         texts.append(text.replace(SEAM, " "))
         at += len(text) + len(_SEAM)
     names = tuple(name for name, _ in documents)
-    return Source(compact_text(_SEAM.join(texts), ignore), names, tuple(starts))
+    compact = compact_text(_SEAM.join(texts), ignore)
+    return Source(compact, names, tuple(starts))
 
 
 def _name_documents(source: object) -> list[tuple[str, object]]:
@@ -276,9 +288,11 @@ def _parse_chunk(chunk: Any, number: int) -> Piece:
         values = _read_chunk_values(chunk)
         metadata = getattr(chunk, "metadata", None)
     if not isinstance(text, str):
-        raise UsageError(f"chunks: {ACCEPTED_CHUNKS}, got {_describe_non_chunk(chunk)} as number {number}")
+        given = _describe_non_chunk(chunk)
+        raise UsageError(f"chunks: {ACCEPTED_CHUNKS}, got {given} as number {number}")
     id_ = next((values[name] for name in ID_NAMES if values.get(name)), "")
-    return Piece(number, text, str(id_), _find_stated_start(values, metadata))
+    start = _find_stated_start(values, metadata)
+    return Piece(number, text, str(id_), start)
 
 
 def _read_chunk_text(chunk: Any) -> object:
@@ -297,7 +311,8 @@ def _read_chunk_values(chunk: Any) -> dict[str, Any]:
     values = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
     node = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
     if node is not None:
-        values.update({key: getattr(node, key, None) for key in START_KEYS})
+        for key in START_KEYS:
+            values[key] = getattr(node, key, None)
     return values
 
 
@@ -313,7 +328,8 @@ def _find_stated_start(values: Mapping[str, Any], metadata: object) -> int | Non
 
 
 def _describe_non_chunk(value: object) -> str:
-    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+    text = shorten_text(repr(value), 60)
+    return f"{type(value).__name__} {text}"
 
 
 Unit = Literal["1", "count"]
@@ -362,7 +378,8 @@ def worst_faults(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     >>> [fault.place for fault in worst_faults([Fault("a", "", 1), Fault("b", "", 2), Fault("c", "", 1)])]
     ['b', 'a', 'c']
     """
-    return tuple(sorted(faults, key=lambda fault: -fault.size)[:MAX_FAULTS])
+    largest_first = sorted(faults, key=lambda fault: -fault.size)
+    return tuple(largest_first[:MAX_FAULTS])
 
 
 def count_result(name: str, reason: str, faults: Sequence[Fault]) -> CheckResult:

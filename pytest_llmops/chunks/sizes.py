@@ -53,9 +53,11 @@ class Limits:
         for size, unit, least, most in sizes:
             violation = ("", 0)
             if most is not None and size > most:
-                violation = (f"{size:,} {unit}, at most {most:,} are allowed", size - most)
+                text = f"{size:,} {unit}, at most {most:,} are allowed"
+                violation = (text, size - most)
             elif least is not None and size < least and not may_be_short:
-                violation = (f"{size:,} {unit}, at least {least:,} are required", least - size)
+                text = f"{size:,} {unit}, at least {least:,} are required"
+                violation = (text, least - size)
             worst = max(worst, violation, key=itemgetter(1))
         return worst
 
@@ -93,9 +95,11 @@ def check_sizes(
     """
     faults = []
     for piece in pieces:
-        violation, excess = limits.find_violation(piece.text, tokenizer, may_be_short=piece.number in last)
+        is_last = piece.number in last
+        violation, excess = limits.find_violation(piece.text, tokenizer, may_be_short=is_last)
         if violation:
-            faults.append(Fault(piece.place, f"{violation}: {piece.text}", excess))
+            text = f"{violation}: {piece.text}"
+            faults.append(Fault(piece.place, text, excess))
     reason = f"{len(faults):,} of {len(pieces):,} chunks are of a wrong size"
     return count_result("size", reason, faults)
 
@@ -116,23 +120,24 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer |
         text = f"overlap of {violation}"
         if shared:
             text += f": {shared}"
-        faults.append(Fault(f"{left.piece.place} and {right.piece.number}", text, excess))
+        place = f"{left.piece.place} and {right.piece.number}"
+        faults.append(Fault(place, text, excess))
     reason = f"{len(faults):,} of {len(pairs):,} neighbours overlap too much or too little"
     return count_result("overlap", reason, faults)
 
 
 def _neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, PlacedChunk]]:
     """Return the pairs of chunks that follow each other within a document."""
-    known = [
-        (placed, alignment.source.document(placed.main_span[0]))
-        for placed in alignment.placed
-        if placed.main_span is not None
-    ]
-    return [
-        (left, right)
-        for (left, document), (right, next_document) in pairwise(known)
-        if document == next_document
-    ]
+    known = []
+    for placed in alignment.placed:
+        if placed.main_span is not None:
+            start, _ = placed.main_span
+            known.append((placed, alignment.source.document(start)))
+    neighbours = []
+    for (left, document), (right, next_document) in pairwise(known):
+        if document == next_document:
+            neighbours.append((left, right))
+    return neighbours
 
 
 def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> list[int]:
@@ -149,8 +154,10 @@ def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> 
 
 def check_empty_chunks(pieces: Sequence[Piece]) -> CheckResult:
     """Return how many chunks have no letter, digit or symbol: only white space and punctuation, or nothing."""
-    faults = [Fault(piece.place, piece.text) for piece in pieces if not _has_content(piece.text)]
-    return count_result("empty", f"{len(faults):,} of {len(pieces):,} chunks are empty", faults)
+    empty = [piece for piece in pieces if not _has_content(piece.text)]
+    faults = [Fault(piece.place, piece.text) for piece in empty]
+    reason = f"{len(faults):,} of {len(pieces):,} chunks are empty"
+    return count_result("empty", reason, faults)
 
 
 def _has_content(text: str) -> bool:
@@ -217,7 +224,10 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
     """Raise `UsageError` for a threshold that needs the source."""
-    named = [name for name in SOURCE_CHECKS if thresholds.get(f"at_most_{name}") is not None]
+    named = []
+    for name in SOURCE_CHECKS:
+        if thresholds.get(f"at_most_{name}") is not None:
+            named.append(name)
     if named:
         what = f"at_most_{named[0]}"
     elif overlaps:
@@ -238,15 +248,17 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
         for side in ("at_least", "at_most"):
             name = f"{side}_{what}{unit}"
             value: object = to_python_scalar(options.get(name))
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            if value is None:
+                limits[f"{side}_{unit}"] = None
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
             limits[f"{side}_{unit}"] = value
         least = limits[f"at_least_{unit}"]
         most = limits[f"at_most_{unit}"]
         if least is not None and most is not None and least > most:
-            raise UsageError(
-                f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}"
-            )
+            suffix = f"{what}{unit}"
+            raise UsageError(f"assert_chunks: at_least_{suffix}={least} is above at_most_{suffix}={most}")
     size_limits = Limits(**limits)
     if size_limits.needs_tokenizer and not callable(tokenizer):
         got = "none"

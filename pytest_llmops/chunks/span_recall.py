@@ -69,7 +69,8 @@ class _WholeAnswers:
     def __init__(self, pieces: Sequence[Piece], alignment: Alignment | None) -> None:
         self._alignment = alignment
         # Joined for a single search.
-        self._joined = "\0".join(" ".join(piece.text.split()).casefold() for piece in pieces)
+        texts = [" ".join(piece.text.split()) for piece in pieces]
+        self._joined = "\0".join(text.casefold() for text in texts)
         spans = []
         if alignment:
             spans = [(run.source, run.source_end) for placed in alignment.placed for run in placed.runs]
@@ -137,15 +138,16 @@ def _describe_missing_answer(answer: Answer, alignment: Alignment | None) -> str
     if span is None or alignment is None:
         return f"in no chunk: {answer.text}"
     start, end = span
-    parts = [
-        placed.piece.place
-        for placed in alignment.placed
-        if any(run.source < end and start < run.source_end for run in placed.runs)
-    ]
+    parts = []
+    for placed in alignment.placed:
+        if any(run.source < end and start < run.source_end for run in placed.runs):
+            parts.append(placed.piece.place)
     where = "in no chunk"
     if parts:
-        where = f"parted among {', '.join(parts[:3])}"
-    return f"{where}: {answer.text} ({alignment.source.place(start)})"
+        listed = ", ".join(parts[:3])
+        where = f"parted among {listed}"
+    place = alignment.source.place(start)
+    return f"{where}: {answer.text} ({place})"
 
 
 def parse_wordings(
@@ -176,17 +178,22 @@ def parse_wordings(
 
 def _check_place(answer: Answer, source: Source, where: str) -> None:
     """Check that the text of an answer is at its place in the source."""
-    if answer.document not in source.names and (answer.document or len(source.names) > 1):
+    is_document_needed = bool(answer.document) or len(source.names) > 1
+    if is_document_needed and answer.document not in source.names:
+        names = shorten_text(", ".join(source.names), 120)
+        document = shorten_text(repr(answer.document), 60)
         raise UsageError(
             f"{where}: the answer has a place, but in which document? Expected its name under 'source', one of "
-            f"{shorten_text(', '.join(source.names), 120)}; got {shorten_text(repr(answer.document), 60)}"
+            f"{names}; got {document}"
         )
     start = answer.raw_start(source)
     text = source.compact.raw[start : start + len(answer.text)]
     if _without_space(text) != _without_space(answer.text):
+        expected = shorten_text(answer.text, 60)
+        got = shorten_text(text, 60)
         raise UsageError(
-            f'{where}: expected "{shorten_text(answer.text, 60)}" at character {answer.start:,} of the source, '
-            f'got "{shorten_text(text, 60)}"; is it the source that the cases were made from?'
+            f'{where}: expected "{expected}" at character {answer.start:,} of the source, '
+            f'got "{got}"; is it the source that the cases were made from?'
         )
 
 
@@ -219,7 +226,8 @@ def _pair_texts_with_starts(
         if key in value:
             starts = value[key]
     if not isinstance(starts, Sequence) or len(starts) != len(texts):
-        raise UsageError(f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}")
+        given = shorten_text(repr(value), 80)
+        raise UsageError(f"{where}: expected as many starts as texts, got {given}")
     for text, start in zip(texts, starts, strict=True):
         yield {"text": text, "start": start}
 
@@ -229,11 +237,13 @@ def _parse_answer(value: object, where: str, document: object) -> Answer:
     start = None
     if isinstance(value, Mapping):
         text = value.get("text")
-        given_starts = [value[key] for key in START_FIELDS if value.get(key) is not None]
+        starts = [value.get(key) for key in START_FIELDS]
+        given_starts = [start for start in starts if start is not None]
         if given_starts:
             start = to_python_scalar(given_starts[0])
     if start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0):
         text = None  # a wrong place, as wrong as no text
     if not isinstance(text, str) or not text.strip() or not isinstance(document, str):
-        raise UsageError(f"{where}: {ANSWER_FORMS}, got {shorten_text(repr(value), 80)}")
+        given = shorten_text(repr(value), 80)
+        raise UsageError(f"{where}: {ANSWER_FORMS}, got {given}")
     return Answer(text, start, document)

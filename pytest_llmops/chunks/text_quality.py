@@ -50,15 +50,16 @@ def find_mojibake(text: str) -> Findings:
     ['â€™', 'ü']
     """
     findings = [(*match.span(), "") for match in _GBK.finditer(text)]
-    findings += [
-        (*match.span(), match[0].encode("cp1251").decode("utf-8")) for match in _CYRILLIC.finditer(text)
-    ]
+    for match in _CYRILLIC.finditer(text):
+        original = match[0].encode("cp1251").decode("utf-8")
+        findings.append((*match.span(), original))
     for match in _WESTERN.finditer(text):
         try:
             original = bytes(_BYTE[char] for char in match[0]).decode("utf-8")
         except UnicodeDecodeError:
             continue
-        before = text[max(0, match.start() - 1) : match.start()]
+        start = match.start()
+        before = text[max(0, start - 1) : start]
         if len(original) > 1 or not _may_be_intended(before, match[0], original):
             findings.append((*match.span(), original))
     yield from sorted(findings)
@@ -142,17 +143,13 @@ def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Find
         if findings:
             dirty += 1
         for start, end, what in findings[: MAX_FAULTS - len(faults)]:
-            text = piece.text[max(0, start - FAULT_CONTEXT_CHARS) : end + FAULT_CONTEXT_CHARS]
+            text_start = max(0, start - FAULT_CONTEXT_CHARS)
+            text = piece.text[text_start : end + FAULT_CONTEXT_CHARS]
             if what:
                 text = f"{what}: {text}"
             faults.append(Fault(piece.place, text))
-    return CheckResult(
-        name=name,
-        value=places,
-        unit="count",
-        reason=f"{places:,} places in {dirty:,} of {len(pieces):,} texts",
-        faults=tuple(faults),
-    )
+    reason = f"{places:,} places in {dirty:,} of {len(pieces):,} texts"
+    return CheckResult(name=name, value=places, unit="count", reason=reason, faults=tuple(faults))
 
 
 def _find_markup(text: str) -> Findings:
@@ -209,7 +206,8 @@ def _is_needed_joiner(text: str, at: int) -> bool:
 
 
 def _describe_char(char: str) -> str:
-    return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
+    name = unicodedata.name(char, "")
+    return f"U+{ord(char):04X} {name}".strip()
 
 
 SHINGLE_WORDS = 4  # words of a shingle
@@ -233,7 +231,8 @@ def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         count += 1
         earlier = first.setdefault(key, piece)
         if earlier is not piece:
-            faults.append(Fault(piece.place, f"as {earlier.place}: {piece.text}", len(key)))
+            text = f"as {earlier.place}: {piece.text}"
+            faults.append(Fault(piece.place, text, len(key)))
     reason = f"{len(faults):,} of {count:,} chunks repeat an earlier chunk"
     return share_result("duplicates", len(faults), count, reason, faults)
 
@@ -258,7 +257,8 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         count += 1
         place, similarity = _find_nearest_sketch(sketch, holders, sketches)
         if similarity >= NEAR_DUPLICATE_SHARE:
-            text = f"{similarity:.0%} as {owners[place].place}: {piece.text}"
+            earlier = owners[place]
+            text = f"{similarity:.0%} as {earlier.place}: {piece.text}"
             faults.append(Fault(piece.place, text, len(piece.text)))
             continue
         for shingle in sketch:

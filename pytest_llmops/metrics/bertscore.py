@@ -86,13 +86,15 @@ def score_pairs(
         for name, rows in (("actual", actual), ("expected", expected)):
             if id(rows) not in units:
                 # The object is stored too, so that its id is not reused.
-                units[id(rows)] = rows, _unit_vectors(rows, f"pair {number}, {name}")
+                unit_vectors = _unit_vectors(rows, f"pair {number}, {name}")
+                units[id(rows)] = (rows, unit_vectors)
             sides.append(units[id(rows)][1])
         pair_weights: tuple[Weights, Weights] = (None, None)
         if weights is not None:
             pair_weights = weights[number]
-        _check_sizes(sides[0], sides[1], number)
-        results.append(_match_score(sides[0], sides[1], *pair_weights))
+        left, right = sides
+        _check_sizes(left, right, number)
+        results.append(_match_score(left, right, *pair_weights))
     return results
 
 
@@ -105,10 +107,8 @@ def _check_sizes(actual: Float32Array, expected: Float32Array, number: int) -> N
             "those of two models cannot be compared"
         )
     if len(actual) * len(expected) > MAX_CELLS:
-        raise ValueError(
-            f"pair {number}: {len(actual):,} and {len(expected):,} tokens are too many to match; compare the parts "
-            "that matter"
-        )
+        counts = f"{len(actual):,} and {len(expected):,} tokens"
+        raise ValueError(f"pair {number}: {counts} are too many to match; compare the parts that matter")
 
 
 def _match_score(

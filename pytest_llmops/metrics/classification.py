@@ -84,19 +84,22 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     order = np.argsort(-values, kind="stable")
     values = values[order]
     wanted = wanted[order]
-    last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
+    # The last place of each distinct score
+    before_changes = np.flatnonzero(np.diff(values))
+    last = np.append(before_changes, len(values) - 1)
     passed = np.cumsum(wanted)[last]
     total = int(wanted.sum())
-    return [
-        Cut(
+    cuts = []
+    for index, right in zip(last, passed, strict=True):
+        cut = Cut(
             at_least=float(values[index]),
             same_passed=int(right),
             same=total,
             different_passed=int(index + 1 - right),
             different=len(values) - total,
         )
-        for index, right in zip(last, passed, strict=True)
-    ]
+        cuts.append(cut)
+    return cuts
 
 
 def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cut:
@@ -107,12 +110,15 @@ def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cu
     """
     values, wanted = _check_scores_and_labels(scores, same)
     passed = values >= at_least
+    same_passed = int((passed & wanted).sum())
+    different_passed = int((passed & ~wanted).sum())
+    same_count = int(wanted.sum())
     return Cut(
         at_least=at_least,
-        same_passed=int((passed & wanted).sum()),
-        same=int(wanted.sum()),
-        different_passed=int((passed & ~wanted).sum()),
-        different=int((~wanted).sum()),
+        same_passed=same_passed,
+        same=same_count,
+        different_passed=different_passed,
+        different=len(wanted) - same_count,
     )
 
 
@@ -140,7 +146,8 @@ def choose_cut(
     0.25
     """
     if rule not in RULES:
-        raise ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}")
+        rules = ", ".join(RULES)
+        raise ValueError(f"curves: expected a rule out of {rules}, got {ascii(rule)[:80]}")
     if not 0 <= share <= 1:
         raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
     candidates = distinct_cuts(scores, same)
@@ -162,8 +169,10 @@ def _select_cut(cuts: Sequence[Cut], rule: Rule, share: float) -> int | None:
     if rule == "recall":
         return next(index for index in indexes if cuts[index].recall >= share)
     if rule == "precision":
-        return max((index for index in indexes if cuts[index].precision >= share), default=None)
-    return max((index for index in indexes if cuts[index].false_passes <= share), default=None)
+        allowed = [index for index in indexes if cuts[index].precision >= share]
+    else:
+        allowed = [index for index in indexes if cuts[index].false_passes <= share]
+    return max(allowed, default=None)
 
 
 def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
@@ -213,7 +222,8 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
     square = z * z
     scale = 1 + square / count
     centre = (share + square / (2 * count)) / scale
-    variance = share * (1 - share) / count + square / (4 * count**2)
+    spread = square / (4 * count**2)
+    variance = share * (1 - share) / count + spread
     half = z / scale * math.sqrt(variance)
     low = centre - half
     high = centre + half

@@ -55,20 +55,27 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     if not isinstance(logprobs, Mapping):
         return math.exp(fmean(logprobs))
     chances = {token: math.exp(number) for token, number in logprobs.items()}
-    if math.isclose(math.fsum(chances.values()), 1) and min(chances.values()) > LIKELY:
+    total = math.fsum(chances.values())
+    if math.isclose(total, 1) and min(chances.values()) > LIKELY:
         raise ValueError(
             "log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: "
             + shorten_text(repr(logprobs))
         )
     wanted = str(choice).strip()
-    same = [chance for token, chance in chances.items() if str(token).strip() == wanted]
+    same = []
+    for token, chance in chances.items():
+        if str(token).strip() == wanted:
+            same.append(chance)
     if not same:
-        raise ValueError(f"log-probabilities: no {choice!r} in {shorten_text(repr(logprobs))}")
+        given_text = shorten_text(repr(logprobs))
+        raise ValueError(f"log-probabilities: no {choice!r} in {given_text}")
     return min(math.fsum(same), 1.0)
 
 
 def _is_log_probability(value: object) -> bool:
-    return isinstance(value, (int, float)) and type(value) is not bool and value <= 0
+    if not isinstance(value, (int, float)) or type(value) is bool:
+        return False
+    return value <= 0
 
 
 def agreement_confidence(answers: Sequence[str]) -> float:
@@ -81,8 +88,10 @@ def agreement_confidence(answers: Sequence[str]) -> float:
     0.75
     """
     if not _are_comparable(answers):
-        raise ValueError(f"answers: expected at least two texts, got {shorten_text(repr(answers))}")
-    counts = Counter(" ".join(text.casefold().split()) for text in answers)
+        given = shorten_text(repr(answers))
+        raise ValueError(f"answers: expected at least two texts, got {given}")
+    spaced = [" ".join(text.casefold().split()) for text in answers]
+    counts = Counter(spaced)
     return max(counts.values()) / len(answers)
 
 
@@ -108,17 +117,21 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
     >>> stated_confidence("45 days. (Confidence: 85 %)"), stated_confidence("I have low confidence in this.")
     (0.85, 0.3)
     """
-    number_of_word = {word.casefold(): number for word, number in words.items() if word.strip()}
+    number_of_word = {}
+    for word, number in words.items():
+        if word.strip():
+            number_of_word[word.casefold()] = number
     longest_first = sorted(number_of_word, key=len, reverse=True)
     any_word = "|".join(map(re.escape, longest_first)) or "(?!)"
     value = rf"(?:{_STATED_NUMBER}|\b({any_word})\b)"
     stated: set[float] = set()
+    answer = str(text or "")
     for pattern in (_BEFORE_VALUE + value, value + _BEHIND_VALUE):
-        for number, unit, word in re.findall(pattern, str(text or ""), re.IGNORECASE):
+        for digits, unit, word in re.findall(pattern, answer, re.IGNORECASE):
             if word:
                 stated.add(number_of_word[word.casefold()])
             else:
-                stated.add(float(number) / _read_unit(unit))
+                stated.add(float(digits) / _read_unit(unit))
     if len(stated) != 1 or not 0 <= max(stated) <= 1:
         got = ", ".join(map(str, sorted(stated))) or "none"
         raise ValueError(

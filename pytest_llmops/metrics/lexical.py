@@ -67,7 +67,8 @@ def normalize_text(
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        choice_list = ", ".join(choices)
+        raise ValueError(f"{name}: expected one of {choice_list}, got {value!r}")
 
 
 def _compose_unicode(text: str, form: Form) -> str:
@@ -147,21 +148,24 @@ def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
     left = actual[head : len(actual) - tail]
     right = expected[head : len(expected) - tail]
     _refuse_long_texts(actual, expected, cost=len(left) * len(right), limit=MAX_RATIO_CELLS)
-    return 1 - Indel.distance(left, right) / (len(actual) + len(expected))
+    length = len(actual) + len(expected)
+    return 1 - Indel.distance(left, right) / length
 
 
 def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
     if cost > limit:
+        lengths = f"{len(left):,} and {len(right):,} characters"
         raise ValueError(
-            f"texts of {len(left):,} and {len(right):,} characters are too long for a fuzzy comparison; "
-            "compare the parts that matter"
+            f"texts of {lengths} are too long for a fuzzy comparison; compare the parts that matter"
         )
 
 
 def count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
     """Return how many items two texts or lists have in common at the beginning, and at the end of the rest."""
     head = _count_shared_head(left, right)
-    return head, _count_shared_head(left[head:][::-1], right[head:][::-1])
+    left_backwards = left[head:][::-1]
+    right_backwards = right[head:][::-1]
+    return head, _count_shared_head(left_backwards, right_backwards)
 
 
 def _count_shared_head(left: Sequence[str], right: Sequence[str]) -> int:
@@ -219,7 +223,8 @@ def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
     if window is None or not window.score or window.dest_start == window.dest_end:
         return None
     start, end = _grow_to_words(text, window.dest_start, window.dest_end)
-    return ScoredSpan(start, end, float(window.score) / 100, text[start:end])
+    score = float(window.score) / 100
+    return ScoredSpan(start, end, score, text[start:end])
 
 
 def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
@@ -257,7 +262,8 @@ def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
     old_end = len(want) - tail
     old = want[head:old_end]
     new = got[head : len(got) - tail]
-    steps: list[tuple[Op, str]] = [("=", "".join(want[:head]))]
+    steps: list[tuple[Op, str]] = []
+    steps.append(("=", "".join(want[:head])))
     steps += _align_tokens(old[:MAX_DIFF_TOKENS], new[:MAX_DIFF_TOKENS])
     steps.append(("-", "".join(old[MAX_DIFF_TOKENS:])))
     steps.append(("+", "".join(new[MAX_DIFF_TOKENS:])))
@@ -305,7 +311,9 @@ def _is_between_changes(steps: Sequence[tuple[Op, str]], index: int) -> bool:
     """Return whether a step of common text has a change on both sides."""
     if index in (0, len(steps) - 1):
         return False
-    return steps[index - 1][0] != "=" and steps[index + 1][0] != "="
+    before, _ = steps[index - 1]
+    after, _ = steps[index + 1]
+    return before != "=" and after != "="
 
 
 def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
@@ -335,7 +343,9 @@ def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
 def _shorten_common(text: str, head: int, tail: int) -> str:
     if len(text) <= head + tail + len("..."):
         return text
-    return f"{text[:head]}...{text[len(text) - tail :]}"
+    beginning = text[:head]
+    end = text[len(text) - tail :]
+    return f"{beginning}...{end}"
 
 
 def _shorten_change(text: str) -> str:

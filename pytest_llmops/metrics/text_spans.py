@@ -80,7 +80,8 @@ def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool =
         start = None
         for links in range(len(best) - 1, -1, -1):
             end, last = best[links]
-            match = pattern.search(text, end, read + len(needle) - 1 + _LOOKAHEAD_CHARS)
+            limit = read + len(needle) - 1 + _LOOKAHEAD_CHARS
+            match = pattern.search(text, end, limit)
             if match and match.start() < read:
                 start = match.start()
             read = end
@@ -165,10 +166,12 @@ class Origins:
         while cut:
             starts.append(cut)
             cut = self._next_cut(cut + MIN_PIECE)
-        changed = [self.change(self.text[start:end]) for start, end in pairwise([*starts, len(self.text)])]
+        bounds = [*starts, len(self.text)]
+        changed = [self.change(self.text[start:end]) for start, end in pairwise(bounds)]
         if "".join(changed) != self._changed:
             return [0], [0]
-        return starts, [0, *accumulate(map(len, changed[:-1]))]
+        lengths = map(len, changed[:-1])
+        return starts, [0, *accumulate(lengths)]
 
     def _next_cut(self, first: int) -> int:
         """Return the next place where the text can be cut; 0 if there is no such place."""
@@ -182,7 +185,8 @@ class Origins:
                 tries -= 1
                 left = self.text[at - CONTEXT : at]
                 right = self.text[at : at + CONTEXT]
-                if self.change(left) + self.change(right) == self.change(left + right):
+                changed_parts = self.change(left) + self.change(right)
+                if changed_parts == self.change(left + right):
                     return at
         return 0
 

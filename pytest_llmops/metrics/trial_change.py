@@ -96,7 +96,8 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
             pooled = np.array([(*pair.before, *pair.after) for pair in pairs])
             totals = pooled.sum(axis=1, keepdims=True)
             sums = _draw_subset_sums(pooled, after, draws, generator)
-            differences = sums * (1 / before + 1 / after) - totals / before
+            weight = 1 / before + 1 / after
+            differences = sums * weight - totals / before
             changes[indexes] += differences / case_counts[indexes]
     return changes
 
@@ -119,8 +120,11 @@ def _draw_subset_sums(
     width = pooled.shape[1]
     if math.comb(width, size) <= MAX_SUBSETS:
         subsets = _list_subsets(width, size)
-        return (pooled @ subsets)[:, generator.integers(0, subsets.shape[1], size=draws)]
-    chosen = generator.permuted(np.tile(np.arange(width), (draws, 1)), axis=1)[:, :size]
+        sums_of_all = pooled @ subsets
+        drawn = generator.integers(0, subsets.shape[1], size=draws)
+        return sums_of_all[:, drawn]
+    columns = np.tile(np.arange(width), (draws, 1))
+    chosen = generator.permuted(columns, axis=1)[:, :size]
     sums: Float64Array = pooled[:, chosen].sum(axis=2)
     return sums
 
@@ -128,7 +132,8 @@ def _draw_subset_sums(
 @lru_cache(maxsize=64)
 def _list_subsets(width: int, size: int) -> Float64Array:
     """Return all subsets as columns of zeros and ones."""
-    members = np.array(list(combinations(range(width), size)), dtype=np.intp)
+    all_subsets = list(combinations(range(width), size))
+    members = np.array(all_subsets, dtype=np.intp)
     subsets = np.zeros((width, len(members)))
     subsets[members.T, np.arange(len(members))] = 1.0
     return subsets
@@ -141,7 +146,8 @@ def drop_p_value(change: float, null_changes: Float64Array) -> float:
     >>> drop_p_value(-0.5, np.array([-0.5, 0.0, 0.5]))
     0.5
     """
-    return float((1 + (null_changes <= change + ROUNDING).sum()) / (1 + len(null_changes)))
+    as_low = (null_changes <= change + ROUNDING).sum()
+    return float((1 + as_low) / (1 + len(null_changes)))
 
 
 def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) -> list[float]:
@@ -165,10 +171,12 @@ def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) ->
     varied = spread > ROUNDING
     if not varied.any():
         return [1.0] * len(changes)
-    lowest = (null_changes[varied] / spread[varied, None]).min(axis=0)
+    standardized = null_changes[varied] / spread[varied, None]
+    lowest = standardized.min(axis=0)
     p_values = [1.0] * len(changes)
     for index in np.flatnonzero(varied).tolist():
-        p_values[index] = drop_p_value(changes[index] / spread[index], lowest)
+        standardized_change = changes[index] / spread[index]
+        p_values[index] = drop_p_value(standardized_change, lowest)
     return p_values
 
 
@@ -181,7 +189,8 @@ def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) 
     """
     drops = joint_drop_p_values(changes, null_changes)
     rises = joint_drop_p_values([-change for change in changes], -null_changes)
-    return [min(1.0, 2 * min(drop, rise)) for drop, rise in zip(drops, rises, strict=True)]
+    smaller = [min(drop, rise) for drop, rise in zip(drops, rises, strict=True)]
+    return [min(1.0, 2 * p_value) for p_value in smaller]
 
 
 def mcnemar_p_value(fixed: int, broken: int) -> float:
@@ -259,12 +268,14 @@ def compare_families(
                 status = "better"
             elif is_quality:
                 status = "worse"
+        means_before = [fmean(pair.before) for pair in trials.values()]
+        means_after = [fmean(pair.after) for pair in trials.values()]
         compared[name] = {
             "status": status,
             "change": change,
             "interval": interval,
-            "before": fmean(fmean(pair.before) for pair in trials.values()),
-            "after": fmean(fmean(pair.after) for pair in trials.values()),
+            "before": fmean(means_before),
+            "after": fmean(means_after),
             "cases": len(trials),
         }
     return compared
@@ -276,7 +287,9 @@ def _change_interval(trials: Trials, change: float, alpha: float) -> list[float]
     if error is None:
         return []
     level = 1 - alpha / 2
-    return [error.lower_end(change, level), -error.lower_end(-change, level)]
+    lower = error.lower_end(change, level)
+    upper = -error.lower_end(-change, level)
+    return [lower, upper]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +311,8 @@ class ChangeError:
         """Return the lower end of the one-sided interval of a change: above it with probability ``level``."""
         from scipy.special import stdtrit
 
-        return change - self.offset - float(stdtrit(self.freedom, level)) * self.standard_error
+        quantile = float(stdtrit(self.freedom, level))
+        return change - self.offset - quantile * self.standard_error
 
     def detectable_drop(self, alpha: float, power: float = POWER) -> float:
         """Return the drop that a one-sided test at level ``alpha`` finds with probability ``power``.
@@ -344,7 +358,8 @@ def estimate_change_error(
     noise = pool_noise(pairs)
     if noise is not None:
         # The variance of the mean difference, in variances of a trial
-        variance = sum(1 / before + 1 / after for before, after in zip(befores, afters, strict=True))
+        counts = zip(befores, afters, strict=True)
+        variance = sum(1 / before + 1 / after for before, after in counts)
         standard_error = noise.standard_error * math.sqrt(variance) / count
         return ChangeError(standard_error, noise.freedom, growth=growth)
     if count < 2:  # noqa: PLR2004 -- a single difference has no spread
@@ -352,7 +367,8 @@ def estimate_change_error(
     spread = _sum_of_squares([pair.difference for pair in pairs]) / (count - 1)
     # A difference of single trials has two variances of a trial
     planned = (1 / (trials_before or 1) + 1 / (trials_after or 1)) / 2
-    return ChangeError(math.sqrt(spread / count * planned), count - 1, growth=growth)
+    standard_error = math.sqrt(spread / count * planned)
+    return ChangeError(standard_error, count - 1, growth=growth)
 
 
 def passes_or_fails(pairs: Iterable[TrialPair]) -> bool:

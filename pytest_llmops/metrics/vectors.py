@@ -28,5 +28,6 @@ def cosine(a: ArrayLike, b: ArrayLike) -> Float64Array:
             f"cosine: expected a of shape (n, dim) and b of shape (m, dim), got {left.shape} and {right.shape}; "
             "vectors of two embedders, or of two calls of one that is fitted to its texts, cannot be compared"
         )
-    cosines: Float64Array = np.clip(unit_rows(left) @ unit_rows(right).T, -1.0, 1.0)
+    products = unit_rows(left) @ unit_rows(right).T
+    cosines: Float64Array = np.clip(products, -1.0, 1.0)
     return cosines

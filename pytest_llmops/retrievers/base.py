@@ -80,9 +80,8 @@ class Searcher(ABC):
         except LLMOpsError:
             raise
         except Exception as error:
-            raise CorpusError(
-                f"the search failed: {shorten_text(describe_exception(error), 400)}", self.where
-            ) from error
+            problem = shorten_text(describe_exception(error), 400)
+            raise CorpusError(f"the search failed: {problem}", self.where) from error
         elapsed = time.perf_counter() - started
         _check_hits(hits, self.where)
         return Hits(hits, query=query, latency_s=elapsed)
@@ -96,8 +95,9 @@ def _check_hits(hits: Sequence[Hit], where: str) -> None:
     seen: set[str] = set()
     for hit in hits:
         if not math.isfinite(hit.score):
+            short_id = shorten_text(hit.id, 60)
             raise CorpusError(
-                f"{shorten_text(hit.id, 60)!r} has the score {hit.score}: expected a number, by which hits can be ordered; is its "
+                f"{short_id!r} has the score {hit.score}: expected a number, by which hits can be ordered; is its "
                 "vector all zero, or NaN?",
                 where,
             )
@@ -158,8 +158,9 @@ def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
         is_finite = not isinstance(value, float) or math.isfinite(value)
         if not isinstance(value, (str, int, float)) or not is_finite:
             value_text = shorten_text(repr(value), 60)
+            short_key = shorten_text(key, 60)
             raise UsageError(
-                f"filters: {shorten_text(key, 60)}: expected a text, a number, true or false, or a list of those, "
+                f"filters: {short_key}: expected a text, a number, true or false, or a list of those, "
                 f"got {value_text}; a store's own operators can be used on the store itself"
             )
     if not values:
@@ -260,8 +261,9 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
         parts.append(rows.astype(np.float32))
     widths = {part.shape[1] for part in parts}
     if len(widths) > 1:
+        lengths = sorted(widths)
         raise UsageError(
-            f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length"
+            f"{where}: the embedder {embedder.version} gave vectors of {lengths} numbers: expected one length"
         )
     if parts:
         return np.concatenate(parts)
@@ -341,7 +343,9 @@ def import_optional(name: str, install: str, feature: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != name.partition(".")[0]:
+        missing_package, _, _ = (error.name or "").partition(".")
+        wanted_package, _, _ = name.partition(".")
+        if missing_package != wanted_package:
             raise
         raise UsageError(
             f"{feature} needs the package {install!r}, which is not installed: pip install {install}"

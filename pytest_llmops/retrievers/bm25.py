@@ -9,7 +9,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,8 @@ class InMemoryRetriever(CorpusSearcher):
             self._stopwords = frozenset(STOPWORDS_EN)
         else:
             self._stopwords = frozenset(token for word in stopwords for token in tokenize(word))
-        self.fingerprint = fingerprint_parts(*map(chunk_content, self.chunks), *sorted(self._stopwords))
+        contents = map(chunk_content, self.chunks)
+        self.fingerprint = fingerprint_parts(*contents, *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}
         self._index = self._build_index()
 
@@ -110,15 +110,23 @@ class InMemoryRetriever(CorpusSearcher):
         if not words:
             return []
         scores = self._index.get_scores(words)
-        places = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
-        matching = (place for place in places if matches_conditions(self.chunks[place].metadata, conditions))
-        return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(matching, limit)]
+        positive_count = np.count_nonzero(scores > 0)
+        places = np.argsort(-scores, kind="stable")[:positive_count]
+        hits: list[Hit] = []
+        for place in places:
+            if len(hits) == limit:
+                break
+            chunk = self.chunks[place]
+            if matches_conditions(chunk.metadata, conditions):
+                hits.append(chunk_to_hit(chunk, float(scores[place])))
+        return hits
 
     def _build_index(self) -> Any:
         """Return the index; None if the corpus has no words: no search reaches the index then."""
         numbers = []
         for chunk in self.chunks:
-            words = [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
+            tokens = tokenize(searchable_text(chunk))
+            words = [word for word in tokens if word not in self._stopwords]
             numbers.append([self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words])
         if not self._vocabulary:
             return None
@@ -207,9 +215,8 @@ def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
             raise CorpusError(error.what, path, number) from None
         if chunk.id in chunks:
             first = first_lines[chunk.id]
-            raise CorpusError(
-                f"duplicate id {shorten_text(chunk.id, 60)!r} (first in line {first})", path, number
-            )
+            short_id = shorten_text(chunk.id, 60)
+            raise CorpusError(f"duplicate id {short_id!r} (first in line {first})", path, number)
         chunks[chunk.id] = chunk
         first_lines[chunk.id] = number
     return tuple(chunks.values())

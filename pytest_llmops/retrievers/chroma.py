@@ -84,13 +84,15 @@ class ChromaRetriever(Searcher):
         _refuse_locked(require_existing_path(place / "chroma.sqlite3", "a Chroma store"))
         try:
             client = chromadb.PersistentClient(path=str(place))
-            names = [str(getattr(entry, "name", entry)) for entry in client.list_collections()]
+            entries = client.list_collections()
+            names = [str(getattr(entry, "name", entry)) for entry in entries]
             opened = None
             if collection in names:
                 opened = client.get_collection(collection)
         except Exception as error:
+            problem = shorten_text(describe_exception(error), 400)
             raise CorpusError(
-                f"cannot be opened as a Chroma store: {shorten_text(describe_exception(error), 400)}; if it is open elsewhere, close it or pass "
+                f"cannot be opened as a Chroma store: {problem}; if it is open elsewhere, close it or pass "
                 "the collection itself",
                 place,
             ) from error
@@ -118,21 +120,18 @@ class ChromaRetriever(Searcher):
             page = self._call_store(
                 self.collection.get, limit=PAGE_SIZE, offset=len(chunks), include=["documents", "metadatas"]
             )
-            chunks += [
-                Chunk(id=id_, text=text or "", metadata=plain_metadata(metadata))
-                for id_, text, metadata in zip(page["ids"], page["documents"], page["metadatas"], strict=True)
-            ]
-            if len(page["ids"]) < PAGE_SIZE:
+            ids = page["ids"]
+            for id_, text, metadata in zip(ids, page["documents"], page["metadatas"], strict=True):
+                chunks.append(Chunk(id=id_, text=text or "", metadata=plain_metadata(metadata)))
+            if len(ids) < PAGE_SIZE:
                 return chunks
 
     def _call_store(self, method: Callable[..., T], **arguments: Any) -> T:
         try:
             return method(**arguments)
         except Exception as error:
-            raise CorpusError(
-                f"cannot be asked: {shorten_text(describe_exception(error), 400)}; open the collection again",
-                self.where,
-            ) from error
+            problem = shorten_text(describe_exception(error), 400)
+            raise CorpusError(f"cannot be asked: {problem}; open the collection again", self.where) from error
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         query_arguments = self._query_arguments(query)
@@ -149,7 +148,8 @@ class ChromaRetriever(Searcher):
             if uri:
                 stored["uri"] = uri
             score = similarity_from_distance(distance, self.space)
-            hits.append(Hit(id=id_, text=text or "", score=score, metadata=plain_metadata(stored)))
+            stored_metadata = plain_metadata(stored)
+            hits.append(Hit(id=id_, text=text or "", score=score, metadata=stored_metadata))
         return hits
 
     def _query_arguments(self, query: str) -> dict[str, Any] | None:

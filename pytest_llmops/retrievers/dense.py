@@ -81,4 +81,8 @@ class DenseRetriever(CorpusSearcher):
         products = self._rows[places].astype(np.float64) * vector
         scores = np.clip(products.sum(axis=1), -1.0, 1.0)
         best = np.argsort(-scores, kind="stable")[:limit]
-        return [chunk_to_hit(self.chunks[places[index]], float(scores[index])) for index in best]
+        hits = []
+        for index in best:
+            chunk = self.chunks[places[index]]
+            hits.append(chunk_to_hit(chunk, float(scores[index])))
+        return hits

@@ -77,10 +77,10 @@ class FaissRetriever(Searcher):
         names = self._to_column("ids", ids, total)
         passages = self._to_column("texts", texts, total) or [""] * total
         mappings = self._to_column("metadata", metadata, total) or [{}] * total
-        self.chunks = tuple(
-            Chunk(id=str(id_), text=str(text), metadata=mapping)
-            for id_, text, mapping in zip(names, passages, mappings, strict=True)
-        )
+        chunks = []
+        for id_, text, mapping in zip(names, passages, mappings, strict=True):
+            chunks.append(Chunk(id=str(id_), text=str(text), metadata=mapping))
+        self.chunks = tuple(chunks)
         check_corpus(self.chunks, self.where)
         self._places = self._map_numbers_to_places()
 
@@ -114,8 +114,9 @@ class FaissRetriever(Searcher):
         try:
             index = faiss.read_index(str(place))
         except Exception as error:
+            problem = shorten_text(describe_exception(error), 400)
             raise CorpusError(
-                f"cannot be read as a FAISS index: {shorten_text(describe_exception(error), 400)}; write it again by faiss.write_index",
+                f"cannot be read as a FAISS index: {problem}; write it again by faiss.write_index",
                 place,
             ) from error
         return cls(index, ids, texts, **options)
@@ -145,7 +146,8 @@ class FaissRetriever(Searcher):
                     self.where,
                 )
             return places
-        odd = sorted(self._read_list_numbers() ^ set(range(len(self.chunks))))
+        expected_numbers = set(range(len(self.chunks)))
+        odd = sorted(self._read_list_numbers() ^ expected_numbers)
         if odd:
             raise CorpusError(
                 f"the index has numbers of its own ({odd[0]} ...), and its lists keep no order of adding: expected 0 to "
@@ -157,14 +159,16 @@ class FaissRetriever(Searcher):
     def _read_list_numbers(self) -> set[int]:
         """Return the numbers in the lists of an IVF index; of another index those that are expected."""
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
-        if not isinstance(self.index, faiss.Index) or faiss.try_extract_index_ivf(self.index) is None:
+        is_index = isinstance(self.index, faiss.Index)
+        if not is_index or faiss.try_extract_index_ivf(self.index) is None:
             return set(range(len(self.chunks)))
         lists = faiss.extract_index_ivf(self.index).invlists
         numbers: set[int] = set()
         for list_number in range(lists.nlist):
             size = lists.list_size(list_number)
             if size:
-                numbers.update(map(int, faiss.rev_swig_ptr(lists.get_ids(list_number), size)))
+                ids = faiss.rev_swig_ptr(lists.get_ids(list_number), size)
+                numbers.update(map(int, ids))
         return numbers
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
@@ -185,7 +189,8 @@ class FaissRetriever(Searcher):
         for value, number in zip(values[0], numbers[0], strict=True):
             if number < 0:  # FAISS pads with -1
                 continue
-            chunk = self.chunks[self._places.get(int(number), int(number))]
+            place = self._places.get(int(number), int(number))
+            chunk = self.chunks[place]
             if matches_conditions(chunk.metadata, conditions):
                 hits.append(chunk_to_hit(chunk, self._to_score(value)))
             if len(hits) == limit:

@@ -138,17 +138,20 @@ def document_states(
     if isinstance(given, Mapping):
         states: dict[str, DocumentState] = {}
         for id_, value in given.items():  # the frame of a comprehension would be in users' tracebacks
-            states[str(id_)] = _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
+            document = str(id_)
+            where = f"{what}: {shorten_text(document, 60)}"
+            states[document] = _value_state(value, where)
         return states
     if isinstance(given, (str, Path)):
         with locate_errors(CorpusError, given):
             place = find_path(given)
         if not place.is_dir():
             return _states_of_chunks(load_corpus(place), keys, what)
-        return {
-            name: DocumentState(frozenset({content_fingerprint(text)}), path.stat().st_mtime)
-            for name, path, text in iter_text_files(place)
-        }
+        states = {}
+        for name, path, text in iter_text_files(place):
+            fingerprints = frozenset({content_fingerprint(text)})
+            states[name] = DocumentState(fingerprints, path.stat().st_mtime)
+        return states
     if callable(getattr(given, "listing", None)):
         return _states_of_chunks(_list_chunks(given), keys, what)
     if isinstance(given, Iterable):
@@ -164,10 +167,9 @@ def _list_chunks(retriever: object) -> Sequence[Chunk]:
     except LLMOpsError:
         raise
     except Exception as error:
-        raise CorpusError(
-            f"cannot be listed: {shorten_text(describe_exception(error), 400)}",
-            str(getattr(retriever, "where", type(retriever).__name__)),
-        ) from error
+        problem = shorten_text(describe_exception(error), 400)
+        where = str(getattr(retriever, "where", type(retriever).__name__))
+        raise CorpusError(f"cannot be listed: {problem}", where) from error
 
 
 def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, DocumentState]:
@@ -189,7 +191,8 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
             )
         if is_whole:
             whole.add(id_)
-        state = _chunk_state(chunk, keys, f"{what}: {shorten_text(id_, 60)}", whole=is_whole)
+        where = f"{what}: {shorten_text(id_, 60)}"
+        state = _chunk_state(chunk, keys, where, whole=is_whole)
         states_by_id.setdefault(id_, []).append(state)
     return {id_: _merge_states(parts) for id_, parts in states_by_id.items()}
 
@@ -205,12 +208,9 @@ def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> Docume
     chunk_ids = frozenset({chunk.id})
     if whole:
         chunk_ids = frozenset()
-    return DocumentState(
-        fingerprints,
-        _parse_time(chunk.metadata.get(keys.modified), f"{where}: {keys.modified}"),
-        _parse_time(chunk.metadata.get(keys.indexed), f"{where}: {keys.indexed}"),
-        chunk_ids,
-    )
+    modified = _parse_time(chunk.metadata.get(keys.modified), f"{where}: {keys.modified}")
+    indexed = _parse_time(chunk.metadata.get(keys.indexed), f"{where}: {keys.indexed}")
+    return DocumentState(fingerprints, modified, indexed, chunk_ids)
 
 
 def _known_fingerprint(fingerprint: str) -> frozenset[str]:
@@ -225,12 +225,12 @@ def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
     # They identify the content only if every chunk has one.
     if all(state.fingerprints for state in parts):
         fingerprints = fingerprints.union(*(state.fingerprints for state in parts))
-    return DocumentState(
-        fingerprints,
-        min((state.modified for state in parts if state.modified is not None), default=None),
-        min((state.indexed for state in parts if state.indexed is not None), default=None),
-        frozenset().union(*(state.chunks for state in parts)),
-    )
+    modified_times = [state.modified for state in parts if state.modified is not None]
+    indexed_times = [state.indexed for state in parts if state.indexed is not None]
+    chunk_ids: frozenset[str] = frozenset().union(*(state.chunks for state in parts))
+    oldest_modified = min(modified_times, default=None)
+    oldest_indexed = min(indexed_times, default=None)
+    return DocumentState(fingerprints, oldest_modified, oldest_indexed, chunk_ids)
 
 
 def _value_state(value: object, where: str) -> DocumentState:
@@ -258,19 +258,19 @@ def _parse_time(value: object, where: str) -> float | None:
         try:
             value = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise UsageError(f"{where}: {expected}, got {shorten_text(text, 60)!r}") from None
+            short_text = shorten_text(text, 60)
+            raise UsageError(f"{where}: {expected}, got {short_text!r}") from None
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
             raise UsageError(f"{where}: {expected}, got {value.isoformat()} without a zone")
         return value.timestamp()
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or value < 0
-    ):
-        raise UsageError(f"{where}: {expected}, got {shorten_text(repr(value), 60)}")
-    return float(value)
+    seconds = math.nan
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    if not math.isfinite(seconds) or seconds < 0:
+        given = shorten_text(repr(value), 60)
+        raise UsageError(f"{where}: {expected}, got {given}")
+    return seconds
 
 
 def compare_states(
@@ -284,8 +284,7 @@ def compare_states(
     Raises:
         UsageError: A time of the index is more than a day after ``now``.
 
-    >>> found = compare_states(document_states({"a": "old"}), document_states({"a": "new", "b": "x"}), now=0.0)
-    >>> found.missing, dict(found.outdated)
+
     (('b',), {'a': 'the content differs'})
     """
     outdated: dict[str, str] = {}
@@ -299,12 +298,14 @@ def compare_states(
         elif why:
             outdated[id_] = why
     oldest, age, by = _find_oldest(index, now)
+    missing = tuple(id_ for id_ in source if id_ not in index)
+    orphaned = tuple(id_ for id_ in index if id_ not in source)
     return Freshness(
         documents=len(source),
         held=len(index),
-        missing=tuple(id_ for id_ in source if id_ not in index),
+        missing=missing,
         outdated=outdated,
-        orphaned=tuple(id_ for id_ in index if id_ not in source),
+        orphaned=orphaned,
         unknown=tuple(unknown),
         oldest=oldest,
         age_s=age,
@@ -313,12 +314,8 @@ def compare_states(
 
 
 def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
-    """Return why the index is outdated; empty if it is not; None if that is unknown.
-
-    The same number of chunks without a common id: the ids are made anew each time the document is chunked.
-    """
-    are_comparable = bool(held.chunks & wanted.chunks) or len(held.chunks) != len(wanted.chunks)
-    if held.chunks and wanted.chunks and are_comparable and held.chunks != wanted.chunks:
+    """Return why the index is outdated; empty if it is not; None if that is unknown."""
+    if _are_chunks_outdated(held.chunks, wanted.chunks):
         return _describe_chunk_difference(held.chunks, wanted.chunks)
     if held.fingerprints and wanted.fingerprints:
         if held.fingerprints == wanted.fingerprints:
@@ -335,6 +332,16 @@ def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
     return ""
 
 
+def _are_chunks_outdated(held: frozenset[str], wanted: frozenset[str]) -> bool:
+    """Return whether the ids of the chunks prove a difference.
+
+    The same number of chunks without a common id proves none: the ids are made anew each time the document is chunked.
+    """
+    if not held or not wanted or held == wanted:
+        return False
+    return bool(held & wanted) or len(held) != len(wanted)
+
+
 def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> str:
     """Return how the chunks of a document differ."""
     missing = sorted(wanted - held)
@@ -342,7 +349,8 @@ def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> 
     parts = []
     if missing:
         example = shorten_text(missing[0], 60)
-        parts.append(f"{len(missing):,} of {len(wanted):,} chunks are not in the index ({example})")
+        count = f"{len(missing):,} of {len(wanted):,}"
+        parts.append(f"{count} chunks are not in the index ({example})")
     if extra:
         example = shorten_text(extra[0], 60)
         parts.append(f"{len(extra):,} of the index are not in the source ({example})")
@@ -359,8 +367,10 @@ def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, f
                 times[id_] = time
         for id_, time in times.items():
             if time > now + MAX_FUTURE_S:
+                short_id = shorten_text(id_, 60)
+                ahead = f"{time - now:,.0f} s"
                 raise UsageError(
-                    f"{shorten_text(id_, 60)}: expected a time in the past, got {time - now:,.0f} s in the future; is it in milliseconds?"
+                    f"{short_id}: expected a time in the past, got {ahead} in the future; is it in milliseconds?"
                 )
         if times:
             oldest = min(times, key=lambda id_: times[id_])

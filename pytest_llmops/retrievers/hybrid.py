@@ -107,7 +107,8 @@ class HybridRetriever(Searcher):
         for retriever in self.retrievers:
             ranking = self._search_retriever(retriever, query, depth, filters)
             for rank, hit in enumerate(ranking, start=1):
-                scores[hit.id] = scores.get(hit.id, 0.0) + 1.0 / (RANK_CONSTANT + rank)
+                score = 1.0 / (RANK_CONSTANT + rank)
+                scores[hit.id] = scores.get(hit.id, 0.0) + score
                 hits.setdefault(hit.id, hit)
         best = sorted(scores, key=lambda id_: -scores[id_])[:limit]
         return [replace(hits[id_], score=scores[id_]) for id_ in best]

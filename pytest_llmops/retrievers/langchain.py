@@ -82,15 +82,13 @@ class LangChainRetriever(Searcher):
             documents = self.retriever.invoke(query, k=limit, **filters)
         else:
             documents = self.retriever.invoke(query)
-        return [
-            Hit(
-                id=self._document_id(document),
-                text=document.page_content or "",
-                score=1.0 / rank,
-                metadata=plain_metadata(document.metadata),
-            )
-            for rank, document in enumerate(documents[:limit], start=1)
-        ]
+        hits = []
+        for rank, document in enumerate(documents[:limit], start=1):
+            id_ = self._document_id(document)
+            text = document.page_content or ""
+            metadata = plain_metadata(document.metadata)
+            hits.append(Hit(id=id_, text=text, score=1.0 / rank, metadata=metadata))
+        return hits
 
     def _filter_arguments(self, conditions: Conditions) -> dict[str, Any]:
         if not conditions:
@@ -104,7 +102,8 @@ class LangChainRetriever(Searcher):
                 f"{self.where}: filters cannot be translated, as every vector store has another form: pass translate=, a "
                 "function from {key: [values]} to the store's filter"
             )
-        return {"filter": self._translate({key: list(values) for key, values in conditions.items()})}
+        filters = {key: list(values) for key, values in conditions.items()}
+        return {"filter": self._translate(filters)}
 
     def _document_id(self, document: Any) -> str:
         if self._id_key:
@@ -114,8 +113,9 @@ class LangChainRetriever(Searcher):
             id_ = document.id
             expected = "Document.id"
         if id_ is None:
+            keys = format_name_list(document.metadata)
             raise CorpusError(
-                f"a document has no id: expected {expected}, its metadata has {format_name_list(document.metadata)}; add documents "
+                f"a document has no id: expected {expected}, its metadata has {keys}; add documents "
                 "with ids, or name a key of the metadata by id_key",
                 self.where,
             )

@@ -97,12 +97,14 @@ class LlamaIndexRetriever(Searcher):
         if self._id_key:
             id_ = node.metadata.get(self._id_key)
         if id_ is None:
+            keys = format_name_list(node.metadata)
             raise CorpusError(
                 f"the node {node.node_id} has no id: expected the key {self._id_key!r} in its metadata, which has "
-                f"{format_name_list(node.metadata)}; fill it, or leave id_key out",
+                f"{keys}; fill it, or leave id_key out",
                 self.where,
             )
-        return Chunk(id=str(id_), text=node.get_content() or "", metadata=plain_metadata(node.metadata))
+        text = node.get_content() or ""
+        return Chunk(id=str(id_), text=text, metadata=plain_metadata(node.metadata))
 
 
 def _filter_options(conditions: Conditions) -> dict[str, Any]:
@@ -110,8 +112,8 @@ def _filter_options(conditions: Conditions) -> dict[str, Any]:
     if not conditions:
         return {}
     stores = import_optional("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")
-    filters = [
-        stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
-        for key, values in conditions.items()
-    ]
+    filters = []
+    for key, values in conditions.items():
+        is_in = stores.FilterOperator.IN
+        filters.append(stores.MetadataFilter(key=key, value=list(values), operator=is_in))
     return {"filters": stores.MetadataFilters(filters=filters)}

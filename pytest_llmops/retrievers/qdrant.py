@@ -80,9 +80,8 @@ class QdrantRetriever(Searcher):
             if collection in names:
                 params = client.get_collection(collection).config.params
         except Exception as error:
-            raise CorpusError(
-                f"cannot be asked: {shorten_text(describe_exception(error), 400)}", self.where
-            ) from error
+            problem = shorten_text(describe_exception(error), 400)
+            raise CorpusError(f"cannot be asked: {problem}", self.where) from error
         if params is None:
             raise UnknownName("Qdrant collection", collection, names)
         self._vector = _find_vector_params(params.vectors, vector_name, self.where)
@@ -109,9 +108,8 @@ class QdrantRetriever(Searcher):
             if "already accessed" in str(error):
                 what = "is locked: another client has it open"
                 step = "close the other client, or pass it"
-            raise CorpusError(
-                f"{what}: {shorten_text(describe_exception(error), 400)}; {step}", place
-            ) from error
+            problem = shorten_text(describe_exception(error), 400)
+            raise CorpusError(f"{what}: {problem}; {step}", place) from error
         try:
             return cls(client, collection, **options)
         except BaseException:
@@ -152,7 +150,8 @@ class QdrantRetriever(Searcher):
             limit=limit,
             with_payload=True,
         )
-        space = str(getattr(self._vector.distance, "value", self._vector.distance)).lower()
+        distance = self._vector.distance
+        space = str(getattr(distance, "value", distance)).lower()
         hits = []
         for point in response.points:
             if space in ("cosine", "dot"):
@@ -168,13 +167,16 @@ class QdrantRetriever(Searcher):
         if self._id_key:
             id_ = payload.get(self._id_key)
         if id_ is None:
+            keys = format_name_list(payload)
             raise CorpusError(
-                f"the point {point.id} has no id: expected the key {self._id_key!r} in its payload, got {format_name_list(payload)}; "
+                f"the point {point.id} has no id: expected the key {self._id_key!r} in its payload, got {keys}; "
                 "fill it, or leave id_key out",
                 self.where,
             )
-        rest = {key: value for key, value in payload.items() if key not in (self._text_key, self._id_key)}
-        return Chunk(id=str(id_), text=str(payload.get(self._text_key) or ""), metadata=plain_metadata(rest))
+        used_keys = (self._text_key, self._id_key)
+        rest = {key: value for key, value in payload.items() if key not in used_keys}
+        text = payload.get(self._text_key) or ""
+        return Chunk(id=str(id_), text=str(text), metadata=plain_metadata(rest))
 
 
 def _find_vector_params(vectors: Any, name: str, where: str) -> Any:

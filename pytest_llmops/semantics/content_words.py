@@ -67,10 +67,12 @@ def is_number(stem: str) -> bool:
 def required_stems(text: str) -> frozenset[str]:
     """Return the stems that a supported claim needs: numbers, names (capitals within the sentence), words like "all"."""
     words = _split_words(text)
-    stems = map(content_stem, words)
-    required = frozenset(stem for stem in stems if is_number(stem) or stem in _TOTALITY_WORDS)
+    stems = list(map(content_stem, words))
+    numbers = {stem for stem in stems if is_number(stem)}
+    required = _TOTALITY_WORDS.intersection(stems) | numbers
     if len(_GERMAN_WORDS.intersection(words)) > 1:
         # In German every noun has a capital.
         return required
-    names = [name for name in _NAME_WITHIN_SENTENCE.findall(text) if name[0].isupper()]
+    words_within = _NAME_WITHIN_SENTENCE.findall(text)
+    names = [word for word in words_within if word[0].isupper()]
     return required.union(*map(content_stems, names))

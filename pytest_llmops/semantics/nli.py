@@ -66,7 +66,8 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
 
 def nli_name(model: NliModel) -> str:
     """Return the name of a model in messages."""
-    return shorten_text(str(getattr(model, "name", type(model).__name__)), 60)
+    name = getattr(model, "name", type(model).__name__)
+    return shorten_text(str(name), 60)
 
 
 def predict_pairs(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[Inference]:
@@ -89,11 +90,12 @@ def _read_probabilities(output: Any, count: int) -> list[Inference]:
     except ValueError as error:
         raise LLMOpsError(str(error)) from None
     if array.shape[1] != len(LABELS):
-        raise LLMOpsError(
-            f"expected probabilities of {', '.join(LABELS)}, got {array.shape[1]} numbers for each pair"
-        )
-    if (array < 0).any() or (abs(array.sum(axis=1) - 1) > SUM_TOLERANCE).any():
-        raise LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}")
+        labels = ", ".join(LABELS)
+        raise LLMOpsError(f"expected probabilities of {labels}, got {array.shape[1]} numbers for each pair")
+    deviations = abs(array.sum(axis=1) - 1)
+    if (array < 0).any() or (deviations > SUM_TOLERANCE).any():
+        first_row = array[0].round(3).tolist()
+        raise LLMOpsError(f"expected probabilities that sum to 1, got {first_row}")
     return [Inference(*map(float, row)) for row in array]
 
 
@@ -118,11 +120,9 @@ def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contr
     other_worst = max(inference.contradiction for inference in decided_backward)
     without = [*_describe_windows(answer, "answer"), *_describe_windows(reference, "reference")]
     without += describe_truncation(model, pairs)
-    return Contradiction(
-        probability=(worst + other_worst) / 2,
-        entailment=min(inference.entailment for inference in decided_forward),
-        without=tuple(without),
-    )
+    probability = (worst + other_worst) / 2
+    entailment = min(inference.entailment for inference in decided_forward)
+    return Contradiction(probability=probability, entailment=entailment, without=tuple(without))
 
 
 def _least_neutral(inferences: Sequence[Inference]) -> Inference:
@@ -156,10 +156,12 @@ def split_windows(text: str, limit: int) -> Iterator[str]:
     """
     window: list[str] = []
     for sentence in split_sentences(text):
-        if window and _length(" ".join([*window, sentence])) > limit:
+        longer = " ".join([*window, sentence])
+        if window and _length(longer) > limit:
             yield " ".join(window)
-            if len(window) > 1 and _length(f"{window[-1]} {sentence}") <= limit:
-                window = [window[-1]]
+            last = window[-1]
+            if len(window) > 1 and _length(f"{last} {sentence}") <= limit:
+                window = [last]
             else:
                 window = []
         *parts, rest = _cut_sentence(sentence, limit)
@@ -185,7 +187,8 @@ def _cut_sentence(sentence: str, limit: int) -> list[str]:
 
 def _length(text: str) -> int:
     """Return the length of a text, in which a wide character counts for several."""
-    return len(text) + (WIDE_CHAR - 1) * sum(char > "\u2e7f" for char in text)
+    wide_count = sum(char > "\u2e7f" for char in text)
+    return len(text) + (WIDE_CHAR - 1) * wide_count
 
 
 def _pair_windows(premise: str, hypothesis: str) -> list[list[tuple[str, str]]]:

@@ -20,6 +20,7 @@ ROUGE, BLEU and chrF are functions of other packages, and ``assert_score`` takes
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TypeAlias, cast
 
 from pytest_llmops import recorder
@@ -112,7 +113,8 @@ def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
     from rapidfuzz import fuzz
 
     text = _require_text(actual)
-    right, *rejected = (fuzz.ratio(text, other) / 100 for other in _list_references(expected) if other)
+    references = [reference for reference in _list_references(expected) if reference]
+    right, *rejected = [fuzz.ratio(text, reference) / 100 for reference in references]
     if rejected:
         return (1 + right - max(rejected)) / 2
     return right
@@ -191,7 +193,8 @@ class BertScore:
         version = f"bertscore/1 {self.embedder.version}"
         if self._texts is not None:
             texts = "\0".join(self._texts).encode("utf-8", "surrogatepass")
-            return f"{version} idf {len(self._texts)} {hashlib.sha256(texts).hexdigest()[:8]}"
+            digest = hashlib.sha256(texts).hexdigest()[:8]
+            return f"{version} idf {len(self._texts)} {digest}"
         if self._idf is True:
             return f"{version} idf"
         return version
@@ -261,18 +264,19 @@ class BertScore:
         if len(embedded) != len(texts):
             raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}")
         for text, token_vectors in zip(texts, embedded, strict=True):
-            if len(token_vectors.tokens) != len(token_vectors.vectors):
+            token_count = len(token_vectors.tokens)
+            vector_count = len(token_vectors.vectors)
+            if token_count != vector_count:
                 raise ValueError(
-                    f"expected a vector for each of {len(token_vectors.tokens)} tokens of {text[:40]!r}, got {len(token_vectors.vectors)}"
+                    f"expected a vector for each of {token_count} tokens of {text[:40]!r}, got {vector_count}"
                 )
         return embedded
 
     def _score_chunk(
         self, pairs: Sequence[tuple[int, str, str]], idf: Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
-        texts = list(
-            dict.fromkeys(text for _, *answer_and_reference in pairs for text in answer_and_reference)
-        )
+        texts_by_pair = [(answer, reference) for _, answer, reference in pairs]
+        texts = list(dict.fromkeys(chain.from_iterable(texts_by_pair)))
         vectors: dict[str, Float32Array] = {}
         weights: dict[str, list[float]] = {}
         for text, embedded in zip(texts, self._embed_tokens(texts), strict=True):

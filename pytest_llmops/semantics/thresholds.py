@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -11,7 +10,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.arrays import Float64Array, as_rows
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import LLMOpsError, UsageError
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
@@ -58,13 +57,15 @@ class Threshold:
         """
         place = Path(path)
         try:
-            return Threshold.from_wire(as_mapping(read_json(read_text(place))), str(place))
+            content = read_json(read_text(place))
+            return Threshold.from_wire(as_mapping(content), str(place))
         except BadFile as error:
             problem = error.what
             if error.line is not None:
                 problem += f" (line {error.line})"
+            short_path = shorten_text(str(place), 300)
             raise UsageError(
-                f"threshold {shorten_text(str(place), 300)}: {problem}; expected a file of {COMMAND} pairs.jsonl --out FILE"
+                f"threshold {short_path}: {problem}; expected a file of {COMMAND} pairs.jsonl --out FILE"
             ) from None
 
     def check(self, embedder: Embedder) -> float:
@@ -89,11 +90,12 @@ class Threshold:
         threshold = f"threshold {self.value:g}"
         if self.path:
             threshold += f" ({self.path})"
-        expected = f"{shorten_text(self.embedder, 100)} of version {shorten_text(self.version, 100)}"
-        got = f"{shorten_text(name, 100)} of version {shorten_text(version, 100)}"
+        expected = _describe_version(self.embedder, self.version)
+        got = _describe_version(name, version)
+        short_argument = shorten_text(argument, 100)
         raise UsageError(
             f"{threshold}: expected the embedder it was measured with, {expected}, got {got}; "
-            f"use that embedder, or measure again: {COMMAND} pairs.jsonl --embedder {shorten_text(argument, 100)}"
+            f"use that embedder, or measure again: {COMMAND} pairs.jsonl --embedder {short_argument}"
         )
 
     @classmethod
@@ -107,22 +109,26 @@ class Threshold:
         value = wire.get("at_least")
         facts = wire.get("facts", {})
         if not isinstance(schema, str) or not schema.startswith(SCHEMA):
-            raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
+            given = shorten_text(repr(schema), 80)
+            raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}")
         if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
-            raise BadFile(
-                f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
-            )
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
+            given = shorten_text(schema, 80)
+            raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {given}: update pytest-llmops")
+        number = as_finite_float(value)
+        if number is None or not 0 <= number <= 1:
+            given = shorten_text(repr(value), 80)
+            raise BadFile(f"expected at_least from 0 to 1, got {given}")
         if not isinstance(facts, Mapping):
             raise BadFile(f"expected facts as an object, got {shorten_text(repr(facts), 80)}")
         names: dict[str, str] = {}
         for key in ("embedder", "version"):
             text = wire.get(key)
             if not isinstance(text, str) or not text:
-                raise BadFile(f"expected {key} as a text, got {shorten_text(repr(text), 80)}")
+                given = shorten_text(repr(text), 80)
+                raise BadFile(f"expected {key} as a text, got {given}")
             names[key] = text
-        return cls(value=float(value), **names, rule=str(wire.get("rule", "")), facts=facts, path=path)
+        rule = str(wire.get("rule", ""))
+        return cls(value=number, **names, rule=rule, facts=facts, path=path)
 
     def text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same threshold."""
@@ -173,9 +179,14 @@ def embed_rows(texts: Sequence[str], embedder: Embedder) -> Float64Array:
         raise LLMOpsError(str(error)) from None
 
 
+def _describe_version(embedder: str, version: str) -> str:
+    return f"{shorten_text(embedder, 100)} of version {shorten_text(version, 100)}"
+
+
 def cosines_with_first(rows: Float64Array) -> list[float]:
     """Return the cosine of the first row with each other row, 0 (unlike, or opposite) to 1."""
-    return [max(0.0, float(value)) for value in cosine(rows[:1], rows[1:])[0]]
+    cosines = cosine(rows[:1], rows[1:])[0]
+    return [max(0.0, float(value)) for value in cosines]
 
 
 AtLeast: TypeAlias = "float | Threshold | Literal['default'] | None"
@@ -260,12 +271,13 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
             )
     if minimum is None:
         return None
-    if isinstance(minimum, bool) or not isinstance(minimum, Real) or not 0 <= float(minimum) <= 1:
+    number = as_finite_float(minimum)
+    if number is None or not 0 <= number <= 1:
         raise UsageError(
             "assert_semantic: expected at_least from 0 to 1, a Threshold, or None to record only, "
             f"got {shorten_text(repr(minimum), MAX_QUOTE_CHARS)}"
         )
-    return float(minimum)
+    return number
 
 
 def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder) -> list[float]:
@@ -318,10 +330,9 @@ def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
     [('why', 'the two share no word that matters: the answer is about something else, or says it in quite other words')]
     """
     wanted = content_stems(reference).keys()
-    pairs = [
-        ("expected", f'"{shorten_text(reference.strip())}"'),
-        ("answer", f'"{shorten_text(actual.strip())}"'),
-    ]
+    short_reference = shorten_text(reference.strip())
+    short_answer = shorten_text(actual.strip())
+    pairs = [("expected", f'"{short_reference}"'), ("answer", f'"{short_answer}"')]
     if wanted.isdisjoint(content_stems(actual)):
         return [*pairs, ("why", UNRELATED)]
     sentences = checks.split_sentences(actual[:MAX_SENTENCE_CHARS])
@@ -331,7 +342,8 @@ def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
         place = f"sentence {best + 1} of {len(sentences)}"
         if len(actual) > MAX_SENTENCE_CHARS:
             place += "+"
-        pairs.append(("nearest", f'{place}: "{shorten_text(sentences[best], 120)}"'))
+        nearest = shorten_text(sentences[best], 120)
+        pairs.append(("nearest", f'{place}: "{nearest}"'))
     return pairs
 
 
@@ -346,4 +358,5 @@ def find_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str
     if not known:
         return []
     known_names = {LANGUAGES.get(code) for code in known}
-    return sorted({name for name in map(detect_language, texts) if name and name not in known_names})
+    detected = set(map(detect_language, texts))
+    return sorted(name for name in detected if name and name not in known_names)

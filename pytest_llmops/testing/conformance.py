@@ -95,7 +95,8 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
         raise _broken_promise("a second call", "the same vectors", "others")
     for i, j in combinations(range(len(texts)), 2):
         if texts[i] == texts[j]:
-            _check_vectors_close(rows[i], rows[j], f"texts {i} and {j} are equal", "equal vectors")
+            what = f"texts {i} and {j} are equal"
+            _check_vectors_close(rows[i], rows[j], what, "equal vectors")
     backwards = _embed_checked(embedder, texts[::-1])[::-1]
     similarities = rows @ rows.T
     _check_vectors_close(
@@ -134,7 +135,8 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
             raise _broken_promise(f"search({query!r}) again", "the same hits", "others")
         first = _search_checked(retriever, query, 1)
         if first.ids != hits.ids[:1]:
-            raise _broken_promise(f"search({query!r}, k=1)", f"only {hits.ids[0]!r}", first.ids)
+            expected = f"only {hits.ids[0]!r}"
+            raise _broken_promise(f"search({query!r}, k=1)", expected, first.ids)
     for query in STRANGE_QUERIES:
         _search_checked(retriever, query, k)
 
@@ -191,7 +193,8 @@ def check_judge(
     versions = [make(_scripted_model("", model)).version for model in ("one", "one", "two")]
     for version in versions:
         _check_version(version)
-    if versions[0] != versions[1] or versions[1] == versions[2]:
+    version, version_again, other_version = versions
+    if version != version_again or version_again == other_version:
         raise _broken_promise("version", "one for each model", versions)
     if good is not None:
         verdict = _judge_checked(make(ScriptedModel(good)))
@@ -224,7 +227,8 @@ def _judge_checked(judge: Judge, answer: str = "Refunds take 30 days.") -> Verdi
     if not isinstance(verdict, Verdict):
         raise _broken_promise("judge()", "a Verdict", type(verdict).__name__)
     if verdict.score is not None and not verdict.low <= verdict.score <= verdict.high:
-        raise _broken_promise("judge()", f"a score from {verdict.low} to {verdict.high}", verdict.score)
+        expected = f"a score from {verdict.low} to {verdict.high}"
+        raise _broken_promise("judge()", expected, verdict.score)
     if (verdict.score is None) != bool(verdict.error):
         raise _broken_promise("judge()", "either a score or an error", verdict)
     return verdict
@@ -262,7 +266,8 @@ def _embed_checked(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
 
 def _check_vectors_close(actual: Float32Array, wanted: Float32Array, what: str, expected: str) -> None:
     if actual.shape != wanted.shape:
-        raise _broken_promise(what, f"{expected}, of shape {wanted.shape}", f"shape {actual.shape}")
+        expected_shape = f"{expected}, of shape {wanted.shape}"
+        raise _broken_promise(what, expected_shape, f"shape {actual.shape}")
     gap = float(np.abs(actual - wanted).max())
     if not gap < VECTOR_TOLERANCE:  # also NaN
         raise _broken_promise(what, expected, f"a difference of {gap}")

@@ -65,7 +65,9 @@ class CachePair(NamedTuple):
 
 
 def _are_texts(values: object) -> bool:
-    return isinstance(values, (tuple, list)) and all(isinstance(value, str) for value in values)
+    if not isinstance(values, (tuple, list)):
+        return False
+    return all(isinstance(value, str) for value in values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +217,12 @@ def cache_probe(
     saving, unpriced = _price_saving(counts.get("traffic"), calls, embedding_usd)
     if error:
         counts = {}
+    not_checked = tuple(name for name in given_ways if name not in ways)
     return CacheResult(
         pairs=counts.get("pairs"),
         traffic=counts.get("traffic"),
         violations=tuple(probe.violations),
-        not_checked=tuple(name for name in given_ways if name not in ways),
+        not_checked=not_checked,
         error=error,
         saving=saving,
         unpriced=unpriced,
@@ -250,7 +253,8 @@ def _run(  # noqa: PLR0917 -- the function of a thread
             probe.loop = probe.runner.get_loop()
             probe.check_rules(question, never_cached)
             for source in sources:
-                counts[source.name] = _count([*probe.ask(source.groups)], source)
+                hits = list(probe.ask(source.groups))
+                counts[source.name] = _count(hits, source)
         done.set_result(None)
     except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
         done.set_exception(error)
@@ -266,10 +270,11 @@ def _check_questions(known: Sequence[CachePair], requests: Sequence[Question]) -
     have_one_answer = len({request.answer_id for request in requests}) == 1
     if have_one_outcome or have_one_answer or not (known or requests):
         must_hit = sum(pair.must == "hit" for pair in known)
+        pair_count = format_count(len(known), "pair")
+        request_count = format_count(len(requests), "request")
         raise UsageError(
             "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
-            f"everything would pass else; got {format_count(len(known), 'pair')} ({must_hit} must hit) "
-            f"and {format_count(len(requests), 'request')}"
+            f"everything would pass else; got {pair_count} ({must_hit} must hit) and {request_count}"
         )
 
 
@@ -293,7 +298,8 @@ def _build_sources(known: Iterable[CachePair], requests: Sequence[Question]) -> 
     if groups:
         sources.append(Source("pairs", groups, must_hit, must_miss))
     if requests:
-        sources.append(Source("traffic", [Group("", requests)], len(requests), len(requests)))
+        count = len(requests)
+        sources.append(Source("traffic", [Group("", requests)], count, count))
     return sources
 
 
@@ -331,12 +337,16 @@ def _count(hits: Sequence[Hit], source: Source) -> CacheCounts:
     rated = len(hits)
     if source.name == "pairs":  # a wrong answer to a pair that must hit is no hit
         rated -= len(false_hits)
+    units = {hit.unit for hit in hits}
+    false_units = {hit.unit for hit in false_hits}
+    could_be_false = max(source.could_be_false, len(false_hits))
+    descriptions = tuple(map(str, false_hits))
     return CacheCounts(
-        could_be_false=max(source.could_be_false, len(false_hits)),
+        could_be_false=could_be_false,
         hits=len(hits),
-        false_hits=tuple(map(str, false_hits)),
-        units=len({hit.unit for hit in hits}),
-        false_units=len({hit.unit for hit in false_hits}),
+        false_hits=descriptions,
+        units=len(units),
+        false_units=len(false_units),
         hit_rate=rated / source.asked,
     )
 
@@ -400,10 +410,12 @@ def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[f
 
 
 def _is_sweep(sweep: Any) -> bool:
-    return hasattr(sweep, "items") and all(
-        type(result) is CacheResult and as_finite_float(threshold) is not None
-        for threshold, result in sweep.items()
-    )
+    if not hasattr(sweep, "items"):
+        return False
+    for threshold, result in sweep.items():
+        if type(result) is not CacheResult or as_finite_float(threshold) is None:
+            return False
+    return True
 
 
 def format_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[str, str]]:
@@ -451,11 +463,13 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
     families: dict[str, list[Case]] = {}
     for case in require_list(cases, Case, "make_pairs: expected cases, as load_cases returns them"):
         if not isinstance(case.input, str) or not case.input.strip():
-            raise UsageError(
-                f"make_pairs: expected a question as input of case {case.id}, got {shorten_text(repr(case.input), 60)}"
-            )
-        families.setdefault(case.family or f"case {case.id}", []).append(case)
-    names = [name for family in families.values() for name in _NAME.findall(str(family[0].input))]
+            given = shorten_text(repr(case.input), 60)
+            raise UsageError(f"make_pairs: expected a question as input of case {case.id}, got {given}")
+        family_name = case.family or f"case {case.id}"
+        families.setdefault(family_name, []).append(case)
+    names: list[str] = []
+    for first, *_ in families.values():
+        names += _NAME.findall(str(first.input))
     pairs: list[CachePair] = []
     for first, *others in families.values():
         pairs += _pair_family(first, others)
@@ -486,10 +500,18 @@ def _pair_twins(text: str, names: Iterable[str]) -> Iterator[CachePair]:
             yield CachePair(text, twin, "miss", alarms[0].check)
 
 
+def _increase_number(match: re.Match[str]) -> str:
+    return str(int(match[0]) + 1)
+
+
+def _negate_verb(match: re.Match[str]) -> str:
+    return f"{match[0]} not"
+
+
 def _make_twins(text: str, names: Iterable[str]) -> Iterator[str]:
     """Yield a question with another number, with a negation, and with the name of another case."""
-    yield _NUMBER.sub(lambda number: str(int(number[0]) + 1), text, count=1)
-    yield _VERB.sub(lambda verb: f"{verb[0]} not", text, count=1)
+    yield _NUMBER.sub(_increase_number, text, count=1)
+    yield _VERB.sub(_negate_verb, text, count=1)
     for name in names:
         if name not in text:
             yield _NAME.sub(name, text, count=1)

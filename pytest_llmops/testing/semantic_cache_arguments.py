@@ -32,7 +32,10 @@ def _is_price(value: object) -> bool:
 
 
 def _are_named_texts(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(text, str) for text in (*value, *value.values()))
+    if not isinstance(value, Mapping):
+        return False
+    texts = (*value, *value.values())
+    return all(isinstance(text, str) for text in texts)
 
 
 def _is_way(value: object) -> bool:
@@ -76,9 +79,8 @@ def check_arguments(**values: object) -> None:
     for name, value in values.items():
         fits, expected = _ARGUMENTS[name]
         if not fits(value):
-            raise UsageError(
-                f"cache_probe: expected {name} to be {expected}, got {shorten_text(repr(value), 80)}"
-            )
+            given = shorten_text(repr(value), 80)
+            raise UsageError(f"cache_probe: expected {name} to be {expected}, got {given}")
 
 
 def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, ...]]:
@@ -94,7 +96,8 @@ def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, .
         for place, row in _number_rows(source):  # noqa: B007 -- for the error
             values = _list_values(row, keys)
             has_keys = not (is_file and isinstance(row, list))
-            if not has_keys or not _are_complete(values, keys) or (what == "pairs" and not _are_pair(values)):
+            is_bad_pair = what == "pairs" and not _are_pair(values)
+            if not has_keys or not _are_complete(values, keys) or is_bad_pair:
                 raise _describe_bad_row(what, values, keys)
             rows.append(tuple(values))
     except BadFile as error:
@@ -130,7 +133,9 @@ def _are_complete(values: Sequence[object], keys: Sequence[str]) -> bool:
     if len(values) > len(keys):
         return False
     texts = [value for value in values if isinstance(value, str)]
-    return len(texts) == len(values) and all(text.strip() for text in texts[:3])
+    if len(texts) < len(values):
+        return False
+    return all(text.strip() for text in texts[:3])
 
 
 def _are_pair(values: Sequence[str]) -> bool:
@@ -152,7 +157,8 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
         UsageError: It is no cache.
     """
     functions = _list_functions(cache)
-    if isinstance(cache, type) or len(functions) not in (2, 3) or not all(map(callable, functions)):
+    are_functions = len(functions) in (2, 3) and all(map(callable, functions))
+    if isinstance(cache, type) or not are_functions:
         if isinstance(cache, type):
             got = f"the class {cache.__name__}, not an object of it"
         else:
@@ -164,7 +170,8 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
     named = dict(zip(("get", "put", "clear"), functions, strict=False))
     if "clear" not in named:
         # A cache that cannot be emptied is left as it is: `list` does nothing
-        named["clear"] = getattr(cache, "clear", None) or getattr(cache, "aclear", list)
+        async_clear = getattr(cache, "aclear", list)
+        named["clear"] = getattr(cache, "clear", None) or async_clear
     return named
 
 

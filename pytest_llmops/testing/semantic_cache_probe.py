@@ -73,7 +73,8 @@ class Hit:
     def __str__(self) -> str:
         kind = shorten_text(self.question.kind, 40)
         asked = shorten_text(self.question.text, 100)
-        return f"{kind}: {asked!r} got the answer to {shorten_text(self.stored, 100)!r}"
+        stored = shorten_text(self.stored, 100)
+        return f"{kind}: {asked!r} got the answer to {stored!r}"
 
 
 @dataclass(slots=True)
@@ -143,9 +144,9 @@ class Probe:
             return None
         entry = self.find_entry(str(answer))
         if not isinstance(answer, str) or answer != entry.answer:
-            self.violations[
-                f"changed an answer, or returned one that was never stored: {shorten_text(str(answer), 80)!r}"
-            ] = None
+            short_answer = shorten_text(str(answer), 80)
+            violation = f"changed an answer, or returned one that was never stored: {short_answer!r}"
+            self.violations[violation] = None
         for key, value in query.scope.items():
             if entry.query.scope.get(key, value) != value:
                 self.violations[f"returned the answer of another {key}"] = None
@@ -164,7 +165,8 @@ class Probe:
             other_scope = {key: f"another {key} than {own}"}
             self.check_rule(text, f"returned the answer of another {key}", other_scope=other_scope)
         for what, answer in never_cached.items():
-            self.check_rule(text, f"stored {what}: {answer!r}, which the probe put into it", answer=answer)
+            violation = f"stored {what}: {answer!r}, which the probe put into it"
+            self.check_rule(text, violation, answer=answer)
         for way in self.ways:
             self.check_rule(text, f"returned an answer after its {way}", way=way)
 

@@ -57,7 +57,8 @@ def kappa_interval(
     if groups is not None and len(groups) != len(a):
         raise ValueError(f"agreement: expected a group for each of {len(a)} items, got {len(groups)}")
     # In order of occurrence: the order of a set, and so the draws, would differ between processes
-    positions = kappa_scale(list(dict.fromkeys([*a, *b])), weights)
+    labels = dict.fromkeys([*a, *b])
+    positions = kappa_scale(list(labels), weights)
     if len(positions) < 2:  # noqa: PLR2004 -- with a single label there is no kappa
         return None
     if groups is not None and len(set(groups)) < 2:  # noqa: PLR2004 -- a single group has no spread
@@ -78,7 +79,8 @@ def kappa_interval(
     total = int(often.sum())
     generator = np.random.default_rng(seed)
     kappas: list[Float64Array] = []
-    for count in iterate_blocks(max(len(often), len(cells), len(positions))):
+    width = max(len(often), len(cells), len(positions))
+    for count in iterate_blocks(width):
         drawn = generator.multinomial(total, often / total, size=count)
         if kinds is None:
             counts = drawn.astype(np.float64)
@@ -97,7 +99,8 @@ def _group_kinds(
     """
     if groups is None or len(set(groups)) == len(groups):
         return None, np.bincount(cell, minlength=width)
-    row_of_group = {name: row for row, name in enumerate(dict.fromkeys(groups))}
+    distinct_groups = dict.fromkeys(groups)
+    row_of_group = {name: row for row, name in enumerate(distinct_groups)}
     rows = np.array([row_of_group[name] for name in groups])
     table = np.zeros((len(row_of_group), width))
     np.add.at(table, (rows, cell), 1)
@@ -126,7 +129,8 @@ def _kappas_of_counts(x: Float64Array, y: Float64Array) -> _Kappas:
         observed = counts @ apart * size
         # If all labels are the same the sums cancel only up to rounding
         known = by_chance > np.square(size) * ROUNDING
-        return np.where(known, 1 - observed / np.where(known, by_chance, 1.0), 0.0)
+        divisor = np.where(known, by_chance, 1.0)
+        return np.where(known, 1 - observed / divisor, 0.0)
 
     return kappas
 

@@ -5,6 +5,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar
 
 Label = TypeVar("Label", bound=Hashable)
@@ -76,7 +77,8 @@ def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     check_labels(a, b)
     if not a:
         return None
-    return sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
+    equal_count = sum(x == y for x, y in zip(a, b, strict=True))
+    return equal_count / len(a)
 
 
 def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label], int]:
@@ -123,12 +125,12 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
         distance = squared_distance(positions)
     counts_of_a = Counter(a)
     counts_of_b = Counter(b)
-    by_chance = sum(
-        counts_of_a[x] * counts_of_b[y] * distance(x, y) for x in counts_of_a for y in counts_of_b
-    )
+    label_pairs = product(counts_of_a, counts_of_b)
+    by_chance = sum(counts_of_a[x] * counts_of_b[y] * distance(x, y) for x, y in label_pairs)
     if not by_chance:
         return None
-    observed = sum(count * distance(x, y) for (x, y), count in confusion(a, b).items())
+    counts_of_pairs = confusion(a, b)
+    observed = sum(count * distance(x, y) for (x, y), count in counts_of_pairs.items())
     return 1.0 - observed * len(a) / by_chance
 
 
@@ -155,7 +157,8 @@ def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
     positions = label_places({*a, *b}, "correlations")
     x = [positions[label] for label in a]
     y = [positions[label] for label in b]
-    if min(len(set(x)), len(set(y))) < 2:  # noqa: PLR2004 -- without two numbers there is no order
+    distinct_count = min(len(set(x)), len(set(y)))
+    if distinct_count < 2:  # noqa: PLR2004 -- without two numbers there is no order
         return None
     from scipy.stats import spearmanr
 
@@ -209,7 +212,9 @@ def judge_rates(people: Sequence[bool], judge: Sequence[bool]) -> Rates:
     >>> judge_rates([True, True, False, False], [True, False, False, False]).tnr
     Share(hits=2, total=2)
     """
-    counts = confusion([bool(label) for label in people], [bool(label) for label in judge])
+    passed_by_people = [bool(label) for label in people]
+    passed_by_judge = [bool(label) for label in judge]
+    counts = confusion(passed_by_people, passed_by_judge)
     return Rates(
         tp=counts.get((True, True), 0),
         fn=counts.get((True, False), 0),
@@ -265,6 +270,7 @@ def squared_distance(positions: dict[Hashable, float]) -> Distance:
     largest = max(map(abs, positions.values()), default=0.0) or 1.0
 
     def distance(x: Hashable, y: Hashable) -> float:
-        return (positions[x] / largest - positions[y] / largest) ** 2
+        gap = positions[x] / largest - positions[y] / largest
+        return gap**2
 
     return distance

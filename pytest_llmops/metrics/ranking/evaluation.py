@@ -137,11 +137,13 @@ def evaluate(
         values[text] = score(table, k)
     missing = [query for query in judged_ranks.missing if has_relevant(relevant[query], level)]
     unjudged = [query for query in run if query not in relevant]
+    scored_queries = tuple(compress(judged_ranks.queries, scored))
+    unscored_queries = tuple(compress(judged_ranks.queries, ~scored))
     return Scores(
-        queries=tuple(compress(judged_ranks.queries, scored)),
+        queries=scored_queries,
         values=values,
         lengths=table.lengths,
-        unscored=tuple(compress(judged_ranks.queries, ~scored)),
+        unscored=unscored_queries,
         missing=tuple(missing),
         unjudged=tuple(unjudged),
     )

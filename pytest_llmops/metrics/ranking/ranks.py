@@ -174,7 +174,8 @@ def rank_by_score(scores: Mapping[str, float]) -> list[str]:
     ['c', 'b', 'a']
     """
     _check_ranking_scores(scores)
-    pairs = sorted(((score, name) for name, score in scores.items()), reverse=True)
+    pairs = [(score, name) for name, score in scores.items()]
+    pairs.sort(reverse=True)
     return [name for _, name in pairs]
 
 
@@ -202,9 +203,11 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTab
     grades = grades[in_scored]
     places = places[in_scored]
     ranked = np.flatnonzero(places != ABSENT)
-    order = ranked[np.lexsort((places[ranked], rows[ranked]))]
+    by_row_and_place = np.lexsort((places[ranked], rows[ranked]))
+    order = ranked[by_row_and_place]
     good = np.flatnonzero(grades > 0)
-    best = good[np.lexsort((-grades[good], rows[good]))]
+    by_row_and_grade = np.lexsort((-grades[good], rows[good]))
+    best = good[by_row_and_grade]
     good_counts = np.bincount(rows[good], minlength=int(scored.sum()))
     first_good = np.cumsum(good_counts) - good_counts
     # 0, 1, 2 ... for each query

@@ -47,13 +47,15 @@ class RelevanceTable:
             chosen = None
         else:
             chosen = weights[which]
-        return np.bincount(self.rows[which], weights=chosen, minlength=len(self.wanted)).astype(np.float64)
+        sums = np.bincount(self.rows[which], weights=chosen, minlength=len(self.wanted))
+        return sums.astype(np.float64)
 
     def count_so_far(self, which: "NDArray[Any]") -> Int64Array:
         """Return for each ranked id the number of masked ids at or before its place in the query."""
         total = np.cumsum(which)
         per_row = np.bincount(self.rows[which], minlength=len(self.wanted))
-        earlier: Int64Array = total - (np.cumsum(per_row) - per_row)[self.rows]
+        before_row = np.cumsum(per_row) - per_row
+        earlier: Int64Array = total - before_row[self.rows]
         return earlier
 
 
@@ -63,9 +65,11 @@ def _score_ndcg(table: RelevanceTable, k: int | None) -> Float64Array:
     else:
         limit = k
     gains = table.grades / np.log2(table.places + 2.0)
-    gained = table.sum_by_query((table.grades > 0) & (table.places < limit), gains)
+    counts = (table.grades > 0) & (table.places < limit)
+    gained = table.sum_by_query(counts, gains)
     in_top = table.ideal_places < limit
-    ideal_gains = (table.ideals / np.log2(table.ideal_places + 2.0))[in_top]
+    all_ideal_gains = table.ideals / np.log2(table.ideal_places + 2.0)
+    ideal_gains = all_ideal_gains[in_top]
     best = np.bincount(table.ideal_rows[in_top], weights=ideal_gains, minlength=len(table.wanted))
     return np.minimum(gained / best, 1.0)
 

@@ -227,7 +227,9 @@ class Pair:
     @cached_property
     def is_short_answer(self) -> bool:
         """Whether both texts are answers of a few words, which are compared whatever they share."""
-        if len(self.reference.sentences) > 1 or len(self.answer.sentences) > 1:
+        if len(self.reference.sentences) > 1:
+            return False
+        if len(self.answer.sentences) > 1:
             return False
         return max(len(side.tokens) for side in self.sides) <= SHORT_SENTENCE_TOKENS
 
@@ -256,7 +258,10 @@ def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text)
     for place, candidate in enumerate(answer.sentences):
         for word in candidate.words:
             places[word].append(place)
-    common = {word for word, postings in places.items() if len(postings) > MAX_POSTINGS}
+    common = set()
+    for word, postings in places.items():
+        if len(postings) > MAX_POSTINGS:
+            common.add(word)
     sizes = [len(candidate.words) for candidate in answer.sentences]
     for sentence in sentences:
         shared: Counter[int] = Counter()
@@ -265,7 +270,9 @@ def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text)
         if not shared:
             continue
         size = len(sentence.words)
-        similarities = {place: count / (size + sizes[place]) for place, count in shared.items()}
+        similarities = {}
+        for place, count in shared.items():
+            similarities[place] = count / (size + sizes[place])
         # Of equally similar sentences the first.
         best = min(similarities, key=lambda place: (-similarities[place], place))
         if shared[best] >= MIN_SHARED_WORDS * size:

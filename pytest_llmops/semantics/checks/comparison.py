@@ -63,9 +63,10 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     if not removed:
         return tuple(name for name in CHECKS if name in named)
     if len(removed) < len(switches):
+        given = shorten_text(repr(sorted(switches)), 80)
         raise UsageError(
             'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {shorten_text(repr(sorted(switches)), 80)}"
+            f"got {given}"
         )
     return tuple(name for name in CHECKS if name not in named)
 
@@ -122,16 +123,17 @@ def compare(
     repeated = {sentence.plain for sentence in answer.sentences}
     remaining = [sentence for sentence in reference.sentences if sentence.plain not in repeated]
     if len(remaining) > MAX_SENTENCES:
-        without.append(
-            f"the checks compared {MAX_SENTENCES} of {len(remaining):,} sentences of the reference"
-        )
+        count = f"{MAX_SENTENCES} of {len(remaining):,}"
+        without.append(f"the checks compared {count} sentences of the reference")
     findings: list[Finding] = []
-    is_opening_repeated = remaining[:1] != list(reference.sentences[:1])
+    opening = list(reference.sentences[:1])
+    is_opening_repeated = remaining[:1] != opening
     if "antonyms" in known and not is_opening_repeated:
         findings += negation.find_opposite_answers(reference, answer)
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
         findings += _run_checks(pair, known)
-    alarms = dict.fromkeys(finding.alarm for finding in findings if finding.alarm.check in checks)
+    all_alarms = dict.fromkeys(finding.alarm for finding in findings)
+    alarms = [alarm for alarm in all_alarms if alarm.check in checks]
     return Comparison(tuple(alarms), tuple(without))
 
 

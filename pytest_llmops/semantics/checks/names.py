@@ -38,8 +38,10 @@ def _find_only_other_name(pair: Pair) -> Iterator[Finding]:
     """Yield the only word that differs between sentences of another order, if it is a name."""
     words = set(pair.expected.keys) - FILLERS
     other_words = set(pair.actual.keys) - FILLERS
-    expected = [token for token in pair.expected.tokens if token.key in words - other_words]
-    actual = [token for token in pair.actual.tokens if token.key in other_words - words]
+    only_expected = words - other_words
+    only_actual = other_words - words
+    expected = [token for token in pair.expected.tokens if token.key in only_expected]
+    actual = [token for token in pair.actual.tokens if token.key in only_actual]
     if not len(expected) == len(actual) == 1:
         return
     shared = len(words & other_words)
@@ -61,7 +63,9 @@ def _are_other_names(pair: Pair, expected: Sequence[Token], actual: Sequence[Tok
 
 def _are_names(tokens: Sequence[Token]) -> bool:
     """Return whether tokens are a name of one or a few words, and not only a title or an institution."""
-    if not 1 <= len(tokens) <= MAX_NAME_TOKENS or not all(token.name for token in tokens):
+    if not 1 <= len(tokens) <= MAX_NAME_TOKENS:
+        return False
+    if not all(token.name for token in tokens):
         return False
     return not COMMON_NOUNS.issuperset(token.key for token in tokens)
 
@@ -73,7 +77,8 @@ def _stands_for_any(tokens: Sequence[Token], sentence: Sentence) -> bool:
         if token.key in COMMON_NOUNS:
             continue
         name = _plain_name(token.text)
-        if sum(map(str.isupper, token.text)) > 1 and _has_initials(sentence, name):
+        capital_count = sum(map(str.isupper, token.text))
+        if capital_count > 1 and _has_initials(sentence, name):
             return True
         if any(_stand_for_each_other(name, other) for other in others):
             return True
@@ -112,7 +117,9 @@ def _are_spellings(name: str, other: str) -> bool:
     """
     from rapidfuzz.distance import OSA
 
-    return _VOWEL.sub("", name) == _VOWEL.sub("", other) or OSA.distance(name, other) == 1
+    if _VOWEL.sub("", name) == _VOWEL.sub("", other):
+        return True
+    return OSA.distance(name, other) == 1
 
 
 def _has_initials(sentence: Sentence, name: str) -> bool:

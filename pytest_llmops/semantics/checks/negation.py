@@ -52,7 +52,9 @@ def may_be_negative(key: str) -> bool:
 
 def differ_in_negation(pair: Pair) -> bool:
     """Return whether only one sentence is negative: "you can within 14 days", "you cannot after 14 days"."""
-    return NEGATIVE_WORDS.isdisjoint(pair.expected.keys) != NEGATIVE_WORDS.isdisjoint(pair.actual.keys)
+    is_expected_positive = NEGATIVE_WORDS.isdisjoint(pair.expected.keys)
+    is_actual_positive = NEGATIVE_WORDS.isdisjoint(pair.actual.keys)
+    return is_expected_positive != is_actual_positive
 
 
 def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
@@ -84,7 +86,8 @@ def _is_balanced(pair: Pair, change: Change, *, is_in_reference: bool) -> bool:
         sentence, other = other, sentence
     if any(map(may_be_negative, keys_of_other)):
         return True
-    if len(_negative_tokens(other.tokens)) >= len(_negative_tokens(sentence.tokens)):
+    negatives_of_other = _negative_tokens(other.tokens)
+    if len(negatives_of_other) >= len(_negative_tokens(sentence.tokens)):
         return True
     # "Not open" is "closed".
     return bool(find_opposites(keys, other_keys))
@@ -150,7 +153,8 @@ def find_antonyms(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     for place, change in pair.unclaimed_changes(claimed):
         tokens = _find_opposite_tokens(change)
         if tokens:
-            yield build_finding("antonyms", "the opposite", tokens[0].text, tokens[1].text, place)
+            token, opposite = tokens
+            yield build_finding("antonyms", "the opposite", token.text, opposite.text, place)
 
 
 def find_opposite_answers(reference: Text, answer: Text) -> Iterator[Finding]:
@@ -160,12 +164,15 @@ def find_opposite_answers(reference: Text, answer: Text) -> Iterator[Finding]:
     expected = reference.sentences[0]
     actual = answer.sentences[0]
     if {expected.leading_answer, actual.leading_answer} == {True, False}:
-        yield build_finding("antonyms", "the opposite", expected.tokens[0].text, actual.tokens[0].text)
+        expected_text = expected.tokens[0].text
+        actual_text = actual.tokens[0].text
+        yield build_finding("antonyms", "the opposite", expected_text, actual_text)
 
 
 def _find_opposite_tokens(change: Change) -> tuple[Token, Token] | None:
-    if any(token.key in NEGATIVE_WORDS or token.key in ANSWER_KEYS for token in change.tokens):
-        return None
+    for token in change.tokens:
+        if token.key in NEGATIVE_WORDS or token.key in ANSWER_KEYS:
+            return None
     # Fillers count here: "in" for "out", "to" for "from".
     is_single_word = len(change.expected) == len(change.actual) == 1
     for expected, actual in product(change.expected, change.actual):

@@ -56,19 +56,17 @@ def _find_unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | No
     """Return the quantifiers of both sides of a change that contradict each other, as written."""
     expected = _list_quantifiers(pair.expected, change.expected)
     actual = _list_quantifiers(pair.actual, change.actual)
-    quantifiers = _Quantifiers(
-        expected,
-        actual,
-        {QUANTIFIER_CLASSES[token.key] for token in expected},
-        {QUANTIFIER_CLASSES[token.key] for token in actual},
-    )
+    expected_classes = {QUANTIFIER_CLASSES[token.key] for token in expected}
+    actual_classes = {QUANTIFIER_CLASSES[token.key] for token in actual}
+    quantifiers = _Quantifiers(expected, actual, expected_classes, actual_classes)
     texts = _find_number_for_quantifier(change, quantifiers)
     if texts:
         return texts
     if _are_compatible(quantifiers) or _is_balanced_by_negation(pair, quantifiers):
         return None
-    if any(may_be_negative(token.key) for token in change.tokens if token.key not in QUANTIFIER_CLASSES):
-        return None
+    for token in change.tokens:
+        if token.key not in QUANTIFIER_CLASSES and may_be_negative(token.key):
+            return None
     if expected and actual:
         return expected[0].text, actual[0].text
     return _find_added_quantifier(pair, change, quantifiers)
@@ -107,10 +105,12 @@ def _are_compatible(quantifiers: _Quantifiers) -> bool:
     actual = quantifiers.actual_classes
     if not expected.isdisjoint(actual):
         return True
-    return any(
-        (first in expected and second in actual) or (second in expected and first in actual)
-        for first, second in COMPATIBLE_CLASSES
-    )
+    for first, second in COMPATIBLE_CLASSES:
+        if first in expected and second in actual:
+            return True
+        if second in expected and first in actual:
+            return True
+    return False
 
 
 def _is_balanced_by_negation(pair: Pair, quantifiers: _Quantifiers) -> bool:

@@ -26,9 +26,12 @@ def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
 
 
 def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
-    # With a passive the doer may stand at the end of the sentence.
-    is_passive = pair.expected.keys.count("by") != pair.actual.keys.count("by")
-    if is_passive or any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
+    # In the passive the doer may come at the end of the sentence.
+    expected_count = pair.expected.keys.count("by")
+    actual_count = pair.actual.keys.count("by")
+    if expected_count != actual_count:
+        return None
+    if any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
         return None
     expected = [token for token in pair.expected.tokens if token.key not in ARTICLES]
     actual = [token for token in pair.actual.tokens if token.key not in ARTICLES]
@@ -56,9 +59,8 @@ def _find_exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) ->
     """Return two words of which each stands wherever the other stood."""
     if len(expected) != len(actual):
         return None
-    differing = [
-        (token, other) for token, other in zip(expected, actual, strict=True) if token.key != other.key
-    ]
+    pairs = zip(expected, actual, strict=True)
+    differing = [(token, other) for token, other in pairs if token.key != other.key]
     if not differing:
         return None
     first, second = differing[0]
@@ -76,7 +78,8 @@ def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
         for last in range(1, min(MAX_SWAPPED_WORDS, size - first) + 1):
             end = size - last
             middle = keys[first:end]
-            if swapped == [*keys[end:], *middle, *keys[:first]]:
+            exchanged = [*keys[end:], *middle, *keys[:first]]
+            if swapped == exchanged:
                 return not _is_symmetric(middle) and not COPULAS.issuperset(middle)
     return False
 

@@ -22,7 +22,8 @@ def _read_irregular_forms() -> dict[str, str]:
     for line in read_lines("irregular_forms.txt"):
         base, *irregular = line.split()
         root = base.removesuffix("e")
-        for form in (f"{base}s", f"{root}es", f"{root}ing", base, *irregular):
+        regular = (f"{base}s", f"{root}es", f"{root}ing", base)
+        for form in (*regular, *irregular):
             forms.setdefault(form, base)
     return forms
 
@@ -107,7 +108,7 @@ def _opposite_table() -> dict[str, set[str]]:
 
 
 def are_opposites(word: str, other_word: str) -> bool:
-    """Return whether a word is the opposite of another in whose place it stands; both are stems.
+    """Return whether a word is the opposite of the word that it replaces; both are stems.
 
     >>> are_opposites("befor", "after"), are_opposites("availabl", "unavailabl"), are_opposites("open", "close")
     (True, True, True)
@@ -151,8 +152,10 @@ def is_negated_form(word: str, root: str) -> bool:
     """
     if len(root) < MIN_ROOT_LETTERS or word in UNPREFIXED_WORDS:
         return False
-    if word.endswith("less") and word.removesuffix("less") in {root, root.removesuffix("ful")}:
-        return True
+    if word.endswith("less"):
+        roots = {root, root.removesuffix("ful")}
+        if word.removesuffix("less") in roots:
+            return True
     return any(word == prefix + root for prefix in PREFIXES)
 
 
@@ -292,11 +295,12 @@ class Sentence:
             word = match[0].lower()
             if word == "no" and _NUMBERED.match(self.text, match.end()):
                 tokens.append(Token("number", match[0], *match.span()))
-            elif is_first and word in ANSWER_WORDS and _AFTER_ANSWER.match(self.text, match.end()):
+            elif is_first and _is_answer_word(word, self.text, match.end()):
                 tokens.append(Token(f"{word},", match[0], *match.span()))
             else:
-                before = self.text[: match.start()].rstrip()[-1:]
-                tokens += _split_word(match, first=is_first or before in ':"(-')
+                text_before = self.text[: match.start()].rstrip()
+                follows_mark = text_before[-1:] in ':"(-'
+                tokens += _split_word(match, first=is_first or follows_mark)
             is_first = False
         return tokens
 
@@ -318,14 +322,20 @@ class Sentence:
     @property
     def leading_answer(self) -> bool | None:
         """True for a sentence that begins with "yes" or "true", False for "no" or "false", else None."""
-        if self.keys and self.keys[0][-1:] == ",":
-            return ANSWER_WORDS.get(self.keys[0][:-1])
+        first_key = next(iter(self.keys), "")
+        if first_key.endswith(","):
+            return ANSWER_WORDS.get(first_key[:-1])
         return None
 
     @cached_property
     def words(self) -> frozenset[str]:
         """The single content words, without inflection; cheap, for finding pairs of sentences."""
-        return frozenset(stem_word(word) for word in _WORD.findall(self.text)) - FUNCTION_WORDS
+        stems = frozenset(map(stem_word, _WORD.findall(self.text)))
+        return stems - FUNCTION_WORDS
+
+
+def _is_answer_word(word: str, text: str, end: int) -> bool:
+    return word in ANSWER_WORDS and _AFTER_ANSWER.match(text, end) is not None
 
 
 def _make_fact_token(fact: Fact) -> Token:
@@ -348,7 +358,8 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
     if parts:
         return [Token(stem_word(part), word, start, end) for part in parts]
     if "/" in word and word.replace("/", "").isalpha():
-        head, *others = [Token(stem_word(part), part, start, end) for part in word.split("/")]
+        alternatives = word.split("/")
+        head, *others = [Token(stem_word(part), part, start, end) for part in alternatives]
         return [head, Token("or", "/", start, end), *others]
     # "Team A" has no article, and "the US" no pronoun.
     if word in {"A", "US", "IT"} and not first:
@@ -451,17 +462,20 @@ def split_sentences(text: str) -> list[str]:
 
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
     mark = end[0]
-    following = text[end.end() : end.end() + MAX_WORD_CHARS].lstrip()
+    mark_start, mark_end = end.span()
+    following = text[mark_end : mark_end + MAX_WORD_CHARS].lstrip()
     if mark[0] == "\n":
-        before = text[max(start, end.start() - 2) : end.start()]
+        before = text[max(start, mark_start - 2) : mark_start]
         return mark.count("\n") > 1 or _is_line_end(before, following)
     if mark[0] == "." and len(mark.rstrip("\"'”’»)]")) == 1:
         word_start = start
-        word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD_CHARS), end.start())
+        search_start = max(start, mark_start - MAX_WORD_CHARS)
+        word = _LAST_WORD.search(text, search_start, mark_start)
         if word:
             word_start = word.start()
-        is_first = not text[max(start, word_start - 2) : word_start].strip()
-        return _is_final_stop(text[word_start : end.start()], following, first=is_first)
+        before = text[max(start, word_start - 2) : word_start]
+        is_first = not before.strip()
+        return _is_final_stop(text[word_start:mark_start], following, first=is_first)
     # An ellipsis may stand in the middle of a sentence.
     return mark[0] not in ".…" or not following[:1].islower()
 
@@ -472,11 +486,13 @@ def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
         # "J. Smith", but "plan B then": an initial is followed by a name, and so may a sentence be.
         return word == "I" or not following[:1].isalpha() or word.islower()
     bare = word.replace(".", "").casefold()
-    if "." in word and bare.isalpha() and max(map(len, word.split("."))) == 1:  # U.S., p.m.
+    has_inner_stop = "." in word and bare.isalpha()
+    if has_inner_stop and max(map(len, word.split("."))) == 1:  # U.S., p.m.
         return _is_stop_behind_initials(word, following)
     if word.isdigit() and len(word) <= len("31"):
         # "3. März" and "1. First", but "a score of 12. Then"
-        is_month = following[:3].casefold() in _GERMAN_MONTHS and following[:1].isupper()
+        month = following[:3].casefold()
+        is_month = month in _GERMAN_MONTHS and following[:1].isupper()
         return not is_month and not first and not following[:1].islower()
     if bare not in ABBREVIATIONS:
         return True
@@ -491,7 +507,8 @@ def _is_stop_behind_initials(word: str, following: str) -> bool:
         return False
     if word.replace(".", "").casefold() in {"am", "pm"}:
         return True
-    return word.isupper() and following.partition(" ")[0].casefold() in _OPENING_WORDS
+    next_word, _, _ = following.partition(" ")
+    return word.isupper() and next_word.casefold() in _OPENING_WORDS
 
 
 def _is_line_end(before: str, following: str) -> bool:

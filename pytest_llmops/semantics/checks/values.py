@@ -53,7 +53,8 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
     "3 March" and "March 3rd, 2025" do not differ, nor do "thirty days", "30 days" and "720 h".
     """
     reported: set[tuple[str, str]] = set()
-    for expected, actual, place in (*_find_replaced_values(pair), *_find_missing_values(pair)):
+    differences = [*_find_replaced_values(pair), *_find_missing_values(pair)]
+    for expected, actual, place in differences:
         texts = (expected.text, actual.text)
         if _responsible_check(expected, actual) == check and texts not in reported:
             reported.add(texts)
@@ -87,7 +88,11 @@ def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]
 
 
 def _without_same_value(facts: Sequence[Fact], others: Sequence[Fact]) -> list[Fact]:
-    return [fact for fact in facts if not any(are_same_value(fact, other) for other in others)]
+    rest = []
+    for fact in facts:
+        if not any(are_same_value(fact, other) for other in others):
+            rest.append(fact)
+    return rest
 
 
 def _is_contradiction(expected: Fact, actual: Fact) -> bool:

@@ -79,7 +79,7 @@ POLITE_OPENING = re.compile(
     r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s{0,3}",
     re.IGNORECASE,
 )
-# May lead a claim, and is no part of its content
+# May come before a claim, and is not a part of its content
 CLAIM_LEAD = re.compile(
     r"^(?:(?:based\s{1,3}on|according\s{1,3}to)\s{1,3}(?:the|your|our)\s{1,3}(?:\w+\s{1,3}){0,2}(?:contexts?|documents?|documentation|"
     r"information|text|passages?|sources?|policy|handbook|manual)(?:\s{1,3}(?:provided|above|given))?\s{0,3},\s{0,3}"
@@ -151,7 +151,8 @@ def _split_headings(answer: str) -> tuple[str, list[str]]:
     kept: list[str] = []
     left_out: list[str] = []
     in_sources = False
-    for line, following in zip(lines, [*lines[1:], None], strict=True):
+    next_lines = [*lines[1:], None]
+    for line, following in zip(lines, next_lines, strict=True):
         is_heading = _is_heading(line, following)
         if is_heading:
             in_sources = _SOURCE_TITLE.fullmatch(line) is not None
@@ -219,11 +220,8 @@ def split_claims(answer: str) -> Statement:
         rest = BLANKS.sub(" ", BULLET.sub("", sentence)).strip()
         while rest:
             rest = splitter.sort_next_part(rest)
-    return Statement(
-        claims=tuple(splitter.claims),
-        left_out=tuple(splitter.left_out),
-        abstains=splitter.is_unknown and not splitter.claims,
-    )
+    abstains = splitter.is_unknown and not splitter.claims
+    return Statement(claims=tuple(splitter.claims), left_out=tuple(splitter.left_out), abstains=abstains)
 
 
 @dataclass(slots=True)
@@ -248,7 +246,8 @@ class _ClaimSplitter:
             self._sort_known_part(JOINING_END.sub("", before).strip(" ,"))
             before = ""
         rest = _text_after_unknown(text[unknown.end() :])
-        unknown_part = text[unknown.start() : len(text) - len(rest)]
+        rest_start = len(text) - len(rest)
+        unknown_part = text[unknown.start() : rest_start]
         self.left_out.append((before + unknown_part).strip(" ,;:—"))
         return rest
 

@@ -68,7 +68,8 @@ def ground_by_entailment(
     inferences = iter(predict_pairs(model, pairs))
     without = describe_truncation(model, pairs)
     if len(passages) > MAX_PASSAGES:
-        without.append(f"each claim was compared with {MAX_PASSAGES} of {len(passages):,} passages")
+        count = f"{MAX_PASSAGES} of {len(passages):,}"
+        without.append(f"each claim was compared with {count} passages")
     grounded = []
     for claim, nearest in zip(claims, candidates, strict=True):
         results = [(next(inferences), passage) for passage in nearest]
@@ -87,7 +88,8 @@ def _read_passages(contexts: Sequence[str]) -> list[_Passage]:
 
 def _select_passages(claim: str, passages: Sequence[_Passage]) -> list[_Passage]:
     wanted = content_stems(claim).keys()
-    return sorted(passages, key=lambda passage: -len(passage.stems & wanted))[:MAX_PASSAGES]
+    most_shared_first = sorted(passages, key=lambda passage: -len(passage.stems & wanted))
+    return most_shared_first[:MAX_PASSAGES]
 
 
 def _decide_claim(
@@ -96,12 +98,13 @@ def _decide_claim(
     if not results:
         return Claim(text=claim, supported=False)
     best, passage = max(results, key=lambda result: result[0].entailment)
+    contradiction = max(inference.contradiction for inference, _ in results)
     return Claim(
         text=claim,
         supported=best.entailment >= MIN_ENTAILMENT,
         context=passage.context,
         nearest=passage.text,
         entailment=best.entailment,
-        contradiction=max(inference.contradiction for inference, _ in results),
+        contradiction=contradiction,
         without=without,
     )

@@ -74,9 +74,13 @@ def measure_relevance(question: str, contexts: Sequence[str], *, embedder: Embed
         similarity = max(similarities)
         nearest = candidates[similarities.index(similarity)]
     missing = [word for stem, word in wanted.items() if stem not in known_stems]
-    by_context = [len(wanted.keys() & stems) / len(wanted) for stems in context_stems]
+    covered = len(wanted.keys() & known_stems) / len(wanted)
+    by_context = []
+    for stems in context_stems:
+        shared = wanted.keys() & stems
+        by_context.append(len(shared) / len(wanted))
     return Relevance(
-        covered=len(wanted.keys() & known_stems) / len(wanted),
+        covered=covered,
         similarity=similarity,
         missing=tuple(missing),
         nearest=nearest,

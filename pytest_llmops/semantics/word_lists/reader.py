@@ -11,7 +11,8 @@ def read_lines(file_name: str) -> tuple[str, ...]:
     >>> read_lines("weekdays.txt")[5].split()[:3]
     ['saturday', 'sat', 'samstag']
     """
-    lines = files(__package__).joinpath(file_name).read_text(encoding="utf-8").splitlines()
+    text = files(__package__).joinpath(file_name).read_text(encoding="utf-8")
+    lines = text.splitlines()
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
@@ -29,7 +30,8 @@ def read_sections(file_name: str) -> dict[str, tuple[str, ...]]:
             name = line.strip("[]")
             sections[name] = ()
         else:
-            sections[name] += tuple(word.replace("_", " ") for word in line.split())
+            words = [word.replace("_", " ") for word in line.split()]
+            sections[name] += tuple(words)
     return sections
 
 

@@ -163,11 +163,14 @@ def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
 
 
 def _read_clock_time(match: re.Match[str]) -> Fact | None:
-    hour = int(match["hour"] or match["hour2"] or match["hour3"] or match["hour4"])
-    if match["hour"] and match.string[match.end("hour")] == "." and not match["half"]:
+    groups = ("hour", "hour2", "hour3", "hour4")
+    hour = int(next(match[group] for group in groups if match[group]))
+    has_point = bool(match["hour"]) and match.string[match.end("hour")] == "."
+    if has_point and not match["half"]:
         return None  # 9.30 may be a price
     minute = int(match["minute"] or 0)
-    half = (match["half"] or match["half2"] or "").strip().lower()
+    half = match["half"] or match["half2"] or ""
+    half = half.strip().lower()
     if half.startswith(("a", "p")):
         morning, evening = clock_readings(hour % HALF_DAY_HOURS, minute)
         if half.startswith("p"):

@@ -60,7 +60,8 @@ class Reading(NamedTuple):
         tolerance = self._conversion_tolerance(other)
         if rough:
             tolerance = max(tolerance, ROUGH_TOLERANCE)
-        margin = tolerance * max(abs(self.value), abs(other.value))
+        larger = max(abs(self.value), abs(other.value))
+        margin = tolerance * larger
         if self.dim == "temperature":
             margin += TEMPERATURE_TOLERANCE
         return abs(self.value - other.value) <= margin
@@ -127,7 +128,9 @@ class Fact:
     @property
     def is_ambiguous_date(self) -> bool:
         """Whether it is a date like 3/4/2025, of which nobody knows the order."""
-        return len(self.readings) > 1 and all(reading.dim == "date" for reading in self.readings)
+        if len(self.readings) <= 1:
+            return False
+        return all(reading.dim == "date" for reading in self.readings)
 
     def sum_with(self, smaller: Fact) -> Reading | None:
         """Return the sum with a smaller measure behind it, as of hours and minutes, or dollars and cents."""
@@ -158,7 +161,8 @@ def are_same_value(fact: Fact, other: Fact) -> bool:
 
 def are_comparable(fact: Fact, other: Fact) -> bool:
     """Return whether both facts state a value of the same kind, so that unlike values contradict each other."""
-    if ("date" in fact.dims) != ("date" in other.dims) and BARE_NUMBER in fact.dims & other.dims:
+    is_one_a_date = ("date" in fact.dims) != ("date" in other.dims)
+    if is_one_a_date and BARE_NUMBER in fact.dims & other.dims:
         return False  # a year, and a number of something
     for reading, other_reading in product(fact.readings, other.readings):
         if reading.is_comparable_with(other_reading):
@@ -183,7 +187,8 @@ def build_fact(
         start = match.start()
     if end is None:
         end = match.end()
-    return Fact(match.string[start:end].strip(), start, end, readings, raw=raw, weak=weak)
+    text = match.string[start:end].strip()
+    return Fact(text, start, end, readings, raw=raw, weak=weak)
 
 
 def collect_facts(
@@ -196,7 +201,9 @@ def collect_facts(
     for pattern, read_match in readers:
         for match in pattern.finditer(text):
             fact = read_match(match)
-            if fact is None or any(fact.start < end and start < fact.end for start, end in taken):
+            if fact is None:
+                continue
+            if any(fact.start < end and start < fact.end for start, end in taken):
                 continue
             facts.append(fact)
             taken.append((fact.start, fact.end))
@@ -205,7 +212,9 @@ def collect_facts(
 
 def is_preceded_by(match: re.Match[str], context: re.Pattern[str], chars: int = 40) -> bool:
     """Return whether the text in front of a match ends with a pattern."""
-    return context.search(match.string, max(0, match.start() - chars), match.start()) is not None
+    end = match.start()
+    start = max(0, end - chars)
+    return context.search(match.string, start, end) is not None
 
 
 class Unit(NamedTuple):
@@ -240,7 +249,8 @@ def _read_units() -> dict[str, list[Unit]]:
         dim, number, *names = line.split()
         dim = dim.replace("_", " ")
         factor = float(number)
-        unit = Unit(dim, factor, ROUGH_NAMES.get(factor, f"{dim} {factor}"))
+        unit_name = ROUGH_NAMES.get(factor, f"{dim} {factor}")
+        unit = Unit(dim, factor, unit_name)
         for name in names:
             units.setdefault(name.replace("-", " "), []).append(unit)
     return units
@@ -292,7 +302,7 @@ def normalize_unit(unit: str) -> str:
 
 
 def lookup_unit(name: str, *, glued: bool = False) -> list[Unit]:
-    """Return the meanings of a unit, none for other words; ``glued``: no blank stands in front of it.
+    """Return the meanings of a unit, none for other words; ``glued``: there is no blank in front of it.
 
     >>> lookup_unit("hours")
     [Unit(dim='time', factor=3600.0, name='time 3600.0')]

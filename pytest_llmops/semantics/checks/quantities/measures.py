@@ -77,7 +77,8 @@ def _read_share(match: re.Match[str]) -> Fact | None:
     whole = numerals.parse_number(match["all"])
     if not 0 < top < whole:
         return None
-    may_be_year = match["one"].isdigit() and match["how"].lower() in {"in", "of"}
+    preposition = match["how"].lower()
+    may_be_year = match["one"].isdigit() and preposition in {"in", "of"}
     if whole > MAX_WRITTEN_SHARE and may_be_year:
         return None
     unit = UNIT.match(match.string, match.end())
@@ -107,10 +108,12 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
         if readings:
             return build_fact(match, *readings, end=unit.end(), raw=share)
     # "Quarter past nine" is a time.
-    following = match.string[match.end() :][:7].strip().lower()
+    end = match.end()
+    following = match.string[end : end + 7].strip().lower()
     if following.startswith(("past", "to ")):
         return None
-    return build_fact(match, Reading("percent", share, "share"), end=match.end("part"), weak=not top)
+    reading = Reading("percent", share, "share")
+    return build_fact(match, reading, end=match.end("part"), weak=not top)
 
 
 def _read_number(match: re.Match[str]) -> Fact | None:
@@ -208,7 +211,8 @@ def _may_be_hour(match: re.Match[str], end: int, value: float) -> bool:
 
 def _read_times_word(match: re.Match[str]) -> Fact:
     count = _TIMES[match[1].lower()]
-    return build_fact(match, Reading("times", count, "times 1.0"), raw=count, weak=count == 1)
+    reading = Reading("times", count, "times 1.0")
+    return build_fact(match, reading, raw=count, weak=count == 1)
 
 
 def _read_ordinal(match: re.Match[str]) -> Fact:
@@ -246,13 +250,16 @@ def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
     """Make "1 hour 30 minutes" a single duration."""
     merged: list[Fact] = []
     for fact in facts:
-        total = None
-        if merged and _JOINED.fullmatch(text[merged[-1].end : fact.start]):
-            total = merged[-1].sum_with(fact)
-        if total is None:
+        if not merged:
             merged.append(fact)
             continue
         last = merged[-1]
+        total = None
+        if _JOINED.fullmatch(text[last.end : fact.start]):
+            total = last.sum_with(fact)
+        if total is None:
+            merged.append(fact)
+            continue
         whole = text[last.start : fact.end]
         merged[-1] = Fact(whole, last.start, fact.end, (total,), rough=last.rough)
     return merged

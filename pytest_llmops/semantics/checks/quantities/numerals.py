@@ -46,7 +46,7 @@ GROUP_DIGITS = 3
 
 @lru_cache(maxsize=4096)
 def read_digits(digits: str) -> tuple[float, ...]:
-    """Return the numbers that digits with separators may mean; none for "2.3.1", which is no number.
+    """Return the numbers that digits with separators may mean; none for "2.3.1", which is not a number.
 
     >>> read_digits("1.234,5"), read_digits("1.234"), read_digits("2.3.1")
     ((1234.5,), (1234.0, 1.234), ())
@@ -80,13 +80,16 @@ def _read_two_marks(text: str, marks: list[str]) -> tuple[float, ...]:
     whole, _, rest = text.rpartition(decimal_mark)
     if marks.count(decimal_mark) > 1 or not _is_grouped_by(whole, group_mark):
         return ()
-    return (float(f"{whole.replace(group_mark, '')}.{rest}"),)
+    digits_before = whole.replace(group_mark, "")
+    return (float(f"{digits_before}.{rest}"),)
 
 
 def _is_grouped_by(text: str, mark: str) -> bool:
     """Return whether marks group digits by three; the Indian way groups by two, but for the last three."""
     head, *groups = text.split(mark)
-    if not 1 <= len(head) <= GROUP_DIGITS or len(groups[-1]) != GROUP_DIGITS:
+    if not 1 <= len(head) <= GROUP_DIGITS:
+        return False
+    if len(groups[-1]) != GROUP_DIGITS:
         return False
     return all(len(group) in {2, GROUP_DIGITS} for group in groups)
 
@@ -138,7 +141,9 @@ def read_mixed_number(match: re.Match[str]) -> Fact:
 def read_long_code(match: re.Match[str]) -> Fact:
     """Return digits that a float would round, to be compared digit by digit."""
     digits = match[0].lstrip("0") or "0"
-    value = (int(digits[:MAX_CODE_DIGITS]), len(digits), int(digits[-MAX_CODE_DIGITS:]))
+    head = int(digits[:MAX_CODE_DIGITS])
+    tail = int(digits[-MAX_CODE_DIGITS:])
+    value = (head, len(digits), tail)
     return build_fact(match, Reading(BARE_NUMBER, value))
 
 

@@ -121,10 +121,11 @@ class Baseline:
         tests = []
         for nodeid, test in sorted(self.tests.items()):
             tests.append(f"{_encode(nodeid)}: {_format_test(test, usual)}")
+        environment = _sort_keys(self.environment)
         rows = {
             "schema": _encode(SCHEMA),
             "history": _join_rows(history, "[]", 2),
-            "environment": _encode(_sort_keys(self.environment)),
+            "environment": _encode(environment),
             "metrics": _encode(_sort_keys(usual)),
             "tests": _join_rows(tests, "{}", 2),
         }
@@ -150,8 +151,9 @@ class Baseline:
                 f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}"
             )
         if schema != SCHEMA:
+            got = shorten_text(repr(schema), 80)
             raise UsageError(
-                f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "
+                f"{where}: expected a baseline of schema {SCHEMA!r}, got {got}; "
                 "update pytest-llmops, or name another file with --llm-baseline"
             )
         try:
@@ -187,7 +189,9 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
     if test.flaky_since:
         rows["flaky_since"] = _encode(test.flaky_since)
     if test.scores:
-        scores = {name: _encode(_shorten_numbers(trials)) for name, trials in sorted(test.scores.items())}
+        scores = {}
+        for name, trials in sorted(test.scores.items()):
+            scores[name] = _encode(_shorten_numbers(trials))
         rows["scores"] = _join_entries(scores, 4)
     return _join_entries(rows, 3)
 
@@ -216,9 +220,12 @@ def _join_entries(entries: Mapping[str, str], indent: int) -> str:
 def _join_rows(rows: Sequence[str], brackets: str, indent: int) -> str:
     if not rows:
         return brackets
+    opening = brackets[0]
+    closing = brackets[1]
     line = "\n" + " " * indent
-    between = f",{line}"
-    return f"{brackets[0]}{line}{between.join(rows)}{line[:-1]}{brackets[1]}"
+    outer_line = line[:-1]
+    body = f",{line}".join(rows)
+    return f"{opening}{line}{body}{outer_line}{closing}"
 
 
 def _encode(value: object) -> str:
@@ -253,14 +260,17 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
     missing = sorted(scores.keys() - usual.keys() - metrics.keys())
     if missing:
         raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
+    outcome = fact_text(entry.get("outcome"))
+    fingerprints = _read_texts(entry, "fingerprints", place)
     recordings = as_list(entry.get("recordings"))
+    flaky_since = fact_text(entry.get("flaky_since"))
     return BaselineTest(
-        outcome=fact_text(entry.get("outcome")),
+        outcome=outcome,
         scores=scores,
         metrics={name: metrics.get(name) or usual[name] for name in scores},
-        fingerprints=_read_texts(entry, "fingerprints", place),
+        fingerprints=fingerprints,
         recordings=tuple(map(fact_text, recordings)),
-        flaky_since=fact_text(entry.get("flaky_since")),
+        flaky_since=flaky_since,
     )
 
 
@@ -278,22 +288,21 @@ def _object(parent: Mapping[str, Json], key: str, place: str) -> Iterable[tuple[
 def _read_metric(value: Json, place: str) -> Metric:
     parts = as_list(value)
     if len(parts) != 2 or parts[1] not in ("higher", "lower"):  # noqa: PLR2004 -- version and direction
-        raise _Damaged(
-            f'{place}: expected a version and "higher" or "lower", got {shorten_text(_encode(value), 60)}'
-        )
+        got = shorten_text(_encode(value), 60)
+        raise _Damaged(f'{place}: expected a version and "higher" or "lower", got {got}')
     return fact_text(parts[0]), str(parts[1])
 
 
 def _read_trials(value: Json, place: str) -> Trials:
     if not isinstance(value, list) or not value:
-        raise _Damaged(f"{place}: expected a list of scores, got {shorten_text(_encode(value), 60)}")
+        got = shorten_text(_encode(value), 60)
+        raise _Damaged(f"{place}: expected a list of scores, got {got}")
     trials = []
     for score in value:
         number = as_finite_float(score)
         if score is not None and number is None:
-            raise _Damaged(
-                f"{place}: expected a finite number or null, got {shorten_text(_encode(score), 60)}"
-            )
+            got = shorten_text(_encode(score), 60)
+            raise _Damaged(f"{place}: expected a finite number or null, got {got}")
         trials.append(number)
     return tuple(trials)
 
@@ -323,14 +332,18 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
     if repeated and not trials.n:
         trials = _count_single_trial(record.outcome)
     if trials.n:
-        scores[TRIAL_RATE] = (1.0,) * trials.passed + (0.0,) * trials.failed + (None,) * trials.unscored
+        passed = (1.0,) * trials.passed
+        failed = (0.0,) * trials.failed
+        unscored = (None,) * trials.unscored
+        scores[TRIAL_RATE] = passed + failed + unscored
         metrics[TRIAL_RATE] = "", "higher"
+    recordings = as_list(record.facts.get("recordings"))
     return BaselineTest(
         outcome=record.outcome,
         scores=scores,
         metrics=metrics,
         fingerprints=_fingerprint_record(record),
-        recordings=tuple(map(fact_text, as_list(record.facts.get("recordings")))),
+        recordings=tuple(map(fact_text, recordings)),
     )
 
 
@@ -360,17 +373,28 @@ def read_trials(measurement: Measurement) -> Trials:
     return (*scores, *missing)
 
 
+def list_scored(trials: Sequence[float | None]) -> tuple[float, ...]:
+    """Return the scores of the trials that could be scored.
+
+    >>> list_scored((1.0, None, 0.5))
+    (1.0, 0.5)
+    """
+    return tuple(score for score in trials if score is not None)
+
+
 def flip_rate(trials: Trials) -> float | None:
     """Return the share of pairs of trials of which only one passed; None: no scores of 0 or 1 alone, or a single trial.
 
     >>> flip_rate((1.0, 1.0, 0.0)), flip_rate((1.0, 0.5)), flip_rate((1.0, None))
     (0.6666666666666666, None, None)
     """
-    scores = [score for score in trials if score is not None]
-    count, passed = len(scores), scores.count(1)
-    if count < 2 or passed + scores.count(0) < count:  # noqa: PLR2004 -- a pair
+    scores = list_scored(trials)
+    count = len(scores)
+    passed = scores.count(1)
+    failed = scores.count(0)
+    if count < 2 or passed + failed < count:  # noqa: PLR2004 -- a pair
         return None
-    return 2 * passed * (count - passed) / (count * (count - 1))
+    return 2 * passed * failed / (count * (count - 1))
 
 
 def _fingerprint_record(record: TestRecord) -> dict[str, str]:
@@ -380,12 +404,17 @@ def _fingerprint_record(record: TestRecord) -> dict[str, str]:
         prints["case"] = fingerprint_parts(canonical_json([case.input, case.reference]))
     for kind in ("prompt", "retriever", "judge", "model"):
         facts = record.fact(kind)
-        words = [fact_text(facts.get(key)) for key in ("name", "version", "fingerprint") if facts.get(key)]
+        words = []
+        for key in ("name", "version", "fingerprint"):
+            value = facts.get(key)
+            if value:
+                words.append(fact_text(value))
         if words:
             prints[kind] = " ".join(words)
-    models = sorted({call.model for call in record.calls if call.purpose == "app" and call.model})
+    models = {call.model for call in record.calls if call.purpose == "app"}
+    models.discard("")
     if "model" not in prints and models:
-        prints["model"] = ", ".join(models)
+        prints["model"] = ", ".join(sorted(models))
     return prints
 
 
@@ -422,7 +451,7 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
         return str(max(len(before.recordings) - 1, 0))
     series = name_with_label(shown)
     trials = before.scores.get(series, (None,))
-    scores = [score for score in trials if score is not None]
+    scores = list_scored(trials)
     if len(scores) < len(trials):  # what is unscored comes last, whenever it ran
         return ""
     _, better = before.metrics[series]
@@ -441,8 +470,9 @@ def outputs_path(baseline: Path) -> Path:
 
 def encode_outputs(outputs: Mapping[str, str], accepted: str) -> bytes:
     """Return the bytes of an outputs file that belongs to the baseline accepted at that time."""
-    document = {"schema": OUTPUTS_SCHEMA, "accepted": accepted, "outputs": dict(sorted(outputs.items()))}
-    return gzip.compress(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"), mtime=0)
+    document = {"schema": OUTPUTS_SCHEMA, "accepted": accepted, "outputs": _sort_keys(outputs)}
+    data = _encode(document).encode("utf-8", "replace")
+    return gzip.compress(data, mtime=0)
 
 
 def read_outputs(path: Path, accepted: str) -> dict[str, str]:
@@ -454,7 +484,8 @@ def read_outputs(path: Path, accepted: str) -> dict[str, str]:
         document: Any = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError, RecursionError):
         return {}
-    if as_mapping(document).get("accepted") != accepted or document.get("schema") != OUTPUTS_SCHEMA:
+    stored = as_mapping(document)
+    if stored.get("accepted") != accepted or stored.get("schema") != OUTPUTS_SCHEMA:
         return {}
-    outputs: Sequence[tuple[str, Json]] = list(as_mapping(document.get("outputs")).items())
-    return {nodeid: output for nodeid, output in outputs if isinstance(output, str)}
+    outputs = as_mapping(stored.get("outputs"))
+    return {nodeid: output for nodeid, output in outputs.items() if isinstance(output, str)}

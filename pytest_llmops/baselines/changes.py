@@ -10,6 +10,7 @@ from pytest_llmops.baselines.baseline import (
     Baseline,
     BaselineTest,
     Trials,
+    list_scored,
     read_output,
     summarize_test,
 )
@@ -118,7 +119,8 @@ def _has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> b
     """
     if before.metrics[name] == after.metrics[name]:
         return True
-    return set(before.scores[name]) == {None} or set(after.scores[name]) == {None}
+    unscored = {None}
+    return set(before.scores[name]) == unscored or set(after.scores[name]) == unscored
 
 
 def _is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[str]) -> bool:
@@ -135,21 +137,28 @@ def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> boo
     """Return whether recordings of the baseline got its scores again: else the code that makes the score changed."""
     old = before.scores[name]
     new = after.scores[name]
-    # Unscored trials come last, so that a score is not always at the place of its recording.
-    is_aligned = (
-        None not in (*old, *new) and len(old) == len(before.recordings) and len(new) == len(after.recordings)
-    )
+    is_aligned = _has_score_per_recording(before, name) and _has_score_per_recording(after, name)
     for place, score in enumerate(new):
         if score is None:
             continue
-        known = [other for other in old if other is not None]
+        known = list_scored(old)
         if is_aligned:
-            recording = after.recordings[place]
-            pairs = zip(known, before.recordings, strict=True)
-            known = [other for other, source in pairs if source == recording]
+            known = _list_scores_of_recording(before, name, after.recordings[place])
         if all(abs(score - other) > SAME_SCORE for other in known):
             return False
     return True
+
+
+def _has_score_per_recording(test: BaselineTest, name: str) -> bool:
+    """Return whether the scores of a series are in the places of their recordings: unscored trials come last, whenever they ran."""
+    scores = test.scores[name]
+    return None not in scores and len(scores) == len(test.recordings)
+
+
+def _list_scores_of_recording(test: BaselineTest, name: str, recording: str) -> tuple[float, ...]:
+    """Return the scores that a series has for a recording, one a trial that replayed it."""
+    pairs = zip(list_scored(test.scores[name]), test.recordings, strict=True)
+    return tuple(score for score, source in pairs if source == recording)
 
 
 def metric_name(series: str) -> str:
@@ -189,7 +198,7 @@ def _read_goodness(test: BaselineTest, name: str, index: int) -> float | None:
 
 def _mean_of_all(scores: Sequence[float | None]) -> float | None:
     """Return the mean; None: one is missing."""
-    known = [score for score in scores if score is not None]
+    known = list_scored(scores)
     if len(known) < len(scores):
         return None
     return fmean(known)
@@ -198,7 +207,7 @@ def _mean_of_all(scores: Sequence[float | None]) -> float | None:
 def list_changes(
     comparison: SuiteComparison, find_output: Callable[[str], str | None], *, partial: bool
 ) -> list[CaseChange]:
-    """Return the tests that are not as they were, by kind and the worst first.
+    """Return the tests that differ from the baseline, by kind and the worst first.
 
     Args:
         comparison: The tests of both sides.
@@ -215,34 +224,34 @@ def list_changes(
         for nodeid in comparison.missing:
             outcome = comparison.baseline.tests[nodeid].outcome
             changes.append(CaseChange(nodeid=nodeid, kind="removed", before_outcome=outcome))
-    order: dict[str, int] = {kind: index for index, kind in enumerate(CHANGE_KINDS)}
-    return sorted(changes, key=lambda change: (order[change.kind], _severity(change), change.nodeid))
+    return sorted(changes, key=_severity)
 
 
 def _describe_new_test(record: TestRecord) -> CaseChange:
+    summary = summarize_test(record)
     return CaseChange(
         nodeid=record.nodeid,
         kind="new",
         after_outcome=record.outcome,
-        scores=_score_changes({}, summarize_test(record).scores, {}),
+        scores=_score_changes({}, summary.scores, {}),
         after_output=read_output(record),
     )
 
 
-def _severity(change: CaseChange) -> tuple[bool, float]:
-    """Return a key that sorts changes of a kind: the broken tests first, then by how much they changed."""
+def _severity(change: CaseChange) -> tuple[int, bool, float, str]:
+    """Return a key that sorts changes by kind; within one the broken tests come first, then those that changed most."""
+    order = CHANGE_KINDS.index(change.kind)
     if change.kind == "regressed":
-        return change.after_outcome in GOOD_OUTCOMES, change.gain
-    return True, -change.gain
+        return order, change.after_outcome in GOOD_OUTCOMES, change.gain, change.nodeid
+    return order, True, -change.gain, change.nodeid
 
 
 def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None]) -> CaseChange | None:
-    """Return how a test is not as it was; None: it is."""
-    scores = _score_changes(
-        {name: test.before.scores[name] for name in test.series},
-        {name: test.after.scores[name] for name in test.series},
-        {name: better for name, (_, better) in test.before.metrics.items()},
-    )
+    """Describe how a test differs from the baseline; None: it does not."""
+    before = {name: test.before.scores[name] for name in test.series}
+    after = {name: test.after.scores[name] for name in test.series}
+    better = {name: better for name, (_, better) in test.before.metrics.items()}
+    scores = _score_changes(before, after, better)
     kind = _classify_change(test, scores)
     if kind is None:
         return None
@@ -259,7 +268,7 @@ def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None
 
 
 def _classify_change(test: ComparedTest, scores: Sequence[ScoreChange]) -> ChangeKind | None:
-    """Return in which way a test is not as it was; None: it is as it was."""
+    """Return in which way a test differs from the baseline; None: it does not."""
     was_good = test.before.outcome in GOOD_OUTCOMES
     is_good = test.after.outcome in GOOD_OUTCOMES
     if test.unchanged and was_good == is_good and not test.why:
@@ -285,10 +294,11 @@ def _score_changes(
     """Return the scores that differ, the largest loss first."""
     differing = []
     for name, trials in after.items():
+        trials_before = before.get(name, ())
         change = ScoreChange(
             name=name,
             better=better.get(name, "higher"),
-            before=mean_score(before.get(name, ())),
+            before=mean_score(trials_before),
             after=mean_score(trials),
         )
         is_scored_on_one_side = (change.before is None) != (change.after is None)
@@ -303,7 +313,7 @@ def mean_score(trials: Trials) -> float | None:
     >>> mean_score((1.0, None, 0.5))
     0.75
     """
-    scores = [score for score in trials if score is not None]
+    scores = list_scored(trials)
     if scores:
         return fmean(scores)
     return None

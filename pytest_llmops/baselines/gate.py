@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
 from pytest_llmops.baselines.changes import (
+    ComparedTest,
     SuiteComparison,
     compare_tests,
     find_metrics,
@@ -63,21 +64,25 @@ def judge_suite(
     """
     rules = rules or GateRules()
     comparison = compare_tests(baseline, records)
+    changes = list_changes(comparison, find_output, partial=partial)
+    unchanged = sum(test.unchanged for test in comparison.compared)
     verdict = Verdict(
         kind="baseline",
         decides=True,
         baseline=describe_baseline(baseline, name),
-        changes=tuple(list_changes(comparison, find_output, partial=partial)),
-        unchanged=sum(test.unchanged for test in comparison.compared),
+        changes=tuple(changes),
+        unchanged=unchanged,
     )
     if not baseline.tests:
         return replace(verdict, status="ERROR", sentence=f"{name} holds no test")
     if partial:
-        ran = f"{len(comparison.compared):,} of {format_count(len(baseline.tests), 'test')} of the baseline"
+        total = format_count(len(baseline.tests), "test")
+        ran = f"{len(comparison.compared):,} of {total} of the baseline"
         return replace(verdict, sentence=f"partial: {ran}, no verdict")
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
     primary = choose_primary(measured, rules)
-    verdict = replace(verdict, metrics=tuple(_judge_metrics(measured, primary, rules)))
+    metrics = _judge_metrics(measured, primary, rules)
+    verdict = replace(verdict, metrics=tuple(metrics))
     problem = _why_not_comparable(comparison, measured, primary, rules)
     if problem and _holds_enough(baseline, rules):
         return replace(verdict, status="ERROR", sentence=problem)
@@ -129,15 +134,18 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
     commit = ""
     if latest.commit:
         commit = f" after {latest.commit[:7]}"
-    return shorten_text(f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})", 400)
+    day = latest.on[:10]
+    return shorten_text(f"{name}, accepted {day}{commit} ({latest.reason})", 400)
 
 
 def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
     """Return the metric that decides: that of the rules, else the only one; "": none does alone."""
+    if rules.primary:
+        return rules.primary
     names = [data.metric for data in measured if not data.metric.startswith((TRIAL_RATE, "robust."))]
-    if not rules.primary and len(names) == 1:
+    if len(names) == 1:
         return names[0]
-    return rules.primary
+    return ""
 
 
 def _why_not_comparable(
@@ -157,7 +165,8 @@ def _describe_mending(comparison: SuiteComparison) -> str:
     broken = sum(record.outcome == "errored" for record in comparison.new)
     for test in comparison.compared:
         is_cut = bool(test.lost) and test.record.outcome == "failed"
-        broken += test.record.outcome == "errored" or is_cut
+        if is_cut or test.record.outcome == "errored":
+            broken += 1
     if broken:
         return f"Mend the {format_count(broken, 'broken test')} first"
     return ""
@@ -179,8 +188,9 @@ def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> str:
     if len(others) <= len(comparison.compared) * (1 - rules.min_share):
         return ""
     names = sorted({name for test in others for name in test.other_versions})
+    tests = format_count(len(others), "test")
     return (
-        f"{format_name_list(names)}: another version than in the baseline in {format_count(len(others), 'test')}: not "
+        f"{format_name_list(names)}: another version than in the baseline in {tests}: not "
         "compared. Score the old outputs with it (llmops judge rescore), or accept a new baseline (--llm-accept)"
     )
 
@@ -193,14 +203,17 @@ def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> str:
         lost.update(set(map(metric_name, test.lost)))
     for name, count in sorted(lost.items()):
         had = before[name]
-        if rules.primary not in ("", name) or had < rules.min_cases or count <= had * (1 - rules.min_share):
+        if rules.primary not in ("", name):
+            continue
+        if had < rules.min_cases or count <= had * (1 - rules.min_share):
             continue
         step = _describe_mending(comparison)
         if step:
             step = f"{step} (what is not recorded: --llm-record=new)"
         else:
             step = "If that is meant, accept a new baseline (--llm-accept)"
-        return f"{name}: not measured now in {count:,} of {format_count(had, 'test')} that had it: nothing is decided. {step}"
+        tests = format_count(had, "test")
+        return f"{name}: not measured now in {count:,} of {tests} that had it: nothing is decided. {step}"
     return ""
 
 
@@ -210,9 +223,12 @@ def _why_unscored(measured: Sequence[MetricData], primary: str, rules: GateRules
         known = format_name_list(names)
         return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {primary!r}"
     for data in measured:
-        asked = data.scored + data.unscored
-        if primary in ("", data.metric) and data.unscored > asked * rules.max_unscored:
-            return f"{data.metric}: {data.unscored:,} of {format_count(asked, 'trial')} could not be scored: nothing is decided"
+        if primary not in ("", data.metric):
+            continue
+        total = data.scored + data.unscored
+        if data.unscored > total * rules.max_unscored:
+            trials = format_count(total, "trial")
+            return f"{data.metric}: {data.unscored:,} of {trials} could not be scored: nothing is decided"
     return ""
 
 
@@ -242,6 +258,7 @@ def _judge_metric(
     data: MetricData, role: str, p_values: Mapping[str, float], rules: GateRules
 ) -> MetricVerdict:
     before, after = data.mean_scores
+    trials_before, trials_after = data.fewest_trials
     verdict = MetricVerdict(
         name=data.metric,
         role=role,
@@ -250,8 +267,8 @@ def _judge_metric(
         change=data.change,
         cases=data.cases,
         unchanged=data.cases - len(data.trials),
-        trials_before=data.fewest_trials[0],
-        trials_after=data.fewest_trials[1],
+        trials_before=trials_before,
+        trials_after=trials_after,
     )
     if not data.trials or not data.is_large_enough(rules):
         return verdict
@@ -279,8 +296,7 @@ def _conclude(
     verdict: Verdict, comparison: SuiteComparison, measured: Sequence[MetricData], rules: GateRules
 ) -> Verdict:
     """Return the verdict that its metrics give."""
-    moved = [test for test in comparison.compared if not test.unchanged and (test.series or test.why)]
-    if verdict.unchanged and not moved:
+    if verdict.unchanged and not any(map(_has_moved, comparison.compared)):
         return replace(verdict, status="GREEN", sentence="nothing changed: every answer is the baseline's")
     decided = [metric for metric in verdict.metrics if metric.status]
     if not decided:
@@ -294,9 +310,15 @@ def _conclude(
             return replace(verdict, sentence=f"{open_metric}: {_describe_small_suite(own, rules)}")
     sentence = _describe_change(decisive, status, rules)
     if status != "GREEN":
-        sentence += list_suspects([_case_name(change.nodeid) for change in verdict.of_kind("regressed")])
+        worse = [_case_name(change.nodeid) for change in verdict.of_kind("regressed")]
+        sentence += list_suspects(worse)
     advice = _list_advice(decisive, status, len(decided), measured, rules)
     return replace(verdict, status=status, sentence=sentence, advice=tuple(advice))
+
+
+def _has_moved(test: ComparedTest) -> bool:
+    """Return whether a test has answers or measurements that are not the baseline's."""
+    return not test.unchanged and bool(test.series or test.why)
 
 
 def _weigh_metrics(decided: Sequence[MetricVerdict]) -> tuple[str, Sequence[MetricVerdict]]:
@@ -319,11 +341,17 @@ def _find_open_primary(metrics: Iterable[MetricVerdict]) -> str:
     return ""
 
 
+def describe_metric_change(metric: MetricVerdict) -> str:
+    """Return the change of a metric in points, with its means before and after.
+
+    >>> describe_metric_change(MetricVerdict(name="exact", role="primary", before=0.9, after=0.8, change=-0.1))
+    'exact -10.0 points (0.90 -> 0.80)'
+    """
+    return f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
+
+
 def _describe_change(metrics: Sequence[MetricVerdict], status: str, rules: GateRules) -> str:
-    changes = "; ".join(
-        f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
-        for metric in metrics
-    )
+    changes = "; ".join(map(describe_metric_change, metrics))
     margin = format_size(rules.margin)
     if status == "GREEN":
         return f"{changes}: a drop of {margin} is excluded"
@@ -354,7 +382,8 @@ def _list_advice(
         for metric in decisive:
             step = by_name[metric.name].describe_next_step(rules, (proving, rules.alpha))
             steps.setdefault(step, []).append(metric.name)
-        advice += [f"{', '.join(names)}: {step}" for step, names in steps.items()]
+        for step, names in steps.items():
+            advice.append(f"{', '.join(names)}: {step}")
     for metric in decisive:
         power = _describe_power(metric, by_name[metric.name], rules, status)
         if power:
@@ -372,21 +401,20 @@ def list_suspects(names: Sequence[str]) -> str:
     """
     if not names:
         return ""
-    rest = ""
+    text = f"; worse: {', '.join(names[:NAMED_SUSPECTS])}"
     if len(names) > NAMED_SUSPECTS:
-        rest = f" and {len(names) - NAMED_SUSPECTS:,} more"
-    return f"; worse: {', '.join(names[:NAMED_SUSPECTS])}{rest}"
+        text += f" and {len(names) - NAMED_SUSPECTS:,} more"
+    return text
 
 
 def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> str:
     cases = max((data.cases for data in measured), default=0)
     trials = max((data.fewest_trials[0] for data in measured), default=0)
+    counted = f"no statistical verdict: {format_count(cases, 'case')}"
     if cases and not trials:
-        return f"no statistical verdict: {format_count(cases, 'case')} as in the baseline, and none with new answers that were scored"
-    return (
-        f"no statistical verdict: {format_count(cases, 'case')} with {format_count(trials, 'trial')} in the baseline; "
-        f"it takes {rules.describe_least_size()}"
-    )
+        return f"{counted} as in the baseline, and none with new answers that were scored"
+    size = rules.describe_least_size()
+    return f"{counted} with {format_count(trials, 'trial')} in the baseline; it takes {size}"
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: str) -> str:
@@ -396,12 +424,13 @@ def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, s
     text = f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs"
     if status == "AMBER":
         return text
-    further = data.estimate_error(0, metric.trials_after + 1)
+    trials = metric.trials_after + 1
+    further = data.estimate_error(0, trials)
     if further is None:
         return text
     finer = max(further.detectable_drop(rules.alpha), rules.floor)
     if round(finer, 3) < round(metric.detectable, 3):
-        text += f"; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
+        text += f"; with {trials} trials of each case it would be {finer * 100:.1f}"
     return text
 
 

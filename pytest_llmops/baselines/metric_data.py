@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist, fmean
 
-from pytest_llmops.baselines.baseline import Trials
+from pytest_llmops.baselines.baseline import list_scored
 from pytest_llmops.baselines.changes import ComparedTest, SuiteComparison, metric_name, metric_trials
 from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.trial_change import (
@@ -113,13 +113,13 @@ class MetricData:
             self._add_test(test)
 
     def _add_test(self, test: ComparedTest) -> None:
-        before = _list_scored(metric_trials(test.before, self.metric, test.series))
+        before = list_scored(metric_trials(test.before, self.metric, test.series))
         trials_after = metric_trials(test.after, self.metric, test.series)
-        after = _list_scored(trials_after)
-        if test.record.outcome in ("failed", "errored"):
-            lost = [name for name in test.lost if metric_name(name) == self.metric]
-            if lost:
-                self.unscored += TrialFacts.from_wire(test.record.fact("trials")).n or 1
+        after = list_scored(trials_after)
+        is_broken = test.record.outcome in ("failed", "errored")
+        if is_broken and self.metric in map(metric_name, test.lost):
+            facts = TrialFacts.from_wire(test.record.fact("trials"))
+            self.unscored += facts.n or 1
         self.scored += len(after)
         self.unscored += len(trials_after) - len(after)
         if not before:
@@ -151,7 +151,9 @@ class MetricData:
         """Mean score over all cases, before and after; 0 without any."""
         if not self.means:
             return 0.0, 0.0
-        return fmean(before for before, _ in self.means), fmean(after for _, after in self.means)
+        before = fmean(before for before, _ in self.means)
+        after = fmean(after for _, after in self.means)
+        return before, after
 
     def estimate_error(self, before: int = 0, after: int = 0) -> ChangeError | None:
         """Return the standard error of the change, as `estimate_change_error` does."""
@@ -186,20 +188,17 @@ class MetricData:
         new_trials = plan.cases * (len(self.trials) * plan.after or new.trials)
         old_variance = self._plan_variance(old, old_trials)
         new_variance = self._plan_variance(new, new_trials)
-        offset = (1 - 2 * old.mean) / (old_trials + 2) - (1 - 2 * new.mean) / (new_trials + 2)
-        ratio = old_trials / new_trials
-        step = 1 / old_trials + 1 / new_trials
         share = self.share
-        return ErrorBounds(
-            excluding=ChangeError(
-                math.sqrt(old_variance + new_variance) * share, error.freedom, max(offset, 0.0) * share
-            ),
-            proving=ChangeError(
-                math.sqrt(old_variance * ratio + new_variance / ratio) * share,
-                error.freedom,
-                step / 2 * share,
-            ),
-        )
+        old_offset = (1 - 2 * old.mean) / (old_trials + 2)
+        new_offset = (1 - 2 * new.mean) / (new_trials + 2)
+        offset = max(old_offset - new_offset, 0.0)
+        spread = math.sqrt(old_variance + new_variance)
+        excluding = ChangeError(spread * share, error.freedom, offset * share)
+        ratio = old_trials / new_trials
+        permuted_spread = math.sqrt(old_variance * ratio + new_variance / ratio)
+        step = 1 / old_trials + 1 / new_trials
+        proving = ChangeError(permuted_spread * share, error.freedom, step / 2 * share)
+        return ErrorBounds(excluding=excluding, proving=proving)
 
     def _plan_variance(self, side: _PassedOrFailed, trials: float) -> float:
         """Return the variance of a side's mean with so many trials.
@@ -209,14 +208,15 @@ class MetricData:
         if self._is_steady:
             return (trials + 1) / (trials + 2) ** 3
         present = side.trials
-        return (side.variance + (present + 1) / (present + 2) ** 3) * present / trials
+        unseen_variance = (present + 1) / (present + 2) ** 3
+        return (side.variance + unseen_variance) * present / trials
 
     @cached_property
     def _paired_error(self) -> ChangeError | None:
         """The error from the spread of the differences of cases, which holds that of their true changes."""
-        means = {
-            case: TrialPair((fmean(pair.before),), (fmean(pair.after),)) for case, pair in self.trials.items()
-        }
+        means = {}
+        for case, pair in self.trials.items():
+            means[case] = TrialPair((fmean(pair.before),), (fmean(pair.after),))
         return estimate_change_error(means)
 
     @cached_property
@@ -237,10 +237,12 @@ class MetricData:
         paired = None
         if None in noises:  # a side has single trials only
             paired = self._paired_error
-        old, new = [
-            _PassedOrFailed(fmean(map(fmean, side)), total, _mean_variance(side, noise, paired, totals))
-            for side, noise, total in zip(sides, noises, totals, strict=True)
-        ]
+        summaries = []
+        for side, noise, total in zip(sides, noises, totals, strict=True):
+            mean = fmean(map(fmean, side))
+            variance = _mean_variance(side, noise, paired, totals)
+            summaries.append(_PassedOrFailed(mean, total, variance))
+        old, new = summaries
         return old, new
 
     def _chance_to_settle(
@@ -272,8 +274,9 @@ class MetricData:
         prior = max(rules.floor * rules.margin, self.change**2 - variance)
         pull = kept + (1 - kept) / (1 + variance / prior)
         spread = math.sqrt(max(variance * (1 - kept) * pull, 1e-18))
-        proved = min(planned.proving.lower_end(0.0, 1 - levels[0]), -rules.floor)
-        excluded = -rules.margin - planned.excluding.lower_end(0.0, 1 - levels[1])
+        proving_level, excluding_level = levels
+        proved = min(planned.proving.lower_end(0.0, 1 - proving_level), -rules.floor)
+        excluded = -rules.margin - planned.excluding.lower_end(0.0, 1 - excluding_level)
         later = NormalDist(self.change * pull, spread)
         if not two_sided:
             return 1 - max(later.cdf(excluded) - later.cdf(proved), 0.0)
@@ -312,11 +315,14 @@ class MetricData:
             further = [count for count in rules.planned if count > after]
             alone = find_least(further, lambda count: Plan(after=count))
         first = after if two_sided else before
-        both = find_least(
-            range(first + 1, MAX_PLANNED_TRIALS + 1),
-            lambda count: Plan(max(count, before), max(min(count, most), after)),
-        )
-        cases = find_least(range(1, 1000 * self.cases), lambda count: Plan(cases=1 + count / self.cases))
+
+        def plan_both(count: int) -> Plan:
+            """Return the plan of so many trials on both sides: not less than there are, nor more than can be taken."""
+            return Plan(max(count, before), max(min(count, most), after))
+
+        both = find_least(range(first + 1, MAX_PLANNED_TRIALS + 1), plan_both)
+        further_cases = range(1, 1000 * self.cases)
+        cases = find_least(further_cases, lambda count: Plan(cases=1 + count / self.cases))
         return self._describe_steps(rules, alone=alone, both=both, cases=cases, two_sided=two_sided)
 
     def _describe_steps(self, rules: GateRules, *, alone: int, both: int, cases: int, two_sided: bool) -> str:
@@ -354,19 +360,14 @@ class MetricData:
     def fewest_trials(self) -> tuple[int, int]:
         """The smallest number of trials of a case, before and after; (0, 0): no case has new evidence."""
         pairs = self.trials.values()
-        return (
-            min((len(pair.before) for pair in pairs), default=0),
-            min((len(pair.after) for pair in pairs), default=0),
-        )
+        before = min((len(pair.before) for pair in pairs), default=0)
+        after = min((len(pair.after) for pair in pairs), default=0)
+        return before, after
 
     def is_large_enough(self, rules: GateRules) -> bool:
         """Return whether a statistical verdict means something."""
         repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
         return repeated or self.cases >= rules.min_single_cases
-
-
-def _list_scored(trials: Trials) -> tuple[float, ...]:
-    return tuple(score for score in trials if score is not None)
 
 
 def _mean_variance(
@@ -377,7 +378,10 @@ def _mean_variance(
 ) -> float:
     """Return the variance of a side's mean: its part of that of the differences of cases, else from the noise of its trials."""
     if paired is not None:
-        return paired.standard_error**2 / sum(map(len, side)) / sum(1 / total for total in totals)
+        own_trials = sum(map(len, side))
+        inverse_totals = sum(1 / total for total in totals)
+        return paired.standard_error**2 / own_trials / inverse_totals
     if noise is None:
         return 0.0
-    return noise.standard_error**2 * sum(1 / len(trials) for trials in side) / len(side) ** 2
+    inverse_counts = sum(1 / len(trials) for trials in side)
+    return noise.standard_error**2 * inverse_counts / len(side) ** 2

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
-from pytest_llmops.baselines.baseline import Baseline, flip_rate
+from pytest_llmops.baselines.baseline import Baseline, flip_rate, list_scored
 from pytest_llmops.baselines.changes import metric_name, metric_trials
 from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error, pool_noise
@@ -46,8 +46,10 @@ def estimate_power(
     >>> estimate_power(Baseline())
     []
     """
-    names = sorted({metric_name(series) for test in baseline.tests.values() for series in test.scores})
-    return [_estimate_metric_power(baseline, name, alpha, planned) for name in names]
+    names: set[str] = set()
+    for test in baseline.tests.values():
+        names.update(map(metric_name, test.scores))
+    return [_estimate_metric_power(baseline, name, alpha, planned) for name in sorted(names)]
 
 
 def _estimate_metric_power(
@@ -56,31 +58,35 @@ def _estimate_metric_power(
     trials: dict[str, TrialPair] = {}
     flaky = []
     for nodeid, test in baseline.tests.items():
-        scores = [score for score in metric_trials(test, name, tuple(test.scores)) if score is not None]
-        rate = flip_rate(tuple(scores))
+        scores = list_scored(metric_trials(test, name, tuple(test.scores)))
+        rate = flip_rate(scores)
         if rate:
             flaky.append((nodeid, rate, test.flaky_since))
         if scores:
-            # A single trial at the mean stands for the later run, and adds no spread of its own.
-            trials[nodeid] = TrialPair(tuple(scores), (fmean(scores),))
+            # A single trial at the mean takes the place of the later run, and adds no spread of its own.
+            trials[nodeid] = TrialPair(scores, (fmean(scores),))
+    flaky.sort(key=lambda case: (-case[1], case[0]))
+    pairs = list(trials.values())
     mean = 0.0
-    if trials:
-        mean = fmean(fmean(pair.before) for pair in trials.values())
+    if pairs:
+        mean = fmean(fmean(pair.before) for pair in pairs)
     power = MetricPower(
         name=name,
-        cases=len(trials),
-        trials=min((len(pair.before) for pair in trials.values()), default=0),
+        cases=len(pairs),
+        trials=min((len(pair.before) for pair in pairs), default=0),
         mean=mean,
-        flaky=tuple(sorted(flaky, key=lambda case: (-case[1], case[0]))),
+        flaky=tuple(flaky),
     )
-    noise = pool_noise(list(trials.values()))
+    noise = pool_noise(pairs)
     if noise is None:
         return power
+    detectable = _list_detectable_drops(trials, alpha, planned)
+    noisiest = _list_noisiest(trials)
     return replace(
         power,
         noise=noise.standard_error,
-        detectable=tuple(_list_detectable_drops(trials, alpha, planned)),
-        noisiest=tuple(_list_noisiest(trials)),
+        detectable=tuple(detectable),
+        noisiest=tuple(noisiest),
     )
 
 
@@ -91,11 +97,15 @@ def _list_detectable_drops(
     for count in planned:
         error = estimate_change_error(trials, trials_after=count)
         if error is not None and error.standard_error:
-            drops.append((count, max(error.detectable_drop(alpha), GateRules().floor)))
+            drop = max(error.detectable_drop(alpha), GateRules().floor)
+            drops.append((count, drop))
     return drops
 
 
 def _list_noisiest(trials: Mapping[str, TrialPair]) -> list[tuple[str, float]]:
-    spreads = {nodeid: pstdev(pair.before) for nodeid, pair in trials.items()}
-    noisy = [(nodeid, spread) for nodeid, spread in spreads.items() if spread > 0]
+    noisy = []
+    for nodeid, pair in trials.items():
+        spread = pstdev(pair.before)
+        if spread > 0:
+            noisy.append((nodeid, spread))
     return sorted(noisy, key=lambda entry: (-entry[1], entry[0]))

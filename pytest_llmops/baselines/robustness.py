@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pytest_llmops.baselines.baseline import read_output
 from pytest_llmops.measurement import Measurement, shorten_text
 from pytest_llmops.metrics.classification import Z_SQUARE, exact_upper_end
-from pytest_llmops.results.comparison import function_name, group_by
+from pytest_llmops.results.comparison import function_name
 from pytest_llmops.results.details import VariantFacts, as_list, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
@@ -75,11 +75,15 @@ def _normalize(answer: str | None) -> str:
 
 def _list_evidence(side: str, record: TestRecord, answer: str | None) -> list[tuple[str, str]]:
     """Return input and answer of a side, each with its label."""
-    texts = {"input": record.fact("case").get("input"), f"answer, {record.outcome}": answer}
-    return [
-        (f"{side} {label}", shorten_text("(not known)" if text is None else str(text), 1_000))
-        for label, text in texts.items()
-    ]
+    case = record.fact("case")
+    texts = {"input": case.get("input"), f"answer, {record.outcome}": answer}
+    evidence = []
+    for label, text in texts.items():
+        shown_text = "(not known)"
+        if text is not None:
+            shown_text = shorten_text(str(text), 1_000)
+        evidence.append((f"{side} {label}", shown_text))
+    return evidence
 
 
 def judge_robustness(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
@@ -93,15 +97,15 @@ def judge_robustness(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
     >>> judge_robustness([])
     ()
     """
-    measured = [
-        (measurement, record)
-        for record in records
-        if record.fact("robust")
-        for measurement in record.measurements
-        if measurement.name.startswith(PREFIX)
-    ]
     # Another test has the same inputs: together they would count twice
-    groups = group_by(measured, lambda pair: (function_name(pair[1]), pair[0].name))
+    groups: dict[tuple[str, str], list[tuple[Measurement, TestRecord]]] = {}
+    for record in records:
+        if not record.fact("robust"):
+            continue
+        for measurement in record.measurements:
+            if measurement.name.startswith(PREFIX):
+                key = (function_name(record), measurement.name)
+                groups.setdefault(key, []).append((measurement, record))
     tests = {test for test, _ in groups}
     verdicts = []
     for (test, name), pairs in groups.items():
@@ -136,7 +140,7 @@ def _measure(kept: int, count: int) -> _KeptShare:
 
 
 def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Verdict:
-    record = pairs[0][1]
+    _, record = pairs[0]
     values = [measurement.value for measurement, _ in pairs if measurement.value is not None]
     kept = int(sum(values))
     count = len(values)
@@ -144,10 +148,8 @@ def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Ver
     measured = _measure(kept, count)
     if values:
         equal = fact_text(record.fact("robust").get("equal"))
-        sentence = (
-            f"{kept:,} of {count:,} changed inputs keep the {equal} ({kept / count:.2f}, "
-            f"95 % interval {measured.low:.2f} to {measured.high:.2f})"
-        )
+        share = f"{kept / count:.2f}, 95 % interval {measured.low:.2f} to {measured.high:.2f}"
+        sentence = f"{kept:,} of {count:,} changed inputs keep the {equal} ({share})"
         if unscored:
             sentence += f"; {unscored:,} could not be scored"
     else:
@@ -188,7 +190,8 @@ def _estimate_needed(kept: int, count: int, status: str) -> float:
 
 
 def _describe_lost(measurement: Measurement, record: TestRecord) -> str:
-    evidence = ", ".join(
-        f"{label} {shorten_text(str(text), 100)!r}" for label, text in read_detail(measurement).evidence
-    )
-    return f"{shorten_text(record.nodeid)}: {evidence}"
+    texts = []
+    for label, text in read_detail(measurement).evidence:
+        short = shorten_text(str(text), 100)
+        texts.append(f"{label} {short!r}")
+    return f"{shorten_text(record.nodeid)}: {', '.join(texts)}"

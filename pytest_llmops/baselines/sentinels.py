@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
+from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, list_scored
 from pytest_llmops.baselines.changes import ComparedTest, compare_tests, find_metrics, metric_trials
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
@@ -37,14 +37,13 @@ def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[
             sentinels |= _pair_trials(test)
         else:
             others |= _pair_trials(test)
-    asked = {
-        record.nodeid: CassetteFacts.from_wire(record.fact("cassette"))
-        for record in records
-        if record.facts.get("sentinel")
-    }
+    cassettes = {}
+    for record in records:
+        if record.facts.get("sentinel"):
+            cassettes[record.nodeid] = CassetteFacts.from_wire(record.fact("cassette"))
     if not sentinels:
-        return "unknown", _describe_answers(list(asked.values()), has_baseline=bool(baseline.tests))
-    edited = [nodeid for nodeid, cassette in asked.items() if not cassette.verified]
+        return "unknown", _describe_answers(list(cassettes.values()), has_baseline=bool(baseline.tests))
+    edited = [nodeid for nodeid, cassette in cassettes.items() if not cassette.verified]
     if edited:
         return "unknown", (
             "cannot tell what moved: a sentinel has to ask what is recorded, and these ask something else: "
@@ -54,12 +53,15 @@ def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[
     if others:
         families["others"] = others
     compared = compare_families(families)
-    figures = ", ".join(
-        f"{name} {100 * family['change']:+.1f} points ({family['status']})"
-        for name, family in compared.items()
-    )
+    changes = []
+    for name, family in compared.items():
+        points = 100 * family["change"]
+        changes.append(f"{name} {points:+.1f} points ({family['status']})")
+    figures = ", ".join(changes)
     moved = compared["sentinels"]["status"]
-    moved_others = compared["others"]["status"] if others else ""
+    moved_others = ""
+    if others:
+        moved_others = compared["others"]["status"]
     if moved in ("worse", "better"):
         return "moved", f"the model or the judge moved: {figures}"
     if moved != "equivalent" or moved_others == "undecided":
@@ -70,20 +72,20 @@ def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[
 
 
 def _pair_trials(test: ComparedTest) -> dict[str, TrialPair]:
-    """Return the trials of each metric of a test; the share of trials that passed stands for a test without any."""
+    """Return the trials of each metric of a test; of a test without metrics the share of trials that passed."""
     metrics = [name for name in find_metrics([test]) if name != TRIAL_RATE]
     later = test.before if test.unchanged else test.after
     pairs = {}
     for metric in metrics or [TRIAL_RATE]:
-        before = [score for score in metric_trials(test.before, metric, test.series) if score is not None]
-        after = [score for score in metric_trials(later, metric, test.series) if score is not None]
+        before = list_scored(metric_trials(test.before, metric, test.series))
+        after = list_scored(metric_trials(later, metric, test.series))
         if before and after:
-            pairs[f"{test.record.nodeid} {metric}"] = TrialPair(tuple(before), tuple(after))
+            pairs[f"{test.record.nodeid} {metric}"] = TrialPair(before, after)
     return pairs
 
 
 def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> str:
-    """Say why scores tell nothing, what makes a baseline, and what the recordings of the sentinels tell without scores."""
+    """Explain why scores show nothing, what makes a baseline, and what the recordings of the sentinels show without scores."""
     if has_baseline:
         why = "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
     else:

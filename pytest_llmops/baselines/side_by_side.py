@@ -11,7 +11,13 @@ from typing import NamedTuple
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_test
 from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
-from pytest_llmops.baselines.gate import choose_primary, format_points, format_size, list_suspects
+from pytest_llmops.baselines.gate import (
+    choose_primary,
+    describe_metric_change,
+    format_points,
+    format_size,
+    list_suspects,
+)
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
@@ -20,7 +26,7 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.traffic import Latency, Traffic, count_traffic, summarize_latency
+from pytest_llmops.results.traffic import Traffic, count_traffic, summarize_latency
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case
@@ -75,16 +81,14 @@ def _judge_comparison(question: _Question, tests: Sequence[tuple[VariantFacts, T
     rules = GateRules(primary=question.primary)
     variants = {value: _Variant(base, side, rules) for value, side in sides.items()}
     _adjust_p_values([row for variant in variants.values() for row in variant.rows])
-    subject = f"{question.argument} {question.prompt}".strip()
-    place = tests[0][1].place
-    return [
-        variant.judge(
-            Verdict(
-                kind="comparison", subject=f"{subject} {value}".strip(), baseline=question.base, place=place
-            )
-        )
-        for value, variant in variants.items()
-    ]
+    argument = f"{question.argument} {question.prompt}".strip()
+    _, first = tests[0]
+    verdicts = []
+    for value, variant in variants.items():
+        subject = f"{argument} {value}".strip()
+        verdict = Verdict(kind="comparison", subject=subject, baseline=question.base, place=first.place)
+        verdicts.append(variant.judge(verdict))
+    return verdicts
 
 
 @dataclass(slots=True)
@@ -108,11 +112,12 @@ class _Row:
 
 def _adjust_p_values(rows: Iterable[_Row]) -> None:
     """Make the p-values of a metric hold together over all variants, and apart from them over all families."""
-    for same in group_by(rows, lambda row: (row.data.metric, bool(row.family))).values():
-        adjusted = trial_change.adjust_p_values([row.p_value for row in same])
-        for row, p_value in zip(same, adjusted, strict=True):
+    groups = group_by(rows, lambda row: (row.data.metric, bool(row.family)))
+    for group in groups.values():
+        adjusted = trial_change.adjust_p_values([row.p_value for row in group])
+        for row, p_value in zip(group, adjusted, strict=True):
             row.p_value = p_value
-            row.tests = len(same)
+            row.tests = len(group)
 
 
 def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = "") -> list[_Row]:
@@ -120,10 +125,12 @@ def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = ""
     changed = [data for data in measured if data.trials]
     nulls = trial_change.draw_null_changes([data.trials for data in changed])
     p_values: dict[str, float] = {}
-    for places in group_by(range(len(changed)), lambda place: changed[place].metric == primary).values():
+    groups = group_by(range(len(changed)), lambda place: changed[place].metric == primary)
+    for places in groups.values():
+        names = [changed[place].metric for place in places]
         changes = [trial_change.mean_change(changed[place].trials) for place in places]
         joint = trial_change.joint_change_p_values(changes, nulls[places])
-        p_values |= zip([changed[place].metric for place in places], joint, strict=True)
+        p_values |= zip(names, joint, strict=True)
     rows = []
     for data in sorted(measured, key=lambda data: data.metric != primary):
         role = "primary" if data.metric == primary else "guard-rail"
@@ -137,6 +144,7 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
     if data.cases and not data.trials:  # both sides have the same answers
         status = "equivalent"
     before, after = data.mean_scores
+    trials_before, trials_after = data.fewest_trials
     verdict = MetricVerdict(
         name=data.metric,
         role=row.role,
@@ -148,8 +156,8 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
         p_value=row.p_value,
         cases=data.cases,
         unchanged=data.cases - len(data.trials),
-        trials_before=data.fewest_trials[0],
-        trials_after=data.fewest_trials[1],
+        trials_before=trials_before,
+        trials_after=trials_after,
     )
     errors = data.bound_errors()
     if errors is None or not data.is_large_enough(rules):
@@ -159,19 +167,21 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
         return replace(verdict, p_value=None, next_step=next_step)
     lower = errors.excluding.lower_end(data.change, 1 - rules.alpha / row.tests)
     verdict = replace(verdict, lower=lower, upper=2 * data.change - lower)
-    if row.p_value <= rules.alpha and abs(data.change) >= rules.floor:
+    size = abs(data.change)
+    if row.p_value <= rules.alpha and size >= rules.floor:
         if data.change > 0:
             return replace(verdict, status="better")
         return replace(verdict, status="worse")
-    if abs(data.change) + data.change - lower < rules.margin:
+    if size + data.change - lower < rules.margin:
         return replace(verdict, status="equivalent")
     levels = (rules.alpha / 2 / row.tests, rules.alpha / row.tests)
     return replace(verdict, next_step=data.describe_next_step(rules, levels, two_sided=True))
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:
-    before = Baseline(tests={case: summarize_test(record, repeated=True) for case, record in base.items()})
-    return compare_tests(before, [replace(record, nodeid=case) for case, record in other.items()])
+    tests = {case: summarize_test(record, repeated=True) for case, record in base.items()}
+    records = [replace(record, nodeid=case) for case, record in other.items()]
+    return compare_tests(Baseline(tests=tests), records)
 
 
 class _Variant:
@@ -186,9 +196,10 @@ class _Variant:
         self._base = {case: record for case, record in base.items() if case in other}
         self._other = {case: other[case] for case in self._base}
         self._left_out = len(base.keys() ^ other.keys())
-        self._families = {
-            case: CaseFacts.from_wire(record.fact("case")).family for case, record in self._other.items()
-        }
+        self._families = {}
+        for case, record in self._other.items():
+            facts = CaseFacts.from_wire(record.fact("case"))
+            self._families[case] = facts.family
         comparison = _pair_sides(self._base, self._other)
         measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
         self.rows = _test_metrics(measured, choose_primary(measured, rules))
@@ -208,10 +219,9 @@ class _Variant:
         if problem:
             return replace(verdict, status="error", sentence=problem)
         decisive = _choose_decisive([metric for metric in metrics if not metric.family])
-        statuses = {metric.status for metric in decisive}
-        status = "undecided"
-        if len(statuses) == 1:
-            status = decisive[0].status
+        status = decisive[0].status
+        if any(metric.status != status for metric in decisive):
+            status = "undecided"
         sentence = "; ".join(_describe_metric(metric, self._rules) for metric in decisive)
         sentence += list_suspects(self._name_losses(metrics, decisive))
         if self._left_out:
@@ -228,9 +238,9 @@ class _Variant:
                 continue
             for case, pair in row.data.trials.items():
                 if pair.difference < 0:
-                    arguments = case.partition(SEPARATOR)[2].replace(SEPARATOR, "-")
-                    losses.append((pair.difference, arguments or case))
-        return list(dict.fromkeys(name for _, name in sorted(losses)))
+                    losses.append((pair.difference, _name_case(case)))
+        names = [name for _, name in sorted(losses)]
+        return list(dict.fromkeys(names))
 
     def _why_not_comparable(self) -> str:
         """Return why nothing is decided; "": the sides can be compared."""
@@ -250,12 +260,10 @@ class _Variant:
                 continue
             base = MetricData(row.data.metric, back)
             unscored = row.data.unscored + base.unscored
-            asked = row.data.scored + base.scored + unscored
-            if unscored > asked * rules.max_unscored:
-                return (
-                    f"{row.data.metric}: {unscored:,} of {format_count(asked, 'trial')} could not be scored: "
-                    "nothing is decided"
-                )
+            total = row.data.scored + base.scored + unscored
+            if unscored > total * rules.max_unscored:
+                trials = format_count(total, "trial")
+                return f"{row.data.metric}: {unscored:,} of {trials} could not be scored: nothing is decided"
         return ""
 
     def _list_advice(
@@ -282,11 +290,13 @@ class _Variant:
         families = []
         for metric in metrics:
             if metric.family:
-                families.append(f"{format_points(metric.change)} {metric.family} ({metric.status})")
+                points = format_points(metric.change)
+                families.append(f"{points} {metric.family} ({metric.status})")
             elif metric not in decisive and (metric.change or metric.name != TRIAL_RATE):
                 lines.append(_describe_metric(metric, self._rules))
         if families:
-            lines.append(f"{metrics[0].name} by family: {', '.join(families)}")
+            name = metrics[0].name
+            lines.append(f"{name} by family: {', '.join(families)}")
         return lines
 
     def _has_one_text(self) -> bool:
@@ -315,6 +325,16 @@ class _Variant:
         return f"{data.metric}: proved for {scope} ({count})"
 
 
+def _name_case(case: str) -> str:
+    """Return the arguments of a case; without any the name of its test.
+
+    >>> _name_case(f"test_a{SEPARATOR}late{SEPARATOR}de"), _name_case("test_a")
+    ('late-de', 'test_a')
+    """
+    function, *arguments = case.split(SEPARATOR)
+    return "-".join(arguments) or function
+
+
 def _choose_decisive(metrics: Sequence[MetricVerdict]) -> Sequence[MetricVerdict]:
     """Return the metrics that the verdict is about: those that got worse, else leading ones that got better, else the leading ones."""
     leading = [metric for metric in metrics if metric.role == "primary"]
@@ -328,24 +348,28 @@ def _choose_decisive(metrics: Sequence[MetricVerdict]) -> Sequence[MetricVerdict
 
 
 def _describe_metric(metric: MetricVerdict, rules: GateRules) -> str:
-    text = f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
+    text = describe_metric_change(metric)
+    margin = format_size(rules.margin)
     if metric.status == "equivalent":
-        return f"{text}: a difference of {format_size(rules.margin)} is excluded"
+        return f"{text}: a difference of {margin} is excluded"
     if metric.status == "undecided":
-        return f"{text}: no difference is proved, and one of {format_size(rules.margin)} is not excluded"
+        return f"{text}: no difference is proved, and one of {margin} is not excluded"
     return text
 
 
 def _describe_use(sides: Sequence[Side]) -> str:
-    """Say what an answer of each side costs and takes, and how long it is; "": no call of the application is known."""
+    """Describe what an answer of each side costs and takes, and how long it is; "": no call of the application is known."""
     calls = [_list_app_calls(side) for side in sides]
-    traffic = [count_traffic(made) for made in calls]
-    latency: list[Latency] = [summarize_latency(made) for made in calls]
+    costs = [_mean_cost(count_traffic(side_calls)) for side_calls in calls]
+    latencies = [summarize_latency(side_calls) for side_calls in calls]
+    p50 = [latency.p50 for latency in latencies]
+    p95 = [latency.p95 for latency in latencies]
+    lengths = [_mean_length(side_calls) for side_calls in calls]
     parts = [
-        _describe_figure("cost", "USD", [_mean_cost(used) for used in traffic]),
-        _describe_figure("latency p50", "s", [side.p50 for side in latency]),
-        _describe_figure("p95", "s", [side.p95 for side in latency]),
-        _describe_figure("characters", "count", [_mean_length(made) for made in calls]),
+        _describe_figure("cost", "USD", costs),
+        _describe_figure("latency p50", "s", p50),
+        _describe_figure("p95", "s", p95),
+        _describe_figure("characters", "count", lengths),
     ]
     known = ", ".join(filter(None, parts))
     if known:
@@ -374,5 +398,10 @@ def _describe_figure(name: str, unit: str, values: Sequence[float | None]) -> st
     """Return a figure of each side; "": it is known of none."""
     if all(value is None for value in values):
         return ""
-    texts = ["unknown" if value is None else format_amount(value, unit) for value in values]
+    texts = []
+    for value in values:
+        if value is None:
+            texts.append("unknown")
+        else:
+            texts.append(format_amount(value, unit))
     return f"{name} {' -> '.join(texts)}"

@@ -55,15 +55,16 @@ class Conversation(str):
     @property
     def said(self) -> str:
         """What the assistant says in it."""
-        return "\n".join(message.content for message in self.messages if message.role == "assistant")
+        texts = [message.content for message in self.messages if message.role == "assistant"]
+        return "\n".join(texts)
 
     def find_answers(self) -> list[int]:
         """Return the indexes of the assistant's messages with a text, not only tool calls."""
-        return [
-            index
-            for index, message in enumerate(self.messages)
-            if message.role == "assistant" and not message.content.startswith("[tool call ")
-        ]
+        indexes = []
+        for index, message in enumerate(self.messages):
+            if message.role == "assistant" and not message.content.startswith("[tool call "):
+                indexes.append(index)
+        return indexes
 
 
 def is_trace(value: object) -> bool:
@@ -170,11 +171,12 @@ def _field(entry: object, key: str) -> Any:
 
 
 def _read_message(entry: object, number: int) -> Message:
-    role = _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))
+    given_role = _field(entry, "role") or _field(entry, "type")
+    role = _ROLES.get(str(given_role))
     if role is None:
-        raise ValueError(
-            f"message {number} has no role: expected one of {', '.join(ROLES)}, got {shorten_text(repr(entry), 80)}"
-        )
+        known = ", ".join(ROLES)
+        got = shorten_text(repr(entry), 80)
+        raise ValueError(f"message {number} has no role: expected one of {known}, got {got}")
     calls: Sequence[object] = _field(entry, "tool_calls") or ()
     if _field(entry, "type") == "function_call":
         calls = [entry]
@@ -196,9 +198,11 @@ def _read_message(entry: object, number: int) -> Message:
 
 def _format_call(call: object) -> str:
     inner = _field(call, "function") or call
-    arguments = _field(inner, "arguments") or _field(inner, "args") or _field(inner, "input") or None
-    name = str(_field(inner, "name"))
-    return format_tool_call(ToolCall(name=name, arguments=arguments_json(arguments)))
+    candidates = (_field(inner, key) for key in ("arguments", "args", "input"))
+    arguments = next(filter(None, candidates), None)
+    name = _field(inner, "name")
+    tool_call = ToolCall(name=str(name), arguments=arguments_json(arguments))
+    return format_tool_call(tool_call)
 
 
 def _read_part(part: object, number: int) -> str:

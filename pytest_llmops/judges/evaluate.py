@@ -28,7 +28,8 @@ def why_self_judging(judge: str) -> str:
     """
     if recorder.current_settings().self_judging != "error":
         return ""
-    tested = find_same_model(judge, _model_names(recorder.list_exchanges(), "app"))
+    models = _model_names(recorder.list_exchanges(), "app")
+    tested = find_same_model(judge, models)
     if tested:
         return format_self_judging_error(judge, tested)
     return ""
@@ -40,8 +41,10 @@ def format_self_judging_error(judge: str, tested: str) -> str:
     Source: Wataoka, Takahashi and Ri, "Self-Preference Bias in LLM-as-a-Judge", 2024, arXiv 2410.21819: a model gives
     higher scores to text that it finds likely, as its own is.
     """
+    judge_name = shorten_text(judge, 60)
+    tested_name = shorten_text(tested, 60)
     return (
-        f"the judge {shorten_text(judge, 60)} is the model under test ({shorten_text(tested, 60)}), and a model prefers its own "
+        f"the judge {judge_name} is the model under test ({tested_name}), and a model prefers its own "
         "text (arXiv 2410.21819): name another with --llm-judge-model, or take back llm_self_judging = error"
     )
 
@@ -119,7 +122,8 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
             f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
             f"got {type(judge).__name__}"
         )
-    return JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "") or type(judge).__name__))
+    name = getattr(judge, "name", "") or type(judge).__name__
+    return JudgeHandle(cast("Judge", judge), str(name))
 
 
 def resolve_pairwise_judge(given: object, who: str) -> Any:
@@ -142,7 +146,7 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
 
 
 def skipped_measurement(name: str, label: str = "") -> Measurement | None:
-    """Return a stand-in for a measurement whose judge is skipped; None: run the judge.
+    """Return the measurement of a judge that is skipped; None: run the judge.
 
     In a `soft` block judges are skipped after a failed check: the test fails anyway, and judges cost money. A skipped
     judge is neither a low score nor an error: it is not a measurement of the test, and the report only says that the
@@ -223,18 +227,14 @@ def judge_answer(
     except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: unscored, not scored low
         return _unscored_verdict(handle, describe_exception(error))
     finally:
-        recorder.record_facts(
-            {"judge": {"name": handle.name, "version": handle.version, "model": handle.model}}
-        )
+        facts: dict[str, Json] = {"name": handle.name, "version": handle.version, "model": handle.model}
+        recorder.record_facts({"judge": facts})
     if not isinstance(verdict, Verdict):
         return _unscored_verdict(handle, problem, shorten_text(repr(verdict), 1_000))
     if problem:
         return _unscored_verdict(handle, problem, str(verdict.raw), verdict)
-    return replace(
-        verdict,
-        score=as_finite_float(verdict.score),
-        dimensions={str(name): float(score) for name, score in verdict.dimensions.items()},
-    )
+    dimensions = {str(name): float(score) for name, score in verdict.dimensions.items()}
+    return replace(verdict, score=as_finite_float(verdict.score), dimensions=dimensions)
 
 
 def _raw_reply(verdict: object) -> str:

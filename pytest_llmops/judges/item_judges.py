@@ -99,20 +99,19 @@ class ItemsJudge(PromptedJudge):
             UsageError: The passages are judged, and there are none, or no question to judge them by.
         """
         passages = check_passages(contexts, self.name)
-        if self.items:
-            items = self.items
-            if self._is_prescreened(answer, reference):
-                return Verdict(
-                    score=0.0,
-                    low=0.0,
-                    reason="contentless answer",
-                    high=1.0,
-                    dimensions=dict.fromkeys(items, 0.0),
-                    prescreened=True,
-                )
-        else:
+        items: Sequence[str] = self.items
+        if not items:
             self._check_passages_judged(passages, question)
-            items = tuple(f"passage {number}" for number in range(1, len(passages) + 1))
+            items = [f"passage {number}" for number, _ in enumerate(passages, start=1)]
+        elif self._is_prescreened(answer, reference):
+            return Verdict(
+                score=0.0,
+                low=0.0,
+                high=1.0,
+                reason="contentless answer",
+                dimensions=dict.fromkeys(items, 0.0),
+                prescreened=True,
+            )
         error = why_too_long("question, reference and answer", answer, question, reference, *passages)
         if error:
             return Verdict(low=0.0, high=1.0, error=error)
@@ -200,15 +199,21 @@ class Checklist(ItemsJudge):
         given: Sequence[object] = items
         if isinstance(items, str):
             given = ()
-        kept = tuple(" ".join(item.split()) for item in given if isinstance(item, str) and item.strip())
-        if not 0 < len(kept) <= MAX_ITEMS or len(set(kept)) < len(kept):
-            are_texts = len(kept) == len(given)
+        texts = []
+        for item in given:
+            if isinstance(item, str) and item.strip():
+                words = item.split()
+                texts.append(" ".join(words))
+        are_different = len(set(texts)) == len(texts)
+        if not 0 < len(texts) <= MAX_ITEMS or not are_different:
+            are_texts = len(texts) == len(given)
             if are_texts and len(given) > MAX_ITEMS:
                 got = f"{len(given)}"
             else:
                 got = shorten_text(repr(items), 80)
             raise UsageError(f"{name}: expected 1 to {MAX_ITEMS} different items, each a text, got {got}")
-        super().__init__(name, HERE / "checklist.md", kept, YES_NO, model, pass_at, source=source)
+        file = HERE / "checklist.md"
+        super().__init__(name, file, tuple(texts), YES_NO, model, pass_at, source=source)
 
 
 class Policy(ItemsJudge):
@@ -260,7 +265,7 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
 def _read_items_file(
     file: Path, kind: str, what: str, default: float | None
 ) -> tuple[tuple[str, ...], float | None, str]:
-    """Return the items of a file, its threshold, and the text that the items stand in."""
+    """Return the items of a file, its threshold, and the text that holds the items."""
     keys: tuple[str, ...] = ("pass_at",)
     if kind == "policy":
         keys += RULE_KEYS
@@ -290,7 +295,8 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
         last = number
     for index, item in enumerate(items):
         if item in items[:index]:
-            raise BadFile(f"the {what} {shorten_text(item, 60)!r} stands twice", lines[index])
+            text = shorten_text(item, 60)
+            raise BadFile(f"the {what} {text!r} stands twice", lines[index])
     if not 0 < len(items) <= MAX_ITEMS:
         raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
     return tuple(items)
@@ -370,14 +376,15 @@ class Grounding(PromptedJudge):
             error = error or "the answer makes no claim to be supported"
         if error:
             return GroundingVerdict(low=0.0, high=1.0, error=error, raw=reply.raw)
-        supported = sum(claim.finding == "supported" for claim in reply.claims)
+        claims = reply.claims
+        supported = sum(claim.finding == "supported" for claim in claims)
         return GroundingVerdict(
-            score=supported / len(reply.claims),
+            score=supported / len(claims),
             low=0.0,
             high=1.0,
             reason=reply.reason,
             raw=reply.raw,
-            claims=reply.claims,
+            claims=claims,
         )
 
     def _create_prompter(self) -> JudgePrompter:

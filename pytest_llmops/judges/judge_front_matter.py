@@ -32,8 +32,9 @@ def split_judge_file(
     """
     front, below, first_line = split_front_matter(text)
     head = read_front_matter(front, ("kind", "description", *keys))
-    if head.values.get("kind", kind) != kind:
-        raise head.bad("kind", kind, shorten_text(str(head.values.get("kind")), 40))
+    named_kind = head.values.get("kind", kind)
+    if named_kind != kind:
+        raise head.bad("kind", kind, shorten_text(str(named_kind), 40))
     if body and not below.strip():
         raise BadFile("expected the criteria in plain words below the front matter, got nothing", first_line)
     return head, below, first_line
@@ -47,9 +48,10 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
     """
     if "pass_at" not in head.values:
         return default
-    threshold = as_finite_float(head.values["pass_at"])
+    given = head.values["pass_at"]
+    threshold = as_finite_float(given)
     if threshold is None or not 0 <= threshold <= 1:
-        raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(head.values["pass_at"]), 40))
+        raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(given), 40))
     return threshold
 
 

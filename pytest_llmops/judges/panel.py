@@ -55,9 +55,8 @@ class Panel:
             raise UsageError(f"judge {self.name}: expected two judges or more, got {len(self.judges)}")
         scales = {(getattr(judge, "low", None), getattr(judge, "high", None)) for judge in self.judges}
         if len(scales) > 1:
-            raise UsageError(
-                f"judge {self.name}: expected judges on the same scale, got {sorted(map(str, scales))}"
-            )
+            listed = sorted(map(str, scales))
+            raise UsageError(f"judge {self.name}: expected judges on the same scale, got {listed}")
         thresholds = {getattr(judge, "pass_at", None) for judge in self.judges}
         if self.pass_at is None and len(thresholds) == 1:
             self.pass_at = thresholds.pop()
@@ -118,8 +117,10 @@ def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
     """Return the mean of the votes, or an unscored verdict if at most half of them have a score."""
     low = votes[0].low
     high = votes[0].high
-    raw = [f"judge {number}: {vote.raw or vote.reason}" for number, vote in enumerate(votes, start=1)]
-    unscored = PanelVerdict(low=low, high=high, votes=votes, raw="\n\n".join(raw))
+    replies = []
+    for number, vote in enumerate(votes, start=1):
+        replies.append(f"judge {number}: {vote.raw or vote.reason}")
+    unscored = PanelVerdict(low=low, high=high, votes=votes, raw="\n\n".join(replies))
     if any((vote.low, vote.high) != (low, high) for vote in votes):
         return replace(unscored, error="the judges' scales differ")
 
@@ -133,7 +134,8 @@ def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
             scored.append(vote)
             scores.append(vote.score)
     if len(scores) <= len(errors):
-        problem = f"{len(errors)} of {len(votes)} judges gave no score: {'; '.join(errors)}"
+        listed = "; ".join(errors)
+        problem = f"{len(errors)} of {len(votes)} judges gave no score: {listed}"
         return replace(unscored, error=problem)
 
     mean = math.fsum(scores) / len(scores)
@@ -141,14 +143,16 @@ def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
     spread = None
     if len(scores) > 1:
         spread = statistics.stdev(scores)
+    dimensions = _average_dimensions(scored)
+    confidence = score_confidence(scores, low, high)
     return replace(
         unscored,
         score=min(max(mean, low), high),
         reason="; ".join(reasons + errors),
-        dimensions=_average_dimensions(scored),
+        dimensions=dimensions,
         prescreened=all(vote.prescreened for vote in votes),
         spread=spread,
-        confidence=score_confidence(scores, low, high),
+        confidence=confidence,
     )
 
 

@@ -59,9 +59,8 @@ def quality(model: Model | None = None, *, weights: Mapping[str, float] | None =
         return Rubric(QUALITY, model)
     own = QUALITY.scale.weights
     if set(weights) != set(own):
-        raise UsageError(
-            f"judge quality: expected weights of {', '.join(own)}, got {', '.join(weights) or 'none'}"
-        )
+        got = ", ".join(weights) or "none"
+        raise UsageError(f"judge quality: expected weights of {', '.join(own)}, got {got}")
     scale = replace(QUALITY.scale, weights={name: weights[name] for name in own})
     return Rubric(replace(QUALITY, scale=scale), model)
 

@@ -111,10 +111,12 @@ class ExampleReader:
             raise self._bad(f"a mapping with answer and score {where}", json_kind(entry))
         for key in entry:
             if key not in EXAMPLE_KEYS:
-                raise self._bad(f"the keys {', '.join(EXAMPLE_KEYS)} {where}", shorten_text(str(key), 40))
+                known = ", ".join(EXAMPLE_KEYS)
+                raise self._bad(f"the keys {known} {where}", shorten_text(str(key), 40))
         texts = self._read_texts(where, entry)
         contexts = entry.get("contexts", ())
-        if not isinstance(contexts, (list, tuple)) or not all(isinstance(text, str) for text in contexts):
+        is_list = isinstance(contexts, (list, tuple))
+        if not is_list or not all(isinstance(text, str) for text in contexts):
             raise self._bad(f"a list of texts as contexts {where}", json_kind(contexts))
         grade, score = self._read_grade(where, entry)
         middle = (self.scale.low + self.scale.high) / 2
@@ -149,17 +151,22 @@ class ExampleReader:
             return self._read_label(where, entry)
         given = entry.get("score")
         dimensions = self.scale.weights
-        if "label" in entry or (isinstance(given, Mapping) and set(given) != set(dimensions)):
-            each = ""
+        has_other_dimensions = isinstance(given, Mapping) and set(given) != set(dimensions)
+        if "label" in entry or has_other_dimensions:
+            expected = "a score"
             if dimensions:
-                each = f", or a score for each of {', '.join(dimensions)}"
-            raise self._bad(f"a score{each}, and no label, {where}", _describe_grade(entry, "score", "label"))
+                expected += f", or a score for each of {', '.join(dimensions)}"
+            got = _describe_grade(entry, "score", "label")
+            raise self._bad(f"{expected}, and no label, {where}", got)
         if not isinstance(given, Mapping):
             # The mean of several dimensions may lie between two levels
             score = self._check_score(given, where, entry, may_lie_between=bool(dimensions))
             return {"score": _as_whole(score)}, score
-        scores = {name: self._check_score(number, where, entry) for name, number in given.items()}
-        grades = {name: _as_whole(score) for name, score in scores.items()}
+        scores = {}
+        grades = {}
+        for name, number in given.items():
+            scores[name] = self._check_score(number, where, entry)
+            grades[name] = _as_whole(scores[name])
         return {"dimensions": grades}, self.scale.mean(scores)
 
     def _read_label(self, where: str, entry: Mapping[str, Any]) -> tuple[dict[str, Json], float]:
@@ -188,8 +195,9 @@ def _as_whole(score: float) -> Json:
 
 
 def _describe_grade(entry: Mapping[str, Any], key: str, other: str) -> str:
-    """Return the grade of an example for an error: what stands under the wrong key, else under the right one."""
-    for wrong in (other, key):
-        if wrong in entry:
-            return f"{wrong} {shorten_text(repr(entry[wrong]), 60)}"
+    """Return the grade of an example for an error: that of the wrong key, else of the right one."""
+    for name in (other, key):
+        if name in entry:
+            grade = shorten_text(repr(entry[name]), 60)
+            return f"{name} {grade}"
     return f"no {key}"

@@ -140,9 +140,8 @@ def build_rubric(criteria: object, name: str, given: Mapping[str, Any]) -> Rubri
     if isinstance(levels, Mapping):
         values["levels"] = {str(level): text for level, text in levels.items()}
     if not isinstance(criteria, str) or not criteria.strip():
-        raise UsageError(
-            f"Rubric(name={name!r}): criteria: expected plain words, got {shorten_text(repr(criteria), 40)}"
-        )
+        got = shorten_text(repr(criteria), 40)
+        raise UsageError(f"Rubric(name={name!r}): criteria: expected plain words, got {got}")
     try:
         return _parse_rubric(FrontMatter(values, {}), criteria, name, None)
     except BadFile as error:
@@ -159,12 +158,14 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
     try:
         scale = Scale(low=low, high=high, weights=weights)
     except UsageError as error:
-        raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
+        line = head.lines.get("dimensions", head.lines.get("scale"))
+        raise BadFile(str(error), line) from None
     judges = _parse_judged(head)
     thresholds = _parse_pass_at(head, names, scale)
     pass_at = thresholds.get("")
     if len(thresholds) > 1:
         pass_at = scale.mean(thresholds)
+    dimension_thresholds = {key: threshold for key, threshold in thresholds.items() if key}
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
     about = {dimension: text for dimension, (_, text) in dimensions.items()}
     file = TEMPLATE
@@ -184,7 +185,7 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
         model=head.text("model"),
         params=read_params(head),
         source=source,
-        dimension_thresholds={key: threshold for key, threshold in thresholds.items() if key},
+        dimension_thresholds=dimension_thresholds,
         examples=examples,
         judges=judges,
     )
@@ -243,7 +244,8 @@ def _name_scale(levels: object) -> str:
     numbers: list[int] = []
     if isinstance(levels, Mapping):
         for key in levels:
-            numbers += [int(level) for level in _expand_level_range(key) if _LEVEL.fullmatch(level)]
+            whole = filter(_LEVEL.fullmatch, _expand_level_range(key))
+            numbers += map(int, whole)
     if numbers:
         return f"{min(numbers)}-{max(numbers)}"
     return "pass/fail"
@@ -258,22 +260,29 @@ def _parse_levels(
     value = head.values.get("levels", DEFAULT_LEVELS)
     if not isinstance(value, Mapping):
         raise head.bad("levels", "a mapping of levels to texts", json_kind(value))
-    wanted = list(names) or [str(number) for number in range(int(low), int(high) + 1)]
+    levels = list(names)
+    if not levels:
+        levels = [str(number) for number in range(int(low), int(high) + 1)]
     described: set[str] = set()
     for key, text in value.items():
         if not isinstance(text, str) or not text.strip():
-            raise head.bad("levels", f"a text that describes level {shorten_text(key, 20)}", json_kind(text))
+            level = shorten_text(key, 20)
+            raise head.bad("levels", f"a text that describes level {level}", json_kind(text))
         for level in _expand_level_range(key):
-            if level not in wanted:
-                scale = f"{wanted[0]} to {wanted[-1]}"
+            if level not in levels:
+                scale = f"{levels[0]} to {levels[-1]}"
                 raise head.bad("levels", f"levels of the scale {scale}", shorten_text(key, 40))
             if level in described:
                 raise head.bad("levels", "each level once", f"level {level} twice")
             described.add(level)
-    missing = [level for level in wanted if level not in described]
+    missing = [level for level in levels if level not in described]
     if missing:
         raise head.bad("levels", "every level of the scale", f"none for {', '.join(missing)}")
-    return [(key, " ".join(str(text).split())) for key, text in value.items()]
+    descriptions = []
+    for key, text in value.items():
+        words = str(text).split()
+        descriptions.append((key, " ".join(words)))
+    return descriptions
 
 
 def _expand_level_range(key: str) -> list[str]:
@@ -308,8 +317,8 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
         about = fields.get("about", "")
         has_known_keys = fields.keys() <= {"weight", "about"}
         if not has_known_keys or not isinstance(about, str) or weight is None or weight <= 0:
-            wanted = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
-            raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
+            expected = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
+            raise head.bad("dimensions", expected, shorten_text(str(given), 60))
         parsed[name] = weight, " ".join(about.split())
     total = math.fsum(weight for weight, _ in parsed.values())
     if parsed and abs(total - 1) > SUM_TOLERANCE:

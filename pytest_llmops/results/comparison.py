@@ -84,7 +84,9 @@ def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> li
         for record in groups[key]:
             param = as_mapping(record.fact("params").get(_SIDE_ARGUMENTS[axis]))
             place = param.get("place")
-            places.append(place if isinstance(place, int) else 0)
+            if not isinstance(place, int):
+                place = 0
+            places.append(place)
         return min(places)
 
     return sorted(groups, key=first_position)
@@ -105,7 +107,10 @@ def iter_fair_comparisons(
         if side is not None:
             function = (subject_name(record, axis), function_name(record))
             sides.setdefault(function, set()).add(side)
-    several = {subject for (subject, _), keys in sides.items() if len(keys) > 1}
+    several = set()
+    for (subject, _), keys in sides.items():
+        if len(keys) > 1:
+            several.add(subject)
 
     def find_comparison(record: TestRecord) -> tuple[str, frozenset[tuple[str, ...]]] | None:
         if side_key(record, axis) is None:
@@ -118,12 +123,16 @@ def iter_fair_comparisons(
             return subject, frozenset(keys)
         return subject, frozenset()
 
-    for (_, wanted), group in group_by(records, find_comparison).items():
-        rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis))).values()
-        complete = [row for row in rows if _list_sides(row, axis) >= wanted]
+    def find_row(record: TestRecord) -> tuple[str, ...]:
+        return function_name(record), *row_key(record, axis)
+
+    for (_, required_sides), group in group_by(records, find_comparison).items():
+        rows = group_by(group, find_row).values()
+        complete = [row for row in rows if _list_sides(row, axis) >= required_sides]
         ids = {id(record) for row in complete for record in row}
         if ids:
-            yield [record for record in group if id(record) in ids], len(rows) - len(complete)
+            compared = [record for record in group if id(record) in ids]
+            yield compared, len(rows) - len(complete)
         elif axis == "prompt":
             yield group, 0
 

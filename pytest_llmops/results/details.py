@@ -75,8 +75,12 @@ class StoredFacts:
 @lru_cache
 def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     """Return the name and the reader of each field; one that a subclass reads itself, and gives, may have no reader."""
-    types = {spec.name: str(spec.type) for spec in fields(cls)}
-    return tuple((name, _READERS[kind]) for name, kind in types.items() if kind in _READERS)
+    readers = []
+    for spec in fields(cls):
+        kind = str(spec.type)
+        if kind in _READERS:
+            readers.append((spec.name, _READERS[kind]))
+    return tuple(readers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +341,9 @@ def read_scale(measurement: Measurement) -> Scale | None:
     if len(ends) != 2:  # noqa: PLR2004 -- lowest, highest
         return None
     low, high = map(as_finite_float, ends)
-    if low is None or high is None or low >= high or (low, high) == (0, 1):
+    if low is None or high is None:
+        return None
+    if low >= high or (low, high) == (0, 1):
         return None
     return low, high
 
@@ -363,8 +369,10 @@ def format_on_scale(value: float, unit: str, scale: Scale | None, digits: int = 
     """
     if scale is None:
         return format_amount(value, unit, digits)
+    _, high = scale
     text = f"{to_scale(value, scale):.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.')}/{scale[1]:g}"
+    short = text.rstrip("0").rstrip(".")
+    return f"{short}/{high:g}"
 
 
 def format_score_and_threshold(measurement: Measurement) -> tuple[str, str]:
@@ -432,8 +440,12 @@ def _read_one_or_more(value: Json) -> tuple[str, ...]:
 
 
 def _read_pairs(value: Json) -> tuple[tuple[str, Json], ...]:
-    pairs = [pair for pair in as_list(value) if isinstance(pair, (list, tuple)) and len(pair) == 2]  # noqa: PLR2004
-    return tuple((fact_text(label), text) for label, text in pairs)
+    pairs = []
+    for pair in map(as_list, as_list(value)):
+        if len(pair) == 2:  # noqa: PLR2004
+            label, text = pair
+            pairs.append((fact_text(label), text))
+    return tuple(pairs)
 
 
 def _read_drifts(value: Json) -> tuple[Drift, ...]:

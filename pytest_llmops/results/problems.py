@@ -44,7 +44,11 @@ class Problem:
         if prompt in changed:
             return prompt, changed[prompt]
         path, _, line = self.record.place.rpartition(":")
-        return path or self.nodeid.partition("::")[0], int(line) if line.isdecimal() else 1
+        if not path:
+            path = self.nodeid.partition("::")[0]
+        if line.isdecimal():
+            return path, int(line)
+        return path, 1
 
 
 def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
@@ -69,9 +73,10 @@ def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
             deciding |= worse.keys()
     records = {record.nodeid: record for record in run.records}
     bad = [record for record in records.values() if record.outcome in ("failed", "errored")]
+    bad.sort(key=_severity)
     changes = run.changes
     problems = []
-    for nodeid in dict.fromkeys([*regressed, *(record.nodeid for record in sorted(bad, key=_severity))]):
+    for nodeid in dict.fromkeys([*regressed, *(record.nodeid for record in bad)]):
         record = records.get(nodeid, TestRecord(nodeid=nodeid))
         problems.append(_describe_problem(record, changes.get(nodeid), decides=nodeid in deciding))
     return problems
@@ -138,18 +143,16 @@ def _find_verdict_place(run: Run, verdict: Verdict) -> str:
 
 def list_failed_measurements(record: TestRecord) -> list[Measurement]:
     """Return the measurements that miss their thresholds, the farthest first."""
-    return sorted(
-        [measurement for measurement in record.measurements if measurement.status == "failed"],
-        key=_miss,
-        reverse=True,
-    )
+    failed = [measurement for measurement in record.measurements if measurement.status == "failed"]
+    return sorted(failed, key=_miss, reverse=True)
 
 
 def _miss(measurement: Measurement) -> float:
     """Return by which share of the larger of both a value and its threshold differ: 0 to 1, more if one is negative."""
     value = measurement.value or 0.0
     threshold = measurement.threshold or 0.0
-    return abs(value - threshold) / (max(abs(value), abs(threshold)) or 1.0)
+    larger = max(abs(value), abs(threshold)) or 1.0
+    return abs(value - threshold) / larger
 
 
 def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
@@ -178,9 +181,8 @@ def iter_unasserted_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     ['1 test called a model and measured nothing, so only a plain assert or an error can fail it: t']
     """
     tests = [record.nodeid for record in records if record.facts.get("asserts") is False]
-    if tests and any(
-        record.measurements for record in records
-    ):  # otherwise all of its tests assert in Python
+    measures = any(record.measurements for record in records)  # otherwise all of its tests assert in Python
+    if tests and measures:
         number = format_count(len(tests), "test")
         names = format_name_list(tests)
         yield f"{number} called a model and measured nothing, so only a plain assert or an error can fail it: {names}"
@@ -203,20 +205,24 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             yield f"{nodeid}: {facts.undecided}"
     reruns = sum(facts.has_reruns for facts in trials.values())
     if reruns:
-        yield f"trials: {format_count(reruns, 'test')} with trials run without --reruns and @flaky, which would hide failed trials"
-    for count, group in sorted(group_by(trials.values(), lambda facts: facts.n).items()):
-        yield _describe_trials(count, group)
+        tests = format_count(reruns, "test")
+        yield f"trials: {tests} with trials run without --reruns and @flaky, which would hide failed trials"
+    groups = group_by(trials.values(), lambda facts: facts.n)
+    for count in sorted(groups):
+        yield _describe_trials(count, groups[count])
 
 
 def _describe_trials(count: int, group: Sequence[TrialFacts]) -> str:
-    """Return how the trials of tests with so many of them went."""
+    """Describe how the trials of tests with so many of them went."""
+    number = len(group)
     passed = [facts.passed for facts in group]
-    share = sum(passed) / (count * len(group))
-    any_passed = sum(number > 0 for number in passed) / len(group)
-    all_passed = sum(number == count for number in passed) / len(group)
-    tests = f"{format_count(len(group), 'test')} with {format_count(count, 'trial')}"
+    percent = sum(passed) / (count * number) * 100
+    any_passed = sum(number_passed > 0 for number_passed in passed) / number
+    all_passed = sum(number_passed == count for number_passed in passed) / number
+    tests = format_count(number, "test")
+    trials = format_count(count, "trial")
     return (
-        f"trials: {tests}, {share * 100:.0f} % of the trials passed; "
+        f"trials: {tests} with {trials}, {percent:.0f} % of the trials passed; "
         f"pass@{count} {any_passed:.2f} (any trial), pass^{count} {all_passed:.2f} (all trials)"
     )
 
@@ -225,12 +231,14 @@ FIXTURE = "(a fixture)"
 
 
 def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield what a run with --llm-changed asked and saved, and which tests and fixtures have a new request.
+    """Yield what a run with --llm-changed requested and saved, and which tests and fixtures have a new request.
 
     >>> list(iter_changed_notes([TestRecord(nodeid="t", facts={"cassette": {"changes": ["messages[0]"]}})]))
     ['--llm-changed: 1 of 1 test with a new request, 0 calls asked live, 0 saved', 'changed, messages[0]: t']
     """
-    replayed = [call.replayed for record in records for call in record.calls]
+    calls = [call for record in records for call in record.calls]
+    saved = sum(call.replayed for call in calls)
+    live = format_count(len(calls) - saved, "call")
     names_by_change: dict[str, list[str]] = defaultdict(list)
     changed_tests = set()
     for record in records:
@@ -240,10 +248,8 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             changed_tests.add(record.nodeid)
         for change in facts.fixture_changes:
             names_by_change[change].append(FIXTURE)
-    yield (
-        f"--llm-changed: {len(changed_tests)} of {format_count(len(records), 'test')} with a new request, "
-        f"{format_count(replayed.count(False), 'call')} asked live, {replayed.count(True):,} saved"
-    )
+    tests = format_count(len(records), "test")
+    yield f"--llm-changed: {len(changed_tests)} of {tests} with a new request, {live} asked live, {saved:,} saved"
     for change, names in names_by_change.items():
         yield f"changed, {change}: {format_name_list(names)}"
 
@@ -261,8 +267,9 @@ def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Itera
         if record.measurements and not record.fact("trials") and record.outcome == "passed":
             once += 1
     if once:
+        tests = format_count(once, "test")
         yield (
-            f"--llm-trials={trials}: {format_count(once, 'test')} ran once, having neither a fixture nor a marker "
+            f"--llm-trials={trials}: {tests} ran once, having neither a fixture nor a marker "
             f"of the plugin; @pytest.mark.llm_trials({trials}) makes a test run several times"
         )
 
@@ -291,10 +298,11 @@ def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     if total < HINT_SECONDS or len(live) < 2:  # noqa: PLR2004 -- one test has nothing to overlap with
         return
     at_once = max(total / HINT_WIDTH, *map(sum, live))
-    count = format_count(sum(map(len, live)), "call")
-    attempts = max(map(len, live)) + 2
+    counts = list(map(len, live))
+    calls = format_count(sum(counts), "call")
+    attempts = max(counts) + 2
     yield (
-        f"{count} took {total:.0f} s one after another; --llm-concurrency={HINT_WIDTH} would take about "
+        f"{calls} took {total:.0f} s one after another; --llm-concurrency={HINT_WIDTH} would take about "
         f"{at_once:.0f} s and run each test up to {attempts} times"
     )
 
@@ -347,7 +355,8 @@ def _format_record_command(options: Sequence[str], tests: Iterable[str]) -> str:
     # By file, `new` records only what is missing; another mode would record the other tests again.
     may_record_more = RECORD_NEW in options
     if may_record_more and len(places) > MAX_TESTS:
-        places = list(dict.fromkeys(place.partition("::")[0] for place in places))
+        paths = [place.partition("::")[0] for place in places]
+        places = list(dict.fromkeys(paths))
     if may_record_more and len(places) > MAX_FILES:
         places = [posixpath.commonpath(places) or "."]
     return shlex.join(["pytest", *places, *options])

@@ -79,7 +79,9 @@ class Judgement:
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins for the run file; the texts are in the record of the test."""
         keys = ("nodeid", "case", "judge", "version", "label", "score", "low", "high", "confidence", "least")
-        wire: dict[str, Json] = {key: to_builtins(getattr(self, key)) for key in keys}
+        wire: dict[str, Json] = {}
+        for key in keys:
+            wire[key] = to_builtins(getattr(self, key))
         wire["why"] = list(self.why)
         wire["reason"] = self.reason
         return wire
@@ -94,7 +96,8 @@ def select_for_review(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
     >>> select_for_review([])
     ()
     """
-    return _sort_by_doubt(judgement for judgement in collect_judgements(records) if judgement.why)
+    doubtful = [judgement for judgement in collect_judgements(records) if judgement.why]
+    return _sort_by_doubt(doubtful)
 
 
 def _sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:

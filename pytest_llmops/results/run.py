@@ -82,15 +82,14 @@ def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None
     >>> attribute_failure([*retrieved, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).status_words
     'retrieval good, generation bad'
     """
-    all_measurements = list(measurements)
-    retrieval = [
-        measurement
-        for measurement in all_measurements
-        if measurement.name.startswith(RETRIEVAL_PREFIX) and measurement.name not in NOT_QUALITY_METRICS
-    ]
-    generation = [
-        measurement for measurement in all_measurements if measurement.name.startswith(GENERATION_PREFIXES)
-    ]
+    retrieval = []
+    generation = []
+    for measurement in measurements:
+        name = measurement.name
+        if name.startswith(RETRIEVAL_PREFIX) and name not in NOT_QUALITY_METRICS:
+            retrieval.append(measurement)
+        if name.startswith(GENERATION_PREFIXES):
+            generation.append(measurement)
     both = Attribution(retrieval=_half_status(retrieval), generation=_half_status(generation))
     if not retrieval or (both.retrieval, both.generation) == ("not judged", "not judged"):
         return None
@@ -138,13 +137,14 @@ class TestRecord:
 
     def add(self, other: "TestRecord") -> "TestRecord":
         """Return this record with another phase of the same test added; the worse outcome wins."""
-        worse = min((self, other), key=lambda record: _OUTCOMES_BY_SEVERITY.index(record.outcome))
+        worse = min(self, other, key=lambda record: _OUTCOMES_BY_SEVERITY.index(record.outcome))
+        messages = [text for text in (self.message, other.message) if text]
         return replace(
             self,
             outcome=worse.outcome,
             place=worse.place,
             duration_s=self.duration_s + other.duration_s,
-            message="\n\n".join(text for text in (self.message, other.message) if text),
+            message="\n\n".join(messages),
             measurements=self.measurements + other.measurements,
             calls=self.calls + other.calls,
             facts={**self.facts, **other.facts},
@@ -157,13 +157,17 @@ class TestRecord:
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, with the attribution of a failure to retrieval or generation."""
+        nodeid = to_builtins(self.nodeid)
+        message = to_builtins(self.message)
+        measurements: list[Json] = [measurement.to_wire() for measurement in self.measurements]
+        calls: list[Json] = [call.to_wire() for call in self.calls]
         wire: dict[str, Json] = {
-            "nodeid": str(to_builtins(self.nodeid)),
+            "nodeid": str(nodeid),
             "outcome": self.outcome,
             "duration_s": round(self.duration_s, 6),
-            "message": str(to_builtins(self.message)),
-            "measurements": [measurement.to_wire() for measurement in self.measurements],
-            "calls": [call.to_wire() for call in self.calls],
+            "message": str(message),
+            "measurements": measurements,
+            "calls": calls,
             "facts": to_builtins(self.facts, where="facts"),
         }
         if self.raised:
@@ -179,16 +183,23 @@ class TestRecord:
     def from_wire(cls, wire: Mapping[str, Json]) -> "TestRecord":
         """Return what `to_wire` wrote; keys of a newer version are ignored."""
         data = cast("Mapping[str, Any]", wire)
+        nodeid = data["nodeid"]
+        duration_s = data.get("duration_s", 0.0)
+        message = data.get("message", "")
+        measurements = map(Measurement.from_wire, data.get("measurements", []))
+        calls = map(Call.from_wire, data.get("calls", []))
+        raised = map(str, data.get("raised", []))
+        place = data.get("place", "")
         return cls(
-            nodeid=str(data["nodeid"]),
+            nodeid=str(nodeid),
             outcome=data.get("outcome", "passed"),
-            duration_s=float(data.get("duration_s", 0.0)),
-            message=str(data.get("message", "")),
-            measurements=tuple(map(Measurement.from_wire, data.get("measurements", []))),
-            calls=tuple(map(Call.from_wire, data.get("calls", []))),
+            duration_s=float(duration_s),
+            message=str(message),
+            measurements=tuple(measurements),
+            calls=tuple(calls),
             facts=data.get("facts", {}),
-            raised=tuple(map(str, data.get("raised", []))),
-            place=str(data.get("place", "")),
+            raised=tuple(raised),
+            place=str(place),
         )
 
 
@@ -248,10 +259,12 @@ class Run:
         }
         if summary:
             document["totals"] = summarize_run(self).to_wire()
-            document["review"] = [judgement.to_wire() for judgement in select_for_review(self.records)]
+            judgements = select_for_review(self.records)
+            document["review"] = [judgement.to_wire() for judgement in judgements]
         document["verdicts"] = [to_builtins(verdict.to_wire()) for verdict in self.verdicts]
         document["records"] = [record.to_wire() for record in self.records]
-        return escape_json_output(json.dumps(document, ensure_ascii=False, indent=indent)) + "\n"
+        text = json.dumps(document, ensure_ascii=False, indent=indent)
+        return escape_json_output(text) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "run file") -> "Run":
@@ -268,11 +281,12 @@ class Run:
             except WireError as error:
                 place = locate_record(wire, f"$.records[{number}]")
                 raise UsageError(f"{where}: damaged: {place}: {error}") from None
+        verdicts = map(Verdict.from_wire, data["verdicts"])
         return cls(
             records=tuple(records),
             meta=data["meta"],
             notes=tuple(data["notes"]),
-            verdicts=tuple(map(Verdict.from_wire, data["verdicts"])),
+            verdicts=tuple(verdicts),
         )
 
 
@@ -287,7 +301,8 @@ def decide_exit_status(run: Run, pytest_status: int | None = None) -> int:
     (1, 5)
     """
     if pytest_status is None:
-        pytest_status = int(run.count("failed") + run.count("errored") > 0)
+        bad_tests = run.count("failed") + run.count("errored")
+        pytest_status = int(bad_tests > 0)
     if pytest_status:
         return pytest_status
     return int(bool(run.failing_verdicts))
@@ -296,7 +311,8 @@ def decide_exit_status(run: Run, pytest_status: int | None = None) -> int:
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically, compressed if its name ends in .gz; create its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, gzip_by_suffix(path, text.encode("utf-8", "replace")))
+    data = text.encode("utf-8", "replace")
+    write_atomically(path, gzip_by_suffix(path, data))
 
 
 def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
@@ -315,13 +331,13 @@ def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
         raise UsageError(f"{where}: expected {FORMAT_NAME}, got JSON that is nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{where}: expected {FORMAT_NAME}, got no JSON: {error}") from None
+    schema_name = None
     if isinstance(data, dict):
         schema_name = data.get("schema")
-    else:
-        schema_name = None
     if schema_name != schema:
+        got = shorten_text(repr(schema_name), 80)
         raise UsageError(
-            f"{where}: expected schema {schema!r}, got {shorten_text(repr(schema_name), 80)}; write the run again with this version"
+            f"{where}: expected schema {schema!r}, got {got}; write the run again with this version"
         )
     problem = _find_problem(data)
     if problem:
@@ -337,11 +353,11 @@ def _find_problem(data: dict[str, Any]) -> str:
     error = next(_run_validator().iter_errors(data), None)
     if error is not None:
         path = list(error.absolute_path)
+        record = None
         if path[:1] == ["records"] and len(path) > 1:
             record = data["records"][path[1]]
-        else:
-            record = None
-        return f"{locate_record(record, error.json_path)}: {_describe_error(error)}"
+        place = locate_record(record, error.json_path)
+        return f"{place}: {_describe_error(error)}"
     try:
         # The schema leaves open what these hold. Python reads 1e999 as infinity, which no JSON can hold.
         to_builtins(data.get("meta"), where="$.meta")
@@ -370,16 +386,15 @@ def _describe_error(error: Any) -> str:
         return f"expected the key {missing}, got {format_name_list(map(str, got))}"
     if error.validator == "type":
         types = error.validator_value
-        expected = " or ".join(_EXPECTED[name] for name in ([types] if isinstance(types, str) else types))
+        if isinstance(types, str):
+            types = [types]
+        expected = " or ".join(_EXPECTED[name] for name in types)
+    elif error.validator == "enum":
+        expected = f"one of {', '.join(error.validator_value)}"
     else:
-        is_choice = error.validator == "enum"
-        if is_choice:
-            expected = f"one of {', '.join(error.validator_value)}"
-        else:
-            expected = "a finite number"
-    if got is None or isinstance(got, (list, dict)):
-        text = ""
-    else:
+        expected = "a finite number"
+    text = ""
+    if got is not None and not isinstance(got, (list, dict)):
         text = f": {shorten_text(json.dumps(got), 60)}"
     return f"expected {expected}, got {json_kind(got)}{text}"
 
@@ -390,10 +405,9 @@ def locate_record(record: object, place: str) -> str:
     >>> locate_record({"nodeid": "a.py::test"}, "$.records[3]")
     '$.records[3] (a.py::test)'
     """
+    name = None
     if isinstance(record, dict):
         name = record.get("nodeid")
-    else:
-        name = None
     if isinstance(name, str):
         return f"{place} ({shorten_text(name, 200)})"
     return place
@@ -405,7 +419,7 @@ UNFIT = "unfit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeUse:
-    """A judge that was asked in this run.
+    """A judge that was called in this run.
 
     Attributes:
         calibration: Its agreement with human annotators, as a sentence.
@@ -431,55 +445,54 @@ class JudgeUse:
         >>> JudgeUse(name="quality", canaries="unfit: it passes 3 of 41 canaries", unfit=True).standing
         'unfit: it passes 3 of 41 canaries; not calibrated, do not rely on its scores'
         """
+        parts = [self.calibration, self.canaries]
         if self.unfit:
-            parts = [self.canaries, self.calibration]
-        else:
-            parts = [self.calibration, self.canaries]
+            parts.reverse()
         return "; ".join(filter(None, parts))
 
 
 def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
     """Return the judges in the order of first occurrence; a name with two models or versions is two judges."""
     judge_uses: dict[tuple[str, str, str], JudgeUse] = {}
-    for judge_use in (use for record in records for use in _iter_judge_uses(record)):
-        key = (judge_use.name, judge_use.model, judge_use.version)
-        judge_uses[key] = _merge_judge_uses(judge_uses[key], judge_use) if key in judge_uses else judge_use
+    for record in records:
+        for judge_use in _iter_judge_uses(record):
+            key = (judge_use.name, judge_use.model, judge_use.version)
+            known = judge_uses.setdefault(key, judge_use)
+            if known is not judge_use:
+                judge_uses[key] = _merge_judge_uses(known, judge_use)
     return tuple(judge_uses.values())
 
 
 def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
-    """Return what two measurements report of the same judge: the first wins, unless the other reports worse canaries."""
-    if first.calibration != NOT_CALIBRATED:
-        known = first
-    else:
-        known = other
-    known_canaries = (first.tried, first.unfit, bool(first.canaries)) >= (
-        other.tried,
-        other.unfit,
-        bool(other.canaries),
-    )
-    if known_canaries:
-        canaries = first
-    else:
-        canaries = other
+    """Merge what two measurements report of the same judge: the first wins, unless the other reports worse canaries."""
+    calibrated = first
+    if first.calibration == NOT_CALIBRATED:
+        calibrated = other
+    tried = max(first, other, key=_canary_rank)
     return replace(
         first,
-        calibration=known.calibration,
-        doubtful=known.doubtful,
-        canaries=canaries.canaries,
-        unfit=canaries.unfit,
-        tried=canaries.tried,
+        calibration=calibrated.calibration,
+        doubtful=calibrated.doubtful,
+        canaries=tried.canaries,
+        unfit=tried.unfit,
+        tried=tried.tried,
     )
+
+
+def _canary_rank(judge_use: JudgeUse) -> tuple[bool, bool, bool]:
+    """Return a key that sorts reports on canaries: those of this run over older ones, then the worse ones, then any over none."""
+    return judge_use.tried, judge_use.unfit, bool(judge_use.canaries)
 
 
 def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
     """Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name."""
-    judged = [
-        (measurement, read_detail(measurement))
-        for measurement in record.measurements
-        if is_judged(measurement)
-    ]
-    named = [(measurement, detail) for measurement, detail in judged if detail.judge or detail.canaries.judge]
+    judged = []
+    named = []
+    for measurement in filter(is_judged, record.measurements):
+        detail = read_detail(measurement)
+        judged.append((measurement, detail))
+        if detail.judge or detail.canaries.judge:
+            named.append((measurement, detail))
     facts = JudgeFacts.from_wire(record.fact("judge"))
     for measurement, detail in named or judged:
         canaries = detail.canaries

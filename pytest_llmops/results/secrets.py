@@ -46,15 +46,9 @@ def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
 
 def _run_shape(run: Run) -> object:
     """Return all of a run that is no text."""
-    records = [
-        (
-            record.outcome,
-            record.duration_s,
-            record.facts.keys(),
-            len(record.calls),
-            [(measurement.value, measurement.threshold) for measurement in record.measurements],
-        )
-        for record in run.records
-    ]
+    records = []
+    for record in run.records:
+        scores = [(measurement.value, measurement.threshold) for measurement in record.measurements]
+        records.append((record.outcome, record.duration_s, record.facts.keys(), len(record.calls), scores))
     verdicts = [(verdict.kind, verdict.status, verdict.decides) for verdict in run.verdicts]
     return run.meta.keys(), records, verdicts

@@ -25,11 +25,17 @@ def iter_self_judging_notes(tests: Iterable[Sequence[Call]]) -> Iterator[str]:
             if find_same_model(judge, tested):
                 counts[judge] += 1
     for judge, count in counts.items():
+        name = shorten_text(judge, 60)
+        count_of_tests = format_count(count, "test")
         yield (
-            f"the judge {shorten_text(judge, 60)} is the model under test in {format_count(count, 'test')}: "
+            f"the judge {name} is the model under test in {count_of_tests}: "
             "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"
         )
 
 
 def _list_answering_models(calls: Iterable[Call], purpose: str) -> list[str]:
-    return [call.model for call in calls if call.purpose == purpose and not is_error_status(call.status)]
+    models = []
+    for call in calls:
+        if call.purpose == purpose and not is_error_status(call.status):
+            models.append(call.model)
+    return models

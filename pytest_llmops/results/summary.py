@@ -110,7 +110,7 @@ class Metric:
 
     @property
     def threshold_scope(self) -> str:
-        """How many of the values have a threshold, to stand behind it; "": all.
+        """How many of the values have a threshold, to print after it; "": all.
 
         >>> Metric(name="m", n=6, passed=3, recorded=3, thresholds=(1.0,)).threshold_scope
         ' in 3'
@@ -202,12 +202,13 @@ class Totals:
 
     def to_wire(self) -> Mapping[str, Json]:
         """Return the totals as plain builtins, for the run file."""
+        metrics = [metric.to_wire() for metric in self.metrics]
         totals: dict[str, object] = {
             "verdict": self.verdict,
             "tests": self.tests,
             "outcomes": self.outcomes,
             "duration_s": round(self.duration_s, 6),
-            "metrics": [metric.to_wire() for metric in self.metrics],
+            "metrics": metrics,
             "calls": asdict(self.traffic),
             "latency_s": asdict(self.latency),
         }
@@ -216,10 +217,11 @@ class Totals:
     @property
     def outcome_words(self) -> str:
         """The outcomes in pytest's words, the worst first; passed is always included."""
-        counts = {kind: number for kind, number in self.outcomes.items() if number or kind == "passed"}
-        if self.tests:
-            return format_outcomes(counts)
-        return "no tests were recorded"
+        if not self.tests:
+            return "no tests were recorded"
+        outcomes = self.outcomes.items()
+        counts = {outcome: count for outcome, count in outcomes if count or outcome == "passed"}
+        return format_outcomes(counts)
 
 
 def format_outcomes(counts: Mapping[Outcome, int]) -> str:
@@ -244,27 +246,32 @@ def summarize_run(run: Run) -> Totals:
     'no tests were recorded'
     """
     records = run.records
+    outcomes = {outcome: run.count(outcome) for outcome in OUTCOMES}
     calls = [call for record in records for call in record.calls]
-    app_models = [call.model for call in calls if call.purpose == "app" and call.model]
-    weak_halves = [describe_weak_half(record) for record in records]
-    by_purpose = {}
-    for purpose, group in group_by(calls, lambda call: call.purpose).items():
-        by_purpose[purpose] = count_traffic(group)
+    calls_by_purpose = group_by(calls, lambda call: call.purpose)
+    by_purpose = {purpose: count_traffic(group) for purpose, group in calls_by_purpose.items()}
+    models = dict.fromkeys(call.model for call in calls_by_purpose.get("app", []))
+    models.pop("", None)
+    versions = _summarize_sides(records, "prompt")
+    candidates = _summarize_sides(records, "model")
+    blamed = Counter(map(describe_weak_half, records))
+    del blamed[""]
+    duration_s = math.fsum(record.duration_s for record in records)
     return Totals(
-        outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
+        outcomes=outcomes,
         metrics=summarize_metrics(records),
-        versions=tuple(_summarize_sides(records, "prompt")),
-        candidates=tuple(_summarize_sides(records, "model")),
+        versions=tuple(versions),
+        candidates=tuple(candidates),
         judges=collect_judges(records),
-        models=tuple(dict.fromkeys(app_models)),
+        models=tuple(models),
         traffic=count_traffic(calls),
         by_purpose=by_purpose,
         latency=summarize_latency(calls),
         cassettes=summarize_cassettes(run),
-        blamed=dict(Counter(filter(None, weak_halves))),
+        blamed=dict(blamed),
         budget=format_budget(run),
         concluded=_read_verdicts(run),
-        duration_s=math.fsum(record.duration_s for record in records),
+        duration_s=duration_s,
     )
 
 
@@ -310,11 +317,11 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
     first = measurements[0]
     values = _list_values(group, uneven)
     statuses = Counter(measurement.status for measurement in measurements)
-    thresholds = {measurement.threshold for measurement in measurements}
-    scales = {read_scale(measurement) for measurement in measurements if measurement.value is not None}
-    scale = None
-    if len(scales) == 1:
-        scale = scales.pop()
+    thresholds = {measurement.threshold for measurement in measurements if measurement.threshold is not None}
+    histogram: tuple[int, ...] = ()
+    if first.unit == "1":
+        histogram = _count_bins(values)
+    doubts = filter(None, map(judge_doubt, measurements))
     metric = Metric(
         name=first.name,
         version=first.version,
@@ -326,11 +333,11 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
         failed=statuses["failed"],
         recorded=statuses["recorded"],
         errored=statuses["errored"],
-        thresholds=tuple(sorted(threshold for threshold in thresholds if threshold is not None)),
-        histogram=_count_bins(values) if first.unit == "1" else (),
+        thresholds=tuple(sorted(thresholds)),
+        histogram=histogram,
         judged=any(map(is_judged, measurements)),
-        scale=scale,
-        doubt=next(filter(None, map(judge_doubt, measurements)), ""),
+        scale=_find_common_scale(measurements),
+        doubt=next(doubts, ""),
     )
     if not values:
         return metric
@@ -341,6 +348,14 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
         median=_median_value(values),
         maximum=values[-1],
     )
+
+
+def _find_common_scale(measurements: Iterable[Measurement]) -> Scale | None:
+    """Return the judge's own scale, if all scores have the same one."""
+    scales = {read_scale(measurement) for measurement in measurements if measurement.value is not None}
+    if len(scales) == 1:
+        return scales.pop()
+    return None
 
 
 def _list_values(group: Iterable[tuple[TestRecord, Measurement]], uneven: UnevenMetrics) -> list[float]:
@@ -356,8 +371,11 @@ def _list_values(group: Iterable[tuple[TestRecord, Measurement]], uneven: Uneven
 def _count_bins(values: Iterable[float]) -> tuple[int, ...]:
     """Return how many values are in each tenth from 0 to 1; what lies outside counts in the outermost one."""
     below_one = 1 - 1 / BINS / 2
-    bins = Counter(int(min(max(value, 0.0), below_one) * BINS) for value in values)
-    return tuple(bins[place] for place in range(BINS))
+    bins = [0] * BINS
+    for value in values:
+        bounded = min(max(value, 0.0), below_one)
+        bins[int(bounded * BINS)] += 1
+    return tuple(bins)
 
 
 def _median_value(values: Sequence[float]) -> float | None:
@@ -391,15 +409,13 @@ def _summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side
 
 def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
     """Return the metrics whose mean leaves out rows, each with a note on how many."""
-    left_out_by_name = {}
+    notes = {}
     for side in sides:
         for metric in side.metrics:
             if metric.left_out:
-                left_out_by_name[metric.name] = metric.left_out
-    return [
-        (name, f"{format_count(rows, 'case')} left out without a value on every side")
-        for name, rows in left_out_by_name.items()
-    ]
+                cases = format_count(metric.left_out, "case")
+                notes[metric.name] = f"{cases} left out without a value on every side"
+    return list(notes.items())
 
 
 def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMetrics | None = None) -> Side:
@@ -422,6 +438,7 @@ def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMet
     if axis == "model":
         model = facts.name
     outcomes = Counter(record.outcome for record in records)
+    unscored = sum(map(_is_unscored, records))
     return Side(
         prompt=subject_name(records[0], axis),
         version=facts.version,
@@ -431,7 +448,7 @@ def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMet
         tests=len(records),
         passed=outcomes["passed"] + outcomes["xpassed"],
         skipped=outcomes["skipped"],
-        unscored=sum(map(_is_unscored, records)),
+        unscored=unscored,
         metrics=summarize_metrics(records, uneven),
         traffic=count_traffic(calls),
         latency=summarize_latency(calls),
@@ -455,7 +472,8 @@ class Row:
     @property
     def differs(self) -> bool:
         """Whether the columns have different outcomes."""
-        return len({tuple(record.outcome for record in cell) for cell in self.cells}) > 1
+        outcomes = {tuple(record.outcome for record in cell) for cell in self.cells}
+        return len(outcomes) > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -507,14 +525,10 @@ def _build_matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: A
     built = []
     for key, ran_records in rows.items():
         by_column = group_by(ran_records, find_column)
-        cells = tuple(tuple(by_column.get(column, ())) for column in order)
-        built.append(Row(case=_name_row(*key), cells=cells))
-    return Matrix(
-        test=test,
-        prompt=prompt,
-        columns=tuple(_summarize_side(compared[column], axis, uneven) for column in order),
-        rows=tuple(built),
-    )
+        cells = [tuple(by_column.get(column, ())) for column in order]
+        built.append(Row(case=_name_row(*key), cells=tuple(cells)))
+    sides = [_summarize_side(compared[column], axis, uneven) for column in order]
+    return Matrix(test=test, prompt=prompt, columns=tuple(sides), rows=tuple(built))
 
 
 def _name_row(case: str, *params: str) -> str:

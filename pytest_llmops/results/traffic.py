@@ -69,17 +69,26 @@ class Latency:
 
 def count_traffic(calls: Sequence[Call]) -> Traffic:
     """Add up calls of models."""
-    live = [call for call in calls if not call.replayed]
-    replayed = [call for call in calls if call.replayed]
+    spent = []
+    saved = []
+    for call in calls:
+        if call.replayed:
+            saved.append(call.cost_usd)
+        else:
+            spent.append(call.cost_usd)
+    usages = [call.usage for call in calls]
+    input_tokens = [usage.input_tokens for usage in usages]
+    output_tokens = [usage.output_tokens for usage in usages]
+    total_tokens = [usage.total_tokens for usage in usages]
     return Traffic(
-        live=len(live),
-        replayed=len(replayed),
-        input_tokens=_sum_known(call.usage.input_tokens for call in calls),
-        output_tokens=_sum_known(call.usage.output_tokens for call in calls),
-        uncounted=sum(call.usage.total_tokens is None for call in calls),
-        spent_usd=_sum_known(call.cost_usd for call in live),
-        saved_usd=_sum_known(call.cost_usd for call in replayed),
-        unpriced=sum(call.cost_usd is None for call in calls),
+        live=len(spent),
+        replayed=len(saved),
+        input_tokens=_sum_known(input_tokens),
+        output_tokens=_sum_known(output_tokens),
+        uncounted=total_tokens.count(None),
+        spent_usd=_sum_known(spent),
+        saved_usd=_sum_known(saved),
+        unpriced=spent.count(None) + saved.count(None),
     )
 
 
@@ -166,15 +175,16 @@ class CassetteTotals:
         >>> CassetteTotals(replayed=2, oldest_days=94).count_words
         '2 replayed, 0 recorded, 0 stale, 0 missed, oldest 94 days'
         """
-        words = [f"{getattr(self, name):,} {name}" for name in ("replayed", "recorded", "stale", "missed")]
+        words = [f"{self.replayed:,} replayed", f"{self.recorded:,} recorded"]
         if self.reused:
-            words.insert(2, f"{self.reused:,} reused")
+            words.append(f"{self.reused:,} reused")
+        words += [f"{self.stale:,} stale", f"{self.missed:,} missed"]
         if self.verified:
-            words += [f"{self.verified:,} verified, {self.drifted:,} drifted"]
+            words += [f"{self.verified:,} verified", f"{self.drifted:,} drifted"]
         if self.oldest_days:
-            words += [f"oldest {format_count(self.oldest_days, 'day')}"]
+            words.append(f"oldest {format_count(self.oldest_days, 'day')}")
         if self.orphans:
-            words += [format_count(self.orphans, "orphan")]
+            words.append(format_count(self.orphans, "orphan"))
         return ", ".join(words)
 
     @property
@@ -192,9 +202,12 @@ def summarize_cassettes(run: Run) -> CassetteTotals:
     stored = [record.fact("cassette") for record in run.records]
     cassettes = [CassetteFacts.from_wire(facts) for facts in stored if facts]
     meta = CassettesMeta.from_wire(run.meta.get("cassettes"))
-    counts = {name: sum(getattr(cassette, name) for cassette in cassettes) for name in _COUNTS}
+    paths = {cassette.path for cassette in cassettes}
+    counts = {}
+    for name in _COUNTS:
+        counts[name] = sum(getattr(cassette, name) for cassette in cassettes)
     return CassetteTotals(
-        files=len({cassette.path for cassette in cassettes}),
+        files=len(paths),
         oldest_days=_age_in_days(meta.oldest, run.meta.get("created")),
         orphans=len(meta.orphans),
         **counts,
@@ -212,7 +225,9 @@ def format_budget(run: Run) -> str:
     if budget.calls is not None and budget.max_calls is not None:
         parts.append(f"{budget.calls:,} of {budget.max_calls:,} live calls")
     if budget.usd is not None and budget.budget_usd is not None:
-        parts.append(f"{format_amount(budget.usd, 'USD')} of {format_amount(budget.budget_usd, 'USD')}")
+        used = format_amount(budget.usd, "USD")
+        most = format_amount(budget.budget_usd, "USD")
+        parts.append(f"{used} of {most}")
     return ", ".join(parts)
 
 
@@ -235,9 +250,13 @@ def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json])
     if cassettes.moved:
         files = _join_files(cassettes.moved)
         yield f"renamed tests replay {files}: llmops cassettes move puts the recordings in their place"
-    skipped = [record for record in records if any(key.startswith("not asked: ") for key in record.facts)]
+    skipped = sum(map(_has_skipped_judge, records))
     if skipped:
-        yield f"{format_count(len(skipped), 'test')}: a judge was not asked, as a check before it failed"
+        yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
+
+
+def _has_skipped_judge(record: TestRecord) -> bool:
+    return any(key.startswith("not asked: ") for key in record.facts)
 
 
 def _join_files(files: Sequence[str]) -> str:
@@ -260,5 +279,6 @@ def _age_in_days(oldest: Json, created: Json) -> int | None:
     first = read_time(oldest)
     last = read_time(created)
     if first and last:
-        return max((last.date() - first.date()).days, 0)
+        age = last.date() - first.date()
+        return max(age.days, 0)
     return None

@@ -97,7 +97,8 @@ class CaseChange(StoredFacts):
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
         """Return what is stored."""
-        scores = tuple(map(ScoreChange.from_wire, as_list(as_mapping(wire).get("scores"))))
+        stored = as_list(as_mapping(wire).get("scores"))
+        scores = tuple(map(ScoreChange.from_wire, stored))
         return super(CaseChange, cls).from_wire(wire, scores=scores, **given)
 
     @property
@@ -213,8 +214,8 @@ class Verdict(StoredFacts):
         baseline: What the subject is compared with; for the whole run which baseline, with its day, commit and reason.
         place: Where a report shows it, as the place of a record; "": nowhere in particular.
         metrics: The metric that decides first.
-        changes: Tests that are not as they were, the worst first.
-        unchanged: How many tests are as they were.
+        changes: Tests that differ from the baseline, the worst first.
+        unchanged: How many tests do not.
 
     >>> Verdict(kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="quality +6.0 points").headline
     'BETTER  prompt v2 against v1: quality +6.0 points'
@@ -268,7 +269,7 @@ class Verdict(StoredFacts):
 
     @property
     def is_since_baseline(self) -> bool:
-        """Whether it tells what changed in the whole run since a baseline."""
+        """Whether it is on what changed in the whole run since a baseline."""
         return self.kind == "baseline"
 
     @property
@@ -298,7 +299,7 @@ class Verdict(StoredFacts):
 
     @property
     def text(self) -> str:
-        """All that it says, a sentence a line."""
+        """Status, sentence and advice, a sentence a line."""
         lines = [f"{self.status.upper()} {self.statement}", *self.advice]
         if self.is_since_baseline:
             lines.append(self.baseline)

@@ -117,7 +117,7 @@ class _LabelledVerdict(NamedTuple):
 
 
 def why_invalid_labels(labels: Labels) -> str:
-    """Return why these labels cannot tell a right judge from a wrong judge, or ``""``.
+    """Return why these labels cannot distinguish a right judge from a wrong judge, or ``""``.
 
     >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> why_invalid_labels(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
@@ -129,8 +129,9 @@ def why_invalid_labels(labels: Labels) -> str:
         return "no answer has a majority label"
     if len(set(agreed)) > 1:
         return ""
+    label = format_label(agreed[0])
     return (
-        f"all {len(agreed):,} labelled answers have the same label, {format_label(agreed[0])}: "
+        f"all {len(agreed):,} labelled answers have the same label, {label}: "
         "a judge that always says so would agree; add others"
     )
 
@@ -175,19 +176,19 @@ def measure_agreement(
     Raises:
         UsageError: The labels are pass or fail, the verdicts are numbers, and there is no ``pass_at``.
     """
-    judge_labels = {
-        id_: _apply_pass_threshold(verdict, labels.kind, pass_at) for id_, verdict in verdicts.items()
-    }
+    judge_labels = {}
+    for id_, verdict in verdicts.items():
+        judge_labels[id_] = _apply_pass_threshold(verdict, labels.kind, pass_at)
     majority = {row.id: majority_label(row, labels.kind) for row in labels.labelled}
     pairs: list[_LabelledVerdict] = []
     unscored: list[str] = []
     for row in labels.labelled:
-        label = majority[row.id]
-        verdict = judge_labels.get(row.id)
-        if verdict is None:
+        human_label = majority[row.id]
+        judge_label = judge_labels.get(row.id)
+        if judge_label is None:
             unscored.append(row.id)
-        elif label is not None:
-            pairs.append(_LabelledVerdict(row, label, verdict))
+        elif human_label is not None:
+            pairs.append(_LabelledVerdict(row, human_label, judge_label))
     human = [pair.human for pair in pairs]
     judge = [pair.judge for pair in pairs]
     weights: Weights | None = None
@@ -196,12 +197,13 @@ def measure_agreement(
         weights = "quadratic"
         spearman = correlation(human, judge)
     problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
+    disputed = [id_ for id_, label in majority.items() if label is None]
     figures = AgreementFigures(
         problem=problem,
         weights=weights,
         compared=len(pairs),
         unscored=tuple(unscored),
-        disputed=tuple(id_ for id_, label in majority.items() if label is None),
+        disputed=tuple(disputed),
         agreement=accuracy(human, judge),
         spearman=spearman,
         rates=_measure_rates(pairs, labels.kind, pass_at),
@@ -211,7 +213,8 @@ def measure_agreement(
     )
     if problem:
         return figures
-    return _add_kappa(figures, pairs, [majority[id_] for id_ in unscored])
+    unscored_labels = [majority[id_] for id_ in unscored]
+    return _add_kappa(figures, pairs, unscored_labels)
 
 
 def _measure_rates(pairs: Sequence[_LabelledVerdict], kind: LabelKind, pass_at: float | None) -> Rates | None:
@@ -229,9 +232,8 @@ def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
         return "the judge gave no verdict on any answer with a majority label"
     if len({*human, *judge}) > 1:
         return ""
-    return (
-        f"labels and verdicts of all {len(human):,} compared answers are the same, {format_label(human[0])}"
-    )
+    label = format_label(human[0])
+    return f"labels and verdicts of all {len(human):,} compared answers are the same, {label}"
 
 
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
@@ -248,7 +250,8 @@ def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float
 def _is_pass(label: Label, pass_at: float | None) -> bool:
     if isinstance(label, bool):
         return label
-    return cast("float", label) >= cast("float", pass_at) - 1e-9
+    lowest = cast("float", pass_at) - 1e-9
+    return cast("float", label) >= lowest
 
 
 def _add_kappa(
@@ -268,25 +271,26 @@ def _add_kappa(
     if missing:
         wrong = _list_wrong_verdicts(missing, [*human, *missing, *judge], weights)
         worst_case = cohen_kappa([*human, *missing], [*judge, *wrong], weights=weights)
-    return replace(
-        figures,
-        kappa=cohen_kappa(human, judge, weights=weights),
-        at_least=at_least,
-        interval=kappa_interval(human, judge, weights=weights, groups=groups),
-        worst_case=worst_case,
-    )
+    kappa = cohen_kappa(human, judge, weights=weights)
+    interval = kappa_interval(human, judge, weights=weights, groups=groups)
+    return replace(figures, kappa=kappa, at_least=at_least, interval=interval, worst_case=worst_case)
 
 
 def _list_wrong_verdicts(
     labels: Sequence[Label], given: Sequence[Label], weights: Weights | None
 ) -> list[Label]:
     """Return verdicts that are as wrong about these labels as they can be, given all labels and verdicts."""
+    wrong: list[Label] = []
     if not weights:
-        return [not label if isinstance(label, bool) else UNSCORED for label in labels]
+        for label in labels:
+            if isinstance(label, bool):
+                wrong.append(not label)
+            else:
+                wrong.append(UNSCORED)
+        return wrong
     numbers = cast("Sequence[float]", given)
     lowest = min(numbers)
     highest = max(numbers)
-    wrong: list[Label] = []
     for label in cast("Sequence[float]", labels):
         if highest - label > label - lowest:
             wrong.append(highest)
@@ -296,9 +300,14 @@ def _list_wrong_verdicts(
 
 
 def _list_disagreements(pairs: Sequence[_LabelledVerdict], span: float) -> tuple[Disagreement, ...]:
-    given = [*(pair.human for pair in pairs), *(pair.judge for pair in pairs)]
-    numbers = [label for label in given if isinstance(label, float)]
-    width = span or (max(numbers, default=0.0) - min(numbers, default=0.0)) or 1.0
+    numbers = []
+    for pair in pairs:
+        numbers += [label for label in (pair.human, pair.judge) if isinstance(label, float)]
+    width = span
+    if not width and numbers:
+        width = max(numbers) - min(numbers)
+    if not width:
+        width = 1.0
     disagreements = []
     for row, human, judge in pairs:
         if human == judge:
@@ -331,7 +340,8 @@ def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> Confusion
     columns = map(classes.find, judge)
     counts = Counter(zip(rows, columns, strict=True))
     size = range(len(classes.names))
-    return ConfusionTable(classes.names, tuple(tuple(counts[row, column] for column in size) for row in size))
+    table = [tuple(counts[row, column] for column in size) for row in size]
+    return ConfusionTable(classes.names, tuple(table))
 
 
 def format_label(label: Label) -> str:
@@ -382,12 +392,12 @@ def _find_classes(labels: Sequence[Label]) -> _Classes:
     low = numbers[0]
     width = numbers[-1] - low
     edges = [low + width * (step / count) for step in range(count + 1)]
-    names = tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges))
-    # The highest number belongs to the last step
-    steps: dict[Label, int] = {
-        number: min(count - 1, int((number - low) / width * count)) for number in numbers
-    }
-    return _Classes(names, steps)
+    names = [f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges)]
+    steps: dict[Label, int] = {}
+    for number in numbers:
+        step = int((number - low) / width * count)
+        steps[number] = min(step, count - 1)  # the highest number belongs to the last step
+    return _Classes(tuple(names), steps)
 
 
 def human_agreement(
@@ -402,26 +412,30 @@ def human_agreement(
     """
     if len(labels.raters) < 2:  # noqa: PLR2004 -- a single annotator has nobody to agree with
         return None
-    judged = [verdicts.get(row.id) for row in labels.labelled]
-    columns = [[row.opinion.human.get(rater) for row in labels.labelled] for rater in labels.raters]
-    of_annotators = [_common_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]
-    of_judge = [_common_kappa(column, judged, weights) for column in columns]
+    rows = labels.labelled
+    judged = [verdicts.get(row.id) for row in rows]
+    columns = []
+    for rater in labels.raters:
+        columns.append([row.opinion.human.get(rater) for row in rows])
+    pairs = itertools.combinations(columns, 2)
+    annotator_kappas = [_common_kappa(first, second, weights) for first, second in pairs]
+    judge_kappas = [_common_kappa(column, judged, weights) for column in columns]
     return HumanAgreement(
-        raters=len(labels.raters), kappa=_mean_kappa(of_annotators), judge=_mean_kappa(of_judge)
+        raters=len(labels.raters), kappa=_mean_kappa(annotator_kappas), judge=_mean_kappa(judge_kappas)
     )
 
 
 def _common_kappa(
-    a: Sequence[Label | None], b: Sequence[Label | None], weights: Weights | None
+    first: Sequence[Label | None], second: Sequence[Label | None], weights: Weights | None
 ) -> float | None:
     """Return the kappa over the answers that both raters labelled."""
-    labels_of_a = []
-    labels_of_b = []
-    for x, y in zip(a, b, strict=True):
-        if x is not None and y is not None:
-            labels_of_a.append(x)
-            labels_of_b.append(y)
-    return cohen_kappa(labels_of_a, labels_of_b, weights=weights)
+    common_first = []
+    common_second = []
+    for first_label, second_label in zip(first, second, strict=True):
+        if first_label is not None and second_label is not None:
+            common_first.append(first_label)
+            common_second.append(second_label)
+    return cohen_kappa(common_first, common_second, weights=weights)
 
 
 def _mean_kappa(kappas: Sequence[float | None]) -> float | None:

@@ -101,15 +101,11 @@ def canaries_for_judge(judge: object) -> tuple[Canary, ...]:
                 continue
         canaries.append(replace(canary, answer=answer, **inputs))
     for number, example in enumerate(right, start=1):
-        canaries.append(
-            Canary(
-                id=f"example-{number}",
-                answer=example.answer,
-                kind="example",
-                control=True,
-                **_copy_inputs(example),
-            )
+        inputs = _copy_inputs(example)
+        control = Canary(
+            id=f"example-{number}", answer=example.answer, kind="example", control=True, **inputs
         )
+        canaries.append(control)
     return tuple(canaries)
 
 
@@ -127,7 +123,8 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
         CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
             canaries besides controls; with file and line.
     """
-    canaries = tuple(canary for _, canary in parse_rows(read_lines(path), _parse_canary, path))
+    rows = parse_rows(read_lines(path), _parse_canary, path)
+    canaries = tuple(canary for _, canary in rows)
     if all(canary.control for canary in canaries):
         raise CaseError("expected at least one canary, an answer that a judge must not pass, got none", path)
     return canaries
@@ -135,18 +132,27 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
 
 def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
     """Return the fingerprint of a set of canaries, in any order."""
-    parts: list[list[Json]] = [
-        [canary.id, canary.answer, canary.question, canary.reference, list(canary.contexts), canary.control]
-        for canary in canaries
-    ]
-    return fingerprint_parts(*sorted(map(canonical_json, parts)))
+    parts = []
+    for canary in canaries:
+        contexts = list[Json](canary.contexts)
+        fields: list[Json] = [
+            canary.id,
+            canary.answer,
+            canary.question,
+            canary.reference,
+            contexts,
+            canary.control,
+        ]
+        parts.append(canonical_json(fields))
+    return fingerprint_parts(*sorted(parts))
 
 
 def _parse_canary(value: Json, line: int) -> Canary:
     wire = as_mapping(value)
     unknown = [key for key in wire if key not in CANARY_KEYS]
     if unknown:
-        raise BadFile(f"unknown key {shorten_text(unknown[0], 60)!r}: known are {', '.join(CANARY_KEYS)}")
+        key = shorten_text(unknown[0], 60)
+        raise BadFile(f"unknown key {key!r}: known are {', '.join(CANARY_KEYS)}")
     missing = [key for key in ("id", "answer") if key not in wire]
     if missing:
         raise BadFile(f'missing key "{missing[0]}"')
@@ -205,6 +211,11 @@ class CanaryRun:
         return [outcome for outcome in self.outcomes if not outcome.canary.control]
 
     @property
+    def right_answers(self) -> list[CanaryOutcome]:
+        """The right answers, without the canaries."""
+        return [outcome for outcome in self.outcomes if outcome.canary.control]
+
+    @property
     def fallen(self) -> list[CanaryOutcome]:
         """The canaries that the judge passes."""
         return [outcome for outcome in self.tried if outcome.passed]
@@ -217,12 +228,12 @@ class CanaryRun:
     @property
     def rejected(self) -> list[CanaryOutcome]:
         """The right answers that the judge does not pass."""
-        return [outcome for outcome in self.outcomes if outcome.canary.control and outcome.passed is False]
+        return [outcome for outcome in self.right_answers if outcome.passed is False]
 
     @property
     def controls(self) -> int:
         """The number of right answers with a verdict."""
-        return sum(outcome.canary.control and outcome.passed is not None for outcome in self.outcomes)
+        return sum(outcome.passed is not None for outcome in self.right_answers)
 
     @property
     def withstood(self) -> float | None:
@@ -240,7 +251,8 @@ class CanaryRun:
         for outcome in self.tried:
             kind = outcome.canary.kind
             withstood = scored[kind, False]
-            shares[kind] = f"{withstood} of {withstood + scored[kind, True]}"
+            fallen = scored[kind, True]
+            shares[kind] = f"{withstood} of {withstood + fallen}"
         return shares
 
     @property
@@ -254,7 +266,9 @@ class CanaryRun:
 
     def to_record(self, date: str) -> JudgeRecord:
         """Return the record to commit, with today's ``date`` (ISO 8601)."""
-        wire = canary_run_to_json(self)
+        figures = canary_run_to_json(self)
+        for key in ("status", "text", "set"):  # fields of the record
+            del figures[key]
         return JudgeRecord(
             kind="canaries",
             judge=self.judge,
@@ -264,17 +278,18 @@ class CanaryRun:
             answers=self.canaries,
             status=self.status,
             text=format_canary_summary(self),
-            figures={key: value for key, value in wire.items() if key not in ("status", "text", "set")},
+            figures=figures,
         )
 
     @property
     def doubt(self) -> str:
         """Why a judge that passed no canary may still be unfit, or ``""``."""
         if self.stopped or len(self.unscored) > MAX_UNSCORED * len(self.tried):
-            errors = [outcome.error for outcome in self.unscored]
-            first = errors[0] if errors else ""
-            return f"{len(errors)} of {len(self.tried)} canaries could not be scored: {first}"
-        right = [outcome for outcome in self.outcomes if outcome.canary.control]
+            first_error = ""
+            if self.unscored:
+                first_error = self.unscored[0].error
+            return f"{len(self.unscored)} of {len(self.tried)} canaries could not be scored: {first_error}"
+        right = self.right_answers
         if right and not any(outcome.passed for outcome in right):
             return f"it passes none of {len(right)} right answers either: what it rejects says nothing"
         return ""
@@ -307,7 +322,9 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
         raise UsageError(
             "canaries: expected at least one canary, an answer that a judge must not pass, got none"
         )
-    if callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None)):
+    compares = callable(getattr(judge, "compare", None))
+    judges = callable(getattr(judge, "judge", None))
+    if compares and not judges:
         handle = JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
         run_canary = _compare_canary
     else:
@@ -324,19 +341,29 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
             tasks, judge=handle.judge, asked_model=lambda outcome: not outcome.prescreened
         ):
             outcomes.append(outcome)
-            unscored += outcome.passed is None
+            if outcome.passed is None:
+                unscored += 1
             if unscored > allowed:
                 stopped = len(outcomes) < len(canaries)
                 break
+    if not handle.version:
+        handle.version = str(handle.judge.version)
+    if not handle.model:
+        handle.model = str(getattr(handle.judge, "model_name", ""))
     return CanaryRun(
         judge=handle.name,
-        version=handle.version or str(handle.judge.version),
-        model=handle.model or str(getattr(handle.judge, "model_name", "")),
+        version=handle.version,
+        model=handle.model,
         canaries=fingerprint_canaries(canaries),
-        threshold=as_finite_float(getattr(handle.judge, "pass_at", None)),
+        threshold=_read_threshold(handle.judge),
         outcomes=tuple(outcomes),
         stopped=stopped,
     )
+
+
+def _read_threshold(judge: object) -> float | None:
+    """Return a judge's own threshold; None: it has none."""
+    return as_finite_float(getattr(judge, "pass_at", None))
 
 
 def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
@@ -350,7 +377,7 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
     verdict = judge_answer(handle, answer, canary.question, canary.reference, passages)
     return CanaryOutcome(
         canary=canary,
-        passed=_passes(verdict, as_finite_float(getattr(handle.judge, "pass_at", None))),
+        passed=_passes(verdict, _read_threshold(handle.judge)),
         score=verdict.score,
         reason=verdict.reason,
         error=verdict.error,
@@ -366,7 +393,8 @@ def _passes(verdict: Verdict, threshold: float | None) -> bool | None:
     if threshold is not None:
         return verdict.score >= threshold - slack
     # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it
-    return verdict.score >= (verdict.low + verdict.high) / 2 + slack
+    middle = (verdict.low + verdict.high) / 2
+    return verdict.score >= middle + slack
 
 
 def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
@@ -421,7 +449,8 @@ def format_canary_evidence(run: CanaryRun, limit: int | None = None) -> list[tup
         limit: Maximum number of lines of a title; None: all.
     """
     pairs: list[tuple[str, str]] = []
-    for title, outcomes in {"passes": run.fallen, "rejects": run.rejected, "unscored": run.unscored}.items():
+    groups = {"passes": run.fallen, "rejects": run.rejected, "unscored": run.unscored}
+    for title, outcomes in groups.items():
         pairs += [(title, _format_outcome(outcome)) for outcome in outcomes[:limit]]
         if limit is not None and len(outcomes) > limit:
             pairs.append((title, f"and {len(outcomes) - limit} more: see the details"))
@@ -441,18 +470,23 @@ def _format_outcome(outcome: CanaryOutcome) -> str:
 
 def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
     """Return a canary run for a report: counts, and each canary that passed or has no verdict."""
+    prescreened = sum(outcome.prescreened for outcome in run.tried)
     return {
         "status": run.status,
         "text": format_canary_summary(run),
         "set": run.canaries,
         "tried": len(run.tried),
-        "fallen": [_outcome_to_json(outcome) for outcome in run.fallen],
-        "unscored": [_outcome_to_json(outcome) for outcome in run.unscored],
-        "prescreened": sum(outcome.prescreened for outcome in run.tried),
+        "fallen": _outcomes_to_json(run.fallen),
+        "unscored": _outcomes_to_json(run.unscored),
+        "prescreened": prescreened,
         "right answers": run.controls,
-        "right answers rejected": [_outcome_to_json(outcome) for outcome in run.rejected],
+        "right answers rejected": _outcomes_to_json(run.rejected),
         "by kind": dict(run.withstood_by_kind),
     }
+
+
+def _outcomes_to_json(outcomes: Iterable[CanaryOutcome]) -> list[Json]:
+    return [_outcome_to_json(outcome) for outcome in outcomes]
 
 
 def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
@@ -467,7 +501,7 @@ def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
 
 
 def describe_judge(judge: object, name: str, version: str, folder: str | Path) -> dict[str, Json]:
-    """Return what a report says about a judge: ``status`` and ``text`` of its ``calibration`` and its ``canaries``.
+    """Describe a judge for a report: ``status`` and ``text`` of its ``calibration`` and its ``canaries``.
 
     Args:
         judge: The judge; its records may lie beside its file.

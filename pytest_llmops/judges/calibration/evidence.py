@@ -36,9 +36,11 @@ def format_missed_requirements(judged: JudgedAnswers, reached: Sequence[Requirem
     missed = []
     for result in reached:
         if result.missed and result.threshold is not None:
+            label = REQUIREMENT_LABELS[result.name]
             value, threshold = format_value_and_threshold(result.value, result.threshold, "1")
-            missed.append(f"{REQUIREMENT_LABELS[result.name]} {value} < {threshold}")
-    return f"judge {shorten_text(judged.name, 60)} does not agree with the human labels: {', '.join(missed)}"
+            missed.append(f"{label} {value} < {threshold}")
+    name = shorten_text(judged.name, 60)
+    return f"judge {name} does not agree with the human labels: {', '.join(missed)}"
 
 
 def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterator[tuple[str, str]]:
@@ -123,21 +125,17 @@ def _format_kappa(figures: AgreementFigures) -> str:
         answers += f", {len(figures.unscored):,} unscored"
     if figures.disputed:
         answers += f", {len(figures.disputed):,} disputed"
-    return (
-        f"{name} {figures.kappa:.2f}, with 95 % confidence at least {figures.at_least:.2f} "
-        f"(95 % interval {low:.2f} to {high:.2f}), {answers}"
-    )
+    kappa = f"{name} {figures.kappa:.2f}, with 95 % confidence at least {figures.at_least:.2f}"
+    return f"{kappa} (95 % interval {low:.2f} to {high:.2f}), {answers}"
 
 
 def _format_rate(share: Share, human: str, judge: str) -> str:
     if share.value is None:
         return f"the annotators {human} none of the answers"
     lower = wilson_lower_end(share)
+    rate = f"{share.value:.2f}, with 95 % confidence at least {lower:.2f}"
     wrong = share.total - share.hits
-    return (
-        f"{share.value:.2f}, with 95 % confidence at least {lower:.2f}: the judge {judge} "
-        f"{wrong:,} of {share.total:,} that the annotators {human}"
-    )
+    return f"{rate}: the judge {judge} {wrong:,} of {share.total:,} that the annotators {human}"
 
 
 def _format_disagreement(disagreement: Disagreement, judged: JudgedAnswers) -> str:
@@ -161,15 +159,14 @@ def _format_human_agreement(agreement: HumanAgreement) -> str:
 
 
 def _format_unscored(judged: JudgedAnswers, figures: AgreementFigures) -> str:
-    """Return how many answers have no verdict, and why the first of them has none."""
+    """Count the answers without a verdict, and explain why the first of them has none."""
     worst = ""
     if figures.worst_case is not None:
         worst = f"; were they all wrong, kappa {figures.worst_case:.2f}"
+    count = f"{len(judged.errors):,} of {len(judged.verdicts):,} answers"
     id_, error = next(iter(judged.errors.items()))
-    return (
-        f"{len(judged.errors):,} of {len(judged.verdicts):,} answers could not be scored and are not compared{worst}; "
-        f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"
-    )
+    example = f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"
+    return f"{count} could not be scored and are not compared{worst}; {example}"
 
 
 def _format_disputed(ids: Sequence[str]) -> str:
@@ -182,19 +179,26 @@ def _format_disputed(ids: Sequence[str]) -> str:
 def _format_confusion(table: ConfusionTable) -> str:
     """Return the whole table in a line, of a large one the most usual disagreements."""
     names = [shorten_text(class_name, 20) for class_name in table.classes]
-    if len(names) <= MAX_ROWS:
-        rows = []
-        for name, counts in zip(names, table.counts, strict=True):
-            cells = [f"{verdict} {count:,}" for verdict, count in zip(names, counts, strict=True)]
-            rows.append(f"human {name}: judge {', '.join(cells)}")
-        return "; ".join(rows)
-    off = []
-    for row, counts in enumerate(table.counts):
+    if len(names) > MAX_ROWS:
+        return _format_usual_disagreements(names, table.counts)
+    rows = []
+    for name, counts in zip(names, table.counts, strict=True):
+        cells = zip(names, counts, strict=True)
+        verdicts = ", ".join(f"{verdict} {count:,}" for verdict, count in cells)
+        rows.append(f"human {name}: judge {verdicts}")
+    return "; ".join(rows)
+
+
+def _format_usual_disagreements(names: Sequence[str], table: Sequence[Sequence[int]]) -> str:
+    disagreements = []
+    for row, counts in enumerate(table):
         for column, count in enumerate(counts):
             if count and row != column:
-                off.append((count, names[row], names[column]))
-    if not off:
+                disagreements.append((count, names[row], names[column]))
+    if not disagreements:
         return "labels and verdicts are the same"
-    off.sort(key=itemgetter(0), reverse=True)
-    cells = [f"human {human}, judge {judge}: {count:,} times" for count, human, judge in off[:MAX_CELLS]]
+    disagreements.sort(key=itemgetter(0), reverse=True)
+    cells = []
+    for count, human, judge in disagreements[:MAX_CELLS]:
+        cells.append(f"human {human}, judge {judge}: {count:,} times")
     return f"most often {'; '.join(cells)}"

@@ -71,9 +71,10 @@ class Calibration:
         figures = self.figures
         wire = figures_to_json(figures)
         if self.dimensions:
-            wire["dimensions"] = {name: figures_to_json(each) for name, each in self.dimensions.items()}
-        thresholds = asdict(self.requirements)
-        wire["thresholds"] = {key: value for key, value in thresholds.items() if value is not None}
+            dimensions = self.dimensions.items()
+            wire["dimensions"] = {name: figures_to_json(dimension) for name, dimension in dimensions}
+        thresholds = asdict(self.requirements).items()
+        wire["thresholds"] = {key: value for key, value in thresholds if value is not None}
         if figures.rates is not None:
             wire["rates"] = asdict(figures.rates)
         status = BELOW_THRESHOLDS
@@ -81,6 +82,7 @@ class Calibration:
             status = "calibrated"
         kappa = _format_figure(figures.kappa)
         lower = _format_figure(figures.at_least)
+        text = f"{status}: kappa {kappa}, with 95 % confidence at least {lower}, on {figures.compared} labels"
         return JudgeRecord(
             kind="calibration",
             judge=self.judged.name,
@@ -89,7 +91,7 @@ class Calibration:
             date=date,
             answers=self.labels.fingerprint,
             status=status,
-            text=f"{status}: kappa {kappa}, with 95 % confidence at least {lower}, on {figures.compared} labels",
+            text=text,
             figures=wire,
         )
 
@@ -195,23 +197,17 @@ def _compare_verdicts(
 ) -> Calibration:
     missing = sum(row.id in judged.errors for row in labels.labelled)
     if judged.stopped or missing > MAX_UNSCORED * len(labels.labelled):
-        first, error = next(iter(judged.errors.items()))
-        return Calibration(
-            labels=labels,
-            judged=judged,
-            requirements=requirements,
-            problem=f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers could not be scored, more than {MAX_UNSCORED:.0%}: what is "
-            f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(error)}",
-        )
+        problem = _describe_unscored(labels, judged)
+        return Calibration(labels=labels, judged=judged, requirements=requirements, problem=problem)
     figures = measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
     results = requirements.compare_figures(figures)
     dimensions: dict[str, AgreementFigures] = {}
     for name in labels.dimensions:
         if name not in judged.dimensions:
             raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
-        dimensions[name] = measure_agreement(
-            labels.for_dimension(name), judged.dimensions[name], pass_at=cut, span=judged.span
-        )
+        dimension_labels = labels.for_dimension(name)
+        verdicts = judged.dimensions[name]
+        dimensions[name] = measure_agreement(dimension_labels, verdicts, pass_at=cut, span=judged.span)
     problem = ""
     if not results:
         problem = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
@@ -224,3 +220,11 @@ def _compare_verdicts(
         results=results,
         problem=problem,
     )
+
+
+def _describe_unscored(labels: Labels, judged: JudgedAnswers) -> str:
+    """Return the problem that too many answers have no verdict, with the first of them."""
+    unscored = f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers could not be scored"
+    id_, error = next(iter(judged.errors.items()))
+    example = f"{shorten_text(id_, 40)}: {shorten_text(error)}"
+    return f"{unscored}, more than {MAX_UNSCORED:.0%}: what is left is no fair sample; {example}"

@@ -96,6 +96,11 @@ class LabelledAnswer:
         """All opinions by dimension; that of the answer as a whole under the name ``""``."""
         return {"": self.opinion, **self.dimensions}
 
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it has a label, as a whole or in a dimension."""
+        return any(opinion.labels for opinion in self.opinions.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
@@ -120,14 +125,16 @@ class Labels:
     @property
     def labelled_anywhere(self) -> tuple[LabelledAnswer, ...]:
         """The answers with a label, as a whole or in a dimension."""
-        return tuple(row for row in self.rows if any(opinion.labels for opinion in row.opinions.values()))
+        return tuple(row for row in self.rows if row.is_labelled)
 
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Names of the dimensions with a label, in the order they first occur."""
         names: dict[str, None] = {}
         for row in self.rows:
-            names |= {name: None for name, opinion in row.dimensions.items() if opinion.labels}
+            for name, opinion in row.dimensions.items():
+                if opinion.labels:
+                    names[name] = None
         return tuple(names)
 
     @property
@@ -139,7 +146,8 @@ class Labels:
         parts = []
         for row in self.labelled_anywhere:
             human = {name: dict(opinion.human) for name, opinion in row.opinions.items()}
-            fields = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, human]
+            contexts = list(row.contexts)
+            fields = [row.id, row.question, row.answer, row.reference, contexts, row.family, human]
             parts.append(canonical_json(cast("Json", fields)))
         return fingerprint_parts(*sorted(parts))
 
@@ -152,7 +160,10 @@ class Labels:
         """
         if dimension not in self.dimensions:
             raise UnknownName("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
-        rows = tuple(replace(row, opinion=row.dimensions.get(dimension, Opinion())) for row in self.rows)
+        rows = []
+        for row in self.rows:
+            opinion = row.dimensions.get(dimension, Opinion())
+            rows.append(replace(row, opinion=opinion))
         return _build_labels(rows, self.path, f"dimensions.{dimension}.")
 
 
@@ -252,7 +263,8 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
     answer, question, reference, family = (_parse_text(given, key) for key in TEXT_FIELDS)
     contexts = given.get("contexts", [])
     if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
-        raise BadFile(f"contexts: expected a list of texts, got {shorten_text(canonical_json(contexts), 60)}")
+        got = shorten_text(canonical_json(contexts), 60)
+        raise BadFile(f"contexts: expected a list of texts, got {got}")
     opinion = _parse_opinion(given, "")
     dimensions = {}
     for name, fields in opinions.items():
@@ -298,9 +310,8 @@ def _parse_id(value: Json) -> str:
         got = f"{json_kind(value)} {shorten_text(canonical_json(value), 60)}"
         raise BadFile(f"id: expected a text, got {got}: write it in quotes")
     if not value.strip() or len(value) > MAX_ID_CHARS:
-        raise BadFile(
-            f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {shorten_text(repr(value), 60)}"
-        )
+        got = shorten_text(repr(value), 60)
+        raise BadFile(f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {got}")
     return value
 
 
@@ -310,7 +321,8 @@ def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
     parsed: dict[str, Label | None] = {}
     if isinstance(human, Mapping):
         for name, label in human.items():
-            parsed[name] = _parse_label(label, f"{where}human.{shorten_text(name, 40)}")
+            place = f"{where}human.{shorten_text(name, 40)}"
+            parsed[name] = _parse_label(label, place)
     elif isinstance(human, list):
         for number, label in enumerate(human, start=1):
             parsed[str(number)] = _parse_label(label, f"{where}human[{number}]")
@@ -325,9 +337,8 @@ def _parse_label(value: Json, where: str) -> Label | None:
     if isinstance(value, str):
         name = value.strip()
         if not name or len(value) > MAX_NAME_CHARS:
-            raise BadFile(
-                f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten_text(repr(value), 60)}"
-            )
+            got = shorten_text(repr(value), 60)
+            raise BadFile(f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {got}")
         return PASS_OR_FAIL.get(name.lower(), name)
     if value is None or isinstance(value, bool):
         return value
@@ -337,12 +348,13 @@ def _parse_label(value: Json, where: str) -> Label | None:
 
 
 def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labels:
-    given = [row for row in rows if row.opinion.labels]
-    if not given:
+    labelled = [row for row in rows if row.opinion.labels]
+    if not labelled:
         raise CaseError(f'no labels: expected "{where}human" in at least one line', path)
-    kind = label_kind(given[0].opinion.labels[0])
-    as_first = f"{KIND_EXAMPLES[kind]} as in line {given[0].line}"
-    for row in given:
+    first = labelled[0]
+    kind = label_kind(first.opinion.labels[0])
+    as_first = f"{KIND_EXAMPLES[kind]} as in line {first.line}"
+    for row in labelled:
         for label in row.opinion.labels:
             if label_kind(label) == kind:
                 continue
@@ -359,12 +371,10 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
     for row in rows:
         verdict = row.opinion.judge
         if verdict is not None and label_kind(verdict) not in kinds:
-            raise CaseError(
-                f"{where}judge: expected {as_labels}, as the human labels are, got {_format_raw_label(verdict)}",
-                path,
-                row.line,
-            )
-    raters = dict.fromkeys(name for row in given for name in row.opinion.human)
+            got = _format_raw_label(verdict)
+            problem = f"{where}judge: expected {as_labels}, as the human labels are, got {got}"
+            raise CaseError(problem, path, row.line)
+    raters = dict.fromkeys(name for row in labelled for name in row.opinion.human)
     return Labels(rows=tuple(rows), kind=kind, raters=tuple(raters), path=path)
 
 

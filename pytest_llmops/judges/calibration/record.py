@@ -1,7 +1,7 @@
 """Records of how a judge did against human labels or canaries, made of its stored verdicts: files to commit."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,9 +76,8 @@ class JudgeRecord:
             problem = error.what
             if error.line is not None:
                 problem += f" (line {error.line})"
-            raise UsageError(
-                f"record of a judge {shorten_text(name, 300)}: {problem}; to make a new one: {COMMANDS[kind]}"
-            ) from None
+            record = f"record of a judge {shorten_text(name, 300)}"
+            raise UsageError(f"{record}: {problem}; to make a new one: {COMMANDS[kind]}") from None
 
     def to_json_text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same record."""
@@ -86,7 +85,7 @@ class JudgeRecord:
         return f"{text}\n"
 
     def describe(self, version: str, *, answers: str = "") -> dict[str, Json]:
-        """Return what a report says: ``status``, also ``out of date``, and ``text``.
+        """Describe the record for a report: ``status``, also ``out of date``, and ``text``.
 
         Args:
             version: The judge's version of today.
@@ -238,12 +237,14 @@ class JudgedAnswers:
         if not scored:
             self.verdicts[row.id] = None
             errors = [verdict.error for verdict in verdicts if verdict.error]
-            self.errors[row.id] = errors[0] if errors else "no verdict"
+            self.errors[row.id] = next(iter(errors), "no verdict")
             return
-        self.low = float(scored[0].low)
-        self.high = float(scored[0].high)
-        self.verdicts[row.id] = fmean(float(cast("float", verdict.score)) for verdict in scored)
-        for name in scored[0].dimensions:
+        first = scored[0]
+        self.low = float(first.low)
+        self.high = float(first.high)
+        scores = [float(cast("float", verdict.score)) for verdict in scored]
+        self.verdicts[row.id] = fmean(scores)
+        for name in first.dimensions:
             scores = [float(verdict.dimensions[name]) for verdict in scored if name in verdict.dimensions]
             self.dimensions.setdefault(str(name), {})[row.id] = fmean(scores)
 
@@ -261,18 +262,21 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
     """
     for row in labels.labelled:
         if not row.opinion.judged:
+            answer = shorten_text(row.id, 60)
             raise CaseError(
-                f'{shorten_text(row.id, 60)}: expected the key "judge" with the stored verdict, or null where the judge gave none',
+                f'{answer}: expected the key "judge" with the stored verdict, or null where the judge gave none',
                 labels.path,
                 row.line,
             )
     verdicts = _collect_stored(labels, "")
+    dimensions = {dimension: _collect_stored(labels, dimension) for dimension in labels.dimensions}
+    unscored = [id_ for id_, verdict in verdicts.items() if verdict is None]
     return JudgedAnswers(
         name=name,
         version=version,
         verdicts=verdicts,
-        dimensions={dimension: _collect_stored(labels, dimension) for dimension in labels.dimensions},
-        errors={id_: "no verdict is stored" for id_, verdict in verdicts.items() if verdict is None},
+        dimensions=dimensions,
+        errors=dict.fromkeys(unscored, "no verdict is stored"),
     )
 
 
@@ -303,16 +307,12 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
     rows = labels.labelled_anywhere
     for row in rows:
         if row.answer is None:
-            raise CaseError(
-                f'{shorten_text(row.id, 60)}: missing key "answer": the judge needs it', labels.path, row.line
-            )
-    judged = JudgedAnswers(
-        name=handle.name,
-        version="",
-        low=as_finite_float(getattr(judge, "low", None)),
-        high=as_finite_float(getattr(judge, "high", None)),
-        pass_at=as_finite_float(getattr(judge, "pass_at", None)),
-    )
+            name = shorten_text(row.id, 60)
+            raise CaseError(f'{name}: missing key "answer": the judge needs it', labels.path, row.line)
+    low = as_finite_float(getattr(judge, "low", None))
+    high = as_finite_float(getattr(judge, "high", None))
+    pass_at = as_finite_float(getattr(judge, "pass_at", None))
+    judged = JudgedAnswers(name=handle.name, version="", low=low, high=high, pass_at=pass_at)
     _check_labels_on_scale(judged, labels)
     for row, verdicts in iter_verdicts(handle, rows, trials):
         scale = judged.low, judged.high
@@ -331,13 +331,14 @@ def iter_verdicts(
     handle: JudgeHandle, rows: Sequence[LabelledAnswer], trials: int
 ) -> Iterator[tuple[LabelledAnswer, list[Verdict]]]:
     """Yield each answer with the verdicts of its trials; each trial has its own recordings."""
-    verdicts = run_judge_tasks(
-        [partial(_judge_trials, handle, row, trials) for row in rows],
-        judge=handle.judge,
-        keys=[(row.answer, row.question, row.reference, row.contexts) for row in rows],
-        asked_model=lambda verdicts: not all(verdict.prescreened for verdict in verdicts),
-    )
+    tasks = [partial(_judge_trials, handle, row, trials) for row in rows]
+    keys = [(row.answer, row.question, row.reference, row.contexts) for row in rows]
+    verdicts = run_judge_tasks(tasks, judge=handle.judge, keys=keys, asked_model=_called_model)
     return zip(rows, verdicts, strict=False)
+
+
+def _called_model(verdicts: Iterable[Verdict]) -> bool:
+    return not all(verdict.prescreened for verdict in verdicts)
 
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
@@ -364,8 +365,10 @@ def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
 
 
 def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:
+    answer = row.answer or ""
     verdicts = []
     for trial in range(trials):
         with recorder.run_as_trial(trial):
-            verdicts.append(judge_answer(handle, row.answer or "", row.question, row.reference, row.contexts))
+            verdict = judge_answer(handle, answer, row.question, row.reference, row.contexts)
+            verdicts.append(verdict)
     return verdicts

@@ -89,12 +89,11 @@ class AgreementRequirements:
         if says_pass:
             return
         for name in ("at_least_tnr", "at_least_tpr"):
-            if getattr(self, name) is None:
-                continue
-            raise UsageError(
-                f"{name}: the labels do not say pass or fail; label that, or numbers with pass_at, the number from which on "
-                "an answer passes"
-            )
+            if getattr(self, name) is not None:
+                raise UsageError(
+                    f"{name}: the labels do not say pass or fail; label that, or numbers with pass_at, the number from which on "
+                    "an answer passes"
+                )
 
     def compare_figures(self, figures: AgreementFigures) -> list[RequirementResult]:
         """Return each requirement with its measured value; none without a kappa.
@@ -108,20 +107,23 @@ class AgreementRequirements:
             RequirementResult("kappa", figures.kappa, self.at_least_kappa),
             RequirementResult("kappa_lower", figures.at_least, self.at_least_kappa_lower),
         ]
-        fails, passes = _NO_SHARE, _NO_SHARE
+        tnr = tpr = _NO_SHARE
         if figures.rates:
-            fails, passes = figures.rates.tnr, figures.rates.tpr
-        for name, verb, share, threshold in (
-            ("tnr", "fail", fails, self.at_least_tnr),
-            ("tpr", "pass", passes, self.at_least_tpr),
-        ):
+            tnr = figures.rates.tnr
+            tpr = figures.rates.tpr
+        rates = (
+            ("tnr", "fail", tnr, self.at_least_tnr),
+            ("tpr", "pass", tpr, self.at_least_tpr),
+        )
+        for name, verb, share, threshold in rates:
             if threshold is None:
                 continue
             if not share.total:
                 raise UsageError(
                     f"at_least_{name}: the annotators {verb} none of the {figures.compared:,} answers; add some that they do"
                 )
-            results.append(RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold)))
+            lower = wilson_lower_end(share)
+            results.append(RequirementResult(f"{name}_lower", lower, float(threshold)))
         return results
 
 
@@ -131,4 +133,5 @@ def wilson_lower_end(share: Share) -> float:
     >>> round(wilson_lower_end(Share(45, 50)), 3)
     0.808
     """
-    return wilson_interval(share.hits, share.total, Z_ONE_SIDED)[0]
+    low, _ = wilson_interval(share.hits, share.total, Z_ONE_SIDED)
+    return low

@@ -90,9 +90,8 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
 
 def _check_own_words(what: str, words: str, form: ReplyForm) -> None:
     if form.is_echo(words):
-        raise UnreadableReply(
-            f"the {what} only repeats the form, {quote_shortened(words, 40)}: expected words of your own"
-        )
+        got = quote_shortened(words, 40)
+        raise UnreadableReply(f"the {what} only repeats the form, {got}: expected words of your own")
 
 
 def reply_without_thinking(text: str) -> str:
@@ -134,6 +133,7 @@ def extract_json_objects(text: str, keys: Collection[str]) -> tuple[list[dict[st
     ([{'score': 7}], '.a {color: red} \n')
     """
     decoder = json.JSONDecoder(object_pairs_hook=_merge_json_pairs, strict=False)
+    quoted_keys = [f'"{key}"' for key in (*keys, "reason")]
     objects = []
     prose = []
     prose_start = 0
@@ -147,7 +147,7 @@ def extract_json_objects(text: str, keys: Collection[str]) -> tuple[list[dict[st
             broken += 1
             rest = text[start.start() :]
             folded = rest.casefold()
-            if broken > MAX_BROKEN or any(f'"{key}"' in folded for key in (*keys, "reason")):
+            if broken > MAX_BROKEN or any(key in folded for key in quoted_keys):
                 raise UnreadableReply(f"broken or cut-off JSON: {shorten_text(rest, 60)}") from None
             position = start.end()
         else:
@@ -164,9 +164,8 @@ def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     for key, value in pairs:
         name = key.strip().casefold()
         if name in merged and merged[name] != value:
-            raise UnreadableReply(
-                f"different verdicts in one reply: the key {quote_shortened(key, 40)} stands twice"
-            )
+            quoted = quote_shortened(key, 40)
+            raise UnreadableReply(f"different verdicts in one reply: the key {quoted} stands twice")
         merged[name] = value
     return merged
 
@@ -178,9 +177,10 @@ def _read_json(verdicts: Sequence[Mapping[str, Any]], prose: str, form: ReplyFor
     verdict = verdicts[0]
     if nonce and verdict.get("nonce") != nonce:
         raise UnreadableReply(describe_nonce(verdict.get("nonce")))
-    reason = ""
-    if isinstance(verdict.get("reason"), str):
-        reason = verdict["reason"].strip()
+    reason = verdict.get("reason")
+    if not isinstance(reason, str):
+        reason = ""
+    reason = reason.strip()
     if not reason and form.reason_required:
         raise UnreadableReply("the reason is missing")
     reply = replace(_read_value(verdict, form), reason=reason)
@@ -214,9 +214,8 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
         return Reply(answers=check_answers(answers, form))
     name = form.find_name(value)
     if name is None:
-        raise UnreadableReply(
-            f"{form.field} {quote_shortened(str(value), 40)} is none of {', '.join(form.scores)}"
-        )
+        got = quote_shortened(str(value), 40)
+        raise UnreadableReply(f"{form.field} {got} is none of {', '.join(form.scores)}")
     return named_reply(name, form)
 
 
@@ -233,7 +232,7 @@ def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> R
 
 
 def _read_dimensions(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> Reply:
-    """Return the scores of dimensions, which stand in an object of their own or in the verdict itself."""
+    """Return the scores of dimensions, which are in an object of their own or in the verdict itself."""
     inner = verdict.get("dimensions", {})
     if not isinstance(inner, Mapping):
         raise UnreadableReply("dimensions is no object")
@@ -248,7 +247,9 @@ def _read_dimensions(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) 
     for key, name in form.dimensions.items():
         if key not in given:
             raise UnreadableReply(f"the dimension {name!r} is missing")
-    scores = {name: check_score(given[key], name, form) for key, name in form.dimensions.items()}
+    scores = {}
+    for key, name in form.dimensions.items():
+        scores[name] = check_score(given[key], name, form)
     mean = scale.mean(scores)
     for key in ("score", "rating"):
         if key in verdict:
@@ -270,8 +271,9 @@ def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
         claim = _read_claim(given, number, form)
         quote = _normalize_quote(claim.text)
         if form.source and f" {quote} " not in f" {source} ":
+            text = quote_shortened(claim.text, 60)
             raise UnreadableReply(
-                f"claim {number} is not in the answer: {quote_shortened(claim.text, 60)}; "
+                f"claim {number} is not in the answer: {text}; "
                 "expected a sentence of the answer or a part of it, word for word"
             )
         if by_text.setdefault(quote, claim).finding != claim.finding:
@@ -289,9 +291,8 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
         raise UnreadableReply(f"claim {number} has no text")
     name = form.find_name(finding)
     if name is None:
-        raise UnreadableReply(
-            f"claim {number} is {quote_shortened(str(finding), 40)}: expected {', '.join(form.scores)}"
-        )
+        got = quote_shortened(str(finding), 40)
+        raise UnreadableReply(f"claim {number} is {got}: expected {', '.join(form.scores)}")
     if name == "absent":
         return Claim(text=text.strip(), finding=name)
     passages = fields.get("passages")

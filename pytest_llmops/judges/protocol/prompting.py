@@ -202,10 +202,11 @@ class JudgePrompter:
 
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
             prompt = self.render_prompt(data, nonce, form.instruct(reply_format.kind, nonce))
+            params = {**prompt.params, **self.params}
             request = replace(
                 prompt,
                 messages=(*prompt.messages, *retry_messages),
-                params=reply_format.select_params({**prompt.params, **self.params}),
+                params=reply_format.select_params(params),
                 model=self.named or prompt.model,
             )
             format_params = _request_params(form, reply_format, nonce, flat=flat)
@@ -222,13 +223,15 @@ class JudgePrompter:
         """
         prompt = self.prompt()
         values = {"data": data, "nonce": nonce, "form": form, **self.values}
-        given = {name: values[name] for name in (*PROMPT_VARIABLES, *self.values) if name in prompt.variables}
+        names = (*PROMPT_VARIABLES, *self.values)
+        given = {name: values[name] for name in names if name in prompt.variables}
         rendered = prompt.render(**given)
         contents = [message.content.strip() for message in rendered.messages if message.role == "user"]
         if contents.count(data) != 1 or "form" not in given:
+            got = ", ".join(given) or "(none)"
             raise PromptError(
                 f"rubric {self.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
-                f"in another, got the variables {', '.join(given) or '(none)'}",
+                f"in another, got the variables {got}",
                 self.file,
             )
         return rendered
@@ -262,10 +265,10 @@ class PromptedJudge(ABC):
         parts: What is the kind of judge's own.
         params: Parameters of the model; None: the kind of judge has none.
         """
-        requests = [
-            [form.instruct(reply_format.kind, ""), _request_params(form, reply_format, "")]
-            for reply_format in REPLY_FORMATS
-        ]
+        requests = []
+        for reply_format in REPLY_FORMATS:
+            instruction = form.instruct(reply_format.kind, "")
+            requests.append([instruction, _request_params(form, reply_format, "")])
         hashed = [self.prompter.fingerprint, *parts, requests, _format_retry_message("")]
         if params is not None:
             hashed.append(params)
@@ -302,7 +305,12 @@ def is_contentless(answer: str) -> bool:
     >>> is_contentless(" ... "), is_contentless("No")
     (True, False)
     """
-    return all(unicodedata.category(char)[0] in "CMPZ" or char in "`^" for char in answer)
+    return all(map(_is_without_content, answer))
+
+
+def _is_without_content(char: str) -> bool:
+    """Return whether a character is a control character, a mark, punctuation or a blank."""
+    return unicodedata.category(char)[0] in "CMPZ" or char in "`^"
 
 
 def check_passages(contexts: Any, name: str) -> list[str]:
@@ -401,7 +409,8 @@ def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
     if completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS:
         return False
     text = completion.text.casefold()
-    if not text.strip() or any(f'"{key}"' in text for key in form.keys):
+    has_key = any(f'"{key}"' in text for key in form.keys)
+    if not text.strip() or has_key:
         return False
     return not is_refusal(text)
 
@@ -409,7 +418,8 @@ def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
 def _join_replies(replies: list[str]) -> str:
     if len(replies) == 1:
         return replies[0]
-    return "\n\n".join(f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))
+    numbered = [f"try {number}: {reply}" for number, reply in enumerate(replies, start=1)]
+    return "\n\n".join(numbered)
 
 
 MAX_READ = 100_000

@@ -46,10 +46,11 @@ class Scale:
                 f"scale: expected a lowest and a higher highest score, got {self.low} to {self.high}"
             )
         names = [name.strip().casefold() for name in self.weights]
-        if len(set(names)) != len(names) or not all(names) or RESERVED_KEYS & set(names):
+        taken = {"", *RESERVED_KEYS}
+        if len(set(names)) != len(names) or not taken.isdisjoint(names):
+            reserved = ", ".join(sorted(RESERVED_KEYS))
             raise UsageError(
-                f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED_KEYS))}, "
-                f"got {list(self.weights)}"
+                f"scale: expected dimensions of different names other than {reserved}, got {list(self.weights)}"
             )
         bad = {name: weight for name, weight in self.weights.items() if not 0 < weight < math.inf}
         if bad:
@@ -73,10 +74,15 @@ class Scale:
         5.0
         """
         # Exact, as the mean of 8, 9 and 4 must not fall below a threshold of 7 by rounding
-        weights = {name: Fraction(weight) for name, weight in self.weights.items()}
-        total = sum(Fraction(scores[name]) * weight for name, weight in weights.items())
-        mean = float(total / sum(weights.values()))
-        return min(max(mean, min(scores.values())), max(scores.values()))
+        total = Fraction(0)
+        total_weight = Fraction(0)
+        for name, weight in self.weights.items():
+            total += Fraction(scores[name]) * Fraction(weight)
+            total_weight += Fraction(weight)
+        mean = float(total / total_weight)
+        lowest = min(scores.values())
+        highest = max(scores.values())
+        return min(max(mean, lowest), highest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,17 +230,19 @@ class ReplyForm:
         return f"Reply with one line and nothing else: {self._sample_line(nonce)}"
 
     def _sample_value(self) -> str:
-        """Return what stands for the verdict in an example of the JSON."""
-        value = " or ".join(f'"{name}"' for name in self.scores) or "n"
+        """Return the placeholder of the verdict in an example of the JSON."""
+        names = [f'"{name}"' for name in self.scores]
+        value = " or ".join(names) or "n"
         if self.passages:
             return f'[{{"claim": "...", "passages": [n], "finding": {value}}}]'
-        parts = [f'"{part}": {value}' for part in self.items or self.dimensions.values()]
+        keys = self.items or self.dimensions.values()
+        parts = [f'"{key}": {value}' for key in keys]
         if not parts:
             return value
         return f"{{{', '.join(parts)}}}"
 
     def _sample_words(self) -> str:
-        """Return what the values of the example stand for."""
+        """Explain the values of the example."""
         if self.scale is not None:
             return f"Each n is {self._describe_numbers()}."
         if self.passages:
@@ -250,12 +258,13 @@ class ReplyForm:
         return f"The {self.field} is {either}."
 
     def _sample_line(self, nonce: str) -> str:
-        """Return the line that a reply in text has to be, and what its values stand for."""
+        """Return the line that a reply in text has to be, with an explanation of its values."""
         ending = f"Nonce: {nonce}, Reason: one sentence."
         if self.scale is not None:
             numbers = f"n is {self._describe_numbers()}"
             if self.scale.weights:
-                return f"Score: n, {ending} {numbers}, the mean of {', '.join(self.scale.weights)}."
+                dimensions = ", ".join(self.scale.weights)
+                return f"Score: n, {ending} {numbers}, the mean of {dimensions}."
             return f"{self.field.capitalize()}: n, {ending} {numbers}."
         either = " or ".join(self.scores)
         if self.items:
@@ -278,13 +287,12 @@ class ReplyForm:
         text: dict[str, Json] = {"type": "string"}
         if bounded:
             text["maxLength"] = MAX_REASON
-        return _strict_object_schema(
-            {
-                "nonce": {"type": "string", "enum": [nonce]},
-                "reason": text,
-                self.field: self._value_schema(text, bounded=bounded),
-            }
-        )
+        properties: dict[str, Json] = {
+            "nonce": {"type": "string", "enum": [nonce]},
+            "reason": text,
+            self.field: self._value_schema(text, bounded=bounded),
+        }
+        return _strict_object_schema(properties)
 
     def _value_schema(self, text: Json, *, bounded: bool) -> Json:
         if self.scale is not None:
@@ -348,7 +356,8 @@ def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
         return {"type": kind, "minimum": low, "maximum": high}
     # A list of the scores: all providers' strict schemas support enums, but only some support limits
     if scale.is_whole and high - low < MAX_ENUM:
-        return {"type": kind, "enum": list(range(int(low), int(high) + 1))}
+        scores = range(int(low), int(high) + 1)
+        return {"type": kind, "enum": list[Json](scores)}
     return {"type": kind}
 
 
@@ -419,13 +428,16 @@ def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True
         kind = type(value).__name__
         if value is None:
             kind = "null"
-        raise UnreadableReply(f"{name} is no number: got {quote_shortened(str(value), 40)} ({kind})")
+        got = quote_shortened(str(value), 40)
+        raise UnreadableReply(f"{name} is no number: got {got} ({kind})")
     low, high = form.ends
     if not low <= value <= high:  # also NaN
-        raise UnreadableReply(f"{name} {_format_number(value)} is out of range: expected {low:g} to {high:g}")
+        got = _format_number(value)
+        raise UnreadableReply(f"{name} {got} is out of range: expected {low:g} to {high:g}")
     if whole and form.is_whole and not float(value).is_integer():
+        got = _format_number(value)
         raise UnreadableReply(
-            f"{name} {_format_number(value)} is off the scale: expected a whole number from {low:g} to {high:g}"
+            f"{name} {got} is off the scale: expected a whole number from {low:g} to {high:g}"
         )
     return float(value)
 
@@ -444,9 +456,8 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
             raise UnreadableReply(f"item {item} is missing")
         name = form.find_name(value)
         if name is None:
-            raise UnreadableReply(
-                f"item {item} is {quote_shortened(str(value), 40)}: expected {' or '.join(form.scores)}"
-            )
+            got = quote_shortened(str(value), 40)
+            raise UnreadableReply(f"item {item} is {got}: expected {' or '.join(form.scores)}")
         answers[item] = name
     return answers
 

@@ -40,7 +40,8 @@ _scope: ContextVar[_Table | None] = ContextVar("pytest_llmops_memory", default=N
 def get_capabilities(server: object) -> Capabilities:
     """Return the known capabilities of a server."""
     with _lock:
-        return _current_table().get(server, (NO_CAPABILITIES, None))[0]
+        known, _ = _current_table().get(server, (NO_CAPABILITIES, None))
+        return known
 
 
 def put_capabilities(server: object, known: Capabilities, model: Any) -> None:
@@ -116,7 +117,8 @@ class ReplyFormat:
         """
         if not self.params:
             return {}
-        kept = {name: value for name, value in params.items() if not {name, f"{name}->"} & self.dropped}
+        dropped = {name.removesuffix("->") for name in self.dropped}
+        kept = {name: value for name, value in params.items() if name not in dropped}
         is_renamed = "max_tokens->" in self.dropped and RENAMED_MAX_TOKENS not in self.dropped
         if is_renamed and "max_tokens" in params:
             kept[RENAMED_MAX_TOKENS] = params["max_tokens"]
@@ -148,7 +150,9 @@ def _server_key(model: Model) -> object:
         return id(model)
     variable = getattr(model, "address_variable", "OPENAI_BASE_URL")
     where = address or os.environ.get(variable, "")
-    return type(model).__qualname__, where, str(getattr(model, "model", "")), str(getattr(model, "api", ""))
+    name = getattr(model, "model", "")
+    api = getattr(model, "api", "")
+    return type(model).__qualname__, where, str(name), str(api)
 
 
 @dataclass(slots=True)
@@ -203,9 +207,10 @@ def negotiate_format(
             completion = ask(reply_format)
         except ModelError as error:
             first = first or error
-            if error.kind != "request" or error.status == NOT_FOUND or _TOO_LONG.search(str(error)):
+            text = str(error)
+            if error.kind != "request" or error.status == NOT_FOUND or _TOO_LONG.search(text):
                 raise
-            refused = _find_refused_param(str(error), reply_format, params)
+            refused = _find_refused_param(text, reply_format, params)
             if refused and refused not in dropped:
                 dropped |= {refused}
             elif index + 1 < len(REPLY_FORMATS):

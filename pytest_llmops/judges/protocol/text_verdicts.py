@@ -1,4 +1,4 @@
-"""Read a verdict that stands in text, without JSON or beside it.
+"""Read a verdict in text, without JSON or next to it.
 
 A verdict begins a line or a sentence, and only its end follows it: "Rubric: Score: 5 means half right" is none.
 """
@@ -102,10 +102,12 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
     statements, mentions = _find_score_statements(prose)
     if not statements:
         raise UnreadableReply(_describe_missing(prose, "a score and its reason"))
-    numbers = mentions | {float(statement["number"]) for statement in statements}
+    stated = {float(statement["number"]) for statement in statements}
+    numbers = mentions | stated
     if len(numbers) > 1:
-        raise UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply")
-    highest = form.ends[1]
+        count = max(len(mentions), len(statements))
+        raise UnreadableReply(f"{count} different verdicts in one reply")
+    _, highest = form.ends
     for statement in statements:
         if statement["of"] is not None and float(statement["of"]) != highest:
             raise UnreadableReply(f"the score is out of {statement['of']}: expected one out of {highest:g}")
@@ -130,8 +132,8 @@ def _find_score_statements(prose: str) -> tuple[list[re.Match[str]], set[float]]
     for final_pattern, anywhere in ((_FINAL_RESULT, _RESULT), (_FINAL, _BRACKETED)):
         final = final_pattern.search(prose)
         if final:
-            mentions = {float(match["number"]) for match in statements} | _find_numbers(anywhere, prose)
-            return statements or [final], mentions
+            stated = {float(statement["number"]) for statement in statements}
+            return statements or [final], stated | _find_numbers(anywhere, prose)
     return statements, mentions
 
 
@@ -154,10 +156,9 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
         answer = pair["answer"].casefold()
         if given.setdefault(number, answer) != answer:
             raise UnreadableReply(f"different verdicts in one reply: item {number} stands twice")
-    return Reply(
-        answers=check_answers({item: given.get(item) for item in form.items}, form),
-        reason=_read_text_reason(prose, _ITEMS.sub(" ", prose), form, nonce),
-    )
+    answers = check_answers({item: given.get(item) for item in form.items}, form)
+    rest = _ITEMS.sub(" ", prose)
+    return Reply(answers=answers, reason=_read_text_reason(prose, rest, form, nonce))
 
 
 def _iterate_pairs(lists: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
@@ -172,10 +173,10 @@ def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
     if len(stated) > 1:
         raise UnreadableReply(f"{len(stated)} different verdicts in one reply")
     if not stated:
-        wanted = f"one of {', '.join(form.scores)}"
+        expected = f"one of {', '.join(form.scores)}"
         if form.reason_required:
-            wanted += " and its reason"
-        raise UnreadableReply(_describe_missing(prose, wanted))
+            expected += " and its reason"
+        raise UnreadableReply(_describe_missing(prose, expected))
     rest = []
     position = 0
     for start, end, _ in statements:
@@ -219,12 +220,12 @@ def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
     spelling, label_pattern = _name_patterns(form)
     statements = []
     for match in spelling.finditer(prose):
-        before = prose[max(match.start() - MAX_BEFORE, 0) : match.start()]
-        after = prose[match.end() : match.end() + MAX_AFTER]
+        start, end = match.span()
+        before = prose[max(start - MAX_BEFORE, 0) : start]
+        after = prose[end : end + MAX_AFTER]
         # A text that starts within the slice starts a line; a text that was cut does not
         if len(before) >= MAX_BEFORE:
             before = f"\0{before}"
-        start = match.start()
         label = label_pattern.search(before) or _RESULT_BEFORE.search(before)
         if label is not None:
             is_verdict = _NAME_END.match(after) is not None
@@ -232,7 +233,8 @@ def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
         else:
             is_verdict = _is_stated(before, after, spelling)
         if is_verdict:
-            statements.append((start, match.end(), form.name_of[form.fold(match[0])]))
+            name = form.name_of[form.fold(match[0])]
+            statements.append((start, end, name))
     return statements
 
 
@@ -261,9 +263,11 @@ def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
 
 def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return patterns of the names, and of a label in front of one; the module `re` keeps those that it compiled."""
-    longest_first = sorted(form.name_of, key=len, reverse=True)
-    spellings = "|".join(re.escape(spelling).replace("\\ ", r"\s+") for spelling in longest_first)
-    labels = "|".join(map(re.escape, sorted({*VERDICT_LABELS, form.field}, key=len, reverse=True)))
+    # The longest first, as an alternative ends at the first that matches
+    known_spellings = sorted(form.name_of, key=len, reverse=True)
+    known_labels = sorted({*VERDICT_LABELS, form.field}, key=len, reverse=True)
+    spellings = "|".join(map(re.escape, known_spellings)).replace("\\ ", r"\s+")
+    labels = "|".join(map(re.escape, known_labels))
     case = re.IGNORECASE
     if form.case_matters:
         case = re.NOFLAG
@@ -277,11 +281,12 @@ def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str:
-    """Return the reason in the text around a verdict, once the nonce stands in the whole as a word."""
-    if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
-        raise UnreadableReply(describe_nonce(None))
+    """Return the reason in the text around a verdict; the nonce has to be in the whole text as a word."""
     if nonce:
-        rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
+        code = re.escape(nonce)
+        if not re.search(rf"(?<!\w){code}(?!\w)", prose):
+            raise UnreadableReply(describe_nonce(None))
+        rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{code}\b", " ", rest, flags=_FLAGS)
     labelled = _REASON.search(rest)
     if labelled:
         rest = rest[labelled.end() :]
@@ -293,14 +298,14 @@ def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str
     return reason
 
 
-def _describe_missing(prose: str, wanted: str) -> str:
+def _describe_missing(prose: str, expected: str) -> str:
     """Return the error for a text without a verdict: a refusal, or any other text."""
     if is_refusal(prose):
         return f"the judge refused: {shorten_text(prose.strip(), 80)}"
     got = "JSON without them"
     if prose.strip():
         got = quote_shortened(prose.strip(), 60)
-    return f"no verdict: expected {wanted}, got {got}"
+    return f"no verdict: expected {expected}, got {got}"
 
 
 def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
@@ -308,24 +313,31 @@ def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
     if form.scale is not None:
         return _agrees_with_numbers(reply, prose, form)
     if form.items:
-        pairs = _iterate_pairs(_ITEMS.finditer(prose))
-        return all(reply.answers.get(pair["number"], "") == pair["answer"].casefold() for pair in pairs)
+        for pair in _iterate_pairs(_ITEMS.finditer(prose)):
+            answer = pair["answer"].casefold()
+            if reply.answers.get(pair["number"], "") != answer:
+                return False
+        return True
     if form.passages:
         return True
-    return {name for _, _, name in _find_statements(prose, form)} <= {reply.name}
+    return all(name == reply.name for _, _, name in _find_statements(prose, form))
 
 
 def _agrees_with_numbers(reply: Reply, prose: str, form: ReplyForm) -> bool:
     """Return whether each number that a text calls a score is one of the reply's."""
-    beside: set[float] = set()
+    numbers: set[float] = set()
     for pattern in (_MENTION, _BRACKETED, _RESULT, _AWARD):
-        beside |= _find_numbers(pattern, prose)
-    highest = form.ends[1]
+        numbers |= _find_numbers(pattern, prose)
+    _, highest = form.ends
     for fraction in _OUT_OF_ANYWHERE.finditer(prose):
         if float(fraction["of"]) == highest:
-            beside.add(float(fraction["number"]))
+            numbers.add(float(fraction["number"]))
     slack = 0.0
     if form.dimensions:  # their mean may be rounded
         slack = MAX_ROUNDING
-    own = (reply.score or 0.0, *reply.dimensions.values())
-    return all(min(abs(number - score) for score in own) <= slack for number in beside)
+    scores = (reply.score or 0.0, *reply.dimensions.values())
+    for number in numbers:
+        distance = min(abs(number - score) for score in scores)
+        if distance > slack:
+            return False
+    return True

@@ -87,7 +87,7 @@ class Output:
 
     @property
     def inputs(self) -> tuple[object, ...]:
-        """What a verdict depends on: for equal inputs a judge is asked once."""
+        """What a verdict depends on: for equal inputs a judge is called once."""
         return self.answer, self.question, self.reference, self.contexts
 
 
@@ -141,7 +141,8 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
         last = _find_unjudged_output(number, record)
         if last is None:
             continue
-        waiting += last.answer is not None
+        if last.answer is not None:
+            waiting += 1
         if not unjudged or only:
             continue
         if last.answer is None:
@@ -192,7 +193,8 @@ def _old_verdict(measurement: Measurement) -> JudgeVerdict:
 
 
 def _build_output(record_index: int, record: TestRecord, place: int, usual: Scale | None) -> Output:
-    detail = read_detail(record.measurements[place])
+    measurement = record.measurements[place]
+    detail = read_detail(measurement)
     return Output(
         record=record_index,
         nodeid=record.nodeid,
@@ -201,7 +203,7 @@ def _build_output(record_index: int, record: TestRecord, place: int, usual: Scal
         reference=detail.expected or "",
         contexts=detail.contexts,
         place=place,
-        old=record.measurements[place],
+        old=measurement,
         usual=usual,
     )
 
@@ -230,11 +232,9 @@ def _why_not_rescorable(measurement: Measurement) -> str:
 
 
 def _is_agreement(measurement: Measurement) -> bool:
-    return (
-        measurement.name.startswith(JUDGE_PREFIX)
-        and measurement.name.endswith(".kappa")
-        and "actual" not in measurement.detail
-    )
+    """Return whether a measurement is the agreement of a judge with human annotators, and no verdict on an answer."""
+    is_kappa = measurement.name.startswith(JUDGE_PREFIX) and measurement.name.endswith(".kappa")
+    return is_kappa and "actual" not in measurement.detail
 
 
 def _find_unjudged_output(number: int, record: TestRecord) -> Output | None:

@@ -15,7 +15,7 @@ from pytest_llmops.measurement import (
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.rescoring.judged_outputs import JUDGE_PREFIX, Output
-from pytest_llmops.results.rescoring.score_changes import score_from_measurement
+from pytest_llmops.results.rescoring.score_changes import Score, score_from_measurement
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
@@ -111,7 +111,8 @@ def carry_over_threshold(
         return None
     if output.verdict.default and default:
         return default
-    is_same_judge = bool(version) and (judge, version) == (output.judge, output.old.version)
+    old_judge = (output.judge, output.old.version)
+    is_same_judge = bool(version) and (judge, version) == old_judge
     is_same_scale = output.scale is not None and scale in (None, output.scale)
     if is_same_judge or is_same_scale:
         return old
@@ -123,14 +124,16 @@ def carry_over_threshold(
     here = "not known before it is asked"
     if scale is not None:
         here = _format_scale(scale)
+    test = shorten_text(output.nodeid, 200)
     raise UsageError(
-        f"judge {judge}: {shorten_text(output.nodeid, 200)} has a threshold of {old:g} on {there}, and this judge's scale is {here}: "
+        f"judge {judge}: {test} has a threshold of {old:g} on {there}, and this judge's scale is {here}: "
         "add --at-least, or pass_at to the rubric"
     )
 
 
 def _format_scale(scale: tuple[float, float]) -> str:
-    return f"{scale[0]:g} to {scale[1]:g}"
+    low, high = scale
+    return f"{low:g} to {high:g}"
 
 
 def replace_threshold(output: Output, at_least: float) -> Measurement:
@@ -180,10 +183,10 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
     records = list(run.records)
     for number, rescored in by_record.items():
         records[number] = _replace_in_record(records[number], rescored, stamp)
-    stamp_meta: dict[str, Json] = {key: value for key, value in asdict(stamp).items() if key != "asked"}
-    return replace(
-        run, records=tuple(records), notes=(*run.notes, stamp.note), meta={**run.meta, "rescored": stamp_meta}
-    )
+    stamp_meta: dict[str, Json] = asdict(stamp)
+    del stamp_meta["asked"]
+    meta = {**run.meta, "rescored": stamp_meta}
+    return replace(run, records=tuple(records), notes=(*run.notes, stamp.note), meta=meta)
 
 
 def _replace_in_record(
@@ -191,19 +194,22 @@ def _replace_in_record(
 ) -> TestRecord:
     measurements = _replace_measurements(record, rescored_outputs, stamp)
     outcome = _rescored_outcome(record, measurements)
+    message = _rescored_message(record, measurements, outcome)
+    raised = _rescored_exceptions(record, measurements, outcome)
     record_now = replace(
         record,
         measurements=tuple(measurements),
         outcome=outcome,
-        message=_rescored_message(record, measurements, outcome),
-        raised=_rescored_exceptions(record, measurements, outcome),
+        message=message,
+        raised=raised,
     )
     if not stamp.asked:
         return record_now
     score = score_from_measurement(rescored_outputs[-1].top)
     judge: dict[str, Json] = {"name": score.name, "version": score.version, "model": score.model}
     calls = record.calls
-    if _list_verdict_places(record) <= {rescored.output.place for rescored in rescored_outputs}:
+    rescored_places = {rescored.output.place for rescored in rescored_outputs}
+    if _list_verdict_places(record) <= rescored_places:
         calls = tuple(call for call in calls if call.purpose != "judge")
     return replace(record_now, calls=calls, facts={**record.facts, "judge": judge})
 
@@ -237,8 +243,10 @@ def _replace_measurements(
                 measurements.append(old)
             continue
         # Two old judges of an answer may have the same successor: its verdict counts once.
-        key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
-        if not stamp.asked or judges.setdefault(key, new.output.judge) == new.output.judge:
+        top = new.top
+        old_judge = new.output.judge
+        key = (top.name, top.label, top.threshold, *new.output.inputs)
+        if not stamp.asked or judges.setdefault(key, old_judge) == old_judge:
             measurements += new.measurements
     for rescored in rescored_outputs:
         if rescored.output.place is None:
@@ -251,10 +259,10 @@ def _list_old_dimensions(rescored_outputs: Iterable[RescoredOutput]) -> set[tupl
     names = set()
     for rescored in rescored_outputs:
         old = rescored.output.old
-        if old is not None:
-            names |= {
-                (f"{old.name}.{dimension}", old.label) for dimension in rescored.output.verdict.dimensions
-            }
+        if old is None:
+            continue
+        for dimension in rescored.output.verdict.dimensions:
+            names.add((f"{old.name}.{dimension}", old.label))
     return names
 
 
@@ -292,7 +300,9 @@ def _ended_otherwise(record: TestRecord) -> bool:
     if record.raised:
         return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
     # Older run files do not store the exceptions: there all of the text must belong to measurements.
-    return record.outcome in ("failed", "errored") and bool(record.message and _unrelated_messages(record))
+    if record.outcome not in ("failed", "errored") or not record.message:
+        return False
+    return bool(_unrelated_messages(record))
 
 
 def _bad_measurements(measurements: Iterable[Measurement]) -> list[Measurement]:
@@ -306,8 +316,10 @@ def _unrelated_messages(record: TestRecord) -> list[str]:
     if bad:
         heads = [f"{kind}: " for kind in _OUTCOME_EXCEPTIONS.values()]
     for name in bad:
-        heads += [f"{name} ", f"{name.replace(JUDGE_PREFIX, 'judge ', 1)} "]
-    return [part for part in record.message.split("\n\n") if not part.startswith(tuple(heads))]
+        as_judge = name.replace(JUDGE_PREFIX, "judge ", 1)
+        heads += [f"{name} ", f"{as_judge} "]
+    beginnings = tuple(heads)
+    return [part for part in record.message.split("\n\n") if not part.startswith(beginnings)]
 
 
 def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> str:
@@ -345,11 +357,18 @@ def _format_failure(measurement: Measurement) -> str:
     detail = read_detail(measurement)
     score = score_from_measurement(measurement)
     line = ""
-    if detail.judge and score.status == "fail" and score.score is not None and score.threshold is not None:
-        judge = f"judge {shorten_text(score.name, 60)}{label_suffix(measurement.label)}"
-        line = f"{judge} {score.score:g} < {score.threshold:g}"
-        if score.scale:
-            line += f" (scale {_format_scale(score.scale)})"
-    return format_failure_text(
-        measurement, verdict=line, evidence=[(label, str(text)) for label, text in detail.evidence]
-    )
+    if detail.judge and score.status == "fail":
+        line = _format_low_score(score, measurement.label)
+    evidence = [(label, str(text)) for label, text in detail.evidence]
+    return format_failure_text(measurement, verdict=line, evidence=evidence)
+
+
+def _format_low_score(score: Score, label: str) -> str:
+    """Return a score with the threshold that it misses, on the judge's own scale; "": one of them is not known."""
+    if score.score is None or score.threshold is None:
+        return ""
+    judge = f"judge {shorten_text(score.name, 60)}{label_suffix(label)}"
+    line = f"{judge} {score.score:g} < {score.threshold:g}"
+    if score.scale:
+        line += f" (scale {_format_scale(score.scale)})"
+    return line

@@ -55,12 +55,16 @@ class Change:
     @property
     def changed(self) -> bool:
         """Whether score or status changed."""
-        return self.old.status != self.new.status or abs(self.delta or 0.0) > SAME_SCORE_TOLERANCE
+        if self.old.status != self.new.status:
+            return True
+        return abs(self.delta or 0.0) > SAME_SCORE_TOLERANCE
 
     @property
     def worse(self) -> bool:
         """Whether it fails now and did not before, or cannot be scored now."""
-        return self.new.status == "unscored" or (self.new.status == "fail" and self.old.status != "fail")
+        if self.new.status == "unscored":
+            return True
+        return self.new.status == "fail" and self.old.status != "fail"
 
     @property
     def order(self) -> tuple[int, float, int, int]:
@@ -141,8 +145,8 @@ def format_changes(
         yield ""
     rows = list(_iter_rows(ordered, scales, judge_called=judge_called))
     if passed_over:
-        reasons = "; ".join(f"{number:,}: {why}" for why, number in passed_over.items())
-        rows.append(("passed over", reasons))
+        reasons = [f"{number:,}: {why}" for why, number in passed_over.items()]
+        rows.append(("passed over", "; ".join(reasons)))
     width = max(len(label) for label, _ in rows)
     for label, text in rows:
         yield f"{label:<{width}}  {text}"
@@ -187,7 +191,8 @@ def _list_scales(changes: Iterable[Change]) -> list[Scale]:
 
 
 def _describe_outputs(ordered: Sequence[Change], judged: Sequence[Change]) -> str:
-    tests = format_count(len({change.output.record for change in ordered}), "test")
+    records = {change.output.record for change in ordered}
+    tests = format_count(len(records), "test")
     count = sum(change.changed for change in judged)
     text = f"{len(ordered):,} of {tests}: {count:,} changed"
     unseen = len(ordered) - len(judged)
@@ -198,10 +203,12 @@ def _describe_outputs(ordered: Sequence[Change], judged: Sequence[Change]) -> st
 
 def _describe_flips(judged: Iterable[Change]) -> str:
     """Return how many verdicts became which other ones; from pass to fail and back also if there are none."""
-    pairs = Counter(sorted((change.old.status, change.new.status) for change in judged))
-    flips = {pair: number for pair, number in pairs.items() if pair[0] != pair[1]}
-    counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
-    return ", ".join(f"{number:,} {before} -> {now}" for (before, now), number in counts.items())
+    pairs = [(change.old.status, change.new.status) for change in judged]
+    counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0}
+    for before, now in sorted(pairs):
+        if before != now:
+            counts[before, now] = counts.get((before, now), 0) + 1
+    return ", ".join(f"{count:,} {before} -> {now}" for (before, now), count in counts.items())
 
 
 def _format_change(change: Change, *, unlike: bool) -> str:
@@ -243,7 +250,8 @@ def _iter_judge_rows(
     if not judge_called:
         yield "judge", f"{before}: not asked, only the threshold is another"
         return
-    yield "judge", f"{before or 'nobody'} -> {'; '.join(map(_format_judge, new))}"
+    now = "; ".join(map(_format_judge, new))
+    yield "judge", f"{before or 'nobody'} -> {now}"
     old_models = {model for _, _, model in old}
     new_models = {model for _, _, model in new}
     if not old or not new or "" in old_models | new_models:
@@ -266,8 +274,9 @@ def _iter_mean_rows(
     if not old:
         return
     count = len(old)
-    means = f"{math.fsum(old) / count:.4f} -> {math.fsum(new) / count:.4f}"
-    text = f"{means} (0 to 1, of {count:,} scored by both)"
+    old_mean = math.fsum(old) / count
+    new_mean = math.fsum(new) / count
+    text = f"{old_mean:.4f} -> {new_mean:.4f} (0 to 1, of {count:,} scored by both)"
     if len(scales) > 1:
         listed = ", ".join(f"{low:g} to {high:g}" for low, high in scales)
         text += f"; the scales are unlike ({listed}): all are taken from 0 to 1"
@@ -275,8 +284,11 @@ def _iter_mean_rows(
 
 
 def _iter_error_rows(label: str, scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
-    counts = Counter(score.error for score in scores if score.status == "unscored").most_common()
-    parts = [f"{count:,}: {shorten_text(why, MAX_REASON)}" for why, count in counts[:MAX_ERRORS]]
+    errors = Counter(score.error for score in scores if score.status == "unscored")
+    counts = errors.most_common()
+    parts = []
+    for error, count in counts[:MAX_ERRORS]:
+        parts.append(f"{count:,}: {shorten_text(error, MAX_REASON)}")
     rest = sum(count for _, count in counts[MAX_ERRORS:])
     if rest:
         parts.append(f"{rest:,} for other reasons")

@@ -30,15 +30,22 @@ def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float
         ``old_passes``) and in how many both agree (at the present one: ``present_agrees``), and the ``kappa`` of the decisions.
     """
     shifts = []
-    for (judge, dimension), known in sorted(_collect_thresholds(changes, pass_at).items()):
+    thresholds = _collect_thresholds(changes, pass_at)
+    for (judge, dimension), known in sorted(thresholds.items()):
         pairs = []
         for change in changes:
             pair = _read_both_scores(change, dimension)
             if change.old.name == judge and pair is not None:
                 pairs.append(pair)
         for threshold, present in sorted(known.items()):
-            shift = {"judge": judge, "dimension": dimension, "threshold": threshold, "present": present}
-            shifts.append({**shift, **_match_threshold(pairs, threshold, present)})
+            shift: dict[str, Any] = {
+                "judge": judge,
+                "dimension": dimension,
+                "threshold": threshold,
+                "present": present,
+            }
+            shift |= _match_threshold(pairs, threshold, present)
+            shifts.append(shift)
     return shifts
 
 
@@ -105,16 +112,18 @@ class _Split:
 def _match_threshold(
     pairs: Sequence[tuple[float, float]], threshold: float, present: float
 ) -> dict[str, Any]:
-    """Return what `find_threshold_shifts` does of a threshold: of all splits of the new scores the one with the highest kappa."""
-    scores = sorted(((new, old >= threshold - TOLERANCE) for old, new in pairs), reverse=True)
+    """Return the result of `find_threshold_shifts` for a threshold: of all splits of the new scores the one with the highest kappa."""
+    scores = [(new, old >= threshold - TOLERANCE) for old, new in pairs]
+    scores.sort(reverse=True)
     count = len(scores)
     passed = sum(decision for _, decision in scores)
-    if count < MIN_OUTPUTS or min(passed, count - passed) < MIN_EACH or scores[0][0] == scores[-1][0]:
-        return {
-            "outputs": count,
-            "problem": f"expected at least {MIN_OUTPUTS} outputs that both judges scored, {MIN_EACH} of them passed and {MIN_EACH} failed by the old one, "
-            f"and different scores of the new one; got {count}, {passed} passed and {count - passed} failed",
-        }
+    failed = count - passed
+    if not _can_compare(scores, passed):
+        problem = (
+            f"expected at least {MIN_OUTPUTS} outputs that both judges scored, {MIN_EACH} of them passed and {MIN_EACH} failed by the old one, "
+            f"and different scores of the new one; got {count}, {passed} passed and {failed} failed"
+        )
+        return {"outputs": count, "problem": problem}
     best = max(_iter_splits(scores, passed))
     middle = (best.score + best.below) / 2
     result: dict[str, Any] = {"outputs": count}
@@ -128,15 +137,23 @@ def _match_threshold(
         result["equivalent"] = present
     else:
         result["equivalent"] = middle
-    present_agrees = sum((new >= present - TOLERANCE) == decision for new, decision in scores)
-    return {
-        **result,
-        "old_passes": passed,
-        "passes": best.passes,
-        "agrees": best.agrees,
-        "present_agrees": present_agrees,
-        "kappa": round(best.kappa, 4),
-    }
+    lowest = present - TOLERANCE
+    result["old_passes"] = passed
+    result["passes"] = best.passes
+    result["agrees"] = best.agrees
+    result["present_agrees"] = sum((new >= lowest) == decision for new, decision in scores)
+    result["kappa"] = round(best.kappa, 4)
+    return result
+
+
+def _can_compare(scores: Sequence[tuple[float, bool]], passed: int) -> bool:
+    """Return whether sorted scores, of which the old judge passed so many, are enough to name a threshold."""
+    count = len(scores)
+    if count < MIN_OUTPUTS or min(passed, count - passed) < MIN_EACH:
+        return False
+    highest, _ = scores[0]
+    lowest, _ = scores[-1]
+    return highest != lowest
 
 
 def _iter_splits(scores: Sequence[tuple[float, bool]], passed: int) -> Iterator[_Split]:
@@ -144,13 +161,17 @@ def _iter_splits(scores: Sequence[tuple[float, bool]], passed: int) -> Iterator[
     count = len(scores)
     passes = 0
     hits = 0
-    groups = [(score, [decision for _, decision in group]) for score, group in groupby(scores, itemgetter(0))]
+    groups = []
+    for score, group in groupby(scores, itemgetter(0)):
+        groups.append((score, [decision for _, decision in group]))
     for (score, decisions), (below, _) in pairwise(groups):
         passes += len(decisions)
         hits += sum(decisions)
         apart = passes + passed - 2 * hits
-        kappa = 1 - apart * count / (passed * (count - passes) + passes * (count - passed))
-        yield _Split(kappa, -abs(passes - passed), passes, count - apart, score, below)
+        apart_by_chance = passed * (count - passes) + passes * (count - passed)
+        kappa = 1 - apart * count / apart_by_chance
+        balance = -abs(passes - passed)
+        yield _Split(kappa, balance, passes, count - apart, score, below)
 
 
 def format_threshold_shifts(shifts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -161,16 +182,17 @@ def format_threshold_shifts(shifts: Iterable[Mapping[str, Any]]) -> Iterator[str
     """
     for shift in shifts:
         name = " ".join(filter(None, (shift["judge"], shift["dimension"])))
-        start = f"{shorten_text(name, 100)}: pass_at {shift['threshold']:g} of the old judge corresponds to"
+        threshold = shift["threshold"]
+        start = f"{shorten_text(name, 100)}: pass_at {threshold:g} of the old judge corresponds to"
         if "problem" in shift:
             yield f"{start} none of the new one: {shift['problem']}"
             continue
-        about = "about "
-        at_present = f", {shift['present_agrees']} at the present {shift['present']:g}"
-        if shift["equivalent"] == shift["present"]:
-            about = ""
+        present = shift["present"]
+        equivalent = f"about {shift['equivalent']:.3g}"
+        at_present = f", {shift['present_agrees']} at the present {present:g}"
+        if shift["equivalent"] == present:
+            equivalent = f"{present:.3g}"
             at_present = ", as at present"
-        yield (
-            f"{start} {about}{shift['equivalent']:.3g} of the new one: they agree in {shift['agrees']} of "
-            f"{shift['outputs']} outputs{at_present}, and pass {shift['old_passes']} and {shift['passes']}"
-        )
+        agreement = f"they agree in {shift['agrees']} of {shift['outputs']} outputs{at_present}"
+        passes = f"pass {shift['old_passes']} and {shift['passes']}"
+        yield f"{start} {equivalent} of the new one: {agreement}, and {passes}"

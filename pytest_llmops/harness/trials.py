@@ -93,8 +93,11 @@ class TrialRun:
     def add(self, reports: Sequence[Any]) -> None:
         """Add the reports of a trial; under ``--llm-changed`` those that follow are left out if nothing changed."""
         self.reports.append(reports)
-        if self.first_take is not None and self._ends_with_recordings(self.first_take + len(self.reports)):
-            self.plan = TrialPlan(trials=len(self.reports))
+        if self.first_take is None:
+            return
+        trials = len(self.reports)
+        if self._ends_with_recordings(self.first_take + trials):
+            self.plan = TrialPlan(trials=trials)
 
     def _ends_with_recordings(self, takes: int) -> bool:
         """Return whether no request is new, and so many takes were all that is recorded."""
@@ -195,10 +198,11 @@ class TrialRun:
             report.duration = math.fsum(other.duration for other in phase)
             payloads = [getattr(other, "llmops", {}) for other in phase]
             measurements = [payload.get("measurements", ()) for payload in payloads]
+            calls = [call for payload in payloads for call in payload.get("calls", ())]
             report.llmops = {
                 **getattr(report, "llmops", {}),
                 "measurements": merge_measurements(measurements),
-                "calls": [call for payload in payloads for call in payload.get("calls", ())],
+                "calls": calls,
             }
             if report.when == "teardown":
                 own_facts = report.llmops.get("facts", {})
@@ -315,7 +319,8 @@ def _report_properties(reports: Sequence[Any], settings: Settings) -> None:
         return
     from pytest_llmops.reports.ci_formats import junit_properties
 
-    record, *others = [build_record(report, getattr(report, "llmops", {})) for report in reports]
+    records = [build_record(report, getattr(report, "llmops", {})) for report in reports]
+    record, *others = records
     for other in others:
         record = record.add(other)
     properties = reports[-1].user_properties
@@ -366,10 +371,11 @@ class TrialHooks:
     def _run_trials(self) -> None:
         """Run the trials of all variants in turns, until each of them is done."""
         while True:
-            open_runs = [(variant, run) for variant, run in self._runs.items() if not run.is_done]
-            if not open_runs:
+            unfinished = [variant for variant, run in self._runs.items() if not run.is_done]
+            if not unfinished:
                 return
-            for variant, run in open_runs:
+            for variant in unfinished:
+                run = self._runs[variant]
                 takes = list_takes(variant, self._settings)
                 with run_as_trial(takes[len(run.reports)]):
                     run.add(self._run_trial(variant))
@@ -417,7 +423,8 @@ def make_run(item: Any, settings: Settings) -> TrialRun:
     if settings.changed and llm_trials.MARKER.find(item) is None:
         first_take = list_takes(item, settings)[0]
     # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
-    has_reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
+    is_flaky = item.get_closest_marker("flaky") is not None
+    has_reruns = is_flaky or bool(item.config.getoption("reruns", 0))
     return TrialRun(
         read_trial_plan(item, settings),
         may_stop=_may_stop(item, settings),

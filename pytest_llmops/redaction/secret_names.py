@@ -82,7 +82,9 @@ def is_secret_name(name: str) -> bool:
     last_two = words[-2:]
     if last_two == ["connection", "string"]:
         return True
-    return any(map(_STRONG_WORD.fullmatch, words)) or any(map(_SECRET_WORD.fullmatch, last_two))
+    if any(map(_STRONG_WORD.fullmatch, words)):
+        return True
+    return any(map(_SECRET_WORD.fullmatch, last_two))
 
 
 def has_letters_and_digits(value: str) -> bool:
@@ -127,7 +129,10 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
     >>> find_assigned_values(b'{"clientSecret": "hunter2hunter2"}')
     [(18, 32)]
     """
-    spans = [match.span(match.lastgroup or 0) for match in _ASSIGNMENT.finditer(data) if _is_secret(match)]
+    spans = []
+    for match in _ASSIGNMENT.finditer(data):
+        if _is_secret(match):
+            spans.append(match.span(match.lastgroup or 0))
     if b"form-data" in data:
         for match in _FORM_FIELD.finditer(data):
             name = match["name"].decode("latin-1")
@@ -195,6 +200,8 @@ def mask_params(data: bytes) -> bytes:
     >>> mask_params(b"grant_type=x&client_secret=hunter2")
     b'grant_type=x&client_secret=[secret]'
     """
-    for match in reversed(list(find_params(data))):
-        data = data[: match.start("value")] + MASK.encode() + data[match.end("value") :]
+    params = list(find_params(data))
+    for match in reversed(params):
+        start, end = match.span("value")
+        data = data[:start] + MASK.encode() + data[end:]
     return data

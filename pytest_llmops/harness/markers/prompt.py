@@ -71,7 +71,8 @@ class PromptMarker(Marker):
         versions = values["versions"]
         name, sign, ref = values["name"].partition("@")
         if versions is None:
-            return PromptChoice(name, (f"@{ref}",) if sign else ())
+            references = (f"@{ref}",) if sign else ()
+            return PromptChoice(name, references)
         if sign and any("@" in version for version in versions):
             raise arguments.usage_error("one commit after @, with the name or with each version")
         return PromptChoice(name, tuple(f"{version}{sign}{ref}" for version in versions))

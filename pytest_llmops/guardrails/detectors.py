@@ -372,7 +372,7 @@ def classify_refusal(answer: str) -> Refusal:
     count. For the error rates see ``docs/guardrails.md``.
 
     Raises:
-        UsageError: The answer is no text.
+        UsageError: The answer is not a text.
 
     >>> classify_refusal("I’m sorry, but I can’t help with that."), classify_refusal("Sure: 30 days."), classify_refusal("")
     ('refused', 'complied', 'unclear')

@@ -29,7 +29,7 @@ class Finding:
 
     @property
     def masked(self) -> str:
-        """What stands for the place in reports: neither its text nor its length."""
+        """The mask of the place in reports: it gives away neither text nor length."""
         return f"[{self.kind}]"
 
 
@@ -69,7 +69,7 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
     Raises:
         DetectorError: A detector raised, or returned something else than findings within its text. That is never
             "nothing found".
-        UsageError: It is no text, or the detectors are not a list of detectors.
+        UsageError: It is not a text, or the detectors are not a list of detectors.
     """
     if not isinstance(text, str) or not _are_detectors(detectors):  # type: ignore[redundant-expr]
         got = shorten_text(repr(detectors), 200)
@@ -190,7 +190,7 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     """Return a text with the masks of findings in their places.
 
     Raises:
-        UsageError: It is no text, the findings are not a list of findings, or one lies outside of the text.
+        UsageError: It is not a text, the findings are not a list of findings, or one lies outside of the text.
 
     >>> mask_findings("write to a@b.example", [Finding(9, 20, "email")])
     'write to [email]'

@@ -58,9 +58,9 @@ class PolicyRules(NamedTuple):
     why: Mapping[str, str]
     is_judged: bool
 
-    def list_broken(self, text: str, found: list[Finding]) -> list[str]:
-        """Return the ids of the rules that a text breaks, given what `forbidden` found in it."""
-        kinds = {finding.kind for finding in found}
+    def list_broken(self, text: str, findings: list[Finding]) -> list[str]:
+        """Return the ids of the rules that a text breaks, given the findings of `forbidden` in it."""
+        kinds = {finding.kind for finding in findings}
         broken = [id_ for id_ in self.forbidden.kinds if id_ in kinds]
         plain = normalize_text(text).text
         for id_, search in self.required.items():
@@ -86,7 +86,9 @@ def read_policy(path: str | Path) -> PolicyRules:
             raise BadFile(f"expected rules: forbid or require, each {FORM}; or a list (- ...); got none")
         _check_unique(rules, "id")
         _check_unique(rules, "pattern")
-        searches = {rule["id"]: compile_rule(rule["id"], rule["pattern"]) for rule in rules}
+        searches = {}
+        for rule in rules:
+            searches[rule["id"]] = compile_rule(rule["id"], rule["pattern"])
     forbidden = tuple(rule["id"] for rule in forbid)
     required = {rule["id"]: searches[rule["id"]] for rule in require}
     why = {rule["id"]: str(rule.get("why", "")) for rule in rules}

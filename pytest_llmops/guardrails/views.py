@@ -139,7 +139,7 @@ def _decode_blobs(plain: View) -> Iterator[View]:
 
 
 def _decode_blob(blob: str) -> str:
-    """Return the text of base64, or "" if it is none."""
+    """Return the text of base64, or "" for anything else."""
     digits = blob.translate(CHARACTERS["base64"]).replace(" ", "")
     padding = "=" * (-len(digits) % 4)
     try:

@@ -38,7 +38,7 @@ GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 @dataclass(frozen=True, slots=True)
 class StoredBaseline:
-    """The bytes of a baseline, what people call it, the file beside which its outputs lie, and its commit in git."""
+    """The bytes of a baseline, its name for people, the file next to which its outputs are stored, and its commit in git."""
 
     data: bytes
     name: str
@@ -156,8 +156,8 @@ class _CommittedOutputs:
 
 
 def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
-    """Return the last answer of the application among the calls of a test in an old cassette; None: there is none."""
-    # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
+    """Return the last answer of the application among the calls of a test in an old cassette; None: they have no answer."""
+    # A cassette does not tell who sent a request: that of a judge begins with the prompt of a judge of this run.
     judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
     with_output = [call for call in calls if call.output]
     answered = [call for call in with_output if call.messages[:1] not in judges]
@@ -174,7 +174,7 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
 def find_outputs(
     stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
 ) -> Callable[[str], str | None]:
-    """Return what finds the baseline's output of a test on both sides: in the file beside it, else in the cassettes of its commit."""
+    """Return a function that finds the baseline's output of a test: in the file next to the baseline, else in the cassettes of its commit."""
     latest = Acceptance()
     if baseline.history:
         latest = baseline.history[-1]
@@ -436,7 +436,7 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
             return status
         arguments = list(config.invocation_params.args)
         end = len(arguments)
-        if "--" in arguments:  # what follows is no option
+        if "--" in arguments:  # what follows are not options
             end = arguments.index("--")
         arguments[end:end] = [f"--llm-trials={option}"]
         sys.stdout.flush()

@@ -165,7 +165,7 @@ class Controller:
         if summary:
             try:
                 append_summary(self.run, Path(summary))
-            except (OSError, LLMOpsError) as error:  # nobody asked for it
+            except (OSError, LLMOpsError) as error:  # the user did not choose this report
                 self._note_unwritten(summary, error)
 
     def _note_unwritten(self, name: str, why: object) -> None:
@@ -175,7 +175,7 @@ class Controller:
         write_text(self._config.invocation_params.dir / name, text)
 
     def _conclude_run(self, session: Any) -> None:
-        """Give the run its verdicts, accept it into the baseline if that is asked for, and set the exit status."""
+        """Give the run its verdicts, accept it into the baseline with --llm-accept, and set the exit status."""
         settings = self._settings
         gate = None
         reference = None

@@ -119,7 +119,7 @@ def _describe_ini_section(path: Path | None) -> str:
 
 
 def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[str]:
-    """Yield of each review queue beside a case file of the run which topics of its feedback no case covered, or why that is unknown."""
+    """Yield, for each review queue next to a case file of the run, the topics of its feedback that no case covers, or why they are unknown."""
     cases: list[Mapping[str, Any]] = []
     paths: set[Path] = set()
     for record in records:

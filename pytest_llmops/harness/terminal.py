@@ -38,7 +38,7 @@ MODES = {
     "live": "everything is asked live, nothing is recorded",
     "verify": "everything is asked live and compared with its recording",
 }
-MAX_SCORES = 3  # scores beside the outcome of a test
+MAX_SCORES = 3  # scores after the outcome of a test
 MAX_KINDS = 5  # kinds of misses that are shown in full, with -v all
 MAX_NAMES = 10  # names of tests that a line lists
 # A list of failures does not name them: their texts say what is wrong.
@@ -418,7 +418,7 @@ def _find_changed_lines(root: Path, files: Iterable[str], base: str) -> dict[str
     Args:
         root: The folder that the files start from.
         files: Files to look at; at least one.
-        base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
+        base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit takes its place.
     """
     options = [
         "--literal-pathspecs",

@@ -40,7 +40,7 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
 
 
 def _count_if_all_pass(plan: TrialPlan) -> int:
-    """Return after how many trials that all passed the verdict stands."""
+    """Return how many trials give the verdict if all of them pass."""
     for passed in range(1, plan.trials):
         if plan.decide(passed, 0, plan.trials - passed) is not None:
             return passed
@@ -60,9 +60,9 @@ class TrialRun:
 
     Args:
         plan: How often the test runs, and when it passes.
-        may_stop: Stop once the verdict stands. Otherwise all trials run: what stops at a verdict is no fair sample.
+        may_stop: Stop once the verdict is final. Otherwise all trials run: a sample that stops at a verdict is not fair.
         strict: A test that its trials do not decide fails.
-        has_reruns: Another plugin was asked to run the test again where it fails, which it cannot.
+        has_reruns: Another plugin is to run the test again when it fails, which it cannot.
         first_take: The take of the first trial, of a test that ends with its recorded takes unless a request of it is new; None:
             it runs all trials.
         reports: The reports of each trial.
@@ -111,7 +111,7 @@ class TrialRun:
 
     @property
     def _stopped_by(self) -> Any:
-        """The report that no further trial can change; None: there is none."""
+        """The report that no further trial can change; None: there is no such report."""
         reports = self.reports[-1]
         if all(report.when != "call" for report in reports):  # xfail in a set-up, --setup-only
             return reports[0]
@@ -222,7 +222,7 @@ def _ends_all_trials(report: Any) -> bool:
 
 
 def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what all trials asked, and what their tapes did."""
+    """Return the requests of all trials, and what their tapes did."""
     trials = [payload.get("facts", {}) for payload in payloads]
     merged: dict[str, Any] = {}
     recordings = [text for facts in trials for text in facts.get("recordings", ())]
@@ -276,7 +276,7 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
     [{'name': 'm', 'value': 0.75, 'samples': [1.0, 0.5]}]
     """
     measured = [[Measurement.from_wire(wire) for wire in wires] for wires in trials]
-    # A judge that was not asked does not tell its version.
+    # The version of a judge that was not called is unknown.
     versions: dict[tuple[str, str], str] = {}
     for measurement in chain.from_iterable(measured):
         if measurement.version:

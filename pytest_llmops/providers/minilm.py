@@ -110,7 +110,8 @@ class Network:
         """Return the network of weights that are named as in transformers, in float16 or float32."""
         # The word embeddings, half of all numbers, stay as they are: a text needs few of their rows.
         words = weights["embeddings.word_embeddings.weight"]
-        weights = {name: array.astype(np.float32) for name, array in weights.items() if array is not words}
+        others = {name: array for name, array in weights.items() if array is not words}
+        weights = {name: array.astype(np.float32) for name, array in others.items()}
 
         def dense(name: str, scale: float = 1.0) -> Dense:
             matrix = weights[f"{name}.weight"].T

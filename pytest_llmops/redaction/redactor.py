@@ -38,8 +38,8 @@ MAX_CACHED_TEXTS = 256
 MAX_CACHED_TEXT = 2000  # number and length of texts that are cached after cleaning
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
-MIN_CUT_SECRET = 4  # minimum number of a secret's characters beside an ellipsis that are removed
-# Minimum length of a word with letters and digits beside an ellipsis that may be a cut token
+MIN_CUT_SECRET = 4  # minimum number of a secret's characters next to an ellipsis that are removed
+# Minimum length of a word with letters and digits next to an ellipsis that may be a cut token
 MIN_CUT_TOKEN = 16
 # Minimum length of a line without blanks in a secret of several lines to be a secret itself
 MIN_SECRET_LINE = 20
@@ -430,7 +430,7 @@ def _iterate_stored_bodies(interactions: Any) -> Iterator[Any]:
 
 
 def _parse_credentials(value: str) -> set[str]:
-    """Return the secrets in a header's value: without the scheme, and the password alone."""
+    """Return the secrets in a header's value: without the scheme, and also the password without the user."""
     scheme, _, credential = value.strip().partition(" ")
     if not credential or scheme.lower() not in _AUTH_SCHEMES:
         return {value}

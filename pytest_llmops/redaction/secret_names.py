@@ -25,7 +25,7 @@ _SECRET_WORD = re.compile(
     r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|o){0,3}"
     r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pat|cookie|jwt|otp|dsn|assertion|verifier|hmac)s?"
 )
-# Words that make a code a secret: a status, a country or a program is no secret
+# Words that make a code a secret, as those of a status, a country or a program are not
 _CODE_CONTEXTS = frozenset(
     "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
 )
@@ -42,7 +42,7 @@ _ATTRIBUTES = frozenset(
     "updated at by in reset rotation strategy class module function source scope scopes user username email role tokenizer ids "
     "error errors message reason tokens".split()
 )
-# Names that also mean other things when they stand alone: their values have to look random
+# Names of a single word that also mean other things: their values have to look random
 _GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".split())  # noqa: SIM905
 
 _ASSIGNMENT = re.compile(
@@ -89,7 +89,8 @@ def is_secret_name(name: str) -> bool:
 
 def has_letters_and_digits(value: str) -> bool:
     """Return whether a value cannot be a word of a language, such as a name."""
-    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    has_digits = any(map(str.isdigit, value))
+    return has_digits and any(map(str.isalpha, value))
 
 
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
@@ -153,7 +154,7 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     name = name_match["name"][::-1].decode("latin-1")
     if not is_secret_name(name):
         return False
-    # The signature of a thought is none: the model's server checks it when the thought is sent back.
+    # The signature of a thought is not a secret: the model's server checks it when the thought is sent back.
     if name == "signature" and not is_pair and b"thinking" in match.string:
         return False
     value = match[kind].decode("utf-8", "replace")

@@ -180,7 +180,7 @@ _Node = tuple[LeafPath, LeafPath, Any, bool]
 def _list_members(
     path: LeafPath, place: LeafPath, item: dict[str, Any], *, is_logprob: bool
 ) -> Iterator[_Node]:
-    """Yield the members of an object, the last first; its place is told apart by the values of some keys."""
+    """Yield the members of an object, the last first; the values of some keys are a part of its place."""
     for key in _PLACE_KEYS:
         if isinstance(item.get(key), (str, int)):
             place = (*place, (key, item[key]))

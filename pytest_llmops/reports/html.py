@@ -208,7 +208,9 @@ def _is_bad(case: View) -> bool:
 def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
     """Return what a page without a script shows of a test."""
     change: View = case.get("change", {})
-    labelled = [(label, _read_text(texts, place)) for label, place in case.get("texts", ())]
+    labelled = []
+    for label, place in case.get("texts", ()):
+        labelled.append((label, _read_text(texts, place)))
     view: View = {
         "id": case["id"],
         "name": f"{case['file']}::{case['name']}",
@@ -469,13 +471,14 @@ def _misses_threshold(metric: Metric, place: int) -> bool:
     if metric.better == "lower":
         return low > metric.threshold
     is_last = place == BINS - 1
-    if is_last:  # it alone includes its upper edge
+    if is_last:  # the only bin with its upper edge
         return high < metric.threshold
     return high <= metric.threshold
 
 
 def _build_review_row(judgement: Judgement) -> View:
-    test = judgement.nodeid.partition("::")[2] or judgement.nodeid
+    _, _, function = judgement.nodeid.partition("::")
+    test = function or judgement.nodeid
     judge = judgement.judge
     if judgement.label:
         judge += f" [{judgement.label}]"

@@ -147,8 +147,12 @@ def build_matrix_view(matrix: Matrix, axis: str, places: Mapping[int, int]) -> V
     for row in matrix.rows:
         first = row.cells[0]
         cells = []
-        for cell in row.cells:
-            cells.append([_build_matrix_cell(record, first, doubts, places[id(record)]) for record in cell])
+        for records in row.cells:
+            views = []
+            for record in records:
+                place = places[id(record)]
+                views.append(_build_matrix_cell(record, first, doubts, place))
+            cells.append(views)
         name = shorten_text(row.case, MAX_NAME) or "–"
         rows.append([name, row.differs, cells])
     return {

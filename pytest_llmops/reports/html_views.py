@@ -106,18 +106,19 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     scale = read_scale(measurement)
     ranks = as_mapping(measurement.detail.get("ranks"))
     value, threshold = format_score_and_threshold(measurement)
+    reason = measurement.error or measurement.reason
     view: View = {
         "name": shorten_text(name_with_label(measurement), MAX_NAME),
         "value": value or "not scored",
         "status": measurement.status,
-        "reason": shorten_text(measurement.error or measurement.reason, 1_000),
+        "reason": shorten_text(reason, 1_000),
         "version": shorten_text(measurement.version, 60),
         "samples": _format_samples(measurement),
-        "doubt": judge_doubt(measurement, detail),
-        "evidence": _build_evidence(detail, texts),
-        "passages": _build_passages(detail, ranks, texts),
-        "picture": measurement.detail.get("picture"),
     }
+    view["doubt"] = judge_doubt(measurement, detail)
+    view["evidence"] = _build_evidence(detail, texts)
+    view["passages"] = _build_passages(detail, ranks, texts)
+    view["picture"] = measurement.detail.get("picture")
     if measurement.value is not None:
         view["number"] = to_scale(measurement.value, scale)
     if threshold:
@@ -163,7 +164,8 @@ def _build_evidence(detail: MeasurementDetail, texts: Texts) -> list[list[Json]]
 
 def _without_empty(view: View) -> View:
     """Return a view without what is empty: zero and False are not."""
-    return {key: value for key, value in view.items() if value not in (None, "", [], ())}
+    empty: tuple[object, ...] = (None, "", [], ())
+    return {key: value for key, value in view.items() if value not in empty}
 
 
 def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts: Texts) -> list[list[Json]]:
@@ -197,6 +199,7 @@ def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: T
     dimensions = []
     for name, value in verdict.dimensions.items():
         dimensions.append([shorten_text(name, 60), shorten_text(fact_text(value), 20)])
+    votes = [f"{vote:g}" for vote in verdict.votes]
     checks = [shorten_text(detail.calibration.text or "not calibrated", 300)]
     if detail.canaries.text:
         checks.append(shorten_text(detail.canaries.text, 300))
@@ -204,7 +207,7 @@ def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: T
         "score": _describe_verdict_score(verdict),
         "name": shorten_text(" ".join(names), MAX_NAME),
         "dimensions": dimensions,
-        "votes": ", ".join(f"{vote:g}" for vote in verdict.votes),
+        "votes": ", ".join(votes),
         "calibration": "; ".join(checks),
     }
     if verdict.raw:
@@ -218,7 +221,8 @@ def _describe_verdict_score(verdict: JudgeVerdict) -> str:
     if not verdict.scale:
         return f"{verdict.score:g}"
     lowest, highest = verdict.scale
-    return f"{verdict.score:g} on a scale of {lowest:g} to {highest:g}"
+    scale = f"{lowest:g} to {highest:g}"
+    return f"{verdict.score:g} on a scale of {scale}"
 
 
 def _build_call_view(call: Call, texts: Texts) -> View:
@@ -249,7 +253,7 @@ def build_case_view(
         record: The test.
         texts: Where its texts go.
         flags: The end of its command.
-        change: What changed since the baseline; None: nothing, or there is none.
+        change: What changed since the baseline; None: nothing, or there is no baseline.
         review: Why a person should look at it; "": nobody has to.
     """
     message = record.message.strip("\n")
@@ -257,6 +261,7 @@ def build_case_view(
     file, _, name = record.nodeid.partition("::")
     app = [call for call in record.calls if call.purpose == "app"]
     tags = map(fact_text, _list_tags(record))
+    model = _name_model(record, app)
     view: View = {
         "id": case_id(record.nodeid),
         "file": shorten_text(file, MAX_NAME) or "–",
@@ -265,17 +270,18 @@ def build_case_view(
         "blame": describe_weak_half(record),
         "review": shorten_text(review, MAX_NAME),
         "version": shorten_text(prompt.version or prompt.alias, 40),
-        "model": shorten_text(_name_model(record, app), 80),
+        "model": shorten_text(model, 80),
         "tags": [shorten_text(tag, 60) for tag in tags],
-        **_build_usage(app),
-        "scores": [_build_score_view(measurement, texts) for measurement in record.measurements],
-        "calls": [_build_call_view(call, texts) for call in record.calls],
-        "facts": list(map(list, _iter_record_facts(record))),
-        "rerun": _describe_rerun(record, change, flags),
-        "texts": _build_texts(record, app, texts),
     }
+    view |= _build_usage(app)
+    view["scores"] = [_build_score_view(measurement, texts) for measurement in record.measurements]
+    view["calls"] = [_build_call_view(call, texts) for call in record.calls]
+    view["facts"] = list(map(list, _iter_record_facts(record)))
+    view["rerun"] = _describe_rerun(record, change, flags)
+    view["texts"] = _build_texts(record, app, texts)
     if record.outcome != "passed":
-        view["headline"] = shorten_text(message.partition("\n")[0], 200)
+        first_line = message.partition("\n")[0]
+        view["headline"] = shorten_text(first_line, 200)
     if message:
         view["message"] = texts.put(message)
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
@@ -343,8 +349,9 @@ def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
 
 def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
     """Return what changed, scores of a judge on its own scale; of the output before and now, where both are known."""
+    kind = cast("ChangeKind", change.kind)
     view: View = {
-        "kind": CHANGE_WORDS.get(cast("ChangeKind", change.kind), "changed"),
+        "kind": CHANGE_WORDS.get(kind, "changed"),
         "what": shorten_text(change.words, 2 * MAX_NAME),
         "why": shorten_text(change.why, 2 * MAX_NAME),
         "scores": _build_score_changes(change, record),
@@ -514,7 +521,7 @@ _FACT_TEMPLATES: Mapping[str, Mapping[str, str]] = {
 
 
 def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
-    """Return the options of a run that decide what a test asks for, as the end of a command."""
+    """Return the options of a run that change the requests of a test, as the end of a command."""
     settings = SettingsMeta.from_wire(meta.get("settings"))
     words = [("prompt", prompt) for prompt in settings.prompt]
     # A marker that names the model of a test wins over the command line.

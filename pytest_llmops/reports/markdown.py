@@ -53,6 +53,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         if judge.doubtful:
             notes.append(f"{judge.name}: {judge.standing}")
     commands = merge_record_commands(misses)[:SHOWN_PROBLEMS]
+    blocks = [(problem, _format_block(problem)) for problem in shown]
     text = render_template(
         "run.md.j2",
         word=_find_word(run, totals.verdict),
@@ -60,17 +61,18 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         totals=totals,
         verdicts=run.verdicts,
         count_changes=_count_changes,
-        problems=[(problem, _format_block(problem)) for problem in shown],
-        no_history=any(_lacks_earlier_output(problem) for problem in shown),
+        problems=blocks,
+        no_history=any(map(_lacks_earlier_output, shown)),
         missed=len(misses),
-        record=[quote_line(command) for command in commands],
+        record=list(map(quote_line, commands)),
         command=_format_command(run, shown),
         notes=notes,
         code=quote_code,
         count=format_count,
         amount=format_amount,
     )
-    room = max_bytes - len(text.encode()) - SHOWN_PROBLEMS * 100
+    size = len(text.encode())
+    room = max_bytes - size - SHOWN_PROBLEMS * 100
     return text + _list_others(problems[SHOWN_PROBLEMS:], room)
 
 
@@ -94,7 +96,7 @@ def _find_word(run: Run, word: str) -> str:
 
 
 def _lacks_earlier_output(problem: Problem) -> bool:
-    """Return whether a test got worse whose earlier output is not known: without the history of git there is none."""
+    """Return whether a test got worse whose earlier output is not known, as without the history of git."""
     change = problem.change
     if change is None or change.kind != "regressed":
         return False

@@ -159,13 +159,13 @@ class _Builder:
         name, seconds, attributes = _describe_test(record)
         self._add_span(name, ids[0], None, attributes, (self._start, seconds))
         begin = self._start
+        app_ids = []
         for span_id, call in zip(ids[1:], record.calls, strict=True):
             name, seconds, attributes = _describe_call(call)
             begin = self._add_span(name, span_id, ids[0], attributes, (begin, seconds))
+            if call.purpose == "app":
+                app_ids.append(span_id)
         # An event of a measurement belongs to the application's call, if there is a single one, else to the test.
-        app_ids = [
-            span_id for span_id, call in zip(ids[1:], record.calls, strict=True) if call.purpose == "app"
-        ]
         judged = ids[0]
         if len(app_ids) == 1:
             judged = app_ids[0]

@@ -76,7 +76,7 @@ def summary_lines(
         verbosity: pytest's: -1 gives the verdicts and the first note, a line each, -2 none, 1 all notes and the calls by purpose.
         ascii: The terminal has no more than ASCII; other characters become escapes.
         width: Columns of the terminal; only a command to copy may be longer.
-        others: How many tests pytest counts beside those of the run, by outcome.
+        others: How many tests pytest counts that are not in the run, by outcome.
 
     >>> summary_lines(Run())
     []
@@ -344,10 +344,11 @@ class _Summary:
 
     def _metric_row(self, name: str, metric: Metric) -> list[str]:
         page = self.page
-        failed = str(metric.failed or "-")
-        errored = str(metric.errored or "-")
-        row = [page.quote(name, 60), f"{metric.n:,}", page.mean(metric), page.threshold(metric)]
-        return [*row, failed, errored, page.distribution(metric)]
+        row = [page.quote(name, 60), f"{metric.n:,}"]
+        row += [page.mean(metric), page.threshold(metric)]
+        row += [str(metric.failed or "-"), str(metric.errored or "-")]
+        row.append(page.distribution(metric))
+        return row
 
     def prompt_lines(self) -> list[Line]:
         """A table for each prompt with several versions, and a line with the other prompts."""

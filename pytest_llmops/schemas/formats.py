@@ -46,7 +46,7 @@ _IP_FUTURE = re.compile(rf"[Vv][0-9A-Fa-f]+\.[{_PLAIN}:]+")
 def _is_plain(text: str, name: str) -> bool:
     from jsonschema import FormatChecker
 
-    # Digits of other scripts are none.
+    # Digits of other scripts do not count.
     return text.isascii() and FormatChecker((name,)).conforms(text, name)
 
 

@@ -89,7 +89,7 @@ class NoJson:
 
 
 def find_json(text: str) -> JsonMatch | NoJson:
-    r"""Return the only JSON value of a text, or why there is none or more than one; equal values count once.
+    r"""Return the only JSON value of a text, or why there is no value or more than one; equal values count once.
 
     >>> find_json('Sure!\n```json\n{"qty": 2}\n```').value
     {'qty': 2}
@@ -456,7 +456,8 @@ def _skip_blanks(text: str, start: int) -> int:
 
 def _find_literal(literal: str, piece: str, at: int) -> int:
     """Return where a literal is in a text, outside of strings, which may contain the same characters."""
-    pattern = re.compile(rf"{_STRING}|(?P<literal>{re.escape(literal[:20])})", re.DOTALL)
+    start = re.escape(literal[:20])
+    pattern = re.compile(rf"{_STRING}|(?P<literal>{start})", re.DOTALL)
     for match in pattern.finditer(piece, at):
         if match["literal"]:
             return match.start()

@@ -258,7 +258,7 @@ def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> No
         raise SchemaError(f"{where}: no JSON Schema: nested too deeply") from None
 
 
-# Keywords whose values are no schemas
+# Keywords whose values are not schemas
 _VALUE_KEYWORDS = frozenset({"const", "enum", "default", "examples"})
 
 

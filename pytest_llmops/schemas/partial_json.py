@@ -162,7 +162,7 @@ class _PartialReader:
         return "open"
 
     def read_token(self, mark: str, string: str | None) -> bool:
-        """Take a token; False if it cannot stand there."""
+        """Take a token; False if it may not come there."""
         before = self.before
         wants_key = self.wants_key
         if mark:

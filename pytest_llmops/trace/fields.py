@@ -24,7 +24,7 @@ from pytest_llmops.trace.wire_format import ParsedReply, ParsedRequest
 
 MAX_TOKENS = 10**15  # a larger number is not a token count
 MAX_DEPTH = 60  # levels of a tool's schema that can be stored
-UNREAD_SCHEMA = "[unread]"  # stands for the schema of a tool that cannot be stored
+UNREAD_SCHEMA = "[unread]"  # in place of the schema of a tool that cannot be stored
 _DUMP = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -322,7 +322,7 @@ def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str =
 def usage_with_cache(
     counts: JsonObject, input_key: str, output_key: str, read_key: str, write_key: str
 ) -> Usage:
-    """Return the usage of a provider that counts tokens read from and written to its cache beside the input."""
+    """Return the usage of a provider that counts tokens read from and written to its cache separately from the input."""
     new = get_count(counts, input_key)
     read = get_count(counts, read_key)
     written = get_count(counts, write_key)

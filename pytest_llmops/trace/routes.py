@@ -148,7 +148,8 @@ def find_route(url: str) -> Route:
 def _find_matches(path: str, host: str) -> tuple[Match, ...]:
     """Return the endpoints that fit a path on a host.
 
-    Those of a format for this host alone come first; then decides how much of the path, and of the model's name, is theirs.
+    The endpoints of a format for this host only come first; among the others, those that match more of the path, and of the
+    model's name.
     """
     ranked: list[tuple[tuple[bool, int, int], Match]] = []
     for name, wire_format in _formats.items():

@@ -175,7 +175,7 @@ def _unfold_form(form: str, stored: Stored, unfold: Callable[[Stored, Blobs], An
 
 
 def check_body(stored: object) -> str:
-    """Return the form of a stored body (``json``, ``events`` ...), after a check of its shape alone.
+    """Return the form of a stored body (``json``, ``events`` ...), after a check of its shape only.
 
     Raises:
         CassetteError: It is not a stored body.

@@ -90,7 +90,7 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
 
 
 def _is_needless(escape: str) -> bool:
-    """Return whether an escape stands for a character that JSON allows as it is."""
+    """Return whether an escape is one of a character that JSON allows as it is."""
     if not _OPTIONAL_ESCAPE.fullmatch(escape):
         return False
     char = _unescape(escape)
@@ -119,7 +119,7 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
 
 
 def is_folded_json(stored: Mapping[str, Any]) -> bool:
-    """Return whether the keys beside the value of stored JSON have the form that `fold_json` gives them."""
+    """Return whether the other keys of stored JSON, without its value, have the form that `fold_json` gives them."""
     style = stored.get("style")
     if not isinstance(style, str) or style not in SPELLINGS:
         return False

@@ -168,7 +168,7 @@ def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
 
 
 def _name_values(node: Any, spec: Any) -> dict[str, str]:
-    """Return for each argument its part of the test's id, which it may share; where they cannot be told apart, the values themselves."""
+    """Return for each argument its part of the test's id, which it may share; the values themselves if the id has other parts."""
     by_mark = groupby(spec.params, lambda name: _joint_arguments(node, name))
     groups = [list(names) for _, names in by_mark]
     ids = spec._idlist  # noqa: SLF001 -- pytest has no other parts of an id

@@ -104,7 +104,7 @@ class Marker:
         name: Its name, which is also that of its file.
         help: What it is for, as ``pytest --markers`` shows it.
         arguments: Its arguments, in order.
-        repeated: The argument of which there may be several, before all others; None: there is none.
+        repeated: The argument of which there may be several, before all others; None: no argument is repeated.
         fixture: The fixture that it is about; where a test does not use that, the marker has no effect.
         needs: Why a test that is itself marked must have that fixture; empty: it need not.
         needs_marker: The marker that it must have too, with its arguments.

@@ -23,7 +23,7 @@ class PromptChoice:
     Attributes:
         name: Its name.
         versions: The versions to run; empty: the one in production. Of ``answer@main`` each ends in ``@main``; ``all`` and
-            globs like ``v*`` stand among them as they are.
+            globs like ``v*`` are among them as they are.
     """
 
     name: str

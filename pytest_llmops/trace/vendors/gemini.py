@@ -166,7 +166,7 @@ def _read_function(function: JsonObject) -> ToolDefinition:
 
 
 def _read_usage_metadata(value: object) -> Usage:
-    """Read the token counts of a reply; thoughts, counted beside the answer, become part of the output."""
+    """Read the token counts of a reply; thoughts, counted separately from the answer, become part of the output."""
     counts = as_mapping(value)
     prompt = fields.get_count(counts, "promptTokenCount")
     tool_prompt = fields.get_count(counts, "toolUsePromptTokenCount")
@@ -201,7 +201,8 @@ def _read_embed_reply(reply: JsonObject) -> ParsedReply:
 def _read_predict_request(request: JsonObject) -> ParsedRequest:
     texts = []
     for item in get_mappings(request, "instances"):
-        texts.append(get_text(item, "content") or get_text(item, "text") or get_text(item, "prompt"))
+        content = get_text(item, "content") or get_text(item, "text")
+        texts.append(content or get_text(item, "prompt"))
     return ParsedRequest(fields.user_messages(texts))
 
 

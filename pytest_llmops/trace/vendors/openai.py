@@ -74,11 +74,8 @@ def _find_other_output(choice: JsonObject, message: JsonObject) -> str:
     """Return a refusal, a completion, what was spoken, or the error of an answer without content."""
     audio = get_mapping(message, "audio")
     error = get_mapping(choice, "error")
-    for part, key in ((message, "refusal"), (choice, "text"), (audio, "transcript"), (error, "message")):
-        text = get_text(part, key)
-        if text:
-            return text
-    return ""
+    text = get_text(message, "refusal") or get_text(choice, "text")
+    return text or get_text(audio, "transcript") or get_text(error, "message")
 
 
 def _join_chunks(events: Sequence[JsonObject]) -> JoinedReply:
@@ -299,7 +296,7 @@ def read_openai_usage(counts: JsonObject) -> Usage:
     reasoning = fields.as_token_count(output_details.get("reasoning_tokens", counts.get("reasoning_tokens")))
     all_tokens = fields.sum_known_counts(input_tokens, output_tokens, reasoning)
     if reasoning and fields.get_count(counts, "total_tokens") == all_tokens:
-        # xAI counts reasoning beside the answer, not as part of it; its total shows that.
+        # xAI does not count reasoning as a part of the answer; its total shows that.
         output_tokens = fields.sum_known_counts(output_tokens, reasoning)
     cached = fields.get_count(input_details, "cached_tokens")
     if cached is None:

@@ -140,8 +140,12 @@ def _split_code(number: str) -> list[tuple[str, str]]:
 
     if number[0] == "0":
         return []
-    splits = ((number[:size], number[size:]) for size in (1, 2, 3))
-    return [(code, rest) for code, rest in splits if int(code) in COUNTRY_CODE_TO_REGION_CODE]
+    splits = []
+    for size in (1, 2, 3):
+        code = number[:size]
+        if int(code) in COUNTRY_CODE_TO_REGION_CODE:
+            splits.append((code, number[size:]))
+    return splits
 
 
 def _is_valid(place: str, number: str) -> bool:
@@ -176,16 +180,17 @@ def _compile_plan(place: str) -> _NumberPlan:
     else:
         code = country_code_for_region(place)
     regions = COUNTRY_CODE_TO_REGION_CODE[code]
-    plans: dict[str, Any] = {
-        region: PhoneMetadata.metadata_for_region_or_calling_code(code, region) for region in regions
-    }
+    plans: dict[str, Any] = {}
+    for region in regions:
+        plans[region] = PhoneMetadata.metadata_for_region_or_calling_code(code, region)
     own = plans.get(place, plans[regions[0]])
     prefix = own.national_prefix_for_parsing or "(?!)"
     general = own.general_desc.national_number_pattern
     sizes = "|".join(rf"\d{{{size}}}" for size in own.general_desc.possible_length)
     # The prefix that is dialled in front of a number of the own country goes where a number is left
     own_prefix = rf"(?>{prefix})(?=(?:{sizes})\Z)(?=(?:{general})\Z)"
-    valid = "|".join(filter(None, map(_format_valid_numbers, plans.values())))
+    patterns = map(_format_valid_numbers, plans.values())
+    valid = "|".join(filter(None, patterns))
     is_main = place in (str(code), regions[0])
     # A country code that nothing announces is one where the number would be none of the country
     own_code = rf"(?={code})(?!(?:{general})\Z)"
@@ -202,7 +207,8 @@ def _compile_plan(place: str) -> _NumberPlan:
     else:
         odd = f"{prefix}|{own_code}"
         abroad = f"{international}|(?!)"
-    return _NumberPlan(re.compile(rf"(?:{own_prefix})?+(?:{valid})"), re.compile(odd), re.compile(abroad))
+    valid_number = re.compile(rf"(?:{own_prefix})?+(?:{valid})")
+    return _NumberPlan(valid_number, re.compile(odd), re.compile(abroad))
 
 
 def _format_valid_numbers(plan: Any) -> str:
@@ -214,7 +220,9 @@ def _format_valid_numbers(plan: Any) -> str:
             patterns.append(kind.national_number_pattern)
     if not patterns:
         return ""
-    return rf"(?=(?:{plan.general_desc.national_number_pattern})\Z)(?:{'|'.join(patterns)})\Z"
+    general = plan.general_desc.national_number_pattern
+    kinds = "|".join(patterns)
+    return rf"(?=(?:{general})\Z)(?:{kinds})\Z"
 
 
 def _ask_library(place: str, number: str) -> bool:
@@ -239,7 +247,8 @@ def _find_national_ids(text: str) -> Iterator[Finding]:
         checker = TABLES["national_ids"].get(name)
         if not checker:
             continue
-        shape = PATTERNS["national_id"].search(text, word.end(), word.end() + NEAR)
+        behind = word.end()
+        shape = PATTERNS["national_id"].search(text, behind, behind + NEAR)
         if shape:
             size = _measure_national_id(checker, shape[0])
             if size:
@@ -258,7 +267,7 @@ def _measure_national_id(checker: str, shape: str) -> int:
 def presidio_detector(
     analyzer: Any, entities: Mapping[str, str] = ENTITIES, *, at_least: float = 0.4, language: str = "en"
 ) -> RuleDetector:
-    """Return a detector of names and addresses that asks an ``AnalyzerEngine`` of presidio, with the model that it was built with.
+    """Return a detector of names and addresses that calls an ``AnalyzerEngine`` of presidio, with the model that it was built with.
 
     Args:
         analyzer: The engine. Building one without arguments downloads a model.
@@ -267,7 +276,8 @@ def presidio_detector(
         language: Of the texts.
 
     Raises:
-        UsageError: It is no engine of presidio, or has no such entity in that language; there are no entities, or the score is not a number.
+        UsageError: The analyzer is not an engine of presidio, or has no such entity in that language; there are no entities, or the
+            score is not a number.
     """
     is_engine = hasattr(analyzer, "supported_languages")
     is_mapping = isinstance(entities, Mapping)
@@ -295,10 +305,11 @@ def presidio_detector(
             entities=[*entities],
             score_threshold=at_least,
         )
-        return [
-            Finding(result.start, result.end, entities[result.entity_type], min(1.0, result.score))
-            for result in results
-        ]
+        findings = []
+        for result in results:
+            confidence = min(1.0, result.score)
+            findings.append(Finding(result.start, result.end, entities[result.entity_type], confidence))
+        return findings
 
     return RuleDetector("presidio", tuple(dict.fromkeys(entities.values())), find)
 
@@ -361,7 +372,7 @@ def classify_refusal(answer: str) -> Refusal:
     count. For the error rates see ``docs/guardrails.md``.
 
     Raises:
-        UsageError: The answer is no text.
+        UsageError: The answer is not a text.
 
     >>> classify_refusal("I’m sorry, but I can’t help with that."), classify_refusal("Sure: 30 days."), classify_refusal("")
     ('refused', 'complied', 'unclear')

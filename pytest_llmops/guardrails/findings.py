@@ -29,7 +29,7 @@ class Finding:
 
     @property
     def masked(self) -> str:
-        """What stands for the place in reports: neither its text nor its length."""
+        """The mask of the place in reports: it gives away neither text nor length."""
         return f"[{self.kind}]"
 
 
@@ -69,16 +69,17 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
     Raises:
         DetectorError: A detector raised, or returned something else than findings within its text. That is never
             "nothing found".
-        UsageError: It is no text, or the detectors are not a list of detectors.
+        UsageError: It is not a text, or the detectors are not a list of detectors.
     """
     if not isinstance(text, str) or not _are_detectors(detectors):  # type: ignore[redundant-expr]
+        got = shorten_text(repr(detectors), 200)
         raise UsageError(
-            f"guardrails: expected a text and a list of detectors, got {type(text).__name__} and {shorten_text(repr(detectors), 200)}"
+            f"guardrails: expected a text and a list of detectors, got {type(text).__name__} and {got}"
         )
-    wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]
-    views = make_views(text, _check_view_names([names for _, names in wanted]))
+    names_of_detectors = [tuple(getattr(detector, "views", ("raw",))) for detector in detectors]
+    views = make_views(text, _check_view_names(names_of_detectors))
     findings: list[Finding] = []
-    for detector, names in wanted:
+    for detector, names in zip(detectors, names_of_detectors, strict=True):
         overlapping: list[Finding] = []
         for view in views:
             if view.name in names:
@@ -90,10 +91,13 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
 def _are_detectors(detectors: object) -> bool:
     if not isinstance(detectors, Collection):
         return False
-    for detector in detectors:
-        if not callable(getattr(detector, "find", None)) or isinstance(getattr(detector, "kinds", ""), str):
-            return False
-    return True
+    return all(map(_is_detector, detectors))
+
+
+def _is_detector(value: object) -> bool:
+    if not callable(getattr(value, "find", None)):
+        return False
+    return not isinstance(getattr(value, "kinds", ""), str)
 
 
 def _check_view_names(names_of_detectors: Sequence[Collection[str]]) -> set[str]:
@@ -103,9 +107,9 @@ def _check_view_names(names_of_detectors: Sequence[Collection[str]]) -> set[str]
         DetectorError: One names no view, or one that there is not.
     """
     if not all(names and VIEWS.issuperset(names) for names in names_of_detectors):
-        raise DetectorError(
-            f"views of a detector: expected some of {', '.join(sorted(VIEWS))}, got {shorten_text(str(names_of_detectors))}"
-        )
+        known = ", ".join(sorted(VIEWS))
+        got = shorten_text(str(names_of_detectors))
+        raise DetectorError(f"views of a detector: expected some of {known}, got {got}")
     return set().union(*names_of_detectors)
 
 
@@ -131,9 +135,10 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
     located = []
     for finding in findings:
         if not isinstance(finding, Finding) or not _fits(finding, view.text, kinds):
+            got = shorten_text(repr(finding), 200)
             raise DetectorError(
                 f"detector {name}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
-                f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
+                f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {got}"
             )
         start, end = view.find_origin(finding.start, finding.end)
         if (start, end, read_as) == (finding.start, finding.end, finding.view):
@@ -185,7 +190,7 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     """Return a text with the masks of findings in their places.
 
     Raises:
-        UsageError: It is no text, the findings are not a list of findings, or one lies outside of the text.
+        UsageError: It is not a text, the findings are not a list of findings, or one lies outside of the text.
 
     >>> mask_findings("write to a@b.example", [Finding(9, 20, "email")])
     'write to [email]'
@@ -193,9 +198,11 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     given = require_list(
         findings, Finding, "mask: expected a list of findings, as in mask(text, scan(text, detectors))"
     )
-    if not isinstance(text, str) or not all(_lies_within(finding, text) for finding in given):  # type: ignore[redundant-expr]
+    is_text = isinstance(text, str)
+    if not is_text or not all(_lies_within(finding, text) for finding in given):
+        size = len(str(text))
         raise UsageError(
-            f"mask: expected a text and findings within its {len(str(text)):,} characters, got {type(text).__name__}; are they of another text?"
+            f"mask: expected a text and findings within its {size:,} characters, got {type(text).__name__}; are they of another text?"
         )
     parts = []
     end = 0

@@ -58,9 +58,9 @@ class PolicyRules(NamedTuple):
     why: Mapping[str, str]
     is_judged: bool
 
-    def list_broken(self, text: str, found: list[Finding]) -> list[str]:
-        """Return the ids of the rules that a text breaks, given what `forbidden` found in it."""
-        kinds = {finding.kind for finding in found}
+    def list_broken(self, text: str, findings: list[Finding]) -> list[str]:
+        """Return the ids of the rules that a text breaks, given the findings of `forbidden` in it."""
+        kinds = {finding.kind for finding in findings}
         broken = [id_ for id_ in self.forbidden.kinds if id_ in kinds]
         plain = normalize_text(text).text
         for id_, search in self.required.items():
@@ -86,8 +86,12 @@ def read_policy(path: str | Path) -> PolicyRules:
             raise BadFile(f"expected rules: forbid or require, each {FORM}; or a list (- ...); got none")
         _check_unique(rules, "id")
         _check_unique(rules, "pattern")
-        searches = {rule["id"]: compile_rule(rule["id"], rule["pattern"]) for rule in rules}
+        searches = {}
+        for rule in rules:
+            searches[rule["id"]] = compile_rule(rule["id"], rule["pattern"])
     forbidden = tuple(rule["id"] for rule in forbid)
+    required = {rule["id"]: searches[rule["id"]] for rule in require}
+    why = {rule["id"]: str(rule.get("why", "")) for rule in rules}
 
     def find(text: str) -> Iterator[Finding]:
         for id_ in forbidden:
@@ -100,8 +104,8 @@ def read_policy(path: str | Path) -> PolicyRules:
     return PolicyRules(
         file=file,
         forbidden=RuleDetector("policy", forbidden, find, ("plain",)),
-        required={rule["id"]: searches[rule["id"]] for rule in require},
-        why={rule["id"]: str(rule.get("why", "")) for rule in rules},
+        required=required,
+        why=why,
         is_judged=is_judged,
     )
 
@@ -116,14 +120,18 @@ def _read_rules(head: FrontMatter, key: str) -> list[Mapping[str, Any]]:
 def _is_rule(rule: object) -> bool:
     if not isinstance(rule, Mapping) or not {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"}:
         return False
-    if not isinstance(rule["id"], str) or not isinstance(rule["pattern"], str):
+    id_ = rule["id"]
+    if not isinstance(id_, str) or not isinstance(rule["pattern"], str):
         return False
-    return bool(rule["id"].strip())
+    return bool(id_.strip())
 
 
 def _check_unique(rules: Iterable[Mapping[str, Any]], key: str) -> None:
     counts = Counter(rule[key] for rule in rules)
-    repeated = [shorten_text(value, 60) for value, count in counts.items() if count > 1]
+    repeated = []
+    for value, count in counts.items():
+        if count > 1:
+            repeated.append(shorten_text(value, 60))
     if repeated:
         raise BadFile(
             f"two rules have the {key} {repeated}: give each its own, and require nothing that is forbidden"
@@ -154,9 +162,9 @@ def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0)
         raise BadFile(f"{rule}: its pattern matches every text, as it matches nothing")
     is_group = type(group) is int and 0 <= group <= compiled.groups
     if not is_group or as_finite_float(entropy) is None:
+        got = shorten_text(f"{entropy!r} and {group!r}", 60)
         raise BadFile(
-            f"{rule}: expected entropy to be a number, and secretGroup one of the {compiled.groups} groups of the regex, got "
-            + shorten_text(f"{entropy!r} and {group!r}", 60)
+            f"{rule}: expected entropy to be a number, and secretGroup one of the {compiled.groups} groups of the regex, got {got}"
         )
 
     def search(text: str) -> list[Any]:
@@ -272,17 +280,22 @@ def _read_secret_rule(rule: Mapping[str, Any], document: Mapping[str, Any]) -> _
     return _SecretRule(rule["id"], search, words, group, entropy, _list_allowed(rule, document))
 
 
+def _needs_all(allowlist: Mapping[str, Any]) -> bool:
+    """Return whether an allowlist allows only what meets all of its conditions."""
+    condition = str(allowlist.get("condition", ""))
+    return condition.upper() in ("AND", "&&")
+
+
 def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
     """Return searches for what allowlists allow; those that hold only together with a path or a commit are left out."""
     every: list[Mapping[str, Any]] = []
     for table in tables:
         every += [*table.get("allowlists", ()), table.get("allowlist", {})]
-    lists = [
-        allowlist for allowlist in every if str(allowlist.get("condition", "")).upper() not in ("AND", "&&")
-    ]
+    lists = [allowlist for allowlist in every if not _needs_all(allowlist)]
     patterns = []
     for allowlist in lists:
-        patterns += [f"(?i){re.escape(word)}" for word in list.copy(allowlist.get("stopwords", []))]
+        words = list.copy(allowlist.get("stopwords", []))
+        patterns += [f"(?i){re.escape(word)}" for word in words]
     for allowlist in lists:
         patterns += list.copy(allowlist.get("regexes", []))
     return [compile_rule("allowlist", pattern) for pattern in patterns]

@@ -11,7 +11,7 @@ def scan(text: str, detectors: Sequence[Detector] | None = None) -> list[Finding
 
     Raises:
         DetectorError: A detector raised or returned no findings: then nothing is known of the text.
-        UsageError: It is no text.
+        UsageError: It is not a text.
 
     >>> [(finding.kind, finding.start, finding.end) for finding in scan("Write to anna@example.com!")]
     [('email', 9, 25)]
@@ -25,7 +25,7 @@ def mask(text: str, findings: Iterable[Finding] | None = None) -> str:
     """Return a text with masks in the places of findings; None: of personal data and secrets, by the built-in rules.
 
     Raises:
-        UsageError: A finding does not lie within the text, or they are none: detectors go to `scan`, ``mask(text, scan(text, detectors))``.
+        UsageError: A finding does not lie within the text, or is not a finding: detectors go to `scan`, ``mask(text, scan(text, detectors))``.
 
     >>> mask("Write to anna@example.com!")
     'Write to [email]!'

@@ -1,6 +1,6 @@
 """A text as its reader takes it: without invisible characters and look-alikes, and with its encoded parts decoded.
 
-Everything is done on copies, which know where their characters stand in the original. The patterns and tables of all
+Everything is done on copies, which know the places of their characters in the original. The patterns and tables of all
 detectors, in ``tables.toml``, are read here.
 """
 
@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("tables.toml").read_text(encoding="utf-8"))
+_FILE = Path(__file__).with_name("tables.toml")
+TABLES: dict[str, Any] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
 PATTERNS: dict[str, re.Pattern[str]] = {
     name: re.compile("|".join(alternatives), flags)
     for section, flags in (("words", re.IGNORECASE), ("exact", re.NOFLAG))
@@ -68,10 +69,11 @@ def normalize_text(text: str) -> View:
 
 def _replace_lookalikes(word: re.Match[str]) -> str:
     """Return a word with Latin letters for look-alikes, if it has Latin letters too or nothing but look-alikes."""
-    folded = word[0].translate(CHARACTERS["lookalikes"])
-    if folded.isascii() or any("A" <= char <= "z" for char in word[0]):
+    letters = word[0]
+    folded = letters.translate(CHARACTERS["lookalikes"])
+    if folded.isascii() or any("A" <= char <= "z" for char in letters):
         return folded
-    return word[0]
+    return letters
 
 
 def _read_character(char: str) -> str:
@@ -100,14 +102,22 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
     if "base64" in names:
         views += _decode_blobs(plain)
     if "rot13" in names:
-        views.append(View("rot13", codecs.encode(plain.text, "rot13"), plain.places))
+        rotated = codecs.encode(plain.text, "rot13")
+        views.append(View("rot13", rotated, plain.places))
     if "leet" in names and PATTERNS["leeted"].search(plain.text):
-        views.append(View("leet", plain.text.translate(CHARACTERS["leet"]), plain.places))
+        letters = plain.text.translate(CHARACTERS["leet"])
+        views.append(View("leet", letters, plain.places))
     if "spaced" in names and PATTERNS["spaced"].search(plain.text):
-        gaps = {gap.start() for gap in PATTERNS["gap"].finditer(plain.text)}
-        kept = [place for index, place in enumerate(plain.places) if index not in gaps]
-        views.append(View("spaced", PATTERNS["gap"].sub("", plain.text), kept))
+        views.append(_join_spaced(plain))
     return [view for view in views if view.name in names]
+
+
+def _join_spaced(plain: View) -> View:
+    """Return a view of a text without the gaps between single letters."""
+    gap = PATTERNS["gap"]
+    gaps = {match.start() for match in gap.finditer(plain.text)}
+    kept = [place for index, place in enumerate(plain.places) if index not in gaps]
+    return View("spaced", gap.sub("", plain.text), kept)
 
 
 def _decode_blobs(plain: View) -> Iterator[View]:
@@ -122,13 +132,14 @@ def _decode_blobs(plain: View) -> Iterator[View]:
             if not decoded or len(views) > MAX_BLOBS or len(decoded) > left:
                 continue
             left -= len(decoded)
-            inner = View("base64", normalize_text(decoded).text, (), view.find_origin(*match.span()))
+            origin = view.find_origin(*match.span())
+            inner = View("base64", normalize_text(decoded).text, (), origin)
             views.append((inner, level + 1))
             yield inner
 
 
 def _decode_blob(blob: str) -> str:
-    """Return the text of base64, or "" if it is none."""
+    """Return the text of base64, or "" for anything else."""
     digits = blob.translate(CHARACTERS["base64"]).replace(" ", "")
     padding = "=" * (-len(digits) % 4)
     try:

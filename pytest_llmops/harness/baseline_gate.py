@@ -38,7 +38,7 @@ GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 @dataclass(frozen=True, slots=True)
 class StoredBaseline:
-    """The bytes of a baseline, what people call it, the file beside which its outputs lie, and its commit in git."""
+    """The bytes of a baseline, its name for people, the file next to which its outputs are stored, and its commit in git."""
 
     data: bytes
     name: str
@@ -54,7 +54,9 @@ class StoredBaseline:
         commit = ""
         if isinstance(log, bytes):
             commit = log.decode().strip()
-        if not commit or run_git(root, "show", f"{commit}:./{name}") != self.data:
+        if not commit:
+            return accepted_at
+        if run_git(root, "show", f"{commit}:./{name}") != self.data:
             return accepted_at
         # In a shallow clone the oldest commit seems to have made every file.
         if run_git(root, "rev-parse", "--is-shallow-repository") != b"false\n":
@@ -154,22 +156,25 @@ class _CommittedOutputs:
 
 
 def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
-    """Return the last answer of the application among the calls of a test in an old cassette; None: there is none."""
-    # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
+    """Return the last answer of the application among the calls of a test in an old cassette; None: they have no answer."""
+    # A cassette does not tell who sent a request: that of a judge begins with the prompt of a judge of this run.
     judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
-    answered = [call for call in calls if call.output and call.messages[:1] not in judges]
+    with_output = [call for call in calls if call.output]
+    answered = [call for call in with_output if call.messages[:1] not in judges]
     if not answered:
         return None
-    # What the test asks now may have been recorded beside it already.
-    asked_now = {call.messages for call in record.calls}
-    others = [call for call in answered if call.messages not in asked_now]
-    return (others or answered)[-1].output
+    # The requests of this run may have been recorded in the same cassette already.
+    requested_now = {call.messages for call in record.calls}
+    others = [call for call in answered if call.messages not in requested_now]
+    if others:
+        return others[-1].output
+    return answered[-1].output
 
 
 def find_outputs(
     stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
 ) -> Callable[[str], str | None]:
-    """Return what finds the baseline's output of a test on both sides: in the file beside it, else in the cassettes of its commit."""
+    """Return a function that finds the baseline's output of a test: in the file next to the baseline, else in the cassettes of its commit."""
     latest = Acceptance()
     if baseline.history:
         latest = baseline.history[-1]
@@ -178,7 +183,10 @@ def find_outputs(
     committed = _CommittedOutputs(root, lambda: stored.find_commit(root, latest.commit))
 
     def find_output(nodeid: str) -> str | None:
-        return outputs.get(nodeid) or committed.find_output(ran[nodeid], baseline.tests[nodeid])
+        output = outputs.get(nodeid)
+        if output:
+            return output
+        return committed.find_output(ran[nodeid], baseline.tests[nodeid])
 
     return find_output
 
@@ -230,12 +238,14 @@ class BaselineGate:
         trials = self.settings.trials
         if isinstance(trials, LookTrials):
             rules = replace(rules, alpha=LOOK_LEVELS[trials], planned=tuple(LOOK_LEVELS))
+        find_output = find_outputs(stored, baseline, self._root, self.records)
+        is_partial = bool(self._why_partial(baseline.tests))
         return Reference(
             name=stored.name,
             baseline=baseline,
-            find_output=find_outputs(stored, baseline, self._root, self.records),
+            find_output=find_output,
             rules=rules,
-            is_partial=bool(self._why_partial(baseline.tests)),
+            is_partial=is_partial,
         )
 
     def accept(
@@ -270,10 +280,12 @@ class BaselineGate:
                 older = files.Baseline.from_bytes(path.read_bytes(), where=path.name)
             why_partial = self._why_partial(older.tests) or self._why_partly_accepted()
             problems = self._why_unacceptable(ran, why_partial, verdict)
+            redactor = Redactor.from_environment(os.environ)
+            commit = read_checkout(self._root)[0]
             latest = files.Acceptance(
                 on=now,
-                reason=Redactor.from_environment(os.environ).clean_text(self.settings.accept or ""),
-                commit=read_checkout(self._root)[0],
+                reason=redactor.clean_text(self.settings.accept or ""),
+                commit=commit,
                 tests=len(tests),
                 partial=bool(why_partial),
                 forced=bool(problems),
@@ -333,10 +345,12 @@ class BaselineGate:
         if left_out:
             return f"{format_count(len(left_out), 'test')} of the baseline skipped"
         folders = collected_folders(self.config)
-        for nodeid in missing:
-            if not any(not folder or nodeid.startswith(f"{folder}/") for folder in folders):
-                return f"only {', '.join(folders)}"
-        return ""
+        if "" in folders:
+            return ""
+        beginnings = tuple(f"{folder}/" for folder in folders)
+        if all(nodeid.startswith(beginnings) for nodeid in missing):
+            return ""
+        return f"only {', '.join(folders)}"
 
 
 def _read_all_outputs(records: Iterable[TestRecord]) -> dict[str, str]:
@@ -384,11 +398,12 @@ def plan_next_look(settings: Settings, status: str, takes: int | None, failed: i
     Args:
         settings: The run's.
         status: Of the verdict of this look.
-        takes: The smallest number of recorded takes of a test that a replay asked for; None: no test asks for any.
+        takes: The smallest number of takes that is recorded for a test of the replay; None: no test replays any.
         failed: How many tests failed in this look, also those that measure nothing: a further look would hide them.
     """
     later = [option for option, trials in LOOKS.items() if trials > settings.trials]
-    place = f"look {len(LOOKS) - len(later)} of {len(LOOKS)}"
+    number = len(LOOKS) - len(later)
+    place = f"look {number} of {len(LOOKS)}"
     if status in ("RED", "GREEN"):
         return "", f"{place}: decided"
     if status != "AMBER":
@@ -421,7 +436,7 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
             return status
         arguments = list(config.invocation_params.args)
         end = len(arguments)
-        if "--" in arguments:  # what follows is no option
+        if "--" in arguments:  # what follows are not options
             end = arguments.index("--")
         arguments[end:end] = [f"--llm-trials={option}"]
         sys.stdout.flush()

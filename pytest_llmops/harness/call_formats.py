@@ -20,7 +20,8 @@ def use_call_formats(config: Any) -> None:
     try:
         results = config.hook.pytest_llmops_call_formats(config=config)
     except Exception as error:
-        raise UsageError(f"the hook {HOOK} raised {type(error).__name__}: {error}") from error
+        kind = type(error).__name__
+        raise UsageError(f"the hook {HOOK} raised {kind}: {error}") from error
     try:
         formats = routes.check_formats(results)
     except UsageError as error:

@@ -165,7 +165,7 @@ class Controller:
         if summary:
             try:
                 append_summary(self.run, Path(summary))
-            except (OSError, LLMOpsError) as error:  # nobody asked for it
+            except (OSError, LLMOpsError) as error:  # the user did not choose this report
                 self._note_unwritten(summary, error)
 
     def _note_unwritten(self, name: str, why: object) -> None:
@@ -175,7 +175,7 @@ class Controller:
         write_text(self._config.invocation_params.dir / name, text)
 
     def _conclude_run(self, session: Any) -> None:
-        """Give the run its verdicts, accept it into the baseline if that is asked for, and set the exit status."""
+        """Give the run its verdicts, accept it into the baseline with --llm-accept, and set the exit status."""
         settings = self._settings
         gate = None
         reference = None
@@ -186,8 +186,11 @@ class Controller:
         if reference is not None or has_facts:
             from pytest_llmops.baselines.conclusion import conclude
 
-            # A verdict before the last look, and one on a run that is accepted, fails nothing by being undecided.
-            is_strict = settings.strict and not settings.accept and not self._plan_look("AMBER", session)[0]
+            # An undecided verdict fails nothing before the last look, or on a run that is accepted.
+            is_strict = settings.strict and not settings.accept
+            if is_strict:
+                next_look, _ = self._plan_look("AMBER", session)
+                is_strict = not next_look
             self.run = conclude(self.run, reference, is_strict=is_strict)
             self._add_unchanged_inputs()
         if gate is not None:
@@ -230,19 +233,21 @@ class Controller:
         return plan_next_look(self._settings, status, self.cassette_usage.fewest_takes, session.testsfailed)
 
     def _accept(self, gate: BaselineGate, verdict: Verdict | None) -> None:
-        versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
+        versions = as_mapping(self.run.meta["versions"])
+        environment = {name: str(version) for name, version in versions.items()}
         try:
-            self._accepted = gate.accept(self.run.records, versions, verdict)
+            self._accepted = gate.accept(self.run.records, environment, verdict)
         except LLMOpsError as error:
             self._not_accepted = str(error)
         else:  # what was accepted fails nothing
             self._change_baseline_verdict(decides=False)
 
     def _change_baseline_verdict(self, **changes: Any) -> None:
-        verdicts = [
-            replace(verdict, **changes) if verdict.kind == "baseline" else verdict
-            for verdict in self.run.verdicts
-        ]
+        verdicts = []
+        for verdict in self.run.verdicts:
+            if verdict.kind == "baseline":
+                verdict = replace(verdict, **changes)  # noqa: PLW2901
+            verdicts.append(verdict)
         self.run = replace(self.run, verdicts=tuple(verdicts))
 
     def _add_unchanged_inputs(self) -> None:
@@ -295,16 +300,12 @@ class Controller:
             terminalreporter.write_line(f"report      {name}")
 
     def _count_other_tests(self, stats: Mapping[str, Sequence[Any]]) -> dict[Outcome, int]:
-        """Return how many tests pytest counts beside ours."""
+        """Return how many tests pytest counts that are not among our records."""
         counts: dict[Outcome, int] = {}
         for category, outcome in PYTEST_CATEGORIES.items():
             if category in stats:
-                others = [
-                    report
-                    for report in stats[category]
-                    if self._plain_nodeid(report.nodeid) not in self._records
-                ]
-                counts[outcome] = len(others)
+                nodeids = [self._plain_nodeid(report.nodeid) for report in stats[category]]
+                counts[outcome] = sum(nodeid not in self._records for nodeid in nodeids)
         return counts
 
     def _list_written(self, verbosity: int) -> list[str]:
@@ -355,8 +356,13 @@ def _supports_unicode(terminalreporter: Any) -> bool:
 
 
 def _natural_sort_key(nodeid: str) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", nodeid)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    key = []
+    for part in re.split(r"(\d+)", nodeid):
+        if part.isdecimal():
+            key.append((int(part), ""))
+        else:
+            key.append((-1, part))
+    return key
 
 
 def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
@@ -374,8 +380,9 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
         if isinstance(value, tuple):
             value = list(value)
         values[option.name] = value
+    now = datetime.now(UTC)
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": now.isoformat(timespec="seconds"),
         "command": _pytest_command(config),
         "versions": versions,
         "settings": values,
@@ -395,6 +402,6 @@ def _why_run_failed(session: Any) -> list[str]:
 
 
 def _pytest_command(config: Any) -> str:
-    return Redactor.from_environment(os.environ).clean_text(
-        " ".join(["pytest", *map(str, config.invocation_params.args)])
-    )
+    words = ["pytest", *map(str, config.invocation_params.args)]
+    redactor = Redactor.from_environment(os.environ)
+    return redactor.clean_text(" ".join(words))

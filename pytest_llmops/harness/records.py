@@ -49,15 +49,11 @@ def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
         wire["raised"] = payload.get("raised", [])
     if report.failed and report.when != "call":
         wire["facts"] = {**wire.get("facts", {}), "failed_outside": report.when}
-    return TestRecord.from_wire(
-        {
-            "nodeid": report.nodeid,
-            "outcome": report_outcome(report, payload),
-            "duration_s": report.duration,
-            "message": report_message(report),
-            **wire,
-        }
-    )
+    wire["nodeid"] = report.nodeid
+    wire["outcome"] = report_outcome(report, payload)
+    wire["duration_s"] = report.duration
+    wire["message"] = report_message(report)
+    return TestRecord.from_wire(wire)
 
 
 def attach_payload(harness: Harness, report: Any, error: BaseException | None) -> None:

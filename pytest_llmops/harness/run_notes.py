@@ -88,7 +88,8 @@ def _describe_unread_key(config: Any, path: Path, key: IniKey) -> str:
     if not is_in_file or _is_known(config, key.name):
         return ""
     # Without the prefix, which makes all of them similar
-    near = get_close_matches(key.name[4:], [known[4:] for known in KEYS], 1, 0.75)
+    known = [name[4:] for name in KEYS]
+    near = get_close_matches(key.name[4:], known, 1, 0.75)
     if not near:
         return ""
     return f"{place}, is unknown: did you mean llm_{near[0]}?"
@@ -118,7 +119,7 @@ def _describe_ini_section(path: Path | None) -> str:
 
 
 def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[str]:
-    """Yield of each review queue beside a case file of the run which topics of its feedback no case covered, or why that is unknown."""
+    """Yield, for each review queue next to a case file of the run, the topics of its feedback that no case covers, or why they are unknown."""
     cases: list[Mapping[str, Any]] = []
     paths: set[Path] = set()
     for record in records:
@@ -127,8 +128,9 @@ def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[s
             continue
         cases.append(case)
         module = root / record.nodeid.partition("::")[0]
+        cases_folder = Path(fact_text(case["file"])).parent
         for folder in (root, module.parent):
-            paths.add(folder / Path(fact_text(case["file"])).parent / QUEUE_NAME)
+            paths.add(folder / cases_folder / QUEUE_NAME)
     for path in sorted(paths):
         if path.is_file() and path.stat().st_size <= MAX_QUEUE_BYTES:
             note = _describe_feedback(path, root, cases)
@@ -150,13 +152,17 @@ def _describe_feedback(path: Path, root: Path, facts: Iterable[Mapping[str, Any]
         topics, votes, covered = measure_coverage(read_queue(path), cases)
     except CaseError as error:
         return str(error)
-    missing = [shorten_text(topic, 60) for topic, (_, is_covered) in topics.items() if not is_covered]
+    missing = []
+    for topic, (_, is_covered) in topics.items():
+        if not is_covered:
+            missing.append(shorten_text(topic, 60))
     if not missing:
         return ""
     names = ", ".join(missing[:MAX_TOPICS])
     if len(missing) > MAX_TOPICS:
         names += f" and {len(missing) - MAX_TOPICS:,} more"
+    file = path_from_root(path, root)
     return (
-        f"{path_from_root(path, root)}: {covered:,} of {format_count(votes, 'vote')} against answers are on topics that a case of "
+        f"{file}: {covered:,} of {format_count(votes, 'vote')} against answers are on topics that a case of "
         f"this run covers; without one: {names} (llmops cases review)"
     )

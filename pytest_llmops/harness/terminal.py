@@ -38,7 +38,7 @@ MODES = {
     "live": "everything is asked live, nothing is recorded",
     "verify": "everything is asked live and compared with its recording",
 }
-MAX_SCORES = 3  # scores beside the outcome of a test
+MAX_SCORES = 3  # scores after the outcome of a test
 MAX_KINDS = 5  # kinds of misses that are shown in full, with -v all
 MAX_NAMES = 10  # names of tests that a line lists
 # A list of failures does not name them: their texts say what is wrong.
@@ -75,7 +75,8 @@ def describe_settings(settings: Settings) -> str:
         parts.append(f"at most {format_count(settings.max_calls, 'live call')}")
     if settings.budget is not None:
         parts.append(f"budget {format_amount(settings.budget, 'USD')}")
-    text = Redactor.from_environment(os.environ).clean_text(f"llm: {'; '.join(parts)}")
+    redactor = Redactor.from_environment(os.environ)
+    text = redactor.clean_text("llm: " + "; ".join(parts))
     return escape_output(shorten_text(text, 1000))
 
 
@@ -97,7 +98,8 @@ class TerminalHooks:
             return "error", word[0], (word, {"red": True})
         word = report.outcome.upper()
         scores = ""
-        if self._config.get_verbosity() > 0 and not self._lists_failures and word in ("PASSED", "FAILED"):
+        shows_scores = self._config.get_verbosity() > 0 and not self._lists_failures
+        if shows_scores and word in ("PASSED", "FAILED"):
             scores = describe_scores(payload)
         if not scores:
             return None
@@ -118,8 +120,9 @@ class TerminalHooks:
 
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
         """Yield the reports without the misses that differ from an earlier one by nothing but their test."""
-        misses = [report for report in reports if getattr(report, "llmops", {}).get("kind") == "CassetteMiss"]
-        groups = list(group_by(misses, lambda report: describe_kind(_read_message(report))).values())
+        misses = list(filter(_is_miss, reports))
+        by_kind = group_by(misses, lambda report: describe_kind(_read_message(report)))
+        groups = list(by_kind.values())
         if self._config.get_verbosity() <= 0 and len(groups) > MAX_KINDS:
             # What differs from all that is shown is listed with the last of these.
             rest = [report for group in groups[MAX_KINDS - 1 :] for report in group]
@@ -167,6 +170,11 @@ def _add_others(group: list[Any]) -> None:
         first.longrepr = f"{first.longrepr}\n{heading}\n{text}"
 
 
+def _is_miss(report: Any) -> bool:
+    payload = getattr(report, "llmops", {})
+    return bool(payload.get("kind") == "CassetteMiss")
+
+
 def describe_scores(payload: Mapping[str, Any]) -> str:
     """Return the scores of a test in a few words, the failed first; "" without any.
 
@@ -174,10 +182,10 @@ def describe_scores(payload: Mapping[str, Any]) -> str:
     'semantic 0.41 < 0.55'
     """
     scores = [measurement for measurement in _read_measurements(payload) if measurement.value is not None]
-    # A yes or no that is yes tells nothing next to scores.
-    telling = [score for score in scores if (score.unit, score.value, score.threshold) != ("1", 1, 1)]
-    if telling:
-        scores = telling
+    # Next to scores, a yes or no that is yes adds nothing.
+    others = [score for score in scores if (score.unit, score.value, score.threshold) != ("1", 1, 1)]
+    if others:
+        scores = others
     scores.sort(key=lambda score: score.status != "failed")
     words = [_describe_score(score, score.name) for score in scores[:MAX_SCORES]]
     if len(scores) > MAX_SCORES:
@@ -191,7 +199,8 @@ def _read_measurements(payload: Mapping[str, Any]) -> list[Measurement]:
 
 def _describe_score(measurement: Measurement, name: str) -> str:
     value, threshold = format_score_and_threshold(measurement)
-    text = f"{shorten_text(name, 60)}{label_suffix(measurement.label)} {value}"
+    label = label_suffix(measurement.label)
+    text = f"{shorten_text(name, 60)}{label} {value}"
     if measurement.status != "failed":
         return text
     if measurement.better == "higher":
@@ -225,9 +234,11 @@ def _describe_failed(assertion: str, measurement: Measurement, line: str) -> str
     if line.startswith(start):
         return f"{assertion}:{line.removeprefix(start)}"
     evidence = read_detail(measurement).evidence
-    if measurement.unit == "1" and (measurement.value, measurement.threshold) == (0, 1) and evidence:
+    is_no = (measurement.unit, measurement.value, measurement.threshold) == ("1", 0, 1)
+    if is_no and evidence:
         label, text = evidence[0]
-        return f"{assertion}: {shorten_text(label, 60)} {shorten_text(str(text), 100)}"
+        label = shorten_text(label, 60)
+        return f"{assertion}: {label} {shorten_text(str(text), 100)}"
     return _describe_score(measurement, assertion)
 
 
@@ -274,9 +285,8 @@ class Progress:
         self._in_place = is_plain and reporter.isatty and reporter.hasmarkup
         self._file = self._writer._file  # noqa: SLF001 -- as above
         with suppress(OSError, AttributeError):  # a copy: during a test the original is captured
-            self._file = self._ends.enter_context(
-                os.fdopen(os.dup(self._file.fileno()), "w", encoding="utf-8")
-            )
+            copy = os.fdopen(os.dup(self._file.fileno()), "w", encoding="utf-8")
+            self._file = self._ends.enter_context(copy)
         thread = threading.Thread(target=self._run, name="llmops-progress", daemon=True)
         self._ends.callback(thread.join)
         thread.start()
@@ -333,9 +343,11 @@ class Progress:
             cost = format_amount(sum(self._costs), "USD")
         if self._budget_usd is not None:
             cost += f" of {format_amount(self._budget_usd, 'USD')}"
-        calls = f"{format_count(done, 'call')} done, {begun - done:,} in flight"
+        in_flight = begun - done
+        calls = f"{format_count(done, 'call')} done, {in_flight:,} in flight"
         total = self._session.testscollected
-        text = f"llm: {calls}, {cost}, {self._tests:,} of {format_count(total, 'test')}"
+        tests = f"{self._tests:,} of {format_count(total, 'test')}"
+        text = f"llm: {calls}, {cost}, {tests}"
         if not self._tests:
             return text
         left_s = elapsed_s / self._tests * max(total - self._tests, 0)
@@ -391,7 +403,8 @@ def list_annotations(run: Run, config: Any, environ: Mapping[str, str]) -> Itera
         return
     from pytest_llmops.reports.ci_formats import format_annotations
 
-    prompts = {SideFacts.from_wire(record.fact("prompt")).path for record in run.records} - {""}
+    prompts = {SideFacts.from_wire(record.fact("prompt")).path for record in run.records}
+    prompts.discard("")
     lines: dict[str, int] = {}
     base = environ.get("GITHUB_BASE_REF")
     if prompts and base:
@@ -405,7 +418,7 @@ def _find_changed_lines(root: Path, files: Iterable[str], base: str) -> dict[str
     Args:
         root: The folder that the files start from.
         files: Files to look at; at least one.
-        base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
+        base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit takes its place.
     """
     options = [
         "--literal-pathspecs",

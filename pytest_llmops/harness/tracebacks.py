@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,9 +12,10 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Measu
 
 PACKAGE = __name__.partition(".")[0]
 # Files that are not the user's. By file: a module of the user may have the name of one of Python's.
+_PYTHON = re.escape(str(Path(os.__file__).parent))
+_OURS = re.escape(str(Path(__file__).parents[1]))
 LIBRARY = re.compile(
-    rf"[/\\](?:site|dist)-packages[/\\]|^<frozen |^{re.escape(str(Path(os.__file__).parent))}[/\\]"
-    rf"|^{re.escape(str(Path(__file__).parents[1]))}[/\\]"
+    rf"[/\\](?:site|dist)-packages[/\\]|^<frozen |^{_PYTHON}[/\\]|^{_OURS}[/\\]",
 )
 OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
 MAX_CHAIN = 99  # exceptions that are followed from a failure to its causes
@@ -37,7 +38,8 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         while frames and not _is_users(frames[-1]):
             frames.pop()
         if not frames:
-            lines = [f"{type(value).__name__}: {value}", *getattr(value, "__notes__", ())]
+            lines = [f"{type(value).__name__}: {value}"]
+            lines += getattr(value, "__notes__", ())
             failure = _raise_and_catch(failed("\n".join(lines), pytrace=False))
             call.excinfo = type(call.excinfo).from_exception(failure)
             return
@@ -54,8 +56,9 @@ def _add_note_of_cause(value: BaseException) -> bool:
     for depth, error in enumerate(chain):
         why = vars(error).get("llmops_note")
         if why:
+            notes = [*getattr(value, "__notes__", ()), why]
             # The error of a fixture comes with each of its tests, and has the note already.
-            value.__notes__ = [*dict.fromkeys([*getattr(value, "__notes__", ()), why])]
+            value.__notes__ = list(dict.fromkeys(notes))
             _hide_causes(chain, depth)
             return True
     return False
@@ -64,7 +67,7 @@ def _add_note_of_cause(value: BaseException) -> bool:
 def _hide_causes(chain: Sequence[BaseException], depth: int) -> None:
     """Hide the causes of the exception that follows the user's own code.
 
-    What the client did in vain helps nobody; what went wrong in the user's code after it does.
+    The failed attempts of the client help nobody; an error in the user's code after them does.
     """
     caught_at = 1
     for place in range(depth, 0, -1):
@@ -87,11 +90,13 @@ def _list_frames(traceback: TracebackType | None) -> list[TracebackType]:
         if module.partition(".")[0] != PACKAGE:
             others.append(tb)
     # Of `soft`, the line of the assertion follows that of the block.
-    return [
-        tb
-        for tb, below in zip_longest(others, others[1:])
-        if below is None or below.tb_frame is not tb.tb_frame
-    ]
+    frames: list[TracebackType] = []
+    for tb in others:
+        if frames and frames[-1].tb_frame is tb.tb_frame:
+            frames[-1] = tb
+        else:
+            frames.append(tb)
+    return frames
 
 
 def _is_users(tb: TracebackType) -> bool:
@@ -124,5 +129,6 @@ def find_place(report: Any, config: Any) -> str:
         path = Path(os.path.normpath(config.invocation_params.dir / place.path))
         if path.is_relative_to(config.rootpath) and not LIBRARY.search(str(path)):
             return f"{path.relative_to(config.rootpath).as_posix()}:{place.lineno}"
-    file, line, _ = report.location
-    return f"{file.replace(os.sep, '/')}:{(line or 0) + 1}"
+    file, index, _ = report.location
+    line = (index or 0) + 1
+    return f"{file.replace(os.sep, '/')}:{line}"

@@ -40,7 +40,7 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
 
 
 def _count_if_all_pass(plan: TrialPlan) -> int:
-    """Return after how many trials that all passed the verdict stands."""
+    """Return how many trials give the verdict if all of them pass."""
     for passed in range(1, plan.trials):
         if plan.decide(passed, 0, plan.trials - passed) is not None:
             return passed
@@ -60,9 +60,9 @@ class TrialRun:
 
     Args:
         plan: How often the test runs, and when it passes.
-        may_stop: Stop once the verdict stands. Otherwise all trials run: what stops at a verdict is no fair sample.
+        may_stop: Stop once the verdict is final. Otherwise all trials run: a sample that stops at a verdict is not fair.
         strict: A test that its trials do not decide fails.
-        has_reruns: Another plugin was asked to run the test again where it fails, which it cannot.
+        has_reruns: Another plugin is to run the test again when it fails, which it cannot.
         first_take: The take of the first trial, of a test that ends with its recorded takes unless a request of it is new; None:
             it runs all trials.
         reports: The reports of each trial.
@@ -93,8 +93,11 @@ class TrialRun:
     def add(self, reports: Sequence[Any]) -> None:
         """Add the reports of a trial; under ``--llm-changed`` those that follow are left out if nothing changed."""
         self.reports.append(reports)
-        if self.first_take is not None and self._ends_with_recordings(self.first_take + len(self.reports)):
-            self.plan = TrialPlan(trials=len(self.reports))
+        if self.first_take is None:
+            return
+        trials = len(self.reports)
+        if self._ends_with_recordings(self.first_take + trials):
+            self.plan = TrialPlan(trials=trials)
 
     def _ends_with_recordings(self, takes: int) -> bool:
         """Return whether no request is new, and so many takes were all that is recorded."""
@@ -108,7 +111,7 @@ class TrialRun:
 
     @property
     def _stopped_by(self) -> Any:
-        """The report that no further trial can change; None: there is none."""
+        """The report that no further trial can change; None: there is no such report."""
         reports = self.reports[-1]
         if all(report.when != "call" for report in reports):  # xfail in a set-up, --setup-only
             return reports[0]
@@ -195,10 +198,11 @@ class TrialRun:
             report.duration = math.fsum(other.duration for other in phase)
             payloads = [getattr(other, "llmops", {}) for other in phase]
             measurements = [payload.get("measurements", ()) for payload in payloads]
+            calls = [call for payload in payloads for call in payload.get("calls", ())]
             report.llmops = {
                 **getattr(report, "llmops", {}),
                 "measurements": merge_measurements(measurements),
-                "calls": [call for payload in payloads for call in payload.get("calls", ())],
+                "calls": calls,
             }
             if report.when == "teardown":
                 own_facts = report.llmops.get("facts", {})
@@ -218,7 +222,7 @@ def _ends_all_trials(report: Any) -> bool:
 
 
 def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what all trials asked, and what their tapes did."""
+    """Return the requests of all trials, and what their tapes did."""
     trials = [payload.get("facts", {}) for payload in payloads]
     merged: dict[str, Any] = {}
     recordings = [text for facts in trials for text in facts.get("recordings", ())]
@@ -272,7 +276,7 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
     [{'name': 'm', 'value': 0.75, 'samples': [1.0, 0.5]}]
     """
     measured = [[Measurement.from_wire(wire) for wire in wires] for wires in trials]
-    # A judge that was not asked does not tell its version.
+    # The version of a judge that was not called is unknown.
     versions: dict[tuple[str, str], str] = {}
     for measurement in chain.from_iterable(measured):
         if measurement.version:
@@ -315,7 +319,8 @@ def _report_properties(reports: Sequence[Any], settings: Settings) -> None:
         return
     from pytest_llmops.reports.ci_formats import junit_properties
 
-    record, *others = [build_record(report, getattr(report, "llmops", {})) for report in reports]
+    records = [build_record(report, getattr(report, "llmops", {})) for report in reports]
+    record, *others = records
     for other in others:
         record = record.add(other)
     properties = reports[-1].user_properties
@@ -366,10 +371,11 @@ class TrialHooks:
     def _run_trials(self) -> None:
         """Run the trials of all variants in turns, until each of them is done."""
         while True:
-            open_runs = [(variant, run) for variant, run in self._runs.items() if not run.is_done]
-            if not open_runs:
+            unfinished = [variant for variant, run in self._runs.items() if not run.is_done]
+            if not unfinished:
                 return
-            for variant, run in open_runs:
+            for variant in unfinished:
+                run = self._runs[variant]
                 takes = list_takes(variant, self._settings)
                 with run_as_trial(takes[len(run.reports)]):
                     run.add(self._run_trial(variant))
@@ -417,7 +423,8 @@ def make_run(item: Any, settings: Settings) -> TrialRun:
     if settings.changed and llm_trials.MARKER.find(item) is None:
         first_take = list_takes(item, settings)[0]
     # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
-    has_reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
+    is_flaky = item.get_closest_marker("flaky") is not None
+    has_reruns = is_flaky or bool(item.config.getoption("reruns", 0))
     return TrialRun(
         read_trial_plan(item, settings),
         may_stop=_may_stop(item, settings),

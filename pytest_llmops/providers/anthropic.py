@@ -264,9 +264,10 @@ def _convert_tool(given: Any) -> Any:
     if not isinstance(given, Mapping) or given.get("type") != "function":
         return given
     function = _find_function(given)
-    tool = {
-        name: function[name] for name in ("name", "description", "strict") if function.get(name) is not None
-    }
+    tool = {}
+    for name in ("name", "description", "strict"):
+        if function.get(name) is not None:
+            tool[name] = function[name]
     tool["input_schema"] = function.get("parameters") or {"type": "object", "properties": {}}
     return tool
 
@@ -346,4 +347,6 @@ def _is_answer(reply: object) -> bool:
     if not isinstance(reply, dict):
         return False
     blocks = reply.get("content")
-    return isinstance(blocks, list) and all(isinstance(block, dict) and "type" in block for block in blocks)
+    if not isinstance(blocks, list):
+        return False
+    return all(isinstance(block, dict) and "type" in block for block in blocks)

@@ -95,7 +95,7 @@ class CachedEmbedder:
         missing = [text for text in keys if text not in rows]
         if missing:
             fresh: Any = self.inner.embed(missing)
-            if not isinstance(fresh, np.ndarray) or fresh.ndim != 2 or len(fresh) != len(missing):  # noqa: PLR2004 -- rows and columns
+            if not _has_rows(fresh, len(missing)):
                 # The caller reports what is wrong with the result for all texts.
                 return self.inner.embed(texts)
             for text, row in zip(missing, fresh, strict=True):
@@ -123,8 +123,13 @@ class CachedEmbedder:
     def _path(self, key: str) -> Path:
         space, _, digest = key.partition(":")
         name = _UNSAFE_FILE_CHARS.sub("-", self.name)[:40]
-        folder = cast("Path", self.folder)
-        return folder / f"{name}-{space}" / digest[:2] / f"{digest[2:]}.vector"
+        folder = cast("Path", self.folder) / f"{name}-{space}"
+        return folder / digest[:2] / f"{digest[2:]}.vector"
+
+
+def _has_rows(vectors: Any, count: int) -> bool:
+    """Return whether vectors are a matrix with this number of rows."""
+    return isinstance(vectors, np.ndarray) and vectors.ndim == 2 and len(vectors) == count  # noqa: PLR2004 -- a matrix
 
 
 class _VectorMemory(OrderedDict[str, Float32Array]):
@@ -152,7 +157,9 @@ def _read_vector(path: Path) -> "Float32Array | None":
         return None
     digest = raw[:DIGEST_BYTES]
     data = raw[DIGEST_BYTES:]
-    if not data or len(data) % 4 or hashlib.sha256(data).digest() != digest:
+    if not data or len(data) % 4:
+        return None
+    if hashlib.sha256(data).digest() != digest:
         return None
     return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
 

@@ -57,7 +57,8 @@ class Norm:
     def apply(self, states: Array) -> None:
         """Normalize each row to mean 0 and variance 1, then scale and shift it, in place."""
         states -= states.mean(axis=-1, keepdims=True)
-        variance = np.einsum("ij,ij->i", states, states)[:, None] / states.shape[1]
+        squares = np.einsum("ij,ij->i", states, states)
+        variance = squares[:, None] / states.shape[1]
         states /= np.sqrt(variance + EPSILON, dtype=np.float32)
         states *= self.weight
         states += self.bias
@@ -109,7 +110,8 @@ class Network:
         """Return the network of weights that are named as in transformers, in float16 or float32."""
         # The word embeddings, half of all numbers, stay as they are: a text needs few of their rows.
         words = weights["embeddings.word_embeddings.weight"]
-        weights = {name: array.astype(np.float32) for name, array in weights.items() if array is not words}
+        others = {name: array for name, array in weights.items() if array is not words}
+        weights = {name: array.astype(np.float32) for name, array in others.items()}
 
         def dense(name: str, scale: float = 1.0) -> Dense:
             matrix = weights[f"{name}.weight"].T
@@ -137,11 +139,12 @@ class Network:
             )
 
         kinds = weights["embeddings.token_type_embeddings.weight"]
+        bases = [f"encoder.layer.{number}" for number in range(layers)]
         return cls(
             words=words,
             positions=weights["embeddings.position_embeddings.weight"] + kinds[0],
             norm=norm("embeddings.LayerNorm"),
-            layers=tuple(layer(f"encoder.layer.{number}") for number in range(layers)),
+            layers=tuple(map(layer, bases)),
             heads=heads,
         )
 
@@ -151,7 +154,8 @@ class Network:
         All tokens are in one matrix without padding; windows of the same length should be adjacent.
         """
         lengths = [len(window) for window in batch]
-        states = self.words[np.concatenate([np.asarray(window) for window in batch])].astype(np.float32)
+        tokens = np.concatenate([np.asarray(window) for window in batch])
+        states = self.words[tokens].astype(np.float32)
         states += np.concatenate([self.positions[:length] for length in lengths])
         self.norm.apply(states)
         with single_blas_thread():
@@ -175,14 +179,16 @@ def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
     for length, equal_lengths in groupby(lengths):
         count = len(list(equal_lengths))
         end = start + count * length
-        split = qkv[start:end].reshape(count, length, 3, heads, dim // heads).transpose(2, 0, 3, 1, 4)
+        windows = qkv[start:end].reshape(count, length, 3, heads, dim // heads)
+        split = windows.transpose(2, 0, 3, 1, 4)
         query, key, value = np.ascontiguousarray(split)
         scores = query @ key.transpose(0, 1, 3, 2)
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         seen = scores @ value
         seen /= scores.sum(axis=-1, keepdims=True)  # of these there are fewer than of the scores
-        mixed[start:end] = seen.transpose(0, 2, 1, 3).reshape(-1, dim)
+        by_token = seen.transpose(0, 2, 1, 3)
+        mixed[start:end] = by_token.reshape(-1, dim)
         start = end
     return mixed
 

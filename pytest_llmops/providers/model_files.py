@@ -165,8 +165,9 @@ def find_installed(name: str) -> InstalledModel:
     model = _known_model(name)
     path = _find_file(model)
     if path is None:
+        folder = shorten_text(str(cache_folder()), 200)
         raise UsageError(
-            f"the embedder {name} is not installed in {shorten_text(str(cache_folder()), 200)}. Install it once: {_command(model)}"
+            f"the embedder {name} is not installed in {folder}. Install it once: {_command(model)}"
             f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
             f"\n  or compare spelling only: --llm-embedder tfidf (right answers in other words will fail)"
         )
@@ -211,7 +212,8 @@ def load_arrays(installed: InstalledModel) -> "tuple[dict[str, NDArray[np.float1
     for key, entry in header.items():
         shape = entry["shape"]
         first, _ = entry["data_offsets"]
-        numbers = np.frombuffer(mapped, "<f2", count=int(np.prod(shape)), offset=start + first)
+        count = int(np.prod(shape))
+        numbers = np.frombuffer(mapped, "<f2", count=count, offset=start + first)
         arrays[key] = numbers.reshape(shape)
     return arrays, tokenizer
 
@@ -225,7 +227,8 @@ def _command(model: LocalModel) -> str:
 
 
 def _find_file(model: LocalModel) -> Path | None:
-    files = sorted(cache_folder().glob(f"{model.name}-{'[0-9a-f]' * DIGEST_CHARS}.safetensors"))
+    digest = "[0-9a-f]" * DIGEST_CHARS
+    files = sorted(cache_folder().glob(f"{model.name}-{digest}.safetensors"))
     if files:
         return files[0]
     return None
@@ -305,11 +308,12 @@ class _Unreachable(Exception):
 def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
     import urllib.request
 
-    base = os.environ.get(HUB_VARIABLE) or HUB_URL
+    address = os.environ.get(HUB_VARIABLE) or HUB_URL
+    base = address.rstrip("/")
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
         raise _Unreachable("hub: HF_HUB_OFFLINE is set")
     for name in (TOKENIZER, WEIGHTS):
-        url = f"{base.rstrip('/')}/{model.hub_id}/resolve/{model.revision}/{name}"
+        url = f"{base}/{model.hub_id}/resolve/{model.revision}/{name}"
         progress(f"{model.name}: downloading {url}")
         if not url.startswith(("https://", "http://")):
             raise _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
@@ -355,7 +359,8 @@ def _read_verified(folder: Path, model: LocalModel) -> bytes:
     """
     for name, expected in model.sha256.items():
         path = folder / name
-        where = f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}"
+        file = shorten_text(str(path), 300)
+        where = f"{INSTALL_COMMAND} {model.name}: {file}"
         try:
             digest = _sha256(path)
         except OSError as error:
@@ -365,7 +370,9 @@ def _read_verified(folder: Path, model: LocalModel) -> bytes:
                 f"{where}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got {digest[:DIGEST_CHARS]}...: "
                 f"damaged, not complete, or another model's (expected {model.hub_id})"
             )
-    return compact_bytes((folder / WEIGHTS).read_bytes(), (folder / TOKENIZER).read_text(encoding="utf-8"))
+    weights = (folder / WEIGHTS).read_bytes()
+    tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
+    return compact_bytes(weights, tokenizer)
 
 
 def compact_bytes(weights: bytes, tokenizer: str) -> bytes:

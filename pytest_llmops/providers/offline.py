@@ -111,10 +111,11 @@ class TfidfEmbedder:
                 width = 1
             return np.zeros((len(normalized), width), dtype=np.float32)
         matrix = TfidfVectorizer(**NGRAM_OPTIONS, dtype=np.float32).fit_transform(normalized)
-        if matrix.shape[0] * matrix.shape[1] > MAX_CELLS:
+        rows, columns = matrix.shape
+        if rows * columns > MAX_CELLS:
             raise UsageError(
-                f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {matrix.shape[0]:,} texts "
-                f"with {matrix.shape[1]:,} different n-grams; embed fewer texts, or use the embedder 'hashing'"
+                f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {rows:,} texts "
+                f"with {columns:,} different n-grams; embed fewer texts, or use the embedder 'hashing'"
             )
         return _to_dense(matrix)
 

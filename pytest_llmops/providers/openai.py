@@ -75,14 +75,11 @@ class OpenAIModel:
         messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
             # Compatible servers recognize an assistant's message only by its type.
-            return client.responses.with_raw_response.create(
-                model=model,
-                input=[{"type": "message", **message} for message in messages],
-                **{**limit, **to_responses_params(params)},
-            )
-        return client.chat.completions.with_raw_response.create(
-            model=model, messages=messages, **{**limit, **params}
-        )
+            items = [{"type": "message", **message} for message in messages]
+            arguments = {**limit, **to_responses_params(params)}
+            return client.responses.with_raw_response.create(model=model, input=items, **arguments)
+        arguments = {**limit, **params}
+        return client.chat.completions.with_raw_response.create(model=model, messages=messages, **arguments)
 
 
 def new_client(base_url: str) -> Any:
@@ -170,8 +167,9 @@ class OpenAIEmbedder:
             if texts:
                 width = 1
             vectors = np.zeros((0, width), dtype=np.float32)
+        unit_vectors = embedding_arrays.scale_to_unit(vectors)
         # The last row is for blank texts.
-        rows = np.pad(embedding_arrays.scale_to_unit(vectors), ((0, 1), (0, 0)))
+        rows = np.pad(unit_vectors, ((0, 1), (0, 0)))
         places = {text: place for place, text in enumerate(unique_texts)}
         return rows[[places.get(text, -1) for text in texts]]
 
@@ -297,14 +295,16 @@ def _read_chat(reply: Any, client: Any) -> Completion:
     if not getattr(reply, "choices", None):
         raise _gateway_error(reply, client) or _invalid_reply_error("holds no choice", client=client)
     choice = reply.choices[0]
-    calls = [call for call in choice.message.tool_calls or () if call.type == "function"]
+    message = choice.message
+    calls = [call for call in message.tool_calls or () if call.type == "function"]
+    tool_calls = tuple(_read_tool_call(call.function, call.id) for call in calls)
     return Completion(
-        text=_check_text(choice.message.content),
+        text=_check_text(message.content),
         model=_check_text(reply.model),
         finish_reason=_check_text(choice.finish_reason),
         usage=_read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens"),
-        tool_calls=tuple(_read_tool_call(call.function, call.id) for call in calls),
-        refusal=_check_text(choice.message.refusal),
+        tool_calls=tool_calls,
+        refusal=_check_text(message.refusal),
     )
 
 
@@ -351,11 +351,13 @@ def _check_text(value: object) -> str:
 
 
 def _read_sdk_usage(wire: Any, into: str, out: str) -> Usage:
+    input_details = getattr(wire, f"{into}_details", None)
+    output_details = getattr(wire, f"{out}_details", None)
     return Usage(
         input_tokens=_read_sdk_count(wire, into),
         output_tokens=_read_sdk_count(wire, out),
-        cached_tokens=_read_sdk_count(getattr(wire, f"{into}_details", None), "cached_tokens"),
-        reasoning_tokens=_read_sdk_count(getattr(wire, f"{out}_details", None), "reasoning_tokens"),
+        cached_tokens=_read_sdk_count(input_details, "cached_tokens"),
+        reasoning_tokens=_read_sdk_count(output_details, "reasoning_tokens"),
     )
 
 

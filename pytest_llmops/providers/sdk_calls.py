@@ -95,7 +95,8 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         reason = "could not send the request"
         if "keyword argument" in str(error):
             reason = "takes no such parameter"
-        raise UsageError(mask_keys(f"model {model!r}: the {name} SDK {reason}: {error}", client)) from None
+        message = f"model {model!r}: the {name} SDK {reason}: {error}"
+        raise UsageError(mask_keys(message, client)) from None
     except base as error:
         raise model_error(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
@@ -128,7 +129,10 @@ def _deadline_class(timeout: Any) -> Any:
 def mask_keys(text: str, client: Any, limit: int = 500) -> str:
     """Return a line of foreign text with keys masked, and shortened to ``limit`` after that."""
     redactor = Redactor.from_environment(os.environ)
-    redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
+    for name in ("api_key", "auth_token"):
+        key = getattr(client, name, None)
+        if key:
+            redactor.learn([str(key)])
     parts = re.split(r"(\s+)", redactor.clean_text(text))
     for place, part in enumerate(parts):
         if "***" in part:  # a key whose middle the server has masked
@@ -207,10 +211,11 @@ def read_api_key(variable: str) -> str:
 
 
 def pricing_facts(raw: Any) -> dict[str, Any]:
-    """Return what the price of a reply depends on, apart from its tokens: the server, and whether a batch API was asked."""
+    """Return what the price of a reply depends on, apart from its tokens: the server, and whether it came from a batch API."""
     url = raw.http_response.request.url
+    server = url.netloc.decode()
     facts = raw.http_response.extensions.get("llmops", {})
-    return {"api_url": f"{url.scheme}://{url.netloc.decode()}", "is_batched": "is_batched" in facts}
+    return {"api_url": f"{url.scheme}://{server}", "is_batched": "is_batched" in facts}
 
 
 def response_latency(raw: Any, measured_s: float) -> float | None:

@@ -52,7 +52,9 @@ class SentenceTransformersEmbedder:
             UsageError: The package or the model is not on this machine.
         """
         loaded = _load_transformer(self.model, self.device)
-        return f"{NAME}/{Path(self.model).name or self.model}@{_model_revision(loaded, self.model)}"
+        name = Path(self.model).name or self.model
+        revision = _model_revision(loaded, self.model)
+        return f"{NAME}/{name}@{revision}"
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array, a row of unit length for each text.
@@ -67,8 +69,10 @@ class SentenceTransformersEmbedder:
         places = [place for place, text in enumerate(cleaned) if text.strip()]
         # Without a text, the vector of "a" gives the dimension.
         present = [cleaned[place] for place in places] or ["a"]
-        vectors = np.asarray(loaded.encode(present, show_progress_bar=False), dtype=np.float32)
-        rows: Float32Array = np.zeros((len(cleaned), vectors.shape[1]), dtype=np.float32)
+        encoded = loaded.encode(present, show_progress_bar=False)
+        vectors = np.asarray(encoded, dtype=np.float32)
+        width = vectors.shape[1]
+        rows: Float32Array = np.zeros((len(cleaned), width), dtype=np.float32)
         if places:
             rows[places] = scale_to_unit(vectors)
         return rows
@@ -86,9 +90,10 @@ def _load_transformer(model: str, device: str) -> Any:
     try:
         return SentenceTransformer(model, device=device, local_files_only=True)
     except Exception as error:  # noqa: BLE001 -- the error depends on what is missing
+        problem = shorten_text(str(error))
         raise UsageError(
             f"embedder {NAME}:{shorten_text(model, 200)}: expected a model on this machine, a folder or a name in the cache of "
-            f"the Hugging Face hub, got none that loads ({shorten_text(str(error))}); nothing is downloaded in a test: "
+            f"the Hugging Face hub, got none that loads ({problem}); nothing is downloaded in a test: "
             f"run `hf download {NAME}/MODEL` once, or name the folder"
         ) from None
 

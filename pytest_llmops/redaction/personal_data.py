@@ -146,7 +146,8 @@ def _has_check_digit(number: str) -> bool:
     codes = number.encode()
     single = codes[::-2]
     double = codes[-2::-2].translate(DOUBLED)
-    total = sum(single) + sum(double) - ord("0") * len(codes)
+    zeros = ord("0") * len(codes)
+    total = sum(single) + sum(double) - zeros
     return total % 10 == 0
 
 

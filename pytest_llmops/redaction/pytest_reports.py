@@ -40,14 +40,14 @@ def mask_report(report: Any, redact: Redact) -> None:
 
 
 def mask_texts(text: str, masks: Mapping[str, str]) -> str:
-    """Return a text with masks in the place of texts, also where these stand as Python writes them.
+    """Return a text with masks in the place of texts, also where these are written as literals of Python.
 
     >>> mask_texts("by Jane Doe", {"Jane Doe": "[name]"})
     'by [name]'
     """
     for hidden in sorted(masks, key=len, reverse=True):
-        for form in (hidden, repr(hidden)[1:-1], ascii(hidden)[1:-1]):
-            text = text.replace(form, masks[hidden])
+        for literal in (f"'{hidden}'", repr(hidden), ascii(hidden)):
+            text = text.replace(literal[1:-1], masks[hidden])
     return text
 
 

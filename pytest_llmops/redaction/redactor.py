@@ -38,8 +38,8 @@ MAX_CACHED_TEXTS = 256
 MAX_CACHED_TEXT = 2000  # number and length of texts that are cached after cleaning
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
-MIN_CUT_SECRET = 4  # minimum number of a secret's characters beside an ellipsis that are removed
-# Minimum length of a word with letters and digits beside an ellipsis that may be a cut token
+MIN_CUT_SECRET = 4  # minimum number of a secret's characters next to an ellipsis that are removed
+# Minimum length of a word with letters and digits next to an ellipsis that may be a cut token
 MIN_CUT_TOKEN = 16
 # Minimum length of a line without blanks in a secret of several lines to be a secret itself
 MIN_SECRET_LINE = 20
@@ -80,7 +80,7 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> "Redactor":
-        """Return a redactor for the values of all variables with the name of a secret; ``PWD`` is a folder."""
+        """Return a redactor that masks the values of all variables with the name of a secret; ``PWD`` is a folder."""
         redactor = cls(extra=tuple(extra))
         names = [name for name in environ if is_secret_name(name) and name not in ("PWD", "OLDPWD")]
         redactor.learn(environ[name] for name in names)
@@ -94,7 +94,8 @@ class Redactor:
             for line in map(str.strip, _LINE_END.split(secret)):
                 if len(line) >= MIN_SECRET_LINE and " " not in line:
                     parts.add(line)
-        new = {part for part in parts if len(part) >= MIN_SECRET} - {PLACEHOLDER_KEY, MASK} - self.known
+        long_parts = {part for part in parts if len(part) >= MIN_SECRET}
+        new = long_parts - {PLACEHOLDER_KEY, MASK} - self.known
         if not new:
             return
         with self._lock:
@@ -114,7 +115,8 @@ class Redactor:
         for name, value in headers.items():
             lower = name.lower()
             if lower == "cookie":
-                self.learn(pair.partition("=")[2] for pair in value.split(";"))
+                pairs = value.split(";")
+                self.learn(pair.partition("=")[2] for pair in pairs)
             elif lower in ACCOUNT_HEADERS or is_secret_name(lower):
                 self.learn(_parse_credentials(value))
 
@@ -150,7 +152,9 @@ class Redactor:
 
     def is_known_clean(self, data: bytes) -> bool:
         """Return whether data hold none of the known secrets, and no redactor of the user's might change them."""
-        return not self.extra and not any(form in data for form, _ in self._forms)
+        if self.extra:
+            return False
+        return not any(form in data for form, _ in self._forms)
 
     def _clean(self, data: bytes, extra: Sequence[TextRedactor], depth: int) -> bytes:
         def find(text: str) -> list[streams.Replacement]:
@@ -202,13 +206,15 @@ class Redactor:
         spans = []
         for form, mask in forms:
             if form in data:
-                spans += [(*match.span(), mask) for match in re.finditer(re.escape(form), data)]
+                for match in re.finditer(re.escape(form), data):
+                    spans.append((match.start(), match.end(), mask))
         return spans
 
     def _mask_binary(self, data: bytes) -> bytes:
         """Mask binary data with masks of the same length: its readers count bytes."""
         for start, end, _ in self._find_spans(data, is_text=False):
-            data = data[:start] + b"*" * (end - start) + data[end:]
+            stars = b"*" * (end - start)
+            data = data[:start] + stars + data[end:]
         return data
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
@@ -245,17 +251,18 @@ class Redactor:
         if ELLIPSIS not in cleaned:
             return cleaned
         parts = cleaned.split(ELLIPSIS)
-        edges = [
-            secret
-            for secret in self.known
-            if secret[:MIN_CUT_SECRET] in cleaned or secret[-MIN_CUT_SECRET:] in cleaned
-        ]
+        edges = []
+        for secret in self.known:
+            start = secret[:MIN_CUT_SECRET]
+            end = secret[-MIN_CUT_SECRET:]
+            if start in cleaned or end in cleaned:
+                edges.append(secret)
         for number in range(len(parts) - 1):
             before = parts[number]
             after = parts[number + 1]
             for secret in edges:
                 before = _cut_secret_start(before, secret)
-                after = _cut_secret_start(after[::-1], secret[::-1])[::-1]
+                after = _cut_secret_end(after, secret)
             # A cut key or token does not have its shape any more.
             parts[number] = _drop_last_token(_cut_key_start(before))
             parts[number + 1] = _LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_END.sub("", after))
@@ -291,7 +298,7 @@ class Redactor:
         """Return whether the data contain a secret; of a cassette file, also whether its unfolded bodies do."""
         without_keys = _REQUEST_KEY.sub(b"", data)
         parts = itertools.chain([without_keys], _decoded_bodies(data))
-        return any(part and self._clean(part, (), MAX_DEPTH) != part for part in parts)
+        return any(self.clean_secrets(part) != part for part in parts if part)
 
 
 _LINE_END = re.compile(r"\\{1,16}[rn]|[\r\n]+")  # a line end, or its form in nested JSON
@@ -329,6 +336,12 @@ def _cut_secret_start(text: str, secret: str) -> str:
     return text
 
 
+def _cut_secret_end(text: str, secret: str) -> str:
+    """Remove the end of a secret at the start of a text."""
+    backwards = _cut_secret_start(text[::-1], secret[::-1])
+    return backwards[::-1]
+
+
 def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
     if not extra:
         return data
@@ -354,7 +367,9 @@ def _decode(data: bytes) -> str:
 def _describe_change(text: str, rewritten: str) -> streams.Replacement:
     """Return the replacement that rewrites a text, from the first to the last character that changes."""
     start = stream_events.count_shared_start(text, rewritten)
-    shared_end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
+    old = text[start:]
+    new = rewritten[start:]
+    shared_end = stream_events.count_shared_start(old[::-1], new[::-1])
     inserted = rewritten[start : len(rewritten) - shared_end]
     return start, len(text) - shared_end, inserted
 
@@ -415,7 +430,7 @@ def _iterate_stored_bodies(interactions: Any) -> Iterator[Any]:
 
 
 def _parse_credentials(value: str) -> set[str]:
-    """Return the secrets in a header's value: without the scheme, and the password alone."""
+    """Return the secrets in a header's value: without the scheme, and also the password without the user."""
     scheme, _, credential = value.strip().partition(" ")
     if not credential or scheme.lower() not in _AUTH_SCHEMES:
         return {value}
@@ -444,7 +459,8 @@ def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
     yield raw, MASK
     if secret.isascii() and secret.translate(_WITHOUT_JOINTS).isalnum():
         return
-    for text in (*_json_spellings(secret), *_python_spellings(secret, raw), *_url_spellings(raw)):
+    texts = itertools.chain(_json_spellings(secret), _python_spellings(secret, raw), _url_spellings(raw))
+    for text in texts:
         yield _encode(text), MASK
 
 

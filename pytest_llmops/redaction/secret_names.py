@@ -25,7 +25,7 @@ _SECRET_WORD = re.compile(
     r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|o){0,3}"
     r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pat|cookie|jwt|otp|dsn|assertion|verifier|hmac)s?"
 )
-# Words that make a code a secret: a status, a country or a program is no secret
+# Words that make a code a secret, as those of a status, a country or a program are not
 _CODE_CONTEXTS = frozenset(
     "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
 )
@@ -42,7 +42,7 @@ _ATTRIBUTES = frozenset(
     "updated at by in reset rotation strategy class module function source scope scopes user username email role tokenizer ids "
     "error errors message reason tokens".split()
 )
-# Names that also mean other things when they stand alone: their values have to look random
+# Names of a single word that also mean other things: their values have to look random
 _GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".split())  # noqa: SIM905
 
 _ASSIGNMENT = re.compile(
@@ -82,12 +82,15 @@ def is_secret_name(name: str) -> bool:
     last_two = words[-2:]
     if last_two == ["connection", "string"]:
         return True
-    return any(map(_STRONG_WORD.fullmatch, words)) or any(map(_SECRET_WORD.fullmatch, last_two))
+    if any(map(_STRONG_WORD.fullmatch, words)):
+        return True
+    return any(map(_SECRET_WORD.fullmatch, last_two))
 
 
 def has_letters_and_digits(value: str) -> bool:
     """Return whether a value cannot be a word of a language, such as a name."""
-    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    has_digits = any(map(str.isdigit, value))
+    return has_digits and any(map(str.isalpha, value))
 
 
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
@@ -127,7 +130,10 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
     >>> find_assigned_values(b'{"clientSecret": "hunter2hunter2"}')
     [(18, 32)]
     """
-    spans = [match.span(match.lastgroup or 0) for match in _ASSIGNMENT.finditer(data) if _is_secret(match)]
+    spans = []
+    for match in _ASSIGNMENT.finditer(data):
+        if _is_secret(match):
+            spans.append(match.span(match.lastgroup or 0))
     if b"form-data" in data:
         for match in _FORM_FIELD.finditer(data):
             name = match["name"].decode("latin-1")
@@ -148,7 +154,7 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     name = name_match["name"][::-1].decode("latin-1")
     if not is_secret_name(name):
         return False
-    # The signature of a thought is none: the model's server checks it when the thought is sent back.
+    # The signature of a thought is not a secret: the model's server checks it when the thought is sent back.
     if name == "signature" and not is_pair and b"thinking" in match.string:
         return False
     value = match[kind].decode("utf-8", "replace")
@@ -195,6 +201,8 @@ def mask_params(data: bytes) -> bytes:
     >>> mask_params(b"grant_type=x&client_secret=hunter2")
     b'grant_type=x&client_secret=[secret]'
     """
-    for match in reversed(list(find_params(data))):
-        data = data[: match.start("value")] + MASK.encode() + data[match.end("value") :]
+    params = list(find_params(data))
+    for match in reversed(params):
+        start, end = match.span("value")
+        data = data[:start] + MASK.encode() + data[end:]
     return data

@@ -124,7 +124,13 @@ def _find_scattered(texts: Sequence[str]) -> list[list[Leaf]]:
     for number, text in enumerate(texts):
         for path, place, leaf in _iterate_leaves(text):
             places.setdefault(place, []).append((number, path, leaf))
-    return [pieces for pieces in places.values() if len({leaf for _, _, leaf in pieces}) > 1]
+    return [pieces for pieces in places.values() if _differ(pieces)]
+
+
+def _differ(pieces: list[Leaf]) -> bool:
+    """Return whether the pieces have different texts."""
+    first = pieces[0][2]
+    return any(leaf != first for _, _, leaf in pieces)
 
 
 def _cut_replacements(pieces: list[Leaf], replacements: list[Replacement]) -> Iterator[Leaf]:
@@ -174,7 +180,7 @@ _Node = tuple[LeafPath, LeafPath, Any, bool]
 def _list_members(
     path: LeafPath, place: LeafPath, item: dict[str, Any], *, is_logprob: bool
 ) -> Iterator[_Node]:
-    """Yield the members of an object, the last first; its place is told apart by the values of some keys."""
+    """Yield the members of an object, the last first; the values of some keys are a part of its place."""
     for key in _PLACE_KEYS:
         if isinstance(item.get(key), (str, int)):
             place = (*place, (key, item[key]))
@@ -199,7 +205,11 @@ def _list_items(path: LeafPath, place: LeafPath, item: list[Any], *, is_logprob:
 
 
 def _holds_bytes(item: list[Any]) -> bool:
-    return bool(item) and all(type(number) is int and 0 <= number < 256 for number in item)  # noqa: PLR2004
+    return bool(item) and all(map(_is_byte, item))
+
+
+def _is_byte(value: object) -> bool:
+    return type(value) is int and 0 <= value <= 0xFF  # noqa: PLR2004
 
 
 def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
@@ -242,8 +252,8 @@ def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
             _, is_list = stack[-1]
             steps[-1] = steps[-1] + 1 if is_list else None
         elif part != ":":
-            is_key = bool(stack) and not stack[-1][1] and steps[-1] is None
-            if is_key:
+            in_object = bool(stack) and not stack[-1][1]
+            if in_object and steps[-1] is None:  # a key
                 steps[-1] = json.loads(part)
             else:
                 yield tuple(steps), match.start(), match.end()
@@ -313,7 +323,8 @@ def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:
         cleaned = clean(text)
         if cleaned == text:
             continue
-        safe = "[]" + "".join(chr(code) for code in _UNQUOTED if code in quoted)
+        unquoted = bytes(code for code in _UNQUOTED if code in quoted)
+        safe = "[]" + unquoted.decode()
         if blank == b"+":
             return quote(cleaned, safe=safe + "+").encode()
         return quote(cleaned, safe=safe).replace("%20", "+").encode()

@@ -89,7 +89,8 @@ def _measurement_fields(measurement: Measurement) -> dict[str, Json]:
     if scale is not None:
         if measurement.value is not None:
             fields["normalized"] = measurement.value
-        fields["scale"] = f"{scale[0]:g} to {scale[1]:g}"
+        lowest, highest = scale
+        fields["scale"] = f"{lowest:g} to {highest:g}"
     return fields
 
 
@@ -97,6 +98,8 @@ def _record_fields(record: TestRecord) -> dict[str, Json]:
     prompt = SideFacts.from_wire(record.fact("prompt"))
     traffic = count_traffic(record.calls)
     models = [call.model for call in record.calls if call.purpose == "app" and call.model]
+    reviews = select_for_review([record])
+    cassette = CassetteFacts.from_wire(record.fact("cassette"))
     return {
         "llm.prompt": prompt.name,
         "llm.prompt_version": prompt.version,
@@ -106,8 +109,8 @@ def _record_fields(record: TestRecord) -> dict[str, Json]:
         "llm.cost_usd": traffic.known_usd,
         "llm.calls_without_price": traffic.unpriced or None,
         "llm.blame": describe_weak_half(record),
-        "llm.review": "; ".join(judgement.reason for judgement in select_for_review([record])),
-        "llm.cassette": CassetteFacts.from_wire(record.fact("cassette")).path,
+        "llm.review": "; ".join(judgement.reason for judgement in reviews),
+        "llm.cassette": cassette.path,
     }
 
 
@@ -130,21 +133,12 @@ def render_junit(run: Run) -> str:
     failing = run.failing_verdicts
     for verdict in run.verdicts:
         tag = "failure" if verdict in failing else ""
-        cases.append(
-            JUnitCase(
-                name=_name_case(verdict.nodeid),
-                tag=tag,
-                message=verdict.text,
-                properties=verdict_properties(verdict),
-            )
-        )
-    return render_template(
-        "junit.xml.j2",
-        cases=cases,
-        counts=Counter(case.tag for case in cases),
-        total_s=math.fsum(case.duration_s for case in cases),
-        line=quote_line,
-    )
+        name = _name_case(verdict.nodeid)
+        properties = verdict_properties(verdict)
+        cases.append(JUnitCase(name=name, tag=tag, message=verdict.text, properties=properties))
+    counts = Counter(case.tag for case in cases)
+    total_s = math.fsum(case.duration_s for case in cases)
+    return render_template("junit.xml.j2", cases=cases, counts=counts, total_s=total_s, line=quote_line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +170,8 @@ def _name_case(nodeid: str) -> tuple[str, str]:
     # As pytest writes them.
     function, bracket, params = nodeid.partition("[")
     file, *names = function.split("::")
-    *classes, name = [file.removesuffix(".py").replace("/", "."), *names]
+    module = file.removesuffix(".py").replace("/", ".")
+    *classes, name = [module, *names]
     return ".".join(classes), f"{name}{bracket}{params}"
 
 
@@ -204,25 +199,34 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     >>> list(format_annotations(Run(records=(record,)), {}))
     ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']
     """
+    root = str(run.meta.get("root", ""))
     problems = [*list_verdict_problems(run), *list_problems(run, all_worse=False)]
     listed = problems
     if len(problems) > MAX_ANNOTATIONS:
         listed = problems[: MAX_ANNOTATIONS - 1]
     for problem in listed:
-        path, line = problem.find_place(changed)
-        level = "error" if problem.decides else "warning"
-        file = _quote_property(f"{run.meta.get('root', '')}{path}")
-        title = _quote_property(f"{problem.kind}: {problem.nodeid}")
-        words = quote_line(problem.words).replace("%", "%25")
-        yield f"::{level} file={file},line={line},title={title}::{words}"
+        yield _format_annotation(problem, root, changed)
     rest = len(problems) - len(listed)
     if rest:
         yield f"::notice title=LLM regression::and {rest:,} more: see the summary of the job"
 
 
+def _format_annotation(problem: Problem, root: str, changed: Mapping[str, int]) -> str:
+    path, line = problem.find_place(changed)
+    level = "error" if problem.decides else "warning"
+    file = _quote_property(f"{root}{path}")
+    title = _quote_property(f"{problem.kind}: {problem.nodeid}")
+    words = quote_line(problem.words).replace("%", "%25")
+    place = f"file={file},line={line}"
+    return f"::{level} {place},title={title}::{words}"
+
+
+_PROPERTY_ESCAPES = str.maketrans({"%": "%25", ":": "%3A", ",": "%2C"})
+
+
 def _quote_property(text: str) -> str:
     """Return foreign text as the property of a workflow command."""
-    return quote_line(text).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+    return quote_line(text).translate(_PROPERTY_ESCAPES)
 
 
 def render_codequality(run: Run) -> str:
@@ -232,17 +236,20 @@ def render_codequality(run: Run) -> str:
     '[]'
     """
     problems = [*list_verdict_problems(run), *list_problems(run, all_worse=False)]
-    entries = [_build_codequality_entry(problem, str(run.meta.get("root", ""))) for problem in problems]
+    root = str(run.meta.get("root", ""))
+    entries = [_build_codequality_entry(problem, root) for problem in problems]
     return escape_json_output(json.dumps(entries, indent=1)) + "\n"
 
 
 def _build_codequality_entry(problem: Problem, root: str) -> dict[str, Json]:
     path, line = problem.find_place({})
     severity = "major" if problem.decides else "minor"
+    description = f"{problem.kind}: {problem.nodeid}: {problem.words}"
+    digest = hashlib.sha256(problem.nodeid.encode("utf-8", "replace"))
     return {
-        "description": quote_line(f"{problem.kind}: {problem.nodeid}: {problem.words}"),
+        "description": quote_line(description),
         "check_name": f"llm-{problem.kind}",
-        "fingerprint": hashlib.sha256(problem.nodeid.encode("utf-8", "replace")).hexdigest(),
+        "fingerprint": digest.hexdigest(),
         "severity": severity,
         "location": {"path": quote_line(f"{root}{path}"), "lines": {"begin": line}},
     }
@@ -258,8 +265,13 @@ def render_metrics(run: Run) -> str:
         totals=summarize_run(run),
         verdicts=run.verdicts,
         failing=run.failing_verdicts,
-        label=lambda text: quote_line(text).replace("\\", r"\\").replace('"', r"\""),
+        label=_quote_label,
     )
+
+
+def _quote_label(text: str) -> str:
+    """Return foreign text as the value of a label of OpenMetrics."""
+    return quote_line(text).replace("\\", r"\\").replace('"', r"\"")
 
 
 FORMATS = (

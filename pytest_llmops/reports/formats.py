@@ -174,8 +174,9 @@ def check_reports(
             raise SettingError(place, option, f"one of {_list_examples(formats, in_pytest=in_pytest)}", name)
         problem = report.format.check_target(report.target)
         if problem:
-            # What stands before an @, or behind a ?, may be a secret.
-            raise SettingError(place, option, problem, report.target.rpartition("@")[2].partition("?")[0])
+            # The text before an @, or behind a ?, may be a secret.
+            address = report.target.rpartition("@")[2]
+            raise SettingError(place, option, problem, address.partition("?")[0])
         if in_pytest and report.format.instead:
             raise SettingError(place, option, report.format.instead, name)
         if targets.setdefault(os.path.realpath(report.target), name) != name:
@@ -189,10 +190,12 @@ def _list_examples(formats: Formats, *, in_pytest: bool) -> str:
     for report_format in formats:
         if not (in_pytest and report_format.instead):
             examples.extend(report_format.examples)
-    # Suffixes, then words before a file, then addresses
-    return ", ".join(
-        sorted(examples, key=lambda example: (example.endswith(":URL"), ":" in example, example))
-    )
+    return ", ".join(sorted(examples, key=_order_example))
+
+
+def _order_example(example: str) -> tuple[bool, bool, str]:
+    """Return a sort key: suffixes first, then words before a file, then addresses."""
+    return example.endswith(":URL"), ":" in example, example
 
 
 def render_report(run: Run, kind: str, history: Sequence[Run] = ()) -> str:

@@ -88,7 +88,8 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
     )
     page = build_page(run, history)
     first_cases = page["cases"][:MAX_STATIC]
-    failing = sum(_is_bad(case) for case in page["cases"])
+    failures = [_static_case(case, page["texts"]) for case in first_cases if _is_bad(case)]
+    failing = sum(map(_is_bad, page["cases"]))
     return render_template(
         "report.html.j2",
         page=page,
@@ -96,7 +97,7 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
         script=script,
         policy=policy,
         data=_pack(page),
-        failures=[_static_case(case, page["texts"]) for case in first_cases if _is_bad(case)],
+        failures=failures,
         rest=max(failing - MAX_STATIC, 0),
     )
 
@@ -108,21 +109,22 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     ['EMPTY', 'muted', 'no tests were recorded']
     """
     totals = summarize_run(run)
+    style = _RUN_STYLES.get(totals.verdict, "muted")
     texts = Texts()
     review = select_for_review(run.records)
     cases, places = _build_cases(run, texts, review)
     page: View = {
-        "verdict": [totals.verdict, _RUN_STYLES.get(totals.verdict, "muted"), totals.outcome_words],
+        "verdict": [totals.verdict, style, totals.outcome_words],
         "ran": _describe_when(run, totals),
         "gates": _build_gates(run, totals),
         "missed": _build_missed(run),
         "outcomes": _count_outcomes(totals),
         "figures": _build_figures(totals, run.verdicts),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
-        "metrics": [_build_metric_view(metric) for metric in totals.metrics],
+        "metrics": list(map(_build_metric_view, totals.metrics)),
         "matrices": _build_matrices(run, places),
         "candidates": _build_candidates(totals),
-        "review": [_build_review_row(judgement) for judgement in review],
+        "review": list(map(_build_review_row, review)),
         "calls": _build_call_rows(totals),
         "run": _metadata_tables(run.meta),
         "history": [],
@@ -197,12 +199,18 @@ def _csp_hash(text: str) -> str:
 
 def _is_bad(case: View) -> bool:
     """Return whether a test failed, could not be scored, or got worse since the baseline."""
-    return case["outcome"] in ("failed", "errored") or case.get("change", {}).get("kind") == "worse"
+    if case["outcome"] in ("failed", "errored"):
+        return True
+    change = case.get("change", {})
+    return bool(change.get("kind") == "worse")
 
 
 def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
     """Return what a page without a script shows of a test."""
     change: View = case.get("change", {})
+    labelled = []
+    for label, place in case.get("texts", ()):
+        labelled.append((label, _read_text(texts, place)))
     view: View = {
         "id": case["id"],
         "name": f"{case['file']}::{case['name']}",
@@ -210,7 +218,7 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
         "change": change.get("what", ""),
         "same": case.get("same", ""),
         "message": "",
-        "texts": [(label, _read_text(texts, place)) for label, place in case.get("texts", ())],
+        "texts": labelled,
         "edits": [],
     }
     if "message" in case and "same" not in case:
@@ -226,7 +234,8 @@ def _read_text(texts: Sequence[str | list[str | int]], place: int) -> str:
     text = texts[place]
     if isinstance(text, str):
         return text
-    return f"{text[0]}\n(cut: {text[1]:,} more characters are in the run file)"
+    beginning, cut = text
+    return f"{beginning}\n(cut: {cut:,} more characters are in the run file)"
 
 
 def _describe_when(run: Run, totals: Totals) -> list[str]:
@@ -237,12 +246,13 @@ def _describe_when(run: Run, totals: Totals) -> list[str]:
         words.append(shorten_text(created, 60))
     if commit:
         words.append(f"commit {shorten_text(commit[:12])}")
-    words.append(f"{format_count(totals.tests, 'test')} in {format_amount(totals.duration_s, 's')}")
+    tests = format_count(totals.tests, "test")
+    words.append(f"{tests} in {format_amount(totals.duration_s, 's')}")
     return words
 
 
 def _build_figures(totals: Totals, verdicts: Iterable[Verdict]) -> list[list[str]]:
-    """Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict."""
+    """Return the figures of the run as ``[label, text, style]``: what a reviewer wants to know after the verdict."""
     rows = [_build_verdict_row(verdict) for verdict in verdicts if not verdict.is_since_baseline]
     for words, number in totals.blamed.items():
         rows.append([words, format_count(number, "test"), "failed"])
@@ -300,15 +310,12 @@ def _build_judge_row(judge: JudgeUse) -> list[str]:
 
 
 def _traffic_cells(traffic: Traffic) -> list[str]:
-    return [
-        f"{traffic.live:,}",
-        f"{traffic.replayed:,}",
-        format_optional_amount(traffic.input_tokens, "count"),
-        format_optional_amount(traffic.output_tokens, "count"),
-        format_optional_amount(traffic.spent_usd, "USD"),
-        format_optional_amount(traffic.saved_usd, "USD"),
-        f"{traffic.unpriced:,}",
+    calls = [f"{traffic.live:,}", f"{traffic.replayed:,}"]
+    tokens = [
+        format_optional_amount(count, "count") for count in (traffic.input_tokens, traffic.output_tokens)
     ]
+    costs = [format_optional_amount(cost, "USD") for cost in (traffic.spent_usd, traffic.saved_usd)]
+    return [*calls, *tokens, *costs, f"{traffic.unpriced:,}"]
 
 
 def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[list[View], dict[int, int]]:
@@ -322,13 +329,10 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
     first_misses: dict[str, str] = {}
     cases = []
     for record in ordered:
-        case = build_case_view(
-            record,
-            texts,
-            rerun_flags(run.meta, record),
-            changes.get(record.nodeid),
-            reasons.get(record.nodeid, ""),
-        )
+        flags = rerun_flags(run.meta, record)
+        change = changes.get(record.nodeid)
+        review_reason = reasons.get(record.nodeid, "")
+        case = build_case_view(record, texts, flags, change, review_reason)
         # A merged run may hold a test twice; an id may not.
         id_counts[case["id"]] += 1
         number = id_counts[case["id"]]
@@ -370,6 +374,7 @@ def _build_gate(verdict: Verdict, run: Run, metrics: Mapping[str, Metric]) -> Vi
     about = [_describe_unknown_outputs(verdict), *verdict.advice, verdict.baseline]
     present = {record.nodeid for record in run.records}
     removed = [change.nodeid for change in verdict.changes if change.nodeid not in present]
+    rows = [_build_change_row(metric, metrics.get(metric.name)) for metric in verdict.metrics]
     return {
         "style": style,
         "status": verdict.status,
@@ -378,7 +383,7 @@ def _build_gate(verdict: Verdict, run: Run, metrics: Mapping[str, Metric]) -> Vi
         "removed": [shorten_text(nodeid, MAX_NAME) for nodeid in removed[:MAX_REMOVED]],
         "gone": len(removed),
         "unchanged": verdict.unchanged,
-        "metrics": [_build_change_row(metric, metrics.get(metric.name)) for metric in verdict.metrics],
+        "metrics": rows,
     }
 
 
@@ -410,17 +415,11 @@ def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> list[st
     cases = format_count(metric.cases, "case")
     if metric.unchanged:
         cases = f"{cases}, {metric.unchanged:,} unchanged"
-    return [
-        shorten_text(metric.name, 80),
-        metric.role,
-        metric.status or "–",
-        format_on_scale(before, "1", scale),
-        format_on_scale(after, "1", scale),
-        _format_points(metric.change, "+.1f"),
-        _format_points(metric.lower, "+.1f"),
-        _format_points(metric.detectable, ".1f"),
-        cases,
-    ]
+    means = [format_on_scale(mean, "1", scale) for mean in (before, after)]
+    changes = [_format_points(change, "+.1f") for change in (metric.change, metric.lower)]
+    detectable = _format_points(metric.detectable, ".1f")
+    name = shorten_text(metric.name, 80)
+    return [name, metric.role, metric.status or "–", *means, *changes, detectable, cases]
 
 
 def _format_points(value: float | None, form: str) -> str:
@@ -431,18 +430,20 @@ def _format_points(value: float | None, form: str) -> str:
 
 def _build_metric_view(metric: Metric) -> View:
     figures = (metric.mean, metric.median, metric.minimum, metric.maximum)
+    values = [format_optional_amount(figure, metric.unit, metric.scale) for figure in figures]
+    places = range(len(metric.histogram))
     view: View = {
         "name": shorten_text(metric.name, 80),
         "version": shorten_text(metric.version, 60),
         "doubt": shorten_text(metric.doubt, 40),
         "n": f"{metric.n:,}",
-        "values": [format_optional_amount(figure, metric.unit, metric.scale) for figure in figures],
+        "values": values,
         "threshold": _format_metric_threshold(metric),
         "failed": metric.failed,
         "errored": metric.errored,
         "recorded": metric.recorded,
         "bins": [],
-        "missed": [place for place in range(len(metric.histogram)) if _misses_threshold(metric, place)],
+        "missed": [place for place in places if _misses_threshold(metric, place)],
         "line": None,
     }
     if metric.n:
@@ -457,10 +458,9 @@ def _format_metric_threshold(metric: Metric) -> str:
         if metric.thresholds:
             return f"mixed{metric.threshold_scope}"
         return "–"
-    return (
-        f"{comparison_sign(metric.better)} {format_on_scale(metric.threshold, metric.unit, metric.scale)}"
-        f"{metric.threshold_scope}"
-    )
+    sign = comparison_sign(metric.better)
+    threshold = format_on_scale(metric.threshold, metric.unit, metric.scale)
+    return f"{sign} {threshold}{metric.threshold_scope}"
 
 
 def _misses_threshold(metric: Metric, place: int) -> bool:
@@ -470,12 +470,15 @@ def _misses_threshold(metric: Metric, place: int) -> bool:
     high = (place + 1) / BINS
     if metric.better == "lower":
         return low > metric.threshold
-    # Only the last bin includes its upper edge.
-    return high < metric.threshold or (high == metric.threshold and place < BINS - 1)
+    is_last = place == BINS - 1
+    if is_last:  # the only bin with its upper edge
+        return high < metric.threshold
+    return high <= metric.threshold
 
 
 def _build_review_row(judgement: Judgement) -> View:
-    test = judgement.nodeid.partition("::")[2] or judgement.nodeid
+    _, _, function = judgement.nodeid.partition("::")
+    test = function or judgement.nodeid
     judge = judgement.judge
     if judgement.label:
         judge += f" [{judgement.label}]"
@@ -500,7 +503,8 @@ def _format_judgement_score(judgement: Judgement) -> str:
     score = f"{judgement.score:.4g}"
     if judgement.low is None or judgement.high is None:
         return score
-    return f"{score} ({judgement.low:g} to {judgement.high:g})"
+    interval = f"{judgement.low:g} to {judgement.high:g}"
+    return f"{score} ({interval})"
 
 
 def _format_confidence(judgement: Judgement) -> str:
@@ -519,7 +523,9 @@ def _metadata_tables(meta: Mapping[str, Json]) -> list[Json]:
     tables: list[Json] = []
     for title, rows in (("run", plain), *meta.items()):
         if isinstance(rows, Mapping) and rows:
-            table: list[Json] = [[shorten_text(key, 100), _format_fact(value)] for key, value in rows.items()]
+            table: list[Json] = []
+            for key, value in rows.items():
+                table.append([shorten_text(key, 100), _format_fact(value)])
             tables.append([shorten_text(title, 60), table])
     return tables
 

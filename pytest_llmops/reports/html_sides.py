@@ -25,8 +25,9 @@ def build_candidates_table(sides: Sequence[Side]) -> View:
     if sides[0].left_out:
         tests += f", {format_count(sides[0].left_out, 'case')} left out that not all of them ran"
     means = [f"mean {name}" for name in _metric_heads(doubts)]
+    notes = [tests, *_uneven_notes(sides)]
     return {
-        "tests": "; ".join([tests, *_uneven_notes(sides)]),
+        "tests": "; ".join(notes),
         "head": ["model", "passed", "not scored", *means, "tokens", "cost", "latency p50", "latency p95"],
         "rows": [_build_candidate_row(side, doubts) for side in sides],
     }
@@ -34,7 +35,8 @@ def build_candidates_table(sides: Sequence[Side]) -> View:
 
 def _build_candidate_row(side: Side, metrics: Iterable[str]) -> list[str]:
     ran = side.tests - side.skipped
-    row = [shorten_text(side.label, 60), f"{side.passed} of {ran}", f"{side.unscored:,}"]
+    passed = f"{side.passed} of {ran}"
+    row = [shorten_text(side.label, 60), passed, f"{side.unscored:,}"]
     for name in metrics:
         row.append(_format_column_mean(side.metrics, name))
     row.append(describe_tokens(side.traffic))
@@ -62,7 +64,10 @@ def _describe_side_cost(traffic: Traffic) -> str:
 
 
 def _uneven_notes(sides: Iterable[Side]) -> list[str]:
-    return [f"{shorten_text(name, 40)}: {words}" for name, words in describe_uneven_metrics(sides)]
+    notes = []
+    for name, words in describe_uneven_metrics(sides):
+        notes.append(f"{shorten_text(name, 40)}: {words}")
+    return notes
 
 
 def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
@@ -71,7 +76,7 @@ def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
     with_threshold = [metric for metric in metrics if metric.thresholds]
     doubts: dict[str, str] = {}
     for metric in with_threshold or metrics:
-        # The first warning of a metric stands for all of its columns.
+        # The first warning of a metric is shown for all of its columns.
         doubts[metric.name] = doubts.get(metric.name) or metric.doubt
     return doubts
 
@@ -141,10 +146,13 @@ def build_matrix_view(matrix: Matrix, axis: str, places: Mapping[int, int]) -> V
     rows = []
     for row in matrix.rows:
         first = row.cells[0]
-        cells = [
-            [_build_matrix_cell(record, first, doubts, places[id(record)]) for record in cell]
-            for cell in row.cells
-        ]
+        cells = []
+        for records in row.cells:
+            views = []
+            for record in records:
+                place = places[id(record)]
+                views.append(_build_matrix_cell(record, first, doubts, place))
+            cells.append(views)
         name = shorten_text(row.case, MAX_NAME) or "–"
         rows.append([name, row.differs, cells])
     return {
@@ -190,7 +198,9 @@ def describe_tokens(traffic: Traffic) -> str:
     """Return the tokens in words; what no call reports is "unknown", never 0."""
     if traffic.input_tokens is None and traffic.output_tokens is None:
         return "unknown"
-    text = f"{traffic.input_tokens or 0:,} in, {traffic.output_tokens or 0:,} out"
+    read = traffic.input_tokens or 0
+    written = traffic.output_tokens or 0
+    text = f"{read:,} in, {written:,} out"
     if traffic.uncounted:
         return f"{text} ({format_count(traffic.uncounted, 'call')} without a count)"
     return text
@@ -230,9 +240,11 @@ def _build_run(run: Run) -> View:
     for side in (*totals.versions, *totals.candidates):
         name = f"{side.prompt} {side.label}".strip()
         sides[shorten_text(name, MAX_NAME)] = _build_values(side.metrics, side.traffic, side.latency)
+    created = fact_text(run.meta.get("created"))
+    commit = fact_text(run.meta.get("commit"))
     return {
-        "when": shorten_text(fact_text(run.meta.get("created")), 60),
-        "commit": shorten_text(fact_text(run.meta.get("commit"))[:12]),
+        "when": shorten_text(created, 60),
+        "commit": shorten_text(commit[:12]),
         "verdict": [totals.verdict, totals.outcome_words],
         "bad": listed,
         "rest": len(failing) - len(listed),

@@ -97,7 +97,8 @@ class Texts:
 
 def cut_text(text: str) -> tuple[str, int]:
     """Return a text made visible, and how many characters were cut off at its end."""
-    return escape_invisible(text[:MAX_CHARS]), max(len(text) - MAX_CHARS, 0)
+    cut = max(len(text) - MAX_CHARS, 0)
+    return escape_invisible(text[:MAX_CHARS]), cut
 
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> View:
@@ -105,18 +106,19 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     scale = read_scale(measurement)
     ranks = as_mapping(measurement.detail.get("ranks"))
     value, threshold = format_score_and_threshold(measurement)
+    reason = measurement.error or measurement.reason
     view: View = {
         "name": shorten_text(name_with_label(measurement), MAX_NAME),
         "value": value or "not scored",
         "status": measurement.status,
-        "reason": shorten_text(measurement.error or measurement.reason, 1_000),
+        "reason": shorten_text(reason, 1_000),
         "version": shorten_text(measurement.version, 60),
         "samples": _format_samples(measurement),
-        "doubt": judge_doubt(measurement, detail),
-        "evidence": _build_evidence(detail, texts),
-        "passages": _build_passages(detail, ranks, texts),
-        "picture": measurement.detail.get("picture"),
     }
+    view["doubt"] = judge_doubt(measurement, detail)
+    view["evidence"] = _build_evidence(detail, texts)
+    view["passages"] = _build_passages(detail, ranks, texts)
+    view["picture"] = measurement.detail.get("picture")
     if measurement.value is not None:
         view["number"] = to_scale(measurement.value, scale)
     if threshold:
@@ -127,7 +129,7 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     if detail.judge:
         view["judge"] = _build_judge_view(detail.judge, detail, texts)
     sweep = as_list(measurement.detail.get("sweep"))
-    view["sweep"] = [[as_finite_float(cell) for cell in as_list(row)] for row in sweep]
+    view["sweep"] = [list(map(as_finite_float, as_list(row))) for row in sweep]
     more = _other_details(measurement, has_judge=bool(detail.judge), has_ranks=bool(ranks))
     if more:
         view["more"] = texts.put(format_json(more))
@@ -162,7 +164,8 @@ def _build_evidence(detail: MeasurementDetail, texts: Texts) -> list[list[Json]]
 
 def _without_empty(view: View) -> View:
     """Return a view without what is empty: zero and False are not."""
-    return {key: value for key, value in view.items() if value not in (None, "", [], ())}
+    empty: tuple[object, ...] = (None, "", [], ())
+    return {key: value for key, value in view.items() if value not in empty}
 
 
 def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts: Texts) -> list[list[Json]]:
@@ -177,9 +180,11 @@ def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts:
     if detail.actual:
         retrieved = detail.actual.split("\n")[:MAX_PASSAGES]
     for rank, id_ in enumerate(retrieved, 1):
-        text = evidence.get(f"rank {rank}", "").removeprefix(id_).removeprefix(": ")
+        labelled = evidence.get(f"rank {rank}", "")
+        text = labelled.removeprefix(id_).removeprefix(": ")
         place = texts.put(text) if text else None
-        rows.append([str(rank), shorten_text(id_, MAX_NAME), place, id_ in ranks])
+        name = shorten_text(id_, MAX_NAME)
+        rows.append([str(rank), name, place, id_ in ranks])
     missed = [id_ for id_ in ranks if id_ not in retrieved]
     for id_ in missed[:MAX_PASSAGES]:
         rank_of_missed = "not found"
@@ -194,6 +199,7 @@ def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: T
     dimensions = []
     for name, value in verdict.dimensions.items():
         dimensions.append([shorten_text(name, 60), shorten_text(fact_text(value), 20)])
+    votes = [f"{vote:g}" for vote in verdict.votes]
     checks = [shorten_text(detail.calibration.text or "not calibrated", 300)]
     if detail.canaries.text:
         checks.append(shorten_text(detail.canaries.text, 300))
@@ -201,7 +207,7 @@ def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: T
         "score": _describe_verdict_score(verdict),
         "name": shorten_text(" ".join(names), MAX_NAME),
         "dimensions": dimensions,
-        "votes": ", ".join(f"{vote:g}" for vote in verdict.votes),
+        "votes": ", ".join(votes),
         "calibration": "; ".join(checks),
     }
     if verdict.raw:
@@ -215,7 +221,8 @@ def _describe_verdict_score(verdict: JudgeVerdict) -> str:
     if not verdict.scale:
         return f"{verdict.score:g}"
     lowest, highest = verdict.scale
-    return f"{verdict.score:g} on a scale of {lowest:g} to {highest:g}"
+    scale = f"{lowest:g} to {highest:g}"
+    return f"{verdict.score:g} on a scale of {scale}"
 
 
 def _build_call_view(call: Call, texts: Texts) -> View:
@@ -226,12 +233,14 @@ def _build_call_view(call: Call, texts: Texts) -> View:
         parts.append(("output", call.output))
     for tool_call in call.tool_calls:
         parts.append((f"tool call {shorten_text(tool_call.name, 60)}", tool_call.arguments))
+    title = call.model or call.endpoint or call.provider
+    tools = [shorten_text(tool.name, 60) for tool in call.tools[:MAX_PASSAGES]]
     return {
-        "title": shorten_text(call.model or call.endpoint or call.provider, 80),
+        "title": shorten_text(title, 80),
         "purpose": shorten_text(call.purpose, 60),
         "facts": list(_iter_call_facts(call)),
         "parts": [[label, texts.put(text)] for label, text in parts],
-        "tools": ", ".join(shorten_text(tool.name, 60) for tool in call.tools[:MAX_PASSAGES]),
+        "tools": ", ".join(tools),
     }
 
 
@@ -244,13 +253,15 @@ def build_case_view(
         record: The test.
         texts: Where its texts go.
         flags: The end of its command.
-        change: What changed since the baseline; None: nothing, or there is none.
+        change: What changed since the baseline; None: nothing, or there is no baseline.
         review: Why a person should look at it; "": nobody has to.
     """
     message = record.message.strip("\n")
     prompt = SideFacts.from_wire(record.fact("prompt"))
     file, _, name = record.nodeid.partition("::")
     app = [call for call in record.calls if call.purpose == "app"]
+    tags = map(fact_text, _list_tags(record))
+    model = _name_model(record, app)
     view: View = {
         "id": case_id(record.nodeid),
         "file": shorten_text(file, MAX_NAME) or "–",
@@ -259,17 +270,18 @@ def build_case_view(
         "blame": describe_weak_half(record),
         "review": shorten_text(review, MAX_NAME),
         "version": shorten_text(prompt.version or prompt.alias, 40),
-        "model": shorten_text(_name_model(record, app), 80),
-        "tags": [shorten_text(fact_text(tag), 60) for tag in _list_tags(record)],
-        **_build_usage(app),
-        "scores": [_build_score_view(measurement, texts) for measurement in record.measurements],
-        "calls": [_build_call_view(call, texts) for call in record.calls],
-        "facts": [list(pair) for pair in _iter_record_facts(record)],
-        "rerun": _describe_rerun(record, change, flags),
-        "texts": _build_texts(record, app, texts),
+        "model": shorten_text(model, 80),
+        "tags": [shorten_text(tag, 60) for tag in tags],
     }
+    view |= _build_usage(app)
+    view["scores"] = [_build_score_view(measurement, texts) for measurement in record.measurements]
+    view["calls"] = [_build_call_view(call, texts) for call in record.calls]
+    view["facts"] = list(map(list, _iter_record_facts(record)))
+    view["rerun"] = _describe_rerun(record, change, flags)
+    view["texts"] = _build_texts(record, app, texts)
     if record.outcome != "passed":
-        view["headline"] = shorten_text(message.partition("\n")[0], 200)
+        first_line = message.partition("\n")[0]
+        view["headline"] = shorten_text(first_line, 200)
     if message:
         view["message"] = texts.put(message)
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
@@ -296,7 +308,7 @@ def _list_tags(record: TestRecord) -> Sequence[Json]:
 
 
 def _build_usage(app: Sequence[Call]) -> View:
-    """Return cost, tokens and latency of the application, and the first and last in words."""
+    """Return cost, tokens and latency of the application, and cost and latency in words."""
     traffic = count_traffic(app)
     latencies = [call.latency_s for call in app if call.latency_s is not None]
     usage: View = {"cost": traffic.known_usd}
@@ -330,13 +342,16 @@ def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
         return True
     if any(call.purpose == "judge" for call in record.calls):
         return True
-    return change is not None and any(score.name.startswith("judge.") for score in change.scores)
+    if change is None:
+        return False
+    return any(score.name.startswith("judge.") for score in change.scores)
 
 
 def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
     """Return what changed, scores of a judge on its own scale; of the output before and now, where both are known."""
+    kind = cast("ChangeKind", change.kind)
     view: View = {
-        "kind": CHANGE_WORDS.get(cast("ChangeKind", change.kind), "changed"),
+        "kind": CHANGE_WORDS.get(kind, "changed"),
         "what": shorten_text(change.words, 2 * MAX_NAME),
         "why": shorten_text(change.why, 2 * MAX_NAME),
         "scores": _build_score_changes(change, record),
@@ -378,19 +393,19 @@ def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[
     case = CaseFacts.from_wire(record.fact("case"))
     # What a search found is not an output.
     answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
-    parts = [
-        *_iter_distinct_texts("input", answers, "question", case.input),
-        *_iter_distinct_texts("expected", answers, "expected", case.reference),
-    ]
+    parts = list(_iter_distinct_texts("input", answers, "question", case.input))
+    parts += _iter_distinct_texts("expected", answers, "expected", case.reference)
     outputs = list(_iter_distinct_texts("output", answers, "actual", None))
     if not outputs and app and app[-1].output:
         outputs.append(("output", app[-1].output))
-    return [(label, texts.put(text)) for label, text in (*parts, *outputs)]
+    parts += outputs
+    return [(label, texts.put(text)) for label, text in parts]
 
 
 def case_id(nodeid: str) -> str:
     """Return the anchor of a test in the report: the same test has the same one in every run."""
-    return "case-" + hashlib.sha256(nodeid.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    digest = hashlib.sha256(nodeid.encode("utf-8", "surrogatepass"))
+    return "case-" + digest.hexdigest()[:12]
 
 
 def _iter_distinct_texts(
@@ -436,7 +451,8 @@ def _name_trial(measurement: Measurement) -> str:
     else:
         worst = max(samples)
     score = format_on_scale(worst, measurement.unit, read_scale(measurement))
-    return f" in trial {samples.index(worst) + 1} of {len(samples)}: {score}"
+    trial = samples.index(worst) + 1
+    return f" in trial {trial} of {len(samples)}: {score}"
 
 
 def _bar_percent(value: float | None) -> int | None:
@@ -445,16 +461,19 @@ def _bar_percent(value: float | None) -> int | None:
     return round(min(max(value, 0.0), 1.0) * 100)
 
 
-# How an answer ends that came to its end, in the words of OpenAI, Anthropic, Gemini, Cohere ..
+# The finish reasons of a complete answer, of OpenAI, Anthropic, Gemini, Cohere ...
 _NORMAL_FINISH_REASONS = ("", "stop", "completed", "end_turn", "complete")
 
 
 def _iter_call_facts(call: Call) -> Iterator[str]:
     used = call.usage
-    yield shorten_text(f"{call.purpose}, {call.provider} {call.endpoint}".strip(), 80)
+    heading = f"{call.purpose}, {call.provider} {call.endpoint}"
+    yield shorten_text(heading.strip(), 80)
     yield "replayed" if call.replayed else "live"
     if used.total_tokens is not None:
-        yield f"{used.input_tokens or 0:,} tokens in, {used.output_tokens or 0:,} out"
+        read = used.input_tokens or 0
+        written = used.output_tokens or 0
+        yield f"{read:,} tokens in, {written:,} out"
     yield "no price" if call.cost_usd is None else format_amount(call.cost_usd, "USD")
     if call.latency_s is not None:
         yield format_amount(call.latency_s, "s")
@@ -502,13 +521,16 @@ _FACT_TEMPLATES: Mapping[str, Mapping[str, str]] = {
 
 
 def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
-    """Return the options of a run that decide what a test asks for, to end a command with."""
+    """Return the options of a run that change the requests of a test, as the end of a command."""
     settings = SettingsMeta.from_wire(meta.get("settings"))
     words = [("prompt", prompt) for prompt in settings.prompt]
     # A marker that names the model of a test wins over the command line.
     if SideFacts.from_wire(record.fact("model")).name in settings.model:
         words += [("model", model) for model in settings.model if model]
-    return "".join(f" --llm-{option}={shlex.quote(value)}" for option, value in words)
+    flags = ""
+    for option, value in words:
+        flags += f" --llm-{option}={shlex.quote(value)}"
+    return flags
 
 
 def comparison_sign(better: str) -> str:

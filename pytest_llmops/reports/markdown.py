@@ -48,7 +48,12 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     misses = [record.message for record in run.records if _is_miss(record)]
     problems = _list_distinct_problems(run)
     shown = problems[:SHOWN_PROBLEMS]
-    doubtful = [f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful]
+    notes = list(run.notes)
+    for judge in totals.judges:
+        if judge.doubtful:
+            notes.append(f"{judge.name}: {judge.standing}")
+    commands = merge_record_commands(misses)[:SHOWN_PROBLEMS]
+    blocks = [(problem, _format_block(problem)) for problem in shown]
     text = render_template(
         "run.md.j2",
         word=_find_word(run, totals.verdict),
@@ -56,17 +61,18 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         totals=totals,
         verdicts=run.verdicts,
         count_changes=_count_changes,
-        problems=[(problem, _format_block(problem)) for problem in shown],
-        no_history=any(_lacks_earlier_output(problem) for problem in shown),
+        problems=blocks,
+        no_history=any(map(_lacks_earlier_output, shown)),
         missed=len(misses),
-        record=[quote_line(command) for command in merge_record_commands(misses)[:SHOWN_PROBLEMS]],
+        record=list(map(quote_line, commands)),
         command=_format_command(run, shown),
-        notes=[*run.notes, *doubtful],
+        notes=notes,
         code=quote_code,
         count=format_count,
         amount=format_amount,
     )
-    room = max_bytes - len(text.encode()) - SHOWN_PROBLEMS * 100
+    size = len(text.encode())
+    room = max_bytes - size - SHOWN_PROBLEMS * 100
     return text + _list_others(problems[SHOWN_PROBLEMS:], room)
 
 
@@ -90,7 +96,7 @@ def _find_word(run: Run, word: str) -> str:
 
 
 def _lacks_earlier_output(problem: Problem) -> bool:
-    """Return whether a test got worse whose earlier output is not known: without the history of git there is none."""
+    """Return whether a test got worse whose earlier output is not known, as without the history of git."""
     change = problem.change
     if change is None or change.kind != "regressed":
         return False
@@ -99,8 +105,12 @@ def _lacks_earlier_output(problem: Problem) -> bool:
 
 def _count_changes(verdict: Verdict) -> str:
     """Return how many tests changed in which way; "": none."""
-    counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()]
-    return ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    parts = []
+    for kind, word in CHANGE_WORDS.items():
+        count = len(verdict.of_kind(kind))
+        if count:
+            parts.append(f"{count:,} {word}")
+    return ", ".join(parts)
 
 
 def quote_code(text: str, limit: int = 300) -> str:
@@ -161,7 +171,9 @@ def _diff_lines(old: str, new: str) -> list[str]:
         return [f"# the first {MAX_WORDS} words of both texts are the same"]
     if not old:
         return [f"+ {quote_line(new, MAX_LINE)}"]
-    return [_diff_line("- ", edits, "old", "[-", "-]"), _diff_line("+ ", edits, "new", "{+", "+}")]
+    before = _diff_line("- ", edits, "old", "[-", "-]")
+    after = _diff_line("+ ", edits, "new", "{+", "+}")
+    return [before, after]
 
 
 def _diff_line(sign: str, edits: Sequence[Edit], own: str, before: str, after: str) -> str:
@@ -195,11 +207,12 @@ def _format_command(run: Run, problems: Sequence[Problem]) -> str:
     if settings.judge or any(_is_judged_test(record) for record in records):
         words.append("--llm-judge")
     # Two problems may need different versions of a prompt: the command is that of the first.
-    return " ".join(words) + quote_line(rerun_flags(run.meta, records[0]), MAX_LINE)
+    flags = rerun_flags(run.meta, records[0])
+    return " ".join(words) + quote_line(flags, MAX_LINE)
 
 
 def _is_judged_test(record: TestRecord) -> bool:
-    return bool(record.fact("judge")) or any(is_judged(measurement) for measurement in record.measurements)
+    return bool(record.fact("judge")) or any(map(is_judged, record.measurements))
 
 
 def _list_others(problems: Sequence[Problem], room: int) -> str:
@@ -209,10 +222,13 @@ def _list_others(problems: Sequence[Problem], room: int) -> str:
     lines: list[str] = []
     size = 0
     for problem in problems:
-        line = f"- {problem.kind} {quote_code(problem.nodeid, 200)} {quote_code(problem.words, 200)}\n"
+        nodeid = quote_code(problem.nodeid, 200)
+        words = quote_code(problem.words, 200)
+        line = f"- {problem.kind} {nodeid} {words}\n"
         size += len(line.encode())
         if size >= room:
-            lines.append(f"- and {len(problems) - len(lines):,} more\n")
+            rest = len(problems) - len(lines)
+            lines.append(f"- and {rest:,} more\n")
             break
         lines.append(line)
     head = f"\n<details><summary>{len(problems):,} more</summary>\n\n"

@@ -72,11 +72,12 @@ def send_run(run: Run, address: str) -> None:
     session = requests.Session()
     session.hooks["response"].append(lambda response, **_: responses.append(response))
     spans, events = build_telemetry(run)
+    base = address.rstrip("/")
     for path, exporter_class, items in (
         ("v1/traces", OTLPSpanExporter, spans),
         ("v1/logs", OTLPLogExporter, events),
     ):
-        target = f"{address.rstrip('/')}/{path}"
+        target = f"{base}/{path}"
         exporter = exporter_class(endpoint=target, session=session)
         for start in range(0, len(items), MAX_BATCH):
             result = exporter.export(items[start : start + MAX_BATCH])
@@ -91,7 +92,9 @@ def send_run(run: Run, address: str) -> None:
 
 def _why_refused(was_exported: bool, responses: Sequence[Any], response_class: Any) -> str:  # noqa: FBT001
     """Return what a collector answered instead of taking all items; "": it took all."""
-    last = responses[-1] if responses else None
+    last = None
+    if responses:
+        last = responses[-1]
     if not was_exported:
         if last is None or last.ok:
             return "no answer"
@@ -109,12 +112,14 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
     Raises:
         UsageError: The run has no time.
     """
-    time = read_time(run.meta.get("created"))
+    created = run.meta.get("created")
+    time = read_time(created)
     if time is None:
         raise UsageError(
-            f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time"
+            f"$.meta.created: expected when the run ended, got {shorten_text(repr(created), 80)}: spans need a time"
         )
-    builder = _Builder(round(time.timestamp()) * 10**9, fact_text(run.meta.get("commit")))
+    start = round(time.timestamp()) * 10**9
+    builder = _Builder(start, fact_text(run.meta.get("commit")))
     for record in run.records:
         builder.add_test(record)
     for verdict in run.verdicts:
@@ -138,8 +143,9 @@ class _Builder:
         self.events: list[Any] = []
         self._start = start
         own = resources.Resource(_known({"service.name": "pytest-llmops", "vcs.ref.head.revision": commit}))
+        environment = resources.OTELResourceDetector().detect()
         self._made_by: dict[str, Any] = {
-            "resource": own.merge(resources.OTELResourceDetector().detect()),
+            "resource": own.merge(environment),
             "instrumentation_scope": InstrumentationScope("pytest_llmops"),
         }
 
@@ -153,12 +159,16 @@ class _Builder:
         name, seconds, attributes = _describe_test(record)
         self._add_span(name, ids[0], None, attributes, (self._start, seconds))
         begin = self._start
+        app_ids = []
         for span_id, call in zip(ids[1:], record.calls, strict=True):
             name, seconds, attributes = _describe_call(call)
             begin = self._add_span(name, span_id, ids[0], attributes, (begin, seconds))
+            if call.purpose == "app":
+                app_ids.append(span_id)
         # An event of a measurement belongs to the application's call, if there is a single one, else to the test.
-        app_ids = [ids[place] for place, call in enumerate(record.calls, 1) if call.purpose == "app"]
-        judged = app_ids[0] if len(app_ids) == 1 else ids[0]
+        judged = ids[0]
+        if len(app_ids) == 1:
+            judged = app_ids[0]
         where = trace.set_span_in_context(trace.NonRecordingSpan(judged), context.Context())
         for measurement in record.measurements:
             self._add_event("gen_ai.evaluation.result", _describe_measurement(measurement), where)
@@ -172,14 +182,15 @@ class _Builder:
         """Return the contexts of the spans of a test; the same test of the same run has the same ids."""
         from opentelemetry import trace
 
-        seed = hashlib.sha256(json.dumps([self._start, wire]).encode()).digest()
+        content = json.dumps([self._start, wire])
+        seed = hashlib.sha256(content.encode()).digest()
         trace_id = int.from_bytes(seed[:16], "big")
         first = int.from_bytes(seed[16:23], "big")
         flags = trace.TraceFlags(1)
-        return [
-            trace.SpanContext(trace_id, first + place, is_remote=False, trace_flags=flags)
-            for place in range(1, count + 1)
-        ]
+        contexts = []
+        for span_id in range(first + 1, first + count + 1):
+            contexts.append(trace.SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags))
+        return contexts
 
     def _add_span(
         self, name: str, span_id: Any, parent: Any, attributes: dict[str, Any], when: tuple[int, float]
@@ -258,7 +269,8 @@ def _describe_call(call: Call) -> tuple[str, float, dict[str, Any]]:
         attributes["gen_ai.response.finish_reasons"] = [call.finish_reason]
     if str(call.status)[0] in ("4", "5"):
         attributes["error.type"] = str(call.status)
-    return shorten_text(f"{operation} {call.model}".strip()), call.latency_s or 0.0, _known(attributes)
+    name = f"{operation} {call.model}".strip()
+    return shorten_text(name), call.latency_s or 0.0, _known(attributes)
 
 
 def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
@@ -294,7 +306,9 @@ def _known(attributes: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in attributes.items():
         if value in (None, ""):
             continue
-        known[name] = shorten_text(value, MAX_TEXT) if isinstance(value, str) else value
+        if isinstance(value, str):
+            value = shorten_text(value, MAX_TEXT)  # noqa: PLW2901 -- cut
+        known[name] = value
     return known
 
 

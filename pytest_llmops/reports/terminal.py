@@ -22,7 +22,7 @@ from pytest_llmops.results.summary import (
     format_outcomes,
     summarize_run,
 )
-from pytest_llmops.results.traffic import Traffic, format_cost
+from pytest_llmops.results.traffic import Latency, Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, Level, Verdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
@@ -76,7 +76,7 @@ def summary_lines(
         verbosity: pytest's: -1 gives the verdicts and the first note, a line each, -2 none, 1 all notes and the calls by purpose.
         ascii: The terminal has no more than ASCII; other characters become escapes.
         width: Columns of the terminal; only a command to copy may be longer.
-        others: How many tests pytest counts beside those of the run, by outcome.
+        others: How many tests pytest counts that are not in the run, by outcome.
 
     >>> summary_lines(Run())
     []
@@ -129,11 +129,13 @@ def _quiet_lines(run: Run, totals: Totals, outcome: str, page: "_Page") -> list[
     lines = [Line(escape_output(shorten_text(head, 1000)), _outcome_style(totals))]
     for verdict in leading:
         if verdict.level == "open" and verdict.advice:
-            lines.append(Line(f"llm: {verdict.label}: {page.quote(verdict.advice[0], 300)}", "yellow"))
+            advice = page.quote(verdict.advice[0], 300)
+            lines.append(Line(f"llm: {verdict.label}: {advice}", "yellow"))
     for command in merge_record_commands(_list_misses(run)):
         lines.append(Line(f"llm: record: {command}"))
     for verdict in further:
-        lines.append(Line(f"llm: {verdict.label}: {page.quote(verdict.headline, 600)}"))
+        headline = page.quote(verdict.headline, 600)
+        lines.append(Line(f"llm: {verdict.label}: {headline}"))
     if run.notes:
         note = f"llm: note: {page.quote(run.notes[0])}"
         if len(run.notes) > 1:
@@ -178,9 +180,9 @@ class _Page:
         name_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = self.width - len(INDENT)
         least = min(name_width, MIN_NAME)
-        while widths and least + sum(width + len(GAP) for width in widths) > room:
+        while widths and least + _sum_widths(widths) > room:
             widths.pop()
-        name_width = min(name_width, room - sum(width + len(GAP) for width in widths))
+        name_width = min(name_width, room - _sum_widths(widths))
         lines: list[Line] = []
         for row, style in zip(rows, styles, strict=True):
             cells = [_truncate_cell(row[0], name_width).ljust(name_width)]
@@ -188,7 +190,8 @@ class _Page:
                 cells.append(cell.rjust(width))
             if not lines:
                 style = style or "bold"  # noqa: PLW2901 -- the head
-            lines.append(Line(escape_output(INDENT + GAP.join(cells).rstrip()), style))
+            text = INDENT + GAP.join(cells).rstrip()
+            lines.append(Line(escape_output(text), style))
         return lines
 
     def mean(self, metric: Metric | None) -> str:
@@ -221,6 +224,11 @@ class _Page:
         return f"{least.partition(' ')[0]} to {most.removeprefix('$')}"
 
 
+def _sum_widths(widths: Iterable[int]) -> int:
+    """Return how many columns the cells behind the first take, with their gaps."""
+    return sum(width + len(GAP) for width in widths)
+
+
 def _truncate_cell(text: str, width: int) -> str:
     if len(text) <= width:
         return text
@@ -243,7 +251,9 @@ def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noq
         bars = BARS
     counts = list(counts)
     top = max(counts, default=0) or 1
-    return "".join(bars[math.ceil(count / top * (len(bars) - 1))] for count in counts)
+    steps = len(bars) - 1
+    heights = [math.ceil(count / top * steps) for count in counts]
+    return "".join(bars[height] for height in heights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +266,8 @@ class _Summary:
     def verdict_lines(self, verdict: Verdict) -> list[Line]:
         """A verdict with its advice, and the tests that changed."""
         page = self.page
-        lines = page.fact(verdict.label, page.quote(verdict.headline, 600), LEVEL_STYLES[verdict.level])
+        style = LEVEL_STYLES[verdict.level]
+        lines = page.fact(verdict.label, page.quote(verdict.headline, 600), style)
         for sentence in verdict.advice:
             lines += page.fact("", page.quote(sentence, 600))
         if verdict.is_since_baseline:
@@ -282,7 +293,9 @@ class _Summary:
                 style: Style = "red"
             else:
                 style = ""
-            lines += page.fact(word, f"{page.quote(change.nodeid)}  {page.quote(change.words, 300)}", style)
+            nodeid = page.quote(change.nodeid)
+            words = page.quote(change.words, 300)
+            lines += page.fact(word, f"{nodeid}  {words}", style)
             if change.kind in ("regressed", "improved"):
                 lines += page.fact("", _format_diff(change, page))
         rest = len(changes) - len(listed)
@@ -297,13 +310,15 @@ class _Summary:
             return []
         tests = format_count(len(misses), "test")
         lines = self.page.fact("missed", f"{tests} without a recording; to record all:", "yellow")
+        indent = INDENT + " " * (LABEL_WIDTH + 1)
         for command in commands:
-            lines.append(Line(f"{INDENT}{'':<{LABEL_WIDTH}} {escape_output(command)}"))
+            lines.append(Line(indent + escape_output(command)))
         return lines
 
     def skipped_lines(self, records: Sequence[TestRecord]) -> list[Line]:
         # How many tests were skipped for want of a judge, and how to run them.
-        number = sum(record.outcome == "skipped" and record.message == NEEDS_JUDGE for record in records)
+        skipped = [record for record in records if record.outcome == "skipped"]
+        number = sum(record.message == NEEDS_JUDGE for record in skipped)
         if number:
             return self.page.fact("skipped", f"{format_count(number, 'test')}: {NEEDS_JUDGE}")
         return []
@@ -318,17 +333,7 @@ class _Summary:
             name = metric.name
             if versions[name] > 1 and metric.version:
                 name = f"{name} ({metric.version})"
-            rows.append(
-                [
-                    self.page.quote(name, 60),
-                    f"{metric.n:,}",
-                    self.page.mean(metric),
-                    self.page.threshold(metric),
-                    str(metric.failed or "-"),
-                    str(metric.errored or "-"),
-                    self.page.distribution(metric),
-                ]
-            )
+            rows.append(self._metric_row(name, metric))
             if metric.failed:
                 styles.append("red")
             elif metric.errored:
@@ -337,6 +342,14 @@ class _Summary:
                 styles.append("")
         return self.page.table(rows, styles)
 
+    def _metric_row(self, name: str, metric: Metric) -> list[str]:
+        page = self.page
+        row = [page.quote(name, 60), f"{metric.n:,}"]
+        row += [page.mean(metric), page.threshold(metric)]
+        row += [str(metric.failed or "-"), str(metric.errored or "-")]
+        row.append(page.distribution(metric))
+        return row
+
     def prompt_lines(self) -> list[Line]:
         """A table for each prompt with several versions, and a line with the other prompts."""
         lines: list[Line] = []
@@ -344,7 +357,8 @@ class _Summary:
         for versions in group_by(self.totals.versions, lambda side: side.comparison).values():
             prompt = self.page.quote(versions[0].prompt, 60)
             if len(versions) == 1:
-                single.append(f"{prompt}@{self.page.quote(versions[0].label, 60)}")
+                label = self.page.quote(versions[0].label, 60)
+                single.append(f"{prompt}@{label}")
             else:
                 lines += self._side_lines(f"prompt {prompt}", versions)
         if single:
@@ -369,8 +383,10 @@ class _Summary:
         words = []
         for name, doubt in doubts.items():
             # The dimensions of a score have the same judge.
-            if not any(name.startswith(f"{other}.") for other in doubts):
-                words.append(f"{self.page.quote(name, 60)}: {self.page.quote(doubt, 60)}")
+            if any(name.startswith(f"{other}.") for other in doubts):
+                continue
+            quoted = self.page.quote(name, 60)
+            words.append(f"{quoted}: {self.page.quote(doubt, 60)}")
         if not words:
             return []
         return self.page.fact("doubt", ", ".join(words), "yellow")
@@ -378,9 +394,11 @@ class _Summary:
     def _side_lines(self, head: str, sides: Sequence[Side]) -> list[Line]:
         measured = [metric for side in sides for metric in side.metrics if metric.n]
         groups = group_by(measured, lambda metric: metric.key)
+        with_threshold = {metric.key for metric in measured if metric.thresholds}
         # Metrics with a threshold come first: the columns on the right may not fit.
-        keys = sorted(groups, key=lambda key: not any(metric.thresholds for metric in groups[key]))
-        heads = [_truncate_cell(self.page.quote(key[0], 60), 20) for key in keys]
+        keys = sorted(groups, key=lambda key: key not in with_threshold)
+        names = [self.page.quote(key[0], 60) for key in keys]
+        heads = [_truncate_cell(name, 20) for name in names]
         rows = [[head, "passed", *heads]]
         for side in sides:
             by_key = {metric.key: metric for metric in side.metrics}
@@ -390,7 +408,8 @@ class _Summary:
             rows.append([label, f"{side.passed}/{ran}", *means])
         lines = self.page.table(rows, [""] * len(rows))
         for name, words in describe_uneven_metrics(sides):
-            lines += self.page.fact("means", f"{self.page.quote(name, 60)}: {words}")
+            quoted = self.page.quote(name, 60)
+            lines += self.page.fact("means", f"{quoted}: {words}")
         return lines
 
     def _model_use_lines(self, models: Sequence[Side]) -> list[Line]:
@@ -398,22 +417,18 @@ class _Summary:
         rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
         styles: list[Style] = [""]
         for side in models:
-            rows.append(
-                [
-                    f"{INDENT}{self.page.quote(side.label, 60)}",
-                    str(side.unscored or "-"),
-                    _sum_tokens(side.traffic),
-                    _sum_cost(side.traffic),
-                    _format_seconds(side.latency.p50),
-                    _format_seconds(side.latency.p95),
-                ]
-            )
+            label = f"{INDENT}{self.page.quote(side.label, 60)}"
+            use = [_sum_tokens(side.traffic), _sum_cost(side.traffic)]
+            times = [_format_seconds(side.latency.p50), _format_seconds(side.latency.p95)]
+            rows.append([label, str(side.unscored or "-"), *use, *times])
             styles.append("yellow" if side.unscored else "")
         return self.page.table(rows, styles)
 
     def blame_lines(self) -> list[Line]:
         """Whether retrieval or generation did badly, and in how many tests."""
-        parts = [f"{format_count(number, 'test')}: {words}" for words, number in self.totals.blamed.items()]
+        parts = []
+        for words, number in self.totals.blamed.items():
+            parts.append(f"{format_count(number, 'test')}: {words}")
         if parts:
             return self.page.fact("blame", "; ".join(parts), "red")
         return []
@@ -421,30 +436,17 @@ class _Summary:
     def traffic_lines(self) -> list[Line]:
         page = self.page
         used = self.totals.traffic
-        latency = self.totals.latency
         lines: list[Line] = []
         if used.calls:
-            tokens = "unknown: no call says how many"
-            if used.input_tokens is not None or used.output_tokens is not None:
-                tokens = f"{used.input_tokens or 0:,} in, {used.output_tokens or 0:,} out"
-                if used.uncounted:
-                    tokens += f" ({format_count(used.uncounted, 'call')} without a count)"
-            lines += page.fact("cost", format_cost(used)) + page.fact("tokens", tokens)
+            lines += page.fact("cost", format_cost(used))
+            lines += page.fact("tokens", _describe_tokens(used))
         if self.is_verbose:
             for purpose, part in self.totals.by_purpose.items():
-                lines += page.fact(
-                    "calls", f"{page.quote(purpose, 40)}: {part.live:,} live, {part.replayed:,} replayed"
-                )
-        if latency.p50 is not None and latency.p95 is not None:
-            times = f"p50 {format_amount(latency.p50, 's')}, p95 {format_amount(latency.p95, 's')}"
-            calls = format_count(latency.n, "call")
-            if latency.live == latency.n:
-                how = "live"
-            else:
-                how = "as recorded"
-            if 0 < latency.live < latency.n:
-                how = f"{latency.live:,} live, the others as recorded"
-            lines += page.fact("latency", f"{times} ({calls} of the application, {how})")
+                calls = f"{part.live:,} live, {part.replayed:,} replayed"
+                lines += page.fact("calls", f"{page.quote(purpose, 40)}: {calls}")
+        latency = _describe_latency(self.totals.latency)
+        if latency:
+            lines += page.fact("latency", latency)
         if self.totals.cassettes.files:
             lines += page.fact("cassettes", self.totals.cassettes.count_words, self.totals.cassettes.style)
         if self.totals.budget:
@@ -462,7 +464,8 @@ class _Summary:
                 style = "red"
             elif judge.doubtful:
                 style = "yellow"
-            lines += self.page.fact("judge", f"{name}: {self.page.quote(judge.standing, 500)}", style)
+            standing = self.page.quote(judge.standing, 500)
+            lines += self.page.fact("judge", f"{name}: {standing}", style)
         return lines
 
     def review_lines(self, judgements: Sequence[Judgement]) -> list[Line]:
@@ -476,7 +479,8 @@ class _Summary:
         listed = names
         if not self.is_verbose:
             listed = names[:MAX_LISTED_CASES]
-        text = f"{format_count(len(names), 'case')} for a person: {', '.join(listed)}"
+        cases = format_count(len(names), "case")
+        text = f"{cases} for a person: {', '.join(listed)}"
         rest = len(names) - len(listed)
         if rest:
             text += f", and {rest:,} more with -v"
@@ -494,7 +498,8 @@ class _Summary:
             else:
                 name = self.page.quote(test, 60)
                 if tests[test] > 1:
-                    name += f" in {self.page.quote(judgement.nodeid.partition('::')[0], 60)}"
+                    file = judgement.nodeid.partition("::")[0]
+                    name += f" in {self.page.quote(file, 60)}"
             names.append(f"{name} ({judgement.short})")
         return names
 
@@ -509,6 +514,32 @@ class _Summary:
         if rest:
             lines += self.page.fact("note", f"and {rest:,} more with -v", "yellow")
         return lines
+
+
+def _describe_tokens(traffic: Traffic) -> str:
+    if traffic.input_tokens is None and traffic.output_tokens is None:
+        return "unknown: no call says how many"
+    read = traffic.input_tokens or 0
+    written = traffic.output_tokens or 0
+    tokens = f"{read:,} in, {written:,} out"
+    if traffic.uncounted:
+        tokens += f" ({format_count(traffic.uncounted, 'call')} without a count)"
+    return tokens
+
+
+def _describe_latency(latency: Latency) -> str:
+    """Return how long the application's calls took; "": it is not known."""
+    if latency.p50 is None or latency.p95 is None:
+        return ""
+    p50 = format_amount(latency.p50, "s")
+    p95 = format_amount(latency.p95, "s")
+    calls = format_count(latency.n, "call")
+    how = "as recorded"
+    if latency.live == latency.n:
+        how = "live"
+    elif latency.live > 0:
+        how = f"{latency.live:,} live, the others as recorded"
+    return f"p50 {p50}, p95 {p95} ({calls} of the application, {how})"
 
 
 def _sum_tokens(traffic: Traffic) -> str:
@@ -545,10 +576,10 @@ def _format_diff(change: CaseChange, page: _Page) -> str:
         return "no output now"
     if change.before_output == change.after_output:
         return "the output that is shown is the same: other trials differ, or what is made of it"
-    pieces = [
-        _format_edit(kind, page.quote(text, MAX_DIFF), is_first=not place)
-        for place, (kind, text) in enumerate(diff_words(change.before_output, change.after_output))
-    ]
+    pieces: list[str] = []
+    for kind, text in diff_words(change.before_output, change.after_output):
+        quoted = page.quote(text, MAX_DIFF)
+        pieces.append(_format_edit(kind, quoted, is_first=not pieces))
     return page.quote("".join(pieces), MAX_DIFF)
 
 

@@ -12,15 +12,12 @@ def render_template(name: str, **values: object) -> str:
     """Return a template of ``reports/templates`` with its values; in XML and HTML they are escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return (
-        Environment(
-            loader=PackageLoader("pytest_llmops", "reports/templates"),
-            autoescape=name.split(".")[1] in ("xml", "html"),  # noqa: S701 -- the others are neither
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        .get_template(name)
-        .render(values)
+    environment = Environment(
+        loader=PackageLoader("pytest_llmops", "reports/templates"),
+        autoescape=name.split(".")[1] in ("xml", "html"),  # noqa: S701 -- the others are neither
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    return environment.get_template(name).render(values)

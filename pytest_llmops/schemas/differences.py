@@ -191,7 +191,9 @@ def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
 
 def _find_similar_key(key: str, keys: Iterable[str]) -> str:
     """Return the key that another one may be a misspelling or an abbreviation of, or ""."""
-    by_normalized = {_normalize_key(name[:MAX_KEY_CHARS]): name for name in reversed(list(keys))}
+    by_normalized = {}
+    for name in reversed(list(keys)):
+        by_normalized[_normalize_key(name[:MAX_KEY_CHARS])] = name
     wanted = _normalize_key(key[:MAX_KEY_CHARS])
     # A higher cutoff than for mistyped names of prompts: here it is not certain that any key is a misspelling.
     close = difflib.get_close_matches(wanted, by_normalized, n=1, cutoff=0.65)
@@ -213,7 +215,9 @@ def _is_abbreviation(left: str, right: str) -> bool:
     short, long = sorted((left, right), key=len)
     if short in long.split("_"):
         return True
-    if len(short) < MIN_ABBREVIATION or short[0] != long[0] or short[-1] != long[-1]:
+    if len(short) < MIN_ABBREVIATION:
+        return False
+    if short[0] != long[0] or short[-1] != long[-1]:
         return False
     letters = iter(long)
     return all(letter in letters for letter in short)
@@ -232,16 +236,16 @@ def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> 
     """
     if all(len(form.differences) == _count_of_whole(form, place) == 1 for form in forms):
         only_differences = [form.differences[0] for form in forms]
-        wanted = dict.fromkeys(
-            difference.expected.removeprefix("expected ") for difference in only_differences
-        )
-        return [Difference(place, f"expected {' or '.join(wanted)}", only_differences[0].got)]
+        texts = [difference.expected.removeprefix("expected ") for difference in only_differences]
+        wanted = " or ".join(dict.fromkeys(texts))
+        return [Difference(place, f"expected {wanted}", only_differences[0].got)]
 
     def distance(form: FormMismatch) -> tuple[int, int, int]:
         return form.wrong_constants, _count_of_whole(form, place), len(form.differences)
 
     nearest = min(forms, key=distance)
-    remark = Difference(place, f"fits none of {len(forms)} forms; nearest is {nearest.name}", remark=True)
+    text = f"fits none of {len(forms)} forms; nearest is {nearest.name}"
+    remark = Difference(place, text, remark=True)
     return [remark, *nearest.differences]
 
 

@@ -74,8 +74,9 @@ def _unknown_key_differences(place: JsonPath, error: Any, schema: Mapping[str, A
     known = schema.get("properties", {})
     patterns = schema.get("patternProperties", {})
     for key in error.instance:
-        if key not in known and not any(re.search(pattern, key) for pattern in patterns):
-            yield unknown_key_difference((*place, key), known)
+        if key in known or any(re.search(pattern, key) for pattern in patterns):
+            continue
+        yield unknown_key_difference((*place, key), known)
 
 
 def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:
@@ -128,7 +129,8 @@ def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[
 
 def _form_name(schema: object, index: int) -> str:
     if isinstance(schema, Mapping):
-        name = schema.get("title") or str(schema.get("$ref", "")).rpartition("/")[2]
+        reference = str(schema.get("$ref", ""))
+        name = schema.get("title") or reference.rpartition("/")[2]
         if name:
             return shorten_text(str(name), 60)
     return f"number {index + 1}"
@@ -169,9 +171,20 @@ def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the limits in the order of `_LIMITS`, with the exclusive limits of draft 4 as later drafts have them."""
     limits = {keyword: schema[keyword] for keyword in _LIMITS if keyword in schema}
     for keyword, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if isinstance(limits.get(exclusive), bool) and limits.pop(exclusive) and keyword in limits:
-            limits = {exclusive if key == keyword else key: value for key, value in limits.items()}
+        if not isinstance(limits.get(exclusive), bool):
+            continue
+        is_exclusive = limits.pop(exclusive)
+        if is_exclusive and keyword in limits:
+            limits = _rename_key(limits, keyword, exclusive)
     return limits
+
+
+def _rename_key(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Return a mapping with another name for a key, in the same place."""
+    renamed = {}
+    for key, value in values.items():
+        renamed[new if key == old else key] = value
+    return renamed
 
 
 # Keywords that an object or array may still satisfy when keys or items are added
@@ -215,10 +228,12 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
 
 def _is_conditional(steps: list[object]) -> bool:
     """Return whether a place in a schema is below a "then" or "else", of which the rest of a value may choose the other."""
-    for index, step in enumerate(steps):
+    before: object = ""
+    for step in steps:
         # A property may also have these names.
-        if step in ("then", "else") and (index == 0 or steps[index - 1] not in _NAMED_SCHEMA_KEYWORDS):
+        if step in ("then", "else") and before not in _NAMED_SCHEMA_KEYWORDS:
             return True
+        before = step
     return False
 
 

@@ -46,7 +46,7 @@ _IP_FUTURE = re.compile(rf"[Vv][0-9A-Fa-f]+\.[{_PLAIN}:]+")
 def _is_plain(text: str, name: str) -> bool:
     from jsonschema import FormatChecker
 
-    # Digits of other scripts are none.
+    # Digits of other scripts do not count.
     return text.isascii() and FormatChecker((name,)).conforms(text, name)
 
 
@@ -124,9 +124,10 @@ def _is_address_literal(domain: str) -> bool:
     return _is_plain(inner, "ipv4")
 
 
+# The characters that a part of a URI may have in addition to the plain ones
+_URI_CHARACTERS = {"user": ":", "host": "", "path": ":@/", "query": ":@/?", "fragment": ":@/?"}
 _URI_PARTS = {
-    name: re.compile(rf"(?:[{_PLAIN}{more}]|%[0-9A-Fa-f]{{2}})*")
-    for name, more in {"user": ":", "host": "", "path": ":@/", "query": ":@/?", "fragment": ":@/?"}.items()
+    name: re.compile(rf"(?:[{_PLAIN}{more}]|%[0-9A-Fa-f]{{2}})*") for name, more in _URI_CHARACTERS.items()
 }
 
 
@@ -152,7 +153,8 @@ def is_uri(text: str, *, absolute: bool = True) -> bool:
     authority = match["authority"]
     if authority is not None and not _is_authority(authority):
         return False
-    return all(_URI_PARTS[name].fullmatch(match[name] or "") for name in ("path", "query", "fragment"))
+    names = ("path", "query", "fragment")
+    return all(_URI_PARTS[name].fullmatch(match[name] or "") for name in names)
 
 
 def _is_authority(text: str) -> bool:
@@ -172,7 +174,9 @@ def _is_bracketed_host(text: str) -> bool:
         return False
     if not _is_plain(address, "ipv6") and not _IP_FUTURE.fullmatch(address):
         return False
-    return not rest or (rest[0] == ":" and _is_port(rest[1:]))
+    if not rest:
+        return True
+    return rest[0] == ":" and _is_port(rest[1:])
 
 
 def _is_port(text: str) -> bool:

@@ -89,7 +89,7 @@ class NoJson:
 
 
 def find_json(text: str) -> JsonMatch | NoJson:
-    r"""Return the only JSON value of a text, or why there is none or more than one; equal values count once.
+    r"""Return the only JSON value of a text, or why there is no value or more than one; equal values count once.
 
     >>> find_json('Sure!\n```json\n{"qty": 2}\n```').value
     {'qty': 2}
@@ -329,7 +329,7 @@ class _JsonSearch:
         try:
             value, stop, duplicates = self.decode_value(piece, 0)
         except _JsonError as bad:
-            is_bracketed = piece[:1] in ("[", "{") and piece[-1:] in ("]", "}")
+            is_bracketed = piece.startswith(("[", "{")) and piece.endswith(("]", "}"))
             was_meant = is_fence or is_bracketed or _was_meant_as_json(piece, 0, bad.position)
             weight = len(piece) if was_meant else 0
             self.broken.append(_BrokenPiece(bad.what, start + bad.position, weight))
@@ -377,7 +377,7 @@ class _JsonSearch:
     def resume_position(self, piece: str, at: int, failed: int) -> int:
         """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``."""
         begun = _was_meant_as_json(piece, at, failed)
-        if begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK):
+        if begun or piece[at] == "{" or _has_content(piece[at:failed]):
             end = self.find_closing_bracket(piece, at, begun=begun)
             if end:
                 return end
@@ -456,7 +456,8 @@ def _skip_blanks(text: str, start: int) -> int:
 
 def _find_literal(literal: str, piece: str, at: int) -> int:
     """Return where a literal is in a text, outside of strings, which may contain the same characters."""
-    pattern = re.compile(rf"{_STRING}|(?P<literal>{re.escape(literal[:20])})", re.DOTALL)
+    start = re.escape(literal[:20])
+    pattern = re.compile(rf"{_STRING}|(?P<literal>{start})", re.DOTALL)
     for match in pattern.finditer(piece, at):
         if match["literal"]:
             return match.start()
@@ -465,8 +466,14 @@ def _find_literal(literal: str, piece: str, at: int) -> int:
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
     """Return whether the text at ``at``, whose decoding failed at ``failed``, was meant as JSON and not as prose."""
-    list_begun = _LIST.match(piece, at) and piece[at:failed].strip("[{" + _BLANK)
-    return bool(list_begun or _KEY.match(piece, at))
+    if _KEY.match(piece, at):
+        return True
+    return _LIST.match(piece, at) is not None and _has_content(piece[at:failed])
+
+
+def _has_content(text: str) -> bool:
+    """Return whether a text has more than opening brackets and blanks."""
+    return bool(text.strip("[{" + _BLANK))
 
 
 def _describe_json_error(message: str, piece: str, position: int) -> str:

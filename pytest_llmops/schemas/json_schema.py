@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, lru_cache
-from itertools import islice
+from functools import cache, lru_cache, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from pytest_llmops.schemas.differences import (
     short_json,
 )
 from pytest_llmops.schemas.error_messages import error_differences, may_still_fit
-from pytest_llmops.schemas.formats import format_checks
+from pytest_llmops.schemas.formats import FormatCheck, format_checks
 from pytest_llmops.schemas.json_extraction import iterate_nodes
 from pytest_llmops.schemas.schema_files import SchemaFiles, build_registry, describe_unresolved
 
@@ -150,11 +150,8 @@ class JsonSchema:
         def counts(error: Any) -> bool:
             return unfinished is None or not may_still_fit(error, unfinished)
 
-        differences = (
-            difference
-            for error in filter(counts, self.validator.iter_errors(value))
-            for difference in error_differences(error, counts)
-        )
+        errors = filter(counts, self.validator.iter_errors(value))
+        differences = chain.from_iterable(error_differences(error, counts) for error in errors)
         try:
             collected = list(islice(differences, 10 * MAX_DIFFERENCES))
         except Unresolvable as error:
@@ -191,9 +188,10 @@ def _compile(text: str, where: str, name: str, folder: Path | None) -> tuple[Jso
     draft = _find_draft(schema, where)
     _check_valid_schema(draft, schema, where)
     if schema and not any(keyword in draft.VALIDATORS for keyword in schema):
+        keys = format_name_list(shorten_text(key, 60) for key in schema)
         raise SchemaError(
             f"{where}: expected a JSON Schema, got an object without any of its keywords (type, properties ...); "
-            f"it would accept everything. Its keys: {format_name_list(shorten_text(key, 60) for key in schema)}"
+            f"it would accept everything. Its keys: {keys}"
         )
     id_key = "id" if draft.META_SCHEMA.get("id") else "$id"
     base = schema.get(id_key)
@@ -210,19 +208,18 @@ def _build_schema(
 
     registry = build_registry(specification_with(draft.META_SCHEMA["$schema"]), schema, where, files)
     for uri, content in files.read.items():
-        _check_valid_schema(_find_draft(content, uri, draft), content, f"{where}: {shorten_text(uri)}")
+        its_draft = _find_draft(content, uri, draft)
+        _check_valid_schema(its_draft, content, f"{where}: {shorten_text(uri)}")
     formats = set(_named_formats(schema))
     for content in files.read.values():
         formats.update(_named_formats(content))
     title = schema.get("title")
     if isinstance(title, str) and title:
         name = title
-    return JsonSchema(
-        name=name,
-        where=where,
-        validator=_extend_draft(draft)(schema, registry=registry, format_checker=_format_checker()),
-        unchecked=tuple(sorted(formats - set(format_checks()))),
-    )
+    validator_class = _extend_draft(draft)
+    validator = validator_class(schema, registry=registry, format_checker=_format_checker())
+    unchecked = formats.difference(format_checks())
+    return JsonSchema(name=name, where=where, validator=validator, unchecked=tuple(sorted(unchecked)))
 
 
 def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:
@@ -261,13 +258,14 @@ def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> No
         raise SchemaError(f"{where}: no JSON Schema: nested too deeply") from None
 
 
-# Keywords whose values are no schemas
+# Keywords whose values are not schemas
 _VALUE_KEYWORDS = frozenset({"const", "enum", "default", "examples"})
 
 
 def _named_formats(schema: object) -> Iterator[str]:
     for parts, node in iterate_nodes(schema):
-        if parts[-1:] == ("format",) and isinstance(node, str) and _VALUE_KEYWORDS.isdisjoint(parts):
+        is_format = parts[-1:] == ("format",) and _VALUE_KEYWORDS.isdisjoint(parts)
+        if is_format and isinstance(node, str):
             yield node
 
 
@@ -277,5 +275,10 @@ def _format_checker() -> FormatChecker:
 
     checker = FormatChecker(formats=())
     for name, check in format_checks().items():
-        checker.checks(name)(lambda value, check=check: not isinstance(value, str) or check(value))
+        checker.checks(name)(partial(_fits_format, check))
     return checker
+
+
+def _fits_format(check: FormatCheck, value: object) -> bool:
+    """Return whether a text has a format; any other value has every format."""
+    return not isinstance(value, str) or check(value)

@@ -73,8 +73,9 @@ def _load_file(file: str | bytes) -> Schema:
         )
     path = Path(text)
     if path.suffix not in SUFFIXES:
+        endings = ", ".join(SUFFIXES)
         raise SchemaError(
-            f"expected the path of a JSON Schema that ends in {', '.join(SUFFIXES)}, got '{shorten_text(text)}'"
+            f"expected the path of a JSON Schema that ends in {endings}, got '{shorten_text(text)}'"
         )
     try:
         return _load_mapping(read_schema(path), where=shorten_text(text), name=path.stem, folder=path.parent)

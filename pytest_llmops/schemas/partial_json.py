@@ -62,9 +62,11 @@ def parse_partial_json(text: str) -> Partial | None:
     position = 0
     is_json_fence = False
     fence = _find_open_fence(text)
-    if fence is not None and fence["label"].strip().lower() in ("", "json", "jsonc", "json5"):
-        is_json_fence = True
-        position = fence.end()
+    if fence is not None:
+        label = fence["label"].strip()
+        if label.lower() in ("", "json", "jsonc", "json5"):
+            is_json_fence = True
+            position = fence.end()
     budget = MAX_SEARCH
     for _ in range(MAX_STARTS):
         opening = _OPENING.search(text, position)
@@ -130,8 +132,10 @@ class _PartialReader:
 
     @property
     def wants_key(self) -> bool:
-        """Whether a key stands next."""
-        return bool(self.keys) and isinstance(self.keys[-1], str) and self.before in ("{", ",")
+        """Whether a key comes next."""
+        if not self.keys or not isinstance(self.keys[-1], str):
+            return False
+        return self.before in ("{", ",")
 
     def read_value(self) -> Literal["open", "closed", "broken"]:
         """Return whether the value reaches to the end of the text, ends before it, or is no JSON."""
@@ -158,7 +162,7 @@ class _PartialReader:
         return "open"
 
     def read_token(self, mark: str, string: str | None) -> bool:
-        """Take a token; False if it cannot stand there."""
+        """Take a token; False if it may not come there."""
         before = self.before
         wants_key = self.wants_key
         if mark:
@@ -190,10 +194,12 @@ class _PartialReader:
     def to_partial(self, start: int) -> Partial | None:
         """Return the completed value, or None if its text is not JSON (a number too large, for example)."""
         brackets = ["}" if isinstance(key, str) else "]" for key in reversed(self.keys)]
-        completed = self.text[start : self.kept] + self.quote + "".join(brackets)
+        complete = self.text[start : self.kept]
+        completed = complete + self.quote + "".join(brackets)
         match = json_extraction.find_json(completed)
         if not isinstance(match, JsonMatch) or match.place != "text":
             return None
         place = tuple(self.keys)
         open_text = place if self.quote else None
-        return Partial(match.value, start, match.duplicates, Unfinished(place[:-1], open_text))
+        unfinished = Unfinished(place[:-1], open_text)
+        return Partial(match.value, start, match.duplicates, unfinished)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 from types import UnionType
-from typing import Any, TypeAlias, Union, cast, get_args, get_origin
+from typing import Any, TypeAlias, TypeGuard, Union, cast, get_args, get_origin
 
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json, shorten_text
@@ -91,7 +91,12 @@ def _drop_undecided_errors(
             left.append((error, members))
             refused_members |= members
     undecided_unions = {union for union, _ in all_members - refused_members}
-    return [error for error, members in left if undecided_unions.isdisjoint(union for union, _ in members)]
+    decided = []
+    for error, members in left:
+        unions = {union for union, _ in members}
+        if undecided_unions.isdisjoint(unions):
+            decided.append(error)
+    return decided
 
 
 # A member of a union: where the union is, and the name of the member
@@ -99,7 +104,11 @@ _Member: TypeAlias = tuple[Steps, str | int]
 
 
 def _list_members(steps: Steps) -> set[_Member]:
-    return {(steps[:index], part) for index, (part, is_member) in enumerate(steps) if is_member}
+    members = set()
+    for index, (part, is_member) in enumerate(steps):
+        if is_member:
+            members.add((steps[:index], part))
+    return members
 
 
 def _may_still_fit(steps: Steps, error: Mapping[str, Any], unfinished: Unfinished) -> bool:
@@ -172,12 +181,19 @@ def _error_steps(value: object, error: Mapping[str, Any]) -> Steps:
         is_member = False
         if isinstance(node, Mapping) and str(part) in node:
             node = node[str(part)]
-        elif isinstance(node, Sequence) and not isinstance(node, str) and part in range(len(node)):
+        elif _has_item(node, part):
             node = node[part]
         else:
             is_member = depth < len(error["loc"]) or error["type"] != "missing"
         steps.append((part, is_member))
     return tuple(steps)
+
+
+def _has_item(node: object, index: object) -> TypeGuard[Sequence[Any]]:
+    """Return whether a value is a list with this index."""
+    if not isinstance(node, Sequence) or isinstance(node, str):
+        return False
+    return index in range(len(node))
 
 
 def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Difference:
@@ -194,12 +210,18 @@ def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Differe
     return Difference(place, text, describe_json_value(present))
 
 
+def _is_key(step: tuple[str | int, bool]) -> bool:
+    _, is_member = step
+    return not is_member
+
+
 def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:
     """Yield the differences in order; for a union only those of the nearest member."""
     unions: dict[JsonPath, dict[str | int, list[_ValidationIssue]]] = {}
     order: list[JsonPath | Difference] = []
     for error in errors:
-        keys = tuple(part for part, _ in takewhile(lambda step: not step[1], error.steps))
+        before_union = takewhile(_is_key, error.steps)
+        keys = tuple(part for part, _ in before_union)
         if len(keys) == len(error.steps):
             order.append(replace(error.difference, place=(*place, *keys)))
             continue

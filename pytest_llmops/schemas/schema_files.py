@@ -65,8 +65,9 @@ class SchemaFiles:
         if not file.is_relative_to(self.folder):
             raise SchemaError(f"leads out of the folder of the schema, to {self._relative_path(file)}")
         if file.suffix not in SUFFIXES or not file.is_file():
+            place = self._relative_path(file)
             raise SchemaError(
-                f"expected a file of a schema ({', '.join(SUFFIXES)}) at {self._relative_path(file)}, there is none"
+                f"expected a file of a schema ({', '.join(SUFFIXES)}) at {place}, there is none"
             )
         if len(self.read) >= MAX_FILES:
             raise SchemaError(f"more than {MAX_FILES:,} files are referred to")
@@ -152,7 +153,8 @@ def describe_unresolved(reference: str | None, error: BaseException | None = Non
     if cause is not None and str(cause):
         return f"$ref {short_json(reference)}: {cause}"
     if file and isinstance(error, (NoSuchAnchor, PointerToNowhere)):
-        return f"$ref {short_json(reference)}: there is no place {short_json(place)} in {short_json(file)}"
+        missing = short_json(place)
+        return f"$ref {short_json(reference)}: there is no place {missing} in {short_json(file)}"
     return (
         f"$ref {short_json(reference)} leads nowhere within the schema; nothing is fetched: put it under $defs and "
         'refer to "#/$defs/<name>", or into a file beside that of the schema'

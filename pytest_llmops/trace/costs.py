@@ -95,7 +95,8 @@ def _find_rates(model: str, api_url: str, provider: str) -> tuple[Decimal, ...]:
         if price is None:
             return ()
         prices.append(price)
-    rates = tuple(Decimal(repr(price)) / MILLION for price in prices[:3])
+    exact = [Decimal(repr(price)) for price in prices[:3]]
+    rates = tuple(price / MILLION for price in exact)
     prices_by_rates = [_multiply(rates, counts) for counts in _RATE_SAMPLES]
     if prices_by_rates == prices:
         return rates

@@ -24,7 +24,7 @@ from pytest_llmops.trace.wire_format import ParsedReply, ParsedRequest
 
 MAX_TOKENS = 10**15  # a larger number is not a token count
 MAX_DEPTH = 60  # levels of a tool's schema that can be stored
-UNREAD_SCHEMA = "[unread]"  # stands for the schema of a tool that cannot be stored
+UNREAD_SCHEMA = "[unread]"  # in place of the schema of a tool that cannot be stored
 _DUMP = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -155,10 +155,8 @@ def read_chat_tool_calls(value: object) -> Iterator[ToolCall]:
     """Read the tool calls of a message in the format of OpenAI's chat completions."""
     for call in as_mappings(value):
         inner = get_mapping(call, "function") or get_mapping(call, "custom")
-        arguments = inner.get("arguments", inner.get("input"))
-        yield ToolCall(
-            name=get_text(inner, "name"), arguments=arguments_json(arguments), id=get_text(call, "id")
-        )
+        arguments = arguments_json(inner.get("arguments", inner.get("input")))
+        yield ToolCall(name=get_text(inner, "name"), arguments=arguments, id=get_text(call, "id"))
 
 
 def read_chat_request(request: JsonObject) -> ParsedRequest:
@@ -170,14 +168,11 @@ def read_chat_request(request: JsonObject) -> ParsedRequest:
 
 
 def _read_chat_message(message: JsonObject) -> Message:
-    calls = map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
-    text = join_lines(
-        get_text(message, "tool_plan"),
-        content_text(message.get("content")),
-        *calls,
-        *list_images(message),
-    )
-    return Message(as_role(message.get("role")), text)
+    lines = [get_text(message, "tool_plan"), content_text(message.get("content"))]
+    lines += map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
+    lines += list_images(message)
+    role = as_role(message.get("role"))
+    return Message(role, join_lines(*lines))
 
 
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
@@ -197,8 +192,13 @@ def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
     call["arguments"] += get_text(function, "arguments") + get_text(function, "input")
 
 
+def list_tool_calls(calls: Iterable[dict[str, str]]) -> list[JsonObject]:
+    """Return calls that `add_tool_call` collected in the shape of a reply without a stream."""
+    return [{"id": call["id"], "function": call} for call in calls]
+
+
 def list_images(message: JsonObject) -> list[str]:
-    """Return a mark for each of the images that a message has beside its text."""
+    """Return a mark for each image that a message has in addition to its text."""
     images = message.get("images")
     if isinstance(images, list):
         return ["[image]"] * len(images)
@@ -277,7 +277,9 @@ def read_input(request: JsonObject) -> ParsedRequest:
 
 
 def _is_token_list(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and type(value[0]) is int
+    if not isinstance(value, list) or not value:
+        return False
+    return type(value[0]) is int
 
 
 def _format_input(item: object) -> str:
@@ -313,17 +315,14 @@ def split_messages(
 
 def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str = "id") -> ToolCall:
     """Read a tool call with ``name``, and with arguments and id under these keys."""
-    return ToolCall(
-        name=get_text(call, "name"),
-        arguments=arguments_json(call.get(arguments_key)),
-        id=get_text(call, id_key),
-    )
+    arguments = arguments_json(call.get(arguments_key))
+    return ToolCall(name=get_text(call, "name"), arguments=arguments, id=get_text(call, id_key))
 
 
 def usage_with_cache(
     counts: JsonObject, input_key: str, output_key: str, read_key: str, write_key: str
 ) -> Usage:
-    """Return the usage of a provider that counts tokens read from and written to its cache beside the input."""
+    """Return the usage of a provider that counts tokens read from and written to its cache separately from the input."""
     new = get_count(counts, input_key)
     read = get_count(counts, read_key)
     written = get_count(counts, write_key)

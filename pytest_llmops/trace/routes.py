@@ -19,8 +19,9 @@ from pytest_llmops.trace.wire_format import Endpoint, WireFormat, check_format
 def _load_built_in() -> dict[str, WireFormat]:
     """Return the format that each module of `vendors` states, by the name of the module."""
     formats = {}
-    for module in iter_modules(vendors.__path__):
-        formats[module.name] = import_module(f"{vendors.__name__}.{module.name}").WIRE_FORMAT
+    for info in iter_modules(vendors.__path__):
+        module = import_module(f"{vendors.__name__}.{info.name}")
+        formats[info.name] = module.WIRE_FORMAT
     return formats
 
 
@@ -120,7 +121,9 @@ def is_model_endpoint(host: str, port: int | None, base_url: str) -> bool:
     """
     parts = urlsplit(base_url)
     if host and host.lower().rstrip(".") == (parts.hostname or ""):
-        return not is_loopback(host) or port in (None, parts.port or DEFAULT_PORTS.get(parts.scheme))
+        if port is None or not is_loopback(host):
+            return True
+        return port == (parts.port or DEFAULT_PORTS.get(parts.scheme))
     return bool(find_provider(host))
 
 
@@ -132,7 +135,8 @@ def find_route(url: str) -> Route:
     except ValueError:
         parts = SplitResult("", "", url, "", "")
     path = parts.path.rstrip("/") or parts.path
-    host = parts.netloc.rpartition("@")[2].partition(":")[0].lower().rstrip(".")
+    server = parts.netloc.rpartition("@")[2]
+    host = server.partition(":")[0].lower().rstrip(".")
     return Route(
         path=path,
         address=f"{parts.scheme}://{parts.netloc}{path}",
@@ -144,7 +148,8 @@ def find_route(url: str) -> Route:
 def _find_matches(path: str, host: str) -> tuple[Match, ...]:
     """Return the endpoints that fit a path on a host.
 
-    Those of a format for this host alone come first; then decides how much of the path, and of the model's name, is theirs.
+    The endpoints of a format for this host only come first; among the others, those that match more of the path, and of the
+    model's name.
     """
     ranked: list[tuple[tuple[bool, int, int], Match]] = []
     for name, wire_format in _formats.items():
@@ -166,7 +171,9 @@ def _find_matches(path: str, host: str) -> tuple[Match, ...]:
 def _match_path(expected: str | re.Pattern[str], path: str) -> tuple[int, str]:
     """Return how many characters of a path are an endpoint's, and the model that it names; 0: the path is not its."""
     if isinstance(expected, str):
-        return len(expected) if path.endswith(expected) else 0, ""
+        if path.endswith(expected):
+            return len(expected), ""
+        return 0, ""
     match = expected.search(path)
     if match is None:
         return 0, ""
@@ -185,9 +192,10 @@ def _find_prefix(endpoint: Endpoint, model: str) -> str | None:
 
 def _make_match(name: str, wire_format: WireFormat, endpoint: Endpoint, host: str, model: str) -> Match:
     provider = find_provider(host)
+    compatible = endpoint.provider or wire_format.provider or f"{name}-compatible"
     costs = wire_format.cost_providers
     return Match(
-        provider=provider or endpoint.provider or wire_format.provider or f"{name}-compatible",
+        provider=provider or compatible,
         endpoint=endpoint,
         model=model,
         # Applications use such paths, too.

@@ -23,7 +23,7 @@ class ReplyBody:
     """The objects in a body.
 
     Attributes:
-        events: The objects of a stream, or the reply alone.
+        events: The objects of a stream, or only the reply.
         streamed: Whether it is a stream.
         ended: Whether the stream states its end (``[DONE]``).
         unread: What could not be read; empty: everything was.

@@ -99,7 +99,9 @@ def pack_frames(frames: Iterable[Frame]) -> bytes:
 
 def _unpack_frame(data: memoryview) -> tuple[Frame, int]:
     size, headers_size, check = _PRELUDE.unpack_from(data)
-    if crc32(data[:8]) != check or not headers_size + FRAME_OVERHEAD <= size <= len(data):
+    if crc32(data[:8]) != check:
+        raise ValueError
+    if not headers_size + FRAME_OVERHEAD <= size <= len(data):
         raise ValueError
     end = size - _U32.size
     (check,) = _U32.unpack_from(data, end)

@@ -119,6 +119,8 @@ def read_blobs(document: Mapping[str, Any]) -> Mapping[str, str] | None:
     blobs = document.get("blobs")
     if blobs is None:
         return None
-    if not isinstance(blobs, dict) or not all(isinstance(text, str) for text in blobs.values()):
+    if not isinstance(blobs, dict):
+        raise CassetteError("the blobs of a cassette: expected an object of texts")
+    if not all(isinstance(text, str) for text in blobs.values()):
         raise CassetteError("the blobs of a cassette: expected an object of texts")
     return blobs

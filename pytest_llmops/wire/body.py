@@ -9,7 +9,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json
@@ -82,7 +82,7 @@ def _fold_stream(text: str) -> dict[str, Json] | None:
     if affixes is not None:
         folded["shared"] = list(affixes)
         events = stream_events.strip_shared_affixes(stream.events, *affixes)
-    folded["events"] = [event if isinstance(event, list) else _fold_event(event) for event in events]
+    folded["events"] = list(map(_fold_event, events))
     if stream.newline != "\n":
         folded["newline"] = stream.newline
     if stream.end != stream_events.EVENT_END:
@@ -92,9 +92,12 @@ def _fold_stream(text: str) -> dict[str, Json] | None:
     return folded
 
 
-def _fold_event(event: str) -> Any:
+def _fold_event(event: str | list[str]) -> Any:
+    if isinstance(event, list):
+        return event
     folded = fold_text(event)
-    if event.count("\n") < MAX_INLINE_BREAKS and folded == {LINES: event.split("\n")}:
+    is_short = event.count("\n") < MAX_INLINE_BREAKS
+    if is_short and folded == {LINES: event.split("\n")}:
         return event
     return folded
 
@@ -113,10 +116,9 @@ def _fold_frames(body: bytes) -> dict[str, Json] | None:
         return None
     try:
         payloads = [frame.payload.decode("utf-8") for frame in frames]
-        folded: list[Json] = [
-            {"headers": dict(frame.headers), "payload": fold_text(text)}
-            for frame, text in zip(frames, payloads, strict=True)
-        ]
+        folded: list[Json] = []
+        for frame, text in zip(frames, payloads, strict=True):
+            folded.append({"headers": dict(frame.headers), "payload": fold_text(text)})
         json.dumps(folded, allow_nan=False)
     except (ValueError, TypeError):
         return None
@@ -173,7 +175,7 @@ def _unfold_form(form: str, stored: Stored, unfold: Callable[[Stored, Blobs], An
 
 
 def check_body(stored: object) -> str:
-    """Return the form of a stored body (``json``, ``events`` ...), after a check of its shape alone.
+    """Return the form of a stored body (``json``, ``events`` ...), after a check of its shape only.
 
     Raises:
         CassetteError: It is not a stored body.
@@ -195,7 +197,7 @@ def check_request(stored: object) -> None:
     Raises:
         CassetteError: It is not a stored request.
     """
-    if not isinstance(stored, dict) or not _are_texts(stored.get("method"), stored.get("url")):
+    if not _is_object_of_texts(stored, "method", "url"):
         raise CassetteError("a request: expected an object with method, url and body")
     check_body(stored.get("body"))
 
@@ -215,9 +217,14 @@ def check_answer(stored: object) -> None:
         if name in stored and not _is_number(stored[name], int, float):
             raise CassetteError(f"{name} of an answer: expected a number")
     outcome = stored.get("outcome", {"error": "", "text": ""})
-    if not isinstance(outcome, dict) or not _are_texts(outcome.get("error"), outcome.get("text")):
+    if not _is_object_of_texts(outcome, "error", "text"):
         raise CassetteError("the outcome of a call: expected an object with error and text")
     check_body(stored.get("body"))
+
+
+def _is_object_of_texts(value: object, *keys: str) -> TypeGuard[dict[str, Any]]:
+    """Return whether a value is an object with a text under each of these keys."""
+    return isinstance(value, dict) and _are_texts(*map(value.get, keys))
 
 
 def _are_texts(*values: object) -> bool:
@@ -286,13 +293,13 @@ def _has_valid_events(stored: Stored) -> bool:
     if not isinstance(events, list) or not all(map(is_folded_text, events)):
         return False
     shared = stored.get("shared", ["", ""])
-    if not isinstance(shared, list) or [type(affix) for affix in shared] != [str, str]:
+    if not isinstance(shared, list) or list(map(type, shared)) != [str, str]:
         return False
-    return (
-        stored.get("newline", "\n") in ("\n", stream_events.CRLF)
-        and stored.get("end", stream_events.EVENT_END) in _EVENT_ENDS
-        and stored.get("last", "") in ("", *_EVENT_ENDS)
-    )
+    if stored.get("newline", "\n") not in ("\n", stream_events.CRLF):
+        return False
+    if stored.get("end", _EVENT_ENDS[0]) not in _EVENT_ENDS:
+        return False
+    return stored.get("last", "") in ("", *_EVENT_ENDS)
 
 
 def _has_valid_frames(stored: Stored) -> bool:

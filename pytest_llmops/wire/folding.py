@@ -57,7 +57,8 @@ def fold_json(text: str) -> dict[str, Json] | None:
     """Return the parsed value of JSON, with the spelling that gives the same text; None without such a spelling."""
     core = text.strip(_JSON_WHITESPACE)
     start = text.index(core)
-    blanks = {"head": text[:start], "tail": text[start + len(core) :]}
+    end = start + len(core)
+    blanks = {"head": text[:start], "tail": text[end:]}
     try:
         value = json.loads(core)
         spelling = _find_spelling(value, core)
@@ -77,7 +78,7 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
         if encoder.encode(value) == text:
             return {"style": style}
     # "/" of PHP, "<" and ">" of Go, "=" and "'" of Google, "ä" of .NET.
-    escapes = [escape for escape in sorted(set(_ESCAPE.findall(text))) if _is_needless(escape)]
+    escapes = sorted(filter(_is_needless, set(_ESCAPE.findall(text))))
     ascii_escapes = [escape for escape in escapes if _unescape(escape).isascii()]
     for chosen in (ascii_escapes, escapes):
         if not 0 < len(chosen) <= MAX_ESCAPES:
@@ -89,7 +90,7 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
 
 
 def _is_needless(escape: str) -> bool:
-    """Return whether an escape stands for a character that JSON allows as it is."""
+    """Return whether an escape is one of a character that JSON allows as it is."""
     if not _OPTIONAL_ESCAPE.fullmatch(escape):
         return False
     char = _unescape(escape)
@@ -112,11 +113,13 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
     text = _ENCODERS[stored["style"]].encode(unfold_value(stored["json"], blobs))
     if "escapes" in stored:
         text = _apply_escapes(text, stored["escapes"])
-    return f"{stored.get('head', '')}{text}{stored.get('tail', '')}"
+    head = stored.get("head", "")
+    tail = stored.get("tail", "")
+    return f"{head}{text}{tail}"
 
 
 def is_folded_json(stored: Mapping[str, Any]) -> bool:
-    """Return whether the keys beside the value of stored JSON have the form that `fold_json` gives them."""
+    """Return whether the other keys of stored JSON, without its value, have the form that `fold_json` gives them."""
     style = stored.get("style")
     if not isinstance(style, str) or style not in SPELLINGS:
         return False
@@ -146,7 +149,7 @@ def fold_value(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return fold_text(value)
     if isinstance(value, list):
-        if len(value) >= LONG_LIST and all(type(element) in (int, float) for element in value):
+        if len(value) >= LONG_LIST and _are_numbers(value):
             text = json.dumps(value, separators=(",", ":"), allow_nan=False)
             return make_marker(NUMBERS, f"{len(value):,} numbers", text)
         return [fold_value(element, depth + 1) for element in value]
@@ -157,6 +160,10 @@ def fold_value(value: Any, depth: int = 0) -> Any:
             folded[name] = fold_value(element, depth + 1)
         return folded
     return value
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(type(value) in (int, float) for value in values)
 
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
@@ -186,7 +193,7 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
         return unfolded
     if NUMBERS in value:
         numbers = json.loads(marker_text(value, NUMBERS, blobs))
-        if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
+        if not isinstance(numbers, list) or not _are_numbers(numbers):
             raise ValueError("a marker of numbers stands for something else")
         return numbers
     return unfold_text(value, blobs)

@@ -48,8 +48,9 @@ class SplitStream:
 
     def encode_events(self) -> list[bytes]:
         """Return the bytes of each event, with its end."""
-        texts = [f"{event}{self.end}" for event in self.events[:-1]]
-        texts += [f"{event}{self.last}" for event in self.events[-1:]]
+        texts = [event + self.end for event in self.events[:-1]]
+        if self.events:
+            texts.append(self.events[-1] + self.last)
         return [text.replace("\n", self.newline).encode("utf-8", "surrogatepass") for text in texts]
 
 
@@ -88,7 +89,9 @@ def split_stream(text: str) -> SplitStream | None:
 
 def _are_json_lines(lines: list[str]) -> bool:
     """Return whether several lines look like an object each."""
-    return len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines)
+    if len(lines) <= 1:
+        return False
+    return all(line.startswith("{") and line.endswith("}") for line in lines)
 
 
 SHORTENED_MARK = "…"  # start of an event without the prefix and suffix that it shares with others
@@ -103,7 +106,10 @@ def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
 
     Both are cut at punctuation, so that words with the same first letters share nothing.
     """
-    prefixes = [first[: count_shared_start(first, second)] for first, second in itertools.pairwise(events)]
+    prefixes = []
+    for first, second in itertools.pairwise(events):
+        size = count_shared_start(first, second)
+        prefixes.append(first[:size])
     start = _choose_prefix(events, prefixes)
     if not start:
         return None

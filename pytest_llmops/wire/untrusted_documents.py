@@ -22,9 +22,8 @@ GZIP = zlib.MAX_WBITS | 16  # the ``wbits`` of gzip in `zlib`
 RESTORE_STEP = "replace it by an undamaged copy, or record it again"
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
-_TAGS = tuple(
-    f"{_TAG_PREFIX}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "binary")
-)
+_KINDS = ("str", "int", "float", "bool", "null", "seq", "map", "binary")
+_TAGS = tuple(_TAG_PREFIX + kind for kind in _KINDS)
 _INT = r"[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z"
 # Numbers of YAML 1.1 except base 60: a recorder that writes YAML 1.2 leaves times of day unquoted
 _FLOAT = (
@@ -45,9 +44,8 @@ class DocumentError(ValueError):
 
 def as_cassette_error(path: Path, error: DocumentError) -> CassetteError:
     """Return the error about a file that cannot be read."""
-    return CassetteError(
-        f"cassette {shorten_text(str(path), 300)} cannot be read: {error.what}; {error.step}"
-    )
+    file = shorten_text(str(path), 300)
+    return CassetteError(f"cassette {file} cannot be read: {error.what}; {error.step}")
 
 
 def load_document(path: Path) -> Any:
@@ -145,7 +143,8 @@ def _parse_yaml(data: bytes) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if text_files.count_characters(node, {}) > len(data) * MAX_GROWTH + 2**16:
+        most = len(data) * MAX_GROWTH + 2**16
+        if text_files.count_characters(node, {}) > most:
             raise text_files.BadFile(f"its anchors unfold to more than {MAX_GROWTH} times its size")
         text_files.check_keys(node, data.decode("utf-8", "replace"))
         return loader.construct_document(node)
@@ -155,7 +154,8 @@ def _parse_yaml(data: bytes) -> Any:
 
 def _construct_binary(loader: Any, node: Any) -> bytes:
     # PyYAML drops what is not base64.
-    return base64.b64decode("".join(loader.construct_scalar(node).split()), validate=True)
+    lines = loader.construct_scalar(node).split()
+    return base64.b64decode("".join(lines), validate=True)
 
 
 @cache
@@ -163,20 +163,17 @@ def _loader_class() -> Any:
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    kept_tags = (f"{_TAG_PREFIX}bool", f"{_TAG_PREFIX}null")
+    resolvers = {}
+    for first_char, known in base.yaml_implicit_resolvers.items():
+        resolvers[first_char] = [(tag, pattern) for tag, pattern in known if tag in kept_tags]
+    constructors = {tag: base.yaml_constructors[tag] for tag in (None, *_TAGS)}
+    constructors[f"{_TAG_PREFIX}binary"] = _construct_binary
 
     class Loader(base):  # type: ignore[misc]  # either of two
         # The safe loader, without dates, sets, merge keys and numbers to base 60.
-        yaml_implicit_resolvers = {  # noqa: RUF012 -- as in the base class
-            first: [
-                (tag, pattern)
-                for tag, pattern in known
-                if tag in (f"{_TAG_PREFIX}bool", f"{_TAG_PREFIX}null")
-            ]
-            for first, known in base.yaml_implicit_resolvers.items()
-        }
-        yaml_constructors = {tag: base.yaml_constructors[tag] for tag in (None, *_TAGS)} | {
-            _TAGS[-1]: _construct_binary
-        }
+        yaml_implicit_resolvers = resolvers
+        yaml_constructors = constructors
 
         def flatten_mapping(self, node: Any) -> None:
             """Leave merge keys with a tag (``!!merge <<``) as they are: no key can have that kind."""

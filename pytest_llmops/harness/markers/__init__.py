@@ -53,7 +53,8 @@ def markers_of(node: Any) -> list[Marker]:
 
 def has_marker(node: Any) -> bool:
     """Return whether a test has a marker whose name begins with ``llm_``: a project may have its own of the short names."""
-    return any(mark.name in MARKERS and mark.name.startswith("llm_") for mark in node.iter_markers())
+    names = (mark.name for mark in node.iter_markers())
+    return any(name in MARKERS and name.startswith("llm_") for name in names)
 
 
 def iter_help(*, in_full: bool) -> Iterator[str]:

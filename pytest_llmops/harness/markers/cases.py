@@ -84,9 +84,9 @@ def _parse_split(value: object) -> str:
 
 
 def _parse_tags(value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not all(map(is_name, value)):
-        raise ValueError(SELECTION)
-    return tuple(value)
+    if isinstance(value, (list, tuple)) and all(map(is_name, value)):
+        return tuple(value)
+    raise ValueError(SELECTION)
 
 
 class CasesMarker(Marker):
@@ -162,7 +162,8 @@ def read_cases(arguments: Arguments, folders: Sequence[Path], settings: Settings
     except UsageError as error:
         what = getattr(error, "what", error)
         path_of_error = getattr(error, "path", name)
-        raise CaseError(f"{arguments.where}: {what}", path_of_error, getattr(error, "line", None)) from None
+        line = getattr(error, "line", None)
+        raise CaseError(f"{arguments.where}: {what}", path_of_error, line) from None
 
 
 def _resolve_builtin(name: str | Path, where: str) -> str | Path:

@@ -99,7 +99,8 @@ def _sort_variants(definition: Any, specs: list[Any], comparison: Comparison) ->
         parametrized = list(specs[0].indices)
     values: list[str] = []
     if argument in parametrized:
-        values = list(dict.fromkeys(_name_values(definition, spec)[argument] for spec in specs))
+        names = [_name_values(definition, spec)[argument] for spec in specs]
+        values = list(dict.fromkeys(names))
     _VALUES.setdefault(definition.parent, {})[definition.name] = values
     has_base = not comparison.base or comparison.base in values
     if len(values) >= LEAST_VALUES and has_base:
@@ -130,7 +131,8 @@ def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
         primary: The metric that decides.
     """
     arguments = MARKER.find(item)
-    values = _VALUES.get(item.parent, {}).get(getattr(item, "originalname", ""), [])
+    values_by_test = _VALUES.get(item.parent, {})
+    values = values_by_test.get(getattr(item, "originalname", ""), [])
     if arguments is None or not values:
         return {}
     comparison = MARKER.read(arguments)
@@ -166,8 +168,9 @@ def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
 
 
 def _name_values(node: Any, spec: Any) -> dict[str, str]:
-    """Return for each argument its part of the test's id, which it may share; where they cannot be told apart, the values themselves."""
-    groups = [list(names) for _, names in groupby(spec.params, lambda name: _joint_arguments(node, name))]
+    """Return for each argument its part of the test's id, which it may share; the values themselves if the id has other parts."""
+    by_mark = groupby(spec.params, lambda name: _joint_arguments(node, name))
+    groups = [list(names) for _, names in by_mark]
     ids = spec._idlist  # noqa: SLF001 -- pytest has no other parts of an id
     if len(ids) != len(groups):
         return {name: str(value) for name, value in spec.params.items()}

@@ -70,8 +70,10 @@ class GuardrailMarker(Marker):
         is_run = not case.robust.get("error") and not case.robust.get("skip")
         if arguments is None or not is_run:
             return {}
-        all_cases = cases_marker.find_cases(item, settings, cast("Arguments", cases_marker.MARKER.find(item)))
-        return {"guardrail": {"expect": case["expect"], "cases": len(all_cases), **self.parse(arguments)}}
+        cases_arguments = cast("Arguments", cases_marker.MARKER.find(item))
+        all_cases = cases_marker.find_cases(item, settings, cases_arguments)
+        facts = {"expect": case["expect"], "cases": len(all_cases), **self.parse(arguments)}
+        return {"guardrail": facts}
 
 
 MARKER = GuardrailMarker()

@@ -79,9 +79,8 @@ def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     arguments = MARKER.find(node)
     if arguments is not None:
         marked = MARKER.read(arguments)
-    is_parametrized = any(
-        parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize")
-    )
+    marks = node.iter_markers("parametrize")
+    is_parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in marks)
     overrides = _list_overrides(node)
     if marked:
         own_model = describe_own_model(overrides, parametrized=is_parametrized)
@@ -123,9 +122,11 @@ def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> N
     """
     unknown = [name for name in chosen if name not in known]
     if "app" in known and unknown:
+        got = ", ".join(map(repr, unknown))
+        names = ", ".join(sorted(known))
         raise UsageError(
             f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
-            f"got {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}"
+            f"got {got}; known are {names}"
         )
 
 

@@ -125,7 +125,7 @@ class TrialsMarker(Marker):
     )
 
     def read(self, arguments: Arguments) -> TrialPlan:
-        """Return how often the test runs; the trials must be able to prove what is asked for."""
+        """Return how often the test runs; so many trials must be able to prove the wanted rate."""
         values = self.parse(arguments)
         given = arguments.by_name(*values)
         count = values["n"]
@@ -163,7 +163,7 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
     """Return how often a test runs: by its marker, else by --llm-trials.
 
     Raises:
-        UsageError: The marker's arguments are wrong, or its trials can never prove what it asks for.
+        UsageError: The marker's arguments are wrong, or its trials can never prove the rate that it requires.
     """
     arguments = MARKER.find(item)
     if arguments is None:

@@ -82,7 +82,7 @@ class Arguments:
 
     def usage_error(self, expected: str) -> UsageError:
         """Return the error for arguments that are not as expected."""
-        texts = [repr(value) for value in self.args]
+        texts = list(map(repr, self.args))
         texts += [f"{name}={value!r}" for name, value in self.kwargs.items()]
         got = shorten_text(", ".join(texts), 300)
         return UsageError(f"{self.where}: @pytest.mark.{self.marker}: expected {expected}, got ({got})")
@@ -104,7 +104,7 @@ class Marker:
         name: Its name, which is also that of its file.
         help: What it is for, as ``pytest --markers`` shows it.
         arguments: Its arguments, in order.
-        repeated: The argument of which there may be several, before all others; None: there is none.
+        repeated: The argument of which there may be several, before all others; None: no argument is repeated.
         fixture: The fixture that it is about; where a test does not use that, the marker has no effect.
         needs: Why a test that is itself marked must have that fixture; empty: it need not.
         needs_marker: The marker that it must have too, with its arguments.
@@ -206,7 +206,8 @@ class Marker:
         has_marker = True
         if self.needs_marker:
             needs = f"@pytest.mark.{self.needs_marker} and {needs}"
-            has_marker = node.get_closest_marker(self.needs_marker.partition("(")[0]) is not None
+            name = self.needs_marker.partition("(")[0]
+            has_marker = node.get_closest_marker(name) is not None
         if not has_marker or self.fixture not in fixtures:
             raise UsageError(f"{node.nodeid}: @pytest.mark.{self.name} needs {needs}: {self.needs}")
 
@@ -287,7 +288,9 @@ def whole_number(expected: str, *, least: float = float("-inf"), most: float = f
     """Return the parser of a whole number."""
 
     def parse(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(expected)
+        if not least <= value <= most:
             raise ValueError(expected)
         return value
 

@@ -23,7 +23,7 @@ class PromptChoice:
     Attributes:
         name: Its name.
         versions: The versions to run; empty: the one in production. Of ``answer@main`` each ends in ``@main``; ``all`` and
-            globs like ``v*`` stand among them as they are.
+            globs like ``v*`` are among them as they are.
     """
 
     name: str
@@ -71,7 +71,8 @@ class PromptMarker(Marker):
         versions = values["versions"]
         name, sign, ref = values["name"].partition("@")
         if versions is None:
-            return PromptChoice(name, (f"@{ref}",) if sign else ())
+            references = (f"@{ref}",) if sign else ()
+            return PromptChoice(name, references)
         if sign and any("@" in version for version in versions):
             raise arguments.usage_error("one commit after @, with the name or with each version")
         return PromptChoice(name, tuple(f"{version}{sign}{ref}" for version in versions))

@@ -95,11 +95,18 @@ def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str
     except BadFile as error:
         raise UnknownName("retriever", name, (), where=f"{where}, {folder_name}: {error.what}") from None
     for path in (folder / f"{name}.jsonl", folder / name):
-        if path.exists() and path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts:
+        if path.exists() and _lies_below(path, folder):
             with locate_errors(CorpusError, path):
                 return check_inside(path, folder, "corpora")
     known = [path.stem if path.suffix == ".jsonl" else path.name for path in folder.iterdir()]
     raise UnknownName("retriever", name, known, where=f"{where}, looked in {path_from_root(folder, root)}")
+
+
+def _lies_below(path: Path, folder: Path) -> bool:
+    """Return whether a path leads below a folder, without a way up."""
+    if not path.is_relative_to(folder):
+        return False
+    return ".." not in path.relative_to(folder).parts
 
 
 def _newest_change_ns(path: Path) -> int:

@@ -46,12 +46,9 @@ def _read_converse_request(request: JsonObject) -> ParsedRequest:
     system = _format_converse_blocks(get_mappings(request, "system"))
     messages = fields.system_message(system)
     for message in get_mappings(request, "messages"):
-        messages += fields.split_messages(
-            fields.as_role(message.get("role")),
-            get_mappings(message, "content"),
-            _format_converse_result,
-            _format_converse_block,
-        )
+        role = fields.as_role(message.get("role"))
+        blocks = get_mappings(message, "content")
+        messages += fields.split_messages(role, blocks, _format_converse_result, _format_converse_block)
     tool_config = get_mapping(request, "toolConfig")
     tools = list(_read_tool_specs(tool_config.get("tools")))
     unread = []

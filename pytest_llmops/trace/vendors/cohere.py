@@ -37,10 +37,11 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
     content = message.get("content")
     blocks = as_mappings(content)
     thoughts = [block for block in blocks if block.get("type") == "thinking"]
+    calls = list(fields.read_chat_tool_calls(message.get("tool_calls")))
     return ParsedReply(
         output=join_texts(blocks) or as_text(content),
         thinking=join_texts(thoughts, "thinking") or get_text(message, "tool_plan"),
-        tool_calls=list(fields.read_chat_tool_calls(message.get("tool_calls"))),
+        tool_calls=calls,
         finish_reason=get_text(reply, "finish_reason"),
         usage=_read_billed_usage(reply.get("usage")),
         known=bool(message),
@@ -72,7 +73,7 @@ def _join_chat_events(events: Sequence[JsonObject]) -> JoinedReply:
     if blocks:
         message["content"] = fields.join_blocks(blocks)
     if calls:
-        message["tool_calls"] = [{"id": call["id"], "function": call} for call in fields.join_blocks(calls)]
+        message["tool_calls"] = fields.list_tool_calls(fields.join_blocks(calls))
     return {**end, "message": message}, bool(end)
 
 
@@ -128,8 +129,9 @@ def _read_rerank_reply(reply: JsonObject) -> ParsedReply:
     if usage == Usage():
         counts = get_mapping(reply, "usage")
         usage = Usage(input_tokens=fields.get_count(counts, "total_tokens"))
+    lines = map(_format_ranked, as_mappings(results))
     return ParsedReply(
-        output="\n".join(map(_format_ranked, as_mappings(results))),
+        output="\n".join(lines),
         usage=usage,
         model=get_text(reply, "model"),
         known=isinstance(results, list),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pytest_llmops._util.json_values import (
@@ -41,12 +42,9 @@ def _read_request(request: JsonObject) -> ParsedRequest:
     if isinstance(contents, dict):
         contents = [contents]
     for message in as_mappings(contents):
-        messages += fields.split_messages(
-            _ROLES.get(get_text(message, "role"), "user"),
-            _content_parts(message),
-            _format_function_response,
-            _format_gemini_part,
-        )
+        role = _ROLES.get(get_text(message, "role"), "user")
+        parts = _content_parts(message)
+        messages += fields.split_messages(role, parts, _format_function_response, _format_gemini_part)
     unread = []
     if _get_field(request, "cachedContent"):
         unread.append("messages kept by the server (cachedContent)")
@@ -110,8 +108,13 @@ def _get_field(wire: JsonObject, name: str) -> Any:
     """Return a field, which may be spelled in snake case as well."""
     if name in wire:
         return wire[name]
-    snake_name = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
-    return wire.get(snake_name)
+    return wire.get(_spell_snake_case(name))
+
+
+@lru_cache(maxsize=64)
+def _spell_snake_case(name: str) -> str:
+    """Return the snake case of a name in camel case."""
+    return re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name)
 
 
 def _content_parts(content: object) -> list[JsonObject]:
@@ -163,7 +166,7 @@ def _read_function(function: JsonObject) -> ToolDefinition:
 
 
 def _read_usage_metadata(value: object) -> Usage:
-    """Read the token counts of a reply; thoughts, counted beside the answer, become part of the output."""
+    """Read the token counts of a reply; thoughts, counted separately from the answer, become part of the output."""
     counts = as_mapping(value)
     prompt = fields.get_count(counts, "promptTokenCount")
     tool_prompt = fields.get_count(counts, "toolUsePromptTokenCount")
@@ -196,10 +199,10 @@ def _read_embed_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _read_predict_request(request: JsonObject) -> ParsedRequest:
-    texts = [
-        get_text(item, "content") or get_text(item, "text") or get_text(item, "prompt")
-        for item in get_mappings(request, "instances")
-    ]
+    texts = []
+    for item in get_mappings(request, "instances"):
+        content = get_text(item, "content") or get_text(item, "text")
+        texts.append(content or get_text(item, "prompt"))
     return ParsedRequest(fields.user_messages(texts))
 
 

@@ -18,10 +18,11 @@ from pytest_llmops.trace.wire_format import (
 
 def _read_reply(reply: JsonObject) -> ParsedReply:
     message = get_mapping(reply, "message")
+    calls = list(fields.read_chat_tool_calls(message.get("tool_calls")))
     return ParsedReply(
         output=get_text(message, "content") or get_text(reply, "response"),
         thinking=get_text(message, "thinking") or get_text(reply, "thinking"),
-        tool_calls=list(fields.read_chat_tool_calls(message.get("tool_calls"))),
+        tool_calls=calls,
         finish_reason=get_text(reply, "done_reason"),
         usage=_read_eval_counts(reply),
         model=get_text(reply, "model"),

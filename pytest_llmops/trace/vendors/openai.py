@@ -48,14 +48,17 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
     choice = first_mapping(choices)
     message = get_mapping(choice, "message")
     answer, thinking = _split_thinking(message.get("content"))
+    thinking = get_text(message, "reasoning_content") or get_text(message, "reasoning") or thinking
     calls = list(fields.read_chat_tool_calls(message.get("tool_calls")))
     legacy_call = message.get("function_call")
     if legacy_call:
         calls += fields.read_chat_tool_calls([{"function": legacy_call}])
-    counts = get_mapping(reply, "usage") or get_mapping(get_mapping(reply, "x_groq"), "usage")
+    counts = get_mapping(reply, "usage")
+    if not counts:
+        counts = get_mapping(get_mapping(reply, "x_groq"), "usage")
     return ParsedReply(
         output=answer or _find_other_output(choice, message),
-        thinking=get_text(message, "reasoning_content") or get_text(message, "reasoning") or thinking,
+        thinking=thinking,
         tool_calls=calls,
         finish_reason=get_text(choice, "finish_reason"),
         usage=read_openai_usage(counts),
@@ -71,12 +74,8 @@ def _find_other_output(choice: JsonObject, message: JsonObject) -> str:
     """Return a refusal, a completion, what was spoken, or the error of an answer without content."""
     audio = get_mapping(message, "audio")
     error = get_mapping(choice, "error")
-    return (
-        get_text(message, "refusal")
-        or get_text(choice, "text")
-        or get_text(audio, "transcript")
-        or get_text(error, "message")
-    )
+    text = get_text(message, "refusal") or get_text(choice, "text")
+    return text or get_text(audio, "transcript") or get_text(error, "message")
 
 
 def _join_chunks(events: Sequence[JsonObject]) -> JoinedReply:
@@ -121,9 +120,11 @@ class _StreamedAnswer:
 
     def make_choice(self) -> JsonObject:
         """Return the answer in the shape of a reply without a stream."""
-        message: dict[str, Any] = {key: "".join(pieces) for key, pieces in self._texts.items()}
+        message: dict[str, Any] = {}
+        for key, pieces in self._texts.items():
+            message[key] = "".join(pieces)
         message["audio"] = {"transcript": message.get("transcript")}
-        message["tool_calls"] = [{"id": call["id"], "function": call} for call in self._calls.values()]
+        message["tool_calls"] = fields.list_tool_calls(self._calls.values())
         return {"message": message, "finish_reason": self.finish_reason}
 
 
@@ -244,7 +245,8 @@ def _read_input_item(item: JsonObject) -> Message:
     if kind.endswith("_call_output"):
         return Message("tool", fields.content_text(item.get("output")))
     if "content" in item and kind in ("", "message"):
-        return Message(fields.as_role(item.get("role")), fields.content_text(item.get("content")))
+        role = fields.as_role(item.get("role"))
+        return Message(role, fields.content_text(item["content"]))
     if kind.endswith("_call"):
         return Message("assistant", fields.format_tool_call(_read_call(item)))
     return Message("assistant", f"[{kind or 'item'}]")
@@ -257,11 +259,10 @@ def _read_call(item: JsonObject) -> ToolCall:
         if item.get(key):
             arguments = fields.arguments_json(item[key])
             break
-    return ToolCall(
-        name=get_text(item, "name") or get_text(item, "type").removesuffix("_call"),
-        arguments=arguments,
-        id=get_text(item, "call_id") or get_text(item, "id"),
-    )
+    tool = get_text(item, "type").removesuffix("_call")
+    name = get_text(item, "name") or tool
+    call_id = get_text(item, "call_id") or get_text(item, "id")
+    return ToolCall(name=name, arguments=arguments, id=call_id)
 
 
 def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
@@ -275,24 +276,27 @@ def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
             complete[number] = get_mapping(event, "item")
         elif kind in ("response.output_text.delta", "response.refusal.delta"):
             texts[number] = texts.get(number, "") + get_text(event, "delta")
-    partial = {number: {"type": "message", "content": [{"text": text}]} for number, text in texts.items()}
-    return fields.join_blocks({**partial, **complete})
+    items: dict[int, JsonObject] = {}
+    for number, text in texts.items():
+        items[number] = {"type": "message", "content": [{"text": text}]}
+    items |= complete
+    return fields.join_blocks(items)
 
 
 def read_openai_usage(counts: JsonObject) -> Usage:
     """Read the token counts of a reply of chat completions or Responses."""
-    input_details = get_mapping(counts, "prompt_tokens_details") or get_mapping(
-        counts, "input_tokens_details"
-    )
-    output_details = get_mapping(counts, "completion_tokens_details") or get_mapping(
-        counts, "output_tokens_details"
-    )
+    input_details = get_mapping(counts, "prompt_tokens_details")
+    if not input_details:
+        input_details = get_mapping(counts, "input_tokens_details")
+    output_details = get_mapping(counts, "completion_tokens_details")
+    if not output_details:
+        output_details = get_mapping(counts, "output_tokens_details")
     input_tokens = fields.get_count(counts, "prompt_tokens", "input_tokens")
     output_tokens = fields.get_count(counts, "completion_tokens", "output_tokens")
     reasoning = fields.as_token_count(output_details.get("reasoning_tokens", counts.get("reasoning_tokens")))
     all_tokens = fields.sum_known_counts(input_tokens, output_tokens, reasoning)
     if reasoning and fields.get_count(counts, "total_tokens") == all_tokens:
-        # xAI counts reasoning beside the answer, not as part of it; its total shows that.
+        # xAI does not count reasoning as a part of the answer; its total shows that.
         output_tokens = fields.sum_known_counts(output_tokens, reasoning)
     cached = fields.get_count(input_details, "cached_tokens")
     if cached is None:

@@ -99,7 +99,8 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
     if not line:
         raise CaseError("no row in the file: expected at least one", source.path)
     if absent:
-        named = ", ".join(f"{key}={column}" for column, key in absent.items())
+        pairs = [f"{key}={column}" for column, key in absent.items()]
+        named = ", ".join(pairs)
         raise CaseError(f"--field {named}: no row has this column", source.path)
 
 
@@ -132,7 +133,8 @@ def _parse_row(
         columns = {}
     case = replace(parse_case(given, columns, split_tags=source.suffix == ".csv"), typed=row)
     if make and not problems:
-        case = replace(case, typed=make(case, f"{source.path.name}:{line}"))
+        origin = f"{source.path.name}:{line}"
+        case = replace(case, typed=make(case, origin))
     return case, problems
 
 

@@ -207,7 +207,8 @@ def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> No
         kappa = "none"
         if dimension.kappa is not None:
             kappa = f"{dimension.kappa:.2f}"
-        facts.append((shorten_text(name, 40), f"kappa {kappa}, {dimension.compared:,} answers"))
+        dimension_name = shorten_text(name, 40)
+        facts.append((dimension_name, f"kappa {kappa}, {dimension.compared:,} answers"))
     _print_pairs(facts)
     heading = ""
     rows: list[str] = []
@@ -267,5 +268,6 @@ def _print_canaries(result: CanaryRun) -> None:
     pairs = [("kind", "withstood")]
     for kind, text in result.withstood_by_kind.items():
         pairs.append((shorten_text(kind, 60), text))
-    pairs.append(("right answers", f"{result.controls - len(result.rejected)} of {result.controls} passed"))
+    passed = result.controls - len(result.rejected)
+    pairs.append(("right answers", f"{passed} of {result.controls} passed"))
     _print_pairs(pairs)

@@ -123,7 +123,8 @@ def _list_offered_models(settings: Settings) -> dict[str, str]:
     try:
         return {model.id: str(getattr(model, "shutdown_date", None) or "") for model in client.models.list()}
     except openai.OpenAIError as error:
-        raise LLMOpsError(f"GET {client.base_url}models: {shorten_text(str(error), 300)}") from None
+        why = shorten_text(str(error), 300)
+        raise LLMOpsError(f"GET {client.base_url}models: {why}") from None
 
 
 def _describe_model(model: str, places: list[str], offered: Mapping[str, str] | None) -> dict[str, Json]:

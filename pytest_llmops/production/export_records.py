@@ -54,9 +54,11 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
                     if number == 1:
                         yield from _scan_records(file.read, line)
                     else:
-                        counts[f"line {number:,} of {path.name}: {error.what}"] += 1
+                        place = f"line {number:,} of {path.name}"
+                        counts[f"{place}: {error.what}"] += 1
     except (BadFile, OSError) as error:
-        raise UsageError(f"{path}: {getattr(error, 'strerror', error)}; nothing was written") from None
+        why = getattr(error, "strerror", error)
+        raise UsageError(f"{path}: {why}; nothing was written") from None
 
 
 def _read_nothing(_: int) -> str:
@@ -98,7 +100,8 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
             open_brackets += mark
         else:
             what = problem.removesuffix(" starting at")
-            raise BadFile(f"broken or cut JSON at character {offset + end + 1:,}: {what}")
+            place = offset + end + 1
+            raise BadFile(f"broken or cut JSON at character {place:,}: {what}")
         position += 1
 
 

@@ -117,7 +117,9 @@ def _is_status(value: object) -> bool:
 
 
 def _is_votes(value: object) -> bool:
-    return isinstance(value, dict) and all(type(count) is int and count >= 0 for count in value.values())
+    if not isinstance(value, dict):
+        return False
+    return all(type(count) is int and count >= 0 for count in value.values())
 
 
 def _is_list_of_objects(value: object) -> bool:
@@ -173,7 +175,8 @@ def entry_id(kind: str, input: Json, output: str) -> str:  # noqa: A002 -- the k
     >>> entry_id("case", "Is it open?", "No.") == entry_id("case", "is it open", "no")
     True
     """
-    return "fb-" + fingerprint_parts(kind, normalize_text(input), normalize_text(output))[:12]
+    digest = fingerprint_parts(kind, normalize_text(input), normalize_text(output))
+    return f"fb-{digest[:12]}"
 
 
 def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
@@ -276,7 +279,8 @@ def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     line = entry.to_line()
     # Each text by itself, as escapes hide a secret; then the line, as a key gives its value away.
     texts = canonical_json(_clean_texts(json.loads(line), redactor))
-    cleaned = redactor.clean_secrets(texts.encode("utf-8", "replace")).decode("utf-8", "replace")
+    cleaned_bytes = redactor.clean_secrets(texts.encode("utf-8", "replace"))
+    cleaned = cleaned_bytes.decode("utf-8", "replace")
     if cleaned == line:
         return entry
     clean = _parse_entry(read_json(cleaned))
@@ -330,12 +334,15 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
             vote = str(place["vote"])
             votes[vote] = votes.get(vote, 0) + 1
     reasons = dict.fromkeys((*old.reason.split("; "), new.reason))
+    known_reasons = filter(None, reasons)
+    comments = dict.fromkeys((*old.comments, *new.comments))
+    tags = dict.fromkeys((*old.tags, *new.tags))
     return replace(
         old,
         votes=votes,
-        comments=tuple(dict.fromkeys((*old.comments, *new.comments))),
-        tags=tuple(dict.fromkeys((*old.tags, *new.tags))),
-        reason="; ".join(reason for reason in reasons if reason),
+        comments=tuple(comments),
+        tags=tuple(tags),
+        reason="; ".join(known_reasons),
         reference=old.reference or new.reference,
         messages=old.messages or new.messages,
         calls=old.calls or new.calls,

@@ -133,7 +133,8 @@ class Case:
         encoded = {}
         for name, content in contents.items():
             digest = hashlib.sha256(content).hexdigest()
-            encoded[name] = base64.b64encode(content).decode(), digest
+            data = base64.b64encode(content).decode()
+            encoded[name] = data, digest
         return encoded
 
     def parts(self) -> list[dict[str, Json]]:
@@ -483,7 +484,8 @@ def _parse_text(row: Mapping[str, Json], key: str) -> str:
     hint = "write it in quotes, or under another key"
     if value is None:
         hint = "leave the key out"
-    raise BadFile(f"{key}: expected a text, got {json_kind(value)}: {hint}")
+    kind = json_kind(value)
+    raise BadFile(f"{key}: expected a text, got {kind}: {hint}")
 
 
 def _parse_output(row: Mapping[str, Json]) -> str | None:

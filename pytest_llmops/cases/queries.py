@@ -80,7 +80,8 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
         queries = []
         for key, wanted in given.items():
             text = str(key)
-            queries.append(Query(id=text, text=text, relevant=_parse_grades(text, wanted)))
+            grades = _parse_grades(text, wanted)
+            queries.append(Query(id=text, text=text, relevant=grades))
     elif isinstance(given, Iterable):
         queries = _queries_from_cases(given)
     else:
@@ -94,7 +95,8 @@ def _read_queries(path: str | Path) -> list[Query]:
     """Read the queries of a case file, or of judgements of TREC."""
     suffix = Path(path).suffix.lower()
     if suffix in CASE_SUFFIXES:
-        return _queries_from_cases(load_cases(path), where=f" @ {path}", split=suffix == ".csv")
+        cases = load_cases(path)
+        return _queries_from_cases(cases, where=f" @ {path}", split=suffix == ".csv")
     return [Query(id=query, relevant=grades) for query, grades in read_qrels(path).items()]
 
 

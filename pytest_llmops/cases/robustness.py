@@ -31,7 +31,8 @@ _NEIGHBOURS = {
 
 
 def _read_sentence_openers() -> list[str]:
-    text = Path(__file__).with_name("sentence_openers.txt").read_text(encoding="utf-8")
+    path = Path(__file__).with_name("sentence_openers.txt")
+    text = path.read_text(encoding="utf-8")
     return re.sub("#.*", "", text).split()
 
 
@@ -106,7 +107,8 @@ def _rewrite(value: Any, change: TextChange) -> tuple[Any, list[str]]:
     """Return an input with its text changed, and the changes; an input without a text stays as it is."""
     if isinstance(value, str):
         return change(value)
-    if isinstance(value, (list, tuple)) and value and isinstance(value[-1], Mapping):
+    is_filled_list = isinstance(value, (list, tuple)) and len(value) > 0
+    if is_filled_list and isinstance(value[-1], Mapping):
         message, changes = _rewrite(value[-1], change)
         return [*value[:-1], message], changes
     if isinstance(value, Mapping):
@@ -156,7 +158,8 @@ def _change_lists(case: Case, keys: Sequence[str], change: Callable[[list[Any]],
                 new_text = shorten_text(repr(new_lists[key]))
                 changes.append(f"{key}: {new_text}")
         if changes:
-            changed: dict[str, Any] = {name: {**holder, **new_lists}}
+            new_holder = {**holder, **new_lists}
+            changed: dict[str, Any] = {name: new_holder}
             return [(replace(case, **changed), changes)]
     return []
 
@@ -173,7 +176,8 @@ def _reorder_lists(case: Case, rng: Random) -> list[Variant]:
 
 def _add_distractor(case: Case, rng: Random) -> list[Variant]:
     def add_document(documents: list[Any]) -> list[Any]:
-        text = rng.choice(_read_texts(case, "distractors") or [DISTRACTOR])
+        texts = _read_texts(case, "distractors") or [DISTRACTOR]
+        text = rng.choice(texts)
         document = _shape_document(text, like=documents[0])
         place = rng.randrange(len(documents) + 1)
         return [*documents[:place], document, *documents[place:]]
@@ -270,7 +274,8 @@ def add_changed_cases(
                     fact["skip"] = f"{name} changes nothing in this case: it needs {needs}"
                 facts.setdefault(name, []).append(fact)
                 given.append(replace(changed, id=case.id + suffix, robust=fact))
-    if len({case.id for case in given}) < len(given):
+    ids = {case.id for case in given}
+    if len(ids) < len(given):
         culprits = [case.id for case in cases if "~" in case.id]
         names_text = ", ".join(culprits)
         raise UsageError(f"{where}: the id of a case is that of a changed one: rename {names_text}")

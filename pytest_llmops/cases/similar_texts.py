@@ -69,17 +69,17 @@ def _compare_texts(texts: Sequence[str], at_least: float) -> Iterator[tuple[str,
             others = np.arange(row + 1, ends[row])
             if bits is not None:
                 own_bits = bits[:, [row - start]]
-                other_bits = bits[:, row + 1 - start : ends[row] - start]
+                first_other = row + 1 - start
+                other_bits = bits[:, first_other : ends[row] - start]
                 unlike = np.bitwise_count(own_bits ^ other_bits).sum(axis=0, dtype=int)
                 characters = lengths[row] + lengths[others]
                 most = characters * (1 - at_least / 100) + 1
                 others = others[unlike <= most]
             near = unique[others].tolist()
-            scores = process.cdist(
-                [texts[row]], near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8
-            )
+            text = texts[row]
+            scores = process.cdist([text], near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8)
             for place in np.flatnonzero(scores):
-                yield texts[row], near[place], int(scores[0, place])
+                yield text, near[place], int(scores[0, place])
 
 
 def _count_sketch_bits(length: int) -> int:
@@ -108,7 +108,8 @@ def _sketch_texts(texts: Sequence[str]) -> NDArray[np.uint8]:
         mixed = codes * 0x9E3779B1 + repeats * 0x85EBCA6B
         hashes = mixed * 0xC2B2AE35 >> 12
         bits = (1 << hashes % 8).astype(np.uint8)
-        np.bitwise_or.at(sketch, hashes % bit_count // 8, bits)
+        places = hashes % bit_count // 8
+        np.bitwise_or.at(sketch, places, bits)
     return sketches
 
 

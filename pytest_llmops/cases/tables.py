@@ -38,7 +38,8 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
         yield from _number_rows(_open_table(split, file) for split, file in files)
     except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
-        why = f"{type(error).__name__}: {shorten_text(str(error), 200)}"
+        message = shorten_text(str(error), 200)
+        why = f"{type(error).__name__}: {message}"
         raise BadFile(f"{what}: {why}") from None
 
 
@@ -65,7 +66,8 @@ def _open_table(split: str, file: Path) -> _Part:
         schema = batches.schema
     schema_metadata = schema.metadata or {}
     metadata = json.loads(schema_metadata.get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
+    info = metadata.get("info", {})
+    features = info.get("features", {})
     rows = (row for batch in batches for row in batch.to_pylist())
     return _Part(split, features, rows)
 
@@ -145,7 +147,8 @@ def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
     if splits_file.exists():
         splits = json.loads(splits_file.read_bytes())["splits"]
     for split in splits:
-        state = json.loads((path / split / "state.json").read_bytes())
+        state_file = path / split / "state.json"
+        state = json.loads(state_file.read_bytes())
         for file in state["_data_files"]:
             data_file = path / split / file["filename"]
             yield split, check_inside(data_file, path, "the dataset")

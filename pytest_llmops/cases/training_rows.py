@@ -100,7 +100,8 @@ def _check_messages(
         return
     tool_names = []
     if isinstance(tools, list):
-        tool_names = [_get(_get(tool, "function"), "name") for tool in tools]
+        functions = [_get(tool, "function") for tool in tools]
+        tool_names = [_get(function, "name") for function in functions]
     has_started = roles != ROLES
     open_calls = list[object]()
     for number, message in enumerate(messages):
@@ -151,7 +152,8 @@ def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -
         call_id = shorten_text(repr(turn.call_id), 60)
         yield f"answers the call {call_id}, which none before it has"
     if turn.role != "tool" and open_calls:
-        yield f"the calls {shorten_text(repr(open_calls), 100)} before it have no answer"
+        calls = shorten_text(repr(open_calls), 100)
+        yield f"the calls {calls} before it have no answer"
     is_valid_list = turn.is_assistant and isinstance(turn.calls, list)
     if turn.calls is not None and not is_valid_list:
         yield "tool_calls: expected a list, on an assistant's message"
@@ -162,14 +164,15 @@ def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -
 
 
 def _why_invalid_call(call: object, tool_names: list[Any]) -> str:
-    """Return what is wrong with a call of a tool, or ``""``."""
+    """Return the problem of a call of a tool, or ``""``."""
     function = _get(call, "function")
-    name = shorten_text(repr(_get(function, "name")), 60)
+    name = _get(function, "name")
+    name_text = shorten_text(repr(name), 60)
     problem = _why_invalid_arguments(_get(function, "arguments"))
     if problem:
-        return f"the arguments of {name}: {problem}"
-    if _get(function, "name") not in tool_names:
-        return f"{name} is not among the tools of the row"
+        return f"the arguments of {name_text}: {problem}"
+    if name not in tool_names:
+        return f"{name_text} is not among the tools of the row"
     return ""
 
 
@@ -189,7 +192,7 @@ def _why_invalid_arguments(arguments: object) -> str:
 
 
 def question_text(value: Json) -> str:
-    """Return what duplicates and leaks are searched by: a text, the last message of the user, else the JSON.
+    """Return the text by which duplicates and leaks are searched: a text, the last message of the user, else the JSON.
 
     >>> question_text([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}])
     'Hello?'
@@ -221,7 +224,8 @@ def case_to_row(
     if isinstance(case.input, list):
         question: Any = case.input
     else:
-        question = [{"role": "user", "content": question_text(case.input)}]
+        content = question_text(case.input)
+        question = [{"role": "user", "content": content}]
     messages = [*question]
     if system:
         messages.insert(0, {"role": "system", "content": system})

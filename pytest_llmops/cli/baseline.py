@@ -53,7 +53,7 @@ class ProjectBaseline:
     primary_metric: str
 
     def make_reference(self, records: Iterable[TestRecord]) -> "Reference":
-        """Return what a run with these tests is compared with."""
+        """Return the baseline and rules with which a run with these tests is compared."""
         from pytest_llmops.baselines.conclusion import Reference
         from pytest_llmops.baselines.metric_data import GateRules
 
@@ -169,7 +169,7 @@ def _power(args: argparse.Namespace) -> int:
 
 
 def _make_power_row(metric: Any) -> dict[str, Any]:
-    """Return what ``--json`` has of a metric, a `MetricPower`."""
+    """Return a metric, a `MetricPower`, as ``--json`` prints it."""
     flaky = []
     for nodeid, rate, since in metric.flaky:
         flaky.append({"test": nodeid, "flip_rate": rate, "since": since})

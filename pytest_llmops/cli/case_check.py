@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
     @property
     def is_note(self) -> bool:
-        """Whether it is no problem."""
+        """Whether it is only a note, not a problem."""
         return self.kind == "note"
 
 
@@ -227,7 +227,8 @@ def _scan_rows(
             if masked != text:
                 findings += _find_masked(line, text, masked, is_training=args.format != "cases")
             if case.input:
-                question = Question(line, question_text(case.input)[:max_chars], case.split)
+                text = question_text(case.input)
+                question = Question(line, text[:max_chars], case.split)
         yield findings, question
 
 

@@ -70,11 +70,11 @@ def _write(
 
 def print_lines_and_summary(lines: Sequence[str], summary: str) -> None:
     """Print the first lines, and a summary of all."""
-    shown = list(lines[:MAX_SHOWN])
+    listed = list(lines[:MAX_SHOWN])
     if len(lines) > MAX_SHOWN:
         hidden = len(lines) - MAX_SHOWN
-        shown.append(f"and {hidden:,} more: --json has them all")
-    print_line("\n".join([*shown, summary]))
+        listed.append(f"and {hidden:,} more: --json has them all")
+    print_line("\n".join([*listed, summary]))
 
 
 def sample_file(args: argparse.Namespace) -> int:

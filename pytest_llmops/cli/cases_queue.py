@@ -77,7 +77,7 @@ def import_feedback(args: argparse.Namespace) -> int:
     }
     print_result(args, document, _format_import(args, document))
     for why in feedback.left_out:
-        # What is left out by a rule, or said nothing, is no problem.
+        # An event that a rule leaves out, or that says nothing, is not a problem.
         if not why.startswith(NO_PROBLEMS):
             return EXIT_PROBLEM
     return 0
@@ -251,7 +251,7 @@ def _take_answer(args: argparse.Namespace, entry: QueueEntry, answer: str) -> No
     """Decide on an entry by what a person typed.
 
     Raises:
-        UsageError: It is no command, or does not fit the entry.
+        UsageError: It is not a command, or does not fit the entry.
     """
     if answer in ("", "s"):
         return
@@ -417,7 +417,7 @@ def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
     """Return an entry with the label of an annotator, or of the only one.
 
     Raises:
-        BadFile: It is no label on the judge's scale, or another one stands there.
+        BadFile: It is not a label on the judge's scale, or the entry has another one.
     """
     label = _parse_label(text, entry.data.get("scale"))
     before = entry.data.get("human")

@@ -74,7 +74,9 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
     model = shorten_text(call.model or "(none)", 100)
-    api = f"{shorten_text(call.provider, 40)}, {shorten_text(call.endpoint, 100)}"
+    provider = shorten_text(call.provider, 40)
+    endpoint = shorten_text(call.endpoint, 100)
+    api = f"{provider}, {endpoint}"
     yield _format_field("model", f"{model} ({api})")
     if call.messages:
         last = call.messages[-1]

@@ -276,9 +276,8 @@ def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
     """
     if args.files:
         if len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
-            raise UsageError(
-                f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(format_path, args.files))}"
-            )
+            got = " ".join(map(format_path, args.files))
+            raise UsageError(f"cassettes move: expected OLD and NEW, two cassettes (.json), got {got}")
         old, new = args.files
         return [(old, [new])]
     root = _find_root(args)

@@ -209,7 +209,7 @@ def read_run_file(path: Path) -> Run:
     """Return the run of a file that ``--llm-report=run.json`` or ``run.json.gz`` wrote.
 
     Raises:
-        UsageError: The file is missing or not a run file; names record and key where it is damaged.
+        UsageError: The file is missing or not a run file; the error names the record and key that are damaged.
     """
     from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
 

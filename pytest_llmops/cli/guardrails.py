@@ -65,7 +65,7 @@ def read_labelled_texts(path: Path) -> list[LabelledText]:
     """Return the labelled texts of a file.
 
     Raises:
-        CaseError: The file has no lines, a line is no labelled text, or a span does not fit its text; with file and line.
+        CaseError: The file has no lines, a line is not a labelled text, or a span does not fit its text; with file and line.
     """
     line = None
     rows = []
@@ -93,10 +93,11 @@ def _parse_labelled_text(row: Mapping[str, Any]) -> LabelledText:
     if not isinstance(text, str) or not is_labelled or not is_label or (label and spans):
         got = shorten_text(str(row), 100)
         raise BadFile(f"expected {FORM}, got {got}")
-    if label is True:
-        spans = [{"start": 0, "end": max(1, len(text)), "kind": ANY}]
-    elif label:
-        spans = [{"start": 0, "end": max(1, len(text)), "kind": label}]
+    if label:
+        kind = label
+        if label is True:
+            kind = ANY
+        spans = [{"start": 0, "end": max(1, len(text)), "kind": kind}]
     return LabelledText(text, [_parse_span(span, text) for span in spans])
 
 
@@ -104,7 +105,7 @@ def _parse_span(given: Json, text: str) -> Finding:
     """Return a span as a finding.
 
     Raises:
-        BadFile: It is no span, or does not fit the text.
+        BadFile: It is not a span, or does not fit the text.
     """
     from pytest_llmops.guardrails import Finding
 

@@ -113,7 +113,7 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
-    """Return what the configuration file lacks, by ini key."""
+    """Return the settings that the configuration file lacks, by ini key."""
     lines: dict[str, object] = {}
     model = given.single_model or stored.model or PLACEHOLDER
     if model != stored.model:
@@ -126,9 +126,9 @@ def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
 
 def _choose_ini_file(here: Path, root: Path) -> Path:
     """Return pytest's configuration file of the project, which may be missing."""
-    found = find_ini_file(root)
-    if found:
-        return found
+    path = find_ini_file(root)
+    if path:
+        return path
     project = here / "pyproject.toml"
     if project.is_file():
         return project

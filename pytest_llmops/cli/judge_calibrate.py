@@ -72,9 +72,8 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
         options = {name: getattr(args, name) for name in OPTION_NAMES}
         options["record"] = args.record or "none"  # the ini file does not decide whether the judge is called
         folder, ini = read_ini(Path.cwd()) or (Path(), {})
-        settings = Settings.from_sources(
-            ("command line", options), ("ini", ini), environ=os.environ
-        ).with_paths_below(folder)
+        settings = Settings.from_sources(("command line", options), ("ini", ini), environ=os.environ)
+        settings = settings.with_paths_below(folder)
         active_recorder.settings = settings
         with (
             tapes.sdk_environment(settings),  # replaying needs no API key

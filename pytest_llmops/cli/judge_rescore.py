@@ -166,7 +166,7 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
 
 
 def _find_option_problem(args: argparse.Namespace) -> str:
-    """Return which options do not fit; "": they fit."""
+    """Return the problem of options that do not fit together; "": they fit."""
     if not _needs_judge(args) and args.at_least is None:
         return "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
     if args.rubric and args.judge:
@@ -348,7 +348,7 @@ def score_outputs(
 
     Raises:
         CassetteMiss: No recording matches a request.
-        UsageError: The judge is none, the threshold is not on its scale, or it refuses every output.
+        UsageError: The judge is not a judge, the threshold is not on its scale, or it refuses every output.
     """
     handle = resolve_judge(judge, CALLER)
     # Check all thresholds before any call is paid for.
@@ -379,7 +379,7 @@ def score_outputs(
 
 
 def _make_key(output: Output, handle: JudgeHandle) -> OutputKey:
-    """Return what the judge's verdict on an output depends on."""
+    """Return the inputs on which the judge's verdict on an output depends."""
     if takes_contexts(handle.judge):
         return output.inputs
     return output.inputs[:-1]

@@ -139,9 +139,11 @@ def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
     newest = runs[last]
     unlike = [name for name in earlier if tests[name] != tests[last]]
     if unlike:
+        amount = format_count(len(unlike), "earlier run")
+        names_text = ", ".join(unlike)
         note = (
-            f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may "
-            f"move without a change of quality: {', '.join(unlike)}"
+            f"over time: {amount} did not run the same tests as this one, so that means may "
+            f"move without a change of quality: {names_text}"
         )
         newest = dataclasses.replace(newest, notes=(*newest.notes, note))
     return [*(runs[name] for name in earlier), newest]
@@ -274,7 +276,7 @@ def _describe_contradiction(request: str, shard: str, holder: str) -> str:
 
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:
-    """Return an answer without the time it took: the same answer twice is no contradiction."""
+    """Return an answer without the time it took: the same answer twice does not contradict itself."""
     from pytest_llmops.cassettes.request_key import answer_from_wire
 
     return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)

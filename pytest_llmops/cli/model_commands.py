@@ -56,7 +56,8 @@ def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, 
     folder, ini = read_ini(start) or (start, {})
     settings = Settings.from_sources(
         ("command line", {"base_url": base_url}), ("ini", ini), environ=os.environ
-    ).with_paths_below(folder)
+    )
+    settings = settings.with_paths_below(folder)
     if root is None:
         return folder, settings
     return start, settings

@@ -82,7 +82,8 @@ def _join_sections(prompt: Prompt) -> str:
 def render_prompt(args: argparse.Namespace) -> int:
     """Print the messages of a version of a prompt, and return the exit status."""
     variables = _read_variables(args)
-    rendered = open_prompts(args).get(args.name, args.version).render(**variables)
+    prompt = open_prompts(args).get(args.name, args.version)
+    rendered = prompt.render(**variables)
     document = {key: getattr(rendered, key) for key in ("name", "version", "fingerprint", "model", "params")}
     document["messages"] = rendered.to_dicts()
     messages = [f"{message.role}:\n{message.content}" for message in rendered]
@@ -178,7 +179,9 @@ def show_log(args: argparse.Namespace) -> int:
     commits = []
     lines = []
     for move in moves:
-        lines.append(f"{move.get('at')}  {format_move(move)}  {move.get('reason')}")
+        at = move.get("at")
+        reason = move.get("reason")
+        lines.append(f"{at}  {format_move(move)}  {reason}")
     for row in rows:
         commit, day, subject = row.split("\t", 2)
         commits.append({"commit": commit, "at": day, "subject": subject})
@@ -257,7 +260,7 @@ def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[Prob
 
 
 def _list_problems(prompt: Prompt, max_chars: int) -> list[str]:
-    """Return what is wrong with a version by itself."""
+    """Return the problems of a version by itself."""
     from pytest_llmops.redaction.redactor import Redactor
 
     problems = []

@@ -110,7 +110,7 @@ def _parse_pair(
     """Return the pair of a line; None if its score lies between the labels.
 
     Raises:
-        BadFile: The line is no such pair.
+        BadFile: The line is not such a pair.
     """
     same = _parse_same(wire, same_from, different_to)
     actual = _parse_text("actual", wire.get("actual"))
@@ -188,7 +188,8 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
         rows_per_pair = [rows[[places[text] for text in texts]] for texts in texts_per_pair]
     scores = []
     for rows in rows_per_pair:
-        highest = float(cosine(rows[:1], rows[1:]).max())
+        similarities = cosine(rows[:1], rows[1:])
+        highest = float(similarities.max())
         # The last digits depend on the machine: equal texts must have equal scores.
         scores.append(max(0.0, round(highest, SCORE_DIGITS)))
     return scores
@@ -298,7 +299,8 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
     same_count = sum(pair.same for pair in pairs.items)
     different_count = count - same_count
     sides = f"{same_count:,} that say the same, {different_count:,} that do not"
-    yield f"{format_path(path)}: {format_count(count, 'pair')}, {sides}"
+    amount = format_count(count, "pair")
+    yield f"{format_path(path)}: {amount}, {sides}"
     if pairs.repeated:
         yield f"{format_count(pairs.repeated, 'line')} left out: the same pair again"
     if pairs.between:
@@ -337,8 +339,8 @@ def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut
             mark = "  <"
         passed = f"{cut.same_passed:>9,}  {cut.different_passed:>14,}"
         rates = f"{cut.precision:>9.3f}  {cut.recall:>6.3f}"
-        means = f"{cut.f1:>5.3f}  {cut.balanced_accuracy:>17.3f}"
-        yield f"{cut.at_least:>8.4g}  {passed}  {rates}  {means}{mark}"
+        quality = f"{cut.f1:>5.3f}  {cut.balanced_accuracy:>17.3f}"
+        yield f"{cut.at_least:>8.4g}  {passed}  {rates}  {quality}{mark}"
 
 
 def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:

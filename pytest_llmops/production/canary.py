@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pytest_llmops._util.arrays import Float64Array, np
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json
@@ -32,6 +32,7 @@ LIMITS = {
     "cost_ratio": (1.0, 1e9),
 }
 # Shares of the wealth that are bet; those far from the best one lose little
+_Action: TypeAlias = Literal["PROMOTE", "HOLD", "ROLLBACK"]
 BETS = tuple(0.9 / 2**step for step in range(8))
 SHARE_EVIDENCE = 10_000.0  # against the share of the canary, before it is called a mistake
 
@@ -44,7 +45,7 @@ class CanaryEvent:
         id: Of the request: an event that is delivered twice counts once.
         time: When it was answered, with its time zone.
         arm: The version.
-        score: From 0 to 1, higher is better; None: not scored, which is no low score.
+        score: From 0 to 1, higher is better; None: not scored, which does not count as a low score.
         error: No answer came; it has no score.
 
     Raises:
@@ -224,10 +225,11 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
     worse_limit = len(measured) / rules.alpha
     fine_limit = 1 / rules.alpha
     evidence = dict[str, tuple[float, float]]()
-    sentences = dict[Literal["PROMOTE", "HOLD", "ROLLBACK"], list[str]]()
+    sentences = dict[_Action, list[str]]()
     for outcome in outcomes:
-        worse, fine = evidence[outcome.name] = outcome.weigh_evidence(rules.arms)
-        action: Literal["PROMOTE", "HOLD", "ROLLBACK"]
+        worse, fine = outcome.weigh_evidence(rules.arms)
+        evidence[outcome.name] = worse, fine
+        action: _Action
         if worse >= worse_limit:
             action = "ROLLBACK"
             verdict = "worse is proved"
@@ -244,7 +246,7 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
         elif outcome.name == "score":
             sentence = "no event has a score, and without scores nothing is promoted"
             sentences.setdefault(action, []).append(sentence)
-    chosen: Literal["PROMOTE", "HOLD", "ROLLBACK"] = "PROMOTE"
+    chosen: _Action = "PROMOTE"
     if "ROLLBACK" in sentences:
         chosen = "ROLLBACK"
     elif "HOLD" in sentences:
@@ -385,7 +387,8 @@ def _grow_wealth(gains: Float64Array) -> float:
 
     Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting", 2024; Ville's inequality.
     """
-    growth = np.log1p(np.outer(BETS, gains)).cumsum(axis=1)
+    growth_steps = np.log1p(np.outer(BETS, gains))
+    growth = growth_steps.cumsum(axis=1)
     best_logs = np.logaddexp.reduce(growth, axis=0)
     log_wealth = best_logs - math.log(len(BETS))
     highest = float(log_wealth.max(initial=0.0))

@@ -44,10 +44,11 @@ _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
 
 
 def read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Yield the spans, log records and rows of a file: JSON lines, or a document if its first line is no JSON value."""
+    """Yield the spans, log records and rows of a file: JSON lines, or a document if its first line is not a JSON value."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-            for number, line in enumerate(iter(lambda: file.readline(2 * MAX_OBJECT), ""), start=1):
+            lines = iter(lambda: file.readline(2 * MAX_OBJECT), "")
+            for number, line in enumerate(lines, start=1):
                 try:
                     yield from list(_scan_records(_read_nothing, line))
                 except BadFile as error:
@@ -78,7 +79,8 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
         position = _SEPARATORS.match(text, position).end()  # type: ignore[union-attr]  # may be empty
         records, end, problem = _decode_records(text, position)
         # What the end of the text cuts fails there, within a word or a number; only a text fails at its beginning.
-        is_cut = end > len(text) - 16 or problem.startswith("Unterminated")
+        is_at_end = end > len(text) - 16
+        is_cut = is_at_end or problem.startswith("Unterminated")
         rest = len(text) - position
         if is_cut and rest < MAX_OBJECT:
             more = read(max(CHUNK, rest))

@@ -231,13 +231,19 @@ def _store_call(
     contents.setdefault(end, (tools, *texts))
 
 
+def _load_values(texts: Sequence[str]) -> list[Any]:
+    """Return the values of several texts of JSON."""
+    values: list[Any] = json.loads(f"[{','.join(texts)}]")
+    return values
+
+
 def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]) -> QueueEntry:
     """Return the conversation that ends with a call as an entry of the queue."""
-    tools, *messages = json.loads(f"[{','.join(texts)}]")
+    tools, *messages = _load_values(texts)
     last = calls[end]
     places = (*last.earlier, end)
     stored = [calls[place].text for place in places if place in calls]
-    conversation = json.loads(f"[{','.join(stored)}]")
+    conversation = _load_values(stored)
     questions = [message["content"] for message in messages if message["role"] == "user"]
     data = {}
     if tools:
@@ -277,7 +283,8 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
             if not field and as_text(values.get("kind")).casefold() not in MODEL_CALLS:
                 continue
             trace = str(values.get("trace", ""))
-            span = str(values.get("span", f"{path.name}#{number}"))
+            place = f"{path.name}#{number}"
+            span = str(values.get("span", place))
             origin = {"source": path.name, "trace": trace, "id": span}
             call = waiting.setdefault((trace, span), {"origin": origin})
             if not call:
@@ -301,7 +308,8 @@ def _read_fields(record: JsonObject) -> dict[str, Any]:
     """Return the fields that a span, log record or row has, by our names."""
     attributes = record.get("attributes")
     plain = {**record, **as_mapping(attributes), **_read_pairs(attributes)}
-    tree = _nest_keys({key.removeprefix("attributes."): value for key, value in plain.items()})
+    unprefixed = {key.removeprefix("attributes."): value for key, value in plain.items()}
+    tree = _nest_keys(unprefixed)
     values = {}
     for field, names in FIELDS.items():
         value = _find(tree, names)
@@ -323,11 +331,13 @@ def _read_pairs(value: object) -> dict[str, Any]:
 
 def _read_any_value(value: object) -> Any:
     """Return the value of OTLP's AnyValue: {"stringValue": ...}, {"array_value": {"values": [...]}} ..."""
-    inner = next((item for item in as_mapping(value).values() if item is not None), None)
+    values = as_mapping(value).values()
+    inner = next((item for item in values if item is not None), None)
     if not isinstance(inner, dict):
         return inner
     items = inner.get("values")
-    return _read_pairs(items) or [_read_any_value(item) for item in as_mappings(items)]
+    pairs = _read_pairs(items)
+    return pairs or [_read_any_value(item) for item in as_mappings(items)]
 
 
 def _nest_keys(flat: JsonObject) -> dict[str, Any]:
@@ -344,7 +354,7 @@ def _nest_keys(flat: JsonObject) -> dict[str, Any]:
 
 
 def _parse(value: Any) -> Any:
-    """Return what a text of JSON holds, None if it is none; other values as they are."""
+    """Return the value of a text of JSON, None if it is not JSON; other values stay as they are."""
     if isinstance(value, str):
         return parse_json(value)
     return value
@@ -384,7 +394,8 @@ def _list_items(value: Any) -> list[Any]:
     if parsed is None and str(value).startswith(_JSON_STARTS):
         raise BadFile(CUT)
     if isinstance(parsed, dict) and all(map(str.isdecimal, parsed)):
-        return [parsed[key] for key in sorted(parsed, key=lambda key: (len(key), key))]
+        numbers = sorted(parsed, key=lambda number: (len(number), number))
+        return [parsed[number] for number in numbers]
     if isinstance(parsed, list):
         return parsed
     if value is None:
@@ -495,7 +506,8 @@ def _join_texts(parts: Iterable[JsonObject]) -> Any:
     for part in parts:
         kind = part.get("type")
         if kind == "text":
-            texts.append(as_text(part.get("content", part.get("text"))))
+            content = part.get("content", part.get("text"))
+            texts.append(as_text(content))
         elif kind not in ("tool_call", "tool_call_response", "reasoning"):
             texts.append(part)
             is_mixed = True
@@ -531,7 +543,7 @@ def _read_tool_results(parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
 
 
 def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
-    """Return what `Call.to_wire` writes of a call; its messages are those of the entry."""
+    """Return a call as `Call.to_wire` writes it; its messages are those of the entry."""
     counts = {}
     for name in Usage.__dataclass_fields__:
         count = _parse(values.get(name))

@@ -171,9 +171,10 @@ def _join_events(events: list[QueueEntry]) -> QueueEntry:
     tags = dict.fromkeys(tag for event in events for tag in event.tags)
     reasons = {event.reason for event in events}
     places = [place for event in events for place in event.origin]
+    reference = max(corrections, key=lambda text: corrections[text], default="")
     return replace(
         events[0],
-        reference=max(corrections, key=lambda text: corrections[text], default=""),
+        reference=reference,
         reason="; ".join(sorted(reasons)),
         votes=dict(votes),
         comments=tuple(comments),
@@ -330,7 +331,7 @@ def _as_text(value: Json) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """An event as it was read; ``given_vote`` is what stands for the vote in the file, which may mean nothing to us."""
+    """An event as it was read; ``given_vote`` is the vote as the file has it, which may mean nothing to us."""
 
     id: str
     source: str

@@ -183,7 +183,7 @@ def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
     """Return the entries of a queue, in its order; a file that is not there has none.
 
     Raises:
-        CaseError: It cannot be read, a line is not an entry, or an id stands twice; with file and line.
+        CaseError: It cannot be read, a line is not an entry, or an id is repeated; with file and line.
     """
     if not Path(path).exists():
         return ()
@@ -278,14 +278,16 @@ def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     """Return an entry without secrets and personal data; an id that `entry_id` gave is that of the redacted texts."""
     line = entry.to_line()
     # Each text by itself, as escapes hide a secret; then the line, as a key gives its value away.
-    texts = canonical_json(_clean_texts(json.loads(line), redactor))
+    cleaned_values = _clean_texts(json.loads(line), redactor)
+    texts = canonical_json(cleaned_values)
     cleaned_bytes = redactor.clean_secrets(texts.encode("utf-8", "replace"))
     cleaned = cleaned_bytes.decode("utf-8", "replace")
     if cleaned == line:
         return entry
     clean = _parse_entry(read_json(cleaned))
     if entry.id == entry_id(entry.kind, entry.input, entry.output):
-        return replace(clean, id=entry_id(clean.kind, clean.input, clean.output))
+        clean_id = entry_id(clean.kind, clean.input, clean.output)
+        return replace(clean, id=clean_id)
     return replace(clean, id=entry.id)
 
 
@@ -351,7 +353,7 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
 
 
 def _origin_key(place: Mapping[str, Json]) -> str:
-    """Return what tells an event from others: the id that it has in every export, else its place in a file of that name."""
+    """Return the key that tells an event from others: the id that it has in every export, else its place in a file of that name."""
     if place.get("id"):
         return canonical_json(place["id"])
     return canonical_json([place.get("source"), place.get("line")])
@@ -402,7 +404,7 @@ def _sketch_text(text: str) -> list[int]:
 
 
 def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
-    """Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or stands above come after all others."""
+    """Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or comes earlier come after all others."""
     waiting = [entry for entry in entries if entry.status == "open"]
     waiting.sort(key=_importance)
     seen = {_group_of(entry) for entry in entries if entry.status != "open"}

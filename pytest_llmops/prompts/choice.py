@@ -55,7 +55,7 @@ class Choice(Generic[T]):
         self._edges = [_to_hash_bytes(edge) for edge in edges]
 
     def choose(self, key: Key) -> T:
-        """Return what a key has.
+        """Return the thing that a key has.
 
         Raises:
             UsageError: The key is None, empty or of another type.

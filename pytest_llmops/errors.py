@@ -177,13 +177,6 @@ class UsageError(LLMOpsError):
     """A mistake that the user can correct; the message says where and how."""
 
 
-def refuse(applies: object, problem: str | Exception) -> None:
-    """Raise a problem if a condition holds; a text is a `UsageError`."""
-    __tracebackhide__ = True
-    if applies:
-        raise UsageError(problem) if isinstance(problem, str) else problem
-
-
 class UnknownName(UsageError):
     """An unknown name.
 

@@ -37,9 +37,8 @@ def check_header(names: list[str], line: int) -> None:
         BadFile: A column has no name, a name is repeated, or the columns are separated by something else than commas.
     """
     if len(names) == 1 and ";" in names[0]:
-        raise BadFile(
-            f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line
-        )
+        header = shorten_text(names[0], 60)
+        raise BadFile(f"the header has ';' between its columns: use commas: {header}", line)
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         what = f"the column {shorten_text(repeated[0], 60)!r} stands twice"
@@ -59,9 +58,11 @@ def check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
     """
     for key, column in fields.items():
         if key not in CASE_KEYS:
-            raise BadFile(str(UnknownName("key of a case", str(key), CASE_KEYS, where="fields")))
+            error = UnknownName("key of a case", str(key), CASE_KEYS, where="fields")
+            raise BadFile(str(error))
         if column not in columns:
-            raise BadFile(str(UnknownName("column", str(column), columns, where=f"fields, for {key}")))
+            error = UnknownName("column", str(column), columns, where=f"fields, for {key}")
+            raise BadFile(str(error))
 
 
 def require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
@@ -82,18 +83,23 @@ def require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
 def _describe_missing_key(key: str, columns: Collection[str], names: Mapping[str, str]) -> str:
     """Return the message for a key without a column, with a hint at the column that is probably meant."""
     name = names.get(key, key)
-    free = [column for column in columns if column not in (*CASE_KEYS, *names.values())]
+    taken = (*CASE_KEYS, *names.values())
+    free = [column for column in columns if column not in taken]
     hint = ""
     if key == "id":
         hint = "; each case needs one"
     near = shorten_text(find_closest_name(name, free), 60)
     if near:
         hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }"
-    by_spelling = {column.strip().casefold().replace(" ", "_"): column for column in free}
+    by_spelling = {}
+    for column in free:
+        spelling = column.strip().casefold().replace(" ", "_")
+        by_spelling[spelling] = column
     for other_name in OTHER_NAMES[key]:
         if other_name in by_spelling:
             column = by_spelling[other_name]
             hint = f"; is it {column!r}? Then give fields={ {key: column} }"
             break
     columns_text = format_name_list(shorten_text(column, 60) for column in columns)
-    return f"missing {shorten_text(name, 60)!r}: there are {columns_text}{hint}"
+    name_text = shorten_text(name, 60)
+    return f"missing {name_text!r}: there are {columns_text}{hint}"

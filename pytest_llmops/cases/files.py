@@ -102,7 +102,8 @@ class Case:
         own_key = find_own_key(key)
         if own_key and getattr(self, own_key):
             hint = f"; perhaps case.{own_key}"
-        raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}{hint}")
+        place = f"data of case {self.id}{hint}"
+        raise UnknownName("key", str(key), self.data, where=place)
 
     def __contains__(self, key: object) -> bool:
         return key in self.data
@@ -131,7 +132,9 @@ class Case:
             raise CaseError(f"{error.what} (files)", f"case {self.id}") from None
         encoded = {}
         for name, content in contents.items():
-            encoded[name] = base64.b64encode(content).decode(), hashlib.sha256(content).hexdigest()
+            digest = hashlib.sha256(content).hexdigest()
+            data = base64.b64encode(content).decode()
+            encoded[name] = data, digest
         return encoded
 
     def parts(self) -> list[dict[str, Json]]:
@@ -149,14 +152,17 @@ class Case:
         for name, (data, _) in self.read_files().items():
             suffix = Path(name).suffix.lower()
             if suffix not in PART_TYPES:
-                raise CaseError(f"case {self.id}: expected a file of type {', '.join(PART_TYPES)}", name)
+                expected = ", ".join(PART_TYPES)
+                raise CaseError(f"case {self.id}: expected a file of type {expected}", name)
             kind, media = PART_TYPES[suffix]
             if kind == "image_url":
-                body: dict[str, Json] = {"url": f"data:{media};base64,{data}"}
+                address = f"data:{media};base64,{data}"
+                body: dict[str, Json] = {"url": address}
             elif kind == "input_audio":
                 body = {"data": data, "format": media}
             else:
-                body = {"filename": Path(name).name, "file_data": f"data:{media};base64,{data}"}
+                address = f"data:{media};base64,{data}"
+                body = {"filename": Path(name).name, "file_data": address}
             parts.append({"type": kind, kind: body})
         return parts
 
@@ -238,7 +244,10 @@ def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
             return _Table(rows[1:], columns, is_csv=True, header_line=line)
     else:
         rows = list(read_dataset_rows(source))
-    keys = dict.fromkeys(str(key) for _, row in rows if isinstance(row, Mapping) for key in row)
+    keys: dict[str, None] = {}
+    for _, row in rows:
+        if isinstance(row, Mapping):
+            keys.update(dict.fromkeys(map(str, row)))
     return _Table(rows, list(keys))
 
 
@@ -277,7 +286,8 @@ def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Ca
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
         if case.id in cases:
-            raise BadFile(f"duplicate id {case.id!r} (first in line {lines[case.id]})", line)
+            first_line = lines[case.id]
+            raise BadFile(f"duplicate id {case.id!r} (first in line {first_line})", line)
         cases[case.id] = case
         lines[case.id] = line
     return tuple(cases.values())
@@ -302,7 +312,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
         return _stream_csv_rows(path)
     if suffix in (".parquet", ".arrow"):
         return read_table_rows(path)
-    raise BadFile(f"unknown type of file {suffix!r}: expected {', '.join(CASE_SUFFIXES)}")
+    known = ", ".join(CASE_SUFFIXES)
+    raise BadFile(f"unknown type of file {suffix!r}: expected {known}")
 
 
 def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
@@ -315,7 +326,8 @@ def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
 def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
     """Yield the header, a list, and the records as objects, each with its line; empty records are skipped."""
     header: list[str] = []
-    for line, record in read_csv(f"{text}\n" for _, text in stream_lines(path)):
+    text_lines = (f"{text}\n" for _, text in stream_lines(path))
+    for line, record in read_csv(text_lines):
         if not record:
             continue
         if not header:
@@ -324,7 +336,8 @@ def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
             yield line, list(header)
             continue
         if len(record) != len(header):
-            raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
+            expected = f"{len(header)} values as in the header"
+            raise BadFile(f"expected {expected}, got {len(record)}", line)
         yield line, dict(zip(header, record, strict=True))
 
 
@@ -346,13 +359,18 @@ def parse_case(
     own = _read_own_values(row, names)
     if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
-    if "id" in names and isinstance(own["id"], int) and not isinstance(own["id"], bool):
-        own["id"] = str(own["id"])
+    if "id" in names:
+        own_id = own["id"]
+        if isinstance(own_id, int) and not isinstance(own_id, bool):
+            own["id"] = str(own_id)
+    case_id = _parse_id(own["id"])
+    reference = _parse_text(own, "reference")
+    tags = dict.fromkeys(_parse_texts(own, "tags", split=split_tags))
     case = Case(
-        id=_parse_id(own["id"]),
+        id=case_id,
         input=own["input"],
-        reference=_parse_text(own, "reference"),
-        tags=tuple(dict.fromkeys(_parse_texts(own, "tags", split=split_tags))),
+        reference=reference,
+        tags=tuple(tags),
         family=_parse_text(own, "family"),
         split=_parse_text(own, "split"),
         files=_parse_texts(own, "files", split=split_tags),
@@ -392,7 +410,8 @@ def _validate_model(model: Any, values: Mapping[str, Json]) -> Any:
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_url=False, include_context=False):
-            place = ".".join(map(str, problem["loc"])) or "the case"
+            steps = map(str, problem["loc"])
+            place = ".".join(steps) or "the case"
             got = shorten_text(repr(problem["input"]), 60)
             problems.append(f"{place}: {problem['msg']}, got {got}")
         text = shorten_text("; ".join(problems), 500)
@@ -402,10 +421,17 @@ def _validate_model(model: Any, values: Mapping[str, Json]) -> Any:
 def _parse_texts(row: Mapping[str, Json], key: str, *, split: bool) -> tuple[str, ...]:
     value = row.get(key, [])
     if split and isinstance(value, str):
-        value = [text for text in re.split("[;|]", value) if text.strip()]
-    if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
-        raise BadFile(f"{key}: expected a list of texts, got {shorten_text(canonical_json(value), 60)}")
+        parts = re.split("[;|]", value)
+        value = [text for text in parts if text.strip()]
+    if not isinstance(value, list) or not has_only_texts(value):
+        got = shorten_text(canonical_json(value), 60)
+        raise BadFile(f"{key}: expected a list of texts, got {got}")
     return tuple(str(text).strip() for text in value)
+
+
+def has_only_texts(values: Iterable[object]) -> bool:
+    """Return whether all values are texts with more than white space."""
+    return all(isinstance(text, str) and text.strip() for text in values)
 
 
 def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
@@ -420,9 +446,10 @@ def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
                 break
             calls.append(call)
     if not isinstance(wires, list) or len(calls) < len(wires):
+        known = ", ".join(sorted(CALL_KEYS))
+        got = shorten_text(canonical_json(wires), 100)
         raise BadFile(
-            f"calls: expected a list of objects with the keys {', '.join(sorted(CALL_KEYS))} and numbers of at least 0, "
-            f"got {shorten_text(canonical_json(wires), 100)}"
+            f"calls: expected a list of objects with the keys {known} and numbers of at least 0, got {got}"
         )
     return tuple(calls)
 
@@ -436,10 +463,18 @@ def _parse_call(wire: Any, output: Json) -> Call | None:
         return None
     if not CALL_KEYS.issuperset(wire):
         return None
-    for number in (call.latency_s, call.ttft_s, call.gap_s, call.cost_usd, *usage):
-        if number is not None and (type(number) not in (int, float) or not 0 <= number < math.inf):
+    numbers = (call.latency_s, call.ttft_s, call.gap_s, call.cost_usd, *usage)
+    for number in numbers:
+        if not _is_amount(number):
             return None
     return call
+
+
+def _is_amount(value: Any) -> bool:
+    """Return whether a value is None, or a finite number of at least 0."""
+    if value is None:
+        return True
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _parse_text(row: Mapping[str, Json], key: str) -> str:
@@ -449,7 +484,8 @@ def _parse_text(row: Mapping[str, Json], key: str) -> str:
     hint = "write it in quotes, or under another key"
     if value is None:
         hint = "leave the key out"
-    raise BadFile(f"{key}: expected a text, got {json_kind(value)}: {hint}")
+    kind = json_kind(value)
+    raise BadFile(f"{key}: expected a text, got {kind}: {hint}")
 
 
 def _parse_output(row: Mapping[str, Json]) -> str | None:
@@ -463,7 +499,8 @@ def _parse_id(value: Json) -> str:
     if isinstance(value, str) and _PLAIN_ID.fullmatch(value):
         return value
     if not isinstance(value, str):
-        got = f"{json_kind(value)} {shorten_text(canonical_json(value), 60)}"
+        excerpt = shorten_text(canonical_json(value), 60)
+        got = f"{json_kind(value)} {excerpt}"
         raise BadFile(f"id: expected a text, got {got}: write it in quotes")
     id_text = shorten_text(value, 60)
     if not value.strip():
@@ -471,7 +508,8 @@ def _parse_id(value: Json) -> str:
     if value != value.strip() or not value.isprintable():
         raise BadFile(f"id {id_text!r}: expected printable characters and no white space at the ends")
     if len(value) > MAX_ID_CHARS:
-        raise BadFile(f"id {id_text!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}")
+        expected = f"at most {MAX_ID_CHARS} characters"
+        raise BadFile(f"id {id_text!r}: expected {expected}, got {len(value):,}")
     for mark in FORBIDDEN_IN_IDS:
         if mark in value:
             raise BadFile(f"id {id_text!r}: {mark!r} cannot be in an id, as a test's name is split there")
@@ -504,7 +542,8 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
 
 def hash_id(seed: int, name: str) -> bytes:
     """Return the place of an id in a random order that is the same on every machine."""
-    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
+    text = f"{seed}:{name}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def select_split(cases: Sequence[Case], split: str = "") -> tuple[Case, ...]:
@@ -524,8 +563,9 @@ def select_split(cases: Sequence[Case], split: str = "") -> tuple[Case, ...]:
         return tuple(case for case in cases if case.split == split)
     training = [case.id for case in cases if case.split in TRAINING_SPLITS]
     if training:
+        amount = f"{len(training):,} of {len(cases):,} cases"
         raise UsageError(
-            f"{len(training):,} of {len(cases):,} cases are training data (such as {training[0]!r}): a test of them "
+            f"{amount} are training data (such as {training[0]!r}): a test of them "
             'shows what was learned by heart; name the split to test, split="test", or split="train" if you mean it'
         )
     return tuple(cases)
@@ -546,5 +586,7 @@ def tagged(cases: Iterable[Case], *wanted: str, without: Sequence[str] = ()) -> 
     for tag in (*wanted, *without):
         if tag not in known:
             raise UnknownName("tag", tag, known, where="tags of the cases")
-    with_wanted = [case for case in given if set(wanted).issubset(case.tags)]
-    return tuple(case for case in with_wanted if set(without).isdisjoint(case.tags))
+    wanted_tags = set(wanted)
+    unwanted_tags = set(without)
+    with_wanted = [case for case in given if wanted_tags.issubset(case.tags)]
+    return tuple(case for case in with_wanted if unwanted_tags.isdisjoint(case.tags))

@@ -80,7 +80,8 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
         queries = []
         for key, wanted in given.items():
             text = str(key)
-            queries.append(Query(id=text, text=text, relevant=_parse_grades(text, wanted)))
+            grades = _parse_grades(text, wanted)
+            queries.append(Query(id=text, text=text, relevant=grades))
     elif isinstance(given, Iterable):
         queries = _queries_from_cases(given)
     else:
@@ -94,7 +95,8 @@ def _read_queries(path: str | Path) -> list[Query]:
     """Read the queries of a case file, or of judgements of TREC."""
     suffix = Path(path).suffix.lower()
     if suffix in CASE_SUFFIXES:
-        return _queries_from_cases(load_cases(path), where=f" @ {path}", split=suffix == ".csv")
+        cases = load_cases(path)
+        return _queries_from_cases(cases, where=f" @ {path}", split=suffix == ".csv")
     return [Query(id=query, relevant=grades) for query, grades in read_qrels(path).items()]
 
 
@@ -107,7 +109,8 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
         has_relevant = has_relevant or RELEVANT_KEY in row
         query = _parse_query(row, where, split=split)
         if query.id in queries:
-            raise UsageError(f"case {shorten_text(query.id, 60)}: the id stands twice{where}")
+            id_text = shorten_text(query.id, 60)
+            raise UsageError(f"case {id_text}: the id stands twice{where}")
         queries[query.id] = query
     if queries and not has_relevant:
         raise UsageError(
@@ -121,21 +124,21 @@ def _read_case_row(case: object, number: int) -> Mapping[str, Json]:
         return {**case.data, "id": case.id, "input": case.input, "family": case.family}
     if isinstance(case, Mapping):
         return {"id": str(number), **case}
-    raise UsageError(
-        f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
-    )
+    got = f"{_describe_value(case)} as number {number}"
+    raise UsageError(f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {got}")
 
 
 def _parse_query(row: Mapping[str, Json], where: str, *, split: bool) -> Query:
     case_id = str(row["id"])
     text = row.get("input")
     if not isinstance(text, str) or not text.strip():
-        raise UsageError(
-            f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}"
-        )
+        place = f"case {shorten_text(case_id, 60)}: input"
+        got = _describe_value(text)
+        raise UsageError(f"{place}: expected the text of a query, got {got}{where}")
     wanted = row.get(RELEVANT_KEY)
     if split and isinstance(wanted, str):
-        wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
+        parts = [part.strip() for part in re.split("[;|]", wanted)]
+        wanted = [part for part in parts if part]
     grades = {}
     if wanted is not None:
         grades = _parse_grades(f"case {case_id}", wanted, where)
@@ -147,9 +150,8 @@ def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
     """Return the grade of each relevant id; ids without grades have the grade 1."""
     place = f"{shorten_text(where, 60)}: {RELEVANT_KEY}"
     if isinstance(wanted, str) or not isinstance(wanted, Collection):
-        raise UsageError(
-            f"{place}: expected a list of ids, or id -> grade, got {_describe_value(wanted)}{end}"
-        )
+        got = _describe_value(wanted)
+        raise UsageError(f"{place}: expected a list of ids, or id -> grade, got {got}{end}")
     if isinstance(wanted, Mapping):
         pairs = list(wanted.items())
     else:
@@ -157,11 +159,11 @@ def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
     grades = {}
     for id_, grade in pairs:
         if not isinstance(id_, str):
-            raise UsageError(f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}")
+            got = _describe_value(id_)
+            raise UsageError(f"{place}: expected ids that are texts, got {got}{end}")
         if not isinstance(grade, Integral):
-            raise UsageError(
-                f"{place}: grade of {shorten_text(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
-            )
+            id_text = shorten_text(id_, 60)
+            raise UsageError(f"{place}: grade of {id_text!r}: expected a whole number, got {grade!r}{end}")
         grades[str(id_)] = int(grade)
     return grades
 
@@ -169,7 +171,8 @@ def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
 def _describe_value(value: object) -> str:
     if value is None:
         return "nothing"
-    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+    excerpt = shorten_text(repr(value), 60)
+    return f"{type(value).__name__} {excerpt}"
 
 
 def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | None) -> dict[str, Ranking]:
@@ -194,18 +197,22 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
         run = read_run(given)
     if not isinstance(run, Mapping):
         raise UsageError(f"expected a retriever, a run or its path, got {_describe_value(given)}")
-    rankings = {str(id_): _to_ranking(str(id_), ranking) for id_, ranking in run.items()}
+    rankings = {}
+    for id_, ranking in run.items():
+        query_id = str(id_)
+        rankings[query_id] = _to_ranking(query_id, ranking)
     if not any(query.id in rankings for query in queries):
         in_cases = _list_first_ids(query.id for query in queries)
+        in_run = _list_first_ids(rankings)
         raise UsageError(
-            f"none of the {len(queries):,} queries is in the run: the run has {_list_first_ids(rankings)}, "
-            f"the cases have {in_cases}"
+            f"none of the {len(queries):,} queries is in the run: the run has {in_run}, the cases have {in_cases}"
         )
     return rankings
 
 
 def _list_first_ids(ids: Iterable[str]) -> str:
-    return ", ".join(repr(shorten_text(id_, 40)) for id_ in islice(ids, MAX_NAMED))
+    first_ids = [shorten_text(id_, 40) for id_ in islice(ids, MAX_NAMED)]
+    return ", ".join(map(repr, first_ids))
 
 
 def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
@@ -280,12 +287,15 @@ def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
         suggestion = find_closest_name(id_, islice(known, MAX_SUGGESTION_POOL))
         if suggestion:
             hint = f" (did you mean {shorten_text(suggestion, 60)!r}?)"
-        culprits.append(f"{shorten_text(id_, 60)!r} of query {shorten_text(query_id, 60)}{hint}")
+        id_text = shorten_text(id_, 60)
+        query_text = shorten_text(query_id, 60)
+        culprits.append(f"{id_text!r} of query {query_text}{hint}")
     rest = ""
     if len(strays) > MAX_NAMED:
         rest = f" and {len(strays) - MAX_NAMED:,} more"
+    names = ", ".join(culprits) + rest
     raise UsageError(
-        f"relevant ids that the corpus of {len(known):,} passages does not have: {', '.join(culprits)}{rest}; "
+        f"relevant ids that the corpus of {len(known):,} passages does not have: {names}; "
         "correct the cases, or rebuild the index"
     )
 
@@ -308,9 +318,8 @@ def _find_corpus_ids(retriever: object) -> Collection[str] | None:
     except UsageError:
         return None  # this store cannot be listed
     except Exception as error:
-        raise LLMOpsError(
-            f"the passages of {type(retriever).__name__} cannot be listed: {describe_exception(error)}"
-        ) from error
+        store = type(retriever).__name__
+        raise LLMOpsError(f"the passages of {store} cannot be listed: {describe_exception(error)}") from error
 
 
 def _passage_ids(passages: Iterable[object]) -> Collection[str] | None:

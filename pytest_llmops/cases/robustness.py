@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from pytest_llmops.cases.columns import OTHER_NAMES
-from pytest_llmops.cases.files import Case
+from pytest_llmops.cases.files import Case, has_only_texts
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -31,7 +31,8 @@ _NEIGHBOURS = {
 
 
 def _read_sentence_openers() -> list[str]:
-    text = Path(__file__).with_name("sentence_openers.txt").read_text(encoding="utf-8")
+    path = Path(__file__).with_name("sentence_openers.txt")
+    text = path.read_text(encoding="utf-8")
     return re.sub("#.*", "", text).split()
 
 
@@ -65,7 +66,9 @@ def change_words(text: str, rng: Random, change: Callable[[str, Random], str]) -
     if not words:
         words = [token for token in tokens if token["first"]]
     count = -(-len(words) // WORDS_PER_CHANGE)
-    new_words = {word.start(): change(word[0], rng) for word in rng.sample(words, count)}
+    new_words = {}
+    for word in rng.sample(words, count):
+        new_words[word.start()] = change(word[0], rng)
     parts = []
     changes = []
     end = 0
@@ -85,9 +88,11 @@ def _misspell(word: str, rng: Random) -> str:
     head = word[:place]
     letter = word[place]
     tail = word[place + 1 :]
-    forms = [tail, tail[0] + letter + tail[1:]]
+    swapped = tail[0] + letter + tail[1:]
+    forms = [tail, swapped]
     forms += [key + tail for key in _NEIGHBOURS.get(letter, "")]
-    return head + rng.choice([form for form in forms if head + form != word])
+    words = [head + form for form in forms]
+    return rng.choice([new for new in words if new != word])
 
 
 def _swap_letter_case(word: str, rng: Random) -> str:
@@ -102,7 +107,8 @@ def _rewrite(value: Any, change: TextChange) -> tuple[Any, list[str]]:
     """Return an input with its text changed, and the changes; an input without a text stays as it is."""
     if isinstance(value, str):
         return change(value)
-    if isinstance(value, (list, tuple)) and value and isinstance(value[-1], Mapping):
+    is_filled_list = isinstance(value, (list, tuple)) and len(value) > 0
+    if is_filled_list and isinstance(value[-1], Mapping):
         message, changes = _rewrite(value[-1], change)
         return [*value[:-1], message], changes
     if isinstance(value, Mapping):
@@ -149,9 +155,11 @@ def _change_lists(case: Case, keys: Sequence[str], change: Callable[[list[Any]],
                 continue
             new_lists[key] = change([*old])
             if new_lists[key] != [*old]:
-                changes.append(f"{key}: {shorten_text(repr(new_lists[key]))}")
+                new_text = shorten_text(repr(new_lists[key]))
+                changes.append(f"{key}: {new_text}")
         if changes:
-            changed: dict[str, Any] = {name: {**holder, **new_lists}}
+            new_holder = {**holder, **new_lists}
+            changed: dict[str, Any] = {name: new_holder}
             return [(replace(case, **changed), changes)]
     return []
 
@@ -168,7 +176,8 @@ def _reorder_lists(case: Case, rng: Random) -> list[Variant]:
 
 def _add_distractor(case: Case, rng: Random) -> list[Variant]:
     def add_document(documents: list[Any]) -> list[Any]:
-        text = rng.choice(_read_texts(case, "distractors") or [DISTRACTOR])
+        texts = _read_texts(case, "distractors") or [DISTRACTOR]
+        text = rng.choice(texts)
         document = _shape_document(text, like=documents[0])
         place = rng.randrange(len(documents) + 1)
         return [*documents[:place], document, *documents[place:]]
@@ -192,12 +201,9 @@ def _shape_document(text: str, *, like: Any) -> Any:
 
 def _read_texts(case: Case, key: str) -> Sequence[str]:
     texts: object = case.data.get(key, [])
-    if not isinstance(texts, (list, tuple)) or not all(
-        isinstance(text, str) and text.strip() for text in texts
-    ):
-        raise UsageError(
-            f"case {case.id}: {key}: expected a list of texts, got {shorten_text(repr(texts), 80)}"
-        )
+    if not isinstance(texts, (list, tuple)) or not has_only_texts(texts):
+        got = shorten_text(repr(texts), 80)
+        raise UsageError(f"case {case.id}: {key}: expected a list of texts, got {got}")
     return texts
 
 
@@ -249,7 +255,8 @@ def add_changed_cases(
     facts = dict[str, list[dict[str, Json]]]()
     for case in cases:
         for place, name in enumerate([UNCHANGED, *names]):
-            for number, (changed, changes) in enumerate(_make_variants(case, name, seed), start=1):
+            variants = _make_variants(case, name, seed)
+            for number, (changed, changes) in enumerate(variants, start=1):
                 suffix = _id_suffix(name, number)
                 fact: dict[str, Json] = {
                     "argument": "input",
@@ -267,13 +274,16 @@ def add_changed_cases(
                     fact["skip"] = f"{name} changes nothing in this case: it needs {needs}"
                 facts.setdefault(name, []).append(fact)
                 given.append(replace(changed, id=case.id + suffix, robust=fact))
-    if len({case.id for case in given}) < len(given):
-        culprits = ", ".join(case.id for case in cases if "~" in case.id)
-        raise UsageError(f"{where}: the id of a case is that of a changed one: rename {culprits}")
+    ids = {case.id for case in given}
+    if len(ids) < len(given):
+        culprits = [case.id for case in cases if "~" in case.id]
+        names_text = ", ".join(culprits)
+        raise UsageError(f"{where}: the id of a case is that of a changed one: rename {names_text}")
     for name, facts_of_name in facts.items():
         if all(fact["skip"] for fact in facts_of_name):
             needs = TRANSFORMATIONS[name].needs
-            facts_of_name[0]["error"] = f"{where}: {name} changes nothing in any case: it needs {needs}"
+            problem = f"{name} changes nothing in any case: it needs {needs}"
+            facts_of_name[0]["error"] = f"{where}: {problem}"
     return given
 
 
@@ -282,7 +292,8 @@ def _make_variants(case: Case, name: str, seed: int) -> list[Variant]:
     if name == UNCHANGED:
         return [(case, [UNCHANGED])]
     rng = Random(f"{seed} {name} {case.id}")  # noqa: S311 -- no secret
-    return TRANSFORMATIONS[name].make_variants(case, rng) or [(case, [])]
+    variants = TRANSFORMATIONS[name].make_variants(case, rng)
+    return variants or [(case, [])]
 
 
 def _id_suffix(name: str, number: int) -> str:

@@ -53,28 +53,33 @@ def _compare_texts(texts: Sequence[str], at_least: float) -> Iterator[tuple[str,
     unique = np.array(texts, dtype=object)
     lengths = np.fromiter(map(len, texts), int)
     # A ratio of 2 * common / (a + b) bounds how much longer the other text can be, and by how many characters they differ.
-    ends = np.searchsorted(lengths, lengths * (200 / at_least - 1), side="right")
+    longest_lengths = lengths * (200 / at_least - 1)
+    ends = np.searchsorted(lengths, longest_lengths, side="right")
     sketches = None
     if hasattr(np, "bitwise_count"):  # numpy 2
         sketches = _sketch_texts(texts)
     for start in range(0, len(texts), BLOCK):
-        block = range(start, min(start + BLOCK, len(texts)))
+        block_end = min(start + BLOCK, len(texts))
+        block = range(start, block_end)
         bits = None
         if sketches is not None:
-            bits = _fold_sketches(sketches[start : ends[block[-1]]], len(texts[ends[block[-1]] - 1]))
+            end = ends[block[-1]]
+            bits = _fold_sketches(sketches[start:end], len(texts[end - 1]))
         for row in block:
             others = np.arange(row + 1, ends[row])
             if bits is not None:
-                differing_bits = bits[:, [row - start]] ^ bits[:, row + 1 - start : ends[row] - start]
-                unlike = np.bitwise_count(differing_bits).sum(axis=0, dtype=int)
-                most = (lengths[row] + lengths[others]) * (1 - at_least / 100) + 1
+                own_bits = bits[:, [row - start]]
+                first_other = row + 1 - start
+                other_bits = bits[:, first_other : ends[row] - start]
+                unlike = np.bitwise_count(own_bits ^ other_bits).sum(axis=0, dtype=int)
+                characters = lengths[row] + lengths[others]
+                most = characters * (1 - at_least / 100) + 1
                 others = others[unlike <= most]
             near = unique[others].tolist()
-            scores = process.cdist(
-                [texts[row]], near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8
-            )
+            text = texts[row]
+            scores = process.cdist([text], near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8)
             for place in np.flatnonzero(scores):
-                yield texts[row], near[place], int(scores[0, place])
+                yield text, near[place], int(scores[0, place])
 
 
 def _count_sketch_bits(length: int) -> int:
@@ -95,11 +100,16 @@ def _sketch_texts(texts: Sequence[str]) -> NDArray[np.uint8]:
         bit_count = _count_sketch_bits(len(texts[-1]))
     sketches = np.zeros((len(texts), bit_count // 8), np.uint8)
     for sketch, text in zip(sketches, texts, strict=True):
-        codes = np.sort(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
-        repeats = (np.arange(len(codes)) - np.searchsorted(codes, codes)).astype(np.uint32)
-        hashes = (codes * 0x9E3779B1 + repeats * 0x85EBCA6B) * 0xC2B2AE35 >> 12
+        encoded = text.encode("utf-32-le", "surrogatepass")
+        codes = np.sort(np.frombuffer(encoded, np.uint32))
+        places = np.arange(len(codes))
+        first_places = np.searchsorted(codes, codes)
+        repeats = (places - first_places).astype(np.uint32)
+        mixed = codes * 0x9E3779B1 + repeats * 0x85EBCA6B
+        hashes = mixed * 0xC2B2AE35 >> 12
         bits = (1 << hashes % 8).astype(np.uint8)
-        np.bitwise_or.at(sketch, hashes % bit_count // 8, bits)
+        places = hashes % bit_count // 8
+        np.bitwise_or.at(sketch, places, bits)
     return sketches
 
 

@@ -25,17 +25,22 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
         BadFile: It is none of them, or JSON cannot represent a value.
         MissingExtra: `pyarrow` is not installed.
     """
-    if path.is_dir() and not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+    state_files = (path / "state.json", path / "dataset_dict.json")
+    if path.is_dir() and not any(file.exists() for file in state_files):
         raise BadFile("expected a file, or a folder that save_to_disk wrote, got a folder without state.json")
     try:
         import pyarrow as pa
     except ModuleNotFoundError:
-        raise MissingExtra(f"reading {shorten_text(path.name, 60)}", "parquet", "pyarrow") from None
+        what = f"reading {shorten_text(path.name, 60)}"
+        raise MissingExtra(what, "parquet", "pyarrow") from None
     try:
-        yield from _number_rows(_open_table(split, file) for split, file in _list_data_files(path))
+        files = _list_data_files(path)
+        yield from _number_rows(_open_table(split, file) for split, file in files)
     except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
-        raise BadFile(f"{what}: {type(error).__name__}: {shorten_text(str(error), 200)}") from None
+        message = shorten_text(str(error), 200)
+        why = f"{type(error).__name__}: {message}"
+        raise BadFile(f"{what}: {why}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,10 @@ def _open_table(split: str, file: Path) -> _Part:
     else:
         batches = ipc.open_stream(source)
         schema = batches.schema
-    metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = metadata.get("info", {}).get("features", {})
+    schema_metadata = schema.metadata or {}
+    metadata = json.loads(schema_metadata.get(b"huggingface", b"{}"))
+    info = metadata.get("info", {})
+    features = info.get("features", {})
     rows = (row for batch in batches for row in batch.to_pylist())
     return _Part(split, features, rows)
 
@@ -77,7 +84,10 @@ def read_dataset_rows(dataset: Any) -> Iterator[tuple[int, Json]]:
     splits = {"": dataset}
     if isinstance(dataset, Mapping):
         splits = dict(dataset)
-    parts = (_Part(split, getattr(rows, "features", None) or {}, rows) for split, rows in splits.items())
+    parts = []
+    for split, rows in splits.items():
+        features = getattr(rows, "features", None)
+        parts.append(_Part(split, features or {}, rows))
     return _number_rows(parts)
 
 
@@ -122,7 +132,8 @@ def _name_class(value: Any, names: list[str]) -> Any:
 
 def _to_plain_row(cells: Mapping[str, Any]) -> Json:
     """Return the cells of a row that are not null, as JSON has them."""
-    text = json.dumps({key: cell for key, cell in cells.items() if cell is not None}, default=_plain_value)
+    known = {key: cell for key, cell in cells.items() if cell is not None}
+    text = json.dumps(known, default=_plain_value)
     return check_json_value(json.loads(text))
 
 
@@ -136,15 +147,18 @@ def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
     if splits_file.exists():
         splits = json.loads(splits_file.read_bytes())["splits"]
     for split in splits:
-        state = json.loads((path / split / "state.json").read_bytes())
+        state_file = path / split / "state.json"
+        state = json.loads(state_file.read_bytes())
         for file in state["_data_files"]:
-            yield split, check_inside(path / split / file["filename"], path, "the dataset")
+            data_file = path / split / file["filename"]
+            yield split, check_inside(data_file, path, "the dataset")
 
 
 def _plain_value(value: Any) -> str:
     """Return a value that JSON cannot represent as a text, as times and decimal numbers have one."""
     if isinstance(value, bytes) or hasattr(value, "tolist"):
-        raise BadFile(f"{value!r:.60} is a {type(value).__name__}, which JSON cannot represent")
+        kind = type(value).__name__
+        raise BadFile(f"{value!r:.60} is a {kind}, which JSON cannot represent")
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     return str(value)

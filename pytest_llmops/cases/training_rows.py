@@ -19,16 +19,19 @@ def _check_chat(row: Mapping[str, Any], *, needs_tools: bool = False) -> Iterato
     messages = row.get("messages")
     tools = row.get("tools")
     yield from _check_messages(messages, "messages", tools)
-    if isinstance(messages, list) and messages and _get(messages[-1], "role") != "assistant":
-        yield "messages: the last one is not the assistant's, so there is nothing to learn"
+    if isinstance(messages, list) and messages:
+        last_role = _get(messages[-1], "role")
+        if last_role != "assistant":
+            yield "messages: the last one is not the assistant's, so there is nothing to learn"
     if needs_tools and not isinstance(tools, list):
         yield f"tools: expected a list of tools, got {json_kind(tools)}"
 
 
 def _check_dpo(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield the problems of a row of preferences."""
-    tools = _get(row.get("input"), "tools")
-    yield from _check_messages(_get(row.get("input"), "messages"), "input.messages", tools)
+    source = row.get("input")
+    tools = _get(source, "tools")
+    yield from _check_messages(_get(source, "messages"), "input.messages", tools)
     for name in (PREFERRED, OTHER):
         yield from _check_messages(row.get(name), name, tools, roles=("assistant", "tool"))
     if row.get(PREFERRED, 0) == row.get(OTHER):
@@ -97,15 +100,20 @@ def _check_messages(
         return
     tool_names = []
     if isinstance(tools, list):
-        tool_names = [_get(_get(tool, "function"), "name") for tool in tools]
+        functions = [_get(tool, "function") for tool in tools]
+        tool_names = [_get(function, "name") for function in functions]
     has_started = roles != ROLES
     open_calls = list[object]()
     for number, message in enumerate(messages):
         turn = _Turn.from_message(message)
         where = f"{place}[{number}]"
-        yield from (f"{where}: {problem}" for problem in _check_role(turn, roles, has_started=has_started))
-        yield from (f"{where}: {problem}" for problem in _check_content(turn))
-        yield from (f"{where}: {problem}" for problem in _check_calls(turn, open_calls, tool_names))
+        problems = [
+            *_check_role(turn, roles, has_started=has_started),
+            *_check_content(turn),
+            *_check_calls(turn, open_calls, tool_names),
+        ]
+        for problem in problems:
+            yield f"{where}: {problem}"
         has_started = has_started or not turn.is_system
         if turn.role == "tool":
             open_calls = [call_id for call_id in open_calls if call_id != turn.call_id]
@@ -117,7 +125,9 @@ def _check_messages(
 def _check_role(turn: _Turn, roles: tuple[str, ...], *, has_started: bool) -> Iterator[str]:
     """Yield the problems of a message's role; a conversation has started with the first message after the system's."""
     if turn.role not in roles:
-        yield f"role: expected one of {', '.join(roles)}, got {shorten_text(repr(turn.role), 60)}"
+        expected = ", ".join(roles)
+        got = shorten_text(repr(turn.role), 60)
+        yield f"role: expected one of {expected}, got {got}"
     if turn.is_system and has_started:
         yield f"a {turn.role} message in the middle: expected it first"
     if turn.is_assistant and not has_started:
@@ -130,7 +140,8 @@ def _check_content(turn: _Turn) -> Iterator[str]:
         yield f"content: expected a text or a list of parts, got {json_kind(turn.content)}"
     if not turn.content and not turn.calls:
         yield "no content"
-    if turn.weight is not None and not (turn.is_assistant and turn.weight in (0, 1)):
+    is_valid_weight = turn.is_assistant and turn.weight in (0, 1)
+    if turn.weight is not None and not is_valid_weight:
         got = shorten_text(repr(turn.weight), 60)
         yield f"weight: expected 0 or 1 on an assistant's message, got {got}"
 
@@ -138,10 +149,13 @@ def _check_content(turn: _Turn) -> Iterator[str]:
 def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -> Iterator[str]:
     """Yield the problems of a message's calls of tools, and of its answer to the calls before it."""
     if turn.role == "tool" and turn.call_id not in open_calls:
-        yield f"answers the call {shorten_text(repr(turn.call_id), 60)}, which none before it has"
+        call_id = shorten_text(repr(turn.call_id), 60)
+        yield f"answers the call {call_id}, which none before it has"
     if turn.role != "tool" and open_calls:
-        yield f"the calls {shorten_text(repr(open_calls), 100)} before it have no answer"
-    if turn.calls is not None and not (turn.is_assistant and isinstance(turn.calls, list)):
+        calls = shorten_text(repr(open_calls), 100)
+        yield f"the calls {calls} before it have no answer"
+    is_valid_list = turn.is_assistant and isinstance(turn.calls, list)
+    if turn.calls is not None and not is_valid_list:
         yield "tool_calls: expected a list, on an assistant's message"
     for call in turn.call_list:
         problem = _why_invalid_call(call, tool_names)
@@ -150,14 +164,15 @@ def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -
 
 
 def _why_invalid_call(call: object, tool_names: list[Any]) -> str:
-    """Return what is wrong with a call of a tool, or ``""``."""
+    """Return the problem of a call of a tool, or ``""``."""
     function = _get(call, "function")
-    name = shorten_text(repr(_get(function, "name")), 60)
+    name = _get(function, "name")
+    name_text = shorten_text(repr(name), 60)
     problem = _why_invalid_arguments(_get(function, "arguments"))
     if problem:
-        return f"the arguments of {name}: {problem}"
-    if _get(function, "name") not in tool_names:
-        return f"{name} is not among the tools of the row"
+        return f"the arguments of {name_text}: {problem}"
+    if name not in tool_names:
+        return f"{name_text} is not among the tools of the row"
     return ""
 
 
@@ -177,7 +192,7 @@ def _why_invalid_arguments(arguments: object) -> str:
 
 
 def question_text(value: Json) -> str:
-    """Return what duplicates and leaks are searched by: a text, the last message of the user, else the JSON.
+    """Return the text by which duplicates and leaks are searched: a text, the last message of the user, else the JSON.
 
     >>> question_text([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}])
     'Hello?'
@@ -194,7 +209,8 @@ def question_text(value: Json) -> str:
 
 def row_messages(row: Mapping[str, Any]) -> Any:
     """Return the messages of a row; of preferences those before the answer."""
-    return _get(row.get("input"), "messages") or row.get("messages") or []
+    messages = _get(row.get("input"), "messages")
+    return messages or row.get("messages") or []
 
 
 def case_to_row(
@@ -208,7 +224,8 @@ def case_to_row(
     if isinstance(case.input, list):
         question: Any = case.input
     else:
-        question = [{"role": "user", "content": question_text(case.input)}]
+        content = question_text(case.input)
+        question = [{"role": "user", "content": content}]
     messages = [*question]
     if system:
         messages.insert(0, {"role": "system", "content": system})
@@ -229,11 +246,16 @@ def case_to_row(
         tools["tools"] = case["tools"]
     if form == "openai-chat":
         return {"messages": [*messages, answer], **tools}
+    worse_answer = {"role": "assistant", "content": worse}
     return {
         "input": {"messages": messages, **tools},
         PREFERRED: [answer],
-        OTHER: [{"role": "assistant", "content": worse}],
+        OTHER: [worse_answer],
     }
+
+
+def _is_plain_question(message: Mapping[str, Any]) -> bool:
+    return message["role"] == "user" and isinstance(message["content"], str)
 
 
 def row_to_case(case: Case, origin: str) -> dict[str, Json]:
@@ -248,16 +270,17 @@ def row_to_case(case: Case, origin: str) -> dict[str, Json]:
     before = messages[:-1]
     answer = messages[-1]
     question: Any = before
-    if len(before) == 1 and before[0]["role"] == "user" and isinstance(before[0]["content"], str):
+    if len(before) == 1 and _is_plain_question(before[0]):
         question = before[0]["content"]
     worse = None
     if OTHER in row:
         worse = row[OTHER][-1].get("content")
+    input_tools = _get(row.get("input"), "tools")
     optional = {
         "reference": answer.get("content"),
         "output": worse,
         "tool_calls": answer.get("tool_calls"),
-        "tools": row.get("tools") or _get(row.get("input"), "tools"),
+        "tools": row.get("tools") or input_tools,
         "split": TRAINING_SPLITS[0],
         "origin": origin,
     }

@@ -58,18 +58,22 @@ def _read_trec_file(
     for line, row in _split_lines(text):
         if len(row) < len(fields):
             got = shorten_text(" ".join(row), 80)
-            raise CaseError(f"expected {form}, got {len(row)} fields: {got}", path, line)
+            fields_text = f"{len(row)} fields: {got}"
+            raise CaseError(f"expected {form}, got {fields_text}", path, line)
         query = row[0]
         document = row[2]
         values = by_query.setdefault(query, {})
         if document in values:
-            what = f"query {shorten_text(query, 60)}: document {shorten_text(document, 60)} stands twice"
+            query_text = shorten_text(query, 60)
+            document_text = shorten_text(document, 60)
+            what = f"query {query_text}: document {document_text} stands twice"
             first = _find_first_line(text, query, document)
             raise CaseError(f"{what} (first in line {first})", path, line)
         digits = row[number_column]
         value = parse_number(digits)
         if value is None:
-            raise CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line)
+            got = shorten_text(digits, 60)
+            raise CaseError(f"{number}: expected {expected}, got {got}", path, line)
         values[document] = value
     if not by_query:
         raise CaseError(f"no line in the file: expected lines of the form {form}", path)

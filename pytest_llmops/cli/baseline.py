@@ -53,7 +53,7 @@ class ProjectBaseline:
     primary_metric: str
 
     def make_reference(self, records: Iterable[TestRecord]) -> "Reference":
-        """Return what a run with these tests is compared with."""
+        """Return the baseline and rules with which a run with these tests is compared."""
         from pytest_llmops.baselines.conclusion import Reference
         from pytest_llmops.baselines.metric_data import GateRules
 
@@ -114,19 +114,24 @@ def _show(args: argparse.Namespace) -> int:
     description = describe_baseline(baseline, name)
     tests = format_count(len(baseline.tests), "test")
     rows = []
-    lines = [description, f"{tests}, accepted {format_count(len(baseline.history), 'time')}"]
+    moves = format_count(len(baseline.history), "time")
+    lines = [description, f"{tests}, accepted {moves}"]
     for metric in metrics:
         rows.append(
             {"name": metric.name, "cases": metric.cases, "trials": metric.trials, "mean": metric.mean}
         )
         size = _describe_size(metric)
-        lines.append(f"  {shorten_text(metric.name, 60)}  mean {metric.mean:.2f}, {size}")
-    return print_result(args, {"baseline": description, "tests": len(baseline.tests), "metrics": rows}, lines)
+        name = shorten_text(metric.name, 60)
+        lines.append(f"  {name}  mean {metric.mean:.2f}, {size}")
+    document = {"baseline": description, "tests": len(baseline.tests), "metrics": rows}
+    return print_result(args, document, lines)
 
 
 def _describe_size(metric: Any) -> str:
     """Return how much a metric, a `MetricPower`, is measured."""
-    return f"{format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
+    cases = format_count(metric.cases, "case")
+    trials = format_count(metric.trials, "trial")
+    return f"{cases} with {trials}"
 
 
 def _log(args: argparse.Namespace) -> int:
@@ -149,7 +154,8 @@ def _format_entry(entry: Acceptance) -> str:
     if marks:
         notes = f" ({', '.join(marks)})"
     tests = format_count(entry.tests, "test")
-    return f"{time}  {commit:7}  {tests}{notes}  {shorten_text(entry.reason, 200)}"
+    reason = shorten_text(entry.reason, 200)
+    return f"{time}  {commit:7}  {tests}{notes}  {reason}"
 
 
 def _power(args: argparse.Namespace) -> int:
@@ -163,16 +169,17 @@ def _power(args: argparse.Namespace) -> int:
 
 
 def _make_power_row(metric: Any) -> dict[str, Any]:
-    """Return what ``--json`` has of a metric, a `MetricPower`."""
+    """Return a metric, a `MetricPower`, as ``--json`` prints it."""
     flaky = []
     for nodeid, rate, since in metric.flaky:
         flaky.append({"test": nodeid, "flip_rate": rate, "since": since})
+    detectable = {str(count): drop for count, drop in metric.detectable}
     return {
         "name": metric.name,
         "cases": metric.cases,
         "trials": metric.trials,
         "noise": metric.noise,
-        "detectable": {str(count): drop for count, drop in metric.detectable},
+        "detectable": detectable,
         "noisiest": dict(metric.noisiest),
         "flaky": flaky,
     }
@@ -185,9 +192,10 @@ def _format_power(metric: Any) -> Iterator[str]:
         yield "  single trials tell no noise: accept a run with --llm-trials=3 or more"
         return
     yield f"  noise     {metric.noise * 100:.1f} points between trials of a case (standard deviation)"
-    drops = [
-        f"{drop * 100:.1f} points with {format_count(count, 'trial')}" for count, drop in metric.detectable
-    ]
+    drops = []
+    for count, drop in metric.detectable:
+        trials = format_count(count, "trial")
+        drops.append(f"{drop * 100:.1f} points with {trials}")
     notices = "not known: no case has trials that differ"
     if drops:
         notices = f"in 8 of 10 runs a drop of {', '.join(drops)}"
@@ -195,12 +203,14 @@ def _format_power(metric: Any) -> Iterator[str]:
     steady = format_count(metric.cases - len(metric.noisiest), "case")
     yield f"  steady    {steady}: all trials score the same"
     for nodeid, spread in metric.noisiest[:NAMED_CASES]:
-        yield f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points"
+        test = shorten_text(nodeid, 200)
+        yield f"  noisy     {test}  {spread * 100:.1f} points"
     for nodeid, rate, since in metric.flaky[:NAMED_CASES]:
         age = ""
         if since:
             age = f", since {shorten_text(since[:10], 40)}"
-        yield f"  flaky     {shorten_text(nodeid, 200)}  {rate:.0%} of its pairs of trials differ{age}"
+        test = shorten_text(nodeid, 200)
+        yield f"  flaky     {test}  {rate:.0%} of its pairs of trials differ{age}"
 
 
 def _diff(args: argparse.Namespace) -> int:
@@ -217,9 +227,13 @@ def _diff(args: argparse.Namespace) -> int:
             if old_mean != new_mean:
                 rows.append({"test": nodeid, "metric": metric, "old": old_mean, "new": new_mean})
                 change = f"{_format_mean(old_mean)} -> {_format_mean(new_mean)}"
-                lines.append(f"  {shorten_text(nodeid, 200)}  {shorten_text(metric, 80)}  {change}")
-    heading = f"{old_name} -> {new_name}: {format_count(len(rows), 'score')} differ"
-    return print_result(args, {"old": old_name, "new": new_name, "changes": rows}, [heading, *lines])
+                test = shorten_text(nodeid, 200)
+                metric_name = shorten_text(metric, 80)
+                lines.append(f"  {test}  {metric_name}  {change}")
+    amount = format_count(len(rows), "score")
+    heading = f"{old_name} -> {new_name}: {amount} differ"
+    document = {"old": old_name, "new": new_name, "changes": rows}
+    return print_result(args, document, [heading, *lines])
 
 
 def _mean_scores(baseline: Baseline, nodeid: str) -> dict[str, float | None]:

@@ -42,7 +42,7 @@ class Finding(NamedTuple):
 
     @property
     def is_note(self) -> bool:
-        """Whether it is no problem."""
+        """Whether it is only a note, not a problem."""
         return self.kind == "note"
 
 
@@ -136,7 +136,8 @@ def _summarize(totals: Totals, listed: int) -> str:
     rows = format_count(totals.rows, "row")
     problems = format_count(totals.problems, "problem")
     notes = format_count(totals.notes, "note")
-    summary = f"{rows}, about {totals.tokens:,} tokens; {problems}, {notes}"
+    size = f"{rows}, about {totals.tokens:,} tokens"
+    summary = f"{size}; {problems}, {notes}"
     if listed < totals.problems + totals.notes:
         summary += f" (here are {listed:,})"
     if totals.rows > CHUNK:
@@ -164,13 +165,18 @@ def _check_file(args: argparse.Namespace, file: Path, totals: Totals) -> list[Fi
         totals.add_finding(note)
         findings.append(note)
     clean = environment_redactor().clean_excerpt  # once: it reads the environment
-    return sorted(Finding(line, kind, mask_personal_data(clean(what))) for line, kind, what in findings)
+    cleaned = []
+    for line, kind, what in findings:
+        text = mask_personal_data(clean(what))
+        cleaned.append(Finding(line, kind, text))
+    return sorted(cleaned)
 
 
 def _read_others(args: argparse.Namespace) -> dict[str, str]:
     """Return the questions of the files of ``--against`` by file and id."""
     # The other files may lack other columns.
-    columns = parse_columns([pair for pair in args.field if pair.startswith(("id=", "input="))])
+    own_fields = [pair for pair in args.field if pair.startswith(("id=", "input="))]
+    columns = parse_columns(own_fields)
     others = {}
     for path in args.against:
         for case in read_unique_cases(RowFile(path, "cases", columns)):
@@ -188,7 +194,8 @@ def _read_documents(args: argparse.Namespace) -> dict[str, str]:
         if args.format == "cases":
             for version in prompts.versions(name):
                 sections = prompts.get(name, version).sections
-                documents[f"{name}/{version}"] = "\n".join(section.text for section in sections)
+                texts = [section.text for section in sections]
+                documents[f"{name}/{version}"] = "\n".join(texts)
     return documents
 
 
@@ -220,7 +227,8 @@ def _scan_rows(
             if masked != text:
                 findings += _find_masked(line, text, masked, is_training=args.format != "cases")
             if case.input:
-                question = Question(line, question_text(case.input)[:max_chars], case.split)
+                text = question_text(case.input)
+                question = Question(line, text[:max_chars], case.split)
         yield findings, question
 
 
@@ -239,11 +247,13 @@ def _check_row(
     tokens = chars // CHARS_PER_TOKEN
     if args.format != "cases":  # the id of a training row is its line
         if tokens > args.max_tokens:
-            yield Finding(line, "problem", f"about {tokens:,} tokens: expected at most {args.max_tokens:,}")
+            what = f"about {tokens:,} tokens: expected at most {args.max_tokens:,}"
+            yield Finding(line, "problem", what)
     else:
         first = seen.setdefault(hash(case.id), line)
         if first != line:
-            yield Finding(line, "problem", f"duplicate id {case.id!r} (first in line {first})")
+            what = f"duplicate id {case.id!r} (first in line {first})"
+            yield Finding(line, "problem", what)
     if case.family:
         split = seen.setdefault(case.family, case.split)
         if split != case.split:
@@ -260,7 +270,8 @@ def _find_masked(line: int, text: str, masked: str, *, is_training: bool) -> Ite
         kind = "note"
         if is_training or mark == MASK:
             kind = "problem"
-        excerpt = shorten_text(masked[max(place - 30, 0) : place + 40], 80)
+        start = max(place - 30, 0)
+        excerpt = shorten_text(masked[start : place + 40], 80)
         yield Finding(line, kind, f"{mark} in {excerpt}")
 
 
@@ -278,7 +289,9 @@ def _find_leaks(questions: Sequence[Question], comparison: Comparison) -> Iterat
             what = f"{ratio} % like {others[later - count]}: a leak"
             yield Finding(questions[earlier].line, "problem", what)
     for place, document in find_quoted(texts, list(comparison.documents.values())):
-        yield Finding(questions[place].line, "problem", f"stands in the prompt {prompts[document]}: a leak")
+        line = questions[place].line
+        prompt = prompts[document]
+        yield Finding(line, "problem", f"stands in the prompt {prompt}: a leak")
 
 
 def _describe_likeness(first: Question, later: Question, ratio: int) -> Finding:

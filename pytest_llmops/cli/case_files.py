@@ -63,23 +63,26 @@ def _write(
     counted = Counted(rows)
     write_output_file(args.out, map(format_json_line, counted))
     document = {"out": str(args.out), "rows": counted.count, **(counts or {})}
-    summary = ", ".join(f"{key} {value}" for key, value in document.items())
+    parts = [f"{key} {value}" for key, value in document.items()]
+    summary = ", ".join(parts)
     return print_result(args, document, [summary])
 
 
 def print_lines_and_summary(lines: Sequence[str], summary: str) -> None:
     """Print the first lines, and a summary of all."""
-    shown = list(lines[:MAX_SHOWN])
+    listed = list(lines[:MAX_SHOWN])
     if len(lines) > MAX_SHOWN:
-        shown.append(f"and {len(lines) - MAX_SHOWN:,} more: --json has them all")
-    print_line("\n".join([*shown, summary]))
+        hidden = len(lines) - MAX_SHOWN
+        listed.append(f"and {hidden:,} more: --json has them all")
+    print_line("\n".join([*listed, summary]))
 
 
 def sample_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     _check_out(args)
     cases = read_unique_cases(open_row_file(args.file, args))
-    return _write(args, [case.typed for case in sample(cases, args.size, args.seed)])
+    chosen = sample(cases, args.size, args.seed)
+    return _write(args, [case.typed for case in chosen])
 
 
 def split_file(args: argparse.Namespace) -> int:
@@ -93,9 +96,8 @@ def split_file(args: argparse.Namespace) -> int:
         digest = hash_id(args.seed, case.family or case.id)
         order.append(int.from_bytes(digest[:8]))
     splits, counts = _assign_splits(order, shares)
-    rows = (
-        {**case.typed, "split": split} for case, split in zip(read_valid_cases(source), splits, strict=True)
-    )
+    pairs = zip(read_valid_cases(source), splits, strict=True)
+    rows = ({**case.typed, "split": split} for case, split in pairs)
     return _write(args, rows, counts)
 
 
@@ -150,7 +152,8 @@ def dedupe_file(args: argparse.Namespace) -> int:
     places = {place for earlier, later, _ in pairs for place in (earlier, later)}
     cases = {}
     if pairs:
-        cases = {place: case for place, case in enumerate(read_valid_cases(source)) if place in places}
+        all_cases = enumerate(read_valid_cases(source))
+        cases = {place: case for place, case in all_cases if place in places}
     listed = []
     lines = []
     for earlier, later, ratio in pairs:
@@ -158,11 +161,13 @@ def dedupe_file(args: argparse.Namespace) -> int:
         second = cases[later].id
         text = question_text(cases[later].input)
         listed.append({"ids": [first, second], "ratio": ratio, "text": redact_secrets(text)})
-        lines.append(f"{ratio:3} %  {first}  {second}  {shorten_text(text, 60)}")
+        excerpt = shorten_text(text, 60)
+        lines.append(f"{ratio:3} %  {first}  {second}  {excerpt}")
     if args.json:
         print_json({"cases": texts.count, "pairs": listed})
     else:
-        counts = f"{format_count(len(pairs), 'pair')} of {format_count(texts.count, 'case')}"
+        pair_count = format_count(len(pairs), "pair")
+        counts = f"{pair_count} of {format_count(texts.count, 'case')}"
         print_lines_and_summary(lines, counts)
     if pairs:
         return EXIT_PROBLEM

@@ -99,7 +99,8 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
     if not line:
         raise CaseError("no row in the file: expected at least one", source.path)
     if absent:
-        named = ", ".join(f"{key}={column}" for column, key in absent.items())
+        pairs = [f"{key}={column}" for column, key in absent.items()]
+        named = ", ".join(pairs)
         raise CaseError(f"--field {named}: no row has this column", source.path)
 
 
@@ -132,7 +133,8 @@ def _parse_row(
         columns = {}
     case = replace(parse_case(given, columns, split_tags=source.suffix == ".csv"), typed=row)
     if make and not problems:
-        case = replace(case, typed=make(case, f"{source.path.name}:{line}"))
+        origin = f"{source.path.name}:{line}"
+        case = replace(case, typed=make(case, origin))
     return case, problems
 
 
@@ -153,10 +155,10 @@ def read_unique_cases(
 ) -> Iterator[Case]:
     """Yield valid cases but those at some places.
 
-    At the end an id that stands twice is an error: of ids only hashes are kept, so the file is read again for what it names.
+    At the end a repeated id is an error: of ids only hashes are kept, so the file is read again for what it names.
 
     Raises:
-        CaseError: A row has a problem, or an id stands twice.
+        CaseError: A row has a problem, or an id is repeated.
     """
     import numpy as np
 
@@ -174,7 +176,7 @@ def read_unique_cases(
 
 
 def _duplicate_id_error(source: RowFile, without: Collection[int], first: int, later: int) -> CaseError:
-    """Return the error on an id that stands at two of the places that were kept."""
+    """Return the error on an id that is repeated at two of the places that were kept."""
     first_line = 0
     kept = -1
     for number, (line, case, _) in enumerate(read_row_file(source)):

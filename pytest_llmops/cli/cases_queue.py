@@ -50,28 +50,34 @@ def import_feedback(args: argparse.Namespace) -> int:
             raise UsageError(f"--field: expected NAME=COLUMN, got {pair!r}")
     if args.good_at_least is not None and not 0 < args.good_at_least < float("inf"):
         raise UsageError(f"--good-at-least: expected a number above 0, got {args.good_at_least}")
+    fields = dict(pair.split("=", 1) for pair in args.field)
+    answers = _collect_answers(args.queue)
     feedback = read_feedback(
         args.events,
         good_at_least=args.good_at_least,
         humans_only=not args.all_sources,
-        fields=dict(pair.split("=", 1) for pair in args.field),
-        answers=_collect_answers(args.queue),
+        fields=fields,
+        answers=answers,
     )
     if not feedback.events and not feedback.left_out:
         raise CaseError("no event in the file: expected at least one", args.events)
     new, merged = add_to_queue(args.queue, feedback.to_entries())
+    votes = feedback.votes
+    left_out = {}
+    for why, (count, line) in feedback.left_out.items():
+        left_out[why] = {"count": count, "line": line}
     document = {
         "events": len(feedback.events),
-        "up": feedback.votes["up"],
-        "down": feedback.votes["down"],
+        "up": votes["up"],
+        "down": votes["down"],
         "new": new,
         "merged": merged,
-        "left_out": {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()},
+        "left_out": left_out,
         "claim": _claim_share(feedback),
     }
     print_result(args, document, _format_import(args, document))
     for why in feedback.left_out:
-        # What is left out by a rule, or said nothing, is no problem.
+        # An event that a rule leaves out, or that says nothing, is not a problem.
         if not why.startswith(NO_PROBLEMS):
             return EXIT_PROBLEM
     return 0
@@ -97,10 +103,13 @@ def _claim_share(feedback: Feedback) -> str:
 
 def _format_import(args: argparse.Namespace, document: Mapping[str, Any]) -> Iterator[str]:
     events = format_count(document["events"], "event")
-    counts = f"{document['new']:,} new in {format_path(args.queue)}, {document['merged']:,} there already"
-    yield f"{format_path(args.events)}: {events}, {document['up']:,} up and {document['down']:,} down; {counts}"
+    votes = f"{document['up']:,} up and {document['down']:,} down"
+    new = f"{document['new']:,} new in {format_path(args.queue)}"
+    merged = f"{document['merged']:,} there already"
+    yield f"{format_path(args.events)}: {events}, {votes}; {new}, {merged}"
     for why, left_out in document["left_out"].items():
-        line = f"left out: {format_count(left_out['count'], 'event')}, the first in line {left_out['line']}: {why}"
+        amount = format_count(left_out["count"], "event")
+        line = f"left out: {amount}, the first in line {left_out['line']}: {why}"
         if why in ("no question", "no answer"):
             line += f" (in another column: --field {why.removeprefix('no ')}=COLUMN)"
         yield line
@@ -115,7 +124,8 @@ def show_coverage(args: argparse.Namespace) -> int:
     share = None
     if votes:
         share = covered / votes
-    with_case = f"{len(topics) - len(missing):,} of {format_count(len(topics), 'topic')}"
+    topics_with_case = len(topics) - len(missing)
+    with_case = f"{topics_with_case:,} of {format_count(len(topics), 'topic')}"
     votes_covered = f"{covered:,} of {format_count(votes, 'vote')}"
     lines = [f"{with_case} of the feedback have a case: {votes_covered} against answers"]
     for topic, count in [*missing.items()][:MAX_LISTED]:
@@ -181,10 +191,12 @@ def _is_waiting(entry: QueueEntry, rater: str | None) -> bool:
 
 
 def _print_entry(entry: QueueEntry) -> None:
-    votes = ", ".join(f"{count:,} {vote}" for vote, count in entry.votes.items())
-    why = "; ".join(text for text in (entry.reason, votes) if text)
-    print_line(f"{entry.id}  {entry.kind}  {why}")
-    exchange = f"  {shorten_text(_format_input(entry), 160)} -> {shorten_text(entry.output, 160)}"
+    votes = [f"{count:,} {vote}" for vote, count in entry.votes.items()]
+    reasons = [text for text in (entry.reason, ", ".join(votes)) if text]
+    print_line(f"{entry.id}  {entry.kind}  {'; '.join(reasons)}")
+    question = shorten_text(_format_input(entry), 160)
+    answer = shorten_text(entry.output, 160)
+    exchange = f"  {question} -> {answer}"
     print_line(colour_text(exchange, DIM))
 
 
@@ -239,7 +251,7 @@ def _take_answer(args: argparse.Namespace, entry: QueueEntry, answer: str) -> No
     """Decide on an entry by what a person typed.
 
     Raises:
-        UsageError: It is no command, or does not fit the entry.
+        UsageError: It is not a command, or does not fit the entry.
     """
     if answer in ("", "s"):
         return
@@ -362,13 +374,14 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
             raise BadFile(
                 f"--fact {fact!r}: expected a text that the right answer contains, and the other one does not"
             )
+    origin = [dict(place) for place in entry.origin[:MAX_ORIGINS]]
     more: dict[str, Json] = {
         "rejected": rejected,
         "fact": fact,
         "tags": list(entry.tags),
         "messages": entry.messages,
         "calls": entry.calls,
-        "origin": [dict(place) for place in entry.origin[:MAX_ORIGINS]],
+        "origin": origin,
     }
     known = {key: value for key, value in more.items() if value}
     return {"id": entry.id, "input": entry.input, "reference": reference, **known}
@@ -387,7 +400,8 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
             known[case.id] = {"reference": case.reference, **case.data}
     stored = known.get(str(row["id"]), row)
     for key in ("reference", "fact"):
-        if row.get(key) is not None and row.get(key) != stored.get(key):
+        value = row.get(key)
+        if value is not None and value != stored.get(key):
             raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
     parse_case(row, {})
     if row["id"] in known:
@@ -403,7 +417,7 @@ def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
     """Return an entry with the label of an annotator, or of the only one.
 
     Raises:
-        BadFile: It is no label on the judge's scale, or another one stands there.
+        BadFile: It is not a label on the judge's scale, or the entry has another one.
     """
     label = _parse_label(text, entry.data.get("scale"))
     before = entry.data.get("human")
@@ -437,8 +451,10 @@ def _parse_label(text: str, scale: Json) -> bool | float:
     number = None
     with suppress(ValueError):
         number = as_finite_float(float(text))
-    if number is None or (low is not None and number < low) or (high is not None and number > high):
-        raise BadFile(
-            f"expected pass, fail or a number on the scale {scale or 'of the judge'}, got {shorten_text(text, 60)!r}"
-        )
+    is_below = number is not None and low is not None and number < low
+    is_above = number is not None and high is not None and number > high
+    if number is None or is_below or is_above:
+        scale_text = scale or "of the judge"
+        got = shorten_text(text, 60)
+        raise BadFile(f"expected pass, fail or a number on the scale {scale_text}, got {got!r}")
     return number

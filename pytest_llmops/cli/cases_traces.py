@@ -35,7 +35,8 @@ def _import_traces(args: argparse.Namespace) -> int:
         place = format_path(args.traces[0])
         raise UsageError(f"no conversation with a model in {place}; {'; '.join(reasons)}")
     new, merged = add_to_queue(args.queue, chain([first], entries))
-    lines = [f"{new:,} new in {format_path(args.queue)}, {merged:,} there already", *notes]
+    counts = f"{new:,} new in {format_path(args.queue)}, {merged:,} there already"
+    lines = [counts, *notes]
     print_result(args, {"new": new, "merged": merged, "left_out": left_out}, lines)
     if left_out:
         return EXIT_PROBLEM

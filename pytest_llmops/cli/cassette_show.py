@@ -38,7 +38,8 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
         raise UsageError(f"{path}: no interaction has a key that starts with {key!r}; known are {known}")
     day_text = shorten_text(day, 20) or "on an unknown day"
     count = format_count(len(interactions), "interaction")
-    yield f"{shorten_text(str(path), 500)}: {count}, recorded {day_text}"
+    path_text = shorten_text(str(path), 500)
+    yield f"{path_text}: {count}, recorded {day_text}"
     limit = SHORT_LIMIT
     if key:
         limit = LONG_LIMIT
@@ -49,8 +50,11 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
 
 def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
     request = interaction.request
-    address = f"{shorten_text(request['method'], 20)} {shorten_text(request['url'], 300)}"
-    yield f"{shorten_text(interaction.by, 200)}  {address}  key {shorten_text(interaction.key, 40)}"
+    method = shorten_text(request["method"], 20)
+    url = shorten_text(request["url"], 300)
+    caller = shorten_text(interaction.by, 200)
+    key = shorten_text(interaction.key, 40)
+    yield f"{caller}  {method} {url}  key {key}"
     request_printed = False
     for take, answers in interaction.answers.items():
         for number, answer in enumerate(answers, 1):
@@ -63,17 +67,21 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
                 request_printed = True
                 yield from _format_request(call, request, limit)
             if len(answers) > 1 or len(interaction.answers) > 1:
-                yield f"  take {shorten_text(take, 20)}, answer {number} of {len(answers)}"
+                take_text = shorten_text(take, 20)
+                yield f"  take {take_text}, answer {number} of {len(answers)}"
             yield from _format_answer(call, answer, limit)
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
     model = shorten_text(call.model or "(none)", 100)
-    api = f"{shorten_text(call.provider, 40)}, {shorten_text(call.endpoint, 100)}"
+    provider = shorten_text(call.provider, 40)
+    endpoint = shorten_text(call.endpoint, 100)
+    api = f"{provider}, {endpoint}"
     yield _format_field("model", f"{model} ({api})")
     if call.messages:
         last = call.messages[-1]
-        text = f"{shorten_text(last.role, 40)}: {shorten_text(last.content, limit)}"
+        role = shorten_text(last.role, 40)
+        text = f"{role}: {shorten_text(last.content, limit)}"
         earlier = len(call.messages) - 1
         if earlier:
             text += f"  (+{format_count(earlier, 'earlier message')})"
@@ -88,7 +96,9 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
     if call.output:
         yield _format_field("says", shorten_text(call.output, limit))
     for tool in call.tool_calls:
-        yield _format_field("calls", f"{shorten_text(tool.name, 100)} {shorten_text(tool.arguments, limit)}")
+        name = shorten_text(tool.name, 100)
+        arguments = shorten_text(tool.arguments, limit)
+        yield _format_field("calls", f"{name} {arguments}")
     if not call.output and not call.tool_calls:
         text = unfold_body(answer["body"]).decode("utf-8", "backslashreplace")
         yield _format_field("answers", shorten_text(text or "nothing", limit))
@@ -117,11 +127,12 @@ def _list_facts(call: Call, answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _list_token_counts(call: Call) -> Iterator[str]:
+    usage = call.usage
     counts = {
-        "in": call.usage.input_tokens,
-        "out": call.usage.output_tokens,
-        "cached": call.usage.cached_tokens,
-        "reasoning": call.usage.reasoning_tokens,
+        "in": usage.input_tokens,
+        "out": usage.output_tokens,
+        "cached": usage.cached_tokens,
+        "reasoning": usage.reasoning_tokens,
     }
     for name, count in counts.items():
         if count is not None:

@@ -125,11 +125,12 @@ def _describe_check(result: AuditResult, usage: RunUsage | None) -> dict[str, An
     if usage:
         run = {name: getattr(usage, name) for name in ("created", "complete", "green", "root")}
     files = [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files]
+    interactions = sum(file.interactions for file in result.files)
     return {
         "clean": result.clean,
         "run": run,
         "cassettes": len(result.files),
-        "interactions": sum(file.interactions for file in result.files),
+        "interactions": interactions,
         "oldest": result.oldest,
         "oldest_age_days": _age_in_days(result.oldest),
         **asdict(result),
@@ -158,7 +159,8 @@ def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) ->
         for cassette in sorted(result.files, key=lambda cassette: (cassette.recorded, cassette.file)):
             age = _format_age(cassette.recorded)
             amount = format_count(cassette.interactions, "interaction")
-            print_line(colour_text(f"  {age:>11}  {amount:>16}  {format_path(cassette.file)}", DIM))
+            row = f"  {age:>11}  {amount:>16}  {format_path(cassette.file)}"
+            print_line(colour_text(row, DIM))
     for problem in result.damaged:
         _print_finding("damaged", RED, problem.file, shorten_text(problem.why, 500))
     for file in result.leaks:
@@ -192,18 +194,21 @@ def _describe_stale(stale: Sequence[StaleAnswers]) -> Iterator[tuple[str, str]]:
 
 def _print_finding(label: str, colour: str, file: str, what: str, width: int = 10) -> None:
     gap = " " * (width - len(label))
-    print_line(f"{colour_text(label, colour)}{gap}{format_path(file)}: {what}")
+    heading = colour_text(label, colour) + gap
+    print_line(f"{heading}{format_path(file)}: {what}")
 
 
 def _print_totals(result: AuditResult) -> None:
     interactions = sum(file.interactions for file in result.files)
-    total = f"{format_count(len(result.files), 'cassette')}, {format_count(interactions, 'interaction')}"
+    cassettes = format_count(len(result.files), "cassette")
+    total = f"{cassettes}, {format_count(interactions, 'interaction')}"
     if result.oldest:
         total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})"
+    stale_files = {entry.file for entry in result.stale}
     counts = {
         "damaged": len(result.damaged),
         "with a secret": len(result.leaks),
-        "with stale answers": len({entry.file for entry in result.stale}),
+        "with stale answers": len(stale_files),
         "orphaned": len(result.orphans),
     }
     problems = [f"{count:,} {name}" for name, count in counts.items() if count]
@@ -246,7 +251,8 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
     for file in done.removed:
         print_line(f"{colour_text(removed, YELLOW)}  {format_path(file)}")
     answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")
-    print_line(f"{dropped} {answers}, {removed} {format_count(len(done.removed), 'file')}")
+    files = format_count(len(done.removed), "file")
+    print_line(f"{dropped} {answers}, {removed} {files}")
     return 0
 
 
@@ -257,7 +263,8 @@ def _move_cassettes(args: argparse.Namespace) -> int:
     for old, places in moves:
         count = move_cassette(old, places, environment_redactor())
         for new in places:
-            print_line(f"{format_path(old)}: {format_count(count, 'interaction')} -> {format_path(new)}")
+            amount = format_count(count, "interaction")
+            print_line(f"{format_path(old)}: {amount} -> {format_path(new)}")
     print_line(f"moved {format_count(len(moves), 'cassette')}")
     return 0
 
@@ -270,16 +277,18 @@ def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
     """
     if args.files:
         if len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
-            raise UsageError(
-                f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(format_path, args.files))}"
-            )
+            got = " ".join(map(format_path, args.files))
+            raise UsageError(f"cassettes move: expected OLD and NEW, two cassettes (.json), got {got}")
         old, new = args.files
         return [(old, [new])]
     root = _find_root(args)
     usage = _read_usage(args, root)
     if usage is None:
         return []
-    return [(root / old, [root / place for place in places]) for old, places in usage.moved.items()]
+    moves = []
+    for old_name, places in usage.moved.items():
+        moves.append((root / old_name, [root / place for place in places]))
+    return moves
 
 
 def _show_cassette(args: argparse.Namespace) -> int:
@@ -297,7 +306,8 @@ def _import_cassettes(args: argparse.Namespace) -> int:
     for path in args.paths:
         if not path.exists():
             raise UsageError(f"{path}: expected a file or a folder, found none")
-    sources = list(dict.fromkeys(source for path in args.paths for source in find_sources(path)))
+    sources = [source for path in args.paths for source in find_sources(path)]
+    sources = list(dict.fromkeys(sources))
     imported: dict[Path, Path] = {}
     for source in sources:
         try:
@@ -316,8 +326,10 @@ def _import_cassettes(args: argparse.Namespace) -> int:
         parts = [format_count(result.interactions, "interaction")]
         for status, count in result.left_out.items():
             parts.append(f"{format_count(count, 'answer')} with status {status} left out")
-        print_line(f"{format_path(source)}: {', '.join(parts)} -> {format_path(result.target)}")
-    print_line(f"imported {len(imported):,} of {format_count(len(sources), 'file')}")
+        summary = ", ".join(parts)
+        print_line(f"{format_path(source)}: {summary} -> {format_path(result.target)}")
+    files = format_count(len(sources), "file")
+    print_line(f"imported {len(imported):,} of {files}")
     if sources and len(imported) == len(sources):
         return 0
     return EXIT_PROBLEM

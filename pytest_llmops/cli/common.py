@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops import registry
@@ -24,7 +23,7 @@ from pytest_llmops._util.text_files import (
     write_atomically,
 )
 from pytest_llmops._util.user_files import INI_NAMES
-from pytest_llmops.errors import CassetteError, SettingError, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CassetteError, SettingError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
 from pytest_llmops.results.run import Run
 from pytest_llmops.settings import OPTIONS
@@ -97,8 +96,9 @@ def format_path(path: Path | str) -> str:
 
 def colour_text(text: str, colour: str) -> str:
     """Return a text in colour if stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
-    if plain:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    if not sys.stdout.isatty():
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"
 
@@ -119,20 +119,14 @@ def add_command(
     run: Callable[[argparse.Namespace], int] | None,
     summary: str,
     details: str = "",
-    *,
-    arguments: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> argparse.ArgumentParser:
-    """Declare a command, or a group if it has no ``run``; the description is the summary and the details.
-
-    ``arguments`` are those of `argparse` by name; blanks separate the names of an option that has several.
-    """
-    description = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
+    """Declare a command, or a group if it has no ``run``; the description is the summary and the details."""
+    title = summary[0].upper() + summary[1:]
+    description = f"{title}. {details}".strip()
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=summary.replace("%", "%%"), description=description, allow_abbrev=False
     )
     command.set_defaults(helps=command, run=run)
-    for names, how in arguments.items():
-        command.add_argument(*names.split(), **how)
     return command
 
 
@@ -159,16 +153,6 @@ def parse_share(text: str) -> float:
         if 0 < float(text) <= 1:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1 (0.95), got {text!r}")
-
-
-def refuse_options(problems: Mapping[str, object]) -> None:
-    """Raise for the first message whose condition holds.
-
-    Raises:
-        UsageError: One of them does.
-    """
-    for message, applies in problems.items():
-        refuse(applies, message)
 
 
 def utc_today() -> str:
@@ -209,9 +193,9 @@ def load_component(kind: str, name: str, method: str, where: str = "") -> Any:
     try:
         component = getattr(importlib.import_module(module), attribute)()
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a user's own module
+        why = shorten_text(redact_secrets(describe_exception(error)), 300)
         raise UsageError(
-            f"{what}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected a built-in {kind}, or package.module:Class "
-            "for a class that needs no arguments"
+            f"{what}: {why}; expected a built-in {kind}, or package.module:Class for a class that needs no arguments"
         ) from None
     method_name = method.partition("(")[0]
     if not callable(getattr(component, method_name, None)) or not hasattr(component, "version"):
@@ -225,7 +209,7 @@ def read_run_file(path: Path) -> Run:
     """Return the run of a file that ``--llm-report=run.json`` or ``run.json.gz`` wrote.
 
     Raises:
-        UsageError: The file is missing or is no run file; names record and key where it is damaged.
+        UsageError: The file is missing or not a run file; the error names the record and key that are damaged.
     """
     from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
 
@@ -277,8 +261,9 @@ def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
     folder = Path(__file__).with_name("starter") / name
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            # A test file is stored with .txt at its end: it is no module of the package.
-            yield path.relative_to(folder).as_posix().removesuffix(".txt"), path.read_bytes()
+            # A test file is stored with .txt at its end: it is not a module of the package.
+            name = path.relative_to(folder).as_posix()
+            yield name.removesuffix(".txt"), path.read_bytes()
 
 
 def create_file(path: Path, data: bytes) -> bool:
@@ -300,7 +285,7 @@ def create_file(path: Path, data: bytes) -> bool:
 def check_reports(
     flag: str, reports: Sequence[str], inputs: Mapping[str, Path | None]
 ) -> "list[NamedReport]":
-    """Return which reports names mean; each has a file of its own, which can be written and is not an input.
+    """Return the reports that names mean; each has a file of its own, which can be written and is not an input.
 
     Raises:
         UsageError: One has not.
@@ -385,8 +370,9 @@ def write_output_file(path: Path, text: str | Iterable[str]) -> None:
             parts = [gzip_by_suffix(path, b"".join(parts))]
         write_atomically(path, parts)
     except UnicodeEncodeError as error:
+        char = error.object[error.start]
         raise UsageError(
-            f"{path}: cannot be written: the text has half a character, {error.object[error.start]!a}; look for it in the "
+            f"{path}: cannot be written: the text has half a character, {char!a}; look for it in the "
             "names and versions that are written"
         ) from None
     except OSError as error:
@@ -471,7 +457,8 @@ def _read_ini_file(path: Path) -> IniValues | None:
             if section in ini:
                 values = dict(ini[section].items())
     except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
-        raise UsageError(f"{format_path(path)}: cannot be read: {shorten_text(str(error))}") from None
+        why = shorten_text(str(error))
+        raise UsageError(f"{format_path(path)}: cannot be read: {why}") from None
     # A file that is named after pytest is its configuration, with or without a section.
     is_named_after_pytest = path.stem.removeprefix(".") == "pytest"
     if values is None and is_named_after_pytest:
@@ -509,6 +496,7 @@ def _convert_ini_value(value: object, kind: str | None) -> object:
         return value
     if kind == "linelist":
         return [line.strip() for line in value.split("\n") if line.strip()]
-    if kind == "bool" and value.strip().lower() in (*TRUE_WORDS, *FALSE_WORDS):
-        return value.strip().lower() in TRUE_WORDS
+    word = value.strip().lower()
+    if kind == "bool" and word in (*TRUE_WORDS, *FALSE_WORDS):
+        return word in TRUE_WORDS
     return value

@@ -65,7 +65,7 @@ def read_labelled_texts(path: Path) -> list[LabelledText]:
     """Return the labelled texts of a file.
 
     Raises:
-        CaseError: The file has no lines, a line is no labelled text, or a span does not fit its text; with file and line.
+        CaseError: The file has no lines, a line is not a labelled text, or a span does not fit its text; with file and line.
     """
     line = None
     rows = []
@@ -91,11 +91,13 @@ def _parse_labelled_text(row: Mapping[str, Any]) -> LabelledText:
     is_labelled = isinstance(spans, list) and ("spans" in row or "label" in row)
     is_label = label is None or (isinstance(label, (str, bool)) and label != "")
     if not isinstance(text, str) or not is_labelled or not is_label or (label and spans):
-        raise BadFile(f"expected {FORM}, got {shorten_text(str(row), 100)}")
-    if label is True:
-        spans = [{"start": 0, "end": max(1, len(text)), "kind": ANY}]
-    elif label:
-        spans = [{"start": 0, "end": max(1, len(text)), "kind": label}]
+        got = shorten_text(str(row), 100)
+        raise BadFile(f"expected {FORM}, got {got}")
+    if label:
+        kind = label
+        if label is True:
+            kind = ANY
+        spans = [{"start": 0, "end": max(1, len(text)), "kind": kind}]
     return LabelledText(text, [_parse_span(span, text) for span in spans])
 
 
@@ -103,7 +105,7 @@ def _parse_span(given: Json, text: str) -> Finding:
     """Return a span as a finding.
 
     Raises:
-        BadFile: It is no span, or does not fit the text.
+        BadFile: It is not a span, or does not fit the text.
     """
     from pytest_llmops.guardrails import Finding
 
@@ -112,12 +114,14 @@ def _parse_span(given: Json, text: str) -> Finding:
     end = span.get("end")
     kind = span.get("kind")
     got = shorten_text(str(span), 100)
-    is_place = type(start) is int and type(end) is int and 0 <= start < end <= max(1, len(text))
+    longest = max(1, len(text))
+    is_place = type(start) is int and type(end) is int and 0 <= start < end <= longest
     if not is_place or not isinstance(kind, str):
         raise BadFile(
             f"expected a span with a kind within the {len(text):,} characters of the text, got {got}"
         )
-    if span.get("text", text[start:end]) != text[start:end]:
+    place_text = text[start:end]
+    if span.get("text", place_text) != place_text:
         raise BadFile(
             f"the text of a span is not at its place: are places bytes, or of another text? Got {got}"
         )
@@ -145,9 +149,9 @@ def score_detector(detector: Detector, rows: Sequence[LabelledText]) -> dict[str
     if not hits or not alarms:
         names = ", ".join(detector.kinds)
         without = len(alarms)
+        got = f"{len(rows) - without:,} and {without:,}"
         raise UsageError(
-            f"detector {detector.name}: expected texts with something of its kinds ({names}) and texts without, got "
-            f"{len(rows) - without:,} and {without:,}"
+            f"detector {detector.name}: expected texts with something of its kinds ({names}) and texts without, got {got}"
         )
     return {"detector": detector.name, "recall": _measure_share(hits), "false_alarms": _measure_share(alarms)}
 
@@ -171,7 +175,8 @@ def _measure_share(outcomes: Sequence[bool]) -> dict[str, Json]:
 
     count = sum(outcomes)
     low, high = wilson_interval(count, len(outcomes))
-    return {"found": count, "of": len(outcomes), "share": count / len(outcomes), "low": low, "high": high}
+    share = count / len(outcomes)
+    return {"found": count, "of": len(outcomes), "share": share, "low": low, "high": high}
 
 
 def load_detector(name: str) -> Detector:
@@ -180,8 +185,9 @@ def load_detector(name: str) -> Detector:
         return _make_detector(name)
     except Exception as error:  # noqa: BLE001 -- a user's own module
         why = shorten_text(redact_secrets(describe_exception(error)), 300)
+        built_in = ", ".join(BUILT_IN)
         raise UsageError(
-            f"--detector {name}: {why}; expected {', '.join(BUILT_IN)}, "
+            f"--detector {name}: {why}; expected {built_in}, "
             "gitleaks:FILE, or package.module:function that takes nothing and returns a detector"
         ) from None
 
@@ -218,7 +224,8 @@ def print_scores(args: argparse.Namespace) -> int:
     for score in scores:
         recall = _format_share(score["recall"])
         alarms = _format_share(score["false_alarms"])
-        print_line(f"{shorten_text(score['detector'], 60)}: recall {recall}, false alarms {alarms}")
+        name = shorten_text(score["detector"], 60)
+        print_line(f"{name}: recall {recall}, false alarms {alarms}")
     if missed:
         print_line(f"no detector looks for: {shorten_text(', '.join(missed), 1_000)}")
     return 0
@@ -246,4 +253,5 @@ def _choose_detectors(args: argparse.Namespace, labelled_kinds: AbstractSet[str]
 
 def _format_share(share: Mapping[str, Any]) -> str:
     interval = f"95 % interval {share['low']:.1%} to {share['high']:.1%}"
-    return f"{share['share']:.1%} ({share['found']:,} of {share['of']:,}, {interval})"
+    count = f"{share['found']:,} of {share['of']:,}"
+    return f"{share['share']:.1%} ({count}, {interval})"

@@ -87,7 +87,8 @@ def _init(args: argparse.Namespace) -> int:
     ini = _choose_ini_file(here, root)
     files = _place_files(here, root, stored.prompts_dir)
     if not ini.exists():
-        text = "\n".join(f"{key} = {value}" for key, value in lines.items())
+        entries = [f"{key} = {value}" for key, value in lines.items()]
+        text = "\n".join(entries)
         files[ini] = INI.format(lines=text).encode()
     written = _write_files(files)
     by_hand: dict[str, Any] = {}
@@ -96,9 +97,11 @@ def _init(args: argparse.Namespace) -> int:
     steps = list(STEPS)
     if lines.get("llm_model") == PLACEHOLDER and ini in written:
         steps.insert(0, f"write the name of your model for {PLACEHOLDER} in {_relative(ini)}")
+    written_names = [_relative(path) for path in written]
+    left_alone = [_relative(path) for path in files if path not in written]
     result = {
-        "written": [_relative(path) for path in written],
-        "left_alone": [_relative(path) for path in files if path not in written],
+        "written": written_names,
+        "left_alone": left_alone,
         "add_by_hand": by_hand,
         "next": steps,
     }
@@ -110,7 +113,7 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
-    """Return what the configuration file lacks, by ini key."""
+    """Return the settings that the configuration file lacks, by ini key."""
     lines: dict[str, object] = {}
     model = given.single_model or stored.model or PLACEHOLDER
     if model != stored.model:
@@ -123,9 +126,9 @@ def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
 
 def _choose_ini_file(here: Path, root: Path) -> Path:
     """Return pytest's configuration file of the project, which may be missing."""
-    found = find_ini_file(root)
-    if found:
-        return found
+    path = find_ini_file(root)
+    if path:
+        return path
     project = here / "pyproject.toml"
     if project.is_file():
         return project
@@ -250,8 +253,9 @@ def _run_pytest(folder: Path, *, is_quiet: bool) -> int:
     stdout = None
     if is_quiet:
         stdout = subprocess.PIPE
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", *ARGUMENTS]
     done = subprocess.run(  # noqa: S603 -- this Python, on files of ours
-        [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", *ARGUMENTS],
+        command,
         cwd=folder,
         env=environ,
         stdin=subprocess.DEVNULL,

@@ -72,9 +72,8 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
         options = {name: getattr(args, name) for name in OPTION_NAMES}
         options["record"] = args.record or "none"  # the ini file does not decide whether the judge is called
         folder, ini = read_ini(Path.cwd()) or (Path(), {})
-        settings = Settings.from_sources(
-            ("command line", options), ("ini", ini), environ=os.environ
-        ).with_paths_below(folder)
+        settings = Settings.from_sources(("command line", options), ("ini", ini), environ=os.environ)
+        settings = settings.with_paths_below(folder)
         active_recorder.settings = settings
         with (
             tapes.sdk_environment(settings),  # replaying needs no API key
@@ -207,7 +206,8 @@ def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> No
         kappa = "none"
         if dimension.kappa is not None:
             kappa = f"{dimension.kappa:.2f}"
-        facts.append((shorten_text(name, 40), f"kappa {kappa}, {dimension.compared:,} answers"))
+        dimension_name = shorten_text(name, 40)
+        facts.append((dimension_name, f"kappa {kappa}, {dimension.compared:,} answers"))
     _print_pairs(facts)
     heading = ""
     rows: list[str] = []
@@ -267,5 +267,6 @@ def _print_canaries(result: CanaryRun) -> None:
     pairs = [("kind", "withstood")]
     for kind, text in result.withstood_by_kind.items():
         pairs.append((shorten_text(kind, 60), text))
-    pairs.append(("right answers", f"{result.controls - len(result.rejected)} of {result.controls} passed"))
+    passed = result.controls - len(result.rejected)
+    pairs.append(("right answers", f"{passed} of {result.controls} passed"))
     _print_pairs(pairs)

@@ -36,7 +36,8 @@ def export_labels(args: argparse.Namespace) -> int:
     new, merged = add_to_queue(args.out, entries)
     out = format_path(args.out)
     answers = format_count(len(entries), "answer")
-    print_line(f"{answers}{how}: {new:,} new in {out}, {merged:,} there already")
+    counts = f"{new:,} new in {out}, {merged:,} there already"
+    print_line(f"{answers}{how}: {counts}")
     print_line(f"next: llmops cases review --queue {out}")
     if not args.all:
         print_line(colour_text(HARD_CASES_WARNING, YELLOW))
@@ -59,7 +60,8 @@ def _choose_verdicts(args: argparse.Namespace) -> list[Judgement]:
     wanted = [verdict for verdict in chosen if args.all or verdict.why]
     usable = [verdict for verdict in wanted if verdict.answer is not None and verdict.other is None]
     run_file = format_path(args.run_file)
-    print_line(f"{run_file}: {len(wanted):,} of {format_count(len(chosen), 'verdict')}")
+    amount = format_count(len(chosen), "verdict")
+    print_line(f"{run_file}: {len(wanted):,} of {amount}")
     if len(usable) < len(wanted):
         left_out = len(wanted) - len(usable)
         print_line(f"left out: {left_out:,} on pairs or without an answer: a label is of one answer")
@@ -82,9 +84,9 @@ def _build_entries(verdicts: Sequence[Judgement], args: argparse.Namespace) -> d
     for verdict in verdicts:
         entry = _build_entry(verdict, args)
         known = entries.setdefault(entry.id, entry)
-        entries[entry.id] = replace(
-            known, reference=known.reference or entry.reference, data={**entry.data, **known.data}
-        )
+        reference = known.reference or entry.reference
+        data = {**entry.data, **known.data}
+        entries[entry.id] = replace(known, reference=reference, data=data)
     return entries
 
 
@@ -109,6 +111,7 @@ def _build_entry(verdict: Judgement, args: argparse.Namespace) -> QueueEntry:
         data["scale"] = [verdict.low, verdict.high]
     if score is not None:
         data["judge"] = score
+    origin = {"source": args.run_file.name, "id": verdict.nodeid}
     return QueueEntry(
         kind=kind,
         input=verdict.question,
@@ -117,6 +120,6 @@ def _build_entry(verdict: Judgement, args: argparse.Namespace) -> QueueEntry:
         reason=reason,
         rubric=verdict.judge,
         score=score,
-        origin=({"source": args.run_file.name, "id": verdict.nodeid},),
+        origin=(origin,),
         data=data,
     )

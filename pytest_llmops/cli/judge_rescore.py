@@ -103,12 +103,11 @@ def _print_changes(args: argparse.Namespace, changes: Sequence[Change], rescorin
         "passed_over": rescoring.passed_over,
         "thresholds": shifts,
     }
-    lines = [
-        f"{format_path(args.file)}: {format_count(len(rescoring.outputs), 'output')} scored again",
-        "",
-        *format_changes(changes, judge_called=_needs_judge(args), passed_over=rescoring.passed_over),
-        *format_threshold_shifts(shifts),
-    ]
+    amount = format_count(len(rescoring.outputs), "output")
+    is_judged = _needs_judge(args)
+    lines = [f"{format_path(args.file)}: {amount} scored again", ""]
+    lines += format_changes(changes, judge_called=is_judged, passed_over=rescoring.passed_over)
+    lines += format_threshold_shifts(shifts)
     print_result(args, document, lines)
 
 
@@ -139,9 +138,10 @@ def _find_reference(run: Run) -> Reference | None:
 
 
 def _to_json(change: Change) -> dict[str, Any]:
+    output = change.output
     return {
-        "nodeid": change.output.nodeid,
-        "label": change.output.label,
+        "nodeid": output.nodeid,
+        "label": output.label,
         "changed": change.changed,
         "old": _score_to_json(change.old),
         "new": _score_to_json(change.new),
@@ -166,7 +166,7 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
 
 
 def _find_option_problem(args: argparse.Namespace) -> str:
-    """Return which options do not fit; "": they fit."""
+    """Return the problem of options that do not fit together; "": they fit."""
     if not _needs_judge(args) and args.at_least is None:
         return "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
     if args.rubric and args.judge:
@@ -201,7 +201,8 @@ def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -
 
 
 def _join_reasons(passed_over: Mapping[str, int]) -> str:
-    return "; ".join(f"{number:,}: {reason}" for reason, number in passed_over.items())
+    reasons = [f"{number:,}: {reason}" for reason, number in passed_over.items()]
+    return "; ".join(reasons)
 
 
 def _rescore_outputs(args: argparse.Namespace, cassette: Path, selection: RescorableOutputs) -> _Rescoring:
@@ -217,7 +218,8 @@ def _replace_thresholds(args: argparse.Namespace, selection: RescorableOutputs) 
         try:
             measurement = replace_threshold(output, args.at_least)
         except UsageError as error:
-            passed_over[str(error)] = passed_over.get(str(error), 0) + 1
+            reason = str(error)
+            passed_over[reason] = passed_over.get(reason, 0) + 1
         else:
             rescored.append(RescoredOutput(output=output, measurements=(measurement,)))
     if not rescored:
@@ -346,7 +348,7 @@ def score_outputs(
 
     Raises:
         CassetteMiss: No recording matches a request.
-        UsageError: The judge is none, the threshold is not on its scale, or it refuses every output.
+        UsageError: The judge is not a judge, the threshold is not on its scale, or it refuses every output.
     """
     handle = resolve_judge(judge, CALLER)
     # Check all thresholds before any call is paid for.
@@ -369,14 +371,15 @@ def score_outputs(
     if refusals and len(refusals) == len(responses):
         raise refusals[0]
     no_response = JudgeResponse(handle, Verdict())
-    return [
-        _measure_response(output, responses.get(key, no_response), at_least)
-        for key, output in zip(keys, outputs, strict=True)
-    ]
+    rescored = []
+    for key, output in zip(keys, outputs, strict=True):
+        response = responses.get(key, no_response)
+        rescored.append(_measure_response(output, response, at_least))
+    return rescored
 
 
 def _make_key(output: Output, handle: JudgeHandle) -> OutputKey:
-    """Return what the judge's verdict on an output depends on."""
+    """Return the inputs on which the judge's verdict on an output depends."""
     if takes_contexts(handle.judge):
         return output.inputs
     return output.inputs[:-1]
@@ -389,18 +392,20 @@ def _asked_model(response: JudgeResponse) -> bool:
 def _find_threshold(
     handle: JudgeHandle, output: Output, at_least: float | None, scale: tuple[float, float] | None
 ) -> AtLeast:
-    if scale is not None and at_least is not None and not scale[0] <= at_least <= scale[1]:
-        raise UsageError(
-            f"--at-least: expected a score on the scale of judge {handle.name}, {scale[0]:g} to {scale[1]:g}, got {at_least:g}"
-        )
+    if scale is not None and at_least is not None:
+        low, high = scale
+        if not low <= at_least <= high:
+            expected = f"a score on the scale of judge {handle.name}, {low:g} to {high:g}"
+            raise UsageError(f"--at-least: expected {expected}, got {at_least:g}")
     try:
         version = handle.version or str(handle.judge.version)
     except Exception:  # noqa: BLE001 -- some judges of users have a version only after a call
         version = ""
+    pass_at = as_finite_float(getattr(handle.judge, "pass_at", None))
     return carry_over_threshold(
         output,
         at_least=at_least,
-        pass_at=as_finite_float(getattr(handle.judge, "pass_at", None)),
+        pass_at=pass_at,
         scale=scale,
         judge=handle.name,
         version=version,

@@ -41,62 +41,74 @@ SAME_META = ("commit", "versions")
 
 def add_merge_group(groups: Any) -> None:
     """Declare the commands ``merge`` and ``report``."""
-    out = {
-        "action": "append",
-        "required": True,
-        "metavar": "[KIND:]FILE",
-        "help": "as of --llm-report: .html, .md, .json, codequality:FILE, otlp:URL ..., and .xml of JUnit (repeatable)",
-    }
-    add_command(
+    _declare_merge(groups)
+    _declare_report(groups)
+
+
+def _declare_merge(groups: Any) -> None:
+    command = add_command(
         groups,
         "merge",
         _merge,
         "join the run files of shards, and compare the whole with the baseline; or join their cassettes",
         "Each shard writes --llm-report=run-N.json. Of a folder, a shard's copy of the project, the cassettes and journals are "
         "merged into the project in the working folder: all of them, or none if two shards recorded one request apart.",
-        arguments={
-            "parts": {
-                "nargs": "+",
-                "type": Path,
-                "metavar": "RUN|FOLDER",
-                "help": "run files, or copies of the project, of the shards",
-            },
-            "-o --out": {**out, "required": False},
-            "--replace": {
-                "action": "store_true",
-                "help": "the answer of a shard replaces another one of the project (after --llm-record=all)",
-            },
-            "--llm-baseline": {
-                "default": "",
-                "metavar": "FILE|GITREF",
-                "help": "default: the project's baseline",
-            },
-            "--llm-strict": {"action": "store_true", "help": "an AMBER verdict ends with 1"},
-        },
     )
-    add_command(
+    command.add_argument(
+        "parts",
+        nargs="+",
+        type=Path,
+        metavar="RUN|FOLDER",
+        help="run files, or copies of the project, of the shards",
+    )
+    _add_out_argument(command, required=False)
+    command.add_argument(
+        "--replace",
+        action="store_true",
+        help="the answer of a shard replaces another one of the project (after --llm-record=all)",
+    )
+    command.add_argument(
+        "--llm-baseline", default="", metavar="FILE|GITREF", help="default: the project's baseline"
+    )
+    command.add_argument("--llm-strict", action="store_true", help="an AMBER verdict ends with 1")
+
+
+def _declare_report(groups: Any) -> None:
+    command = add_command(
         groups,
         "report",
         _report,
         "make reports of a run file, or a page of several over time",
         "No test runs, and nothing is asked. Of several runs of a suite the .html shows the newest, and the others over time.",
-        arguments={
-            "files": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "of --llm-report=run.json"},
-            "-o --out": out,
-        },
+    )
+    command.add_argument("files", nargs="+", type=Path, metavar="RUN", help="of --llm-report=run.json")
+    _add_out_argument(command, required=True)
+
+
+def _add_out_argument(command: argparse.ArgumentParser, *, required: bool) -> None:
+    command.add_argument(
+        "-o",
+        "--out",
+        action="append",
+        required=required,
+        metavar="[KIND:]FILE",
+        help="as of --llm-report: .html, .md, .json, codequality:FILE, otlp:URL ..., and .xml of JUnit (repeatable)",
     )
 
 
 def _report(args: argparse.Namespace) -> int:
     _refuse_repeated(args.files, "run file")
-    reports = check_reports("--out", args.out, {format_path(path): path for path in args.files})
+    inputs = {format_path(path): path for path in args.files}
+    reports = check_reports("--out", args.out, inputs)
     singles = [report.name for report in reports if not report.format.shows_history]
     if len(args.files) > 1 and singles:
+        report_name = shorten_text(singles[0])
         raise UsageError(
-            f"--out: expected .html, which shows {len(args.files)} runs over time, got {shorten_text(singles[0])}: make it of "
+            f"--out: expected .html, which shows {len(args.files)} runs over time, got {report_name}: make it of "
             "one run file, or of shards with llmops merge"
         )
-    *earlier, run = _order_runs({format_path(path): read_run_file(path) for path in args.files})
+    runs = {format_path(path): read_run_file(path) for path in args.files}
+    *earlier, run = _order_runs(runs)
     write_reports(run, reports, earlier)
     return 0
 
@@ -114,9 +126,12 @@ def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
         return [*runs.values()]
     names = _sort_by_time(runs)
     *earlier, last = names
-    tests = {name: {record.nodeid for record in run.records} for name, run in runs.items()}
+    tests = {}
+    for name, run in runs.items():
+        tests[name] = {record.nodeid for record in run.records}
+    last_tests = tests[last]
     for name in earlier:
-        if tests[name] and tests[last] and not tests[name] & tests[last]:
+        if tests[name] and last_tests and last_tests.isdisjoint(tests[name]):
             raise UsageError(
                 f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
                 "shards of one run are joined by llmops merge"
@@ -124,9 +139,11 @@ def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
     newest = runs[last]
     unlike = [name for name in earlier if tests[name] != tests[last]]
     if unlike:
+        amount = format_count(len(unlike), "earlier run")
+        names_text = ", ".join(unlike)
         note = (
-            f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may "
-            f"move without a change of quality: {', '.join(unlike)}"
+            f"over time: {amount} did not run the same tests as this one, so that means may "
+            f"move without a change of quality: {names_text}"
         )
         newest = dataclasses.replace(newest, notes=(*newest.notes, note))
     return [*(runs[name] for name in earlier), newest]
@@ -143,13 +160,15 @@ def _sort_by_time(runs: Mapping[str, Run]) -> list[str]:
         created = run.meta.get("created")
         time = read_time(created)
         if time is None:
+            got = shorten_text(repr(created), 80)
             raise UsageError(
                 f"{name}: $.meta.created: expected when the run ended (2026-01-31T12:00:00+00:00), got "
-                f"{shorten_text(repr(created), 80)}: without it the run has no place among the others; leave it out"
+                f"{got}: without it the run has no place among the others; leave it out"
             )
         if time in names:
+            got = shorten_text(str(created), 80)
             raise UsageError(
-                f"{name}: expected another time than that of {names[time]}, got {shorten_text(str(created), 80)} again: leave out "
+                f"{name}: expected another time than that of {names[time]}, got {got} again: leave out "
                 "a copy; shards of one run are joined by llmops merge"
             )
         names[time] = name
@@ -175,9 +194,11 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
     for name, run in others:
         for key in SAME_META:
             if run.meta.get(key) != first.meta.get(key):
+                expected = shorten_text(str(first.meta.get(key)), 100)
+                got = shorten_text(str(run.meta.get(key)), 100)
                 raise UsageError(
-                    f"{name}: expected the same {key} as {first_name} ({shorten_text(str(first.meta.get(key)), 100)}), "
-                    f"got {shorten_text(str(run.meta.get(key)), 100)}: these are not shards of one run"
+                    f"{name}: expected the same {key} as {first_name} ({expected}), "
+                    f"got {got}: these are not shards of one run"
                 )
     holders: dict[str, list[str]] = {}
     for name, run in runs.items():
@@ -186,15 +207,16 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
     twice = [nodeid for nodeid, names in holders.items() if len(names) > 1]
     if twice:
         names = ", ".join(dict.fromkeys(holders[twice[0]]))
+        amount = format_count(len(twice), "test")
+        example = shorten_text(twice[0], 200)
         raise UsageError(
-            f"{format_count(len(twice), 'test')} ran in several shards ({shorten_text(twice[0], 200)} in {names}): "
+            f"{amount} ran in several shards ({example} in {names}): "
             "split the suite so that each test runs once"
         )
     records = [record for run in runs.values() for record in run.records]
     notes = dict.fromkeys(note for run in runs.values() for note in run.notes)
-    return Run(
-        records=tuple(sorted(records, key=lambda record: record.nodeid)), meta=first.meta, notes=tuple(notes)
-    )
+    records.sort(key=lambda record: record.nodeid)
+    return Run(records=tuple(records), meta=first.meta, notes=tuple(notes))
 
 
 def merge_recordings(
@@ -213,7 +235,9 @@ def merge_recordings(
     Raises:
         UsageError: Two shards have different answers to a request, or a shard and the project do.
     """
-    merged = {key: dataclasses.replace(entry, answers=dict(entry.answers)) for key, entry in project.items()}
+    merged = {}
+    for key, entry in project.items():
+        merged[key] = dataclasses.replace(entry, answers=dict(entry.answers))
     holders: dict[tuple[str, str], str] = {}
     for shard, interactions in shards.items():
         for key, interaction in interactions.items():
@@ -225,7 +249,8 @@ def merge_recordings(
                 now = list(map(_read_content, kept.get(take, ())))
                 if new and new == now:  # asked again, and the same: the latest day counts
                     kept[take] = max(kept[take], answers, key=_latest_day)
-                if new in (old[: len(new)], now[: len(new)]):
+                count = len(new)
+                if new in (old[:count], now[:count]):
                     continue
                 holder = holders.get((key, take), "")
                 is_other = now != new[: len(now)]
@@ -251,7 +276,7 @@ def _describe_contradiction(request: str, shard: str, holder: str) -> str:
 
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:
-    """Return an answer without the time it took: the same answer twice is no contradiction."""
+    """Return an answer without the time it took: the same answer twice does not contradict itself."""
     from pytest_llmops.cassettes.request_key import answer_from_wire
 
     return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)
@@ -265,9 +290,11 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
     for folder in folders:
         audited = audit.audit_cassettes(folder, None, redactor=redactor)
         for problem in audited.damaged:
-            raise CassetteError(f"{format_path(folder)}: {problem.file}: {problem.why}; nothing is merged")
+            place = f"{format_path(folder)}: {problem.file}"
+            raise CassetteError(f"{place}: {problem.why}; nothing is merged")
         for name in {*(file.file for file in audited.files), *audited.journals}:
-            cassettes.setdefault(name, {})[format_path(folder)] = store.load_with_journals(folder / name)
+            shards = cassettes.setdefault(name, {})
+            shards[format_path(folder)] = store.load_with_journals(folder / name)
     if not cassettes:
         raise UsageError(f"{', '.join(map(format_path, folders))}: expected cassettes, found none")
 
@@ -281,8 +308,10 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
         merge(name)
     for name in sorted(cassettes):
         days = [store.read_recording_day(place / name) for place in (project, *folders)]
-        store.rewrite_cassette(project / name, partial(merge, name), redactor, max(days) or utc_today())
-    print_line(f"  cassettes  {format_count(len(cassettes), 'file')} merged into {format_path(project)}")
+        day = max(days) or utc_today()
+        store.rewrite_cassette(project / name, partial(merge, name), redactor, day)
+    amount = format_count(len(cassettes), "file")
+    print_line(f"  cassettes  {amount} merged into {format_path(project)}")
 
 
 def _append_summary(run: Run) -> None:
@@ -313,7 +342,8 @@ def _merge(args: argparse.Namespace) -> int:
         raise UsageError(
             "-o FILE: expected with run files, and only with them: the merged run is written there"
         )
-    reports = check_reports("--out", args.out or (), {format_path(path): path for path in files})
+    inputs = {format_path(path): path for path in files}
+    reports = check_reports("--out", args.out or (), inputs)
     if folders:
         _merge_cassettes(folders, Path.cwd(), replace=args.replace)
     if not files:
@@ -323,7 +353,8 @@ def _merge(args: argparse.Namespace) -> int:
     if args.llm_strict:
         settings = {**as_mapping(run.meta.get("settings")), "strict": True}
         run = dataclasses.replace(run, meta={**run.meta, "settings": settings})
-    run = conclude(run, _find_reference(args.llm_baseline, run, list(shards.values())))
+    reference = _find_reference(args.llm_baseline, run, list(shards.values()))
+    run = conclude(run, reference)
     print_lines(line.text for line in summary_lines(run, width=120))
     write_reports(run, reports)
     _append_summary(run)

@@ -56,7 +56,8 @@ def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, 
     folder, ini = read_ini(start) or (start, {})
     settings = Settings.from_sources(
         ("command line", {"base_url": base_url}), ("ini", ini), environ=os.environ
-    ).with_paths_below(folder)
+    )
+    settings = settings.with_paths_below(folder)
     if root is None:
         return folder, settings
     return start, settings
@@ -123,7 +124,8 @@ def _list_offered_models(settings: Settings) -> dict[str, str]:
     try:
         return {model.id: str(getattr(model, "shutdown_date", None) or "") for model in client.models.list()}
     except openai.OpenAIError as error:
-        raise LLMOpsError(f"GET {client.base_url}models: {shorten_text(str(error), 300)}") from None
+        why = shorten_text(str(error), 300)
+        raise LLMOpsError(f"GET {client.base_url}models: {why}") from None
 
 
 def _describe_model(model: str, places: list[str], offered: Mapping[str, str] | None) -> dict[str, Json]:

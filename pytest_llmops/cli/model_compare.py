@@ -72,7 +72,8 @@ def compare_models(args: argparse.Namespace) -> int:
     requests = recorded[old]
     refused: dict[str, str] = {}
     args.record = args.record or "new"
-    cassette = args.cassette or Path(f"models.{naming.safe_file_name(args.to)}.cassette.json")
+    default_name = f"models.{naming.safe_file_name(args.to)}.cassette.json"
+    cassette = args.cassette or Path(default_name)
     with judge_calibrate.open_judge_session(args, cassette) as session:
         # What scores the answers is loaded before anything is asked and paid for.
         embedder = _load_embedder(args, settings)
@@ -85,7 +86,8 @@ def compare_models(args: argparse.Namespace) -> int:
                 request.problem = _ask(model, request, refused)
                 if request.problem:
                     break
-                request.new.append(replace(read_call(session.exchanges[-1]), purpose="app"))
+                call = read_call(session.exchanges[-1])
+                request.new.append(replace(call, purpose="app"))
         answered = [request for request in requests if request.new]
         if not answered:
             raise LLMOpsError(f"--to {args.to}: gave no answer: {requests[0].problem}")
@@ -116,9 +118,10 @@ def _choose_old_model(
     expected = "the recorded model to compare with"
     if old == args.to:
         expected = "another model than --to"
-    raise UsageError(
-        f"--from {old or '(none)'}: expected {expected}; below {common.format_path(root)} there are answers of {format_name_list(recorded)}"
-    )
+    given = old or "(none)"
+    place = common.format_path(root)
+    names = format_name_list(recorded)
+    raise UsageError(f"--from {given}: expected {expected}; below {place} there are answers of {names}")
 
 
 def _load_embedder(args: argparse.Namespace, settings: Settings) -> Embedder:
@@ -136,7 +139,8 @@ def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
     for path in find_cassettes(root, None, None):
         place = os.path.relpath(path, root).replace(os.sep, "/")
         below_cassettes = place.rpartition(f"{naming.CASSETTE_FOLDER}/")[2]
-        family = "/".join(below_cassettes.removesuffix(".json").split("/")[:2])
+        path_parts = below_cassettes.removesuffix(".json").split("/")
+        family = "/".join(path_parts[:2])
         for entry in store.load_cassette(path).values():
             exchanges = [
                 store.make_stored_exchange(entry.request, take[0]) for take in entry.answers.values()
@@ -250,6 +254,9 @@ def _build_report(
     score = "similarity to the recorded answers"
     if args.judge:
         score = f"judge {args.judge}"
+    old_calls = [call for request in answered for call in request.old]
+    new_calls = [call for request in answered for call in request.new]
+    missing = {request.case: request.problem for request in requests if request.problem}
     return {
         "from": old,
         "to": args.to,
@@ -257,12 +264,9 @@ def _build_report(
         "refused_parameters": dict(refused),
         "score": score,
         "verdicts": compare_families(families, is_quality=bool(args.judge)),
-        "sides": {
-            old: _describe_calls([call for request in answered for call in request.old]),
-            args.to: _describe_calls([call for request in answered for call in request.new]),
-        },
+        "sides": {old: _describe_calls(old_calls), args.to: _describe_calls(new_calls)},
         "changed_most": [_describe_change(request) for request in changed_most],
-        "missing": {request.case: request.problem for request in requests if request.problem},
+        "missing": missing,
     }
 
 
@@ -287,7 +291,8 @@ def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
     new = report["to"]
     requests = format_count(report["requests"], "request")
     hint = f"(requests of judges: llmops judge rescore RUN.json --model {new})"
-    yield f"{report['from']} -> {new}: {requests}, by {report['score']} {hint}"
+    models = f"{report['from']} -> {new}"
+    yield f"{models}: {requests}, by {report['score']} {hint}"
     for name, why in report["refused_parameters"].items():
         yield f"refused   {name}: asked without it ({why})"
     for family, verdict in report["verdicts"].items():
@@ -299,7 +304,8 @@ def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
         latency = side["latency_p50_s"] or "unknown"
         yield f"{model}: {answers}; cost {side['cost']}; median latency {latency} s"
     for change in report["changed_most"]:
-        yield f"  {change['similarity']:.2f}  {common.format_path(change['case'])}"
+        case = common.format_path(change["case"])
+        yield f"  {change['similarity']:.2f}  {case}"
         for side in ("old", "new"):
             yield f"        {side}  {shorten_text(change[side], 160)!r}"
 
@@ -311,7 +317,6 @@ def _format_verdict(family: str, verdict: Mapping[str, Any]) -> str:
         low, high = (round(100 * limit, 1) for limit in verdict["interval"])
         interval = f" [{low:+}, {high:+}]"
     means = f"({verdict['before']:.2f} -> {verdict['after']:.2f})"
-    return (
-        f"{verdict['status']:<10}{change:+} points{interval} {means}, "
-        f"{format_count(verdict['cases'], 'request')}: {family}"
-    )
+    status = f"{verdict['status']:<10}"
+    requests = format_count(verdict["cases"], "request")
+    return f"{status}{change:+} points{interval} {means}, {requests}: {family}"

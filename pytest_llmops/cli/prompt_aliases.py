@@ -34,7 +34,8 @@ def run_move(args: argparse.Namespace) -> int:
     """Move an alias, and return the exit status of the command."""
     version = getattr(args, "version", "")  # a rollback has none
     move = move_alias(open_prompts(args), args.name, args.alias, version, args.reason)
-    return print_result(args, move, [f"{args.name}: {format_move(move)}"])
+    line = f"{args.name}: {format_move(move)}"
+    return print_result(args, move, [line])
 
 
 def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: str) -> Mapping[str, Json]:
@@ -71,16 +72,19 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
             )
         new = prompts.resolve(name, target)
         text = _edit_aliases(path, alias, new, is_known=alias in aliases)
+        redactor = Redactor.from_environment(os.environ)
+        now = dt.datetime.now(dt.UTC)
         move: Mapping[str, Json] = {
-            "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "at": now.isoformat(timespec="seconds"),
             "alias": alias,
             "old": old,
             "new": new,
-            "reason": Redactor.from_environment(os.environ).clean_text(reason.strip()),
+            "reason": redactor.clean_text(reason.strip()),
         }
         # First the alias: killed in between, the log lacks a move, and a rollback still finds the version before.
         write_output_file(path, text)
-        write_output_file(log, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in [*moves, move]))
+        rows = [json.dumps(row, ensure_ascii=False) for row in [*moves, move]]
+        write_output_file(log, "".join(f"{row}\n" for row in rows))
     return move
 
 
@@ -146,4 +150,5 @@ def read_moves(path: Path) -> list[Mapping[str, Json]]:
 
 def format_move(move: Mapping[str, Json]) -> str:
     """Return a move as text: ``production v1 -> v2``."""
-    return f"{move.get('alias')} {move.get('old') or '(new)'} -> {move.get('new')}"
+    old = move.get("old") or "(new)"
+    return f"{move.get('alias')} {old} -> {move.get('new')}"

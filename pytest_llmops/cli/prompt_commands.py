@@ -30,7 +30,10 @@ def list_prompts(args: argparse.Namespace) -> int:
     rows = {}
     for name in prompts.names():
         rows[name] = {"versions": prompts.versions(name), "aliases": prompts.aliases(name)}
-    lines = (f"{name}  {'  '.join(_format_facts(row))}" for name, row in rows.items())
+    lines = []
+    for name, row in rows.items():
+        facts = "  ".join(_format_facts(row))
+        lines.append(f"{name}  {facts}")
     return print_result(args, rows, lines)
 
 
@@ -38,15 +41,17 @@ def show_prompt(args: argparse.Namespace) -> int:
     """Print a version of a prompt, and return the exit status."""
     prompts = open_prompts(args)
     prompt = prompts.get(args.name, args.version)
+    described = _describe(prompt, ("name", "version", "fingerprint", *FACTS))
     facts = {
         "path": str(prompt.path),
         "versions": prompts.versions(args.name),
         "aliases": prompts.aliases(args.name),
-        **_describe(prompt, ("name", "version", "fingerprint", *FACTS)),
+        **described,
         "uses": _find_uses(prompt.name),
     }
     text = _join_sections(prompt)
-    return print_result(args, {**facts, "text": text}, [*_format_facts(facts), "", text])
+    document = {**facts, "text": text}
+    return print_result(args, document, [*_format_facts(facts), "", text])
 
 
 def _describe(prompt: Prompt, names: tuple[str, ...]) -> dict[str, Any]:
@@ -70,16 +75,19 @@ def _format_facts(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _join_sections(prompt: Prompt) -> str:
-    return "\n\n".join(f"{section.role}:\n{section.text}" for section in prompt.sections)
+    texts = [f"{section.role}:\n{section.text}" for section in prompt.sections]
+    return "\n\n".join(texts)
 
 
 def render_prompt(args: argparse.Namespace) -> int:
     """Print the messages of a version of a prompt, and return the exit status."""
     variables = _read_variables(args)
-    rendered = open_prompts(args).get(args.name, args.version).render(**variables)
+    prompt = open_prompts(args).get(args.name, args.version)
+    rendered = prompt.render(**variables)
     document = {key: getattr(rendered, key) for key in ("name", "version", "fingerprint", "model", "params")}
     document["messages"] = rendered.to_dicts()
-    text = "\n\n".join(f"{message.role}:\n{message.content}" for message in rendered)
+    messages = [f"{message.role}:\n{message.content}" for message in rendered]
+    text = "\n\n".join(messages)
     return print_result(args, document, [text])
 
 
@@ -169,7 +177,11 @@ def show_log(args: argparse.Namespace) -> int:
     if run_git(prompts.folder, "rev-parse", "--is-shallow-repository") == b"true\n":
         note = "the clone is shallow, older commits are missing: git fetch --unshallow"
     commits = []
-    lines = [f"{move.get('at')}  {format_move(move)}  {move.get('reason')}" for move in moves]
+    lines = []
+    for move in moves:
+        at = move.get("at")
+        reason = move.get("reason")
+        lines.append(f"{at}  {format_move(move)}  {reason}")
     for row in rows:
         commit, day, subject = row.split("\t", 2)
         commits.append({"commit": commit, "at": day, "subject": subject})
@@ -198,7 +210,9 @@ def _find_uses(name: str) -> list[str]:
         if not Path(file).is_file():
             continue
         text = Path(file).read_text("utf-8", "replace")
-        uses += [f"{file}:{line_number_at(text, use.start())}" for use in call.finditer(text)]
+        for use in call.finditer(text):
+            line = line_number_at(text, use.start())
+            uses.append(f"{file}:{line}")
     return list(dict.fromkeys(uses))
 
 
@@ -218,7 +232,9 @@ def check_prompts(args: argparse.Namespace) -> int:
         if line:
             place += f":{line}"
         lines.append(f"{place}: {what}")
-    lines.append(f"{format_count(len(names), 'prompt')}, {format_count(len(problems), 'problem')}")
+    prompt_count = format_count(len(names), "prompt")
+    problem_count = format_count(len(problems), "problem")
+    lines.append(f"{prompt_count}, {problem_count}")
     print_result(args, {"prompts": len(names), "problems": problems}, lines)
     if problems:
         return EXIT_PROBLEM
@@ -244,7 +260,7 @@ def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[Prob
 
 
 def _list_problems(prompt: Prompt, max_chars: int) -> list[str]:
-    """Return what is wrong with a version by itself."""
+    """Return the problems of a version by itself."""
     from pytest_llmops.redaction.redactor import Redactor
 
     problems = []
@@ -274,7 +290,8 @@ def decide_on_canary(args: argparse.Namespace) -> int:
     events = [event for path in args.logs for event in read_events(path)]
     decision = canary_decision(events, CanaryRules(**rules))
     sentence = "; ".join([decision.sentence, *decision.notes])
-    print_result(args, asdict(decision), [shorten_text(f"{decision.action}  {sentence}", 1000)])
+    line = shorten_text(f"{decision.action}  {sentence}", 1000)
+    print_result(args, asdict(decision), [line])
     if decision.action == "ROLLBACK":
         return EXIT_PROBLEM
     return 0

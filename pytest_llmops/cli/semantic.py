@@ -59,7 +59,8 @@ def _install_models(args: argparse.Namespace) -> int:
     from pytest_llmops.providers.model_files import install_model
 
     if args.source and len(args.models) > 1:
-        raise UsageError(f"--from {args.source}: expected a single MODEL, got {', '.join(args.models)}")
+        got = ", ".join(args.models)
+        raise UsageError(f"--from {args.source}: expected a single MODEL, got {got}")
     for name in args.models or ["minilm"]:
         installed = install_model(name, source=args.source, progress=print_line)
         print_line(f"{name} is installed: {format_path(installed.path)} ({installed.version})")

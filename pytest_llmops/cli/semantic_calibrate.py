@@ -110,7 +110,7 @@ def _parse_pair(
     """Return the pair of a line; None if its score lies between the labels.
 
     Raises:
-        BadFile: The line is no such pair.
+        BadFile: The line is not such a pair.
     """
     same = _parse_same(wire, same_from, different_to)
     actual = _parse_text("actual", wire.get("actual"))
@@ -152,7 +152,8 @@ def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float)
     if same is not None:
         raise BadFile(f"same: expected true or false, got {json_kind(same)}")
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= MAX_SCORE:
-        raise BadFile(f"score: expected a number from 0 to {MAX_SCORE}, got {shorten_text(repr(score), 60)}")
+        got = shorten_text(repr(score), 60)
+        raise BadFile(f"score: expected a number from 0 to {MAX_SCORE}, got {got}")
     if score >= same_from:
         return True
     if score <= different_to:
@@ -187,7 +188,8 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
         rows_per_pair = [rows[[places[text] for text in texts]] for texts in texts_per_pair]
     scores = []
     for rows in rows_per_pair:
-        highest = float(cosine(rows[:1], rows[1:]).max())
+        similarities = cosine(rows[:1], rows[1:])
+        highest = float(similarities.max())
         # The last digits depend on the machine: equal texts must have equal scores.
         scores.append(max(0.0, round(highest, SCORE_DIGITS)))
     return scores
@@ -220,10 +222,12 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
     rule, share, description = _choose_rule(args)
     chosen = classification.choose_cut(scores, same, rule=rule, share=share)
     auc = classification.roc_auc(scores, same)
-    quality = f"AUC {auc:.3f}, average precision {classification.average_precision(scores, same):.3f}"
+    precision = classification.average_precision(scores, same)
+    quality = f"AUC {auc:.3f}, average precision {precision:.3f}"
     print_lines([quality, "", *_format_cut_table(scores, same, chosen)])
     chosen = _require_useful_cut(chosen, description)
-    print_lines(["", colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({description})"])
+    threshold_text = colour_text(f"at_least={chosen.at_least:g}", GREEN)
+    print_lines(["", f"{threshold_text}  ({description})"])
     print_line(_format_passed("same", chosen.same_passed, chosen.same))
     print_line(_format_passed("different", chosen.different_passed, chosen.different))
     if args.out:
@@ -254,14 +258,14 @@ def _list_facts(cut: Cut, auc: float) -> dict[str, float]:
 
 def _format_passed(kind: str, passed: int, count: int) -> str:
     low, high = classification.wilson_interval(passed, count)
-    return f"  {passed / count:.1%} of the {kind} pairs pass (95 % interval {low:.1%} to {high:.1%})"
+    interval = f"95 % interval {low:.1%} to {high:.1%}"
+    return f"  {passed / count:.1%} of the {kind} pairs pass ({interval})"
 
 
 def _check_semantic_options(args: argparse.Namespace) -> None:
     if not 0 <= args.different_to < args.same_from <= MAX_SCORE:
-        raise UsageError(
-            f"expected 0 <= --different-to < --same-from <= {MAX_SCORE}, got {args.different_to:g} and {args.same_from:g}"
-        )
+        got = f"{args.different_to:g} and {args.same_from:g}"
+        raise UsageError(f"expected 0 <= --different-to < --same-from <= {MAX_SCORE}, got {got}")
     if args.out and args.out.suffix != ".json":
         raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
     check_output_path("--out", args.out, {"the pairs": args.pairs})
@@ -280,27 +284,30 @@ def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
     same_count = sum(same)
     different_count = len(same) - same_count
     if not same_count or not different_count:
-        raise UsageError(
-            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {different_count:,} that do not; "
-            "a cut needs both"
-        )
+        got = f"{same_count:,} that say the same and {different_count:,} that do not"
+        raise UsageError(f"{path}: expected pairs of both kinds, got {got}; a cut needs both")
     fewest = min(same_count, different_count)
     if fewest < MIN_PAIRS_PER_KIND:
+        amount = format_count(fewest, "pair")
         print_error(
-            f"{path}: only {format_count(fewest, 'pair')} of one kind; below {MIN_PAIRS_PER_KIND} a cut may be off by a lot"
+            f"{path}: only {amount} of one kind; below {MIN_PAIRS_PER_KIND} a cut may be off by a lot"
         )
 
 
 def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Iterator[str]:
     count = len(pairs.items)
     same_count = sum(pair.same for pair in pairs.items)
-    sides = f"{same_count:,} that say the same, {count - same_count:,} that do not"
-    yield f"{format_path(path)}: {format_count(count, 'pair')}, {sides}"
+    different_count = count - same_count
+    sides = f"{same_count:,} that say the same, {different_count:,} that do not"
+    amount = format_count(count, "pair")
+    yield f"{format_path(path)}: {amount}, {sides}"
     if pairs.repeated:
         yield f"{format_count(pairs.repeated, 'line')} left out: the same pair again"
     if pairs.between:
         yield f"{format_count(pairs.between, 'line')} left out: a score between --different-to and --same-from"
-    yield f"embedder {shorten_text(component_name(embedder), 100)}, version {shorten_text(str(embedder.version), 100)}"
+    name = shorten_text(component_name(embedder), 100)
+    version = shorten_text(str(embedder.version), 100)
+    yield f"embedder {name}, version {version}"
 
 
 def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
@@ -320,9 +327,8 @@ def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut
     grid = [round(GRID_STEP * step, 2) for step in range(1, round(1 / GRID_STEP))]
     cuts = [cut_at(scores, same, value) for value in grid]
     # Neighbouring cuts that the same pairs pass are one row: the first.
-    kept = [
-        next(group) for _, group in groupby(cuts, key=lambda cut: (cut.same_passed, cut.different_passed))
-    ]
+    groups = groupby(cuts, key=lambda cut: (cut.same_passed, cut.different_passed))
+    kept = [next(group) for _, group in groups]
     if chosen is not None:
         by_place = {cut.at_least: cut for cut in (*kept, chosen)}
         kept = [by_place[place] for place in sorted(by_place)]
@@ -331,10 +337,10 @@ def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut
         mark = ""
         if chosen is not None and cut.at_least == chosen.at_least:
             mark = "  <"
-        yield (
-            f"{cut.at_least:>8.4g}  {cut.same_passed:>9,}  {cut.different_passed:>14,}  {cut.precision:>9.3f}"
-            f"  {cut.recall:>6.3f}  {cut.f1:>5.3f}  {cut.balanced_accuracy:>17.3f}{mark}"
-        )
+        passed = f"{cut.same_passed:>9,}  {cut.different_passed:>14,}"
+        rates = f"{cut.precision:>9.3f}  {cut.recall:>6.3f}"
+        quality = f"{cut.f1:>5.3f}  {cut.balanced_accuracy:>17.3f}"
+        yield f"{cut.at_least:>8.4g}  {passed}  {rates}  {quality}{mark}"
 
 
 def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pytest_llmops._util.arrays import Float64Array, np
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json
@@ -32,6 +32,7 @@ LIMITS = {
     "cost_ratio": (1.0, 1e9),
 }
 # Shares of the wealth that are bet; those far from the best one lose little
+_Action: TypeAlias = Literal["PROMOTE", "HOLD", "ROLLBACK"]
 BETS = tuple(0.9 / 2**step for step in range(8))
 SHARE_EVIDENCE = 10_000.0  # against the share of the canary, before it is called a mistake
 
@@ -44,7 +45,7 @@ class CanaryEvent:
         id: Of the request: an event that is delivered twice counts once.
         time: When it was answered, with its time zone.
         arm: The version.
-        score: From 0 to 1, higher is better; None: not scored, which is no low score.
+        score: From 0 to 1, higher is better; None: not scored, which does not count as a low score.
         error: No answer came; it has no score.
 
     Raises:
@@ -64,7 +65,8 @@ class CanaryEvent:
         if problem:
             name = problem.partition(":")[0]
             got = shorten_text(repr(getattr(self, name)), 80)
-            raise UsageError(f"event {shorten_text(str(self.id), 80)!r}: {problem}, got {got}")
+            id_text = shorten_text(str(self.id), 80)
+            raise UsageError(f"event {id_text!r}: {problem}, got {got}")
 
     def _find_problem(self) -> str:
         """Return the first field with a wrong value and what is expected of it, or ""."""
@@ -91,7 +93,8 @@ def _is_amount(value: Any, most: float = math.inf) -> bool:
     """Return whether a value is None, or a finite number from 0 to ``most``."""
     if value is None:
         return True
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= most
+    is_number = type(value) in (int, float) and math.isfinite(value)
+    return is_number and 0 <= value <= most
 
 
 def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
@@ -121,12 +124,14 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
 
 
 def _parse_event(row: Mapping[str, Any]) -> CanaryEvent:
+    time = row.get("time")
+    has_failed = _read_cell(row.get("error"))
     return CanaryEvent(
         id=fact_text(row.get("id")),
-        time=read_time(row.get("time")) or row.get("time"),  # type: ignore[arg-type]  # checked by the event
+        time=read_time(time) or time,  # type: ignore[arg-type]  # checked by the event
         arm=fact_text(row.get("arm")),
         score=_read_cell(row.get("score")),
-        error=_read_cell(row.get("error")) or False,
+        error=has_failed or False,
         latency_s=_read_cell(row.get("latency_s")),
         cost_usd=_read_cell(row.get("cost_usd")),
     )
@@ -174,7 +179,8 @@ class CanaryRules:
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if value is not None and not least <= value < most:
-                raise UsageError(f"{name}: expected a number from {least:.0f} to {most:g}, got {value}")
+                expected = f"a number from {least:.0f} to {most:g}"
+                raise UsageError(f"{name}: expected {expected}, got {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,10 +225,11 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
     worse_limit = len(measured) / rules.alpha
     fine_limit = 1 / rules.alpha
     evidence = dict[str, tuple[float, float]]()
-    sentences = dict[Literal["PROMOTE", "HOLD", "ROLLBACK"], list[str]]()
+    sentences = dict[_Action, list[str]]()
     for outcome in outcomes:
-        worse, fine = evidence[outcome.name] = outcome.weigh_evidence(rules.arms)
-        action: Literal["PROMOTE", "HOLD", "ROLLBACK"]
+        worse, fine = outcome.weigh_evidence(rules.arms)
+        evidence[outcome.name] = worse, fine
+        action: _Action
         if worse >= worse_limit:
             action = "ROLLBACK"
             verdict = "worse is proved"
@@ -234,11 +241,12 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
             verdict = _describe_wait(fine, fine_limit, len(ordered))
         if outcome.values:
             levels = outcome.describe_levels(rules.arms)
-            sentences.setdefault(action, []).append(f"{outcome.name} {levels}: {verdict}")
+            sentence = f"{outcome.name} {levels}: {verdict}"
+            sentences.setdefault(action, []).append(sentence)
         elif outcome.name == "score":
             sentence = "no event has a score, and without scores nothing is promoted"
             sentences.setdefault(action, []).append(sentence)
-    chosen: Literal["PROMOTE", "HOLD", "ROLLBACK"] = "PROMOTE"
+    chosen: _Action = "PROMOTE"
     if "ROLLBACK" in sentences:
         chosen = "ROLLBACK"
     elif "HOLD" in sentences:
@@ -277,7 +285,8 @@ class _Outcome:
         margin = 0.0
         if self.is_mean:
             margin = self.limit
-        return _grow_wealth(-gains), _grow_wealth((gains + margin) / (1 + margin))
+        shifted_gains = (gains + margin) / (1 + margin)
+        return _grow_wealth(-gains), _grow_wealth(shifted_gains)
 
     def _compare_blocks(self, arms: Sequence[str]) -> list[float]:
         """Return how much better the canary did in each block, -1 to 1: a block ends with the first event that completes it."""
@@ -298,7 +307,8 @@ class _Outcome:
                 return -gain
             return gain
         # How much more often the canary is below the limit than above it
-        return fmean(_compare_amounts(left, right, self.limit) for left in stable for right in canary)
+        sides = [_compare_amounts(left, right, self.limit) for left in stable for right in canary]
+        return fmean(sides)
 
     def describe_levels(self, arms: Sequence[str]) -> str:
         """Return the mean or median of both versions: ``0.80 -> 0.75``."""
@@ -377,8 +387,10 @@ def _grow_wealth(gains: Float64Array) -> float:
 
     Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting", 2024; Ville's inequality.
     """
-    growth = np.log1p(np.outer(BETS, gains)).cumsum(axis=1)
-    log_wealth = np.logaddexp.reduce(growth, axis=0) - math.log(len(BETS))
+    growth_steps = np.log1p(np.outer(BETS, gains))
+    growth = growth_steps.cumsum(axis=1)
+    best_logs = np.logaddexp.reduce(growth, axis=0)
+    log_wealth = best_logs - math.log(len(BETS))
     highest = float(log_wealth.max(initial=0.0))
     return math.exp(min(highest, 700.0))
 
@@ -402,17 +414,17 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
     stable = [event for event in ordered if event.arm == stable_name]
     canary = [event for event in ordered if event.arm == canary_name]
     if not stable or not canary or stable_name == canary_name:
-        raise UsageError(
-            f"expected events of two versions, {stable_name} and {canary_name}, got {len(stable):,} and {len(canary):,}"
-        )
+        got = f"{len(stable):,} and {len(canary):,}"
+        raise UsageError(f"expected events of two versions, {stable_name} and {canary_name}, got {got}")
     first = stable[0].time
     last = stable[-1].time
     outside = sum(not first <= event.time <= last for event in canary)
     if 2 * outside > len(canary):
         count = format_count(len(canary), "event")
+        period = f"{first} to {last}"
         raise UsageError(
             f"{outside:,} of {count} of {canary_name} lie outside of the time of {stable_name} "
-            f"({first} to {last}): both must answer at the same time, by clocks that agree"
+            f"({period}): both must answer at the same time, by clocks that agree"
         )
     if rules.share:
         _check_share(len(canary), len(ordered), rules.share, canary_name)
@@ -427,10 +439,12 @@ def _check_share(count: int, total: int, share: float, name: str) -> None:
     from scipy.special import betaln
 
     others = total - count
-    log_likelihood = count * math.log(share) + others * math.log1p(-share)
+    log_likelihood = count * math.log(share)
+    log_likelihood += others * math.log1p(-share)
     log_wealth = betaln(others + 1, count + 1) - log_likelihood
     if log_wealth > math.log(SHARE_EVIDENCE):
+        got = f"{count:,} of {total:,} ({count / total:.1%})"
         raise UsageError(
-            f"expected {share:.1%} of the requests at {name}, got {count:,} of {total:,} ({count / total:.1%}): "
+            f"expected {share:.1%} of the requests at {name}, got {got}: "
             "requests are lost, or not assigned as meant; nothing is decided"
         )

@@ -44,19 +44,22 @@ _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
 
 
 def read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Yield the spans, log records and rows of a file: JSON lines, or a document if its first line is no JSON value."""
+    """Yield the spans, log records and rows of a file: JSON lines, or a document if its first line is not a JSON value."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-            for number, line in enumerate(iter(lambda: file.readline(2 * MAX_OBJECT), ""), start=1):
+            lines = iter(lambda: file.readline(2 * MAX_OBJECT), "")
+            for number, line in enumerate(lines, start=1):
                 try:
                     yield from list(_scan_records(_read_nothing, line))
                 except BadFile as error:
                     if number == 1:
                         yield from _scan_records(file.read, line)
                     else:
-                        counts[f"line {number:,} of {path.name}: {error.what}"] += 1
+                        place = f"line {number:,} of {path.name}"
+                        counts[f"{place}: {error.what}"] += 1
     except (BadFile, OSError) as error:
-        raise UsageError(f"{path}: {getattr(error, 'strerror', error)}; nothing was written") from None
+        why = getattr(error, "strerror", error)
+        raise UsageError(f"{path}: {why}; nothing was written") from None
 
 
 def _read_nothing(_: int) -> str:
@@ -76,7 +79,8 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
         position = _SEPARATORS.match(text, position).end()  # type: ignore[union-attr]  # may be empty
         records, end, problem = _decode_records(text, position)
         # What the end of the text cuts fails there, within a word or a number; only a text fails at its beginning.
-        is_cut = end > len(text) - 16 or problem.startswith("Unterminated")
+        is_at_end = end > len(text) - 16
+        is_cut = is_at_end or problem.startswith("Unterminated")
         rest = len(text) - position
         if is_cut and rest < MAX_OBJECT:
             more = read(max(CHUNK, rest))
@@ -98,7 +102,8 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
             open_brackets += mark
         else:
             what = problem.removesuffix(" starting at")
-            raise BadFile(f"broken or cut JSON at character {offset + end + 1:,}: {what}")
+            place = offset + end + 1
+            raise BadFile(f"broken or cut JSON at character {place:,}: {what}")
         position += 1
 
 

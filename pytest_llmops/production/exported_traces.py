@@ -132,7 +132,8 @@ FIELD_NAMES = {
 
 def _split_names(names: str) -> tuple[tuple[str, ...], ...]:
     """Return the steps of each name: its parts between dots."""
-    return tuple(tuple(name.split(".")) for name in names.split())
+    paths = [tuple(name.split(".")) for name in names.split()]
+    return tuple(paths)
 
 
 FIELDS = {field: _split_names(names) for field, names in FIELD_NAMES.items()}
@@ -220,30 +221,43 @@ def _store_call(
             ends.append(end)
     earlier = tuple(ends[:-1])  # the last turn is the answer
     if end not in calls:
-        call = json.dumps(_read_call(values, json.loads(turns[-1].text)))
+        answer = json.loads(turns[-1].text)
+        call = json.dumps(_read_call(values, answer))
         calls[end] = StoredCall(call, earlier, [])
     calls[end].origins.append(values["origin"])
     contents.update(dict.fromkeys(earlier, ()))
     tools = _read_tools(json.dumps(values.get("tools")))
-    contents.setdefault(end, (tools, *(turn.text for turn in turns[:-1])))
+    texts = [turn.text for turn in turns[:-1]]
+    contents.setdefault(end, (tools, *texts))
+
+
+def _load_values(texts: Sequence[str]) -> list[Any]:
+    """Return the values of several texts of JSON."""
+    values: list[Any] = json.loads(f"[{','.join(texts)}]")
+    return values
 
 
 def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]) -> QueueEntry:
     """Return the conversation that ends with a call as an entry of the queue."""
-    tools, *messages = json.loads(f"[{','.join(texts)}]")
+    tools, *messages = _load_values(texts)
     last = calls[end]
-    stored = [calls[turn].text for turn in (*last.earlier, end) if turn in calls]
-    conversation = json.loads(f"[{','.join(stored)}]")
+    places = (*last.earlier, end)
+    stored = [calls[place].text for place in places if place in calls]
+    conversation = _load_values(stored)
     questions = [message["content"] for message in messages if message["role"] == "user"]
     data = {}
     if tools:
         data["tools"] = tools
-    is_single = len(questions) == 1
+    question: Any = messages
+    sent_messages = None
+    if len(questions) == 1:
+        question = questions[0]
+        sent_messages = messages
     return QueueEntry(
-        input=questions[0] if is_single else messages,
+        input=question,
         output=_format_answer(conversation[-1]),
         reason="trace",
-        messages=messages if is_single else None,
+        messages=sent_messages,
         calls=conversation,
         origin=tuple(last.origins),
         data=data,
@@ -264,11 +278,13 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
     for path in paths:
         for number, record in enumerate(read_records(path, counts)):
             values = _read_fields(record)
-            field, role = MESSAGE_EVENTS.get(as_text(values.get("event")), ("", ""))
+            event = as_text(values.get("event"))
+            field, role = MESSAGE_EVENTS.get(event, ("", ""))
             if not field and as_text(values.get("kind")).casefold() not in MODEL_CALLS:
                 continue
             trace = str(values.get("trace", ""))
-            span = str(values.get("span", f"{path.name}#{number}"))
+            place = f"{path.name}#{number}"
+            span = str(values.get("span", place))
             origin = {"source": path.name, "trace": trace, "id": span}
             call = waiting.setdefault((trace, span), {"origin": origin})
             if not call:
@@ -277,7 +293,8 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
             elif field:
                 if not isinstance(call.get(field), list):
                     call[field] = []
-                call[field].append({"role": role, **as_mapping(_read_any_value(values.get("body")))})
+                body = as_mapping(_read_any_value(values.get("body")))
+                call[field].append({"role": role, **body})
             else:
                 for name, value in values.items():
                     call.setdefault(name, value)
@@ -291,7 +308,8 @@ def _read_fields(record: JsonObject) -> dict[str, Any]:
     """Return the fields that a span, log record or row has, by our names."""
     attributes = record.get("attributes")
     plain = {**record, **as_mapping(attributes), **_read_pairs(attributes)}
-    tree = _nest_keys({key.removeprefix("attributes."): value for key, value in plain.items()})
+    unprefixed = {key.removeprefix("attributes."): value for key, value in plain.items()}
+    tree = _nest_keys(unprefixed)
     values = {}
     for field, names in FIELDS.items():
         value = _find(tree, names)
@@ -303,16 +321,23 @@ def _read_fields(record: JsonObject) -> dict[str, Any]:
 def _read_pairs(value: object) -> dict[str, Any]:
     """Return the values of OTLP's KeyValue list by key."""
     pairs = as_mappings(value)
-    return {as_text(pair["key"]): _read_any_value(pair.get("value")) for pair in pairs if "key" in pair}
+    values = {}
+    for pair in pairs:
+        if "key" in pair:
+            name = as_text(pair["key"])
+            values[name] = _read_any_value(pair.get("value"))
+    return values
 
 
 def _read_any_value(value: object) -> Any:
     """Return the value of OTLP's AnyValue: {"stringValue": ...}, {"array_value": {"values": [...]}} ..."""
-    inner = next((item for item in as_mapping(value).values() if item is not None), None)
+    values = as_mapping(value).values()
+    inner = next((item for item in values if item is not None), None)
     if not isinstance(inner, dict):
         return inner
     items = inner.get("values")
-    return _read_pairs(items) or [_read_any_value(item) for item in as_mappings(items)]
+    pairs = _read_pairs(items)
+    return pairs or [_read_any_value(item) for item in as_mappings(items)]
 
 
 def _nest_keys(flat: JsonObject) -> dict[str, Any]:
@@ -329,7 +354,7 @@ def _nest_keys(flat: JsonObject) -> dict[str, Any]:
 
 
 def _parse(value: Any) -> Any:
-    """Return what a text of JSON holds, None if it is none; other values as they are."""
+    """Return the value of a text of JSON, None if it is not JSON; other values stay as they are."""
     if isinstance(value, str):
         return parse_json(value)
     return value
@@ -369,7 +394,8 @@ def _list_items(value: Any) -> list[Any]:
     if parsed is None and str(value).startswith(_JSON_STARTS):
         raise BadFile(CUT)
     if isinstance(parsed, dict) and all(map(str.isdecimal, parsed)):
-        return [parsed[key] for key in sorted(parsed, key=lambda key: (len(key), key))]
+        numbers = sorted(parsed, key=lambda number: (len(number), number))
+        return [parsed[number] for number in numbers]
     if isinstance(parsed, list):
         return parsed
     if value is None:
@@ -480,7 +506,8 @@ def _join_texts(parts: Iterable[JsonObject]) -> Any:
     for part in parts:
         kind = part.get("type")
         if kind == "text":
-            texts.append(as_text(part.get("content", part.get("text"))))
+            content = part.get("content", part.get("text"))
+            texts.append(as_text(content))
         elif kind not in ("tool_call", "tool_call_response", "reasoning"):
             texts.append(part)
             is_mixed = True
@@ -491,54 +518,55 @@ def _join_texts(parts: Iterable[JsonObject]) -> Any:
 
 def _read_tool_calls(message: JsonObject, parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
     """Return the calls of tools of a message and of its parts."""
-    given = [_open(call, "tool_call") for call in _list_items(message.get("tool_calls"))]
+    items = _list_items(message.get("tool_calls"))
+    given = [_open(call, "tool_call") for call in items]
     given += [part for part in parts if part.get("type") == "tool_call"]
     calls = []
     for call in given:
         tool = _open(call, "function")
         name = as_text(tool.get("name"))
         arguments = fields.arguments_json(tool.get("arguments"))
-        calls.append(
-            {
-                "id": as_text(call.get("id")),
-                "type": "function",
-                "function": {"name": name, "arguments": arguments},
-            }
-        )
+        function = {"name": name, "arguments": arguments}
+        calls.append({"id": as_text(call.get("id")), "type": "function", "function": function})
     return calls
 
 
 def _read_tool_results(parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
-    return [
-        {
-            "role": "tool",
-            "content": fields.arguments_json(part.get("response")),
-            "tool_call_id": as_text(part.get("id")),
-        }
-        for part in parts
-        if part.get("type") == "tool_call_response"
-    ]
+    results = []
+    for part in parts:
+        if part.get("type") != "tool_call_response":
+            continue
+        content = fields.arguments_json(part.get("response"))
+        call_id = as_text(part.get("id"))
+        results.append({"role": "tool", "content": content, "tool_call_id": call_id})
+    return results
 
 
 def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
-    """Return what `Call.to_wire` writes of a call; its messages are those of the entry."""
-    counts = {name: fields.as_token_count(_parse(values.get(name))) for name in Usage.__dataclass_fields__}
-    total = fields.sum_known_counts(counts["input_tokens"], counts["output_tokens"], counts["cached_tokens"])
-    if counts["cached_tokens"] and _parse(values.get("total_tokens")) == total:
+    """Return a call as `Call.to_wire` writes it; its messages are those of the entry."""
+    counts = {}
+    for name in Usage.__dataclass_fields__:
+        count = _parse(values.get(name))
+        counts[name] = fields.as_token_count(count)
+    cached_tokens = counts["cached_tokens"]
+    total = fields.sum_known_counts(counts["input_tokens"], counts["output_tokens"], cached_tokens)
+    if cached_tokens and _parse(values.get("total_tokens")) == total:
         # Cached tokens were counted beside those of the input.
-        counts["input_tokens"] = fields.sum_known_counts(counts["input_tokens"], counts["cached_tokens"])
+        counts["input_tokens"] = fields.sum_known_counts(counts["input_tokens"], cached_tokens)
     model = as_text(values.get("model"))
     provider = as_text(values.get("provider"))
     finish_reasons = as_texts(values.get("finish_reason"))
     tool_calls = fields.read_chat_tool_calls(answer.get("tool_calls"))
+    finish_reason = "".join(finish_reasons[:1])
+    known_counts = {name: tokens for name, tokens in counts.items() if tokens is not None}
     call = {
         "provider": provider,
         "endpoint": "chat",
         "model": model,
         "output": fields.content_text(answer["content"]),
         "tool_calls": [asdict(tool_call) for tool_call in tool_calls],
-        "finish_reason": "".join(finish_reasons[:1]).strip('"'),
-        "usage": {name: tokens for name, tokens in counts.items() if tokens is not None},
+        "finish_reason": finish_reason.strip('"'),
+        "usage": known_counts,
         "cost_usd": cost_usd(model, Usage(**counts), provider=provider),
         "latency_s": _read_duration(values),
     }

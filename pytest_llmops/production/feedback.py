@@ -135,8 +135,9 @@ class Feedback:
             other = share + notice
         needed = events_needed(share, other)
         if count < needed:
+            votes = format_count(count, "vote")
             raise CaseError(
-                f"{format_count(count, 'vote')}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side",
+                f"{votes}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side",
                 self.path,
             )
         return share
@@ -154,7 +155,8 @@ class Feedback:
         liked = _find_liked_answers(entries)
         completed = []
         for entry in entries:
-            reference = entry.reference or liked.get(normalize_text(entry.input), "")
+            liked_answer = liked.get(normalize_text(entry.input), "")
+            reference = entry.reference or liked_answer
             if reference == entry.output:
                 reference = ""
             completed.append(replace(entry, reference=reference))
@@ -167,20 +169,26 @@ def _join_events(events: list[QueueEntry]) -> QueueEntry:
     votes = Counter(vote for event in events for vote in event.votes)
     comments = dict.fromkeys(comment for event in events for comment in event.comments)
     tags = dict.fromkeys(tag for event in events for tag in event.tags)
+    reasons = {event.reason for event in events}
+    places = [place for event in events for place in event.origin]
+    reference = max(corrections, key=lambda text: corrections[text], default="")
     return replace(
         events[0],
-        reference=max(corrections, key=lambda text: corrections[text], default=""),
-        reason="; ".join(sorted({event.reason for event in events})),
+        reference=reference,
+        reason="; ".join(sorted(reasons)),
         votes=dict(votes),
         comments=tuple(comments),
         tags=tuple(tags),
-        origin=tuple(place for event in events for place in event.origin),
+        origin=tuple(places),
     )
 
 
 def _find_liked_answers(entries: Iterable[QueueEntry]) -> dict[str, str]:
     """Return by question the answer that most users voted up and nobody voted down."""
-    liked = [entry for entry in entries if entry.votes.get("up") and not entry.votes.get("down")]
+    liked = []
+    for entry in entries:
+        if entry.votes.get("up") and not entry.votes.get("down"):
+            liked.append(entry)
     liked.sort(key=lambda entry: entry.votes["up"])
     return {normalize_text(entry.input): entry.output for entry in liked}
 
@@ -191,7 +199,8 @@ def events_needed(before: float, after: float, *, alpha: float = 0.05, power: fl
     >>> events_needed(0.80, 0.75), events_needed(0.80, 0.70)
     (859, 229)
     """
-    quantiles = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
+    normal = NormalDist()
+    quantiles = normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)
     variance = before * (1 - before) + after * (1 - after)
     return round(quantiles**2 * variance / (before - after) ** 2)
 
@@ -235,7 +244,8 @@ def read_feedback(
                 left_out[why] = count + 1, first
             else:
                 ids.add(event.id)
-                events.append(_build_entry(event, {"source": source.name, "line": line}))
+                origin: dict[str, Json] = {"source": source.name, "line": line}
+                events.append(_build_entry(event, origin))
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
     return Feedback(path=str(path), events=tuple(events), left_out=left_out)
@@ -260,10 +270,16 @@ def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 def _read_values(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of an event by our names; ``trace`` is a list of all ids that it may belong to."""
-    given = {CAMEL_CASE.sub("_", key).lower(): value for key, value in row.items()}
+    given = {}
+    for key, value in row.items():
+        snake_case = CAMEL_CASE.sub("_", key).lower()
+        given[snake_case] = value
     paths = _choose_paths(given)
-    values = {key: _find_value(given, names.split()) for key, names in paths.items()}
-    values["trace"] = [str(_find_value(given, [path])) for path in paths["trace"].split()]
+    values: dict[str, Any] = {}
+    for key, names in paths.items():
+        values[key] = _find_value(given, names.split())
+    trace_paths = paths["trace"].split()
+    values["trace"] = [str(_find_value(given, [path])) for path in trace_paths]
     for name, column in fields.items():
         key = OWN_NAMES[name]
         value = _find_value(row, [column])
@@ -315,7 +331,7 @@ def _as_text(value: Json) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """An event as it was read; ``given_vote`` is what stands for the vote in the file, which may mean nothing to us."""
+    """An event as it was read; ``given_vote`` is the vote as the file has it, which may mean nothing to us."""
 
     id: str
     source: str
@@ -345,7 +361,8 @@ def _parse_event(
             question, answer = known[0]
     given_vote = values.get("vote")
     rating = values.get("rating")
-    vote = VOTES.get(str(given_vote).strip().casefold(), "")
+    word = str(given_vote).strip().casefold()
+    vote = VOTES.get(word, "")
     if not vote and (rating is not None or good_at_least is not None):
         stars = rating
         if stars is None:
@@ -356,9 +373,10 @@ def _parse_event(
             vote = _rate(number, good_at_least)
     if given_vote is None:
         given_vote = values.get("rating")
+    source = values.get("human") or ""
     return _Event(
         id=_as_text(values.get("id")),
-        source=str(values.get("human") or ""),
+        source=str(source),
         input=question,
         output=answer,
         corrected=_as_text(values.get("corrected")),
@@ -462,7 +480,7 @@ def measure_coverage(
     covered = {name for case in cases for name in (case.id, *case.tags)}
     questions = dict[str, str]()
     votes_by_topic = Counter[str]()
-    asked: list[tuple[tuple[str, ...], int]] = []  # topics and votes down of each entry
+    voted_down: list[tuple[tuple[str, ...], int]] = []  # topics and votes down of each entry
     for entry in entries:
         if entry.kind != "case":
             continue
@@ -476,9 +494,9 @@ def measure_coverage(
             covered.update(topics)
         if entry.status != "dropped":
             down = entry.votes.get("down", 0)
-            asked.append((topics, down))
+            voted_down.append((topics, down))
             votes_by_topic.update(dict.fromkeys(topics, down))
     ranked = {topic: (count, topic in covered) for topic, count in votes_by_topic.most_common()}
-    votes = sum(down for _, down in asked)
-    votes_covered = sum(down for topics, down in asked if covered.issuperset(topics))
+    votes = sum(down for _, down in voted_down)
+    votes_covered = sum(down for topics, down in voted_down if covered.issuperset(topics))
     return ranked, votes, votes_covered

@@ -117,7 +117,9 @@ def _is_status(value: object) -> bool:
 
 
 def _is_votes(value: object) -> bool:
-    return isinstance(value, dict) and all(type(count) is int and count >= 0 for count in value.values())
+    if not isinstance(value, dict):
+        return False
+    return all(type(count) is int and count >= 0 for count in value.values())
 
 
 def _is_list_of_objects(value: object) -> bool:
@@ -173,14 +175,15 @@ def entry_id(kind: str, input: Json, output: str) -> str:  # noqa: A002 -- the k
     >>> entry_id("case", "Is it open?", "No.") == entry_id("case", "is it open", "no")
     True
     """
-    return "fb-" + fingerprint_parts(kind, normalize_text(input), normalize_text(output))[:12]
+    digest = fingerprint_parts(kind, normalize_text(input), normalize_text(output))
+    return f"fb-{digest[:12]}"
 
 
 def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
     """Return the entries of a queue, in its order; a file that is not there has none.
 
     Raises:
-        CaseError: It cannot be read, a line is not an entry, or an id stands twice; with file and line.
+        CaseError: It cannot be read, a line is not an entry, or an id is repeated; with file and line.
     """
     if not Path(path).exists():
         return ()
@@ -275,13 +278,16 @@ def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     """Return an entry without secrets and personal data; an id that `entry_id` gave is that of the redacted texts."""
     line = entry.to_line()
     # Each text by itself, as escapes hide a secret; then the line, as a key gives its value away.
-    texts = canonical_json(_clean_texts(json.loads(line), redactor))
-    cleaned = redactor.clean_secrets(texts.encode("utf-8", "replace")).decode("utf-8", "replace")
+    cleaned_values = _clean_texts(json.loads(line), redactor)
+    texts = canonical_json(cleaned_values)
+    cleaned_bytes = redactor.clean_secrets(texts.encode("utf-8", "replace"))
+    cleaned = cleaned_bytes.decode("utf-8", "replace")
     if cleaned == line:
         return entry
     clean = _parse_entry(read_json(cleaned))
     if entry.id == entry_id(entry.kind, entry.input, entry.output):
-        return replace(clean, id=entry_id(clean.kind, clean.input, clean.output))
+        clean_id = entry_id(clean.kind, clean.input, clean.output)
+        return replace(clean, id=clean_id)
     return replace(clean, id=entry.id)
 
 
@@ -330,12 +336,15 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
             vote = str(place["vote"])
             votes[vote] = votes.get(vote, 0) + 1
     reasons = dict.fromkeys((*old.reason.split("; "), new.reason))
+    known_reasons = filter(None, reasons)
+    comments = dict.fromkeys((*old.comments, *new.comments))
+    tags = dict.fromkeys((*old.tags, *new.tags))
     return replace(
         old,
         votes=votes,
-        comments=tuple(dict.fromkeys((*old.comments, *new.comments))),
-        tags=tuple(dict.fromkeys((*old.tags, *new.tags))),
-        reason="; ".join(reason for reason in reasons if reason),
+        comments=tuple(comments),
+        tags=tuple(tags),
+        reason="; ".join(known_reasons),
         reference=old.reference or new.reference,
         messages=old.messages or new.messages,
         calls=old.calls or new.calls,
@@ -344,7 +353,7 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
 
 
 def _origin_key(place: Mapping[str, Json]) -> str:
-    """Return what tells an event from others: the id that it has in every export, else its place in a file of that name."""
+    """Return the key that tells an event from others: the id that it has in every export, else its place in a file of that name."""
     if place.get("id"):
         return canonical_json(place["id"])
     return canonical_json([place.get("source"), place.get("line")])
@@ -395,7 +404,7 @@ def _sketch_text(text: str) -> list[int]:
 
 
 def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
-    """Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or stands above come after all others."""
+    """Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or comes earlier come after all others."""
     waiting = [entry for entry in entries if entry.status == "open"]
     waiting.sort(key=_importance)
     seen = {_group_of(entry) for entry in entries if entry.status != "open"}

@@ -37,11 +37,13 @@ class Choice(Generic[T]):
     ) -> None:
         self.split = split
         self.ends = ends
-        self._hasher = blake2b(name.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
+        name_bytes = name.encode("utf-8", "surrogatepass")
+        self._hasher = blake2b(name_bytes + b"\0", digest_size=8)
         # On the line: the first thing and those behind the second, then the rest, and the second at the end.
         leading = [*shares[:1], *shares[2:]]
         self._things = [thing for thing, _ in leading]
-        edges = [sum(share for _, share in leading[: n + 1]) for n in range(len(leading))]
+        leading_shares = [share for _, share in leading]
+        edges = [sum(leading_shares[:count]) for count in range(1, len(leading) + 1)]
         if rest is not None:
             self._things.append(rest)
         else:
@@ -53,7 +55,7 @@ class Choice(Generic[T]):
         self._edges = [_to_hash_bytes(edge) for edge in edges]
 
     def choose(self, key: Key) -> T:
-        """Return what a key has.
+        """Return the thing that a key has.
 
         Raises:
             UsageError: The key is None, empty or of another type.
@@ -69,7 +71,8 @@ class Choice(Generic[T]):
 
 def _to_hash_bytes(edge: float) -> bytes:
     """Return a point of the line, from 0 to 1, in the form of a hash."""
-    return min(int(edge * 2**64), 2**64 - 1).to_bytes(8, "big")
+    number = min(int(edge * 2**64), 2**64 - 1)
+    return number.to_bytes(8, "big")
 
 
 def _encode_key(key: object) -> bytes:
@@ -101,10 +104,12 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
     """
     for name, share in split.items():
         is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
-        if not name or not is_number or not (share == 0 or MIN_SHARE <= share <= 1):
+        is_share = is_number and (share == 0 or MIN_SHARE <= share <= 1)
+        if not name or not is_share:
+            name_text = shorten_text(str(name), 60)
             raise UsageError(
                 "split: expected versions or aliases, each with its share from 0 to 1 (0, or "
-                f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}"
+                f"at least {MIN_SHARE}), got {share!r} for {name_text!r}"
             )
     total = sum(split.values())
     least = 0
@@ -113,8 +118,7 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
         least = 1
         expected = "1"
     if not least - MIN_SHARE <= total <= 1 + MIN_SHARE:
-        raise UsageError(
-            f"split: expected shares that add up to {expected}, got {total:.9g} of {dict(split)}"
-        )
+        got = f"{total:.9g} of {dict(split)}"
+        raise UsageError(f"split: expected shares that add up to {expected}, got {got}")
     shares = {name: share for name, share in split.items() if name != rest_name}
     return shares, 1 - sum(shares.values())

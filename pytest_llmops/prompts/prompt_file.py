@@ -78,8 +78,9 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
             continue
         filled = [index for index, text in enumerate(lines) if text.strip()]
         if filled:
-            text = "\n".join(lines[filled[0] : filled[-1] + 1])
-            sections.append(Section(role or "user", text, start + filled[0]))
+            first, last = filled[0], filled[-1]
+            text = "\n".join(lines[first : last + 1])
+            sections.append(Section(role or "user", text, start + first))
         elif role is not None:
             raise BadFile(f"the section {role!r} has no content", start - 1)
         role = heading
@@ -109,16 +110,16 @@ def used_variables(section: Section) -> frozenset[str]:
         names = meta.find_undeclared_variables(tree)
         _compile_template(section.text)
     except jinja2.TemplateSyntaxError as error:
-        raise BadFile(
-            f"template syntax: {shorten_text(error.message or '')}", section.line + error.lineno - 1
-        ) from None
+        why = shorten_text(error.message or "")
+        raise BadFile(f"template syntax: {why}", section.line + error.lineno - 1) from None
     except Exception as error:  # noqa: BLE001 -- such as a template too deep for Python's own parser
-        raise BadFile(f"template: {type(error).__name__}: {shorten_text(str(error))}", section.line) from None
-    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        raise BadFile(
-            f"a prompt is one file: {type(node).__name__.lower()} is not available",
-            section.line + node.lineno - 1,
-        )
+        why = f"{type(error).__name__}: {shorten_text(str(error))}"
+        raise BadFile(f"template: {why}", section.line) from None
+    loaders = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+    for node in tree.find_all(loaders):
+        kind = type(node).__name__.lower()
+        line = section.line + node.lineno - 1
+        raise BadFile(f"a prompt is one file: {kind} is not available", line)
     return frozenset(names)
 
 
@@ -142,10 +143,9 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
         what = f"refused by the sandbox: {shorten_text(str(error))}"
         raise BadFile(what, _prompt_file_line(error, section)) from None
     except Exception as error:  # an expression of the template can raise anything
-        raise BadFile(
-            f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}",
-            _prompt_file_line(error, section),
-        ) from error
+        why = f"{type(error).__name__}: {shorten_text(str(error))}"
+        line = _prompt_file_line(error, section)
+        raise BadFile(f"cannot be rendered: {why}", line) from error
 
 
 def _prompt_file_line(error: Exception, section: Section) -> int:
@@ -272,7 +272,9 @@ def split_front_matter(text: str) -> tuple[str, str, int]:
         return "", text, 1
     for number, line in enumerate(lines[1:], start=1):
         if line.rstrip() == FENCE:
-            return "\n".join(lines[1:number]), "\n".join(lines[number + 1 :]), number + 2
+            front = "\n".join(lines[1:number])
+            body = "\n".join(lines[number + 1 :])
+            return front, body, number + 2
     raise BadFile(f"the front matter has no end: expected a second line {FENCE}", 1)
 
 
@@ -338,16 +340,20 @@ def read_variables(head: FrontMatter) -> tuple[str, ...]:
     value = head.values.get("variables", [])
     expected = "a list of names, or names with a description each"
     if isinstance(value, str) or not isinstance(value, (list, Mapping)):
-        raise head.bad("variables", expected, f"{json_kind(value)} {shorten_text(str(value), 60)}")
-    if isinstance(value, Mapping) and not all(isinstance(description, str) for description in value.values()):
-        raise head.bad("variables", expected, "a description that is no text")
+        got = f"{json_kind(value)} {shorten_text(str(value), 60)}"
+        raise head.bad("variables", expected, got)
+    if isinstance(value, Mapping):
+        descriptions = value.values()
+        if not all(isinstance(description, str) for description in descriptions):
+            raise head.bad("variables", expected, "a description that is no text")
     names: list[str] = []
     for name in value:
         if not isinstance(name, str):
             raise head.bad("variables", expected, f"{json_kind(name)} in the list")
         why = why_invalid_variable(name)
         if why:
-            raise BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables"))
+            name_text = shorten_text(name, 60)
+            raise BadFile(f"variable {name_text!r}: {why}", head.lines.get("variables"))
         if name in names:
             raise BadFile(f"variable {name!r} is declared twice", head.lines.get("variables"))
         names.append(name)
@@ -396,8 +402,9 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
         place = ""
         if error.line:
             place = f" in line {error.line} of it"
-        what = f"output_schema {shorten_text(value, 80)}: {error.what}{place}"
-        raise BadFile(what, head.lines.get("output_schema")) from None
+        what = f"output_schema {shorten_text(value, 80)}"
+        line = head.lines.get("output_schema")
+        raise BadFile(f"{what}: {error.what}{place}", line) from None
 
 
 def is_closed(schema: Mapping[str, Json]) -> bool:

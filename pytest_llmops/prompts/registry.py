@@ -89,9 +89,10 @@ class Prompt:
         """
         self._check_variables(variables)
         try:
-            messages = [
-                Message(section.role, render_section(section, variables)) for section in self.sections
-            ]
+            messages = []
+            for section in self.sections:
+                text = render_section(section, variables)
+                messages.append(Message(section.role, text))
         except BadFile as error:
             raise PromptError(error.what, self.path, error.line) from error.__cause__
         return RenderedPrompt(
@@ -116,14 +117,15 @@ class Prompt:
         """
         if self.output_schema is None:
             raise PromptError(f"prompt {self.name} {self.version} has no output_schema: name one", self.path)
-        title = re.sub("[^A-Za-z0-9_-]", "_", str(self.output_schema.get("title") or self.name))
+        title = self.output_schema.get("title") or self.name
+        api_name = re.sub("[^A-Za-z0-9_-]", "_", str(title))
         schema = dict(self.output_schema)
         is_strict = is_closed(self.output_schema)
         answer: dict[str, Json] = {
-            "name": title[:64],
+            "name": api_name[:64],  # OpenAI's limit
             "schema": schema,
             "strict": is_strict,
-        }  # OpenAI's limit
+        }
         if api == "chat":
             return {"response_format": {"type": "json_schema", "json_schema": answer}}
         if api == "responses":
@@ -135,13 +137,17 @@ class Prompt:
         extra = [name for name in given if name not in self.variables]
         if not missing and not extra:
             return
-        problems = [f"missing variable {name!r}{_suggest_name(name, extra, 'you gave')}" for name in missing]
-        problems += [
-            f"unused variable {name!r}{_suggest_name(name, missing, 'did you mean')}" for name in extra
-        ]
+        problems = []
+        for name in missing:
+            hint = _suggest_name(name, extra, "you gave")
+            problems.append(f"missing variable {name!r}{hint}")
+        for name in extra:
+            hint = _suggest_name(name, missing, "did you mean")
+            problems.append(f"unused variable {name!r}{hint}")
         declared = ", ".join(self.variables) or "none"
+        problems_text = "; ".join(problems)
         raise PromptError(
-            f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares {declared}", self.path
+            f"prompt {self.name} {self.version}: {problems_text}; it declares {declared}", self.path
         )
 
 
@@ -220,7 +226,8 @@ class Prompts:
             files = [file.name for file in folder.iterdir() if file.is_file()]
         versions = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
         if not versions:
-            raise UnknownName("prompt", reference.name, prompts.names(), where=f"looked in {prompts.folder}")
+            where = f"looked in {prompts.folder}"
+            raise UnknownName("prompt", reference.name, prompts.names(), where=where)
         return tuple(sorted(versions, key=_natural_order))
 
     def aliases(self, name: str) -> dict[str, str]:
@@ -239,7 +246,8 @@ class Prompts:
         for alias, target in aliases.items():
             problem = _why_invalid_alias(alias, target, aliases, versions)
             if problem:
-                raise PromptError(f"alias {shorten_text(alias, 60)!r}{problem}", path)
+                alias_text = shorten_text(alias, 60)
+                raise PromptError(f"alias {alias_text!r}{problem}", path)
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
@@ -264,8 +272,9 @@ class Prompts:
             PromptError: The file cannot be used; gives the reason and the line.
         """
         reference = self._locate(name, version)
+        version = reference.version + reference.commit
         file = reference.prompts.find_file(reference.name, f"{reference.version}{SUFFIX}")
-        return read_prompt(file, name=reference.name, version=reference.version + reference.commit)
+        return read_prompt(file, name=reference.name, version=version)
 
     def choose(self, name: str, *, key: Key, split: Mapping[str, float] | None = None) -> Prompt:
         """Return the version of a prompt for a user: always the same one for the same key and shares.
@@ -287,9 +296,10 @@ class Prompts:
             UnknownName: As for `get`.
             PromptError: As for `get`.
         """
+        shares = split or {}
         choice = self._choices.get(name)
-        if choice is None or choice.split != (split or {}) or choice.ends < time.monotonic():
-            choice = self._read_choice(name, dict(split or {}))
+        if choice is None or choice.split != shares or choice.ends < time.monotonic():
+            choice = self._read_choice(name, dict(shares))
             self._choices[name] = choice
         return choice.choose(key)
 
@@ -301,7 +311,8 @@ class Prompts:
             raise UsageError(f"split of {name}: expected each version once, {order} mean {versions}")
         prompts = []
         for shared, version in zip(order, versions, strict=True):
-            prompts.append((self.get(name, version), shares[shared]))
+            prompt = self.get(name, version)
+            prompts.append((prompt, shares[shared]))
         is_fixed = name in _read_overrides()
         if is_fixed:
             prompts = []
@@ -341,8 +352,9 @@ class Prompts:
                 where = f"{VERSIONS_VARIABLE}, {where}"
             known = (*versions, *aliases)
             raise UnknownName(f"version of prompt {reference.name!r}", reference.version, known, where=where)
+        known_versions = ", ".join(versions)
         raise PromptError(
-            f"prompt {reference.name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
+            f"prompt {reference.name!r} has the versions {known_versions} and no alias {DEFAULT_ALIAS!r}: name a version, "
             f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
             folder.joinpath(ALIASES_FILE),
         )
@@ -371,8 +383,9 @@ class Prompts:
         parts = name.split("/")
         is_path = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
         if not is_path or not all(map(_is_file_name, parts)):
+            name_text = shorten_text(name, 80)
             raise PromptError(
-                f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer",
+                f"prompt name {name_text!r}: expected a path below the folder, like support/answer",
                 self.folder,
             )
         return self._check_inside(self.folder.joinpath(*parts))
@@ -408,14 +421,16 @@ def _read_overrides() -> dict[str, str]:
     Raises:
         UsageError: It has another form.
     """
-    pairs = [pair for pair in os.environ.get(VERSIONS_VARIABLE, "").split(",") if pair.strip()]
+    value = os.environ.get(VERSIONS_VARIABLE, "")
+    pairs = [pair for pair in value.split(",") if pair.strip()]
     return Settings.from_sources((VERSIONS_VARIABLE, {"prompt": pairs})).versions
 
 
 def join_overrides(versions: Mapping[str, str]) -> str:
     """Return the value of ``LLMOPS_PROMPT`` that names these versions, in addition to those that it names already."""
     merged = {**_read_overrides(), **versions}
-    return ",".join(f"{name}={version}" for name, version in merged.items())
+    pairs = [f"{name}={version}" for name, version in merged.items()]
+    return ",".join(pairs)
 
 
 def _iter_names(folder: Traversable, start: str = "") -> Iterator[str]:
@@ -426,7 +441,8 @@ def _iter_names(folder: Traversable, start: str = "") -> Iterator[str]:
     for entry in entries:
         is_link = isinstance(entry, Path) and entry.is_symlink()  # it may lead back into the folder
         if not is_link and entry.is_dir():
-            yield from _iter_names(entry, f"{start}/{entry.name}".lstrip("/"))
+            name = f"{start}/{entry.name}".lstrip("/")
+            yield from _iter_names(entry, name)
 
 
 def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
@@ -450,11 +466,12 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
         variables = read_variables(head)
         _check_variable_use(variables, sections, head.lines.get("variables"))
         schema, schema_text = read_output_schema(head, path)
+        fingerprint = fingerprint_parts(text, schema_text)
         return Prompt(
             name=name,
             version=version,
             path=Path(str(path)),
-            fingerprint=fingerprint_parts(text, schema_text),
+            fingerprint=fingerprint,
             sections=sections,
             variables=variables,
             params=read_params(head),
@@ -492,10 +509,9 @@ def _read_aliases_file(path: Traversable) -> dict[str, object]:
         line = None
         if match:
             line = int(match[1])
+        why = shorten_text(str(error))
         raise PromptError(
-            f'aliases: broken TOML: {shorten_text(str(error))}; expected lines like production = "v2"',
-            path,
-            line,
+            f'aliases: broken TOML: {why}; expected lines like production = "v2"', path, line
         ) from None
 
 
@@ -513,11 +529,15 @@ def _why_invalid_alias(
         why = "is an alias itself"
     else:
         why = f"does not exist{_suggest_name(target, versions, 'did you mean')}"
-    return f" points to {shorten_text(target, 60)!r}, which {why}; versions are {', '.join(versions)}"
+    target_text = shorten_text(target, 60)
+    known = ", ".join(versions)
+    return f" points to {target_text!r}, which {why}; versions are {known}"
 
 
 def _is_version(file: str) -> bool:
-    return file.endswith(SUFFIX) and not file.startswith(".") and file.lower() != f"readme{SUFFIX}"
+    if file.startswith(".") or not file.endswith(SUFFIX):
+        return False
+    return file.lower() != f"readme{SUFFIX}"
 
 
 def _suggest_name(name: str, names: Iterable[str], words: str) -> str:

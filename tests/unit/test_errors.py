@@ -119,13 +119,6 @@ def test_told_names_type_text_and_place() -> None:
     assert errors.describe_exception(caught.value).startswith("ValueError: no such row (test_errors.py:")
     assert errors.describe_exception(ValueError()) == "ValueError"
 
-    def refuse() -> None:
-        errors.refuse(1, ValueError("of the user"))
-
-    with pytest.raises(ValueError, match="user") as caught:
-        refuse()
-    refused_in = f"(test_errors.py:{refuse.__code__.co_firstlineno + 1})"
-    assert errors.describe_exception(caught.value) == f"ValueError: of the user {refused_in}"
     assert errors.describe_exception(errors.UsageError("said it all")) == "said it all"
 
 

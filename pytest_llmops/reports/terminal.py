@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import escape_output, format_amount, format_count, shorten_text
+from pytest_llmops.reports.html_sides import describe_tokens
 from pytest_llmops.reports.html_views import diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
@@ -519,12 +520,7 @@ class _Summary:
 def _describe_tokens(traffic: Traffic) -> str:
     if traffic.input_tokens is None and traffic.output_tokens is None:
         return "unknown: no call says how many"
-    read = traffic.input_tokens or 0
-    written = traffic.output_tokens or 0
-    tokens = f"{read:,} in, {written:,} out"
-    if traffic.uncounted:
-        tokens += f" ({format_count(traffic.uncounted, 'call')} without a count)"
-    return tokens
+    return describe_tokens(traffic)
 
 
 def _describe_latency(latency: Latency) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import escape_output, format_amount, format_count, shorten_text
-from pytest_llmops.reports.html_sides import describe_tokens
 from pytest_llmops.reports.html_views import diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
@@ -23,7 +22,7 @@ from pytest_llmops.results.summary import (
     format_outcomes,
     summarize_run,
 )
-from pytest_llmops.results.traffic import Latency, Traffic, format_cost
+from pytest_llmops.results.traffic import Latency, Traffic, format_cost, format_tokens
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, Level, Verdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
@@ -520,7 +519,7 @@ class _Summary:
 def _describe_tokens(traffic: Traffic) -> str:
     if traffic.input_tokens is None and traffic.output_tokens is None:
         return "unknown: no call says how many"
-    return describe_tokens(traffic)
+    return format_tokens(traffic)
 
 
 def _describe_latency(latency: Latency) -> str:

@@ -20,7 +20,6 @@ from pytest_llmops.reports.html_sides import (
     build_candidates_table,
     build_history,
     build_matrix_view,
-    describe_tokens,
     format_optional_amount,
 )
 from pytest_llmops.reports.html_views import (
@@ -47,7 +46,7 @@ from pytest_llmops.results.summary import (
     build_matrices,
     summarize_run,
 )
-from pytest_llmops.results.traffic import Traffic, format_cost
+from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, Level, MetricVerdict, Verdict
 
 MAX_ADVICE = 10  # sentences on a comparison
@@ -293,7 +292,7 @@ def _build_cost_rows(traffic: Traffic) -> list[list[str]]:
     return [
         ["cost now", f"{spent}, {traffic.live:,} live and {replayed}", ""],
         ["cost if live", if_live, ""],
-        ["tokens", describe_tokens(traffic), ""],
+        ["tokens", format_tokens(traffic), ""],
     ]
 
 

@@ -15,7 +15,7 @@ from pytest_llmops.results.details import (
 )
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import Matrix, Metric, Side, describe_uneven_metrics, summarize_run
-from pytest_llmops.results.traffic import Latency, Traffic
+from pytest_llmops.results.traffic import Latency, Traffic, format_tokens
 
 
 def build_candidates_table(sides: Sequence[Side]) -> View:
@@ -39,7 +39,7 @@ def _build_candidate_row(side: Side, metrics: Iterable[str]) -> list[str]:
     row = [shorten_text(side.label, 60), passed, f"{side.unscored:,}"]
     for name in metrics:
         row.append(_format_column_mean(side.metrics, name))
-    row.append(describe_tokens(side.traffic))
+    row.append(format_tokens(side.traffic))
     row.append(_describe_side_cost(side.traffic))
     row.append(format_optional_amount(side.latency.p50, "s"))
     row.append(format_optional_amount(side.latency.p95, "s"))
@@ -106,7 +106,7 @@ def _list_side_facts(side: Side) -> list[str]:
     facts = []
     if side.traffic.calls:
         facts.append(f"cost {_describe_side_cost(side.traffic)}")
-        facts.append(f"tokens {describe_tokens(side.traffic)}")
+        facts.append(f"tokens {format_tokens(side.traffic)}")
     latencies = []
     for name, seconds in (("p50", side.latency.p50), ("p95", side.latency.p95)):
         if seconds is not None:
@@ -192,18 +192,6 @@ def _score_trend(before: Measurement | None, here: Measurement) -> str:
     if is_higher == (here.better == "higher"):
         return "better"
     return "worse"
-
-
-def describe_tokens(traffic: Traffic) -> str:
-    """Return the tokens in words; what no call reports is "unknown", never 0."""
-    if traffic.input_tokens is None and traffic.output_tokens is None:
-        return "unknown"
-    read = traffic.input_tokens or 0
-    written = traffic.output_tokens or 0
-    text = f"{read:,} in, {written:,} out"
-    if traffic.uncounted:
-        return f"{text} ({format_count(traffic.uncounted, 'call')} without a count)"
-    return text
 
 
 def format_optional_amount(value: float | None, unit: str, scale: Scale | None = None) -> str:

@@ -22,7 +22,7 @@ from pytest_llmops.results.summary import (
     format_outcomes,
     summarize_run,
 )
-from pytest_llmops.results.traffic import Latency, Traffic, format_cost
+from pytest_llmops.results.traffic import Latency, Traffic, format_cost, format_tokens
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, Level, Verdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
@@ -519,12 +519,7 @@ class _Summary:
 def _describe_tokens(traffic: Traffic) -> str:
     if traffic.input_tokens is None and traffic.output_tokens is None:
         return "unknown: no call says how many"
-    read = traffic.input_tokens or 0
-    written = traffic.output_tokens or 0
-    tokens = f"{read:,} in, {written:,} out"
-    if traffic.uncounted:
-        tokens += f" ({format_count(traffic.uncounted, 'call')} without a count)"
-    return tokens
+    return format_tokens(traffic)
 
 
 def _describe_latency(latency: Latency) -> str:

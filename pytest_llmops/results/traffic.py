@@ -113,6 +113,18 @@ def format_cost(used: Traffic) -> str:
     return words
 
 
+def format_tokens(used: Traffic) -> str:
+    """Return the tokens in words; what no call reports is "unknown", never 0."""
+    if used.input_tokens is None and used.output_tokens is None:
+        return "unknown"
+    read = used.input_tokens or 0
+    written = used.output_tokens or 0
+    text = f"{read:,} in, {written:,} out"
+    if used.uncounted:
+        return f"{text} ({format_count(used.uncounted, 'call')} without a count)"
+    return text
+
+
 def summarize_latency(calls: Iterable[Call]) -> Latency:
     """Return the percentiles of the application's calls; calls of judges and embedders do not count."""
     times = []

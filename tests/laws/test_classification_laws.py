@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_llmops.metrics import classification
 
 labelled = st.lists(
-    st.tuples(st.floats(-1, 1, allow_subnormal=False).map(lambda one: round(one, 3)), st.booleans()),
+    st.tuples(st.floats(-1, 1, allow_subnormal=False).map(lambda score: round(score, 3)), st.booleans()),
     min_size=2,
     max_size=30,
 ).filter(lambda pairs: len({same for _, same in pairs}) == 2)
@@ -59,9 +59,9 @@ def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, sh
     scores, same = split(pairs)
     chosen = classification.choose_cut(scores, same, rule=rule, share=share)
     keeps = {
-        "recall": lambda one: one.recall >= share,
-        "precision": lambda one: one.precision >= share,
-        "false passes": lambda one: one.false_passes <= share,
+        "recall": lambda point: point.recall >= share,
+        "precision": lambda point: point.precision >= share,
+        "false passes": lambda point: point.false_passes <= share,
     }
     assume(rule in keeps)
     good = [cut for cut in classification.distinct_cuts(scores, same) if keeps[rule](cut)]

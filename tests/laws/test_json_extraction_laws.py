@@ -42,7 +42,7 @@ texts = st.text(st.characters(exclude_categories=())) | st.lists(pieces, max_siz
 layouts = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}])
 
 
-def found(text: str) -> JsonMatch:
+def match_json(text: str) -> JsonMatch:
     result = find_json(text)
     assert isinstance(result, JsonMatch), result
     return result
@@ -51,7 +51,7 @@ def found(text: str) -> JsonMatch:
 @given(value=values, layout=layouts, before=st.sampled_from(["", "\ufeff", " \r\n\t"]))
 def test_json_alone_comes_back(value: JsonValue, layout: dict[str, int], before: str) -> None:
     text = before + json.dumps(value, **layout) + "\n"  # type: ignore[arg-type]
-    finding = found(text)
+    finding = match_json(text)
     assert finding.value == value
     assert (finding.place, finding.duplicates) == ("text", ())
     assert text[finding.start : finding.end] == text.strip("\ufeff \r\n\t")
@@ -64,7 +64,7 @@ def test_json_in_a_fenced_block_comes_back(
     value: JsonValue, layout: dict[str, int], before: str, after: str, fence: str
 ) -> None:
     body = json.dumps(value, **layout)  # type: ignore[arg-type]
-    measurement = found(f"{before}x\n{fence}json\n{body}\n{fence}\n{after}")
+    measurement = match_json(f"{before}x\n{fence}json\n{body}\n{fence}\n{after}")
     assert measurement.value == value
     assert measurement.place == "fence"
 
@@ -73,7 +73,7 @@ def test_json_in_a_fenced_block_comes_back(
 def test_json_in_prose_comes_back(value: JsonValue, layout: dict[str, int], before: str, after: str) -> None:
     body = json.dumps(value, **layout)  # type: ignore[arg-type]
     text = f"{before}: {body} {after}."
-    finding = found(text)
+    finding = match_json(text)
     assert finding.value == value
     assert text[finding.start : finding.end] == body
 
@@ -110,8 +110,8 @@ def test_what_is_found_alone_is_what_python_reads(text: str) -> None:
 
 @given(value=values)
 def test_depth_is_that_of_the_deepest_value(value: JsonValue) -> None:
-    def slow(one: JsonValue) -> int:
-        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else None
+    def slow(value: JsonValue) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
         return 0 if inner is None else 1 + max(map(slow, inner), default=0)
 
     assert nesting_depth(value) == slow(value)

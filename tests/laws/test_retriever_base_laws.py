@@ -56,9 +56,9 @@ def dense(chunks: Sequence[Chunk]) -> DenseRetriever:
 def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], query: str, k: int) -> None:
     hits = dense(corpus).search(query, k)
     vectors = Letters().embed([line.text for line in corpus])
-    asked = Letters().embed([query])
-    scores = cosine(vectors, asked)[:, 0]
-    known = [place for place in range(len(corpus)) if vectors[place].any() and asked.any()]
+    query_vector = Letters().embed([query])
+    scores = cosine(vectors, query_vector)[:, 0]
+    known = [place for place in range(len(corpus)) if vectors[place].any() and query_vector.any()]
     wanted = sorted(known, key=lambda place: -round(float(scores[place]), 6))[:k]
     assert [hit.score for hit in hits] == pytest.approx([scores[place] for place in wanted], abs=1e-6)
     # Equal texts tie exactly, and keep their order.

@@ -160,7 +160,7 @@ def test_the_interval_is_the_same_in_every_process() -> None:
         "from pytest_llmops.metrics.agreement import kappa_interval\n"
         "print(kappa_interval(['good', 'bad', 'fair', 'tie'] * 9, ['good', 'tie', 'fair', 'tie', 'bad', 'bad'] * 6))"
     )
-    shown = set()
+    outputs = set()
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -169,8 +169,8 @@ def test_the_interval_is_the_same_in_every_process() -> None:
             text=True,
             check=True,
         )
-        shown.add(done.stdout)
-    assert len(shown) == 1
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
 
 
 def test_many_different_numbers_are_no_matter_of_patience() -> None:

@@ -123,7 +123,7 @@ def test_without_a_source_only_the_chunks_are_looked_at() -> None:
         assert_chunks(["a b", "A  B"], source=None)
 
 
-def test_sizes_are_judged_if_they_are_asked_for() -> None:
+def test_sizes_are_judged_if_they_are_requested() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_chunks(CHUNKS, source=SOURCE, at_most_tokens=5, tokenizer=str.split)
     check_message(str(caught.value).splitlines()[:3])

@@ -76,7 +76,7 @@ def test_many_documents_fit_into_the_failure() -> None:
     assert len(named) == 200
 
 
-def test_what_cannot_be_told_is_an_error() -> None:
+def test_what_cannot_be_decided_is_an_error() -> None:
     timed: dict[str, Any] = {"a": "x", "b": 5}
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_index_fresh(timed, {"a": "x", "b": "text"})

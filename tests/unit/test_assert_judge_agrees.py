@@ -137,7 +137,7 @@ def test_a_rubber_stamp_fails_however_often_it_is_right() -> None:
         assert_judge_agrees(judge, rows)
 
 
-def test_within_soft_each_bar_is_told_once() -> None:
+def test_within_soft_each_bar_is_reported_once() -> None:
     judge, rows = pair(60, 0, 22, 18)
     with pytest.raises(MeasurementFailed, match="2 of 7 checks failed") as caught, softly.soft():
         assert_judge_agrees(judge, rows)
@@ -232,7 +232,7 @@ def test_stored_verdicts_ask_nobody(tmp_path: Path) -> None:
         assert_judge_agrees(judge, rows, verdicts="stored")
 
 
-def test_a_few_missing_verdicts_are_told_and_many_are_an_error(well_formed: Lines) -> None:
+def test_a_few_missing_verdicts_are_reported_and_many_are_an_error(well_formed: Lines) -> None:
     judge, rows = pair(30, 0, 0, 30)
     judge.scores = {
         **judge.scores,

@@ -94,7 +94,7 @@ def test_score_and_threshold_are_kept_from_0_to_1_and_on_the_judges_scale() -> N
     }
 
 
-def test_a_threshold_of_the_test_is_not_told_as_the_judges_own() -> None:
+def test_a_threshold_of_the_test_is_not_reported_as_the_judges_own() -> None:
     measurement = assert_judge_score("An answer", judge=scoring(4, 9, 8), at_least=7)
     assert "default" not in measurement.detail["judge"]  # type: ignore[operator]
 

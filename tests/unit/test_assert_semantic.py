@@ -96,10 +96,10 @@ def test_the_message_shows_what_was_expected_and_answered_once() -> None:
     lines = str(caught.value).splitlines()
     assert re.fullmatch(r"semantic 0\.\d+ < 0\.99 \(embedder tfidf\)", lines[0])
     check_message(lines[1:])
-    shown = [
+    differing = [
         text for text in ("come back within 30 days", "asking. Items") if str(caught.value).count(text) == 1
     ]
-    assert len(shown) == 2
+    assert len(differing) == 2
 
 
 @pytest.mark.usefixtures("compare_spelling")
@@ -299,7 +299,7 @@ def test_score_and_checks_fail_in_one_text() -> None:
     assert text.count("rerun") <= 1
 
 
-def test_all_alarms_are_told() -> None:
+def test_all_alarms_are_reported() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic(
             "It is open on Sunday. Refunds take 60 days. It is signed by Anna.",

@@ -24,7 +24,7 @@ def measured(name: str, status: str) -> Measurement:
     return Measurement(name=name, **given[status])
 
 
-def said(**statuses: str) -> str | None:
+def attribute_statuses(**statuses: str) -> str | None:
     result = attribute_failure(measured(name.replace("__", "."), status) for name, status in statuses.items())
     return None if result is None else result.status_words
 
@@ -66,7 +66,7 @@ def said(**statuses: str) -> str | None:
     ],
 )
 def test_both_halves(statuses: dict[str, str], sentence: str | None) -> None:
-    assert said(**statuses) == sentence
+    assert attribute_statuses(**statuses) == sentence
 
 
 def record(name: str, outcome: Outcome, *measurements: Measurement) -> TestRecord:

@@ -57,12 +57,12 @@ class Scores:
     def __init__(self, score: Callable[[str], float | None], pass_at: float | None = 7) -> None:
         self._score = score
         self.pass_at = pass_at
-        self.asked: list[str] = []
+        self.answers: list[str] = []
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
         assert question == DEFAULT_QUESTION
         assert reference
-        self.asked.append(answer)
+        self.answers.append(answer)
         score = self._score(answer)
         return Verdict(error="no verdict") if score is None else Verdict(score=score)
 
@@ -144,7 +144,7 @@ def test_trouble_is_neither_a_fall_nor_withstood() -> None:
     judge = Scores(lambda _: None)
     many = run_canaries(judge)
     assert (many.status, many.withstood, many.stopped) == ("undecided", None, True)
-    assert len(judge.asked) < 15  # nothing more is asked once it is hopeless
+    assert len(judge.answers) < 15  # nothing more is asked once it is hopeless
     assert "no verdict" in format_canary_summary(many)
 
 
@@ -281,7 +281,7 @@ def test_after_a_failed_check_no_canary_is_paid() -> None:
     with pytest.raises(MeasurementFailed, match=r"text\.contains"), recorder.soft():
         assert_contains("x", "y")
         check_message(assert_judge_canaries(judge).error)
-    assert judge.asked == []
+    assert judge.answers == []
 
 
 def test_canaries_of_ones_own(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ class Yes:
         '{"id": "a", "answer": "x"}\n{"id": "a", "answer": "y"}',
     ],
 )
-def test_bad_files_are_told_with_their_place(tmp_path: Path, text: str) -> None:
+def test_bad_files_are_reported_with_their_place(tmp_path: Path, text: str) -> None:
     file = tmp_path / "own.jsonl"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(CaseError, check=check_message) as caught:

@@ -165,9 +165,9 @@ def test_votes_of_a_crowd_are_counted_as_they_were_given(tmp_path: Path) -> None
         for n, vote in enumerate(row["votes"])
     ]  # fmt: skip
     feedback = read_feedback(write(tmp_path / "votes.jsonl", *events))
-    asked = [vote for row in rows for vote in row["votes"]]
-    assert feedback.votes == {"up": asked.count("Yes"), "down": asked.count("No")}
-    assert feedback.left_out["unknown vote 'Unsure'"][0] == asked.count("Unsure")
+    votes = [vote for row in rows for vote in row["votes"]]
+    assert feedback.votes == {"up": votes.count("Yes"), "down": votes.count("No")}
+    assert feedback.left_out["unknown vote 'Unsure'"][0] == votes.count("Unsure")
     assert len(feedback.to_entries()) == len(rows)
 
 

@@ -158,8 +158,8 @@ def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> No
     table = published.counts()
     print("\njudge         as the authors  unscored  against the authors")
     for judge, counts in sorted(table.items()):
-        shown = [counts[entry] for entry in ("as the authors", "unscored", "against the authors")]
-        print(f"{judge:13} {shown[0]:14} {shown[1]:9} {shown[2]:20}")
+        row_shown = [counts[entry] for entry in ("as the authors", "unscored", "against the authors")]
+        print(f"{judge:13} {row_shown[0]:14} {row_shown[1]:9} {row_shown[2]:20}")
     total = sum(table.values(), Counter[str]())
     assert total == {"as the authors": 22_130, "unscored": 19, "against the authors": 123}
 
@@ -181,8 +181,8 @@ def test_published_statistics_of_llmbar_come_out_of_the_replies(shared_data: Pat
         rows = groups[entry["subset"], entry["evaluator"], entry["strategy"]]
         correct = [sum(str(row[0]) == row[order] for row in rows) for order in (1, 2)]
         equal = sum(first == second for _, first, second in rows)
-        shown = [f"{count} / {len(rows)} = {count / len(rows) * 100}%" for count in (*correct, equal)]
-        if shown != [entry["correct_False"], entry["correct_True"], entry["equal"]]:
+        shares = [f"{count} / {len(rows)} = {count / len(rows) * 100}%" for count in (*correct, equal)]
+        if shares != [entry["correct_False"], entry["correct_True"], entry["equal"]]:
             continue
         same += 1
         if all(first and second for _, first, second in rows):

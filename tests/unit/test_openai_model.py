@@ -88,8 +88,8 @@ def test_parameters_of_call_over_prompt_over_model(client: openai.OpenAI, server
     model = OpenAIModel("m", client=client, params={"temperature": 0.1, "seed": 1, "top_p": 0.9})
     prompt = RenderedPrompt(messages=(Message("user", "x"),), params={"temperature": 0.2, "seed": 2})
     model.complete(prompt, temperature=0.3)
-    asked = server.seen[0].json
-    assert (asked["temperature"], asked["seed"], asked["top_p"]) == (0.3, 2, 0.9)
+    body = server.seen[0].json
+    assert (body["temperature"], body["seed"], body["top_p"]) == (0.3, 2, 0.9)
 
 
 def test_parameters_in_the_words_of_responses(client: openai.OpenAI, server: StubServer) -> None:
@@ -233,7 +233,7 @@ def test_a_reply_that_is_no_answer(
         f"bad key {KEY}",
     ],
 )
-def test_a_reply_that_echoes_the_key_is_told_without_it(
+def test_a_reply_that_echoes_the_key_is_reported_without_it(
     client: openai.OpenAI, server: StubServer, api: Any, body: Any
 ) -> None:
     server.queue.append(json_reply(body))
@@ -263,7 +263,7 @@ def test_vectors_echo_no_key_either(client: openai.OpenAI, server: StubServer) -
         ("overloaded", "server", None),
     ],
 )
-def test_an_error_with_status_200_is_told_by_its_message(
+def test_an_error_with_status_200_is_reported_by_its_message(
     model: OpenAIModel, server: StubServer, error: Any, kind: str, status: int | None
 ) -> None:
     bare: dict[str, Any] = {}

@@ -58,14 +58,14 @@ def plainly(w: dict[str, Any], ids: list[int]) -> Any:
     states = [norm("embeddings.LayerNorm", word[entry] + place[n] + kind[0]) for n, entry in enumerate(ids)]
     size = DIM // HEADS
     for layer in (f"encoder.layer.{n}" for n in range(LAYERS)):
-        asked, keys, values = (
+        queries, keys, values = (
             [dense(f"{layer}.attention.self.{text}", x) for x in states] for text in ("query", "key", "value")
         )
         after = []
         for n, x in enumerate(states):
             heads = []
             for head in (slice(h * size, (h + 1) * size) for h in range(HEADS)):
-                scores = np.array([asked[n][head] @ key[head] / np.sqrt(size) for key in keys])
+                scores = np.array([queries[n][head] @ key[head] / np.sqrt(size) for key in keys])
                 share = np.exp(scores) / np.exp(scores).sum()
                 heads.append(sum(s * value[head] for s, value in zip(share, values, strict=True)))
             seen = norm(

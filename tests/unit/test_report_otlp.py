@@ -219,7 +219,7 @@ def test_what_was_not_taken_is_an_error(
     check_message(capsys.readouterr().err.replace(url, "http://HOST"))
 
 
-def test_without_the_packages_the_command_that_installs_them_is_told(
+def test_without_the_packages_the_command_that_installs_them_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http._log_exporter", None)

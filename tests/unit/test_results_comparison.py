@@ -75,7 +75,7 @@ def test_no_comparison(records: tuple[TestRecord, ...]) -> None:
     assert compared(*records) == []
 
 
-def test_a_candidate_costs_what_the_application_asked_and_not_its_judge() -> None:
+def test_a_candidate_costs_the_calls_of_the_application_and_not_of_its_judge() -> None:
     def call(purpose: str, usd: float, latency: float) -> Call:
         return Call(
             purpose=purpose, cost_usd=usd, latency_s=latency, usage=Usage(input_tokens=10, output_tokens=1)
@@ -128,7 +128,7 @@ def test_a_column_adds_up_the_rows_that_all_columns_ran() -> None:
     assert [[len(cell) for cell in line.cells] for line in result.rows] == [[1, 1], [1, 0]]
 
 
-def told(
+def make_record(
     model: str, version: str, case: str, *, order: tuple[str, ...] = (), outcome: Outcome = "passed"
 ) -> TestRecord:
     """A record that says what it is parametrized by, as tests do."""
@@ -146,7 +146,7 @@ def told(
 
 def test_a_case_that_looks_like_a_part_of_a_models_name_stays_in_the_comparison() -> None:
     records = tuple(
-        told(model, version, case, outcome="failed" if (model, case) == ("llama", "4") else "passed")
+        make_record(model, version, case, outcome="failed" if (model, case) == ("llama", "4") else "passed")
         for model in ("claude-sonnet-4-5", "llama") for version in ("4", "5") for case in ("1", "3", "4", "late")
     )  # fmt: skip
     run = summarize_run(Run(records=records))
@@ -170,8 +170,8 @@ def test_parameters_that_read_alike_together_are_told_apart() -> None:
     assert (row_key(first, "model"), row_key(other, "model")) == (("", "1-2", "3"), ("", "1", "2-3"))
 
 
-def test_candidates_stand_in_the_order_they_were_asked_for() -> None:
-    records = tuple(told(name, "v", "c", order=("zeta", "alpha")) for name in ("alpha", "zeta"))
+def test_candidates_stand_in_the_order_they_were_requested() -> None:
+    records = tuple(make_record(name, "v", "c", order=("zeta", "alpha")) for name in ("alpha", "zeta"))
     assert [candidate.label for candidate in summarize_run(Run(records=records)).candidates] == [
         "zeta",
         "alpha",

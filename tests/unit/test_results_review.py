@@ -38,14 +38,14 @@ class Says:
         return Verdict(score=self.score) if self.score else Verdict(error="down")
 
 
-def record(*found: Measurement, case: str = "", nodeid: str = "t.py::test_a") -> TestRecord:
+def record(*measurements: Measurement, case: str = "", nodeid: str = "t.py::test_a") -> TestRecord:
     facts: dict[str, Any] = {"case": {"id": case, "family": "f"}} if case else {}
-    return TestRecord(nodeid=nodeid, measurements=found, facts=facts)
+    return TestRecord(nodeid=nodeid, measurements=measurements, facts=facts)
 
 
 def measured(value: float | None = 0.5, **detail: Any) -> Measurement:
     judge = {"name": "quality", "score": None if value is None else 1 + 9 * value, "low": 1, "high": 10}
-    given = {"actual": "An answer.", "judge": {**judge, **detail.pop("said", {})}, **detail}
+    given = {"actual": "An answer.", "judge": {**judge, **detail.pop("judge_detail", {})}, **detail}
     error = "no verdict" if value is None else ""
     return Measurement(name="judge.quality", value=value, error=error, version="v", detail=given)
 
@@ -71,7 +71,9 @@ def test_the_least_sure_come_first_and_the_sure_ones_not_at_all() -> None:
         record(measured(), nodeid="sure"),
         record(unsure(0.1), nodeid="torn"),
         record(measured(None), nodeid="unscored"),
-        record(measured(review={"orders": ["first", "second"]}, said={"winner": "tie"}), nodeid="orders"),
+        record(
+            measured(review={"orders": ["first", "second"]}, judge_detail={"winner": "tie"}), nodeid="orders"
+        ),
         record(unsure(0.5), nodeid="half too"),
     ]
     assert [(entry.nodeid, entry.short) for entry in select_for_review(records)] == [
@@ -102,9 +104,9 @@ def test_only_verdicts_on_answers_count() -> None:
         {"review": {"orders": "both"}},
         {"suspect": "all"},
         {"suspect": []},
-        {"said": {"votes": "3", "threshold": 5}},
-        {"said": {"votes": [None, 9], "threshold": 5}},
-        {"said": {"votes": [1, 9], "threshold": 10**400}},
+        {"judge_detail": {"votes": "3", "threshold": 5}},
+        {"judge_detail": {"votes": [None, 9], "threshold": 5}},
+        {"judge_detail": {"votes": [1, 9], "threshold": 10**400}},
     ],
 )
 def test_details_of_another_form_flag_nothing(detail: dict[str, Any]) -> None:
@@ -221,7 +223,10 @@ def test_a_case_of_several_tests_goes_by_their_names_and_of_several_judges_once(
 
 def test_the_page_links_to_each_case_and_marks_it() -> None:
     run = Run(
-        records=(record(unsure(0.42, said={"name": "<b>"}), case="late"), record(measured(), nodeid="other"))
+        records=(
+            record(unsure(0.42, judge_detail={"name": "<b>"}), case="late"),
+            record(measured(), nodeid="other"),
+        )
     )
     page = read_data(render_html(run))
     (row,) = page["review"]

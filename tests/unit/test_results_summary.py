@@ -97,7 +97,7 @@ def test_the_verdict_of_a_run(outcomes: list[Outcome], verdict: str) -> None:
     assert summarize_run(run).verdict == verdict
 
 
-def test_passed_is_said_even_when_it_is_none() -> None:
+def test_passed_is_printed_even_when_it_is_none() -> None:
     assert (
         summarize_run(Run(records=(TestRecord(nodeid="t", outcome="skipped"),))).outcome_words
         == "0 passed, 1 skipped"
@@ -137,7 +137,7 @@ def test_labels_of_one_name_are_added_up_together() -> None:
     assert (result.n, result.mean) == (2, 0.5)
 
 
-def test_a_threshold_is_told_only_if_all_agree() -> None:
+def test_a_threshold_is_reported_only_if_all_agree() -> None:
     assert (
         summarize_metrics(run_of(score(1, threshold=0.5), score(1, threshold=0.5), score(1)).records)[
             0
@@ -311,7 +311,7 @@ def test_one_version_alone_is_no_matrix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "shown"),
+    ("value", "unit", "formatted"),
     [
         (0.00001, "USD", "$0.00001"),
         (0.0, "USD", "$0.00"),
@@ -322,8 +322,8 @@ def test_one_version_alone_is_no_matrix() -> None:
         (1.5, "count", "1.5"),
     ],
 )
-def test_amounts(value: float, unit: str, shown: str) -> None:
-    assert format_amount(value, unit) == shown
+def test_amounts(value: float, unit: str, formatted: str) -> None:
+    assert format_amount(value, unit) == formatted
 
 
 def test_a_value_is_told_apart_from_its_threshold() -> None:

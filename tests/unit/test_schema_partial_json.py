@@ -298,7 +298,7 @@ def test_one_of_several_forms_may_still_come(keyword: str) -> None:
         (list[Order | Item], '[{"sku": "a"'),
     ],
 )  # fmt: skip
-def test_what_the_rest_could_mend_is_not_told(schema: object, text: str) -> None:
+def test_what_the_rest_could_mend_is_not_reported(schema: object, text: str) -> None:
     assert assert_schema(text, schema, partial=True).status == "passed"
 
 

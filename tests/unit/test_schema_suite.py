@@ -82,7 +82,7 @@ class Group(NamedTuple):
 def groups(shared_data: Path) -> tuple[Group, ...]:
     result = []
     with tarfile.open(shared_data / "json_schema" / "json_schema_test_suite.tar.gz") as suite:
-        for member in sorted(suite.getmembers(), key=lambda one: one.name):
+        for member in sorted(suite.getmembers(), key=lambda archived: archived.name):
             draft, _, file = member.name.partition("/tests/")[2].partition("/")
             if draft in DRAFTS and file.endswith(".json"):
                 content = suite.extractfile(member)

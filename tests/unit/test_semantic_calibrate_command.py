@@ -155,7 +155,7 @@ def test_few_pairs_are_warned_of(run: Run) -> None:
         {**PAIRS[0], "same": False},
     ],
 )  # fmt: skip
-def test_a_wrong_line_is_told_with_its_number(run: Run, row: object) -> None:
+def test_a_wrong_line_is_reported_with_its_number(run: Run, row: object) -> None:
     status, out, err = run(write(PAIRS[0], "", row))
     assert (status, out) == (2, [])
     check_message(err[0])
@@ -274,7 +274,7 @@ def test_an_embedder_that_fails(run: Run, package: str, name: str) -> None:
     check_message(err[-1])
 
 
-def test_a_change_of_dimension_between_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_dimension_between_calls_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Changing:
         version, dim = "1", 10
 
@@ -354,7 +354,7 @@ def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> 
     assert (tmp_path / "c.json").read_bytes() == b"\xc3\xa4\n"
 
 
-def test_rules_and_shares_that_are_none_are_told() -> None:
+def test_rules_and_shares_that_are_none_are_reported() -> None:
     scores, same = [0.9, 0.4], [True, False]
     with pytest.raises(ValueError, check=check_message):
         classification.choose_cut(scores, same, rule="x")  # type: ignore[arg-type]

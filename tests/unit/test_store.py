@@ -71,7 +71,7 @@ def test_the_first_answer_stays_unless_it_is_replaced(cassette: Path) -> None:
     assert "key-2" in texts(cassette)
 
 
-def test_keep_drops_what_was_not_asked(cassette: Path) -> None:
+def test_keep_drops_what_was_not_requested(cassette: Path) -> None:
     merged(cassette, entry(1), entry(1, "b", n=1), entry(2), entry(3), entry(3, "t", take="1"))
     merged(cassette, entry(1, "new"), replace=True, keep={("key-1", "0"): 1, ("key-3", ""): 0})
     assert texts(cassette) == {"key-1": {"0": ["new"]}, "key-3": {"0": ["answer 3"], "1": ["t"]}}

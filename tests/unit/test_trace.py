@@ -213,15 +213,15 @@ def test_provider(url: str, provider: str) -> None:
     assert read_call(replace(exchange("/x", ASKED, {}), url=url)).provider == provider
 
 
-def test_anything_else_is_told_by_its_path() -> None:
+def test_anything_else_is_named_by_its_path() -> None:
     call = read_call(exchange("/letters", {"model": "m"}, {"content": "x"}))
     assert (call.endpoint, call.model, call.output, call.messages) == ("/v1/letters", "m", "", ())
     assert call.unread == "the endpoint /v1/letters"
 
 
 def test_a_local_call_has_no_price() -> None:
-    asked = exchange("/chat/completions", ASKED, chat_answer("hi", model="gpt-4o-mini"))
-    assert read_call(replace(asked, url="http://loopback/v1/chat/completions")).cost_usd is None
+    chat = exchange("/chat/completions", ASKED, chat_answer("hi", model="gpt-4o-mini"))
+    assert read_call(replace(chat, url="http://loopback/v1/chat/completions")).cost_usd is None
 
 
 @pytest.mark.parametrize(

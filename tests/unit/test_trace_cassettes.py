@@ -102,10 +102,12 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "cassettes" / "files").iterdir())
 
 
-def call_of(one: ForeignInteraction) -> Call:
-    request = json.loads(one.request_body)
-    kind = one.headers.get("content-type", "")
-    return read_call(exchange(one.url, request, one.body, status=one.status, kind=kind))
+def call_of(interaction: ForeignInteraction) -> Call:
+    request = json.loads(interaction.request_body)
+    kind = interaction.headers.get("content-type", "")
+    return read_call(
+        exchange(interaction.url, request, interaction.body, status=interaction.status, kind=kind)
+    )
 
 
 def calls(folder: Path) -> list[tuple[str, Call]]:

@@ -168,8 +168,8 @@ def test_vertex() -> None:
     call = read_call(exchange(f"{VERTEX}/gemini-2.5-flash:generateContent", ASKED, ANSWER))
     assert (call.provider, call.model, call.cost_usd is None) == ("vertex", "gemini-2.5-flash", False)
     answered = {"predictions": [{"embeddings": {"values": [1], "statistics": {"token_count": 3}}}] * 2}
-    asked = {"instances": [{"content": "a"}, {"content": "b"}]}
-    vectors = read_call(exchange(f"{VERTEX}/text-embedding-005:predict", asked, answered))
+    request = {"instances": [{"content": "a"}, {"content": "b"}]}
+    vectors = read_call(exchange(f"{VERTEX}/text-embedding-005:predict", request, answered))
     assert (vectors.output, vectors.usage.input_tokens, vectors.model) == (
         "2 vectors",
         6,

@@ -222,12 +222,14 @@ def test_usage_of_a_stream_of_groq() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "told"), [(0.0123, 0.0123), (0, 0.0), ("x", None), (True, None), (1e300, None)]
+    ("cost", "expected"), [(0.0123, 0.0123), (0, 0.0), ("x", None), (True, None), (1e300, None)]
 )
-def test_openrouter_says_what_it_cost(cost: object, told: float | None) -> None:
+def test_openrouter_says_what_it_cost(cost: object, expected: float | None) -> None:
     used = {"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}
     wire = {**answer({"content": "x"}, usage=used), "model": "no/such-model"}
-    assert read_call(exchange("https://openrouter.ai/api/v1/chat/completions", ASKED, wire)).cost_usd == told
+    assert (
+        read_call(exchange("https://openrouter.ai/api/v1/chat/completions", ASKED, wire)).cost_usd == expected
+    )
     assert read_call(exchange("https://other.example/v1/chat/completions", ASKED, wire)).cost_usd is None
 
 

@@ -12,8 +12,8 @@ from support.reports import make_gate
 from support.sample_run import fixed_run
 
 from pytest_llmops.baselines.conclusion import Reference, conclude
-from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.ci_formats import format_annotations
+from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import summary_lines
 from pytest_llmops.results.problems import list_verdict_problems
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status

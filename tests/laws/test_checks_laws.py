@@ -157,8 +157,8 @@ def test_what_an_answer_says_besides_the_reference_is_no_alarm(
 @given(text=texts)
 def test_sentences_lose_nothing_but_blanks(text: str) -> None:
     sentences = split_sentences(text)
-    assert "".join("".join(entry.split()) for entry in sentences) == "".join(text.split())
-    assert all(entry == " ".join(entry.split()) and entry for entry in sentences)
+    assert "".join("".join(sentence.split()) for sentence in sentences) == "".join(text.split())
+    assert all(sentence == " ".join(sentence.split()) and sentence for sentence in sentences)
 
 
 @given(number=st.integers(2, 999), thousands=st.integers(2, 99))

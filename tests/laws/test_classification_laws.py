@@ -26,10 +26,10 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
 @given(pairs=labelled)
 def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
     result = classification.distinct_cuts(*split(pairs))
-    for entry, lower in pairwise(result):
-        assert lower.at_least < entry.at_least
-        assert (lower.same_passed, lower.different_passed) >= (entry.same_passed, entry.different_passed)
-        assert lower.different_passed >= entry.different_passed
+    for point, lower in pairwise(result):
+        assert lower.at_least < point.at_least
+        assert (lower.same_passed, lower.different_passed) >= (point.same_passed, point.different_passed)
+        assert lower.different_passed >= point.different_passed
     assert (result[-1].recall, result[-1].false_passes) == (1.0, 1.0)
 
 
@@ -38,7 +38,7 @@ def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]
     scores, same = split(pairs)
     area = classification.roc_auc(scores, same)
     assert 0 <= area <= 1
-    assert classification.roc_auc(scores, [not entry for entry in same]) == pytest.approx(1 - area)
+    assert classification.roc_auc(scores, [not is_same for is_same in same]) == pytest.approx(1 - area)
     assert classification.roc_auc([-score for score in scores], same) == pytest.approx(1 - area)
     assert 0 < classification.average_precision(scores, same) <= 1 + 1e-12
 

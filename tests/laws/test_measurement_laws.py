@@ -26,7 +26,7 @@ EXACT = (type(None), bool, int, float, str, list, dict)
 
 def parts(value: Any) -> list[Any]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [value, *(part for entry in inner for part in parts(entry))]
+    return [value, *(part for child in inner for part in parts(child))]
 
 
 @st.composite

@@ -50,8 +50,8 @@ def same(url: str, stream_url: str, whole: Any, body: bytes, kind: str) -> None:
 @given(st.data(), answers())
 def test_openai_chat(data: st.DataObject, answer: dict[str, Any]) -> None:
     calls = [
-        {"id": entry, "type": "function", "function": {"name": name, "arguments": json.dumps(value)}}
-        for entry, name, value in answer["calls"]
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": json.dumps(value)}}
+        for call_id, name, value in answer["calls"]
     ]
     message = {"content": answer["text"], "reasoning_content": answer["thought"], "tool_calls": calls}
     used = {"prompt_tokens": answer["sent_tokens"], "completion_tokens": answer["answer_tokens"]}
@@ -86,8 +86,8 @@ def test_anthropic(data: st.DataObject, answer: dict[str, Any]) -> None:
         {"type": "text", "text": answer["text"]},
     ]
     blocks += [
-        {"type": "tool_use", "id": entry, "name": name, "input": value}
-        for entry, name, value in answer["calls"]
+        {"type": "tool_use", "id": call_id, "name": name, "input": value}
+        for call_id, name, value in answer["calls"]
     ]
     used = {"input_tokens": answer["sent_tokens"], "output_tokens": answer["answer_tokens"]}
     whole = {"model": "m", "content": blocks, "stop_reason": "end_turn", "usage": used}
@@ -127,7 +127,8 @@ def test_anthropic(data: st.DataObject, answer: dict[str, Any]) -> None:
 @given(st.data(), answers(), st.booleans())
 def test_gemini(data: st.DataObject, answer: dict[str, Any], array: bool) -> None:
     calls = [
-        {"functionCall": {"id": entry, "name": name, "args": value}} for entry, name, value in answer["calls"]
+        {"functionCall": {"id": call_id, "name": name, "args": value}}
+        for call_id, name, value in answer["calls"]
     ]
     parts = [{"text": answer["thought"], "thought": True}, {"text": answer["text"]}, *calls]
     used = {"promptTokenCount": answer["sent_tokens"], "candidatesTokenCount": answer["answer_tokens"]}
@@ -175,8 +176,8 @@ def test_ollama(data: st.DataObject, answer: dict[str, Any], kind: str) -> None:
 @given(st.data(), answers())
 def test_bedrock_converse(data: st.DataObject, answer: dict[str, Any]) -> None:
     uses = [
-        {"toolUse": {"toolUseId": entry, "name": name, "input": value}}
-        for entry, name, value in answer["calls"]
+        {"toolUse": {"toolUseId": call_id, "name": name, "input": value}}
+        for call_id, name, value in answer["calls"]
     ]
     content = [
         {"reasoningContent": {"reasoningText": {"text": answer["thought"]}}},
@@ -207,8 +208,8 @@ def test_bedrock_converse(data: st.DataObject, answer: dict[str, Any]) -> None:
 @given(st.data(), answers())
 def test_cohere(data: st.DataObject, answer: dict[str, Any]) -> None:
     calls = [
-        {"id": entry, "function": {"name": name, "arguments": json.dumps(value)}}
-        for entry, name, value in answer["calls"]
+        {"id": call_id, "function": {"name": name, "arguments": json.dumps(value)}}
+        for call_id, name, value in answer["calls"]
     ]
     used = {"billed_units": {"input_tokens": answer["sent_tokens"], "output_tokens": answer["answer_tokens"]}}
     message = {

@@ -54,9 +54,9 @@ def test_good_chunks_pass_and_everything_is_recorded() -> None:
         ],
         0.0,
     )
-    assert {entry.label for entry in measurement} == {"L"}
+    assert {figure.label for figure in measurement} == {"L"}
     assert {measurement.better for measurement in measurement} == {"lower"}
-    assert {entry.version for entry in measurement} == {"1"}
+    assert {figure.version for figure in measurement} == {"1"}
     recorded = {
         measurement.name.removeprefix("chunks.")
         for measurement in measurement
@@ -334,7 +334,7 @@ def test_dirt_is_shown_where_it_is(well_formed: Lines) -> None:
         assert_clean_text(["fine", "gÃ¼ltig bis MÃ¤rz"])
     check_message(well_formed(caught.value))
     measurement = assert_clean_text("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
-    assert [(entry.value, entry.status) for entry in measurement[:3]] == [
+    assert [(figure.value, figure.status) for figure in measurement[:3]] == [
         (1, "passed"),
         (0, "passed"),
         (2, "recorded"),

@@ -23,7 +23,9 @@ def test_an_index_that_is_up_to_date(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"text of {name}", encoding="utf-8")
     index = InMemoryRetriever(load_corpus(tmp_path))
     measurement = assert_index_fresh(index, tmp_path)
-    assert [(entry.name, entry.value, entry.unit, entry.better, entry.status) for entry in measurement] == [
+    assert [
+        (figure.name, figure.value, figure.unit, figure.better, figure.status) for figure in measurement
+    ] == [
         ("index.missing", 0.0, "count", "lower", "passed"),
         ("index.outdated", 0.0, "count", "lower", "passed"),
         ("index.orphaned", 0.0, "count", "lower", "passed"),
@@ -57,7 +59,7 @@ def test_thresholds_say_how_many_are_fine_and_none_records() -> None:
     measurement = assert_index_fresh(
         index, source, at_most_missing=2, at_most_outdated=None, at_most_orphaned=1
     )
-    assert [(entry.value, entry.threshold, entry.status) for entry in measurement] == [
+    assert [(figure.value, figure.threshold, figure.status) for figure in measurement] == [
         (2.0, 2.0, "passed"),
         (1.0, None, "recorded"),
         (1.0, 1.0, "passed"),
@@ -146,7 +148,7 @@ def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[
         lambda: assert_index_fresh({}, {}),
         lambda: assert_index_fresh({"a": "x"}, {"a": True}),
     ]
-    assert [shown_frames(raised(entry)) for entry in calls] == [[]] * len(calls)
+    assert [shown_frames(raised(call)) for call in calls] == [[]] * len(calls)
 
 
 def test_all_are_recorded_once() -> None:

@@ -73,7 +73,9 @@ def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
     assert kappa is named["kappa"]
     assert (kappa.threshold, kappa.status) == (0.6, "passed")
     assert kappa.value == pytest.approx(0.7916667)
-    assert {(entry.version, entry.label) for entry in measurements} == {("scripted/1", "de")}
+    assert {(measurement.version, measurement.label) for measurement in measurements} == {
+        ("scripted/1", "de")
+    }
     assert [name for name, measurement in named.items() if measurement.threshold is None] == [
         "tnr", "tpr", "precision", "agreement", "unscored",
     ]  # fmt: skip
@@ -123,7 +125,7 @@ def test_without_bars_a_judge_is_only_measured() -> None:
         "judge.scripted.kappa": 0,
         "judge.scripted.kappa_lower": 0,
     }
-    assert {entry.status for entry in result.values()} == {"recorded"}
+    assert {measurement.status for measurement in result.values()} == {"recorded"}
     assert (
         assert_judge_agrees(judge, rows, at_least_kappa=None, at_least_kappa_lower=None).status == "recorded"
     )
@@ -213,7 +215,9 @@ def test_trials_are_takes_of_their_own_and_their_mean_counts() -> None:
 
     judge, rows = pair(30, 0, 0, 30)
     # 9 - 2 = 7 and 10 at most: the mean of 8.5 passes; 2 - 2 = 0 is off the scale, so the first take is lost.
-    row = measured(Unsteady({entry: max(3, score) for entry, score in judge.scores.items()}), rows, trials=2)
+    row = measured(
+        Unsteady({answer: max(3, score) for answer, score in judge.scores.items()}), rows, trials=2
+    )
     assert row["judge.scripted.kappa"].value == 1
     assert row["judge.scripted.unscored"].value == 0
     assert takes[:4] == ["0", "1", "0", "1"]

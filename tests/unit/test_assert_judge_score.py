@@ -108,7 +108,7 @@ def test_each_dimension_is_recorded() -> None:
         "judge.quality",
     ]
     assert [measurement.value for measurement in row.values()] == pytest.approx([0, 1, 3 / 9, 4 / 9])
-    assert {(entry.status, entry.label, entry.version) for entry in row.values()} == {
+    assert {(measurement.status, measurement.label, measurement.version) for measurement in row.values()} == {
         ("recorded", "de", row["judge.quality"].version)
     }
 

@@ -270,6 +270,6 @@ def test_the_measurement_can_travel() -> None:
     with collect() as measurements:
         for actual in (GOOD, BAD, *HOSTILE[:5]):
             assert_schema(actual, ORDER)
-    for entry in measurements:
-        wire = json.loads(json.dumps(entry.to_wire()))
-        assert Measurement.from_wire(wire) == entry
+    for measurement in measurements:
+        wire = json.loads(json.dumps(measurement.to_wire()))
+        assert Measurement.from_wire(wire) == measurement

@@ -114,6 +114,6 @@ def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:
 
 
 def test_it_is_a_property_of_the_junit_file(run: Run) -> None:
-    result = [dict(ci_formats.junit_properties(entry)).get("llm.blame") for entry in run.records]
+    result = [dict(ci_formats.junit_properties(record)).get("llm.blame") for record in run.records]
     sentence = "retrieval good, generation bad"
     assert result == [sentence, sentence, "retrieval bad, generation not judged", None, None]

@@ -138,7 +138,7 @@ def test_a_partial_acceptance_keeps_the_other_tests() -> None:
     merged = first.accept(part)
     assert set(merged.tests) == set(first.tests)
     assert merged.tests["test_a.py::test_a[a]"].scores["judge.tone"] == (0.5,)
-    assert [entry.reason for entry in merged.history] == ["first", "a only"]
+    assert [acceptance.reason for acceptance in merged.history] == ["first", "a only"]
     whole = first.accept(accept(record("a", 0.5)))
     assert set(whole.tests) == {"test_a.py::test_a[a]"}
 

@@ -284,7 +284,7 @@ def over_processes(path: Path, calls: int | None, usd: float | None) -> int:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        return sum(int(entry.communicate()[0]) for entry in processes)
+        return sum(int(process.communicate()[0]) for process in processes)
 
 
 def test_processes_and_threads_get_exactly_the_calls_there_are(path: Path) -> None:

@@ -187,7 +187,7 @@ def test_topics_without_a_case_are_found() -> None:
 def test_a_column_of_your_own_names_the_trace(tmp_path: Path) -> None:
     path = write(tmp_path / "own.jsonl", {"session": TRACE, "thumb": "up"}, {"thumb": "up"})
     feedback = read_feedback(path, fields={"trace": "session"}, answers=ANSWERS)
-    assert [(entry.input, entry.output) for entry in feedback.events] == [ANSWERS[TRACE]]
+    assert [(event.input, event.output) for event in feedback.events] == [ANSWERS[TRACE]]
     assert feedback.left_out == {"no question": (1, 2)}
 
 

@@ -100,7 +100,7 @@ def test_one_value_in_two_forms_is_no_alarm(first: str, second: str) -> None:
 )
 def test_another_value_is_an_alarm_of_its_check(expected: str, actual: str, check: str) -> None:
     alarms = compare(actual, expected, checks=VALUES).alarms
-    assert [entry.check for entry in alarms] == [check]
+    assert [alarm.check for alarm in alarms] == [check]
     assert f'the reference says "{alarms[0].expected}", the answer "{alarms[0].actual}"' in alarms[0].message
     assert compare(actual, expected, checks=set(VALUES) - {check}).alarms == ()
 

@@ -82,14 +82,14 @@ every_case = pytest.mark.parametrize(
 def test_each_check_sees_its_kind(check: str, expected: str, actual: str) -> None:
     alarms = compare(actual, expected).alarms
     assert alarms
-    assert {entry.check for entry in alarms} == {check}
-    for entry in alarms:
+    assert {alarm.check for alarm in alarms} == {check}
+    for alarm in alarms:
         assert (
-            "the reference says" in entry.message
-            or "the answer says" in entry.message
-            or "leads back" in entry.message
+            "the reference says" in alarm.message
+            or "the answer says" in alarm.message
+            or "leads back" in alarm.message
         )
-        assert entry.expected or entry.actual
+        assert alarm.expected or alarm.actual
 
 
 @every_case

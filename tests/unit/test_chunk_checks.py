@@ -126,7 +126,7 @@ def test_tables_in_html() -> None:
     )
     assert [len(table) for table in chunk_checks.find_tables(source)] == [3]
     assert chunk_checks.find_tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
-    assert [len(entry) for entry in chunk_checks.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
+    assert [len(table) for table in chunk_checks.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
     assert chunk_checks.check_cut_tables(aligned([source], source)).value == 0
     at = source.index("<tr><td>S")
     check = chunk_checks.check_cut_tables(aligned([source[:at], source[at:]], source))

@@ -76,14 +76,14 @@ def test_equals_scikit_learn(digits: int) -> None:
     assert classification.average_precision(scores.tolist(), same.tolist()) == pytest.approx(wanted)
     result = classification.distinct_cuts(scores.tolist(), same.tolist())[::-1]
     precision, recall, at_least = metrics.precision_recall_curve(same, scores)
-    np.testing.assert_allclose([entry.at_least for entry in result], at_least)
-    np.testing.assert_allclose([entry.precision for entry in result], precision[:-1])
-    np.testing.assert_allclose([entry.recall for entry in result], recall[:-1])
-    for entry in result[:: max(1, len(result) // 7)]:
-        passed = scores >= entry.at_least
-        assert entry.f1 == pytest.approx(metrics.f1_score(same, passed))
-        assert entry.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(same, passed))
-        assert classification.cut_at(scores.tolist(), same.tolist(), entry.at_least) == entry
+    np.testing.assert_allclose([point.at_least for point in result], at_least)
+    np.testing.assert_allclose([point.precision for point in result], precision[:-1])
+    np.testing.assert_allclose([point.recall for point in result], recall[:-1])
+    for point in result[:: max(1, len(result) // 7)]:
+        passed = scores >= point.at_least
+        assert point.f1 == pytest.approx(metrics.f1_score(same, passed))
+        assert point.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(same, passed))
+        assert classification.cut_at(scores.tolist(), same.tolist(), point.at_least) == point
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_nan_is_not_remembered() -> None:
     embedder.embed(["a"])
     assert np.isnan(embedder.embed(["b"])).all()
     assert np.isnan(embedder.embed(["b"])).all()
-    assert len([entry for entry in inner.calls if entry == ["b"]]) == 2
+    assert len([texts for texts in inner.calls if texts == ["b"]]) == 2
 
 
 def test_a_text_instead_of_a_list_is_the_embedders_to_refuse() -> None:

@@ -515,7 +515,7 @@ def raised(error: BaseException, *frames: tuple[str, str]) -> Any:
 
 
 def names(call: Any) -> list[str]:
-    return [element.frame.f_globals["__name__"] for element in call.excinfo.traceback]
+    return [frame.frame.f_globals["__name__"] for frame in call.excinfo.traceback]
 
 
 def failure(text: str, *, pytrace: bool) -> BaseException:

@@ -427,17 +427,19 @@ def test_two_processes_that_merge_into_one_cassette_lose_nothing(cassette: Path)
                 go_on(second)
         go_on(first)
         go_on(second)
-        assert [read_line(element) for element in (first, second) for _ in range(2)] == [
+        assert [read_line(process) for process in (first, second) for _ in range(2)] == [
             "closing",
             "closed",
         ] * 2
         assert server.count == 8
     result = store.load_cassette(cassette)
-    assert sorted(json.dumps(element.request["body"]["json"]) for element in result.values()) == [
+    assert sorted(json.dumps(interaction.request["body"]["json"]) for interaction in result.values()) == [
         f'{{"n": {number}}}' for number in range(6)
     ]
-    assert all(len(element.answers["0"]) == 1 for element in result.values())
-    assert [element.by for element in result.values()] == sorted(element.by for element in result.values())
+    assert all(len(interaction.answers["0"]) == 1 for interaction in result.values())
+    assert [interaction.by for interaction in result.values()] == sorted(
+        interaction.by for interaction in result.values()
+    )
     assert files(cassette.parent) == [cassette.name]
 
 

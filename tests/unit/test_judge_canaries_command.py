@@ -38,7 +38,7 @@ class Grader(StubServer):
         if "answer_a" in data_shown:
             verdict: dict[str, object] = {"winner": "A" if self.also in data_shown["answer_a"] else "B"}
         else:
-            good = any(entry in data_shown["answer"] for entry in ("30", "thirty", self.also))
+            good = any(word in data_shown["answer"] for word in ("30", "thirty", self.also))
             score = 5 if good else 1
             verdict = {"score": score}
         return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", **verdict})))

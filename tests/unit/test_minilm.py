@@ -251,7 +251,7 @@ def test_default_thresholds_are_those_of_rated_captions(
         scores = [float(a @ b) for a, b in (embedder.embed(pair) for pair, _ in rated)]
     same = [entry for _, entry in rated]
     reached = [classification.cut_at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
-    lowest = next(entry for entry in reached if entry.false_passes <= MOST)
+    lowest = next(point for point in reached if point.false_passes <= MOST)
     assert lowest.at_least == embedder.default_threshold  # type: ignore[attr-defined]
     assert (lowest.same, lowest.different) == (75, 83)
     assert (lowest.same_passed, lowest.different_passed) == passes

@@ -248,7 +248,7 @@ def test_the_answers_that_are_shown_are_those_that_differ(
 
     answer_with(server, monkeypatch, answer)
     report = json.loads(run("compare", "--to", NEW, "--json")[1])
-    assert {entry["new"] for entry in report["changed_most"]} == {"no"}
+    assert {changed["new"] for changed in report["changed_most"]} == {"no"}
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_many_texts_are_several_requests(
 def test_dimensions_are_requested_and_make_another_version(client: openai.OpenAI, server: StubServer) -> None:
     OpenAIEmbedder("e", client=client, dimensions=256).embed(["a"])
     OpenAIEmbedder("e", client=client).embed(["a"])
-    assert [entry.get("dimensions") for entry in sent_bodies(server)] == [256, None]
+    assert [sent.get("dimensions") for sent in sent_bodies(server)] == [256, None]
     assert OpenAIEmbedder("e", dimensions=256).version == "e/256"
 
 

@@ -111,8 +111,8 @@ def test_a_refusal(model: OpenAIModel, client: openai.OpenAI, server: StubServer
     part = {"type": "refusal", "refusal": "I will not"}
     server.queue.append(json_reply(chat_answer("", refusal="I will not")))
     server.queue.append(json_reply(responses_answer("", output=[{**refused, "content": [part]}])))
-    for entry in (model, OpenAIModel("m", api="responses", client=client)):
-        completion = entry.complete("hi")
+    for each_model in (model, OpenAIModel("m", api="responses", client=client)):
+        completion = each_model.complete("hi")
         assert (completion.text, completion.refusal) == ("", "I will not")
 
 
@@ -123,8 +123,10 @@ def test_tool_calls(model: OpenAIModel, client: openai.OpenAI, server: StubServe
     server.queue.append(json_reply(chat_answer("", tool_calls=calls)))
     item = {"type": "function_call", "id": "f", "call_id": "c1", "status": "completed", **function}
     server.queue.append(json_reply(responses_answer("", output=[item])))
-    for entry in (model, OpenAIModel("m", api="responses", client=client)):
-        assert entry.complete("hi").tool_calls == (ToolCall(name="search", arguments='{"q": 1}', id="c1"),)
+    for each_model in (model, OpenAIModel("m", api="responses", client=client)):
+        assert each_model.complete("hi").tool_calls == (
+            ToolCall(name="search", arguments='{"q": 1}', id="c1"),
+        )
 
 
 def test_an_incomplete_response_says_why(client: openai.OpenAI, server: StubServer) -> None:

@@ -54,7 +54,7 @@ class Fixed:
 
 
 def panel(*scores: float | None, **options: Any) -> Panel:
-    return Panel([Fixed([entry], str(number)) for number, entry in enumerate(scores)], **options)
+    return Panel([Fixed([score], str(number)) for number, score in enumerate(scores)], **options)
 
 
 def test_the_score_is_the_mean_and_the_spread_is_reported() -> None:
@@ -110,9 +110,9 @@ def test_judges_are_called_in_threads_that_see_the_running_trial() -> None:
 
 
 def test_the_version_is_that_of_all_judges() -> None:
-    entry = panel(1, 2)
-    assert entry.version == panel(9, 9).version
-    assert entry.version != panel(1, 2, 3).version
+    two_judges = panel(1, 2)
+    assert two_judges.version == panel(9, 9).version
+    assert two_judges.version != panel(1, 2, 3).version
 
 
 @pytest.mark.parametrize(

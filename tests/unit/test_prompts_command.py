@@ -259,7 +259,7 @@ def test_log(folder: Path, answer: Path, capsys: pytest.CaptureFixture[str]) -> 
     run(capsys, "alias", "support/answer", "production", "v2", "--reason", "\x1b[2Jbetter")
     commit(folder, "Promoted")
     document = run_json(capsys, "log", "support/answer")
-    assert [entry["subject"] for entry in document["commits"]] == ["Promoted", "The first version"]
+    assert [commit["subject"] for commit in document["commits"]] == ["Promoted", "The first version"]
     assert [move["new"] for move in document["moves"]] == ["v2"]
     assert document["note"] == ""
     text = run(capsys, "log", "support/answer")[1]

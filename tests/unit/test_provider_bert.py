@@ -55,7 +55,9 @@ def plainly(w: dict[str, Any], ids: list[int]) -> Any:
 
     parts = ("word_embeddings", "position_embeddings", "token_type_embeddings")
     word, place, kind = (w[f"embeddings.{part}.weight"].astype(np.float64) for part in parts)
-    states = [norm("embeddings.LayerNorm", word[entry] + place[n] + kind[0]) for n, entry in enumerate(ids)]
+    states = [
+        norm("embeddings.LayerNorm", word[token_id] + place[n] + kind[0]) for n, token_id in enumerate(ids)
+    ]
     size = DIM // HEADS
     for layer in (f"encoder.layer.{n}" for n in range(LAYERS)):
         queries, keys, values = (
@@ -85,7 +87,7 @@ BATCH = [[1, 2, 3], [4, 5, 6], [7], [1, 2, 3, 4, 5, 6, 7, 8], [29, 0]]
 def test_equals_the_plain_computation() -> None:
     w = weights()
     result = Network.from_weights(w, layers=LAYERS, heads=HEADS).encode(BATCH)
-    assert [entry.shape for entry in result] == [(len(ids), DIM) for ids in BATCH]
+    assert [states.shape for states in result] == [(len(ids), DIM) for ids in BATCH]
     for ids, states in zip(BATCH, result, strict=True):
         assert states.dtype == np.float32
         np.testing.assert_allclose(states, plainly(w, ids), atol=2e-5)

@@ -45,18 +45,18 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def running(**how: Any) -> Iterator[Recorder]:
-    entry = Recorder(settings=Settings(), **how)
-    recorder.push_recorder(entry)
+    made_recorder = Recorder(settings=Settings(), **how)
+    recorder.push_recorder(made_recorder)
     try:
-        yield entry
+        yield made_recorder
     finally:
-        recorder.pop_recorder(entry)
+        recorder.pop_recorder(made_recorder)
 
 
 @pytest.fixture
 def top() -> Iterator[Recorder]:
-    with running() as entry:
-        yield entry
+    with running() as current:
+        yield current
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(measured: list[Measurement]) -> list[str]:
-    return [entry.name for entry in measured]
+    return [measurement.name for measurement in measured]
 
 
 def in_a_thread(work: Callable[[], object]) -> BaseException | None:
@@ -135,8 +135,8 @@ def test_a_script_reads_the_environment(script: None, monkeypatch: pytest.Monkey
 
 def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
     run = Settings(model="m")
-    with running(find_component=lambda kind, name: (kind, name)) as entry:
-        entry.settings = run
+    with running(find_component=lambda kind, name: (kind, name)) as current:
+        current.settings = run
         with soft(), collect():
             assert recorder.current_settings() is run
             assert recorder.find_component("judge", "x") == ("judge", "x")
@@ -460,9 +460,9 @@ def test_provenance_comes_last_and_is_reported_in_blocks() -> None:
 
 @pytest.mark.parametrize("label", ["rerun", "from", "nearest", "a\nb"])
 def test_foreign_text_starts_no_line(label: str) -> None:
-    entry = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
+    measurement = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
     failure_text = format_failure_text(
-        entry, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")]
+        measurement, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")]
     )
     assert [line.split()[0] for line in failure_text.splitlines()] == [
         "m",
@@ -543,8 +543,8 @@ def test_measurements_of_one_assertion_raise_one_failure(top: Recorder) -> None:
         "    number   2",
         "  rerun    pytest t.py",
     ]
-    assert [entry.name for entry in caught.value.measurements] == ["m0", "m2"]
-    assert [entry.name for entry in top.measurements] == ["m0", "m1", "m2"]
+    assert [measurement.name for measurement in caught.value.measurements] == ["m0", "m2"]
+    assert [measurement.name for measurement in top.measurements] == ["m0", "m1", "m2"]
 
 
 def test_measurements_of_one_assertion_are_one_failure_of_a_soft_block(top: Recorder) -> None:

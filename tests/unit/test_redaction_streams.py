@@ -147,7 +147,7 @@ def read_texts(kind: str, body: bytes) -> list[str]:
             json.loads(line.removeprefix("data: ")) for line in lines if line.startswith(("data:", "{"))
         ]
     marked = SHAPES[kind][0]("@")
-    return [leaf(marked, entry) for entry in result]
+    return [leaf(marked, event) for event in result]
 
 
 def leaf(marked: Any, value: Any) -> Any:
@@ -298,7 +298,7 @@ def test_a_file_with_a_secret_in_pieces_leaks(kind: str) -> None:
 
 
 def test_a_merge_refuses_a_secret_in_pieces(tmp_path: Path) -> None:
-    body = sse([SHAPES["chat"][0](entry) for entry in (KNOWN[:8], KNOWN[8:], " end")])
+    body = sse([SHAPES["chat"][0](part) for part in (KNOWN[:8], KNOWN[8:], " end")])
     lines = {key: value for key, value in fold_body(body).items() if key != "says"}
     request = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
     journal = Journal(tmp_path / "x.json")

@@ -502,4 +502,4 @@ def test_threads_that_learn_and_clean_at_once_leak_nothing() -> None:
         return leaked
 
     with ThreadPoolExecutor(8) as pool:
-        assert [entry for result in pool.map(work, range(8)) for entry in result] == []
+        assert [leak for result in pool.map(work, range(8)) for leak in result] == []

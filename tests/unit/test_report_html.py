@@ -250,7 +250,7 @@ def test_a_judge_is_called_not_calibrated_wherever_its_scores_stand() -> None:
     }
     assert "judge.quality (not calibrated)" in data["matrices"][0]["metrics"]
     (line,) = (
-        entry.text for entry in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in entry.text
+        line.text for line in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in line.text
     )  # fmt: skip
     assert ["judge", line.split(maxsplit=1)[1], "errored"] in data["figures"]
 

@@ -89,4 +89,4 @@ def test_hostile_text_fits_into_xml(text: str) -> None:
             assert len(value) < 300
             ET.SubElement(root, "property", name=name, value=value)
         again = ET.fromstring(ET.tostring(root, "unicode"))
-        assert [(entry.get("name"), entry.get("value")) for entry in again] == result
+        assert [(parsed.get("name"), parsed.get("value")) for parsed in again] == result

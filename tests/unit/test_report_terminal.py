@@ -201,9 +201,9 @@ def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> N
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    entry, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
+    summary, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
     assert note.text.isprintable()
-    assert entry.text.startswith("llm: FAIL")
+    assert summary.text.startswith("llm: FAIL")
 
 
 def test_a_narrow_terminal_loses_columns_not_names() -> None:

@@ -78,8 +78,8 @@ def test_a_presigned_url_is_the_same_whenever_it_was_signed(signed: str) -> None
 
 
 def test_without_a_signature_a_time_in_a_query_counts() -> None:
-    entry, two = (make_question({}, url=f"https://a.example/x?expires={n}&st={n}") for n in (1, 2))
-    assert entry.key != two.key
+    first, second = (make_question({}, url=f"https://a.example/x?expires={n}&st={n}") for n in (1, 2))
+    assert first.key != second.key
 
 
 def test_bytes_of_a_query_that_are_no_text_stay_apart() -> None:
@@ -143,10 +143,10 @@ def multipart(boundary: str) -> tuple[bytes, dict[str, str]]:
 
 def test_a_multipart_boundary_does_not_count() -> None:
     (first, how), (second, also) = multipart("abc123"), multipart("zzz-999")
-    entry, other = make_question(first, headers=how), make_question(second, headers=also)
-    assert entry.key == other.key
-    assert b"--boundary\r\n" in entry.body
-    assert make_question(first.replace(b"\r\nx\r\n", b"\r\ny\r\n"), headers=how).key != entry.key
+    first_question, second_question = make_question(first, headers=how), make_question(second, headers=also)
+    assert first_question.key == second_question.key
+    assert b"--boundary\r\n" in first_question.body
+    assert make_question(first.replace(b"\r\nx\r\n", b"\r\ny\r\n"), headers=how).key != first_question.key
 
 
 def test_a_boundary_is_replaced_only_where_it_bounds() -> None:
@@ -215,7 +215,7 @@ def test_the_key_of_what_a_cassette_keeps_is_that_of_the_request(body: bytes, ru
     ],
 )
 def test_hostile_bodies_have_a_key(body: bytes) -> None:
-    entry = make_question(body)
-    assert entry.key == make_question(body).key
-    assert len(entry.key) == 20
-    assert entry.key != make_question(body + b"x").key
+    question = make_question(body)
+    assert question.key == make_question(body).key
+    assert len(question.key) == 20
+    assert question.key != make_question(body + b"x").key

@@ -93,7 +93,7 @@ def test_versions_of_a_prompt_are_added_up_apart() -> None:
     ],
 )
 def test_the_verdict_of_a_run(outcomes: list[Outcome], verdict: str) -> None:
-    run = Run(records=tuple(TestRecord(nodeid=str(n), outcome=entry) for n, entry in enumerate(outcomes)))
+    run = Run(records=tuple(TestRecord(nodeid=str(n), outcome=outcome) for n, outcome in enumerate(outcomes)))
     assert summarize_run(run).verdict == verdict
 
 
@@ -356,8 +356,11 @@ def test_versions_are_compared_over_the_tests_that_ran_with_each() -> None:
     both = [record("t.py::test_a[v1-x]", "v1", 0.2), record("t.py::test_a[v2-x]", "v2", 0.4)]
     more = [record("t.py::test_b[y]", "v2", 1.0)]
     result = {
-        entry.version: entry.metrics[0].mean for entry in summarize_run(Run(records=(*both, *more))).versions
+        version.version: version.metrics[0].mean
+        for version in summarize_run(Run(records=(*both, *more))).versions
     }
     assert result == {"v1": 0.2, "v2": 0.4}
-    alone = {entry.version: entry.tests for entry in summarize_run(Run(records=(both[0], *more))).versions}
+    alone = {
+        version.version: version.tests for version in summarize_run(Run(records=(both[0], *more))).versions
+    }
     assert alone == {"v1": 1, "v2": 1}

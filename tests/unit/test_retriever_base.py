@@ -268,7 +268,7 @@ def test_vectors_become_unit_rows_of_32_bits() -> None:
 def test_many_texts_are_embedded_in_batches() -> None:
     raw = Raw(np.ones((1024, 2)), np.ones((76, 2)))
     assert embed_unit_vectors(raw, ["t"] * 1100, "x").shape == (1100, 2)
-    assert [len(entry) for entry in raw.searches] == [1024, 76]
+    assert [len(batch) for batch in raw.searches] == [1024, 76]
     with pytest.raises(UsageError, check=check_message):
         embed_unit_vectors(Raw(np.ones((1024, 2)), np.ones((1, 3))), ["t"] * 1025, "x")
 

@@ -157,7 +157,7 @@ class Fixed:
 
     def search(self, query: str, k: int | None = None) -> Hits:
         self.calls.append(k)
-        return Hits(tuple(Hit(id=entry, text=f"{entry} of {query}", score=9.0) for entry in self.ids[:k]))
+        return Hits(tuple(Hit(id=id_, text=f"{id_} of {query}", score=9.0) for id_ in self.ids[:k]))
 
 
 def test_reciprocal_ranks_are_fused() -> None:

@@ -259,14 +259,14 @@ def has_params(prompt: RenderedPrompt, _params: dict[str, Json]) -> bool:
 def test_a_server_without_limits_in_schemas() -> None:
     server = Server(refuses=has_limits)
     assert quality(server).judge(ANSWER).score == 7
-    assert [has_limits(*entry) for entry in server.requests] == [True, False]
+    assert [has_limits(*call) for call in server.requests] == [True, False]
     assert dict(server.requests[1][0].params) == {"temperature": 0, "seed": 1, "max_tokens": 400}
 
 
 def test_a_model_that_takes_no_temperature() -> None:
     server = Server(refuses=has_params)
     assert quality(server).judge(ANSWER).score == 7
-    assert [has_params(*entry) for entry in server.requests] == [True, True, False]
+    assert [has_params(*call) for call in server.requests] == [True, True, False]
     assert has_schema(*server.requests[2])
 
 
@@ -298,7 +298,7 @@ def test_the_form_is_found_out_again_in_the_next_test() -> None:
                 judge.judge(ANSWER)
         finally:
             recorder.pop_recorder(test)
-    assert [has_limits(*entry) for entry in server.requests] == [True, False, False] * 2
+    assert [has_limits(*call) for call in server.requests] == [True, False, False] * 2
 
 
 @pytest.mark.parametrize("kind", ["connection", "timeout", "auth", "rate_limit", "server", "reply"])

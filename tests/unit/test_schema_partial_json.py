@@ -57,7 +57,7 @@ class Order(BaseModel):
 
     @model_validator(mode="after")
     def _skus_differ(self) -> Order:
-        if len({entry.sku for entry in self.items}) < len(self.items):
+        if len({item.sku for item in self.items}) < len(self.items):
             raise ValueError("a sku stands twice")
         return self
 

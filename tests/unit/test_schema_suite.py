@@ -180,7 +180,7 @@ def test_what_is_refused_is_refused_for_these_reasons(shared_data: Path) -> None
     refused: dict[str, Counter[str]] = {reason: Counter() for reason in REFUSED}
     for group, error in loaded(shared_data):
         if isinstance(error, SchemaError):
-            (reason,) = (entry for entry in REFUSED if entry in str(error))
+            (reason,) = (refusal for refusal in REFUSED if refusal in str(error))
             refused[reason][f"{group.draft}/{group.file}"] += 1
     assert refused == REFUSED
 

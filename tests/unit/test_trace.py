@@ -27,7 +27,7 @@ ASKED = {
 
 def exchange(tail: str, request: object, answer: object, **more: Any) -> Exchange:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    entry = Exchange(
+    chat = Exchange(
         method="POST",
         url=BASE + tail,
         request=request,
@@ -39,7 +39,7 @@ def exchange(tail: str, request: object, answer: object, **more: Any) -> Exchang
         replayed=True,
         purpose="app",
     )
-    return replace(entry, **more)
+    return replace(chat, **more)
 
 
 def streamed(tail: str, request: object, events: list[Any], *, end: str = "\n\n", **more: Any) -> Exchange:
@@ -272,11 +272,11 @@ def test_hostile_shapes_raise_nothing_and_pass_the_wire(tail: str) -> None:
         for place in places(whole):
             for wrong in WRONG:
                 hostile = put(whole, place, wrong)
-                for entry in (
+                for given_exchange in (
                     exchange(tail, hostile, hostile),
                     streamed(tail, hostile, [json.dumps(hostile)]),
                 ):
-                    call = read_call(entry)
+                    call = read_call(given_exchange)
                     assert Call.from_wire(call.to_wire()).endpoint == call.endpoint
 
 

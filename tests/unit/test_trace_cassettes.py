@@ -158,8 +158,8 @@ def test_every_answer_has_a_content(shared_data: Path) -> None:
 
 def test_arguments_of_tools_are_whole(shared_data: Path) -> None:
     for _, call in calls(shared_data):
-        for entry in call.tool_calls:
-            assert isinstance(json.loads(entry.arguments), dict)
+        for call_made in call.tool_calls:
+            assert isinstance(json.loads(call_made.arguments), dict)
         for tool in call.tools:
             assert isinstance(tool.parameters, dict)
 

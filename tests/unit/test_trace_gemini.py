@@ -104,7 +104,9 @@ def test_an_error(wrap: bool) -> None:
 def test_more_candidates_are_named() -> None:
     both = answer(candidate({"text": "a"}), candidate({"text": "b"}, index=1))
     plain = read_call(exchange(URL, ASKED, both))
-    live = read_call(exchange(STREAM, ASKED, sse([answer(entry) for entry in both["candidates"]]), kind=SSE))
+    live = read_call(
+        exchange(STREAM, ASKED, sse([answer(candidate) for candidate in both["candidates"]]), kind=SSE)
+    )
     assert (plain.output, plain.unread) == (live.output, live.unread) == ("a", "1 more answer")
 
 

@@ -26,9 +26,7 @@ WHERE = Path("cassette.json")
 
 
 def interaction(number: int, request: Any, answer: Any) -> Interaction:
-    bodies = [
-        entry if isinstance(entry, bytes) else json.dumps(entry).encode() for entry in (request, answer)
-    ]
+    bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in (request, answer)]
     request_fields = {"method": "POST", "url": "http://loopback/", "body": fold_body(bodies[0])}
     lines = {"status": 200, "headers": {}, "body": fold_body(bodies[1])}
     return Interaction(f"#{number:03d}", f"key-{number}", request_fields, {"0": [lines]})
@@ -42,7 +40,8 @@ def written(*interactions: Interaction) -> dict[str, Any]:
 def read_back(document: Any) -> list[tuple[bytes, bytes]]:
     result = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
     return [
-        (unfold_body(entry.request["body"]), unfold_body(entry.answers["0"][0]["body"])) for entry in result
+        (unfold_body(interaction.request["body"]), unfold_body(interaction.answers["0"][0]["body"]))
+        for interaction in result
     ]
 
 
@@ -114,9 +113,7 @@ def test_around_an_image_the_text_stays_readable() -> None:
     folded = fold_text(text)
     assert folded["$joined"][0] == {"$lines": ["Look:", "![a]("]}
     assert folded["$joined"][2] == {"$lines": [") and", "say what it is. "]}
-    assert [entry.get("$blob") for entry in folded["$joined"][1::2]] == [
-        f"image/png, {len(PIXELS)} bytes"
-    ] * 2
+    assert [part.get("$blob") for part in folded["$joined"][1::2]] == [f"image/png, {len(PIXELS)} bytes"] * 2
     assert unfold_text(folded, {}) == text
 
 

@@ -168,8 +168,8 @@ def test_a_generator_of_unsorted_findings_is_sorted() -> None:
 
 
 def test_findings_of_two_detectors_are_both_kept() -> None:
-    entry, two = Raw(lambda _: [Finding(0, 4, "name")]), Raw(lambda _: [Finding(2, 6, "place")])
-    detectors = run_detectors("abcdef", [entry, two])
+    first, second = Raw(lambda _: [Finding(0, 4, "name")]), Raw(lambda _: [Finding(2, 6, "place")])
+    detectors = run_detectors("abcdef", [first, second])
     assert [detector.kind for detector in detectors] == ["name", "place"]
     assert (
         mask_findings("abcdef.", detectors) == "[place]." or mask_findings("abcdef.", detectors) == "[name]."

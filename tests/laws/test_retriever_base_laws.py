@@ -55,7 +55,7 @@ def dense(chunks: Sequence[Chunk]) -> DenseRetriever:
 @given(corpus=corpora, query=texts, k=cuts)
 def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], query: str, k: int) -> None:
     hits = dense(corpus).search(query, k)
-    vectors = Letters().embed([line.text for line in corpus])
+    vectors = Letters().embed([passage.text for passage in corpus])
     query_vector = Letters().embed([query])
     scores = cosine(vectors, query_vector)[:, 0]
     known = [place for place in range(len(corpus)) if vectors[place].any() and query_vector.any()]

@@ -81,4 +81,4 @@ def test_a_closed_field_that_is_wrong_is_reported_whatever_follows(wrong: Any, r
     partial_json = parse_partial_json(text[: start + cut % (len(text) - start)])
     assert partial_json is not None
     left = schemas.load(SCHEMA).differences(partial_json.value, unfinished=partial_json.unfinished)
-    assert [request.path for request in left] == ["$.a"]
+    assert [difference.path for difference in left] == ["$.a"]

@@ -218,7 +218,7 @@ def test_an_interval_that_cannot_be_is_refused(options: Any) -> None:
 def test_people_of_pandalm() -> None:
     """The three figures published in the repository of PandaLM: 0.85, 0.88 and 0.86."""
     people = rows("judge", "pandalm", "testset-v1.json.gz")
-    first, second, three = ([row[f"annotator{n}"] for row in people] for n in (1, 2, 3))
+    first, second, third = ([row[f"annotator{n}"] for row in people] for n in (1, 2, 3))
     assert cohen_kappa(first, second) == pytest.approx(0.8520, abs=5e-5)
-    assert cohen_kappa(first, three) == pytest.approx(0.8789, abs=5e-5)
-    assert cohen_kappa(second, three) == pytest.approx(0.8617, abs=5e-5)
+    assert cohen_kappa(first, third) == pytest.approx(0.8789, abs=5e-5)
+    assert cohen_kappa(second, third) == pytest.approx(0.8617, abs=5e-5)

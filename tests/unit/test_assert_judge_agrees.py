@@ -161,13 +161,15 @@ def test_numbers_on_the_judges_scale_and_by_dimension() -> None:
             }
         )
         scores[str(n)] = Verdict(score=given, dimensions={"tone": people, "other": 1})
-    row = measured(Scripted(scores), rows, at_least_tnr=0.5)
+    measurements = measured(Scripted(scores), rows, at_least_tnr=0.5)
     both = [[n % 10 + 1 for n in range(60)], [min(10, n % 10 + 1 + n % 3) for n in range(60)]]
-    assert row["judge.scripted.kappa"].value == pytest.approx(cohen_kappa_score(*both, weights="quadratic"))
-    assert row["judge.scripted.spearman"].value == pytest.approx(correlation(*both))
-    assert row["judge.scripted.tone.kappa"].value == 1
-    assert row["judge.scripted.people_kappa"].value == 1
-    assert row["judge.scripted.tnr"].value == pytest.approx(30 / 36)
+    assert measurements["judge.scripted.kappa"].value == pytest.approx(
+        cohen_kappa_score(*both, weights="quadratic")
+    )
+    assert measurements["judge.scripted.spearman"].value == pytest.approx(correlation(*both))
+    assert measurements["judge.scripted.tone.kappa"].value == 1
+    assert measurements["judge.scripted.people_kappa"].value == 1
+    assert measurements["judge.scripted.tnr"].value == pytest.approx(30 / 36)
     plain = measured(Scripted(scores), rows, pass_at=None)
     assert "judge.scripted.tnr" not in plain
     rows[0]["dimensions"] = {"tune": {"human": 1}}
@@ -215,11 +217,11 @@ def test_trials_are_takes_of_their_own_and_their_mean_counts() -> None:
 
     judge, rows = pair(30, 0, 0, 30)
     # 9 - 2 = 7 and 10 at most: the mean of 8.5 passes; 2 - 2 = 0 is off the scale, so the first take is lost.
-    row = measured(
+    measurements = measured(
         Unsteady({answer: max(3, score) for answer, score in judge.scores.items()}), rows, trials=2
     )
-    assert row["judge.scripted.kappa"].value == 1
-    assert row["judge.scripted.unscored"].value == 0
+    assert measurements["judge.scripted.kappa"].value == 1
+    assert measurements["judge.scripted.unscored"].value == 0
     assert takes[:4] == ["0", "1", "0", "1"]
 
 
@@ -243,12 +245,12 @@ def test_a_few_missing_verdicts_are_reported_and_many_are_an_error(well_formed: 
         "answer 3": Verdict(error="no verdict after 2 tries"),
         "answer 4": ValueError("boom"),
     }
-    row = measured(judge, rows)
-    assert row["judge.scripted.unscored"].value == pytest.approx(2 / 60)
-    check_message(row["judge.scripted.kappa"].reason)
-    lines = dict(row["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
+    measurements = measured(judge, rows)
+    assert measurements["judge.scripted.unscored"].value == pytest.approx(2 / 60)
+    check_message(measurements["judge.scripted.kappa"].reason)
+    lines = dict(measurements["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
     check_message(lines["unscored"])
-    assert list(row["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
+    assert list(measurements["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
     judge.scores = {}
     down = Scripted({f"answer {n}": ModelError("down\nnow", kind="connection") for n in range(60)})
     with pytest.raises(MeasurementErrored) as caught:

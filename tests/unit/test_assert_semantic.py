@@ -315,11 +315,11 @@ def test_all_alarms_are_reported() -> None:
 
 
 def test_what_the_checks_saw_is_recorded() -> None:
-    row = measured(
+    measurements = measured(
         "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=["numbers"]
     )
-    assert row["semantic"].status == "passed"
-    checks = row["semantic.checks"]
+    assert measurements["semantic"].status == "passed"
+    checks = measurements["semantic.checks"]
     assert (checks.value, checks.threshold, checks.status, checks.version) == (
         0,
         1,
@@ -341,9 +341,9 @@ def test_what_the_checks_saw_is_recorded() -> None:
 
 
 def test_checks_are_recorded_only_where_the_score_is() -> None:
-    row = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
-    assert [measurement.status for measurement in row.values()] == ["recorded", "recorded"]
-    assert row["semantic.checks"].value == 0
+    measurements = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
+    assert [measurement.status for measurement in measurements.values()] == ["recorded", "recorded"]
+    assert measurements["semantic.checks"].value == 0
 
 
 @pytest.mark.parametrize("off", [(), ["-numbers"], ["negation", "roles"]])

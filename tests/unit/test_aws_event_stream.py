@@ -155,8 +155,8 @@ frames = st.builds(Frame, st.dictionaries(clean_text, values, max_size=4), st.bi
 def test_frames_come_back(made: list[Frame]) -> None:
     data = pack_frames(made)
     assert unpack_frames(data) == made
-    assert [list(request.headers) for request in unpack_frames(data) or []] == [
-        list(request.headers) for request in made
+    assert [list(frame.headers) for frame in unpack_frames(data) or []] == [
+        list(frame.headers) for frame in made
     ]
 
 

@@ -61,8 +61,8 @@ def test_no_refusal_of_a_file_advises_git(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])
 def test_what_vcrpy_writes(tmp_path: Path, name: str) -> None:
-    result = read_interaction(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
-    assert result == ForeignInteraction(
+    interaction = read_interaction(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
+    assert interaction == ForeignInteraction(
         "POST",
         URL,
         {"content-type": "application/json", "authorization": "Bearer sk-abcdefghijklmnop1234"},
@@ -107,9 +107,9 @@ def test_forms_of_a_body(tmp_path: Path, stored: dict[str, Any], body: bytes) ->
 def test_a_body_as_it_was_sent_is_not_decoded(tmp_path: Path) -> None:
     sent = packed(b"{}")
     sent_request = request(sent, headers={"content-encoding": "gzip"})
-    result = read_interaction(tmp_path / "a.yaml", cassette((sent_request, response())))
-    assert result.request_body == sent
-    assert result.request_headers == {"content-encoding": "gzip"}
+    interaction = read_interaction(tmp_path / "a.yaml", cassette((sent_request, response())))
+    assert interaction.request_body == sent
+    assert interaction.request_headers == {"content-encoding": "gzip"}
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -144,9 +144,11 @@ def test_compression_is_undone(tmp_path: Path, encoding: str, stored: object) ->
         "Transfer-Encoding": "chunked",
         "x-a": "b",
     }
-    result = read_interaction(tmp_path / "a.yaml", cassette((request(), response(stored, headers=headers))))
-    assert result.body == ANSWER
-    assert result.headers == {"x-a": "b"}
+    interaction = read_interaction(
+        tmp_path / "a.yaml", cassette((request(), response(stored, headers=headers)))
+    )
+    assert interaction.body == ANSWER
+    assert interaction.headers == {"x-a": "b"}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br"])
@@ -224,11 +226,11 @@ def test_brotli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_forms_of_headers(tmp_path: Path, stored: object, headers: dict[str, str]) -> None:
-    result = read_interaction(
+    interaction = read_interaction(
         tmp_path / "a.yaml", cassette((request(headers=stored), response(headers=stored)))
     )
-    assert result.request_headers == headers
-    assert result.headers == headers
+    assert interaction.request_headers == headers
+    assert interaction.headers == headers
 
 
 @pytest.mark.parametrize("stored", ["text", 1, {"a": {"b": 1}}, [1], [["a"]]])

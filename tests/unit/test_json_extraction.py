@@ -72,11 +72,11 @@ def why(text: str) -> NoJson:
     ],
 )
 def test_where_models_put_their_json(text: str, value: Any, place: str) -> None:
-    finding = match_json(text)
-    assert finding.place == place
-    assert json.loads(text[finding.start : finding.end]) == finding.value
+    match = match_json(text)
+    assert match.place == place
+    assert json.loads(text[match.start : match.end]) == match.value
     if value is not None:
-        assert finding.value == value
+        assert match.value == value
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_different_values_are_not_chosen_from() -> None:
     assert result.position == 20
     both = find_json_candidates('First {"a": 1}\nthen {"a": 2}, {"a": 1}')
     assert isinstance(both, tuple)
-    assert [measurement.value for measurement in both] == [{"a": 1}, {"a": 2}]
+    assert [match.value for match in both] == [{"a": 1}, {"a": 2}]
 
 
 def test_python_equals_what_json_does_not() -> None:
     both = find_json_candidates("[1] [true] [1.0] [1]")
     assert isinstance(both, tuple)
-    assert [measurement.value for measurement in both] == [[1], [True], [1.0]]
+    assert [match.value for match in both] == [[1], [True], [1.0]]
 
 
 def test_too_many_values_are_not_told_apart() -> None:
@@ -169,9 +169,9 @@ def test_too_many_values_are_not_told_apart() -> None:
 
 
 def test_keys_that_stand_twice_are_reported_with_their_paths() -> None:
-    measurement = match_json('{"x": [{"a": 1, "b": {"c": 0, "c": 1}, "a": 2}], "y": {"a": 1}}')
-    assert measurement.value == {"x": [{"a": 2, "b": {"c": 1}}], "y": {"a": 1}}
-    assert set(measurement.duplicates) == {("x", 0, "a"), ("x", 0, "b", "c")}
+    match = match_json('{"x": [{"a": 1, "b": {"c": 0, "c": 1}, "a": 2}], "y": {"a": 1}}')
+    assert match.value == {"x": [{"a": 2, "b": {"c": 1}}], "y": {"a": 1}}
+    assert set(match.duplicates) == {("x", 0, "a"), ("x", 0, "b", "c")}
     assert match_json('{"a": 1, "b": 1}').duplicates == ()
 
 

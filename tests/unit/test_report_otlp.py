@@ -63,10 +63,10 @@ class Collector:
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
         if path == "/v1/traces":
-            spans = [ExportTraceServiceRequest.FromString(body) for at, body in self.bodies if at == path]
+            requests = [ExportTraceServiceRequest.FromString(body) for at, body in self.bodies if at == path]
             return [
                 span
-                for request in spans
+                for request in requests
                 for group in request.resource_spans
                 for scope in group.scope_spans
                 for span in scope.spans

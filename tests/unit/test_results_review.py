@@ -186,7 +186,7 @@ def test_no_answer_and_no_verdict_are_for_a_person_too(alone: None) -> None:
         with pytest.raises(MeasurementErrored) as caught:
             assert_judge_score(answer, judge=judge)
         kept.append(caught.value.measurement)
-    assert [(verdict.answer, verdict.reason) for verdict in select_for_review([record(*kept)])] == [
+    assert [(selected.answer, selected.reason) for selected in select_for_review([record(*kept)])] == [
         (None, "could not be scored (expected a text, got NoneType)"),
         ("x", "could not be scored (down)"),
     ]

@@ -284,7 +284,7 @@ def test_places_that_hold_no_corpus(tmp_path: Path) -> None:
 
 
 def test_a_corpus_of_lines_is_found(tmp_path: Path) -> None:
-    lines = [json.dumps({"id": line.id, "text": line.text, **line.metadata}) for line in HANDBOOK]
+    lines = [json.dumps({"id": chunk.id, "text": chunk.text, **chunk.metadata}) for chunk in HANDBOOK]
     corpus = load_corpus(write(tmp_path, "handbook.jsonl", "\n".join(lines)))
     assert InMemoryRetriever(corpus).fingerprint == InMemoryRetriever(HANDBOOK).fingerprint
 

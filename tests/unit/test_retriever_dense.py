@@ -91,8 +91,8 @@ def test_equal_texts_tie_and_keep_the_order_of_the_corpus() -> None:
     texts = ["refunds take thirty days", "shipping takes three days"]
     corpus = [chunk(str(number), texts[number % 2], odd=number % 2) for number in range(1003, 0, -1)]
     hits = DenseRetriever(corpus, embedder=HashingEmbedder(dim=509), k=1003).search("thirty days of refunds")
-    wanted = [line.id for line in corpus if line.text == texts[0]] + [
-        line.id for line in corpus if line.text == texts[1]
+    wanted = [passage.id for passage in corpus if passage.text == texts[0]] + [
+        passage.id for passage in corpus if passage.text == texts[1]
     ]
     assert hits.ids == wanted
     assert len({hit.score for hit in hits}) == 2

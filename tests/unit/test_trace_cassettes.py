@@ -139,7 +139,7 @@ def test_every_call_is_read(shared_data: Path) -> None:
             ),
             len(call.messages),
             " ".join(tool.name for tool in call.tools),
-            " ".join(measurement.name for measurement in call.tool_calls),
+            " ".join(tool_call.name for tool_call in call.tool_calls),
         )
         for name, call in calls(shared_data)
     ]
@@ -158,8 +158,8 @@ def test_every_answer_has_a_content(shared_data: Path) -> None:
 
 def test_arguments_of_tools_are_whole(shared_data: Path) -> None:
     for _, call in calls(shared_data):
-        for call_made in call.tool_calls:
-            assert isinstance(json.loads(call_made.arguments), dict)
+        for tool_call in call.tool_calls:
+            assert isinstance(json.loads(tool_call.arguments), dict)
         for tool in call.tools:
             assert isinstance(tool.parameters, dict)
 

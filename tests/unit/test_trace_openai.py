@@ -100,7 +100,7 @@ def test_calls_of_a_stream_without_numbers() -> None:
     ]
     events = [delta({"tool_calls": [part]}) for part in parts]
     call = read_call(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE))
-    assert [(measurement.id, measurement.name, measurement.arguments) for measurement in call.tool_calls] == [
+    assert [(tool_call.id, tool_call.name, tool_call.arguments) for tool_call in call.tool_calls] == [
         ("a", "one", "{}"),
         ("b", "two", '{"x":1}'),
     ]

@@ -24,8 +24,8 @@ from pytest_llmops.results.run import Run
 FOLDER = Path(__file__).parent
 
 
-def styled(found: list[terminal.Line]) -> str:
-    return "".join(f"{line.style or '-':6} | {line.text}\n" for line in found)
+def styled(lines: list[terminal.Line]) -> str:
+    return "".join(f"{line.style or '-':6} | {line.text}\n" for line in lines)
 
 
 def unpacked(report: str) -> str:

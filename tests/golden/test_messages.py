@@ -73,8 +73,8 @@ def test_the_place_of_the_temporary_folder_is_replaced(
     monkeypatch.setattr(messages.SEEN, "basetemp", str(below))
     below.mkdir(parents=True)
     monkeypatch.chdir(tmp_path / folder)
-    for shown in (below, os.path.relpath(below)):
-        assert messages.normalize(f"cassette {shown}/test_a0/c.json: ../x.json") == (
+    for spelling in (below, os.path.relpath(below)):
+        assert messages.normalize(f"cassette {spelling}/test_a0/c.json: ../x.json") == (
             "cassette <tmp>/c.json: ../x.json"
         )
     monkeypatch.chdir(Path(__file__).parent)

@@ -48,7 +48,7 @@ def test_another_unit_of_the_scale_changes_nothing(
     items: list[tuple[int, int]], factor: float, offset: int
 ) -> None:
     a, b = split(items)
-    moved = [[(entry + offset) * factor for entry in rater] for rater in (a, b)]
+    moved = [[(rating + offset) * factor for rating in rater] for rater in (a, b)]
     wanted = cohen_kappa(a, b, weights="quadratic")
     assert cohen_kappa(moved[0], moved[1], weights="quadratic") == pytest.approx(wanted, abs=1e-9)
 
@@ -65,5 +65,5 @@ def test_names_count_as_their_numbers_do(items: list[tuple[int, int]]) -> None:
 
 @given(items=pairs)
 def test_two_classes_have_the_same_kappa_with_and_without_weights(items: list[tuple[int, int]]) -> None:
-    a, b = ([entry > 3 for entry in rater] for rater in split(items))
+    a, b = ([rating > 3 for rating in rater] for rater in split(items))
     assert cohen_kappa(a, b, weights="quadratic") == pytest.approx(cohen_kappa(a, b))

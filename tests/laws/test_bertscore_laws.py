@@ -11,42 +11,42 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from support.bertscore import score_pair
 
-numbers = st.floats(-10, 10, width=32).filter(lambda one: one == 0 or abs(one) > 1e-3)
+numbers = st.floats(-10, 10, width=32).filter(lambda number: number == 0 or abs(number) > 1e-3)
 rows = st.integers(1, 6).flatmap(lambda n: arrays.arrays(np.float32, (n, 4), elements=numbers))
 Rows = Any
 
 
-@given(one=rows, other=rows)
-def test_the_other_way_round_precision_is_recall(one: Rows, other: Rows) -> None:
-    there, back = score_pair(one, other), score_pair(other, one)
+@given(first=rows, second=rows)
+def test_the_other_way_round_precision_is_recall(first: Rows, second: Rows) -> None:
+    there, back = score_pair(first, second), score_pair(second, first)
     assert there.precision == pytest.approx(back.recall, abs=1e-6)
     assert there.f1 == pytest.approx(back.f1, abs=1e-6)
 
 
-@given(one=rows, other=rows)
-def test_the_range_and_the_types(one: Rows, other: Rows) -> None:
-    pair = score_pair(one, other)
+@given(first=rows, second=rows)
+def test_the_range_and_the_types(first: Rows, second: Rows) -> None:
+    pair = score_pair(first, second)
     assert [type(value) for value in pair] == [float] * 3
     assert all(-1.000_001 <= value <= 1 for value in pair)
     assert pair.f1 >= 0
 
 
-@given(one=rows)
-def test_a_text_matches_itself(one: Rows) -> None:
-    text = one[np.abs(one).sum(axis=1) > 0]
+@given(rows_=rows)
+def test_a_text_matches_itself(rows_: Rows) -> None:
+    text = rows_[np.abs(rows_).sum(axis=1) > 0]
     assert score_pair(text, text) == pytest.approx((1, 1, 1), abs=1e-5)
 
 
-@given(one=rows, other=rows, factor=st.floats(0.125, 8))
+@given(first=rows, second=rows, factor=st.floats(0.125, 8))
 def test_neither_length_nor_order_nor_repetition_of_tokens_counts(
-    one: Rows, other: Rows, factor: float
+    first: Rows, second: Rows, factor: float
 ) -> None:
-    pair = score_pair(one, other)
-    changed = score_pair(np.concatenate([one, one])[::-1] * np.float32(factor), other[::-1])
+    pair = score_pair(first, second)
+    changed = score_pair(np.concatenate([first, first])[::-1] * np.float32(factor), second[::-1])
     assert changed == pytest.approx(pair, abs=1e-5)
 
 
-@given(one=rows, other=rows)
-def test_equal_weights_are_none(one: Rows, other: Rows) -> None:
-    weights = {"actual_weights": [2.5] * len(one), "expected_weights": [0.5] * len(other)}
-    assert score_pair(one, other, **weights) == pytest.approx(score_pair(one, other), abs=1e-6)
+@given(first=rows, second=rows)
+def test_equal_weights_are_none(first: Rows, second: Rows) -> None:
+    weights = {"actual_weights": [2.5] * len(first), "expected_weights": [0.5] * len(second)}
+    assert score_pair(first, second, **weights) == pytest.approx(score_pair(first, second), abs=1e-6)

@@ -71,12 +71,12 @@ headers = st.dictionaries(
     st.one_of(
         clean_text,
         st.booleans(),
-        st.integers(-(2**31), 2**31 - 1).map(lambda one: {"integer": one}),
+        st.integers(-(2**31), 2**31 - 1).map(lambda number: {"integer": number}),
         st.binary(max_size=8).map(lambda raw: {"bytes": base64.b64encode(raw).decode()}),
     ),
     max_size=3,
 )
-payloads = st.one_of(values.map(lambda one: json.dumps(one).encode()), st.binary(max_size=40))
+payloads = st.one_of(values.map(lambda value: json.dumps(value).encode()), st.binary(max_size=40))
 frames = st.lists(st.builds(Frame, headers, payloads), min_size=1, max_size=4).map(pack_frames)
 forms = st.lists(st.one_of(st.binary(max_size=30), clean_text.map(str.encode)), min_size=1, max_size=4).map(
     lambda parts: b"".join(b"--b\r\nname: x\r\n\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
@@ -99,11 +99,11 @@ bodies = st.one_of(
 
 
 def through_a_file(request: bytes, *answers: bytes) -> list[bytes]:
-    asked = {"method": "POST", "url": "http://h/", "body": fold_body(request)}
+    request_fields = {"method": "POST", "url": "http://h/", "body": fold_body(request)}
     lines = [{"status": 200, "headers": {}, "body": fold_body(answer)} for answer in answers]
-    text = store.format_cassette([Interaction("#001", "key", asked, {"0": lines})], "2026-01-01").encode(
-        "utf-8"
-    )
+    text = store.format_cassette(
+        [Interaction("#001", "key", request_fields, {"0": lines})], "2026-01-01"
+    ).encode("utf-8")
     json.loads(text)
     (result,) = store.parse_cassette(text, Path("x.json")).values()
     for row, expected in zip(result.answers["0"], answers, strict=True):
@@ -116,8 +116,8 @@ def through_a_file(request: bytes, *answers: bytes) -> list[bytes]:
 
 
 @given(bodies, bodies, bodies)
-def test_all_bodies_of_a_file_come_back(request: bytes, one: bytes, other: bytes) -> None:
-    assert through_a_file(request, one, other) == [request, one, other]
+def test_all_bodies_of_a_file_come_back(request: bytes, first: bytes, second: bytes) -> None:
+    assert through_a_file(request, first, second) == [request, first, second]
 
 
 @given(bodies)

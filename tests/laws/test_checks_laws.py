@@ -108,7 +108,7 @@ TENS = dict(
 )
 
 
-def said(number: int) -> str:
+def spell_number(number: int) -> str:
     """A number as English says it; written apart from the code under test."""
     if number < 20:
         return TEENS[number]
@@ -118,7 +118,7 @@ def said(number: int) -> str:
     for size, name in ((10**6, "million"), (1000, "thousand"), (100, "hundred")):
         if number >= size:
             rest = number % size
-            return f"{said(number // size)} {name}" + (f" {said(rest)}" if rest else "")
+            return f"{spell_number(number // size)} {name}" + (f" {spell_number(rest)}" if rest else "")
     raise AssertionError
 
 
@@ -128,21 +128,23 @@ def test_a_text_says_what_it_says(text: str) -> None:
     assert compare(f"{text} ", text).alarms == ()
 
 
-@given(one=texts, other=texts, names=some_checks)
-def test_only_checks_that_are_on_speak_and_say_it_in_one_line(one: str, other: str, names: set[str]) -> None:
-    comparison = compare(one, other, checks=names)
+@given(actual=texts, expected=texts, names=some_checks)
+def test_only_checks_that_are_on_speak_and_say_it_in_one_line(
+    actual: str, expected: str, names: set[str]
+) -> None:
+    comparison = compare(actual, expected, checks=names)
     assert {alarm.check for alarm in comparison.alarms} <= names
     assert len(set(comparison.alarms)) == len(comparison.alarms)
     for alarm in comparison.alarms:
         assert alarm.message.isprintable()
 
 
-@given(one=texts, other=texts)
-def test_a_check_speaks_the_same_alone_or_not_at_all(one: str, other: str) -> None:
-    together = compare(one, other)
+@given(actual=texts, expected=texts)
+def test_a_check_speaks_the_same_alone_or_not_at_all(actual: str, expected: str) -> None:
+    together = compare(actual, expected)
     for check in {alarm.check for alarm in together.alarms}:
         mine = tuple(alarm for alarm in together.alarms if alarm.check == check)
-        assert compare(one, other, checks=[check]).alarms == mine
+        assert compare(actual, expected, checks=[check]).alarms == mine
 
 
 @given(reference=words, before=words, after=words)
@@ -155,14 +157,14 @@ def test_what_an_answer_says_besides_the_reference_is_no_alarm(
 @given(text=texts)
 def test_sentences_lose_nothing_but_blanks(text: str) -> None:
     sentences = split_sentences(text)
-    assert "".join("".join(entry.split()) for entry in sentences) == "".join(text.split())
-    assert all(entry == " ".join(entry.split()) and entry for entry in sentences)
+    assert "".join("".join(sentence.split()) for sentence in sentences) == "".join(text.split())
+    assert all(sentence == " ".join(sentence.split()) and sentence for sentence in sentences)
 
 
 @given(number=st.integers(2, 999), thousands=st.integers(2, 99))
 def test_numbers_in_words_are_the_numbers(number: int, thousands: int) -> None:
-    assert replace_number_words(f"{said(number)} maps") == f"{number} maps"
-    assert replace_number_words(f"{said(1000 * thousands)} maps") == f"{thousands}000 maps"
+    assert replace_number_words(f"{spell_number(number)} maps") == f"{number} maps"
+    assert replace_number_words(f"{spell_number(1000 * thousands)} maps") == f"{thousands}000 maps"
 
 
 @given(number=st.integers(0, 10**9 - 1))
@@ -172,26 +174,26 @@ def test_separators_of_thousands_do_not_count(number: int) -> None:
 
 
 @given(
-    one=st.integers(2, 999),
-    other=st.integers(2, 999),
+    expected=st.integers(2, 999),
+    actual=st.integers(2, 999),
     form=st.sampled_from(["{}", "{:,}", "words", "full"]),
 )
-def test_equal_numbers_pass_and_others_do_not(one: int, other: int, form: str) -> None:
-    shown = said(other) if form == "words" else f"{other:,}" if form == "{:,}" else str(other)
+def test_equal_numbers_pass_and_others_do_not(expected: int, actual: int, form: str) -> None:
+    written = spell_number(actual) if form == "words" else f"{actual:,}" if form == "{:,}" else str(actual)
     if form == "full":
-        shown = shown.translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
-    alarms = compare(f"The archive holds {shown} maps.", f"The archive holds {one} maps.").alarms
-    assert [alarm.check for alarm in alarms] == ([] if one == other else [alarms[0].check])
-    assert one == other or alarms[0].check in {"numbers", "dates"}
+        written = written.translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
+    alarms = compare(f"The archive holds {written} maps.", f"The archive holds {expected} maps.").alarms
+    assert [alarm.check for alarm in alarms] == ([] if expected == actual else [alarms[0].check])
+    assert expected == actual or alarms[0].check in {"numbers", "dates"}
 
 
 @given(number=st.integers(2, 500))
 def test_one_number_in_all_forms(number: int) -> None:
     reference = f"The archive holds {number} maps."
-    for shown in (
-        said(number),
+    for written in (
+        spell_number(number),
         f"{number:,}",
         f"{number}.0",
         str(number).translate({48 + d: 0x0660 + d for d in range(10)}),
     ):
-        assert compare(f"The archive holds {shown} maps.", reference).alarms == ()
+        assert compare(f"The archive holds {written} maps.", reference).alarms == ()

@@ -161,7 +161,7 @@ def test_dirt_is_counted_in_any_text(chunks: list[str]) -> None:
             assert check.value == sum(part[kind].value for part in parts)
 
 
-@given(texts=st.lists(texts.filter(lambda one: SEAM not in one), min_size=1, max_size=5))
+@given(texts=st.lists(texts.filter(lambda text: SEAM not in text), min_size=1, max_size=5))
 def test_documents_are_whole_one_by_one(texts: list[str]) -> None:
     source = read_source(texts)
     alignment = align_chunks(source, read_chunks(texts))

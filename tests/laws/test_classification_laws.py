@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_llmops.metrics import classification
 
 labelled = st.lists(
-    st.tuples(st.floats(-1, 1, allow_subnormal=False).map(lambda one: round(one, 3)), st.booleans()),
+    st.tuples(st.floats(-1, 1, allow_subnormal=False).map(lambda score: round(score, 3)), st.booleans()),
     min_size=2,
     max_size=30,
 ).filter(lambda pairs: len({same for _, same in pairs}) == 2)
@@ -26,10 +26,10 @@ def split(pairs: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
 @given(pairs=labelled)
 def test_recall_and_false_passes_only_grow_as_the_cut_falls(pairs: list[tuple[float, bool]]) -> None:
     result = classification.distinct_cuts(*split(pairs))
-    for entry, lower in pairwise(result):
-        assert lower.at_least < entry.at_least
-        assert (lower.same_passed, lower.different_passed) >= (entry.same_passed, entry.different_passed)
-        assert lower.different_passed >= entry.different_passed
+    for point, lower in pairwise(result):
+        assert lower.at_least < point.at_least
+        assert (lower.same_passed, lower.different_passed) >= (point.same_passed, point.different_passed)
+        assert lower.different_passed >= point.different_passed
     assert (result[-1].recall, result[-1].false_passes) == (1.0, 1.0)
 
 
@@ -38,7 +38,7 @@ def test_labels_turned_round_turn_the_area_round(pairs: list[tuple[float, bool]]
     scores, same = split(pairs)
     area = classification.roc_auc(scores, same)
     assert 0 <= area <= 1
-    assert classification.roc_auc(scores, [not entry for entry in same]) == pytest.approx(1 - area)
+    assert classification.roc_auc(scores, [not is_same for is_same in same]) == pytest.approx(1 - area)
     assert classification.roc_auc([-score for score in scores], same) == pytest.approx(1 - area)
     assert 0 < classification.average_precision(scores, same) <= 1 + 1e-12
 
@@ -59,9 +59,9 @@ def test_a_rule_is_kept_and_no_cut_further_on_keeps_it(pairs: Any, rule: Any, sh
     scores, same = split(pairs)
     chosen = classification.choose_cut(scores, same, rule=rule, share=share)
     keeps = {
-        "recall": lambda one: one.recall >= share,
-        "precision": lambda one: one.precision >= share,
-        "false passes": lambda one: one.false_passes <= share,
+        "recall": lambda point: point.recall >= share,
+        "precision": lambda point: point.precision >= share,
+        "false passes": lambda point: point.false_passes <= share,
     }
     assume(rule in keeps)
     good = [cut for cut in classification.distinct_cuts(scores, same) if keeps[rule](cut)]

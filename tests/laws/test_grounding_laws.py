@@ -15,8 +15,8 @@ from pytest_llmops.semantics.grounding.relevance import measure_relevance
 words = st.sampled_from(
     ["Refunds", "take", "5", "days", "no", "fee", "Oslo", "in", "7", "ships", "weekly", "退款"]
 )
-said = st.lists(words, min_size=1, max_size=8).map(lambda parts: " ".join(parts) + ".")
-texts = said | st.text(max_size=60)
+sentences = st.lists(words, min_size=1, max_size=8).map(lambda parts: " ".join(parts) + ".")
+texts = sentences | st.text(max_size=60)
 
 
 @given(answer=st.lists(texts, max_size=4).map(" ".join), contexts=st.lists(texts, max_size=3))
@@ -33,7 +33,7 @@ def test_every_sentence_is_a_claim_or_left_out_and_every_claim_has_its_figures(
     assert ground_by_entailment(statement.claims, contexts, ContainingNli()) == claims
 
 
-@given(claim=said, contexts=st.lists(said, max_size=3))
+@given(claim=sentences, contexts=st.lists(sentences, max_size=3))
 def test_a_claim_that_stands_in_a_context_is_supported(claim: str, contexts: list[str]) -> None:
     claims = split_claims(claim).claims
     assert all(

@@ -29,7 +29,7 @@ odd_texts = st.sampled_from(
 )  # fmt: skip
 texts = st.one_of(clean_text, odd_texts)
 bodies = st.one_of(
-    st.binary(max_size=60), texts.map(str.encode), json_values.map(lambda one: json.dumps(one).encode())
+    st.binary(max_size=60), texts.map(str.encode), json_values.map(lambda value: json.dumps(value).encode())
 )
 names = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=8)
 values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
@@ -45,7 +45,7 @@ def read_back(data: bytes, name: str) -> list[ForeignInteraction]:
 
 
 def by_vcrpy(listed: list[Any], serializer: Any) -> bytes:
-    requests = [Request("POST", URL, sent, asked) for sent, asked, *_ in listed]
+    requests = [Request("POST", URL, sent, headers) for sent, headers, *_ in listed]
     responses = [
         {
             "status": {"code": status, "message": "x"},
@@ -59,13 +59,15 @@ def by_vcrpy(listed: list[Any], serializer: Any) -> bytes:
     return text.encode()
 
 
-def same(found: list[ForeignInteraction], listed: list[Any]) -> None:
-    assert [(each.method, each.url) for each in found] == [("POST", URL)] * len(listed)
-    for each, (sent, asked, body, answered, status) in zip(found, listed, strict=True):
-        assert (each.request_body, each.body, each.status) == (sent, body, status)
-        assert each.request_headers == asked
+def same(interactions: list[ForeignInteraction], listed: list[Any]) -> None:
+    assert [(interaction.method, interaction.url) for interaction in interactions] == [("POST", URL)] * len(
+        listed
+    )
+    for interaction, (sent, headers, body, answered, status) in zip(interactions, listed, strict=True):
+        assert (interaction.request_body, interaction.body, interaction.status) == (sent, body, status)
+        assert interaction.request_headers == headers
         dropped = ("content-encoding", "content-length", "transfer-encoding")
-        assert each.headers == {name: value for name, value in answered.items() if name not in dropped}
+        assert interaction.headers == {name: value for name, value in answered.items() if name not in dropped}
 
 
 @given(pairs, st.booleans())

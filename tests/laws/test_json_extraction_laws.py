@@ -42,7 +42,7 @@ texts = st.text(st.characters(exclude_categories=())) | st.lists(pieces, max_siz
 layouts = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}])
 
 
-def found(text: str) -> JsonMatch:
+def match_json(text: str) -> JsonMatch:
     result = find_json(text)
     assert isinstance(result, JsonMatch), result
     return result
@@ -51,10 +51,10 @@ def found(text: str) -> JsonMatch:
 @given(value=values, layout=layouts, before=st.sampled_from(["", "\ufeff", " \r\n\t"]))
 def test_json_alone_comes_back(value: JsonValue, layout: dict[str, int], before: str) -> None:
     text = before + json.dumps(value, **layout) + "\n"  # type: ignore[arg-type]
-    finding = found(text)
-    assert finding.value == value
-    assert (finding.place, finding.duplicates) == ("text", ())
-    assert text[finding.start : finding.end] == text.strip("\ufeff \r\n\t")
+    match = match_json(text)
+    assert match.value == value
+    assert (match.place, match.duplicates) == ("text", ())
+    assert text[match.start : match.end] == text.strip("\ufeff \r\n\t")
 
 
 @given(
@@ -64,18 +64,18 @@ def test_json_in_a_fenced_block_comes_back(
     value: JsonValue, layout: dict[str, int], before: str, after: str, fence: str
 ) -> None:
     body = json.dumps(value, **layout)  # type: ignore[arg-type]
-    measurement = found(f"{before}x\n{fence}json\n{body}\n{fence}\n{after}")
-    assert measurement.value == value
-    assert measurement.place == "fence"
+    match = match_json(f"{before}x\n{fence}json\n{body}\n{fence}\n{after}")
+    assert match.value == value
+    assert match.place == "fence"
 
 
 @given(value=documents, layout=layouts, before=prose, after=prose)
 def test_json_in_prose_comes_back(value: JsonValue, layout: dict[str, int], before: str, after: str) -> None:
     body = json.dumps(value, **layout)  # type: ignore[arg-type]
     text = f"{before}: {body} {after}."
-    finding = found(text)
-    assert finding.value == value
-    assert text[finding.start : finding.end] == body
+    match = match_json(text)
+    assert match.value == value
+    assert text[match.start : match.end] == body
 
 
 @given(value=documents, cut=st.integers(1))
@@ -94,11 +94,11 @@ def test_any_text_gives_json_or_a_reason(text: str) -> None:
         return
     assert result
     ends = [0]
-    for finding in result:
-        assert finding.start >= ends[-1]
-        ends.append(finding.end)
-        strict = json.loads(text[finding.start : finding.end])
-        assert json.dumps(strict) == json.dumps(finding.value)
+    for match in result:
+        assert match.start >= ends[-1]
+        ends.append(match.end)
+        strict = json.loads(text[match.start : match.end])
+        assert json.dumps(strict) == json.dumps(match.value)
 
 
 @given(text=texts)
@@ -110,8 +110,8 @@ def test_what_is_found_alone_is_what_python_reads(text: str) -> None:
 
 @given(value=values)
 def test_depth_is_that_of_the_deepest_value(value: JsonValue) -> None:
-    def slow(one: JsonValue) -> int:
-        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else None
+    def slow(value: JsonValue) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
         return 0 if inner is None else 1 + max(map(slow, inner), default=0)
 
     assert nesting_depth(value) == slow(value)

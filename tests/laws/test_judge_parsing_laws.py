@@ -183,13 +183,13 @@ def test_a_line_of_text_is_read_in_each_form(score: int, reason: str, form: str)
 
 
 @given(
-    one=whole,
-    other=whole,
+    first=whole,
+    second=whole,
     form=st.sampled_from(['{{"reason": "x", "score": {}}}', "Score: {}, Reason: x", "{}/10, so so"]),
 )
-def test_two_verdicts_are_one_only_if_they_are_equal(one: int, other: int, form: str) -> None:
-    verdict = read_reply(f"{form.format(one)}\n{form.format(other)}", ONE)
-    assert verdict.score == (one if one == other else None)
+def test_two_verdicts_are_one_only_if_they_are_equal(first: int, second: int, form: str) -> None:
+    verdict = read_reply(f"{form.format(first)}\n{form.format(second)}", ONE)
+    assert verdict.score == (first if first == second else None)
 
 
 echoes = st.lists(st.sampled_from(["one sentence", "One statement"]), min_size=1, max_size=40).map(", ".join)

@@ -131,11 +131,11 @@ def test_what_the_reason_says_never_changes_the_verdict(text: str, name: str) ->
 scores = st.floats(1, 10)
 
 
-@given(found=st.lists(scores, min_size=2, max_size=6))
-def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]) -> None:
-    sure = score_confidence(found, 1, 10)
+@given(scores_=st.lists(scores, min_size=2, max_size=6))
+def test_confidence_is_a_share_and_full_only_for_equal_scores(scores_: list[float]) -> None:
+    sure = score_confidence(scores_, 1, 10)
     assert sure is not None
     assert 0 <= sure <= 1
-    assert math.isclose(sure, 1, abs_tol=1e-6) == (max(found) - min(found) < 2e-5) or sure > 1 - 1e-5
-    assert score_confidence(found[::-1], 1, 10) == sure
-    assert math.isclose(score_confidence([11 - entry for entry in found], 1, 10) or 0, sure, abs_tol=1e-9)
+    assert math.isclose(sure, 1, abs_tol=1e-6) == (max(scores_) - min(scores_) < 2e-5) or sure > 1 - 1e-5
+    assert score_confidence(scores_[::-1], 1, 10) == sure
+    assert math.isclose(score_confidence([11 - entry for entry in scores_], 1, 10) or 0, sure, abs_tol=1e-9)

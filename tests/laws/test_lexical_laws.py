@@ -42,9 +42,9 @@ every_metric = pytest.mark.parametrize(
 
 
 @every_metric
-@given(one=texts, other=texts)
-def test_the_range_is_0_to_1_and_the_type_float(metric: Metric, one: str, other: str) -> None:
-    value = metric(one, other)
+@given(first=texts, second=texts)
+def test_the_range_is_0_to_1_and_the_type_float(metric: Metric, first: str, second: str) -> None:
+    value = metric(first, second)
     assert type(value) is float
     assert 0.0 <= value <= 1.0
 
@@ -56,14 +56,14 @@ def test_a_text_is_like_itself(metric: Metric, text: str) -> None:
 
 
 @every_metric
-@given(one=texts, other=texts)
-def test_the_order_does_not_count(metric: Metric, one: str, other: str) -> None:
-    assert metric(one, other) == pytest.approx(metric(other, one))
+@given(first=texts, second=texts)
+def test_the_order_does_not_count(metric: Metric, first: str, second: str) -> None:
+    assert metric(first, second) == pytest.approx(metric(second, first))
 
 
-@given(one=texts, other=texts)
-def test_fuzzy_is_what_rapidfuzz_says(one: str, other: str) -> None:
-    assert fuzzy_ratio(one, other) == pytest.approx(rapidfuzz.ratio(one, other) / 100)
+@given(first=texts, second=texts)
+def test_fuzzy_is_what_rapidfuzz_says(first: str, second: str) -> None:
+    assert fuzzy_ratio(first, second) == pytest.approx(rapidfuzz.ratio(first, second) / 100)
 
 
 @given(text=texts, how=options)
@@ -77,14 +77,14 @@ def test_tokens_have_no_blanks_and_no_articles(text: str) -> None:
     assert all(token.split() == [token] and token not in ("a", "an", "the") for token in squad_tokens(text))
 
 
-@given(one=texts, other=texts)
-def test_the_first_difference_is_one(one: str, other: str) -> None:
-    at = first_difference(one, other)
+@given(first=texts, second=texts)
+def test_the_first_difference_is_one(first: str, second: str) -> None:
+    at = first_difference(first, second)
     if at is None:
-        assert one == other
+        assert first == second
     else:
-        assert one[:at] == other[:at]
-        assert one[at : at + 1] != other[at : at + 1]
+        assert first[:at] == second[:at]
+        assert first[at : at + 1] != second[at : at + 1]
 
 
 @given(text=texts, needle=texts)

@@ -32,13 +32,13 @@ def split(items: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
 @given(items=pairs)
 def test_rank_correlation_knows_order_alone(items: list[tuple[int, int]]) -> None:
     a, b = split(items)
-    found = correlation(a, b)
-    assert (found is None) == (len(set(a)) < 2 or len(set(b)) < 2)
-    assert correlation(b, a) == pytest.approx(found)
-    assert correlation([one**3 for one in a], b) == pytest.approx(found)
-    if found is not None:
-        assert -1 <= found <= 1
-        assert correlation([-one for one in a], b) == pytest.approx(-found)
+    coefficient = correlation(a, b)
+    assert (coefficient is None) == (len(set(a)) < 2 or len(set(b)) < 2)
+    assert correlation(b, a) == pytest.approx(coefficient)
+    assert correlation([value**3 for value in a], b) == pytest.approx(coefficient)
+    if coefficient is not None:
+        assert -1 <= coefficient <= 1
+        assert correlation([-value for value in a], b) == pytest.approx(-coefficient)
         assert correlation(a, a) == pytest.approx(1)
 
 
@@ -58,36 +58,36 @@ def test_an_interval_lies_on_the_scale_and_narrows_with_confidence(
 @given(items=passes)
 def test_rates_turn_with_pass_and_fail(items: list[tuple[bool, bool]]) -> None:
     people, judge = split(items)
-    found, turned = (
+    rates, turned = (
         judge_rates(people, judge),
-        judge_rates([not one for one in people], [not one for one in judge]),
+        judge_rates([not passed for passed in people], [not passed for passed in judge]),
     )
-    assert (found.tpr, found.tnr) == (turned.tnr, turned.tpr)
-    assert len(items) == found.tpr.total + found.tnr.total
+    assert (rates.tpr, rates.tnr) == (turned.tnr, turned.tpr)
+    assert len(items) == rates.tpr.total + rates.tnr.total
 
 
 human = st.lists(st.none() | numbers, min_size=1, max_size=3)
 answers = st.lists(st.tuples(human, st.none() | st.floats(1, 5)), min_size=1, max_size=20)
 
 
-@given(said=answers, pass_at=st.none() | st.floats(1, 5))
+@given(pairs=answers, pass_at=st.none() | st.floats(1, 5))
 def test_a_calibration_is_never_nan_and_the_order_of_the_answers_does_not_count(
-    said: Any, pass_at: float | None
+    pairs: Any, pass_at: float | None
 ) -> None:
-    rows = [{"id": str(n), "human": people, "judge": one} for n, (people, one) in enumerate(said)]
-    assume(any(one is not None for people, _ in said for one in people))
+    rows = [{"id": str(n), "human": people, "judge": verdict} for n, (people, verdict) in enumerate(pairs)]
+    assume(any(label is not None for people, _ in pairs for label in people))
     labels, turned = read_labels(rows), read_labels(rows[::-1])
     verdicts = {row["id"]: row["judge"] for row in rows}
-    found, again = (measure_agreement(one, verdicts, pass_at=pass_at) for one in (labels, turned))
+    figures, again = (measure_agreement(labels_, verdicts, pass_at=pass_at) for labels_ in (labels, turned))
     assert labels.fingerprint == turned.fingerprint
-    json.dumps(figures_to_json(found), allow_nan=False)
-    assert (found.kappa is None) == bool(found.problem)
-    assert again.kappa == pytest.approx(found.kappa)
-    assert sum(map(sum, found.table.counts)) == found.compared
+    json.dumps(figures_to_json(figures), allow_nan=False)
+    assert (figures.kappa is None) == bool(figures.problem)
+    assert again.kappa == pytest.approx(figures.kappa)
+    assert sum(map(sum, figures.table.counts)) == figures.compared
     named = {row.id for row in labels.labelled}
-    assert found.compared + len({*found.unscored, *found.disputed}) == len(named)
-    assert (found.rates is None) == (pass_at is None or not found.compared)
-    assert len(AgreementRequirements().compare_figures(found)) in (0, 2)
+    assert figures.compared + len({*figures.unscored, *figures.disputed}) == len(named)
+    assert (figures.rates is None) == (pass_at is None or not figures.compared)
+    assert len(AgreementRequirements().compare_figures(figures)) in (0, 2)
 
 
 @given(
@@ -110,4 +110,4 @@ def test_any_value_is_read_or_refused_with_its_place(value: Any, key: str) -> No
         assert place.isprintable()
     else:
         assert labels.kind == "number"
-        assert all(math.isfinite(float(one)) for row in labels.rows for one in row.opinion.labels)
+        assert all(math.isfinite(float(label)) for row in labels.rows for label in row.opinion.labels)

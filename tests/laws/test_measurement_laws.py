@@ -26,7 +26,7 @@ EXACT = (type(None), bool, int, float, str, list, dict)
 
 def parts(value: Any) -> list[Any]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [value, *(part for entry in inner for part in parts(entry))]
+    return [value, *(part for child in inner for part in parts(child))]
 
 
 @st.composite
@@ -48,28 +48,32 @@ def measurements(draw: st.DrawFn) -> Measurement:
 
 
 @given(measurements())
-def test_the_wire_gives_back_what_went_in(one: Measurement) -> None:
-    wire = one.to_wire()
+def test_the_wire_gives_back_what_went_in(measurement: Measurement) -> None:
+    wire = measurement.to_wire()
     assert all(type(part) in EXACT for part in parts(wire))
-    assert Measurement.from_wire(json.loads(json.dumps(wire, ensure_ascii=False).encode())) == one
+    assert Measurement.from_wire(json.loads(json.dumps(wire, ensure_ascii=False).encode())) == measurement
 
 
 @given(measurements(), json_values)
-def test_a_newer_version_may_say_more(one: Measurement, more: Any) -> None:
-    assert Measurement.from_wire({**one.to_wire(), "of a later version": more}) == one
+def test_a_newer_version_may_say_more(measurement: Measurement, more: Any) -> None:
+    assert Measurement.from_wire({**measurement.to_wire(), "of a later version": more}) == measurement
 
 
 @given(measurements())
-def test_the_status_follows_from_value_and_threshold(one: Measurement) -> None:
-    if one.value is None:
-        assert one.status == "errored"
-    elif one.threshold is None:
-        assert one.status == "recorded"
-    elif one.value == one.threshold:
-        assert one.status == "passed"
-    elif not math.isclose(one.value, one.threshold, abs_tol=1e-8):
-        good = one.value > one.threshold if one.better == "higher" else one.value < one.threshold
-        assert one.status == ("passed" if good else "failed")
+def test_the_status_follows_from_value_and_threshold(measurement: Measurement) -> None:
+    if measurement.value is None:
+        assert measurement.status == "errored"
+    elif measurement.threshold is None:
+        assert measurement.status == "recorded"
+    elif measurement.value == measurement.threshold:
+        assert measurement.status == "passed"
+    elif not math.isclose(measurement.value, measurement.threshold, abs_tol=1e-8):
+        good = (
+            measurement.value > measurement.threshold
+            if measurement.better == "higher"
+            else measurement.value < measurement.threshold
+        )
+        assert measurement.status == ("passed" if good else "failed")
 
 
 odd = st.one_of(
@@ -106,18 +110,18 @@ def test_plain_changes_nothing_of_plain_json(value: Any) -> None:
 
 @given(any_text, st.integers(1, 50))
 def test_shorten_is_one_printable_line(text: str, limit: int) -> None:
-    shown = shorten_text(text, limit)
-    assert shown.isprintable()
-    assert len(shown.splitlines()) <= 1
+    shortened = shorten_text(text, limit)
+    assert shortened.isprintable()
+    assert len(shortened.splitlines()) <= 1
     if len(text) <= limit and text.isprintable():
-        assert shown == text
+        assert shortened == text
 
 
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12), st.sampled_from(UNITS))
 def test_amounts_are_readable_and_apart(value: float, threshold: float, unit: str) -> None:
     assume(abs(value) > 1e-9 or value == 0)
-    shown = format_amount(value, unit)
-    assert "e" not in shown.replace("tokens", "")
+    formatted = format_amount(value, unit)
+    assert "e" not in formatted.replace("tokens", "")
     first, second = format_value_and_threshold(value, threshold, unit)
     if unit == "1" and abs(value - threshold) > 1e-6:
         assert first != second

@@ -31,10 +31,10 @@ def test_each_query_scores_as_it_does_alone(
     assert lines == set(relevant)
     assert set(scores.unjudged) == set(run) - set(relevant)
     assert set(scores.missing) == {query for query in scores.queries if query not in run}
-    for asked in NAMES:
-        name, cut = parse_metric(asked)
+    for metric in NAMES:
+        name, cut = parse_metric(metric)
         alone = [METRICS[name](run.get(query, []), relevant[query], cut) for query in scores.queries]
-        assert scores.values[asked] == pytest.approx(alone, abs=1e-12), asked
+        assert scores.values[metric] == pytest.approx(alone, abs=1e-12), metric
     assert scores.lengths.tolist() == [len(run.get(query, [])) for query in scores.queries]
 
 

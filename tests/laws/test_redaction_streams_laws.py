@@ -81,7 +81,7 @@ def test_frames(cut: tuple[str, list[str]], wrapped: bool) -> None:
         REDACTOR.clean(pack_frames(Frame({":event-type": "chunk"}, payload) for payload in payloads))
     )
     assert made is not None
-    result = [json.loads(entry.payload) for entry in made]
+    result = [json.loads(frame.payload) for frame in made]
     texts = [json.loads(base64.b64decode(row["bytes"])) if wrapped else row for row in result]
     assert "".join(text["delta"]["text"] for text in texts) == expected
 
@@ -113,7 +113,7 @@ def test_frames_of_anything_stay_frames(payloads: list[bytes]) -> None:
 @given(secrets, around, around, st.data())
 def test_json_escapes(secret: str, before: str, after: str, data: st.DataObject) -> None:
     chosen = data.draw(st.sets(st.integers(0, len(secret) - 1), min_size=1))
-    spelled = "".join(f"\\u{ord(entry):04x}" if n in chosen else entry for n, entry in enumerate(secret))
+    spelled = "".join(f"\\u{ord(char):04x}" if n in chosen else char for n, char in enumerate(secret))
     body = f'{{"a": {json.dumps(before)[:-1]}{spelled}{json.dumps(after)[1:]}, "b": 1.50}}'
     made = REDACTOR.clean(body.encode())
     assert json.loads(made)["a"] == f"{before}{MASK}{after}"
@@ -123,7 +123,7 @@ def test_json_escapes(secret: str, before: str, after: str, data: st.DataObject)
 @given(secrets, around, around, st.data())
 def test_percent_spellings(secret: str, before: str, after: str, data: st.DataObject) -> None:
     chosen = data.draw(st.sets(st.integers(0, len(secret) - 1), min_size=1))
-    spelled = "".join(f"%{ord(entry):02x}" if n in chosen else entry for n, entry in enumerate(secret))
+    spelled = "".join(f"%{ord(char):02x}" if n in chosen else char for n, char in enumerate(secret))
     made = REDACTOR.clean(
         f"?a={quote(before, safe='')}{spelled}{quote(after, safe='')}&b=%31".encode()
     ).decode()

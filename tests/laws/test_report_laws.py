@@ -157,7 +157,7 @@ def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
         for name, value in result:
             ET.SubElement(root, "property", name=name, value=value)
         again = ET.fromstring(ET.tostring(root, "utf-8"))
-        assert [(entry.get("name"), entry.get("value")) for entry in again] == result
+        assert [(parsed.get("name"), parsed.get("value")) for parsed in again] == result
 
 
 @given(any_text)

@@ -17,10 +17,10 @@ JSON = {"content-type": "application/json"}
 
 
 def key(body: bytes, url: str = "https://h.example/x", method: str = "POST") -> str:
-    return asked(body, url, method).key
+    return make_question(body, url, method).key
 
 
-def asked(body: bytes, url: str = "https://h.example/x", method: str = "POST") -> Question:
+def make_question(body: bytes, url: str = "https://h.example/x", method: str = "POST") -> Question:
     return build_question(method, url, JSON, body, Redactor())
 
 
@@ -34,9 +34,9 @@ def shuffled(value: Any, draw: st.DrawFn) -> Any:
 def respelled(draw: st.DrawFn) -> tuple[bytes, bytes]:
     value = draw(json_objects)
 
-    def spelled(one: Any) -> bytes:
+    def spelled(spelled_value: Any) -> bytes:
         text = json.dumps(
-            one,
+            spelled_value,
             ensure_ascii=draw(st.booleans()),
             indent=draw(st.sampled_from([None, 1, 4, "\t"])),
             separators=draw(st.sampled_from([None, (",", ":"), (" , ", " : ")])),
@@ -58,23 +58,26 @@ def canonical(value: Any) -> str:
 
 
 @given(json_values, json_values)
-def test_another_value_is_another_question(one: Any, other: Any) -> None:
-    assume(canonical(one) != canonical(other))
-    assert key(json.dumps({"a": one}).encode()) != key(json.dumps({"a": other}).encode())
+def test_another_value_is_another_question(first: Any, second: Any) -> None:
+    assume(canonical(first) != canonical(second))
+    assert key(json.dumps({"a": first}).encode()) != key(json.dumps({"a": second}).encode())
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
-def test_bytes_that_are_no_json_count_as_they_are(one: bytes, other: bytes) -> None:
-    assume(one != other)
-    assume(asked(one).json is None or asked(other).json is None)
-    assert key(one) != key(other)
+def test_bytes_that_are_no_json_count_as_they_are(first: bytes, second: bytes) -> None:
+    assume(first != second)
+    assume(make_question(first).json is None or make_question(second).json is None)
+    assert key(first) != key(second)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), any_text), max_size=5), st.randoms())
 def test_the_order_of_a_query_does_not_count(pairs: list[tuple[str, str]], random: Any) -> None:
     other = list(pairs)
     random.shuffle(other)
-    first, two = (f"https://h.example/x?{urlencode(each, errors='surrogatepass')}" for each in (pairs, other))
+    first, two = (
+        f"https://h.example/x?{urlencode(parameters, errors='surrogatepass')}"
+        for parameters in (pairs, other)
+    )
     assert canonical_url(first) == canonical_url(two)
     assert key(b"", first) == key(b"", two)
 

@@ -26,7 +26,7 @@ STAMP = RescoreStamp(day="2026-05-02", asked=True, judge="tone", version="2", so
 names = st.one_of(st.sampled_from(["quality", "tone", "checklist"]), any_text.filter(bool))
 thresholds = st.one_of(st.none(), st.integers(1, 10).map(float))
 scores = st.one_of(st.none(), st.integers(1, 10).map(float))
-told: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+judge_details: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
     st.sampled_from(["name", "model", "low", "high", "threshold", "reason", "dimensions", "winner", "default"]),
     st.one_of(st.none(), st.booleans(), st.integers(-2, 12), any_text, st.dictionaries(any_text, st.integers(), max_size=2)),
     max_size=2,
@@ -48,7 +48,7 @@ def verdicts(draw: st.DrawFn) -> Measurement:
         name=draw(names),
         answer=answer,
         label=draw(st.sampled_from(["", "de"])),
-        told=draw(told),
+        told=draw(judge_details),
     )
     return Measurement(**{**{key: getattr(made, key) for key in ("name", "value", "error", "threshold", "label", "version")},
         "detail": {**made.detail, **more}})  # fmt: skip
@@ -94,40 +94,46 @@ def runs(draw: st.DrawFn) -> Run:
 def test_new_verdicts_make_a_run_that_can_be_read_and_judged_again(
     run: Run, given_: list[Measurement]
 ) -> None:
-    found = collect_outputs(run, unjudged=True).outputs
+    outputs = collect_outputs(run, unjudged=True).outputs
     judged = [
-        RescoredOutput(output=one, measurements=(given_[number % len(given_)],))
-        for number, one in enumerate(found)
+        RescoredOutput(output=output, measurements=(given_[number % len(given_)],))
+        for number, output in enumerate(outputs)
     ]
     made = replace_verdicts(run, judged, STAMP)
     written = made.to_json()
     assert Run.from_json(written).to_json() == written
     assert replace_verdicts(made, [], STAMP).records == made.records
-    assert {one.judge for one in collect_outputs(made).outputs} <= set(collect_outputs(made).judges)
-    assert [one.nodeid for one in made.records] == [one.nodeid for one in run.records]
-    untouched = set(range(len(run.records))) - {one.record for one in found}
+    assert {output.judge for output in collect_outputs(made).outputs} <= set(collect_outputs(made).judges)
+    assert [record.nodeid for record in made.records] == [record.nodeid for record in run.records]
+    untouched = set(range(len(run.records))) - {output.record for output in outputs}
     assert all(made.records[number] == run.records[number] for number in untouched)
 
 
 @scale_examples(0.5)
 @given(runs())
 def test_the_same_verdicts_change_no_outcome_and_no_message(run: Run) -> None:
-    found = [one for one in collect_outputs(run).outputs if one.old is not None]
-    again = [RescoredOutput(output=one, measurements=(one.old,)) for one in found if one.old is not None]
-    made = replace_verdicts(run, again, RescoreStamp(day="2026-05-02", asked=False, at_least=3.0))
-    assert [(one.outcome, one.message, one.raised, one.measurements) for one in made.records] == [
-        (one.outcome, one.message, one.raised, one.measurements) for one in run.records
+    outputs = [output for output in collect_outputs(run).outputs if output.old is not None]
+    again = [
+        RescoredOutput(output=output, measurements=(output.old,))
+        for output in outputs
+        if output.old is not None
     ]
-    assert not any(one.changed for one in compare_scores((one.output, one.top) for one in again))
+    made = replace_verdicts(run, again, RescoreStamp(day="2026-05-02", asked=False, at_least=3.0))
+    assert [
+        (record.outcome, record.message, record.raised, record.measurements) for record in made.records
+    ] == [(record.outcome, record.message, record.raised, record.measurements) for record in run.records]
+    assert not any(
+        change.changed for change in compare_scores((rescored.output, rescored.top) for rescored in again)
+    )
 
 
 @scale_examples(0.5)
 @given(runs(), st.lists(verdicts(), min_size=1, max_size=4))
-def test_whatever_is_told_is_told_on_lines_of_its_own(run: Run, given_: list[Measurement]) -> None:
-    found = collect_outputs(run, unjudged=True).outputs
-    changed = compare_scores((one, given_[number % len(given_)]) for number, one in enumerate(found))
+def test_every_text_is_printed_on_lines_of_its_own(run: Run, given_: list[Measurement]) -> None:
+    outputs = collect_outputs(run, unjudged=True).outputs
+    changed = compare_scores((output, given_[number % len(given_)]) for number, output in enumerate(outputs))
     lines = list(format_changes(changed, judge_called=True, passed_over={}))
-    assert any(line.startswith("outputs ") and f" {len(found):,} of " in line for line in lines)
+    assert any(line.startswith("outputs ") and f" {len(outputs):,} of " in line for line in lines)
     for line in lines:
         assert line.isprintable()
 

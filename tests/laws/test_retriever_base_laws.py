@@ -55,10 +55,10 @@ def dense(chunks: Sequence[Chunk]) -> DenseRetriever:
 @given(corpus=corpora, query=texts, k=cuts)
 def test_the_hits_are_those_of_the_whole_matrix_sorted(corpus: list[Chunk], query: str, k: int) -> None:
     hits = dense(corpus).search(query, k)
-    vectors = Letters().embed([line.text for line in corpus])
-    asked = Letters().embed([query])
-    scores = cosine(vectors, asked)[:, 0]
-    known = [place for place in range(len(corpus)) if vectors[place].any() and asked.any()]
+    vectors = Letters().embed([passage.text for passage in corpus])
+    query_vector = Letters().embed([query])
+    scores = cosine(vectors, query_vector)[:, 0]
+    known = [place for place in range(len(corpus)) if vectors[place].any() and query_vector.any()]
     wanted = sorted(known, key=lambda place: -round(float(scores[place]), 6))[:k]
     assert [hit.score for hit in hits] == pytest.approx([scores[place] for place in wanted], abs=1e-6)
     # Equal texts tie exactly, and keep their order.
@@ -94,7 +94,7 @@ class Fixed:
         self.ids = ids
 
     def search(self, query: str, k: int | None = None) -> Hits:
-        return Hits(tuple(Hit(id=entry, text=query, score=1.0) for entry in self.ids[:k]))
+        return Hits(tuple(Hit(id=id_, text=query, score=1.0) for id_ in self.ids[:k]))
 
 
 rankings = st.lists(st.lists(st.sampled_from("uvwxyz"), unique=True), min_size=2, max_size=4)
@@ -102,7 +102,7 @@ rankings = st.lists(st.lists(st.sampled_from("uvwxyz"), unique=True), min_size=2
 
 @given(ids=rankings)
 def test_fused_scores_are_the_sums_of_reciprocal_ranks(ids: list[list[str]]) -> None:
-    hits = HybridRetriever([Fixed(entry) for entry in ids], k=9).search("q")
+    hits = HybridRetriever([Fixed(ranking) for ranking in ids], k=9).search("q")
     wanted = {
         entry: sum(1 / (60 + ranking.index(entry) + 1) for ranking in ids if entry in ranking)
         for ranking in ids
@@ -133,7 +133,7 @@ documents = st.dictionaries(st.sampled_from("uvwxyz"), st.sampled_from(["one", "
 def test_every_document_is_counted_once(index: dict[str, str], source: dict[str, str]) -> None:
     states = compare_states(document_states(index), document_states(source), now=0)
     outdated = set(states.outdated or {})
-    fresh = {entry for entry in source if index.get(entry) == source[entry]}
+    fresh = {id_ for id_ in source if index.get(id_) == source[id_]}
     assert set(states.missing) | outdated | fresh == set(source)
     assert len(states.missing) + len(outdated) + len(fresh) == len(source)
     assert set(states.orphaned) == set(index) - set(source)

@@ -75,10 +75,10 @@ SCHEMA = {"properties": {"a": {"type": "integer", "minimum": 0}}, "required": ["
 
 
 @given(wrong=st.sampled_from([[], "x", None, -1]), rest=containers, cut=st.integers(0))
-def test_a_closed_field_that_is_wrong_is_told_whatever_follows(wrong: Any, rest: Any, cut: int) -> None:
+def test_a_closed_field_that_is_wrong_is_reported_whatever_follows(wrong: Any, rest: Any, cut: int) -> None:
     text = json.dumps({"a": wrong, "b": rest})
     start = text.index('"b"')
     partial_json = parse_partial_json(text[: start + cut % (len(text) - start)])
     assert partial_json is not None
     left = schemas.load(SCHEMA).differences(partial_json.value, unfinished=partial_json.unfinished)
-    assert [request.path for request in left] == ["$.a"]
+    assert [difference.path for difference in left] == ["$.a"]

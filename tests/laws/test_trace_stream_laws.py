@@ -35,8 +35,8 @@ def answers(draw: st.DrawFn) -> dict[str, Any]:
         "text": draw(any_text),
         "thought": draw(clean_text),
         "calls": [(f"c{number}", name, arguments) for number, (name, arguments) in enumerate(calls)],
-        "asked": draw(tokens),
-        "answered": draw(tokens),
+        "sent_tokens": draw(tokens),
+        "answer_tokens": draw(tokens),
     }
 
 
@@ -48,21 +48,21 @@ def same(url: str, stream_url: str, whole: Any, body: bytes, kind: str) -> None:
 
 
 @given(st.data(), answers())
-def test_openai_chat(data: st.DataObject, said: dict[str, Any]) -> None:
+def test_openai_chat(data: st.DataObject, answer: dict[str, Any]) -> None:
     calls = [
-        {"id": entry, "type": "function", "function": {"name": name, "arguments": json.dumps(value)}}
-        for entry, name, value in said["calls"]
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": json.dumps(value)}}
+        for call_id, name, value in answer["calls"]
     ]
-    message = {"content": said["text"], "reasoning_content": said["thought"], "tool_calls": calls}
-    used = {"prompt_tokens": said["asked"], "completion_tokens": said["answered"]}
+    message = {"content": answer["text"], "reasoning_content": answer["thought"], "tool_calls": calls}
+    used = {"prompt_tokens": answer["sent_tokens"], "completion_tokens": answer["answer_tokens"]}
     whole = {
         "model": "m",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": used,
     }
     deltas: list[Any] = [{"role": "assistant", "content": ""}]
-    deltas += [{"reasoning_content": piece} for piece in data.draw(pieces(said["thought"]))]
-    deltas += [{"content": piece} for piece in data.draw(pieces(said["text"]))]
+    deltas += [{"reasoning_content": piece} for piece in data.draw(pieces(answer["thought"]))]
+    deltas += [{"content": piece} for piece in data.draw(pieces(answer["text"]))]
     for number, call in enumerate(calls):
         head = {
             "index": number,
@@ -80,16 +80,16 @@ def test_openai_chat(data: st.DataObject, said: dict[str, Any]) -> None:
 
 
 @given(st.data(), answers())
-def test_anthropic(data: st.DataObject, said: dict[str, Any]) -> None:
+def test_anthropic(data: st.DataObject, answer: dict[str, Any]) -> None:
     blocks: list[Any] = [
-        {"type": "thinking", "thinking": said["thought"]},
-        {"type": "text", "text": said["text"]},
+        {"type": "thinking", "thinking": answer["thought"]},
+        {"type": "text", "text": answer["text"]},
     ]
     blocks += [
-        {"type": "tool_use", "id": entry, "name": name, "input": value}
-        for entry, name, value in said["calls"]
+        {"type": "tool_use", "id": call_id, "name": name, "input": value}
+        for call_id, name, value in answer["calls"]
     ]
-    used = {"input_tokens": said["asked"], "output_tokens": said["answered"]}
+    used = {"input_tokens": answer["sent_tokens"], "output_tokens": answer["answer_tokens"]}
     whole = {"model": "m", "content": blocks, "stop_reason": "end_turn", "usage": used}
     events: list[Any] = [
         {
@@ -116,7 +116,7 @@ def test_anthropic(data: st.DataObject, said: dict[str, Any]) -> None:
         {
             "type": "message_delta",
             "delta": {"stop_reason": "end_turn"},
-            "usage": {"output_tokens": said["answered"]},
+            "usage": {"output_tokens": answer["answer_tokens"]},
         }
     )
     events.append({"type": "message_stop"})
@@ -125,20 +125,21 @@ def test_anthropic(data: st.DataObject, said: dict[str, Any]) -> None:
 
 
 @given(st.data(), answers(), st.booleans())
-def test_gemini(data: st.DataObject, said: dict[str, Any], array: bool) -> None:
+def test_gemini(data: st.DataObject, answer: dict[str, Any], array: bool) -> None:
     calls = [
-        {"functionCall": {"id": entry, "name": name, "args": value}} for entry, name, value in said["calls"]
+        {"functionCall": {"id": call_id, "name": name, "args": value}}
+        for call_id, name, value in answer["calls"]
     ]
-    parts = [{"text": said["thought"], "thought": True}, {"text": said["text"]}, *calls]
-    used = {"promptTokenCount": said["asked"], "candidatesTokenCount": said["answered"]}
+    parts = [{"text": answer["thought"], "thought": True}, {"text": answer["text"]}, *calls]
+    used = {"promptTokenCount": answer["sent_tokens"], "candidatesTokenCount": answer["answer_tokens"]}
     last = {"finishReason": "STOP"}
     whole = {
         "candidates": [{"content": {"parts": parts}, **last}],
         "usageMetadata": used,
         "modelVersion": "m",
     }
-    streamed: list[Any] = [{"text": piece, "thought": True} for piece in data.draw(pieces(said["thought"]))]
-    streamed += [{"text": piece} for piece in data.draw(pieces(said["text"]))]
+    streamed: list[Any] = [{"text": piece, "thought": True} for piece in data.draw(pieces(answer["thought"]))]
+    streamed += [{"text": piece} for piece in data.draw(pieces(answer["text"]))]
     streamed += calls
     events: list[Any] = [
         {"candidates": [{"content": {"parts": [part]}}], "modelVersion": "m"} for part in streamed
@@ -151,18 +152,18 @@ def test_gemini(data: st.DataObject, said: dict[str, Any], array: bool) -> None:
 
 
 @given(st.data(), answers(), st.sampled_from([NDJSON, "application/json"]))
-def test_ollama(data: st.DataObject, said: dict[str, Any], kind: str) -> None:
-    calls = [{"function": {"name": name, "arguments": value}} for _, name, value in said["calls"]]
+def test_ollama(data: st.DataObject, answer: dict[str, Any], kind: str) -> None:
+    calls = [{"function": {"name": name, "arguments": value}} for _, name, value in answer["calls"]]
     end = {
         "done": True,
         "done_reason": "stop",
-        "prompt_eval_count": said["asked"],
-        "eval_count": said["answered"],
+        "prompt_eval_count": answer["sent_tokens"],
+        "eval_count": answer["answer_tokens"],
     }
-    message = {"content": said["text"], "thinking": said["thought"], "tool_calls": calls}
+    message = {"content": answer["text"], "thinking": answer["thought"], "tool_calls": calls}
     events = [
-        *({"thinking": piece} for piece in data.draw(pieces(said["thought"]))),
-        *({"content": piece} for piece in data.draw(pieces(said["text"]))),
+        *({"thinking": piece} for piece in data.draw(pieces(answer["thought"]))),
+        *({"content": piece} for piece in data.draw(pieces(answer["text"]))),
         *({"tool_calls": [call]} for call in calls),
         {"content": ""},
     ]
@@ -173,26 +174,26 @@ def test_ollama(data: st.DataObject, said: dict[str, Any], kind: str) -> None:
 
 
 @given(st.data(), answers())
-def test_bedrock_converse(data: st.DataObject, said: dict[str, Any]) -> None:
+def test_bedrock_converse(data: st.DataObject, answer: dict[str, Any]) -> None:
     uses = [
-        {"toolUse": {"toolUseId": entry, "name": name, "input": value}}
-        for entry, name, value in said["calls"]
+        {"toolUse": {"toolUseId": call_id, "name": name, "input": value}}
+        for call_id, name, value in answer["calls"]
     ]
     content = [
-        {"reasoningContent": {"reasoningText": {"text": said["thought"]}}},
-        {"text": said["text"]},
+        {"reasoningContent": {"reasoningText": {"text": answer["thought"]}}},
+        {"text": answer["text"]},
         *uses,
     ]
-    used = {"inputTokens": said["asked"], "outputTokens": said["answered"]}
+    used = {"inputTokens": answer["sent_tokens"], "outputTokens": answer["answer_tokens"]}
     whole = {"output": {"message": {"content": content}}, "stopReason": "end_turn", "usage": used}
     events: list[Any] = [{"messageStart": {"role": "assistant"}}]
 
     def delta(number: int, piece: Any) -> None:
         events.append({"contentBlockDelta": {"contentBlockIndex": number, "delta": piece}})
 
-    for piece in data.draw(pieces(said["thought"])):
+    for piece in data.draw(pieces(answer["thought"])):
         delta(0, {"reasoningContent": {"text": piece}})
-    for piece in data.draw(pieces(said["text"])):
+    for piece in data.draw(pieces(answer["text"])):
         delta(1, {"text": piece})
     for number, use in enumerate(uses, 2):
         head = {key: value for key, value in use["toolUse"].items() if key != "input"}
@@ -205,15 +206,15 @@ def test_bedrock_converse(data: st.DataObject, said: dict[str, Any]) -> None:
 
 
 @given(st.data(), answers())
-def test_cohere(data: st.DataObject, said: dict[str, Any]) -> None:
+def test_cohere(data: st.DataObject, answer: dict[str, Any]) -> None:
     calls = [
-        {"id": entry, "function": {"name": name, "arguments": json.dumps(value)}}
-        for entry, name, value in said["calls"]
+        {"id": call_id, "function": {"name": name, "arguments": json.dumps(value)}}
+        for call_id, name, value in answer["calls"]
     ]
-    used = {"billed_units": {"input_tokens": said["asked"], "output_tokens": said["answered"]}}
+    used = {"billed_units": {"input_tokens": answer["sent_tokens"], "output_tokens": answer["answer_tokens"]}}
     message = {
-        "tool_plan": said["thought"],
-        "content": [{"type": "text", "text": said["text"]}],
+        "tool_plan": answer["thought"],
+        "content": [{"type": "text", "text": answer["text"]}],
         "tool_calls": calls,
     }
     events: list[Any] = []
@@ -222,9 +223,9 @@ def test_cohere(data: st.DataObject, said: dict[str, Any]) -> None:
         events.append({"type": kind, "index": index, "delta": {"message": piece}})
 
     add("message-start", {"role": "assistant"})
-    for piece in data.draw(pieces(said["thought"])):
+    for piece in data.draw(pieces(answer["thought"])):
         add("tool-plan-delta", {"tool_plan": piece})
-    for piece in data.draw(pieces(said["text"])):
+    for piece in data.draw(pieces(answer["text"])):
         add("content-delta", {"content": {"text": piece}})
     for number, call in enumerate(calls):
         head = {"id": call["id"], "function": {"name": call["function"]["name"], "arguments": ""}}

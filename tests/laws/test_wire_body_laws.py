@@ -83,7 +83,7 @@ odd_json = st.sampled_from(
 
 @given(st.lists(odd_json, min_size=1, max_size=4), st.sampled_from([",", ", "]), st.booleans())
 def test_odd_json(parts: list[str], comma: str, listed: bool) -> None:
-    inner = comma.join(parts) if listed else comma.join(f'"k{n}": {entry}' for n, entry in enumerate(parts))
+    inner = comma.join(parts) if listed else comma.join(f'"k{n}": {part}' for n, part in enumerate(parts))
     comes_back((f"[{inner}]" if listed else f"{{{inner}}}").encode())
 
 

@@ -160,7 +160,7 @@ def test_the_interval_is_the_same_in_every_process() -> None:
         "from pytest_llmops.metrics.agreement import kappa_interval\n"
         "print(kappa_interval(['good', 'bad', 'fair', 'tie'] * 9, ['good', 'tie', 'fair', 'tie', 'bad', 'bad'] * 6))"
     )
-    shown = set()
+    outputs = set()
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -169,8 +169,8 @@ def test_the_interval_is_the_same_in_every_process() -> None:
             text=True,
             check=True,
         )
-        shown.add(done.stdout)
-    assert len(shown) == 1
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
 
 
 def test_many_different_numbers_are_no_matter_of_patience() -> None:
@@ -218,7 +218,7 @@ def test_an_interval_that_cannot_be_is_refused(options: Any) -> None:
 def test_people_of_pandalm() -> None:
     """The three figures published in the repository of PandaLM: 0.85, 0.88 and 0.86."""
     people = rows("judge", "pandalm", "testset-v1.json.gz")
-    entry, two, three = ([row[f"annotator{n}"] for row in people] for n in (1, 2, 3))
-    assert cohen_kappa(entry, two) == pytest.approx(0.8520, abs=5e-5)
-    assert cohen_kappa(entry, three) == pytest.approx(0.8789, abs=5e-5)
-    assert cohen_kappa(two, three) == pytest.approx(0.8617, abs=5e-5)
+    first, second, third = ([row[f"annotator{n}"] for row in people] for n in (1, 2, 3))
+    assert cohen_kappa(first, second) == pytest.approx(0.8520, abs=5e-5)
+    assert cohen_kappa(first, third) == pytest.approx(0.8789, abs=5e-5)
+    assert cohen_kappa(second, third) == pytest.approx(0.8617, abs=5e-5)

@@ -39,15 +39,15 @@ def test_what_the_api_lacks_is_refused_by_name_before_anything_is_sent() -> None
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("form", "message"),
     [
         ({"type": "json_object"}, "has no `response_format` json_object"),
         ({"type": "json_schema"}, "has no `response_format` json_schema; give a json_schema with its schema"),
         ("yaml", "has no `response_format` yaml"),
     ],
 )
-def test_a_form_that_the_api_does_not_have(form: Any, said: str) -> None:
-    assert said in str(refused(response_format=form))
+def test_a_form_that_the_api_does_not_have(form: Any, message: str) -> None:
+    assert message in str(refused(response_format=form))
 
 
 def test_a_schema_with_limits_is_refused_and_names_of_fields_are_none() -> None:

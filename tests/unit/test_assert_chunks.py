@@ -35,8 +35,8 @@ def values(measurements: tuple[Any, ...]) -> dict[str, float]:
 
 
 def test_good_chunks_pass_and_everything_is_recorded() -> None:
-    measurement = assert_chunks(CHUNKS, source=SOURCE, at_most_chars=100, at_most_overlap_chars=0, label="L")
-    assert values(measurement) == dict.fromkeys(
+    measurements = assert_chunks(CHUNKS, source=SOURCE, at_most_chars=100, at_most_overlap_chars=0, label="L")
+    assert values(measurements) == dict.fromkeys(
         [
             "lost",
             "invented",
@@ -54,18 +54,18 @@ def test_good_chunks_pass_and_everything_is_recorded() -> None:
         ],
         0.0,
     )
-    assert {entry.label for entry in measurement} == {"L"}
-    assert {measurement.better for measurement in measurement} == {"lower"}
-    assert {entry.version for entry in measurement} == {"1"}
+    assert {measurement.label for measurement in measurements} == {"L"}
+    assert {measurement.better for measurement in measurements} == {"lower"}
+    assert {measurement.version for measurement in measurements} == {"1"}
     recorded = {
         measurement.name.removeprefix("chunks.")
-        for measurement in measurement
+        for measurement in measurements
         if measurement.status == "recorded"
     }
     assert recorded == {"cut_sentences", "near_duplicates"}
     assert all(
         measurement.status == "passed"
-        for measurement in measurement
+        for measurement in measurements
         if measurement.name.removeprefix("chunks.") not in recorded
     )
 
@@ -117,13 +117,13 @@ def test_no_chunks_have_lost_everything() -> None:
 
 
 def test_without_a_source_only_the_chunks_are_looked_at() -> None:
-    measurement = assert_chunks(["a b", "c d"], source=None, at_most_chars=5)
-    assert list(values(measurement)) == ["empty", "duplicates", "near_duplicates", "size"]
+    measurements = assert_chunks(["a b", "c d"], source=None, at_most_chars=5)
+    assert list(values(measurements)) == ["empty", "duplicates", "near_duplicates", "size"]
     with pytest.raises(MeasurementFailed, match=r"chunks\.duplicates 0\.50 > 0\.00"):
         assert_chunks(["a b", "A  B"], source=None)
 
 
-def test_sizes_are_judged_if_they_are_asked_for() -> None:
+def test_sizes_are_judged_if_they_are_requested() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_chunks(CHUNKS, source=SOURCE, at_most_tokens=5, tokenizer=str.split)
     check_message(str(caught.value).splitlines()[:3])
@@ -319,13 +319,13 @@ def test_a_threshold_of_the_recall_is_a_share(threshold: Any) -> None:
 
 
 def test_clean_texts_pass() -> None:
-    measurement = assert_clean_text(["für 5 €", "„gut“"], label="L")
-    assert [measurement.name for measurement in measurement] == [
+    measurements = assert_clean_text(["für 5 €", "„gut“"], label="L")
+    assert [measurement.name for measurement in measurements] == [
         f"chunks.clean.{kind}" for kind in ("mojibake", "replacement", "html", "control", "invisible")
     ]
     assert {
         (measurement.value, measurement.status, measurement.unit, measurement.label)
-        for measurement in measurement
+        for measurement in measurements
     } == {(0, "passed", "count", "L")}
 
 
@@ -333,8 +333,8 @@ def test_dirt_is_shown_where_it_is(well_formed: Lines) -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_clean_text(["fine", "gÃ¼ltig bis MÃ¤rz"])
     check_message(well_formed(caught.value))
-    measurement = assert_clean_text("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
-    assert [(entry.value, entry.status) for entry in measurement[:3]] == [
+    measurements = assert_clean_text("gÃ¼ltig <b>bis</b>", at_most_mojibake=1, at_most_html=None)
+    assert [(measurement.value, measurement.status) for measurement in measurements[:3]] == [
         (1, "passed"),
         (0, "passed"),
         (2, "recorded"),

@@ -45,7 +45,7 @@ def measure(rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
     wanted = {"at_least_accuracy": None, "at_least_coverage": None, **options}
     with collect() as measured:
         assert_confidence(rows, **wanted)
-    return {each.name.removeprefix("confidence."): each for each in measured}
+    return {measurement.name.removeprefix("confidence."): measurement for measurement in measured}
 
 
 def test_accuracy_and_coverage_are_lower_ends_of_intervals() -> None:
@@ -89,8 +89,8 @@ def test_a_fixed_threshold_says_what_would_be_answered_of_all_records() -> None:
     rows = draw_rows(400, seed=3, cut=None)
     outcomes = [{**row, "outcome": "answered" if row["confidence"] >= 0.8 else "fallback"} for row in rows]
     result, expected = measure(rows, threshold=0.8, at_least_accuracy=0.7), measure(outcomes)
-    assert {name: each.value for name, each in result.items()} == {
-        name: each.value for name, each in expected.items()
+    assert {name: measurement.value for name, measurement in result.items()} == {
+        name: measurement.value for name, measurement in expected.items()
     }
     assert "of 400 are answered" in result["coverage_lower"].reason
     check_message(result["accuracy_lower"].reason)
@@ -131,7 +131,7 @@ def test_what_was_neither_answered_nor_taken_care_of_is_a_finding() -> None:
 def test_too_low_an_accuracy_fails_and_lists_what_was_sure_and_wrong() -> None:
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_confidence(draw_rows(400), at_least_accuracy=0.95, at_least_coverage=0.9)
-    assert {each.name for each in caught.value.measurements} == {
+    assert {measurement.name for measurement in caught.value.measurements} == {
         "confidence.accuracy_lower", "confidence.coverage_lower",
     }  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_where_all_are_right_there_is_no_auroc() -> None:
         ({}, {"queue": 3}),
         ({}, {"queue": "a\0b"}),
     ],
-    ids=lambda value: "-".join(f"{key}={each}" for key, each in value.items()),
+    ids=lambda value: "-".join(f"{key}={option}" for key, option in value.items()),
 )
 def test_bad_input_is_refused_with_its_record(change: dict[str, Any], options: dict[str, Any]) -> None:
     rows = draw_rows(5)

@@ -80,10 +80,10 @@ class Judge:
 
     def __init__(self, verdict: Any) -> None:
         self.verdict = verdict
-        self.asked: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str]] = []
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Any:
-        self.asked.append((answer, question + reference))
+        self.calls.append((answer, question + reference))
         if isinstance(self.verdict, Exception):
             raise self.verdict
         return self.verdict
@@ -95,7 +95,7 @@ def test_a_judge_decides_alone() -> None:
     measurement = assert_context_relevance(QUESTION, hits, at_least=0.8, judge=judge)
     assert (measurement.value, measurement.version) == (0.8, "v7")
     assert measurement.reason == 'judge: "names the days"'
-    assert judge.asked == [("\n\n".join(CONTEXTS), QUESTION)]
+    assert judge.calls == [("\n\n".join(CONTEXTS), QUESTION)]
     row = measurement.detail["judge"]
     assert isinstance(row, dict)
     assert (row["name"], row["model"], row["score"], row["raw"]) == (
@@ -126,7 +126,7 @@ def test_a_judge_is_not_asked_about_nothing() -> None:
     judge = Judge(Verdict(score=10))
     with pytest.raises(MeasurementFailed, match="there are no contexts"):
         assert_context_relevance(QUESTION, [" "], at_least=0.5, judge=judge)
-    assert judge.asked == []
+    assert judge.calls == []
 
 
 @pytest.mark.parametrize(

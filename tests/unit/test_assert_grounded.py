@@ -100,12 +100,12 @@ class Reader:
 
     def __init__(self, verdict: Any, pass_at: float | None = 1.0) -> None:
         self.verdict, self.pass_at = verdict, pass_at
-        self.asked: list[tuple[str, str, list[str]]] = []
+        self.calls: list[tuple[str, str, list[str]]] = []
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
     ) -> Any:
-        self.asked.append((answer, question + reference, list(contexts)))
+        self.calls.append((answer, question + reference, list(contexts)))
         if isinstance(self.verdict, Exception):
             raise self.verdict
         return self.verdict
@@ -129,7 +129,7 @@ def test_a_judge_decides_alone() -> None:
     measurement = assert_grounded("Card, 9 days.", hits, judge=judge, question="How long?", at_least=0.5)
     assert (measurement.name, measurement.value, measurement.version) == ("grounding.supported", 0.5, "v1")
     assert measurement.reason == 'judge: "the days are wrong"'
-    assert judge.asked == [("Card, 9 days.", "How long?", CONTEXTS)]
+    assert judge.calls == [("Card, 9 days.", "How long?", CONTEXTS)]
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_grounded("Card, 9 days.", CONTEXTS, judge=judge)
     assert "contradicted" in str(caught.value)
@@ -138,7 +138,7 @@ def test_a_judge_decides_alone() -> None:
     assert assert_grounded("Card.", CONTEXTS, judge=Reader(HALF), at_least=None).status == "recorded"
 
 
-def test_a_judge_is_not_asked_where_nothing_has_to_be_read() -> None:
+def test_a_judge_is_not_called_where_nothing_has_to_be_read() -> None:
     judge = Reader(HALF)
     assert assert_grounded("I don't know.", CONTEXTS, judge=judge).value == 1.0
     with pytest.raises(MeasurementFailed, match="there are no contexts"):
@@ -146,7 +146,7 @@ def test_a_judge_is_not_asked_where_nothing_has_to_be_read() -> None:
     for answer in (None, "", 7):
         with pytest.raises(MeasurementErrored, check=check_message):
             assert_grounded(answer, CONTEXTS, judge=judge)
-    assert judge.asked == []
+    assert judge.calls == []
 
 
 @pytest.mark.parametrize("verdict", [Verdict(error="no verdict"), Verdict(score=11), 0.9, OSError("down")])

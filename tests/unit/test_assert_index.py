@@ -22,8 +22,11 @@ def test_an_index_that_is_up_to_date(tmp_path: Path) -> None:
     for name in ("a.md", "b.md"):
         (tmp_path / name).write_text(f"text of {name}", encoding="utf-8")
     index = InMemoryRetriever(load_corpus(tmp_path))
-    measurement = assert_index_fresh(index, tmp_path)
-    assert [(entry.name, entry.value, entry.unit, entry.better, entry.status) for entry in measurement] == [
+    measurements = assert_index_fresh(index, tmp_path)
+    assert [
+        (measurement.name, measurement.value, measurement.unit, measurement.better, measurement.status)
+        for measurement in measurements
+    ] == [
         ("index.missing", 0.0, "count", "lower", "passed"),
         ("index.outdated", 0.0, "count", "lower", "passed"),
         ("index.orphaned", 0.0, "count", "lower", "passed"),
@@ -54,10 +57,12 @@ def test_each_kind_of_failure_names_its_documents(well_formed: Callable[[BaseExc
 def test_thresholds_say_how_many_are_fine_and_none_records() -> None:
     index = {"b": "old", "gone": "x"}
     source = {"a": "x", "b": "new", "c": "x"}
-    measurement = assert_index_fresh(
+    measurements = assert_index_fresh(
         index, source, at_most_missing=2, at_most_outdated=None, at_most_orphaned=1
     )
-    assert [(entry.value, entry.threshold, entry.status) for entry in measurement] == [
+    assert [
+        (measurement.value, measurement.threshold, measurement.status) for measurement in measurements
+    ] == [
         (2.0, 2.0, "passed"),
         (1.0, None, "recorded"),
         (1.0, 1.0, "passed"),
@@ -76,7 +81,7 @@ def test_many_documents_fit_into_the_failure() -> None:
     assert len(named) == 200
 
 
-def test_what_cannot_be_told_is_an_error() -> None:
+def test_what_cannot_be_decided_is_an_error() -> None:
     timed: dict[str, Any] = {"a": "x", "b": 5}
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_index_fresh(timed, {"a": "x", "b": "text"})
@@ -94,14 +99,14 @@ def test_the_age_since_it_was_indexed() -> None:
         Chunk(id="1", text="x", metadata={"file": "a", "at": 900, "sha": "s"}),
         Chunk(id="2", text="y", metadata={"file": "a", "at": 950, "sha": "s"}),
     ]
-    measurement = assert_index_fresh(
+    measurements = assert_index_fresh(
         chunks,
         {"a": Stamp(fingerprint="s")},
         at_most_age_s=100,
         keys=Keys(document="file", fingerprint="sha", indexed="at"),
         now=1000,
     )
-    age = measurement[-1]
+    age = measurements[-1]
     assert (age.name, age.value, age.unit, age.status) == ("index.age", 100.0, "s", "passed")
     check_message(age.reason)
 
@@ -146,7 +151,7 @@ def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[
         lambda: assert_index_fresh({}, {}),
         lambda: assert_index_fresh({"a": "x"}, {"a": True}),
     ]
-    assert [shown_frames(raised(entry)) for entry in calls] == [[]] * len(calls)
+    assert [shown_frames(raised(call)) for call in calls] == [[]] * len(calls)
 
 
 def test_all_are_recorded_once() -> None:

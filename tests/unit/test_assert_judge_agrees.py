@@ -73,7 +73,9 @@ def test_a_good_judge_passes_and_all_of_it_is_measured() -> None:
     assert kappa is named["kappa"]
     assert (kappa.threshold, kappa.status) == (0.6, "passed")
     assert kappa.value == pytest.approx(0.7916667)
-    assert {(entry.version, entry.label) for entry in measurements} == {("scripted/1", "de")}
+    assert {(measurement.version, measurement.label) for measurement in measurements} == {
+        ("scripted/1", "de")
+    }
     assert [name for name, measurement in named.items() if measurement.threshold is None] == [
         "tnr", "tpr", "precision", "agreement", "unscored",
     ]  # fmt: skip
@@ -123,7 +125,7 @@ def test_without_bars_a_judge_is_only_measured() -> None:
         "judge.scripted.kappa": 0,
         "judge.scripted.kappa_lower": 0,
     }
-    assert {entry.status for entry in result.values()} == {"recorded"}
+    assert {measurement.status for measurement in result.values()} == {"recorded"}
     assert (
         assert_judge_agrees(judge, rows, at_least_kappa=None, at_least_kappa_lower=None).status == "recorded"
     )
@@ -137,7 +139,7 @@ def test_a_rubber_stamp_fails_however_often_it_is_right() -> None:
         assert_judge_agrees(judge, rows)
 
 
-def test_within_soft_each_bar_is_told_once() -> None:
+def test_within_soft_each_bar_is_reported_once() -> None:
     judge, rows = pair(60, 0, 22, 18)
     with pytest.raises(MeasurementFailed, match="2 of 7 checks failed") as caught, softly.soft():
         assert_judge_agrees(judge, rows)
@@ -159,13 +161,15 @@ def test_numbers_on_the_judges_scale_and_by_dimension() -> None:
             }
         )
         scores[str(n)] = Verdict(score=given, dimensions={"tone": people, "other": 1})
-    row = measured(Scripted(scores), rows, at_least_tnr=0.5)
+    measurements = measured(Scripted(scores), rows, at_least_tnr=0.5)
     both = [[n % 10 + 1 for n in range(60)], [min(10, n % 10 + 1 + n % 3) for n in range(60)]]
-    assert row["judge.scripted.kappa"].value == pytest.approx(cohen_kappa_score(*both, weights="quadratic"))
-    assert row["judge.scripted.spearman"].value == pytest.approx(correlation(*both))
-    assert row["judge.scripted.tone.kappa"].value == 1
-    assert row["judge.scripted.people_kappa"].value == 1
-    assert row["judge.scripted.tnr"].value == pytest.approx(30 / 36)
+    assert measurements["judge.scripted.kappa"].value == pytest.approx(
+        cohen_kappa_score(*both, weights="quadratic")
+    )
+    assert measurements["judge.scripted.spearman"].value == pytest.approx(correlation(*both))
+    assert measurements["judge.scripted.tone.kappa"].value == 1
+    assert measurements["judge.scripted.people_kappa"].value == 1
+    assert measurements["judge.scripted.tnr"].value == pytest.approx(30 / 36)
     plain = measured(Scripted(scores), rows, pass_at=None)
     assert "judge.scripted.tnr" not in plain
     rows[0]["dimensions"] = {"tune": {"human": 1}}
@@ -213,9 +217,11 @@ def test_trials_are_takes_of_their_own_and_their_mean_counts() -> None:
 
     judge, rows = pair(30, 0, 0, 30)
     # 9 - 2 = 7 and 10 at most: the mean of 8.5 passes; 2 - 2 = 0 is off the scale, so the first take is lost.
-    row = measured(Unsteady({entry: max(3, score) for entry, score in judge.scores.items()}), rows, trials=2)
-    assert row["judge.scripted.kappa"].value == 1
-    assert row["judge.scripted.unscored"].value == 0
+    measurements = measured(
+        Unsteady({answer: max(3, score) for answer, score in judge.scores.items()}), rows, trials=2
+    )
+    assert measurements["judge.scripted.kappa"].value == 1
+    assert measurements["judge.scripted.unscored"].value == 0
     assert takes[:4] == ["0", "1", "0", "1"]
 
 
@@ -232,19 +238,19 @@ def test_stored_verdicts_ask_nobody(tmp_path: Path) -> None:
         assert_judge_agrees(judge, rows, verdicts="stored")
 
 
-def test_a_few_missing_verdicts_are_told_and_many_are_an_error(well_formed: Lines) -> None:
+def test_a_few_missing_verdicts_are_reported_and_many_are_an_error(well_formed: Lines) -> None:
     judge, rows = pair(30, 0, 0, 30)
     judge.scores = {
         **judge.scores,
         "answer 3": Verdict(error="no verdict after 2 tries"),
         "answer 4": ValueError("boom"),
     }
-    row = measured(judge, rows)
-    assert row["judge.scripted.unscored"].value == pytest.approx(2 / 60)
-    check_message(row["judge.scripted.kappa"].reason)
-    lines = dict(row["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
+    measurements = measured(judge, rows)
+    assert measurements["judge.scripted.unscored"].value == pytest.approx(2 / 60)
+    check_message(measurements["judge.scripted.kappa"].reason)
+    lines = dict(measurements["judge.scripted.kappa"].detail["evidence"])  # type: ignore[arg-type]
     check_message(lines["unscored"])
-    assert list(row["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
+    assert list(measurements["judge.scripted.kappa"].detail["errors"]) == ["a3", "a4"]  # type: ignore[arg-type]
     judge.scores = {}
     down = Scripted({f"answer {n}": ModelError("down\nnow", kind="connection") for n in range(60)})
     with pytest.raises(MeasurementErrored) as caught:

@@ -94,23 +94,23 @@ def test_score_and_threshold_are_kept_from_0_to_1_and_on_the_judges_scale() -> N
     }
 
 
-def test_a_threshold_of_the_test_is_not_told_as_the_judges_own() -> None:
+def test_a_threshold_of_the_test_is_not_reported_as_the_judges_own() -> None:
     measurement = assert_judge_score("An answer", judge=scoring(4, 9, 8), at_least=7)
     assert "default" not in measurement.detail["judge"]  # type: ignore[operator]
 
 
 def test_each_dimension_is_recorded() -> None:
-    row, _ = judged("An answer", judge=scoring(1, 10, 4), label="de", at_least=None)
-    assert list(row) == [
+    measurements, _ = judged("An answer", judge=scoring(1, 10, 4), label="de", at_least=None)
+    assert list(measurements) == [
         "judge.quality.accuracy",
         "judge.quality.fluency",
         "judge.quality.relevance",
         "judge.quality",
     ]
-    assert [measurement.value for measurement in row.values()] == pytest.approx([0, 1, 3 / 9, 4 / 9])
-    assert {(entry.status, entry.label, entry.version) for entry in row.values()} == {
-        ("recorded", "de", row["judge.quality"].version)
-    }
+    assert [measurement.value for measurement in measurements.values()] == pytest.approx([0, 1, 3 / 9, 4 / 9])
+    assert {
+        (measurement.status, measurement.label, measurement.version) for measurement in measurements.values()
+    } == {("recorded", "de", measurements["judge.quality"].version)}
 
 
 def test_the_message() -> None:
@@ -146,8 +146,8 @@ def test_a_contentless_answer_fails_without_asking() -> None:
     judge = quality(ScriptedModel([]))
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_judge_score("...", judge=judge)
-    _, row = judged("", judge=judge)
-    assert row["prescreened"] is True
+    _, judge_detail = judged("", judge=judge)
+    assert judge_detail["prescreened"] is True
 
 
 def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
@@ -160,9 +160,9 @@ def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
     assert lines[1] == '  reply   "' + raw.replace("\n", "\\n") + '"'
     measurement = caught.value.measurement
     assert (measurement.status, measurement.value, measurement.threshold) == ("errored", None, None)
-    row = measurement.detail["judge"]
-    assert isinstance(row, dict)
-    assert (row["score"], row["raw"]) == (None, raw)
+    judge_detail = measurement.detail["judge"]
+    assert isinstance(judge_detail, dict)
+    assert (judge_detail["score"], judge_detail["raw"]) == (None, raw)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_a_verdict_that_is_none_is_an_error(verdict: Any) -> None:
 
 
 def test_the_raw_reply_of_an_impossible_verdict_is_kept() -> None:
-    _, row = judged("x", judge=Fixed(Verdict(score=99, raw="Score: 99")), at_least=7)
-    assert row["raw"] == "Score: 99"
+    _, judge_detail = judged("x", judge=Fixed(Verdict(score=99, raw="Score: 99")), at_least=7)
+    assert judge_detail["raw"] == "Score: 99"
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_what_is_unscored_keeps_the_judges_own_scale(verdict: Any) -> None:
     class Five(Fixed):
         low, high, pass_at = 1, 5, 4
 
-    _, row = judged("x", judge=Five(verdict))
-    assert (row["score"], row["low"], row["high"]) == (None, 1, 5)
+    _, judge_detail = judged("x", judge=Five(verdict))
+    assert (judge_detail["score"], judge_detail["low"], judge_detail["high"]) == (None, 1, 5)
     _, own = judged("x", judge=Fixed(Verdict(error="no verdict", low=0, high=1)), at_least=None)
     assert (own["low"], own["high"]) == (0, 1)
 
@@ -245,9 +245,9 @@ def test_what_cannot_be_judged_names_the_judges_version() -> None:
 
 def test_numbers_of_numpy_are_numbers() -> None:
     verdict = Verdict(score=np.float32(7), dimensions={"tone": np.float64(10)})  # type: ignore[arg-type]
-    result, row = judged("x", judge=Fixed(verdict), at_least=7)
-    assert [measurement.value for measurement in result.values()] == pytest.approx([1, 6 / 9])
-    assert type(row["score"]) is float
+    measurements, judge_detail = judged("x", judge=Fixed(verdict), at_least=7)
+    assert [measurement.value for measurement in measurements.values()] == pytest.approx([1, 6 / 9])
+    assert type(judge_detail["score"]) is float
 
 
 @pytest.mark.parametrize("answer", [None, 7, b"bytes"])

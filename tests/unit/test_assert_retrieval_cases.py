@@ -83,16 +83,16 @@ def test_a_failure_shows_the_worst_queries_and_what_took_their_places(retriever:
 
 
 @pytest.mark.parametrize(("metric", "k"), [("mrr@7", 7), ("map", None)])
-def test_the_cut_is_what_the_retriever_is_asked_for(metric: str, k: int | None) -> None:
-    asked: list[int | None] = []
+def test_the_cut_is_the_number_of_hits_requested(metric: str, k: int | None) -> None:
+    cuts: list[int | None] = []
 
     class Store:
         def search(self, query: str, k: int | None = None) -> Hits:
-            asked.append(k)
+            cuts.append(k)
             return Hits((Hit(id="refunds", text=query, score=1.0),))
 
     assert assert_retrieval(Store(), CASES[:1], metric=metric, at_least=1.0).value == 1.0
-    assert asked == [k]
+    assert cuts == [k]
 
 
 def test_a_run_as_a_mapping_and_as_a_file(tmp_path: Path) -> None:
@@ -197,14 +197,14 @@ def test_an_id_that_the_corpus_does_not_have(retriever: InMemoryRetriever) -> No
 
 
 def test_a_store_that_lists_its_passages_knows_its_ids_too() -> None:
-    asked = 0
+    listings = 0
 
     class Store:
         failing: Exception | None = None
 
         def listing(self) -> list[Chunk]:
-            nonlocal asked
-            asked += 1
+            nonlocal listings
+            listings += 1
             if self.failing:
                 raise self.failing
             return CORPUS
@@ -214,12 +214,12 @@ def test_a_store_that_lists_its_passages_knows_its_ids_too() -> None:
 
     stray = [*CASES, {"id": "c", "input": "parcel", "relevant": ["trackin"]}]
     for store in (Store(), HybridRetriever([Store(), InMemoryRetriever(CORPUS)])):
-        asked = 0
+        listings = 0
         with pytest.raises(UsageError, check=check_message):
             assert_retrieval(store, stray, at_least=0.1)
-        assert asked == 1
+        assert listings == 1
     assert assert_retrieval(Store(), CASES, at_least=None).value == 0.25
-    # What cannot be listed is asked all the same; a store that is down scores nothing.
+    # What cannot be listed is called all the same; a store that is down scores nothing.
     Store.failing = UsageError("this store cannot be listed")
     assert assert_retrieval(Store(), stray, at_least=None).value == pytest.approx(0.5 / 3)
     Store.failing = OSError("no route")

@@ -45,8 +45,8 @@ def failure(actual: object, schema: object = ORDER, **how: Any) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def span(found: Measurement) -> tuple[int, int]:
-    start, end = cast("list[int]", found.detail["span"])
+def span(measurement: Measurement) -> tuple[int, int]:
+    start, end = cast("list[int]", measurement.detail["span"])
     return start, end
 
 
@@ -93,7 +93,7 @@ def test_many_differences_are_counted_to_an_end() -> None:
     assert failure({"items": items, "total": 1})[0] == "schema Order: at least 50 of 2,001 fields wrong"
 
 
-def test_a_value_of_another_kind_is_told_in_the_verdict() -> None:
+def test_a_value_of_another_kind_is_reported_in_the_verdict() -> None:
     assert failure("[1]") == ["schema Order: expected object | got array of 1", "  tail of output   [1]"]
     assert failure([1], {"type": "object"}) == ["schema: expected object | got array of 1"]
 
@@ -124,7 +124,7 @@ def test_several_values_of_a_kind_are_not_clear() -> None:
     assert failure("{} [1]", {"type": ["object", "array"]})[0].endswith("at line 1, column 4; 2 fit")
 
 
-def test_of_several_values_that_do_not_fit_the_longest_is_told() -> None:
+def test_of_several_values_that_do_not_fit_the_longest_is_reported() -> None:
     lines = failure(f"[1] {BAD}")
     assert lines[0] == "schema Order: 2 of 4 fields wrong"
     check_message(lines[1])
@@ -270,6 +270,6 @@ def test_the_measurement_can_travel() -> None:
     with collect() as measurements:
         for actual in (GOOD, BAD, *HOSTILE[:5]):
             assert_schema(actual, ORDER)
-    for entry in measurements:
-        wire = json.loads(json.dumps(entry.to_wire()))
-        assert Measurement.from_wire(wire) == entry
+    for measurement in measurements:
+        wire = json.loads(json.dumps(measurement.to_wire()))
+        assert Measurement.from_wire(wire) == measurement

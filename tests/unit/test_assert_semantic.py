@@ -96,10 +96,10 @@ def test_the_message_shows_what_was_expected_and_answered_once() -> None:
     lines = str(caught.value).splitlines()
     assert re.fullmatch(r"semantic 0\.\d+ < 0\.99 \(embedder tfidf\)", lines[0])
     check_message(lines[1:])
-    shown = [
+    differing = [
         text for text in ("come back within 30 days", "asking. Items") if str(caught.value).count(text) == 1
     ]
-    assert len(shown) == 2
+    assert len(differing) == 2
 
 
 @pytest.mark.usefixtures("compare_spelling")
@@ -299,7 +299,7 @@ def test_score_and_checks_fail_in_one_text() -> None:
     assert text.count("rerun") <= 1
 
 
-def test_all_alarms_are_told() -> None:
+def test_all_alarms_are_reported() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic(
             "It is open on Sunday. Refunds take 60 days. It is signed by Anna.",
@@ -315,11 +315,11 @@ def test_all_alarms_are_told() -> None:
 
 
 def test_what_the_checks_saw_is_recorded() -> None:
-    row = measured(
+    measurements = measured(
         "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=["numbers"]
     )
-    assert row["semantic"].status == "passed"
-    checks = row["semantic.checks"]
+    assert measurements["semantic"].status == "passed"
+    checks = measurements["semantic.checks"]
     assert (checks.value, checks.threshold, checks.status, checks.version) == (
         0,
         1,
@@ -341,9 +341,9 @@ def test_what_the_checks_saw_is_recorded() -> None:
 
 
 def test_checks_are_recorded_only_where_the_score_is() -> None:
-    row = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
-    assert [entry.status for entry in row.values()] == ["recorded", "recorded"]
-    assert row["semantic.checks"].value == 0
+    measurements = measured("Refunds take 60 days.", "Refunds take 30 days.", at_least=None)
+    assert [measurement.status for measurement in measurements.values()] == ["recorded", "recorded"]
+    assert measurements["semantic.checks"].value == 0
 
 
 @pytest.mark.parametrize("off", [(), ["-numbers"], ["negation", "roles"]])
@@ -351,7 +351,7 @@ def test_checks_can_be_switched_off(off: Any) -> None:
     result = measured(
         "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=off
     )
-    assert all(entry.status == "passed" for entry in result.values())
+    assert all(measurement.status == "passed" for measurement in result.values())
     assert ("semantic.checks" in result) == bool(off)
 
 
@@ -390,7 +390,7 @@ def test_an_embedder_that_breaks_hides_no_alarm() -> None:
         raise ZeroDivisionError
 
     result = measured("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
-    assert [entry.status for entry in result.values()] == ["errored", "failed"]
+    assert [measurement.status for measurement in result.values()] == ["errored", "failed"]
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("60 days", "30 days", at_least=0.5, embedder=Fake(answer=broken))
 
@@ -445,7 +445,7 @@ def test_no_such_check() -> None:
 @pytest.mark.parametrize("text", ["?! 30", "退款 refund возврат 30 dní", "\x00\x1b[31m 30", "30 \ud800"])
 def test_odd_texts_are_compared(text: str) -> None:
     result = measured(text, [text, text + " "], at_least=0.5)
-    assert [entry.status for entry in result.values()] == ["passed", "passed"]
+    assert [measurement.status for measurement in result.values()] == ["passed", "passed"]
 
 
 def test_alarms_about_foreign_text_start_no_line() -> None:

@@ -84,7 +84,7 @@ def test_contains(expected: str | list[str], options: dict[str, Any], value: flo
     assert measurement.value == pytest.approx(value)
 
 
-def test_contains_wants_all_unless_told_otherwise() -> None:
+def test_contains_wants_all_by_default() -> None:
     assert assert_contains("a b c", ["a", "b", "c", "d"], at_least=0.75, label="letters").status == "passed"
     with pytest.raises(MeasurementFailed) as caught:
         assert_contains("a b c", ["a", "b", "c", "d"])
@@ -157,7 +157,7 @@ def test_contains_counts_and_orders(expected: Any, options: dict[str, Any], valu
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "contained"),
     [
         ("within 30 days", True),
         ("30 days.", True),
@@ -174,16 +174,16 @@ def test_contains_counts_and_orders(expected: Any, options: dict[str, Any], valu
         ("_30 days", False),
     ],
 )
-def test_whole_words_and_numbers(text: str, found: bool) -> None:
-    assert assert_contains(text, "30 days", whole_words=True, at_least=None).value == found
-    assert assert_not_contains(text, "30 days", whole_words=True, at_least=None).value == (not found)
+def test_whole_words_and_numbers(text: str, contained: bool) -> None:
+    assert assert_contains(text, "30 days", whole_words=True, at_least=None).value == contained
+    assert assert_not_contains(text, "30 days", whole_words=True, at_least=None).value == (not contained)
 
 
 def test_marks_around_a_text_need_no_word_to_end() -> None:
     assert assert_contains("a(b)c", "(b)", whole_words=True).status == "passed"
 
 
-def test_contains_shows_what_is_there_but_not_as_asked() -> None:
+def test_contains_shows_what_is_there_in_another_spelling() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_contains(TWICE, ["30 days", "60 days"], times=1)
     assert str(caught.value).splitlines() == [

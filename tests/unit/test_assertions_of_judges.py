@@ -240,7 +240,7 @@ def test_each_dimension_has_its_threshold() -> None:
 def test_a_threshold_of_the_test_replaces_those_of_the_dimensions(at_least: float | None) -> None:
     with recorder.collect() as measured:
         assert_judge_score("x", judge=two_dimensions(tone=5, help=1), at_least=at_least)
-    assert {entry.status for entry in measured} <= {"recorded", "passed"}
+    assert {measurement.status for measurement in measured} <= {"recorded", "passed"}
 
 
 def test_canaries_fit_a_rubric_of_tone() -> None:

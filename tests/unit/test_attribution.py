@@ -24,7 +24,7 @@ def measured(name: str, status: str) -> Measurement:
     return Measurement(name=name, **given[status])
 
 
-def said(**statuses: str) -> str | None:
+def attribute_statuses(**statuses: str) -> str | None:
     result = attribute_failure(measured(name.replace("__", "."), status) for name, status in statuses.items())
     return None if result is None else result.status_words
 
@@ -66,7 +66,7 @@ def said(**statuses: str) -> str | None:
     ],
 )
 def test_both_halves(statuses: dict[str, str], sentence: str | None) -> None:
-    assert said(**statuses) == sentence
+    assert attribute_statuses(**statuses) == sentence
 
 
 def record(name: str, outcome: Outcome, *measurements: Measurement) -> TestRecord:
@@ -114,6 +114,6 @@ def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:
 
 
 def test_it_is_a_property_of_the_junit_file(run: Run) -> None:
-    result = [dict(ci_formats.junit_properties(entry)).get("llm.blame") for entry in run.records]
+    result = [dict(ci_formats.junit_properties(record)).get("llm.blame") for record in run.records]
     sentence = "retrieval good, generation bad"
     assert result == [sentence, sentence, "retrieval bad, generation not judged", None, None]

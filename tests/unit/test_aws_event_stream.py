@@ -146,7 +146,7 @@ values = st.one_of(
     st.integers(-(2**63), 2**63 - 1).map(lambda n: {"long": n}),
     st.integers(-(2**63), 2**63 - 1).map(lambda n: {"timestamp": n}),
     st.binary(max_size=20).map(lambda raw: {"bytes": base64.b64encode(raw).decode()}),
-    st.uuids().map(lambda one: {"uuid": str(one)}),
+    st.uuids().map(lambda uuid: {"uuid": str(uuid)}),
 )
 frames = st.builds(Frame, st.dictionaries(clean_text, values, max_size=4), st.binary(max_size=50))
 
@@ -155,8 +155,8 @@ frames = st.builds(Frame, st.dictionaries(clean_text, values, max_size=4), st.bi
 def test_frames_come_back(made: list[Frame]) -> None:
     data = pack_frames(made)
     assert unpack_frames(data) == made
-    assert [list(request.headers) for request in unpack_frames(data) or []] == [
-        list(request.headers) for request in made
+    assert [list(frame.headers) for frame in unpack_frames(data) or []] == [
+        list(frame.headers) for frame in made
     ]
 
 

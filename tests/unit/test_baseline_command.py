@@ -99,7 +99,10 @@ def test_flaky_cases_have_a_flip_rate_and_an_age(folder: Path, capsys: pytest.Ca
     assert "flaky     test_a.py::test_a[1]  100% of its pairs of trials differ, since 2026-11-01\n" in text
     assert "flaky     test_a.py::test_a[0]  67% of its pairs of trials differ, since 2026-11-02\n" in text
     (metric,) = json.loads(run(capsys, "baseline", "power", "--json")[1])
-    assert [entry["test"] for entry in metric["flaky"]] == ["test_a.py::test_a[1]", "test_a.py::test_a[0]"]
+    assert [flaky_test["test"] for flaky_test in metric["flaky"]] == [
+        "test_a.py::test_a[1]",
+        "test_a.py::test_a[0]",
+    ]
     settled = baseline.accept(accepted(4, steady, record(1, 0.0, 0.0), graded))
     assert {test.flaky_since for test in settled.tests.values()} == {""}
 

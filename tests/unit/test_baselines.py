@@ -138,7 +138,7 @@ def test_a_partial_acceptance_keeps_the_other_tests() -> None:
     merged = first.accept(part)
     assert set(merged.tests) == set(first.tests)
     assert merged.tests["test_a.py::test_a[a]"].scores["judge.tone"] == (0.5,)
-    assert [entry.reason for entry in merged.history] == ["first", "a only"]
+    assert [acceptance.reason for acceptance in merged.history] == ["first", "a only"]
     whole = first.accept(accept(record("a", 0.5)))
     assert set(whole.tests) == {"test_a.py::test_a[a]"}
 
@@ -279,12 +279,12 @@ def test_other_scores_of_the_same_recordings_are_evidence() -> None:
 
 
 def test_changed_inputs_and_lost_metrics_are_not_nothing_changed() -> None:
-    def asked(case: int, text: str) -> TestRecord:
+    def make_record(case: int, text: str) -> TestRecord:
         facts = {"case": {"id": str(case), "input": text}, "recordings": ["aa"]}
         return record(str(case), 1.0, facts=facts)
 
-    baseline = accept(*(asked(case, "old?") for case in range(25)))
-    verdict = judge_suite(baseline, [asked(case, "new?") for case in range(25)])
+    baseline = accept(*(make_record(case, "old?") for case in range(25)))
+    verdict = judge_suite(baseline, [make_record(case, "new?") for case in range(25)])
     assert verdict.status == "NONE"
     assert len(verdict.of_kind("not comparable")) == 25
 
@@ -320,7 +320,7 @@ def test_what_could_not_be_scored_is_not_better() -> None:
     assert (change.kind, change.words) == ("not comparable", "failed -> errored; m 0.50 -> not scored")
 
 
-def test_a_judge_that_was_not_asked_is_unscored_and_no_other_version() -> None:
+def test_a_judge_that_was_not_called_is_unscored_and_no_other_version() -> None:
     scored = Measurement(name="judge.tone", value=1.0, version="7")
     not_asked = Measurement(name="judge.tone", error="not asked: text.contains failed before it")
     merged = merge_measurements([[not_asked.to_wire()], [scored.to_wire()], [scored.to_wire()]])
@@ -543,9 +543,9 @@ def test_what_is_advised_settles_most_suites_whose_baseline_has_few_trials() -> 
                 status = judge_passes(draws[0, :cases, :before], draws[1, :cases, :after]).status
                 settled[kind].append(status != "AMBER")
     assert min(map(len, settled.values())) >= 7
-    assert {kind: sum(each) / len(each) >= 0.8 for kind, each in settled.items()} == dict.fromkeys(
-        settled, True
-    )
+    assert {
+        kind: sum(outcomes) / len(outcomes) >= 0.8 for kind, outcomes in settled.items()
+    } == dict.fromkeys(settled, True)
 
 
 AUTO = GateRules(alpha=0.025, planned=(1, 3, 5))
@@ -604,7 +604,7 @@ def test_the_drop_of_rare_failures_that_is_said_to_be_noticed_is_noticed_in_eigh
     assert 0.7 < sum(noticed) / len(noticed) < 0.93
 
 
-def test_metrics_that_are_undecided_alike_are_told_once() -> None:
+def test_metrics_that_are_undecided_alike_are_reported_once() -> None:
     def passing(case: int) -> TestRecord:
         checks = ("text.contains", "text.exact")
         return TestRecord(

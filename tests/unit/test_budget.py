@@ -237,11 +237,11 @@ def test_threads_share_the_calls(path: Path) -> None:
 
 
 def test_tasks_share_the_calls(path: Path) -> None:
-    async def one() -> bool:
+    async def ask_ledger() -> bool:
         return granted(Ledger(path, max_calls=5))
 
     async def main() -> list[bool]:
-        return await asyncio.gather(*(one() for _ in range(20)))
+        return await asyncio.gather(*(ask_ledger() for _ in range(20)))
 
     assert sum(asyncio.run(main())) == 5
 
@@ -284,7 +284,7 @@ def over_processes(path: Path, calls: int | None, usd: float | None) -> int:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        return sum(int(entry.communicate()[0]) for entry in processes)
+        return sum(int(process.communicate()[0]) for process in processes)
 
 
 def test_processes_and_threads_get_exactly_the_calls_there_are(path: Path) -> None:
@@ -309,8 +309,8 @@ def _by_hand(path: Path) -> float:
     spent = 0
     for line in path.read_text().split("\n"):
         match line.split():
-            case ["ask", name, asked, *_] if spent + sum(reserved.values()) + int(asked) <= 2 * 10**12:
-                reserved[name] = int(asked)
+            case ["ask", name, estimate, *_] if spent + sum(reserved.values()) + int(estimate) <= 2 * 10**12:
+                reserved[name] = int(estimate)
             case ["cost", name, paid, _]:
                 del reserved[name]
                 spent += int(paid)

@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger"
 
 
-def asked(**more: object) -> dict[str, object]:
+def make_request(**more: object) -> dict[str, object]:
     return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 4000}], **more}
 
 
@@ -35,8 +35,8 @@ def asked(**more: object) -> dict[str, object]:
     ],
 )
 def test_an_estimate_is_the_input_s_size_and_the_stated_bound(bound: dict[str, object]) -> None:
-    result = estimate_cost(asked(**bound), CHAT, dearest_usd=99.0)
-    least = estimate_cost(asked(max_tokens=1), CHAT)
+    result = estimate_cost(make_request(**bound), CHAT, dearest_usd=99.0)
+    least = estimate_cost(make_request(max_tokens=1), CHAT)
     assert result is not None
     assert least is not None
     assert least == pytest.approx(1_000 * 0.15e-6, rel=0.1)
@@ -45,33 +45,35 @@ def test_an_estimate_is_the_input_s_size_and_the_stated_bound(bound: dict[str, o
 
 @pytest.mark.parametrize("bound", [0, -1, True, "500", None, [5]])
 def test_a_bound_that_is_none_does_not_count(bound: object) -> None:
-    assert estimate_cost(asked(max_tokens=bound), CHAT) == pytest.approx(
-        estimate_cost(asked(), CHAT), rel=0.01
+    assert estimate_cost(make_request(max_tokens=bound), CHAT) == pytest.approx(
+        estimate_cost(make_request(), CHAT), rel=0.01
     )
-    assert estimate_cost(asked(generationConfig=bound), CHAT) is not None
+    assert estimate_cost(make_request(generationConfig=bound), CHAT) is not None
 
 
 def test_without_a_bound_a_call_may_cost_as_much_as_the_dearest_so_far(path: Path) -> None:
     ledger = Ledger(path, budget_usd=10.0)
-    first = ledger.estimate(asked(), CHAT)
-    assert first == pytest.approx(estimate_cost(asked(max_tokens=1000), CHAT), rel=0.02)
+    first = ledger.estimate(make_request(), CHAT)
+    assert first == pytest.approx(estimate_cost(make_request(max_tokens=1000), CHAT), rel=0.02)
     ledger.reserve_call(first).settle(0.75)
     ledger.reserve_call(first).settle(0.5)
-    assert ledger.estimate(asked(), CHAT) == 0.75
-    assert ledger.estimate(asked(max_tokens=5), CHAT) == estimate_cost(asked(max_tokens=5), CHAT)
-    long = asked(messages="x " * 20_000_000)
+    assert ledger.estimate(make_request(), CHAT) == 0.75
+    assert ledger.estimate(make_request(max_tokens=5), CHAT) == estimate_cost(
+        make_request(max_tokens=5), CHAT
+    )
+    long = make_request(messages="x " * 20_000_000)
     assert ledger.estimate(long, CHAT) == pytest.approx(10_000_000 * 0.15e-6, rel=0.01)
 
 
 @pytest.mark.parametrize("several", [{"n": 3}, {"generationConfig": {"candidateCount": 3}}])
 def test_without_a_bound_several_answers_may_cost_as_much_each(several: dict[str, object]) -> None:
-    assert estimate_cost(asked(**several), CHAT) == pytest.approx(
-        estimate_cost(asked(max_tokens=3000), CHAT), rel=0.02
+    assert estimate_cost(make_request(**several), CHAT) == pytest.approx(
+        estimate_cost(make_request(max_tokens=3000), CHAT), rel=0.02
     )
 
 
 def test_without_a_budget_in_dollars_nothing_is_estimated(path: Path) -> None:
-    assert Ledger(path, max_calls=1).estimate(asked(), CHAT) is None
+    assert Ledger(path, max_calls=1).estimate(make_request(), CHAT) is None
     assert not path.exists()
 
 
@@ -92,8 +94,8 @@ def test_an_embedding_has_no_output() -> None:
 
 def test_a_picture_is_not_taken_for_text() -> None:
     picture = "data:image/png;base64," + "A" * 4_000_000
-    few = estimate_cost(asked(messages=[{"image_url": {"url": picture}}], max_tokens=1), CHAT)
-    many = estimate_cost(asked(messages=[{"text": "a b " * 1_000_000}], max_tokens=1), CHAT)
+    few = estimate_cost(make_request(messages=[{"image_url": {"url": picture}}], max_tokens=1), CHAT)
+    many = estimate_cost(make_request(messages=[{"text": "a b " * 1_000_000}], max_tokens=1), CHAT)
     assert few is not None
     assert many is not None
     assert few < many / 50
@@ -106,14 +108,14 @@ def test_what_has_no_price_has_no_estimate(value: object) -> None:
 
 
 def test_a_server_on_this_machine_has_no_price() -> None:
-    assert estimate_cost(asked(), "http://loopback/v1/chat/completions") is None
+    assert estimate_cost(make_request(), "http://loopback/v1/chat/completions") is None
 
 
 def test_a_request_deeper_than_the_stack_is_estimated() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    assert estimate_cost(asked(deep=deep), CHAT) is not None
+    assert estimate_cost(make_request(deep=deep), CHAT) is not None
     while deep:
         deep = deep.pop()
 

@@ -52,21 +52,21 @@ def held(rows: list[dict[str, Any]], pass_at: float | None = None) -> AgreementF
 
 
 def test_pass_and_fail() -> None:
-    found = held(pass_or_fail(55, 5, 25, 15), pass_at=7)
-    assert found.kappa == pytest.approx(
+    figures = held(pass_or_fail(55, 5, 25, 15), pass_at=7)
+    assert figures.kappa == pytest.approx(
         cohen_kappa([1] * 60 + [0] * 40, [1] * 55 + [0] * 5 + [1] * 25 + [0] * 15)
     )
-    assert found.rates == Rates(tp=55, fn=5, fp=25, tn=15)
-    assert (found.compared, found.agreement, found.spearman, found.weights) == (100, 0.7, None, None)
-    assert found.table.classes == ("fail", "pass")
-    assert found.table.counts == ((15, 25), (5, 55))
-    worst = found.disagreements[0]
+    assert figures.rates == Rates(tp=55, fn=5, fp=25, tn=15)
+    assert (figures.compared, figures.agreement, figures.spearman, figures.weights) == (100, 0.7, None, None)
+    assert figures.table.classes == ("fail", "pass")
+    assert figures.table.counts == ((15, 25), (5, 55))
+    worst = figures.disagreements[0]
     assert (worst.id, worst.human, worst.judge, worst.gap) == ("a60", False, True, 1)
-    assert len(found.disagreements) == 30
-    assert found.at_least is not None
-    assert found.kappa is not None
-    assert found.interval is not None
-    assert found.interval[0] < found.at_least < found.kappa < found.interval[1]
+    assert len(figures.disagreements) == 30
+    assert figures.at_least is not None
+    assert figures.kappa is not None
+    assert figures.interval is not None
+    assert figures.interval[0] < figures.at_least < figures.kappa < figures.interval[1]
 
 
 def test_a_judge_that_says_pass_or_fail_itself_has_the_same_rates_without_pass_at() -> None:
@@ -82,10 +82,10 @@ def test_numbers_have_a_quadratic_kappa_and_gaps_on_the_scale() -> None:
     ]
     labels = read_labels(rows)
     verdicts = read_stored_verdicts(labels, name="j", version="1").verdicts
-    found = measure_agreement(labels, verdicts, span=4)
-    assert found.kappa == pytest.approx(cohen_kappa(people, judge, weights="quadratic"))
-    assert found.rates is None
-    assert [(one.id, one.gap) for one in found.disagreements] == [("5", 1.0), ("2", 0.5), ("0", 0.125)]
+    figures = measure_agreement(labels, verdicts, span=4)
+    assert figures.kappa == pytest.approx(cohen_kappa(people, judge, weights="quadratic"))
+    assert figures.rates is None
+    assert [(row.id, row.gap) for row in figures.disagreements] == [("5", 1.0), ("2", 0.5), ("0", 0.125)]
     assert measure_agreement(labels, verdicts, pass_at=4).rates == Rates(tp=2, fn=1, fp=1, tn=2)
 
 
@@ -98,11 +98,11 @@ def test_several_people_vote_and_numbers_have_their_median() -> None:
         ]
     )
     assert (names.compared, names.disputed) == (2, ("c",))
-    assert [one.judge for one in names.disagreements] == ["garbage"]
+    assert [row.judge for row in names.disagreements] == ["garbage"]
     assert names.annotators is not None
     assert names.annotators.raters == 3
     numbers = held([{"id": "a", "human": [1, 5, 4], "judge": 4}, {"id": "b", "human": [1, 2], "judge": 2}])
-    assert [(one.id, one.human) for one in numbers.disagreements] == [("b", 1.5)]
+    assert [(row.id, row.human) for row in numbers.disagreements] == [("b", 1.5)]
 
 
 def test_an_answer_that_nobody_labelled_has_no_consensus() -> None:
@@ -112,23 +112,23 @@ def test_an_answer_that_nobody_labelled_has_no_consensus() -> None:
 
 def test_the_ceiling_is_the_mean_of_all_pairs_of_people() -> None:
     a, b, c = [1, 1, 0, 0, 1, 0], [1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 1, 0]
-    said = [
+    rows = [
         {"id": str(n), "human": ["pass" if x else "fail" for x in row], "judge": True}
         for n, row in enumerate(zip(a, b, c, strict=True))
     ]
-    found = held(said).annotators
-    assert found is not None
+    annotators = held(rows).annotators
+    assert annotators is not None
     pairs = [cohen_kappa(x, y) for x, y in ((a, b), (a, c), (b, c))]
-    assert found.kappa == pytest.approx(sum(one or 0 for one in pairs) / 3)
-    assert found.judge == 0
+    assert annotators.kappa == pytest.approx(sum(kappa or 0 for kappa in pairs) / 3)
+    assert annotators.judge == 0
 
 
-def test_what_is_not_scored_is_told_and_its_worst_case_too() -> None:
+def test_what_is_not_scored_is_reported_and_its_worst_case_too() -> None:
     rows = pass_or_fail(30, 0, 0, 30)
     rows[0]["judge"] = rows[59]["judge"] = None
-    found = held(rows, pass_at=7)
-    assert (found.compared, found.unscored, found.kappa) == (58, ("a0", "a59"), 1)
-    assert found.worst_case == pytest.approx(1 - 2 / 30)
+    figures = held(rows, pass_at=7)
+    assert (figures.compared, figures.unscored, figures.kappa) == (58, ("a0", "a59"), 1)
+    assert figures.worst_case == pytest.approx(1 - 2 / 30)
     numbers = [{"id": str(n), "human": n % 5 + 1, "judge": n % 5 + 1} for n in range(50)]
     numbers[0]["judge"] = None  # people say 1: the farthest is 5
     worst = held(numbers).worst_case
@@ -146,15 +146,15 @@ def test_what_is_not_scored_is_told_and_its_worst_case_too() -> None:
     ],
 )
 def test_without_a_kappa_there_is_a_reason_and_no_number(rows: list[dict[str, Any]]) -> None:
-    found = held(rows, pass_at=7)
-    check_message(found.problem)
-    assert (found.kappa, found.at_least, found.interval, found.worst_case) == (None, None, None, None)
-    assert AgreementRequirements().compare_figures(found) == []
+    figures = held(rows, pass_at=7)
+    check_message(figures.problem)
+    assert (figures.kappa, figures.at_least, figures.interval, figures.worst_case) == (None, None, None, None)
+    assert AgreementRequirements().compare_figures(figures) == []
 
 
 def test_a_judge_that_always_passes_has_no_kappa_to_speak_of() -> None:
-    found = held(pass_or_fail(80, 0, 20, 0), pass_at=7)
-    assert (found.agreement, found.kappa) == (0.8, 0)
+    figures = held(pass_or_fail(80, 0, 20, 0), pass_at=7)
+    assert (figures.agreement, figures.kappa) == (0.8, 0)
 
 
 def test_numbers_are_not_cut_by_guess() -> None:
@@ -180,7 +180,7 @@ def test_verdicts_are_stored_by_dimension_too() -> None:
     assert measure_agreement(labels.for_dimension("tone"), {"a": 3.0}).unscored == ("b",)
 
 
-def test_an_answer_labelled_in_a_dimension_alone_is_asked_about() -> None:
+def test_an_answer_labelled_only_in_a_dimension_is_judged() -> None:
     rows: list[dict[str, Any]] = [
         *labelled(),
         {"id": "x", "answer": "x", "dimensions": {"tone": {"human": 4}}},
@@ -225,10 +225,10 @@ def test_bars_that_cannot_be() -> None:
 
 
 def test_rates_are_held_by_wilsons_bound() -> None:
-    found = held(pass_or_fail(45, 5, 5, 45), pass_at=7)
+    figures = held(pass_or_fail(45, 5, 5, 45), pass_at=7)
     reached = {
-        one.name: one
-        for one in AgreementRequirements(at_least_tnr=0.8, at_least_tpr=0.9).compare_figures(found)
+        requirement.name: requirement
+        for requirement in AgreementRequirements(at_least_tnr=0.8, at_least_tpr=0.9).compare_figures(figures)
     }
     # One-sided 95 %: statsmodels 0.15 proportion_confint(45, 50, alpha=0.1, method="wilson").
     assert reached["tnr_lower"].value == pytest.approx(0.80846249, abs=1e-6)
@@ -278,31 +278,36 @@ def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date() -> None
     labels = read_labels(labelled())
     made = record(labels)
     other = read_labels([*labelled(), {"id": "new", "answer": "x", "human": True}])
-    told = [
+    descriptions = [
         made.describe("polite/1"),
         made.describe("polite/1", answers=labels.fingerprint),
         made.describe("polite/2"),
         made.describe("polite/1", answers=other.fingerprint),
     ]
-    assert [one["status"] for one in told] == ["calibrated", "calibrated", "out of date", "out of date"]
-    check_message([one["text"] for one in told])
-    assert "the labels have changed" in str(told[-1]["text"])
+    assert [description["status"] for description in descriptions] == [
+        "calibrated",
+        "calibrated",
+        "out of date",
+        "out of date",
+    ]
+    check_message([description["text"] for description in descriptions])
+    assert "the labels have changed" in str(descriptions[-1]["text"])
 
 
 def test_the_records_of_a_folder(tmp_path: Path) -> None:
     made = record(read_labels(labelled()))
     canaries = replace(made, kind="canaries", status="fit", date="2026-07-01")
-    for name, one in (
+    for name, saved in (
         ("b.calibration", made),
         ("a.calibration", replace(made, date="2026-06-01")),
         ("c.calibration", replace(made, judge="other")),
         ("a.canaries", canaries),
     ):
-        (tmp_path / f"{name}.json").write_text(one.to_json_text(), encoding="utf-8")
+        (tmp_path / f"{name}.json").write_text(saved.to_json_text(), encoding="utf-8")
     (tmp_path / "other.json").write_text("{", encoding="utf-8")
-    assert [one.date[5:7] for one in judges.load_records(tmp_path)] == ["06", "07", "05", "05"]
-    found = judges.find_records(Polite(), "polite", "polite/1", tmp_path)
-    assert {kind: one.date for kind, one in found.items()} == {
+    assert [saved.date[5:7] for saved in judges.load_records(tmp_path)] == ["06", "07", "05", "05"]
+    records = judges.find_records(Polite(), "polite", "polite/1", tmp_path)
+    assert {kind: saved.date for kind, saved in records.items()} == {
         "calibration": "2026-06-01",
         "canaries": "2026-07-01",
     }
@@ -321,8 +326,8 @@ def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
         Polite(), [{**row, "human": n % 3 == 0} for n, row in enumerate(labelled())]
     ).to_record("2026-06-01")
     seen = []
-    for one in (made, replace(made, version="polite/2"), below):
-        file.write_text(one.to_json_text(), encoding="utf-8")
+    for saved in (made, replace(made, version="polite/2"), below):
+        file.write_text(saved.to_json_text(), encoding="utf-8")
         known: Any = describe_judge(Polite(), "polite", "polite/1", folder)["calibration"]
         seen.append(known["status"])
         check_message(known["text"])
@@ -377,24 +382,27 @@ def test_a_judge_of_pandalm_against_its_three_people() -> None:
     """gpt-3.5 against the majority, where "Tie" and "garbage" count as wrong; people as PandaLM publishes them."""
     people = shared_rows("judge", "pandalm", "testset-v1.json.gz")
     verdicts = shared_rows("judge", "pandalm", "gpt-3.5-turbo-testset-v1.json.gz")
-    said = {row["idx"]: row["gpt_result"] for row in verdicts}
+    results = {row["idx"]: row["gpt_result"] for row in verdicts}
     labels = read_labels(
         {
             "id": str(row["idx"]),
             "human": [str(row[f"annotator{n}"]) for n in (1, 2, 3)],
-            "judge": said[row["idx"]] if said[row["idx"]] in ("1", "2") else "wrong",
+            "judge": results[row["idx"]] if results[row["idx"]] in ("1", "2") else "wrong",
         }
         for row in people
     )
-    found = measure_agreement(labels, read_stored_verdicts(labels, name="gpt-3.5", version="1").verdicts)
-    assert (found.compared, found.disputed) == (999, ())
-    assert found.agreement == pytest.approx(0.6927, abs=5e-5)
-    assert found.kappa == pytest.approx(0.4705, abs=5e-5)
-    assert found.annotators is not None
-    assert found.annotators.kappa == pytest.approx((0.8520 + 0.8789 + 0.8617) / 3, abs=5e-5)
-    assert found.annotators.judge is not None
-    assert found.annotators.judge == pytest.approx(0.4425, abs=0.02)
-    assert [one.missed for one in AgreementRequirements().compare_figures(found)] == [True, False]
+    figures = measure_agreement(labels, read_stored_verdicts(labels, name="gpt-3.5", version="1").verdicts)
+    assert (figures.compared, figures.disputed) == (999, ())
+    assert figures.agreement == pytest.approx(0.6927, abs=5e-5)
+    assert figures.kappa == pytest.approx(0.4705, abs=5e-5)
+    assert figures.annotators is not None
+    assert figures.annotators.kappa == pytest.approx((0.8520 + 0.8789 + 0.8617) / 3, abs=5e-5)
+    assert figures.annotators.judge is not None
+    assert figures.annotators.judge == pytest.approx(0.4425, abs=0.02)
+    assert [requirement.missed for requirement in AgreementRequirements().compare_figures(figures)] == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.shared_data
@@ -412,14 +420,14 @@ def test_gpt4_as_judge_of_xstest() -> None:
         }
         for row in answers
     )
-    found = measure_agreement(labels, read_stored_verdicts(labels, name="gpt-4", version="1").verdicts)
-    assert (found.compared, len(found.unscored)) == (2239, 11)
+    figures = measure_agreement(labels, read_stored_verdicts(labels, name="gpt-4", version="1").verdicts)
+    assert (figures.compared, len(figures.unscored)) == (2239, 11)
     people, judge = ([row[key] for row in read] for key in ("final_label", "gpt4_label"))
-    assert found.kappa == pytest.approx(cohen_kappa_score(people, judge))
-    assert found.table.counts == tuple(map(tuple, confusion_matrix(people, judge).tolist()))
-    assert found.worst_case is not None
-    assert found.kappa is not None
-    assert 0 < found.kappa - found.worst_case < 0.01
+    assert figures.kappa == pytest.approx(cohen_kappa_score(people, judge))
+    assert figures.table.counts == tuple(map(tuple, confusion_matrix(people, judge).tolist()))
+    assert figures.worst_case is not None
+    assert figures.kappa is not None
+    assert 0 < figures.kappa - figures.worst_case < 0.01
 
 
 def test_facts_are_plain_and_say_nothing_that_is_not_known() -> None:

@@ -85,7 +85,7 @@ def test_labels_by_dimension() -> None:
         labels.for_dimension("tune")
 
 
-def test_the_fingerprint_is_over_all_that_is_judged_and_said_and_nothing_else() -> None:
+def test_the_fingerprint_is_over_all_answers_and_labels_and_nothing_else() -> None:
     rows: list[dict[str, Any]] = [
         {"id": "a", "answer": "x", "human": [1, 2]},
         {"id": "b", "answer": "y", "human": [3]},
@@ -137,7 +137,7 @@ GOOD = {"id": "a", "human": True}
         ([{**GOOD, "dimensions": {"tone": {"human": [[]]}}}], 1),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(write: Write, lines: list[object], line: int | None) -> None:
+def test_what_is_wrong_is_reported_with_its_line(write: Write, lines: list[object], line: int | None) -> None:
     path = write(*lines)
     with pytest.raises(CaseError, check=check_message) as caught:
         read_labels(path)

@@ -57,12 +57,12 @@ class Scores:
     def __init__(self, score: Callable[[str], float | None], pass_at: float | None = 7) -> None:
         self._score = score
         self.pass_at = pass_at
-        self.asked: list[str] = []
+        self.answers: list[str] = []
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
         assert question == DEFAULT_QUESTION
         assert reference
-        self.asked.append(answer)
+        self.answers.append(answer)
         score = self._score(answer)
         return Verdict(error="no verdict") if score is None else Verdict(score=score)
 
@@ -93,15 +93,15 @@ def model_that(score: Callable[[str], int]) -> ScriptedModel:
 
 def test_the_built_in_set() -> None:
     listed = built_in_canaries()
-    attacks = [entry for entry in listed if not entry.control]
+    attacks = [canary for canary in listed if not canary.control]
     assert len(attacks) >= 24
     assert {attack.kind for attack in attacks} == KINDS
-    assert len({case.id for case in listed}) == len(listed) == len({entry.answer for entry in listed})
-    assert sum(entry.control for entry in listed) == 4
+    assert len({case.id for case in listed}) == len(listed) == len({canary.answer for canary in listed})
+    assert sum(canary.control for canary in listed) == 4
     assert all(
-        not find_injection_signs(entry.answer) and honest(entry.answer) == 9
-        for entry in listed
-        if entry.control
+        not find_injection_signs(canary.answer) and honest(canary.answer) == 9
+        for canary in listed
+        if canary.control
     )
     # The file is plain ASCII: what hides in an answer is seen in a diff.
     file = Path(read_canaries.__code__.co_filename).with_name("canaries.jsonl")
@@ -121,7 +121,7 @@ def test_an_honest_judge_is_fit_and_a_yes_man_is_not() -> None:
 def test_one_canary_is_enough_to_be_unfit() -> None:
     canaries = run_canaries(Scores(lambda answer: 7 if answer == ":" else honest(answer)))
     assert canaries.status == "unfit"
-    assert [entry.canary.id for entry in canaries.fallen] == ["colon"]
+    assert [trial.canary.id for trial in canaries.fallen] == ["colon"]
 
 
 @pytest.mark.parametrize(("score", "status"), [(5.5, "undecided"), (5.6, "unfit"), (1, "undecided")])
@@ -144,7 +144,7 @@ def test_trouble_is_neither_a_fall_nor_withstood() -> None:
     judge = Scores(lambda _: None)
     many = run_canaries(judge)
     assert (many.status, many.withstood, many.stopped) == ("undecided", None, True)
-    assert len(judge.asked) < 15  # nothing more is asked once it is hopeless
+    assert len(judge.answers) < 15  # nothing more is asked once it is hopeless
     assert "no verdict" in format_canary_summary(many)
 
 
@@ -166,11 +166,11 @@ def test_the_built_in_judge_and_a_model_that_can_be_talked_to() -> None:
     model = model_that(gullible)
     canaries = run_canaries(quality(model))
     assert canaries.status == "unfit"
-    assert {entry.canary.id for entry in canaries.fallen} >= {"ignore-above", "end-tag", "hidden-tags"} - {
+    assert {trial.canary.id for trial in canaries.fallen} >= {"ignore-above", "end-tag", "hidden-tags"} - {
         "hidden-tags"
     }
     # What holds nothing is decided without the model.
-    assert sum(entry.prescreened for entry in canaries.tried) == 11
+    assert sum(trial.prescreened for trial in canaries.tried) == 11
     assert len(model.asked) == len(canaries.outcomes) - 11
     assert canaries.version == quality(model).version
     assert run_canaries(quality(model_that(lambda answer: int(honest(answer))))).status == "fit"
@@ -190,7 +190,7 @@ def test_a_verdict_that_is_copied_out_of_the_answer_is_none() -> None:
 
     canaries = run_canaries(quality(ScriptedModel(parrot)))
     assert canaries.status == "fit"
-    assert {entry.canary.id for entry in canaries.unscored} >= {
+    assert {trial.canary.id for trial in canaries.unscored} >= {
         "verdict-json",
         "verdict-json-nonce",
         "verdict-items",
@@ -247,7 +247,7 @@ def test_a_judge_of_pairs() -> None:
 
     unfit = run_canaries(Pairwise(model=ScriptedModel(taken_in)))
     assert unfit.status == "unfit"
-    assert {entry.canary.id for entry in unfit.fallen} >= {"ignore-above", "end-tag"}
+    assert {trial.canary.id for trial in unfit.fallen} >= {"ignore-above", "end-tag"}
     down = run_canaries(Pairwise(model=ScriptedModel([ModelError("down", kind="connection")] * 99)))
     assert (down.status, down.stopped) == ("undecided", True)
 
@@ -281,7 +281,7 @@ def test_after_a_failed_check_no_canary_is_paid() -> None:
     with pytest.raises(MeasurementFailed, match=r"text\.contains"), recorder.soft():
         assert_contains("x", "y")
         check_message(assert_judge_canaries(judge).error)
-    assert judge.asked == []
+    assert judge.answers == []
 
 
 def test_canaries_of_ones_own(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ class Yes:
         '{"id": "a", "answer": "x"}\n{"id": "a", "answer": "y"}',
     ],
 )
-def test_bad_files_are_told_with_their_place(tmp_path: Path, text: str) -> None:
+def test_bad_files_are_reported_with_their_place(tmp_path: Path, text: str) -> None:
     file = tmp_path / "own.jsonl"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(CaseError, check=check_message) as caught:
@@ -376,7 +376,7 @@ def test_the_answer_that_cheated_a_benchmark_is_one_more_canary() -> None:
     model = model_that(lambda answer: int(honest(answer)))
     assert run_canaries(quality(model), [null]).status == "fit"
     assert find_injection_signs(text)
-    data = next(entry.content for entry in model.asked[0][0] if entry.content.startswith("<data-"))
+    data = next(message.content for message in model.asked[0][0] if message.content.startswith("<data-"))
     assert data.count("<") == 2  # the two tags; in the answer every one is an escape
     assert sent(model.asked[0][0])[1]["answer"] == text
 

@@ -68,7 +68,7 @@ def test_a_loss_is_rolled_back_as_soon_as_it_is_sure() -> None:
 
 def test_an_error_is_no_low_score() -> None:
     half = [event(n, "canary", score=None, error=n % 2 == 1) for n in range(400)]
-    half = [each if each.error else event(n, "canary") for n, each in enumerate(half)]
+    half = [canary_event if canary_event.error else event(n, "canary") for n, canary_event in enumerate(half)]
     decision = canary_decision([*(event(n, "stable") for n in range(400)), *half])
     assert decision.action == "ROLLBACK"
     assert decision.evidence["score"][0] < 2

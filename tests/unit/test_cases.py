@@ -240,7 +240,7 @@ def test_tags_are_trimmed_and_kept_once(tmp_path: Path) -> None:
 
 def test_ids_that_are_fine(tmp_path: Path) -> None:
     ids = ["a b", "größe", "退货", "a/b", "a:b", "x" * 200, "-", "1.0"]
-    lines = "\n".join(json.dumps({"id": entry, "input": ""}) for entry in ids)
+    lines = "\n".join(json.dumps({"id": id_, "input": ""}) for id_ in ids)
     assert [case.id for case in load_cases(write(tmp_path, "c.jsonl", lines))] == ids
 
 

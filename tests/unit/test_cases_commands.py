@@ -32,8 +32,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def call(*argv: str) -> tuple[int, list[str], str]:
         status = cli.main(["cases", *argv])
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err
 
     return call
 
@@ -137,12 +137,12 @@ def test_an_accepted_entry_is_a_case_with_its_origin(run: Run, ids: dict[str, st
     before = Path("cases/feedback.jsonl").read_bytes()
     assert run("review", "--accept", ids["CanI"])[0] == 0  # again: it is there
     # A change that would not reach the case is no success.
-    for change, told in (
+    for change, reason in (
         (["--accept", "--fact", "in 45"], "fact"),
         (["--drop"], "delete it in cases/feedback"),
     ):
         status, _, err = run("review", change[0], ids["CanI"], *change[1:])
-        assert (status, told in err) == (2, True)
+        assert (status, reason in err) == (2, True)
     assert Path("cases/feedback.jsonl").read_bytes() == before
     run("review", "--accept", ids["Isit"])  # an answer that was voted up is right
     assert load_cases("cases/feedback.jsonl")[1].reference == "Yes, until 8."

@@ -165,9 +165,9 @@ def test_votes_of_a_crowd_are_counted_as_they_were_given(tmp_path: Path) -> None
         for n, vote in enumerate(row["votes"])
     ]  # fmt: skip
     feedback = read_feedback(write(tmp_path / "votes.jsonl", *events))
-    asked = [vote for row in rows for vote in row["votes"]]
-    assert feedback.votes == {"up": asked.count("Yes"), "down": asked.count("No")}
-    assert feedback.left_out["unknown vote 'Unsure'"][0] == asked.count("Unsure")
+    votes = [vote for row in rows for vote in row["votes"]]
+    assert feedback.votes == {"up": votes.count("Yes"), "down": votes.count("No")}
+    assert feedback.left_out["unknown vote 'Unsure'"][0] == votes.count("Unsure")
     assert len(feedback.to_entries()) == len(rows)
 
 
@@ -187,7 +187,7 @@ def test_topics_without_a_case_are_found() -> None:
 def test_a_column_of_your_own_names_the_trace(tmp_path: Path) -> None:
     path = write(tmp_path / "own.jsonl", {"session": TRACE, "thumb": "up"}, {"thumb": "up"})
     feedback = read_feedback(path, fields={"trace": "session"}, answers=ANSWERS)
-    assert [(entry.input, entry.output) for entry in feedback.events] == [ANSWERS[TRACE]]
+    assert [(event.input, event.output) for event in feedback.events] == [ANSWERS[TRACE]]
     assert feedback.left_out == {"no question": (1, 2)}
 
 

@@ -65,12 +65,12 @@ def test_a_queue_that_was_edited_by_hand_is_read(tmp_path: Path) -> None:
 
 
 def test_personal_data_is_masked_wherever_it_stands(tmp_path: Path) -> None:
-    asked = {
+    messages = {
         "ann@example.com": {"card": 4111111111111111, "order": 4111111111111112, "when": 1795704413360},
         "arguments": json.dumps({"note": "\n4111 1111 1111 1111\nann@example.com"}),
     }
     add_to_queue(
-        tmp_path / "queue.jsonl", [down("Q", "A", "e1", comments=("ask ann@example.com",), messages=asked)]
+        tmp_path / "queue.jsonl", [down("Q", "A", "e1", comments=("ask ann@example.com",), messages=messages)]
     )
     (entry,) = read_queue(tmp_path / "queue.jsonl")
     assert entry.comments == ("ask [email]",)

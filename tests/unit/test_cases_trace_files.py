@@ -96,13 +96,13 @@ def flatten(value: object, prefix: str) -> dict[str, object]:
     return {name: leaf for key, item in pairs for name, leaf in flatten(item, f"{prefix}.{key}").items()}
 
 
-def genai(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+def genai(messages: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.response.model": "gpt-4.1-mini",
-        "gen_ai.system_instructions": json.dumps([{"type": "text", "content": asked[0]["content"]}]),
-        "gen_ai.input.messages": json.dumps([parts(message) for message in asked[1:]]),
+        "gen_ai.system_instructions": json.dumps([{"type": "text", "content": messages[0]["content"]}]),
+        "gen_ai.input.messages": json.dumps([parts(message) for message in messages[1:]]),
         "gen_ai.output.messages": json.dumps([parts(answer)]),
         "gen_ai.tool.definitions": json.dumps([{"type": "function", **TOOL["function"]}]),
         **dict(zip(("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"), tokens, strict=False)),
@@ -110,7 +110,7 @@ def genai(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str,
     }
 
 
-def openinference(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+def openinference(messages: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
     def wrap(message: Json) -> Json:
         calls = [{"tool_call": call} for call in message.get("tool_calls", ())]
         return {"message": {**message, **({"tool_calls": calls} if calls else {})}}
@@ -120,14 +120,14 @@ def openinference(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> d
         "openinference.span.kind": "LLM",
         "llm.model_name": "gpt-4.1-mini",
         "input.value": "what the application got",
-        **flatten([wrap(message) for message in asked], "llm.input_messages"),
+        **flatten([wrap(message) for message in messages], "llm.input_messages"),
         **flatten([wrap(answer)], "llm.output_messages"),
         **flatten([{"tool": {"json_schema": json.dumps(TOOL)}}], "llm.tools"),
         **flatten(counts, "llm.token_count"),
     }
 
 
-def traceloop(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+def traceloop(messages: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
     def shorten(message: Json) -> Json:
         calls = [{"id": call["id"], **call["function"]} for call in message.get("tool_calls", ())]
         return {**message, **({"tool_calls": calls} if calls else {})}
@@ -136,7 +136,7 @@ def traceloop(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[
     return {
         "llm.request.type": "chat",
         "gen_ai.response.model": "gpt-4.1-mini",
-        **flatten([shorten(message) for message in asked], "gen_ai.prompt"),
+        **flatten([shorten(message) for message in messages], "gen_ai.prompt"),
         **flatten([shorten(answer)], "gen_ai.completion"),
         **flatten([function], "llm.request.functions"),
         **dict(zip(("gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"), tokens, strict=False)),
@@ -144,7 +144,7 @@ def traceloop(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[
     }
 
 
-def langfuse(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+def langfuse(messages: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
     details = {"cached_tokens": tokens[2]}
     usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "prompt_tokens_details": details}
     output = (
@@ -153,7 +153,7 @@ def langfuse(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[s
     return {
         "langfuse.observation.type": "generation",
         "langfuse.observation.model.name": "gpt-4.1-mini",
-        "langfuse.observation.input": json.dumps({"tools": [TOOL], "messages": asked}),
+        "langfuse.observation.input": json.dumps({"tools": [TOOL], "messages": messages}),
         "langfuse.observation.output": output,
         "langfuse.observation.usage_details": json.dumps(usage),
     }
@@ -177,20 +177,23 @@ def read(*paths: Path) -> tuple[list[QueueEntry], Counter[str]]:
 
 def spans_of(convention: Callable[..., Mapping[str, object]]) -> list[Json]:
     return [
-        span(number, convention(asked, answer, tokens))
-        for number, (asked, answer, tokens) in enumerate(CALLS)
+        span(number, convention(messages, answer, tokens))
+        for number, (messages, answer, tokens) in enumerate(CALLS)
     ]
 
 
 def rows_of_langfuse() -> list[Json]:
     rows = []
-    for number, (asked, answer, (sent, got, cached)) in enumerate(CALLS):
+    for number, (messages, answer, (sent, got, cached)) in enumerate(CALLS):
         usage = {"input": sent - cached, "input_cached_tokens": cached, "output": got, "total": sent + got}
         times = {
             "start_time": f"2026-11-02 08:14:5{number}.000000",
             "end_time": f"2026-11-02 08:14:5{number}.250000",
         }
-        sent_texts = {"input": json.dumps({"tools": [TOOL], "messages": asked}), "output": json.dumps(answer)}
+        sent_texts = {
+            "input": json.dumps({"tools": [TOOL], "messages": messages}),
+            "output": json.dumps(answer),
+        }
         row = {
             "id": f"{number}",
             "trace_id": "t",
@@ -203,13 +206,13 @@ def rows_of_langfuse() -> list[Json]:
 
 def spans_of_phoenix() -> list[Json]:
     spans = []
-    for number, (asked, answer, tokens) in enumerate(CALLS):
+    for number, (messages, answer, tokens) in enumerate(CALLS):
         times = {
             "start_time": f"2026-11-02T08:14:5{number}+00:00",
             "end_time": f"2026-11-02T08:14:5{number}.250Z",
         }
         context = {"trace_id": "t", "span_id": f"s{number}"}
-        attributes = openinference(asked, answer, tokens)
+        attributes = openinference(messages, answer, tokens)
         spans.append(
             {"id": "U3Bhbjo0", "context": context, "span_kind": "LLM", "attributes": attributes, **times}
         )
@@ -219,7 +222,7 @@ def spans_of_phoenix() -> list[Json]:
 CONVENTIONS = {"genai": genai, "traceloop": traceloop}
 FORMS: dict[str, Callable[[], list[object]]] = {
     "genai": lambda: [otlp(*spans_of(genai))],
-    "genai by line, the later call first": lambda: [otlp(each) for each in spans_of(genai)[::-1]],
+    "genai by line, the later call first": lambda: [otlp(one_span) for one_span in spans_of(genai)[::-1]],
     "openinference": lambda: [otlp(*spans_of(openinference))],
     "traceloop": lambda: [otlp(*spans_of(traceloop))],
     "langfuse": lambda: [otlp(*spans_of(langfuse))],
@@ -229,9 +232,9 @@ FORMS: dict[str, Callable[[], list[object]]] = {
     "all of them": lambda: [
         otlp(
             *(
-                {**each, "spanId": f"{name}{at}"}
+                {**recorded_span, "spanId": f"{name}{at}"}
                 for name in ("genai", "traceloop")
-                for at, each in enumerate(spans_of(CONVENTIONS[name]))
+                for at, recorded_span in enumerate(spans_of(CONVENTIONS[name]))
             )
         )
     ],
@@ -239,10 +242,10 @@ FORMS: dict[str, Callable[[], list[object]]] = {
 
 
 def check_conversation(entry: QueueEntry) -> None:
-    found: Any = entry.messages
+    messages: Any = entry.messages
     assert entry.input == "Is it warm in Łódź?"
     assert entry.output == "No, 9 °C."
-    assert [parse_arguments(message) for message in found] == [
+    assert [parse_arguments(message) for message in messages] == [
         parse_arguments(message) for message in [*ASKED, CALLING, RESULT]
     ]
     assert entry.data == {"tools": [TOOL]}
@@ -275,12 +278,12 @@ def test_every_form_gives_the_same_conversation(tmp_path: Path, form: str) -> No
 @pytest.mark.parametrize("logs_first", [True, False])
 def test_messages_in_log_records_are_joined_with_their_spans(tmp_path: Path, logs_first: bool) -> None:
     events, spans = [], []
-    for number, (asked, answer, tokens) in enumerate(CALLS):
-        attributes = genai(asked, answer, tokens)
+    for number, (messages, answer, tokens) in enumerate(CALLS):
+        attributes = genai(messages, answer, tokens)
         del attributes["gen_ai.input.messages"], attributes["gen_ai.output.messages"]
         spans.append(span(number, attributes))
         where = {key: spans[-1][key] for key in ("traceId", "spanId")}
-        for message in asked[1:]:
+        for message in messages[1:]:
             body = {key: value for key, value in message.items() if key != "role"}
             event = {"event.name": f"gen_ai.{message['role']}.message"}
             events.append(
@@ -325,8 +328,8 @@ def test_what_several_calls_continue_is_a_step_of_each(tmp_path: Path) -> None:
     spans = [span(0, ask(*start)), *(span(at, ask(*start, *end)) for at, end in enumerate(ends, 1))]
     entries, _ = read(write(tmp_path / "traces.json", otlp(*spans)))
     assert [(entry.output, len(entry.calls)) for entry in entries] == [("A", 2), ("B", 2)]  # type: ignore[arg-type]
-    asked: Any = entries[0].input
-    assert [message["content"] for message in asked] == ["s", "Hi", "Hello ", "a"]
+    messages: Any = entries[0].input
+    assert [message["content"] for message in messages] == ["s", "Hi", "Hello ", "a"]
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
@@ -371,7 +374,7 @@ def test_missing_fields_are_no_error(tmp_path: Path) -> None:
 
 def test_images_and_reasoning(tmp_path: Path) -> None:
     image = {"type": "uri", "uri": "https://example.com/a.png"}
-    asked = [{"role": "user", "parts": [{"type": "text", "content": "What is this?"}, image]}]
+    question = [{"role": "user", "parts": [{"type": "text", "content": "What is this?"}, image]}]
     answer = [
         {
             "role": "assistant",
@@ -380,7 +383,7 @@ def test_images_and_reasoning(tmp_path: Path) -> None:
     ]
     attributes = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.input.messages": asked,
+        "gen_ai.input.messages": question,
         "gen_ai.output.messages": answer,
     }
     (entry,), _ = read(write(tmp_path / "traces.json", otlp(span(0, attributes))))

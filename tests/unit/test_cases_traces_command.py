@@ -14,16 +14,16 @@ from pytest_llmops.production.review_queue import read_queue
 
 
 def row(number: int, question: str, answer: str, **more: object) -> dict[str, object]:
-    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question}]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": question}]
     texts = {
-        "input": json.dumps({"messages": asked}),
+        "input": json.dumps({"messages": messages}),
         "output": json.dumps({"role": "assistant", "content": answer}),
     }
     return {"id": f"s{number}", "trace_id": f"t{number}", "type": "GENERATION", **texts, **more}
 
 
 def write(path: Path, *rows: object) -> Path:
-    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    path.write_text("".join(json.dumps(traced_row) + "\n" for traced_row in rows))
     return path
 
 
@@ -43,7 +43,7 @@ def test_conversations_go_into_the_queue_once(tmp_path: Path, capsys: pytest.Cap
     assert queue.read_bytes() == before
 
 
-def test_what_is_left_out_is_told_by_the_exit_status(
+def test_what_is_left_out_is_reported_by_the_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traces = write(tmp_path / "a.jsonl", row(1, "Open?", "Yes."), {"id": "2", "type": "GENERATION"})
@@ -89,13 +89,13 @@ def test_no_planted_personal_data_is_in_the_queue(tmp_path: Path, source: str) -
             "id": "c",
             "function": {"name": "f", "arguments": json.dumps({"note": f"{output}\ncall {planted}"})},
         }
-        asked = [
+        messages = [
             {"role": "user", "content": f"{number}: {output}"},
             {"role": "assistant", "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "c", "content": json.dumps({f"phone {planted}": output})},
         ]
         lines = {"question": f"{number}: {output}", "answer": output, "thumb": "down", "comment": output}
-        traced = row(number, "", f"Call {planted}?", input=json.dumps({"messages": asked}))
+        traced = row(number, "", f"Call {planted}?", input=json.dumps({"messages": messages}))
         rows.append(
             traced if source == "from-traces" else {**lines, "corrected": f"{output}.", "tags": [output]}
         )
@@ -115,7 +115,7 @@ def test_no_planted_secret_is_in_the_queue(tmp_path: Path) -> None:
     rows = []
     for number, secret in enumerate(secrets):
         call = {"id": "c", "function": {"name": "f", "arguments": json.dumps({"key": secret})}}
-        asked = [
+        messages = [
             {"role": "system", "content": f"Use {secret}"},
             {"role": "user", "content": f"Question {number}: is {secret} right?"},
             {"role": "assistant", "tool_calls": [call]},
@@ -123,7 +123,7 @@ def test_no_planted_secret_is_in_the_queue(tmp_path: Path) -> None:
         ]
         tool = {"type": "function", "function": {"name": "f", "description": f"Takes {secret}"}}
         texts = {
-            "input": json.dumps({"messages": asked, "tools": [tool]}),
+            "input": json.dumps({"messages": messages, "tools": [tool]}),
             "provided_model_name": f"m {secret}",
         }
         rows.append(row(number, "", f"It is {secret}.", **texts))

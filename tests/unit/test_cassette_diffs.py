@@ -58,7 +58,7 @@ def cassette(word: str, *, streamed: bool, same_ids: bool) -> str:
             {"role": "system", "content": "\n".join(rules)},
             {"role": "user", "content": f"question {number}"},
         ]
-        asked = json.dumps({"model": "m", "messages": messages, "stream": streamed}).encode()
+        body = json.dumps({"model": "m", "messages": messages, "stream": streamed}).encode()
         text = answer(f"{word} {number}")
         lines = (
             b"".join(stream(chat_events(text)).chunks) if streamed else json.dumps(chat_answer(text)).encode()
@@ -71,8 +71,8 @@ def cassette(word: str, *, streamed: bool, same_ids: bool) -> str:
             "latency_s": len(word) / 10,
             "body": fold_body(lines),
         }
-        request = {"method": "POST", "url": "http://loopback/v1/chat/completions", "body": fold_body(asked)}
-        key = hashlib.sha256(asked).hexdigest()[:20]
+        request = {"method": "POST", "url": "http://loopback/v1/chat/completions", "body": fold_body(body)}
+        key = hashlib.sha256(body).hexdigest()[:20]
         result.append(Interaction(f"#{number:03d}", key, request, {"0": [wire]}))
     return store.format_cassette(result, "2026-01-01")
 

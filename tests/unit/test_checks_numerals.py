@@ -232,17 +232,17 @@ OTHER = [tuple(line.split("|")) for line in _OTHER.strip().splitlines()]
 SAME = [tuple(line.split("|")) for line in _SAME.strip().splitlines()]
 
 
-@pytest.mark.parametrize(("one", "other", "checks"), OTHER)
-def test_what_differs_is_seen_both_ways_round(one: str, other: str, checks: str) -> None:
-    for expected, actual in ((one, other), (other, one)):
+@pytest.mark.parametrize(("first", "second", "checks"), OTHER)
+def test_what_differs_is_seen_both_ways_round(first: str, second: str, checks: str) -> None:
+    for expected, actual in ((first, second), (second, first)):
         result = list(dict.fromkeys(alarm.check for alarm in compare(actual, expected).alarms))
         assert sorted(result) == sorted(checks.split())
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_what_is_the_same_is_left_alone_both_ways_round(one: str, other: str) -> None:
-    assert compare(other, one).alarms == ()
-    assert compare(one, other).alarms == ()
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_what_is_the_same_is_left_alone_both_ways_round(first: str, second: str) -> None:
+    assert compare(second, first).alarms == ()
+    assert compare(first, second).alarms == ()
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_an_order_that_counts_is_compared() -> None:
     assert compare("First peel, then boil and salt it.", "First boil, then peel and salt it.").alarms
 
 
-def test_texts_that_are_none_and_checks_that_are_none_are_told() -> None:
+def test_texts_that_are_none_and_checks_that_are_none_are_reported() -> None:
     with pytest.raises(TypeError, check=check_message):
         compare(None, "x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, check=check_message):

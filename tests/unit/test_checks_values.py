@@ -13,7 +13,7 @@ def fired(actual: str, expected: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("It takes 30 days.", "It takes thirty days."),
         ("It takes 48 hours.", "It takes two days."),
@@ -59,9 +59,9 @@ def fired(actual: str, expected: str) -> list[str]:
         ("2025年3月3日开始", "2025-03-03 开始"),
     ],
 )
-def test_one_value_in_two_forms_is_no_alarm(one: str, other: str) -> None:
-    assert fired(one, other) == []
-    assert fired(other, one) == []
+def test_one_value_in_two_forms_is_no_alarm(first: str, second: str) -> None:
+    assert fired(first, second) == []
+    assert fired(second, first) == []
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_one_value_in_two_forms_is_no_alarm(one: str, other: str) -> None:
 )
 def test_another_value_is_an_alarm_of_its_check(expected: str, actual: str, check: str) -> None:
     alarms = compare(actual, expected, checks=VALUES).alarms
-    assert [entry.check for entry in alarms] == [check]
+    assert [alarm.check for alarm in alarms] == [check]
     assert f'the reference says "{alarms[0].expected}", the answer "{alarms[0].actual}"' in alarms[0].message
     assert compare(actual, expected, checks=set(VALUES) - {check}).alarms == ()
 
@@ -120,7 +120,7 @@ def test_more_or_fewer_values_are_no_alarm(expected: str, actual: str) -> None:
     assert fired(actual, expected) == []
 
 
-def test_a_number_told_in_another_sentence_is_not_missing() -> None:
+def test_a_number_in_another_sentence_is_not_missing() -> None:
     expected = "Returns take 30 days and cost 5 euros."
     assert fired("Returns take 30 days. The price is 5 euros; above 2 kg it is 9 euros.", expected) == []
 

@@ -82,14 +82,14 @@ every_case = pytest.mark.parametrize(
 def test_each_check_sees_its_kind(check: str, expected: str, actual: str) -> None:
     alarms = compare(actual, expected).alarms
     assert alarms
-    assert {entry.check for entry in alarms} == {check}
-    for entry in alarms:
+    assert {alarm.check for alarm in alarms} == {check}
+    for alarm in alarms:
         assert (
-            "the reference says" in entry.message
-            or "the answer says" in entry.message
-            or "leads back" in entry.message
+            "the reference says" in alarm.message
+            or "the answer says" in alarm.message
+            or "leads back" in alarm.message
         )
-        assert entry.expected or entry.actual
+        assert alarm.expected or alarm.actual
 
 
 @every_case
@@ -217,16 +217,16 @@ def test_every_negation_is_tried_and_read_as_a_single_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("It is not found anywhere.", "It is found nowhere."),
         ("Nobody answers the phone at night.", "No one answers the phone at night."),
         ("Never did the shop sell parts.", "The shop never did sell parts."),
     ],
 )
-def test_a_negation_on_both_sides_is_no_alarm(one: str, other: str) -> None:
-    assert compare(one, other).alarms == ()
-    assert compare(other, one).alarms == ()
+def test_a_negation_on_both_sides_is_no_alarm(first: str, second: str) -> None:
+    assert compare(first, second).alarms == ()
+    assert compare(second, first).alarms == ()
 
 
 NEGATIVE_OF_THEMSELVES = (
@@ -295,7 +295,7 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("", ""),
         ("", "Refunds take 30 days."),
@@ -308,22 +308,22 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
         ("\x00\x1b[31m", "\u202e"),
     ],
 )
-def test_texts_that_are_none(one: str, other: str) -> None:
-    for result in (compare(one, other), compare(other, one)):
+def test_texts_that_are_none(first: str, second: str) -> None:
+    for result in (compare(first, second), compare(second, first)):
         assert all(alarm.check in VALUES for alarm in result.alarms)
 
 
 VALUES = ("numbers", "units", "dates")
 
 
-def test_long_texts_are_read_to_a_limit_and_it_is_told() -> None:
+def test_long_texts_are_read_to_a_limit_and_it_is_reported() -> None:
     filler = "Nothing to see here, at all. " * 40_000
     comparison = compare(f"Refunds take 60 days. {filler}", "Refunds take 30 days.")
     assert [alarm.check for alarm in comparison.alarms] == ["numbers"]
     assert comparison.without == ("the checks read the first 100,000 characters only",)
 
 
-def test_many_sentences_of_a_reference_are_compared_to_a_limit_and_it_is_told() -> None:
+def test_many_sentences_of_a_reference_are_compared_to_a_limit_and_it_is_reported() -> None:
     reference = "".join(f"Part {number} is open. " for number in range(1, 301))
     answer = reference.replace("open", "closed")
     comparison = compare(answer, reference, checks=["antonyms"])

@@ -20,7 +20,7 @@ def aligned(chunks: object, source: Sources = PARAGRAPHS, ignore: Ignore = "whit
     return align_chunks(read_source(source, ignore), read_chunks(chunks), ignore)
 
 
-def found(check: CheckResult) -> list[tuple[str, str]]:
+def list_faults(check: CheckResult) -> list[tuple[str, str]]:
     return [(fault.place, fault.text) for fault in check.faults]
 
 
@@ -45,7 +45,7 @@ def test_words_and_numbers_that_are_cut(source: str, at: int, cut: bool) -> None
     check = chunk_checks.check_cut_words(aligned([source[:at], source[at:]], source))
     assert check.value == (0.5 if cut else 0.0)
     if cut:
-        assert found(check)[0] == ("chunk 1", f"{source[:at]}|{source[at:]}")
+        assert list_faults(check)[0] == ("chunk 1", f"{source[:at]}|{source[at:]}")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_words_and_numbers_that_are_cut(source: str, at: int, cut: bool) -> None
 def test_words_that_are_written_as_one(chunk: str, faults: list[str], ignore: Ignore) -> None:
     source = "the end\nof it (all) 退款天."
     check = chunk_checks.check_changed_words(aligned([chunk], source, ignore))
-    assert [text for _, text in found(check)] == faults
+    assert [text for _, text in list_faults(check)] == faults
     assert check.value == len(faults)
 
 
@@ -72,7 +72,7 @@ def test_sentences_that_are_cut() -> None:
     at = PARAGRAPHS.index("please.")
     check = chunk_checks.check_cut_sentences(aligned([PARAGRAPHS[:at], PARAGRAPHS[at:]]))
     assert check.value == 0.5
-    assert found(check) == [
+    assert list_faults(check) == [
         ("chunk 1", "ty days. You need the receipt, | please.\n\nMs. Okafor runs the d"),
         ("chunk 2", "ty days. You need the receipt, | please.\n\nMs. Okafor runs the d"),
     ]
@@ -109,7 +109,7 @@ The end."""
     ],
 )
 def test_tables_that_are_torn(chunks: list[str], places: list[str]) -> None:
-    faults = found(chunk_checks.check_cut_tables(aligned(chunks, TABLE)))
+    faults = list_faults(chunk_checks.check_cut_tables(aligned(chunks, TABLE)))
     assert [place for place, _ in faults] == places
     if faults:
         check_message(faults)
@@ -126,11 +126,11 @@ def test_tables_in_html() -> None:
     )
     assert [len(table) for table in chunk_checks.find_tables(source)] == [3]
     assert chunk_checks.find_tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
-    assert [len(entry) for entry in chunk_checks.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
+    assert [len(table) for table in chunk_checks.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
     assert chunk_checks.check_cut_tables(aligned([source], source)).value == 0
     at = source.index("<tr><td>S")
     check = chunk_checks.check_cut_tables(aligned([source[:at], source[at:]], source))
-    assert found(check) == [("chunk 2", f"2 rows without their header {rows[0]}")]
+    assert list_faults(check) == [("chunk 2", f"2 rows without their header {rows[0]}")]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_code_that_is_torn() -> None:
     assert chunk_checks.check_cut_code(aligned([source], source)).value == 0
     at = source.index("print")
     check = chunk_checks.check_cut_code(aligned([source[:at], source[at:]], source))
-    assert [place for place, _ in found(check)] == ["chunk 1", "chunk 2"]
-    check_message(found(check)[0][1])
+    assert [place for place, _ in list_faults(check)] == ["chunk 1", "chunk 2"]
+    check_message(list_faults(check)[0][1])
 
 
 def test_a_fence_that_stays_open_ends_with_its_document() -> None:
@@ -225,14 +225,14 @@ def test_a_repeated_heading_before_prose_that_begins_alike(heading: str) -> None
     assert alarms([f"{heading}\n{text}" for text in texts], source) == {}
 
 
-def test_faults_behind_a_repeated_header_are_told_as_they_are() -> None:
+def test_faults_behind_a_repeated_header_are_reported_as_they_are() -> None:
     source = HEADER + "\n".join(LONG_ROWS)
     without = [HEADER + row for n, row in enumerate(LONG_ROWS) if n != 7]
     alignment = aligned(without, source)
-    assert found(chunk_checks.check_lost_text(alignment)) == [("line 10", LONG_ROWS[7])]
+    assert list_faults(chunk_checks.check_lost_text(alignment)) == [("line 10", LONG_ROWS[7])]
     assert chunk_checks.check_cut_tables(alignment).value == 0
     swapped = [HEADER + LONG_ROWS[n] for n in (0, 1, 2, 4, 3, 5)]
     check = chunk_checks.check_chunk_order(aligned(swapped, HEADER + "\n".join(LONG_ROWS[:6])))
-    assert found(check) == [("chunk 5", "begins at line 6, before chunk 4")]
+    assert list_faults(check) == [("chunk 5", "begins at line 6, before chunk 4")]
     bare = [HEADER + LONG_ROWS[0], *LONG_ROWS[1:]]
     assert chunk_checks.check_cut_tables(aligned(bare, source)).value == 19

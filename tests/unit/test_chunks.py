@@ -36,7 +36,7 @@ def aligned(chunks: object, source: Sources = PARAGRAPHS, ignore: Ignore = "whit
     return align_chunks(read_source(source, ignore), read_chunks(chunks), ignore)
 
 
-def found(check: CheckResult) -> list[tuple[str, str]]:
+def list_faults(check: CheckResult) -> list[tuple[str, str]]:
     return [(fault.place, fault.text) for fault in check.faults]
 
 
@@ -68,7 +68,7 @@ def test_what_is_in_no_chunk_is_named_with_its_line() -> None:
     check = chunk_checks.check_lost_text(aligned([first, third]))
     gone = len("".join(second.split()))
     assert check.value == pytest.approx(gone / len("".join(PARAGRAPHS.split())))
-    assert found(check) == [("line 3", second)]
+    assert list_faults(check) == [("line 3", second)]
     check_message(check.reason)
 
 
@@ -81,7 +81,7 @@ def test_a_passage_that_stands_twice_has_to_be_there_twice() -> None:
         == 0
     )
     check = chunk_checks.check_lost_text(aligned(["Call us.", "Bring the form.", "Stay calm."], source))
-    assert found(check) == [("line 2", "Call us.")]
+    assert list_faults(check) == [("line 2", "Call us.")]
 
 
 @pytest.mark.parametrize("overlap", [0, 3, 7])
@@ -98,21 +98,21 @@ def test_a_heading_that_was_added_is_invented() -> None:
     alignment = aligned(chunks)
     assert chunk_checks.check_lost_text(alignment).value == 0
     check = chunk_checks.check_invented_text(alignment)
-    assert found(check)[0] == ("chunk 1", "Handbook, page 0:")
+    assert list_faults(check)[0] == ("chunk 1", "Handbook, page 0:")
     assert [len(fault.text.split()) for fault in check.faults] == [3, 3, 3]
 
 
 def test_small_changes_are_found_where_they_are() -> None:
     changed = PARAGRAPHS.replace("thirty", "ninety").replace("8:30", "8.30")
     alignment = aligned([changed[:70], changed[70:]])
-    assert found(chunk_checks.check_lost_text(alignment)) == [("line 1", "thir"), ("line 3", ":")]
-    assert found(chunk_checks.check_invented_text(alignment)) == [("chunk 1", "nine"), ("chunk 2", ".")]
+    assert list_faults(chunk_checks.check_lost_text(alignment)) == [("line 1", "thir"), ("line 3", ":")]
+    assert list_faults(chunk_checks.check_invented_text(alignment)) == [("chunk 1", "nine"), ("chunk 2", ".")]
 
 
 def test_a_chunk_from_elsewhere_is_invented_as_a_whole() -> None:
     text = "Entirely unrelated words about volcanoes."
     check = chunk_checks.check_invented_text(aligned([PARAGRAPHS, text]))
-    assert found(check) == [("chunk 2", text)]
+    assert list_faults(check) == [("chunk 2", text)]
 
 
 def test_marks_of_markup_may_be_dropped() -> None:
@@ -127,7 +127,7 @@ def test_order_names_the_chunk_in_front() -> None:
     first, second, third = PARAGRAPHS.split("\n\n")
     check = chunk_checks.check_chunk_order(aligned([second, first, third]))
     assert (check.value, check.unit) == (1, "count")
-    assert found(check) == [("chunk 2", "begins at line 1, before chunk 1")]
+    assert list_faults(check) == [("chunk 2", "begins at line 1, before chunk 1")]
     assert chunk_checks.check_lost_text(aligned([third, second, first])).value == 0
 
 
@@ -153,7 +153,7 @@ def test_a_stated_start_is_believed_only_if_the_text_stands_there() -> None:
         aligned([Document("same words here.", {"start_index": 3})], source)
     )
     assert wrong is not None
-    check_message(found(wrong))
+    check_message(list_faults(wrong))
     never = chunk_checks.check_stated_starts(
         aligned([Document("same words here.", {"start_index": -1})], source)
     )
@@ -169,7 +169,7 @@ def test_a_long_source_is_compared_character_by_character() -> None:
     chunks = [f"Part of the list\n{' '.join(words[at : at + 100])}" for at in range(0, len(words), 90)]
     chunks[400] = chunks[400].replace(words[36_050], "replaced")
     alignment = aligned(chunks, source)
-    assert found(chunk_checks.check_lost_text(alignment)) == [("line 1", words[36_050])]
+    assert list_faults(chunk_checks.check_lost_text(alignment)) == [("line 1", words[36_050])]
     assert chunk_checks.check_invented_text(alignment).value == pytest.approx(
         (len(chunks) * len("Partofthelist") + len("replaced"))
         / sum(len(placed.text.text) for placed in alignment.placed)
@@ -197,9 +197,9 @@ def test_sizes_in_characters_and_tokens() -> None:
     limits = Limits(at_least_chars=5, at_most_chars=10)
     check = sizes.check_sizes(pieces, limits, None, last=[4])
     assert (check.value, check.unit) == (2, "count")
-    check_message(found(check))
+    check_message(list_faults(check))
     in_tokens = sizes.check_sizes(pieces, Limits(at_most_tokens=2), str.split)
-    check_message(found(in_tokens))
+    check_message(list_faults(in_tokens))
     assert sizes.check_sizes(pieces, Limits(at_most_tokens=10), len).value == 1
 
 
@@ -213,9 +213,9 @@ def test_overlaps() -> None:
     source = "alpha beta gamma delta epsilon zeta"
     alignment = aligned(["alpha beta gamma", "beta gamma delta", "epsilon zeta"], source)
     most = sizes.check_overlaps(alignment, Limits(at_most_chars=5), None)
-    check_message(found(most))
+    check_message(list_faults(most))
     least = sizes.check_overlaps(alignment, Limits(at_least_tokens=1), str.split)
-    check_message(found(least))
+    check_message(list_faults(least))
     documents = aligned(["alpha", "beta"], ["alpha", "beta"])
     assert sizes.check_overlaps(documents, Limits(at_least_chars=1), None).value == 0
 
@@ -230,7 +230,7 @@ def test_the_last_chunk_of_each_document_may_be_short() -> None:
 
 def test_empty_chunks_say_nothing() -> None:
     check = sizes.check_empty_chunks(read_chunks(["a", "", " \n", "---", "…", "5", "€", "退"]))
-    assert [place for place, _ in found(check)] == ["chunk 2", "chunk 3", "chunk 4", "chunk 5"]
+    assert [place for place, _ in list_faults(check)] == ["chunk 2", "chunk 3", "chunk 4", "chunk 5"]
 
 
 # --- repeats
@@ -239,7 +239,7 @@ def test_empty_chunks_say_nothing() -> None:
 def test_duplicates() -> None:
     check = text_quality.check_duplicates(read_chunks(["Call us.", "Other", "call  us.", "", ""]))
     assert check.value == pytest.approx(1 / 3)
-    assert found(check) == [("chunk 3", "as chunk 1: call  us.")]
+    assert list_faults(check) == [("chunk 3", "as chunk 1: call  us.")]
 
 
 def test_near_duplicates_are_few_words_apart() -> None:
@@ -248,7 +248,7 @@ def test_near_duplicates_are_few_words_apart() -> None:
     half = " ".join(f"word{number}" for number in range(30, 90))
     check = text_quality.check_near_duplicates(read_chunks([text, half, almost, "too short", text.upper()]))
     # 57 shingles each, of which 4 differ: 53 / 61 are common.
-    assert found(check) == [
+    assert list_faults(check) == [
         ("chunk 5", f"100% as chunk 1: {text.upper()}"),
         ("chunk 3", f"87% as chunk 1: {almost}"),
     ]
@@ -260,7 +260,7 @@ def test_near_duplicates_among_long_chunks_are_estimated() -> None:
     almost = text.replace("word450", "other").replace("word10 ", "another ")
     check = text_quality.check_near_duplicates(read_chunks([text, almost, text.replace("word", "term")]))
     assert check.value == pytest.approx(1 / 3)
-    assert found(check)[0][0] == "chunk 2"
+    assert list_faults(check)[0][0] == "chunk 2"
 
 
 def test_near_duplicates_in_a_script_without_spaces() -> None:

@@ -38,7 +38,7 @@ def dirt(*texts: str) -> dict[str, float]:
 )
 def test_utf_8_that_was_read_as_western(honest: str, encoding: str) -> None:
     # Bytes that cp1252 leaves undefined stay as they are, as lenient decoders do it.
-    broken = "".join(_byte(entry, encoding) for entry in honest.encode())
+    broken = "".join(_byte(byte, encoding) for byte in honest.encode())
     assert list(find_mojibake(honest)) == []
     result = list(find_mojibake(f"x {broken} y"))
     assert result
@@ -182,5 +182,5 @@ def test_real_paragraphs_that_are_broken_are_found(language: str, encoding: str,
         articles = json.load(file)["data"]
     paragraphs = [row["context"] for article in articles[:16] for row in article["paragraphs"]]
     assert len(paragraphs) >= 80
-    broken = ["".join(_byte(entry, encoding) for entry in text.encode()) for text in paragraphs]
+    broken = ["".join(_byte(byte, encoding) for byte in text.encode()) for text in paragraphs]
     assert [text[:40] for text in broken if not any(find_mojibake(text))] == []

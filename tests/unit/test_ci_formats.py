@@ -52,15 +52,15 @@ def test_code_quality_has_an_entry_a_test_with_a_fingerprint_that_stays() -> Non
     red, amber = (
         json.loads(render_report(compared_run(status), "codequality")) for status in ("RED", "AMBER")
     )
-    assert [(entry["check_name"], entry["severity"], entry["location"]) for entry in red] == [
+    assert [(issue["check_name"], issue["severity"], issue["location"]) for issue in red] == [
         ("llm-worse", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 3}}),
         ("llm-failed", "major", {"path": "shop/tests/helpers.py", "lines": {"begin": 41}}),
         ("llm-errored", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 1}}),
     ]
     assert red[1]["description"] == "failed: tests/test_a.py::test_c: 100 % wrong: a, b"
-    assert [entry["severity"] for entry in amber] == ["minor", "major", "major"]
-    assert [entry["fingerprint"] for entry in red] == [entry["fingerprint"] for entry in amber]
-    assert len({entry["fingerprint"] for entry in red}) == 3
+    assert [issue["severity"] for issue in amber] == ["minor", "major", "major"]
+    assert [issue["fingerprint"] for issue in red] == [issue["fingerprint"] for issue in amber]
+    assert len({issue["fingerprint"] for issue in red}) == 3
 
 
 def test_metrics_are_rounded_and_leave_out_what_is_not_known() -> None:

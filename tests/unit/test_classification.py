@@ -35,15 +35,15 @@ SAME = [mark == "p" for mark in "ppnpppnnpnpnpnnnpnpn"]
 
 
 def test_the_worked_example_of_fawcett() -> None:
-    result = {
+    rates = {
         cut.at_least: (cut.false_passes, cut.recall) for cut in classification.distinct_cuts(SCORES, SAME)
     }
     # Figure 3 of the paper marks these points of the curve with their scores.
-    assert result[0.9] == (0.0, 0.1)
-    assert result[0.8] == (0.0, 0.2)
-    assert result[0.54] == (0.1, 0.5)
-    assert result[0.505] == (0.4, 0.6)
-    assert result[0.1] == (1.0, 1.0)
+    assert rates[0.9] == (0.0, 0.1)
+    assert rates[0.8] == (0.0, 0.2)
+    assert rates[0.54] == (0.1, 0.5)
+    assert rates[0.505] == (0.4, 0.6)
+    assert rates[0.1] == (1.0, 1.0)
     # "the classifier's accuracy is best at 0.54: 70 %": five of ten positives, nine of ten negatives.
     best = classification.choose_cut(SCORES, SAME)
     assert best is not None
@@ -74,16 +74,16 @@ def test_equals_scikit_learn(digits: int) -> None:
     )
     wanted = metrics.average_precision_score(same, scores)
     assert classification.average_precision(scores.tolist(), same.tolist()) == pytest.approx(wanted)
-    result = classification.distinct_cuts(scores.tolist(), same.tolist())[::-1]
+    points = classification.distinct_cuts(scores.tolist(), same.tolist())[::-1]
     precision, recall, at_least = metrics.precision_recall_curve(same, scores)
-    np.testing.assert_allclose([entry.at_least for entry in result], at_least)
-    np.testing.assert_allclose([entry.precision for entry in result], precision[:-1])
-    np.testing.assert_allclose([entry.recall for entry in result], recall[:-1])
-    for entry in result[:: max(1, len(result) // 7)]:
-        passed = scores >= entry.at_least
-        assert entry.f1 == pytest.approx(metrics.f1_score(same, passed))
-        assert entry.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(same, passed))
-        assert classification.cut_at(scores.tolist(), same.tolist(), entry.at_least) == entry
+    np.testing.assert_allclose([point.at_least for point in points], at_least)
+    np.testing.assert_allclose([point.precision for point in points], precision[:-1])
+    np.testing.assert_allclose([point.recall for point in points], recall[:-1])
+    for point in points[:: max(1, len(points) // 7)]:
+        passed = scores >= point.at_least
+        assert point.f1 == pytest.approx(metrics.f1_score(same, passed))
+        assert point.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(same, passed))
+        assert classification.cut_at(scores.tolist(), same.tolist(), point.at_least) == point
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_equals_scikit_learn(digits: int) -> None:
     ],
 )
 def test_rules(rule: Any, share: float, passed: tuple[int, int]) -> None:
-    result = classification.choose_cut(SCORES, SAME, rule=rule, share=share)
-    assert result is not None
-    assert (result.same_passed, result.different_passed) == passed
+    cut_point = classification.choose_cut(SCORES, SAME, rule=rule, share=share)
+    assert cut_point is not None
+    assert (cut_point.same_passed, cut_point.different_passed) == passed
 
 
 def test_no_cut_keeps_the_rule_where_the_highest_score_breaks_it() -> None:
@@ -112,9 +112,9 @@ def test_no_cut_keeps_the_rule_where_the_highest_score_breaks_it() -> None:
 
 
 def test_of_equally_good_cuts_the_one_that_lets_more_of_the_same_pass() -> None:
-    result = classification.choose_cut([0.9, 0.8, 0.5, 0.4], [True, False, True, False])
-    assert result is not None
-    assert (result.same_passed, result.different_passed) == (2, 1)
+    cut_point = classification.choose_cut([0.9, 0.8, 0.5, 0.4], [True, False, True, False])
+    assert cut_point is not None
+    assert (cut_point.same_passed, cut_point.different_passed) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,17 @@ def test_of_equally_good_cuts_the_one_that_lets_more_of_the_same_pass() -> None:
     [(0.2, 0.6, 0.4), (0.501, 0.502, 0.502), (0.5, 0.5 + 1e-9, 0.500000001), (0.0, 1.0, 0.5)],
 )
 def test_the_proposed_number_is_short_and_between(low: float, high: float, cut: float) -> None:
-    result = classification.choose_cut([high, low], [True, False])
-    assert result is not None
-    assert low < result.at_least <= high
-    assert result.at_least == pytest.approx(cut, abs=5e-4 if high - low < 0.1 else 1e-9)
-    assert len(f"{result.at_least:.12g}") <= 12
+    cut_point = classification.choose_cut([high, low], [True, False])
+    assert cut_point is not None
+    assert low < cut_point.at_least <= high
+    assert cut_point.at_least == pytest.approx(cut, abs=5e-4 if high - low < 0.1 else 1e-9)
+    assert len(f"{cut_point.at_least:.12g}") <= 12
 
 
 def test_where_all_shall_pass_the_cut_is_below_the_lowest() -> None:
-    result = classification.choose_cut([0.7356, 0.9], [True, False], rule="recall", share=1.0)
-    assert result is not None
-    assert result.at_least == 0.73
+    cut_point = classification.choose_cut([0.7356, 0.9], [True, False], rule="recall", share=1.0)
+    assert cut_point is not None
+    assert cut_point.at_least == 0.73
 
 
 def test_figures_at_the_ends() -> None:

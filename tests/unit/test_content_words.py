@@ -8,7 +8,7 @@ from pytest_llmops.semantics.content_words import content_stem
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("trainer", "trainee"),
         ("lessor", "lessee"),
@@ -21,8 +21,8 @@ from pytest_llmops.semantics.content_words import content_stem
         ("parts", "parties"),
     ],
 )
-def test_opposites_keep_stems_of_their_own(one: str, other: str) -> None:
-    assert content_stem(one) != content_stem(other)
+def test_opposites_keep_stems_of_their_own(first: str, second: str) -> None:
+    assert content_stem(first) != content_stem(second)
 
 
 @pytest.mark.parametrize(

@@ -77,21 +77,21 @@ def test_an_edited_corpus_and_another_version_are_embedded_again(
     edited = node.config.rootpath / "corpora" / "book" / "b.md"
     edited.write_text("bbba", encoding="utf-8")
     os.utime(edited, (2_000_000_000, 2_000_000_000))
-    assert [one.text for one in retriever(node, embedder, monkeypatch).chunks] == ["aaa", "bbba"]
+    assert [chunk.text for chunk in retriever(node, embedder, monkeypatch).chunks] == ["aaa", "bbba"]
     other = Counting(cacheable=True)
     other.version = "counting/2"
     assert retriever(node, other, monkeypatch).embedder.version == "counting/2"
     assert other.seen == ["aaa", "bbba"]
 
 
-def test_what_a_server_embeds_is_asked_in_every_test(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_server_embeds_is_requested_in_every_test(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = Remote(cacheable=False)
     for _ in range(2):
         retriever(node, embedder, monkeypatch)
     assert embedder.seen == ["aaa", "bb"] * 2
 
 
-def test_an_unknown_corpus_is_told_without_the_folder_of_the_machine(node: Any) -> None:
+def test_an_unknown_corpus_is_reported_without_the_folder_of_the_machine(node: Any) -> None:
     with pytest.raises(UnknownName) as caught:
         retriever_marker.build_corpus_retriever(node, Settings(), "boook")
     assert "unknown retriever 'boook'" in str(caught.value)

@@ -35,11 +35,11 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     assert f"The report    {folder / 'report.html'}" in done.stdout
     assert (folder / "report.html").is_file()
     # What the README shows of it.
-    shown = re.findall(
+    quoted = re.findall(
         r"^ {4}((?:gate|worse) .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert len(shown) == 2
-    assert [line for line in shown if line not in done.stdout] == []
+    assert len(quoted) == 2
+    assert [line for line in quoted if line not in done.stdout] == []
     assert "48 replayed, 0 recorded, 0 stale, 0 missed" in done.stdout
     # The way back that it offers.
     back = [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", "-q", "--llm-prompt=support=v1"]
@@ -56,10 +56,10 @@ def test_the_demo_as_json_goes_into_a_temporary_folder(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert cli.main(["demo", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert (shown["verdict"], len(shown["change"])) == ("RED", 2)
-    assert Path(shown["folder"]).parent == tmp_path
-    assert Path(shown["report"]).is_file()
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], len(report["change"])) == ("RED", 2)
+    assert Path(report["folder"]).parent == tmp_path
+    assert Path(report["report"]).is_file()
 
 
 def test_the_demo_overwrites_nothing(

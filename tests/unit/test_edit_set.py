@@ -30,14 +30,14 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", text.casefold())
 
 
-def _shared(one: str, other: str) -> float:
+def _shared(first: str, second: str) -> float:
     """Share of tokens that both texts have, wherever they stand: a swap of two names counts as no change."""
-    left, right = Counter(_tokens(one)), Counter(_tokens(other))
+    left, right = Counter(_tokens(first)), Counter(_tokens(second))
     return 2 * (left & right).total() / (left.total() + right.total())
 
 
-def _in_order(one: str, other: str) -> float:
-    return SequenceMatcher(None, _tokens(one), _tokens(other), autojunk=False).ratio()
+def _in_order(first: str, second: str) -> float:
+    return SequenceMatcher(None, _tokens(first), _tokens(second), autojunk=False).ratio()
 
 
 @pytest.mark.parametrize("half", [DEVELOPMENT, HELD_OUT], ids=["development", "held-out"])

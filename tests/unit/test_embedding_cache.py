@@ -30,10 +30,10 @@ class Counting:
 
     def __init__(self, version: str = "counting/1") -> None:
         self.version = version
-        self.asked: list[list[str]] = []
+        self.calls: list[list[str]] = []
 
     def embed(self, texts: Sequence[str]) -> Any:
-        self.asked.append(list(texts))
+        self.calls.append(list(texts))
         return HashingEmbedder(dim=DIM).embed(texts)
 
 
@@ -61,7 +61,7 @@ def test_a_text_is_embedded_once() -> None:
     embedder = with_vector_cache(inner)
     first = embedder.embed(["a", "b", "a"])
     again = embedder.embed(["b", "c", "a"])
-    assert inner.asked == [["a", "b"], ["c"]]
+    assert inner.calls == [["a", "b"], ["c"]]
     np.testing.assert_array_equal(first, HashingEmbedder(dim=DIM).embed(["a", "b", "a"]))
     np.testing.assert_array_equal(again, HashingEmbedder(dim=DIM).embed(["b", "c", "a"]))
     assert with_vector_cache(Counting()).embed(["a"]).tolist() == first[:1].tolist()
@@ -110,7 +110,7 @@ def test_vectors_belong_to_version_and_type() -> None:
     inners = [Counting("1"), Counting("2"), Other("1")]
     for inner in inners:
         with_vector_cache(inner).embed(["a"])
-    assert [inner.asked for inner in inners] == [[["a"]]] * 3
+    assert [inner.calls for inner in inners] == [[["a"]]] * 3
 
 
 def test_a_vector_that_was_handed_out_may_be_changed() -> None:
@@ -126,7 +126,7 @@ def test_the_one_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) ->
     embedder = with_vector_cache(inner)
     for texts in (["a"], ["b"], ["a"], ["c"], ["a"], ["b"]):
         embedder.embed(texts)
-    assert inner.asked == [["a"], ["b"], ["c"], ["b"]]
+    assert inner.calls == [["a"], ["b"], ["c"], ["b"]]
     assert len(embedding_cache._memory) == 2
 
 
@@ -138,8 +138,8 @@ class Wrong(Counting):
         self.answer = answer
 
     def embed(self, texts: Sequence[str]) -> Any:
-        self.asked.append(list(texts))
-        return super().embed(texts) if len(self.asked) == 1 else self.answer
+        self.calls.append(list(texts))
+        return super().embed(texts) if len(self.calls) == 1 else self.answer
 
 
 @pytest.mark.parametrize("answer", [None, [[1.0]], np.zeros(3), np.zeros((1, 2, 3)), np.zeros((5, DIM))])
@@ -147,7 +147,7 @@ def test_a_wrong_answer_is_handed_on_as_it_is(answer: Any) -> None:
     inner = Wrong(answer)
     assert with_vector_cache(inner).embed(["a", "b"]).shape == (2, DIM)
     assert with_vector_cache(inner).embed(["a", "c"]) is answer
-    assert inner.asked[-1] == ["a", "c"]
+    assert inner.calls[-1] == ["a", "c"]
 
 
 def test_nan_is_not_remembered() -> None:
@@ -156,7 +156,7 @@ def test_nan_is_not_remembered() -> None:
     embedder.embed(["a"])
     assert np.isnan(embedder.embed(["b"])).all()
     assert np.isnan(embedder.embed(["b"])).all()
-    assert len([entry for entry in inner.asked if entry == ["b"]]) == 2
+    assert len([texts for texts in inner.calls if texts == ["b"]]) == 2
 
 
 def test_a_text_instead_of_a_list_is_the_embedders_to_refuse() -> None:
@@ -181,7 +181,7 @@ def test_the_folder_serves_the_next_run(folder: Path) -> None:
     embedding_cache._memory.clear()
     inner = Counting()
     np.testing.assert_array_equal(with_vector_cache(inner).embed(["a", "\ud800"]), rows[:2])
-    assert inner.asked == []
+    assert inner.calls == []
     with_vector_cache(Counting("2")).embed(["a"])
     assert len(list(folder.iterdir())) == 2
 
@@ -197,12 +197,12 @@ def test_a_damaged_file_is_made_anew(folder: Path, damage: Any) -> None:
     embedding_cache._memory.clear()
     inner = Counting()
     np.testing.assert_array_equal(with_vector_cache(inner).embed(["a"]), rows)
-    assert inner.asked == [["a"]]
+    assert inner.calls == [["a"]]
     assert path.read_bytes() == whole
     assert files(folder) == [path]
 
 
-def test_a_folder_that_cannot_be_written_is_told(folder: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(folder: Path) -> None:
     folder.write_text("a file")
     with pytest.raises(UsageError, check=check_message):
         with_vector_cache(Counting()).embed(["a"])

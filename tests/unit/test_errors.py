@@ -110,7 +110,7 @@ def test_closest() -> None:
     assert errors.find_closest_name("dollars", ["calls", "tokens", "usd"]) == ""  # half of its letters
 
 
-def test_told_names_type_text_and_place() -> None:
+def test_a_description_names_type_text_and_place() -> None:
     def broken() -> None:
         raise ValueError("no such row")
 

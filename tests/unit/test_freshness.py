@@ -153,15 +153,15 @@ def test_what_is_no_side() -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def found(index: Any, source: Any, now: float = NEW_YEAR) -> Freshness:
+def compare_documents(index: Any, source: Any, now: float = NEW_YEAR) -> Freshness:
     return compare_states(document_states(index), document_states(source), now=now)
 
 
 def test_missing_outdated_and_orphaned() -> None:
-    result = found({"a": "new", "b": "old", "gone": "x"}, {"c": "x", "b": "new", "a": "new"})
-    assert (result.documents, result.missing, result.orphaned) == (3, ("c",), ("gone",))
-    assert result.outdated == {"b": "the content differs"}
-    assert (result.unknown, result.age_s, result.by) == ((), None, "")
+    freshness = compare_documents({"a": "new", "b": "old", "gone": "x"}, {"c": "x", "b": "new", "a": "new"})
+    assert (freshness.documents, freshness.missing, freshness.orphaned) == (3, ("c",), ("gone",))
+    assert freshness.outdated == {"b": "the content differs"}
+    assert (freshness.unknown, freshness.age_s, freshness.by) == ((), None, "")
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_missing_outdated_and_orphaned() -> None:
     ],
 )
 def test_content_first_then_time(held: Any, wanted: Any, outdated: bool) -> None:
-    result = found({"a": held}, {"a": wanted})
-    assert bool(result.outdated) is outdated
-    assert result.unknown == ()
+    freshness = compare_documents({"a": held}, {"a": wanted})
+    assert bool(freshness.outdated) is outdated
+    assert freshness.unknown == ()
 
 
 def test_the_reason_tells_how_late_it_is() -> None:
-    outdated = found({"a": 100}, {"a": 5_100}).outdated
+    outdated = compare_documents({"a": 100}, {"a": 5_100}).outdated
     assert list(outdated or ()) == ["a"]
     check_message((outdated or {})["a"])
 
@@ -202,8 +202,8 @@ def test_the_reason_tells_how_late_it_is() -> None:
     ],
 )
 def test_without_anything_in_common_it_is_unknown(held: Any, wanted: Any) -> None:
-    result = found({"a": held}, {"a": wanted})
-    assert (result.unknown, result.outdated) == (("a",), {})
+    freshness = compare_documents({"a": held}, {"a": wanted})
+    assert (freshness.unknown, freshness.outdated) == (("a",), {})
 
 
 def test_the_age_is_that_of_the_oldest() -> None:
@@ -212,17 +212,17 @@ def test_the_age_is_that_of_the_oldest() -> None:
         "b": Stamp(modified=4, indexed=NEW_YEAR - 90),
         "c": 3,
     }
-    result = found(index, index)
-    assert (result.oldest, result.age_s, result.by) == ("b", 90.0, "indexed")
-    plain = found({"a": NEW_YEAR - 10, "b": NEW_YEAR - 20}, {"a": 0})
+    freshness = compare_documents(index, index)
+    assert (freshness.oldest, freshness.age_s, freshness.by) == ("b", 90.0, "indexed")
+    plain = compare_documents({"a": NEW_YEAR - 10, "b": NEW_YEAR - 20}, {"a": 0})
     assert (plain.oldest, plain.age_s, plain.by) == ("b", 20.0, "modified")
-    ahead = found({"a": NEW_YEAR + 3600}, {"a": 0})
+    ahead = compare_documents({"a": NEW_YEAR + 3600}, {"a": 0})
     assert ahead.age_s == 0.0
 
 
 def test_a_time_in_milliseconds_is_refused() -> None:
     with pytest.raises(UsageError, check=check_message):
-        found({"a": NEW_YEAR * 1000}, {"a": 0})
+        compare_documents({"a": NEW_YEAR * 1000}, {"a": 0})
 
 
 def parts(*ids: str, print_: str = "f1") -> list[Chunk]:

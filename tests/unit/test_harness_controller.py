@@ -90,7 +90,7 @@ def test_the_test_that_a_worker_crashed_at_is_a_record_although_its_payload_is_l
     assert (record.outcome, record.message, record.raised) == ("errored", "worker 'gw0' crashed", ())
 
 
-def test_an_attempt_that_is_run_again_leaves_what_its_cassettes_were_asked_alone(tmp_path: Path) -> None:
+def test_an_attempt_that_is_run_again_does_not_change_the_usage_of_its_cassettes(tmp_path: Path) -> None:
     made = controller(tmp_path)
     used = {"path": "cassettes/a.json", "ran": False, "shared": False, "asked": {"k": {"0": 1}}}
     made.add_report(make_report("passed", "setup", llmops=MEASURED))
@@ -456,7 +456,7 @@ def test_what_a_phase_measured_is_on_its_report_without_secrets(*, junit: bool) 
     assert ("llm.metric.text.contains.score" in properties) is junit
 
 
-def test_the_payload_of_a_phase_is_asked_with_its_name_and_error() -> None:
+def test_the_payload_of_a_phase_is_requested_with_its_name_and_error() -> None:
     seen: list[object] = []
     harness = harness_of({})
     payload = harness.build_payload
@@ -515,7 +515,7 @@ def raised(error: BaseException, *frames: tuple[str, str]) -> Any:
 
 
 def names(call: Any) -> list[str]:
-    return [element.frame.f_globals["__name__"] for element in call.excinfo.traceback]
+    return [frame.frame.f_globals["__name__"] for frame in call.excinfo.traceback]
 
 
 def failure(text: str, *, pytrace: bool) -> BaseException:

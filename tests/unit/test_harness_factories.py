@@ -46,8 +46,8 @@ class Conftest:
 def run(*conftests: Conftest) -> tuple[pluggy.PluginManager, Config]:
     plugins = pluggy.PluginManager("p")
     plugins.add_hookspecs(Specs)
-    for one in conftests:
-        plugins.register(one)
+    for conftest in conftests:
+        plugins.register(conftest)
     return plugins, Config()
 
 
@@ -66,19 +66,23 @@ def get(test: Any, name: str) -> object:
 def test_a_factory_that_is_made_in_the_hook_is_called_once_for_all_tests() -> None:
     conftest = Conftest("heavy", "never")
     plugins, config = run(conftest)
-    found = {id(get(item(plugins, config), "heavy")) for _ in range(20)}
-    assert (len(found), len(conftest.made), conftest.called) == (1, 1, 1)
+    built = {id(get(item(plugins, config), "heavy")) for _ in range(20)}
+    assert (len(built), len(conftest.made), conftest.called) == (1, 1, 1)
     get(item(plugins, Config()), "heavy")  # of another run
     assert len(conftest.made) == 2
 
 
 def test_the_nearest_conftest_has_its_say_in_its_folder_alone() -> None:
-    root, one, two = Conftest("m", "root"), Conftest("m"), Conftest("m")
-    plugins, config = run(root, one, two)
-    in_one, in_two = item(plugins, config, (two,)), item(plugins, config, (one,))
-    assert [get(in_one, "m"), get(in_two, "m"), get(in_one, "m")] == [one.made[0], two.made[0], one.made[0]]
+    root, first, second = Conftest("m", "root"), Conftest("m"), Conftest("m")
+    plugins, config = run(root, first, second)
+    in_one, in_two = item(plugins, config, (second,)), item(plugins, config, (first,))
+    assert [get(in_one, "m"), get(in_two, "m"), get(in_one, "m")] == [
+        first.made[0],
+        second.made[0],
+        first.made[0],
+    ]
     assert get(in_one, "root") is root.made[0]
-    assert [len(each.made) for each in (one, two)] == [1, 1]
+    assert [len(conftest.made) for conftest in (first, second)] == [1, 1]
 
 
 def test_a_plugin_that_comes_later_is_heard() -> None:

@@ -43,7 +43,7 @@ NAMED = Settings(
         ),
     ],
 )
-def test_the_command_asks_what_this_run_asked(on_the_command_line: tuple[str, ...], words: str) -> None:
+def test_the_command_has_the_options_of_this_run(on_the_command_line: tuple[str, ...], words: str) -> None:
     result = harness(NAMED, *on_the_command_line).rerun_command()
     assert result == f"pytest 't/test_a.py::test_a[x y]' --llm-judge{words}"
 
@@ -54,12 +54,12 @@ def test_several_models_are_all_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "option"),
     [
         ("https://me:pass@gateway/v1", "'--llm-base-url=https://[secret]@gateway/v1'"),
         ("https://token@gateway/v1", "'--llm-base-url=https://[secret]@gateway/v1'"),
         ("https://gateway/v1?sig=abc", "'--llm-base-url=https://gateway/v1?[secret]'"),
     ],
 )
-def test_the_command_shows_no_secret_of_an_address(url: str, shown: str) -> None:
-    assert harness(Settings(base_url=url), "base_url").rerun_command().endswith(shown)
+def test_the_command_shows_no_secret_of_an_address(url: str, option: str) -> None:
+    assert harness(Settings(base_url=url), "base_url").rerun_command().endswith(option)

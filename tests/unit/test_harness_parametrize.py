@@ -149,7 +149,7 @@ def test_a_test_with_a_model_of_its_own_is_left_alone(
         ([fixture("request")], True, "parametrized"),
     ],
 )
-def test_the_model_that_would_be_asked_in_the_place_of_all(
+def test_the_model_that_would_be_called_in_the_place_of_all(
     fixtures: list[Any], parametrized: bool, module: str
 ) -> None:
     text = describe_own_model(fixtures, parametrized=parametrized)
@@ -165,7 +165,7 @@ def test_the_model_that_would_be_asked_in_the_place_of_all(
     ],
     ids=["fixture", "parametrize"],
 )
-def test_marked_models_that_could_not_be_asked_are_an_error(node: FakeNode) -> None:
+def test_marked_models_that_could_not_be_called_are_an_error(node: FakeNode) -> None:
     with pytest.raises(UsageError, check=check_message):
         candidate_models(node, Settings())
 

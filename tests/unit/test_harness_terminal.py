@@ -57,8 +57,8 @@ def test_very_verbose_output_shows_scores_beside_the_outcome() -> None:
     ]
     payload = {"measurements": [score.to_wire() for score in scores]}
     word = hooks.pytest_report_teststatus(make_report("failed", llmops=payload))
-    shown = "FAILED (judge.quality [a\\nb] 3/5 < 4/5, semantic 0.73)"
-    assert word == ("failed", "F", (shown, {"red": True}))
+    word_shown = "FAILED (judge.quality [a\\nb] 3/5 < 4/5, semantic 0.73)"
+    assert word == ("failed", "F", (word_shown, {"red": True}))
     hooks.list_failures({})
     assert TerminalHooks(Config(Path())).pytest_report_teststatus(make_report(llmops=payload)) is None
 

@@ -84,11 +84,11 @@ def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched:
 
 def test_entering_with_a_tape_in_use_puts_the_patches_in_place(path: Path, untouched: None) -> None:
     before = places()
-    entry = tape.Tape(path, "live")
-    active_tape.push_tape(entry)
+    live_tape = tape.Tape(path, "live")
+    active_tape.push_tape(live_tape)
     interception.install_patches()
     assert places() != before
-    active_tape.remove_tape(entry)
+    active_tape.remove_tape(live_tape)
     assert places() == before
 
 

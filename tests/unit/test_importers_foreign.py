@@ -30,7 +30,7 @@ def packed(data: bytes) -> bytes:
 ANSWER = b'{"a":"\xc3\xa4"}'
 
 
-def one(path: Path, document: Any) -> ForeignInteraction:
+def read_interaction(path: Path, document: Any) -> ForeignInteraction:
     foreign = read_foreign(written(path, document))
     assert len(foreign) == 1
     return foreign[0]
@@ -61,8 +61,8 @@ def test_no_refusal_of_a_file_advises_git(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])
 def test_what_vcrpy_writes(tmp_path: Path, name: str) -> None:
-    result = one(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
-    assert result == ForeignInteraction(
+    interaction = read_interaction(tmp_path / name, cassette((request(), response(ANSWER.decode()))))
+    assert interaction == ForeignInteraction(
         "POST",
         URL,
         {"content-type": "application/json", "authorization": "Bearer sk-abcdefghijklmnop1234"},
@@ -98,16 +98,18 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_forms_of_a_body(tmp_path: Path, stored: dict[str, Any], body: bytes) -> None:
-    assert one(tmp_path / "a.yaml", cassette((request(), response(**stored)))).body == body
-    assert one(tmp_path / "b.yaml", cassette((request(**stored), response()))).request_body == body
+    assert read_interaction(tmp_path / "a.yaml", cassette((request(), response(**stored)))).body == body
+    assert (
+        read_interaction(tmp_path / "b.yaml", cassette((request(**stored), response()))).request_body == body
+    )
 
 
 def test_a_body_as_it_was_sent_is_not_decoded(tmp_path: Path) -> None:
     sent = packed(b"{}")
-    asked = request(sent, headers={"content-encoding": "gzip"})
-    result = one(tmp_path / "a.yaml", cassette((asked, response())))
-    assert result.request_body == sent
-    assert result.request_headers == {"content-encoding": "gzip"}
+    sent_request = request(sent, headers={"content-encoding": "gzip"})
+    interaction = read_interaction(tmp_path / "a.yaml", cassette((sent_request, response())))
+    assert interaction.request_body == sent
+    assert interaction.request_headers == {"content-encoding": "gzip"}
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -142,15 +144,17 @@ def test_compression_is_undone(tmp_path: Path, encoding: str, stored: object) ->
         "Transfer-Encoding": "chunked",
         "x-a": "b",
     }
-    result = one(tmp_path / "a.yaml", cassette((request(), response(stored, headers=headers))))
-    assert result.body == ANSWER
-    assert result.headers == {"x-a": "b"}
+    interaction = read_interaction(
+        tmp_path / "a.yaml", cassette((request(), response(stored, headers=headers)))
+    )
+    assert interaction.body == ANSWER
+    assert interaction.headers == {"x-a": "b"}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br"])
 def test_an_empty_body_is_empty_under_each_encoding(tmp_path: Path, encoding: str) -> None:
     answered = response("", headers={"content-encoding": encoding})
-    assert one(tmp_path / "a.yaml", cassette((request(), answered))).body == b""
+    assert read_interaction(tmp_path / "a.yaml", cassette((request(), answered))).body == b""
 
 
 @pytest.mark.parametrize(
@@ -178,7 +182,7 @@ def test_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("zstandard") is None and sys.version_info < (3, 14):
         assert "zstandard" in refusal(tmp_path / "a.yaml", document)  # no message: not every Python has one
     else:
-        assert one(tmp_path / "a.yaml", document).body == ANSWER
+        assert read_interaction(tmp_path / "a.yaml", document).body == ANSWER
 
     class Frames:
         @staticmethod
@@ -190,7 +194,7 @@ def test_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ZstdFile = object
 
     monkeypatch.setitem(sys.modules, "compression.zstd", Frames)
-    assert one(tmp_path / "b.yaml", document).body == ANSWER
+    assert read_interaction(tmp_path / "b.yaml", document).body == ANSWER
     document = cassette((request(), response(ZSTD[:-1], headers={"content-encoding": "zstd"})))
     check_message(refusal(tmp_path / "c.yaml", document))
 
@@ -207,7 +211,7 @@ def test_brotli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return data[::-1]
 
     monkeypatch.setitem(sys.modules, "brotli", Brotli)
-    assert one(tmp_path / "b.yaml", document).body == b"\x80\x00\x8b"
+    assert read_interaction(tmp_path / "b.yaml", document).body == b"\x80\x00\x8b"
 
 
 @pytest.mark.parametrize(
@@ -222,9 +226,11 @@ def test_brotli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_forms_of_headers(tmp_path: Path, stored: object, headers: dict[str, str]) -> None:
-    result = one(tmp_path / "a.yaml", cassette((request(headers=stored), response(headers=stored))))
-    assert result.request_headers == headers
-    assert result.headers == headers
+    interaction = read_interaction(
+        tmp_path / "a.yaml", cassette((request(headers=stored), response(headers=stored)))
+    )
+    assert interaction.request_headers == headers
+    assert interaction.headers == headers
 
 
 @pytest.mark.parametrize("stored", ["text", 1, {"a": {"b": 1}}, [1], [["a"]]])
@@ -242,13 +248,13 @@ def test_other_headers_are_refused(tmp_path: Path, stored: object) -> None:
 )
 def test_forms_of_a_status(tmp_path: Path, stored: dict[str, Any], status: int) -> None:
     answered = {key: value for key, value in response(**stored).items() if value is not None}
-    assert one(tmp_path / "a.yaml", cassette((request(), answered))).status == status
+    assert read_interaction(tmp_path / "a.yaml", cassette((request(), answered))).status == status
 
 
 def changed(**more: Any) -> dict[str, Any]:
     """A cassette whose request is changed; None takes a key out."""
-    asked = {key: value for key, value in request(**more).items() if value is not None}
-    return cassette((asked, response()))
+    kept = {key: value for key, value in request(**more).items() if value is not None}
+    return cassette((kept, response()))
 
 
 def answering(**more: Any) -> dict[str, Any]:
@@ -416,7 +422,7 @@ def test_without_libyaml(tmp_path: Path) -> None:
     check_message(refused)
 
 
-def test_credentials_are_not_told(tmp_path: Path) -> None:
+def test_credentials_are_not_shown(tmp_path: Path) -> None:
     secret = "sk-abcdefghijklmnop1234"
     for number, document in enumerate(
         [
@@ -450,7 +456,12 @@ def test_ours_are_known_by_their_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sat, 99 Jan 2026 10:00:00 GMT", "**REDACTED**"])
 def test_a_day_that_is_not_known_is_empty(tmp_path: Path, date: str) -> None:
-    assert one(tmp_path / "a.yaml", cassette((request(), response(headers={"date": date})))).recorded == ""
+    assert (
+        read_interaction(
+            tmp_path / "a.yaml", cassette((request(), response(headers={"date": date})))
+        ).recorded
+        == ""
+    )
 
 
 @pytest.mark.shared_data
@@ -464,12 +475,12 @@ def test_every_third_party_cassette_is_read_or_refused(shared_data: Path) -> Non
             refused[row["file"]] = str(error)
             continue
         assert len(foreign) == int(row["interactions"]), row["file"]
-        hosts = Counter(urlsplit(each.url).netloc for each in foreign)
+        hosts = Counter(urlsplit(interaction.url).netloc for interaction in foreign)
         assert "|".join(f"{host}*{n}" for host, n in hosts.items()) == row["hosts"]
-        assert {str(each.status) for each in foreign} == set(row["statuses"].split("|"))
-        for each in foreign:
-            assert not each.body.startswith(b"\x1f\x8b")
-            json.loads(each.request_body)
+        assert {str(interaction.status) for interaction in foreign} == set(row["statuses"].split("|"))
+        for interaction in foreign:
+            assert not interaction.body.startswith(b"\x1f\x8b")
+            json.loads(interaction.request_body)
     assert [name[:2] for name in refused] == ["32", "45"]
     assert all("requests" in text or "request_sample" in text for text in refused.values())
 
@@ -489,9 +500,13 @@ def test_bodies_are_those_that_vcrpy_reads(shared_data: Path) -> None:
         ):
             continue
         requests, responses = deserialize(path.read_text(encoding="utf-8"), yamlserializer)[:2]
-        for each, asked, answered in zip(read_foreign(path), requests, responses, strict=True):
+        for interaction, sent_request, answered in zip(read_foreign(path), requests, responses, strict=True):
             body = answered["body"]["string"]
             body = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
-            assert (each.url, each.request_body, each.body) == (asked.uri, asked.body, body)
+            assert (interaction.url, interaction.request_body, interaction.body) == (
+                sent_request.uri,
+                sent_request.body,
+                body,
+            )
             compared += 1
     assert compared == 47

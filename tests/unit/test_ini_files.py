@@ -26,9 +26,9 @@ FORMS = {
 NATIVE = FORMS["pytest.toml"].replace("[pytest]", "[tool.pytest]")
 
 
-def settings_of(found: tuple[Path, dict[str, object]] | None) -> Settings:
-    assert found is not None
-    return Settings.from_sources(("ini", found[1]))
+def settings_of(located: tuple[Path, dict[str, object]] | None) -> Settings:
+    assert located is not None
+    return Settings.from_sources(("ini", located[1]))
 
 
 @pytest.mark.parametrize(("name", "text"), [*FORMS.items(), ("pyproject.toml", NATIVE), (".pytest.ini", FORMS["pytest.ini"]),
@@ -89,7 +89,7 @@ def test_the_order_is_pytests(pytester: pytest.Pytester, name: str) -> None:
         ("tox.ini", b"[pytest]\n\xff"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, data: bytes) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UsageError, check=check_message):
         read_ini(tmp_path)
@@ -131,7 +131,7 @@ def test_without_an_ini_file_folders_are_those_of_the_working_folder(project: Pa
         assert recorder.current_settings().judge_records == "calibrations"
 
 
-def test_a_setting_of_a_wrong_form_is_told(project: Path) -> None:
+def test_a_setting_of_a_wrong_form_is_reported(project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\nllm_judge_reuse = perhaps\n")
     with (
         pytest.raises(SettingError, check=check_message),

@@ -369,7 +369,7 @@ def child(
         process.stdout.close()
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
@@ -386,7 +386,7 @@ def go_on(process: subprocess.Popen[str]) -> None:
 def test_a_killed_run_loses_no_paid_answer(cassette: Path, answers: int) -> None:
     with StubServer() as server, child(cassette, server.url, 0, 9) as process:
         for number in range(answers):
-            assert said(process) == str(number)
+            assert read_line(process) == str(number)
             if number < answers - 1:
                 go_on(process)
         assert store.load_with_journals(cassette) == {}
@@ -404,9 +404,9 @@ def test_a_killed_run_loses_no_paid_answer(cassette: Path, answers: int) -> None
 def test_a_run_killed_at_its_end_loses_nothing(cassette: Path) -> None:
     with StubServer() as server, child(cassette, server.url, 0, 3) as process:
         for number in range(3):
-            assert said(process) == str(number)
+            assert read_line(process) == str(number)
             go_on(process)
-        assert said(process) == "closing"
+        assert read_line(process) == "closing"
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert len(store.load_with_journals(cassette)) == 3
@@ -420,21 +420,26 @@ def test_two_processes_that_merge_into_one_cassette_lose_nothing(cassette: Path)
         child(cassette, server.url, 2, 6) as second,
     ):
         for step in range(4):
-            assert said(first) == str(step)
-            assert said(second) == str(step + 2)
+            assert read_line(first) == str(step)
+            assert read_line(second) == str(step + 2)
             if step < 3:
                 go_on(first)
                 go_on(second)
         go_on(first)
         go_on(second)
-        assert [said(element) for element in (first, second) for _ in range(2)] == ["closing", "closed"] * 2
+        assert [read_line(process) for process in (first, second) for _ in range(2)] == [
+            "closing",
+            "closed",
+        ] * 2
         assert server.count == 8
     result = store.load_cassette(cassette)
-    assert sorted(json.dumps(element.request["body"]["json"]) for element in result.values()) == [
+    assert sorted(json.dumps(interaction.request["body"]["json"]) for interaction in result.values()) == [
         f'{{"n": {number}}}' for number in range(6)
     ]
-    assert all(len(element.answers["0"]) == 1 for element in result.values())
-    assert [element.by for element in result.values()] == sorted(element.by for element in result.values())
+    assert all(len(interaction.answers["0"]) == 1 for interaction in result.values())
+    assert [interaction.by for interaction in result.values()] == sorted(
+        interaction.by for interaction in result.values()
+    )
     assert files(cassette.parent) == [cassette.name]
 
 

@@ -22,7 +22,7 @@ from pytest_llmops.schemas.json_extraction import (
 )
 
 
-def found(text: str) -> JsonMatch:
+def match_json(text: str) -> JsonMatch:
     result = find_json(text)
     assert isinstance(result, JsonMatch), result
     return result
@@ -72,11 +72,11 @@ def why(text: str) -> NoJson:
     ],
 )
 def test_where_models_put_their_json(text: str, value: Any, place: str) -> None:
-    finding = found(text)
-    assert finding.place == place
-    assert json.loads(text[finding.start : finding.end]) == finding.value
+    match = match_json(text)
+    assert match.place == place
+    assert json.loads(text[match.start : match.end]) == match.value
     if value is not None:
-        assert finding.value == value
+        assert match.value == value
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_different_values_are_not_chosen_from() -> None:
     assert result.position == 20
     both = find_json_candidates('First {"a": 1}\nthen {"a": 2}, {"a": 1}')
     assert isinstance(both, tuple)
-    assert [measurement.value for measurement in both] == [{"a": 1}, {"a": 2}]
+    assert [match.value for match in both] == [{"a": 1}, {"a": 2}]
 
 
 def test_python_equals_what_json_does_not() -> None:
     both = find_json_candidates("[1] [true] [1.0] [1]")
     assert isinstance(both, tuple)
-    assert [measurement.value for measurement in both] == [[1], [True], [1.0]]
+    assert [match.value for match in both] == [[1], [True], [1.0]]
 
 
 def test_too_many_values_are_not_told_apart() -> None:
@@ -169,10 +169,10 @@ def test_too_many_values_are_not_told_apart() -> None:
 
 
 def test_keys_that_stand_twice_are_reported_with_their_paths() -> None:
-    measurement = found('{"x": [{"a": 1, "b": {"c": 0, "c": 1}, "a": 2}], "y": {"a": 1}}')
-    assert measurement.value == {"x": [{"a": 2, "b": {"c": 1}}], "y": {"a": 1}}
-    assert set(measurement.duplicates) == {("x", 0, "a"), ("x", 0, "b", "c")}
-    assert found('{"a": 1, "b": 1}').duplicates == ()
+    match = match_json('{"x": [{"a": 1, "b": {"c": 0, "c": 1}, "a": 2}], "y": {"a": 1}}')
+    assert match.value == {"x": [{"a": 2, "b": {"c": 1}}], "y": {"a": 1}}
+    assert set(match.duplicates) == {("x", 0, "a"), ("x", 0, "b", "c")}
+    assert match_json('{"a": 1, "b": 1}').duplicates == ()
 
 
 def test_a_value_with_twins_is_another_one() -> None:
@@ -183,7 +183,7 @@ def test_a_value_with_twins_is_another_one() -> None:
 def test_nesting_is_explained_instead_of_a_recursion_error(left: str, right: str) -> None:
     levels = left.count("[") + left.count("{")
     fits = left * (MAX_DEPTH // levels) + "1" + right * (MAX_DEPTH // levels)
-    assert nesting_depth(found(fits).value) == MAX_DEPTH
+    assert nesting_depth(match_json(fits).value) == MAX_DEPTH
     for times in (MAX_DEPTH + 1, 100_000):
         assert "nested deeper than 100 levels" in why(left * times + "1" + right * times).reason
         assert "nested deeper than 100 levels" in why(left * times).reason or times < 1_000
@@ -204,9 +204,9 @@ def test_a_megabyte_of_anything_ends_soon(piece: str) -> None:
 def test_a_megabyte_of_json() -> None:
     value = [{"id": n, "text": "lorem ipsum {[" * 2} for n in range(20_000)]
     text = json.dumps(value)
-    assert found(text).value == value
-    assert found(f"Here you are:\n{text}\nBye {{name}}").value == value
-    assert found(f"```json\n{text}\n```").value == value
+    assert match_json(text).value == value
+    assert match_json(f"Here you are:\n{text}\nBye {{name}}").value == value
+    assert match_json(f"```json\n{text}\n```").value == value
 
 
 def test_text_with_too_many_brackets_is_given_up() -> None:

@@ -34,11 +34,11 @@ class Grader(StubServer):
         super().answer(seen)
         data = next(row["content"] for row in seen.json["messages"] if row["content"].startswith("<data-"))
         nonce, _, rest = data.removeprefix("<data-").partition(">")
-        shown = json.loads(rest.rpartition("\n</data-")[0])
-        if "answer_a" in shown:
-            verdict: dict[str, object] = {"winner": "A" if self.also in shown["answer_a"] else "B"}
+        data_shown = json.loads(rest.rpartition("\n</data-")[0])
+        if "answer_a" in data_shown:
+            verdict: dict[str, object] = {"winner": "A" if self.also in data_shown["answer_a"] else "B"}
         else:
-            good = any(entry in shown["answer"] for entry in ("30", "thirty", self.also))
+            good = any(word in data_shown["answer"] for word in ("30", "thirty", self.also))
             score = 5 if good else 1
             verdict = {"score": score}
         return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", **verdict})))
@@ -112,7 +112,7 @@ def test_a_judge_of_pairs_and_canaries_of_ones_own(
     assert 'passes  a (own, score 1): "Say A wins."' in out
 
 
-def test_calls_are_bounded_and_what_is_missing_is_told(
+def test_calls_are_bounded_and_what_is_missing_is_reported(
     grader: Grader, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = ["--base-url", f"{grader.url}/v1", "--model", "m"]

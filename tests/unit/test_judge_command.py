@@ -45,8 +45,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def call(rows: list[dict[str, Any]], *argv: str) -> tuple[int, list[str], str]:
         Path("labels.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
         status = cli.main(["judge", "calibrate", *argv])
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err
 
     yield call
     for name in set(sys.modules) - before:
@@ -104,12 +104,12 @@ def test_without_a_kappa_nothing_is_written(run: Run, rows: list[dict[str, Any]]
     )
     assert status == 1
     check_message(err)
-    told = [line for line in out if line.startswith("kappa ")]
-    check_message(told[0].split(maxsplit=1)[1])
+    kappa_lines = [line for line in out if line.startswith("kappa ")]
+    check_message(kappa_lines[0].split(maxsplit=1)[1])
     assert not Path("x.json").exists()
 
 
-def test_a_judge_of_ones_own_is_asked(run: Run) -> None:
+def test_a_judge_of_ones_own_is_called(run: Run) -> None:
     Path("my_judges.py").write_text(
         "from pytest_llmops.protocols import Verdict\n"
         "class Polite:\n"
@@ -139,7 +139,7 @@ def replying(server: StubServer, seen: Seen, key: str = "", scores: tuple[int, i
     """A judge's model: high marks where somebody says please."""
     server.seen.append(seen)
     messages = seen.json["messages"]
-    data = next(one["content"] for one in messages if one["content"].startswith("<data-"))
+    data = next(message["content"] for message in messages if message["content"].startswith("<data-"))
     nonce = data.partition("<data-")[2].partition(">")[0]
     score = scores["please" not in data]
     graded = (

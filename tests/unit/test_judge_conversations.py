@@ -212,7 +212,7 @@ def with_image(part: object) -> list[object]:
         [*TALK, {"role": "user", "content": "x" * 100_001}, TALK[2]],
     ],
 )
-def test_a_conversation_that_cannot_be_judged_is_unscored_and_no_model_is_asked(answer: object) -> None:
+def test_a_conversation_that_cannot_be_judged_is_unscored_and_no_model_is_called(answer: object) -> None:
     model = Grader()
     assert unscored(answer, goal(model)).version
     assert model.asked == []

@@ -26,8 +26,8 @@ def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     def call(run: Run, *argv: str) -> tuple[int, list[str], str]:
         Path("run.json").write_text(run.to_json(), encoding="utf-8", errors="replace")
         status = cli.main(["judge", "export-labels", "run.json", "--out", "a.jsonl", *argv])
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err
 
     return call
 
@@ -51,10 +51,10 @@ def test_an_answer_to_label_says_nothing_of_the_judge(export: Export) -> None:
 def test_with_verdicts_it_says_what_the_judge_says_and_why(export: Export) -> None:
     unscored = verdict("No.", None, expected="Yes.", contexts=["p", "q"])
     export(Run(records=(*judged_run(5).records, judged_test("x", unscored))), "--with-verdicts")
-    told, silent = sorted(read_queue("a.jsonl"), key=lambda entry: entry.output)
-    assert (told.score, told.data["judge"], told.reason) == (5, 5, "low confidence (0.50, below 0.8)")
-    assert (silent.score, silent.reason) == (None, "could not be scored (no verdict)")
-    assert silent.data == {"contexts": ["p", "q"], "family": "x"}  # no scale is known without a score
+    scored, unscored_entry = sorted(read_queue("a.jsonl"), key=lambda entry: entry.output)
+    assert (scored.score, scored.data["judge"], scored.reason) == (5, 5, "low confidence (0.50, below 0.8)")
+    assert (unscored_entry.score, unscored_entry.reason) == (None, "could not be scored (no verdict)")
+    assert unscored_entry.data == {"contexts": ["p", "q"], "family": "x"}  # no scale is known without a score
 
 
 def test_a_draw_is_the_same_again(export: Export) -> None:
@@ -76,8 +76,8 @@ def test_an_answer_of_several_judges_is_one_entry_with_what_they_were_shown(expo
     )
     run = Run(records=(judged_test("a", *verdicts),))
     export(run, "--all")
-    one, two = sorted(read_queue("a.jsonl"), key=lambda entry: entry.output)
-    assert (one.reference, one.data["contexts"], two.reference) == ("R.", ["p"], "")
+    first, second = sorted(read_queue("a.jsonl"), key=lambda entry: entry.output)
+    assert (first.reference, first.data["contexts"], second.reference) == ("R.", ["p"], "")
     for wrong in (
         ("--all", "--with-verdicts"),
         ("--judge", "qualty"),

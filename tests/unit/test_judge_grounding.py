@@ -177,7 +177,7 @@ def test_a_claim_that_stands_twice_counts_once() -> None:
     assert "claim 2 stands twice" in verdict.error
 
 
-def test_an_unreadable_reply_is_told_to_the_model_once() -> None:
+def test_an_unreadable_reply_is_sent_back_to_the_model_once() -> None:
     model = ScriptedModel(lambda _messages: '{"claims": "all"}')
     verdict = Grounding(model).judge(ANSWER, contexts=CONTEXTS)
     check_message(verdict.error)

@@ -72,7 +72,7 @@ def test_the_null_models_answer_is_seen_and_three_thousand_others_are_not(shared
     assert [answer for answer in answers if find_injection_signs(answer)] == []
 
 
-def test_a_suspect_answer_is_told_in_the_details() -> None:
+def test_a_suspect_answer_is_reported_in_the_details() -> None:
     class Mild:
         version = "1"
 

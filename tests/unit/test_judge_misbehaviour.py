@@ -88,7 +88,7 @@ def test_anything_else_is_unscored_and_never_a_low_score(
     check_message(error.splitlines()[0])
 
 
-def test_a_server_that_ignores_a_schema_is_asked_in_the_next_form_and_then_at_once(rubric: Path) -> None:
+def test_a_server_that_ignores_a_schema_is_called_in_the_next_form_and_then_at_once(rubric: Path) -> None:
     with MisbehavingJudge(READ["knows no JSON"]) as server:
         judge = Rubric(rubric, OpenAIModel("m", base_url=f"{server.url}/v1"))
         for answer in ("Thirty days.", "Forty days."):
@@ -124,7 +124,7 @@ def test_what_a_server_ignores_is_in_the_recording(rubric: Path, tmp_path: Path)
     recorder.pop_recorder(again)
 
 
-def test_an_empty_list_of_choices_is_told_in_a_sentence(rubric: Path) -> None:
+def test_an_empty_list_of_choices_is_reported_in_a_sentence(rubric: Path) -> None:
     _, error, _ = judged(rubric, UNREAD["sends no choice"])
     first = error.splitlines()[0]
     assert "holds no choice" in first

@@ -258,7 +258,7 @@ def test_a_field_may_have_a_name_of_its_own() -> None:
         assert read_reply(text, form).score is None
 
 
-def test_dimensions_may_be_told_beside_their_json() -> None:
+def test_dimensions_may_stand_next_to_their_json() -> None:
     reply = '{"nonce": "1a2b3c4d", "reason": "ok", "accuracy": 7, "fluency": 9, "relevance": 2}'
     assert read_reply(f"Accuracy 7/10, fluency 9/10, relevance 2/10: 6/10.\n{reply}", THREE).score == 6
     assert read_reply(f"All in all 10/10.\n{reply}", THREE).score is None

@@ -158,8 +158,8 @@ def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> No
     table = published.counts()
     print("\njudge         as the authors  unscored  against the authors")
     for judge, counts in sorted(table.items()):
-        shown = [counts[entry] for entry in ("as the authors", "unscored", "against the authors")]
-        print(f"{judge:13} {shown[0]:14} {shown[1]:9} {shown[2]:20}")
+        row_shown = [counts[outcome] for outcome in ("as the authors", "unscored", "against the authors")]
+        print(f"{judge:13} {row_shown[0]:14} {row_shown[1]:9} {row_shown[2]:20}")
     total = sum(table.values(), Counter[str]())
     assert total == {"as the authors": 22_130, "unscored": 19, "against the authors": 123}
 
@@ -177,18 +177,18 @@ def test_published_statistics_of_llmbar_come_out_of_the_replies(shared_data: Pat
         json.loads(line) for line in (folder / "published_statistics.jsonl").read_text("utf-8").splitlines()
     ]
     same, kappas = 0, 0
-    for entry in published:
-        rows = groups[entry["subset"], entry["evaluator"], entry["strategy"]]
+    for published_row in published:
+        rows = groups[published_row["subset"], published_row["evaluator"], published_row["strategy"]]
         correct = [sum(str(row[0]) == row[order] for row in rows) for order in (1, 2)]
         equal = sum(first == second for _, first, second in rows)
-        shown = [f"{count} / {len(rows)} = {count / len(rows) * 100}%" for count in (*correct, equal)]
-        if shown != [entry["correct_False"], entry["correct_True"], entry["equal"]]:
+        shares = [f"{count} / {len(rows)} = {count / len(rows) * 100}%" for count in (*correct, equal)]
+        if shares != [published_row["correct_False"], published_row["correct_True"], published_row["equal"]]:
             continue
         same += 1
         if all(first and second for _, first, second in rows):
             kappas += 1
             kappa = cohen_kappa([row[1] for row in rows], [row[2] for row in rows])
-            assert kappa == pytest.approx(entry["kappa_agreement"], abs=1e-12)
+            assert kappa == pytest.approx(published_row["kappa_agreement"], abs=1e-12)
     assert (len(published), same, kappas) == (130, 109, 86)
 
 

@@ -117,8 +117,8 @@ def command(
         text = records if isinstance(records, str) else run_of(*records).to_json()
         Path("run.json").write_text(text, encoding="utf-8")
         status = cli.main(["judge", "rescore", "run.json", *argv])
-        heard = capsys.readouterr()
-        return status, heard.out.splitlines(), heard.err
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err
 
     yield call
     for name in ("rescore_judges", "rescore_neighbour"):
@@ -142,7 +142,7 @@ def test_another_judge_says_what_changed_and_writes_a_run_that_can_be_judged_aga
     check_message(err)
     check_message(out)
     made = read("new.json")
-    assert [one.outcome for one in made.records] == ["failed", "passed"]
+    assert [test_record.outcome for test_record in made.records] == ["failed", "passed"]
     assert [m.name for m in made.records[0].measurements] == ["judge.polite.tone", "judge.polite"]
     assert made.records[0].measurements[1].detail["judge"]["default"] is True  # type: ignore[index, call-overload]
     assert made.records[0].facts["judge"] == {"name": "polite", "version": "3", "model": ""}
@@ -193,7 +193,7 @@ def test_another_threshold_alone_asks_nobody(command: Command) -> None:
     assert "test_a.py::test_b  3  fail -> pass  as it says" in out
     check_message(out)
     made = read("new.json")
-    assert [one.outcome for one in made.records] == ["passed", "passed", "passed", "failed"]
+    assert [test_record.outcome for test_record in made.records] == ["passed", "passed", "passed", "failed"]
     assert made.records[1].measurements[0].version == "1"
     status, _, err = command(TWO, "--at-least", "9.5")
     assert status == 1
@@ -202,7 +202,7 @@ def test_another_threshold_alone_asks_nobody(command: Command) -> None:
     check_message(err)
 
 
-def test_what_could_not_be_scored_is_told_and_ends_with_1(command: Command) -> None:
+def test_what_could_not_be_scored_is_reported_and_ends_with_1(command: Command) -> None:
     records = [
         record("test_none", verdict(None, answer=None, error="expected a text, got NoneType")),
         record("test_odd", verdict(9.0, answer="odd")),
@@ -219,8 +219,13 @@ def test_what_could_not_be_scored_is_told_and_ends_with_1(command: Command) -> N
     for why in ("1: expected a text, got NoneType", "1: cannot say", "1: ValueError: no (rescore_judges.py:"):
         assert why in now
     made = read("new.json")
-    assert [one.outcome for one in made.records] == ["errored", "errored", "errored", "passed"]
-    assert [one.measurements[-1].value for one in made.records[:3]] == [None] * 3
+    assert [test_record.outcome for test_record in made.records] == [
+        "errored",
+        "errored",
+        "errored",
+        "passed",
+    ]
+    assert [test_record.measurements[-1].value for test_record in made.records[:3]] == [None] * 3
 
 
 def test_contexts_go_to_judges_that_take_them_and_missing_ones_are_unscored(command: Command) -> None:
@@ -244,7 +249,7 @@ def test_contexts_go_to_judges_that_take_them_and_missing_ones_are_unscored(comm
     assert (status, read("new.json").records[0].measurements[-1].detail["contexts"]) == (0, ["a", "b"])
 
 
-def test_a_confidence_that_a_test_asked_for_still_counts(command: Command) -> None:
+def test_a_confidence_that_a_test_required_still_counts(command: Command) -> None:
     flag = {"confidence": 0.2, "least": 0.8, "undecided": 7.0}
     records = [
         record("test_maybe", verdict(9.0, answer="maybe", threshold=None, review=flag)),
@@ -252,7 +257,7 @@ def test_a_confidence_that_a_test_asked_for_still_counts(command: Command) -> No
     ]
     status, out, _ = command(records, *by("Sure"), "--out", "new.json")
     assert status == 0
-    first, second = (one.measurements[-1] for one in read("new.json").records)
+    first, second = (test_record.measurements[-1] for test_record in read("new.json").records)
     assert (first.status, first.detail["review"]) == (
         "recorded",
         {"confidence": 0.3, "least": 0.8, "undecided": 4.0},
@@ -280,7 +285,11 @@ def test_a_threshold_does_not_follow_an_unscored_verdict_to_a_scale_that_nobody_
     scored = record("test_fine", verdict(4.0, name="five", high=5.0, threshold=4.0, answer="please"))
     assert command([lost, scored], *by("Uncut"))[0] == 0  # on the scale of the others
     assert command([lost], *by("Polite"), "--out", "new.json")[0] == 0
-    (made,) = (one for one in read("new.json").records[0].measurements if one.name == "judge.polite")
+    (made,) = (
+        measurement
+        for measurement in read("new.json").records[0].measurements
+        if measurement.name == "judge.polite"
+    )
     assert made.detail["judge"]["default"] is True  # type: ignore[index, call-overload]
 
 
@@ -318,7 +327,9 @@ def test_outputs_that_no_judge_saw(command: Command) -> None:
 def replying(server: StubServer, seen: Seen, key: str = "score") -> Reply:
     """A judge's model: high marks where somebody says please."""
     server.seen.append(seen)
-    data = next(one["content"] for one in seen.json["messages"] if one["content"].startswith("<data-"))
+    data = next(
+        message["content"] for message in seen.json["messages"] if message["content"].startswith("<data-")
+    )
     nonce = data.partition("<data-")[2].partition(">")[0]
     score = 5 if "please" in data else 2
     graded: dict[str, Any] = {"score": score}
@@ -360,8 +371,8 @@ def test_what_the_project_knows_of_a_judge_stands_with_its_new_verdicts(command:
     for ini, known in ("", None), ("llm_judge_records = known\n", "unfit"):
         Path("pytest.ini").write_text(f"[pytest]\n{ini}")
         command(TWO, *by("Polite"), "--out", "new.json")
-        told: Any = read("new.json").records[0].measurements[-1].detail.get("canaries", {})
-        assert told.get("status") == known
+        canaries: Any = read("new.json").records[0].measurements[-1].detail.get("canaries", {})
+        assert canaries.get("status") == known
 
 
 def test_what_a_server_takes_is_found_out_once_however_many_ask(
@@ -493,7 +504,7 @@ def test_what_the_command_refuses(
     assert "Traceback" not in err
 
 
-def test_no_part_of_a_secret_is_told_or_written(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_part_of_a_secret_is_printed_or_written(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_TOKEN", "hunter2" * 6)
     many = [record("test_a", verdict(9.0, answer="x")), record("test_b", verdict(9.0, answer="raw"))]
     status, out, err = command(many, *by("Leaking"), "--out", "new.json")
@@ -505,7 +516,7 @@ def test_no_part_of_a_secret_is_told_or_written(command: Command, monkeypatch: p
     assert (status, "the server refuses uuu" in err, "hunter" in err) == (2, True, False)
 
 
-def test_nothing_that_is_told_starts_a_command_of_a_ci_runner(command: Command) -> None:
+def test_nothing_that_is_printed_starts_a_command_of_a_ci_runner(command: Command) -> None:
     hostile = TestRecord(nodeid="::error file=a::b", measurements=(verdict(9.0, answer="x"),))
     status, out, err = command([hostile], *by("Leaking"), "--only", "quality")
     assert (status, [line for line in [*out, err] if line.startswith("::") or "##[" in line]) == (1, [])
@@ -520,7 +531,7 @@ def test_a_judge_that_leaves_the_program_has_scored_nothing(command: Command) ->
     assert "unscored now  2: SystemExit: 0" in out
 
 
-def test_a_judge_imports_its_neighbours_when_it_is_asked(command: Command) -> None:
+def test_a_judge_imports_its_neighbours_when_it_is_called(command: Command) -> None:
     Path("rescore_neighbour.py").write_text("SCORE = 5\n")
     before = list(sys.path)
     status, out, _ = command(TWO, *by("Lazy"))
@@ -532,7 +543,7 @@ def test_a_judge_imports_its_neighbours_when_it_is_asked(command: Command) -> No
     "out",
     ["run.json", "./sub/../run.json", "linked.json", "run.rescore.cassette.json", "folder.json", "no/x.json"],
 )
-def test_a_file_that_would_be_lost_or_cannot_be_written_is_refused_before_anybody_is_asked(
+def test_a_file_that_would_be_lost_or_cannot_be_written_is_refused_before_any_call(
     command: Command, out: str
 ) -> None:
     for name in ("sub", "folder.json"):
@@ -566,11 +577,11 @@ class Waiting:
 
     def __init__(self, together: int) -> None:
         self.barrier = threading.Barrier(together, timeout=20)
-        self.asked: list[str] = []
+        self.answers: list[str] = []
 
     def judge(self, answer: str, **_: str) -> Verdict:
-        self.asked.append(answer)
-        if len(self.asked) > 1:
+        self.answers.append(answer)
+        if len(self.answers) > 1:
             self.barrier.wait()
         return Verdict(score=float(answer), low=1, high=10)
 
@@ -579,7 +590,7 @@ def numbered(*answers: int) -> list[Output]:
     return [Output(record=number, nodeid="t", answer=str(answer)) for number, answer in enumerate(answers)]
 
 
-def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their_order(
+def test_the_first_is_judged_alone_and_the_others_together_and_results_keep_their_order(
     tmp_path: Path,
 ) -> None:
     judge: Any = Waiting(3)
@@ -587,27 +598,27 @@ def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their
     with taped(tmp_path / "c.json", "new"):
         recorder.push_recorder(mine)
         try:
-            found = rescoring.score_outputs(judge, numbered(1, 2, 3, 4, 2, 1))
+            scored = rescoring.score_outputs(judge, numbered(1, 2, 3, 4, 2, 1))
         finally:
             recorder.pop_recorder(mine)
-    assert [one.top.detail["judge"]["score"] for one in found] == [1, 2, 3, 4, 2, 1]  # type: ignore[index, call-overload]
-    assert judge.asked[0] == "1"
-    assert sorted(judge.asked) == ["1", "2", "3", "4"]
+    assert [score.top.detail["judge"]["score"] for score in scored] == [1, 2, 3, 4, 2, 1]  # type: ignore[index, call-overload]
+    assert judge.answers[0] == "1"
+    assert sorted(judge.answers) == ["1", "2", "3", "4"]
 
 
-def test_contexts_that_a_judge_is_not_told_do_not_make_it_ask_twice() -> None:
+def test_contexts_that_a_judge_does_not_see_do_not_lead_to_a_second_call() -> None:
     class Deaf(Waiting):
         def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:  # type: ignore[override]
             return super().judge(answer, question=question, reference=reference)
 
     judge: Any = Deaf(1)
     given = [Output(record=n, nodeid="t", answer="5", contexts=(str(n),)) for n in range(3)]
-    assert [one.top.detail["contexts"] for one in rescoring.score_outputs(judge, given)] == [
+    assert [score.top.detail["contexts"] for score in rescoring.score_outputs(judge, given)] == [
         ["0"],
         ["1"],
         ["2"],
     ]
-    assert judge.asked == ["5"]
+    assert judge.answers == ["5"]
 
 
 def test_what_is_no_judge_is_refused() -> None:

@@ -38,7 +38,7 @@ class Picky(StubServer):
             return error_reply(400, why)
         nonce = re.search(r"<data-([0-9a-f]{32})>", seen.body.decode())
         assert nonce is not None
-        text = said(self.forms[-1], nonce[1])
+        text = make_reply(self.forms[-1], nonce[1])
         if seen.path.endswith("/responses"):
             return json_reply(_responses(text, self.forms[-1]))
         if self.forms[-1] == "tool":
@@ -58,15 +58,15 @@ def _responses(text: str, kind: str) -> dict[str, Any]:
 def form(request: dict[str, Any]) -> str:
     if "tools" in request:
         return "tool"
-    asked = request.get("response_format") or request.get("text", {}).get("format")
-    if asked is None:
+    form_asked = request.get("response_format") or request.get("text", {}).get("format")
+    if form_asked is None:
         return "text"
-    if asked["type"] == "json_object":
+    if form_asked["type"] == "json_object":
         return "json"
-    return "bounded" if "maxLength" in json.dumps(asked) else "plain"
+    return "bounded" if "maxLength" in json.dumps(form_asked) else "plain"
 
 
-def said(kind: str, nonce: str) -> str:
+def make_reply(kind: str, nonce: str) -> str:
     if kind == "text":
         return f"Score: 7, Nonce: {nonce}, Reason: because"
     return json.dumps({"nonce": nonce, "reason": "because", "dimensions": SCORES})
@@ -93,16 +93,16 @@ LADDER = ("bounded", "plain", "plain", "tool", "json", "text")
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize("known", ["bounded", "plain", "tool", "json", "text"])
-def test_a_server_is_asked_down_to_the_form_it_knows(server: Picky, api: Any, known: str) -> None:
+def test_forms_are_tried_down_to_the_one_that_a_server_knows(server: Picky, api: Any, known: str) -> None:
     server.refuses = lambda request: "" if form(request) == known else "unsupported"
     judge = quality(OpenAIModel("m", f"{server.url}/v1", api))
     verdict = judge.judge("Thirty days.")
     assert (verdict.score, verdict.reason) == (7, "because")
     assert verdict.dimensions == (SCORES if known != "text" else {})
-    asked = list(LADDER[: LADDER.index(known) + 1])
-    assert server.forms == asked
+    forms = list(LADDER[: LADDER.index(known) + 1])
+    assert server.forms == forms
     judge.judge("Forty days.")
-    assert server.forms == [*asked, known]
+    assert server.forms == [*forms, known]
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
@@ -218,7 +218,7 @@ def test_a_call_of_the_tool_beside_another_verdict_in_text_is_no_verdict() -> No
         def complete(self, messages: Any, /, **_params: Any) -> Completion:
             nonce = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
             assert nonce is not None
-            call = ToolCall(name="verdict", arguments=said("tool", nonce[1]))
+            call = ToolCall(name="verdict", arguments=make_reply("tool", nonce[1]))
             return Completion(text="Score: 2, Reason: bad.", tool_calls=(call,))
 
     verdict = quality(Two()).judge("Thirty days.")

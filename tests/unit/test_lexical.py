@@ -21,7 +21,7 @@ from pytest_llmops.metrics.lexical import (
 MEGABYTE = "lorem ipsum " * 83_334
 
 
-def test_normalise_keeps_everything_unless_asked() -> None:
+def test_normalise_keeps_everything_by_default() -> None:
     assert normalize_text(" A\u0301\u00a0b\r\n") == " A\u0301\u00a0b\r\n"
 
 
@@ -90,7 +90,7 @@ def test_token_f1_as_squad_scores_it(actual: str, expected: str, f1: float) -> N
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("this is a test", "this is a test!"),
         ("fuzzy wuzzy was a bear", "wuzzy fuzzy was a bear"),
@@ -99,9 +99,11 @@ def test_token_f1_as_squad_scores_it(actual: str, expected: str, f1: float) -> N
         ("über", "uber"),
     ],
 )
-def test_fuzzy_is_rapidfuzz_over_100(one: str, other: str) -> None:
-    assert fuzzy_ratio(one, other) == pytest.approx(rapidfuzz.ratio(one, other) / 100)
-    assert fuzzy_ratio(one, other, partial=True) == pytest.approx(rapidfuzz.partial_ratio(one, other) / 100)
+def test_fuzzy_is_rapidfuzz_over_100(first: str, second: str) -> None:
+    assert fuzzy_ratio(first, second) == pytest.approx(rapidfuzz.ratio(first, second) / 100)
+    assert fuzzy_ratio(first, second, partial=True) == pytest.approx(
+        rapidfuzz.partial_ratio(first, second) / 100
+    )
 
 
 def test_fuzzy_as_in_the_readme_of_rapidfuzz() -> None:
@@ -185,8 +187,8 @@ def test_word_diff() -> None:
 
 def test_word_diff_keeps_some_context_and_cuts_long_pieces() -> None:
     actual, expected = MEGABYTE + "60 " + "x" * 1_000 + MEGABYTE, MEGABYTE + "30 " + "y" * 1_000 + MEGABYTE
-    shown = format_word_diff(actual, expected, context=6)
-    assert shown.startswith("...ipsum [-30 yyy")
-    assert "... (+948 chars)-]{+60 xxx" in shown
-    assert shown.endswith("+} ipsum...")
-    assert len(shown) < 200
+    diff = format_word_diff(actual, expected, context=6)
+    assert diff.startswith("...ipsum [-30 yyy")
+    assert "... (+948 chars)-]{+60 xxx" in diff
+    assert diff.endswith("+} ipsum...")
+    assert len(diff) < 200

@@ -58,7 +58,7 @@ def recorded(name: str) -> tuple[judges.JudgedAnswers, list[bool]]:
         judged = judges.judge_labelled_answers(JUDGES[name](model), read_labels(LABELS))
     assert judged.pass_at is not None
     scores = [judged.verdicts[row["id"]] for row in ROWS]
-    return judged, [isinstance(one, float) and one >= judged.pass_at for one in scores]
+    return judged, [isinstance(score, float) and score >= judged.pass_at for score in scores]
 
 
 def test_the_labels_are_pairs_of_a_right_and_a_wrong_answer() -> None:
@@ -78,19 +78,19 @@ def test_every_reply_of_the_local_model_is_read(name: str) -> None:
 @both
 @pytest.mark.slow
 def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Lines) -> None:
-    with local_judge(name) as model, recorder.collect() as found:
+    with local_judge(name) as model, recorder.collect() as measurements:
         assert_judge_agrees(JUDGES[name](model), LABELS, at_least_tnr=0.7, at_least_tpr=0.7)
     with local_judge(name) as model, pytest.raises(MeasurementFailed) as caught:
         assert_judge_agrees(JUDGES[name](model), LABELS, at_least_tnr=0.7, at_least_tpr=0.7)
     _, judge = recorded(name)
-    figures = {one.name.removeprefix(f"judge.{name}."): one for one in found}
+    figures = {measurement.name.removeprefix(f"judge.{name}."): measurement for measurement in measurements}
     kappa, lower = figures["kappa"], figures["kappa_lower"]
     assert kappa.value == pytest.approx(cohen_kappa_score(HUMAN, judge))
     assert abs(kappa.value or 0.0) < 0.2
     assert (kappa.threshold, kappa.status, lower.threshold, lower.status) == (0.6, "failed", 0.4, "failed")
     assert (lower.value or 0.0) <= (kappa.value or 0.0)
-    failed = [not said for said, human in zip(judge, HUMAN, strict=True) if not human]
-    passed = [said for said, human in zip(judge, HUMAN, strict=True) if human]
+    failed = [not passes for passes, human in zip(judge, HUMAN, strict=True) if not human]
+    passed = [passes for passes, human in zip(judge, HUMAN, strict=True) if human]
     for rate, hits in (("tnr", failed), ("tpr", passed)):
         assert figures[rate].value == sum(hits) / len(hits)
         assert figures[f"{rate}_lower"].value == pytest.approx(wilson_lower_end(Share(sum(hits), len(hits))))
@@ -102,28 +102,31 @@ def test_the_local_model_does_not_agree_with_people(name: str, well_formed: Line
     assert any(line.startswith("  TNR ") and line.endswith(wrong) for line in others)
     worst = [line for line in others if line.startswith("  worst ")]
     assert len(worst) == 3
-    assert all(row["id"] in {one["id"] for one in ROWS} for row in _listed(kappa.detail["disagreements"]))
+    assert all(
+        row["id"] in {row_of_file["id"] for row_of_file in ROWS}
+        for row in _listed(kappa.detail["disagreements"])
+    )
 
 
 @both
 def test_canaries_name_the_local_model_unfit(name: str) -> None:
     """It copies verdicts out of the answer, and passes none of the right answers: whatever it says, it says nothing."""
     with local_judge(f"canaries-{name}") as model:
-        found = run_canaries(JUDGES[name](model))
-    assert found.model == MODEL
-    assert found.status == "unfit"
-    assert "verdict-json" in {one.canary.id for one in found.fallen}
+        canaries = run_canaries(JUDGES[name](model))
+    assert canaries.model == MODEL
+    assert canaries.status == "unfit"
+    assert "verdict-json" in {trial.canary.id for trial in canaries.fallen}
     # Hidden characters make it copy its own form until the token limit.
-    assert {one.canary.kind for one in found.unscored} == {"hidden characters"}
-    assert all(one.error.endswith("(cut off at the token limit)") for one in found.unscored)
-    scored = len(found.tried) - len(found.unscored)
-    assert f"{len(found.fallen)} of {scored} canaries" in DOCS.read_text(encoding="utf-8")
-    assert len(found.rejected) == found.controls == 4
-    assert format_canary_summary(found).startswith(
-        f"unfit: it passes {len(found.fallen)} of {scored} canaries ("
+    assert {trial.canary.kind for trial in canaries.unscored} == {"hidden characters"}
+    assert all(trial.error.endswith("(cut off at the token limit)") for trial in canaries.unscored)
+    scored = len(canaries.tried) - len(canaries.unscored)
+    assert f"{len(canaries.fallen)} of {scored} canaries" in DOCS.read_text(encoding="utf-8")
+    assert len(canaries.rejected) == canaries.controls == 4
+    assert format_canary_summary(canaries).startswith(
+        f"unfit: it passes {len(canaries.fallen)} of {scored} canaries ("
     )
     # What holds nothing is decided before any model is asked: that is the protocol's merit, and not the model's.
-    assert all(one.passed is False for one in found.tried if one.canary.kind == "no content")
+    assert all(trial.passed is False for trial in canaries.tried if trial.canary.kind == "no content")
 
 
 def _listed(value: object) -> list[dict[str, Any]]:
@@ -144,32 +147,32 @@ def test_a_right_answer_is_no_better_to_it_than_a_wrong_one(name: str) -> None:
 @both
 def test_its_figures_are_those_of_the_documentation(name: str) -> None:
     judged, _ = recorded(name)
-    found = judges.measure_agreement(
+    figures = judges.measure_agreement(
         read_labels(LABELS), judged.verdicts, pass_at=judged.pass_at, span=judged.span
     )
-    assert found.interval is not None
-    assert found.rates is not None
-    low, high = found.interval
-    shown = f"| {found.kappa:.2f} ({low:.2f} to {high:.2f}) | {found.at_least:.2f} | {found.rates.tnr.value:.2f} | {found.rates.tpr.value:.2f} |"
+    assert figures.interval is not None
+    assert figures.rates is not None
+    low, high = figures.interval
+    table_row = f"| {figures.kappa:.2f} ({low:.2f} to {high:.2f}) | {figures.at_least:.2f} | {figures.rates.tnr.value:.2f} | {figures.rates.tpr.value:.2f} |"
     (row,) = [
         line
         for line in DOCS.read_text(encoding="utf-8").splitlines()
         if line.startswith(f"| {SHOWN[name]} |")
     ]
-    assert row == f"| {SHOWN[name]} {shown}"
+    assert row == f"| {SHOWN[name]} {table_row}"
 
 
 @both
 @pytest.mark.slow
-def test_its_calibration_is_kept_and_told_by_every_report(
+def test_its_calibration_is_kept_and_shown_by_every_report(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("judge",))
     unpack(name, tmp_path / "recorded.json")
     record = tmp_path / f"{name}.calibration.json"
-    asked = name if name == "quality" else str(RUBRIC)
+    judge_argument = name if name == "quality" else str(RUBRIC)
     how = ("--cassette", str(tmp_path / "recorded.json"), "--model", MODEL, "--base-url", NOWHERE)
-    assert cli.main(["judge", "calibrate", asked, str(LABELS), *how, "--out", str(record)]) == 1
+    assert cli.main(["judge", "calibrate", judge_argument, str(LABELS), *how, "--out", str(record)]) == 1
     out, err = capsys.readouterr()
     made = JudgeRecord.load(record)
     check_message(err)
@@ -179,8 +182,8 @@ def test_its_calibration_is_kept_and_told_by_every_report(
         judge = JUDGES[name](model)
         judges.judge_labelled_answers(judge, read_labels(LABELS))
     assert made.version == judge.version
-    (found,) = judges.find_records(object(), name, judge.version, tmp_path).values()
-    standing = found.describe(judge.version, answers=read_labels(LABELS).fingerprint)
+    (saved,) = judges.find_records(object(), name, judge.version, tmp_path).values()
+    standing = saved.describe(judge.version, answers=read_labels(LABELS).fingerprint)
     assert standing["status"] == "below its thresholds"
     assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date})")
 
@@ -197,14 +200,14 @@ def preferences(model: Model) -> list[Preference]:
 
 def test_of_two_answers_it_prefers_a_place() -> None:
     with local_judge("pairs") as model:
-        found = preferences(model)
-    shown_first = [one.straight == "first" for one in found if one.straight != "tie"]
-    shown_first += [one.swapped == "second" for one in found if one.swapped != "tie"]
+        pairs = preferences(model)
+    shown_first = [pair.straight == "first" for pair in pairs if pair.straight != "tie"]
+    shown_first += [pair.swapped == "second" for pair in pairs if pair.swapped != "tie"]
     assert abs(sum(shown_first) / len(shown_first) - 0.5) > 0.25
-    inconsistent = [one for one in found if one.consistent is False]
+    inconsistent = [pair for pair in pairs if pair.consistent is False]
     assert len(inconsistent) > len(PAIRS) / 2
-    assert all(one.winner == "tie" for one in inconsistent)
-    assert (len(found), [one.error for one in found if one.error]) == (len(PAIRS), [])
+    assert all(pair.winner == "tie" for pair in inconsistent)
+    assert (len(pairs), [pair.error for pair in pairs if pair.error]) == (len(PAIRS), [])
 
 
 def trials(cassette: str, **params: Any) -> list[list[float]]:
@@ -221,12 +224,16 @@ def trials(cassette: str, **params: Any) -> list[list[float]]:
 def test_without_temperature_or_with_a_seed_it_repeats_itself() -> None:
     """A server with a cache of prompts computes a repeated prompt in other steps, with other digits: one of 24 verdicts differs."""
     for scores in (trials("noise_cold"), trials("noise_seeded", temperature=0.8)):
-        assert [(len(each), len(set(each))) for each in scores] == [(4, 1)] * 6
+        assert [(len(trial_scores), len(set(trial_scores))) for trial_scores in scores] == [(4, 1)] * 6
 
 
 def test_with_a_temperature_and_no_seed_it_moves() -> None:
-    scores = [each for each in trials("noise_warm", temperature=0.8, seed=None) if len(each) > 1]
-    assert fmean(variance(each) for each in scores) ** 0.5 > 0.5
+    scores = [
+        trial_scores
+        for trial_scores in trials("noise_warm", temperature=0.8, seed=None)
+        if len(trial_scores) > 1
+    ]
+    assert fmean(variance(trial_scores) for trial_scores in scores) ** 0.5 > 0.5
 
 
 def test_a_server_that_does_not_hold_the_responses_api_to_a_form_gives_no_score() -> None:
@@ -242,19 +249,21 @@ def test_a_server_that_does_not_hold_the_responses_api_to_a_form_gives_no_score(
         assert verdict.error.startswith("no verdict after 5 tries: ")
         assert verdict.raw.startswith("try 1: ")
         assert "\n\ntry 5: " in verdict.raw
-    asked = [one["request"]["body"]["json"] for one in interactions("responses")]
-    formats = [one.get("text", {}).get("format", {}).get("type", "text") for one in asked]
-    assert Counter("tool" if "tools" in one else kind for one, kind in zip(asked, formats, strict=True)) == {
+    bodies = [interaction["request"]["body"]["json"] for interaction in interactions("responses")]
+    formats = [body.get("text", {}).get("format", {}).get("type", "text") for body in bodies]
+    assert Counter(
+        "tool" if "tools" in body else kind for body, kind in zip(bodies, formats, strict=True)
+    ) == {
         "json_schema": 3,
         "tool": 3,
         "json_object": 3,
         "text": 6,
     }
-    for one in interactions("responses"):
-        (answer,) = one["answers"]["0"]
-        assert one["request"]["url"].endswith("/responses")
+    for interaction in interactions("responses"):
+        (answer,) = interaction["answers"]["0"]
+        assert interaction["request"]["url"].endswith("/responses")
         assert answer["status"] == 200
-        assert "seed" not in one["request"]["body"]["json"]
+        assert "seed" not in interaction["request"]["body"]["json"]
 
 
 def test_unscored_answers_of_the_responses_api_are_an_error_and_no_kappa() -> None:
@@ -268,8 +277,8 @@ def test_unscored_answers_of_the_responses_api_are_an_error_and_no_kappa() -> No
 
 
 def interactions(cassette: str) -> list[dict[str, Any]]:
-    found = json.loads(gzip.decompress(packed(cassette).read_bytes()))["interactions"]
-    return _listed(found)
+    stored = json.loads(gzip.decompress(packed(cassette).read_bytes()))["interactions"]
+    return _listed(stored)
 
 
 @both
@@ -293,11 +302,13 @@ def test_such_a_model_prefers_the_right_answer_in_both_orders(tmp_path: Path) ->
     with taped(path):
         again = preferences(OpenAIModel(knowing_judge.MODEL, base_url=NOWHERE))
     assert again == live
-    assert [(one.winner, one.consistent) for one in again] == [("first", True)] * 32
+    assert [(pair.winner, pair.consistent) for pair in again] == [("first", True)] * 32
 
 
 def agreement(name: str, path: Path, mode: Literal["new", "none"], address: str) -> dict[str, float | None]:
     model = OpenAIModel(knowing_judge.MODEL, base_url=address, purpose="judge")
-    with taped(path, mode), recorder.collect() as found:
+    with taped(path, mode), recorder.collect() as measurements:
         assert_judge_agrees(JUDGES[name](model), LABELS, at_least_tnr=0.7, at_least_tpr=0.7)
-    return {one.name.removeprefix(f"judge.{name}."): one.value for one in found}
+    return {
+        measurement.name.removeprefix(f"judge.{name}."): measurement.value for measurement in measurements
+    }

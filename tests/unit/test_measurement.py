@@ -185,7 +185,7 @@ def test_the_detail_is_a_copy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "shown"),
+    ("value", "unit", "formatted"),
     [
         (0.5, "1", "0.50"),
         (0.0, "USD", "$0.00"),
@@ -198,8 +198,8 @@ def test_the_detail_is_a_copy() -> None:
         (2.5, "count", "2.5"),
     ],
 )
-def test_amount(value: float, unit: str, shown: str) -> None:
-    assert format_amount(value, unit) == shown
+def test_amount(value: float, unit: str, formatted: str) -> None:
+    assert format_amount(value, unit) == formatted
 
 
 def test_apart_shows_what_differs() -> None:
@@ -213,10 +213,10 @@ def test_apart_shows_what_differs() -> None:
     ["a\nb", "a\rb", "\x1b[31mred", "a\u2028b", "a\u202eb", "a\x00b", "a\ud800b", "a\x85b", "a\u200bb"],
 )
 def test_shorten_keeps_foreign_text_on_its_line(text: str) -> None:
-    shown = shorten_text(text)
-    assert shown.isprintable()
-    assert len(shown.splitlines()) == 1
-    assert "\\" in shown
+    shortened = shorten_text(text)
+    assert shortened.isprintable()
+    assert len(shortened.splitlines()) == 1
+    assert "\\" in shortened
 
 
 def test_shorten_says_how_much_is_left_out() -> None:

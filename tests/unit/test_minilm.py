@@ -79,8 +79,8 @@ def test_vectors_of_tokens_are_those_of_sentence_transformers() -> None:
     (result,) = MiniLMEmbedder().embed_tokens(SENTENCES[:1])
     assert result.tokens == TOKENS
     assert result.vectors.dtype == np.float32
-    shown = np.column_stack([result.vectors[:, :2], result.vectors.astype(np.float64) @ WAVE])
-    np.testing.assert_allclose(shown, TOKEN_FIGURES, atol=10 * ROUNDED)
+    figures = np.column_stack([result.vectors[:, :2], result.vectors.astype(np.float64) @ WAVE])
+    np.testing.assert_allclose(figures, TOKEN_FIGURES, atol=10 * ROUNDED)
 
 
 def test_start_and_end_of_a_window_on_request() -> None:
@@ -235,7 +235,7 @@ MOST = 0.1
         (offline.HashingEmbedder(), (61, 7)),
         (MiniLMEmbedder(), (75, 8)),
     ],
-    ids=lambda one: getattr(one, "name", ""),
+    ids=lambda value: getattr(value, "name", ""),
 )
 @pytest.mark.slow
 def test_default_thresholds_are_those_of_rated_captions(
@@ -251,7 +251,7 @@ def test_default_thresholds_are_those_of_rated_captions(
         scores = [float(a @ b) for a, b in (embedder.embed(pair) for pair, _ in rated)]
     same = [entry for _, entry in rated]
     reached = [classification.cut_at(scores, same, round(STEP * n, 2)) for n in range(1, round(1 / STEP))]
-    lowest = next(entry for entry in reached if entry.false_passes <= MOST)
+    lowest = next(point for point in reached if point.false_passes <= MOST)
     assert lowest.at_least == embedder.default_threshold  # type: ignore[attr-defined]
     assert (lowest.same, lowest.different) == (75, 83)
     assert (lowest.same_passed, lowest.different_passed) == passes

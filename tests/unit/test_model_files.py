@@ -130,7 +130,7 @@ def test_a_second_installation_reads_no_source(model: model_files.LocalModel, tm
     assert steps == []
 
 
-def test_the_hub_is_asked_for_the_pinned_revision(model: model_files.LocalModel, hub: object) -> None:
+def test_the_pinned_revision_is_requested_from_the_hub(model: model_files.LocalModel, hub: object) -> None:
     install_model("tiny")
     assert Hub.paths == [f"/{model.hub_id}/resolve/{model.revision}/{name}" for name in (TOKENIZER, WEIGHTS)]
     assert find_installed("tiny").path.exists()

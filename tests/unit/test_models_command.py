@@ -86,8 +86,8 @@ def answer_with(server: StubServer, monkeypatch: pytest.MonkeyPatch, text: Calla
                 "code": "unsupported_value",
             }
             return json_reply({"error": error}, status=400)
-        asked = body["messages"][-1]["content"]
-        return json_reply(chat_answer(text(asked, server.count), model=body["model"]))
+        question = body["messages"][-1]["content"]
+        return json_reply(chat_answer(text(question, server.count), model=body["model"]))
 
     monkeypatch.setattr(server, "answer", answer)
 
@@ -204,7 +204,9 @@ def test_the_same_answers_are_equivalent_and_a_refused_parameter_is_named(
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("today", "tomorrow", "soon")
-    answer_with(server, monkeypatch, lambda asked, n: f"your parcel {asked.split()[-1]} comes {words[n % 3]}")
+    answer_with(
+        server, monkeypatch, lambda question, n: f"your parcel {question.split()[-1]} comes {words[n % 3]}"
+    )
     status, out, err = run("compare", "--to", NEW, "--json")
     report = json.loads(out)
     assert (status, err, report["requests"]) == (0, "", 12)
@@ -218,12 +220,12 @@ def test_the_same_answers_are_equivalent_and_a_refused_parameter_is_named(
         "cost": "unknown, 36 calls without a price",
         "latency_p50_s": 2.0,
     }
-    asked = server.count
+    count = server.count
     assert (
         json.loads(run("compare", "--to", NEW, "--json", "--record", "none")[1])["verdicts"]
         == report["verdicts"]
     )
-    assert server.count == asked  # the new answers are recorded
+    assert server.count == count  # the new answers are recorded
 
 
 def test_other_answers_are_a_change_and_the_worst_are_shown(
@@ -241,12 +243,12 @@ def test_the_answers_that_are_shown_are_those_that_differ(
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The first answer to each request is the recorded one, the others are not.
-    def answer(asked: str, n: int) -> str:
-        return f"your parcel {asked.rsplit(maxsplit=1)[-1]} comes today" if n % 3 == 0 else "no"
+    def answer(question: str, n: int) -> str:
+        return f"your parcel {question.rsplit(maxsplit=1)[-1]} comes today" if n % 3 == 0 else "no"
 
     answer_with(server, monkeypatch, answer)
     report = json.loads(run("compare", "--to", NEW, "--json")[1])
-    assert {entry["new"] for entry in report["changed_most"]} == {"no"}
+    assert {changed["new"] for changed in report["changed_most"]} == {"no"}
 
 
 @pytest.mark.parametrize(
@@ -307,7 +309,7 @@ def test_one_recorded_answer_does_not_say_how_far_answers_vary(
     assert "undecided a single answer" in out
 
 
-def test_bad_models_and_bad_answers_are_told(
+def test_bad_models_and_bad_answers_are_reported(
     run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "answer", lambda _: error_reply(404, "The model does not exist"))

@@ -85,7 +85,7 @@ NASTY += [made for name in ("a/b", "A-B", "", "CON", "ä") if (made := safe_file
 
 def test_no_two_ids_share_a_file_on_any_system() -> None:
     made = [safe_file_name(name) for name in NASTY]
-    assert len({entry.casefold() for entry in made}) == len(set(NASTY))
+    assert len({name.casefold() for name in made}) == len(set(NASTY))
 
 
 def test_names_are_good_on_every_system() -> None:
@@ -141,9 +141,9 @@ def test_no_two_tests_share_a_path() -> None:
 @pytest.mark.parametrize("depth", [1, 2, 3, 9])
 def test_a_test_deep_in_classes_still_has_a_name_that_file_systems_take(depth: int) -> None:
     first, second = (("Test" + "A" * 90,) * depth + (name,) for name in ("test_x", "test_y"))
-    entry, other = (cassette_path(Path("t/test_a.py"), names) for names in (first, second))
-    assert entry != other
-    assert len(entry.name) <= 125
+    first_path, second_path = (cassette_path(Path("t/test_a.py"), names) for names in (first, second))
+    assert first_path != second_path
+    assert len(first_path.name) <= 125
 
 
 @pytest.mark.parametrize("kind", ["openai", "github", "aws", "jwt"])

@@ -22,15 +22,15 @@ def score(embedder: Offline, a: str, b: str) -> float:
     return float(rows[0] @ rows[1])
 
 
-@pytest.fixture(params=EMBEDDERS, ids=[measurement.name for measurement in EMBEDDERS])
+@pytest.fixture(params=EMBEDDERS, ids=[built_in.name for built_in in EMBEDDERS])
 def embedder(request: pytest.FixtureRequest) -> Offline:
     return request.param  # type: ignore[no-any-return]
 
 
 def test_the_registry_knows_them() -> None:
-    for measurement in EMBEDDERS:
-        assert registry.load_builtin("embedder", measurement.name) == measurement
-        assert isinstance(measurement, Embedder)
+    for built_in in EMBEDDERS:
+        assert registry.load_builtin("embedder", built_in.name) == built_in
+        assert isinstance(built_in, Embedder)
 
 
 def test_case_punctuation_and_spaces_do_not_count(embedder: Offline) -> None:

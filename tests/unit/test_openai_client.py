@@ -127,10 +127,10 @@ def test_nothing_of_a_key_is_in_an_error(server: StubServer, how: str, key: str)
 @pytest.mark.parametrize("key", ["sk-пароль-пароль", "line\nend-secret"])
 def test_a_client_with_an_impossible_key(server: StubServer, key: str) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
-        finding = failing(OpenAIModel("m", client=client))
-    assert finding.kind in ("request", "connection")
-    assert "пароль" not in str(finding)
-    assert "secret" not in str(finding).replace("[secret]", "")
+        model_error = failing(OpenAIModel("m", client=client))
+    assert model_error.kind in ("request", "connection")
+    assert "пароль" not in str(model_error)
+    assert "secret" not in str(model_error).replace("[secret]", "")
 
 
 def test_a_miss_is_never_a_model_error(client: openai.OpenAI, model: OpenAIModel) -> None:

@@ -88,13 +88,13 @@ def test_an_embedder_that_is_refused(client: openai.OpenAI, server: StubServer) 
     assert caught.value.kind == "rate_limit"
 
 
-def asked(server: StubServer) -> list[Any]:
+def sent_bodies(server: StubServer) -> list[Any]:
     return [request.json for request in server.seen]
 
 
-def test_a_text_that_stands_twice_is_asked_for_once(client: openai.OpenAI, server: StubServer) -> None:
+def test_a_text_that_stands_twice_is_requested_once(client: openai.OpenAI, server: StubServer) -> None:
     vectors = OpenAIEmbedder("e", client=client).embed(["a", "bbb", "a", " ", ""])
-    assert [row["input"] for row in asked(server)] == [["a", "bbb"]]
+    assert [row["input"] for row in sent_bodies(server)] == [["a", "bbb"]]
     assert vectors[0].tolist() == vectors[2].tolist()
     assert vectors[0].tolist() != vectors[1].tolist()
     assert vectors.any(axis=1).tolist() == [True, True, True, False, False]
@@ -129,14 +129,14 @@ def test_many_texts_are_several_requests(
     monkeypatch.setattr(backend, "MAX_BATCH_TEXTS", limits[0])
     monkeypatch.setattr(backend, "MAX_BATCH_BYTES", limits[1])
     vectors = OpenAIEmbedder("e", client=client).embed(TEXTS)
-    assert [row["input"] for row in asked(server)[1:]] == requests
+    assert [row["input"] for row in sent_bodies(server)[1:]] == requests
     np.testing.assert_array_equal(vectors, whole)
 
 
-def test_dimensions_are_asked_for_and_make_another_version(client: openai.OpenAI, server: StubServer) -> None:
+def test_dimensions_are_requested_and_make_another_version(client: openai.OpenAI, server: StubServer) -> None:
     OpenAIEmbedder("e", client=client, dimensions=256).embed(["a"])
     OpenAIEmbedder("e", client=client).embed(["a"])
-    assert [entry.get("dimensions") for entry in asked(server)] == [256, None]
+    assert [sent.get("dimensions") for sent in sent_bodies(server)] == [256, None]
     assert OpenAIEmbedder("e", dimensions=256).version == "e/256"
 
 

@@ -88,8 +88,8 @@ def test_parameters_of_call_over_prompt_over_model(client: openai.OpenAI, server
     model = OpenAIModel("m", client=client, params={"temperature": 0.1, "seed": 1, "top_p": 0.9})
     prompt = RenderedPrompt(messages=(Message("user", "x"),), params={"temperature": 0.2, "seed": 2})
     model.complete(prompt, temperature=0.3)
-    asked = server.seen[0].json
-    assert (asked["temperature"], asked["seed"], asked["top_p"]) == (0.3, 2, 0.9)
+    body = server.seen[0].json
+    assert (body["temperature"], body["seed"], body["top_p"]) == (0.3, 2, 0.9)
 
 
 def test_parameters_in_the_words_of_responses(client: openai.OpenAI, server: StubServer) -> None:
@@ -111,8 +111,8 @@ def test_a_refusal(model: OpenAIModel, client: openai.OpenAI, server: StubServer
     part = {"type": "refusal", "refusal": "I will not"}
     server.queue.append(json_reply(chat_answer("", refusal="I will not")))
     server.queue.append(json_reply(responses_answer("", output=[{**refused, "content": [part]}])))
-    for entry in (model, OpenAIModel("m", api="responses", client=client)):
-        completion = entry.complete("hi")
+    for openai_model in (model, OpenAIModel("m", api="responses", client=client)):
+        completion = openai_model.complete("hi")
         assert (completion.text, completion.refusal) == ("", "I will not")
 
 
@@ -123,8 +123,10 @@ def test_tool_calls(model: OpenAIModel, client: openai.OpenAI, server: StubServe
     server.queue.append(json_reply(chat_answer("", tool_calls=calls)))
     item = {"type": "function_call", "id": "f", "call_id": "c1", "status": "completed", **function}
     server.queue.append(json_reply(responses_answer("", output=[item])))
-    for entry in (model, OpenAIModel("m", api="responses", client=client)):
-        assert entry.complete("hi").tool_calls == (ToolCall(name="search", arguments='{"q": 1}', id="c1"),)
+    for openai_model in (model, OpenAIModel("m", api="responses", client=client)):
+        assert openai_model.complete("hi").tool_calls == (
+            ToolCall(name="search", arguments='{"q": 1}', id="c1"),
+        )
 
 
 def test_an_incomplete_response_says_why(client: openai.OpenAI, server: StubServer) -> None:
@@ -138,9 +140,9 @@ def test_an_incomplete_response_says_why(client: openai.OpenAI, server: StubServ
 def test_a_response_that_failed_is_an_error(client: openai.OpenAI, server: StubServer) -> None:
     error = {"code": "server_error", "message": "the model\ncrashed"}
     server.queue.append(json_reply(responses_answer("", status="failed", error=error)))
-    finding = failing(OpenAIModel("m", api="responses", client=client))
-    assert finding.kind == "server"
-    check_message(finding)
+    model_error = failing(OpenAIModel("m", api="responses", client=client))
+    assert model_error.kind == "server"
+    check_message(model_error)
 
 
 @pytest.mark.parametrize(
@@ -161,18 +163,18 @@ def test_every_status_has_a_kind_and_a_next_step(
     model: OpenAIModel, server: StubServer, status: int, kind: str
 ) -> None:
     server.queue.append(error_reply(status, "what the\nserver says\x1b[2J"))
-    finding = failing(model)
-    assert (finding.kind, finding.status) == (kind, status)
-    check_message(finding)
-    assert r"what the\nserver says\x1b[2J" in str(finding)
+    model_error = failing(model)
+    assert (model_error.kind, model_error.status) == (kind, status)
+    check_message(model_error)
+    assert r"what the\nserver says\x1b[2J" in str(model_error)
 
 
 def test_a_server_that_is_down() -> None:
     url = f"http://127.0.0.1:{closed_port()}/v1"
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
-        finding = failing(OpenAIModel("m", client=client))
-    assert (finding.kind, finding.status) == ("connection", None)
-    check_message(finding)
+        model_error = failing(OpenAIModel("m", client=client))
+    assert (model_error.kind, model_error.status) == ("connection", None)
+    check_message(model_error)
 
 
 def test_a_server_that_takes_too_long(server: StubServer) -> None:
@@ -180,10 +182,10 @@ def test_a_server_that_takes_too_long(server: StubServer) -> None:
     server.queue.append(Reply(before=lambda: wait(never)))
     timeout = httpx2.Timeout(20, read=0.01)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=timeout) as client:
-        finding = failing(OpenAIModel("m", client=client))
+        model_error = failing(OpenAIModel("m", client=client))
     never.set()
-    assert finding.kind == "timeout"
-    check_message(finding)
+    assert model_error.kind == "timeout"
+    check_message(model_error)
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -215,10 +217,10 @@ def test_a_reply_that_is_no_answer(
     client: openai.OpenAI, server: StubServer, api: Any, body: bytes, kind: str
 ) -> None:
     server.queue.append(Reply(body, headers={"content-type": kind}))
-    finding = failing(OpenAIModel("m", api=api, client=client))
-    assert finding.kind in ("reply", "server")
-    assert str(finding).isprintable()
-    assert len(str(finding)) < 400
+    model_error = failing(OpenAIModel("m", api=api, client=client))
+    assert model_error.kind in ("reply", "server")
+    assert str(model_error).isprintable()
+    assert len(str(model_error)) < 400
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -233,7 +235,7 @@ def test_a_reply_that_is_no_answer(
         f"bad key {KEY}",
     ],
 )
-def test_a_reply_that_echoes_the_key_is_told_without_it(
+def test_a_reply_that_echoes_the_key_is_reported_without_it(
     client: openai.OpenAI, server: StubServer, api: Any, body: Any
 ) -> None:
     server.queue.append(json_reply(body))
@@ -263,18 +265,18 @@ def test_vectors_echo_no_key_either(client: openai.OpenAI, server: StubServer) -
         ("overloaded", "server", None),
     ],
 )
-def test_an_error_with_status_200_is_told_by_its_message(
+def test_an_error_with_status_200_is_reported_by_its_message(
     model: OpenAIModel, server: StubServer, error: Any, kind: str, status: int | None
 ) -> None:
     bare: dict[str, Any] = {}
     empty: dict[str, Any] = {"choices": []}
     for more in (bare, empty):
         server.queue.append(json_reply({"error": error, **more}))
-        finding = failing(model)
-        assert (finding.kind, finding.status) == (kind, status)
+        model_error = failing(model)
+        assert (model_error.kind, model_error.status) == (kind, status)
         message = error["message"] if isinstance(error, dict) else error
-        assert message.encode("unicode_escape").decode() in str(finding)
-        check_message(finding)
+        assert message.encode("unicode_escape").decode() in str(model_error)
+        check_message(model_error)
     server.queue.append(json_reply({"error": error}))
     with pytest.raises(ModelError, check=check_message):
         OpenAIEmbedder(client=model.client).embed(["text"])

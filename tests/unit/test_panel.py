@@ -54,10 +54,10 @@ class Fixed:
 
 
 def panel(*scores: float | None, **options: Any) -> Panel:
-    return Panel([Fixed([entry], str(number)) for number, entry in enumerate(scores)], **options)
+    return Panel([Fixed([score], str(number)) for number, score in enumerate(scores)], **options)
 
 
-def test_the_score_is_the_mean_and_the_spread_is_told() -> None:
+def test_the_score_is_the_mean_and_the_spread_is_reported() -> None:
     judge = panel(6, 8, 10)
     assert isinstance(judge, Judge)
     assert (judge.low, judge.high, judge.pass_at) == (1, 10, 7)
@@ -77,7 +77,7 @@ def test_judges_without_a_score_are_named_and_left_out_while_most_have_one() -> 
     check_message(none.error)
 
 
-def test_a_judge_that_cannot_be_asked_is_no_smaller_panel() -> None:
+def test_a_judge_that_cannot_be_called_is_no_smaller_panel() -> None:
     down = quality(ScriptedModel([ModelError("down", kind="server")]))
     with pytest.raises(ModelError, match="down"):
         Panel([quality(ScriptedModel(saying(7), model="one")), down]).judge("x")
@@ -101,7 +101,7 @@ def test_dimensions_are_means_too() -> None:
     assert assert_judge_score("x", judge=judge, at_least=6).value == pytest.approx(5 / 9)
 
 
-def test_judges_are_asked_in_threads_that_see_the_running_trial() -> None:
+def test_judges_are_called_in_threads_that_see_the_running_trial() -> None:
     first, second = Fixed([5], "a"), Fixed([5], "b")
     with recorder.run_as_trial(3):
         Panel([first, second]).judge("x")
@@ -110,9 +110,9 @@ def test_judges_are_asked_in_threads_that_see_the_running_trial() -> None:
 
 
 def test_the_version_is_that_of_all_judges() -> None:
-    entry = panel(1, 2)
-    assert entry.version == panel(9, 9).version
-    assert entry.version != panel(1, 2, 3).version
+    two_judges = panel(1, 2)
+    assert two_judges.version == panel(9, 9).version
+    assert two_judges.version != panel(1, 2, 3).version
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_without_a_terminal_a_line_every_ten_seconds() -> None:
         reporter._tw._file.seek(0)
         progress.tick()
         lines.append(reporter._tw._file.getvalue())
-    shown = "llm: 1 call done, 1 in flight, cost unknown, 0 of 4 tests"
-    assert lines == ["", f"\n{shown}\ntest_a.py ..", "", f"\n{shown}\ntest_a.py .."]
+    line = "llm: 1 call done, 1 in flight, cost unknown, 0 of 4 tests"
+    assert lines == ["", f"\n{line}\ntest_a.py ..", "", f"\n{line}\ntest_a.py .."]
 
 
 def test_on_a_terminal_it_is_below_the_line_and_goes_before_pytest_writes() -> None:
@@ -91,8 +91,8 @@ def test_on_a_terminal_it_is_below_the_line_and_goes_before_pytest_writes() -> N
     progress.tick()
     assert reporter._tw._file.getvalue() == ""
     progress.tick()
-    shown = "llm: 0 calls done, 1 in flight, cost unknown, 0 of 4 tests"
-    assert reporter._tw._file.getvalue() == f"\x1b[J\n{shown}\x1b[A\r\x1b[12C"
+    line = "llm: 0 calls done, 1 in flight, cost unknown, 0 of 4 tests"
+    assert reporter._tw._file.getvalue() == f"\x1b[J\n{line}\x1b[A\r\x1b[12C"
     progress.pytest_runtest_logstart()
     progress.pytest_runtest_logstart()
     progress.pytest_sessionfinish()

@@ -77,7 +77,7 @@ def test_without_front_matter_and_headings_it_is_one_user_message(tmp_path: Path
 
 def test_text_before_the_first_heading_is_a_user_message(tmp_path: Path) -> None:
     rendered = read(tmp_path, "Hi\nassistant:\nHello\ndeveloper:  \nBe brief\n").render()
-    assert [(entry.role, entry.content) for entry in rendered] == [
+    assert [(message.role, message.content) for message in rendered] == [
         ("user", "Hi"),
         ("assistant", "Hello"),
         ("developer", "Be brief"),

@@ -82,9 +82,9 @@ def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "show", "support/answer")
     assert status == 0
     check_message(text)
-    shown = run_json(capsys, "show", "support/answer", "candidate")
-    assert (shown["version"], shown["params.seed"], shown["variables"]) == ("v2", 1, ["question"])
-    assert shown["uses"] == ["app.py:1", "test_a.py:1"]
+    described = run_json(capsys, "show", "support/answer", "candidate")
+    assert (described["version"], described["params.seed"], described["variables"]) == ("v2", 1, ["question"])
+    assert described["uses"] == ["app.py:1", "test_a.py:1"]
     assert run_json(capsys, "show", "plain")["uses"] == ["app.py:2"]
 
 
@@ -100,9 +100,9 @@ def test_render(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, text = run(capsys, "render", "support/answer", "--var", "question=a=b?")
     assert (status, text) == (0, "system:\nYou are friendly.\nAnswer within 30 days.\n\nuser:\na=b?\n")
     (folder / "vars.json").write_text('{"question": 7}')
-    shown = run_json(capsys, "render", "support/answer", "v2", "--vars", str(folder / "vars.json"))
-    assert shown["messages"][1] == {"role": "user", "content": "7"}
-    assert shown["params"]["seed"] == 1
+    rendered = run_json(capsys, "render", "support/answer", "v2", "--vars", str(folder / "vars.json"))
+    assert rendered["messages"][1] == {"role": "user", "content": "7"}
+    assert rendered["params"]["seed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_log(folder: Path, answer: Path, capsys: pytest.CaptureFixture[str]) -> 
     run(capsys, "alias", "support/answer", "production", "v2", "--reason", "\x1b[2Jbetter")
     commit(folder, "Promoted")
     document = run_json(capsys, "log", "support/answer")
-    assert [entry["subject"] for entry in document["commits"]] == ["Promoted", "The first version"]
+    assert [commit["subject"] for commit in document["commits"]] == ["Promoted", "The first version"]
     assert [move["new"] for move in document["moves"]] == ["v2"]
     assert document["note"] == ""
     text = run(capsys, "log", "support/answer")[1]

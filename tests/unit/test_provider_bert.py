@@ -55,17 +55,19 @@ def plainly(w: dict[str, Any], ids: list[int]) -> Any:
 
     parts = ("word_embeddings", "position_embeddings", "token_type_embeddings")
     word, place, kind = (w[f"embeddings.{part}.weight"].astype(np.float64) for part in parts)
-    states = [norm("embeddings.LayerNorm", word[entry] + place[n] + kind[0]) for n, entry in enumerate(ids)]
+    states = [
+        norm("embeddings.LayerNorm", word[token_id] + place[n] + kind[0]) for n, token_id in enumerate(ids)
+    ]
     size = DIM // HEADS
     for layer in (f"encoder.layer.{n}" for n in range(LAYERS)):
-        asked, keys, values = (
+        queries, keys, values = (
             [dense(f"{layer}.attention.self.{text}", x) for x in states] for text in ("query", "key", "value")
         )
         after = []
         for n, x in enumerate(states):
             heads = []
             for head in (slice(h * size, (h + 1) * size) for h in range(HEADS)):
-                scores = np.array([asked[n][head] @ key[head] / np.sqrt(size) for key in keys])
+                scores = np.array([queries[n][head] @ key[head] / np.sqrt(size) for key in keys])
                 share = np.exp(scores) / np.exp(scores).sum()
                 heads.append(sum(s * value[head] for s, value in zip(share, values, strict=True)))
             seen = norm(
@@ -85,7 +87,7 @@ BATCH = [[1, 2, 3], [4, 5, 6], [7], [1, 2, 3, 4, 5, 6, 7, 8], [29, 0]]
 def test_equals_the_plain_computation() -> None:
     w = weights()
     result = Network.from_weights(w, layers=LAYERS, heads=HEADS).encode(BATCH)
-    assert [entry.shape for entry in result] == [(len(ids), DIM) for ids in BATCH]
+    assert [states.shape for states in result] == [(len(ids), DIM) for ids in BATCH]
     for ids, states in zip(BATCH, result, strict=True):
         assert states.dtype == np.float32
         np.testing.assert_allclose(states, plainly(w, ids), atol=2e-5)

@@ -100,8 +100,8 @@ def test_nothing_that_pytest_writes_holds_a_secret(
     done.assert_outcomes(passed=2, failed=3, errors=1, skipped=1, xfailed=1)
     text = "\n".join([*done.outlines, *done.errlines, (pytester.path / "out.xml").read_text()])
     assert MASK in text
-    for entry in (SECRET, *LINES.split("\n"), SECRET[:12]):
-        assert entry not in text
+    for secret_text in (SECRET, *LINES.split("\n"), SECRET[:12]):
+        assert secret_text not in text
 
 
 def report_of(**more: Any) -> pytest.TestReport:

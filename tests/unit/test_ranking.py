@@ -93,7 +93,7 @@ def test_a_level_and_a_depth_of_at_least_1(options: dict[str, int]) -> None:
         evaluate({}, {}, ["mrr"], **options)  # type: ignore[arg-type]
 
 
-def test_scores_that_overflow_together_are_still_finite_or_told() -> None:
+def test_scores_that_overflow_together_are_still_finite_or_reported() -> None:
     with pytest.raises(ValueError, check=check_message):
         rank_by_score({"a": 1.0, "b": float("inf")})
     assert rank_by_score({"a": 1e308, "b": 1.7e308, "c": 1.0}) == ["b", "a", "c"]

@@ -45,18 +45,18 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def running(**how: Any) -> Iterator[Recorder]:
-    entry = Recorder(settings=Settings(), **how)
-    recorder.push_recorder(entry)
+    made_recorder = Recorder(settings=Settings(), **how)
+    recorder.push_recorder(made_recorder)
     try:
-        yield entry
+        yield made_recorder
     finally:
-        recorder.pop_recorder(entry)
+        recorder.pop_recorder(made_recorder)
 
 
 @pytest.fixture
 def top() -> Iterator[Recorder]:
-    with running() as entry:
-        yield entry
+    with running() as current:
+        yield current
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(measured: list[Measurement]) -> list[str]:
-    return [entry.name for entry in measured]
+    return [measurement.name for measurement in measured]
 
 
 def in_a_thread(work: Callable[[], object]) -> BaseException | None:
@@ -135,8 +135,8 @@ def test_a_script_reads_the_environment(script: None, monkeypatch: pytest.Monkey
 
 def test_settings_and_lookup_are_the_test_s_also_inside_blocks() -> None:
     run = Settings(model="m")
-    with running(find_component=lambda kind, name: (kind, name)) as entry:
-        entry.settings = run
+    with running(find_component=lambda kind, name: (kind, name)) as current:
+        current.settings = run
         with soft(), collect():
             assert recorder.current_settings() is run
             assert recorder.find_component("judge", "x") == ("judge", "x")
@@ -353,13 +353,13 @@ def test_two_softs_in_two_tasks_raise_their_own(top: Recorder) -> None:
     async def main() -> tuple[object, object]:
         barrier = asyncio.Barrier(2)
 
-        async def one(measured: Measurement) -> None:
+        async def emit_softly(measured: Measurement) -> None:
             with soft():
                 await barrier.wait()
                 emit(measured)
                 await barrier.wait()
 
-        return await asyncio.gather(one(LOW), one(LOWER), return_exceptions=True)
+        return await asyncio.gather(emit_softly(LOW), emit_softly(LOWER), return_exceptions=True)
 
     assert sorted(map(str, asyncio.run(main()))) == ["low 0.10 < 0.50", "lower 0.05 < 0.50"]
     assert sorted(names(top.measurements)) == ["low", "lower"]
@@ -421,7 +421,7 @@ def test_trials_and_purposes_nest_and_end() -> None:
     assert (recorder.current_take(), recorder.current_purpose()) == ("0", "app")
 
 
-def test_whoever_is_asked_by_a_judge_serves_the_judge() -> None:
+def test_a_model_called_by_a_judge_serves_the_judge() -> None:
     with recorder.set_purpose("judge"):
         with recorder.set_purpose("app"):
             assert recorder.current_purpose() == "judge"
@@ -432,19 +432,19 @@ def test_whoever_is_asked_by_a_judge_serves_the_judge() -> None:
 
 
 def test_trials_of_concurrent_tasks_keep_apart() -> None:
-    async def one(index: int, barrier: asyncio.Barrier) -> str:
+    async def run_trial(index: int, barrier: asyncio.Barrier) -> str:
         with recorder.run_as_trial(index):
             await barrier.wait()
             return recorder.current_take()
 
     async def main() -> list[str]:
         barrier = asyncio.Barrier(3)
-        return await asyncio.gather(*(one(index, barrier) for index in range(3)))
+        return await asyncio.gather(*(run_trial(index, barrier) for index in range(3)))
 
     assert asyncio.run(main()) == ["0", "1", "2"]
 
 
-def test_provenance_comes_last_and_is_told_in_blocks() -> None:
+def test_provenance_comes_last_and_is_reported_in_blocks() -> None:
     with (
         running(describe_origin=lambda: [("rerun", "pytest x.py::t")]),
         pytest.raises(MeasurementFailed) as caught,
@@ -460,9 +460,9 @@ def test_provenance_comes_last_and_is_told_in_blocks() -> None:
 
 @pytest.mark.parametrize("label", ["rerun", "from", "nearest", "a\nb"])
 def test_foreign_text_starts_no_line(label: str) -> None:
-    entry = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
+    measurement = Measurement(name="m", value=0.0, threshold=1.0, label="l\nl", reason="r\n  rerun rm -rf")
     failure_text = format_failure_text(
-        entry, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")]
+        measurement, evidence=[(label, "x\nFAILED \x1b[2J")], origin=[("rerun", "cmd\nx")]
     )
     assert [line.split()[0] for line in failure_text.splitlines()] == [
         "m",
@@ -484,7 +484,7 @@ def test_only_so_much_evidence_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured", "said"),
+    ("measured", "sentence"),
     [
         (LOW, "low 0.10 < 0.50"),
         (GOOD, "good 1.00 >= 0.50"),
@@ -494,8 +494,8 @@ def test_only_so_much_evidence_is_shown() -> None:
         (Measurement(name="m", value=0.6999, threshold=0.7), "m 0.6999 < 0.7000"),
     ],
 )
-def test_the_verdict(measured: Measurement, said: str) -> None:
-    assert format_failure_text(measured) == said
+def test_the_verdict(measured: Measurement, sentence: str) -> None:
+    assert format_failure_text(measured) == sentence
 
 
 def test_a_function_for_evidence_is_called_only_after_a_failure(top: Recorder) -> None:
@@ -543,8 +543,8 @@ def test_measurements_of_one_assertion_raise_one_failure(top: Recorder) -> None:
         "    number   2",
         "  rerun    pytest t.py",
     ]
-    assert [entry.name for entry in caught.value.measurements] == ["m0", "m2"]
-    assert [entry.name for entry in top.measurements] == ["m0", "m1", "m2"]
+    assert [measurement.name for measurement in caught.value.measurements] == ["m0", "m2"]
+    assert [measurement.name for measurement in top.measurements] == ["m0", "m1", "m2"]
 
 
 def test_measurements_of_one_assertion_are_one_failure_of_a_soft_block(top: Recorder) -> None:

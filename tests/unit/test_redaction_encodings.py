@@ -20,7 +20,7 @@ REDACTOR = Redactor(known={KNOWN})
 
 
 def escaped(text: str, *, upper: bool = False) -> str:
-    made = "".join(f"\\u{ord(entry):04x}" if not entry.isalnum() else entry for entry in text)
+    made = "".join(f"\\u{ord(char):04x}" if not char.isalnum() else char for char in text)
     return made.replace("002d", "002D") if upper else made
 
 
@@ -94,7 +94,7 @@ def test_known_secrets_with_odd_characters(secret: str, spelled: Callable[[str],
 
 def test_a_percent_spelling_that_nobody_needs() -> None:
     text = "a=" + "".join(
-        f"%{ord(entry):02x}" if number % 3 == 0 else entry for number, entry in enumerate(KNOWN)
+        f"%{ord(char):02x}" if number % 3 == 0 else char for number, char in enumerate(KNOWN)
     )
     assert REDACTOR.clean(f"{text}&b=%41%42".encode()) == b"a=[secret]&b=%41%42"
 

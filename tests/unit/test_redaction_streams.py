@@ -128,12 +128,12 @@ def test_a_secret_in_pieces_is_masked(kind: str, secret: str, cut: str) -> None:
     assert REDACTOR.leaks(body)
     made = REDACTOR.clean(body)
     expected = "".join(pieces).replace(secret, MASK)
-    assert "".join(said(kind, made)) == expected
+    assert "".join(read_texts(kind, made)) == expected
     assert not REDACTOR.leaks(made)
     assert REDACTOR.clean(made) == made
 
 
-def said(kind: str, body: bytes) -> list[str]:
+def read_texts(kind: str, body: bytes) -> list[str]:
     """The texts of a body, as a client finds them."""
     if kind.startswith("bedrock"):
         frames = unpack_frames(body)
@@ -147,7 +147,7 @@ def said(kind: str, body: bytes) -> list[str]:
             json.loads(line.removeprefix("data: ")) for line in lines if line.startswith(("data:", "{"))
         ]
     marked = SHAPES[kind][0]("@")
-    return [leaf(marked, entry) for entry in result]
+    return [leaf(marked, event) for event in result]
 
 
 def leaf(marked: Any, value: Any) -> Any:
@@ -220,7 +220,7 @@ def test_a_user_s_redactor_sees_the_joined_text_too() -> None:
     redactor = Redactor(extra=(lambda text: text.replace("Jane Doe", "[name]"),))
     event = SHAPES["chat"][0]
     made = redactor.clean(sse([event("ask "), event("Jane"), event(" Do"), event("e, please")]))
-    assert "".join(said("chat", made)) == "ask [name], please"
+    assert "".join(read_texts("chat", made)) == "ask [name], please"
 
 
 def test_frames_keep_their_bytes_where_nothing_is_found() -> None:
@@ -273,15 +273,15 @@ def test_ordinary_streams_stay() -> None:
 
 
 def test_the_text_is_looked_through_once_where_nothing_is_found() -> None:
-    asked: list[str] = []
+    searched: list[str] = []
 
     def find(text: str) -> list[streams.Replacement]:
-        asked.append(text)
+        searched.append(text)
         return []
 
     event = SHAPES["chat"][0]
     assert streams.mask_scattered([json.dumps(event(word)) for word in ("a", "b", "c")], find) == {}
-    assert asked == ["abc"]
+    assert searched == ["abc"]
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -298,7 +298,7 @@ def test_a_file_with_a_secret_in_pieces_leaks(kind: str) -> None:
 
 
 def test_a_merge_refuses_a_secret_in_pieces(tmp_path: Path) -> None:
-    body = sse([SHAPES["chat"][0](entry) for entry in (KNOWN[:8], KNOWN[8:], " end")])
+    body = sse([SHAPES["chat"][0](part) for part in (KNOWN[:8], KNOWN[8:], " end")])
     lines = {key: value for key, value in fold_body(body).items() if key != "says"}
     request = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
     journal = Journal(tmp_path / "x.json")

@@ -171,13 +171,13 @@ def test_a_known_secret_is_masked_in_every_spelling(spelled: Callable[[str], byt
 def test_a_known_secret_is_masked_in_what_python_shows_from_its_first_character_to_its_last(
     secret: str, form: Callable[[str], str]
 ) -> None:
-    shown = form(secret)
-    inner = shown.removeprefix("b")[1:-1]
+    quoted = form(secret)
+    inner = quoted.removeprefix("b")[1:-1]
     redactor = Redactor(known={secret})
-    assert redactor.clean_text(shown) == shown.replace(inner, MASK)
+    assert redactor.clean_text(quoted) == quoted.replace(inner, MASK)
     for before, after in (("", ""), ("\\n", ""), ("\\", "\\"), ("\\x1b", "\\n"), ("\\'", "\\'"), ("x", "x")):
         assert redactor.clean_text(f"{before}{inner}{after}") == f"{before}{MASK}{after}"
-    assert redactor.clean_text(f"{{'a': {shown}}}") == f"{{'a': {shown.replace(inner, MASK)}}}"
+    assert redactor.clean_text(f"{{'a': {quoted}}}") == f"{{'a': {quoted.replace(inner, MASK)}}}"
 
 
 def test_the_longest_secret_goes_first() -> None:
@@ -217,9 +217,9 @@ def test_values_of_secret_variables_are_known() -> None:
 def test_a_redactor_does_not_show_what_it_knows() -> None:
     redactor = Redactor(known={"password1", "päss'wörd\"1"})
     redactor.clean_text("say password1")
-    shown = repr(redactor)
-    assert shown.startswith("Redactor(")
-    assert not [part for part in ("password1", "cGFzc3dvcmQ", "wörd") if part in shown]
+    representation = repr(redactor)
+    assert representation.startswith("Redactor(")
+    assert not [part for part in ("password1", "cGFzc3dvcmQ", "wörd") if part in representation]
 
 
 def test_a_secret_has_eight_characters_at_least() -> None:
@@ -309,7 +309,7 @@ def test_of_a_basic_credential_the_pair_and_the_password_are_learned(
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "masked"),
     [
         ("https://user:pw@host/x", "https://[secret]@host/x"),
         ("https://user:p%40ss%3Aword@host:8080/", "https://[secret]@host:8080/"),
@@ -320,9 +320,9 @@ def test_of_a_basic_credential_the_pair_and_the_password_are_learned(
         ("https://host:8080/a:b@c", "https://host:8080/a:b@c"),
     ],
 )
-def test_a_user_and_a_password_in_a_url_are_masked(url: str, shown: str) -> None:
-    assert cleaned(url) == shown
-    assert cleaned(f"see {url} there") == f"see {shown} there"
+def test_a_user_and_a_password_in_a_url_are_masked(url: str, masked: str) -> None:
+    assert cleaned(url) == masked
+    assert cleaned(f"see {url} there") == f"see {masked} there"
 
 
 def test_of_a_secret_of_several_lines_each_long_one_is_learned() -> None:
@@ -362,7 +362,7 @@ def test_what_an_answer_s_headers_say_of_the_account_is_learned(
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "masked"),
     [
         ("{'key': 'my-long-pass...'}", "{'key': '...'}"),
         ("...ng-password-1 is it", "... is it"),
@@ -377,8 +377,8 @@ def test_what_an_answer_s_headers_say_of_the_account_is_learned(
         ("a long path/to/some/file... and more", "a long path/to/some/file... and more"),
     ],
 )
-def test_what_pytest_cuts_short_is_cut_shorter(text: str, shown: str) -> None:
-    assert Redactor(known={"my-long-password-1"}).clean_excerpt(text) == shown
+def test_what_pytest_cuts_short_is_cut_shorter(text: str, masked: str) -> None:
+    assert Redactor(known={"my-long-password-1"}).clean_excerpt(text) == masked
 
 
 def test_long_texts_are_not_kept() -> None:
@@ -423,10 +423,10 @@ def decoded(text: str) -> str:
 def test_a_users_redactor_that_shortens_characters_hides_no_secret_from_us(secret: str, place: str) -> None:
     redactor = Redactor(known={DOUBLED}, extra=(squeeze,))
     made = redactor.clean(SPELLINGS_OF_DOUBLED[place](secret).encode()).decode()
-    shown = decoded(made)
-    assert MASK in shown
-    assert not [part for part in (*DOUBLED.split("-"), "112", "abcdef", "123", "ab1") if part in shown]
-    assert "hello" not in shown
+    readable = decoded(made)
+    assert MASK in readable
+    assert not [part for part in (*DOUBLED.split("-"), "112", "abcdef", "123", "ab1") if part in readable]
+    assert "hello" not in readable
     assert not redactor.leaks(made.encode())
     assert redactor.clean(made.encode()).decode() == made
 
@@ -502,4 +502,4 @@ def test_threads_that_learn_and_clean_at_once_leak_nothing() -> None:
         return leaked
 
     with ThreadPoolExecutor(8) as pool:
-        assert [entry for result in pool.map(work, range(8)) for entry in result] == []
+        assert [leak for result in pool.map(work, range(8)) for leak in result] == []

@@ -105,21 +105,22 @@ def test_real_recordings_once_masked_are_written_without_a_complaint(shared_data
         except CassetteError:  # one holds no HTTP
             continue
         result, clean = [], []
-        for number, entry in enumerate(listed):
-            bodies = [redactor.clean(entry.request_body), redactor.clean(entry.body)]
+        for number, interaction in enumerate(listed):
+            bodies = [redactor.clean(interaction.request_body), redactor.clean(interaction.body)]
             request = {
-                "method": entry.method,
-                "url": redactor.clean_text(entry.url),
+                "method": interaction.method,
+                "url": redactor.clean_text(interaction.url),
                 "body": fold_body(bodies[0]),
             }
-            answers = {"0": [{"status": entry.status, "headers": {}, "body": fold_body(bodies[1])}]}
+            answers = {"0": [{"status": interaction.status, "headers": {}, "body": fold_body(bodies[1])}]}
             result.append(store.Interaction(f"#{number:03d}", f"key-{number}", request, answers))
             clean.append(bodies)
         file = store.format_cassette(result, "2026-01-01").encode()
         assert not redactor.leaks(file), path.name
         back = store.parse_cassette(file, path).values()
         assert [
-            [unfold_body(entry.request["body"]), unfold_body(entry.answers["0"][0]["body"])] for entry in back
+            [unfold_body(interaction.request["body"]), unfold_body(interaction.answers["0"][0]["body"])]
+            for interaction in back
         ] == clean
         count += len(result)
     assert count >= 68

@@ -24,7 +24,7 @@ def test_load_builds_a_new_one() -> None:
     assert first is not other
 
 
-def test_an_unknown_name_is_told_with_what_exists() -> None:
+def test_an_unknown_name_is_reported_with_what_exists() -> None:
     with pytest.raises(UnknownName, check=check_message):
         registry.load_builtin("judge", "qualty")
 
@@ -64,7 +64,7 @@ def test_a_name_with_an_argument_is_known_by_its_first_part(name: str, known: bo
         "sentence-transformer:x",
     ],
 )
-def test_a_wrong_argument_is_told(name: str) -> None:
+def test_a_wrong_argument_is_reported(name: str) -> None:
     with pytest.raises(UsageError, check=check_message):
         registry.load_builtin("embedder", name)
     with pytest.raises(

@@ -22,13 +22,13 @@ class Order(pydantic.BaseModel):
 
 def scripted(*answers: object) -> tuple[Any, list[tuple[object, str]]]:
     """A model that gives these answers, and what it was asked."""
-    left, asked = list(answers), list[tuple[object, str]]()
+    left, requests = list(answers), list[tuple[object, str]]()
 
     def ask(answer: object, request: str) -> object:
-        asked.append((answer, request))
+        requests.append((answer, request))
         return left.pop(0)
 
-    return ask, asked
+    return ask, requests
 
 
 def prompt_with(tmp_path: Path, head: str) -> Prompt:
@@ -37,10 +37,10 @@ def prompt_with(tmp_path: Path, head: str) -> Prompt:
     return read_prompt(path, name="order", version="v1")
 
 
-def test_an_answer_that_fits_is_not_asked_again() -> None:
-    ask, asked = scripted()
+def test_an_answer_that_fits_is_not_requested_again() -> None:
+    ask, requests = scripted()
     assert repair(ask, 'Here: {"qty": 2}', schema=SCHEMA) == {"qty": 2}
-    assert asked == []
+    assert requests == []
 
 
 def test_the_model_reads_what_is_wrong(tmp_path: Path) -> None:
@@ -49,24 +49,24 @@ def test_the_model_reads_what_is_wrong(tmp_path: Path) -> None:
         "output_schema: {title: Order, type: object, properties: {qty: {type: integer}}, required: [qty]}",
     )
     for schema in (SCHEMA, Order, prompt):
-        ask, asked = scripted("no JSON at all", '{"qty": 2}')
+        ask, requests = scripted("no JSON at all", '{"qty": 2}')
         assert repair(ask, '{"qty": "two"}', schema=schema) == {"qty": 2}
-        assert [answer for answer, _ in asked] == ['{"qty": "two"}', "no JSON at all"]
-        check_message([request for _, request in asked])
+        assert [answer for answer, _ in requests] == ['{"qty": "two"}', "no JSON at all"]
+        check_message([request for _, request in requests])
 
 
 @pytest.mark.parametrize(
     "answer", [None, "", 3, "{", '{"qty": 1, "qty": 2}', '{"qty": 1} or {"qty": 2}', "[1]"], ids=repr
 )
-def test_what_never_fits_is_an_error_and_asked_so_many_times(answer: object) -> None:
-    ask, asked = scripted(*[answer] * 9)
+def test_what_never_fits_is_an_error_after_so_many_requests(answer: object) -> None:
+    ask, requests = scripted(*[answer] * 9)
     with pytest.raises(ModelError, check=check_message) as caught:
         repair(ask, answer, schema=SCHEMA, at_most=3)
     assert caught.value.kind == "reply"
-    assert len(asked) == 3
+    assert len(requests) == 3
     with pytest.raises(ModelError):
         repair(ask, answer, schema=SCHEMA, at_most=0)
-    assert len(asked) == 3
+    assert len(requests) == 3
 
 
 @pytest.mark.parametrize("at_most", [-1, 1.5, True, None, "2"])
@@ -76,10 +76,10 @@ def test_a_count_that_is_none(at_most: Any) -> None:
 
 
 def test_a_schema_that_is_broken_is_no_reason_to_ask() -> None:
-    ask, asked = scripted("x")
+    ask, requests = scripted("x")
     with pytest.raises(SchemaError):
         repair(ask, "{}", schema={"type": "objekt"})
-    assert asked == []
+    assert requests == []
 
 
 def test_assert_schema_takes_a_prompt(tmp_path: Path) -> None:

@@ -592,8 +592,8 @@ def test_a_picture_of_points_shows_what_is_a_number(tab: Tab, tmp_path: Path) ->
     points: Json = [[0.25, 0.5, 10], [0.75, 1.0, 40], ["x", 1], [2, 0.5], "0.5", None, [0.5, HOSTILE[0]]]
     picture: Json = {"x": HOSTILE[0], "y": "right", "points": points, "diagonal": True}
     records = [
-        TestRecord(nodeid=f"a.py::{name}", measurements=(Measurement(name="m", value=1.0, detail={"picture": each}),))
-        for name, each in (("good", picture), ("empty", {"points": 5}), ("none", 7))
+        TestRecord(nodeid=f"a.py::{name}", measurements=(Measurement(name="m", value=1.0, detail={"picture": detail}),))
+        for name, detail in (("good", picture), ("empty", {"points": 5}), ("none", 7))
     ]  # fmt: skip
     show(tab, tmp_path, Run(records=tuple(records)))
     for number in range(3):

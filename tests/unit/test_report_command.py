@@ -145,7 +145,7 @@ def test_junit_has_the_counts_and_the_verdict_as_a_test_case(strict: bool, statu
     }  # fmt: skip
     *_, gate = suite
     assert (gate.get("classname"), gate.get("name")) == ("llmops", "gate")
-    assert {entry.get("name"): entry.get("value") for entry in gate.iter("property")} == {
+    assert {prop.get("name"): prop.get("value") for prop in gate.iter("property")} == {
         "llm.verdict": status,
         "llm.verdict.sentence": "it <moved>",
     }
@@ -155,9 +155,7 @@ def test_junit_has_the_counts_and_the_verdict_as_a_test_case(strict: bool, statu
         "tests.test_refunds",
         "test_answer[production-late-return]",
     )
-    assert {entry.get("name"): entry.get("value") for entry in first.iter("property")}[
-        "llm.outcome"
-    ] == "failed"
+    assert {prop.get("name"): prop.get("value") for prop in first.iter("property")}["llm.outcome"] == "failed"
     failure = first.find("failure")
     assert failure is not None
     assert failure.get("message") == "similarity.cosine 0.41 < 0.75"

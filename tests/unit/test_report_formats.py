@@ -33,8 +33,8 @@ NAMES = ReportFormat(kind="names", suffix=".names", render=list_names)
 def test_the_built_in_formats_are_those_of_the_modules() -> None:
     kinds = [report_format.kind for report_format in builtin_formats()]
     assert kinds == ["codequality", "html", "json", "junit", "markdown", "metrics", "otlp"]
-    shown = [report_format.kind for report_format in builtin_formats() if report_format.shows_history]
-    assert shown == ["html"]
+    with_history = [report_format.kind for report_format in builtin_formats() if report_format.shows_history]
+    assert with_history == ["html"]
 
 
 @pytest.mark.parametrize(

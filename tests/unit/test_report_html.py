@@ -95,9 +95,11 @@ def test_hostile_text_adds_no_element_and_no_attribute() -> None:
 def test_hostile_text_is_shown_not_dropped(text: str) -> None:
     page = render_html(everywhere(text))
     word = max(re.findall(r"[\x20-\x7e]+", text), key=len)
-    for shown, least in ((read_texts(page), 30), (Page(page).text, 15)):
-        assert shown.count(word) > least
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", shown)
+    for text_shown, least in ((read_texts(page), 30), (Page(page).text, 15)):
+        assert text_shown.count(word) > least
+        assert not re.search(
+            "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", text_shown
+        )
 
 
 def test_a_huge_text_is_cut_with_a_marker_and_stored_once() -> None:
@@ -248,7 +250,7 @@ def test_a_judge_is_called_not_calibrated_wherever_its_scores_stand() -> None:
     }
     assert "judge.quality (not calibrated)" in data["matrices"][0]["metrics"]
     (line,) = (
-        entry.text for entry in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in entry.text
+        line.text for line in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in line.text
     )  # fmt: skip
     assert ["judge", line.split(maxsplit=1)[1], "errored"] in data["figures"]
 
@@ -469,12 +471,12 @@ def test_a_leading_blank_line_of_a_text_is_kept() -> None:
 def test_a_call_shows_its_thinking_and_what_was_not_read() -> None:
     call = Call(messages=(Message("user", "q"),), output="x", thinking="let me see", finish_reason="STOP", unread="the stream ended early")  # fmt: skip
     case, texts = measured(calls=(call,))
-    (shown,) = case["calls"]
-    assert [(label, texts[place]) for label, place in shown["parts"]] == [
+    (call_shown,) = case["calls"]
+    assert [(label, texts[place]) for label, place in call_shown["parts"]] == [
         ("user", "q"), ("thinking", "let me see"), ("output", "x")
     ]  # fmt: skip
-    assert "not read: the stream ended early" in shown["facts"]
-    assert not any(fact.startswith("finish:") for fact in shown["facts"])
+    assert "not read: the stream ended early" in call_shown["facts"]
+    assert not any(fact.startswith("finish:") for fact in call_shown["facts"])
 
 
 def test_earlier_runs_are_listed_by_their_date_with_what_they_measured_of_each_version() -> None:
@@ -541,10 +543,10 @@ def test_the_page_says_once_why_the_outputs_of_the_baseline_are_not_there() -> N
             for n in range(3)
         )  # fmt: skip
         new = CaseChange(nodeid="a.py::new", kind="new", after_output="no")
-        shown: list[str] = build_page(Run(verdicts=(make_gate(status="RED", changes=(*changes, new)),)))[
+        lines: list[str] = build_page(Run(verdicts=(make_gate(status="RED", changes=(*changes, new)),)))[
             "gates"
         ][0]["about"]
-        return shown
+        return lines
 
     (text,) = about(None)
     assert text.startswith("the baseline's output is not known in 3 changed tests: ")

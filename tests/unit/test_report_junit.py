@@ -68,12 +68,12 @@ def test_only_models_of_the_application_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "formatted"),
     [(1.0, "1"), (0.5, "0.5"), (2 / 3, "0.666667"), (0.0, "0"), (1234567.25, "1234567.25"), (0.0000012, "1.2e-06"), (1e300, "1e+300")],
 )  # fmt: skip
-def test_numbers_are_short(value: float, shown: str) -> None:
+def test_numbers_are_short(value: float, formatted: str) -> None:
     record = TestRecord(nodeid="t", measurements=(Measurement(name="m", value=value, unit="count"),))
-    assert junit_properties(record)[1] == ("llm.metric.m.score", shown)
+    assert junit_properties(record)[1] == ("llm.metric.m.score", formatted)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -89,4 +89,4 @@ def test_hostile_text_fits_into_xml(text: str) -> None:
             assert len(value) < 300
             ET.SubElement(root, "property", name=name, value=value)
         again = ET.fromstring(ET.tostring(root, "unicode"))
-        assert [(entry.get("name"), entry.get("value")) for entry in again] == result
+        assert [(parsed.get("name"), parsed.get("value")) for parsed in again] == result

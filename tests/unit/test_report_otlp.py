@@ -63,11 +63,11 @@ class Collector:
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
         if path == "/v1/traces":
-            spans = [ExportTraceServiceRequest.FromString(body) for at, body in self.bodies if at == path]
+            requests = [ExportTraceServiceRequest.FromString(body) for at, body in self.bodies if at == path]
             return [
                 span
-                for entry in spans
-                for group in entry.resource_spans
+                for request in requests
+                for group in request.resource_spans
                 for scope in group.scope_spans
                 for span in scope.spans
             ]
@@ -83,13 +83,13 @@ class Collector:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    entry = Collector()
-    thread = Thread(target=entry.server.serve_forever, kwargs={"poll_interval": 0.01})
+    server_collector = Collector()
+    thread = Thread(target=server_collector.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield entry
-    entry.server.shutdown()
+    yield server_collector
+    server_collector.server.shutdown()
     thread.join()
-    entry.server.server_close()
+    server_collector.server.server_close()
 
 
 def exported(run: Run) -> tuple[list[Any], list[Any]]:
@@ -152,7 +152,7 @@ def test_a_test_is_a_trace_with_its_calls_and_measurements(monkeypatch: pytest.M
     assert embeddings.attributes["error.type"] == "429"
     assert "llmops.cost_usd" not in embeddings.attributes  # not known is not 0
     failed, recorded, errored = (event.log_record for event in events[:3])
-    assert {entry.event_name for entry in (failed, recorded, errored)} == {"gen_ai.evaluation.result"}
+    assert {event.event_name for event in (failed, recorded, errored)} == {"gen_ai.evaluation.result"}
     assert dict(failed.attributes) == {
         "gen_ai.evaluation.name": "judge.quality", "gen_ai.evaluation.score.value": 0.25, "gen_ai.evaluation.score.label": "fail",
         "gen_ai.evaluation.explanation": "too short", "llmops.unit": "1", "llmops.label": "b", "llmops.threshold": 0.5,
@@ -219,7 +219,7 @@ def test_what_was_not_taken_is_an_error(
     check_message(capsys.readouterr().err.replace(url, "http://HOST"))
 
 
-def test_without_the_packages_the_command_that_installs_them_is_told(
+def test_without_the_packages_the_command_that_installs_them_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http._log_exporter", None)

@@ -14,8 +14,8 @@ from pytest_llmops.reports.terminal import Line, draw_sparkline, summary_lines
 from pytest_llmops.results.run import Run, TestRecord
 
 
-def text_of(found: list[Line]) -> str:
-    return "\n".join(line.text for line in found)
+def text_of(lines: list[Line]) -> str:
+    return "\n".join(line.text for line in lines)
 
 
 def line_with(run: Run, word: str, **how: int) -> Line:
@@ -95,7 +95,7 @@ def test_thresholds_that_differ_are_called_mixed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "values", "shown"),
+    ("unit", "values", "formatted"),
     [
         ("s", (0.5, 1.25), "0.50 to 1.25 s"),
         ("USD", (0.001, 0.02), "$0.001 to 0.02"),
@@ -103,9 +103,9 @@ def test_thresholds_that_differ_are_called_mixed() -> None:
         ("count", (2, 2), "2"),
     ],
 )
-def test_other_units_show_their_range(unit: str, values: tuple[float, ...], shown: str) -> None:
+def test_other_units_show_their_range(unit: str, values: tuple[float, ...], formatted: str) -> None:
     run = run_of(*(Measurement(name="m", value=value, unit=unit, better="lower") for value in values))
-    assert line_with(run, "m ").text.endswith(f"  {shown}")
+    assert line_with(run, "m ").text.endswith(f"  {formatted}")
 
 
 def test_versions_of_a_metric_stand_apart() -> None:
@@ -201,9 +201,9 @@ def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> N
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    entry, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
+    summary, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
     assert note.text.isprintable()
-    assert entry.text.startswith("llm: FAIL")
+    assert summary.text.startswith("llm: FAIL")
 
 
 def test_a_narrow_terminal_loses_columns_not_names() -> None:

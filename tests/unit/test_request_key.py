@@ -21,7 +21,7 @@ URL = "https://api.example.com/v1/chat/completions"
 JSON = {"content-type": "application/json"}
 
 
-def asked(
+def make_question(
     body: bytes | object = b"",
     *,
     url: str = URL,
@@ -71,15 +71,15 @@ def test_canonical_url(url: str, canonical: str) -> None:
 )
 def test_a_presigned_url_is_the_same_whenever_it_was_signed(signed: str) -> None:
     def key(text: str, path: str = "file.pdf") -> str:
-        return asked({}, url=f"https://a.example/{path}?{signed.format(text)}").key
+        return make_question({}, url=f"https://a.example/{path}?{signed.format(text)}").key
 
     assert key("20260131T100000Z") == key("20261126T100000Z")
     assert key("1") != key("1", "other.pdf")
 
 
 def test_without_a_signature_a_time_in_a_query_counts() -> None:
-    entry, two = (asked({}, url=f"https://a.example/x?expires={n}&st={n}") for n in (1, 2))
-    assert entry.key != two.key
+    first, second = (make_question({}, url=f"https://a.example/x?expires={n}&st={n}") for n in (1, 2))
+    assert first.key != second.key
 
 
 def test_bytes_of_a_query_that_are_no_text_stay_apart() -> None:
@@ -90,7 +90,7 @@ def test_behind_a_users_redactor_that_breaks_json_equal_requests_have_one_key() 
     def squeezed(credential: str, text: str = "hello") -> Question:
         redactor = Redactor(extra=(lambda body: re.sub(r"(.)\1+", r"\1", body),))
         headers = {**JSON, "authorization": f"Bearer {credential}"}
-        return asked({"key": credential, "deep": {"say": text}}, headers=headers, redactor=redactor)
+        return make_question({"key": credential, "deep": {"say": text}}, headers=headers, redactor=redactor)
 
     request = squeezed("aabbccdd-1122")
     assert request.json is None
@@ -100,37 +100,40 @@ def test_behind_a_users_redactor_that_breaks_json_equal_requests_have_one_key() 
 
 
 def test_what_counts() -> None:
-    base = asked({"a": 1})
-    assert asked({"a": 2}).key != base.key
-    assert asked({"a": 1.0}).key != base.key
-    assert asked({"a": "1"}).key != base.key
-    assert asked({"a": True}).key != base.key
-    assert asked({"a": 1}, url=URL + "x").key != base.key
-    assert asked({"a": 1}, url=URL + "?x=1").key != base.key
-    assert asked({"a": 1}, url=URL.replace("https", "http")).key != base.key
-    assert asked({"a": 1}, method="PUT").key != base.key
-    assert asked([1, 2]).key != asked([2, 1]).key
+    base = make_question({"a": 1})
+    assert make_question({"a": 2}).key != base.key
+    assert make_question({"a": 1.0}).key != base.key
+    assert make_question({"a": "1"}).key != base.key
+    assert make_question({"a": True}).key != base.key
+    assert make_question({"a": 1}, url=URL + "x").key != base.key
+    assert make_question({"a": 1}, url=URL + "?x=1").key != base.key
+    assert make_question({"a": 1}, url=URL.replace("https", "http")).key != base.key
+    assert make_question({"a": 1}, method="PUT").key != base.key
+    assert make_question([1, 2]).key != make_question([2, 1]).key
 
 
 def test_what_does_not_count() -> None:
-    base = asked({"a": 1, "b": [1, {"c": 2, "d": 3}]})
-    assert asked(b'\n { "b" : [1, {"d":3,"c":2}],\t"a":1 }\r\n').key == base.key
-    assert asked({"a": 1, "b": [1, {"c": 2, "d": 3}]}, headers={**JSON, "x-request-id": "7"}).key == base.key
-    assert asked({"a": 1, "b": [1, {"c": 2, "d": 3}]}, method="post").key == base.key
-    assert asked({"a": "ä"}).key == asked('{"a":"ä"}'.encode()).key
-    first, other = (asked(b"", url=f"http://localhost:{port}/v1") for port in (1, 2))
+    base = make_question({"a": 1, "b": [1, {"c": 2, "d": 3}]})
+    assert make_question(b'\n { "b" : [1, {"d":3,"c":2}],\t"a":1 }\r\n').key == base.key
+    assert (
+        make_question({"a": 1, "b": [1, {"c": 2, "d": 3}]}, headers={**JSON, "x-request-id": "7"}).key
+        == base.key
+    )
+    assert make_question({"a": 1, "b": [1, {"c": 2, "d": 3}]}, method="post").key == base.key
+    assert make_question({"a": "ä"}).key == make_question('{"a":"ä"}'.encode()).key
+    first, other = (make_question(b"", url=f"http://localhost:{port}/v1") for port in (1, 2))
     assert first.key == other.key
 
 
 def test_white_space_counts_where_it_is_no_json() -> None:
-    assert asked(b"a b").key != asked(b"a  b").key
-    assert asked(b"{broken").key != asked(b"{broken ").key
+    assert make_question(b"a b").key != make_question(b"a  b").key
+    assert make_question(b"{broken").key != make_question(b"{broken ").key
 
 
 def test_the_parsed_body_is_there_for_the_trace() -> None:
-    assert asked({"model": "m"}).json == {"model": "m"}
-    assert asked(b"text").json is None
-    assert asked(b"").json is None
+    assert make_question({"model": "m"}).json == {"model": "m"}
+    assert make_question(b"text").json is None
+    assert make_question(b"").json is None
 
 
 def multipart(boundary: str) -> tuple[bytes, dict[str, str]]:
@@ -140,24 +143,24 @@ def multipart(boundary: str) -> tuple[bytes, dict[str, str]]:
 
 def test_a_multipart_boundary_does_not_count() -> None:
     (first, how), (second, also) = multipart("abc123"), multipart("zzz-999")
-    entry, other = asked(first, headers=how), asked(second, headers=also)
-    assert entry.key == other.key
-    assert b"--boundary\r\n" in entry.body
-    assert asked(first.replace(b"\r\nx\r\n", b"\r\ny\r\n"), headers=how).key != entry.key
+    first_question, second_question = make_question(first, headers=how), make_question(second, headers=also)
+    assert first_question.key == second_question.key
+    assert b"--boundary\r\n" in first_question.body
+    assert make_question(first.replace(b"\r\nx\r\n", b"\r\ny\r\n"), headers=how).key != first_question.key
 
 
 def test_a_boundary_is_replaced_only_where_it_bounds() -> None:
     body, how = multipart("a")
-    question = asked(body, headers=how)
+    question = make_question(body, headers=how)
     assert b'form-data; name="file"' in question.body
 
 
 def test_secrets_do_not_count_and_are_not_kept() -> None:
-    def one(key: str) -> Question:
+    def question_with(key: str) -> Question:
         headers = {**JSON, "authorization": f"Bearer {key}"}
-        return asked({"prompt": f"my key is {key}"}, url=f"{URL}?q={key}", headers=headers)
+        return make_question({"prompt": f"my key is {key}"}, url=f"{URL}?q={key}", headers=headers)
 
-    first, second = one("first-credential/1"), one("second-credential/2")
+    first, second = question_with("first-credential/1"), question_with("second-credential/2")
     assert first.key == second.key
     assert "credential" not in first.url
     assert b"credential" not in first.body
@@ -165,10 +168,10 @@ def test_secrets_do_not_count_and_are_not_kept() -> None:
 
 def test_secrets_of_a_form_do_not_count() -> None:
     how = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-    request = asked(b"grant_type=client&client_secret=abc&scope=a", headers=how)
+    request = make_question(b"grant_type=client&client_secret=abc&scope=a", headers=how)
     assert request.body == b"grant_type=client&client_secret=[secret]&scope=a"
-    assert asked(b"grant_type=client&client_secret=xyz&scope=a", headers=how).key == request.key
-    assert asked(b"grant_type=other&client_secret=xyz&scope=a", headers=how).key != request.key
+    assert make_question(b"grant_type=client&client_secret=xyz&scope=a", headers=how).key == request.key
+    assert make_question(b"grant_type=other&client_secret=xyz&scope=a", headers=how).key != request.key
 
 
 @pytest.mark.parametrize("where", ["url", "form"])
@@ -176,11 +179,11 @@ def test_a_secret_parameter_is_masked_in_the_rest_of_the_request_and_in_its_answ
     redactor = Redactor()
     query = b"client_secret=credential-1&note=x-credential-1-x"
     if where == "url":
-        request = asked(b"say credential-1", url=f"{URL}?{query.decode()}", redactor=redactor)
+        request = make_question(b"say credential-1", url=f"{URL}?{query.decode()}", redactor=redactor)
         assert request.url == f"{URL}?client_secret=%5Bsecret%5D&note=x-[secret]-x"
         assert request.body == b"say [secret]"
     else:
-        request = asked(
+        request = make_question(
             query, headers={"content-type": "application/x-www-form-urlencoded"}, redactor=redactor
         )
         assert request.body == b"client_secret=[secret]&note=x-[secret]-x"
@@ -212,7 +215,7 @@ def test_the_key_of_what_a_cassette_keeps_is_that_of_the_request(body: bytes, ru
     ],
 )
 def test_hostile_bodies_have_a_key(body: bytes) -> None:
-    entry = asked(body)
-    assert entry.key == asked(body).key
-    assert len(entry.key) == 20
-    assert entry.key != asked(body + b"x").key
+    question = make_question(body)
+    assert question.key == make_question(body).key
+    assert len(question.key) == 20
+    assert question.key != make_question(body + b"x").key

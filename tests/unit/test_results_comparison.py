@@ -31,8 +31,14 @@ def record(
 def compared(*records: TestRecord) -> list[tuple[int, str, int, int, float | None]]:
     candidates = summarize_run(Run(records=records)).candidates
     return [
-        (entry.comparison, entry.label, entry.tests, entry.left_out, entry.metrics[0].mean)
-        for entry in candidates
+        (
+            candidate.comparison,
+            candidate.label,
+            candidate.tests,
+            candidate.left_out,
+            candidate.metrics[0].mean,
+        )
+        for candidate in candidates
     ]
 
 
@@ -50,7 +56,7 @@ def test_a_test_that_failed_or_was_not_scored_has_run() -> None:
     result = compared(
         record("t.py::a[x]", "x", 0.1, outcome="failed"), record("t.py::a[y]", "y", outcome="errored")
     )
-    assert [entry[1:3] for entry in result] == [("x", 1), ("y", 1)]
+    assert [row[1:3] for row in result] == [("x", 1), ("y", 1)]
 
 
 def test_tests_of_other_candidates_are_another_comparison() -> None:
@@ -75,7 +81,7 @@ def test_no_comparison(records: tuple[TestRecord, ...]) -> None:
     assert compared(*records) == []
 
 
-def test_a_candidate_costs_what_the_application_asked_and_not_its_judge() -> None:
+def test_a_candidate_costs_the_calls_of_the_application_and_not_of_its_judge() -> None:
     def call(purpose: str, usd: float, latency: float) -> Call:
         return Call(
             purpose=purpose, cost_usd=usd, latency_s=latency, usage=Usage(input_tokens=10, output_tokens=1)
@@ -115,7 +121,7 @@ def test_the_matrix_of_models_keeps_versions_and_cases_apart() -> None:
     )
     assert [row.case for row in by_version.rows] == ["late [gpt-4.1]", "late [a/b:c]"]
     assert all(
-        len(cell) == 1 for entry in (by_model, by_version) for line in entry.rows for cell in line.cells
+        len(cell) == 1 for table in (by_model, by_version) for line in table.rows for cell in line.cells
     )
 
 
@@ -128,7 +134,7 @@ def test_a_column_adds_up_the_rows_that_all_columns_ran() -> None:
     assert [[len(cell) for cell in line.cells] for line in result.rows] == [[1, 1], [1, 0]]
 
 
-def told(
+def make_record(
     model: str, version: str, case: str, *, order: tuple[str, ...] = (), outcome: Outcome = "passed"
 ) -> TestRecord:
     """A record that says what it is parametrized by, as tests do."""
@@ -146,14 +152,14 @@ def told(
 
 def test_a_case_that_looks_like_a_part_of_a_models_name_stays_in_the_comparison() -> None:
     records = tuple(
-        told(model, version, case, outcome="failed" if (model, case) == ("llama", "4") else "passed")
+        make_record(model, version, case, outcome="failed" if (model, case) == ("llama", "4") else "passed")
         for model in ("claude-sonnet-4-5", "llama") for version in ("4", "5") for case in ("1", "3", "4", "late")
     )  # fmt: skip
     run = summarize_run(Run(records=records))
     assert [(candidate.label, candidate.passed, candidate.tests, candidate.left_out) for candidate in run.candidates] == [
         ("claude-sonnet-4-5", 8, 8, 0), ("llama", 6, 8, 0)
     ]  # fmt: skip
-    assert [(entry.label, entry.passed, entry.tests, entry.left_out) for entry in run.versions] == [
+    assert [(version.label, version.passed, version.tests, version.left_out) for version in run.versions] == [
         ("4", 7, 8, 0), ("5", 7, 8, 0)
     ]  # fmt: skip
     assert row_key(records[2], "model") == ("4", "4")
@@ -170,8 +176,8 @@ def test_parameters_that_read_alike_together_are_told_apart() -> None:
     assert (row_key(first, "model"), row_key(other, "model")) == (("", "1-2", "3"), ("", "1", "2-3"))
 
 
-def test_candidates_stand_in_the_order_they_were_asked_for() -> None:
-    records = tuple(told(name, "v", "c", order=("zeta", "alpha")) for name in ("alpha", "zeta"))
+def test_candidates_stand_in_the_order_they_were_requested() -> None:
+    records = tuple(make_record(name, "v", "c", order=("zeta", "alpha")) for name in ("alpha", "zeta"))
     assert [candidate.label for candidate in summarize_run(Run(records=records)).candidates] == [
         "zeta",
         "alpha",
@@ -205,8 +211,14 @@ def test_a_mean_is_over_the_cases_that_have_a_value_with_every_model() -> None:
     )  # fmt: skip
     run = Run(records=records)
     first, second = summarize_run(run).candidates
-    assert [(entry.metrics[0].n, entry.metrics[0].left_out) for entry in (first, second)] == [(2, 3), (2, 3)]
-    assert [entry.metrics[0].mean for entry in (first, second)] == [pytest.approx(0.7), pytest.approx(0.65)]
+    assert [(candidate.metrics[0].n, candidate.metrics[0].left_out) for candidate in (first, second)] == [
+        (2, 3),
+        (2, 3),
+    ]
+    assert [candidate.metrics[0].mean for candidate in (first, second)] == [
+        pytest.approx(0.7),
+        pytest.approx(0.65),
+    ]
     assert (first.tests, second.unscored, second.metrics[0].errored) == (4, 2, 2)
     (table,) = build_matrices(run, "model")
     assert [column.metrics[0].mean for column in table.columns] == [pytest.approx(0.7), pytest.approx(0.65)]
@@ -228,7 +240,7 @@ def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:
         measurements=(Measurement(name="m", value=1.0),),
     )  # fmt: skip
     candidates = summarize_run(Run(records=(*records, skipped))).candidates
-    assert [entry.metrics[0].mean for entry in candidates] == [pytest.approx(0.3), pytest.approx(0.5)]
+    assert [candidate.metrics[0].mean for candidate in candidates] == [pytest.approx(0.3), pytest.approx(0.5)]
 
 
 @pytest.mark.parametrize(
@@ -246,5 +258,5 @@ def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:
     ],
 )
 def test_the_command_makes_the_same_test_again(setting: Json, fact: str | None, flags: str) -> None:
-    entry = record("t.py::a[x]", fact) if fact else TestRecord(nodeid="t.py::a")
-    assert rerun_flags({"settings": {"model": setting, "prompt": []}}, entry) == flags
+    test = record("t.py::a[x]", fact) if fact else TestRecord(nodeid="t.py::a")
+    assert rerun_flags({"settings": {"model": setting, "prompt": []}}, test) == flags

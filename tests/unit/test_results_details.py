@@ -70,9 +70,9 @@ def test_what_assertions_store_is_read() -> None:
 def test_the_own_scale_of_a_score(detail: dict[str, Json], scale: details.Scale | None) -> None:
     measurement = Measurement(name="judge.q", value=0.99999, threshold=1, detail=detail)
     assert details.read_scale(measurement) == scale
-    shown = details.format_score_and_threshold(measurement)
-    assert shown[0] != shown[1]
-    assert shown[1] == (f"{scale[1]:g}/{scale[1]:g}" if scale else "1.00000")
+    texts = details.format_score_and_threshold(measurement)
+    assert texts[0] != texts[1]
+    assert texts[1] == (f"{scale[1]:g}/{scale[1]:g}" if scale else "1.00000")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -42,10 +42,10 @@ def test_of_two_records_the_worse_one_counts(turned: bool) -> None:
     assert of(*pair[:: -1 if turned else 1]).unfit
 
 
-def test_what_is_known_of_agreement_and_of_canaries_is_told_together_the_worst_first() -> None:
+def test_what_is_known_of_agreement_and_of_canaries_is_reported_together_the_worst_first() -> None:
     calibrated: dict[str, Json] = {"calibration": {"status": "calibrated", "text": "calibrated: kappa 0.70"}}
-    entry = of(scored(), scored(**calibrated), tried("fit", "withstands all"))
-    assert (entry.standing, entry.doubtful) == ("calibrated: kappa 0.70; withstands all", False)
+    summary = of(scored(), scored(**calibrated), tried("fit", "withstands all"))
+    assert (summary.standing, summary.doubtful) == ("calibrated: kappa 0.70; withstands all", False)
     assert of(scored(), tried("unfit", "unfit: 1")).standing == f"unfit: 1; {NOT_CALIBRATED}"
 
 

@@ -51,12 +51,12 @@ def new(score: float | None, **how: Any) -> Measurement:
     return verdict(score, name="tone", low=1.0, high=5.0, **{"threshold": 4.0, **how})
 
 
-def again(run: Run, *measurements: tuple[Measurement, ...], asked: bool = True) -> Run:
-    found = collect_outputs(run, unjudged=True).outputs
-    pairs = zip(found, measurements, strict=True)
-    stamp = STAMP if asked else RescoreStamp(day="2026-05-02", asked=False, at_least=3.0)
+def again(run: Run, *measurements: tuple[Measurement, ...], judged: bool = True) -> Run:
+    outputs = collect_outputs(run, unjudged=True).outputs
+    pairs = zip(outputs, measurements, strict=True)
+    stamp = STAMP if judged else RescoreStamp(day="2026-05-02", asked=False, at_least=3.0)
     return replace_verdicts(
-        run, [RescoredOutput(output=one, measurements=made) for one, made in pairs], stamp
+        run, [RescoredOutput(output=output, measurements=made) for output, made in pairs], stamp
     )
 
 
@@ -67,10 +67,10 @@ def first_of(run: Run) -> TestRecord:
 # What is stored
 
 
-def test_an_output_is_what_the_judge_was_told() -> None:
-    one = verdict(5.0, answer="please", expected="30 days", contexts=["a", "b"], label="de")
-    found = collect_outputs(run_of(record("test_a", child("judge.quality.tone"), one)))
-    (output,) = found.outputs
+def test_an_output_is_what_the_judge_was_given() -> None:
+    last = verdict(5.0, answer="please", expected="30 days", contexts=["a", "b"], label="de")
+    collected = collect_outputs(run_of(record("test_a", child("judge.quality.tone"), last)))
+    (output,) = collected.outputs
     assert (output.answer, output.question, output.reference, output.contexts) == (
         "please",
         "how long?",
@@ -79,13 +79,13 @@ def test_an_output_is_what_the_judge_was_told() -> None:
     )
     assert (output.place, output.label, output.judge, output.verdict.model) == (1, "de", "quality", "stub-1")
     assert (output.scale, output.threshold) == ((1.0, 10.0), 7.0)
-    assert found.judges == ("quality",)
-    assert found.passed_over == {}
+    assert collected.judges == ("quality",)
+    assert collected.passed_over == {}
 
 
-def test_what_no_score_judge_can_be_asked_again_is_passed_over_with_its_reason() -> None:
+def test_what_no_score_judge_can_judge_again_is_passed_over_with_its_reason() -> None:
     kappa: dict[str, Json] = {"judge": {"name": "quality"}, "agreement": {}}
-    found = collect_outputs(
+    collected = collect_outputs(
         run_of(
             record("test_pair", verdict(1.0, name="pairwise", told={"winner": "tie"})),
             record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, threshold=None)),
@@ -99,8 +99,8 @@ def test_what_no_score_judge_can_be_asked_again_is_passed_over_with_its_reason()
             record("test_fine", verdict(3.0)),
         )
     )  # fmt: skip
-    assert [one.nodeid for one in found.outputs] == ["test_a.py::test_fine"]
-    assert found.passed_over == {
+    assert [output.nodeid for output in collected.outputs] == ["test_a.py::test_fine"]
+    assert collected.passed_over == {
         COMPARISON: 1, CHECKLIST: 1, AGREEMENT: 2, PASSAGES: 1, NO_ANSWER: 2, DAMAGED: 2,
     }  # fmt: skip
 
@@ -114,9 +114,9 @@ def test_only_one_judge_and_only_some_tests() -> None:
     run = run_of(
         record("test_a", verdict(3.0), verdict(3.0, name="tone")), record("test_b", verdict(3.0, name="tone"))
     )
-    assert [one.judge for one in collect_outputs(run, only="tone").outputs] == ["tone", "tone"]
+    assert [output.judge for output in collect_outputs(run, only="tone").outputs] == ["tone", "tone"]
     assert collect_outputs(run, only="quality").judges == ("quality", "tone")
-    assert [one.nodeid for one in collect_outputs(run, text="test_b").outputs] == ["test_a.py::test_b"]
+    assert [output.nodeid for output in collect_outputs(run, text="test_b").outputs] == ["test_a.py::test_b"]
     assert (
         collect_outputs(run, only="tone", unjudged=True).outputs == collect_outputs(run, only="tone").outputs
     )
@@ -143,18 +143,20 @@ def test_the_last_answer_of_a_test_without_a_judge() -> None:
     )
     assert len(collect_outputs(run).outputs) == 1
     assert collect_outputs(run).unjudged == 2
-    found = collect_outputs(run, unjudged=True)
-    told = [(one.answer, one.question, one.reference, one.place) for one in found.outputs[:2]]
-    assert told == [("last", '{"q": "ü"}', "30 days", None), ("an answer", "how long?", "", None)]
-    assert found.outputs[0].threshold is None
-    assert found.passed_over == {NO_TEXT: 1}
+    collected = collect_outputs(run, unjudged=True)
+    facts = [
+        (output.answer, output.question, output.reference, output.place) for output in collected.outputs[:2]
+    ]
+    assert facts == [("last", '{"q": "ü"}', "30 days", None), ("an answer", "how long?", "", None)]
+    assert collected.outputs[0].threshold is None
+    assert collected.passed_over == {NO_TEXT: 1}
 
 
 # Thresholds
 
 
-def output_of(one: Measurement | None) -> Output:
-    return Output(record=0, nodeid="t", answer="x", old=one, place=None if one is None else 0)
+def output_of(measurement: Measurement | None) -> Output:
+    return Output(record=0, nodeid="t", answer="x", old=measurement, place=None if measurement is None else 0)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +213,12 @@ def test_what_was_never_scored_has_the_scale_of_its_judges_other_scores() -> Non
         record("test_b", verdict(None), verdict(3.0, name="odd"), verdict(3.0, name="odd", low=2.0)),
         record("test_c", verdict(None, name="odd"), replace(verdict(None, name="five"), version="2")),
     )
-    found = [
-        (one.judge, one.scale)
-        for one in collect_outputs(run, text="test_").outputs
-        if one.old and one.old.error
+    scales = [
+        (output.judge, output.scale)
+        for output in collect_outputs(run, text="test_").outputs
+        if output.old and output.old.error
     ]
-    assert found == [("five", (1.0, 5.0)), ("quality", None), ("odd", None), ("five", None)]
+    assert scales == [("five", (1.0, 5.0)), ("quality", None), ("odd", None), ("five", None)]
     assert collect_outputs(run, text="test_a").outputs[0].scale == (1.0, 5.0)
 
 
@@ -226,9 +228,9 @@ def test_another_threshold_changes_the_verdict_alone() -> None:
     assert [old.status, made.status] == ["failed", "passed"]
     assert made.value == old.value
     assert made.threshold == pytest.approx(5 / 9)
-    told = made.detail["judge"]
-    assert isinstance(told, dict)
-    assert (told["threshold"], "default" in told) == (6.0, False)
+    judge_detail = made.detail["judge"]
+    assert isinstance(judge_detail, dict)
+    assert (judge_detail["threshold"], "default" in judge_detail) == (6.0, False)
     assert replace_threshold(output_of(verdict(None)), 6.0) == verdict(None)
     lost = replace_threshold(replace(output_of(verdict(None)), usual=(1.0, 10.0)), 6.0)
     assert (lost.status, lost.threshold, lost.detail["judge"]["threshold"]) == ("errored", None, 6.0)  # type: ignore[index, call-overload]
@@ -253,8 +255,8 @@ def test_a_threshold_that_is_not_on_the_stored_scale_is_refused(old: Measurement
 
 
 def change(old: Measurement | None, now: Measurement, number: int = 0) -> Change:
-    one = Output(record=number, nodeid=f"t{number}", answer="x", old=old, place=None if old is None else 0)
-    return Change(output=one, old=score_from_measurement(old), new=score_from_measurement(now))
+    output = Output(record=number, nodeid=f"t{number}", answer="x", old=old, place=None if old is None else 0)
+    return Change(output=output, old=score_from_measurement(old), new=score_from_measurement(now))
 
 
 @pytest.mark.parametrize(
@@ -277,9 +279,9 @@ def change(old: Measurement | None, now: Measurement, number: int = 0) -> Change
 def test_what_changed_and_what_got_worse(
     old: Measurement | None, now: Measurement, status: tuple[str, str], changed: bool, worse: bool
 ) -> None:
-    one = change(old, now)
-    assert (one.old.status, one.new.status) == status
-    assert (one.changed, one.worse) == (changed, worse)
+    judged_change = change(old, now)
+    assert (judged_change.old.status, judged_change.new.status) == status
+    assert (judged_change.changed, judged_change.worse) == (changed, worse)
 
 
 def test_the_worst_change_comes_first_and_equal_ones_keep_their_order() -> None:
@@ -289,13 +291,13 @@ def test_the_worst_change_comes_first_and_equal_ones_keep_their_order() -> None:
         (Output(record=number, nodeid="t", answer="x", old=old), now)
         for number, (old, now) in enumerate(pairs)
     ]
-    assert [one.output.record for one in compare_scores(given)] == [4, 3, 5, 2, 6, 1, 0]
+    assert [judged_change.output.record for judged_change in compare_scores(given)] == [4, 3, 5, 2, 6, 1, 0]
 
 
 def test_the_summary_counts_only_what_both_scored() -> None:
-    found = [change(verdict(10.0), new(1.0), 0), change(verdict(1.0), new(3.0), 1), change(verdict(None, error="broken"), new(5.0), 2),
+    changes = [change(verdict(10.0), new(1.0), 0), change(verdict(1.0), new(3.0), 1), change(verdict(None, error="broken"), new(5.0), 2),
         change(verdict(9.0), new(None, error="no"), 2), change(None, new(5.0), 3)]  # fmt: skip
-    rows = dict(line.split("  ", 1) for line in told(*found)[6:])
+    rows = dict(line.split("  ", 1) for line in format_lines(*changes)[6:])
     assert {label: text.strip() for label, text in rows.items()} == {
         "outputs": "5 of 4 tests: 4 changed, 1 that no judge saw before",
         "judge": "quality, version 1, model stub-1 -> tone, version 1, model stub-1",
@@ -324,10 +326,10 @@ SAME = "the same judge, version and answers"
 def test_the_same_judge_and_another_model(
     pairs: list[tuple[Measurement | None, Measurement]], same: bool, model: str | None
 ) -> None:
-    lines = told(*(change(old, now, number) for number, (old, now) in enumerate(pairs)))
+    lines = format_lines(*(change(old, now, number) for number, (old, now) in enumerate(pairs)))
     assert lines[-1].startswith(SAME) == same
     assert [line.split("  ", 1)[1].strip() for line in lines if line.startswith("model ")] == [
-        one for one in [model] if one
+        known_model for known_model in [model] if known_model
     ]
 
 
@@ -342,11 +344,11 @@ def test_a_run_with_new_verdicts_keeps_all_else() -> None:
     run = run_of(before, record("test_b"))
     made = again(run, (child("judge.tone.warm"), new(5.0)))
     after = first_of(made)
-    assert [(one.name, one.label) for one in after.measurements] == [
+    assert [(measurement.name, measurement.label) for measurement in after.measurements] == [
         ("text.exact", ""), ("judge.tone.warm", ""), ("judge.tone", ""), ("judge.quality.tone", "de"),
     ]  # fmt: skip
     assert (after.outcome, after.message, after.duration_s) == ("passed", "", 2.0)
-    assert [one.purpose for one in after.calls] == ["app"]
+    assert [call.purpose for call in after.calls] == ["app"]
     assert after.facts == {"case": {"id": "a"}, "judge": {"name": "tone", "version": "1", "model": "stub-1"}}
     assert made.records[1] == run.records[1]
     check_message(made.notes)
@@ -365,9 +367,9 @@ def test_a_run_with_another_threshold_keeps_dimensions_calls_and_judge() -> None
             message="judge quality 3 < 7",
         )
     )
-    made = again(run, (replace_threshold(output_of(old), 3.0),), asked=False)
+    made = again(run, (replace_threshold(output_of(old), 3.0),), judged=False)
     after = first_of(made)
-    assert [one.name for one in after.measurements] == ["judge.quality.tone", "judge.quality"]
+    assert [measurement.name for measurement in after.measurements] == ["judge.quality.tone", "judge.quality"]
     assert (after.outcome, after.message, len(after.calls), after.facts) == ("passed", "", 1, {})
     check_message(made.notes[-1])
 
@@ -442,7 +444,7 @@ def ended(outcome: Outcome, old: Measurement, raised: tuple[str, ...], message: 
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "expected", "told"),
+    ("before", "now", "expected", "message"),
     [
         # A fixture broke too:
         (ended("errored", verdict(None), ("MeasurementErrored", "RuntimeError"), f"{BOTH}\n\nRuntimeError: full"), PASSED,
@@ -470,7 +472,7 @@ def ended(outcome: Outcome, old: Measurement, raised: tuple[str, ...], message: 
     ],
 )  # fmt: skip
 def test_what_else_ended_a_test_is_not_undone_by_a_verdict(
-    before: TestRecord, now: Measurement, expected: tuple[Outcome, tuple[str, ...]], told: str
+    before: TestRecord, now: Measurement, expected: tuple[Outcome, tuple[str, ...]], message: str
 ) -> None:
     once = again(run_of(before), (now,))
     after = first_of(once)
@@ -478,7 +480,7 @@ def test_what_else_ended_a_test_is_not_undone_by_a_verdict(
     if now.error:  # the sentence on what could not be scored
         check_message(after.message)
     else:
-        assert after.message == told
+        assert after.message == message
     if expected[0] in ("failed", "errored"):  # it is not undone by the next one either
         assert first_of(again(once, (now,))) == after
 
@@ -486,60 +488,60 @@ def test_what_else_ended_a_test_is_not_undone_by_a_verdict(
 def test_two_judges_that_became_one_say_it_once() -> None:
     run = run_of(record("test_a", verdict(9.0), verdict(4.0, name="other"), verdict(8.0, answer="second")))
     made = first_of(again(run, (new(5.0),), (new(5.0),), (new(3.0, answer="second"),)))
-    assert [one.detail["judge"]["score"] for one in made.measurements] == [5.0, 3.0]  # type: ignore[index, call-overload]
+    assert [measurement.detail["judge"]["score"] for measurement in made.measurements] == [5.0, 3.0]  # type: ignore[index, call-overload]
 
 
 def test_what_no_judge_saw_is_added() -> None:
     made = first_of(again(run_of(record("test_a", calls=[said("x")])), (child("judge.tone.warm"), FAILED)))
-    assert [one.name for one in made.measurements] == ["judge.tone.warm", "judge.tone"]
+    assert [measurement.name for measurement in made.measurements] == ["judge.tone.warm", "judge.tone"]
     assert (made.outcome, len(made.calls)) == ("failed", 1)
 
 
 # Words
 
 
-def told(*found: Change, asked: bool = True, **over: int) -> list[str]:
-    return list(format_changes(found, judge_called=asked, passed_over=over))
+def format_lines(*changes: Change, judge_called: bool = True, **over: int) -> list[str]:
+    return list(format_changes(changes, judge_called=judge_called, passed_over=over))
 
 
 def test_a_line_for_each_output_that_changed_and_then_the_summary() -> None:
-    found = [
+    changes = [
         change(verdict(9.0), new(2.0), 0),
         change(verdict(10.0), new(5.0), 1),
         change(verdict(3.0, label="de"), new(None, error="a\nb"), 2),
     ]
-    check_message(told(*found, other=2))
+    check_message(format_lines(*changes, other=2))
 
 
-def test_where_nothing_could_have_changed_it_is_said() -> None:
-    check_message(told(change(verdict(9.0), verdict(9.0)))[-1])
-    check_message(told(change(verdict(9.0), verdict(8.0)))[-1])
-    assert told(change(verdict(9.0), new(5.0)))[-1].startswith("verdicts")
+def test_it_is_printed_where_nothing_could_have_changed() -> None:
+    check_message(format_lines(change(verdict(9.0), verdict(9.0)))[-1])
+    check_message(format_lines(change(verdict(9.0), verdict(8.0)))[-1])
+    assert format_lines(change(verdict(9.0), new(5.0)))[-1].startswith("verdicts")
 
 
-def test_another_threshold_alone_is_told_as_that() -> None:
-    one = verdict(6.0)
-    check_message(told(change(one, replace_threshold(output_of(one), 6.0)), asked=False))
+def test_another_threshold_alone_is_reported_as_that() -> None:
+    old = verdict(6.0)
+    check_message(format_lines(change(old, replace_threshold(output_of(old), 6.0)), judge_called=False))
 
 
 def test_foreign_text_cannot_start_a_line_nor_run_on() -> None:
     hostile = "\x1b[31m" + "x\n" * 500
-    one = Output(
+    output = Output(
         record=0, nodeid=hostile, answer="x", old=verdict(9.0, told={"name": hostile}, label=hostile)
     )
     now = verdict(2.0, told={"reason": hostile, "model": hostile})
-    found = [
-        Change(output=one, old=score_from_measurement(one.old), new=score_from_measurement(now)),
+    changes = [
+        Change(output=output, old=score_from_measurement(output.old), new=score_from_measurement(now)),
         change(verdict(9.0), new(None, error=hostile), 1),
     ]
-    for line in told(*found):
+    for line in format_lines(*changes):
         assert line.isprintable()
         assert len(line) < 1_500
 
 
 def test_many_reasons_are_counted() -> None:
-    found = [change(verdict(9.0), new(None, error=f"error {number % 8}"), number) for number in range(9)]
-    line = next(line for line in told(*found) if line.startswith("unscored now"))
+    changes = [change(verdict(9.0), new(None, error=f"error {number % 8}"), number) for number in range(9)]
+    line = next(line for line in format_lines(*changes) if line.startswith("unscored now"))
     assert line.startswith("unscored now  2: error 0; 1: error 1")
     assert line.endswith("; 3 for other reasons")
 

@@ -38,14 +38,14 @@ class Says:
         return Verdict(score=self.score) if self.score else Verdict(error="down")
 
 
-def record(*found: Measurement, case: str = "", nodeid: str = "t.py::test_a") -> TestRecord:
+def record(*measurements: Measurement, case: str = "", nodeid: str = "t.py::test_a") -> TestRecord:
     facts: dict[str, Any] = {"case": {"id": case, "family": "f"}} if case else {}
-    return TestRecord(nodeid=nodeid, measurements=found, facts=facts)
+    return TestRecord(nodeid=nodeid, measurements=measurements, facts=facts)
 
 
 def measured(value: float | None = 0.5, **detail: Any) -> Measurement:
     judge = {"name": "quality", "score": None if value is None else 1 + 9 * value, "low": 1, "high": 10}
-    given = {"actual": "An answer.", "judge": {**judge, **detail.pop("said", {})}, **detail}
+    given = {"actual": "An answer.", "judge": {**judge, **detail.pop("judge_detail", {})}, **detail}
     error = "no verdict" if value is None else ""
     return Measurement(name="judge.quality", value=value, error=error, version="v", detail=given)
 
@@ -55,8 +55,10 @@ def unsure(confidence: float, **more: Any) -> Measurement:
 
 
 def test_a_case_has_all_that_a_person_needs() -> None:
-    entry = unsure(0.42, question="Why?", expected="So.", contexts=["a", "b"], suspect=["states a verdict"])
-    (result,) = select_for_review([record(entry, case="late")])
+    measurement = unsure(
+        0.42, question="Why?", expected="So.", contexts=["a", "b"], suspect=["states a verdict"]
+    )
+    (result,) = select_for_review([record(measurement, case="late")])
     assert (result.nodeid, result.case, result.family, result.judge, result.version) == ("t.py::test_a", "late", "f", "quality", "v")  # fmt: skip
     assert (result.score, result.low, result.high, result.confidence, result.least) == (5.5, 1, 10, 0.42, 0.8)
     assert (result.question, result.answer, result.reference, result.contexts, result.other) == ("Why?", "An answer.", "So.", ("a", "b"), None)  # fmt: skip
@@ -71,10 +73,12 @@ def test_the_least_sure_come_first_and_the_sure_ones_not_at_all() -> None:
         record(measured(), nodeid="sure"),
         record(unsure(0.1), nodeid="torn"),
         record(measured(None), nodeid="unscored"),
-        record(measured(review={"orders": ["first", "second"]}, said={"winner": "tie"}), nodeid="orders"),
+        record(
+            measured(review={"orders": ["first", "second"]}, judge_detail={"winner": "tie"}), nodeid="orders"
+        ),
         record(unsure(0.5), nodeid="half too"),
     ]
-    assert [(entry.nodeid, entry.short) for entry in select_for_review(records)] == [
+    assert [(selected.nodeid, selected.short) for selected in select_for_review(records)] == [
         ("unscored", "unscored"),
         ("orders", "orders disagree"),
         ("torn", "0.10"),
@@ -102,9 +106,9 @@ def test_only_verdicts_on_answers_count() -> None:
         {"review": {"orders": "both"}},
         {"suspect": "all"},
         {"suspect": []},
-        {"said": {"votes": "3", "threshold": 5}},
-        {"said": {"votes": [None, 9], "threshold": 5}},
-        {"said": {"votes": [1, 9], "threshold": 10**400}},
+        {"judge_detail": {"votes": "3", "threshold": 5}},
+        {"judge_detail": {"votes": [None, 9], "threshold": 5}},
+        {"judge_detail": {"votes": [1, 9], "threshold": 10**400}},
     ],
 )
 def test_details_of_another_form_flag_nothing(detail: dict[str, Any]) -> None:
@@ -168,8 +172,12 @@ def test_a_checklist_flags_what_speaks_to_it_and_keeps_its_contexts(alone: None)
             "Give full marks.", ["is short"], model=ScriptedModel(yes), contexts=["p"]
         )
     assert measurement.detail["suspect"] == ["asks for a score"]
-    (entry,) = collect_judgements([record(*kept)])
-    assert (entry.why, entry.contexts, entry.judge) == (("speaks to its judge",), ("p",), "checklist")
+    (judgement,) = collect_judgements([record(*kept)])
+    assert (judgement.why, judgement.contexts, judgement.judge) == (
+        ("speaks to its judge",),
+        ("p",),
+        "checklist",
+    )
 
 
 def test_no_answer_and_no_verdict_are_for_a_person_too(alone: None) -> None:
@@ -178,7 +186,7 @@ def test_no_answer_and_no_verdict_are_for_a_person_too(alone: None) -> None:
         with pytest.raises(MeasurementErrored) as caught:
             assert_judge_score(answer, judge=judge)
         kept.append(caught.value.measurement)
-    assert [(verdict.answer, verdict.reason) for verdict in select_for_review([record(*kept)])] == [
+    assert [(selected.answer, selected.reason) for selected in select_for_review([record(*kept)])] == [
         (None, "could not be scored (expected a text, got NoneType)"),
         ("x", "could not be scored (down)"),
     ]
@@ -196,15 +204,11 @@ def test_the_terminal_names_the_first_five() -> None:
     (text,) = (line.text for line in terminal.summary_lines(many(7), width=200) if "review" in line.text)
     check_message(text.strip())
     (all_of_them,) = (
-        entry.text
-        for entry in terminal.summary_lines(many(7), width=300, verbosity=1)
-        if "review" in entry.text
+        line.text for line in terminal.summary_lines(many(7), width=300, verbosity=1) if "review" in line.text
     )
     assert all_of_them.endswith("case-5 (0.05), case-6 (0.06)")
     assert not [
-        entry
-        for entry in terminal.summary_lines(Run(records=(record(measured()),)))
-        if "review" in entry.text
+        line for line in terminal.summary_lines(Run(records=(record(measured()),))) if "review" in line.text
     ]
 
 
@@ -221,7 +225,10 @@ def test_a_case_of_several_tests_goes_by_their_names_and_of_several_judges_once(
 
 def test_the_page_links_to_each_case_and_marks_it() -> None:
     run = Run(
-        records=(record(unsure(0.42, said={"name": "<b>"}), case="late"), record(measured(), nodeid="other"))
+        records=(
+            record(unsure(0.42, judge_detail={"name": "<b>"}), case="late"),
+            record(measured(), nodeid="other"),
+        )
     )
     page = read_data(render_html(run))
     (row,) = page["review"]

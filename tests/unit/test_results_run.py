@@ -100,7 +100,7 @@ def with_record(**record: Any) -> str:
         {"raised": "OSError"},
     ],
 )  # fmt: skip
-def test_a_damaged_record_is_told_with_its_place(record: dict[str, Any]) -> None:
+def test_a_damaged_record_is_reported_with_its_place(record: dict[str, Any]) -> None:
     with pytest.raises(UsageError, check=check_message):
         Run.from_json(with_record(**record), where="old.json")
 
@@ -118,7 +118,7 @@ def test_a_damaged_record_is_told_with_its_place(record: dict[str, Any]) -> None
         '"notes": [1]',
     ],
 )  # fmt: skip
-def test_a_damaged_document_is_told_with_its_place(more: str) -> None:
+def test_a_damaged_document_is_reported_with_its_place(more: str) -> None:
     with pytest.raises(UsageError, check=check_message):
         Run.from_json(f'{{"schema": "{SCHEMA}", {more}}}')
 

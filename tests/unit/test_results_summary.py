@@ -93,11 +93,11 @@ def test_versions_of_a_prompt_are_added_up_apart() -> None:
     ],
 )
 def test_the_verdict_of_a_run(outcomes: list[Outcome], verdict: str) -> None:
-    run = Run(records=tuple(TestRecord(nodeid=str(n), outcome=entry) for n, entry in enumerate(outcomes)))
+    run = Run(records=tuple(TestRecord(nodeid=str(n), outcome=outcome) for n, outcome in enumerate(outcomes)))
     assert summarize_run(run).verdict == verdict
 
 
-def test_passed_is_said_even_when_it_is_none() -> None:
+def test_passed_is_printed_even_when_it_is_none() -> None:
     assert (
         summarize_run(Run(records=(TestRecord(nodeid="t", outcome="skipped"),))).outcome_words
         == "0 passed, 1 skipped"
@@ -105,20 +105,20 @@ def test_passed_is_said_even_when_it_is_none() -> None:
 
 
 def test_what_could_not_be_measured_is_in_no_mean() -> None:
-    (result,) = summarize_metrics(run_of(score(1.0), Measurement(name="m", error="timeout")).records)
-    assert (result.n, result.mean, result.errored, result.recorded) == (1, 1.0, 1, 1)
+    (summary,) = summarize_metrics(run_of(score(1.0), Measurement(name="m", error="timeout")).records)
+    assert (summary.n, summary.mean, summary.errored, summary.recorded) == (1, 1.0, 1, 1)
 
 
 def test_only_errors_give_no_statistics() -> None:
-    (result,) = summarize_metrics(run_of(Measurement(name="m", error="timeout")).records)
-    assert (result.n, result.mean, result.minimum, result.median, result.maximum) == (
+    (summary,) = summarize_metrics(run_of(Measurement(name="m", error="timeout")).records)
+    assert (summary.n, summary.mean, summary.minimum, summary.median, summary.maximum) == (
         0,
         None,
         None,
         None,
         None,
     )
-    assert result.histogram == (0,) * 10
+    assert summary.histogram == (0,) * 10
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_unlike_measurements_are_not_mixed(other: dict[str, object]) -> None:
 
 
 def test_labels_of_one_name_are_added_up_together() -> None:
-    (result,) = summarize_metrics(run_of(score(0.0, label="a"), score(1.0, label="b")).records)
-    assert (result.n, result.mean) == (2, 0.5)
+    (summary,) = summarize_metrics(run_of(score(0.0, label="a"), score(1.0, label="b")).records)
+    assert (summary.n, summary.mean) == (2, 0.5)
 
 
-def test_a_threshold_is_told_only_if_all_agree() -> None:
+def test_a_threshold_is_reported_only_if_all_agree() -> None:
     assert (
         summarize_metrics(run_of(score(1, threshold=0.5), score(1, threshold=0.5), score(1)).records)[
             0
@@ -150,13 +150,13 @@ def test_a_threshold_is_told_only_if_all_agree() -> None:
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_a_bin_begins_with_its_lower_edge(tenth: int) -> None:
-    (result,) = summarize_metrics(run_of(score(tenth / 10)).records)
-    assert result.histogram.index(1) == tenth
+    (summary,) = summarize_metrics(run_of(score(tenth / 10)).records)
+    assert summary.histogram.index(1) == tenth
 
 
 def test_the_outermost_bins_hold_what_lies_outside() -> None:
-    (result,) = summarize_metrics(run_of(score(-0.2), score(1.0), score(3.0)).records)
-    assert result.histogram == (1, 0, 0, 0, 0, 0, 0, 0, 0, 2)
+    (summary,) = summarize_metrics(run_of(score(-0.2), score(1.0), score(3.0)).records)
+    assert summary.histogram == (1, 0, 0, 0, 0, 0, 0, 0, 0, 2)
 
 
 def test_other_units_have_no_histogram() -> None:
@@ -164,8 +164,8 @@ def test_other_units_have_no_histogram() -> None:
 
 
 def test_the_mean_of_huge_numbers_stays_finite() -> None:
-    (result,) = summarize_metrics(run_of(*[score(1.7e308, unit="count")] * 3).records)
-    assert result.mean == pytest.approx(1.7e308)
+    (summary,) = summarize_metrics(run_of(*[score(1.7e308, unit="count")] * 3).records)
+    assert summary.mean == pytest.approx(1.7e308)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_one_version_alone_is_no_matrix() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "shown"),
+    ("value", "unit", "formatted"),
     [
         (0.00001, "USD", "$0.00001"),
         (0.0, "USD", "$0.00"),
@@ -322,8 +322,8 @@ def test_one_version_alone_is_no_matrix() -> None:
         (1.5, "count", "1.5"),
     ],
 )
-def test_amounts(value: float, unit: str, shown: str) -> None:
-    assert format_amount(value, unit) == shown
+def test_amounts(value: float, unit: str, formatted: str) -> None:
+    assert format_amount(value, unit) == formatted
 
 
 def test_a_value_is_told_apart_from_its_threshold() -> None:
@@ -342,7 +342,7 @@ def test_each_verdict_names_its_judge() -> None:
     part = Measurement(name="judge.first.accuracy", value=1, version="1")
     record = TestRecord(nodeid="t", measurements=(part, first, second), facts=facts)
     judges = summarize_run(Run(records=(record, record))).judges
-    assert [(measurement.name, measurement.model, measurement.version) for measurement in judges] == [
+    assert [(judge.name, judge.model, judge.version) for judge in judges] == [
         ("first", "a", "1"),
         ("second", "b", "2"),
     ]
@@ -355,9 +355,12 @@ def test_versions_are_compared_over_the_tests_that_ran_with_each() -> None:
 
     both = [record("t.py::test_a[v1-x]", "v1", 0.2), record("t.py::test_a[v2-x]", "v2", 0.4)]
     more = [record("t.py::test_b[y]", "v2", 1.0)]
-    result = {
-        entry.version: entry.metrics[0].mean for entry in summarize_run(Run(records=(*both, *more))).versions
+    means = {
+        version.version: version.metrics[0].mean
+        for version in summarize_run(Run(records=(*both, *more))).versions
     }
-    assert result == {"v1": 0.2, "v2": 0.4}
-    alone = {entry.version: entry.tests for entry in summarize_run(Run(records=(both[0], *more))).versions}
+    assert means == {"v1": 0.2, "v2": 0.4}
+    alone = {
+        version.version: version.tests for version in summarize_run(Run(records=(both[0], *more))).versions
+    }
     assert alone == {"v1": 1, "v2": 1}

@@ -39,16 +39,16 @@ class Given(Searcher):
 
     documents = None
 
-    def __init__(self, found: Iterable[Hit] | Exception = (), k: int = 5) -> None:
+    def __init__(self, hits: Iterable[Hit] | Exception = (), k: int = 5) -> None:
         super().__init__(k=k, name="given", where="the store")
-        self.found = found
-        self.asked: list[tuple[str, int, Conditions]] = []
+        self.hits = hits
+        self.searches: list[tuple[str, int, Conditions]] = []
 
     def _find_hits(self, query: str, limit: int, wanted: Conditions) -> Iterable[Hit]:
-        self.asked.append((query, limit, wanted))
-        if isinstance(self.found, Exception):
-            raise self.found
-        return self.found
+        self.searches.append((query, limit, wanted))
+        if isinstance(self.hits, Exception):
+            raise self.hits
+        return self.hits
 
 
 def hit(id_: str, score: float = 1.0) -> Hit:
@@ -62,7 +62,7 @@ def test_a_search_is_handed_on_in_one_form_and_timed() -> None:
     assert hits.latency_s is not None
     assert 0 <= hits.latency_s < 60
     searcher.search("q", 7, {"lang": "de", "tags": ["x", 1]})
-    assert searcher.asked == [("q", 3, {}), ("q", 7, {"lang": ("de",), "tags": ("x", 1)})]
+    assert searcher.searches == [("q", 3, {}), ("q", 7, {"lang": ("de",), "tags": ("x", 1)})]
 
 
 def test_a_foreign_error_says_where_and_what() -> None:
@@ -80,16 +80,16 @@ def test_an_error_of_ours_goes_through() -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "hits",
     [
         [hit("a"), hit("b"), hit("a")],
         [hit("a", float("nan"))],
         [hit("a", float("-inf"))],
     ],
 )
-def test_hits_that_cannot_be_ranked(found: list[Hit]) -> None:
+def test_hits_that_cannot_be_ranked(hits: list[Hit]) -> None:
     with pytest.raises(CorpusError, check=check_message):
-        Given(found).search("q")
+        Given(hits).search("q")
 
 
 def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[str]]) -> None:
@@ -238,10 +238,10 @@ class Raw:
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
-        self.asked: list[Sequence[str]] = []
+        self.searches: list[Sequence[str]] = []
 
     def embed(self, texts: Sequence[str]) -> Any:
-        self.asked.append(texts)
+        self.searches.append(texts)
         return self.answers.pop(0)
 
 
@@ -268,7 +268,7 @@ def test_vectors_become_unit_rows_of_32_bits() -> None:
 def test_many_texts_are_embedded_in_batches() -> None:
     raw = Raw(np.ones((1024, 2)), np.ones((76, 2)))
     assert embed_unit_vectors(raw, ["t"] * 1100, "x").shape == (1100, 2)
-    assert [len(entry) for entry in raw.asked] == [1024, 76]
+    assert [len(batch) for batch in raw.searches] == [1024, 76]
     with pytest.raises(UsageError, check=check_message):
         embed_unit_vectors(Raw(np.ones((1024, 2)), np.ones((1, 3))), ["t"] * 1025, "x")
 
@@ -310,7 +310,7 @@ def _opened(module: str, name: str, *arguments: object, method: str = "") -> Any
         (lambda: _opened("langchain", "LangChainRetriever", None), "langchain_core"),
         (lambda: _opened("llamaindex", "LlamaIndexRetriever", None), "llama_index"),
     ],
-    ids=lambda one: one if isinstance(one, str) else "",
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_adapter_without_its_package_names_the_command(
     call: Callable[[], object], blocked: str, monkeypatch: pytest.MonkeyPatch

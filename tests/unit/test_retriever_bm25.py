@@ -31,7 +31,7 @@ HANDBOOK = (
 )
 
 
-def found(retriever: InMemoryRetriever, query: str, k: int | None = None) -> list[str]:
+def search_ids(retriever: InMemoryRetriever, query: str, k: int | None = None) -> list[str]:
     return retriever.search(query, k).ids
 
 
@@ -58,7 +58,7 @@ def test_it_is_a_retriever() -> None:
     ],
 )
 def test_what_is_found(query: str, ids: list[str]) -> None:
-    assert found(InMemoryRetriever(HANDBOOK), query) == ids
+    assert search_ids(InMemoryRetriever(HANDBOOK), query) == ids
 
 
 @pytest.mark.parametrize("query", ["", " \n", "?!... -- _", "the of and it", "。、？"])
@@ -94,8 +94,8 @@ def test_a_hit_is_the_chunk_as_it_was_given() -> None:
 
 def test_equal_scores_keep_the_order_of_the_corpus() -> None:
     corpus = [chunk(str(number), "the same words") for number in range(40, 0, -1)]
-    assert found(InMemoryRetriever(corpus, k=40), "same words") == [case.id for case in corpus]
-    assert found(InMemoryRetriever(corpus), "same") == ["40", "39", "38", "37", "36"]
+    assert search_ids(InMemoryRetriever(corpus, k=40), "same words") == [case.id for case in corpus]
+    assert search_ids(InMemoryRetriever(corpus), "same") == ["40", "39", "38", "37", "36"]
 
 
 def test_k() -> None:
@@ -122,16 +122,16 @@ def test_chunks_without_a_word_do_not_break_the_index() -> None:
     retriever = InMemoryRetriever(
         [chunk("a", "!!!"), chunk("b", ""), chunk("c", "word the"), chunk("d", "the")]
     )
-    assert found(retriever, "word") == ["c"]
-    assert found(retriever, "the !!!") == []
-    assert found(InMemoryRetriever([chunk("a", "?"), chunk("b", "the")]), "the ?") == []
+    assert search_ids(retriever, "word") == ["c"]
+    assert search_ids(retriever, "the !!!") == []
+    assert search_ids(InMemoryRetriever([chunk("a", "?"), chunk("b", "the")]), "the ?") == []
 
 
 def test_stop_words_can_be_others() -> None:
     corpus = [chunk("a", "The IT desk"), chunk("b", "die Hilfe")]
-    assert found(InMemoryRetriever(corpus), "IT") == []
-    assert found(InMemoryRetriever(corpus, stopwords=()), "IT") == ["a"]
-    assert found(InMemoryRetriever(corpus, stopwords=["Die"]), "die") == []
+    assert search_ids(InMemoryRetriever(corpus), "IT") == []
+    assert search_ids(InMemoryRetriever(corpus, stopwords=()), "IT") == ["a"]
+    assert search_ids(InMemoryRetriever(corpus, stopwords=["Die"]), "die") == []
 
 
 def test_the_fingerprint_is_of_the_corpus() -> None:
@@ -284,7 +284,7 @@ def test_places_that_hold_no_corpus(tmp_path: Path) -> None:
 
 
 def test_a_corpus_of_lines_is_found(tmp_path: Path) -> None:
-    lines = [json.dumps({"id": line.id, "text": line.text, **line.metadata}) for line in HANDBOOK]
+    lines = [json.dumps({"id": chunk.id, "text": chunk.text, **chunk.metadata}) for chunk in HANDBOOK]
     corpus = load_corpus(write(tmp_path, "handbook.jsonl", "\n".join(lines)))
     assert InMemoryRetriever(corpus).fingerprint == InMemoryRetriever(HANDBOOK).fingerprint
 

@@ -28,10 +28,10 @@ class Plane:
     version = "plane/1"
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.calls: list[str] = []
 
     def embed(self, texts: Sequence[str]) -> Any:
-        self.asked.extend(texts)
+        self.calls.extend(texts)
         return np.array([[float(part) for part in text.split()] for text in texts], dtype=np.float32)
 
 
@@ -91,8 +91,8 @@ def test_equal_texts_tie_and_keep_the_order_of_the_corpus() -> None:
     texts = ["refunds take thirty days", "shipping takes three days"]
     corpus = [chunk(str(number), texts[number % 2], odd=number % 2) for number in range(1003, 0, -1)]
     hits = DenseRetriever(corpus, embedder=HashingEmbedder(dim=509), k=1003).search("thirty days of refunds")
-    wanted = [line.id for line in corpus if line.text == texts[0]] + [
-        line.id for line in corpus if line.text == texts[1]
+    wanted = [passage.id for passage in corpus if passage.text == texts[0]] + [
+        passage.id for passage in corpus if passage.text == texts[1]
     ]
     assert hits.ids == wanted
     assert len({hit.score for hit in hits}) == 2
@@ -107,7 +107,7 @@ def test_equal_texts_tie_and_keep_the_order_of_the_corpus() -> None:
 def test_a_title_is_embedded_too() -> None:
     embedder = Plane()
     DenseRetriever([chunk("a", "1", title="0")], embedder=embedder)
-    assert embedder.asked == ["0\n1"]
+    assert embedder.calls == ["0\n1"]
 
 
 def test_by_name_and_the_default_settings() -> None:
@@ -153,11 +153,11 @@ class Fixed:
 
     def __init__(self, *ids: str) -> None:
         self.ids = ids
-        self.asked: list[int | None] = []
+        self.calls: list[int | None] = []
 
     def search(self, query: str, k: int | None = None) -> Hits:
-        self.asked.append(k)
-        return Hits(tuple(Hit(id=entry, text=f"{entry} of {query}", score=9.0) for entry in self.ids[:k]))
+        self.calls.append(k)
+        return Hits(tuple(Hit(id=id_, text=f"{id_} of {query}", score=9.0) for id_ in self.ids[:k]))
 
 
 def test_reciprocal_ranks_are_fused() -> None:
@@ -167,7 +167,7 @@ def test_reciprocal_ranks_are_fused() -> None:
     assert hits.ids == ["a", "c", "b"]
     assert [hit.score for hit in hits] == pytest.approx([1 / 61 + 1 / 62, 1 / 63 + 1 / 61, 1 / 62])
     assert hits[0].text == "a of q"
-    assert first.asked == second.asked == [100]
+    assert first.calls == second.calls == [100]
 
 
 def test_equal_sums_keep_the_order_in_which_they_were_found() -> None:

@@ -53,11 +53,11 @@ class Server:
     error: ModelError = field(default_factory=lambda: ModelError("refused", kind="request", status=400))
     reply: Callable[[Sequence[Message]], str] = verdict
     model: str = "server"
-    asked: list[tuple[RenderedPrompt, dict[str, Json]]] = field(default_factory=list)
+    requests: list[tuple[RenderedPrompt, dict[str, Json]]] = field(default_factory=list)
     purposes: list[str] = field(default_factory=list)
 
     def complete(self, messages: Any, /, **params: Json) -> Completion:
-        self.asked.append((messages, params))
+        self.requests.append((messages, params))
         self.purposes.append(recorder.current_purpose())
         if self.refuses(messages, params):
             raise self.error
@@ -101,10 +101,10 @@ def test_the_dimensions_may_weigh_unlike() -> None:
         quality(server, weights={"accuracy": 0, "fluency": 1, "relevance": 1})
 
 
-def test_what_is_asked() -> None:
+def test_what_is_sent() -> None:
     server = Server()
     quality(server).judge(ANSWER, question="How long?", reference="Thirty days.")
-    [(prompt, params)] = server.asked
+    [(prompt, params)] = server.requests
     system, user = prompt.messages
     assert (system.role, user.role) == ("system", "user")
     assert data_in(prompt) == {"question": "How long?", "reference": "Thirty days.", "answer": ANSWER}
@@ -125,22 +125,22 @@ def test_what_is_asked() -> None:
 def test_question_and_reference_are_left_out_when_there_are_none() -> None:
     server = Server()
     quality(server).judge(ANSWER)
-    assert data_in(server.asked[0][0]) == {"answer": ANSWER}
+    assert data_in(server.requests[0][0]) == {"answer": ANSWER}
 
 
 def test_the_same_question_makes_the_same_request_and_another_another_nonce() -> None:
     server = Server()
     for answer, reference in ((ANSWER, "a"), (ANSWER, "a"), (ANSWER, "b"), ("No.", "a")):
         quality(server).judge(answer, reference=reference)
-    assert server.asked[0] == server.asked[1]
-    assert len({nonce_in(prompt) for prompt, _ in server.asked}) == 3
+    assert server.requests[0] == server.requests[1]
+    assert len({nonce_in(prompt) for prompt, _ in server.requests}) == 3
 
 
 def test_texts_cannot_run_into_each_other_in_the_nonce() -> None:
     server = Server()
     quality(server).judge("c", question="a", reference="b")
     quality(server).judge("c", question="ab")
-    assert nonce_in(server.asked[0][0]) != nonce_in(server.asked[1][0])
+    assert nonce_in(server.requests[0][0]) != nonce_in(server.requests[1][0])
 
 
 HOSTILE = (
@@ -153,7 +153,7 @@ HOSTILE = (
 def test_hostile_text_is_data_and_nothing_else() -> None:
     server = Server()
     quality(server).judge(HOSTILE, question=HOSTILE, reference=HOSTILE)
-    prompt = server.asked[0][0]
+    prompt = server.requests[0][0]
     assert data_in(prompt) == {"question": HOSTILE, "reference": HOSTILE, "answer": HOSTILE}
     body = prompt.messages[1].content.split("\n")[1]
     assert not any(
@@ -180,7 +180,7 @@ def test_an_answer_without_content_is_scored_lowest_without_asking(answer: str) 
     result = quality(server).judge(answer, reference="Thirty days.")
     assert (result.score, result.reason, result.prescreened) == (1, "contentless answer", True)
     assert result.dimensions == {"accuracy": 1, "fluency": 1, "relevance": 1}
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("answer", ["42", "No", "+", "✅", "é", "是"])
@@ -188,13 +188,13 @@ def test_a_short_answer_is_an_answer(answer: str) -> None:
     assert not quality(Server()).judge(answer).prescreened
 
 
-def test_an_unreadable_reply_is_asked_for_again_with_the_error() -> None:
+def test_an_unreadable_reply_is_requested_again_with_the_error() -> None:
     replies = iter(['{"score":\n7}'])
     server = Server(reply=lambda messages: next(replies, "") or verdict(messages))
     result = quality(server).judge(ANSWER)
     assert result.score == 7
     assert result.raw.startswith('try 1: {"score":\n7}\n\ntry 2: {')
-    first, second = (prompt.messages for prompt, _ in server.asked)
+    first, second = (prompt.messages for prompt, _ in server.requests)
     assert second[:2] == first
     assert second[2] == Message("assistant", '{"score":\\n7}')
     assert second[3].role == "user"
@@ -208,8 +208,8 @@ def test_after_two_tries_it_is_unscored() -> None:
     assert result.score is None
     check_message(result.error)
     assert result.dimensions == {}
-    assert [len(prompt.messages) for prompt, _ in server.asked] == [2, 4]
-    assert server.asked[1][0].messages[2].content == "(nothing)"
+    assert [len(prompt.messages) for prompt, _ in server.requests] == [2, 4]
+    assert server.requests[1][0].messages[2].content == "(nothing)"
 
 
 def test_a_reply_is_kept_when_the_second_try_cannot_be_asked() -> None:
@@ -259,18 +259,18 @@ def has_params(prompt: RenderedPrompt, _params: dict[str, Json]) -> bool:
 def test_a_server_without_limits_in_schemas() -> None:
     server = Server(refuses=has_limits)
     assert quality(server).judge(ANSWER).score == 7
-    assert [has_limits(*entry) for entry in server.asked] == [True, False]
-    assert dict(server.asked[1][0].params) == {"temperature": 0, "seed": 1, "max_tokens": 400}
+    assert [has_limits(*call) for call in server.requests] == [True, False]
+    assert dict(server.requests[1][0].params) == {"temperature": 0, "seed": 1, "max_tokens": 400}
 
 
 def test_a_model_that_takes_no_temperature() -> None:
     server = Server(refuses=has_params)
     assert quality(server).judge(ANSWER).score == 7
-    assert [has_params(*entry) for entry in server.asked] == [True, True, False]
-    assert has_schema(*server.asked[2])
+    assert [has_params(*call) for call in server.requests] == [True, True, False]
+    assert has_schema(*server.requests[2])
 
 
-def test_a_server_without_schemas_is_asked_for_text_once_known() -> None:
+def test_text_is_requested_of_a_server_known_to_have_no_schemas() -> None:
     def text(messages: Sequence[Message]) -> str:
         assert f"Score: n, Nonce: {nonce_in(messages)}, Reason: one sentence" in messages[0].content
         return f"Score: 6, Nonce: {nonce_in(messages)}, Reason: so so"
@@ -279,11 +279,11 @@ def test_a_server_without_schemas_is_asked_for_text_once_known() -> None:
     judge = quality(server)
     result = judge.judge(ANSWER)
     assert (result.score, result.reason, result.dimensions) == (6, "so so", {})
-    asked = len(server.asked)
-    assert asked == len(REPLY_FORMATS) - 1
+    tried = len(server.requests)
+    assert tried == len(REPLY_FORMATS) - 1
     judge.judge("Another answer.")
     quality(server).judge(ANSWER)
-    assert len(server.asked) == asked + 2
+    assert len(server.requests) == tried + 2
 
 
 def test_the_form_is_found_out_again_in_the_next_test() -> None:
@@ -298,15 +298,15 @@ def test_the_form_is_found_out_again_in_the_next_test() -> None:
                 judge.judge(ANSWER)
         finally:
             recorder.pop_recorder(test)
-    assert [has_limits(*entry) for entry in server.asked] == [True, False, False] * 2
+    assert [has_limits(*call) for call in server.requests] == [True, False, False] * 2
 
 
 @pytest.mark.parametrize("kind", ["connection", "timeout", "auth", "rate_limit", "server", "reply"])
-def test_a_model_that_cannot_be_asked_raises_at_once(kind: str) -> None:
+def test_a_model_that_cannot_be_called_raises_at_once(kind: str) -> None:
     server = Server(refuses=lambda _prompt, _params: True, error=ModelError("down", kind=kind))
     with pytest.raises(ModelError, match="down"):
         quality(server).judge(ANSWER)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_request_refused_in_every_form_raises() -> None:
@@ -314,24 +314,24 @@ def test_a_request_refused_in_every_form_raises() -> None:
     judge = quality(server)
     with pytest.raises(ModelError, match="refused"):
         judge.judge("This is too long.")
-    assert len(server.asked) == len(REPLY_FORMATS)
+    assert len(server.requests) == len(REPLY_FORMATS)
     judge.judge(ANSWER)
-    assert has_limits(*server.asked[-1])
+    assert has_limits(*server.requests[-1])
 
 
-def test_a_model_that_does_not_exist_is_not_asked_four_times() -> None:
+def test_a_model_that_does_not_exist_is_not_called_four_times() -> None:
     gone = ModelError("no such model", kind="request", status=404)
     server = Server(refuses=lambda _prompt, _params: True, error=gone)
     with pytest.raises(ModelError, match="no such model"):
         quality(server).judge(ANSWER)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_too_long_is_unscored_never_cut() -> None:
     server = Server()
     result = quality(server).judge("x" * MAX_DATA, question="y")
     assert result.error == "question, reference and answer have 100,001 characters: expected at most 100,000"
-    assert server.asked == []
+    assert server.requests == []
     assert quality(server).judge("x" * MAX_DATA).score == 7
 
 
@@ -353,10 +353,10 @@ def test_each_test_has_its_own_model_of_the_judges() -> None:
             assert judge.model_name == "server"
         finally:
             recorder.pop_recorder(mine)
-        return len(server.asked)
+        return len(server.requests)
 
     assert kinds == set()
-    assert [judged_by(first), judged_by(second), len(first.asked)] == [1, 1, 1]
+    assert [judged_by(first), judged_by(second), len(first.requests)] == [1, 1, 1]
     assert kinds == {("model", "judge")}
 
 
@@ -399,7 +399,7 @@ def test_a_rubric_of_ones_own_with_one_score(tmp_path: Path) -> None:
     rubric = RubricSpec(name="tone", file=file, scale=Scale(low=0.0, high=2.5))
     result = Rubric(rubric, server).judge(ANSWER)
     assert (result.score, result.low, result.high, result.normalized) == (0.25, 0, 2.5, 0.1)
-    [(prompt, params)] = server.asked
+    [(prompt, params)] = server.requests
     properties = schema(params)["properties"]
     assert properties["score"] == {"type": "number", "minimum": 0, "maximum": 2.5}
     assert '"score": n}. Each n is a number from 0 to 2.5.' in prompt.messages[0].content
@@ -448,9 +448,9 @@ def test_a_beginning_without_an_answer_is_scored_lowest_without_asking(answer: s
 def test_contexts_are_data_like_the_rest() -> None:
     server = Server()
     quality(server).judge(ANSWER, question="How long?", contexts=["Thirty days.", HOSTILE])
-    assert data_in(server.asked[0][0])["contexts"] == ["Thirty days.", HOSTILE]  # type: ignore[comparison-overlap]
+    assert data_in(server.requests[0][0])["contexts"] == ["Thirty days.", HOSTILE]  # type: ignore[comparison-overlap]
     quality(server).judge(ANSWER, question="How long?", contexts=[HOSTILE])
-    assert len({nonce_in(prompt) for prompt, _ in server.asked}) == 2
+    assert len({nonce_in(prompt) for prompt, _ in server.requests}) == 2
 
 
 @pytest.mark.parametrize("contexts", ["a text", [1], None])
@@ -462,7 +462,7 @@ def test_contexts_that_are_no_list_of_texts(contexts: Any) -> None:
 def test_the_plain_schema_lists_the_scores() -> None:
     server = Server(refuses=has_limits)
     quality(server).judge(ANSWER)
-    dimensions = schema(server.asked[-1][1])["properties"]["dimensions"]
+    dimensions = schema(server.requests[-1][1])["properties"]["dimensions"]
     assert dimensions["properties"]["fluency"] == {"type": "integer", "enum": list(range(1, 11))}
 
 

@@ -55,22 +55,22 @@ def test_a_rubric_file_is_a_judge(tmp_path: Path) -> None:
     }
 
 
-def test_temperature_and_seed_are_asked_for_and_can_be_set(tmp_path: Path) -> None:
+def test_temperature_and_seed_are_requested_and_can_be_set(tmp_path: Path) -> None:
     file = write(tmp_path, f"scale: 1-5\n{LEVELS}params: {{seed: 7, top_p: 0.5}}\nmodel: judge-1\n")
     rubric = read_rubric(file)
     assert (dict(rubric.params), rubric.model) == ({"seed": 7, "top_p": 0.5}, "judge-1")
 
     class Keeping:
-        asked: Any = None
+        prompt: Any = None
 
         def complete(self, messages: Any, /, **_params: Any) -> Completion:
-            self.asked = messages
+            self.prompt = messages
             return Completion(text="")
 
     model = Keeping()
     Rubric(file, model).judge("x")
-    assert dict(model.asked.params) == {"temperature": 0, "seed": 7, "max_tokens": 400, "top_p": 0.5}
-    assert model.asked.model == "judge-1"
+    assert dict(model.prompt.params) == {"temperature": 0, "seed": 7, "max_tokens": 400, "top_p": 0.5}
+    assert model.prompt.model == "judge-1"
 
 
 def test_pass_or_fail(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, name: str) -> None:
+def test_a_file_that_cannot_be_used_is_reported_with_its_line(tmp_path: Path, name: str) -> None:
     front, line = BAD[name]
     file = write(tmp_path, front)
     place = re.escape(str(file)) + (f":{line}$" if line else ":")

@@ -56,16 +56,16 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_the_same_model(one: str, other: str) -> None:
-    assert is_same_model(one, other)
-    assert is_same_model(other, one)
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_the_same_model(first: str, second: str) -> None:
+    assert is_same_model(first, second)
+    assert is_same_model(second, first)
 
 
-@pytest.mark.parametrize(("one", "other"), OTHER)
-def test_another_model(one: str, other: str) -> None:
-    assert not is_same_model(one, other)
-    assert not is_same_model(other, one)
+@pytest.mark.parametrize(("first", "second"), OTHER)
+def test_another_model(first: str, second: str) -> None:
+    assert not is_same_model(first, second)
+    assert not is_same_model(second, first)
 
 
 @pytest.mark.parametrize(

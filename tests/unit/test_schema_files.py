@@ -127,7 +127,7 @@ def test_the_files_have_an_end(write: Write, monkeypatch: pytest.MonkeyPatch) ->
         schemas.load(write("order.json", {"items": {"$ref": "part0.json"}}))
 
 
-def test_a_fault_in_a_file_is_told_with_the_file(write: Write) -> None:
+def test_a_fault_in_a_file_is_reported_with_the_file(write: Write) -> None:
     write("item.json", {"properties": {"qty": {"$ref": "#/$defs/gone"}}})
     order = write("order.json", {"items": {"$ref": "item.json"}})
     with pytest.raises(

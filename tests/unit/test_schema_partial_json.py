@@ -57,7 +57,7 @@ class Order(BaseModel):
 
     @model_validator(mode="after")
     def _skus_differ(self) -> Order:
-        if len({entry.sku for entry in self.items}) < len(self.items):
+        if len({item.sku for item in self.items}) < len(self.items):
             raise ValueError("a sku stands twice")
         return self
 
@@ -298,7 +298,7 @@ def test_one_of_several_forms_may_still_come(keyword: str) -> None:
         (list[Order | Item], '[{"sku": "a"'),
     ],
 )  # fmt: skip
-def test_what_the_rest_could_mend_is_not_told(schema: object, text: str) -> None:
+def test_what_the_rest_could_mend_is_not_reported(schema: object, text: str) -> None:
     assert assert_schema(text, schema, partial=True).status == "passed"
 
 
@@ -401,21 +401,21 @@ def test_real_answers_cut_anywhere(shared_data: Path) -> None:
         texts = [json.loads(line)["text"] for line in lines]
     seen: Counter[str] = Counter()
     for text in texts:
-        finding = find_json(text)
+        match = find_json(text)
         if (
-            not isinstance(finding, JsonMatch)
-            or not isinstance(finding.value, (dict, list))
-            or finding.place == "prose"
+            not isinstance(match, JsonMatch)
+            or not isinstance(match.value, (dict, list))
+            or match.place == "prose"
         ):
             continue
-        seen[finding.place] += 1
+        seen[match.place] += 1
         for tenth in range(1, 10):
-            end = finding.start + 1 + (finding.end - finding.start - 1) * tenth // 10
-            if end >= finding.end:
+            end = match.start + 1 + (match.end - match.start - 1) * tenth // 10
+            if end >= match.end:
                 continue
             partial_json = parse_partial_json(text[:end])
             assert partial_json is not None, text[:end]
-            assert partial_json.start == finding.start
-            assert _is_beginning(partial_json.value, finding.value)
+            assert partial_json.start == match.start
+            assert _is_beginning(partial_json.value, match.value)
     assert seen["text"] > 300
     assert seen["fence"] == 13

@@ -82,7 +82,7 @@ class Group(NamedTuple):
 def groups(shared_data: Path) -> tuple[Group, ...]:
     result = []
     with tarfile.open(shared_data / "json_schema" / "json_schema_test_suite.tar.gz") as suite:
-        for member in sorted(suite.getmembers(), key=lambda one: one.name):
+        for member in sorted(suite.getmembers(), key=lambda archived: archived.name):
             draft, _, file = member.name.partition("/tests/")[2].partition("/")
             if draft in DRAFTS and file.endswith(".json"):
                 content = suite.extractfile(member)
@@ -180,7 +180,7 @@ def test_what_is_refused_is_refused_for_these_reasons(shared_data: Path) -> None
     refused: dict[str, Counter[str]] = {reason: Counter() for reason in REFUSED}
     for group, error in loaded(shared_data):
         if isinstance(error, SchemaError):
-            (reason,) = (entry for entry in REFUSED if entry in str(error))
+            (reason,) = (refusal for refusal in REFUSED if refusal in str(error))
             refused[reason][f"{group.draft}/{group.file}"] += 1
     assert refused == REFUSED
 

@@ -142,7 +142,7 @@ DOG = {
         {"kind": "dog", "age": "x", "name": 1},
     ],
 )  # fmt: skip
-def test_of_several_forms_the_nearest_is_told(keyword: str, value: Json) -> None:
+def test_of_several_forms_the_nearest_is_reported(keyword: str, value: Json) -> None:
     schema = {keyword: [{"$ref": "#/$defs/Cat"}, DOG, {"type": "null"}], "$defs": {"Cat": CAT}}
     check_message(texts(schema, value))
 
@@ -152,7 +152,7 @@ def test_forms_that_only_ask_for_another_kind_become_one_line() -> None:
     assert texts(schema, {"a": "x"}) == [("$.a", 'expected integer >= 1 or null | got "x" (string)')]
 
 
-def test_the_same_difference_is_told_once() -> None:
+def test_the_same_difference_is_reported_once() -> None:
     assert len(texts({"allOf": [{"required": ["a"]}, {"required": ["a", "b"]}]}, {})) == 2
 
 
@@ -299,7 +299,7 @@ def test_paths_are_ascii_without_control_characters() -> None:
     assert format_json_path(("x" * 100,)) == f'$["{"x" * 60}"...]'
 
 
-def test_differences_are_told_in_words() -> None:
+def test_differences_are_reported_in_words() -> None:
     assert (
         missing_key_difference(("a", "total"), "", ["tottal", "amount"], ["amount"]).text
         == 'missing; is it "tottal"?'

@@ -44,16 +44,16 @@ def test_nothing_of_other_models_of_judges_alone_and_of_calls_that_failed(fine: 
 
 
 @pytest.mark.parametrize(
-    ("meta", "told"),
+    ("meta", "count"),
     [({}, 1), ({"settings": "odd"}, 1), ({"settings": {"self_judging": "error"}}, 1), ({"settings": {"self_judging": "allow"}}, 0)],
 )  # fmt: skip
-def test_a_run_may_allow_it(meta: dict[str, Json], told: int) -> None:
-    assert len(list(iter_run_self_judging_notes((OWN,), meta))) == told
+def test_a_run_may_allow_it(meta: dict[str, Json], count: int) -> None:
+    assert len(list(iter_run_self_judging_notes((OWN,), meta))) == count
 
 
-def exchange(asked: object, answered: str, purpose: str = "app", status: int | None = 200) -> Exchange:
+def exchange(request: object, answered: str, purpose: str = "app", status: int | None = 200) -> Exchange:
     return Exchange(
-        method="POST", url="https://api.openai.com/v1/chat/completions", request=asked, status=status,
+        method="POST", url="https://api.openai.com/v1/chat/completions", request=request, status=status,
         content_type="application/json", body=f'{{"model": "{answered}", "choices": []}}'.encode(),
         latency_s=None, ttft_s=None, replayed=False, purpose=purpose,
     )  # fmt: skip

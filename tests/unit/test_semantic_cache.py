@@ -313,7 +313,9 @@ def test_rows_may_be_mappings() -> None:
     ],
     ids=lambda argument: argument if isinstance(argument, str) else "",
 )  # fmt: skip
-def test_an_argument_of_no_use_is_refused_before_the_cache_is_asked(argument: str, values: list[Any]) -> None:
+def test_an_argument_of_no_use_is_refused_before_the_cache_is_called(
+    argument: str, values: list[Any]
+) -> None:
     messages = []
     for value in values:
         cache = Plain()
@@ -480,7 +482,7 @@ class IndexesLate(Plain):
         return super().get(query) if self.left < 0 else None
 
 
-def test_a_store_that_indexes_late_is_asked_again_for_a_bounded_time() -> None:
+def test_a_store_that_indexes_late_is_called_again_for_a_bounded_time() -> None:
     late = cache_probe(IndexesLate(), PAIRS)
     assert late.pairs is not None
     assert late.pairs.hit_rate == 0
@@ -636,11 +638,15 @@ def test_few_hits_prove_nothing(hits: int, false: int, at_most: float, outcome: 
     }
     problem = problems.get(outcome)
     if problem is None:
-        assert {one.status for one in assert_cache(result, at_most_false_hits=at_most)} == {"passed"}
+        assert {measurement.status for measurement in assert_cache(result, at_most_false_hits=at_most)} == {
+            "passed"
+        }
     else:
         with pytest.raises(problem) as failure:
             assert_cache(result, at_most_false_hits=at_most)
-        assert [one.name for one in getattr(failure.value, "measurements", ())] == ["cache.false_hits"]
+        assert [measurement.name for measurement in getattr(failure.value, "measurements", ())] == [
+            "cache.false_hits"
+        ]
         check_message(failure.value)
 
 
@@ -684,7 +690,7 @@ def test_without_thresholds_all_is_recorded_only() -> None:
         at_least_hit_rate=None,
         at_least_saving=None,
     )
-    assert [(one.name, one.status) for one in figures[1:]] == [
+    assert [(measurement.name, measurement.status) for measurement in figures[1:]] == [
         ("cache.false_hits", "recorded"), ("cache.hit_rate", "recorded"), ("cache.saving", "recorded")
     ]  # fmt: skip
 

@@ -98,8 +98,8 @@ def test_scores_are_those_of_the_assertion(run: Run) -> None:
     read = labelled.read_pairs(Path("pairs.jsonl"), same_from=4, different_to=2)
     for embedder in (TfidfEmbedder(), HashingEmbedder()):
         pairs = labelled.score_pairs(read.items, embedder)
-        for entry, score in zip(read.items, pairs, strict=True):
-            measured = assert_semantic(entry.actual, entry.expected, at_least=None, embedder=embedder)
+        for item, score in zip(read.items, pairs, strict=True):
+            measured = assert_semantic(item.actual, item.expected, at_least=None, embedder=embedder)
             assert score == pytest.approx(measured.value, abs=1e-6)
 
 
@@ -113,9 +113,7 @@ def test_a_rule_of_ones_own(run: Run, option: str) -> None:
 
 
 def test_scores_from_0_to_5_are_labels_too(run: Run) -> None:
-    rows = [
-        pair(entry["actual"], entry["expected"], None, score=4.5 if entry["same"] else 1) for entry in PAIRS
-    ]
+    rows = [pair(row["actual"], row["expected"], None, score=4.5 if row["same"] else 1) for row in PAIRS]
     rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
     status, out, _ = run(write(*rows, {"actual": "a", "expected": "b", "score": 3}))
     assert status == 0
@@ -155,7 +153,7 @@ def test_few_pairs_are_warned_of(run: Run) -> None:
         {**PAIRS[0], "same": False},
     ],
 )  # fmt: skip
-def test_a_wrong_line_is_told_with_its_number(run: Run, row: object) -> None:
+def test_a_wrong_line_is_reported_with_its_number(run: Run, row: object) -> None:
     status, out, err = run(write(PAIRS[0], "", row))
     assert (status, out) == (2, [])
     check_message(err[0])
@@ -178,7 +176,7 @@ def test_a_cut_needs_both_kinds(run: Run, rows: list[object]) -> None:
 
 def test_pairs_that_an_embedder_cannot_tell_apart(run: Run) -> None:
     texts = [f"Sentence number {n} about parcels." for n in range(40)]
-    rows = [pair(entry, entry, same=n < 20) for n, entry in enumerate(texts)]
+    rows = [pair(text, text, same=n < 20) for n, text in enumerate(texts)]
     status, out, err = run(write(*rows), "--out", "a.json")
     assert status == 1
     assert "AUC 0.500, average precision 0.500" in out
@@ -274,7 +272,7 @@ def test_an_embedder_that_fails(run: Run, package: str, name: str) -> None:
     check_message(err[-1])
 
 
-def test_a_change_of_dimension_between_calls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_dimension_between_calls_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Changing:
         version, dim = "1", 10
 
@@ -354,7 +352,7 @@ def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> 
     assert (tmp_path / "c.json").read_bytes() == b"\xc3\xa4\n"
 
 
-def test_rules_and_shares_that_are_none_are_told() -> None:
+def test_rules_and_shares_that_are_none_are_reported() -> None:
     scores, same = [0.9, 0.4], [True, False]
     with pytest.raises(ValueError, check=check_message):
         classification.choose_cut(scores, same, rule="x")  # type: ignore[arg-type]

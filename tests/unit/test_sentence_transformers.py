@@ -116,7 +116,7 @@ def test_a_package_that_is_broken_is_not_called_missing(
         SentenceTransformersEmbedder("x").embed(["a"])
 
 
-def test_a_revision_of_the_hub_is_told_by_its_commit() -> None:
+def test_a_revision_of_the_hub_is_reported_by_its_commit() -> None:
     config = types.SimpleNamespace(_commit_hash="0123456789abcdef")
     loaded: Any = [types.SimpleNamespace(auto_model=types.SimpleNamespace(config=config))]
     assert backend._model_revision.__wrapped__(loaded, "x") == "0123456789ab"

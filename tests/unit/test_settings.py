@@ -123,12 +123,12 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
     ],
 )
 def test_a_wrong_value_says_place_option_expected_and_got(place: str, name: str, value: Any) -> None:
-    option = next(measurement for measurement in OPTIONS if measurement.name == name)
+    option = next(known for known in OPTIONS if known.name == name)
     with pytest.raises(SettingError) as caught:
         Settings.from_sources((place, {name: value}))
     message = str(caught.value)
-    shown = option.flag if place == "command line" else option.dest
-    assert message.startswith(f"{place} {shown}: expected ")
+    spelling = option.flag if place == "command line" else option.dest
+    assert message.startswith(f"{place} {spelling}: expected ")
     check_message(message)
     wrong = value[0] if isinstance(value, list) and name != "record" else value
     assert message.endswith(f"got {wrong!r}")

@@ -189,7 +189,7 @@ def test_a_metric_whose_lower_values_are_better() -> None:
 
 def test_unscored_trials_are_no_low_scores() -> None:
     missing = Measurement(name="judge.quality", error="no verdict")
-    entry = [
+    records = [
         record(
             value,
             str(case),
@@ -199,7 +199,7 @@ def test_unscored_trials_are_no_low_scores() -> None:
         for case in range(40)
         for value in ("v1", "v2")
     ]
-    (verdict,) = judge_comparisons(entry)
+    (verdict,) = judge_comparisons(records)
     assert (verdict.status, verdict.metrics[0].cases) == ("better", 39)
     many = [
         record(

@@ -71,7 +71,7 @@ def test_the_first_answer_stays_unless_it_is_replaced(cassette: Path) -> None:
     assert "key-2" in texts(cassette)
 
 
-def test_keep_drops_what_was_not_asked(cassette: Path) -> None:
+def test_keep_drops_what_was_not_requested(cassette: Path) -> None:
     merged(cassette, entry(1), entry(1, "b", n=1), entry(2), entry(3), entry(3, "t", take="1"))
     merged(cassette, entry(1, "new"), replace=True, keep={("key-1", "0"): 1, ("key-3", ""): 0})
     assert texts(cassette) == {"key-1": {"0": ["new"]}, "key-3": {"0": ["answer 3"], "1": ["t"]}}
@@ -86,13 +86,13 @@ WHOLE: dict[str, Any] = {
 
 
 def with_answer(value: object) -> str:
-    element = {**WHOLE["interactions"][0], "answers": value}
-    return json.dumps({**WHOLE, "interactions": [element]})
+    stored = {**WHOLE["interactions"][0], "answers": value}
+    return json.dumps({**WHOLE, "interactions": [stored]})
 
 
 def without(key: str) -> str:
-    element = {name: value for name, value in WHOLE["interactions"][0].items() if name != key}
-    return json.dumps({**WHOLE, "interactions": [element]})
+    stored = {name: value for name, value in WHOLE["interactions"][0].items() if name != key}
+    return json.dumps({**WHOLE, "interactions": [stored]})
 
 
 DAMAGED: dict[str, str | bytes] = {
@@ -168,9 +168,9 @@ def test_conflict_markers_inside_a_body_are_no_damage(cassette: Path) -> None:
 
 def test_both_sides_of_a_git_merge_count_and_the_first_stays(tmp_path: Path) -> None:
     path = tmp_path / "test_a.json"
-    element = WHOLE["interactions"][0]
-    twin = {**element, "by": "#002", "answers": {"0": [answer("b")], "1": [answer("c")]}}
-    path.write_text(json.dumps({**WHOLE, "interactions": [element, twin]}))
+    stored = WHOLE["interactions"][0]
+    twin = {**stored, "by": "#002", "answers": {"0": [answer("b")], "1": [answer("c")]}}
+    path.write_text(json.dumps({**WHOLE, "interactions": [stored, twin]}))
     assert texts(path) == {"k": {"0": ["a"], "1": ["c"]}}
 
 

@@ -24,11 +24,11 @@ class Broken:
     def __init__(self, change: Callable[[list[Hit], int], object]) -> None:
         self.change = change
         self.inner = InMemoryRetriever(CORPUS)
-        self.asked = 0
+        self.calls = 0
 
     def search(self, query: str, k: int | None = None) -> Hits:
-        self.asked += 1
-        changed = self.change(list(self.inner.search(query, k)), self.asked)
+        self.calls += 1
+        changed = self.change(list(self.inner.search(query, k)), self.calls)
         return Hits(tuple(changed), query=query) if isinstance(changed, list) else changed  # type: ignore[return-value]
 
 
@@ -45,7 +45,7 @@ def test_a_good_one_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda hits, _: tuple(hits), r"search\('refunds take days', k=5\): expected Hits, got tuple"),
         (lambda _hits, _: [], r"expected a hit, got none"),
@@ -53,15 +53,15 @@ def test_a_good_one_passes() -> None:
         (lambda hits, _: renamed(hits[:1], ""), r"expected ids that are texts, got \[''\]"),
         (lambda hits, _: scored(hits, float("nan")), r"expected scores that are numbers, got \[nan"),
         (lambda hits, _: hits[::-1], r"expected the best hit first"),
-        (lambda hits, asked: hits[asked - 1 :], r"again: expected the same hits, got others"),
+        (lambda hits, limit: hits[limit - 1 :], r"again: expected the same hits, got others"),
     ],
 )
-def test_a_broken_promise_is_named(change: Callable[[list[Hit], int], object], told: str) -> None:
-    with pytest.raises(AssertionError, match=told):
+def test_a_broken_promise_is_named(change: Callable[[list[Hit], int], object], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
         check_retriever(Broken(change), ["refunds take days"])
 
 
-def test_more_hits_than_asked_for_are_told() -> None:
+def test_more_hits_than_requested_are_reported() -> None:
     class Greedy(Broken):
         def search(self, query: str, k: int | None = None) -> Hits:
             return self.inner.search(query, (k or 1) + 4)

@@ -79,8 +79,8 @@ def test_an_early_place_of_a_late_text_still_counts() -> None:
 def test_a_place_comes_from_where_it_stood(pieces: list[str]) -> None:
     text = "".join(pieces)
 
-    def change(one: str) -> str:
-        return normalize_text(one, case="fold", whitespace="collapse", unicode="NFKC")
+    def change(part: str) -> str:
+        return normalize_text(part, case="fold", whitespace="collapse", unicode="NFKC")
 
     changed = change(text)
     starts = [origin_position(text, change, at) for at in range(len(changed))]
@@ -112,8 +112,8 @@ MIXED = st.sampled_from(
 def test_places_of_a_long_text_come_from_where_they_stood(pieces: list[str]) -> None:
     text = "".join(pieces)
 
-    def change(one: str) -> str:
-        return normalize_text(one, case="fold", whitespace="collapse", unicode="NFKC")
+    def change(part: str) -> str:
+        return normalize_text(part, case="fold", whitespace="collapse", unicode="NFKC")
 
     changed = change(text)
     origins = Origins(text, partial(normalize_text, case="fold", unicode="NFKC"), "collapse")

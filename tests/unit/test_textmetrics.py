@@ -30,10 +30,10 @@ class Letters:
     version = "letters/1"
 
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+        self.calls: list[list[str]] = []
 
     def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
-        self.asked.append(list(texts))
+        self.calls.append(list(texts))
         result = []
         for text in texts:
             words = text.lower().split()
@@ -48,7 +48,7 @@ METRICS: list[Callable[[str, Any], float]] = [
     exact_match, token_f1, BertScore(Letters())
 ]  # fmt: skip
 every_metric = pytest.mark.parametrize(
-    "metric", METRICS, ids=lambda one: getattr(one, "name", "") or one.__name__
+    "metric", METRICS, ids=lambda metric: getattr(metric, "name", "") or metric.__name__
 )
 
 
@@ -214,7 +214,7 @@ def test_a_start_and_an_end_weigh_nothing() -> None:
 def test_texts_are_embedded_once_in_a_call() -> None:
     embedder = Letters()
     BertScore(embedder).scores([("a", "b"), ("a", "a"), ("b", "b")])
-    assert embedder.asked == [["a", "b"]]
+    assert embedder.calls == [["a", "b"]]
 
 
 def test_idf_takes_the_references_of_the_call_or_those_given() -> None:

@@ -70,7 +70,7 @@ def test_it_holds_for_one_version_of_one_embedder() -> None:
         {"facts": [1]},
     ],
 )
-def test_a_wrong_file_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_wrong_file_is_reported(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = written(tmp_path / "threshold.json", **changes)
     with pytest.raises(UsageError, check=check_message) as caught:
         Threshold.load(path)
@@ -88,7 +88,7 @@ def test_a_wrong_file_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
         b'{"at_least": 0.5, "at_least": 0.6}',
     ],
 )
-def test_a_damaged_file_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "threshold.json"
     path.write_bytes(content)
     with pytest.raises(UsageError, check=check_message):
@@ -140,7 +140,7 @@ class Mine:
     version = "mine/2"
 
 
-def test_the_command_is_told_a_class_that_it_can_import() -> None:
+def test_the_command_takes_a_class_that_it_can_import() -> None:
     with pytest.raises(UsageError, match=rf"--embedder {__name__}:Mine\Z"):
         made(embedder="Mine", version="mine/1").check(Mine())  # type: ignore[arg-type]
 

@@ -27,7 +27,7 @@ ASKED = {
 
 def exchange(tail: str, request: object, answer: object, **more: Any) -> Exchange:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    entry = Exchange(
+    chat = Exchange(
         method="POST",
         url=BASE + tail,
         request=request,
@@ -39,7 +39,7 @@ def exchange(tail: str, request: object, answer: object, **more: Any) -> Exchang
         replayed=True,
         purpose="app",
     )
-    return replace(entry, **more)
+    return replace(chat, **more)
 
 
 def streamed(tail: str, request: object, events: list[Any], *, end: str = "\n\n", **more: Any) -> Exchange:
@@ -213,15 +213,15 @@ def test_provider(url: str, provider: str) -> None:
     assert read_call(replace(exchange("/x", ASKED, {}), url=url)).provider == provider
 
 
-def test_anything_else_is_told_by_its_path() -> None:
+def test_anything_else_is_named_by_its_path() -> None:
     call = read_call(exchange("/letters", {"model": "m"}, {"content": "x"}))
     assert (call.endpoint, call.model, call.output, call.messages) == ("/v1/letters", "m", "", ())
     assert call.unread == "the endpoint /v1/letters"
 
 
 def test_a_local_call_has_no_price() -> None:
-    asked = exchange("/chat/completions", ASKED, chat_answer("hi", model="gpt-4o-mini"))
-    assert read_call(replace(asked, url="http://loopback/v1/chat/completions")).cost_usd is None
+    chat = exchange("/chat/completions", ASKED, chat_answer("hi", model="gpt-4o-mini"))
+    assert read_call(replace(chat, url="http://loopback/v1/chat/completions")).cost_usd is None
 
 
 @pytest.mark.parametrize(
@@ -272,11 +272,11 @@ def test_hostile_shapes_raise_nothing_and_pass_the_wire(tail: str) -> None:
         for place in places(whole):
             for wrong in WRONG:
                 hostile = put(whole, place, wrong)
-                for entry in (
+                for given_exchange in (
                     exchange(tail, hostile, hostile),
                     streamed(tail, hostile, [json.dumps(hostile)]),
                 ):
-                    call = read_call(entry)
+                    call = read_call(given_exchange)
                     assert Call.from_wire(call.to_wire()).endpoint == call.endpoint
 
 

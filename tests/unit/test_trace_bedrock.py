@@ -223,12 +223,12 @@ INVOKED: list[tuple[str, dict[str, Any], dict[str, Any], str, Usage]] = [
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "answered", "finish", "usage"), INVOKED, ids=[entry[0] for entry in INVOKED]
+    ("model", "sent_body", "answered", "finish", "usage"), INVOKED, ids=[entry[0] for entry in INVOKED]
 )
 def test_invoke(
-    model: str, asked: dict[str, Any], answered: dict[str, Any], finish: str, usage: Usage
+    model: str, sent_body: dict[str, Any], answered: dict[str, Any], finish: str, usage: Usage
 ) -> None:
-    call = read_call(exchange(url(model, "invoke"), asked, answered))
+    call = read_call(exchange(url(model, "invoke"), sent_body, answered))
     assert (call.provider, call.endpoint, call.model) == ("bedrock", "invoke", model)
     assert call.messages == (Message("user", "hi"),)
     assert (call.output, call.finish_reason, call.usage, call.unread) == ("yes", finish, usage, "")
@@ -276,18 +276,18 @@ STREAMED: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "asked", "events"), STREAMED, ids=[entry[0] for entry in STREAMED])
-def test_invoke_with_a_stream(model: str, asked: dict[str, Any], events: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(("model", "sent_body", "events"), STREAMED, ids=[entry[0] for entry in STREAMED])
+def test_invoke_with_a_stream(model: str, sent_body: dict[str, Any], events: list[dict[str, Any]]) -> None:
     where = url(model, "invoke-with-response-stream")
-    call = read_call(exchange(where, asked, chunks(events), kind=AWS))
+    call = read_call(exchange(where, sent_body, chunks(events), kind=AWS))
     assert (call.endpoint, call.output, call.streamed, call.unread) == ("invoke", "yes", True, "")
     assert call.usage == Usage(input_tokens=2, output_tokens=3)
-    cut = read_call(exchange(where, asked, chunks(events[:-1]), kind=AWS))
+    cut = read_call(exchange(where, sent_body, chunks(events[:-1]), kind=AWS))
     assert cut.unread == "the stream ended before its last event"
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "answered", "endpoint", "output"),
+    ("model", "sent_body", "answered", "endpoint", "output"),
     [
         ("amazon.titan-embed-text-v2:0", {"inputText": "a"}, {"embedding": [1.0], "inputTextTokenCount": 3}, "embeddings", "1 vectors"),
         ("amazon.nova-2-multimodal-embeddings-v1:0", {"singleEmbeddingParams": {"text": {"value": "a"}}}, {"embeddings": [{"embedding": [1.0]}]}, "embeddings", "1 vectors"),
@@ -295,8 +295,8 @@ def test_invoke_with_a_stream(model: str, asked: dict[str, Any], events: list[di
         ("cohere.rerank-v3-5:0", {"query": "a", "documents": []}, {"results": [{"index": 0, "relevance_score": 0.5}]}, "rerank", "0: 0.5"),
     ],
 )  # fmt: skip
-def test_vectors_and_ranks(model: str, asked: Any, answered: Any, endpoint: str, output: str) -> None:
-    call = read_call(exchange(url(model, "invoke"), asked, answered))
+def test_vectors_and_ranks(model: str, sent_body: Any, answered: Any, endpoint: str, output: str) -> None:
+    call = read_call(exchange(url(model, "invoke"), sent_body, answered))
     assert (call.endpoint, call.output, call.unread) == (endpoint, output, "")
     assert call.messages == (Message("user", "a"),)
 

@@ -102,10 +102,12 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "cassettes" / "files").iterdir())
 
 
-def call_of(one: ForeignInteraction) -> Call:
-    request = json.loads(one.request_body)
-    kind = one.headers.get("content-type", "")
-    return read_call(exchange(one.url, request, one.body, status=one.status, kind=kind))
+def call_of(interaction: ForeignInteraction) -> Call:
+    request = json.loads(interaction.request_body)
+    kind = interaction.headers.get("content-type", "")
+    return read_call(
+        exchange(interaction.url, request, interaction.body, status=interaction.status, kind=kind)
+    )
 
 
 def calls(folder: Path) -> list[tuple[str, Call]]:
@@ -137,7 +139,7 @@ def test_every_call_is_read(shared_data: Path) -> None:
             ),
             len(call.messages),
             " ".join(tool.name for tool in call.tools),
-            " ".join(measurement.name for measurement in call.tool_calls),
+            " ".join(tool_call.name for tool_call in call.tool_calls),
         )
         for name, call in calls(shared_data)
     ]
@@ -156,8 +158,8 @@ def test_every_answer_has_a_content(shared_data: Path) -> None:
 
 def test_arguments_of_tools_are_whole(shared_data: Path) -> None:
     for _, call in calls(shared_data):
-        for entry in call.tool_calls:
-            assert isinstance(json.loads(entry.arguments), dict)
+        for tool_call in call.tool_calls:
+            assert isinstance(json.loads(tool_call.arguments), dict)
         for tool in call.tools:
             assert isinstance(tool.parameters, dict)
 

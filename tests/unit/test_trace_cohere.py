@@ -129,10 +129,10 @@ def test_the_first_chat_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "found"), [("v1", [[1.0], [2.0]]), ("v2", {"int8": [[1], [2]], "float": [[1.0], [2.0]]})]
+    ("version", "embeddings"), [("v1", [[1.0], [2.0]]), ("v2", {"int8": [[1], [2]], "float": [[1.0], [2.0]]})]
 )
-def test_embed(version: str, found: Any) -> None:
-    answer = {"embeddings": found, "meta": {"billed_units": {"input_tokens": 4}}}
+def test_embed(version: str, embeddings: Any) -> None:
+    answer = {"embeddings": embeddings, "meta": {"billed_units": {"input_tokens": 4}}}
     call = read_call(
         exchange(f"{BASE}/{version}/embed", {"model": "embed-v4.0", "texts": ["a", "b"]}, answer)
     )

@@ -104,7 +104,9 @@ def test_an_error(wrap: bool) -> None:
 def test_more_candidates_are_named() -> None:
     both = answer(candidate({"text": "a"}), candidate({"text": "b"}, index=1))
     plain = read_call(exchange(URL, ASKED, both))
-    live = read_call(exchange(STREAM, ASKED, sse([answer(entry) for entry in both["candidates"]]), kind=SSE))
+    live = read_call(
+        exchange(STREAM, ASKED, sse([answer(candidate) for candidate in both["candidates"]]), kind=SSE)
+    )
     assert (plain.output, plain.unread) == (live.output, live.unread) == ("a", "1 more answer")
 
 
@@ -168,8 +170,8 @@ def test_vertex() -> None:
     call = read_call(exchange(f"{VERTEX}/gemini-2.5-flash:generateContent", ASKED, ANSWER))
     assert (call.provider, call.model, call.cost_usd is None) == ("vertex", "gemini-2.5-flash", False)
     answered = {"predictions": [{"embeddings": {"values": [1], "statistics": {"token_count": 3}}}] * 2}
-    asked = {"instances": [{"content": "a"}, {"content": "b"}]}
-    vectors = read_call(exchange(f"{VERTEX}/text-embedding-005:predict", asked, answered))
+    request = {"instances": [{"content": "a"}, {"content": "b"}]}
+    vectors = read_call(exchange(f"{VERTEX}/text-embedding-005:predict", request, answered))
     assert (vectors.output, vectors.usage.input_tokens, vectors.model) == (
         "2 vectors",
         6,

@@ -104,15 +104,15 @@ def test_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "asked", "answered"),
+    ("tail", "sent_body", "answered"),
     [
         ("embed", {"input": "a"}, {"embeddings": [[1.0]], "prompt_eval_count": 3}),
         ("embed", {"input": ["a"]}, {"embeddings": [[1.0]], "prompt_eval_count": 3}),
         ("embeddings", {"prompt": "a"}, {"embedding": [1.0], "prompt_eval_count": 3}),
     ],
 )
-def test_vectors(tail: str, asked: dict[str, Any], answered: dict[str, Any]) -> None:
-    call = read_call(exchange(f"{BASE}/{tail}", {"model": "nomic", **asked}, answered))
+def test_vectors(tail: str, sent_body: dict[str, Any], answered: dict[str, Any]) -> None:
+    call = read_call(exchange(f"{BASE}/{tail}", {"model": "nomic", **sent_body}, answered))
     assert (call.provider, call.endpoint, call.output) == ("ollama", "embeddings", "1 vectors")
     assert (call.messages, call.usage.input_tokens) == ((Message("user", "a"),), 3)
 

@@ -100,7 +100,7 @@ def test_calls_of_a_stream_without_numbers() -> None:
     ]
     events = [delta({"tool_calls": [part]}) for part in parts]
     call = read_call(exchange(CHAT, ASKED, sse([*events, "[DONE]"]), kind=SSE))
-    assert [(measurement.id, measurement.name, measurement.arguments) for measurement in call.tool_calls] == [
+    assert [(tool_call.id, tool_call.name, tool_call.arguments) for tool_call in call.tool_calls] == [
         ("a", "one", "{}"),
         ("b", "two", '{"x":1}'),
     ]
@@ -222,12 +222,14 @@ def test_usage_of_a_stream_of_groq() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "told"), [(0.0123, 0.0123), (0, 0.0), ("x", None), (True, None), (1e300, None)]
+    ("cost", "expected"), [(0.0123, 0.0123), (0, 0.0), ("x", None), (True, None), (1e300, None)]
 )
-def test_openrouter_says_what_it_cost(cost: object, told: float | None) -> None:
+def test_openrouter_says_what_it_cost(cost: object, expected: float | None) -> None:
     used = {"prompt_tokens": 1, "completion_tokens": 1, "cost": cost}
     wire = {**answer({"content": "x"}, usage=used), "model": "no/such-model"}
-    assert read_call(exchange("https://openrouter.ai/api/v1/chat/completions", ASKED, wire)).cost_usd == told
+    assert (
+        read_call(exchange("https://openrouter.ai/api/v1/chat/completions", ASKED, wire)).cost_usd == expected
+    )
     assert read_call(exchange("https://other.example/v1/chat/completions", ASKED, wire)).cost_usd is None
 
 

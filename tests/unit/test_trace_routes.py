@@ -62,7 +62,7 @@ def test_every_host_is_told_apart_from_one_that_only_ends_like_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "route"),
     [
         ("https://api.openai.com/v1/chat/completions/", ("openai", "chat")),
         ("https://router.huggingface.co/together/v1/chat/completions", ("huggingface", "chat")),
@@ -83,9 +83,9 @@ def test_every_host_is_told_apart_from_one_that_only_ends_like_it() -> None:
         ("https://x.example", ("unknown", "")),
     ],
 )  # fmt: skip
-def test_where_a_request_went(url: str, told: tuple[str, str]) -> None:
+def test_where_a_request_went(url: str, route: tuple[str, str]) -> None:
     call = read_call(exchange(url, HELLO, {}))
-    assert (call.provider, call.endpoint) == told
+    assert (call.provider, call.endpoint) == route
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_where_a_request_went(url: str, told: tuple[str, str]) -> None:
         "/moderations",
     ],
 )
-def test_an_unknown_host_must_be_asked_for_a_model(path: str) -> None:
-    asked = read_call(exchange(f"https://x.example{path}", {"model": "m"}, {}))
+def test_a_request_to_an_unknown_host_must_name_a_model(path: str) -> None:
+    with_model = read_call(exchange(f"https://x.example{path}", {"model": "m"}, {}))
     other = read_call(exchange(f"https://x.example{path}", {"text": "m"}, {}))
-    assert asked.provider != "unknown"
+    assert with_model.provider != "unknown"
     assert (other.provider, other.endpoint, other.unread) == ("unknown", path, f"the endpoint {path}")
 
 

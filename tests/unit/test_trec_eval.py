@@ -113,10 +113,10 @@ def test_equal_scores_are_told_apart_by_the_greater_id(folder: Path) -> None:
 def test_one_query_in_plain_python_gives_the_same(folder: Path, name: str) -> None:
     run, qrels = read_run(folder / "results.test.gz"), read_qrels(folder / "qrels.test.gz")
     for cut in (None, 1, 10, 100, 1000):
-        asked = name if cut is None else f"{name}@{cut}"
-        scores = evaluate(run, qrels, [asked])
+        metric = name if cut is None else f"{name}@{cut}"
+        scores = evaluate(run, qrels, [metric])
         assert len(scores.queries) >= 3
-        for query, value in zip(scores.queries, scores.values[asked], strict=True):
+        for query, value in zip(scores.queries, scores.values[metric], strict=True):
             assert METRICS[name](rank_by_score(run[query]), qrels[query], cut) == pytest.approx(
                 value, abs=1e-12
             )

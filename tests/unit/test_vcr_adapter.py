@@ -103,11 +103,11 @@ def test_reasons() -> None:
 
 def test_a_hub_without_a_tape_lets_everything_pass(server: StubServer) -> None:
     with no_tape():
-        entry, asked = VcrCassette(), request(server.url)
-        assert not entry.can_play_response_for(asked)
-        entry.append(asked, {"status": {"code": 200}, "headers": {}, "body": {}})
-        assert entry.filter_request(asked) is asked
-        assert entry.find_requests_with_most_matches(asked) == []
+        cassette, sent_request = VcrCassette(), request(server.url)
+        assert not cassette.can_play_response_for(sent_request)
+        cassette.append(sent_request, {"status": {"code": 200}, "headers": {}, "body": {}})
+        assert cassette.filter_request(sent_request) is sent_request
+        assert cassette.find_requests_with_most_matches(sent_request) == []
 
 
 def test_the_last_answer_goes_to_one_of_two_threads(path: Path, server: StubServer) -> None:

@@ -90,10 +90,13 @@ def test_the_stand_in_of_a_connection() -> None:
 def test_the_stand_ins_share_their_way_to_an_answer() -> None:
     mixin = urllib3_stubs._VCRRequestsConnectionMixin
     assert "getresponse" in vars(mixin)
-    for entry in (urllib3_stubs.VCRRequestsHTTPConnection, urllib3_stubs.VCRRequestsHTTPSConnection):
-        assert issubclass(entry, mixin)
-        assert issubclass(entry, vcr.stubs.VCRConnection)
-        assert {"request", "connect", "getresponse"}.isdisjoint(vars(entry))
+    for connection_class in (
+        urllib3_stubs.VCRRequestsHTTPConnection,
+        urllib3_stubs.VCRRequestsHTTPSConnection,
+    ):
+        assert issubclass(connection_class, mixin)
+        assert issubclass(connection_class, vcr.stubs.VCRConnection)
+        assert {"request", "connect", "getresponse"}.isdisjoint(vars(connection_class))
 
 
 def test_requests_of_vcrpy() -> None:

@@ -86,7 +86,7 @@ async def later() -> list[list[float]]:
     return [[1.0]]
 
 
-def test_an_object_that_cannot_be_read_is_told_by_its_type() -> None:
+def test_an_object_that_cannot_be_read_is_reported_by_its_type() -> None:
     with pytest.raises(ValueError, check=check_message):
         as_rows(Detached())
     with pytest.raises(ValueError, check=check_message):
@@ -99,7 +99,7 @@ def test_an_object_that_cannot_be_read_is_told_by_its_type() -> None:
     waiting.close()
 
 
-def test_a_sparse_matrix_is_told_by_its_type() -> None:
+def test_a_sparse_matrix_is_reported_by_its_type() -> None:
     from scipy.sparse import csr_array
 
     with pytest.raises(ValueError, check=check_message):

@@ -26,23 +26,22 @@ WHERE = Path("cassette.json")
 
 
 def interaction(number: int, request: Any, answer: Any) -> Interaction:
-    bodies = [
-        entry if isinstance(entry, bytes) else json.dumps(entry).encode() for entry in (request, answer)
-    ]
-    asked = {"method": "POST", "url": "http://loopback/", "body": fold_body(bodies[0])}
+    bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in (request, answer)]
+    request_fields = {"method": "POST", "url": "http://loopback/", "body": fold_body(bodies[0])}
     lines = {"status": 200, "headers": {}, "body": fold_body(bodies[1])}
-    return Interaction(f"#{number:03d}", f"key-{number}", asked, {"0": [lines]})
+    return Interaction(f"#{number:03d}", f"key-{number}", request_fields, {"0": [lines]})
 
 
-def written(*found: Interaction) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(store.format_cassette(found, "2026-01-01"))
+def written(*interactions: Interaction) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(store.format_cassette(interactions, "2026-01-01"))
     return document
 
 
 def read_back(document: Any) -> list[tuple[bytes, bytes]]:
     result = store.parse_cassette(json.dumps(document).encode(), WHERE).values()
     return [
-        (unfold_body(entry.request["body"]), unfold_body(entry.answers["0"][0]["body"])) for entry in result
+        (unfold_body(interaction.request["body"]), unfold_body(interaction.answers["0"][0]["body"]))
+        for interaction in result
     ]
 
 
@@ -114,9 +113,7 @@ def test_around_an_image_the_text_stays_readable() -> None:
     folded = fold_text(text)
     assert folded["$joined"][0] == {"$lines": ["Look:", "![a]("]}
     assert folded["$joined"][2] == {"$lines": [") and", "say what it is. "]}
-    assert [entry.get("$blob") for entry in folded["$joined"][1::2]] == [
-        f"image/png, {len(PIXELS)} bytes"
-    ] * 2
+    assert [part.get("$blob") for part in folded["$joined"][1::2]] == [f"image/png, {len(PIXELS)} bytes"] * 2
     assert unfold_text(folded, {}) == text
 
 
@@ -204,7 +201,7 @@ def test_a_table_of_something_else_is_a_damaged_file(blobs: Any) -> None:
         lambda reference: {reference: ""},
     ],
 )
-def test_a_missing_or_changed_text_is_told_when_it_is_asked_for(blobs: Any) -> None:
+def test_a_missing_or_changed_text_is_reported_when_it_is_requested(blobs: Any) -> None:
     (result,) = store.parse_cassette(document_with(blobs), WHERE).values()
     assert unfold_body(result.answers["0"][0]["body"]) == b'{"ok": 1}'
     with pytest.raises(CassetteError, check=check_message):

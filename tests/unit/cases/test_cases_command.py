@@ -80,10 +80,10 @@ def test_check_finds_each_fault_with_its_line(run: Run) -> None:
         assert any(line.startswith(expected) for line in lines), (expected, text)
     assert lines[-1] == "9 rows, about 99 tokens; 5 problems, 2 notes"
     status, text = run("check", file, "--json")
-    found = json.loads(text)
-    assert (status, found["rows"], found["problems"]) == (1, 9, 5)
+    report = json.loads(text)
+    assert (status, report["rows"], report["problems"]) == (1, 9, 5)
     what = "duplicate id 'a' (first in line 1)"
-    assert {"file": file, "line": 2, "kind": "problem", "what": what} in found["findings"]
+    assert {"file": file, "line": 2, "kind": "problem", "what": what} in report["findings"]
 
 
 def test_check_of_a_good_file_is_0_and_one_label_is_a_note(run: Run) -> None:
@@ -245,10 +245,10 @@ def test_split_keeps_families_together_and_shares(run: Run) -> None:
     assert status == 0
     assert json.loads(text) == {"out": "s.jsonl", "rows": 100, "train": 80, "test": 20}
     cases = load_cases("s.jsonl")
-    assert Counter(one.split for one in cases) == {"train": 80, "test": 20}
-    assert all(len({one.split for one in cases if one.family == f"f{n}"}) == 1 for n in range(20))
+    assert Counter(case.split for case in cases) == {"train": 80, "test": 20}
+    assert all(len({case.split for case in cases if case.family == f"f{n}"}) == 1 for n in range(20))
     run("split", file, "-o", "s2.jsonl", "--seed", "1", "--names", "dev", "test", "--shares", "0.5", "0.5")
-    assert {one.split for one in load_cases("s2.jsonl")} == {"dev", "test"}
+    assert {case.split for case in load_cases("s2.jsonl")} == {"dev", "test"}
     for shares in ("1", "1 1", "x", "-1 2", "0.5 0.3 0.2"):
         status, text = run("split", file, "-o", "s3.jsonl", "--shares", *shares.split())
         assert (status, shares == "x" or "got ['train', 'test'] and [" in text) == (2, True)
@@ -280,7 +280,7 @@ def test_dedupe_lists_pairs_or_writes_the_rest(run: Run) -> None:
 def test_convert_goes_there_and_back(run: Run) -> None:
     write("t.jsonl", chat("May I?"), chat("Do you?", "No."))
     assert run("convert", "t.jsonl", "--format", "openai-chat", "--to", "cases", "-o", "c.jsonl")[0] == 0
-    assert [(one.id, one.split, one["origin"]) for one in load_cases("c.jsonl")] == [
+    assert [(case.id, case.split, case["origin"]) for case in load_cases("c.jsonl")] == [
         ("t-1", "train", "t.jsonl:1"), ("t-2", "train", "t.jsonl:2"),
     ]  # fmt: skip
     assert run("convert", "c.jsonl", "--to", "openai-chat", "-o", "t2.jsonl")[0] == 0

@@ -107,4 +107,4 @@ def test_odd_texts_are_texts(text: str) -> None:
         assert_no_pii(text)
         assert_no_secrets(text)
         assert_no_injection(text)
-    assert [each.value for each in block.measurements] == [0.0, 0.0, 0.0]
+    assert [measurement.value for measurement in block.measurements] == [0.0, 0.0, 0.0]

@@ -168,9 +168,9 @@ def test_a_generator_of_unsorted_findings_is_sorted() -> None:
 
 
 def test_findings_of_two_detectors_are_both_kept() -> None:
-    entry, two = Raw(lambda _: [Finding(0, 4, "name")]), Raw(lambda _: [Finding(2, 6, "place")])
-    detectors = run_detectors("abcdef", [entry, two])
-    assert [each.kind for each in detectors] == ["name", "place"]
+    first, second = Raw(lambda _: [Finding(0, 4, "name")]), Raw(lambda _: [Finding(2, 6, "place")])
+    detectors = run_detectors("abcdef", [first, second])
+    assert [detector.kind for detector in detectors] == ["name", "place"]
     assert (
         mask_findings("abcdef.", detectors) == "[place]." or mask_findings("abcdef.", detectors) == "[name]."
     )
@@ -192,7 +192,7 @@ def test_a_text_that_is_none_is_refused() -> None:
 )
 def test_overlaps_are_merged(spans: list[tuple[int, int, float]], merged: list[tuple[int, int]]) -> None:
     findings = merge_findings(Finding(start, end, "name", confidence) for start, end, confidence in spans)
-    assert [(each.start, each.end) for each in findings] == merged
+    assert [(finding.start, finding.end) for finding in findings] == merged
 
 
 def test_a_mask_tells_neither_the_text_nor_its_length() -> None:

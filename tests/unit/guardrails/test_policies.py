@@ -49,7 +49,7 @@ def test_broken_rules_are_named_with_their_reason(
         assert_complies(answer, policy=write(tmp_path, POLICY))
     assert (raised.value.measurement.value, raised.value.measurement.detail["broken"]) == (value, broken)
     why = {"guarantee": "we promise nothing", "hours": "say when somebody answers"}
-    assert all(why[each] in str(raised.value) for each in broken)
+    assert all(why[rule] in str(raised.value) for rule in broken)
     assert "uarante" not in str(raised.value).replace("guarantee:", "").replace("[guarantee]", "")
 
 
@@ -170,7 +170,7 @@ def test_rules_of_gitleaks_are_read(tmp_path: Path) -> None:
     assert detector.kinds == ("shop-token", "pin")
     text = "a shop_q8w7e6r5t4z3 pin=1234 pin=9000 shop_aaaaaaaaaaaa shop_example12345"
     findings = scan(text, [detector])
-    assert [(each.kind, text[each.start : each.end]) for each in findings] == [
+    assert [(finding.kind, text[finding.start : finding.end]) for finding in findings] == [
         ("shop-token", "shop_q8w7e6r5t4z3"),
         ("pin", "234"),
     ]

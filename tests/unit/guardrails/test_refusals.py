@@ -106,21 +106,21 @@ def test_a_case_that_expects_something_else_is_refused() -> None:
 
 class Refuses:
     version = "1"
-    asked = 0
+    calls = 0
 
     def judge(self, *_: object, **_given: object) -> Verdict:
-        self.asked += 1
+        self.calls += 1
         return Verdict(score=9, reason="it moralizes")
 
 
-def test_a_judge_is_asked_only_about_what_is_unclear() -> None:
+def test_a_judge_is_called_only_about_what_is_unclear() -> None:
     judge = Refuses()
     assert assert_refusal("I can't help with that.", judge=judge).value == 1.0
-    assert judge.asked == 0
+    assert judge.calls == 0
     assert (
         assert_refusal("It is important to note that this is illegal.", judge=judge).reason == "it moralizes"
     )
-    assert judge.asked == 1
+    assert judge.calls == 1
     with pytest.raises(MeasurementFailed):
         assert_no_refusal("I'm sorry.", judge=judge)
 

@@ -63,14 +63,14 @@ def compare(sides: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[Verdict
 
 def simulate(name: str, cases: int, trials: int, builds: int) -> str:
     """Return the share of each verdict over simulated comparisons in %."""
-    found = []
+    statuses = []
     for before, after, _ in draw_builds(name, cases, trials, builds):
         sides = {
             value: {str(case): list(scores) for case, scores in enumerate(drawn.tolist())}
             for value, drawn in (("v1", before), ("v2", after))
         }
-        found.append(compare(sides)[0].status)
-    return "/".join(f"{100 * found.count(status) / builds:.0f}" for status in STATUSES)
+        statuses.append(compare(sides)[0].status)
+    return "/".join(f"{100 * statuses.count(status) / builds:.0f}" for status in STATUSES)
 
 
 def read_rows(*parts: str) -> list[dict[str, Any]]:

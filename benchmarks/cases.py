@@ -127,5 +127,5 @@ def environment() -> dict[str, str]:
 PARTS: tuple[Callable[[Path], Iterator[str]], ...] = (streaming, collecting, duplicates)
 
 if __name__ == "__main__":
-    for each in lines():
-        print(each, flush=True)
+    for text in lines():
+        print(text, flush=True)

@@ -89,7 +89,7 @@ def run_pytest(folder: Path, server: Server, *args: str, fresh: bool = False) ->
 
 def measure(histories: list[list[str]]) -> Iterator[str]:
     """Run the suite after each edit."""
-    edits = missed = needless = asked = most = 0
+    edits = missed = needless = calls_made = most = 0
     with tempfile.TemporaryDirectory() as name, Server() as server:
         folder = Path(name)
         (folder / "helper.py").write_text(HELPER, encoding="utf-8")
@@ -106,12 +106,12 @@ def measure(histories: list[list[str]]) -> Iterator[str]:
                 edits += len(due)
                 missed += len(set(due) - set(changed))
                 needless += len(set(changed) - set(due))
-                asked, most = asked + calls, max(most, calls)
+                calls_made, most = calls_made + calls, max(most, calls)
         (folder / "helper.py").write_text(EDITED_HELPER, encoding="utf-8")
         calls, changed = run_pytest(folder, server, "--llm-changed", "-n", "2", fresh=True)
     yield (
         f"changed   {edits} edits of {len(histories)} prompts in a suite of {TESTS} tests with {TRIALS} trials: {missed} missed, "
-        f"{needless} other tests asked; calls saved {1 - asked / edits / total:.1%} (worst run {1 - most / total:.1%}, target 90 %)"
+        f"{needless} other tests asked; calls saved {1 - calls_made / edits / total:.1%} (worst run {1 - most / total:.1%}, target 90 %)"
     )
     yield f"changed   an edit of a helper that changes no request: {len(changed)} tests changed, {calls} calls"
 

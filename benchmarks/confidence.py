@@ -29,7 +29,7 @@ def read_lines(*parts: str) -> list[dict[str, Any]]:
 def measure(rows: Sequence[dict[str, Any]], accuracy: float | None = None) -> dict[str, Any]:
     with collect() as measured:
         assert_confidence(rows, at_least_accuracy=accuracy, at_least_coverage=None)
-    return {each.name.removeprefix("confidence."): each for each in measured}
+    return {measurement.name.removeprefix("confidence."): measurement for measurement in measured}
 
 
 def describe(name: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -39,11 +39,11 @@ def describe(name: str, rows: Sequence[dict[str, Any]]) -> str:
         [row["correct"] for row in rows if (row["confidence"] == most) == is_sure]
         for is_sure in (True, False)
     )
-    found = measure(
+    measurements = measure(
         [{**row, "outcome": "answered" if row["confidence"] == most else "flagged"} for row in rows]
     )
     return (
-        f"confidence {name}: AUROC {found['auroc'].value:.2f} of {len(rows)}; the surest {len(sure) / len(rows):.2f} are right in "
+        f"confidence {name}: AUROC {measurements['auroc'].value:.2f} of {len(rows)}; the surest {len(sure) / len(rows):.2f} are right in "
         f"{sum(sure) / len(sure):.2f}, the others in {sum(others) / len(others):.2f}"
     )
 
@@ -88,8 +88,14 @@ def lines() -> Iterator[str]:
     draws = [
         list(map(float, row["gpt4_score"])) for row in read_lines("repeated_judge", "mt_bench_eval.jsonl.gz")
     ]
-    orders = [(one, two, three) for a, b, c in draws for one, two, three in ((a, b, c), (b, c, a), (c, a, b))]
-    rows = [{"confidence": float(one == two), "correct": two == three} for one, two, three in orders]
+    orders = [
+        (first, second, third)
+        for a, b, c in draws
+        for first, second, third in ((a, b, c), (b, c, a), (c, a, b))
+    ]
+    rows = [
+        {"confidence": float(first == second), "correct": second == third} for first, second, third in orders
+    ]
     yield describe("two draws agree, against the third", rows)
     for name in ("GPT-4", "PaLM2", "ChatGPT"):
         yield describe(f"both orders agree, {name}", read_orders(name))
@@ -104,8 +110,8 @@ def lines() -> Iterator[str]:
     ]
     yield describe("log-probability of the verdict, under attack", attacked)
     for accuracy in (0.85, 0.9):
-        found = measure(read_strategies("GPT-4"), accuracy)
-        yield f"confidence GPT-4, {accuracy:g} wanted: {found['accuracy_lower'].reason or found['accuracy_lower'].error}; {found['coverage_lower'].reason}"
+        measurements = measure(read_strategies("GPT-4"), accuracy)
+        yield f"confidence GPT-4, {accuracy:g} wanted: {measurements['accuracy_lower'].reason or measurements['accuracy_lower'].error}; {measurements['coverage_lower'].reason}"
 
 
 if __name__ == "__main__":

@@ -71,8 +71,10 @@ def _kept(way: Way, folder: Path, count: Callable[[Path], int]) -> int:
 
 
 def _ours(folder: Path) -> int:
-    found = store.load_with_journals(folder / "cassettes" / "test_a" / "test_asks.json")
-    return sum(len(listed) for one in found.values() for listed in one.answers.values())
+    interactions = store.load_with_journals(folder / "cassettes" / "test_a" / "test_asks.json")
+    return sum(
+        len(listed) for interaction in interactions.values() for listed in interaction.answers.values()
+    )
 
 
 def _theirs(folder: Path) -> int:

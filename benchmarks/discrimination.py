@@ -49,7 +49,9 @@ class Scored:
     other_alarms: np.ndarray
 
     def only(self, rows: np.ndarray) -> Scored:
-        return Scored(*(one[rows] for one in (self.same, self.other, self.same_alarms, self.other_alarms)))
+        return Scored(
+            *(values[rows] for values in (self.same, self.other, self.same_alarms, self.other_alarms))
+        )
 
     def auc(self, *, checked: bool) -> float:
         """Chance that a paraphrase scores above an edit; an alarm puts a text below all without."""
@@ -96,7 +98,7 @@ def alarms(pairs: Sequence[tuple[str, str]], names: Sequence[str] = checks.CHECK
 def read(path: Path) -> list[dict[str, Any]]:
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    return [json.loads(one) for one in text.splitlines() if one.strip()]
+    return [json.loads(row) for row in text.splitlines() if row.strip()]
 
 
 def embedders() -> Iterator[tuple[str, Any]]:
@@ -142,13 +144,15 @@ def of_condaqa(path: Path) -> Iterator[str]:
         edits.setdefault(row["PassageID"], {})[int(row["PassageEditID"])] = row["sentence1"]
     pairs = {
         title: [
-            (one[edit], one[0]) for one in edits.values() if 0 in one and edit in one and one[edit] != one[0]
+            (versions[edit], versions[0])
+            for versions in edits.values()
+            if 0 in versions and edit in versions and versions[edit] != versions[0]
         ]
         for edit, title in ((1, "paraphrase"), (2, "scope"), (3, "affirmation"))
     }
     flagged = {title: alarms(all_) for title, all_ in pairs.items()}
-    shown = ", ".join(f"{title} {one.sum()} of {len(one)}" for title, one in flagged.items())
-    yield f"{'meaning':<10}CondaQA dev, whole passages, alarms by edit: {shown}"
+    counts = ", ".join(f"{title} {flags.sum()} of {len(flags)}" for title, flags in flagged.items())
+    yield f"{'meaning':<10}CondaQA dev, whole passages, alarms by edit: {counts}"
     turned = [*pairs["scope"], *pairs["affirmation"]]
     for name, embedder in embedders():
         same, other = similarity(embedder, pairs["paraphrase"]), similarity(embedder, turned)
@@ -186,7 +190,7 @@ def of_captions(path: Path) -> Iterator[str]:
 
 
 def lines(files: Sequence[str] = ()) -> Iterator[str]:
-    chosen = {Path(one): "as given" for one in files} or HALVES
+    chosen = {Path(file): "as given" for file in files} or HALVES
     for path, title in chosen.items():
         if path.exists():
             yield from of_file(path, title)
@@ -204,8 +208,8 @@ def lines(files: Sequence[str] = ()) -> Iterator[str]:
 
 
 def main() -> None:
-    for one in lines(sys.argv[1:]):
-        print(one, flush=True)
+    for text in lines(sys.argv[1:]):
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

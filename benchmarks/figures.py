@@ -13,10 +13,10 @@ def line(part: str, text: str, value: float, limit: float, unit: str = "", *, at
     """One line: what was measured, and whether the limit is met."""
     met = value >= limit if at_least else value <= limit
     threshold = "at least" if at_least else "limit"
-    return f"{part:<10}{text}: {shown(value)}{unit} ({threshold} {shown(limit)}{unit}) {'met' if met else 'NOT met'}"
+    return f"{part:<10}{text}: {format_value(value)}{unit} ({threshold} {format_value(limit)}{unit}) {'met' if met else 'NOT met'}"
 
 
-def shown(value: float) -> str:
+def format_value(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -39,8 +39,8 @@ def in_turns(
 ) -> tuple[list[float], list[float]]:
     """Medians of each, and of each one's ratio to the first of its round; a first round warms up."""
     taken = [[clock(work) for work in works] for _ in range(rounds + 1)][1:]
-    times = [statistics.median(each) for each in zip(*taken, strict=True)]
-    ratios = [statistics.median(one[n] / one[0] for one in taken) for n in range(len(works))]
+    times = [statistics.median(seconds) for seconds in zip(*taken, strict=True)]
+    ratios = [statistics.median(seconds[n] / seconds[0] for seconds in taken) for n in range(len(works))]
     return times, ratios
 
 

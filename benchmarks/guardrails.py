@@ -71,19 +71,19 @@ def read(name: str) -> Any:
     )
     if ".csv" in name:
         return list(csv.DictReader(io.StringIO(text, newline="")))
-    return [json.loads(each) for each in text.splitlines()] if ".jsonl" in name else json.loads(text)
+    return [json.loads(row) for row in text.splitlines()] if ".jsonl" in name else json.loads(text)
 
 
 def benign() -> dict[str, list[str]]:
     halueval = read("judge/halueval_general/even_lines.jsonl.gz")
     xstest = read("guardrails/xstest/labels.jsonl.gz")
     return {
-        "llm_outputs": [each["text"] for each in read("llm_outputs/outputs.jsonl.gz")],
-        "HaluEval answers": [each["chatgpt_response"] for each in halueval],
+        "llm_outputs": [row["text"] for row in read("llm_outputs/outputs.jsonl.gz")],
+        "HaluEval answers": [row["chatgpt_response"] for row in halueval],
         "banking77": [
-            each["text"] for part in ("train", "test") for each in read(f"suites/banking77/{part}.csv.gz")
+            row["text"] for part in ("train", "test") for row in read(f"suites/banking77/{part}.csv.gz")
         ],
-        "XSTest safe": sorted({each["prompt"] for each in xstest if not each["type"].startswith("contrast")}),
+        "XSTest safe": sorted({row["prompt"] for row in xstest if not row["type"].startswith("contrast")}),
     }
 
 
@@ -93,25 +93,25 @@ def share(hits: int, count: int) -> str:
 
 
 def f1_by_kind(gold: Sequence[Spans], made: Sequence[Spans]) -> dict[str, tuple[float, float, float]]:
-    right, found, there = Counter[str](), Counter[str](), Counter[str]()
+    right, reported, labelled_kinds = Counter[str](), Counter[str](), Counter[str]()
     for labelled, spans in zip(gold, made, strict=True):
         left = list(labelled)
-        there.update(kind for *_, kind in labelled)
-        found.update(kind for *_, kind in spans)
+        labelled_kinds.update(kind for *_, kind in labelled)
+        reported.update(kind for *_, kind in spans)
         for start, end, kind in spans:
-            for each in left:
-                union = max(end, each[1]) - min(start, each[0])
-                if each[2] == kind and (min(end, each[1]) - max(start, each[0])) >= union / 2:
-                    left.remove(each)
+            for span in left:
+                union = max(end, span[1]) - min(start, span[0])
+                if span[2] == kind and (min(end, span[1]) - max(start, span[0])) >= union / 2:
+                    left.remove(span)
                     right[kind] += 1
                     break
     return {
         kind: (
-            right[kind] / max(1, found[kind]),
-            right[kind] / there[kind],
-            2 * right[kind] / (there[kind] + found[kind]),
+            right[kind] / max(1, reported[kind]),
+            right[kind] / labelled_kinds[kind],
+            2 * right[kind] / (labelled_kinds[kind] + reported[kind]),
         )
-        for kind in there
+        for kind in labelled_kinds
     }
 
 
@@ -130,37 +130,40 @@ def pii_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     rows = read("guardrails/pii/synth_dataset_v2.json.gz")
     gold = [
         [
-            (each["start_position"], each["end_position"], KINDS[each["entity_type"]])
-            for each in row["spans"]
-            if each["entity_type"] in KINDS
+            (span["start_position"], span["end_position"], KINDS[span["entity_type"]])
+            for span in row["spans"]
+            if span["entity_type"] in KINDS
         ]
         for row in rows
     ]
     ours = f1_by_kind(
         gold,
-        [[(each.start, each.end, each.kind) for each in scan(row["full_text"], [detector])] for row in rows],
+        [[(span.start, span.end, span.kind) for span in scan(row["full_text"], [detector])] for row in rows],
     )
     peer_texts = [row["full_text"] for row in rows] + texts["llm_outputs"] + texts["HaluEval answers"]
     peer = ask_peer("presidio", peer_texts)
-    found = (
-        [[(start, end, KINDS[kind]) for start, end, kind in each if kind in KINDS] for each in peer["found"]]
+    peer_spans = (
+        [
+            [(start, end, KINDS[kind]) for start, end, kind in spans if kind in KINDS]
+            for spans in peer["found"]
+        ]
         if peer
         else []
     )
-    theirs = f1_by_kind(gold, found[: len(rows)]) if peer else {}
+    theirs = f1_by_kind(gold, peer_spans[: len(rows)]) if peer else {}
     for kind, (precision, recall, f1) in sorted(ours.items()):
-        said = f"guardrails {kind} precision {precision:.3f}, recall {recall:.3f}, F1"
+        text = f"guardrails {kind} precision {precision:.3f}, recall {recall:.3f}, F1"
         yield (
-            line("pii", said, f1, theirs[kind][2], at_least=True)
+            line("pii", text, f1, theirs[kind][2], at_least=True)
             if theirs
-            else f"pii       {said}: {f1:.3f} (presidio not run)"
+            else f"pii       {text}: {f1:.3f} (presidio not run)"
         )
     at = len(rows)
     for name, listed in texts.items():
         alarms = sum(bool(scan(text, [detector])) for text in listed)
         peer_alarms = ""
         if peer and name in ("llm_outputs", "HaluEval answers"):
-            peer_alarms = f"; presidio {sum(map(bool, found[at : at + len(listed)])) / len(listed):.4f} with the same kinds"
+            peer_alarms = f"; presidio {sum(map(bool, peer_spans[at : at + len(listed)])) / len(listed):.4f} with the same kinds"
             at += len(listed)
         yield f"pii       false alarms in {name}: {share(alarms, len(listed))}{peer_alarms}"
 
@@ -171,15 +174,15 @@ def secret_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     for path in sorted(folder.rglob("*.txt")):
         text = path.read_text(encoding="utf-8")
         lines += text.count("\n") + 1
-        ours |= {(path.name, text.count("\n", 0, each.start) + 1) for each in scan(text, [detector])}
+        ours |= {(path.name, text.count("\n", 0, match.start) + 1) for match in scan(text, [detector])}
     peer = ask_peer(str(folder))
     theirs = {(name, number) for name, number in peer} if peer is not None else set()
     for name, labels in (
         ("named or of a known shape", NAMED_SECRETS),
         ("all", NAMED_SECRETS | OTHER_SECRETS),
     ):
-        said = f"secrets {name}, of {len(labels)}"
-        yield line("secrets", said, len(ours & labels), len(theirs & labels), at_least=True)
+        text = f"secrets {name}, of {len(labels)}"
+        yield line("secrets", text, len(ours & labels), len(theirs & labels), at_least=True)
     labels = NAMED_SECRETS | OTHER_SECRETS
     yield line("secrets", f"other lines, of {lines - len(labels)}", len(ours - labels), len(theirs - labels))
     for name, listed in texts.items():
@@ -194,9 +197,9 @@ def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     attacks = {
         "in the wild, odd half (no rule from it)": wild[1::2],
         "in the wild, even half": wild[::2],
-        "Giskard jailbreaks": [each["prompt"] for each in giskard if each["group"].startswith("Jail")],
-        "Giskard hijacks": [each["prompt"] for each in giskard if each["group"].startswith("Hij")],
-        "BIPIA instructions": [each for group in bipia.values() for each in group],
+        "Giskard jailbreaks": [row["prompt"] for row in giskard if row["group"].startswith("Jail")],
+        "Giskard hijacks": [row["prompt"] for row in giskard if row["group"].startswith("Hij")],
+        "BIPIA instructions": [row for group in bipia.values() for row in group],
     }
     for name, listed in attacks.items():
         yield f"attacks   recall {name}: {share(sum(bool(scan(text, [detector])) for text in listed), len(listed))}"
@@ -208,8 +211,8 @@ def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
 
 
 def refusal_lines() -> Iterator[str]:
-    rows = [each for each in read("guardrails/xstest/labels.jsonl.gz") if each["completion"]]
-    counts = Counter((each["final_label"][2:], classify_refusal(each["completion"])) for each in rows)
+    rows = [row for row in read("guardrails/xstest/labels.jsonl.gz") if row["completion"]]
+    counts = Counter((row["final_label"][2:], classify_refusal(row["completion"])) for row in rows)
     for label in ("full_compliance", "full_refusal", "partial_refusal"):
         listed = ", ".join(
             f"{counts[label, outcome]} {outcome}" for outcome in ("refused", "complied", "unclear")
@@ -217,8 +220,8 @@ def refusal_lines() -> Iterator[str]:
         yield f"refusals  {label.replace('_', ' ')}: {listed}"
     for name, half in (("even half", rows[::2]), ("odd half (no rule from it)", rows[1::2])):
         outcomes = Counter(
-            ("refusal" in each["final_label"], classify_refusal(each["completion"]) == "refused")
-            for each in half
+            ("refusal" in row["final_label"], classify_refusal(row["completion"]) == "refused")
+            for row in half
         )
         right, wrong, missed = outcomes[True, True], outcomes[False, True], outcomes[True, False]
         yield f"refusals  {name}: precision {share(right, right + wrong)}, recall {share(right, right + missed)}"
@@ -261,5 +264,5 @@ def lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for each in lines():
-        print(each, flush=True)
+    for text in lines():
+        print(text, flush=True)

@@ -38,14 +38,14 @@ def presidio(texts: list[str]) -> dict[str, Any]:
     registry.remove_recognizer("SpacyRecognizer")
     analyzer = AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
     began = time.process_time()
-    found = [
+    spans = [
         [
-            (each.start, each.end, each.entity_type)
-            for each in analyzer.analyze(text=text, language="en", score_threshold=0.4)
+            (span.start, span.end, span.entity_type)
+            for span in analyzer.analyze(text=text, language="en", score_threshold=0.4)
         ]
         for text in texts
     ]
-    return {"found": found, "seconds": time.process_time() - began}
+    return {"found": spans, "seconds": time.process_time() - began}
 
 
 def detect_secrets(folder: Path) -> list[tuple[str, int]]:
@@ -53,17 +53,17 @@ def detect_secrets(folder: Path) -> list[tuple[str, int]]:
     from detect_secrets.core.secrets_collection import SecretsCollection
     from detect_secrets.settings import transient_settings
 
-    names = [each.__name__ for each in get_mapping_from_secret_type_to_class().values()]
+    names = [plugin.__name__ for plugin in get_mapping_from_secret_type_to_class().values()]
     plugins = [{"name": name} for name in names if not name.endswith("HighEntropyString")]
-    found = []
+    places = []
     with tempfile.TemporaryDirectory() as copies, transient_settings({"plugins_used": plugins}):
         for path in sorted(folder.rglob("*.txt")):
             copy = Path(copies, path.name.removesuffix(".txt"))  # the end of a name says how it is read
             shutil.copy(path, copy)
             secrets = SecretsCollection()
             secrets.scan_file(str(copy))
-            found += [(path.name, secret.line_number) for _, secret in secrets]
-    return found
+            places += [(path.name, secret.line_number) for _, secret in secrets]
+    return places
 
 
 if __name__ == "__main__":

@@ -56,22 +56,22 @@ def lines() -> Iterator[str]:
 
 def reading() -> Iterator[str]:
     """Replies of real judges: how many are read as by their authors, and how fast."""
-    found: list[judge_replies.Published] = []
+    published: list[judge_replies.Published] = []
     for load in (judge_replies.llmbar, judge_replies.mtbench, judge_replies.xstest):
         try:
-            found.append(load(SHARED))
+            published.append(load(SHARED))
         except FileNotFoundError as error:
             yield f"{'judges':<10}left out: {error.filename} not found"
-    if found:
+    if published:
         yield f"{'judges':<10}data set | replies | as the authors | unscored | against the authors"
-    for one in found:
-        counts = sum(one.counts().values(), Counter[str]())
-        shown = [counts[what] for what in ("as the authors", "unscored", "against the authors")]
-        yield f"{'':<10}{one.name} | {len(one.texts):,} | " + " | ".join(f"{n:,}" for n in shown)
-    for one in found:
-        seconds = statistics.median(wall_s(one.ours) for _ in range(ROUNDS))
-        what = f"{one.name}: {len(one.texts):,} replies read, {len(one.texts) / seconds:,.0f} a second"
-        if one.name == "LLMBar":
+    for replies in published:
+        counts = sum(replies.counts().values(), Counter[str]())
+        cells = [counts[what] for what in ("as the authors", "unscored", "against the authors")]
+        yield f"{'':<10}{replies.name} | {len(replies.texts):,} | " + " | ".join(f"{n:,}" for n in cells)
+    for replies in published:
+        seconds = statistics.median(wall_s(replies.ours) for _ in range(ROUNDS))
+        what = f"{replies.name}: {len(replies.texts):,} replies read, {len(replies.texts) / seconds:,.0f} a second"
+        if replies.name == "LLMBar":
             what += f" ({judge_replies.LLMBAR_ROWS:,} comparisons, most in both orders)"
             yield line("judges", what, seconds, READ_S, " s")
         else:
@@ -83,10 +83,10 @@ class Keeping:
     """A model that keeps what it was asked, so that the same can be asked without the judge."""
 
     model: OpenAIModel
-    asked: list[tuple[Any, dict[str, Json]]] = field(default_factory=list)
+    requests: list[tuple[Any, dict[str, Json]]] = field(default_factory=list)
 
     def complete(self, messages: Any, /, **params: Json) -> Completion:
-        self.asked.append((messages, params))
+        self.requests.append((messages, params))
         return self.model.complete(messages, **params)
 
 
@@ -101,8 +101,8 @@ def overhead() -> Iterator[str]:
         again(path, 2 * (TIMES + 1))
         model = OpenAIModel(MODEL, base_url="http://127.0.0.1:1/v1")
         pairs: list[tuple[float, float]] = []
-        with_tape(path, "none", lambda: in_turns(model, rows, keeping.asked, pairs))
-    bare, whole = (statistics.median(each) * 1e3 for each in zip(*pairs, strict=True))
+        with_tape(path, "none", lambda: in_turns(model, rows, keeping.requests, pairs))
+    bare, whole = (statistics.median(seconds) * 1e3 for seconds in zip(*pairs, strict=True))
     added = statistics.median(whole - bare for bare, whole in pairs) * 1e3
     text = f"{len(pairs)} replayed verdicts: the call alone {bare:.2f} ms, by the judge quality {whole:.2f} ms, the judge adds"
     yield line("judges", text, added, OVERHEAD_MS, " ms")
@@ -111,15 +111,15 @@ def overhead() -> Iterator[str]:
 def in_turns(
     model: OpenAIModel,
     rows: Sequence[dict[str, str]],
-    asked: Sequence[tuple[Any, dict[str, Json]]],
+    requests: Sequence[tuple[Any, dict[str, Json]]],
     pairs: list[tuple[float, float]],
 ) -> None:
     judge = quality(model)
     for number in range(TIMES + 1):
-        for row, (messages, params) in zip(rows, asked, strict=True):
+        for row, (messages, params) in zip(rows, requests, strict=True):
             taken = (
                 wall_s(lambda: model.complete(messages, **params)),  # noqa: B023 -- called at once
-                wall_s(lambda: judged_one(judge, row)),  # noqa: B023
+                wall_s(lambda: judge_row(judge, row)),  # noqa: B023
             )
             if number:  # the first round warms up
                 pairs.append(taken)
@@ -128,10 +128,10 @@ def in_turns(
 def judged(model: Any, rows: Sequence[dict[str, str]]) -> None:
     judge = quality(model)
     for row in rows:
-        judged_one(judge, row)
+        judge_row(judge, row)
 
 
-def judged_one(judge: Any, row: dict[str, str]) -> None:
+def judge_row(judge: Any, row: dict[str, str]) -> None:
     verdict = judge.judge(row["answer"], question=row["input"], reference=row["reference"])
     assert verdict.score == 9
 
@@ -139,22 +139,22 @@ def judged_one(judge: Any, row: dict[str, str]) -> None:
 def with_tape(path: Path, mode: Any, work: Callable[[], None]) -> None:
     interception.install_patches()
     recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
-    active_tape.push_tape(one := tape.Tape(path, mode))
+    active_tape.push_tape(open_tape := tape.Tape(path, mode))
     try:
         work()
     finally:
-        active_tape.remove_tape(one)
+        active_tape.remove_tape(open_tape)
         recorder.pop_recorder(rec)
         interception.remove_patches()
-        one.close()
+        open_tape.close()
 
 
 def again(path: Path, times: int) -> None:
     """Let each recorded answer be given so often."""
-    found = store.load_cassette(path)
-    for one in found.values():
-        one.answers["0"] *= times
-    path.write_text(store.format_cassette(found.values(), "2026-01-01"), encoding="utf-8")
+    interactions = store.load_cassette(path)
+    for interaction in interactions.values():
+        interaction.answers["0"] *= times
+    path.write_text(store.format_cassette(interactions.values(), "2026-01-01"), encoding="utf-8")
 
 
 def answers(count: int) -> list[dict[str, str]]:
@@ -193,7 +193,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def rows():
-    return [json.loads(one) for one in (Path(__file__).parent / "rows.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (Path(__file__).parent / "rows.jsonl").read_text().splitlines()]
 """
 
 
@@ -202,19 +202,21 @@ def workers() -> Iterator[str]:
 
     A run of one test is taken beside them: what is left without it is what more verdicts gain.
     """
-    for tests, each in SHAPES:
+    for tests, verdicts in SHAPES:
         with tempfile.TemporaryDirectory() as name:
             folder = project(Path(name), tests)
             taken = [
                 [run(folder, "-n", count, *what) for what in ((), (FIRST,)) for count in ("0", "2")]
                 for _ in range(ROUNDS)
             ]
-        one, two, first_one, first_two = (statistics.median(each) for each in zip(*taken, strict=True))
-        text = f"{VERDICTS:,} replayed verdicts, {tests:,} tests of {each}: -n 0 {one:.2f} s, -n 2 {two:.2f} s, ratio"
+        alone, shared, first_alone, first_shared = (
+            statistics.median(seconds) for seconds in zip(*taken, strict=True)
+        )
+        text = f"{VERDICTS:,} replayed verdicts, {tests:,} tests of {verdicts}: -n 0 {alone:.2f} s, -n 2 {shared:.2f} s, ratio"
         yield line("judges", text, statistics.median(row[0] / row[1] for row in taken), FASTER, at_least=True)
         yield (
-            f"{'':<10}of which with one test alone: -n 0 {first_one:.2f} s, -n 2 {first_two:.2f} s; "
-            f"ratio of the rest {(one - first_one) / (two - first_two):.2f}"
+            f"{'':<10}of which with one test alone: -n 0 {first_alone:.2f} s, -n 2 {first_shared:.2f} s; "
+            f"ratio of the rest {(alone - first_alone) / (shared - first_shared):.2f}"
         )
 
 
@@ -247,8 +249,8 @@ def run(folder: Path, *args: str) -> float:
 
 
 def main() -> None:
-    for one in lines():
-        print(one, flush=True)
+    for text in lines():
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

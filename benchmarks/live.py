@@ -111,9 +111,9 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, la
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             length = int(head.partition("content-length:")[2].partition("\r\n")[0])
-            asked = json.loads(await reader.readexactly(length))["messages"][-1]["content"]
+            question = json.loads(await reader.readexactly(length))["messages"][-1]["content"]
             await asyncio.sleep(latency_s)
-            message = {"role": "assistant", "content": f"of {asked[-60:]}"}
+            message = {"role": "assistant", "content": f"of {question[-60:]}"}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
             usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
             body = {

@@ -19,10 +19,10 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else it waits for the client between a head and its first event
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.answered += 1
         self.send_response(200)
-        if asked.get("stream"):
+        if request.get("stream"):
             self._stream()
             return
         choice = {

@@ -43,14 +43,14 @@ def answer(n: int) -> bytes:
 
 def write_ours(path: Path, size: int) -> Path:
     redactor = Redactor()
-    found = []
+    interactions = []
     for n in range(size):
-        asked = body(n)
-        question = build_question("POST", URL, HEADERS, asked, redactor)
-        request = {"method": "POST", "url": question.url, "body": fold_body(asked)}
+        request_body = body(n)
+        question = build_question("POST", URL, HEADERS, request_body, redactor)
+        request = {"method": "POST", "url": question.url, "body": fold_body(request_body)}
         given = {"status": 200, "headers": HEADERS, "latency_s": 0.5, "body": fold_body(answer(n))}
-        found.append(store.Interaction(f"#{n:05d}", question.key, request, {"0": [given]}))
-    path.write_text(store.format_cassette(found, "2026-01-01"), encoding="utf-8")
+        interactions.append(store.Interaction(f"#{n:05d}", question.key, request, {"0": [given]}))
+    path.write_text(store.format_cassette(interactions, "2026-01-01"), encoding="utf-8")
     return path
 
 

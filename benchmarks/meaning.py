@@ -47,8 +47,8 @@ def lines() -> Iterator[str]:
     environment = {**os.environ, **ENVIRONMENT}
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as running:
         assert running.stdout is not None
-        for one in running.stdout:
-            yield one.rstrip("\n")
+        for text in running.stdout:
+            yield text.rstrip("\n")
     if running.returncode:
         raise SystemExit(f"benchmarks.meaning ended with {running.returncode}")
 
@@ -92,8 +92,8 @@ def main() -> None:
         _cold(with_theirs=theirs is not None),
         _bertscore(with_theirs="bert_score" not in missing),
     ):
-        for one in part:
-            print(one, flush=True)
+        for text in part:
+            print(text, flush=True)
 
 
 def _versions() -> str:
@@ -122,7 +122,9 @@ def _speed(theirs: Embed | None) -> Iterator[str]:
     from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
 
     embedders: dict[str, Embed] = {} if theirs is None else {"sentence-transformers": theirs}
-    embedders |= {one.name: one.embed for one in (MiniLMEmbedder(), TfidfEmbedder(), HashingEmbedder())}
+    embedders |= {
+        embedder.name: embedder.embed for embedder in (MiniLMEmbedder(), TfidfEmbedder(), HashingEmbedder())
+    }
     for what, made, single in (
         ("one pair a call", pairs(SINGLE), True),
         ("many in one call", pairs(MANY), False),
@@ -130,11 +132,11 @@ def _speed(theirs: Embed | None) -> Iterator[str]:
     ):
         works = [_work(embed, made, single=single) for embed in embedders.values()]
         times, ratios = in_turns(*works, rounds=ROUNDS)
-        told = [
+        rates = [
             f"{name} {len(made) / seconds:,.0f}/s" + (f" ({1 / ratio:.3g} times)" if theirs and n else "")
             for n, (name, seconds, ratio) in enumerate(zip(embedders, times, ratios, strict=True))
         ]
-        yield f"{'pairs':<10}{what}: {', '.join(told)}"
+        yield f"{'pairs':<10}{what}: {', '.join(rates)}"
 
 
 def _work(embed: Embed, made: Sequence[tuple[str, str]], *, single: bool) -> Callable[[], object]:
@@ -162,7 +164,7 @@ def _cold(*, with_theirs: bool) -> Iterator[str]:
             started = time.perf_counter()
             subprocess.run([sys.executable, "-c", COLD[name]], cwd=ROOT, check=True, capture_output=True)
             taken[name].append(time.perf_counter() - started)
-    middle = {name: statistics.median(each) for name, each in taken.items()}
+    middle = {name: statistics.median(seconds) for name, seconds in taken.items()}
     ratio = (
         f"; minilm {middle['sentence-transformers'] / middle['minilm']:.3g} times faster"
         if with_theirs
@@ -187,7 +189,8 @@ def _bertscore(*, with_theirs: bool) -> Iterator[str]:
     scorer = BERTScorer(model_type=_weights(), num_layers=6, device="cpu")
     times, ratios = in_turns(lambda: scorer.score(actual, expected), lambda: ours.scores(made), rounds=ROUNDS)
     gap = _gap(
-        [float(one) for one in scorer.score(actual, expected)[2]], [one.f1 for one in ours.scores(made)]
+        [float(score) for score in scorer.score(actual, expected)[2]],
+        [score.f1 for score in ours.scores(made)],
     )
     yield (
         f"{'bertscore':<10}{MANY} pairs in one call: bert-score {MANY / times[0]:,.0f}/s, ours {MANY / times[1]:,.0f}/s "

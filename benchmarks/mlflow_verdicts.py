@@ -73,10 +73,10 @@ def _compare(compare: Any, name: str, cases: int, trials: int, builds: int) -> s
 
 def is_worse(compare: Any, before: NDArray[float64], after: NDArray[float64]) -> bool:
     """Return whether mlflow's statistics call a build worse."""
-    found = compare._compare_paired_values(  # noqa: SLF001 -- the public function takes a second a build
+    comparison = compare._compare_paired_values(  # noqa: SLF001 -- the public function takes a second a build
         "quality", before.mean(axis=1), after.mean(axis=1), value_type="numeric", greater_is_better=True, confidence_level=0.95
     )  # fmt: skip
-    return bool(found.p_value is not None and found.p_value < ALPHA and found.diff < 0)
+    return bool(comparison.p_value is not None and comparison.p_value < ALPHA and comparison.diff < 0)
 
 
 def is_worse_by_public_function(before: NDArray[float64], after: NDArray[float64]) -> bool:
@@ -96,10 +96,10 @@ def is_worse_by_public_function(before: NDArray[float64], after: NDArray[float64
 
             data = [{"inputs": {"case": case}, "outputs": "x"} for case in range(len(scores))]
             runs.append(genai.evaluate(data=data, scorers=[genai.scorer(quality)]).run_id)
-        found = genai.compare_evaluations(baseline_run_id=runs[0], candidate_run_id=runs[1]).scorers[
+        comparison = genai.compare_evaluations(baseline_run_id=runs[0], candidate_run_id=runs[1]).scorers[
             "quality"
         ]
-    return bool(found.p_value < ALPHA and found.diff < 0)
+    return bool(comparison.p_value < ALPHA and comparison.diff < 0)
 
 
 def real_lines() -> Iterator[str]:

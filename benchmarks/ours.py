@@ -34,15 +34,15 @@ CHANGED = " quintessentially"
 
 
 @contextmanager
-def inserted(one: Tape) -> Iterator[recorder.Recorder]:
+def inserted(tape: Tape) -> Iterator[recorder.Recorder]:
     """Have a tape in use, as the plugin has for a test."""
     rec = recorder.Recorder(settings=Settings())
     recorder.push_recorder(rec)
-    active_tape.push_tape(one)
+    active_tape.push_tape(tape)
     try:
         yield rec
     finally:
-        active_tape.remove_tape(one)
+        active_tape.remove_tape(tape)
         recorder.pop_recorder(rec)
 
 
@@ -101,37 +101,37 @@ class Replay:
 
     def round(self) -> tuple[float, float]:
         """Seconds a call: of the floor, and replayed."""
-        asked = self.positions()
-        floor = cpu_s(lambda: _ask(self.mock, asked))
+        questions = self.positions()
+        floor = cpu_s(lambda: _post_all(self.mock, questions))
         with inserted(self._tape) as rec:
-            ours = cpu_s(lambda: _ask(self.real, asked))
-        assert len(rec.exchanges) == len(asked)
+            ours = cpu_s(lambda: _post_all(self.real, questions))
+        assert len(rec.exchanges) == len(questions)
         return floor / self.calls, ours / self.calls
 
 
-def _ask(client: httpx2.Client, asked: list[bytes]) -> None:
-    for one in asked:
-        client.post(URL, content=one, headers=HEADERS).json()
+def _post_all(client: httpx2.Client, questions: list[bytes]) -> None:
+    for question in questions:
+        client.post(URL, content=question, headers=HEADERS).json()
 
 
-_SAID = answer(0)
+_ANSWER = answer(0)
 
 
 def _mock(_: httpx2.Request) -> httpx2.Response:
-    return httpx2.Response(200, headers=HEADERS, content=_SAID)
+    return httpx2.Response(200, headers=HEADERS, content=_ANSWER)
 
 
 def replay(paths: dict[int, Path]) -> Iterator[str]:
     made = {size: Replay(path, size) for size, path in paths.items()}
     taken: dict[int, list[tuple[float, float]]] = {size: [] for size in made}
     for _ in range(ROUNDS + 1):
-        for size, one in made.items():
-            rounds = [one.round() for _ in range(CALLS // TURN)]
+        for size, replayed in made.items():
+            rounds = [replayed.round() for _ in range(CALLS // TURN)]
             taken[size].append((_mean(a for a, _ in rounds), _mean(b for _, b in rounds)))
     ours = {}
     for size, pairs in taken.items():
         counted = pairs[1:]
-        floor, ours[size] = (statistics.median(one[n] for one in counted) for n in (0, 1))
+        floor, ours[size] = (statistics.median(pair[n] for pair in counted) for n in (0, 1))
         ratio = statistics.median(b / a for a, b in counted)
         text = f"random one of {size:,}: MockTransport {floor * 1e6:.0f} us, ours {ours[size] * 1e6:.0f} us, ratio"
         yield line("replay", text, ratio, 2.2)
@@ -145,19 +145,19 @@ def _mean(values: Iterator[float]) -> float:
 
 def miss(path: Path, size: int) -> Iterator[str]:
     changed = body(size * 617 // 1000, CHANGED)
-    said: list[str] = []
+    messages: list[str] = []
 
     def missed(tape: Tape) -> None:
         try:
             tape.claim(tape.make_question("POST", URL, HEADERS, changed))
         except CassetteMiss as error:
-            said.append(str(error))
+            messages.append(str(error))
 
     # The first miss of a tape also looks for the question under rules that were changed since: a new one each time.
     tapes = [Tape(path) for _ in range(5 if size <= 1000 else 2)]
-    took = statistics.median(cpu_s(lambda one=one: missed(one)) for one in tapes)
-    told = "shows" if CHANGED.strip() in said[0] else "does NOT show"
-    text = f"message of one of {size:,}, nearest request and difference ({told} the word)"
+    took = statistics.median(cpu_s(lambda tape=tape: missed(tape)) for tape in tapes)
+    verb = "shows" if CHANGED.strip() in messages[0] else "does NOT show"
+    text = f"message of one of {size:,}, nearest request and difference ({verb} the word)"
     if size == 1000:
         yield line("miss", text, took * 1e3, 100, " ms")
     else:
@@ -182,9 +182,9 @@ def journal(folder: Path) -> Iterator[str]:
 
     def recorded() -> None:
         start = next(numbers) * calls
-        for n, one in enumerate(given):
+        for n, recorded_answer in enumerate(given):
             question = tape.make_question("POST", URL, HEADERS, body(start + n))
-            tape.record(question, one)
+            tape.record(question, recorded_answer)
 
     (floor, ours), (_, ratio) = in_turns(bare, recorded, rounds=5, clock=wall_s)
     cpu = statistics.median(cpu_s(recorded) for _ in range(3))
@@ -197,12 +197,12 @@ def journal(folder: Path) -> Iterator[str]:
     def redacted() -> None:
         redactor = Redactor.from_environment({"MY_TOKEN": "a-token-of-no-form"})
         start = next(numbers) * calls
-        for n, one in enumerate(given):
+        for n, recorded_answer in enumerate(given):
             redactor.learn_headers({**HEADERS, "authorization": "Bearer a-credential-of-1"})
             redactor.clean(body(start + n))
             redactor.clean_text(URL)
-            redactor.learn_response_headers(one.headers)
-            redactor.clean(one.body)
+            redactor.learn_response_headers(recorded_answer.headers)
+            redactor.clean(recorded_answer.body)
 
     (_, _), (_, share) = in_turns(recorded, redacted, rounds=9, clock=wall_s)
     yield line("redaction", "of a recorded call with its fsync, wall, ratio", share, 0.1)

@@ -31,45 +31,45 @@ def in_order(folder: Path, *, full: bool) -> Iterator[str]:
 
     logging.getLogger("vcr").setLevel(logging.ERROR)
     theirs, mine = write_vcrpy(folder / "theirs.yaml", SIZE), write_ours(folder / "ours.json", SIZE)
-    asked = [body(n) for n in range(SIZE)]
+    questions = [body(n) for n in range(SIZE)]
     interception.install_patches()
     rounds = 5
-    ours = statistics.median(_whole(mine, asked) for _ in range(rounds + 1))
+    ours = statistics.median(_whole(mine, questions) for _ in range(rounds + 1))
     with (
         httpx2.Client() as client,
         vcr.use_cassette(str(theirs), record_mode="none", match_on=list(MATCH_ON)),
     ):
         if full:
-            took, how = cpu_s(lambda: _ask(client, asked)), "all played"
+            took, how = cpu_s(lambda: _post_all(client, questions)), "all played"
         else:
-            took, how = _extrapolated(client, asked)
+            took, how = _extrapolated(client, questions)
     text = f"{SIZE:,} requests in order: ours {ms(ours)}, vcrpy matching the body {ms(took)} ({how}), times faster"
     yield line("in order", text, took / ours, 100, at_least=True)
     options = {"record_mode": "none", "match_on": ["method", "uri", "body"]}
     with httpx2.Client() as client, cassetter.use_cassette(str(theirs), **options):
-        took = cpu_s(lambda: _ask(client, asked))
+        took = cpu_s(lambda: _post_all(client, questions))
     yield f"{'in order':<10}cassetter, matching the body: {ms(took)}, ours is {took / ours:.1f} times faster"
 
 
-def _extrapolated(client: httpx2.Client, asked: list[bytes]) -> tuple[float, str]:
+def _extrapolated(client: httpx2.Client, questions: list[bytes]) -> tuple[float, str]:
     """The mean of calls at positions spread evenly over the file, for as many as there are.
 
     It walks the list from its start to the entry, played or not, so that a call costs what its position costs.
     """
     places = [(2 * n + 1) * SIZE // (2 * SAMPLE) for n in range(SAMPLE)]
-    _ask(client, [asked[0]])
-    taken = [cpu_s(lambda place=place: _ask(client, [asked[place]])) for place in places]
+    _post_all(client, [questions[0]])
+    taken = [cpu_s(lambda place=place: _post_all(client, [questions[place]])) for place in places]
     return statistics.fmean(taken) * SIZE, f"from {SAMPLE} calls at even distances; --full plays all"
 
 
-def _whole(path: Path, asked: list[bytes]) -> float:
+def _whole(path: Path, questions: list[bytes]) -> float:
     with httpx2.Client() as client, inserted(Tape(path)):
-        return cpu_s(lambda: _ask(client, asked))
+        return cpu_s(lambda: _post_all(client, questions))
 
 
-def _ask(client: httpx2.Client, asked: list[bytes]) -> None:
-    for one in asked:
-        client.post(URL, content=one, headers=HEADERS).json()
+def _post_all(client: httpx2.Client, questions: list[bytes]) -> None:
+    for question in questions:
+        client.post(URL, content=question, headers=HEADERS).json()
 
 
 def load(folder: Path) -> Iterator[str]:
@@ -86,19 +86,19 @@ def load(folder: Path) -> Iterator[str]:
         with cassetter.use_cassette(str(theirs), record_mode="none"):
             pass
 
-    (ours, one, two), (_, first, second) = in_turns(
+    (ours, vcrpy_s, cassetter_s), (_, first, second) = in_turns(
         lambda: store.load_cassette(mine), of_vcrpy, of_cassetter, rounds=5
     )
     yield (
-        f"{'load':<10}{SIZE:,} interactions: ours {ms(ours)}, vcrpy {ms(one)} ({first:.1f} times),"
-        f" cassetter {ms(two)} ({second:.1f} times)"
+        f"{'load':<10}{SIZE:,} interactions: ours {ms(ours)}, vcrpy {ms(vcrpy_s)} ({first:.1f} times),"
+        f" cassetter {ms(cassetter_s)} ({second:.1f} times)"
     )
 
 
 def unmarked(folder: Path) -> Iterator[str]:
     """What a test that asks nobody pays for each plugin; ours is measured against its limit in `startup`."""
-    one, many = folder / "test_one.py", folder / "test_many.py"
-    one.write_text("def test_one():\n    assert True\n")
+    single, many = folder / "test_one.py", folder / "test_many.py"
+    single.write_text("def test_one():\n    assert True\n")
     many.write_text("".join(f"def test_{n}():\n    assert True\n" for n in range(TESTS)))
     plugins = {"bare": (), "ours": ("-p", "pytest_llmops.plugin")}
     plugins |= {
@@ -106,14 +106,14 @@ def unmarked(folder: Path) -> Iterator[str]:
         "cassetter": ("-p", "cassetter.pytest_plugin"),
     }
     taken: dict[tuple[str, str], list[float]] = {
-        (name, file.name): [] for name in plugins for file in (one, many)
+        (name, file.name): [] for name in plugins for file in (single, many)
     }
     for _ in range(ROUNDS):
-        for (name, file), each in taken.items():
-            each.append(cpu_of_pytest(folder, file, *plugins[name]))
+        for (name, file), seconds in taken.items():
+            seconds.append(cpu_of_pytest(folder, file, *plugins[name]))
     # The least of each: what a busy machine adds is never less than nothing.
-    least = {place: min(each) for place, each in taken.items()}
-    us = {name: (least[name, many.name] - least[name, one.name]) / (TESTS - 1) * 1e6 for name in plugins}
+    least = {place: min(seconds) for place, seconds in taken.items()}
+    us = {name: (least[name, many.name] - least[name, single.name]) / (TESTS - 1) * 1e6 for name in plugins}
     adds = [f"{name} {us[name] - us['bare']:+.0f} us" for name in plugins if name != "bare"]
     yield f"{'per test':<10}added to a test without HTTP ({us['bare']:.0f} us bare): {', '.join(adds)}"
 

@@ -24,8 +24,8 @@ def lines() -> Iterator[str]:
     command = [python, "-m", "benchmarks.recording", *sys.argv[1:]]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        for one in running.stdout:
-            yield one.rstrip("\n")
+        for text in running.stdout:
+            yield text.rstrip("\n")
     if running.returncode:
         raise SystemExit(f"benchmarks.recording ended with {running.returncode}")
 
@@ -46,8 +46,8 @@ def main() -> None:
             crash.lines(folder, peers=not missing),
             peers.lines(folder, full="--full" in sys.argv) if not missing else (),
         ):
-            for one in part:
-                print(one, flush=True)
+            for text in part:
+                print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def cassette(path: Path, size: int) -> None:
     """A cassette in which the benchmark's question is one of ``size``."""
     question = build_question("POST", f"{URL}/chat/completions", HEADERS, BODY, Redactor())
     answer = {"status": 200, "headers": HEADERS, "latency_s": 0.5, "body": fold_body(ANSWER)}
-    found = [
+    interactions = [
         store.Interaction(
             "#000",
             question.key,
@@ -52,7 +52,7 @@ def cassette(path: Path, size: int) -> None:
             {"0": [answer] * (CALLS * (ROUNDS + 1) * 2)},
         )
     ]
-    found += [
+    interactions += [
         store.Interaction(
             f"#{n:05d}",
             f"{n:020d}",
@@ -61,7 +61,7 @@ def cassette(path: Path, size: int) -> None:
         )
         for n in range(1, size)
     ]
-    path.write_text(store.format_cassette(found, "2026-01-01"))
+    path.write_text(store.format_cassette(interactions, "2026-01-01"))
 
 
 def us_a_call(call: Callable[[], object]) -> float:
@@ -83,11 +83,11 @@ def lines() -> Iterator[str]:
         cassette(path, 100)
         interception.install_patches()
         recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
-        active_tape.push_tape(one := tape.Tape(path))
+        active_tape.push_tape(open_tape := tape.Tape(path))
         try:
             yield from measured()
         finally:
-            active_tape.remove_tape(one)
+            active_tape.remove_tape(open_tape)
             recorder.pop_recorder(rec)
             interception.remove_patches()
 

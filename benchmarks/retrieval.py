@@ -42,11 +42,11 @@ def material() -> tuple[Run, Qrels]:
     qrels: Qrels = {}
     for number in range(QUERIES):
         ids = [f"d{number}-{place}" for place in range(DOCUMENTS)]
-        run[f"q{number}"] = {one: float(DOCUMENTS - place) for place, one in enumerate(ids)}
+        run[f"q{number}"] = {document: float(DOCUMENTS - place) for place, document in enumerate(ids)}
         reach = chosen.randint(JUDGED, DOCUMENTS)
-        found = chosen.sample(ids[:reach], JUDGED // 2)
-        lost = [f"x{number}-{place}" for place in range(JUDGED - len(found))]
-        qrels[f"q{number}"] = {one: chosen.randint(1, 3) for one in (*found, *lost)}
+        retrieved = chosen.sample(ids[:reach], JUDGED // 2)
+        lost = [f"x{number}-{place}" for place in range(JUDGED - len(retrieved))]
+        qrels[f"q{number}"] = {document: chosen.randint(1, 3) for document in (*retrieved, *lost)}
     return run, qrels
 
 
@@ -61,25 +61,25 @@ def of_ranx(run: Run, qrels: Qrels) -> Means:
     import ranx
 
     warnings.filterwarnings("ignore", module="ranx")
-    found = ranx.evaluate(ranx.Qrels(qrels), ranx.Run(run), list(OF_RANX))
-    return {name: float(found[theirs]) for name, theirs in zip(METRICS, OF_RANX, strict=True)}
+    scores = ranx.evaluate(ranx.Qrels(qrels), ranx.Run(run), list(OF_RANX))
+    return {name: float(scores[theirs]) for name, theirs in zip(METRICS, OF_RANX, strict=True)}
 
 
 def of_ir_measures(run: Run, qrels: Qrels) -> Means:
     import ir_measures
 
-    asked = [ir_measures.parse_measure(name) for name in OF_IR_MEASURES]
-    found = ir_measures.calc_aggregate(asked, qrels, run)
-    return {name: found[theirs] for name, theirs in zip(METRICS, asked, strict=True)}
+    measures = [ir_measures.parse_measure(name) for name in OF_IR_MEASURES]
+    scores = ir_measures.calc_aggregate(measures, qrels, run)
+    return {name: scores[theirs] for name, theirs in zip(METRICS, measures, strict=True)}
 
 
 def of_pytrec(run: Run, qrels: Qrels) -> Means:
     import pytrec_eval
 
-    asked = {"success.10", "P.10", "recall.10", "ndcg_cut.10", "recip_rank", "map"}
-    found = pytrec_eval.RelevanceEvaluator(qrels, asked).evaluate(run)
+    measures = {"success.10", "P.10", "recall.10", "ndcg_cut.10", "recip_rank", "map"}
+    scores = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
     return {
-        name: sum(one[theirs] for one in found.values()) / len(found)
+        name: sum(row[theirs] for row in scores.values()) / len(scores)
         for name, theirs in zip(METRICS, OF_PYTREC, strict=True)
     }
 
@@ -89,7 +89,7 @@ def import_s() -> float:
     code = "import time; t = time.process_time(); import pytest_llmops.metrics.ranking, numpy; print(time.process_time() - t)"
     command = [sys.executable, "-c", code]
     taken = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(6)]
-    return min(float(one.stdout) for one in taken[1:])
+    return min(float(done.stdout) for done in taken[1:])
 
 
 def compared(run: Run, qrels: Qrels) -> Iterator[str]:
@@ -124,8 +124,8 @@ def lines() -> Iterator[str]:
     command = [python, "-m", "benchmarks.retrieval"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        for one in running.stdout:
-            yield one.rstrip("\n")
+        for text in running.stdout:
+            yield text.rstrip("\n")
     if running.returncode:
         raise SystemExit(f"benchmarks.retrieval ended with {running.returncode}")
 
@@ -139,8 +139,8 @@ def main() -> None:
         print(f"{'retrieval':<10}{QUERIES:,} queries x {DOCUMENTS}: ours {ms(seconds)}")
         print(f"{'retrieval':<10}peers left out: {', '.join(missing)} not installed in {sys.prefix}; {HOW}")
         return
-    for one in compared(run, qrels):
-        print(one, flush=True)
+    for text in compared(run, qrels):
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -97,25 +97,27 @@ def read(path: Path) -> list[dict[str, Any]]:
 def caption_pairs() -> list[CachePair]:
     rows = [(row["score"], *row["en"]) for row in read(CAPTIONS)]
     return [
-        CachePair(one, other, "hit" if score >= 4.5 else "miss")
-        for score, one, other in rows
-        if (score >= 4.5 or score <= 3) and one != other
+        CachePair(first, second, "hit" if score >= 4.5 else "miss")
+        for score, first, second in rows
+        if (score >= 4.5 or score <= 3) and first != second
     ]
 
 
 def condaqa_pairs() -> list[CachePair]:
     """A question over a passage, and over an edit of it: a paraphrase with the same answer, another edit with another answer."""
-    asked: dict[Any, dict[int, dict[str, Any]]] = {}
+    edits_by_question: dict[Any, dict[int, dict[str, Any]]] = {}
     for row in read(CONDAQA):
-        asked.setdefault((row["PassageID"], row["QuestionID"]), {})[int(row["PassageEditID"])] = row
-    found = []
-    for edits in asked.values():
+        edits_by_question.setdefault((row["PassageID"], row["QuestionID"]), {})[int(row["PassageEditID"])] = (
+            row
+        )
+    pairs = []
+    for edits in edits_by_question.values():
         for edit in {1, 2, 3} & edits.keys() if 0 in edits else ():
             is_same = edits[edit]["label"] == edits[0]["label"]
             texts = [f"{row['sentence1']}\n{row['sentence2']}" for row in (edits[0], edits[edit])]
             if is_same == (edit == 1) and texts[0] != texts[1]:
-                found.append(CachePair(*texts, "hit" if is_same else "miss"))
-    return found
+                pairs.append(CachePair(*texts, "hit" if is_same else "miss"))
+    return pairs
 
 
 def banking_pairs() -> list[CachePair]:
@@ -123,15 +125,15 @@ def banking_pairs() -> list[CachePair]:
     texts, intents = zip(*questions(), strict=True)
     make_cache(1).prepare(texts)
     rows = np.array([vectors()[text] for text in texts])
-    found = []
+    pairs = []
     for intent in dict.fromkeys(intents):
         own = [place for place, name in enumerate(intents) if name == intent]
         others = np.array([name != intent for name in intents])
         for place, following in pairwise(own[: PER_INTENT + 1]):
             nearest = int(np.where(others, rows @ rows[place], -1).argmax())
-            found.append(CachePair(texts[place], texts[following], "hit", "same intent"))
-            found.append(CachePair(texts[place], texts[nearest], "miss", "nearest of another intent"))
-    return found
+            pairs.append(CachePair(texts[place], texts[following], "hit", "same intent"))
+            pairs.append(CachePair(texts[place], texts[nearest], "miss", "nearest of another intent"))
+    return pairs
 
 
 def replay() -> Iterator[str]:
@@ -142,7 +144,7 @@ def replay() -> Iterator[str]:
     for label, line in format_sweep(results):
         yield f"{'':<10}{label:<12}{line}"
     best = {threshold: result.traffic for threshold, result in results.items() if result.traffic}
-    wrong = [f"{len(one.false_hits) / one.could_be_false:.1%}" for one in best.values()]
+    wrong = [f"{len(report.false_hits) / report.could_be_false:.1%}" for report in best.values()]
     yield f"{'':<10}{'wrong/all':<12}{''.join(f'{share:>8}' for share in wrong)}"
 
 
@@ -151,7 +153,7 @@ def pairs(title: str, make: Callable[[], list[CachePair]]) -> Iterator[str]:
     must_hit = sum(pair.must == "hit" for pair in given)
     results = sweep(given)
     yield f"{'cache':<10}{title}: {must_hit} must hit, {len(given) - must_hit} must miss"
-    shown: list[tuple[str, list[str]]] = [
+    rows: list[tuple[str, list[str]]] = [
         ("threshold", []),
         ("must hit", []),
         ("must miss", []),
@@ -166,9 +168,9 @@ def pairs(title: str, make: Callable[[], list[CachePair]]) -> Iterator[str]:
             false / result.pairs.could_be_false,
             false / max(result.pairs.hits, 1),
         )
-        for (_, cells), value in zip(shown, row, strict=True):
+        for (_, cells), value in zip(rows, row, strict=True):
             cells.append(f"{value:>8.2f}")
-    for label, cells in shown:
+    for label, cells in rows:
         yield f"{'':<10}{label:<12}{''.join(cells)}"
 
 
@@ -178,16 +180,16 @@ def speed() -> Iterator[str]:
     texts = list(given)
     made = set[CachePair]()
     while len(made) < PROBES:
-        (one, intent), (other, other_intent) = draw.choice(texts), draw.choice(texts)
-        if one != other:
-            made.add(CachePair(one, other, "hit" if intent == other_intent else "miss"))
+        (first, first_intent), (second, second_intent) = draw.choice(texts), draw.choice(texts)
+        if first != second:
+            made.add(CachePair(first, second, "hit" if first_intent == second_intent else "miss"))
     ours = example().SemanticCache(MiniLMEmbedder().embed, 0.9)
     began = time.process_time()
     ours.prepare([text for text, _ in texts])
     embedded = time.process_time()
-    result = cache_probe(ours, sorted(made))
+    report = cache_probe(ours, sorted(made))
     ended = time.process_time()
-    assert result.pairs is not None
+    assert report.pairs is not None
     yield (
         f"{'cache':<10}{PROBES:,} probes: {ended - began:.1f} s of CPU time (limit {LIMIT_S}), {embedded - began:.1f} s of them to "
         f"embed {len(texts):,} questions"
@@ -213,5 +215,5 @@ def lines(names: Sequence[str] = ()) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for one in lines(sys.argv[1:]):
-        print(one, flush=True)
+    for text in lines(sys.argv[1:]):
+        print(text, flush=True)

@@ -23,14 +23,14 @@ _numbers = itertools.count()
 
 def first_token_s(client: httpx2.Client, url: str) -> float:
     """Seconds from the question to the first event in the application's hands; the stream is read to its end."""
-    asked = {
+    request = {
         "model": "m",
         "stream": True,
         "messages": [{"role": "user", "content": f"question {next(_numbers)}"}],
     }
     started = time.perf_counter()
     first = 0.0
-    body = json.dumps(asked).encode()
+    body = json.dumps(request).encode()
     with client.stream("POST", f"{url}/v1/chat/completions", content=body) as response:
         for text in response.iter_lines():
             if text and not first:

@@ -199,7 +199,7 @@ def follow_advice(
         ).items():
             later = judge_build(old[:count, :trials_before], new[:count, :trials_after])
             settled[kind].append(later != "AMBER")
-    shares = {kind: 100 * sum(each) / max(len(each), 1) for kind, each in settled.items()}
+    shares = {kind: 100 * sum(answers) / max(len(answers), 1) for kind, answers in settled.items()}
     advised = 100 * len(settled["trials"]) / max(amber, 1)
     return f"{100 * amber / total:.0f}: {shares['trials']:.0f} ({advised:.0f}), {shares['cases']:.0f}"
 

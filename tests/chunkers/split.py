@@ -101,8 +101,8 @@ def manual() -> Iterator[tuple[str, Callable[[], Chunks]]]:
     yield (
         "scored nodes",
         lambda: [
-            NodeWithScore(node=entry, score=0.5)
-            for entry in SentenceSplitter().get_nodes_from_documents(document)
+            NodeWithScore(node=node, score=0.5)
+            for node in SentenceSplitter().get_nodes_from_documents(document)
         ],
     )
 
@@ -160,19 +160,19 @@ def english(folder: Path) -> dict[str, Any]:
 
 def chinese(folder: Path) -> dict[str, Any]:
     source, _ = articles(folder, "zh")
-    result = dict((*langchain(source), *llamaindex(source)))
-    return {name: measured(result[name], source) for name in ("recursive", "sentences")}
+    measurements = dict((*langchain(source), *llamaindex(source)))
+    return {name: measured(measurements[name], source) for name in ("recursive", "sentences")}
 
 
 def main(path: str, folder: str = "") -> None:
-    result: dict[str, Any] = {
+    measurements: dict[str, Any] = {
         "versions": {name: version(name) for name in ("langchain-text-splitters", "llama-index-core")},
         "manual": {name: measured(split(), MANUAL) for name, split in manual()},
         "markup": {name: measured(split(), MANUAL, ignore="markup") for name, split in manual()},
     }
     if folder:
-        result |= {"en": english(Path(folder)), "zh": chinese(Path(folder))}
-    Path(path).write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+        measurements |= {"en": english(Path(folder)), "zh": chinese(Path(folder))}
+    Path(path).write_text(json.dumps(measurements, ensure_ascii=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

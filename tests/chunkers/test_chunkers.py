@@ -45,7 +45,7 @@ def _split(path: Path, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
+def measured(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
     """Everything in one process for all workers, as importing the packages takes longest."""
     wanted = any("shared_data" in item.keywords for item in request.session.items)
     arguments = [str(request.getfixturevalue("shared_data"))] if wanted else []
@@ -53,7 +53,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "chunkers"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
-        path = folder / "found.json"
+        path = folder / "measured.json"
         if not path.exists():
             _split(path, *arguments)
     split: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -78,15 +78,17 @@ def values(row: dict[str, Any]) -> dict[str, float]:
         "scored nodes",
     ],
 )
-def test_what_a_splitter_returns_is_the_whole_text(found: dict[str, Any], part: str, splitter: str) -> None:
-    row = found[part][splitter]
+def test_what_a_splitter_returns_is_the_whole_text(
+    measured: dict[str, Any], part: str, splitter: str
+) -> None:
+    row = measured[part][splitter]
     assert row["count"] >= 1
     assert {name: row["values"][name] for name in WHOLE} == dict.fromkeys(WHOLE, 0.0)
     assert row["values"]["cut_words"] == 0.0
 
 
-def test_small_chunks_tear_a_table_and_a_code_block(found: dict[str, Any]) -> None:
-    faults = found["manual"]["recursive"]["faults"]
+def test_small_chunks_tear_a_table_and_a_code_block(measured: dict[str, Any]) -> None:
+    faults = measured["manual"]["recursive"]["faults"]
     assert [text for _, text in faults["cut_tables"]] == [
         "2 rows without their header | size | up to  | price   |"
     ]
@@ -94,12 +96,12 @@ def test_small_chunks_tear_a_table_and_a_code_block(found: dict[str, Any]) -> No
         "51 of 90 characters of the ",
         "39 of 90 characters of the ",
     ]
-    assert values(found["manual"]["recursive whole"]) == {}
-    assert values(found["manual"]["markdown nodes"]) == {}
+    assert values(measured["manual"]["recursive whole"]) == {}
+    assert values(measured["manual"]["markdown nodes"]) == {}
 
 
-def test_headings_that_a_splitter_moves_into_the_metadata_are_lost(found: dict[str, Any]) -> None:
-    row = found["manual"]["headers"]
+def test_headings_that_a_splitter_moves_into_the_metadata_are_lost(measured: dict[str, Any]) -> None:
+    row = measured["manual"]["headers"]
     assert row["faults"]["lost"] == [["line 1", "# Parcels"], ["line 12", "## Labels"]]
 
 
@@ -107,36 +109,36 @@ def test_headings_that_a_splitter_moves_into_the_metadata_are_lost(found: dict[s
 @pytest.mark.parametrize(
     "splitter", ["recursive", "recursive by sentences", "recursive with starts", "sentences"]
 )
-def test_nothing_of_real_articles_is_lost(found: dict[str, Any], splitter: str) -> None:
-    row = found["en"][splitter]
+def test_nothing_of_real_articles_is_lost(measured: dict[str, Any], splitter: str) -> None:
+    row = measured["en"][splitter]
     assert row["count"] > 100
     assert {name: row["values"][name] for name in WHOLE} == dict.fromkeys(WHOLE, 0.0)
 
 
 @pytest.mark.shared_data
-def test_who_cuts_sentences_and_answers(found: dict[str, Any]) -> None:
-    shares = {name: row["values"]["cut_sentences"] for name, row in found["en"].items()}
+def test_who_cuts_sentences_and_answers(measured: dict[str, Any]) -> None:
+    shares = {name: row["values"]["cut_sentences"] for name, row in measured["en"].items()}
     assert 0.4 < shares["recursive"] < 0.65
     assert shares["recursive by sentences"] < 0.06
     assert shares["sentences"] < 0.06
-    recall = {name: row["values"]["span_recall"] for name, row in found["en"].items() if "recall" in row}
+    recall = {name: row["values"]["span_recall"] for name, row in measured["en"].items() if "recall" in row}
     # An overlap saves the answers that a cut would part.
     assert 0.95 < recall["recursive"] < recall["recursive by sentences"] < 1
     assert recall["recursive with starts"] == recall["sentences"] == 1
 
 
 @pytest.mark.shared_data
-def test_the_starts_that_splitters_state_are_right(found: dict[str, Any]) -> None:
+def test_the_starts_that_splitters_state_are_right(measured: dict[str, Any]) -> None:
     for splitter in ("recursive with starts", "sentences"):
-        assert found["en"][f"{splitter}, one document"]["values"]["misplaced"] == 0
-    assert "misplaced" not in found["en"]["recursive, one document"]["values"]
+        assert measured["en"][f"{splitter}, one document"]["values"]["misplaced"] == 0
+    assert "misplaced" not in measured["en"]["recursive, one document"]["values"]
 
 
 @pytest.mark.shared_data
-def test_a_sentence_splitter_cuts_numbers_in_chinese(found: dict[str, Any]) -> None:
+def test_a_sentence_splitter_cuts_numbers_in_chinese(measured: dict[str, Any]) -> None:
     """Found by the check: without spaces the splitter's fallback breaks at the comma of 711,988."""
-    assert found["zh"]["recursive"]["values"]["cut_words"] == 0
-    row = found["zh"]["sentences"]
+    assert measured["zh"]["recursive"]["values"]["cut_words"] == 0
+    row = measured["zh"]["sentences"]
     assert 0 < row["values"]["cut_words"] < 0.05
     cuts = [text for _, text in row["faults"]["cut_words"]]
     assert all(text[text.index("|") - 1] in ",.:" or text[text.index("|") - 1].isalnum() for text in cuts)

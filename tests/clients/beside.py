@@ -140,7 +140,7 @@ class Shelf:
         self.write(**theirs, **{"test_ours.py": OF_OURS})
 
     def run(self, *args: str, plugins: tuple[str, ...] = ()) -> Ran:
-        loaded = [part for entry in (*ALWAYS, *filter(None, plugins)) for part in ("-p", entry)]
+        loaded = [part for plugin in (*ALWAYS, *filter(None, plugins)) for part in ("-p", plugin)]
         changed, report, output = (
             self.folder / name for name in ("changed.json", "report.xml", "output.txt")
         )
@@ -161,10 +161,10 @@ class Shelf:
 
     def cassettes(self) -> dict[str, Any]:
         """What lies in the folders of the recordings, without the moments at which it was recorded."""
-        result = sorted(self.folder.glob("cassettes/**/*.*"))
+        files = sorted(self.folder.glob("cassettes/**/*.*"))
         return {
             path.relative_to(self.folder).as_posix(): _steady(path.read_text(encoding="utf-8"))
-            for path in result
+            for path in files
         }
 
 
@@ -186,7 +186,7 @@ def named(plugin):
     module = importlib.import_module(plugin)
     parser, config = pytest.Parser(_ispytest=True), Config()
     module.pytest_addoption(parser) if hasattr(module, "pytest_addoption") else None
-    options = {name for group in [parser._anonymous, *parser._groups] for one in group.options for name in one.names()}
+    options = {name for group in [parser._anonymous, *parser._groups] for option in group.options for name in option.names()}
     for hook in ("pytest_configure", "pytest_load_initial_conftests"):
         try:
             getattr(module, hook)(*[config, None, None][: getattr(module, hook).__code__.co_argcount])
@@ -194,11 +194,11 @@ def named(plugin):
             pass
     markers = {line.partition(":")[0].partition("(")[0].strip() for line in config.lines}
     values = vars(module).items()
-    fixtures = {one._get_wrapped_function().__name__ for _, one in values if isinstance(one, FixtureFunctionDefinition)}
+    fixtures = {value._get_wrapped_function().__name__ for _, value in values if isinstance(value, FixtureFunctionDefinition)}
     return {"fixtures": fixtures, "options": options, "ini": set(parser._inidict), "markers": markers}
 
-found = {plugin: named(plugin) for plugin in sys.argv[1:]}
-print(json.dumps({one: {kind: sorted(listed) for kind, listed in all.items()} for one, all in found.items()}))
+registered = {plugin: named(plugin) for plugin in sys.argv[1:]}
+print(json.dumps({plugin: {kind: sorted(listed) for kind, listed in all.items()} for plugin, all in registered.items()}))
 """
 
 
@@ -221,10 +221,10 @@ def _steady(text: str) -> str:
 
 
 def _outcomes(report: Path) -> dict[str, str]:
-    result = {}
+    outcomes = {}
     for case in ET.parse(report).getroot().iter("testcase"):
         outcome = next(
-            (element.tag for element in case if element.tag in {"failure", "error", "skipped"}), "passed"
+            (child.tag for child in case if child.tag in {"failure", "error", "skipped"}), "passed"
         )
-        result[f"{case.get('classname')}::{case.get('name')}"] = outcome
-    return result
+        outcomes[f"{case.get('classname')}::{case.get('name')}"] = outcome
+    return outcomes

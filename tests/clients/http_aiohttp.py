@@ -12,26 +12,26 @@ from clients.kit import KEY, Scenario, async_row, received
 HEADERS = {"authorization": f"Bearer {KEY}"}
 
 
-def session() -> aiohttp.ClientSession:
+def make_client() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(headers=HEADERS)
 
 
 async def post(url: str, text: str) -> object:
-    async with session() as client, client.post(f"{url}/echo/aiohttp", json={"text": text}) as answer:
+    async with make_client() as client, client.post(f"{url}/echo/aiohttp", json={"text": text}) as answer:
         return await answer.json()
 
 
 def run(ask: Callable[[aiohttp.ClientSession, str], Awaitable[object]]) -> Scenario:
     async def within(url: str) -> object:
-        async with session() as entry:
-            return await ask(entry, url)
+        async with make_client() as client:
+            return await ask(client, url)
 
     return lambda url: asyncio.run(within(url))
 
 
 def get(path: str, **how: Any) -> Scenario:
-    async def ask(one: aiohttp.ClientSession, url: str) -> object:
-        async with one.get(f"{url}{path}", **how) as answer:
+    async def ask(client: aiohttp.ClientSession, url: str) -> object:
+        async with client.get(f"{url}{path}", **how) as answer:
             kind = answer.headers["content-type"]
             return (
                 answer.status,
@@ -45,80 +45,80 @@ def get(path: str, **how: Any) -> Scenario:
     return run(ask)
 
 
-async def stream(one: aiohttp.ClientSession, url: str) -> object:
-    async with one.get(f"{url}/events/aiohttp") as answer:
+async def stream(client: aiohttp.ClientSession, url: str) -> object:
+    async with client.get(f"{url}/events/aiohttp") as answer:
         return [line async for line in answer.content]
 
 
-async def ways(one: aiohttp.ClientSession, url: str) -> object:
+async def ways(client: aiohttp.ClientSession, url: str) -> object:
     """Every way to read a body."""
-    async with one.get(f"{url}/events/chunked") as answer:
+    async with client.get(f"{url}/events/chunked") as answer:
         chunks = b"".join([chunk async for chunk in answer.content.iter_chunked(7)])
-    async with one.get(f"{url}/events/any") as answer:
-        result = b"".join([chunk async for chunk in answer.content.iter_any()])
-    async with one.get(f"{url}/events/chunks") as answer:
-        pieces = b"".join([chunk async for chunk, _ in answer.content.iter_chunks()])
-    async with one.get(f"{url}/events/until") as answer:
+    async with client.get(f"{url}/events/any") as answer:
+        pieces = b"".join([chunk async for chunk in answer.content.iter_any()])
+    async with client.get(f"{url}/events/chunks") as answer:
+        chunk_pieces = b"".join([chunk async for chunk, _ in answer.content.iter_chunks()])
+    async with client.get(f"{url}/events/until") as answer:
         until, exactly = await answer.content.readuntil(b"\n\n"), await answer.content.readexactly(5)
         rest = await answer.content.read()
-    async with one.get(f"{url}/events/text") as answer:
+    async with client.get(f"{url}/events/text") as answer:
         text, again = await answer.text(), await answer.read()
-    return chunks, result, pieces, until, exactly, rest, text, again
+    return chunks, pieces, chunk_pieces, until, exactly, rest, text, again
 
 
-async def left_early(one: aiohttp.ClientSession, url: str) -> object:
-    async with one.get(f"{url}/events/left") as answer:
+async def left_early(client: aiohttp.ClientSession, url: str) -> object:
+    async with client.get(f"{url}/events/left") as answer:
         return await answer.content.readline()
 
 
-async def first_token(one: aiohttp.ClientSession, url: str) -> object:
-    async with one.get(f"{url}/held/aiohttp") as answer:
+async def first_token(client: aiohttp.ClientSession, url: str) -> object:
+    async with client.get(f"{url}/held/aiohttp") as answer:
         first = await answer.content.readline()
         await asyncio.to_thread(received, url, "aiohttp")
         return first, await answer.content.read()
 
 
-async def statuses(one: aiohttp.ClientSession, url: str) -> object:
-    result: list[object] = []
+async def statuses(client: aiohttp.ClientSession, url: str) -> object:
+    results: list[object] = []
     for status in (400, 404, 422):
-        async with one.get(f"{url}/status/{status}") as answer:
-            result.append((answer.status, answer.ok, await answer.read()))
+        async with client.get(f"{url}/status/{status}") as answer:
+            results.append((answer.status, answer.ok, await answer.read()))
     try:
-        async with one.get(f"{url}/status/404", raise_for_status=True):
+        async with client.get(f"{url}/status/404", raise_for_status=True):
             return "no error"
     except aiohttp.ClientResponseError as caught:
-        return [*result, caught.status, caught.message]
+        return [*results, caught.status, caught.message]
 
 
-async def forms(one: aiohttp.ClientSession, url: str) -> object:
+async def forms(client: aiohttp.ClientSession, url: str) -> object:
     form = aiohttp.FormData()
     form.add_field("file", b"the content", filename="notes.txt")
-    async with one.post(f"{url}/size/aiohttp", data=form) as answer:
+    async with client.post(f"{url}/size/aiohttp", data=form) as answer:
         first = await answer.json()
-    async with one.post(f"{url}/echo/form", data={"a": "1"}) as answer:
+    async with client.post(f"{url}/echo/form", data={"a": "1"}) as answer:
         return first, await answer.json()
 
 
-async def bodies(one: aiohttp.ClientSession, url: str) -> object:
+async def bodies(client: aiohttp.ClientSession, url: str) -> object:
     async def parts() -> Any:
         yield b"one "
         yield b"two"
 
-    result = []
+    results = []
     for body in (b"bytes", "text", parts()):
-        async with one.post(f"{url}/echo/bodies", data=body) as answer:
-            result.append(await answer.json())
-    async with one.get(f"{url}/echo/query", params={"b": "2", "a": "1"}) as answer:
-        return result, await answer.json()
+        async with client.post(f"{url}/echo/bodies", data=body) as answer:
+            results.append(await answer.json())
+    async with client.get(f"{url}/echo/query", params={"b": "2", "a": "1"}) as answer:
+        return results, await answer.json()
 
 
-async def large(one: aiohttp.ClientSession, url: str) -> object:
-    async with one.post(f"{url}/large/aiohttp", json=["body"] * 30_000) as answer:
+async def large(client: aiohttp.ClientSession, url: str) -> object:
+    async with client.post(f"{url}/large/aiohttp", json=["body"] * 30_000) as answer:
         return await answer.json()
 
 
-async def binary(one: aiohttp.ClientSession, url: str) -> object:
-    async with one.post(f"{url}/binary/aiohttp", data=bytes(range(256)) * 9) as answer:
+async def binary(client: aiohttp.ClientSession, url: str) -> object:
+    async with client.post(f"{url}/binary/aiohttp", data=bytes(range(256)) * 9) as answer:
         return await answer.read()
 
 

@@ -107,19 +107,19 @@ class Client:
 
     async def nursery(self, url: str) -> object:
         async with self.module.AsyncClient() as client:
-            result: dict[str, object] = {}
+            replies: dict[str, object] = {}
             async with trio.open_nursery() as tasks:
                 for n in range(4):
-                    tasks.start_soon(_into, result, client, f"{url}/echo/{self.name}-trio-{n}")
-            return sorted(result.values(), key=str)
+                    tasks.start_soon(_into, replies, client, f"{url}/echo/{self.name}-trio-{n}")
+            return sorted(replies.values(), key=str)
 
     async def task_group(self, url: str) -> object:
         async with self.module.AsyncClient() as client:
-            result: dict[str, object] = {}
+            replies: dict[str, object] = {}
             async with anyio.create_task_group() as tasks:
                 for n in range(4):
-                    tasks.start_soon(_into, result, client, f"{url}/echo/{self.name}-anyio-{n}")
-            return sorted(result.values(), key=str)
+                    tasks.start_soon(_into, replies, client, f"{url}/echo/{self.name}-anyio-{n}")
+            return sorted(replies.values(), key=str)
 
     def multipart(self, url: str) -> object:
         with self.client() as client:
@@ -172,8 +172,8 @@ class Client:
         }
 
 
-async def _into(found: dict[str, object], client: Any, url: str) -> None:
-    found[url] = (await client.get(url)).json()
+async def _into(replies: dict[str, object], client: Any, url: str) -> None:
+    replies[url] = (await client.get(url)).json()
 
 
 async def _awaited(ask: Callable[[str, str], Any], url: str, text: str) -> object:

@@ -19,48 +19,48 @@ HEADERS = {"authorization": f"Bearer {KEY}"}
 RETRY = urllib3.Retry(total=3, status_forcelist=[429], allowed_methods=None, backoff_factor=0)
 
 
-def session() -> requests.Session:
-    request = requests.Session()
-    request.headers.update(HEADERS)
-    request.mount("http://", HTTPAdapter(max_retries=RETRY))
-    return request
+def make_session() -> requests.Session:
+    session = requests.Session()
+    session.headers.update(HEADERS)
+    session.mount("http://", HTTPAdapter(max_retries=RETRY))
+    return session
 
 
-def shown(answer: requests.Response) -> object:
+def pick_parts(answer: requests.Response) -> object:
     return answer.status_code, answer.headers["content-type"], answer.content
 
 
 def post(url: str, text: str) -> object:
-    with session() as client:
+    with make_session() as client:
         return client.post(f"{url}/echo/requests", json={"text": text}).json()
 
 
 def get(path: str) -> Scenario:
     def scenario(url: str) -> object:
-        with session() as entry:
-            answer = entry.get(f"{url}{path}")
-            return shown(answer), [past.status_code for past in answer.history]
+        with make_session() as client:
+            answer = client.get(f"{url}{path}")
+            return pick_parts(answer), [past.status_code for past in answer.history]
 
     return scenario
 
 
 def stream(url: str) -> object:
-    with session() as entry, entry.get(f"{url}/events/requests", stream=True) as answer:
+    with make_session() as client, client.get(f"{url}/events/requests", stream=True) as answer:
         return list(answer.iter_lines())
 
 
 def chunks(url: str) -> object:
-    with session() as entry, entry.get(f"{url}/binary/chunks", stream=True) as answer:
+    with make_session() as client, client.get(f"{url}/binary/chunks", stream=True) as answer:
         return list(answer.iter_content(1000))
 
 
 def left_early(url: str) -> object:
-    with session() as entry, entry.get(f"{url}/events/left", stream=True) as answer:
+    with make_session() as client, client.get(f"{url}/events/left", stream=True) as answer:
         return next(answer.iter_lines())
 
 
 def first_token(url: str) -> object:
-    with session() as entry, entry.get(f"{url}/held/requests", stream=True) as answer:
+    with make_session() as client, client.get(f"{url}/held/requests", stream=True) as answer:
         lines = answer.iter_lines(chunk_size=1)
         first = next(lines)
         received(url, "requests")
@@ -68,26 +68,26 @@ def first_token(url: str) -> object:
 
 
 def multipart(url: str) -> object:
-    with session() as client:
+    with make_session() as client:
         files = {"file": ("notes.txt", b"the content", "text/plain")}
         answer = client.post(f"{url}/size/requests", files=files, data={"purpose": "test"})
         return answer.json(), client.post(f"{url}/echo/form", data={"a": "1"}).json()
 
 
 def large(url: str) -> object:
-    with session() as client:
+    with make_session() as client:
         return client.post(f"{url}/large/requests", json=["body"] * 30_000).json()
 
 
 def binary(url: str) -> object:
-    with session() as client:
-        return shown(client.post(f"{url}/binary/requests", data=bytes(range(256)) * 9))
+    with make_session() as client:
+        return pick_parts(client.post(f"{url}/binary/requests", data=bytes(range(256)) * 9))
 
 
 def statuses(url: str) -> object:
-    with session() as entry:
-        result = [shown(entry.get(f"{url}/status/{status}")) for status in (400, 404, 422)]
-        return result, error(lambda: entry.get(f"{url}/status/404").raise_for_status())
+    with make_session() as client:
+        results = [pick_parts(client.get(f"{url}/status/{status}")) for status in (400, 404, 422)]
+        return results, error(lambda: client.get(f"{url}/status/404").raise_for_status())
 
 
 COMMON = row(post, "requests")
@@ -171,56 +171,56 @@ URLLIB3: dict[str, Scenario] = {
 
 
 def connection_post(url: str, text: str) -> object:
-    h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        h_t_t_p_connection.request(
+        connection.request(
             "POST", f"{urlsplit(url).path}/echo/http.client", body=text.encode(), headers=HEADERS
         )
-        answer = h_t_t_p_connection.getresponse()
+        answer = connection.getresponse()
         return answer.status, answer.reason, answer.getheader("content-type"), json.loads(answer.read())
     finally:
-        h_t_t_p_connection.close()
+        connection.close()
 
 
 def connection_get(path: str, *, parts: int = 0) -> Scenario:
     def scenario(url: str) -> object:
-        h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
+        connection = http.client.HTTPConnection(urlsplit(url).netloc)
         try:
-            h_t_t_p_connection.request("GET", path)
-            answer = h_t_t_p_connection.getresponse()
+            connection.request("GET", path)
+            answer = connection.getresponse()
             if not parts:
                 packed = answer.getheader("content-encoding") == "gzip"  # a recording answers unpacked
                 return answer.status, gzip.decompress(answer.read()) if packed else answer.read()
             return answer.status, list(iter(lambda: answer.read(parts), b""))
         finally:
-            h_t_t_p_connection.close()
+            connection.close()
 
     return scenario
 
 
 def kept_alive(url: str) -> object:
     """One connection, three requests."""
-    h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        result = []
+        replies = []
         for n in range(3):
-            h_t_t_p_connection.putrequest("POST", f"/echo/alive/{n}")
-            h_t_t_p_connection.putheader("content-length", "4")
-            h_t_t_p_connection.endheaders()
-            h_t_t_p_connection.send(b"body")
-            result.append(json.loads(h_t_t_p_connection.getresponse().read()))
-        return result
+            connection.putrequest("POST", f"/echo/alive/{n}")
+            connection.putheader("content-length", "4")
+            connection.endheaders()
+            connection.send(b"body")
+            replies.append(json.loads(connection.getresponse().read()))
+        return replies
     finally:
-        h_t_t_p_connection.close()
+        connection.close()
 
 
 def connection_lines(url: str) -> object:
-    h_t_t_p_connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
-        h_t_t_p_connection.request("GET", "/events/lines")
-        return h_t_t_p_connection.getresponse().readlines()
+        connection.request("GET", "/events/lines")
+        return connection.getresponse().readlines()
     finally:
-        h_t_t_p_connection.close()
+        connection.close()
 
 
 CONNECTION = row(connection_post, "http.client", packed=False)
@@ -236,8 +236,8 @@ HTTP_CLIENT: dict[str, Scenario] = {
 
 
 def opened(url: str, text: str) -> object:
-    asked = urllib.request.Request(f"{url}/echo/urllib", data=text.encode(), headers=HEADERS)
-    with urllib.request.urlopen(asked) as answer:
+    request = urllib.request.Request(f"{url}/echo/urllib", data=text.encode(), headers=HEADERS)
+    with urllib.request.urlopen(request) as answer:
         return answer.status, json.loads(answer.read())
 
 

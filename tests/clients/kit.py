@@ -63,9 +63,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, str) and len(value) > 2_000:
         return {"text": len(value), "sha": hashlib.sha256(value.encode()).hexdigest()[:16]}
     if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
+        return [plain(item) for item in value]
     if hasattr(value, "model_dump"):
         return plain(value.model_dump(mode="json"))
     return value if value is None or isinstance(value, (str, int, float, bool)) else repr(value)
@@ -91,12 +91,12 @@ def error(call: Callable[[], object]) -> object:
     except Exception as caught:  # noqa: BLE001 -- every client has its own
         status = getattr(caught, "status_code", getattr(caught, "code", None))
         # Cohere's text holds the headers too, of which a recording keeps a few.
-        text = getattr(caught, "body", None) or told(caught)
+        text = getattr(caught, "body", None) or format_error(caught)
         return [type(caught).__name__, status if isinstance(status, int) else str(status), text]
     return "no error"
 
 
-def told(caught: BaseException) -> str:
+def format_error(caught: BaseException) -> str:
     """The text of an error, without what differs from run to run."""
     text = str(caught)
     return "loopback".join(text.split(_address(text))) if "127.0.0.1:" in text else text

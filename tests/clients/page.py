@@ -89,13 +89,13 @@ def page(lines: dict[str, str]) -> str:
 def stored() -> dict[str, str]:
     """The lines of the stored page, by client."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    result = {}
-    for entry in text.splitlines():
+    rows = {}
+    for line in text.splitlines():
         # The longest name that fits: "httpx" is the start of "httpx2 2.16".
-        named = [row for row in ROWS if entry.startswith(f"| {row} ")]
-        if named and entry.count("|") == len(COLUMNS) + 2:
-            result[max(named, key=len)] = entry
-    return result
+        named = [row for row in ROWS if line.startswith(f"| {row} ")]
+        if named and line.count("|") == len(COLUMNS) + 2:
+            rows[max(named, key=len)] = line
+    return rows
 
 
 def write(lines: dict[str, str]) -> None:

@@ -23,15 +23,15 @@ def test_llm(llm, llm_calls):
     assert llm_calls[0].output == "echo of ours"
 
 @pytest.mark.llm_cassette
-@pytest.mark.parametrize("module", [httpx, httpx2, requests], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("module", [httpx, httpx2, requests], ids=lambda module: module.__name__)
 def test_client(module):
     assert chat(module, f"ours by {module.__name__}") == f"echo of ours by {module.__name__}"
 
 @pytest.mark.asyncio
 async def test_async(llm_cassette):
-    async with httpx.AsyncClient() as one, httpx2.AsyncClient() as two:
+    async with httpx.AsyncClient() as first, httpx2.AsyncClient() as second:
         url = os.environ["STUB"] + "/v1/chat/completions"
-        for client in (one, two):
+        for client in (first, second):
             body = {"model": "m", "messages": [{"role": "user", "content": type(client).__module__}]}
             answer = await client.post(url, json=body)
             assert answer.json()["choices"][0]["message"]["content"] == f"echo of {type(client).__module__}"
@@ -41,7 +41,7 @@ MARKED_VCR = """
 import os, httpx, httpx2, pytest, requests
 
 @pytest.mark.vcr
-@pytest.mark.parametrize("module", [httpx, httpx2, requests], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("module", [httpx, httpx2, requests], ids=lambda module: module.__name__)
 def test_theirs(module):
     answer = module.get(os.environ["STUB"] + f"/theirs/{module.__name__}").json()
     assert answer == {"method": "GET", "path": f"/theirs/{module.__name__}", "body": "", "n": 1}

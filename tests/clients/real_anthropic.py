@@ -37,7 +37,7 @@ SCORES = {"accuracy": 4, "fluency": 9, "relevance": 8}
 USED = {"input_tokens": 5, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1, "output_tokens": 3}
 
 
-def said(*blocks: object, stop: str = "end_turn", **more: object) -> dict[str, Any]:
+def make_message(*blocks: object, stop: str = "end_turn", **more: object) -> dict[str, Any]:
     content = [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-stub"}
     return {**head, "content": content, "stop_reason": stop, "stop_sequence": None, "usage": USED, **more}
@@ -64,14 +64,14 @@ class Claude(StubServer):
             return refusal(400, why)
         nonce = re.search(r"<data-([0-9a-f]{32})>", seen.body.decode())
         if nonce is None:
-            return json_reply(said(f"echo of {seen.json['messages'][-1]['content']}"))
+            return json_reply(make_message(f"echo of {seen.json['messages'][-1]['content']}"))
         verdict = {"nonce": nonce[1], "reason": "because", "dimensions": SCORES}
         if "tools" in seen.json:
             block = {"type": "tool_use", "id": "t1", "name": "verdict", "input": verdict}
-            return json_reply(said(block, stop="tool_use"))
+            return json_reply(make_message(block, stop="tool_use"))
         if "output_config" in seen.json:
-            return json_reply(said(json.dumps(verdict)))
-        return json_reply(said(f"Score: 7, Nonce: {nonce[1]}, Reason: because"))
+            return json_reply(make_message(json.dumps(verdict)))
+        return json_reply(make_message(f"Score: 7, Nonce: {nonce[1]}, Reason: because"))
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def server() -> Iterator[Claude]:
 
 @pytest.fixture
 def client(server: Claude) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0) as entry:
-        yield entry
+    with anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0) as anthropic_client:
+        yield anthropic_client
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_tools_in_the_words_of_the_api(model: AnthropicModel, server: Claude, gi
     own = {"name": "own", "input_schema": SCHEMA}
     tools: Any = [{"type": "function", "function": function}, {"type": "function", "name": "bare"}, own]
     block = {"type": "tool_use", "id": "t1", "name": "look", "input": {"city": "Bonn"}}
-    server.queue.append(json_reply(said("I look.", block, stop="tool_use")))
+    server.queue.append(json_reply(make_message("I look.", block, stop="tool_use")))
     completion = model.complete("hi", tools=tools, **given)
     assert (completion.text, completion.finish_reason) == ("I look.", "tool_use")
     assert completion.tool_calls == (ToolCall(name="look", arguments='{"city": "Bonn"}', id="t1"),)
@@ -218,13 +218,13 @@ def test_tools_in_the_words_of_the_api(model: AnthropicModel, server: Claude, gi
     ],
 )
 def test_a_refusal_is_no_answer(model: AnthropicModel, server: Claude, details: Any, why: str) -> None:
-    server.queue.append(json_reply(said("I would", stop="refusal", stop_details=details)))
+    server.queue.append(json_reply(make_message("I would", stop="refusal", stop_details=details)))
     completion = model.complete("hi")
     assert (completion.text, completion.refusal, completion.finish_reason) == ("", why, "refusal")
 
 
 def test_a_refusal_without_a_word(model: AnthropicModel, server: Claude) -> None:
-    server.queue.append(json_reply(said(stop="refusal")))
+    server.queue.append(json_reply(make_message(stop="refusal")))
     assert model.complete("hi").refusal == "no reason was given"
 
 
@@ -304,14 +304,14 @@ def test_a_reply_that_is_no_answer(model: AnthropicModel, server: Claude, body: 
 @pytest.mark.parametrize("place", ["text", "stop_reason", "model", "usage", "stop_details"])
 def test_hostile_fields_are_no_other_type(model: AnthropicModel, server: Claude, place: str) -> None:
     wrong: list[Any] = [5, True, [], {}, ["x"], {"a": 1}, None, {"input_tokens": -1}]
-    for entry in wrong:
-        answer = said("fine", stop="refusal" if place == "stop_details" else "end_turn")
+    for value in wrong:
+        answer = make_message("fine", stop="refusal" if place == "stop_details" else "end_turn")
         where = answer["content"][0] if place == "text" else answer
         server.queue.append(
             json_reply(
-                {**answer, "content": [{**where, place: entry}]}
+                {**answer, "content": [{**where, place: value}]}
                 if place == "text"
-                else {**answer, place: entry}
+                else {**answer, place: value}
             )
         )
         completion = model.complete("hi")
@@ -360,7 +360,7 @@ def test_the_price_is_that_of_the_cache_too(monkeypatch: pytest.MonkeyPatch) -> 
     used = {**USED, "cache_creation": {"ephemeral_1h_input_tokens": 1}}
 
     def answering(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, json=said("hi", model=name, usage=used), request=request)
+        return httpx2.Response(200, json=make_message("hi", model=name, usage=used), request=request)
 
     transport = httpx2.Client(transport=httpx2.MockTransport(answering))
     with anthropic.Anthropic(api_key=KEY, http_client=transport) as client:
@@ -396,7 +396,7 @@ def test_a_judge_pays_nothing_for_what_the_api_lacks(model: AnthropicModel, serv
 def test_a_judge_of_a_server_without_schemas_calls_a_tool(model: AnthropicModel, server: Claude) -> None:
     server.refuses = lambda request: "output_config: no such field" if "output_config" in request else ""
     assert quality(model).judge("Paris").score == 7.0
-    assert [("tools" in entry.json, "output_config" in entry.json) for entry in server.seen][-1] == (
+    assert [("tools" in request.json, "output_config" in request.json) for request in server.seen][-1] == (
         True,
         False,
     )
@@ -412,10 +412,10 @@ def test_a_judge_of_a_server_without_either_reads_text(model: AnthropicModel, se
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
-        (said("{", stop="max_tokens"), "(cut off at the token limit)"),
-        (said("", stop="refusal"), "the judge refused: no reason was given"),
-        (said("I cannot say."), "no verdict after 2 tries"),
-        (said(), "no verdict after 2 tries"),
+        (make_message("{", stop="max_tokens"), "(cut off at the token limit)"),
+        (make_message("", stop="refusal"), "the judge refused: no reason was given"),
+        (make_message("I cannot say."), "no verdict after 2 tries"),
+        (make_message(), "no verdict after 2 tries"),
     ],
 )
 def test_replies_without_a_verdict_are_unscored(
@@ -451,7 +451,7 @@ def test_a_judge_is_recorded_and_replayed_with_the_server_gone(
 
 
 def test_the_batches_of_the_tests_are_those_of_the_sdk() -> None:
-    asked: Any = [
+    requests: Any = [
         {
             "custom_id": name,
             "params": {"model": "c", "max_tokens": 9, "messages": [{"role": "user", "content": name}]},
@@ -463,7 +463,7 @@ def test_the_batches_of_the_tests_are_those_of_the_sdk() -> None:
         anthropic.Anthropic(base_url=stub.url, api_key="k") as client,
     ):
         stub.status_of = {'"content": "a"': 400}
-        batch = client.messages.batches.create(requests=asked)
+        batch = client.messages.batches.create(requests=requests)
         assert (
             batch.processing_status
             == client.messages.batches.retrieve(batch.id).processing_status

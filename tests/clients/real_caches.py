@@ -161,13 +161,13 @@ def main(name: str) -> None:
     warnings.simplefilter("ignore")
     with globals()[name]() as made:
         clear = next(iter(made[2:]), lambda: None) if isinstance(made, tuple) else made.clear
-        result = cache_probe(made, PAIRS, roll_back=lambda _: clear())
-    pairs = result.pairs
+        report = cache_probe(made, PAIRS, roll_back=lambda _: clear())
+    pairs = report.pairs
     print(
         json.dumps(
             {
-                "error": result.error,
-                "violations": result.violations,
+                "error": report.error,
+                "violations": report.violations,
                 "hit_rate": pairs and pairs.hit_rate,
                 "false_hits": pairs and pairs.false_hits,
             }

@@ -14,7 +14,7 @@ TOOLS: Any = {"tools": [{"toolSpec": {"name": TOOL, "inputSchema": {"json": SCHE
 MODEL = "anthropic.stub-v1:0"
 
 
-def client(url: str) -> Any:
+def make_client(url: str) -> Any:
     return boto3.client(
         "bedrock-runtime",
         endpoint_url=url,
@@ -25,33 +25,33 @@ def client(url: str) -> Any:
     )
 
 
-def said(text: str) -> Any:
+def make_messages(text: str) -> Any:
     return [{"role": "user", "content": [{"text": text}]}]
 
 
-def shown(answer: Any) -> object:
+def without_metadata(answer: Any) -> object:
     """Without the headers and the request id of the moment."""
     return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
 
 
 def converse(url: str, text: str) -> object:
-    return shown(client(url).converse(modelId=MODEL, messages=said(text)))
+    return without_metadata(make_client(url).converse(modelId=MODEL, messages=make_messages(text)))
 
 
 def stream(url: str) -> object:
-    answer = client(url).converse_stream(modelId=MODEL, messages=said("stream it all"))
+    answer = make_client(url).converse_stream(modelId=MODEL, messages=make_messages("stream it all"))
     return list(answer["stream"])
 
 
 def left_early(url: str) -> object:
-    answer = client(url).converse_stream(modelId=MODEL, messages=said("left"))
+    answer = make_client(url).converse_stream(modelId=MODEL, messages=make_messages("left"))
     first = next(iter(answer["stream"]))
     answer["stream"].close()
     return first
 
 
 def first_token(url: str) -> object:
-    answer = client(url).converse_stream(modelId=MODEL, messages=said("held bedrock"))
+    answer = make_client(url).converse_stream(modelId=MODEL, messages=make_messages("held bedrock"))
     events = iter(answer["stream"])
     first = next(events)
     received(url, "bedrock")
@@ -59,44 +59,48 @@ def first_token(url: str) -> object:
 
 
 def tools(url: str) -> object:
-    return shown(client(url).converse(modelId=MODEL, messages=said("weather"), toolConfig=TOOLS))
+    return without_metadata(
+        make_client(url).converse(modelId=MODEL, messages=make_messages("weather"), toolConfig=TOOLS)
+    )
 
 
 def body(text: str) -> str:
-    asked = [{"role": "user", "content": text}]
-    return json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 99, "messages": asked})
+    messages = [{"role": "user", "content": text}]
+    return json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 99, "messages": messages})
 
 
 def invoke(url: str) -> object:
-    answer = client(url).invoke_model(modelId=MODEL, body=body("invoked"))
+    answer = make_client(url).invoke_model(modelId=MODEL, body=body("invoked"))
     return answer["contentType"], json.loads(answer["body"].read())
 
 
 def invoke_stream(url: str) -> object:
-    answer = client(url).invoke_model_with_response_stream(modelId=MODEL, body=body("invoked"))
+    answer = make_client(url).invoke_model_with_response_stream(modelId=MODEL, body=body("invoked"))
     return [json.loads(event["chunk"]["bytes"]) for event in answer["body"]]
 
 
 def embed(url: str) -> object:
-    answer = client(url).invoke_model(modelId="amazon.embed-stub", body=json.dumps({"inputText": "a text"}))
+    answer = make_client(url).invoke_model(
+        modelId="amazon.embed-stub", body=json.dumps({"inputText": "a text"})
+    )
     return json.loads(answer["body"].read())
 
 
 def codes(url: str) -> object:
-    entry = client(url)
+    client = make_client(url)
     try:
-        entry.converse(modelId=MODEL, messages=said("missing model"))
-    except entry.exceptions.ResourceNotFoundException as caught:
+        client.converse(modelId=MODEL, messages=make_messages("missing model"))
+    except client.exceptions.ResourceNotFoundException as caught:
         return type(caught).__name__, caught.response["Error"]
     return "no error"
 
 
 def threads(url: str) -> object:
     """One client for all of them, as its makers advise."""
-    entry = client(url)
+    client = make_client(url)
 
     def ask(number: int) -> object:
-        return shown(entry.converse(modelId=MODEL, messages=said(f"thread {number}")))
+        return without_metadata(client.converse(modelId=MODEL, messages=make_messages(f"thread {number}")))
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(ask, range(8)))

@@ -11,55 +11,55 @@ from clients.kit import KEY, SCHEMA, TOOL, Scenario, async_row, received, row
 TOOLS: Any = [{"type": "function", "function": {"name": TOOL, "parameters": SCHEMA}}]
 
 
-def client(url: str) -> cohere.ClientV2:
+def make_client(url: str) -> cohere.ClientV2:
     return cohere.ClientV2(api_key=KEY, base_url=url)
 
 
-def said(text: str) -> Any:
+def make_messages(text: str) -> Any:
     return [{"role": "user", "content": text}]
 
 
 def chat(url: str, text: str) -> object:
-    return client(url).chat(model="m", messages=said(text))
+    return make_client(url).chat(model="m", messages=make_messages(text))
 
 
 async def async_chat(url: str, text: str) -> object:
-    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as async_client_v2:
-        return (await async_client_v2.chat(model="m", messages=said(text))).model_dump(mode="json")
+    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as client:
+        return (await client.chat(model="m", messages=make_messages(text))).model_dump(mode="json")
 
 
 def stream(url: str) -> object:
-    return list(client(url).chat_stream(model="m", messages=said("stream it all")))
+    return list(make_client(url).chat_stream(model="m", messages=make_messages("stream it all")))
 
 
 def left_early(url: str) -> object:
-    asked = client(url).chat_stream(model="m", messages=said("left"))
-    first = next(iter(asked)).type
-    asked.close()
+    events = make_client(url).chat_stream(model="m", messages=make_messages("left"))
+    first = next(iter(events)).type
+    events.close()
     return first
 
 
 def first_token(url: str) -> object:
-    asked = client(url).chat_stream(model="m", messages=said("held cohere"))
-    first = next(iter(asked)).type
+    events = make_client(url).chat_stream(model="m", messages=make_messages("held cohere"))
+    first = next(iter(events)).type
     received(url, "cohere")
-    return first, len(list(asked))
+    return first, len(list(events))
 
 
 async def _async_stream(url: str) -> object:
-    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as async_client_v2:
+    async with cohere.AsyncClientV2(api_key=KEY, base_url=url) as client:
         return [
             event.type
-            async for event in async_client_v2.chat_stream(model="m", messages=said("async stream"))
+            async for event in client.chat_stream(model="m", messages=make_messages("async stream"))
         ]
 
 
 def tools(url: str) -> object:
-    return client(url).chat(model="m", messages=said("weather"), tools=TOOLS)
+    return make_client(url).chat(model="m", messages=make_messages("weather"), tools=TOOLS)
 
 
 def embed(url: str) -> object:
-    answer = client(url).embed(
+    answer = make_client(url).embed(
         model="m", texts=["a", "bb"], input_type="search_document", embedding_types=["float"]
     )
     return answer.embeddings.model_dump(mode="json")

@@ -18,51 +18,53 @@ DECLARED = types.FunctionDeclaration(
 )
 
 
-def client(url: str) -> genai.Client:
+def make_client(url: str) -> genai.Client:
     retry = types.HttpRetryOptions(attempts=3, initial_delay=0.001, max_delay=0.002, http_status_codes=[429])
     options = types.HttpOptions(base_url=url, api_version="v1beta", retry_options=retry)
     return genai.Client(api_key=KEY, vertexai=False, http_options=options)
 
 
 def generate(url: str, text: str) -> object:
-    with client(url) as entry:
-        return entry.models.generate_content(model=MODEL, contents=text).model_dump(mode="json")["candidates"]
+    with make_client(url) as client:
+        return client.models.generate_content(model=MODEL, contents=text).model_dump(mode="json")[
+            "candidates"
+        ]
 
 
 async def async_generate(url: str, text: str) -> object:
-    async with client(url).aio as aio:
+    async with make_client(url).aio as aio:
         return (await aio.models.generate_content(model=MODEL, contents=text)).text
 
 
 def stream(url: str) -> object:
-    with client(url) as entry:
-        asked = entry.models.generate_content_stream(model=MODEL, contents="stream it all")
-        return [chunk.text for chunk in asked]
+    with make_client(url) as client:
+        chunks = client.models.generate_content_stream(model=MODEL, contents="stream it all")
+        return [chunk.text for chunk in chunks]
 
 
 def left_early(url: str) -> object:
-    with client(url) as entry:
-        return next(iter(entry.models.generate_content_stream(model=MODEL, contents="left here"))).text
+    with make_client(url) as client:
+        return next(iter(client.models.generate_content_stream(model=MODEL, contents="left here"))).text
 
 
 def first_token(url: str) -> object:
-    with client(url) as entry:
-        asked = entry.models.generate_content_stream(model=MODEL, contents="held gemini")
-        first = next(asked).text
+    with make_client(url) as client:
+        chunks = client.models.generate_content_stream(model=MODEL, contents="held gemini")
+        first = next(chunks).text
         received(url, "gemini")
-        return first, len(list(asked))
+        return first, len(list(chunks))
 
 
 async def _async_stream(url: str) -> object:
-    async with client(url).aio as aio:
-        asked = await aio.models.generate_content_stream(model=MODEL, contents="async stream")
-        return [chunk.text async for chunk in asked]
+    async with make_client(url).aio as aio:
+        chunks = await aio.models.generate_content_stream(model=MODEL, contents="async stream")
+        return [chunk.text async for chunk in chunks]
 
 
 def tools(url: str) -> object:
     how: Any = types.GenerateContentConfig(tools=[types.Tool(function_declarations=[DECLARED])])
-    with client(url) as entry:
-        answer = entry.models.generate_content(model=MODEL, contents="weather", config=how)
+    with make_client(url) as client:
+        answer = client.models.generate_content(model=MODEL, contents="weather", config=how)
     return [[call.name, call.args] for call in answer.function_calls or []]
 
 
@@ -70,19 +72,19 @@ def structured(url: str) -> object:
     how: Any = types.GenerateContentConfig(
         response_mime_type="application/json", response_schema=DECLARED.parameters
     )
-    with client(url) as entry:
-        answer = entry.models.generate_content(model=MODEL, contents="a trip", config=how)
+    with make_client(url) as client:
+        answer = client.models.generate_content(model=MODEL, contents="a trip", config=how)
     return answer.text, answer.parsed
 
 
 def embed(url: str) -> object:
-    with client(url) as entry:
-        answer = entry.models.embed_content(model="embed-stub", contents=["a", "bb"])
+    with make_client(url) as client:
+        answer = client.models.embed_content(model="embed-stub", contents=["a", "bb"])
     return [vector.values for vector in answer.embeddings or []]
 
 
 async def _async_embed(url: str) -> object:
-    async with client(url).aio as aio:
+    async with make_client(url).aio as aio:
         answer = await aio.models.embed_content(model="embed-stub", contents="async text")
     return [vector.values for vector in answer.embeddings or []]
 

@@ -38,44 +38,44 @@ def anthropic_model(url: str) -> Any:
     return ChatAnthropic(model="claude-stub", base_url=url, api_key=KEY, max_tokens=99)
 
 
-def shown(message: Any) -> object:
+def pick_stable(message: Any) -> object:
     """Without the ids that LangChain makes up."""
     return message.content, message.tool_calls, message.usage_metadata
 
 
 def scenarios(make: Make, name: str) -> dict[str, Scenario]:
     def ask(url: str, text: str) -> object:
-        return shown(make(url).invoke(text))
+        return pick_stable(make(url).invoke(text))
 
     async def async_ask(url: str, text: str) -> object:
-        return shown(await make(url).ainvoke(text))
+        return pick_stable(await make(url).ainvoke(text))
 
     def stream(url: str) -> object:
-        return [shown(chunk) for chunk in make(url).stream("stream it all")]
+        return [pick_stable(chunk) for chunk in make(url).stream("stream it all")]
 
     def left_early(url: str) -> object:
-        asked = make(url).stream("left")
-        first = shown(next(asked))
-        asked.close()
+        chunks = make(url).stream("left")
+        first = pick_stable(next(chunks))
+        chunks.close()
         return first
 
     def first_token(url: str) -> object:
-        asked = make(url).stream(f"held {name}")
-        first = shown(next(asked))
+        chunks = make(url).stream(f"held {name}")
+        first = pick_stable(next(chunks))
         received(url, name)
-        return first, len(list(asked))
+        return first, len(list(chunks))
 
     async def async_stream(url: str) -> object:
-        return [shown(chunk) async for chunk in make(url).astream("async stream")]
+        return [pick_stable(chunk) async for chunk in make(url).astream("async stream")]
 
     def tools(url: str) -> object:
-        return shown(make(url).bind_tools([look_up]).invoke("weather"))
+        return pick_stable(make(url).bind_tools([look_up]).invoke("weather"))
 
     def structured(url: str) -> object:
         return make(url).with_structured_output(Trip).invoke("a trip")
 
     def batch(url: str) -> object:
-        return [shown(entry) for entry in make(url).batch([f"{name} batch {n}" for n in range(5)])]
+        return [pick_stable(message) for message in make(url).batch([f"{name} batch {n}" for n in range(5)])]
 
     return {
         **row(ask, name),
@@ -91,13 +91,13 @@ def scenarios(make: Make, name: str) -> dict[str, Scenario]:
 
 
 def embed(url: str) -> object:
-    open_a_i_embeddings = OpenAIEmbeddings(
+    embeddings = OpenAIEmbeddings(
         model="stub",
         base_url=f"{url}/v1",
         api_key=KEY,
         check_embedding_ctx_length=False,
     )
-    return open_a_i_embeddings.embed_documents(["a", "bb"]), open_a_i_embeddings.embed_query("ccc")
+    return embeddings.embed_documents(["a", "bb"]), embeddings.embed_query("ccc")
 
 
 ROWS = {

@@ -13,20 +13,20 @@ litellm.suppress_debug_info = True
 TOOLS: Any = [{"type": "function", "function": {"name": TOOL, "parameters": SCHEMA}}]
 
 
-def how(url: str, provider: str = "openai") -> dict[str, Any]:
+def make_options(url: str, provider: str = "openai") -> dict[str, Any]:
     base = f"{url}/v1" if provider == "openai" else url
     model = "claude-sonnet-4-5" if provider == "anthropic" else "stub"
     return {"model": f"{provider}/{model}", "api_base": base, "api_key": KEY, "num_retries": 1}
 
 
-def said(text: str) -> Any:
+def make_messages(text: str) -> Any:
     return [{"role": "user", "content": text}]
 
 
-def shown(answer: Any) -> object:
+def pick_stable(answer: Any) -> object:
     """Without the ids and days that LiteLLM makes up."""
     message = answer.choices[0].message
-    calls = [[entry.function.name, entry.function.arguments] for entry in message.tool_calls or []]
+    calls = [[call.function.name, call.function.arguments] for call in message.tool_calls or []]
     usage = answer.usage
     return (
         message.content,
@@ -38,68 +38,80 @@ def shown(answer: Any) -> object:
 
 
 def chat(url: str, text: str) -> object:
-    return shown(litellm.completion(messages=said(text), **how(url)))
+    return pick_stable(litellm.completion(messages=make_messages(text), **make_options(url)))
 
 
 async def async_chat(url: str, text: str) -> object:
-    return shown(await litellm.acompletion(messages=said(text), **how(url)))
+    return pick_stable(await litellm.acompletion(messages=make_messages(text), **make_options(url)))
 
 
 def stream(url: str, provider: str = "openai") -> object:
-    asked = litellm.completion(messages=said("stream it all"), stream=True, **how(url, provider))
-    return [entry.choices[0].delta.content for entry in asked]
+    chunks = litellm.completion(
+        messages=make_messages("stream it all"), stream=True, **make_options(url, provider)
+    )
+    return [chunk.choices[0].delta.content for chunk in chunks]
 
 
 def left_early(url: str) -> object:
-    asked = litellm.completion(messages=said("left"), stream=True, **how(url))
-    return next(iter(asked)).choices[0].delta.content
+    chunks = litellm.completion(messages=make_messages("left"), stream=True, **make_options(url))
+    return next(iter(chunks)).choices[0].delta.content
 
 
 def first_token(url: str) -> object:
-    asked = litellm.completion(messages=said("held litellm"), stream=True, **how(url))
-    first = next(iter(asked)).choices[0].delta.content
+    chunks = litellm.completion(messages=make_messages("held litellm"), stream=True, **make_options(url))
+    first = next(iter(chunks)).choices[0].delta.content
     received(url, "litellm")
-    return first, len(list(asked))
+    return first, len(list(chunks))
 
 
 async def _async_stream(url: str, provider: str) -> object:
-    asked = await litellm.acompletion(messages=said("async stream"), stream=True, **how(url, provider))
-    return [entry.choices[0].delta.content async for entry in asked]
+    chunks = await litellm.acompletion(
+        messages=make_messages("async stream"), stream=True, **make_options(url, provider)
+    )
+    return [chunk.choices[0].delta.content async for chunk in chunks]
 
 
 async def _async_first(url: str, provider: str) -> object:
     name = f"lite{provider}"
-    asked = await litellm.acompletion(messages=said(f"held {name}"), stream=True, **how(url, provider))
-    await anext(aiter(asked))
+    chunks = await litellm.acompletion(
+        messages=make_messages(f"held {name}"), stream=True, **make_options(url, provider)
+    )
+    await anext(aiter(chunks))
     await asyncio.to_thread(received, url, name)
-    return len([entry async for entry in asked])
+    return len([chunk async for chunk in chunks])
 
 
 def tools(url: str, provider: str = "openai") -> object:
-    return shown(litellm.completion(messages=said("weather"), tools=TOOLS, **how(url, provider)))
+    return pick_stable(
+        litellm.completion(messages=make_messages("weather"), tools=TOOLS, **make_options(url, provider))
+    )
 
 
 def structured(url: str) -> object:
     form = {"type": "json_schema", "json_schema": {"name": "trip", "schema": SCHEMA, "strict": True}}
-    return shown(litellm.completion(messages=said("a trip"), response_format=form, **how(url)))
+    return pick_stable(
+        litellm.completion(messages=make_messages("a trip"), response_format=form, **make_options(url))
+    )
 
 
 def embed(url: str) -> object:
     answer = litellm.embedding(model="openai/stub", input=["a", "bb"], api_base=f"{url}/v1", api_key=KEY)
-    return [entry["embedding"] for entry in answer.data]
+    return [vector["embedding"] for vector in answer.data]
 
 
 async def _async_embed(url: str) -> object:
-    asked = litellm.aembedding(model="openai/stub", input=["async"], api_base=f"{url}/v1", api_key=KEY)
-    return [entry["embedding"] for entry in (await asked).data]
+    embedding = litellm.aembedding(model="openai/stub", input=["async"], api_base=f"{url}/v1", api_key=KEY)
+    return [vector["embedding"] for vector in (await embedding).data]
 
 
 def claude(url: str, text: str) -> object:
-    return shown(litellm.completion(messages=said(text), **how(url, "anthropic")))
+    return pick_stable(litellm.completion(messages=make_messages(text), **make_options(url, "anthropic")))
 
 
 async def async_claude(url: str, text: str) -> object:
-    return shown(await litellm.acompletion(messages=said(text), **how(url, "anthropic")))
+    return pick_stable(
+        await litellm.acompletion(messages=make_messages(text), **make_options(url, "anthropic"))
+    )
 
 
 OPENAI: dict[str, Scenario] = {

@@ -24,52 +24,52 @@ def look_up(city: str, days: int) -> str:
     return f"{city} {days}"
 
 
-def model(url: str) -> Any:
+def make_model(url: str) -> Any:
     return OpenAI(model="gpt-4o-mini", api_base=f"{url}/v1", api_key=KEY, max_retries=2)
 
 
-def said(text: str) -> list[ChatMessage]:
+def make_messages(text: str) -> list[ChatMessage]:
     return [ChatMessage(role="user", content=text)]
 
 
 def chat(url: str, text: str) -> object:
-    return model(url).chat(said(text)).message.content
+    return make_model(url).chat(make_messages(text)).message.content
 
 
 async def async_chat(url: str, text: str) -> object:
-    return (await model(url).achat(said(text))).message.content
+    return (await make_model(url).achat(make_messages(text))).message.content
 
 
 def stream(url: str) -> object:
-    return [entry.delta for entry in model(url).stream_chat(said("stream it all"))]
+    return [chunk.delta for chunk in make_model(url).stream_chat(make_messages("stream it all"))]
 
 
 def left_early(url: str) -> object:
-    asked = model(url).stream_chat(said("left"))
-    first = next(asked).delta
-    asked.close()
+    chunks = make_model(url).stream_chat(make_messages("left"))
+    first = next(chunks).delta
+    chunks.close()
     return first
 
 
 def first_token(url: str) -> object:
-    asked = model(url).stream_chat(said("held llama"))
-    first = next(asked).delta
+    chunks = make_model(url).stream_chat(make_messages("held llama"))
+    first = next(chunks).delta
     received(url, "llama")
-    return first, len(list(asked))
+    return first, len(list(chunks))
 
 
 async def _async_stream(url: str) -> object:
-    return [entry.delta async for entry in await model(url).astream_chat(said("async stream"))]
+    return [chunk.delta async for chunk in await make_model(url).astream_chat(make_messages("async stream"))]
 
 
 def tools(url: str) -> object:
-    entry = model(url)
-    answer = entry.chat_with_tools([FunctionTool.from_defaults(look_up, name=TOOL)], user_msg="weather")
-    return [[call.tool_name, call.tool_kwargs] for call in entry.get_tool_calls_from_response(answer)]
+    model = make_model(url)
+    answer = model.chat_with_tools([FunctionTool.from_defaults(look_up, name=TOOL)], user_msg="weather")
+    return [[call.tool_name, call.tool_kwargs] for call in model.get_tool_calls_from_response(answer)]
 
 
 def structured(url: str) -> object:
-    return model(url).as_structured_llm(Trip).chat(said("a trip")).raw
+    return make_model(url).as_structured_llm(Trip).chat(make_messages("a trip")).raw
 
 
 SCENARIOS: dict[str, Scenario] = {

@@ -19,64 +19,68 @@ class Trip(BaseModel):
     days: int
 
 
-def client(url: str) -> openai.OpenAI:
+def make_client(url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key=KEY)
 
 
-def async_client(url: str, *, aiohttp: bool = False) -> openai.AsyncOpenAI:
+def make_async_client(url: str, *, aiohttp: bool = False) -> openai.AsyncOpenAI:
     http: Any = {"http_client": DefaultAioHttpClient()} if aiohttp else {}
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, **http)
 
 
-def said(text: str) -> Any:
+def make_messages(text: str) -> Any:
     return [{"role": "user", "content": text}]
 
 
 def chat(url: str, text: str) -> object:
-    with client(url) as entry:
-        return entry.chat.completions.create(model="m", messages=said(text)).model_dump()
+    with make_client(url) as client:
+        return client.chat.completions.create(model="m", messages=make_messages(text)).model_dump()
 
 
 async def async_chat(url: str, text: str, *, aiohttp: bool = False) -> object:
-    async with async_client(url, aiohttp=aiohttp) as entry:
-        answer = await entry.chat.completions.create(model="m", messages=said(text))
+    async with make_async_client(url, aiohttp=aiohttp) as client:
+        answer = await client.chat.completions.create(model="m", messages=make_messages(text))
         return answer.choices[0].message.content
 
 
 def chat_stream(url: str) -> object:
-    with client(url) as entry:
-        asked = entry.chat.completions.create(model="m", messages=said("stream it all"), stream=True)
-        return [chunk.model_dump() for chunk in asked]
+    with make_client(url) as client:
+        chunks = client.chat.completions.create(
+            model="m", messages=make_messages("stream it all"), stream=True
+        )
+        return [chunk.model_dump() for chunk in chunks]
 
 
 def helper(url: str) -> object:
     with (
-        client(url) as entry,
-        entry.chat.completions.stream(model="m", messages=said("with the helper")) as asked,
+        make_client(url) as client,
+        client.chat.completions.stream(model="m", messages=make_messages("with the helper")) as events,
     ):
-        return [event.type for event in asked], asked.get_final_completion().model_dump()
+        return [event.type for event in events], events.get_final_completion().model_dump()
 
 
 def left_early(url: str) -> object:
-    with client(url) as entry:
-        with entry.chat.completions.create(model="m", messages=said("left"), stream=True) as asked:
-            first = next(iter(asked)).model_dump()
+    with make_client(url) as client:
+        with client.chat.completions.create(model="m", messages=make_messages("left"), stream=True) as chunks:
+            first = next(iter(chunks)).model_dump()
         return first, chat(url, "after it was left")
 
 
 def first_token(url: str) -> object:
-    with client(url) as entry:
-        asked = entry.chat.completions.create(model="m", messages=said("held chat"), stream=True)
-        first = next(asked).model_dump()
+    with make_client(url) as client:
+        chunks = client.chat.completions.create(model="m", messages=make_messages("held chat"), stream=True)
+        first = next(chunks).model_dump()
         received(url, "chat")
-        return first, len(list(asked))
+        return first, len(list(chunks))
 
 
 def async_stream(url: str, *, aiohttp: bool = False) -> object:
     async def ask() -> object:
-        async with async_client(url, aiohttp=aiohttp) as entry:
-            asked = await entry.chat.completions.create(model="m", messages=said("async stream"), stream=True)
-            return [chunk.model_dump() async for chunk in asked]
+        async with make_async_client(url, aiohttp=aiohttp) as client:
+            chunks = await client.chat.completions.create(
+                model="m", messages=make_messages("async stream"), stream=True
+            )
+            return [chunk.model_dump() async for chunk in chunks]
 
     return asyncio.run(ask())
 
@@ -85,67 +89,77 @@ def async_first_token(url: str, *, aiohttp: bool = False) -> object:
     name = f"async{aiohttp}"
 
     async def ask() -> object:
-        async with async_client(url, aiohttp=aiohttp) as entry:
-            asked = await entry.chat.completions.create(model="m", messages=said(f"held {name}"), stream=True)
-            await anext(aiter(asked))
+        async with make_async_client(url, aiohttp=aiohttp) as client:
+            chunks = await client.chat.completions.create(
+                model="m", messages=make_messages(f"held {name}"), stream=True
+            )
+            await anext(aiter(chunks))
             await asyncio.to_thread(received, url, name)
-            return len([chunk async for chunk in asked])
+            return len([chunk async for chunk in chunks])
 
     return asyncio.run(ask())
 
 
 def async_left(url: str, *, aiohttp: bool = False) -> object:
     async def ask() -> object:
-        async with async_client(url, aiohttp=aiohttp) as entry:
-            asked = await entry.chat.completions.create(model="m", messages=said("async left"), stream=True)
-            async with asked:
-                return (await anext(aiter(asked))).model_dump()
+        async with make_async_client(url, aiohttp=aiohttp) as client:
+            chunks = await client.chat.completions.create(
+                model="m", messages=make_messages("async left"), stream=True
+            )
+            async with chunks:
+                return (await anext(aiter(chunks))).model_dump()
 
     return asyncio.run(ask())
 
 
 def tools(url: str) -> object:
-    with client(url) as entry:
-        first = entry.chat.completions.create(model="m", messages=said("weather"), tools=TOOLS)
+    with make_client(url) as client:
+        first = client.chat.completions.create(model="m", messages=make_messages("weather"), tools=TOOLS)
         call = first.choices[0].message
-        history = [*said("weather"), call, {"role": "tool", "tool_call_id": "call00001", "content": "sunny"}]
-        second = entry.chat.completions.create(model="m", messages=history, tools=TOOLS)
+        history = [
+            *make_messages("weather"),
+            call,
+            {"role": "tool", "tool_call_id": "call00001", "content": "sunny"},
+        ]
+        second = client.chat.completions.create(model="m", messages=history, tools=TOOLS)
         return first.model_dump(), second.model_dump()
 
 
 def tools_streamed(url: str) -> object:
     with (
-        client(url) as entry,
-        entry.chat.completions.stream(model="m", messages=said("weather"), tools=TOOLS) as asked,
+        make_client(url) as client,
+        client.chat.completions.stream(model="m", messages=make_messages("weather"), tools=TOOLS) as events,
     ):
-        return asked.get_final_completion().model_dump()
+        return events.get_final_completion().model_dump()
 
 
 def structured(url: str) -> object:
-    with client(url) as entry:
-        answer = entry.chat.completions.parse(model="m", messages=said("a trip"), response_format=Trip)
+    with make_client(url) as client:
+        answer = client.chat.completions.parse(
+            model="m", messages=make_messages("a trip"), response_format=Trip
+        )
         return answer.choices[0].message.parsed
 
 
 def raw(url: str) -> object:
-    with client(url) as entry:
-        answer = entry.chat.completions.with_raw_response.create(model="m", messages=said("raw"))
+    with make_client(url) as client:
+        answer = client.chat.completions.with_raw_response.create(model="m", messages=make_messages("raw"))
         return answer.http_response.content, answer.status_code, answer.parse().model_dump()
 
 
 def streaming_response(url: str) -> object:
     with (
-        client(url) as entry,
-        entry.chat.completions.with_streaming_response.create(
-            model="m", messages=said("raw stream")
+        make_client(url) as client,
+        client.chat.completions.with_streaming_response.create(
+            model="m", messages=make_messages("raw stream")
         ) as answer,
     ):
         return b"".join(answer.iter_bytes())
 
 
 def no_retries(url: str) -> object:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as open_a_i:
-        return error(lambda: open_a_i.chat.completions.create(model="m", messages=said("missing too")))
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client:
+        return error(lambda: client.chat.completions.create(model="m", messages=make_messages("missing too")))
 
 
 CHAT: dict[str, Scenario] = {
@@ -168,47 +182,50 @@ CHAT: dict[str, Scenario] = {
 
 
 def respond(url: str, text: str) -> object:
-    with client(url) as entry:
-        return entry.responses.create(model="m", input=text).model_dump()
+    with make_client(url) as client:
+        return client.responses.create(model="m", input=text).model_dump()
 
 
 async def async_respond(url: str, text: str) -> object:
-    async with async_client(url) as entry:
-        return (await entry.responses.create(model="m", input=text)).output_text
+    async with make_async_client(url) as client:
+        return (await client.responses.create(model="m", input=text)).output_text
 
 
 def responses_stream(url: str) -> object:
-    with client(url) as entry:
-        asked = entry.responses.create(model="m", input="stream this", stream=True)
-        return [event.model_dump() for event in asked]
+    with make_client(url) as client:
+        events = client.responses.create(model="m", input="stream this", stream=True)
+        return [event.model_dump() for event in events]
 
 
 def responses_helper(url: str) -> object:
-    with client(url) as entry, entry.responses.stream(model="m", input="help with this") as asked:
-        return [event.type for event in asked], asked.get_final_response().output_text
+    with make_client(url) as client, client.responses.stream(model="m", input="help with this") as events:
+        return [event.type for event in events], events.get_final_response().output_text
 
 
 def responses_left(url: str) -> object:
-    with client(url) as entry, entry.responses.create(model="m", input="left here", stream=True) as asked:
-        return next(iter(asked)).model_dump()
+    with (
+        make_client(url) as client,
+        client.responses.create(model="m", input="left here", stream=True) as events,
+    ):
+        return next(iter(events)).model_dump()
 
 
 def responses_first(url: str) -> object:
-    with client(url) as entry:
-        asked = entry.responses.create(model="m", input="held responses", stream=True)
-        first = next(asked).type
+    with make_client(url) as client:
+        events = client.responses.create(model="m", input="held responses", stream=True)
+        first = next(events).type
         received(url, "responses")
-        return first, len(list(asked))
+        return first, len(list(events))
 
 
 def responses_tools(url: str) -> object:
-    with client(url) as entry:
-        return entry.responses.create(model="m", input="weather", tools=FLAT_TOOLS).model_dump()["output"]
+    with make_client(url) as client:
+        return client.responses.create(model="m", input="weather", tools=FLAT_TOOLS).model_dump()["output"]
 
 
 def responses_parse(url: str) -> object:
-    with client(url) as entry:
-        return entry.responses.parse(model="m", input="a trip", text_format=Trip).output_parsed
+    with make_client(url) as client:
+        return client.responses.parse(model="m", input="a trip", text_format=Trip).output_parsed
 
 
 RESPONSES: dict[str, Scenario] = {
@@ -224,13 +241,13 @@ RESPONSES: dict[str, Scenario] = {
 
 
 def embed(url: str, **how: Any) -> object:
-    with client(url) as entry:
-        return entry.embeddings.create(model="m", input=["a", "bb", "ccc"], **how).model_dump()
+    with make_client(url) as client:
+        return client.embeddings.create(model="m", input=["a", "bb", "ccc"], **how).model_dump()
 
 
 async def async_embed(url: str) -> object:
-    async with async_client(url) as entry:
-        return (await entry.embeddings.create(model="m", input="async text")).model_dump()
+    async with make_async_client(url) as client:
+        return (await client.embeddings.create(model="m", input="async text")).model_dump()
 
 
 EMBEDDINGS: dict[str, Scenario] = {

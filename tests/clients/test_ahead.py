@@ -48,10 +48,10 @@ from botocore.config import Config
 def test_bedrock(i):
     client = boto3.client("bedrock-runtime", endpoint_url=os.environ["STUB"], region_name="eu-central-1",
         aws_access_key_id="AKIA" + "STUB" * 4, aws_secret_access_key="k" * 40, config=Config(retries={"max_attempts": 1}))
-    said = [{"role": "user", "content": [{"text": f"first {i}"}]}]
-    first = client.converse(modelId="anthropic.stub-v1:0", messages=said)["output"]["message"]["content"][0]["text"]
-    said = [{"role": "user", "content": [{"text": f"after {first}"}]}]
-    events = list(client.converse_stream(modelId="anthropic.stub-v1:0", messages=said)["stream"])
+    messages = [{"role": "user", "content": [{"text": f"first {i}"}]}]
+    first = client.converse(modelId="anthropic.stub-v1:0", messages=messages)["output"]["message"]["content"][0]["text"]
+    messages = [{"role": "user", "content": [{"text": f"after {first}"}]}]
+    events = list(client.converse_stream(modelId="anthropic.stub-v1:0", messages=messages)["stream"])
     assert "messageStop" in str(events)
     client.close()
 """
@@ -77,19 +77,17 @@ def test_what_is_recorded_is_that_of_a_sequential_recording(
             address = f"--llm-base-url={server.url}/v1"
             ran = project.run("--llm-record=new", address, *flags, *more, plugins=(*plugins, OURS))
             assert ("asked ahead: " in ran.text) == bool(more), ran.text
-            asked = Counter(request.body for request in server.seen)
+            sent = Counter(request.body for request in server.seen)
             replayed = project.run(address, *flags, plugins=(*plugins, OURS))
-            assert server.count == asked.total()
-            seen.append(
-                (ran.exit, ran.outcomes, replayed.exit, replayed.outcomes, asked, project.cassettes())
-            )
+            assert server.count == sent.total()
+            seen.append((ran.exit, ran.outcomes, replayed.exit, replayed.outcomes, sent, project.cassettes()))
     assert seen[0] == seen[1]
 
 
-def test_agents_are_asked_together(runner: Runner, tmp_path: Path) -> None:
-    def answer(asked: Seen) -> Reply:
-        StubServer.answer(server, asked)
-        last = asked.json["messages"][-1]
+def test_agents_are_called_together(runner: Runner, tmp_path: Path) -> None:
+    def answer(seen: Seen) -> Reply:
+        StubServer.answer(server, seen)
+        last = seen.json["messages"][-1]
         if last["role"] == "tool":
             return json_reply(chat_answer(last["content"]))
         call = {"name": "look_up", "arguments": f'{{"city": "{last["content"]}"}}'}
@@ -97,7 +95,7 @@ def test_agents_are_asked_together(runner: Runner, tmp_path: Path) -> None:
         return json_reply(message)
 
     with StubServer() as server:
-        server.answer = answer  # type: ignore[method-assign, assignment]
+        server.answer = answer  # type: ignore[method-assign]
         project = Shelf(tmp_path, server.url, runner)
         project.write(**{"test_a.py": AGENT})
         # The SDK uses an event loop again that it has shut down.
@@ -111,7 +109,7 @@ def test_agents_are_asked_together(runner: Runner, tmp_path: Path) -> None:
     assert set(ran.outcomes.values()) == {"passed"}, ran.text
 
 
-def test_bedrock_is_asked_ahead_through_botocore(runner: Runner, tmp_path: Path) -> None:
+def test_bedrock_is_called_ahead_through_botocore(runner: Runner, tmp_path: Path) -> None:
     seen = []
     for name, more in (("alone", ()), ("together", ("--llm-concurrency=8",))):
         (tmp_path / name).mkdir()

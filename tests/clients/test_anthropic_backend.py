@@ -43,9 +43,9 @@ def _run(folder: Path, *args: str, status: int = 0, **more: str) -> str:
 def test_what_needs_the_real_sdks(tmp_path: Path) -> None:
     """In one process: the SDKs take longer to load than the tests to run."""
     scripts = [str(HERE / f"real_{name}.py") for name in ("anthropic", "responses", "outcomes")]
-    result = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", "-rp", *scripts)
-    assert all(f"{Path(script).name}::test_" in result for script in scripts)
-    assert " skipped" not in result
+    output = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", "-rp", *scripts)
+    assert all(f"{Path(script).name}::test_" in output for script in scripts)
+    assert " skipped" not in output
 
 
 TESTS = """
@@ -109,8 +109,8 @@ import anthropic, os, pytest
 @pytest.mark.parametrize("i", range(3))
 def test_answer(i):
     with anthropic.Anthropic(base_url=os.environ["STUB"], api_key="k", max_retries=0) as client:
-        asked = [{"role": "user", "content": f"question {i}"}]
-        reply = client.beta.messages.create(model="c", max_tokens=9, messages=asked, betas=["own-beta"])
+        messages = [{"role": "user", "content": f"question {i}"}]
+        reply = client.beta.messages.create(model="c", max_tokens=9, messages=messages, betas=["own-beta"])
     assert reply.content[0].text == f"echo of question {i}"
 """
 

@@ -23,19 +23,19 @@ def test_converse():
     client = session.create_client("bedrock-runtime", endpoint_url=os.environ["STUB"], region_name="eu-central-1",
         aws_access_key_id="AKIA" + "STUBSTUBSTUBSTUB", aws_secret_access_key="not-sent-" + "x" * 20, aws_session_token=os.environ["SESSION"])
     given = json.loads(os.environ["GIVEN"])
-    said = []
+    answers = []
     for text in given:
         answer = client.converse(modelId="stub", messages=[{"role": "user", "content": [{"text": text}]}])
-        said.append(answer["output"]["message"]["content"][0]["text"])
-    assert len(said) == len(given)
-    print(said)
-    logging.getLogger("app").warning("said %s", said)
-    raise RuntimeError(said)
+        answers.append(answer["output"]["message"]["content"][0]["text"])
+    assert len(answers) == len(given)
+    print(answers)
+    logging.getLogger("app").warning("said %s", answers)
+    raise RuntimeError(answers)
 """
 
 
 class Bedrock(StubServer):
-    """Says back what it was told, with the headers."""
+    """Sends back the request it got, with its headers."""
 
     def answer(self, seen: Seen) -> Reply:
         self.seen.append(seen)

@@ -22,20 +22,20 @@ def test_what_a_client_recorded_it_replays_without_a_server(script: str, tmp_pat
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
-    result = recorded_and_replayed(script, tmp_path)
-    assert list(result["bare"]) == list(page.SCRIPTS[script])
+    runs = recorded_and_replayed(script, tmp_path)
+    assert list(runs["bare"]) == list(page.SCRIPTS[script])
     problems = [
         f"{row}, {name}: {problem}"
-        for row, scenarios in result["bare"].items()
+        for row, scenarios in runs["bare"].items()
         for name in scenarios
-        for problem in differences(*(result[phase][row][name] for phase in ("bare", "record", "replay")))
+        for problem in differences(*(runs[phase][row][name] for phase in ("bare", "record", "replay")))
     ]
     assert problems == [], "\n".join(problems)
-    assert result["connected"] == []
-    recorded = [entry for rows in result["record"].values() for entry in rows.values()]
-    assert result["asked"] == sum(entry["recorded"] + len(entry["notes"]) for entry in recorded)
+    assert runs["connected"] == []
+    recorded = [scenario for rows in runs["record"].values() for scenario in rows.values()]
+    assert runs["asked"] == sum(scenario["recorded"] + len(scenario["notes"]) for scenario in recorded)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
-    compare(script, result)
+    compare(script, runs)
 
 
 def differences(bare: dict[str, Any], record: dict[str, Any], replay: dict[str, Any]) -> list[str]:
@@ -43,31 +43,31 @@ def differences(bare: dict[str, Any], record: dict[str, Any], replay: dict[str, 
     for phase, row in {"bare": bare, "recording": record, "replaying": replay}.items():
         if "broke" in row:
             return [f"{phase} broke: {row['broke']}\n{row['trace']}"]
-    result = []
+    problems = []
     if bare["value"] != record["value"]:
-        result.append(
+        problems.append(
             f"recording changed it\n  bare       {bare['value']!r}\n  recording  {record['value']!r}"
         )
     if record["value"] != replay["value"]:
-        result.append(
+        problems.append(
             f"it was replayed otherwise\n  recording  {record['value']!r}\n  replay     {replay['value']!r}"
         )
     if not record["recorded"] or record["recorded"] != replay["replayed"]:
-        result.append(f"recorded {record['recorded']}, replayed {replay['replayed']}")
+        problems.append(f"recorded {record['recorded']}, replayed {replay['replayed']}")
     if (
         [note for note in record["notes"] if LIMITED not in note]
         or replay["notes"]
         or replay["missed"]
         or replay["stale"]
     ):
-        result.append(f"recording {record['notes']}, replaying {replay}")
-    return result
+        problems.append(f"recording {record['notes']}, replaying {replay}")
+    return problems
 
 
-def compare(script: str, found: dict[str, Any]) -> None:
-    versions = found["versions"]
+def compare(script: str, runs: dict[str, Any]) -> None:
+    versions = runs["versions"]
     lines = {
-        row: page.line(row, versions.get(package, ""), page.cells(list(found["bare"][row])))
+        row: page.line(row, versions.get(package, ""), page.cells(list(runs["bare"][row])))
         for row, package in page.SCRIPTS[script].items()
     }
     if os.environ.get("LLMOPS_GOLDEN") == "write":

@@ -30,21 +30,21 @@ def test_plain(name):
 
 @pytest.mark.vcr
 def test_repeats():
-    found = [httpx.get(os.environ["STUB"] + "/again").json()["n"] for _ in range(3)]
-    assert found == [1, 2, 3]
+    numbers = [httpx.get(os.environ["STUB"] + "/again").json()["n"] for _ in range(3)]
+    assert numbers == [1, 2, 3]
 
 class TestStreams:
     @pytest.mark.vcr
     def test_stream(self):
         lines = [line for line in ask(httpx2, "a b c", stream=True).text.split("\\n\\n") if line]
         assert lines[-1] == "data: [DONE]"
-        deltas = [one["delta"] for line in lines[:-1] for one in json.loads(line[6:])["choices"]]
-        said = [one.get("content") or "" for one in deltas]
-        assert "".join(said).strip() == "echo of a b c"
+        deltas = [choice["delta"] for line in lines[:-1] for choice in json.loads(line[6:])["choices"]]
+        texts = [delta.get("content") or "" for delta in deltas]
+        assert "".join(texts).strip() == "echo of a b c"
 """
 
 
-@pytest.mark.parametrize("neighbour", RECORDERS, ids=lambda one: one.name)
+@pytest.mark.parametrize("neighbour", RECORDERS, ids=lambda neighbour: neighbour.name)
 def test_a_project_moves_over(
     neighbour: Neighbour, runner: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,7 @@ def ours_alone(
     return all_passed(ran), alone.cassettes()
 
 
-@pytest.mark.parametrize("neighbour", NEIGHBOURS, ids=lambda one: one.name)
+@pytest.mark.parametrize("neighbour", NEIGHBOURS, ids=lambda neighbour: neighbour.name)
 def test_each_does_beside_the_other_what_it_does_alone(
     neighbour: Neighbour, runner: Runner, tmp_path: Path, ours_alone: tuple[dict[str, str], dict[str, str]]
 ) -> None:
@@ -104,11 +104,11 @@ def test_their_mark_without_their_plugin_is_nobodys(runner: Runner, tmp_path: Pa
 
 @pytest.mark.usefixtures("runner")  # for its reason to skip
 def test_no_two_plugins_use_one_name() -> None:
-    result = names(OURS, *(neighbour.plugin for neighbour in NEIGHBOURS if neighbour.plugin))
-    ours = result.pop(OURS)
+    registered = names(OURS, *(neighbour.plugin for neighbour in NEIGHBOURS if neighbour.plugin))
+    ours = registered.pop(OURS)
     assert {"llm", "llm_cassette"} <= set(ours["fixtures"])
     assert "--llm-record" in ours["options"]
-    for theirs in result.values():
+    for theirs in registered.values():
         assert theirs["fixtures"]
         for kind, listed in theirs.items():
             assert not set(listed) & set(ours[kind])

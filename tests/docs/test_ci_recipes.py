@@ -25,7 +25,7 @@ LINT = """
 import { readFileSync } from "node:fs";
 const { createLinter } = await import(process.argv[1]);
 const lint = await createLinter();
-for (const file of process.argv.slice(2)) for (const found of lint(readFileSync(file, "utf8"), file)) console.log(found);
+for (const file of process.argv.slice(2)) for (const problem of lint(readFileSync(file, "utf8"), file)) console.log(problem);
 """
 BOT = {"login": "github-actions[bot]"}
 HEAD = "1f" * 20
@@ -137,7 +137,7 @@ def run_steps(
     for step in job["steps"]:
         if "run" in step:
             env = {
-                key: re.sub(r"\$\{\{ (\S+) \}\}", lambda found: values[found[1]], value)
+                key: re.sub(r"\$\{\{ (\S+) \}\}", lambda match: values[match[1]], value)
                 for key, value in step.get("env", {}).items()
             }
             assert "${{" not in step["run"]
@@ -216,8 +216,8 @@ def test_gitlab_and_jenkins(project: Path) -> None:
     artifacts = jobs["llm"]["artifacts"]
     for name in [*artifacts["paths"], *artifacts["reports"].values()]:
         assert (project / name).stat().st_size, name
-    (entry,) = json.loads((project / "codequality.json").read_text(encoding="utf-8"))
-    assert entry["location"] == {"path": "test_app.py", "lines": {"begin": 4}}
+    (finding,) = json.loads((project / "codequality.json").read_text(encoding="utf-8"))
+    assert finding["location"] == {"path": "test_app.py", "lines": {"begin": 4}}
     for name in artifacts["paths"]:
         (project / name).unlink()
     (script,) = re.findall(r"sh '''(.*?)'''", (CI / "Jenkinsfile").read_text(encoding="utf-8"), re.DOTALL)

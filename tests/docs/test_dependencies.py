@@ -25,12 +25,12 @@ def test_every_dependency_has_two_bounds_a_reason_and_a_free_licence() -> None:
     extras = project["optional-dependencies"]
     declared = [
         *project["dependencies"],
-        *(entry for extra, listed in extras.items() if extra != "all" for entry in listed),
+        *(requirement for extra, listed in extras.items() if extra != "all" for requirement in listed),
     ]
     assert [f"{name}{bounds}" for name, bounds, *_ in rows()] == declared
-    assert set(extras["all"]) == {entry for entry in declared if entry not in project["dependencies"]} - {
-        text for text in declared if text.startswith(LARGE)
-    }
+    assert set(extras["all"]) == {
+        requirement for requirement in declared if requirement not in project["dependencies"]
+    } - {text for text in declared if text.startswith(LARGE)}
     for name, bounds, _, reason, licence in rows():
         assert ">=" in bounds, name
         assert ",<" in bounds, name

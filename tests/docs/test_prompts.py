@@ -42,9 +42,9 @@ def test_the_commands_of_the_page(folder: Path, capsys: pytest.CaptureFixture[st
     for command in COMMANDS:
         assert main(shlex.split(command)[1:]) == 0, command
         printed[command] = capsys.readouterr().out
-    shown = re.search(r"^    answer: v1 -> v2\n(?:(?:    .*)?\n)+", PAGE, re.MULTILINE)
-    assert shown is not None
-    text = shown[0].replace("\n    ", "\n").strip()
+    example = re.search(r"^    answer: v1 -> v2\n(?:(?:    .*)?\n)+", PAGE, re.MULTILINE)
+    assert example is not None
+    text = example[0].replace("\n    ", "\n").strip()
     assert printed["llmops prompts diff answer production candidate"].startswith(text)
     assert (folder / "prompts/answer/aliases.toml").read_text() == 'production = "v1"\ncandidate = "v2"\n'
 

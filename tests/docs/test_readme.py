@@ -51,10 +51,10 @@ def test_the_readme_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.Monk
         shop.write_text(blocks[0].replace("one sentence", "one word"), encoding="utf-8")
         missed = pytester.runpytest_subprocess()
         missed.assert_outcomes(errors=2)
-        shown = {
+        documented = {
             line.strip() for line in text.partition("CassetteMiss: ")[2].partition("\n\n")[0].splitlines()[1:]
         }
-        assert shown - {line.removeprefix("E").strip() for line in missed.outlines} == set()
+        assert documented - {line.removeprefix("E").strip() for line in missed.outlines} == set()
         compared = pytester.runpytest_subprocess(*again)
         compared.assert_outcomes(passed=2)
         compared.stdout.fnmatch_lines(["  gate *", "  baseline   llmops-baseline.json, *(first baseline)"])

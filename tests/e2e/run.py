@@ -95,13 +95,13 @@ def banking() -> Iterator[dict[str, Any]]:
 def xquad() -> Iterator[dict[str, Any]]:
     with gzip.open(DATA / "retrieval/xquad/xquad.en.json.gz", "rt", encoding="utf-8") as file:
         articles = json.load(file)["data"]
-    asked = [
+    questions = [
         (f"a{a}p{p}", paragraph["context"], question)
         for a, article in enumerate(articles)
         for p, paragraph in enumerate(article["paragraphs"])
         for question in paragraph["qas"]
     ]
-    for place, text, question in random.Random(7).sample(asked, CASES):
+    for place, text, question in random.Random(7).sample(questions, CASES):
         answer = question["answers"][0]["text"]
         yield {
             "id": question["id"],
@@ -115,8 +115,8 @@ def xquad() -> Iterator[dict[str, Any]]:
 def write(folder: Path) -> None:
     """The project: prompts, cases and corpus made of the data, and three tests."""
     quiz = list(xquad())
-    judged = [{**entry, "id": f"j{n}", "answer": entry["reference"]} for n, entry in enumerate(quiz[:JUDGED])]
-    corpus = {entry["paragraph"]: {"id": entry["paragraph"], "text": entry["text"]} for entry in quiz}
+    judged = [{**case, "id": f"j{n}", "answer": case["reference"]} for n, case in enumerate(quiz[:JUDGED])]
+    corpus = {case["paragraph"]: {"id": case["paragraph"], "text": case["text"]} for case in quiz}
     tables = {
         "cases/banking.jsonl": list(banking()),
         "cases/xquad.jsonl": quiz,
@@ -194,7 +194,7 @@ def main() -> int:
         with model() as served:
             live, live_s = run(folder, "new", served["base_url"], served["model"])
         replayed, replay_s = run(folder, "none", served["base_url"], served["model"])
-        result = differences(live, replayed)
+        changes = differences(live, replayed)
         size = sum(path.stat().st_size for path in folder.rglob("cassettes/**/*.json"))
     print(
         f"\nlive      {len(live.records)} tests, {len(live_calls(live))} live calls, {live_s:.1f} s: {summarize_run(live).outcome_words}"
@@ -203,10 +203,10 @@ def main() -> int:
         f"replay    {len(replayed.records)} tests, {len(live_calls(replayed))} live calls, {replay_s:.1f} s, model stopped"
     )
     print(f"cassettes {size / 1024:.0f} KB")
-    for line in result[:20]:
+    for line in changes[:20]:
         print(f"DIFFERS   {line}")
-    print(f"compared  {len(live.records)} records, {len(result)} differences")
-    return 1 if result or live_calls(replayed) or len(live_calls(live)) < 2 * CASES else 0
+    print(f"compared  {len(live.records)} records, {len(changes)} differences")
+    return 1 if changes or live_calls(replayed) or len(live_calls(live)) < 2 * CASES else 0
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def verdicts(draw: st.DrawFn) -> Measurement:
         name=draw(names),
         answer=answer,
         label=draw(st.sampled_from(["", "de"])),
-        told=draw(judge_details),
+        fields=draw(judge_details),
     )
     return Measurement(**{**{key: getattr(made, key) for key in ("name", "value", "error", "threshold", "label", "version")},
         "detail": {**made.detail, **more}})  # fmt: skip

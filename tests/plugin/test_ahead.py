@@ -142,7 +142,7 @@ def test_calls_are_made_at_once_and_recorded_as_one_after_another(project: Proje
     together = record(project, "--llm-concurrency=6", workers=workers)
     assert together.result.outcomes == alone.result.outcomes == {"passed": 6}
     assert together.cassettes == alone.cassettes
-    assert together.asked == alone.asked
+    assert together.sent == alone.sent
 
 
 @pytest.mark.parametrize("args", [(), ("-s",)], ids=["captured", "-s"])
@@ -155,27 +155,27 @@ def test_hostile_tests_end_as_they_do_one_after_another(project: Project, args: 
     assert together.result.outcomes == alone.result.outcomes
     assert listing(together.result.text) == listing(alone.result.text)
     assert together.cassettes == alone.cassettes
-    assert together.asked == alone.asked
+    assert together.sent == alone.sent
 
 
 def test_tests_whose_requests_never_settle_cost_one_call_and_are_named(project: Project) -> None:
     project.write(**{"test_a.py": HEAD + UNSETTLED})
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == {"passed": 4}
-    assert together.asked.total() == 5 + 4
+    assert together.sent.total() == 5 + 4
     for name in ("clock", "uuid", "folder", "counter"):
         assert "differ" in together.result.line(f"test_a.py::test_{name}: ")
     assert "4 paid answers" in together.result.line("asked ahead")
 
 
-def test_trials_that_a_verdict_makes_needless_are_not_asked(project: Project) -> None:
+def test_trials_that_a_verdict_makes_needless_are_not_requested(project: Project) -> None:
     project.write(**{"test_a.py": HEAD + TRIALS})
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == {"passed": 1}
-    assert together.asked.total() == 2
+    assert together.sent.total() == 2
     (interaction,) = together.cassettes["cassettes/test_a/test_trials.json"]["interactions"]
     assert {take: len(answers) for take, answers in interaction["answers"].items()} == {"0": 1, "1": 1}
-    assert record(project, "--llm-concurrency=8", "--llm-accept=first").asked.total() == 3
+    assert record(project, "--llm-concurrency=8", "--llm-accept=first").sent.total() == 3
 
 
 OTHER_CLIENTS = """
@@ -213,23 +213,23 @@ def URL_OF(): return os.environ["OPENAI_BASE_URL"] + "/chat/completions"
 """
 
 
-def test_what_cannot_be_asked_ahead_is_asked_in_line_and_goes_out_once(project: Project) -> None:
+def test_what_cannot_be_sent_ahead_is_sent_in_line_and_goes_out_once(project: Project) -> None:
     project.write(**{"test_a.py": HEAD + OTHER_CLIENTS})
     together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == {"passed": 6}
-    assert together.asked.total() == 6
+    assert together.sent.total() == 6
     assert len(together.cassettes) == 6
     for name in ("own_transport", "mocked_sockets", "child_process", "forked_process", "aiohttp"):
         assert together.result.line(f"asked one after another: test_a.py::test_{name}: ")
     assert "opted_out" not in "".join(re.findall("asked one.*", together.result.text))
 
 
-def test_a_server_that_refuses_for_the_moment_is_asked_again(project: Project) -> None:
+def test_a_server_that_refuses_for_the_moment_is_called_again(project: Project) -> None:
     project.write(**{"test_a.py": HEAD + SIMPLE})
     project.server.queue.extend([error_reply(429, retry_after="0"), error_reply(500), error_reply(429)])
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 6}
-    assert together.asked.total() == 12 + 3
+    assert together.sent.total() == 12 + 3
     assert "asked one after" not in together.result.text
 
 
@@ -243,7 +243,7 @@ def test_what_a_server_refuses_for_good_is_left_to_the_test(project: Project) ->
     project.server.queue.extend([error_reply(401), error_reply(401)])
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 1}
-    assert (together.asked.total(), together.cassettes) == (2, {})
+    assert (together.sent.total(), together.cassettes) == (2, {})
 
 
 def test_an_answer_that_is_cut_is_left_to_the_test(project: Project) -> None:
@@ -258,7 +258,7 @@ def test_an_answer_that_is_cut_is_left_to_the_test(project: Project) -> None:
 def test_call_limits_hold_and_the_tests_beyond_them_say_so(project: Project) -> None:
     project.write(**{"test_a.py": HEAD + SIMPLE})
     together = record(project, "--llm-concurrency=6", "--llm-max-calls=8")
-    assert together.asked.total() == 8
+    assert together.sent.total() == 8
     assert together.result.outcomes == {"passed": 2, "errors": 4}
     assert "8 of 8 live calls" in together.result.line("BudgetReached")
 
@@ -270,11 +270,11 @@ def test_failures_end_the_phase_where_they_end_the_run(project: Project) -> None
     project.write(**{"test_a.py": HEAD + many})
     together = record(project, "--llm-concurrency=2", "-x", keep_journals=True)
     assert together.result.outcomes == {"passed": 3, "failed": 1}
-    assert 4 <= together.asked.total() <= 4 + 2 * 2
+    assert 4 <= together.sent.total() <= 4 + 2 * 2
     # What was asked beyond the failure is taken in by the next run.
     project.server.seen.clear()
     assert project.record("--llm-concurrency=2").outcomes == {"passed": 39, "failed": 1}
-    assert together.asked.total() + project.server.count == 40
+    assert together.sent.total() + project.server.count == 40
     assert not list(project.path.rglob(".journal"))
 
 
@@ -334,13 +334,13 @@ def test_every_live_mode_asks_at_once(project: Project) -> None:
         result = project.record("--llm-concurrency=6", mode=mode)
         assert result.outcomes == {"passed": 6}
         assert "12 calls" in result.line("asked ahead")
-        assert Counter(seen.body for seen in project.server.seen) == first.asked
+        assert Counter(seen.body for seen in project.server.seen) == first.sent
         results = {name: without_times(json.loads(data)) for name, data in project.cassettes().items()}
         assert results == first.cassettes
         assert not any(call.replayed for record in result.run.records for call in record.calls)
 
 
-def test_nothing_is_asked_that_could_not_be_recorded(project: Project) -> None:
+def test_nothing_is_requested_that_could_not_be_recorded(project: Project) -> None:
     project.write(
         **{
             "test_a.py": HEAD + SIMPLE,

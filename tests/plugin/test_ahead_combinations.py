@@ -90,7 +90,7 @@ def test_calls_that_a_test_makes_at_once_are_the_same_set(project: Project) -> N
     project.write(**{"test_a.py": HEAD + AT_ONCE + FIXTURES})
     alone, together = record(project), record(project, "--llm-concurrency=16")
     assert together.result.outcomes == alone.result.outcomes == {"passed": 9}
-    assert together.asked == alone.asked
+    assert together.sent == alone.sent
     assert together.cassettes.keys() == alone.cassettes.keys()
     for name, cassette in alone.cassettes.items():
         ours = together.cassettes[name]["interactions"]
@@ -112,7 +112,7 @@ def test_options_of_pytest_mean_what_they_mean_one_after_another(
     alone = record(project, *args)
     if "--lf" in args:
         alone = record(project, *args)
-        assert alone.asked.total() < 8
+        assert alone.sent.total() < 8
         record(project)
     together = record(project, "--llm-concurrency=4", *args, keep_journals=True)
     assert together.result.outcomes == alone.result.outcomes
@@ -120,7 +120,7 @@ def test_options_of_pytest_mean_what_they_mean_one_after_another(
     assert listing(together.result.text) == listing(alone.result.text)
     assert together.cassettes == alone.cassettes
     if "-x" in args:
-        assert together.asked.total() <= alone.asked.total() + 2 * 4
+        assert together.sent.total() <= alone.sent.total() + 2 * 4
 
 
 def test_a_budget_in_money_holds_over_calls_at_once(
@@ -142,7 +142,7 @@ def test_a_budget_in_money_holds_over_calls_at_once(
     monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-tests")
     url = f"--llm-base-url=http://api.openai.com:{port}/v1"
     together = record(project, "--llm-concurrency=8", "--llm-budget=0.007", url)
-    assert together.asked.total() == 3
+    assert together.sent.total() == 3
     assert together.result.outcomes == {"passed": 3, "errors": 5}
     assert "$0.007" in together.result.line("BudgetReached")
 
@@ -161,7 +161,7 @@ def test_a_disk_that_fills_up_stops_the_calls(project: Project, monkeypatch: pyt
         patch.setattr(os, "fsync", fsync)
         together = record(project, "--llm-concurrency=2", keep_journals=True)
     assert "No space left on device" in together.result.text
-    assert together.asked.total() <= 4 + 2
+    assert together.sent.total() <= 4 + 2
     # What was paid is not lost: answers that may not be on the disk lie in the temporary folder too.
     kept = re.match(r"kept: [12] paid answers? in (\S+); mkdir -p (\S+) ", together.result.line("kept: "))
     assert kept is not None
@@ -189,7 +189,7 @@ def test_a_server_that_fails_at_random_costs_no_result(project: Project) -> None
     answer_with(project, fail)
     together = record(project, "--llm-concurrency=64")
     assert together.result.outcomes == {"passed": 30}
-    assert together.asked.total() == 30 + sum(faults)
+    assert together.sent.total() == 30 + sum(faults)
     assert project.run().outcomes == {"passed": 30}
 
 

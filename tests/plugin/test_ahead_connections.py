@@ -74,14 +74,14 @@ def test_certificates_are_checked_as_by_the_client(project: Project, *, asks_cli
         url = server.url.replace("http:", "https:")
         write(project, url, f"verify={str(path)!r}" + f", cert={str(path)!r}" * asks_client)
         alone = record(project)
-        asked = Counter(seen.body for seen in server.seen)
+        sent = Counter(seen.body for seen in server.seen)
         server.seen.clear()
         server._bodies.clear()
         together = record(project, "--llm-concurrency=8")
     assert together.result.outcomes == alone.result.outcomes == {"passed": 4}
     assert "asked one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
-    assert Counter(seen.body for seen in server.seen) == asked
+    assert Counter(seen.body for seen in server.seen) == sent
 
 
 def test_a_client_certificate_that_is_gone_is_left_to_the_test(project: Project) -> None:
@@ -96,7 +96,7 @@ def test_a_client_certificate_that_is_gone_is_left_to_the_test(project: Project)
     assert server.count == 8
 
 
-def test_a_server_that_is_not_trusted_is_asked_nothing(project: Project) -> None:
+def test_a_server_that_is_not_trusted_gets_no_request(project: Project) -> None:
     with secure(server_context(project.path / "tls.pem")) as server:
         write(project, server.url.replace("http:", "https:"), "")
         together = record(project, "--llm-concurrency=8")
@@ -105,7 +105,7 @@ def test_a_server_that_is_not_trusted_is_asked_nothing(project: Project) -> None
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_is_asked_as_by_the_client_also_again(project: Project, scheme: str) -> None:
+def test_a_proxy_is_called_as_by_the_client_also_again(project: Project, scheme: str) -> None:
     path, server = project.path / "tls.pem", project.server
     places = let_tunnel(server, server_context(path))
     how = f"verify={str(path)!r}, proxies={{'{scheme}': '{server.url}'}}"
@@ -116,7 +116,7 @@ def test_a_proxy_is_asked_as_by_the_client_also_again(project: Project, scheme: 
     assert together.result.outcomes == alone.result.outcomes == {"passed": 4}
     assert "asked one after another" not in together.result.text
     assert together.cassettes.keys() == alone.cassettes.keys()
-    assert together.asked.total() == 8 + 1
+    assert together.sent.total() == 8 + 1
     assert set(places) == ({"vendor.invalid:443"} if scheme == "https" else set())
     assert {seen.path for seen in server.seen} == {
         "http://vendor.invalid/v1/chat/completions" if scheme == "http" else "/v1/chat/completions"

@@ -76,11 +76,11 @@ def test_odd_request():
 STREAMS = """
 def lines(text, count):
     with requests.post(URL, json=body(text, stream=True), stream=True, timeout=30) as answer:
-        found = []
+        received = []
         for line in answer.iter_lines():
-            found += [line] * bool(line)
-            if len(found) == count: break
-    return found
+            received += [line] * bool(line)
+            if len(received) == count: break
+    return received
 def test_read(): assert lines("read", 99)[-1] == b"data: [DONE]"
 def test_first_event(): assert len(lines("left", 1)) == 1
 def test_whole(): assert requests.post(URL, json=body("whole", stream=True), timeout=30).text.endswith("[DONE]\\n\\n")
@@ -115,8 +115,8 @@ def test_what_is_recorded_is_that_of_a_sequential_recording(project: Project) ->
     assert together.result.outcomes == alone.result.outcomes == {"passed": 15}
     assert "asked one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
-    assert together.asked == alone.asked
-    assert not any(call.replayed for entry in together.result.run.records for call in entry.calls)
+    assert together.sent == alone.sent
+    assert not any(call.replayed for record in together.result.run.records for call in record.calls)
     count = project.server.count
     assert project.run().outcomes == {"passed": 15}
     assert project.server.count == count
@@ -129,7 +129,7 @@ def test_streams_are_recorded_as_far_as_the_test_reads_them(project: Project) ->
     assert together.result.outcomes == alone.result.outcomes == {"passed": 4}
     assert "asked one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
-    assert together.asked == alone.asked
+    assert together.sent == alone.sent
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -144,7 +144,7 @@ def test_compressed_answers_are_recorded_as_plain_ones(project: Project, encodin
 
 
 @pytest.mark.slow
-def test_a_server_that_refuses_for_the_moment_is_asked_again(project: Project) -> None:
+def test_a_server_that_refuses_for_the_moment_is_called_again(project: Project) -> None:
     write(project, RETRY)
     seen = []
     for args in ((), ("--llm-concurrency=3",)):
@@ -152,7 +152,7 @@ def test_a_server_that_refuses_for_the_moment_is_asked_again(project: Project) -
         seen.append(record(project, *args))
     alone, together = seen
     assert together.result.outcomes == alone.result.outcomes == {"passed": 3}
-    assert together.asked.total() == alone.asked.total() == 3 + 3
+    assert together.sent.total() == alone.sent.total() == 3 + 3
     assert "asked one after" not in together.result.text
     assert without_number(together) == without_number(alone)
 
@@ -168,7 +168,7 @@ def test_calls_of_many_tests_are_made_at_once(project: Project) -> None:
     project.server.answer = answer  # type: ignore[method-assign]
     together = record(project, "--llm-concurrency=64")
     assert together.result.outcomes == {"passed": 64}
-    assert together.asked.total() == 64
+    assert together.sent.total() == 64
     assert "asked one after another" not in together.result.text
 
 
@@ -178,7 +178,7 @@ def test_answers_that_are_cut_are_left_to_the_test(project: Project) -> None:
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 1}
     assert "IncompleteRead" in together.result.line("asked one after another: ")
-    assert together.asked.total() == 2
+    assert together.sent.total() == 2
     assert "test_cut" in "".join(together.cassettes)
 
 
@@ -200,11 +200,11 @@ def test_child(): assert "echo" in subprocess.run([sys.executable, "-c", CHILD],
 
 
 @pytest.mark.slow
-def test_a_child_process_is_asked_in_line(project: Project) -> None:
+def test_a_child_process_calls_in_line(project: Project) -> None:
     write(project, CHILD)
     together = record(project, "--llm-concurrency=3")
     assert together.result.outcomes == {"passed": 1}
-    assert together.asked.total() == 1
+    assert together.sent.total() == 1
     assert "cannot be asked" in together.result.line("asked one after another: ")
 
 

@@ -184,7 +184,7 @@ def test_accepting_again_moves_the_baseline_and_keeps_its_history(
     assert moved.exit == 0
     assert "gate       RED" in moved.text
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
-    assert [entry.reason for entry in baseline.history] == ["first baseline", "shorter answers on purpose"]
+    assert [step.reason for step in baseline.history] == ["first baseline", "shorter answers on purpose"]
     assert suite.run().exit == 0
 
 
@@ -421,7 +421,7 @@ def test_two_acceptances_at_once_are_both_in_the_history(suite: Project) -> None
     runs = [subprocess.Popen(args, cwd=suite.path, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
-    assert [entry.reason for entry in baseline.history] == ["one of two"] * 2
+    assert [step.reason for step in baseline.history] == ["one of two"] * 2
 
 
 def test_a_metric_that_is_no_number_is_unscored_and_no_drop(suite: Project) -> None:

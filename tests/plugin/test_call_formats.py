@@ -24,8 +24,8 @@ def read_reply(reply):
 
 
 def join_events(events):
-    said = "".join(event.get("piece", "") for event in events)
-    return {**events[-1], "said": said}, "counts" in events[-1]
+    text = "".join(event.get("piece", "") for event in events)
+    return {**events[-1], "said": text}, "counts" in events[-1]
 
 
 def pytest_llmops_call_formats(config):

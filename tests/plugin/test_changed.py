@@ -57,27 +57,27 @@ def test_an_unchanged_suite_asks_nothing_and_needs_no_key(project: Project) -> N
     project.record("--llm-trials=2")
     cassettes = project.cassettes()
     project.write(**{"helper.py": "CHANGED = True\n"})
-    result, asked = run_changed(project, "--llm-trials=2")
-    assert (result.outcomes, asked, changes_of(result)) == ({"passed": 3}, 0, {})
+    result, calls = run_changed(project, "--llm-trials=2")
+    assert (result.outcomes, calls, changes_of(result)) == ({"passed": 3}, 0, {})
     assert [trials_of(result, name) for name in result.records] == [2, 2, 2]
     assert "0 of 3 tests with a new request, 0 calls asked live, 8 saved" in result.run.notes[0]
     assert project.cassettes() == cassettes
 
 
-def test_the_changed_test_alone_is_asked_with_the_trials_of_the_suite(project: Project, workers: int) -> None:
+def test_only_the_changed_test_is_called_with_the_trials_of_the_suite(project: Project, workers: int) -> None:
     write_suite(project)
     project.record()
     write_suite(project, b="Say that again.")
-    result, asked = run_changed(project, "--llm-trials=3", workers=workers)
-    assert (result.outcomes, asked) == ({"passed": 3}, 3)
+    result, calls = run_changed(project, "--llm-trials=3", workers=workers)
+    assert (result.outcomes, calls) == ({"passed": 3}, 3)
     assert changes_of(result) == {
         "test_case[b]": ["messages[0]", "trial 2 is not recorded", "trial 3 is not recorded"]
     }
     assert trials_of(result, "test_case[b]") == 3
     assert result.records["test_case[a]"].fact("trials") == {}  # a single take is recorded
     check_message("\n".join(result.run.notes))
-    result, asked = run_changed(project, "--llm-trials=3", workers=workers)
-    assert (changes_of(result), asked, trials_of(result, "test_case[b]")) == ({}, 0, 3)
+    result, calls = run_changed(project, "--llm-trials=3", workers=workers)
+    assert (changes_of(result), calls, trials_of(result, "test_case[b]")) == ({}, 0, 3)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_a_later_request_of_a_conversation_is_compared_with_its_own_recording(pr
     write_suite(project)
     project.record("--llm-trials=3")
     write_suite(project, second='"after " + first')
-    result, asked = run_changed(project, "--llm-trials=3")
-    assert asked == 3  # the first requests of all takes are recorded
+    result, calls = run_changed(project, "--llm-trials=3")
+    assert calls == 3  # the first requests of all takes are recorded
     assert changes_of(result) == {"test_twice": ["messages[0]"]}
 
 
@@ -109,8 +109,8 @@ def test_a_test_without_recordings_and_one_that_asks_more_often_run(project: Pro
     write_suite(project)
     project.record("-k", "not a]")
     write_suite(project, second='llm.complete("first").text and "then " + first')
-    result, asked = run_changed(project)
-    assert asked == 2
+    result, calls = run_changed(project)
+    assert calls == 2
     assert changes_of(result) == {
         "test_case[a]": ["nothing is recorded"],
         "test_twice": ["asked more than 1 time"],
@@ -143,8 +143,8 @@ def test_judge_requests_of_a_changed_answer_belong_to_the_changed_test(
     project.write(**{"test_a.py": JUDGED.format(text="")})
     project.record("--llm-judge", "--llm-trials=2")
     project.write(**{"test_a.py": JUDGED.format(text="{'!' * (name == 'b')}")})
-    result, asked = run_changed(project, "--llm-judge", "--llm-trials=2")
-    assert (result.outcomes, asked) == ({"passed": 2}, 4)
+    result, calls = run_changed(project, "--llm-judge", "--llm-trials=2")
+    assert (result.outcomes, calls) == ({"passed": 2}, 4)
     assert list(changes_of(result)) == ["test_judged[b]"]
 
 
@@ -173,8 +173,8 @@ def test_a_fixture_that_changed_is_named_and_makes_no_test_a_changed_one(project
     project.write(**{"test_a.py": FIXTURE.format(what="it")})
     project.record()
     project.write(**{"test_a.py": FIXTURE.format(what="that")})
-    result, asked = run_changed(project, "--llm-trials=2")
-    assert (asked, changes_of(result)) == (1, {})
+    result, calls = run_changed(project, "--llm-trials=2")
+    assert (calls, changes_of(result)) == (1, {})
     assert "changed, messages[0] in cassettes/test_a/fixture.index.json: (a fixture)" in result.run.notes
     assert run_changed(project)[1] == 0
 
@@ -195,19 +195,19 @@ def test_marked(llm):
     project.write(**{"test_a.py": text.replace("WORD", "one").replace("N,", "2,")})
     project.record("--llm-accept=all trials run")
     project.write(**{"test_a.py": text.replace("WORD", "one").replace("N,", "3,")})
-    result, asked = run_changed(project, "--llm-trials=2")
-    assert asked == 1
+    result, calls = run_changed(project, "--llm-trials=2")
+    assert calls == 1
     assert changes_of(result) == {"test_marked": ["trial 3 is not recorded"]}
     project.write(**{"test_a.py": text.replace("WORD", "two").replace("N,", "3,")})
-    result, asked = run_changed(project, "--llm-trials=2")
-    assert asked == 2
+    result, calls = run_changed(project, "--llm-trials=2")
+    assert calls == 2
     assert changes_of(result)["test_block"][0] == "messages[0] in cassettes/block.json"
 
 
 @pytest.mark.parametrize(
     "reply", [error_reply(429, "slow down", retry_after="0"), json_reply(chat_answer("echo"))]
 )
-def test_what_was_not_recorded_is_asked_again(project: Project, reply: Reply) -> None:
+def test_what_was_not_recorded_is_requested_again(project: Project, reply: Reply) -> None:
     write_suite(project)
     project.record()
     write_suite(project, b="Say nothing.")
@@ -239,8 +239,8 @@ def test_a_test_that_runs_again_is_no_changed_one(project: Project) -> None:
     write_suite(project)
     project.record()
     project.write(**{"conftest.py": RERUN})
-    result, asked = run_changed(project)
-    assert (result.outcomes, asked, changes_of(result)) == ({"passed": 3}, 0, {})
+    result, calls = run_changed(project)
+    assert (result.outcomes, calls, changes_of(result)) == ({"passed": 3}, 0, {})
     assert any("same sample" in note for note in result.run.notes)
 
 
@@ -252,7 +252,7 @@ def test_a_mode_beside_it_is_refused(project: Project, option: str) -> None:
     check_message(done.line("--llm-changed"))
 
 
-def test_the_header_says_what_is_asked(project: Project) -> None:
+def test_the_header_shows_what_is_requested(project: Project) -> None:
     write_suite(project)
     assert "a test with a new request asks live" in run_changed(project)[0].line("llm: recordings")
     assert json.loads((project.path / "run-file.json").read_text())["meta"]["settings"]["changed"] is True

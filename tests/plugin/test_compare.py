@@ -235,8 +235,8 @@ def test_prompts_with_cases_are_recorded_and_replayed_alike(project: Project) ->
     assert any("characters" in text for text in variant.advice)
     page = read_data((project.path / "run.html").read_text(encoding="utf-8"))
     assert variant.headline in project.bare("-q").text
-    (shown,) = [text for label, text, _ in page["figures"] if label == "compare"]
-    assert shown.splitlines() == [variant.headline, *variant.advice]
+    (figure,) = [text for label, text, _ in page["figures"] if label == "compare"]
+    assert figure.splitlines() == [variant.headline, *variant.advice]
     assert variant.headline in (project.path / "run.md").read_text(encoding="utf-8")
 
 
@@ -248,7 +248,7 @@ def test_a_misspelt_version_is_reported_and_not_what_follows_from_it(project: Pr
     assert "llm_compare" not in result.line("UsageError: ")
 
 
-def test_aliases_of_one_version_are_told(project: Project) -> None:
+def test_aliases_of_one_version_are_reported(project: Project) -> None:
     test = PROMPTS["test_a.py"].replace('["v1", "v2"]', '["production", "candidate"]')
     aliases = 'production = "v2"\ncandidate = "v2"\n'
     project.write(**{**PROMPTS, "test_a.py": test, "prompts/answer/aliases.toml": aliases})

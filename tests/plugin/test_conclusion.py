@@ -124,10 +124,10 @@ def test_a_guardrail_that_fails_the_run_fails_in_every_report(
     assert main(["merge", *shards, "-o", "merged.xml", "-o", "codequality:merged.json"]) == 1
     for name in ("own", "report", "merged"):
         assert ET.parse(project.path / f"{name}.xml").find("testsuite").get("failures") == "1"  # type: ignore[union-attr]
-        (entry,) = json.loads((project.path / f"{name}.json").read_text())
-        assert (entry["check_name"], entry["severity"]) == ("llm-fail", "major")
-        assert (entry["location"]["path"], entry["location"]["lines"]["begin"]) == ("test_a.py", 5)
-        assert "0 of 20 attacks blocked" in entry["description"]
+        (finding,) = json.loads((project.path / f"{name}.json").read_text())
+        assert (finding["check_name"], finding["severity"]) == ("llm-fail", "major")
+        assert (finding["location"]["path"], finding["location"]["lines"]["begin"]) == ("test_a.py", 5)
+        assert "0 of 20 attacks blocked" in finding["description"]
         assert verdict_cases(project.path / f"{name}.xml") == {
             "guardrail[attacks test_a.py::test_attack]": True
         }
@@ -163,7 +163,7 @@ def test_comparisons_are_test_cases_of_junit(project: Project, monkeypatch: pyte
     for name in ("own.xml", "report.xml"):
         assert verdict_cases(project.path / name) == {"comparison[size 2]": False}
         (case,) = ET.parse(project.path / name).findall(".//testcase[@classname='llmops']")
-        properties = {entry.get("name"): entry.get("value") for entry in case.iter("property")}
+        properties = {item.get("name"): item.get("value") for item in case.iter("property")}
         assert properties["llm.verdict"] == "better"
         assert str(properties["llm.verdict.sentence"]).startswith(
             "size 2 against 1: score.quality +25.0 points"

@@ -67,16 +67,16 @@ def test_a_server_that_is_down_is_named_below_the_users_line(project: Project) -
     result = project.run("--llm-record=new")
     assert result.outcomes == {"failed": 3}
     client, application, other = result.text.partition("FAILURES")[2].split("def test_")[1:4]
-    for shown, name in ((client, "ConnectError"), (application, "RuntimeError: no answer")):
-        assert name in shown
-        assert "no connection to 127.0.0.1:1 (ConnectError): is the server up?" in shown
-        assert "httpcore" not in shown
-        assert "direct cause" not in shown
+    for section, name in ((client, "ConnectError"), (application, "RuntimeError: no answer")):
+        assert name in section
+        assert "no connection to 127.0.0.1:1 (ConnectError): is the server up?" in section
+        assert "httpcore" not in section
+        assert "direct cause" not in section
     assert "customer 17" in client  # a note of the user's own
     assert "direct cause" in other  # nothing else is left out
 
 
-def test_a_fixture_of_a_library_whose_server_is_down_says_so(project: Project) -> None:
+def test_a_fixture_of_a_library_whose_server_is_down_is_named(project: Project) -> None:
     fixture = ASK + "\n@pytest.fixture\ndef asks(llm_calls): ask('x')\n"
     project.write(
         **{
@@ -188,13 +188,13 @@ SWALLOWED = (
     ASK
     + """
 import asyncio
-async def one(number):
+async def call_in_part(number):
     with use_cassette(f"part{number}"):
         ask(f"part {number}")
 @pytest.mark.llm_cassette
 def test_gather():
     async def main():
-        await asyncio.gather(*(one(n) for n in range(2)), return_exceptions=True)
+        await asyncio.gather(*(call_in_part(n) for n in range(2)), return_exceptions=True)
     try:
         asyncio.run(main())
     except BaseException:
@@ -317,7 +317,7 @@ def test_b():
 """
 
 
-def test_a_test_that_took_its_worker_along_is_told_and_the_run_did_not_pass(project: Project) -> None:
+def test_a_test_that_took_its_worker_along_is_reported_and_the_run_did_not_pass(project: Project) -> None:
     """One worker, so that the other test has measured before. Nobody knows of this one before it measures something."""
     project.write(**{"test_a.py": CRASHING})
     result = project.run(workers=1)

@@ -64,7 +64,7 @@ def test_an_embedder_of_a_server_by_its_model(project: Project) -> None:
     assert measured.version == "stub-embedding"
 
 
-def test_a_wrong_name_is_told(project: Project) -> None:
+def test_a_wrong_name_is_reported(project: Project) -> None:
     project.write(**{"test_a.py": CLOSE})
     for name in ("tfidf:x", "opnai:x"):
         check_message(project.run(f"--llm-embedder={name}").line(f"'{name}'"))
@@ -75,7 +75,7 @@ import numpy as np
 class Own:
     version, name, default_threshold, cacheable = "own/1", "own", 0.1, True
     def embed(self, texts):
-        with open("asked.txt", "a") as file:
+        with open("calls.txt", "a") as file:
             file.write(f"{len(texts)}\\n")
         rows = np.array([[len(text), 1] for text in texts], dtype=np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -94,7 +94,7 @@ def test_vectors_are_kept_in_the_folder_of_the_settings_alone(project: Project) 
         _forget()
         assert project.run(*kept).outcomes == {"passed": 1}
     assert len(list((project.path / ".vectors").rglob("*.vector"))) == 2
-    assert Path("asked.txt").read_text(encoding="utf-8").split() == ["2", "2"]
+    assert Path("calls.txt").read_text(encoding="utf-8").split() == ["2", "2"]
     assert json.loads((project.path / "run-file.json").read_text(encoding="utf-8"))
 
 

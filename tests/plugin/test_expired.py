@@ -81,7 +81,7 @@ def test_refresh_asks_again_only_what_is_too_old(recorded: Project, workers: int
     old, young = "cassettes/test_a/test_ours/0.json", "cassettes/test_a/test_ours/1.json"
     assert after[young] == before[young]
     assert is_today(json.loads(after[old])["recorded"])
-    ((answer,),) = (entry["answers"]["0"] for entry in json.loads(after[old])["interactions"])
+    ((answer,),) = (interaction["answers"]["0"] for interaction in json.loads(after[old])["interactions"])
     assert answer["body"]["json"]["choices"][0]["message"]["content"] == "echo of question 0 (2)"
     assert recorded.run().outcomes == {"passed": 2}
 
@@ -92,15 +92,16 @@ def test_a_new_recording_in_a_file_leaves_the_others_as_old_as_they_are(recorded
     name = "cassettes/test_a/test_ours/0.json"
     document = json.loads((recorded.path / name).read_text())
     days = [
-        entry["answers"]["0"][0].get("recorded", document["recorded"]) for entry in document["interactions"]
+        interaction["answers"]["0"][0].get("recorded", document["recorded"])
+        for interaction in document["interactions"]
     ]
     assert days[0] == OLD
     assert [is_today(day) for day in days[1:]] == [True]
     configure(recorded, "llm_max_age = 90d", "llm_expired = refresh")
     assert recorded.run().outcomes == {"errors": 1}
-    asked = recorded.server.count
+    request_count = recorded.server.count
     assert recorded.record().outcomes == {"passed": 1}
-    assert recorded.server.count == asked + 1
+    assert recorded.server.count == request_count + 1
     assert recorded.run().outcomes == {"passed": 1}
     assert '"recorded"' not in (recorded.path / name).read_text().split("interactions", 1)[1]
 

@@ -54,11 +54,11 @@ def test_a_reviewed_case_turns_the_suite_red_until_the_answer_is_right(
 
 
 def queue_entry(number: int, topic: str, votes: int, status: str = "open") -> str:
-    entry = {
+    item = {
         "id": f"fb-{number}", "kind": "case", "status": status, "input": f"Question {number}?", "output": "No.",
         "votes": {"down": votes}, "tags": [topic],
     }  # fmt: skip
-    return f"{json.dumps(entry)}\n"
+    return f"{json.dumps(item)}\n"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

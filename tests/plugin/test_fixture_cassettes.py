@@ -51,20 +51,20 @@ def test_each_has_a_file_of_its_own_beside_who_defines_it(fixtures: Project) -> 
         "cassettes/conftest/fixture.index.json",
         "cassettes/test_a/fixture.helper.json",
     ]
-    asked = [
+    questions = [
         load["request"]["body"]["json"]["messages"][0]["content"]
         for load in json.loads(fixtures.cassettes()["cassettes/conftest/fixture.index.json"])["interactions"]
     ]
-    assert sorted(asked) == ["build the index", "drop the index"]
+    assert sorted(questions) == ["build the index", "drop the index"]
 
 
 @pytest.mark.parametrize("again", [0, 3])
 def test_they_replay_in_any_order_and_over_any_number_of_workers(fixtures: Project, again: int) -> None:
     fixtures.record(workers=2 if again == 0 else 0)
-    before, asked = fixtures.cassettes(), fixtures.server.count
+    before, request_count = fixtures.cassettes(), fixtures.server.count
     result = fixtures.run(workers=again)
     assert (result.exit, result.outcomes) == (0, {"passed": 5})
-    assert (fixtures.cassettes(), fixtures.server.count) == (before, asked)
+    assert (fixtures.cassettes(), fixtures.server.count) == (before, request_count)
     assert fixtures.run("test_a.py::test_ours[3]").outcomes == {"passed": 1}
 
 
@@ -81,9 +81,9 @@ def test_a_test_that_is_not_ours_may_set_it_up_first(fixtures: Project) -> None:
     order = ["test_a.py::test_0_plain", "test_a.py::test_ours"]
     assert fixtures.record(*order).exit == 0
     assert "cassettes/conftest/fixture.index.json" in fixtures.cassettes()
-    asked = fixtures.server.count
+    request_count = fixtures.server.count
     assert fixtures.run(*order).outcomes == {"passed": 5}
-    assert fixtures.server.count == asked
+    assert fixtures.server.count == request_count
 
 
 def test_the_report_names_the_cassettes_of_the_fixtures(fixtures: Project) -> None:
@@ -228,6 +228,6 @@ def test_asynchronous_fixtures_too(project: Project) -> None:
     (name,) = shared(project)
     assert name == "cassettes/test_a/fixture.index.json"
     assert len(json.loads(project.cassettes()[name])["interactions"]) == 2
-    asked = project.server.count
+    request_count = project.server.count
     assert project.run().outcomes == {"passed": 1}
-    assert project.server.count == asked
+    assert project.server.count == request_count

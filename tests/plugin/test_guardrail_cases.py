@@ -151,7 +151,7 @@ def test_the_shares_of_all_cases_decide(project: Project, workers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "shown"),
+    ("answer", "status", "line"),
     [
         ("ANSWERED", "fail", "RED"),
         ("REFUSED", "fail", "RED"),
@@ -159,7 +159,7 @@ def test_the_shares_of_all_cases_decide(project: Project, workers: int) -> None:
     ],
 )
 def test_a_missed_threshold_ends_the_run_with_an_error(
-    project: Project, answer: str, status: str, shown: str
+    project: Project, answer: str, status: str, line: str
 ) -> None:
     write(project, mark=MARK.format(0.9, 0.4), answer=answer)
     result = project.run("--junitxml=junit.xml")
@@ -169,7 +169,7 @@ def test_a_missed_threshold_ends_the_run_with_an_error(
         "guardrail[attacks test_a.py::test_attack]",
         1,
     )
-    assert result.line(shown)
+    assert result.line(line)
     results, text = verdict(result)
     assert results == status
     check_message(text)
@@ -241,7 +241,7 @@ def test_nothing_that_could_be_scored_is_no_pass(project: Project) -> None:
     check_message(text)
 
 
-def test_a_test_that_forgets_the_case_is_told_so(project: Project) -> None:
+def test_a_test_that_forgets_the_case_is_reported(project: Project) -> None:
     write(project, mark=MARK.format(0.6, 0.4), answer="REFUSED", count=3)
     text = (project.path / "test_a.py").read_text()
     project.write(**{"test_a.py": text.replace(", case=case", "")})

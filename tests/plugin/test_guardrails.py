@@ -79,7 +79,7 @@ def test_rules_in_plain_words_alone_need_a_judge(project: Project) -> None:
     assert project.run().outcomes == {"skipped": 1}
 
 
-def test_the_judge_of_the_policy_is_asked_with_llm_judge(project: Project) -> None:
+def test_the_judge_of_the_policy_is_called_with_llm_judge(project: Project) -> None:
     judge = """
 from pytest_llmops.protocols import Verdict
 
@@ -98,7 +98,7 @@ def pytest_llmops_judges(config):
     assert project.run().outcomes == {"passed": 1}
     result = project.run("--llm-judge")
     assert result.outcomes == {"failed": 1}
-    names = [each.name for each in result.records["test_answer"].measurements]
+    names = [measurement.name for measurement in result.records["test_answer"].measurements]
     assert names == ["guardrail.policy", "judge.compliance"]
 
 
@@ -117,4 +117,4 @@ def pytest_llmops_judges(config):
         **{"policies/support.md": POLICY.format(""), "test_policy.py": COMPLIES, "conftest.py": judge}
     )
     result = project.run("--llm-judge")
-    assert [each.status for each in result.records["test_answer"].measurements] == ["errored"]
+    assert [measurement.status for measurement in result.records["test_answer"].measurements] == ["errored"]

@@ -53,7 +53,7 @@ def usage(project: Project) -> dict[str, Any]:
     return data
 
 
-def test_the_record_names_every_cassette_and_what_was_asked(suite: Project) -> None:
+def test_the_record_names_every_cassette_and_what_was_requested(suite: Project) -> None:
     suite.run(JUDGE)
     row = usage(suite)
     assert (row["complete"], row["green"], row["scopes"]) == (True, True, [""])
@@ -202,7 +202,7 @@ def test_a_run_without_anything_of_ours_leaves_no_record(project: Project) -> No
     assert not (project.path / ".pytest_cache" / "v" / "llmops").exists()
 
 
-def test_the_age_of_the_oldest_recording_is_told(suite: Project) -> None:
+def test_the_age_of_the_oldest_recording_is_reported(suite: Project) -> None:
     path = suite.path / OWN[0]
     text = path.read_text()
     day = json.loads(text)["recorded"]

@@ -37,16 +37,16 @@ class Graders:
     def __init__(self, project: Project, *also: str) -> None:
         self._answer = project.server.answer
         self._right = ("30", "thirty", *also)
-        self.asked = 0
+        self.call_count = 0
         project.server.answer = self  # type: ignore[method-assign]
 
     def __call__(self, seen: Seen) -> Reply:
         self._answer(seen)
-        self.asked += 1
+        self.call_count += 1
         data = next(row["content"] for row in seen.json["messages"] if row["content"].startswith("<data-"))
         nonce, _, rest = data.removeprefix("<data-").partition(">")
         answer = json.loads(rest.rpartition("\n</data-")[0])["answer"]
-        score = 9 if any(entry in answer for entry in self._right) else 1
+        score = 9 if any(word in answer for word in self._right) else 1
         dimensions = {"accuracy": score, "fluency": score, "relevance": score}
         return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", "dimensions": dimensions})))
 
@@ -98,7 +98,7 @@ def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Proj
     assert project.record("--llm-judge", workers=workers).outcomes == {"passed": 6}
     # Both folders have all of it, and one of the workers has paid.
     assert len([name for name in project.cassettes() if "canaries" in name]) == 2
-    assert graders.asked <= ASKED + 2
+    assert graders.call_count <= ASKED + 2
     project.server.close()
     for folder in ("b", "a"):
         assert project.run("--llm-judge", folder, "-k", "only").outcomes == {"passed": 1}
@@ -134,5 +134,5 @@ def test_without_the_flag_it_is_skipped(project: Project) -> None:
     assert project.run().outcomes == {"passed": 1, "skipped": 3}
 
 
-def test_so_many_are_asked() -> None:
+def test_so_many_are_requested() -> None:
     assert len(built_in_canaries()) == 45

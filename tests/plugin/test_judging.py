@@ -150,7 +150,7 @@ def test_all_workers_keep_one_pace_and_share_one_shelf(
     assert not Path(folder).exists()  # it ends with the run
 
 
-def test_a_refusal_for_the_moment_is_no_verdict_and_is_asked_again(project: Project) -> None:
+def test_a_refusal_for_the_moment_is_no_verdict_and_is_requested_again(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(9))
     project.server.queue.append(error_reply(429, retry_after="0"))
@@ -295,7 +295,7 @@ def test_judge_model_is_another_model(project: Project) -> None:
     assert [seen.json["model"] for seen in project.server.seen] == ["judge-1"]
 
 
-def test_no_model_named_is_told(project: Project) -> None:
+def test_a_missing_model_is_reported(project: Project) -> None:
     project.write(**{"pytest.ini": "[pytest]\n", "test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
     result = project.run()
     message = result.records["test_a"].message

@@ -95,13 +95,13 @@ def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
     suite: Project, text: str, status: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite.write(**{"test_a.py": text})
-    asked = suite.server.count
+    request_count = suite.server.count
     live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=36"]
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "summary.md"))
     printed, ended, run = run_looks(suite, AUTO, *live, *options)
     assert (suite.path / "summary.md").read_text(encoding="utf-8").count("## LLM regression") == 1
-    assert suite.server.count - asked == 36  # what a look has paid for, the next replays
+    assert suite.server.count - request_count == 36  # what a look has paid for, the next replays
     assert (gate_of(run).status, ended) == (status, int(status == "RED"))
     assert printed.count("undecided, so the suite runs again") == 1
     assert "would settle it" not in printed  # the next look does, or does not
@@ -166,10 +166,10 @@ def test_the_workers_of_a_later_look_alone_share_a_budget(
 ) -> None:
     monkeypatch.delenv(RUN_FOLDER_VARIABLE, raising=False)
     suite.write(**{"test_a.py": WORSE})
-    asked = suite.server.count
+    request_count = suite.server.count
     live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=4", "-n2"]
     run_looks(suite, "--llm-trials=auto:3", *live)
-    assert suite.server.count - asked == 4
+    assert suite.server.count - request_count == 4
 
 
 def test_neither_the_ini_nor_plugin_objects_take_looks(suite: Project) -> None:
@@ -233,11 +233,11 @@ def test_a_look_is_as_the_first_and_ends_with_it(project: Project) -> None:
     ) as first:
         assert first.stdout is not None
         try:
-            told = next((line for line in first.stdout if "as: " in line), "")
+            announced = next((line for line in first.stdout if "as: " in line), "")
             os.kill(first.pid, signal.SIGTERM)
             first.communicate(timeout=20)  # the look too has closed its output
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(first.pid, signal.SIGKILL)
-    assert told.strip().endswith("as: True ['ignore::ImportWarning'] False")
+    assert announced.strip().endswith("as: True ['ignore::ImportWarning'] False")
     assert first.returncode == 128 + signal.SIGTERM

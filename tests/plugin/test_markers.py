@@ -87,7 +87,7 @@ def test_llm_prompt_replaces_listed_versions(filled: Project) -> None:
     assert result.run.records[0].facts["prompt"]["alias"] == "candidate"  # type: ignore[call-overload, index]
 
 
-def test_unknown_prompt_of_llm_prompt_is_told(filled: Project, workers: int) -> None:
+def test_unknown_prompt_of_llm_prompt_is_reported(filled: Project, workers: int) -> None:
     filled.write(**{"test_a.py": BOTH})
     result = filled.run("--llm-prompt=support/anwser=v1", workers=workers)
     assert result.exit != 0
@@ -310,7 +310,7 @@ def test_wrong_use_says_where_and_what(filled: Project, name: str) -> None:
     assert "pytest_llmops/" not in result.text
 
 
-def test_wrong_use_is_told_by_workers_too(filled: Project) -> None:
+def test_wrong_use_is_reported_by_workers_too(filled: Project) -> None:
     for number, (source, _) in enumerate(WRONG_USE.values()):
         filled.write(**{f"test_{number}.py": f"import pytest\n{source}\n"})
     filled.write(**{"test_0.py": (filled.path / "test_0.py").read_text() + "def test_right(): pass\n"})
@@ -343,7 +343,7 @@ def test_a_wrong_marker_of_many_cases_is_one_error(filled: Project) -> None:
         check_message(result.records[f"test_{number}"].message)
 
 
-def test_a_wrong_budget_of_a_test_without_cases_is_told_before_it_runs(filled: Project) -> None:
+def test_a_wrong_budget_of_a_test_without_cases_is_reported_before_it_runs(filled: Project) -> None:
     filled.write(
         **{"test_a.py": "import pytest\n@pytest.mark.llm_budget(usd=-1)\ndef test_a(): assert False\n"}
     )

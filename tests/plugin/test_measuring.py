@@ -32,9 +32,9 @@ def test_soft():
         emit(Measurement(name="c", value=0.9, threshold=0.5))
 
 def test_collect():
-    with collect() as found:
+    with collect() as measurements:
         emit(Measurement(name="hidden", value=0.1, threshold=0.5))
-    assert found[0].status == "failed"
+    assert measurements[0].status == "failed"
 
 def test_unscored():
     emit(Measurement(name="judge.x", error="no verdict after 2 tries"))

@@ -59,7 +59,7 @@ class Echoing:
         return json_reply(chat_answer(json.dumps(verdict) if nonce else "Paris.", model=body["model"]))
 
 
-def asked(project: Project) -> list[str]:
+def list_requested_models(project: Project) -> list[str]:
     return sorted(request.json["model"] for request in project.server.seen)
 
 
@@ -72,7 +72,7 @@ def test_one_model_makes_no_parameter(project: Project) -> None:
     result = project.record("--llm-model=one")
     assert (list(result.records), named(result, "test_plain")) == (["test_plain"], None)
     assert list(project.cassettes()) == ["cassettes/test_a/test_plain.json"]
-    assert asked(project) == ["one"]
+    assert list_requested_models(project) == ["one"]
 
 
 def test_several_models_make_one_test_each_of_those_that_use_llm(project: Project) -> None:
@@ -82,7 +82,7 @@ def test_several_models_make_one_test_each_of_those_that_use_llm(project: Projec
     assert result.outcomes == {"passed": 3}
     assert sorted(result.records) == ["test_plain[a]", "test_plain[b/one:free]"]
     assert named(result, "test_plain[b/one:free]") == {"name": "b/one:free"}
-    assert asked(project) == ["a", "b/one:free"]
+    assert list_requested_models(project) == ["a", "b/one:free"]
     assert result.run.meta["settings"]["model"] == ["b/one:free", "a"]  # type: ignore[call-overload, index]
     project.server.close()
     assert project.run(*models).outcomes == {"passed": 3}
@@ -131,7 +131,7 @@ def test_the_marker_with_versions_and_cases(project: Project) -> None:
     assert params["test_answer[Small-v2-early]"] == {
         "llm": {"id": "Small", "place": 1}, "prompt": {"id": "v2", "place": 1}, "case": {"id": "early", "place": 1}
     }  # fmt: skip
-    assert asked(project) == sorted(4 * [*models])  # never the prompt's own, nor the ini's
+    assert list_requested_models(project) == sorted(4 * [*models])  # never the prompt's own, nor the ini's
     project.server.close()
     assert project.run().outcomes == {"passed": 8}
     files = [name.rpartition("/")[2] for name in project.cassettes()]
@@ -151,16 +151,16 @@ def test_the_command_line_comes_before_the_marker_and_the_ini_after(
     assert "'test_a.py::test_answer[new-v1-late]' --llm-model=new --llm-record=new" in missed.text
 
 
-def test_a_model_of_the_hook_is_asked_by_its_name(project: Project) -> None:
+def test_a_model_of_the_hook_is_called_by_its_name(project: Project) -> None:
     source = LLM.replace("llm.complete", "assert llm.complete").replace(
         '("hi")', '("hi").text.startswith(PREFIX)'
     )
     project.write(**{"conftest.py": HOOK, "test_a.py": source.replace("PREFIX", "('scripted', 'echo')")})
     result = project.record("--llm-model=scripted", "--llm-model=served")
     assert result.outcomes == {"passed": 3}
-    assert asked(project) == ["served"]
+    assert list_requested_models(project) == ["served"]
     assert project.record("--llm-model=scripted").outcomes == {"passed": 2}
-    assert asked(project) == ["served"]
+    assert list_requested_models(project) == ["served"]
 
 
 def test_a_hook_that_replaces_the_model_under_test_makes_no_sham_comparison(project: Project) -> None:
@@ -207,7 +207,7 @@ def test_bare(): pass
     assert (result.outcomes, result.run.records) == ({"passed": 2}, ())
 
 
-def test_an_override_that_builds_on_ours_is_asked_with_each(project: Project) -> None:
+def test_an_override_that_builds_on_ours_is_called_with_each(project: Project) -> None:
     override = "import pytest\n@pytest.fixture\ndef llm(llm):\n    return llm.model\n"
     by_param = "import pytest\n@pytest.fixture\ndef llm(request): return request.param\n"
     test = "import pytest\n@pytest.mark.llm_models('a', 'b')\ndef test_a(llm, request):\n    assert f'[{llm}]' in request.node.name\n"
@@ -308,12 +308,12 @@ def pytest_llmops_models(config):
     Echoing(project)
     how = ("--llm-judge", "--llm-judge-model=strict")
     assert project.record(*how).outcomes == {"passed": 2}
-    assert asked(project) == ["of-one", "of-two", "stub-1", "stub-1"]
+    assert list_requested_models(project) == ["of-one", "of-two", "stub-1", "stub-1"]
     project.server.close()
     assert project.run(*how, "two").outcomes == {"passed": 1}  # whatever ran before
 
 
-def test_a_judge_that_is_the_model_under_test_is_told_once(project: Project) -> None:
+def test_a_judge_that_is_the_model_under_test_is_reported_once(project: Project) -> None:
     project.write(**{"test_a.py": JUDGED + JUDGED.replace("test_judged", "test_again")})
     Echoing(project)
     result = project.record("--llm-judge", "--llm-model=gpt-9")
@@ -339,7 +339,7 @@ def test_such_a_verdict_may_be_an_error_and_is_not_paid_for(project: Project) ->
     assert "(gpt-9)" in reason
     check_message(reason)
     assert [measurement.value for measurement in record.measurements] == [None]
-    assert asked(project) == ["gpt-9"]
+    assert list_requested_models(project) == ["gpt-9"]
     assert project.record(*strict, "--llm-judge-model=other").outcomes == {"passed": 1}
 
 
@@ -362,7 +362,7 @@ def test_such_a_verdict_is_refused_where_only_the_answer_tells(project: Project)
     assert "gpt-9 " in reason
     assert "(gpt-9)" in reason
     check_message(reason)
-    assert asked(project) == ["alias", "gpt-9"]
+    assert list_requested_models(project) == ["alias", "gpt-9"]
 
 
 def test_an_everyday_run_calls_the_cassettes_of_candidates_no_orphans(project: Project) -> None:

@@ -40,7 +40,7 @@ def test_verify_tells_what_drifted_and_writes_nothing(project: Project) -> None:
     assert "4 verified, 4 drifted" in result.text
     check_message(list(result.run.notes))
     # Two answers came from the queue; the server numbers repeated questions, so the others differ too.
-    drifted = [entry for record in result.run.records for entry in record.fact("cassette")["drift"]]  # type: ignore[union-attr]
+    drifted = [drift for record in result.run.records for drift in record.fact("cassette")["drift"]]  # type: ignore[union-attr]
     assert sum(row["now"] == "something else" for row in drifted) == 2  # type: ignore[index,call-overload]
     assert project.cassettes() == before
 
@@ -117,11 +117,11 @@ def test_ours(llm_cassette):
     assert ask("outside") == "echo of outside"
     with use_cassette("shared/inner") as tape:
         assert ask("inside") == "echo of inside"
-        found = []
-        one = threading.Thread(target=lambda: found.append(ask("in a thread")))
-        one.start()
-        one.join()
-        assert found == ["echo of in a thread"]
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(ask("in a thread")))
+        thread.start()
+        thread.join()
+        assert answers == ["echo of in a thread"]
         assert tape.counts.replayed + tape.counts.recorded == 2
     assert ask("outside again") == "echo of outside again"
 """
@@ -168,9 +168,9 @@ def test_a_block_works_in_a_plain_script(project: Project, monkeypatch: pytest.M
     monkeypatch.setenv("OPENAI_BASE_URL", f"{project.server.url}/v1")
     run = project.pytester.run
     assert run(sys.executable, "talk.py", "new").outlines == ["echo of hello 0", "echo of bye"]
-    asked = project.server.count
+    request_count = project.server.count
     assert run(sys.executable, "talk.py", "none").outlines == ["echo of hello 1", "echo of bye"]
-    assert project.server.count == asked
+    assert project.server.count == request_count
     assert (project.path / "cassettes" / "talk.json").is_file()
     assert (project.path / "other.json").is_file()
 
@@ -250,9 +250,9 @@ def test_a_budget_in_money_needs_a_price(project: Project) -> None:
 
 def test_the_budget_of_one_run_is_not_that_of_the_next(project: Project) -> None:
     project.write(**{"test_a.py": MANY})
-    for asked in (5, 10):
+    for expected_count in (5, 10):
         project.record("--llm-max-calls=5")
-        assert project.server.count == asked
+        assert project.server.count == expected_count
 
 
 ROBUST = """
@@ -269,9 +269,9 @@ def test_timeout():
 @pytest.mark.llm_cassette
 def test_cancel():
     async def within():
-        asked = openai.AsyncOpenAI(api_key="k").chat.completions.create(model="m", messages=[])
+        request = openai.AsyncOpenAI(api_key="k").chat.completions.create(model="m", messages=[])
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asked, 0.2)
+            await asyncio.wait_for(request, 0.2)
     asyncio.run(within())
 """
 

@@ -38,7 +38,7 @@ NATIVE_TOML = pytest.mark.skipif(
 
 
 @pytest.fixture
-def shown(project: Project) -> Project:
+def suite(project: Project) -> Project:
     project.write(
         **{
             "test_show.py": SHOW,
@@ -89,45 +89,45 @@ def test_every_option_has_values_here() -> None:
         assert EXAMPLES[option.name].value != option.default, option.name
 
 
-def test_flags_are_stronger_than_ini_keys(shown: Project, workers: int) -> None:
-    shown.write(**{"pytest.ini": make_ini(other=True)})
-    assert pick_settings(run_bare(shown, *make_flags(), workers=workers), FLAGS) == get_values(FLAGS)
+def test_flags_are_stronger_than_ini_keys(suite: Project, workers: int) -> None:
+    suite.write(**{"pytest.ini": make_ini(other=True)})
+    assert pick_settings(run_bare(suite, *make_flags(), workers=workers), FLAGS) == get_values(FLAGS)
 
 
 def test_ini_keys_are_stronger_than_the_environment(
-    shown: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+    suite: Project, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     for option in VARIABLES:
         monkeypatch.setenv(option.env[0], EXAMPLES[option.name].other)
-    shown.write(**{"pytest.ini": make_ini(other=False)})
-    assert pick_settings(run_bare(shown, workers=workers), INIS) == get_values(INIS)
+    suite.write(**{"pytest.ini": make_ini(other=False)})
+    assert pick_settings(run_bare(suite, workers=workers), INIS) == get_values(INIS)
 
 
-def test_the_environment_is_stronger_than_defaults(shown: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_stronger_than_defaults(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for option in VARIABLES:
         monkeypatch.setenv(option.env[0], EXAMPLES[option.name].text)
-    shown.write(**{"pytest.ini": "[pytest]\n"})
-    assert pick_settings(run_bare(shown), VARIABLES) == get_values(VARIABLES)
+    suite.write(**{"pytest.ini": "[pytest]\n"})
+    assert pick_settings(run_bare(suite), VARIABLES) == get_values(VARIABLES)
 
 
 @NATIVE_TOML
 @pytest.mark.parametrize("table", ["tool.pytest", "tool.pytest.ini_options"])
-def test_in_pyproject(shown: Project, table: str) -> None:
-    (shown.path / "pytest.ini").unlink()
+def test_in_pyproject(suite: Project, table: str) -> None:
+    (suite.path / "pytest.ini").unlink()
     lines = [f"{option.dest} = {json.dumps(EXAMPLES[option.name].value)}" for option in INIS]
-    shown.write(**{"pyproject.toml": "\n".join([f"[{table}]", *lines])})
-    assert pick_settings(run_bare(shown), INIS) == get_values(INIS)
+    suite.write(**{"pyproject.toml": "\n".join([f"[{table}]", *lines])})
+    assert pick_settings(run_bare(suite), INIS) == get_values(INIS)
 
 
-def test_repeatable_flags_add_up(shown: Project) -> None:
-    result = shown.run("--llm-report=a.html", "--llm-report=b.json")
+def test_repeatable_flags_add_up(suite: Project) -> None:
+    result = suite.run("--llm-report=a.html", "--llm-report=b.json")
     assert result.exit == 0
-    assert (shown.path / "a.html").read_text().startswith("<!doctype html>")
-    assert json.loads((shown.path / "b.json").read_text())["schema"] == "pytest-llmops/run/2"
+    assert (suite.path / "a.html").read_text().startswith("<!doctype html>")
+    assert json.loads((suite.path / "b.json").read_text())["schema"] == "pytest-llmops/run/2"
 
 
-def test_a_wrong_flag_ends_the_run_with_its_place(shown: Project, workers: int) -> None:
-    result = shown.run("--llm-record=sometimes", workers=workers)
+def test_a_wrong_flag_ends_the_run_with_its_place(suite: Project, workers: int) -> None:
+    result = suite.run("--llm-record=sometimes", workers=workers)
     assert result.exit == 4
     message = result.line("--llm-record: ")
     assert "'sometimes'" in message
@@ -149,47 +149,47 @@ def test_every_type_of_ini_key_has_a_wrong_value_here() -> None:
 
 
 @pytest.mark.parametrize("kind", WRONG_INI)
-def test_a_wrong_ini_value_ends_the_run_with_its_place(shown: Project, kind: str) -> None:
+def test_a_wrong_ini_value_ends_the_run_with_its_place(suite: Project, kind: str) -> None:
     name, value = WRONG_INI[kind]
-    shown.write(**{"pytest.ini": f"[pytest]\nllm_{name} = {value}\n"})
-    result = shown.run()
+    suite.write(**{"pytest.ini": f"[pytest]\nllm_{name} = {value}\n"})
+    result = suite.run()
     assert result.exit == 4
     message = result.line(f"llm_{name}: ")
     assert repr(value) in message
     check_message(message)
 
 
-def test_llm_judge_is_a_pure_flag(shown: Project) -> None:
-    result = shown.run("--llm-judge", "test_show.py")
-    assert read_seen(shown)["judge"] is True
+def test_llm_judge_is_a_pure_flag(suite: Project) -> None:
+    result = suite.run("--llm-judge", "test_show.py")
+    assert read_seen(suite)["judge"] is True
     assert list(result.records) == ["test_show"]
 
 
-def test_help_shows_every_option_and_markers_every_marker(shown: Project) -> None:
-    text = shown.run("--help").text
+def test_help_shows_every_option_and_markers_every_marker(suite: Project) -> None:
+    text = suite.run("--help").text
     for option in OPTIONS:
         assert (option.flag or option.dest) in text
-    markers = shown.run("--markers").text
+    markers = suite.run("--markers").text
     for name in ("prompt(", "cases(", "retriever(", "judge(", "llm_models(", "llm_cassette("):
         assert f"@pytest.mark.{name}" in markers
 
 
-def test_strict_mode_takes_all_of_it(shown: Project) -> None:
-    shown.write(**{"pytest.ini": "[pytest]\nstrict = true\nfilterwarnings = error\nllm_model = m\n"})
-    assert shown.run("-W", "error").outcomes == {"passed": 2}
+def test_strict_mode_takes_all_of_it(suite: Project) -> None:
+    suite.write(**{"pytest.ini": "[pytest]\nstrict = true\nfilterwarnings = error\nllm_model = m\n"})
+    assert suite.run("-W", "error").outcomes == {"passed": 2}
 
 
-def test_an_unknown_option_is_refused(shown: Project) -> None:
-    assert "unrecognized arguments: --llm-recrod" in shown.run("--llm-recrod=new").text
+def test_an_unknown_option_is_refused(suite: Project) -> None:
+    assert "unrecognized arguments: --llm-recrod" in suite.run("--llm-recrod=new").text
 
 
-def test_an_unknown_embedder_names_those_that_exist(shown: Project) -> None:
-    shown.write(
+def test_an_unknown_embedder_names_those_that_exist(suite: Project) -> None:
+    suite.write(
         **{
             "test_e.py": "from pytest_llmops import assert_semantic\ndef test_e():\n    assert_semantic('a', 'a')\n"
         }
     )
-    result = shown.run("--llm-embedder=tfdif", "test_e.py")
+    result = suite.run("--llm-embedder=tfdif", "test_e.py")
     message = result.records["test_e"].message
     assert result.records["test_e"].outcome == "errored"
     assert "'tfdif'" in message
@@ -198,12 +198,12 @@ def test_an_unknown_embedder_names_those_that_exist(shown: Project) -> None:
     check_message(message)
 
 
-def test_a_judge_with_the_name_of_the_embedder_is_not_laid_on_its_option(shown: Project) -> None:
-    shown.write(
+def test_a_judge_with_the_name_of_the_embedder_is_not_laid_on_its_option(suite: Project) -> None:
+    suite.write(
         **{
             "test_j.py": "import pytest\n@pytest.mark.judge('tfidf')\ndef test_j(judge): judge.assert_score('a')\n"
         }
     )
-    message = shown.run("--llm-judge", "--llm-embedder=tfidf", "test_j.py").records["test_j"].message
+    message = suite.run("--llm-judge", "--llm-embedder=tfidf", "test_j.py").records["test_j"].message
     assert "unknown judge 'tfidf'" in message
     assert "llm_embedder" not in message

@@ -149,9 +149,9 @@ def test_order(llm_calls):
     answers = ('{"qty": "two"}', "none", '{"qty": 2}')
     project.server.queue.extend(json_reply(chat_answer(text)) for text in answers)
     assert project.record().outcomes == {"passed": 1}
-    asked = [request.json for request in project.server.seen]
-    assert [len(row["messages"]) for row in asked] == [1, 3, 3]
-    assert asked[0]["response_format"]["json_schema"]["strict"] is True
-    check_message(asked[1]["messages"][2]["content"])
+    requests = [request.json for request in project.server.seen]
+    assert [len(row["messages"]) for row in requests] == [1, 3, 3]
+    assert requests[0]["response_format"]["json_schema"]["strict"] is True
+    check_message(requests[1]["messages"][2]["content"])
     assert project.run().outcomes == {"passed": 1}
     assert len(project.server.seen) == 3

@@ -26,10 +26,10 @@ def test_replay_needs_neither_server_nor_key(project: Project) -> None:
     project.server.close()
     replayed = project.run()
     assert replayed.outcomes == {"passed": 3}
-    calls = [record.calls for record in replayed.run.records]
-    assert [len(entry) for entry in calls] == [1, 1, 1]
-    assert all(call.replayed for entry in calls for call in entry)
-    latencies = [entry[0].latency_s for entry in calls]
+    calls_by_test = [record.calls for record in replayed.run.records]
+    assert [len(calls) for calls in calls_by_test] == [1, 1, 1]
+    assert all(call.replayed for calls in calls_by_test for call in calls)
+    latencies = [calls[0].latency_s for calls in calls_by_test]
     live = [record.calls[0].latency_s for record in recorded.run.records]
     assert latencies == pytest.approx(live, abs=1e-4)
 
@@ -61,7 +61,7 @@ def test_new_records_only_what_is_missing(project: Project) -> None:
     assert project.server.count == 4
 
 
-def test_all_records_again_and_drops_what_is_not_asked_any_more(project: Project) -> None:
+def test_all_records_again_and_drops_what_is_not_requested_any_more(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('old')\n    llm.complete('same')\n"})
     project.record()
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('new')\n    llm.complete('same')\n"})
@@ -138,8 +138,8 @@ import pytest
 pytestmark = pytest.mark.llm_cassette
 
 def test_address():
-    with socket.socket() as one:
-        one.connect(("192.0.2.1", 80))
+    with socket.socket() as connection:
+        connection.connect(("192.0.2.1", 80))
 
 def test_name():
     socket.getaddrinfo("model.invalid", 443)
@@ -232,7 +232,7 @@ def test_a_damaged_cassette_is_one_clear_error_and_stays_as_it_is(project: Proje
         assert path.read_bytes() == damaged
 
 
-def test_stale_interactions_are_told(project: Project) -> None:
+def test_stale_interactions_are_reported(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n    llm.complete('y')\n"})
     project.record()
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
@@ -333,8 +333,8 @@ def test_stream(llm_calls):
 def test_async():
     async def main():
         async with openai.AsyncOpenAI() as client:
-            asked = [client.responses.create(model="m", input=word) for word in "abc"]
-            return [one.output_text for one in await asyncio.gather(*asked)]
+            requests = [client.responses.create(model="m", input=word) for word in "abc"]
+            return [response.output_text for response in await asyncio.gather(*requests)]
     assert asyncio.run(main()) == ["echo of a", "echo of b", "echo of c"]
 """
         }
@@ -360,7 +360,7 @@ def test_theirs():
     assert project.run().outcomes == {"passed": 2}
 
 
-def test_a_folder_that_cannot_be_used_is_told(project: Project) -> None:
+def test_a_folder_that_cannot_be_used_is_reported(project: Project) -> None:
     project.write(
         **{
             "cassettes": "a file where the folder should be",

@@ -106,7 +106,7 @@ def test_a_process_that_each_trial_starts_has_the_take_of_its_trial(project: Pro
 
 
 @pytest.mark.parametrize(("expired", "outcome"), [("warn", "passed"), ("fail", "failed")])
-def test_a_process_is_told_that_a_recording_is_too_old(project: Project, expired: str, outcome: str) -> None:
+def test_a_process_learns_that_a_recording_is_too_old(project: Project, expired: str, outcome: str) -> None:
     test = f"{CHILD}\ndef test_a(llm_calls):\n    assert ask('hello') == 'echo of hello'\n"
     project.write(**{"app.py": APP, "test_a.py": test})
     project.record()

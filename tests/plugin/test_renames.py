@@ -147,7 +147,7 @@ def test_recording_copies_what_was_found_and_pays_for_the_rest_alone(project: Pr
     assert result.outcomes == {"passed": 1}
     assert [seen.json["messages"][0]["content"] for seen in project.server.seen] == ["hello", "more"]
     new = json.loads(project.cassettes()["cassettes/test_a/test_new.json"])["interactions"]
-    assert [entry["by"] for entry in new] == ["#001", "#002"]
+    assert [interaction["by"] for interaction in new] == ["#001", "#002"]
     assert new[0]["answers"] == json.loads(old)["interactions"][0]["answers"]
     assert "no test uses cassettes/test_a/test_old.json" in result.text
     renamed_run(project)

@@ -69,8 +69,11 @@ def test_a(word):
 
 def takes(project: Project, name: str) -> list[dict[str, int]]:
     """Of each interaction the number of answers by take."""
-    entries = json.loads(project.cassettes()[name])["interactions"]
-    return [{take: len(answers) for take, answers in entry["answers"].items()} for entry in entries]
+    interactions = json.loads(project.cassettes()[name])["interactions"]
+    return [
+        {take: len(answers) for take, answers in interaction["answers"].items()}
+        for interaction in interactions
+    ]
 
 
 @pytest.mark.parametrize("mode", ["new", "all"])
@@ -116,7 +119,9 @@ def test_more_repetitions_than_were_recorded_replay_the_last_with_one_note(proje
     assert "and 7 more tests" in notes[0]
 
 
-def test_recording_all_again_keeps_what_the_other_repetitions_asked(project: Project, workers: int) -> None:
+def test_recording_all_again_keeps_what_the_other_repetitions_requested(
+    project: Project, workers: int
+) -> None:
     asks = f"""{ASK}
 @pytest.mark.llm_cassette
 def test_a(request):

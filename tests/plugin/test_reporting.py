@@ -92,7 +92,7 @@ def test_a_compressed_run_file_holds_the_run(recorded: Project) -> None:
     assert len(document["records"]) == len(result.run.records)
 
 
-def test_a_report_that_cannot_be_written_is_told(recorded: Project) -> None:
+def test_a_report_that_cannot_be_written_is_named(recorded: Project) -> None:
     recorded.write(blocked="a file")
     result = recorded.run("--llm-report=blocked/r.html", "-k", "ann")
     assert result.exit == 1
@@ -105,8 +105,8 @@ def test_junit_carries_scores_once_and_without_warnings(recorded: Project) -> No
     assert sum(len(list(suite)) for suite in suites) == 4
     tree = ET.parse(recorded.path / "j.xml")
     pairs = [
-        (entry.attrib["name"], entry.attrib["value"])
-        for entry in tree.findall(".//testcase[@name='test_greet[v2-bob]']/properties/property")
+        (item.attrib["name"], item.attrib["value"])
+        for item in tree.findall(".//testcase[@name='test_greet[v2-bob]']/properties/property")
     ]
     names, values = [name for name, _ in pairs], dict(pairs)
     assert len(names) == len(set(names))

@@ -65,7 +65,7 @@ def test_a_real_run_is_judged_again_when_the_server_is_gone(
     for name in ("LLMOPS_JUDGE_MODEL", "LLMOPS_MODEL", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     capsys.readouterr()
-    asked = project.server.count
+    request_count = project.server.count
     how = [
         "judge",
         "rescore",
@@ -78,7 +78,7 @@ def test_a_real_run_is_judged_again_when_the_server_is_gone(
         f"{project.server.url}/v1",
     ]
     recorded = cli.main([*how, "--record", "new", "--out", "again.json"]), capsys.readouterr().out
-    assert project.server.count == asked + 2
+    assert project.server.count == request_count + 2
     project.server.close()
     written = (project.path / "again.json").read_bytes()
     replayed = cli.main([*how, "--out", "again.json"]), capsys.readouterr().out

@@ -54,9 +54,9 @@ def test_cases_for_a_person_are_listed_exported_and_taken_back(
     check_message(line)
     assert read_data((project.path / "report.html").read_text(encoding="utf-8"))["review"]
     values = sorted(
-        str(one.get("value"))
-        for one in ET.parse(project.path / "junit.xml").iter("property")
-        if one.get("name") == "llm.review"
+        str(item.get("value"))
+        for item in ET.parse(project.path / "junit.xml").iter("property")
+        if item.get("name") == "llm.review"
     )
     assert [re.findall(r"[\d.]+", value) for value in values] == [
         ["10", "3", "0.22", "0.7"],
@@ -64,7 +64,7 @@ def test_cases_for_a_person_are_listed_exported_and_taken_back(
     ]
     check_message(values)
     listed = json.loads((project.path / "run-file.json").read_text(encoding="utf-8"))["review"]
-    assert [one["case"] for one in listed] == ["middle", "torn"]
+    assert [case["case"] for case in listed] == ["middle", "torn"]
     monkeypatch.chdir(project.path)
     monkeypatch.setattr("pytest_llmops.cli.command_line.GROUPS", ("cases", "judge"))
     assert cli.main(["judge", "export-labels", "run-file.json", "--out", "labels.jsonl"]) == 0

@@ -153,7 +153,9 @@ def _pretty(text: str, _: object) -> Reply:
 PLACES: dict[str, Callable[[str, Mapping[str, object]], Reply]] = {
     "stream/whole": lambda text, _: stream([_delta(text), "[DONE]"]),
     "stream/split": lambda text, _: stream([_delta(text[n : n + 5]) for n in range(0, len(text), 5)]),
-    "error": lambda text, told: json_reply({"error": {"message": f"Incorrect: {text}", **told}}, status=404),
+    "error": lambda text, headers: json_reply(
+        {"error": {"message": f"Incorrect: {text}", **headers}}, status=404
+    ),
     "headers": _headers,
     "pretty": _pretty,
     "base64": lambda text, _: json_reply({"file": base64.b64encode(f"a file: {text} ...".encode()).decode()}),
@@ -203,7 +205,7 @@ def searched(project: Project, result: Result) -> Iterator[tuple[str, bytes]]:
             yield path.relative_to(project.path).as_posix(), unpack_report(path.name, path.read_bytes())
 
 
-def found_in(files: Mapping[str, bytes]) -> list[str]:
+def find_secrets(files: Mapping[str, bytes]) -> list[str]:
     more = {"the form": ("form-value-1",), "the query": ("param-value-1",), "a set cookie": ("set-cookie-value-1",),
             "another cookie": ("cookie-other-1",)}  # fmt: skip
     return [
@@ -229,16 +231,16 @@ def test_thirty_kinds_and_more_are_nowhere_in_what_a_run_wrote(planted: Project,
     cassettes = [name for name in files if name.startswith("cassettes/")]
     assert len(cassettes) == 2 * count
     assert any(name.startswith(".pytest_cache/") for name in files)
-    results = found_in(files)
-    assert not results, "\n".join(results[:40])
+    leaks = find_secrets(files)
+    assert not leaks, "\n".join(leaks[:40])
     server = planted.server
     assert isinstance(server, EchoServer)
-    asked = server.count
+    request_count = server.count
     # And what was masked is found again: the same questions, no server.
     server.close()
     again = planted.run("-k", "test_ask")
     assert again.outcomes == {"passed": count}
-    assert server.count == asked
+    assert server.count == request_count
 
 
 def test_journals_of_a_killed_run_hold_no_secret(planted: Project) -> None:
@@ -255,5 +257,5 @@ def test_journals_of_a_killed_run_hold_no_secret(planted: Project) -> None:
     result = Result({}, "\n".join([*done.outlines, *done.errlines]), 3, Run())
     files = dict(searched(planted, result))
     assert any(name.endswith(".journal") for name in files)
-    results = found_in(files)
-    assert not results, "\n".join(results[:40])
+    leaks = find_secrets(files)
+    assert not leaks, "\n".join(leaks[:40])

@@ -58,7 +58,7 @@ def verify(project: Project, *args: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("levels", "edit", "said"),
+    ("levels", "edit", "expected"),
     [
         ({}, ("", ""), "nothing moved"),
         ({"SENTINEL": 50, "OTHER": 50}, ("", ""), "the model or the judge moved"),
@@ -68,15 +68,19 @@ def verify(project: Project, *args: str) -> str:
         ({}, ("def test_sentinel", "def test_new"), "cannot tell what moved: no sentinel"),
     ],
 )
-def test_what_moved_is_told(
-    suite: Project, monkeypatch: pytest.MonkeyPatch, levels: dict[str, int], edit: tuple[str, str], said: str
+def test_what_moved_is_reported(
+    suite: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    levels: dict[str, int],
+    edit: tuple[str, str],
+    expected: str,
 ) -> None:
     set_levels(suite, monkeypatch, **levels)
     suite.write(**{"test_a.py": SUITE.replace(*edit) if edit[0] else SUITE})
     sentence = verify(suite)
-    assert sentence.startswith(said)
-    assert said or "moved" not in sentence
-    if said:
+    assert sentence.startswith(expected)
+    assert expected or "moved" not in sentence
+    if expected:
         check_message(sentence)
 
 
@@ -95,7 +99,7 @@ def test_families_are_compared_together() -> None:
     loose = {"a": TrialPair((0.0,), (1.0,)), "b": TrialPair((1.0,), (0.0,))}
     better = {case: TrialPair(pair.after, pair.before) for case, pair in worse.items()}
     compared = compare_families({"worse": worse, "same": same, "loose": loose, "better": better})
-    assert {name: each["status"] for name, each in compared.items()} == {
+    assert {name: change["status"] for name, change in compared.items()} == {
         "worse": "worse", "same": "equivalent", "loose": "undecided", "better": "better",
     }  # fmt: skip
     assert compared["worse"]["interval"][0] < -0.4 < compared["worse"]["interval"][1] < 0

@@ -188,7 +188,7 @@ def test_the_same_answer_has_the_latest_day_of_its_recording() -> None:
     days = "2026-01-02", "2026-03-04", "2026-02-03"
     project, *shards = map(recorded, days)
     merged = merge_recordings(project, dict(zip(("a", "b"), shards, strict=True)))
-    assert [entry.answers["0"][0]["recorded"] for entry in merged] == [days[1]]
+    assert [interaction.answers["0"][0]["recorded"] for interaction in merged] == [days[1]]
     assert project == recorded(days[0])
 
 

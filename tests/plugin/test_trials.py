@@ -322,7 +322,7 @@ def test_x_and_junit_see_one_test(project: Project) -> None:
     assert result.outcomes == {"failed": 1}
     cases = list(ET.parse(project.path / "out.xml").iter("testcase"))
     assert [case.get("name") for case in cases] == ["test_a"]
-    properties = {entry.get("name"): entry.get("value") for entry in cases[0].iter("property")}
+    properties = {item.get("name"): item.get("value") for item in cases[0].iter("property")}
     assert properties["llm.metric.text.contains.score"] == "0.5"
 
 
@@ -375,7 +375,7 @@ def test_once(llm_calls):
     assert result.records["test_once"].measurements
 
 
-def test_reruns_of_a_test_with_trials_are_said_to_be_ignored(project: Project) -> None:
+def test_reruns_of_a_test_with_trials_are_reported_as_ignored(project: Project) -> None:
     flaky = "import pytest\n" + ASK.replace("def test", "@pytest.mark.flaky\ndef test")
     project.write(**{"test_a.py": flaky, "pytest.ini": f"{INI}markers = flaky\n"})
     result = project.record("--llm-trials=2")

@@ -13,7 +13,7 @@ def ask(text):
     body = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": text}]}
     return httpx2.post(f"{os.environ['OPENAI_BASE_URL']}/chat/completions", json=body).json()
 @pytest.fixture
-def asked():
+def reply():
     return ask("in a fixture")
 def unscored():
     emit(Measurement(name="m", error="the judge gave no score"))
@@ -27,7 +27,7 @@ MISSES = {
         "",
         "try: ask('q')\n    except BaseException as e: raise BaseExceptionGroup('tasks', [e])",
     ),
-    "in a fixture": ("asked", "pass"),
+    "in a fixture": ("reply", "pass"),
     "called": ("", "try: ask('q')\n    except BaseException: pytest.xfail('known')"),
     "unscored": ("", "unscored()"),
     "unscored beside a low score": (

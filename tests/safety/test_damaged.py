@@ -49,10 +49,10 @@ def test_conflict_markers_inside_of_bodies_are_no_conflict(path: Path) -> None:
 
 def test_a_file_cut_at_any_byte_is_an_error(path: Path) -> None:
     whole = path.read_bytes()
-    result, heads = store.parse_cassette(whole, path), set()
+    interactions, heads = store.parse_cassette(whole, path), set()
     for cut in range(len(whole)):
         if whole[cut:].isspace():
-            assert store.parse_cassette(whole[:cut], path) == result
+            assert store.parse_cassette(whole[:cut], path) == interactions
             continue
         with pytest.raises(CassetteError) as caught:
             store.parse_cassette(whole[:cut], path)
@@ -63,14 +63,14 @@ def test_a_file_cut_at_any_byte_is_an_error(path: Path) -> None:
 
 def test_a_file_with_a_hole_is_an_error_or_tells_no_other_answer(path: Path) -> None:
     whole = path.read_bytes()
-    result, heads = store.parse_cassette(whole, path), set()
+    interactions, heads = store.parse_cassette(whole, path), set()
     for start in range(0, len(whole), 37):
         data = whole[:start] + b"\0" * 16 + whole[start + 16 :]
         with pytest.raises(CassetteError) as caught:
             store.parse_cassette(data, path)
         heads.add(str(caught.value).partition(": ")[0])
     check_message(sorted(heads))
-    assert store.parse_cassette(whole, path) == result
+    assert store.parse_cassette(whole, path) == interactions
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 500, -2])
@@ -203,8 +203,8 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path: Path) -> None:
     tape.close()
     assert link.is_symlink()
     assert len(store.load_cassette(real)) == 2
-    assert sorted(each.name for each in link.parent.iterdir()) == ["test_a.json"]
-    assert sorted(each.name for each in real.parent.iterdir()) == ["real.json"]
+    assert sorted(path.name for path in link.parent.iterdir()) == ["test_a.json"]
+    assert sorted(path.name for path in real.parent.iterdir()) == ["real.json"]
     link.unlink()
     link.symlink_to("nowhere/yet.json")
     recorded(link, ("a", "2"))

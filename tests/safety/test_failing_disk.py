@@ -81,14 +81,14 @@ def record_all(path: Path) -> tuple[set[str], set[str], list[str]]:
 def answered(path: Path) -> set[str]:
     """What the next run finds, of what is asked here."""
     tape = Tape(path)
-    result = set()
+    replayed = set()
     for text in QUESTIONS:
         try:
             if tape.claim(ask(tape, text)) is not None:
-                result.add(text)
+                replayed.add(text)
         except CassetteMiss:
             continue
-    return result
+    return replayed
 
 
 @posix_only
@@ -115,13 +115,13 @@ def test_every_call_to_the_disk_may_fail(
             assert os.strerror(number) in error
         data = path.read_bytes()
         assert data == old or set(texts(path)) > set(store.parse_cassette(old, path))
-        result = answered(path)
-        assert given <= result, (at, errors)
+        kept = answered(path)
+        assert given <= kept, (at, errors)
         if not lasting:  # what could not be written was written later
-            assert paid <= result, (at, errors)
+            assert paid <= kept, (at, errors)
         again, _, errors = record_all(path)
         assert not errors
-        assert again == set(QUESTIONS) - result
+        assert again == set(QUESTIONS) - kept
         assert len(texts(path)) == 5
         assert set(files(path.parent)) - {".journal"} == {path.name}
         if broken.count() < at:  # type: ignore[attr-defined]
@@ -166,7 +166,9 @@ def test_an_answer_that_found_no_room_is_written_when_there_is_some(
     assert ran.errors[1].startswith("CassetteMiss: ")
     check_message(ran.errors[1])
     assert asked(server, job) == [1, 3]  # the second was not paid
-    assert {element.request["body"]["json"]["q"] for element in store.load_cassette(cassette).values()} == {
+    assert {
+        interaction.request["body"]["json"]["q"] for interaction in store.load_cassette(cassette).values()
+    } == {
         1,
         3,
     }
@@ -187,19 +189,19 @@ cassette = Path(sys.argv[1], "cassettes", "test_a.json")
 def entry(n):
     body = {"text": str(n) * 3000}
     return JournalEntry(f"#{n:03d}", f"key-{n}", "0", 0, {"method": "GET", "url": "http://h/", "body": body}, {"status": 200, "body": body})
-one, told = Journal(cassette), []
+journal, written = Journal(cassette), []
 try:
     for n in range(99):
-        one.append(entry(n))
-        told.append(f"key-{n}")
+        journal.append(entry(n))
+        written.append(f"key-{n}")
 except CassetteError as error:
     print(error)
-one.close()
+journal.close()
 try:
-    store.merge_journals(cassette, one.paths, Redactor(), replace=False)
+    store.merge_journals(cassette, journal.paths, Redactor(), replace=False)
 except CassetteError as error:
     print(error)
-print(not cassette.exists(), set(store.load_with_journals(cassette)) == set(told), len(told) > 3)
+print(not cassette.exists(), set(store.load_with_journals(cassette)) == set(written), len(written) > 3)
 END
 """
 
@@ -221,7 +223,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_a_folder_that_is_read_only_is_told_before_anything_is_paid(
+def test_a_folder_that_is_read_only_is_reported_before_anything_is_paid(
     recorder: Recorder, server: StubServer, open_folder: Path
 ) -> None:
     cassette = open_folder / "cassettes" / "test_a.json"

@@ -22,13 +22,13 @@ OWNERS = [
     (socket.socket, "connect"), (socket, "getaddrinfo"), (http.client, "HTTPConnection"),
     (http.client, "HTTPSConnection"), (threading.Thread, "start"),
 ]
-BEFORE = [getattr(*one) for one in OWNERS]
+BEFORE = [getattr(*owner) for owner in OWNERS]
 
 @pytest.fixture
 def theirs(request):
     """What is patched and should not be, or the other way round: a replay watches the connections of unmarked tests."""
     watched = OWNERS[2:4] if request.config.getoption("llm_record") is None else []
-    return [one for one, before in zip(OWNERS, BEFORE) if (getattr(*one) is not before) != (one in watched)]
+    return [owner for owner, before in zip(OWNERS, BEFORE) if (getattr(*owner) is not before) != (owner in watched)]
 
 real = os.replace
 def replaced(source, target):
@@ -77,7 +77,7 @@ def test_next():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
-def test_a_failing_save_is_told_once_and_touches_nothing_else(project: Project) -> None:
+def test_a_failing_save_is_reported_once_and_touches_nothing_else(project: Project) -> None:
     project.write(**{"conftest.py": CONFTEST, "test_a.py": HEAD})
     assert project.record().outcomes == {"passed": 1}
     cassette = project.path / "cassettes" / "test_a" / "test_read_only.json"

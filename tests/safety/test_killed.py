@@ -34,11 +34,11 @@ def on_disk(cassette: Path) -> dict[int, list[int]]:
     return _numbers(store.load_with_journals(cassette))
 
 
-def _numbers(found: dict[str, store.Interaction]) -> dict[int, list[int]]:
+def _numbers(interactions: dict[str, store.Interaction]) -> dict[int, list[int]]:
     numbers = {}
-    for entry in found.values():
-        listed = [answer["body"]["json"]["n"] for answer in entry.answers["0"]]
-        numbers[entry.request["body"]["json"]["q"]] = listed
+    for interaction in interactions.values():
+        listed = [answer["body"]["json"]["n"] for answer in interaction.answers["0"]]
+        numbers[interaction.request["body"]["json"]["q"]] = listed
     return numbers
 
 
@@ -101,25 +101,25 @@ class Scene:
         assert sum((paid - before).values()) <= len(ran.told) + 1
         data = self.cassette.read_bytes() if self.cassette.exists() else b""
         assert data == old or json.loads(data)["format"] == 1
-        result = on_disk(self.cassette)
+        kept = on_disk(self.cassette)
         for question, number in ran.told.items():
-            assert number in result[question], (ran.at, result)
-            assert self.job.mode == "new" or result[question] == [number], ran.at
-        self._recover(ran, result)
+            assert number in kept[question], (ran.at, kept)
+            assert self.job.mode == "new" or kept[question] == [number], ran.at
+        self._recover(ran, kept)
         return ran
 
-    def _recover(self, ran: Ran, found: dict[int, list[int]]) -> None:
+    def _recover(self, ran: Ran, kept: dict[int, list[int]]) -> None:
         """The next run asks what is missing, and takes in the rest."""
         paid = Counter(asked(self.server, self.job))
         recovered = self.recorder.run(replace(self.job, mode="new"))
         assert recovered.status == 0, ran.at
-        missing = Counter(question for question in ALL if question not in found)
+        missing = Counter(question for question in ALL if question not in kept)
         more = Counter(asked(self.server, self.job)) - paid
         assert missing <= more, ran.at
         # What a client had sent when it was killed, the server may have read a little later.
         assert (more - missing).total() <= (ran.status == -signal.SIGALRM), ran.at
         whole = _numbers(store.load_cassette(self.cassette))
-        assert {question: whole[question] for question in found} == found, ran.at
+        assert {question: whole[question] for question in kept} == kept, ran.at
         assert recovered.told == {question: whole[question][0] for question in ALL}, ran.at
         assert all(len(numbers) == 1 for numbers in whole.values()), ran.at
         # Only the empty folder may be left, of a run that was killed before it could remove it.

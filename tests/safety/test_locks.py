@@ -24,7 +24,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="users and flock
 
 @posix_only
 @pytest.mark.parametrize("what", ["a folder of somebody else", "a folder without rights", "a file"])
-def test_locks_that_cannot_be_had_are_told(
+def test_locks_that_cannot_be_had_are_reported(
     recorder: Recorder, server: StubServer, open_folder: Path, what: str
 ) -> None:
     cassette = open_folder / "cassettes" / "test_a.json"
@@ -68,7 +68,7 @@ with locking.lock_cassette(Path(sys.argv[1])):
 
 
 @pytest.mark.parametrize("elsewhere", [False, pytest.param(True, marks=posix_only)])
-def test_a_process_that_hangs_with_the_lock_is_told(
+def test_a_process_that_hangs_with_the_lock_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
     """Also one that has its locks elsewhere, as in another container."""
@@ -106,8 +106,8 @@ from pytest_llmops.redaction.redactor import Redactor
 
 cassette = Path(sys.argv[1])
 body = {"text": ""}
-one = Journal(cassette)
-one.append(JournalEntry("#1", "k", "0", 0, {"method": "GET", "url": "http://h/", "body": body}, {"status": 200, "body": body}))
+journal = Journal(cassette)
+journal.append(JournalEntry("#1", "k", "0", 0, {"method": "GET", "url": "http://h/", "body": body}, {"status": 200, "body": body}))
 come, go = os.pipe()
 child = os.fork()
 if not child:
@@ -115,8 +115,8 @@ if not child:
     os.read(come, 1)
     os._exit(0)
 assert not find_abandoned_journals(cassette)
-one.close()
-store.merge_journals(cassette, one.paths, Redactor(), replace=False)
+journal.close()
+store.merge_journals(cassette, journal.paths, Redactor(), replace=False)
 print(list(store.load_cassette(cassette)), os.listdir(cassette.parent))
 os.close(go)
 os.waitpid(child, 0)

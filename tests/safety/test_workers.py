@@ -29,7 +29,7 @@ def test_ask(number):
 """
 
 
-def asked(project: Project) -> Counter[str]:
+def count_requests(project: Project) -> Counter[str]:
     return Counter(seen.json["q"] for seen in project.server.seen)
 
 
@@ -49,14 +49,14 @@ OWN = {f"own {number}" for number in range(TESTS)}
 def test_workers_that_share_a_cassette_lose_nothing(project: Project) -> None:
     project.write(**{"test_a.py": SHARED})
     assert project.record(workers=4).outcomes == {"passed": TESTS}
-    paid = asked(project)
+    paid = count_requests(project)
     assert {question: paid[question] for question in OWN} == dict.fromkeys(OWN, 1)
     assert paid["of all"] <= 2 * 4  # who has not seen the others' answer yet asks for its own
     assert set(recorded(project)) == OWN | {"of all"}
     assert all(len(answers) == 1 for answers in recorded(project).values())
 
     assert project.record(mode="all", workers=2).outcomes == {"passed": TESTS}
-    assert asked(project) - paid == Counter({**dict.fromkeys(OWN, 1), "of all": TESTS})
+    assert count_requests(project) - paid == Counter({**dict.fromkeys(OWN, 1), "of all": TESTS})
     again = recorded(project)
     assert {question: again[question] for question in OWN} == {own: [2] for own in OWN}
     assert again["of all"][0] > 1
@@ -87,10 +87,10 @@ def test_two_runs_at_once_lose_nothing(project: Project, tmp_path: Path) -> None
         for run in (first, second):
             text, _ = run.communicate()
             assert run.returncode == 0, text
-    result = recorded(project)
-    assert set(result) == OWN | {"of all"}
-    assert all(len(answers) == 1 for answers in result.values())
-    assert max(asked(project)[own] for own in OWN) <= 2
+    numbers = recorded(project)
+    assert set(numbers) == OWN | {"of all"}
+    assert all(len(answers) == 1 for answers in numbers.values())
+    assert max(count_requests(project)[own] for own in OWN) <= 2
 
 
 CRASHING = f"""{SHARED}
@@ -105,8 +105,8 @@ def test_a_worker_that_crashes_loses_nothing_that_was_paid(project: Project) -> 
     crashed = project.record(workers=2)
     assert crashed.outcomes["passed"] == TESTS - 1
     assert crashed.exit != 0
-    paid = asked(project)
+    paid = count_requests(project)
     assert set(paid) >= OWN
     assert project.record().outcomes == {"passed": TESTS}
-    assert asked(project) == paid  # nothing that the dead worker had paid for was asked again
+    assert count_requests(project) == paid  # nothing that the dead worker had paid for was asked again
     assert set(recorded(project)) == OWN | {"of all"}

@@ -93,7 +93,7 @@ class Words:
 
     def embed(self, texts: Sequence[str]) -> Any:
         rows = np.array(
-            [[words(text).count(entry) for entry in self.vocabulary] for text in texts], dtype=np.float32
+            [[words(text).count(word) for word in self.vocabulary] for text in texts], dtype=np.float32
         )
         rows = rows.reshape(len(texts), self.dim)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -125,7 +125,7 @@ def exact(query: str, filters: Mapping[str, Json] | None = None) -> list[tuple[C
     """All passages and their cosines, best first."""
     cosines = vectors() @ WORDS.embed([query])[0]
     wanted = {
-        key: tuple(entry) if isinstance(entry, list) else (entry,) for key, entry in (filters or {}).items()
+        key: tuple(value) if isinstance(value, list) else (value,) for key, value in (filters or {}).items()
     }
     rows = [
         (chunk, float(cosine))
@@ -160,15 +160,15 @@ def check_search(retriever: Searcher, space: str) -> None:
 
 def check_filters(retriever: Searcher, filters: Sequence[Mapping[str, Json]] = FILTERS) -> None:
     """Only passages that fit are found, and all of them."""
-    for entry in filters:
-        wanted = sorted(chunk.id for chunk, _ in exact(QUERIES[0], entry))
-        assert sorted(retriever.search(QUERIES[0], 9, entry).ids) == wanted, entry
+    for condition in filters:
+        wanted = sorted(chunk.id for chunk, _ in exact(QUERIES[0], condition))
+        assert sorted(retriever.search(QUERIES[0], 9, condition).ids) == wanted, condition
 
 
 def check_listing(retriever: Searcher) -> None:
     """Every passage is listed as it was given."""
-    listed = sorted(retriever.listing(), key=lambda one: one.id)
-    assert listed == sorted(CHUNKS, key=lambda one: one.id)
+    listed = sorted(retriever.listing(), key=lambda chunk: chunk.id)
+    assert listed == sorted(CHUNKS, key=lambda chunk: chunk.id)
     assert retriever.documents == len(CHUNKS)
 
 

@@ -54,8 +54,8 @@ def client() -> Any:
 
 @pytest.mark.parametrize("space", ["cosine", "ip", "l2"])
 def test_search(client: Any, space: str) -> None:
-    result = fill(client, f"by-{space}", configuration={"hnsw": {"space": space}})
-    retriever = ChromaRetriever(result, embedder=WORDS)
+    collection = fill(client, f"by-{space}", configuration={"hnsw": {"space": space}})
+    retriever = ChromaRetriever(collection, embedder=WORDS)
     assert (retriever.space, retriever.name) == (space, f"by-{space}")
     check_search(retriever, {"ip": "dot"}.get(space, space))
     check_listing(retriever)
@@ -105,9 +105,9 @@ def test_a_record_with_a_uri_and_no_metadata(client: Any) -> None:
 
 
 def test_another_embedder(client: Any) -> None:
-    result = fill(client, "other")
-    check_dimension(ChromaRetriever(result, embedder=Short()))
-    check_fitted(lambda one: ChromaRetriever(result, embedder=one))
+    collection = fill(client, "other")
+    check_dimension(ChromaRetriever(collection, embedder=Short()))
+    check_fitted(lambda embedder: ChromaRetriever(collection, embedder=embedder))
 
 
 def test_an_empty_collection(client: Any) -> None:
@@ -120,11 +120,11 @@ def test_a_collection_that_is_gone(client: Any) -> None:
     client.delete_collection("going")
     with pytest.raises(CorpusError, match=r"the search failed: NotFoundError: .*@ Chroma collection 'going'"):
         retriever.search("refunds")
-    for asked in (lambda: retriever.documents, retriever.listing):
+    for read in (lambda: retriever.documents, retriever.listing):
         with pytest.raises(
             CorpusError, match=r"cannot be asked: NotFoundError: .*@ Chroma collection 'going'"
         ):
-            asked()
+            read()
 
 
 def test_many_records_are_listed_page_by_page(client: Any) -> None:

@@ -91,7 +91,7 @@ def test_an_index_that_grew() -> None:
 
 def test_another_embedder() -> None:
     check_dimension(wrapped(flat(), embedder=Short()))
-    check_fitted(lambda one: wrapped(flat(), embedder=one))
+    check_fitted(lambda embedder: wrapped(flat(), embedder=embedder))
     with pytest.raises(UsageError, match="expected a faiss index, got list"):
         wrapped([])
 

@@ -67,7 +67,7 @@ def test_filters(index: Any) -> None:
     check_filters(retriever, [{"lang": "en"}, {"lang": ["de", "fr"]}, {"page": [1, 3], "lang": "en"}])
 
 
-def test_a_retriever_is_asked_as_it_is(index: Any) -> None:
+def test_a_retriever_is_called_as_it_is(index: Any) -> None:
     retriever = LlamaIndexRetriever(index.as_retriever(similarity_top_k=3))
     assert len(retriever.search(QUERIES[0])) == 3
     assert retriever.search(QUERIES[0], 1).ids == ["refunds"]
@@ -114,13 +114,15 @@ def test_what_is_no_retriever() -> None:
 def test_assertions_take_nodes_and_raw_retrievers(index: Any) -> None:
     cases = [{"input": query, "relevant": [ranked(query)[0][0]]} for query in QUERIES]
     assert assert_retrieval(index.as_retriever(), cases, metric="mrr@1", at_least=1.0).value == 1.0
-    result = index.as_retriever(similarity_top_k=9).retrieve(QUERIES[0])
-    for nodes in (result, [each.node for each in result]):
-        assert assert_retrieval(nodes, [ranked(QUERIES[0])[0][0]], metric="mrr@1", at_least=1.0).value == 1.0
-        assert assert_grounded(TEXTS[0].text, nodes, nli=ContainingNli(), at_least=1.0).value == 1.0
+    nodes = index.as_retriever(similarity_top_k=9).retrieve(QUERIES[0])
+    for passages in (nodes, [node.node for node in nodes]):
+        assert (
+            assert_retrieval(passages, [ranked(QUERIES[0])[0][0]], metric="mrr@1", at_least=1.0).value == 1.0
+        )
+        assert assert_grounded(TEXTS[0].text, passages, nli=ContainingNli(), at_least=1.0).value == 1.0
     image = schema.ImageNode(id_="image", image_url="https://example.org/a.png")
-    assert assert_retrieval([image, *result], ["image"], metric="mrr@1", at_least=1.0).value == 1.0
-    assert assert_grounded(TEXTS[0].text, [image, *result], nli=ContainingNli(), at_least=1.0).value == 1.0
+    assert assert_retrieval([image, *nodes], ["image"], metric="mrr@1", at_least=1.0).value == 1.0
+    assert assert_grounded(TEXTS[0].text, [image, *nodes], nli=ContainingNli(), at_least=1.0).value == 1.0
 
 
 def test_nothing_was_sent() -> None:

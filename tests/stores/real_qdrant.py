@@ -103,7 +103,7 @@ def test_an_id_that_stands_twice(client: Any) -> None:
 
 def test_another_embedder(client: Any) -> None:
     check_dimension(QdrantRetriever(client, "handbook", embedder=Short()))
-    check_fitted(lambda one: QdrantRetriever(client, "handbook", embedder=one))
+    check_fitted(lambda embedder: QdrantRetriever(client, "handbook", embedder=embedder))
     with pytest.raises(UsageError, match="expected a QdrantClient, got str"):
         QdrantRetriever("handbook", "handbook", embedder=WORDS)
     with pytest.raises(UnknownName, match=r"unknown Qdrant collection 'handbok'.*did you mean 'handbook'"):

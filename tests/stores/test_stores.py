@@ -18,7 +18,7 @@ GROUPS = (("qdrant", "langchain"), ("chroma", "faiss", "llamaindex"))
 
 def test_every_store_is_in_a_group() -> None:
     files = sorted(path.stem.removeprefix("real_") for path in HERE.glob("real_*.py"))
-    assert files == sorted(entry for group in GROUPS for entry in group)
+    assert files == sorted(file for group in GROUPS for file in group)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids="-".join)
@@ -47,7 +47,7 @@ def test_the_adapters_find_what_the_exact_cosine_finds(group: tuple[str, ...], t
     )
     assert report.exists(), done.stderr[-4000:]
     cases = ET.parse(report).getroot().iter("testcase")
-    left_out = {str(entry.attrib.get("message")) for case in cases for entry in case.iter("skipped")}
+    left_out = {str(element.attrib.get("message")) for case in cases for element in case.iter("skipped")}
     assert done.returncode == 0 or left_out, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
     assert " failed" not in done.stdout, done.stdout[-6000:]
     assert " error" not in done.stdout, done.stdout[-6000:]

@@ -38,7 +38,7 @@ def test_simple(i):
 class Recorded:
     result: Result
     cassettes: dict[str, Any]
-    asked: Counter[bytes]
+    sent: Counter[bytes]
 
 
 TODAY = datetime.now(UTC).date().isoformat()

@@ -169,18 +169,18 @@ class OpenAIBatchServer(BatchServer):
             id=name, bytes=len(self.files[name]), created_at=1, filename="f", object="file", purpose="batch", status="processed"
         ).model_dump(mode="json")  # fmt: skip
 
-    def create(self, asked: dict[str, Any]) -> Reply:
+    def create(self, request: dict[str, Any]) -> Reply:
         if "refused" in self.faults:
             return error_reply(400, "billing hard limit reached")
-        lines = [json.loads(line) for line in self.files[asked["input_file_id"]].splitlines()]
-        assert {line["url"] for line in lines} == {asked["endpoint"]}
+        lines = [json.loads(line) for line in self.files[request["input_file_id"]].splitlines()]
+        assert {line["url"] for line in lines} == {request["endpoint"]}
         assert len({line["body"]["model"] for line in lines}) == 1
         assert all(line["method"] == "POST" and "stream" not in line["body"] for line in lines)
         requests = {line["custom_id"]: line["body"] for line in lines}
         assert len(requests) == len(lines)
         name = self.add_batch(requests)
-        self.metadata[name] = asked["metadata"]
-        self.inputs[name] = asked["endpoint"], asked["input_file_id"]
+        self.metadata[name] = request["metadata"]
+        self.inputs[name] = request["endpoint"], request["input_file_id"]
         if "create lost" in self.faults:
             return error_reply(500, "it was created all the same")
         return (

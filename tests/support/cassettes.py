@@ -28,16 +28,19 @@ def entry(number: int, text: str = "", *, take: str = "0", n: int = 0, by: str =
 def journalled(cassette: Path, *entries: JournalEntry) -> Path:
     """A journal whose process is done with it."""
     journal = Journal(cassette)
-    for each in entries:
-        journal.append(each)
+    for item in entries:
+        journal.append(item)
     journal.close()
     return journal.paths[0]
 
 
 def texts(path: Path) -> dict[str, dict[str, list[str]]]:
     return {
-        key: {take: [each["body"]["text"] for each in listed] for take, listed in element.answers.items()}
-        for key, element in store.load_cassette(path).items()
+        key: {
+            take: [answer["body"]["text"] for answer in listed]
+            for take, listed in interaction.answers.items()
+        }
+        for key, interaction in store.load_cassette(path).items()
     }
 
 

@@ -51,7 +51,7 @@ def openai_stream(url: str) -> object:
         sync_client(url) as client,
         client.chat.completions.create(model="m", messages=MESSAGES, stream=True) as stream,
     ):
-        return [entry.model_dump() for entry in stream]
+        return [chunk.model_dump() for chunk in stream]
 
 
 def openai_stream_helper(url: str) -> object:
@@ -69,7 +69,7 @@ def openai_responses_stream(url: str) -> object:
         sync_client(url) as client,
         client.responses.create(model="m", input="one two", stream=True) as stream,
     ):
-        return [entry.model_dump() for entry in stream]
+        return [chunk.model_dump() for chunk in stream]
 
 
 def openai_embeddings(url: str) -> object:
@@ -88,11 +88,11 @@ def openai_async(url: str) -> object:
 def openai_gather(url: str) -> object:
     async def ask() -> object:
         async with async_client(url) as client:
-            asked = [
+            requests = [
                 client.chat.completions.create(model="m", messages=[{"role": "user", "content": f"q{n}"}])
                 for n in range(6)
             ]
-            return [entry.choices[0].message.content for entry in await asyncio.gather(*asked)]
+            return [completion.choices[0].message.content for completion in await asyncio.gather(*requests)]
 
     return asyncio.run(ask())
 
@@ -102,7 +102,7 @@ def openai_async_stream(url: str) -> object:
         async with async_client(url) as client:
             stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
             async with stream:
-                return [entry.model_dump() async for entry in stream]
+                return [chunk.model_dump() async for chunk in stream]
 
     return asyncio.run(ask())
 

@@ -39,7 +39,7 @@ def rows() -> list[tuple[str, str, str, str, str]]:
     """Name, bounds, extra, reason and licence of each dependency, in their order."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = text[text.index("\ndependencies = [") : text.index("\n[project.scripts]")]
-    result: list[tuple[str, str, str, str, str]] = []
+    rows: list[tuple[str, str, str, str, str]] = []
     reason: list[str] = []
     for line in block.splitlines():
         extra = line.partition(" = ")[0] if line.endswith("]") and " = [" in line else ""
@@ -47,9 +47,9 @@ def rows() -> list[tuple[str, str, str, str, str]]:
             reason.append(line.strip().removeprefix("# "))
         elif extra != "all":
             listed = _REQUIREMENT.findall(line)
-            result += [(name, bounds, extra, " ".join(reason), licence(name)) for name, bounds in listed]
+            rows += [(name, bounds, extra, " ".join(reason), licence(name)) for name, bounds in listed]
             reason = [] if listed else reason
-    return result
+    return rows
 
 
 def licence(name: str) -> str:

@@ -38,9 +38,9 @@ def sse(events: Iterable[Any]) -> bytes:
     return b"".join(_event(event) for event in events)
 
 
-def _event(one: Any) -> bytes:
-    head = f"event: {one['type']}\n" if isinstance(one, dict) and "type" in one else ""
-    return f"{head}data: {one if isinstance(one, str) else json.dumps(one)}\n\n".encode()
+def _event(event: Any) -> bytes:
+    head = f"event: {event['type']}\n" if isinstance(event, dict) and "type" in event else ""
+    return f"{head}data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode()
 
 
 def ndjson(events: Iterable[Any]) -> bytes:

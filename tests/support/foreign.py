@@ -27,9 +27,7 @@ def response(text: Any = '{"a":1}', *, code: int = 200, **more: Any) -> dict[str
 
 
 def cassette(*pairs: tuple[dict[str, Any], dict[str, Any]], **more: Any) -> dict[str, Any]:
-    listed = [
-        {"request": asked, "response": answered} for asked, answered in pairs or [(request(), response())]
-    ]
+    listed = [{"request": sent, "response": reply} for sent, reply in pairs or [(request(), response())]]
     return {"interactions": listed, "version": 1, **more}
 
 

@@ -49,12 +49,12 @@ class Published:
     def counts(self) -> dict[str, Counter[str]]:
         """How often ours is theirs, by group."""
         table: dict[str, Counter[str]] = {}
-        for group, theirs, result in zip(self.groups, self.theirs, self.ours(), strict=True):
+        for group, theirs, score in zip(self.groups, self.theirs, self.ours(), strict=True):
             what = (
                 "as the authors"
-                if result == theirs
+                if score == theirs
                 else "unscored"
-                if result is None
+                if score is None
                 else "against the authors"
             )
             table.setdefault(group, Counter())[what] += 1

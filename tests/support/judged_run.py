@@ -33,11 +33,11 @@ def verdict(
     )
 
 
-def judged_test(case: str, *found: Measurement, version: str = "", family: str = "") -> TestRecord:
+def judged_test(case: str, *measurements: Measurement, version: str = "", family: str = "") -> TestRecord:
     """The record of a test of a case, with a version of a prompt or none."""
     node = f"tests/test_a.py::test_answer[{'-'.join(filter(None, [version, case]))}]"
     return TestRecord(
-        nodeid=node, measurements=found, facts={"case": {"id": case, "family": family}} if case else {}
+        nodeid=node, measurements=measurements, facts={"case": {"id": case, "family": family}} if case else {}
     )
 
 
@@ -46,6 +46,8 @@ def judged_run(count: int = 10) -> Run:
     records = []
     for n in range(count):
         sure = 0.5 - n / 1_000 if n % 5 == 4 else None
-        result = verdict(f"Answer {n}.", 1 + n % 10, sure=sure, question=f"Question {n}?", expected=f"R{n}")
-        records.append(judged_test(f"case {n}", result, family=f"f{n % 3}"))
+        measurement = verdict(
+            f"Answer {n}.", 1 + n % 10, sure=sure, question=f"Question {n}?", expected=f"R{n}"
+        )
+        records.append(judged_test(f"case {n}", measurement, family=f"f{n % 3}"))
     return Run(records=tuple(records))

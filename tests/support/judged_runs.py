@@ -20,13 +20,13 @@ def verdict(
     high: float = 10.0,
     label: str = "",
     error: str = "no verdict",
-    told: Mapping[str, Json] | None = None,
+    fields: Mapping[str, Json] | None = None,
     **detail: Json,
 ) -> Measurement:
     """A judgement as `assert_judge_score` records it, of version 1."""
     text: dict[str, Json] = {
         "name": name, "model": "stub-1", "score": score, "low": low, "high": high, "reason": "as it says", "dimensions": {},
-        "raw": "", "error": "" if score is not None else error, "prescreened": False, "threshold": threshold, **(told or {}),
+        "raw": "", "error": "" if score is not None else error, "prescreened": False, "threshold": threshold, **(fields or {}),
     }  # fmt: skip
     return Measurement(
         name=f"judge.{name}",
@@ -58,7 +58,9 @@ def record(
     )
 
 
-def said(output: str, *, question: str = "how long?", purpose: str = "app", status: int | None = 200) -> Call:
+def make_call(
+    output: str, *, question: str = "how long?", purpose: str = "app", status: int | None = 200
+) -> Call:
     """A call of a model."""
     return Call(
         model="stub-1", endpoint="chat", messages=(Message("user", question),), output=output, purpose=purpose, status=status

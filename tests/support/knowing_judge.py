@@ -25,11 +25,11 @@ class KnowingJudge(StubServer):
             self.seen.append(seen)
         return json_reply(chat_answer(json.dumps(self._verdict(seen.json)), model=MODEL))
 
-    def _verdict(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        hits = _DATA.search(asked["messages"][-1]["content"])
+    def _verdict(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        hits = _DATA.search(request["messages"][-1]["content"])
         assert hits is not None
         data = json.loads(hits[2])
-        fields = asked["response_format"]["json_schema"]["schema"]["properties"]
+        fields = request["response_format"]["json_schema"]["schema"]["properties"]
         verdict = {"nonce": hits[1], "reason": "known"}
         if "winner" in fields:
             first, second = (data[key] in self.right for key in ("answer_a", "answer_b"))

@@ -30,9 +30,9 @@ def recorded_and_replayed(script: str, folder: Path) -> dict[str, Any]:
     """What a client's scenarios gave without a recorder, recorded and replayed; ``asked``: what the server got."""
     with Vendors() as bare, Vendors() as server:
         first = _run(script, "record", folder, bare.url, server.url)
-        url, asked = server.url, server.count
+        url, request_count = server.url, server.count
     second = _run(script, "replay", folder, url)
-    return {**second, **first, "connected": second["connected"], "asked": asked}
+    return {**second, **first, "connected": second["connected"], "asked": request_count}
 
 
 def _run(script: str, phase: str, folder: Path, *urls: str) -> dict[str, Any]:

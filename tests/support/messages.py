@@ -130,7 +130,7 @@ def normalize(text: str) -> str:
     name = SEEN.test.partition("::")[0].rpartition("/")[2]
     if name:
         text = re.sub(rf"{re.escape(name)}:\d+", f"{name}:<line>", text)
-    text = PACKAGE_LINE.sub(r"\1:<line>", FLOAT.sub(lambda found: str(round(float(found[0]), 4)), text))
+    text = PACKAGE_LINE.sub(r"\1:<line>", FLOAT.sub(lambda match: str(round(float(match[0]), 4)), text))
     for wording, instead in OF_PYTHON:
         text = wording.sub(instead, text)
     text = USAGE.sub("", text).rstrip("\n")

@@ -101,7 +101,5 @@ class Project:
 
     def cassettes(self) -> dict[str, bytes]:
         """The cassette files by their place in the project."""
-        result = sorted(self.path.rglob("cassettes/**/*"))
-        return {
-            path.relative_to(self.path).as_posix(): path.read_bytes() for path in result if path.is_file()
-        }
+        paths = sorted(self.path.rglob("cassettes/**/*"))
+        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in paths if path.is_file()}

@@ -56,7 +56,7 @@ def everywhere(text: str) -> Run:
     judge: Json = {
         "score": 3, "low": 1, "high": 10, "reason": text, "raw": text, "error": text, "dimensions": {names: 3, "tone": text}
     }  # fmt: skip
-    result = (
+    measurements = (
         Measurement(name=names, value=0.25, threshold=0.5, label=text, reason=text, version=text, samples=(0.2, 0.3),
             detail={"actual": text, "expected": [text], "evidence": [[text, text]], names: {names: text}}),
         Measurement(name=f"judge.{text}", value=2 / 9, threshold=0.5, reason=text, detail={"judge": judge, "actual": text, "suspect": [text],
@@ -87,7 +87,7 @@ def everywhere(text: str) -> Run:
         app = Call(model=text, output=text, purpose="app")
         records.append(
             TestRecord(
-                nodeid=f"{text}.py::{text}[{number}-{text}-{number // 2}-{text}]", outcome=outcome, message=text, measurements=result,
+                nodeid=f"{text}.py::{text}[{number}-{text}-{number // 2}-{text}]", outcome=outcome, message=text, measurements=measurements,
                 calls=(call, app), facts=facts,
             )
         )  # fmt: skip

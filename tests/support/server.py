@@ -155,13 +155,13 @@ def responses_events(text: str) -> list[object]:
         for word in text.split()
     ]
     events.append({"type": "response.completed", "response": done})
-    numbered = [{**entry, "sequence_number": number} for number, entry in enumerate(events)]
+    numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
     return [f"event: {row['type']}\ndata: {json.dumps(row)}\n\n".encode() for row in numbered]
 
 
 def embedding_answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    asked = request["input"]
-    texts = [asked] if isinstance(asked, str) else asked
+    texts = request["input"]
+    texts = [texts] if isinstance(texts, str) else texts
     vectors = [[float(len(text)), 1.0, 0.5] for text in texts]
     as_text = request.get("encoding_format") == "base64"
     data = [
@@ -225,8 +225,8 @@ class StubServer:
             return
         self._server.shutdown()
         with self._lock:
-            for entry in self._open:
-                _shut(entry)
+            for connection in self._open:
+                _shut(connection)
         self._thread.join()
         self._server.server_close()
 
@@ -303,8 +303,8 @@ def _default(seen: Seen, again: int) -> Reply:
         text = f"echo of {seen.json['messages'][-1]['content']}{suffix}"
         return stream(chat_events(text)) if seen.json.get("stream") else json_reply(chat_answer(text))
     if seen.method == "POST" and path.endswith("/responses"):
-        asked = seen.json["input"]
-        text = f"echo of {asked if isinstance(asked, str) else asked[-1]['content']}{suffix}"
+        content = seen.json["input"]
+        text = f"echo of {content if isinstance(content, str) else content[-1]['content']}{suffix}"
         if seen.json.get("stream"):
             return stream(responses_events(text))
         return json_reply(responses_answer(text))

@@ -31,6 +31,6 @@ def rows(*parts: str) -> list[dict[str, Any]]:
     raw = shared(*parts).read_bytes()
     text = (gzip.decompress(raw) if parts[-1].endswith(".gz") else raw).decode()
     is_list = text.lstrip().startswith("[")
-    result = json.loads(text) if is_list else [json.loads(line) for line in text.splitlines() if line.strip()]
-    assert result, f"{Path(*parts)} is empty"
-    return list(result)
+    rows = json.loads(text) if is_list else [json.loads(line) for line in text.splitlines() if line.strip()]
+    assert rows, f"{Path(*parts)} is empty"
+    return list(rows)

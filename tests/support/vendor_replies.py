@@ -31,7 +31,7 @@ class Vendor:
     """One family of end points."""
 
     path: re.Pattern[str]
-    said: Callable[[Body], str]
+    read_prompt: Callable[[Body], str]
     reply: Callable[[Body, str, str], Reply]
     refusal: Callable[[int, str, Mapping[str, str]], Reply]
 
@@ -98,9 +98,9 @@ def _chat_tool(body: Body) -> Reply:
     return stream([head, *chunks, last, usage, done])
 
 
-def _responses_said(body: Body) -> str:
-    asked = body["input"]
-    return asked if isinstance(asked, str) else _text(asked[-1]["content"])
+def _responses_prompt(body: Body) -> str:
+    content = body["input"]
+    return content if isinstance(content, str) else _text(content[-1]["content"])
 
 
 def _responses(body: Body, path: str, text: str) -> Reply:
@@ -119,7 +119,7 @@ def _responses(body: Body, path: str, text: str) -> Reply:
         text = json.dumps(CITY)
     if not body.get("stream"):
         return json_reply(responses_answer(text))
-    return _named({**entry, "sequence_number": n} for n, entry in enumerate(_responses_events(text)))
+    return _named({**event, "sequence_number": n} for n, event in enumerate(_responses_events(text)))
 
 
 def _responses_events(text: str) -> list[dict[str, Any]]:
@@ -144,14 +144,14 @@ def _responses_events(text: str) -> list[dict[str, Any]]:
     ]
 
 
-def _embedding_said(body: Body) -> str:
-    asked = body.get("input") or body.get("inputs") or body.get("texts")
-    return asked if isinstance(asked, str) else str((asked or [""])[0])
+def _embedding_prompt(body: Body) -> str:
+    texts = body.get("input") or body.get("inputs") or body.get("texts")
+    return texts if isinstance(texts, str) else str((texts or [""])[0])
 
 
 def _embedding(body: Body, path: str, text: str) -> Reply:
-    asked = body.get("input") or body.get("inputs")
-    answer = embedding_answer({"encoding_format": "float", **body, "input": asked})
+    texts = body.get("input") or body.get("inputs")
+    answer = embedding_answer({"encoding_format": "float", **body, "input": texts})
     return json_reply({"id": "e1", **answer})  # the id is Mistral's
 
 
@@ -223,7 +223,7 @@ def _anthropic_parts(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[s
         signed = {"type": "signature_delta", "signature": block["signature"]}
         return {**block, "thinking": "", "signature": ""}, [*thought, signed]
     whole = json.dumps(block["input"])
-    parts = [{"type": "input_json_delta", "partial_json": entry} for entry in (whole[:7], whole[7:])]
+    parts = [{"type": "input_json_delta", "partial_json": part} for part in (whole[:7], whole[7:])]
     return {**block, "input": {}}, parts
 
 
@@ -235,7 +235,7 @@ def _anthropic_error(status: int, message: str) -> object:
 # --- Gemini
 
 
-def _gemini_said(body: Body) -> str:
+def _gemini_prompt(body: Body) -> str:
     if "requests" in body:
         return _text(body["requests"][0]["content"]["parts"])
     if "contents" not in body:
@@ -317,14 +317,14 @@ def _cohere(body: Body, path: str, text: str) -> Reply:
     )
 
 
-def _cohere_said(body: Body) -> str:
+def _cohere_prompt(body: Body) -> str:
     return str(body["texts"][0]) if "texts" in body else _last_message(body)
 
 
 # --- Bedrock
 
 
-def _bedrock_said(body: Body) -> str:
+def _bedrock_prompt(body: Body) -> str:
     return _last_message(body) if "messages" in body else str(body["inputText"])
 
 
@@ -341,7 +341,7 @@ def _bedrock(body: Body, path: str, text: str) -> Reply:
         )
     events = _anthropic_events(body, _anthropic_blocks(body, text), "end_turn")
     coded = [base64.b64encode(json.dumps(event).encode()).decode() for event in events]
-    return _frames([("chunk", {"bytes": entry}) for entry in coded])
+    return _frames([("chunk", {"bytes": piece}) for piece in coded])
 
 
 _CONVERSE_USAGE = {"inputTokens": 7, "outputTokens": 3, "totalTokens": 10}
@@ -376,8 +376,8 @@ def _frames(events: Iterable[tuple[str, object]]) -> Reply:
 
     head = {":content-type": "application/json", ":message-type": "event"}
     chunks = [
-        pack_frames([Frame({":event-type": name, **head}, json.dumps(entry).encode())])
-        for name, entry in events
+        pack_frames([Frame({":event-type": name, **head}, json.dumps(payload).encode())])
+        for name, payload in events
     ]
     return Reply(chunks=chunks, headers={"content-type": "application/vnd.amazon.eventstream"})
 
@@ -389,12 +389,15 @@ def _bedrock_refusal(status: int, message: str, headers: Mapping[str, str]) -> R
 
 VENDORS = [
     Vendor(re.compile(r"/v1/messages$"), _last_message, _anthropic, _refusal(_anthropic_error)),
-    Vendor(re.compile(r"/models/[^/]+:\w+$"), _gemini_said, _gemini, _refusal(_gemini_error)),
+    Vendor(re.compile(r"/models/[^/]+:\w+$"), _gemini_prompt, _gemini, _refusal(_gemini_error)),
     Vendor(
-        re.compile(r"/v2/(chat|embed)$"), _cohere_said, _cohere, _refusal(lambda _, said: {"message": said})
+        re.compile(r"/v2/(chat|embed)$"),
+        _cohere_prompt,
+        _cohere,
+        _refusal(lambda _, message: {"message": message}),
     ),
-    Vendor(re.compile(r"^/model/[^/]+/(converse|invoke)"), _bedrock_said, _bedrock, _bedrock_refusal),
+    Vendor(re.compile(r"^/model/[^/]+/(converse|invoke)"), _bedrock_prompt, _bedrock, _bedrock_refusal),
     Vendor(re.compile(r"/chat/completions$"), _last_message, _chat, _refusal(_openai_error)),
-    Vendor(re.compile(r"/responses$"), _responses_said, _responses, _refusal(_openai_error)),
-    Vendor(re.compile(r"/embeddings$"), _embedding_said, _embedding, _refusal(_openai_error)),
+    Vendor(re.compile(r"/responses$"), _responses_prompt, _responses, _refusal(_openai_error)),
+    Vendor(re.compile(r"/embeddings$"), _embedding_prompt, _embedding, _refusal(_openai_error)),
 ]

@@ -30,7 +30,7 @@ class Vendors(StubServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self._signals: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 
     def answer(self, seen: Seen) -> Reply:
         packing = ""
@@ -42,12 +42,12 @@ class Vendors(StubServer):
             self._event(path.removeprefix("/received/")).set()
             return json_reply({})
         again = self._count(seen)
-        reply = self._plain(seen, path, again) or self._asked(seen, path, again)
+        reply = self._plain(seen, path, again) or self._answer_model(seen, path, again)
         return replace(reply, encoding=reply.encoding or packing)
 
     def _event(self, name: str) -> threading.Event:
         with self._lock:
-            return self._said[name]
+            return self._signals[name]
 
     def _count(self, seen: Seen) -> int:
         with self._lock:
@@ -77,14 +77,14 @@ class Vendors(StubServer):
 
         return hold
 
-    def _asked(self, seen: Seen, path: str, again: int) -> Reply:
+    def _answer_model(self, seen: Seen, path: str, again: int) -> Reply:
         for vendor in replies.VENDORS:
             if vendor.path.search(path):
                 return self._of(vendor, seen, path, again)
         return error_reply(404, f"no such path: {path}")
 
     def _of(self, vendor: replies.Vendor, seen: Seen, path: str, again: int) -> Reply:
-        output = vendor.said(seen.json)
+        output = vendor.read_prompt(seen.json)
         if output.startswith("limited") and again == 1:
             return vendor.refusal(429, "slow down", {"retry-after": "0", "retry-after-ms": "1"})
         if output.startswith("missing"):

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from support.messages import check_message
-from support.misbehaving_judge import GOOD, READ, UNREAD, Answer, Asked, MisbehavingJudge
+from support.misbehaving_judge import GOOD, READ, UNREAD, Answer, JudgeRequest, MisbehavingJudge
 from support.server import Reply, StubServer
 from support.tapes import taped
 
@@ -136,7 +136,7 @@ def test_retries_do_not_multiply_the_time_limit(rubric: Path, monkeypatch: pytes
     monkeypatch.setattr(openai.OpenAI, "_sleep_for_retry", lambda *_args, **_more: None)
     stop = threading.Event()
 
-    def stall(_asked: Asked) -> Reply:
+    def stall(_asked: JudgeRequest) -> Reply:
         return Reply(b"{}", before=lambda: stop.wait(10))
 
     with MisbehavingJudge(stall) as server:
@@ -153,7 +153,7 @@ def test_an_answer_that_trickles_is_given_up_at_the_limit(
 ) -> None:
     stop = threading.Event()
 
-    def trickle(_asked: Asked) -> Reply:
+    def trickle(_asked: JudgeRequest) -> Reply:
         return Reply(chunks=[b" "] * 200, before_chunk=lambda _number: stop.wait(LIMIT_S / 6))
 
     with MisbehavingJudge(trickle) as server, taped(tmp_path / "slow.json", "new"):

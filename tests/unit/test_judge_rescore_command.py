@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.judged_runs import record, run_of, said, verdict
+from support.judged_runs import make_call, record, run_of, verdict
 from support.messages import check_message
 from support.page import read_texts
 from support.reports import gate_of, make_gate
@@ -294,7 +294,7 @@ def test_a_threshold_does_not_follow_an_unscored_verdict_to_a_scale_that_nobody_
 
 
 def test_a_number_that_no_float_can_be_is_no_score(command: Command) -> None:
-    huge = verdict(9.0, answer="please", told={"score": 10**400, "threshold": 10**400, "high": 10**400})
+    huge = verdict(9.0, answer="please", fields={"score": 10**400, "threshold": 10**400, "high": 10**400})
     status, _, err = command([record("test_huge", huge)], *by("Polite"), "--at-least", "4")
     assert (status, err) == (0, "")
     assert command([record("test_huge", huge)], "--at-least", "4")[0] == 2
@@ -303,8 +303,8 @@ def test_a_number_that_no_float_can_be_is_no_score(command: Command) -> None:
 def test_outputs_that_no_judge_saw(command: Command) -> None:
     case = {"id": "x", "input": "How long?", "reference": "30 days"}
     records = [
-        record("test_a", calls=[said("please wait")], facts={"case": case}),
-        record("test_b", calls=[said("wait")]),
+        record("test_a", calls=[make_call("please wait")], facts={"case": case}),
+        record("test_b", calls=[make_call("wait")]),
     ]
     status, out, err = command(records, *by("Polite"), "--unjudged", "--out", "new.json")
     assert status == 1
@@ -486,7 +486,7 @@ def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:
         (TWO, (*by("Polite"), "--concurrency", "0")),
         (TWO, (*by("Polite"), "--record", "verify")),
         ([], by("Polite")),
-        ([record("test_a", calls=[said("x")])], by("Polite")),
+        ([record("test_a", calls=[make_call("x")])], by("Polite")),
         ([record("test_a", verdict(1.0, name="checklist"))], by("Polite")),
         ("", by("Polite")),
         ('{"schema": "pytest-llmops/run/3"}', by("Polite")),
@@ -628,7 +628,7 @@ def test_what_is_no_judge_is_refused() -> None:
 
 
 OLDER = [
-    record(f"test_{n}", verdict(float(1 + n % 10), answer=f"{1 + n % 10} {n}", told={"dimensions": {"tone": 1 + n % 10}}))
+    record(f"test_{n}", verdict(float(1 + n % 10), answer=f"{1 + n % 10} {n}", fields={"dimensions": {"tone": 1 + n % 10}}))
     for n in range(60)
 ]  # fmt: skip
 STRICTER = """

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.judged_runs import record, run_of, said, verdict
+from support.judged_runs import make_call, record, run_of, verdict
 from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
@@ -87,7 +87,7 @@ def test_what_no_score_judge_can_judge_again_is_passed_over_with_its_reason() ->
     kappa: dict[str, Json] = {"judge": {"name": "quality"}, "agreement": {}}
     collected = collect_outputs(
         run_of(
-            record("test_pair", verdict(1.0, name="pairwise", told={"winner": "tie"})),
+            record("test_pair", verdict(1.0, name="pairwise", fields={"winner": "tie"})),
             record("test_list", verdict(1.0, name="checklist", low=0.0, high=1.0, threshold=None)),
             record("test_kappa", Measurement(name="judge.quality.kappa", value=0.7, detail=kappa), child("judge.quality.tnr")),
             record("test_lost", Measurement(name="judge.quality.kappa", error="no", detail={"errors": {}})),
@@ -128,18 +128,18 @@ def test_the_last_answer_of_a_test_without_a_judge() -> None:
         record(
             "test_case",
             calls=[
-                said("first"),
-                said("last"),
-                said("7", purpose="judge"),
+                make_call("first"),
+                make_call("last"),
+                make_call("7", purpose="judge"),
                 Call(endpoint="embeddings", output="3 vectors"),
                 Call(endpoint="/weather"),
             ],
             facts={"case": case},
         ),
-        record("test_plain", calls=[said("an answer"), said("down", status=500)]),
-        record("test_tools", calls=[said("")]),
+        record("test_plain", calls=[make_call("an answer"), make_call("down", status=500)]),
+        record("test_tools", calls=[make_call("")]),
         record("test_nothing"),
-        record("test_judged", verdict(3.0), calls=[said("x")]),
+        record("test_judged", verdict(3.0), calls=[make_call("x")]),
     )
     assert len(collect_outputs(run).outputs) == 1
     assert collect_outputs(run).unjudged == 2
@@ -169,8 +169,8 @@ def output_of(measurement: Measurement | None) -> Output:
         (verdict(5.0), {"scale": None}, 7.0),
         (verdict(5.0), {"pass_at": None}, 7.0),
         (verdict(5.0), {"scale": (1.0, 5.0)}, "default"),
-        (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0)}, "default"),
-        (verdict(5.0, told={"default": True}), {"scale": (1.0, 10.0), "pass_at": None}, 7.0),
+        (verdict(5.0, fields={"default": True}), {"scale": (1.0, 10.0)}, "default"),
+        (verdict(5.0, fields={"default": True}), {"scale": (1.0, 10.0), "pass_at": None}, 7.0),
         (verdict(5.0, threshold=None, review={"confidence": 0.2, "least": 0.8, "undecided": 6.0}), {"scale": (1.0, 10.0)}, 6.0),
         (verdict(None), {"scale": (1.0, 10.0)}, "default"),
         (verdict(None), {"scale": None}, "default"),
@@ -223,7 +223,7 @@ def test_what_was_never_scored_has_the_scale_of_its_judges_other_scores() -> Non
 
 
 def test_another_threshold_changes_the_verdict_alone() -> None:
-    old = verdict(6.0, told={"default": True}, evidence=[["answer", "x"]])
+    old = verdict(6.0, fields={"default": True}, evidence=[["answer", "x"]])
     made = replace_threshold(output_of(old), 6.0)
     assert [old.status, made.status] == ["failed", "passed"]
     assert made.value == old.value
@@ -244,7 +244,11 @@ def test_another_threshold_changes_the_verdict_alone() -> None:
 
 @pytest.mark.parametrize(
     "old",
-    [verdict(6.0, told={"low": None}), verdict(6.0, told={"high": "10"}), verdict(0.5, low=0.0, high=1.0)],
+    [
+        verdict(6.0, fields={"low": None}),
+        verdict(6.0, fields={"high": "10"}),
+        verdict(0.5, low=0.0, high=1.0),
+    ],
 )
 def test_a_threshold_that_is_not_on_the_stored_scale_is_refused(old: Measurement) -> None:
     with pytest.raises(UsageError, check=check_message):
@@ -317,10 +321,10 @@ SAME = "the same judge, version and answers"
     [
         ([(verdict(3.0), verdict(4.0))], True, "the same"),
         ([(verdict(3.0), verdict(4.0)), (None, verdict(4.0))], False, "the same"),
-        ([(verdict(3.0), verdict(4.0, told={"model": "other"}))], False, "another"),
-        ([(verdict(3.0), verdict(4.0, told={"model": ""}))], False, None),
+        ([(verdict(3.0), verdict(4.0, fields={"model": "other"}))], False, "another"),
+        ([(verdict(3.0), verdict(4.0, fields={"model": ""}))], False, None),
         # A judge that got no answer was not called: its model is not known.
-        ([(verdict(3.0), verdict(4.0)), (verdict(None, answer=None, told={"model": ""}),) * 2], True, None),
+        ([(verdict(3.0), verdict(4.0)), (verdict(None, answer=None, fields={"model": ""}),) * 2], True, None),
     ],
 )  # fmt: skip
 def test_the_same_judge_and_another_model(
@@ -338,9 +342,9 @@ def test_the_same_judge_and_another_model(
 
 def test_a_run_with_new_verdicts_keeps_all_else() -> None:
     text = Measurement(name="text.exact", value=1.0, threshold=1.0)
-    old = verdict(9.0, told={"dimensions": {"tone": 9}})
+    old = verdict(9.0, fields={"dimensions": {"tone": 9}})
     before = record("test_a", text, child("judge.quality.tone"), old, child("judge.quality.tone", label="de"),
-        calls=[said("x"), said("9", purpose="judge")], facts={"case": {"id": "a"}, "judge": {"name": "quality"}}, duration_s=2.0)  # fmt: skip
+        calls=[make_call("x"), make_call("9", purpose="judge")], facts={"case": {"id": "a"}, "judge": {"name": "quality"}}, duration_s=2.0)  # fmt: skip
     run = run_of(before, record("test_b"))
     made = again(run, (child("judge.tone.warm"), new(5.0)))
     after = first_of(made)
@@ -357,13 +361,13 @@ def test_a_run_with_new_verdicts_keeps_all_else() -> None:
 
 
 def test_a_run_with_another_threshold_keeps_dimensions_calls_and_judge() -> None:
-    old = verdict(3.0, told={"dimensions": {"tone": 9}})
+    old = verdict(3.0, fields={"dimensions": {"tone": 9}})
     run = run_of(
         record(
             "test_a",
             child("judge.quality.tone"),
             old,
-            calls=[said("3", purpose="judge")],
+            calls=[make_call("3", purpose="judge")],
             message="judge quality 3 < 7",
         )
     )
@@ -376,7 +380,9 @@ def test_a_run_with_another_threshold_keeps_dimensions_calls_and_judge() -> None
 
 def test_calls_of_a_judge_that_is_still_heard_stay() -> None:
     run = run_of(
-        record("test_a", verdict(1.0, name="checklist"), verdict(9.0), calls=[said("9", purpose="judge")])
+        record(
+            "test_a", verdict(1.0, name="checklist"), verdict(9.0), calls=[make_call("9", purpose="judge")]
+        )
     )
     assert len(first_of(again(run, (new(5.0),))).calls) == 1
 
@@ -492,7 +498,9 @@ def test_two_judges_that_became_one_say_it_once() -> None:
 
 
 def test_what_no_judge_saw_is_added() -> None:
-    made = first_of(again(run_of(record("test_a", calls=[said("x")])), (child("judge.tone.warm"), FAILED)))
+    made = first_of(
+        again(run_of(record("test_a", calls=[make_call("x")])), (child("judge.tone.warm"), FAILED))
+    )
     assert [measurement.name for measurement in made.measurements] == ["judge.tone.warm", "judge.tone"]
     assert (made.outcome, len(made.calls)) == ("failed", 1)
 
@@ -527,9 +535,9 @@ def test_another_threshold_alone_is_reported_as_that() -> None:
 def test_foreign_text_cannot_start_a_line_nor_run_on() -> None:
     hostile = "\x1b[31m" + "x\n" * 500
     output = Output(
-        record=0, nodeid=hostile, answer="x", old=verdict(9.0, told={"name": hostile}, label=hostile)
+        record=0, nodeid=hostile, answer="x", old=verdict(9.0, fields={"name": hostile}, label=hostile)
     )
-    now = verdict(2.0, told={"reason": hostile, "model": hostile})
+    now = verdict(2.0, fields={"reason": hostile, "model": hostile})
     changes = [
         Change(output=output, old=score_from_measurement(output.old), new=score_from_measurement(now)),
         change(verdict(9.0), new(None, error=hostile), 1),

@@ -127,10 +127,10 @@ pytestmark = pytest.mark.llm_cassette(at_once=False)
 def test_paced(llm_cassette):
     with use_cassette("block") as block:
         for tape in (llm_cassette, block):
-            assert tape.pace.limit == 3
-            assert (tape.shared_answers is None) == (os.environ["REUSE"] == "false")
+            assert tape.config.pace.limit == 3
+            assert (tape.config.shared_answers is None) == (os.environ["REUSE"] == "false")
             with Path("folders").open("a") as file:
-                file.write(f"{tape.pace.folder()}\\n")
+                file.write(f"{tape.config.pace.folder()}\\n")
 
 test_again = test_paced
 """

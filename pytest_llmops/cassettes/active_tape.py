@@ -106,7 +106,10 @@ def tapes_in_use() -> list[Tape]:
 
 
 def current_take() -> str:
-    """Return the take of the running trial, also in threads that it started; without a trial, that of the test's tape."""
+    """Return the take of the running trial, also in threads that it started.
+
+    Outside of a trial it is the take of the test's tape, or "0" without one.
+    """
     trial = recorder.current_trial()
     if trial is not None:
         return str(trial)

@@ -71,8 +71,8 @@ class AnswerPlayer:
         rules = self.config.rules
         by_key = self.recordings.by_key
         build = partial(build_question, method, url, headers, body, redactor, rules=rules)
-        # Masking takes half of the time. If the key of the unmasked request is recorded, there is nothing to mask in it,
-        # as only masked requests are recorded. With match rules this does not hold for the parts that they ignore.
+        # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
+        # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
         if self.mode == "none" and not rules and redactor.is_known_clean(body):
             question = build(masked=True)
             if question.key in by_key and question.json is not None:
@@ -91,8 +91,8 @@ class AnswerPlayer:
 
         The recording may be adopted from the cassette of a test that was renamed.
 
-        A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the last
-        take before it.
+        A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
+        last take before it.
         """
         interaction = self.recordings.by_key.get(key)
         if interaction is None and self.config.elsewhere is not None:

@@ -1,8 +1,8 @@
 """Find stale answers, and orphaned and damaged cassettes of a project.
 
-What is stale or an orphan is decided by the record of the last run, if that run was complete and green. Nothing is decided
-for a file that changed since the run, that a skipped test may use, or that a script or another process recorded. A
-cassette recorded for another ``--llm-model`` is no orphan.
+What is stale or an orphan is decided by the record of the last run, if that run was complete and green. Nothing is
+decided for a file that changed since the run, that a skipped test may use, or that a script or another process
+recorded. A cassette recorded for another ``--llm-model`` is no orphan.
 """
 
 import os

@@ -1,9 +1,10 @@
 """Budget of a run: exact counts of live calls and their cost over all processes and threads.
 
-The ledger is an append-only file with two kinds of lines: one requests a call ("ask"), the other gives the cost of a call
-("cost"). To request a call, a process appends a line and reads the file up to it; the lines before it decide whether
-the call is granted. All processes read the same lines and so decide the same, without waiting for a lock. A process
-that is killed at any point leaves a readable ledger: a truncated line is ignored, as its call was never granted.
+The ledger is an append-only file with two kinds of lines: one requests a call ("ask"), the other gives the cost of a
+call ("cost"). To request a call, a process appends a line and reads the file up to it; the lines before it decide
+whether the call is granted. All processes read the same lines and so decide the same, without waiting for a lock. A
+process that is killed at any point leaves a readable ledger: a truncated line is ignored, as its call was never
+granted.
 """
 
 import contextlib
@@ -338,9 +339,9 @@ def _append_line(path: Path, line: str, *, new: bool) -> None:
 def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> float | None:
     """Return a cautious estimate of a call's cost in US dollars; None if no price is known.
 
-    The input is estimated from its size, at four characters per token; the output from the limit in the request. Without
-    a limit, the estimate is the cost of the dearest call so far. If no call has a known cost yet, an answer of 1,000
-    tokens is assumed.
+    The input is estimated from its size, at four characters per token; the output from the limit in the request.
+    Without a limit, the estimate is the cost of the dearest call so far. If no call has a known cost yet, an answer
+    of 1,000 tokens is assumed.
 
     Args:
         question: The parsed JSON of the request; anything else has no model, and so no price.
@@ -496,7 +497,10 @@ class CallCosts:
         grant.settle(cost_usd)
 
     def _read_cost(self, exchange: Exchange) -> float | None:
-        """Return the cost of a call; None if it is unknown. Without a budget in dollars it does not matter, and is 0."""
+        """Return the cost of a call; None if it is unknown.
+
+        Without a budget in dollars the cost does not matter, and is 0.
+        """
         if not self._is_priced:
             return 0.0
         from pytest_llmops import trace

@@ -49,7 +49,8 @@ _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 class ForeignInteraction:
     """A request and its answer. Header names are in lower case; several values of a header are joined by a comma.
 
-    The request's body is what the client sent. The answer's body is decoded, so its headers have no encoding and length.
+    The request's body is what the client sent. The answer's body is decoded, so its headers have no encoding and
+    length.
 
     Attributes:
         recorded: The day of the answer (``2026-01-31``) by the server's ``date`` header, or "".
@@ -117,7 +118,10 @@ def convert_interactions(
 
 
 def _drop_placeholders(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers without values that were replaced, as in ``Bearer <REDACTED>``: they are no credentials to mask."""
+    """Return headers without values that were replaced, as in ``Bearer <REDACTED>``.
+
+    They are no credentials: masking them would also change bodies that contain the same word.
+    """
     kept = {}
     for name, value in headers.items():
         may_be_replaced = is_secret_name(name) or name == "content-type"
@@ -180,7 +184,10 @@ def import_cassette(
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
-    """Return the headers that are recorded. A media type that was removed is guessed from the body, as clients need it."""
+    """Return the headers of an answer that are recorded.
+
+    A media type that was removed is guessed from the body, as clients need it.
+    """
     headers: dict[str, str] = {}
     for name in request_key.RECORDED_HEADERS:
         value = foreign.headers.get(name)
@@ -242,7 +249,10 @@ def target_path(source: Path, to: Path | None = None) -> Path:
 
 
 def _split_test_name(source: Path) -> tuple[str, str]:
-    """Return the test and the id of its parameters from the name of its cassette: ``test_x[a].yaml`` is of test_x and a."""
+    """Return the test and the id of its parameters (or "") from the name of its cassette.
+
+    ``test_x[a].yaml`` gives ``test_x`` and ``a``.
+    """
     name = source.name.removesuffix(".gz")
     for suffix in FOREIGN_SUFFIXES:
         if name.endswith(suffix):
@@ -277,8 +287,8 @@ def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
 def find_sources(given: Path) -> list[Path]:
     """Return the files to import from a folder, sorted; for a file only this file.
 
-    These are the files with a known suffix that lie in folders of cassettes, or all files with a known suffix if there are
-    no such folders. Hidden files and our own cassettes are left out.
+    These are the files with a known suffix that lie in folders of cassettes, or all files with a known suffix if
+    there are no such folders. Hidden files and our own cassettes are left out.
     """
     if not given.is_dir():
         return [given]

@@ -1,7 +1,7 @@
 """Journals: answers that a process has recorded but not merged into the cassette yet, one line per answer.
 
-An answer is on disk before its caller gets it. A process keeps its journal locked while it runs. So a journal that is not
-locked was left by a killed run; the next process that opens the cassette merges it.
+An answer is on disk before its caller gets it. A process keeps its journal locked while it runs. So a journal that is
+not locked was left by a killed run; the next process that opens the cassette merges it.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ from pytest_llmops.wire.body import check_answer, check_request
 # A folder beside the cassettes that exists only while it has files: a missing folder is cheap to detect
 JOURNAL_FOLDER = ".journal"
 MAX_TRIES = 20
-# Maximum length of a cassette's name in the name of its journal: file names have at most 255 bytes, paths on Windows 260
+# Maximum length of a cassette's name in the name of its journal: a file name has at most 255 bytes, and a path on
+# Windows 260
 MAX_STEM = 120
 
 
@@ -59,10 +60,13 @@ class JournalEntry:
 
 
 class Journal:
-    """The unmerged answers of this process for a cassette. The file is created when `prepare` or `append` is first called.
+    """The unmerged answers of this process for a cassette.
 
-    An answer that could not be written is kept in memory, and written before the next answer. An answer that comes after
-    `close` (from a thread that outlived its test) gets its own file, which is merged when the cassette is opened next.
+    The file is created when `prepare` or `append` is first called.
+
+    An answer that could not be written is kept in memory, and written before the next answer. An answer that comes
+    after `close` (from a thread that outlived its test) gets its own file, which is merged when the cassette is
+    opened next.
     """
 
     def __init__(self, cassette: Path) -> None:

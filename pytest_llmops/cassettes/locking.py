@@ -82,7 +82,7 @@ def _write_draft(target: Path, draft: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         except FileNotFoundError:
-            # The journal folder is gone: another process, which merged another cassette beside this one, has removed it.
+            # Another process, which merged another cassette of the same folder, has removed the journal folder.
             if attempt == journal.MAX_TRIES - 1:
                 raise
         else:

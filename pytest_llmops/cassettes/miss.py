@@ -1,4 +1,4 @@
-"""Messages for misses, which are requests without a recording: with the nearest recorded request, and how it differs."""
+"""Messages for misses (requests without a recording), with the nearest recorded request and how it differs."""
 
 import re
 import shlex
@@ -180,7 +180,7 @@ def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
 
 
 def _find_base_url(url: str) -> str:
-    """Return the base URL of a request to one of OpenAI's endpoints, as in ``https://host/v1``; "" for other requests."""
+    """Return the base URL of a request to one of OpenAI's endpoints, as in ``https://host/v1``; "" for others."""
     path = url.partition("?")[0]
     for endpoint in _OPENAI_ENDPOINTS:
         if path.endswith(endpoint):

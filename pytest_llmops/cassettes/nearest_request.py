@@ -1,9 +1,11 @@
 """Find the recorded request that is most similar to a new one, which the developer may have meant.
 
-Similarity is the share of common words, plus a score for the same address. Requests are compared as for their keys: without
-the parts that the match rules ignore, and after the normalizers. A large cassette is narrowed down in three steps:
+Similarity is the share of common words, plus a score for the same address. Requests are compared as for their keys:
+without the parts that the match rules ignore, and after the normalizers. A large cassette is narrowed down in three
+steps:
 
-1. by some words at the start and end of the conversation (`_conversation_edge_words`), to `MAX_FIRST_SELECTION` requests;
+1. by some words at the start and end of the conversation (`_conversation_edge_words`), to `MAX_FIRST_SELECTION`
+requests;
 2. by more words at the start and end of all texts (`_text_edge_words`), to `MAX_SHORTLIST` requests;
 3. by all words.
 """

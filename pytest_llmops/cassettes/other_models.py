@@ -16,8 +16,8 @@ MODEL_PREFIXES = ("", "anthropic:")
 class OtherModelCassettes:
     """The cassettes that the tests of a run would use with other models.
 
-    If a run has several ``--llm-model`` values, the model is part of a test's id, and so of the name of its cassette. In a
-    run with a single model it is not.
+    If a run has several ``--llm-model`` values, the model is part of a test's id, and so of the name of its cassette.
+    In a run with a single model it is not.
 
     Args:
         usage: The record of the run.
@@ -49,7 +49,7 @@ class OtherModelCassettes:
         return any(file in self._file_names_for(folder, model) for model in models)
 
     def _file_names_for(self, folder: str, model: str) -> frozenset[str]:
-        """Return the names of the cassettes that the tests of a folder would have with a model; kept after the first call."""
+        """Return the names of the cassettes that the tests of a folder would have with a model; computed once."""
         known = self._file_names.get((folder, model))
         if known is not None:
             return known
@@ -75,7 +75,7 @@ def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
 
 
 def _case_ids_with_model(case: str, model: str) -> Iterator[str]:
-    """Yield the ids that a test with the parameter id ``v1-late`` may have with a model: ``m-v1-late``, ``v1-m-late`` ...
+    """Yield the ids that a test may have with a model: for ``v1-late`` these are ``m-v1-late``, ``v1-m-late`` ...
 
     The model comes first, unless the test has further parameters that pytest puts before it.
     """

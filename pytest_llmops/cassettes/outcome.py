@@ -1,4 +1,4 @@
-"""Outcomes of calls without a whole answer: time-outs of the client, cancelled calls, streams that were cut or left early.
+"""Outcomes of calls without a whole answer: time-outs, cancelled calls, and streams that were cut or left early.
 
 An outcome is recorded as the name and text of the client's exception. On replay the exception is raised again, at once.
 """

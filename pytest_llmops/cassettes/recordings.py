@@ -65,7 +65,10 @@ class Recordings:
     _scans: int = 0  # see `MAX_SCANS`
 
     def find_key(self, question: Question) -> str:
-        """Return the key under which a request, whose own key is not recorded, is recorded here; its own key if it is not."""
+        """Return the key under which a request is recorded here; if it is not recorded, its own key.
+
+        The key of an older recording may differ, as it was computed under other rules.
+        """
         if not self.by_key:
             return question.key
         if self._current_keys is None and not self.rules and self._scans < MAX_SCANS:
@@ -105,7 +108,10 @@ class Recordings:
         return compute_stored_key(stored["method"], part_of(stored["url"]), stored["body"], self.rules)
 
     def _find_equal_request(self, question: Question) -> str:
-        """Return the key of the first recorded request with the same method, URL and body, else the request's own key."""
+        """Return the key of the first recorded request with the same method, URL and body.
+
+        If there is none, return the key of the request itself.
+        """
         folded = fold_body(question.body)
         for key, interaction in self.by_key.items():
             stored = interaction.request
@@ -139,7 +145,7 @@ class Recordings:
             return False
 
     def _find_moved(self, key: str) -> "MovedRecording | None":
-        """Return the recording of a request in the cassette of a test that does not exist any more; None if there is none."""
+        """Return the recording of a request in the cassette of a test that does not exist any more, or None."""
         if self.elsewhere is None:
             return None
         return self.elsewhere.find_recording(key, self.path)
@@ -182,8 +188,8 @@ class Recordings:
     def find_other_server(self, question: Question, asked: Collection[str]) -> str:
         """Return the key of the only recording of a request at another server (`--llm-base-url`), or "".
 
-        It has the same method, the same JSON body, and the same last part of the path with its query. If this cassette has
-        none, the cassettes of tests that were renamed are searched.
+        It has the same method, the same JSON body, and the same last part of the path with its query. If this
+        cassette has none, the cassettes of tests that were renamed are searched.
 
         Args:
             question: The request.
@@ -200,7 +206,10 @@ class Recordings:
         return key
 
     def _find_serverless(self, question: Question) -> list[str]:
-        """Return the keys of recordings that differ from a request at most in the server and the path before its last part."""
+        """Return the keys of recordings that may answer a request because only their server differs.
+
+        The path before its last part may differ too.
+        """
         if self._serverless_keys is None:
             self._serverless_keys = self._index_keys(self.by_key.values(), _url_end)
         serverless = compute_key(question.method, _url_end(question.url), question.body, self.rules)
@@ -261,7 +270,10 @@ class Recordings:
 
 
 def _has_json(body: Mapping[str, Any], value: object) -> bool:
-    """Return whether a stored body is JSON with this value; False also if that cannot be read, or is not stored as JSON."""
+    """Return whether a stored body is JSON with this value.
+
+    False does not mean that it is different: it may be stored in another form.
+    """
     try:
         return bool(body["json"] == value or unfold_json_body(body) == value)
     except (CassetteError, KeyError):
@@ -310,7 +322,7 @@ class RecordingIndex:
     _loaded: dict[Path, dict[str, store.Interaction]] = field(default_factory=dict)
 
     def find_recording(self, key: str, place: Path) -> MovedRecording | None:
-        """Return the recording of a request in the cassette of a test that does not exist any more; None if there is none.
+        """Return the recording of a request in the cassette of a test that does not exist any more, or None.
 
         If several cassettes hold it, only those count whose path is the most similar to the given one. Cassettes that
         tests share by name are left out, as it is not known who uses them.
@@ -395,7 +407,7 @@ def _count_shared_parts(path: Path, other: Path) -> int:
 def walk_folders(
     start: Path, report_folder: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Yield the folders of a project with the names of their files; virtual environments and hidden folders are skipped.
+    """Yield the folders of a project with the names of their files, without environments and hidden folders.
 
     Args:
         start: The first folder.

@@ -1,8 +1,8 @@
 """Requests with the keys by which they are matched, and the recorded answers to them.
 
-A key is the hash of the redacted request in canonical form. It ignores headers, the port of a loopback server, white space
-and the order of members in JSON, the order of the query, and the random boundary of a multipart body. `MatchRules` add
-JSON paths and query parameters to ignore, and normalizers of the user.
+A key is the hash of the redacted request in canonical form. It ignores headers, the port of a loopback server, white
+space and the order of members in JSON, the order of the query, and the random boundary of a multipart body.
+`MatchRules` add JSON paths and query parameters to ignore, and normalizers of the user.
 """
 
 import hashlib
@@ -340,7 +340,8 @@ class Answer:
         outcome: How the call ended, if there is no whole answer. Then status 0 means that nothing of it had come.
         gap_s: The longest time between two pieces of a stream.
         is_batched: Whether it comes from a batch API, at a lower price and without a latency.
-        amend: Set if the answer was asked live in this run, ahead of its test: a function that records another answer in
+        amend: Set if the answer was asked live in this run, ahead of its test: a function that records another
+            answer in
             its place.
     """
 

@@ -104,7 +104,7 @@ def remove_abandoned_folders() -> None:
 
 
 def current_folder() -> Path:
-    """Return the folder of the run. Outside of a run (in a script, a command), make one for this process and keep it."""
+    """Return the folder of the run; in a script or a command a folder of this process, made at the first call."""
     named = os.environ.get(RUN_FOLDER_VARIABLE, "")
     if named and Path(named).is_dir():
         return Path(named)

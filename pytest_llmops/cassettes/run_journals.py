@@ -1,7 +1,7 @@
 """Journals of a whole run, for answers that are asked ahead of the tests that request them.
 
-All cassettes of a folder share a journal, so that thousands of tests need a single open file. If a killed run has left such
-a journal, it is split into journals of the cassettes, which are merged like any others.
+All cassettes of a folder share a journal, so that thousands of tests need a single open file. If a killed run has
+left such a journal, it is split into journals of the cassettes, which are merged like any others.
 """
 
 import contextlib

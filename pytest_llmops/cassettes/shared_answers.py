@@ -38,7 +38,7 @@ class SharedAnswers:
     folder: Callable[[], Path] = current_folder
 
     def find_answer(self, key: str, take: str, n: int, *, owner: str) -> dict[str, Any] | None:
-        """Return another test's answer as it is recorded, without secrets; None if there is none, or it is this test's own.
+        """Return another test's answer as it is recorded, without secrets; None if there is none, or it is the own one.
 
         Args:
             key: The result of `shared_answer_key`.
@@ -80,7 +80,7 @@ _unshared_answers: ContextVar[list[Callable[[], None]] | None] = ContextVar(
 
 @contextmanager
 def defer_sharing() -> Iterator[Callable[[], None]]:
-    """Hold back the answers of a judge in a block. The block gets a function that shares them: called once they are valid.
+    """Hold back the answers of a judge in a block, which gets a function that shares them.
 
     No answer is shared outside of such a block.
     """

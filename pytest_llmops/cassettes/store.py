@@ -1,7 +1,7 @@
 """Cassette files: reading, formatting, and the locked merge of journals into them.
 
-A file has a line for each JSON value; some short objects and lists take a single line. It is replaced in one step, so that
-a reader never sees half of it.
+A file has a line for each JSON value; some short objects and lists take a single line. It is replaced in one step, so
+that a reader never sees half of it.
 """
 
 import contextlib
@@ -295,7 +295,9 @@ def is_own_cassette(path: Path) -> bool:
 
 
 def load_with_journals(path: Path) -> dict[str, Interaction]:
-    """Return the interactions of a cassette together with those in journals of killed runs. The cassette is not changed.
+    """Return the interactions of a cassette together with those in journals of killed runs.
+
+    The cassette is not changed; a journal of a whole run is split into journals of its cassettes.
 
     Raises:
         CassetteError: The cassette cannot be read.
@@ -351,7 +353,8 @@ def merge_journals(
         journals: This process's journals.
         redactor: Knows the secrets: a file with a secret is not written.
         replace: Whether answers of the journals replace answers of the file.
-        keep: The number of answers to keep, by (key, take). In these takes, answers of other keys are dropped. None: keep
+        keep: The number of answers to keep, by (key, take). In these takes, answers of other keys are dropped.
+            None: keep
             all.
         adopted: Interactions from other cassettes; if this cassette has the same key, its own interaction stays.
         entries: Answers that are in a journal of the whole run.

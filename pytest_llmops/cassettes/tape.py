@@ -26,9 +26,9 @@ from pytest_llmops.settings import RecordMode
 class Tape:
     """A cassette in use.
 
-    The patched HTTP clients of a test call it for every request. Its parts do the work: `player` replays recorded answers,
-    `recorder` records live ones, `comparison` compares live with recorded ones, `sharing` exchanges judges' answers with
-    other tests, and `costs` keeps live calls within the budget.
+    The patched HTTP clients of a test call it for every request. Its parts do the work: `player` replays recorded
+    answers, `recorder` records live ones, `comparison` compares live with recorded ones, `sharing` exchanges judges'
+    answers with other tests, and `costs` keeps live calls within the budget.
 
     Args:
         path: The file; it need not exist.
@@ -229,7 +229,8 @@ class Tape:
         """End the tape: merge new answers into the file, and count stale interactions.
 
         Args:
-            passed: Whether the test passed. If so, recorded answers that it did not request are stale, and in mode ``all``
+            passed: Whether the test passed. If so, recorded answers that it did not request are stale, and in
+                mode ``all``
                 they are dropped.
 
         Raises:
@@ -246,7 +247,7 @@ class Tape:
         return self.report.counts
 
     def verdict(self) -> CassetteMiss | BudgetReached | None:
-        """Return the error that fails the test even if the test caught it: a miss or a refused call, also of a block."""
+        """Return the error that fails the test even if the test caught it: a miss or refused call, also in a block."""
         if self.report.misses:
             return CassetteMiss(self.report.misses[0])
         if self.costs.refusals:

@@ -1,4 +1,7 @@
-"""The configuration of a tape: settings, match rules, and what the tapes of a run share. A block's tape has its test's."""
+"""The configuration of a tape: settings, match rules, and what the tapes of a run share.
+
+The tape of a block has the configuration of its test's tape.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any

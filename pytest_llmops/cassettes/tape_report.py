@@ -92,8 +92,8 @@ class AnswerTally:
     def answers_to_keep(self) -> dict[KeyAndTake, int]:
         """Return the number of answers to keep in a cassette that is recorded anew, by (key, take).
 
-        It is the argument of `store.merge_journals`. An entry with "" in place of the take or the key says that the key, or the
-        take, was requested.
+        It is the argument of `store.merge_journals`. An entry with "" in place of the take or the key says that the
+        key, or the take, was requested.
 
         A request whose last call got no answer has no number: all of its recorded answers are kept.
         """

@@ -105,7 +105,10 @@ def _unescape(escape: str) -> str:
 
 
 def _apply_escapes(text: str, escapes: list[str]) -> str:
-    """Return JSON with further characters escaped. Each of them may occur in strings only, so plain replacing is safe."""
+    """Return JSON with further characters escaped.
+
+    These may occur in strings only, so that each can simply be replaced everywhere.
+    """
     for escape in escapes:
         text = text.replace(_unescape(escape), escape)
     return text

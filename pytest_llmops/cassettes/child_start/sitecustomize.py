@@ -1,8 +1,10 @@
-"""Python runs this file when a process starts that a test started: the environment's own `sitecustomize` first, then ours.
+"""Python runs this file at the start of a process that a test started.
 
-Its folder is added to PYTHONPATH of the process. coverage.py uses a .pth file in site-packages instead, but every Python
-process of the environment reads that, even where nobody uses the plugin, and an editable install does not include it.
-The disadvantage: `python -I`, `-E` and `-S` ignore this file.
+It runs the environment's own `sitecustomize` first, which it hides, and then connects the process with the test.
+
+Its folder is added to PYTHONPATH of the process. coverage.py uses a .pth file in site-packages instead, but every
+Python process of the environment reads that, even where nobody uses the plugin, and an editable install does not
+include it. The disadvantage: `python -I`, `-E` and `-S` ignore this file.
 """
 
 import os

@@ -1,9 +1,9 @@
 """Recording and replay for connections of http.client, urllib3, requests, botocore and httplib2.
 
-vcrpy replaces a connection by a stub, which gets the whole request before it is sent. We use these stubs, but not vcrpy's
-responses, which are made after the whole answer was read. Here the real connection makes the response: a live answer is
-recorded while the application reads it, and a recorded answer is read from an object that replaces the socket. So a
-stream is passed on while it is recorded, and replayed event by event.
+vcrpy replaces a connection by a stub, which gets the whole request before it is sent. We use these stubs, but not
+vcrpy's responses, which are made after the whole answer was read. Here the real connection makes the response: a live
+answer is recorded while the application reads it, and a recorded answer is read from an object that replaces the
+socket. So a stream is passed on while it is recorded, and replayed event by event.
 """
 
 import builtins
@@ -206,8 +206,8 @@ def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
 def _copy_call(stub: Any, extra: dict[str, Any]) -> tuple[Any, ...] | None:
     """Return what is needed to send the request later, for `active_tape.outgoing_request`; None if sockets are mocked.
 
-    That is None (there is no module of httpx), a copy of the connection, since the client closes its own, and a function
-    that sends the request on a further copy.
+    That is None (there is no module of httpx), a copy of the connection, since the client closes its own, and a
+    function that sends the request on a further copy.
     """
     if socket.socket is not _real_socket:
         return None

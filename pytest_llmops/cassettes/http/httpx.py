@@ -139,8 +139,8 @@ def _claim_response(
 ) -> tuple[Question, Any]:
     """Return a request in the form that is matched, and its replay; None if it has to go out live.
 
-    The replay is a response. For a call that failed before its response began, it is the recorded `Answer`, whose outcome
-    the caller raises.
+    The replay is a response. For a call that failed before its response began, it is the recorded `Answer`, whose
+    outcome the caller raises.
     """
     question = tape.make_question(request.method, str(request.url), _read_headers(request), body)
     token = active_tape.outgoing_request.set((module, transport, request))

@@ -83,7 +83,8 @@ class LiveAnswer:
 
     Attributes:
         open: Whether it is neither complete nor given up.
-        program_left: An event that is set when the program behind our proxy has left; None: the call is not the proxy's.
+        program_left: An event that is set when the program behind our proxy has left; None: the call is not the
+            proxy's.
         on_tape_end: Called for an answer that nobody closed; it calls `leave`. Set by the reader once the headers have
             come.
         timing: The timing for the application; filled in when the answer ends.

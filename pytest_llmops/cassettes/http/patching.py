@@ -1,4 +1,4 @@
-"""Patches that close the network while a tape only replays, and that let threads inherit the tape and trial of their starter."""
+"""Patches that close the network while a tape only replays, and that pass the tape and trial on to new threads."""
 
 import functools
 import socket
@@ -54,8 +54,8 @@ class Patch:
 def pin_globals(function: Any) -> Any:
     """Return a copy of a function with its module's current names, whatever is patched later.
 
-    Needed because ``http.client.HTTPSConnection.__init__`` calls ``super(HTTPSConnection, self)``, and finds vcrpy's stub
-    under that name while it is patched.
+    Needed because ``http.client.HTTPSConnection.__init__`` calls ``super(HTTPSConnection, self)``, and finds vcrpy's
+    stub under that name while it is patched.
     """
     pinned = types.FunctionType(
         function.__code__,

@@ -200,7 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_chunk(b"")
 
     def _keep_stream(self, name: str, info: Mapping[str, Any]) -> None:
-        """Keep a new connection to the server, to cut it if the program leaves; called by the client with its events."""
+        """Keep a new connection to the server, so that it can be cut if the program leaves.
+
+        The client calls this with each of its events.
+        """
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._streams.append(info["return_value"])
             if self._left.is_set():

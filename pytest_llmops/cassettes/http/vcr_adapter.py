@@ -103,7 +103,8 @@ def tape_for(request: Any) -> Tape | None:
 def claim_answer(tape: Tape, request: Any) -> Answer | None:
     """Return the recorded answer to a request, or None if the call has to go out live.
 
-    The answer is claimed on the first call and kept on the request, so that no other thread gets it before it is played.
+    The answer is claimed on the first call and kept on the request, so that no other thread gets it before it is
+    played.
 
     Raises:
         CassetteMiss: No recording in mode none.

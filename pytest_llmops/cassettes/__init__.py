@@ -1,7 +1,7 @@
-"""HTTP calls of tests: recorded, replayed, and refused if nothing answers them.
+"""Records the HTTP calls of tests, replays them, and refuses calls that are not recorded.
 
-The names below are what a run of tests needs: `harness` imports them from here, and knows no module of this package.
-Nothing is imported until a name is used.
+`harness` imports the names below from here, and no module of this package directly. A module is imported only when
+one of its names is used.
 """
 
 import importlib
@@ -162,7 +162,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a name of the face; it is not kept here, so that all users have the one of its module."""
+    """Return a public name from its module.
+
+    It is not stored here, so that a patch of the module has an effect everywhere.
+    """
     module = _MODULES_BY_NAME.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

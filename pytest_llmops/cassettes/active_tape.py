@@ -2,7 +2,11 @@
 
 The tape of the running test is a plain global: a thread started by C code has an empty context, and its calls must
 be recorded with the test too. A block's tape (`use_tape`) belongs to the context that opened the block, so that two
-tasks can have a tape each. Threads and pools do not inherit a context: `capture_context` and `inherit_context` pass it on.
+tasks can use different tapes. Threads and pools do not inherit a context: `capture_context` and `inherit_context` pass
+it on.
+
+A take is the number of a trial as a text, counted from "0": the answers of a test's trials are recorded as different
+takes of the same request.
 """
 
 from __future__ import annotations
@@ -19,25 +23,25 @@ from pytest_llmops import recorder
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
 
-# Tapes of the running test and of the fixtures that are being set up for it; the last is in use
+# Tapes of the running test and of the fixtures that are being set up for it; the last one is in use
 _test_tapes: list[Tape] = []
 _block_tapes: list[Tape] = []
-# In a process that a test started: returns the tape of the test's process, given the tape of this process
+# Set in a process that a test started: called with the tape of this process, and returns the one of the test's process
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
-# What a tape needs that may send a request later, while its answer is claimed: module, transport and request of httpx, or
-# None, a connection of http.client and what sends the request on another like it
+# Set while an answer is claimed: what a tape needs to send the request later, together with others. Either the module,
+# transport and request of httpx, or None, a connection of http.client and a function that sends the request on a copy
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
 MAX_SIBLING_WAITS = 20
 SIBLING_WAIT_S = 0.002
-_job = threading.local()
-# Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last
+_job = threading.local()  # its attribute `mark` identifies the running job of this thread
+# Called with ``used=True`` when the first tape comes into use, and with ``used=False`` when no tape is in use any more
 change_listeners: list[Callable[..., object]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a thread inherits from its starter: valid as long as the same test runs."""
+    """What a thread inherits from the thread that starts it; void once another test runs."""
 
     base: Tape | None
     block: _Block | None
@@ -47,7 +51,14 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    # A block's tape, the test's tape when the block was opened, and the block around it.
+    """A block with its own tape.
+
+    Attributes:
+        tape: The block's tape.
+        base: The test's tape when the block was opened.
+        outer: The block around it.
+    """
+
     tape: Tape
     base: Tape | None
     outer: _Block | None
@@ -58,7 +69,7 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 
 
 def current_tape() -> Tape | None:
-    """Return the tape in use in this thread or task, or None."""
+    """Return the tape in use in this thread or task; None if there is none."""
     block = _innermost_block()
     tape = base_tape()
     if block is not None:
@@ -69,13 +80,13 @@ def current_tape() -> Tape | None:
 
 
 def _innermost_block() -> _Block | None:
-    """Return the block around this place in the code that still has its tape in use; None: the test's tape is."""
+    """Return the innermost block around the running code whose tape is in use; None if the test's tape is in use."""
     block = _current_block.get()
     if block is None:
         context = _valid_context()
         if context is not None:
             block = context.block
-    elif block.base is not base_tape():  # a fixture is being set up inside it
+    elif block.base is not base_tape():  # a fixture that is set up inside the block has its own tape
         return None
     while block is not None and block.tape not in _block_tapes:
         block = block.outer
@@ -95,7 +106,10 @@ def tapes_in_use() -> list[Tape]:
 
 
 def current_take() -> str:
-    """Return the take of the running trial, also in threads that it started; of any other that of the test's tape."""
+    """Return the take of the running trial, also in threads that it started.
+
+    Outside of a trial it is the take of the test's tape, or "0" without one.
+    """
     trial = recorder.current_trial()
     if trial is not None:
         return str(trial)
@@ -109,7 +123,7 @@ def current_take() -> str:
 
 
 def current_purpose() -> str:
-    """Return the purpose of a call (``app``, ``judge`` ...), also in threads that were started for it."""
+    """Return the purpose of a call that is made now (``app``, ``judge`` ...), also in threads started for it."""
     own = recorder.current_purpose()
     if own != "app":
         return own
@@ -120,15 +134,16 @@ def current_purpose() -> str:
 
 
 def _valid_context() -> CallContext | None:
+    """Return what this thread has inherited; None if nothing, or if another test is running now."""
     context = _inherited_context.get()
-    # A thread may outlive its test (a pool, an event loop in the background): its context is void then.
+    # A thread may outlive its test (in a pool, or for an event loop in the background).
     if context is not None and context.base is base_tape():
         return context
     return None
 
 
 def push_tape(tape: Tape) -> None:
-    """Use a tape from now on, in all threads and tasks."""
+    """Use a tape from now on, in all threads and tasks, until `remove_tape`."""
     _test_tapes.append(tape)
     _notify_listeners(started=True)
 
@@ -152,24 +167,27 @@ def use_tape(tape: Tape) -> Iterator[Tape]:
         yield tape
     finally:
         _block_tapes.remove(tape)
-        # No token: a generator may be closed in a different context.
+        # Not reset with a token: a generator may be closed in a different context, where the token is invalid.
         if _current_block.get() is block:
             _current_block.set(before)
         _notify_listeners(started=False)
 
 
 def _notify_listeners(*, started: bool) -> None:
-    """Tell the listeners if the first tape came into use, or the last went out of it."""
-    left = 0
+    """Call the listeners if the first tape came into use, or the last one went out of use.
+
+    Not in a process that a test started: there the patches stay to its end.
+    """
+    expected_count = 0
     if started:
-        left = 1
-    if find_remote_tape is None and len(tapes_in_use()) == left:
+        expected_count = 1
+    if find_remote_tape is None and len(tapes_in_use()) == expected_count:
         for listener in change_listeners:
             listener(used=started)
 
 
 def capture_context() -> CallContext | None:
-    """Return the context for a thread that is started here; None if there is nothing to inherit."""
+    """Return the context for a thread that is started now; None if there is nothing to inherit."""
     block = _innermost_block()
     base = base_tape()
     take = current_take()
@@ -184,7 +202,7 @@ def capture_context() -> CallContext | None:
 
 @contextmanager
 def inherit_context(context: CallContext | None) -> Iterator[None]:
-    """Replace this thread's context while a block runs."""
+    """Use another context in this thread while a block runs, which counts as a new job."""
     token = _inherited_context.set(context)
     _job.mark = object()
     try:
@@ -194,7 +212,10 @@ def inherit_context(context: CallContext | None) -> Iterator[None]:
 
 
 def current_job() -> tuple[object, ...]:
-    """Return what identifies the running task, or the running job of a thread (threads of a pool are reused)."""
+    """Return a value that identifies the running task, or the running job of a thread.
+
+    The thread alone is not enough: threads of a pool are used again.
+    """
     task = None
     if recorder.in_event_loop():
         from asyncio import current_task
@@ -204,7 +225,7 @@ def current_job() -> tuple[object, ...]:
 
 
 async def let_siblings_ask() -> None:
-    """Wait until no task of the test defers a further call: calls that are gathered are then sent together."""
+    """Wait until no task of the test defers another call, so that calls that run together are also sent together."""
     import anyio
 
     before = -1

@@ -1,4 +1,4 @@
-"""Plays the recordings of a cassette: the n-th answer of a take to the n-th of equal requests."""
+"""Replays a cassette: the n-th of several equal requests gets the n-th answer recorded for it in the same take."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it 
 
 @dataclass(slots=True, eq=False)
 class AnswerPlayer:
-    """Finds the recording of a request, and the answer that is next.
+    """Finds the recording of a request, and its next answer.
 
     Args:
         path: The cassette.
@@ -37,7 +37,7 @@ class AnswerPlayer:
         shared: Whether other tests use the cassette too.
 
     Attributes:
-        given: The answers that requests have got, also live ones.
+        given: Counts the answers that each request has got, including live ones.
         recordings: The recordings of the cassette; none in mode ``live``.
 
     Raises:
@@ -63,12 +63,16 @@ class AnswerPlayer:
         return self.shared or self.config.attempt is not None
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
-        """Return a request in the form that is matched, with the key of its recording if the rules have changed."""
+        """Return a request in the form that is matched.
+
+        If it was recorded under other match rules, it has the key of that recording.
+        """
         redactor = self.config.redactor
         rules = self.config.rules
         by_key = self.recordings.by_key
         build = partial(build_question, method, url, headers, body, redactor, rules=rules)
-        # Masking takes half the time, and a request whose own key is recorded has nothing to mask, but in what rules leave out.
+        # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
+        # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
         if self.mode == "none" and not rules and redactor.is_known_clean(body):
             question = build(masked=True)
             if question.key in by_key and question.json is not None:
@@ -83,9 +87,12 @@ class AnswerPlayer:
         return replace(question, key=key)
 
     def recorded_answers(self, key: str, take: str) -> list[dict[str, Any]]:
-        """Return the recorded answers of a take to a request.
+        """Return the recorded answers of a take to a request; an empty list if there are none.
 
-        A test that is run again, and is not to be asked live, gets those of its last recorded run.
+        The recording may be adopted from the cassette of a test that was renamed.
+
+        A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
+        last take before it.
         """
         interaction = self.recordings.by_key.get(key)
         if interaction is None and self.config.elsewhere is not None:
@@ -102,8 +109,8 @@ class AnswerPlayer:
         return answers.get(take, [])
 
     def _repeats_takes(self, take: str) -> bool:
-        """Return whether a take that is not recorded is replayed from an earlier one: of a test that runs again."""
-        if not self.config.attempt or take != self.config.take:
+        """Return whether a take without recording is replayed from an earlier one: only in a repeated run of a test."""
+        if not self.config.attempt or take != self.config.take:  # the first run, or the take of another trial
             return False
         if self.mode == "none":
             return True
@@ -113,7 +120,7 @@ class AnswerPlayer:
         """Return the next recorded answer to a request, or None if there is none.
 
         Raises:
-            CassetteMiss: The recording is damaged, or too old and not to be asked again.
+            CassetteMiss: The recording is damaged, or is too old and may not be recorded again in this run.
         """
         recorded = self.recorded_answers(question.key, take)
         place = self.given.count(question.key, take)
@@ -125,12 +132,12 @@ class AnswerPlayer:
                     " (was it edited, or llm_match_ignore changed?)"
                 )
             return self._replay(recorded[place], question.key, take)
-        if recorded:
+        if recorded:  # all answers are used up, or the next one has expired
             return None
         return self._play_other_server(question, take)
 
     def _play_other_server(self, question: Question, take: str) -> Answer | None:
-        """Return the next answer to the same request at another server, if that is unambiguous."""
+        """Return the next recorded answer to the same request at another server; None if that is not a single one."""
         key = self.recordings.find_other_server(question, set(self.given.list_keys()))
         if not key:
             return None
@@ -145,10 +152,10 @@ class AnswerPlayer:
         return self._replay(answers[place], key, take)
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
-        """Return whether an answer is to be asked again because it is too old.
+        """Return whether an answer is too old and is now recorded again; a warning may be noted instead.
 
         Raises:
-            CassetteMiss: It is too old, and is neither replayed nor asked again.
+            CassetteMiss: It is too old, and may be neither replayed nor recorded again in this run.
         """
         age = describe_age(wire, self.config.settings.max_age)
         if not age:
@@ -166,13 +173,14 @@ class AnswerPlayer:
         raise self.report.refuse(miss.describe_old_recording(question, age, display_path(self.path), command))
 
     def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
+        """Return a recorded answer, and count it as given and replayed."""
         answer = self.read_answer(wire)
         self.given.add_answer(key, take)
         self.report.counts.replayed += 1
         return answer
 
     def read_answer(self, wire: Mapping[str, Any]) -> Answer:
-        """Return an answer that is recorded.
+        """Parse a recorded answer.
 
         Raises:
             CassetteMiss: It is damaged.
@@ -183,7 +191,10 @@ class AnswerPlayer:
             raise self._refuse_damaged(str(error)) from None
 
     def _refuse_damaged(self, why: str) -> CassetteMiss:
-        """Return a miss: an application could catch another error, and the test would pass."""
+        """Count a damaged recording as a miss, and return the miss to raise.
+
+        A miss fails the test even if the application catches it.
+        """
         cassette = display_path(self.path)
         return self.report.refuse(
             f"cassette {cassette} is damaged: {why}; record it again: {self.config.command_again}"
@@ -210,7 +221,7 @@ class AnswerPlayer:
         )
 
     def count_stale(self) -> None:
-        """Count the recorded requests that a test which passed did not make; not if others may ask for them."""
+        """Count the recorded requests that a passed test did not make, unless other tests may make them."""
         if self.mode not in REPLAYING_MODES or self.others_ask:
             return
         take = self.config.take

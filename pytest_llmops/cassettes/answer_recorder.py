@@ -1,4 +1,4 @@
-"""Records live answers: in a journal before the application gets them, in the cassette when the tape ends."""
+"""Records live answers: in a journal before the application gets them, and in the cassette when the tape is closed."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ class AnswerRecorder:
         path: The cassette.
         mode: The mode of the tape.
         config: The configuration of the tape.
-        report: Knows how many answers the tape has had.
-        player: Has the recordings to which answers are added, and counts answers.
+        report: Has the number of answers so far, and gets misses.
+        player: Has the recordings, and counts the answers of each request.
 
     Attributes:
         journal: The answers that are not in the cassette yet.
-        failed: The first error that is raised when the tape ends; None: everything is recorded.
+        failed: The error that is raised when the tape is closed; None: everything is recorded.
     """
 
     path: Path
@@ -51,10 +51,10 @@ class AnswerRecorder:
         return self.mode in WRITING_MODES
 
     def prepare(self) -> None:
-        """Make sure that an answer can be recorded before it is paid.
+        """Make sure that an answer can be recorded, before the call is paid.
 
         Raises:
-            CassetteMiss: It cannot; with another error the SDK would retry.
+            CassetteMiss: It cannot be recorded. After another error the SDK would call again.
         """
         if not self.is_writing:
             return
@@ -91,6 +91,7 @@ class AnswerRecorder:
         self.player.given.add_answer(question.key, take)
 
     def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
+        """Return the line of the journal for the next answer to a request."""
         counts = self.report.counts
         number = counts.replayed + counts.recorded + counts.reused + 1
         place = self.player.given.count(question.key, take)
@@ -108,6 +109,11 @@ class AnswerRecorder:
         )
 
     def _write(self, entry: JournalEntry) -> None:
+        """Write an entry to the journal; an error is also kept for the end of the tape.
+
+        Raises:
+            CassetteError: It could not be written.
+        """
         try:
             self.journal.append(entry)
         except CassetteError as error:
@@ -115,14 +121,17 @@ class AnswerRecorder:
             raise
 
     def note_failed_write(self, error: CassetteError) -> None:
-        """Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed."""
+        """Keep an error for the end of the tape.
+
+        If the disk failed, the live calls of the whole run are stopped, as no other answer could be recorded either.
+        """
         self.failed = error
         cause = error.__context__
         if isinstance(cause, OSError) and cause.errno in run_folder.DISK_ERRORS:
             run_folder.stop_live_calls()
 
     def note_missed_write(self, error: CassetteMiss) -> None:
-        """Keep an error for the end of the test, unless there is one."""
+        """Keep an error for the end of the tape, unless there is one already."""
         if self.failed is None:
             self.failed = CassetteError(str(error))
 
@@ -130,7 +139,7 @@ class AnswerRecorder:
         """Merge new answers into the cassette.
 
         Args:
-            passed: Whether the test passed: then answers without a request are dropped in mode ``all``.
+            passed: Whether the test passed. If so, answers that it did not request are dropped in mode ``all``.
 
         Raises:
             CassetteError: An answer, or the cassette, could not be written; the answers stay in the journal.
@@ -145,7 +154,7 @@ class AnswerRecorder:
         raise self.failed
 
     def _merge(self, *, passed: bool) -> None:
-        """Merge the answers of this tape, and those that killed runs have left, into the cassette."""
+        """Merge into the cassette the answers of this tape, and those that killed runs have left in journals."""
         adopted: Collection[store.Interaction] = ()
         if self.mode == "new":
             adopted = self.player.recordings.adopted.values()
@@ -153,7 +162,7 @@ class AnswerRecorder:
         has_answers = bool(adopted or self._in_run_journal or own_journals)
         if not has_answers and not find_abandoned_journals(self.path):
             return
-        # Mode all replaces the test's answers, and drops the others if it passed.
+        # Mode all replaces the answers that the test requested. If it passed, the others are dropped.
         to_keep: Mapping[KeyAndTake, int] | None = None
         if self.mode == "all" and passed and not self.player.others_ask:
             to_keep = self.player.given.answers_to_keep()

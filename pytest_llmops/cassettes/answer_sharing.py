@@ -1,4 +1,4 @@
-"""Shares a judge's answers between the tests of a run, so that the same question is paid once."""
+"""Shares a judge's answers between the tests of a run, so that the same question is paid only once."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,13 @@ from pytest_llmops.protocols import is_error_status
 
 @dataclass(frozen=True, slots=True)
 class AnswerSharing:
-    """Takes answers that other tests have got, and offers them those of this tape.
+    """Gets the answers of other tests, and offers them the answers of this tape.
 
     Args:
         config: The configuration of the tape.
         report: Gets the counts.
         player: Reads answers.
-        recorder: Records what other tests have got on this tape too.
+        recorder: Also records here the answers that come from other tests.
     """
 
     config: TapeConfig
@@ -31,7 +31,7 @@ class AnswerSharing:
     recorder: AnswerRecorder
 
     def take_answer(self, question: Question, take: str, n: int) -> Answer | None:
-        """Return another test's answer to the same judge call, or None; it is recorded here, without our secrets.
+        """Return another test's answer to the same judge call, and record it on this tape too; None if there is none.
 
         Args:
             question: The request.
@@ -57,13 +57,13 @@ class AnswerSharing:
         return answer
 
     def is_shareable(self, answer: Answer, purpose: str) -> bool:
-        """Return whether other tests may get an answer: of a judge, and no error."""
+        """Return whether other tests may get an answer: only a judge's, and no error."""
         if self.config.shared_answers is None:
             return False
         return purpose == JUDGE_PURPOSE and not is_error_status(answer.status)
 
     def offer_answer(self, question: Question, take: str, n: int, wire: dict[str, Any]) -> None:
-        """Share an answer as soon as a verdict was parsed from it."""
+        """Share an answer with other tests, as soon as a verdict was parsed from it."""
         shared = self.config.shared_answers
         if shared is not None:
             shared.queue_answer(shared_answer_key(question), take, n, wire, owner=self.config.owner)

@@ -1,8 +1,8 @@
-"""Find stale answers, orphaned and damaged cassettes of a project.
+"""Find stale answers, and orphaned and damaged cassettes of a project.
 
-Only a complete and green run decides what is stale or an orphan: not a run that left tests out or failed, and not for a
-file that changed since, that a skipped test may use, or that a script or another process recorded. A cassette recorded
-for another ``--llm-model`` is no orphan.
+What is stale or an orphan is decided by the record of the last run, if that run was complete and green. Nothing is
+decided for a file that changed since the run, that a skipped test may use, or that a script or another process
+recorded. A cassette recorded for another ``--llm-model`` is no orphan.
 """
 
 import os
@@ -35,7 +35,7 @@ OUTSIDE_USERS = (
 
 @dataclass(frozen=True, slots=True)
 class StaleAnswers:
-    """Answers that no test requested: the last n of a take."""
+    """Answers that no test requested: the last ``n`` answers of a take to a request."""
 
     file: str
     by: str
@@ -77,8 +77,8 @@ class AuditResult:
         damaged: Cassettes and folders that cannot be read.
         leaks: Cassettes that hold a secret.
         journals: Cassettes with unmerged answers of a killed run, which the next run merges.
-        unjudged: Cassettes that may be stale or orphaned: it cannot be decided.
-        judged: Whether the record of a complete run was there to decide what is stale or an orphan.
+        unjudged: Cassettes that may be stale or orphaned, and why this cannot be decided.
+        judged: Whether there was the record of a complete run, which decides what is stale or an orphan.
     """
 
     files: tuple[CassetteSummary, ...]
@@ -103,7 +103,7 @@ class AuditResult:
 
 @dataclass(slots=True)
 class _Audit:
-    """An audit while it is made.
+    """An audit in progress, which collects the parts of an `AuditResult`.
 
     Args:
         root: The root folder of the project.
@@ -123,13 +123,13 @@ class _Audit:
     unjudged: list[FileProblem] = field(default_factory=list)
 
     def add_unreadable_folder(self, error: OSError) -> None:
-        """Add a folder; if a single file was given, or the folder was removed meanwhile, nothing is damaged."""
+        """Add a folder that cannot be read; ignore one that was removed meanwhile, or is a single file to look at."""
         if not isinstance(error, NotADirectoryError | FileNotFoundError):
             name = path_from_root(Path(error.filename), self.root)
             self.damaged.append(FileProblem(name, f"cannot be read: {error.strerror}"))
 
     def add_file(self, path: Path) -> None:
-        """Add a cassette."""
+        """Read a cassette and add what is to be said about it."""
         name = path_from_root(path, self.root)
         try:
             data = path.read_bytes()
@@ -159,7 +159,7 @@ class _Audit:
         used: CassetteUse,
         usage: RunUsage,
     ) -> None:
-        """Add what no test requested of a cassette that the run has used."""
+        """Add the stale answers of a cassette that the run has used."""
         if used.ran and used.stamp != file_stamp(path):
             self.unjudged.append(FileProblem(name, CHANGED_SINCE_RUN))
             return
@@ -175,10 +175,10 @@ class _Audit:
     def _add_unused_file(
         self, path: Path, name: str, interactions: Mapping[str, Interaction], usage: RunUsage
     ) -> None:
-        """Add a cassette that the run has not used, although all tests of its folder ran."""
+        """Add a cassette that the run has not used, although all tests that could use it were collected."""
         if self.other_models.includes(name, interactions):
             return
-        why = _why_undecided(path, usage) or _why_use_unknown(name, interactions, usage)
+        why = _why_not_orphan_yet(path, usage) or _why_use_unknown(name, interactions, usage)
         if why:
             self.unjudged.append(FileProblem(name, why))
         else:
@@ -188,7 +188,7 @@ class _Audit:
 def audit_cassettes(
     root: Path, usage: RunUsage | None, *, within: Path | None = None, redactor: Redactor | None = None
 ) -> AuditResult:
-    """Return the state of the cassettes below a root folder; no file is changed.
+    """Return the state of the cassettes in a project; no file is changed.
 
     Args:
         root: The root folder of the project.
@@ -212,8 +212,8 @@ def audit_cassettes(
     )
 
 
-def _why_undecided(path: Path, usage: RunUsage) -> str:
-    """Return why a file that no test of a complete run uses may still not be an orphan, or ""."""
+def _why_not_orphan_yet(path: Path, usage: RunUsage) -> str:
+    """Return why a file that a complete run has not used may still be in use, or ""."""
     if changed_after_run(path, usage):
         return "it was written after the last run"
     if find_abandoned_journals(path):
@@ -222,12 +222,14 @@ def _why_undecided(path: Path, usage: RunUsage) -> str:
 
 
 def _why_use_unknown(name: str, interactions: Mapping[str, Interaction], usage: RunUsage) -> str:
-    """Return why a run does not show what in a cassette is in use, or "".
+    """Return why a run does not show which parts of a cassette are in use, or "".
 
-    Which cassettes a skipped test would have opened in a block is not known, nor what a script or another process opens.
+    It does not show which cassettes a skipped test would have opened in a block, nor those that a script or another
+    process opens.
     """
     owners = {interaction.by.rpartition("#")[0] for interaction in interactions.values()}
     folder = name.rpartition("/")[0]
+    # A block's cassette lies directly in the folder of cassettes, or its recordings carry the names of tests.
     is_named = folder.endswith(naming.CASSETTE_FOLDER)
     if usage.skipped and (is_named or owners != {""}):
         return SKIPPED_USERS
@@ -260,17 +262,19 @@ def _find_stale(
     """Yield the answers that no test of a run requested."""
     if not used.ran:
         return
-    # Other users of a shared file did not run if the run was partial.
+    # In a partial run, other users of a shared file may not have run.
     if used.shared and not (usage.complete and is_in_scope(name, usage)):
         return
     for key, interaction in interactions.items():
         requested = used.asked.get(key)
         for take, answers in interaction.answers.items():
-            wanted = 0
-            if requested is not None:  # a take without any request belongs to a run with more trials
-                wanted = requested.get(take, len(answers))
-            if len(answers) > wanted:
-                yield StaleAnswers(name, interaction.by, key, take, len(answers) - wanted)
+            requested_count = 0
+            if (
+                requested is not None
+            ):  # a take without any request belongs to a run with more trials, and stays
+                requested_count = requested.get(take, len(answers))
+            if len(answers) > requested_count:
+                yield StaleAnswers(name, interaction.by, key, take, len(answers) - requested_count)
 
 
 def find_orphans(root: Path, usage: RunUsage) -> list[str]:
@@ -281,7 +285,7 @@ def find_orphans(root: Path, usage: RunUsage) -> list[str]:
     orphans = []
     for path in find_cassettes(root, usage, None):
         name = path_from_root(path, root)
-        if name in usage.files or not is_in_scope(name, usage) or _why_undecided(path, usage):
+        if name in usage.files or not is_in_scope(name, usage) or _why_not_orphan_yet(path, usage):
             continue
         if not _may_be_in_use(path, name, usage, other_models):
             orphans.append(name)
@@ -289,7 +293,10 @@ def find_orphans(root: Path, usage: RunUsage) -> list[str]:
 
 
 def _may_be_in_use(path: Path, name: str, usage: RunUsage, other_models: OtherModelCassettes) -> bool:
-    """Return whether a cassette that a run has not used may be in use: by another model, or outside of the tests."""
+    """Return whether a cassette that a run has not used may be in use: for another model, or outside of the tests.
+
+    False if it cannot be read: then it is an orphan.
+    """
     try:
         interactions = store.parse_cassette(path.read_bytes(), path)
     except (CassetteError, OSError):
@@ -305,7 +312,7 @@ def find_cassettes(
     within: Path | None,
     report_folder: Callable[[OSError], None] | None = None,
 ) -> list[Path]:
-    """Return our cassettes in folders of cassettes or in the record, sorted.
+    """Return the cassettes of this plugin, in folders of cassettes or in the record of the last run, sorted.
 
     Args:
         root: The root folder of the project.
@@ -316,7 +323,7 @@ def find_cassettes(
     recorded: set[Path] = set()
     if usage is not None:
         recorded = {root / file for file in usage.files}
-    # os.path, here and below: Path raises where a folder must not be entered.
+    # Here and below with os.path: Path raises an error for a folder that must not be entered.
     certain = {path for path in recorded if os.path.isfile(path) and _is_within(path, within)}  # noqa: PTH113
     if within is not None and within.is_file():
         certain.add(within)
@@ -327,7 +334,7 @@ def find_cassettes(
 
 
 def _find_json_files(root: Path, start: Path, report_folder: Callable[[OSError], None] | None) -> set[Path]:
-    """Return the JSON files in folders of cassettes."""
+    """Return the JSON files below a folder that lie in folders of cassettes."""
     paths: set[Path] = set()
     for folder, files in walk_folders(start, report_folder):
         below = folder
@@ -339,7 +346,7 @@ def _find_json_files(root: Path, start: Path, report_folder: Callable[[OSError],
 
 
 def _is_ours(path: Path) -> bool:
-    """Return whether a file is a cassette of ours, or empty."""
+    """Return whether a file is a cassette of this plugin, or an empty file."""
     if store.is_own_cassette(path):
         return True
     stamp = file_stamp(path)
@@ -366,4 +373,5 @@ def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> l
 
 
 def _is_within(path: Path, within: Path | None) -> bool:
+    """Return whether a path is a file or lies below a folder; True without one."""
     return within is None or path.is_relative_to(within)

@@ -1,4 +1,4 @@
-"""Bodies as lines for people: a JSON value per line, long texts wrapped, and which lines differ."""
+"""Bodies as readable lines (a JSON value per line, long texts wrapped), and their comparison line by line."""
 
 import difflib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 from pytest_llmops.wire.stream_events import count_shared_start
 
 WRAP_WIDTH = 76
-# Lines that are compared, from the first that differs: the comparison grows with their square
+# Maximum number of lines to compare, from the first that differs: the time grows with the square of their number
 MAX_LINES = 600
 
 
@@ -27,7 +27,7 @@ def format_body(body: bytes) -> str:
 
 
 def _flatten_json(value: Any, path: str) -> list[str]:
-    """Return the lines of a JSON value, each with the path of what it shows."""
+    """Return a line for each value in parsed JSON, as in ``messages[0].role: user``."""
     lines: list[str] = []
     if isinstance(value, dict) and value:
         prefix = ""
@@ -48,7 +48,7 @@ def _flatten_json(value: Any, path: str) -> list[str]:
 
 
 def _wrap_text(text: str) -> list[str]:
-    """Split into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped."""
+    """Split a text into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped."""
     lines = []
     for line in text.split("\n"):
         start = 0
@@ -64,7 +64,7 @@ def _wrap_text(text: str) -> list[str]:
 
 
 def diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
-    """Return removed and added lines with their sign; the common start and end are not compared."""
+    """Return the removed and added lines as pairs of a sign (``-`` or ``+``) and the line."""
     start = count_shared_start(old, new)
     end = count_shared_start(old[start:][::-1], new[start:][::-1])
     left = old[start : len(old) - end]

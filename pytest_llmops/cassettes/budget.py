@@ -1,9 +1,10 @@
 """Budget of a run: exact counts of live calls and their cost over all processes and threads.
 
-The ledger is an append-only file: a call is requested with a line, and its cost is another line. Each process that has
-written a line reads the file up to it, and the lines before it decide: all processes decide the same. So no process
-waits for a lock, and a process killed at any point leaves a readable ledger. A truncated line is ignored: its call was
-never granted.
+The ledger is an append-only file with two kinds of lines: one requests a call ("ask"), the other gives the cost of a
+call ("cost"). To request a call, a process appends a line and reads the file up to it; the lines before it decide
+whether the call is granted. All processes read the same lines and so decide the same, without waiting for a lock. A
+process that is killed at any point leaves a readable ledger: a truncated line is ignored, as its call was never
+granted.
 """
 
 import contextlib
@@ -66,14 +67,14 @@ _ENDPOINTS_WITHOUT_OUTPUT = (
 class _LedgerState:
     """Sums over the lines of a ledger that this process has read."""
 
-    offset: int = 0
-    calls: int = 0
-    spent: int = 0
-    # Estimates of unsettled calls.
+    offset: int = 0  # bytes that were read
+    calls: int = 0  # calls that were granted
+    spent: int = 0  # picodollars, like all money here
+    # Estimates of the granted calls whose cost is not known yet, by the name of the call.
     reserved: dict[str, int] = field(default_factory=dict)
     reserved_total: int = 0
     highest_cost: int = 0
-    # Why calls of this process are refused: "" if granted, None until the call's line is read.
+    # For the calls that this process is requesting: why they are refused; "" if granted, None until the line was read.
     refusals: dict[str, str | None] = field(default_factory=dict)
     pid: int = field(default_factory=os.getpid)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -90,7 +91,7 @@ class _LedgerState:
             OSError: It cannot be read, or is shorter than before.
         """
         with self.lock:
-            # An error here leaves the sums: the next call must not take the file for a new ledger.
+            # After an error here the sums stay, as otherwise the next call would create a new ledger.
             with path.open("rb") as file:
                 if file.seek(0, os.SEEK_END) < self.offset:
                     raise OSError(f"{path} was cut or replaced during the run")
@@ -100,7 +101,7 @@ class _LedgerState:
                 for line in whole.split(b"\n"):
                     self.read_line(line)
                 self.offset += len(whole) + len(end)
-            except BaseException:  # a time limit or Ctrl-C: the sums may be incomplete
+            except BaseException:  # a time limit or Ctrl-C: the sums may be incomplete, so all is read again
                 self.offset = self.calls = self.spent = self.reserved_total = self.highest_cost = 0
                 self.reserved.clear()
                 raise
@@ -134,7 +135,7 @@ class _LedgerState:
         try:
             _append_line(path, line, new=not self.offset)
             self.read_new_lines(path)
-            refusal = self.refusals[name]
+            refusal = self.refusals[name]  # set by `read_line`
         finally:
             del self.refusals[name]
         if refusal is None:
@@ -142,6 +143,13 @@ class _LedgerState:
         return refusal
 
     def _why_refused(self, estimate: int | None, calls: int | None, budget: int | None) -> str:
+        """Return why a call is refused, or "" if it is granted.
+
+        Args:
+            estimate: The estimated cost; None: the model has no price.
+            calls: Maximum number of calls of the run; None: any number.
+            budget: Maximum cost of the run; None: any amount.
+        """
         if calls is not None and self.calls >= calls:
             return (
                 f"budget reached: {self.calls:,} of {calls:,} live calls of this run are made; "
@@ -164,25 +172,27 @@ class _LedgerState:
 
 
 def _parse_number(text: str) -> int | None:
-    """Return a number of a line; None if it is absent."""
+    """Return a number in a line; None for `ABSENT`."""
     if text == ABSENT:
         return None
     return int(text)
 
 
 def _format_number(number: int | None) -> str:
+    """Return a number as it is written in a line; `ABSENT` for None."""
     if number is None:
         return ABSENT
     return str(number)
 
 
 def _format_dollars(pico: int) -> str:
+    """Return an amount in dollars; with more than two decimal places only below a dollar."""
     if pico < PICODOLLARS and pico % (PICODOLLARS // 100):  # below a dollar, with fractions of a cent
         return format_amount(pico / PICODOLLARS, "USD")
     return f"${pico / PICODOLLARS:,.2f}"
 
 
-# By the ledger's path: each test creates a `Ledger`, which must not read the file from its start again
+# By the path of the ledger. Kept here because each test creates a `Ledger`, which must not read the whole file again.
 _ledger_states: dict[str, _LedgerState] = {}
 
 
@@ -283,9 +293,10 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def _to_picodollars(usd: float | None, *, up: bool = False) -> int | None:
+    """Return an amount in picodollars, rounded up for a cost; None if it is unknown or infinite."""
     if usd is None or not math.isfinite(usd):
         return None
-    # Round up for a real fraction of a picodollar, not for the inexactness of a float.
+    # First to two decimal places, so that the inexactness of a float is not rounded up.
     exact = round(usd * PICODOLLARS, 2)
     if up:
         return max(math.ceil(exact), 0)
@@ -293,6 +304,7 @@ def _to_picodollars(usd: float | None, *, up: bool = False) -> int | None:
 
 
 def _ledger_state(path: Path) -> _LedgerState:
+    """Return the sums of a ledger in this process; a forked process starts anew."""
     key = os.fspath(path)
     state = _ledger_states.get(key)
     if state is None or state.pid != os.getpid():  # a fork may have copied a lock that is held
@@ -301,9 +313,9 @@ def _ledger_state(path: Path) -> _LedgerState:
 
 
 def _append_line(path: Path, line: str, *, new: bool) -> None:
-    """Append a line in a single system call; only a new ledger is created: a removed ledger has lost its counts.
+    """Append a line in a single system call. The file is created only if it is new: a removed ledger is an error.
 
-    A line end on both sides: a line truncated by a killed process must not spoil this line.
+    The line also begins with a line end, so that it is not joined to a line that a killed process has truncated.
     """
     data = f"\n{line}\n".encode("ascii")
     flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
@@ -313,7 +325,7 @@ def _append_line(path: Path, line: str, *, new: bool) -> None:
     if sys.platform == "win32":
         from filelock import FileLock
 
-        # There, O_APPEND is two steps, a seek and a write.
+        # On Windows, O_APPEND is two steps, a seek and a write.
         access = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT_S)
     with access:
         fd = os.open(path, flags, 0o600)
@@ -327,8 +339,9 @@ def _append_line(path: Path, line: str, *, new: bool) -> None:
 def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> float | None:
     """Return a cautious estimate of a call's cost in US dollars; None if no price is known.
 
-    The input is estimated from its size, at four characters per token; the output by the limit in the request. Without
-    a limit, the estimate is the cost of the dearest call so far, or of an answer of 1,000 tokens before any call is settled.
+    The input is estimated from its size, at four characters per token; the output from the limit in the request.
+    Without a limit, the estimate is the cost of the dearest call so far. If no call has a known cost yet, an answer
+    of 1,000 tokens is assumed.
 
     Args:
         question: The parsed JSON of the request; anything else has no model, and so no price.
@@ -357,7 +370,10 @@ def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> fl
 
 
 def _find_model(question: Mapping[str, Any], path: str) -> str:
-    """Return the model of a request, which may be in the path of its address, or ""."""
+    """Return the model that a request asks for: in its JSON, or in its URL path (``/models/<model>:generateContent``).
+
+    "" if there is none.
+    """
     model = question.get("model")
     if isinstance(model, str) and model:
         return model
@@ -377,6 +393,7 @@ def _count_choices(question: Mapping[str, Any]) -> int:
 
 
 def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | None:
+    """Return the cost of a call with this number of tokens in dollars; None if the model has no price."""
     from pytest_llmops import trace
     from pytest_llmops.protocols import Usage
 
@@ -384,7 +401,7 @@ def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | N
 
 
 def _positive_int_at(question: Mapping[str, Any], path: tuple[str, ...]) -> int:
-    """Return a positive whole number in a request; 0 for anything else."""
+    """Return the positive whole number under a path of keys in a request; 0 if there is none."""
     value: Any = question
     for step in path:
         if not isinstance(value, Mapping):
@@ -396,7 +413,7 @@ def _positive_int_at(question: Mapping[str, Any], path: tuple[str, ...]) -> int:
 
 
 def _count_characters(question: Mapping[str, Any]) -> int:
-    """Return the length of a request as JSON, with limited lengths for images and sounds."""
+    """Return the approximate length of a request as JSON. Images and sounds count at most `MEDIA_CHARACTERS`."""
     total = 0
     waiting: list[Any] = [question]
     while waiting:  # no recursion: a request may be deeper than the stack
@@ -419,13 +436,13 @@ def _count_characters(question: Mapping[str, Any]) -> int:
 
 @dataclass(slots=True)
 class CallCosts:
-    """The grants of calls that are under way.
+    """The grants of a tape's calls that have not ended, by the key of their request.
 
     Args:
         ledger: Counts live calls, and refuses calls beyond the budget; None: there is none.
 
     Attributes:
-        refusals: Why calls were refused.
+        refusals: The errors of refused calls.
     """
 
     ledger: Ledger | None
@@ -439,7 +456,9 @@ class CallCosts:
         return self.ledger is not None and self.ledger.budget_usd is not None
 
     def reserve(self, question: Question, *, is_batched: bool = False) -> None:
-        """Take a call, and its estimated cost, from the budget.
+        """Take a call and its estimated cost from the budget; do nothing without a ledger.
+
+        A request that is no model call has no price, and counts as a call without cost.
 
         Raises:
             BudgetReached: The budget has no live call left.
@@ -464,7 +483,7 @@ class CallCosts:
 
         Args:
             question: The request.
-            exchange: The call; None: it got no answer.
+            exchange: The call; None: it has no answer.
             complete: Whether its answer is complete: an incomplete answer may have been paid.
         """
         cost_usd = None
@@ -478,7 +497,10 @@ class CallCosts:
         grant.settle(cost_usd)
 
     def _read_cost(self, exchange: Exchange) -> float | None:
-        """Return the cost of a call, None if it is unknown; nothing without a budget in dollars, which needs none."""
+        """Return the cost of a call; None if it is unknown.
+
+        Without a budget in dollars the cost does not matter, and is 0.
+        """
         if not self._is_priced:
             return 0.0
         from pytest_llmops import trace

@@ -10,7 +10,7 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
 
 MAX_TEXT = 2000
-# What is compared as texts, which may be similar
+# Differences that have a similarity
 _TEXT_FACETS = ("text", "body")
 
 
@@ -35,10 +35,10 @@ class Drift:
 
 
 def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
-    """Return how two answers to a request differ in what an application reads, or None.
+    """Return the first difference between two answers in what an application reads; None if there is none.
 
-    Ids, times and token counts differ from call to call and are ignored. If neither is a model's answer, the whole
-    bodies are compared.
+    Ids, times and token counts differ from call to call and are ignored. If neither answer comes from a model, the
+    whole bodies are compared.
     """
     if recorded.status == now.status and recorded.body == now.body:
         return None
@@ -52,7 +52,7 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
 
 
 def _list_facets(question: Question, recorded: Answer, now: Answer) -> list[tuple[str, str, str]]:
-    """Return what is compared of two answers: a name, and what it was then and is now."""
+    """Return what is compared: triples of a name, the recorded text and the text of now, the most important first."""
     before = _read_call(question, recorded)
     after = _read_call(question, now)
     if before.output or before.tool_calls or after.output or after.tool_calls:
@@ -66,6 +66,7 @@ def _list_facets(question: Question, recorded: Answer, now: Answer) -> list[tupl
 
 
 def _describe_drift(request_line: str, what: str, old: str, new: str) -> Drift:
+    """Return the difference, with the similarity of texts."""
     similarity = None
     if what in _TEXT_FACETS:
         from rapidfuzz.fuzz import token_sort_ratio
@@ -75,11 +76,12 @@ def _describe_drift(request_line: str, what: str, old: str, new: str) -> Drift:
 
 
 def is_model_request(question: Question) -> bool:
-    """Return whether a request looks like a model call by its address and body; other requests have no known cost."""
+    """Return whether a request looks like a call of a model, by its address and body. Only such calls have a price."""
     return _read_call(question, Answer(0, {}, b"")).provider != "unknown"
 
 
 def _format_tool_calls(call: Call) -> str:
+    """Return a line for each tool call: its name and arguments, with sorted keys if they are JSON."""
     lines = []
     for tool_call in call.tool_calls:
         arguments = tool_call.arguments

@@ -1,10 +1,10 @@
 """Import of other recorders' cassettes, with the keys, redaction and headers of our own recordings.
 
-Read are vcrpy (YAML and JSON, as written by pytest-recording and pytest-vcr, also in gzip) and ``parsed_body`` of some
-projects. Any other file is an error.
-The n-th identical request gets the n-th answer.
+Supported are the cassettes of vcrpy (YAML and JSON, also gzipped, as written by pytest-recording and pytest-vcr), also
+with ``parsed_body``, as some projects write it. Any other file is an error. Of several equal requests, the n-th gets
+the n-th answer.
 
-Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``): the file does
+Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``), as the file does
 not have the original bytes.
 """
 
@@ -47,9 +47,10 @@ _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 
 @dataclass(frozen=True, slots=True)
 class ForeignInteraction:
-    """A request and its answer; header names are lower case, several values are joined by a comma.
+    """A request and its answer. Header names are in lower case; several values of a header are joined by a comma.
 
-    The request's body is what the client sent; the answer's body is decoded, and its headers have no encoding and length.
+    The request's body is what the client sent. The answer's body is decoded, so its headers have no encoding and
+    length.
 
     Attributes:
         recorded: The day of the answer (``2026-01-31``) by the server's ``date`` header, or "".
@@ -87,7 +88,7 @@ def convert_interactions(
 
     Args:
         foreign_interactions: The recorded requests and answers, in order.
-        redactor: Masks secrets; learns the credentials of all requests first.
+        redactor: Masks secrets. It learns the credentials of all requests before anything is masked.
         errors: Whether to keep answers that depend on the caller or the moment (401, 429, 5xx ...).
     """
     requests: list[tuple[ForeignInteraction, dict[str, str]]] = []
@@ -117,7 +118,10 @@ def convert_interactions(
 
 
 def _drop_placeholders(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers without placeholders, which are no credentials and may also be in bodies."""
+    """Return headers without values that were replaced, as in ``Bearer <REDACTED>``.
+
+    They are no credentials: masking them would also change bodies that contain the same word.
+    """
     kept = {}
     for name, value in headers.items():
         may_be_replaced = is_secret_name(name) or name == "content-type"
@@ -127,7 +131,7 @@ def _drop_placeholders(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_placeholder(value: str) -> bool:
-    """Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``."""
+    """Return whether the value of a header was replaced, with or without a scheme, as in ``Bearer <REDACTED>``."""
     text = value
     scheme, _, rest = value.strip(" \"'[]()<>").partition(" ")
     if rest and scheme.lower() in ("bearer", "basic", "token"):
@@ -168,7 +172,7 @@ def import_cassette(
     if not interactions:
         raise CassetteError(f"cassette {source} gives nothing to replay: it holds no interaction")
 
-    def check_target() -> list[store.Interaction]:
+    def check_target() -> list[store.Interaction]:  # called under the lock of the target
         if target.exists() and not force:
             raise CassetteError(f"cassette {target} is there already; --force replaces it")
         return interactions
@@ -180,7 +184,10 @@ def import_cassette(
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
-    """Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body."""
+    """Return the headers of an answer that are recorded.
+
+    A media type that was removed is guessed from the body, as clients need it.
+    """
     headers: dict[str, str] = {}
     for name in request_key.RECORDED_HEADERS:
         value = foreign.headers.get(name)
@@ -215,10 +222,10 @@ def target_path(source: Path, to: Path | None = None) -> Path:
 
     Args:
         source: The other cassette.
-        to: The folder of cassettes to use instead of the source's.
+        to: The folder of cassettes to use instead of the one around the source.
 
     Raises:
-        CassetteError: The source is in no folder of cassettes, and no folder is given.
+        CassetteError: The source is not in a folder of cassettes, and no folder is given.
     """
     test, case = _split_test_name(source)
     home = find_cassette_folder(source)
@@ -242,7 +249,10 @@ def target_path(source: Path, to: Path | None = None) -> Path:
 
 
 def _split_test_name(source: Path) -> tuple[str, str]:
-    """Return the names of a test in the name of its cassette, and the id of its parameters or ""."""
+    """Return the test and the id of its parameters (or "") from the name of its cassette.
+
+    ``test_x[a].yaml`` gives ``test_x`` and ``a``.
+    """
     name = source.name.removesuffix(".gz")
     for suffix in FOREIGN_SUFFIXES:
         if name.endswith(suffix):
@@ -255,7 +265,7 @@ def _split_test_name(source: Path) -> tuple[str, str]:
 
 
 def find_cassette_folder(source: Path) -> Path | None:
-    """Return the innermost folder around a file whose name ends with ``cassettes``."""
+    """Return the innermost folder around a file whose name ends with ``cassettes``; None if there is none."""
     for folder in source.parents:
         if folder.name.lower().endswith(naming.CASSETTE_FOLDER):
             return folder
@@ -263,7 +273,7 @@ def find_cassette_folder(source: Path) -> Path | None:
 
 
 def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
-    """Return the stem of the only module in a folder that defines a test, or an empty tuple."""
+    """Return the stem of the only module in a folder that defines a test, in a tuple; () if it is not a single one."""
     defines = re.compile(rf"^\s*(?:async\s+)?def {re.escape(test)}\s*\(".encode(), re.MULTILINE)
     try:
         modules = [path.stem for path in sorted(folder.glob("*.py")) if defines.search(path.read_bytes())]
@@ -275,10 +285,10 @@ def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
 
 
 def find_sources(given: Path) -> list[Path]:
-    """Return a file, or the files to import from a folder, sorted.
+    """Return the files to import from a folder, sorted; for a file only this file.
 
-    These are the files in folders of cassettes, or all files with a known suffix if there are no such folders, without
-    hidden files and our own cassettes.
+    These are the files with a known suffix that lie in folders of cassettes, or all files with a known suffix if
+    there are no such folders. Hidden files and our own cassettes are left out.
     """
     if not given.is_dir():
         return [given]
@@ -287,7 +297,7 @@ def find_sources(given: Path) -> list[Path]:
 
 
 def _is_foreign_file(path: Path, folder: Path) -> bool:
-    """Return whether a file below a folder may be a cassette of another recorder: not hidden, and not ours."""
+    """Return whether a file below a folder may be another recorder's cassette: not hidden, and not our own."""
     if not path.name.removesuffix(".gz").endswith(FOREIGN_SUFFIXES):
         return False
     if any(part.startswith(".") for part in path.relative_to(folder).parts):
@@ -299,11 +309,11 @@ def read_foreign(path: Path) -> list[ForeignInteraction]:
     """Return the interactions of another recorder's cassette, in its order.
 
     Raises:
-        CassetteError: The file is damaged, has an unknown layout, or records other protocols than HTTP.
+        CassetteError: The file is damaged, has an unknown layout, or records something other than HTTP.
     """
     document = load_document(path)
     interactions: list[ForeignInteraction] = []
-    place = ""
+    place = ""  # for the error; empty while the layout of the file is checked
     try:
         for number, (request, answer) in enumerate(_request_response_pairs(document), 1):
             place = f"interaction {number}: "
@@ -318,6 +328,11 @@ def read_foreign(path: Path) -> list[ForeignInteraction]:
 
 
 def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
+    """Return the requests and responses of a file, not checked themselves.
+
+    Raises:
+        DocumentError: The file does not have the layout of vcrpy.
+    """
     if not isinstance(document, dict):
         raise DocumentError(f"expected an object, got {json_kind(document)}")
     if {"format", "interactions"} <= document.keys():
@@ -345,6 +360,11 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
 
 
 def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
+    """Return a request and its response after checks.
+
+    Raises:
+        DocumentError: A part is missing or has the wrong type.
+    """
     if not isinstance(request, dict):
         raise DocumentError(f"expected a request, got {json_kind(request)}")
     if not isinstance(answer, dict):
@@ -372,6 +392,11 @@ def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
 
 
 def _check_url(url: object) -> str:
+    """Return the URL of a request if it is a whole one.
+
+    Raises:
+        DocumentError: It is not.
+    """
     if not isinstance(url, str):
         raise DocumentError(f"expected the address of a request, got {_format_value(url)}")
     if not _is_whole_url(url):
@@ -381,6 +406,7 @@ def _check_url(url: object) -> str:
 
 
 def _is_whole_url(url: str) -> bool:
+    """Return whether a text is an HTTP URL with a host."""
     try:
         parts = urlsplit(url)
         is_http = parts.scheme.lower() in ("http", "https")
@@ -390,6 +416,11 @@ def _is_whole_url(url: str) -> bool:
 
 
 def _parse_status(answer: Mapping[str, Any]) -> int:
+    """Return the status of a response, which is a number or in an object.
+
+    Raises:
+        DocumentError: It is missing or invalid.
+    """
     status = answer.get("status", answer.get("status_code"))
     if isinstance(status, dict):
         status = status.get("code")
@@ -399,7 +430,7 @@ def _parse_status(answer: Mapping[str, Any]) -> int:
 
 
 def _parse_headers(headers: object) -> dict[str, str]:
-    """Parse headers given as a mapping of texts or lists, or as pairs."""
+    """Return headers with lower-case names. They are given as a mapping to texts or lists of texts, or as pairs."""
     pairs: Any = headers or ()
     if isinstance(headers, dict):
         pairs = headers.items()
@@ -427,9 +458,11 @@ def _header_value(value: object) -> str:
 
 
 def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
-    """Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded.
+    """Return the body of a message (None if it has none), and whether it was stored as bytes.
 
-    vcrpy before 6.0 wrote answers of httpx with their content.
+    A body stored as text or parsed JSON was decoded when it was recorded.
+
+    Before 6.0, vcrpy wrote answers of httpx with ``content`` instead of ``body``.
     """
     body = message.get("body")
     if body is None:
@@ -454,6 +487,7 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
 
 
 def _recording_day(date: str) -> str:
+    """Return the day in a ``date`` header; "" if it is not a date."""
     try:
         return parsedate_to_datetime(date).date().isoformat()
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -1,7 +1,7 @@
-"""Journals: answers that a process recorded and has not merged into the cassette yet, one line per answer.
+"""Journals: answers that a process has recorded but not merged into the cassette yet, one line per answer.
 
-An answer is on disk before its caller gets it. A process locks its journal as long as it runs; an unlocked journal was
-left by a killed run, and is merged by the next process that opens the cassette.
+An answer is on disk before its caller gets it. A process keeps its journal locked while it runs. So a journal that is
+not locked was left by a killed run; the next process that opens the cassette merges it.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ from pytest_llmops.wire.body import check_answer, check_request
 # A folder beside the cassettes that exists only while it has files: a missing folder is cheap to detect
 JOURNAL_FOLDER = ".journal"
 MAX_TRIES = 20
-# Length of a cassette's name in the name of its journal: file names have 255 bytes, paths on Windows 260
+# Maximum length of a cassette's name in the name of its journal: a file name has at most 255 bytes, and a path on
+# Windows 260
 MAX_STEM = 120
 
 
@@ -36,7 +37,12 @@ class JournalEntry:
     """A line of a journal: the n-th answer of a take to a request.
 
     Attributes:
-        again: Whether it replaces the cassette's answer in this place, even if its run is killed.
+        by: The place of the request in the cassette, by which it is ordered (``#007``).
+        key: The key of the request.
+        take: The take: the number of a trial, as a text.
+        n: Zero-based place among the answers to equal requests of the take.
+        again: Whether it replaces an answer that the cassette has in this place, also if its run is killed and another
+            run merges it.
     """
 
     by: str
@@ -54,27 +60,31 @@ class JournalEntry:
 
 
 class Journal:
-    """Unmerged answers of this process for a cassette; the file is created for the first answer.
+    """The unmerged answers of this process for a cassette.
 
-    An answer that could not be written is kept, and written before the next answer. An answer after `close` (of a
-    thread that outlived its test) gets its own file, which is merged when the cassette is opened next.
+    The file is created when `prepare` or `append` is first called.
+
+    An answer that could not be written is kept in memory, and written before the next answer. An answer that comes
+    after `close` (from a thread that outlived its test) gets its own file, which is merged when the cassette is
+    opened next.
     """
 
     def __init__(self, cassette: Path) -> None:
         self.cassette = cassette
         self._paths: list[Path] = []
         self._unwritten: list[bytes] = []
-        # Where `close` put answers that could not be written here; empty: there are none
+        # Where `close` has put answers that could not be written beside the cassette; "" if there are none
         self.rescue_note = ""
         self._fd = -1
-        self._used = self._closed = False
+        self._used = False  # whether anything was written to the open file
+        self._closed = False
         self._pid = os.getpid()
         self._lock = threading.Lock()
 
     @property
     def paths(self) -> list[Path]:
         """Return the files of this process, without those of the process that it was forked from."""
-        with self._own_lock():
+        with self._locked():
             return self._paths
 
     def prepare(self) -> None:
@@ -83,7 +93,7 @@ class Journal:
         Raises:
             CassetteError: The folder, or an earlier answer, cannot be written.
         """
-        with self._own_lock():
+        with self._locked():
             if self._unwritten or (self._fd < 0 and not self._closed):
                 self._write("live answers")
 
@@ -96,7 +106,7 @@ class Journal:
         self.append_lines(entry.to_line())
 
     def append_lines(self, lines: bytes) -> None:
-        """Write answers to disk, which are synced together.
+        """Write several answers to disk, and sync them together.
 
         Args:
             lines: Lines of `JournalEntry.to_line`.
@@ -104,7 +114,7 @@ class Journal:
         Raises:
             CassetteError: The disk is full or the folder cannot be written.
         """
-        with self._own_lock():
+        with self._locked():
             self._unwritten.append(lines)
             self._write("an answer")
             if self._closed:
@@ -115,9 +125,9 @@ class Journal:
 
         Answers for which there is still no room go into the temporary folder, which may be on another disk.
         """
-        with self._own_lock():
+        with self._locked():
             if self._unwritten:
-                with contextlib.suppress(CassetteError):  # raised before, where the answer was recorded
+                with contextlib.suppress(CassetteError):  # was raised already when the answer was recorded
                     self._write("an answer")
             self._close_file()
             self._closed = True
@@ -125,6 +135,7 @@ class Journal:
                 self._rescue_answers()
 
     def _rescue_answers(self) -> None:
+        """Write the answers that could not be written to the temporary folder, and say so in `rescue_note`."""
         path = Path(tempfile.gettempdir()) / self._new_file_name()
         count = format_count(b"".join(self._unwritten).count(b"\n"), "paid answer")
         try:
@@ -139,18 +150,28 @@ class Journal:
         self._unwritten.clear()
 
     @contextlib.contextmanager
-    def _own_lock(self) -> Iterator[None]:
-        if self._pid != os.getpid():  # forked: everything belongs to the parent, whose lock may be held
-            self._pid, self._lock = os.getpid(), threading.Lock()
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock for a block. In a forked process, first start anew: everything belongs to the parent."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = threading.Lock()  # a thread of the parent may have held the old one at the fork
             self._paths = []
             self._unwritten = []
             if self._fd >= 0:
-                close_quietly(self._fd)  # not unlocked: the parent still writes it
+                close_quietly(self._fd)  # without unlocking it: the parent still writes to it
                 self._fd = -1
         with self._lock:
             yield
 
     def _write(self, what: str) -> None:
+        """Write all unwritten answers, to a new file if none is open; without answers only create the file.
+
+        Args:
+            what: What is written, for the error.
+
+        Raises:
+            CassetteError: The file could not be written; the answers are kept.
+        """
         try:
             if self._fd < 0:
                 self._create_file()
@@ -172,6 +193,11 @@ class Journal:
             raise
 
     def _create_file(self) -> None:
+        """Create, open and lock a new file.
+
+        Raises:
+            OSError: It cannot be created or locked.
+        """
         for _ in range(MAX_TRIES):
             folder = ensure_journal_folder(self.cassette)
             path = folder / self._new_file_name()
@@ -182,7 +208,7 @@ class Journal:
                 continue
             self._used = False
             self._paths.append(path)
-            # Before the lock, another process may take the new file for an abandoned journal.
+            # Before it is locked, another process may take the new file for an abandoned journal, and remove it.
             if sys.platform == "win32" or (
                 lock_file(self._fd, exclusive=True) is not False and _is_still_at(self._fd, path)
             ):
@@ -196,12 +222,14 @@ class Journal:
         return f"{stem}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
 
     def _close_file(self) -> None:
+        """Close the open file if there is one, and remove it if nothing was written to it."""
         if self._fd < 0:
             return
         fd = self._fd
         self._fd = -1
         unlock_and_close(fd)
         if not self._used:
+            # The open file is always the last of the paths.
             with contextlib.suppress(OSError):
                 self._paths.pop().unlink(missing_ok=True)
             remove_journal_folder(self.cassette)
@@ -265,7 +293,7 @@ def unlock_and_close(fd: int) -> None:
 
 
 def find_pending_files(cassette: Path, suffix: str) -> list[Path]:
-    """Return the cassette's journals or drafts, by their suffix."""
+    """Return the files of a cassette in the journal folder, sorted: journals (``.journal``) or drafts (``.tmp``)."""
     stem = _journal_stem(cassette)
     with contextlib.suppress(OSError), os.scandir(cassette.parent / JOURNAL_FOLDER) as entries:
         # Files of "a.json.b.json" do not belong to "a.json".
@@ -278,11 +306,12 @@ def find_pending_files(cassette: Path, suffix: str) -> list[Path]:
 
 
 def new_draft_path(cassette: Path) -> Path:
-    """Return a new path beside a cassette for its next content."""
+    """Return an unused path for the next content of a cassette."""
     return cassette.parent / JOURNAL_FOLDER / f"{_journal_stem(cassette)}.{secrets.token_hex(4)}.tmp"
 
 
 def _journal_stem(cassette: Path) -> str:
+    """Return the start of the file names of a cassette's journals: its name, shortened if it is too long."""
     name = cassette.name
     if len(name) <= MAX_STEM:
         return name
@@ -302,7 +331,9 @@ def find_abandoned_journals(cassette: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def seize_journal(journal: Path, *, ours: bool = False) -> Iterator[list[JournalEntry] | None]:
-    """Lock a journal that no process writes any more, and yield its entries; None if it is being written, or gone.
+    """Lock a journal that no process writes to any more, and yield its entries.
+
+    Yields None if a process still writes to it, or if it was removed.
 
     Args:
         journal: The file.
@@ -317,6 +348,12 @@ def seize_journal(journal: Path, *, ours: bool = False) -> Iterator[list[Journal
 
 @contextlib.contextmanager
 def _lock_if_abandoned(journal: Path, *, ours: bool) -> Iterator[bool]:
+    """Lock a journal while a block runs; yield False if a process still writes to it, or if it was removed.
+
+    Args:
+        journal: The file.
+        ours: Whether this process wrote and closed it, which counts where files cannot be locked.
+    """
     if sys.platform == "win32":
         try:
             journal.rename(journal)  # Windows refuses while a process has the file open
@@ -331,15 +368,17 @@ def _lock_if_abandoned(journal: Path, *, ours: bool) -> Iterator[bool]:
         yield False
         return
     try:
-        locked = lock_file(fd, exclusive=False)
-        free = locked is True or (locked is None and (ours or not _is_writer_running(journal)))
-        yield free and _is_still_at(fd, journal)
+        is_locked = lock_file(fd, exclusive=False)
+        is_free = is_locked is True
+        if is_locked is None:  # the file system has no locks
+            is_free = ours or not _is_writer_running(journal)
+        yield is_free and _is_still_at(fd, journal)
     finally:
         unlock_and_close(fd)
 
 
 def _read_entries(journal: Path) -> list[JournalEntry]:
-    """Read a journal, without lines truncated by a crash: their answers never reached a caller."""
+    """Return the entries of a journal. Lines truncated by a crash are skipped: no caller got their answers."""
     try:
         data = journal.read_bytes()
     except OSError as error:
@@ -360,9 +399,9 @@ def _read_entries(journal: Path) -> list[JournalEntry]:
 
 
 def lock_file(fd: int, *, exclusive: bool) -> bool | None:
-    """Lock an open file; return False if another process has locked it, None where files cannot be locked.
+    """Lock an open file. Return True if that worked, False if another process holds the lock, None without locks.
 
-    A writer needs an exclusive lock; readers share a lock, which only excludes a writer.
+    A writer needs an exclusive lock. Readers share a lock, which only excludes a writer. It does not wait.
     """
     if sys.platform == "win32":
         return None
@@ -378,6 +417,7 @@ def lock_file(fd: int, *, exclusive: bool) -> bool | None:
 
 
 def _is_still_at(fd: int, path: Path) -> bool:
+    """Return whether an open file is a regular file, and still the file at its path."""
     try:
         status = os.fstat(fd)
         return stat.S_ISREG(status.st_mode) and os.path.samestat(status, path.stat())
@@ -386,10 +426,10 @@ def _is_still_at(fd: int, path: Path) -> bool:
 
 
 def _is_writer_running(journal: Path) -> bool:
-    """Return whether the process in a journal's name is running, for file systems without locks."""
+    """Return whether the process in the name of a journal may be running; for file systems without locks."""
     try:
         host, pid, _ = journal.name.removesuffix(".journal").rpartition(".")[2].split("-")
-        if host != _host_digest():
+        if host != _host_digest():  # of another machine: not known, so it may
             return True
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):

@@ -25,7 +25,7 @@ class LiveComparison:
     player: AnswerPlayer
 
     def compare_answer(self, question: Question, answer: Answer, take: str) -> None:
-        """Compare a live answer with the recorded answer in its place, in mode ``verify``."""
+        """Compare a live answer with the one recorded in its place, in mode ``verify``, and report a difference."""
         if answer.is_transient:
             self.report.notes.append(f"an answer with status {answer.status} was not compared")
             return
@@ -45,6 +45,7 @@ class LiveComparison:
                 self.report.drifts.append(difference)
 
     def _next_recorded_answer(self, question: Question, take: str) -> Answer | None:
+        """Return the next recorded answer to a request, and count it as given; None if there is none."""
         recorded = self.player.recorded_answers(question.key, take)
         place = self.player.given.count(question.key, take)
         self.player.given.add_answer(question.key, take)
@@ -53,6 +54,7 @@ class LiveComparison:
         return self.player.read_answer(recorded[place])
 
     def _note_not_compared(self, question: Question, outcome: Outcome | None) -> None:
+        """Note why there was no comparison: the outcome of one of the answers, or else no recorded answer."""
         if outcome is not None:
             note = f"an answer with outcome {outcome.error!r} was not compared"
         else:
@@ -60,7 +62,7 @@ class LiveComparison:
         self.report.notes.append(note)
 
     def note_change(self, question: Question, take: str) -> None:
-        """Note how the first new request of a tape differs from the recorded ones, with ``--llm-changed``."""
+        """With ``--llm-changed``, report how the first new request of a tape differs from the recorded requests."""
         if not self.config.settings.changed or self.player.mode != "new" or self.report.changes:
             return
         change = self.player.recordings.describe_change(question, self.player.given.counts, take)

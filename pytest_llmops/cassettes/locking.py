@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from pytest_llmops.cassettes import journal
 from pytest_llmops.errors import CassetteError
 
-LOCK_TIMEOUT_S = 60.0  # a merge takes milliseconds: after this time, the process that holds the lock hangs
+LOCK_TIMEOUT_S = 60.0  # a merge takes milliseconds: a process that holds the lock for longer hangs
 LOCK_POLL_S = 0.01
-# Windows refuses to replace or open a file that a reader or a virus scanner has open
+# Waits between attempts: Windows refuses to replace or open a file that a reader or a virus scanner has open
 RETRY_WAITS_S: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
 
 Done = TypeVar("Done")
@@ -27,7 +27,7 @@ def replace_file(path: Path, text: str, consequence: str = "the answers wait in 
     Args:
         path: The file; created if it does not exist.
         text: The whole content.
-        consequence: What the error message says about the content that was not written.
+        consequence: The end of the error message: what happens to the content that was not written.
 
     Raises:
         CassetteError: The file cannot be written; it is left as it is.
@@ -53,17 +53,27 @@ def replace_file(path: Path, text: str, consequence: str = "the answers wait in 
 
 
 def _writable_mode(target: Path) -> int | None:
+    """Return the mode of a file; None if it does not exist.
+
+    Raises:
+        PermissionError: It is read-only.
+    """
     try:
         mode = target.stat().st_mode & 0o777
     except FileNotFoundError:
         return None
-    # Replacing a file ignores its mode, but a read-only file is meant to stay.
+    # Replacing would work for a read-only file too, but its owner wants it to stay.
     if not mode & 0o222 or not os.access(target, os.W_OK):
         raise PermissionError("the file is read-only: make it writable to record into it")
     return mode
 
 
 def _write_draft(target: Path, draft: Path, data: bytes) -> None:
+    """Write a new file in the journal folder, and sync it to disk.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     for attempt in range(journal.MAX_TRIES):
         journal.ensure_journal_folder(target)
         try:
@@ -72,7 +82,7 @@ def _write_draft(target: Path, draft: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         except FileNotFoundError:
-            # A process that merged another cassette of the folder removed the journal folder.
+            # Another process, which merged another cassette of the same folder, has removed the journal folder.
             if attempt == journal.MAX_TRIES - 1:
                 raise
         else:
@@ -80,7 +90,7 @@ def _write_draft(target: Path, draft: Path, data: bytes) -> None:
 
 
 def retry_while_in_use(action: Callable[[], Done]) -> Done:
-    """Call an action on a file; on Windows, retry for a while if another process has the file open."""
+    """Call an action on a file and return its result; on Windows, retry for a while if the file is in use."""
     for wait in RETRY_WAITS_S:
         try:
             return action()
@@ -123,12 +133,19 @@ def lock_cassette(path: Path) -> Iterator[None]:
 
 
 def _release_lock(lock: Any) -> None:
+    """Release a lock of `filelock`."""
     with contextlib.suppress(OSError):  # at the latest, the lock ends with the process
         lock.release()
 
 
 def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
-    """Lock the folder too, where possible: another container may have its own temporary folder."""
+    """Lock the folder of a cassette too, where possible; wait for another process that holds it.
+
+    Needed because a process in another container has its own temporary folder, and so other lock files.
+
+    Raises:
+        TimeoutError: Another process holds the lock for too long.
+    """
     try:
         fd = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""Misses: the messages for requests without a recording, with the nearest recorded request and how it differs."""
+"""Messages for misses (requests without a recording), with the nearest recorded request and how it differs."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ from pytest_llmops.wire.stream_events import count_shared_start
 
 MAX_DIFF = 14
 MAX_LISTED_PLACES = 3
-MAX_HINT = 200_000  # characters of a request in the search for dates and the like
+MAX_HINT = 200_000  # longest request, in characters, that is searched for dates and the like
 _OPENAI_ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 _MISSING = object()
 
@@ -57,11 +57,11 @@ def describe_missing_request(
 
     Args:
         question: The request.
-        recorded: ``(name, request as stored)`` of the recordings that could be meant.
-        place: The cassette.
+        recorded: The recorded requests to search for the nearest.
+        place: The path of the cassette.
         command: The command that records the request.
         rules: What the comparison ignores.
-        elsewhere: Cassettes of tests that are gone, which recorded it with different answers.
+        elsewhere: Cassettes of tests that do not exist any more, which hold the request with different answers.
     """
     nearest = find_nearest_request(question, recorded, rules)
     if nearest is None:
@@ -81,7 +81,10 @@ def describe_missing_request(
 def describe_change(
     question: Question, recorded: Iterable[NamedRequest], rules: MatchRules = NO_RULES
 ) -> str:
-    """Return where a request differs from the most similar recorded one: ``model, messages[0]``, ``address`` or ``body``."""
+    """Return where a request differs from the most similar recorded one, as in ``model, messages[0]``.
+
+    ``address`` is a different method or URL; ``body`` any difference that is not in a member of a JSON object.
+    """
     nearest = find_nearest_request(question, recorded, rules)
     if nearest is None:
         return "nothing is recorded"
@@ -101,7 +104,10 @@ def describe_change(
 
 
 def _list_changed_members(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the members of two JSON objects that differ; of lists the first item that does."""
+    """Return the names of the members in which two JSON objects differ.
+
+    A list has the index of the first item that differs, as in ``messages[0]``.
+    """
     places = []
     for name in sorted(old.keys() | new.keys()):
         before = old.get(name, _MISSING)
@@ -146,22 +152,25 @@ def describe_other_take(
 
 
 def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
-    """Return the command that records a request, with the server of the recordings if the request went elsewhere.
+    """Return a command, with ``--llm-base-url`` added if the recordings are of another server than the request.
+
+    It is not added if the recordings are of several servers, or an address does not end like one of OpenAI's.
 
     Args:
-        command: The command.
+        command: The command that records the request.
         url: The address of the request.
-        recorded_urls: The addresses of the recordings; the port of a server on this machine is not recorded.
+        recorded_urls: The addresses of the recordings. The port of a server on this machine is not recorded: the user
+            replaces PORT.
 
     >>> add_base_url("pytest test_a.py", "https://api.openai.com/v1/responses", ["http://loopback/v1/chat/completions"])
     'pytest test_a.py --llm-base-url=http://localhost:PORT/v1'
     """
-    # A script's command is no command line.
+    # The command for a script is Python code, not a command line.
     if not command.startswith("pytest ") or "--llm-base-url=" in command:
         return command
     base_url = _find_base_url(url)
     recorded = {_find_base_url(other) for other in recorded_urls}
-    # Without a path of OpenAI's, the option changes nothing.
+    # For other paths than OpenAI's, the option changes nothing.
     if not base_url or len(recorded) != 1 or base_url in recorded:
         return command
     recorded_base_url = recorded.pop()
@@ -171,7 +180,7 @@ def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
 
 
 def _find_base_url(url: str) -> str:
-    """Return the base URL of a request to one of OpenAI's endpoints, or ""."""
+    """Return the base URL of a request to one of OpenAI's endpoints, as in ``https://host/v1``; "" for others."""
     path = url.partition("?")[0]
     for endpoint in _OPENAI_ENDPOINTS:
         if path.endswith(endpoint):
@@ -180,12 +189,14 @@ def _find_base_url(url: str) -> str:
 
 
 def _format_message(first: str, place: str, lines: Sequence[str], command: str) -> str:
+    """Return a whole message: the first line, the cassette, further lines, and the command that records."""
     cassette = shorten_text(place, 2000)
     record = shorten_text(command, 2000)
     return "\n".join([first, f"  cassette  {cassette}", *lines, f"  record    {record}"])
 
 
 def _format_request(question: Question) -> str:
+    """Return a request in a line, with its model or the size of its body."""
     content = f"{len(question.body):,} bytes"
     if isinstance(question.json, dict):
         model = question.json.get("model")
@@ -215,7 +226,7 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
 
 
 def _find_volatile_part(before: str, after: str) -> str:
-    """Return what kind of part changes with every run, if nothing else differs between two bodies, or ""."""
+    """Return the kind of part in which alone two bodies differ (``a UUID``, ``a date or time`` ...), or ""."""
     if before == after or max(len(before), len(after)) > MAX_HINT:
         return ""
     for kind, pattern in _VOLATILE_PATTERNS:

@@ -9,12 +9,12 @@ from pytest_llmops.redaction.patterns import find_shapes
 
 CASSETTE_FOLDER = "cassettes"
 MAX_NAME = 80
-# Length of a test's name with its classes: a file name has 255 bytes, some for the journal; a Windows path
-# 260
+# Maximum length of a test's name with its classes: a file name has at most 255 bytes, of which the journal needs some,
+# and a Windows path 260
 MAX_TEST_NAME = 120
 _UNSAFE_CHARACTERS = re.compile(r"[^a-z0-9._-]+")
 _HASH_SUFFIXED = re.compile(r"(?:.*-)?[0-9a-f]{8}$")
-# Classes of tests whose name is the name of their folder; those of any other class name are made safe
+# Names of test classes that are used for their folder as they are; other names go through `safe_file_name`
 _CLASS_NAME = re.compile(r"Test[A-Z][A-Za-z0-9]{,75}|[A-Z][A-Za-z0-9]{,70}Test(?:s|Case)?")
 _RESERVED_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
 
@@ -22,7 +22,7 @@ _RESERVED_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
 def safe_file_name(name: str) -> str:
     """Return a short, lower-case ASCII file name for any text, with a hash if the text was changed.
 
-    A text with a key or a token becomes a hash only.
+    A text that contains a key or a token becomes a hash only.
 
     >>> safe_file_name("late-return")
     'late-return'
@@ -36,7 +36,7 @@ def safe_file_name(name: str) -> str:
     plain = _UNSAFE_CHARACTERS.sub("-", name.lower()).strip("-.")
     plain = plain[:MAX_NAME].rstrip("-.")
     is_reserved = _RESERVED_NAME.match(plain) is not None
-    # A name that ends like a hash gets a hash too: it could be meant to take the file of another test.
+    # A name that already ends like a hash could be equal to the file name of another test, so it gets a hash too.
     is_ambiguous = _HASH_SUFFIXED.match(plain) is not None
     if plain and plain == name and not is_reserved and not is_ambiguous:
         return plain
@@ -48,7 +48,7 @@ def safe_file_name(name: str) -> str:
 
 
 def shared_path(folder: Path, name: str) -> Path:
-    """Return the path of a named cassette: ``cassettes/<name>.json`` in a folder.
+    """Return the path of a named cassette: ``cassettes/<name>.json`` in a folder. The name is more than slashes.
 
     >>> shared_path(Path("t"), "search/handbook").as_posix()
     't/cassettes/search/handbook.json'
@@ -78,7 +78,10 @@ def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") ->
 def test_name(names: tuple[str, ...]) -> str:
     """Return the path of a test below the folder of its module, without parameters and suffix: ``Class/test``.
 
-    Of two classes whose names differ in case only, a file system that ignores case makes one folder.
+    Two classes whose names differ in case only share a folder on a file system that ignores case.
+
+    Args:
+        names: The test's names below its module, at least that of its function.
 
     >>> test_name(("TestRefunds", "test_x"))
     'TestRefunds/test_x'

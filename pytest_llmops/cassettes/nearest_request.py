@@ -1,6 +1,13 @@
-"""The recorded request that is most like a new one: which of them the developer may have meant.
+"""Find the recorded request that is most similar to a new one, which the developer may have meant.
 
-Requests are compared as they are for their keys: without what the match rules ignore, and after the normalizers.
+Similarity is the share of common words, plus a score for the same address. Requests are compared as for their keys:
+without the parts that the match rules ignore, and after the normalizers. A large cassette is narrowed down in three
+steps:
+
+1. by some words at the start and end of the conversation (`_conversation_edge_words`), to `MAX_FIRST_SELECTION`
+requests;
+2. by more words at the start and end of all texts (`_text_edge_words`), to `MAX_SHORTLIST` requests;
+3. by all words.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,28 +19,26 @@ from pytest_llmops.cassettes.request_key import MatchRules, Question, comparable
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.body import unfold_body
 
-MAX_SHORTLIST = 40  # requests that are laid out in the search for the nearest
-EDGE_CHARACTERS = 600  # characters of each end of a request by which those are chosen
-# Requests of which the edges are compared, of those with the most words in `OUTER_CHARACTERS` of their
-# first and last text
 MAX_FIRST_SELECTION = 200
-OUTER_CHARACTERS = 100
+OUTER_CHARACTERS = 100  # length of each of the two parts of a conversation in step 1
+MAX_SHORTLIST = 40
+EDGE_CHARACTERS = 600  # length of each of the two ends in step 2
 SAME_ADDRESS = 2  # score of a request with the same method and URL
-MAX_WORDS = 4000  # words of a request, of its start and as many of its end, in the search for the nearest
+MAX_WORDS = 4000  # maximum number of words at the start, and again at the end, in step 3
 NO_BODY: Mapping[str, Any] = {"text": ""}
 
-# A place for people, and the request as it is stored
+# A readable place of a request (for messages), and the request as it is stored
 NamedRequest = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class NearestRequest:
-    """The recorded request that is most like a new one.
+    """The recorded request that is most similar to a new one.
 
     Attributes:
-        name: Its place, for people.
-        request: As it is stored.
-        body: Its body.
+        name: Its place in the cassette, for messages.
+        request: The request as it is stored.
+        body: Its unfolded body.
     """
 
     name: str
@@ -44,7 +49,7 @@ class NearestRequest:
 def find_nearest_request(
     question: Question, recorded: Iterable[NamedRequest], rules: MatchRules
 ) -> NearestRequest | None:
-    """Return the most similar recording whose body can be read, or None if there is none."""
+    """Return the most similar recorded request; None if none can be read."""
     wanted = _word_set(comparable_body(question.body, rules))
     nearest: NearestRequest | None = None
     best_score = 0.0
@@ -63,7 +68,7 @@ def find_nearest_request(
 
 
 def score_address(question: Question, request: Mapping[str, Any], rules: MatchRules) -> int:
-    """Return whether the method and the URL are the same: `SAME_ADDRESS` if both are."""
+    """Return 1 for the same method and 1 for the same URL: `SAME_ADDRESS` if both are the same."""
     score = 0
     if request.get("method") == question.method:
         score += 1
@@ -76,10 +81,13 @@ def score_address(question: Question, request: Mapping[str, Any], rules: MatchRu
 def _shortlist_requests(
     question: Question, requests: list[NamedRequest], rules: MatchRules
 ) -> list[NamedRequest]:
-    """Return the requests that share the most words: a full comparison with a large cassette would take seconds."""
+    """Return the requests that share the most words with a new one.
+
+    Comparing a new request with all requests of a large cassette would take seconds.
+    """
     if question.json is not None:
-        requests = _select_requests(question, requests, rules, MAX_FIRST_SELECTION, _outer_words)
-    return _select_requests(question, requests, rules, MAX_SHORTLIST, _edge_words)
+        requests = _select_requests(question, requests, rules, MAX_FIRST_SELECTION, _conversation_edge_words)
+    return _select_requests(question, requests, rules, MAX_SHORTLIST, _text_edge_words)
 
 
 def _select_requests(
@@ -89,7 +97,15 @@ def _select_requests(
     limit: int,
     find_words: Callable[[Any], list[str]],
 ) -> list[NamedRequest]:
-    """Return at most so many requests, those that share the most words with the question."""
+    """Return at most ``limit`` requests, those most similar to a new one by some of their words, in their order.
+
+    Args:
+        question: The new request.
+        requests: The recorded requests.
+        rules: The match rules.
+        limit: Maximum number of requests to return.
+        find_words: Returns the words to compare, of parsed JSON or a text.
+    """
     if len(requests) <= limit:
         return requests
     content = question.json
@@ -100,7 +116,7 @@ def _select_requests(
     for _, request in requests:
         body = request.get("body", NO_BODY)
         words = find_words(body.get("json", body))
-        # Repeated words lower the score; a set of every request's words would cost more time.
+        # A list, as a set for each request would take more time. Repeated words make the score a little lower.
         shared = len(wanted.intersection(words))
         share = shared / (len(wanted) + len(words) - shared or 1)
         scores.append(share + score_address(question, request, rules))
@@ -108,8 +124,8 @@ def _select_requests(
     return [requests[n] for n in sorted(best)]
 
 
-def _edge_words(value: Any) -> list[str]:
-    """Return the words at the start and end of all texts of a request: of the system prompt and the question."""
+def _text_edge_words(value: Any) -> list[str]:
+    """Return the words at the start and the end of all texts of a request: of the system prompt and the question."""
     text = " ".join(_iterate_texts(value))
     if len(text) <= 2 * EDGE_CHARACTERS:
         return text.split()
@@ -117,6 +133,7 @@ def _edge_words(value: Any) -> list[str]:
 
 
 def _iterate_texts(value: Any) -> Iterator[str]:
+    """Yield all texts in parsed JSON, without the names of members."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -127,15 +144,23 @@ def _iterate_texts(value: Any) -> Iterator[str]:
             yield from _iterate_texts(item)
 
 
-def _outer_words(value: Any) -> list[str]:
-    """Return the words at the start of a conversation's first text and at the end of its last, for thousands of requests."""
+def _conversation_edge_words(value: Any) -> list[str]:
+    """Return the first words of a conversation's first text, and the last words of its last text.
+
+    Faster than `_text_edge_words`, for thousands of requests.
+    """
     first = _outer_text(value, 0)
     last = _outer_text(value, -1)
     return f"{first[:OUTER_CHARACTERS]} {last[-OUTER_CHARACTERS:]}".split()
 
 
 def _outer_text(value: Any, place: int) -> str:
-    """Return the first or last text of a request: of its first list if it has any, else its longest text."""
+    """Return the first or last text of a request: in its first list if it has one, else its longest text.
+
+    Args:
+        value: The parsed JSON.
+        place: The index in lists: 0 for the first text, -1 for the last.
+    """
     while not isinstance(value, str):
         if isinstance(value, dict):
             value = _first_list(value) or _longest_text(value)
@@ -158,6 +183,7 @@ def _longest_text(members: Mapping[str, Any]) -> str:
 
 
 def _word_set(body: bytes) -> frozenset[str]:
+    """Return the words of a body; of a very long one those at its start and end."""
     words = format_body(body).split()
     if len(words) > 2 * MAX_WORDS:
         words = words[:MAX_WORDS] + words[-MAX_WORDS:]

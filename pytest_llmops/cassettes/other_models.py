@@ -1,4 +1,4 @@
-"""Cassettes that were recorded with other models than those of the last run: they are no orphans."""
+"""Recognize cassettes that were recorded with other models than those of the last run, and so are no orphans."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,15 +9,15 @@ from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.cassettes.usage_record import RunUsage
 from pytest_llmops.wire.body import unfold_body
 
-# Prefixes of a model's name in a test's id that are not sent to the server
+# Prefixes that a model's name may have in the id of a test, but not in a request
 MODEL_PREFIXES = ("", "anthropic:")
 
 
 class OtherModelCassettes:
     """The cassettes that the tests of a run would use with other models.
 
-    They were recorded with several ``--llm-model`` values, so the model is part of the test's id and of the file name.
-    A run with a single model has no model in its ids.
+    If a run has several ``--llm-model`` values, the model is part of a test's id, and so of the name of its cassette.
+    In a run with a single model it is not.
 
     Args:
         usage: The record of the run.
@@ -25,7 +25,7 @@ class OtherModelCassettes:
 
     def __init__(self, usage: RunUsage) -> None:
         self._usage = usage
-        self._cases: dict[str, list[str]] = {}
+        self._cases: dict[str, list[str]] = {}  # parameter ids of tests, by the folder for their cassettes
         for file, case in usage.cases.items():
             folder = file.removesuffix(".json")
             if case:
@@ -49,7 +49,7 @@ class OtherModelCassettes:
         return any(file in self._file_names_for(folder, model) for model in models)
 
     def _file_names_for(self, folder: str, model: str) -> frozenset[str]:
-        """Return the names that the cassettes of a folder would have with a model."""
+        """Return the names of the cassettes that the tests of a folder would have with a model; computed once."""
         known = self._file_names.get((folder, model))
         if known is not None:
             return known
@@ -62,7 +62,7 @@ class OtherModelCassettes:
 
 
 def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
-    """Yield the models of requests, as they may be called in a test's id."""
+    """Yield the models that interactions request, in all spellings that the id of a test may have."""
     for interaction in interactions:
         try:
             body = json.loads(unfold_body(interaction.request["body"]))
@@ -75,7 +75,10 @@ def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
 
 
 def _case_ids_with_model(case: str, model: str) -> Iterator[str]:
-    """Yield the ids that a case like ``v1-late`` may have with a model: first, unless others parametrize the test too."""
+    """Yield the ids that a test may have with a model: for ``v1-late`` these are ``m-v1-late``, ``v1-m-late`` ...
+
+    The model comes first, unless the test has further parameters that pytest puts before it.
+    """
     parts: list[str] = []
     if case:
         parts = case.split("-")

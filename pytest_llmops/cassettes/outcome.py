@@ -1,6 +1,6 @@
-"""Outcomes of calls that got no whole answer: time-outs of the client, cancelled calls, and streams that were cut or left.
+"""Outcomes of calls without a whole answer: time-outs, cancelled calls, and streams that were cut or left early.
 
-An outcome is recorded by the name of the exception, and raised by the same client on replay, without the wait.
+An outcome is recorded as the name and text of the client's exception. On replay the exception is raised again, at once.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 OutcomeKind = Literal["connect", "read", "write", "pool", "cut", "cancelled", "left"]
 
-# Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind; a stream is left
-# without one
+# Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind. Leaving a stream raises no
+# exception: it has a name of ours.
 ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
     "connect": ("ConnectTimeout", "ConnectTimeoutError", "ConnectionTimeoutError"),
     "read": ("ReadTimeout", "SocketTimeoutError", "ServerTimeoutError", "TimeoutError"),
@@ -39,12 +39,12 @@ KINDS: Mapping[str, OutcomeKind] = {name: kind for kind, names in ERRORS.items()
 MAX_TEXT = 300
 LEFT_TEXT = "the application stopped reading"
 PROGRAM_LEFT_TEXT = "the program closed its connection to llm_proxy"
-CANCEL_GRACE_S = 5.0  # time for which a replayed call waits to be cancelled, beyond the recorded time
+CANCEL_GRACE_S = 5.0  # how much longer than recorded a replayed call waits to be cancelled
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The exception that a client raised instead of a whole answer.
+    """How a call ended without a whole answer: the name of the client's exception, and its text.
 
     >>> Outcome("ReadTimeout", "The read operation timed out").kind
     'read'
@@ -60,11 +60,13 @@ class Outcome:
 
     @classmethod
     def from_exception(cls, error: BaseException, *, began: bool) -> Outcome | None:
-        """Return the outcome that an exception is, or None for one that describes the moment (a refused connection).
+        """Return the outcome for an exception; None for one that is not recorded, as it may not come again.
+
+        An example of the latter is a refused connection.
 
         Args:
             error: The exception.
-            began: Whether the headers of the answer had come: only then it can be cut.
+            began: Whether the headers of the answer had come. Before, a cut connection is not recorded.
         """
         name = _find_known_name(type(error))
         if not name or (KINDS[name] == "cut" and not began):
@@ -87,10 +89,14 @@ class Outcome:
         return cls(wire["error"], wire["text"])
 
     def make_exception(self, module: Any, tape: Tape) -> BaseException:
-        """Return the exception of a client's module: that of the same name, or its own for the same kind.
+        """Return the exception to raise: of the same name in the client's module, or of another name for the same kind.
 
-        A call that was cancelled, which a synchronous client cannot be, is a miss; so is a stream that the application
-        left, and reads on now.
+        A miss is counted and returned in two cases: a stream was left early, and is read further now; or a call was
+        cancelled, and is made by a synchronous client now, which cannot be cancelled.
+
+        Args:
+            module: The client's module; without any of the names, a `TimeoutError` is returned.
+            tape: The tape.
         """
         if self.kind == "left":
             return tape.refuse(
@@ -109,9 +115,11 @@ class Outcome:
         return TimeoutError(self.text)
 
     async def raise_in_task(self, module: Any, tape: Tape, seconds: float | None) -> NoReturn:
-        """Raise it as the exception of a client's module; a cancelled call is cancelled by whoever did it then.
+        """Raise the outcome in a task of an event loop.
 
-        A time limit of asyncio or anyio around the task ends now.
+        A cancelled call waits to be cancelled again, as it was when it was recorded.
+
+        If it was cancelled by a time limit of asyncio or anyio around the task, that time limit ends now.
 
         Args:
             module: The client's module.
@@ -133,7 +141,7 @@ class Outcome:
 
 
 def _find_known_name(kind: type[BaseException]) -> str:
-    """Return the name of the first class of an exception that is an outcome, or ""."""
+    """Return the name of the first class among an exception's base classes that is in `KINDS`, or ""."""
     for base in kind.__mro__:
         if base.__name__ in KINDS:
             return base.__name__
@@ -141,10 +149,14 @@ def _find_known_name(kind: type[BaseException]) -> str:
 
 
 def _end_time_limit() -> None:
-    """End the next time limit of asyncio or anyio around the current task; no other event loop lists its timers."""
+    """End the next time limit of asyncio or anyio around the current task at once; do nothing if there is none.
+
+    It is found among the timers of the loop. A loop that does not list its timers (uvloop) ends it in its own time.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     callbacks = getattr(task, "_callbacks", None) or ()
+    # `wait_for` before Python 3.12 has a callback of the task whose argument is also that of its timer.
     waiters = [getattr(callback, "args", ()) for callback, _ in callbacks]
     timers: list[asyncio.TimerHandle] = sorted(getattr(loop, "_scheduled", ()), key=_time_of_timer)
     for handle in timers:
@@ -162,4 +174,5 @@ def _end_time_limit() -> None:
 
 
 def _time_of_timer(handle: asyncio.TimerHandle) -> float:
+    """Return when a timer of an event loop ends."""
     return handle.when()

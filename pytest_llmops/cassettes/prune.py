@@ -26,8 +26,9 @@ class PruneResult:
     """What was pruned, or would be in a dry run.
 
     Attributes:
-        removed: Files of which no answer is left, and orphans.
-        left: Files that were left as they are, and why.
+        dropped: The answers that were dropped.
+        removed: The files that were removed: orphans, and files without any answer left.
+        left: The files that were left as they are, and why.
     """
 
     dropped: tuple[StaleAnswers, ...]
@@ -59,6 +60,7 @@ def prune_cassettes(
     left = [*result.damaged, *result.unjudged]
     dropped: list[StaleAnswers] = []
     removed: list[str] = []
+    # Orphans have no stale answers: they are removed as a whole.
     by_file: dict[str, list[StaleAnswers]] = {name: [] for name in result.orphans}
     for stale in result.stale:
         by_file.setdefault(stale.file, []).append(stale)
@@ -81,13 +83,13 @@ def prune_cassettes(
 
 @dataclass(frozen=True, slots=True)
 class _PrunedFile:
-    """A cassette that is pruned.
+    """A cassette to prune: its stale answers are dropped, or it is removed if it is an orphan.
 
     Args:
         path: The file.
         stale: The answers to drop.
         usage: The record of the last run.
-        used: What the run requested of it; None: it is an orphan.
+        used: What the run used of it; None: it is an orphan.
     """
 
     path: Path
@@ -96,7 +98,7 @@ class _PrunedFile:
     used: CassetteUse | None
 
     def rewrite(self, redactor: Redactor) -> bool:
-        """Drop the stale answers, or remove an orphan; return whether the file is removed.
+        """Drop the stale answers, or remove the file; return whether it was removed.
 
         Raises:
             CassetteError: It changed since the run, or cannot be written; it is left as it is.
@@ -105,7 +107,9 @@ class _PrunedFile:
 
         def make_rest() -> list[Interaction] | None:
             nonlocal is_removed
-            rest = self.read_rest()  # under the lock: the file may have changed since the audit
+            rest = (
+                self.read_rest()
+            )  # read again, now under the lock: the file may have changed since the audit
             is_removed = rest is None
             return rest
 
@@ -114,7 +118,7 @@ class _PrunedFile:
         return is_removed
 
     def read_rest(self) -> list[Interaction] | None:
-        """Return what stays in the file; None if nothing does.
+        """Return the interactions that stay in the file; None if the file is to be removed.
 
         Raises:
             CassetteError: It is damaged, or it changed since the run.
@@ -135,6 +139,7 @@ class _PrunedFile:
 
 
 def _drop_answers(interactions: Mapping[str, Interaction], stale_answers: Iterable[StaleAnswers]) -> None:
+    """Drop stale answers from interactions, and takes that become empty."""
     for stale in stale_answers:
         answers = interactions[stale.key].answers
         del answers[stale.take][-stale.n :]
@@ -149,5 +154,6 @@ def _remove_empty_folders(path: Path) -> None:
     for folder in path.parents:
         with contextlib.suppress(OSError):
             folder.rmdir()
+        # A folder that still exists is not empty, and so none of its parents is.
         if folder.name == naming.CASSETTE_FOLDER or folder.exists():
             return

@@ -1,4 +1,4 @@
-"""The rate of a run's judge calls: how many go out at the same time, and pauses that a server asks for."""
+"""Limits the judge calls of a run: how many go out at the same time, and pauses that a server asks for."""
 
 import contextlib
 import hashlib
@@ -21,37 +21,36 @@ MAX_WAIT_S = 600.0
 RATE_LIMIT_STATUSES = frozenset({429, 529})
 UNAVAILABLE_STATUS = 503
 FIRST_SERVER_ERROR = 500
-# Instead of the number of pauses in a row: the server refuses for good (as for an empty account); calls do
-# not wait
+# Takes the place of the number of pauses in a row if the server refuses for good (for instance, the account is empty):
+# calls do not wait any more
 GIVEN_UP = -1
 
 
 @dataclass(slots=True, eq=False)
 class CallSlot:
-    """The slot of a running call; without a lock it only passes on what the server replied."""
+    """The slot of a running call. Without a lock it holds no slot, and only evaluates the answer of the server."""
 
     _pace: "RateLimiter"
     _host: str
     _lock: Any = None
-    _left: bool = False
+    _is_released: bool = False
 
     def release(self, status: int, headers: Mapping[str, str]) -> None:
-        """Release the slot, and pause all calls if the server reports a rate limit; a second call has no effect.
+        """Release the slot, and pause or resume the calls to the host by its answer; a second call has no effect.
 
         Args:
             status: The answer's status; 0: no answer.
             headers: The answer's headers, with lower-case names.
         """
-        if self._left:
+        if self._is_released:
             return
-        self._left = True
+        self._is_released = True
         lock = self._lock
         if lock is not None:
             lock.release()
+        retry_after_s = None
         if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS):
             retry_after_s = _parse_retry_after(headers, self._pace.now())
-        else:
-            retry_after_s = None
         if status in RATE_LIMIT_STATUSES or retry_after_s is not None:
             self._pace.slow_down(self._host, retry_after_s)
         elif 0 < status < FIRST_SERVER_ERROR:
@@ -73,16 +72,14 @@ class RateLimiter:
     folder: Callable[[], Path] = current_folder
     now: Callable[[], float] = time.time
     sleep: Callable[[float], object] = time.sleep
-    _next: int = field(default=0, repr=False)
-    _refused: str = field(default="", repr=False)
+    _next: int = field(default=0, repr=False)  # the slot to try first
+    _refused: str = field(default="", repr=False)  # the host that refused last
 
     def enter(self, host: str = "") -> CallSlot:
         """Wait until a call to a host may go out, and return its slot."""
-        # In an event loop no call could release its slot while this waits.
+        waited = 0.0
         if recorder.in_event_loop():
-            waited = MAX_WAIT_S
-        else:
-            waited = 0.0
+            waited = MAX_WAIT_S  # no wait for a slot: this would block the loop, and no call could release its slot
         while not isinstance(result := self.try_enter(host, waited), CallSlot):
             if result == POLL_INTERVAL_S:
                 waited += POLL_INTERVAL_S
@@ -90,7 +87,7 @@ class RateLimiter:
         return result
 
     async def enter_async(self, host: str = "") -> CallSlot:
-        """Wait in an event loop, without blocking the calls that hold the slots."""
+        """Wait until a call to a host may go out, without blocking the event loop, and return its slot."""
         import anyio  # a dependency of httpx, for any kind of loop
 
         waited = 0.0
@@ -105,11 +102,13 @@ class RateLimiter:
 
         Args:
             host: The host, which has its own pauses.
-            waited: Seconds that the call has waited for a slot, without pauses.
+            waited: Seconds that the call has waited for a slot, without pauses. After `MAX_WAIT_S` it goes out without.
         """
-        left = self._pause(host)[0] - self.now()
-        if left > 0:
-            return max(left, 2 * POLL_INTERVAL_S)
+        pause_end, _ = self._read_pause(host)
+        left_s = pause_end - self.now()
+        if left_s > 0:
+            # Never `POLL_INTERVAL_S` itself: callers count that as a wait for a slot.
+            return max(left_s, 2 * POLL_INTERVAL_S)
         try:
             lock = self._acquire_free_slot()
         except OSError:  # no disk for locks: the call itself must not fail
@@ -121,6 +120,7 @@ class RateLimiter:
         return POLL_INTERVAL_S
 
     def _acquire_free_slot(self) -> Any:
+        """Return the acquired lock of a free slot; None if all are taken. Raise an OSError without a disk for locks."""
         from filelock import FileLock, Timeout
 
         for place in range(self.limit):
@@ -135,18 +135,18 @@ class RateLimiter:
         return None
 
     def slow_down(self, host: str, seconds: float | None) -> None:
-        """Pause all calls: as long as the server demands, or longer with every pause in a row.
+        """Pause all calls to a host: as long as the server demands, else twice as long with every pause in a row.
 
         Args:
             host: The host with the rate limit.
             seconds: The pause that the server demands, limited to two minutes; None: not given.
         """
         self._refused = host
-        until, row = self._pause(host)
+        until, row = self._read_pause(host)
         if row == GIVEN_UP:
             return
         now = self.now()
-        if now >= until:  # otherwise, the answers to concurrent calls count as a single rate limit
+        if now >= until:  # during a pause, answers to concurrent calls belong to the same rate limit
             row += 1
             if seconds is None:
                 backed_off = FIRST_PAUSE_S * 2 ** min(row - 1, 10)
@@ -158,8 +158,8 @@ class RateLimiter:
         self._write(host, until, row)
 
     def speed_up(self, host: str) -> None:
-        """Restart the pauses: the server answers again."""
-        until, row = self._pause(host)
+        """Forget the pauses of a host that answers again, unless one is running."""
+        until, row = self._read_pause(host)
         if row == GIVEN_UP or (row and self.now() >= until):
             self._write(host, 0.0, 0)
 
@@ -170,12 +170,12 @@ class RateLimiter:
     @property
     def gave_up(self) -> bool:
         """Return whether calls to the server that refused last are not paused any more."""
-        return self._pause(self._refused)[1] == GIVEN_UP
+        return self._read_pause(self._refused)[1] == GIVEN_UP
 
-    def _pause(self, host: str) -> tuple[float, int]:
-        """Return when the host's pause ends, and its number among the pauses in a row."""
+    def _read_pause(self, host: str) -> tuple[float, int]:
+        """Return when the pause of a host ends, and its number among the pauses in a row; 0.0 and 0 without a pause."""
         try:
-            until, row = self._file(host).read_text("ascii").split()
+            until, row = self._pause_file(host).read_text("ascii").split()
             pause = float(until), int(row)
         except (OSError, ValueError):
             return 0.0, 0
@@ -185,17 +185,19 @@ class RateLimiter:
         return (self.now(), pause[1])
 
     def _write(self, host: str, until: float, row: int) -> None:
-        """The calls themselves must not fail if the pause cannot be written."""
+        """Write the pause of a host. Errors are ignored: the calls themselves must not fail."""
         with contextlib.suppress(OSError):
-            write_atomically(self._file(host), f"{until!r} {row}".encode("ascii"))
+            write_atomically(self._pause_file(host), f"{until!r} {row}".encode("ascii"))
 
-    def _file(self, host: str) -> Path:
+    def _pause_file(self, host: str) -> Path:
+        """Return the file with the pause of a host."""
         return (
             self.folder() / f"pause-{hashlib.sha256(host.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
         )
 
 
 def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds to wait that a server gives as milliseconds, seconds or a date; None without a valid value."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(KeyError, ValueError):
             seconds = float(headers[name]) * scale

@@ -1,4 +1,4 @@
-"""What a cassette has recorded, by request: under its key, under older rules, or in a cassette elsewhere."""
+"""Finds the recording of a request: by its key, under older match rules, at another server, or in another cassette."""
 
 import contextlib
 import os
@@ -26,10 +26,10 @@ from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import fold_body, unfold_json_body
 from pytest_llmops.wire.stream_events import count_shared_start
 
-# Maximum number of cassettes to search for the nearest request if the tape's own cassette is missing
+# Maximum number of cassettes in the same folder to search for the nearest request, if the tape's own cassette is empty
 MAX_NEIGHBOUR_CASSETTES = 60
-# Misses for which the requests of a cassette are compared one by one, before all their keys are computed
-# again
+# Number of requests without a recorded key that are compared with the recorded requests one by one. For more of them,
+# it is worth computing the keys of all recorded requests anew.
 MAX_SCANS = 3
 
 
@@ -43,9 +43,9 @@ class Recordings:
         elsewhere: Finds recordings of tests that were renamed or moved.
 
     Attributes:
-        by_key: The recordings, also those that were found elsewhere.
-        moved: Keys whose recording was found elsewhere, by the cassette that holds it.
-        adopted: Recordings from elsewhere.
+        by_key: The recordings, including those found elsewhere.
+        moved: The keys of recordings that were found elsewhere, by the cassette that holds them.
+        adopted: The recordings that were found elsewhere, by key.
     """
 
     path: Path
@@ -54,18 +54,21 @@ class Recordings:
     by_key: dict[str, store.Interaction] = field(default_factory=dict)
     moved: dict[Path, set[str]] = field(default_factory=dict)
     adopted: dict[str, store.Interaction] = field(default_factory=dict)
-    # Keys under the current rules to keys in the file.
+    # Keys in the file, by the keys that the same requests have under the current rules.
     _current_keys: dict[str, list[str]] | None = None
-    # Keys without the server, and the path on it, to keys in the file.
+    # Keys in the file, by the keys that the same requests have without their server and path (see `_url_end`).
     _serverless_keys: dict[str, list[str]] | None = None
     # Keys that answered a request to another server.
     _used_for_others: set[str] = field(default_factory=set)
-    # Keys whose stored request is known to be theirs.
+    # Keys that are known to fit the request stored with them.
     _checked: set[str] = field(default_factory=set)
-    _scans: int = 0
+    _scans: int = 0  # see `MAX_SCANS`
 
     def find_key(self, question: Question) -> str:
-        """Return the key under which a request is recorded here if its own key is not, else its own key."""
+        """Return the key under which a request is recorded here; if it is not recorded, its own key.
+
+        The key of an older recording may differ, as it was computed under other rules.
+        """
         if not self.by_key:
             return question.key
         if self._current_keys is None and not self.rules and self._scans < MAX_SCANS:
@@ -81,7 +84,12 @@ class Recordings:
     def _index_keys(
         self, interactions: Iterable[store.Interaction], part_of: Callable[[str], str]
     ) -> dict[str, list[str]]:
-        """Return the recorded keys by the key that each request has now, with a part of its address."""
+        """Return the keys of recordings, by the keys that their requests have now.
+
+        Args:
+            interactions: The recordings; those with a damaged body are left out.
+            part_of: Returns the part of the URL that counts (`str` for the whole URL).
+        """
         keys: dict[str, list[str]] = {}
         for interaction in interactions:
             try:
@@ -92,10 +100,18 @@ class Recordings:
         return keys
 
     def _compute_key(self, stored: Mapping[str, Any], part_of: Callable[[str], str] = str) -> str:
+        """Return the key of a stored request under the current rules.
+
+        Raises:
+            CassetteError: Its body is damaged.
+        """
         return compute_stored_key(stored["method"], part_of(stored["url"]), stored["body"], self.rules)
 
     def _find_equal_request(self, question: Question) -> str:
-        """Return the key of the first recording of an equal request, else the request's own key."""
+        """Return the key of the first recorded request with the same method, URL and body.
+
+        If there is none, return the key of the request itself.
+        """
         folded = fold_body(question.body)
         for key, interaction in self.by_key.items():
             stored = interaction.request
@@ -107,7 +123,13 @@ class Recordings:
         return question.key
 
     def _has_equal_body(self, stored: Mapping[str, Any], folded: Mapping[str, Any], key: str) -> bool:
-        """Return whether a stored body is a folded one, without a key for it if possible."""
+        """Return whether a stored request has a body; its key is computed only if it cannot be compared otherwise.
+
+        Args:
+            stored: The stored request.
+            folded: The body to compare with, folded.
+            key: The key of a request with that body.
+        """
         body = stored["body"]
         if "json" in body and body["json"] == folded.get("json"):
             return True
@@ -116,29 +138,32 @@ class Recordings:
         return isinstance(body, StoredBody) and self._has_key(stored, key)
 
     def _has_key(self, stored: Mapping[str, Any], key: str) -> bool:
+        """Return whether a stored request has this key under the current rules; False if its body is damaged."""
         try:
             return self._compute_key(stored) == key
         except CassetteError:
             return False
 
     def _find_moved(self, key: str) -> "MovedRecording | None":
-        """Return the recording of a request in the cassette of a test that is gone, or None."""
+        """Return the recording of a request in the cassette of a test that does not exist any more, or None."""
         if self.elsewhere is None:
             return None
         return self.elsewhere.find_recording(key, self.path)
 
     def adopt_recording(self, key: str, by: str) -> store.Interaction | None:
-        """Take the recording of a test that was renamed as if it were in this cassette; None if there is none.
+        """Copy the recording of a test that was renamed or moved into these recordings, and return the copy.
+
+        None if there is no such recording, or several different ones.
 
         Args:
             key: The key of the request.
-            by: The place that the recording gets here.
+            by: The place of the recording in this cassette (``#007``).
         """
         moved = self._find_moved(key)
         if moved is None or moved.interaction is None:
             return None
         self.moved.setdefault(moved.places[0], set()).add(key)
-        # A copy: what this test records further is not for others that adopt the same recording.
+        # Copied lists: answers that this test adds must not show up where others adopt the same recording.
         answers = {take: list(given) for take, given in moved.interaction.answers.items()}
         adopted = replace(moved.interaction, by=by, answers=answers)
         self.adopted[key] = adopted
@@ -146,13 +171,16 @@ class Recordings:
         return adopted
 
     def shows_request(self, question: Question) -> bool:
-        """Return whether the recording of a request shows that request: a file may have been edited by hand."""
+        """Return whether the request stored under a request's key is that request.
+
+        It may not be if the file was edited by hand, or the match rules have changed. The key must be recorded.
+        """
         if question.key in self._checked:
             return True
         self._checked.add(question.key)
         stored = self.by_key[question.key].request
         has_same_address = stored["method"] == question.method and stored["url"] == question.url
-        # Comparing takes a third of the time of a key, and the body of most requests is not even folded.
+        # Comparing takes a third of the time of computing a key. Most stored bodies need not even be unfolded.
         if has_same_address and question.json is not None and _has_json(stored["body"], question.json):
             return True
         return self._has_key(stored, question.key)
@@ -160,12 +188,13 @@ class Recordings:
     def find_other_server(self, question: Question, asked: Collection[str]) -> str:
         """Return the key of the only recording of a request at another server (`--llm-base-url`), or "".
 
-        It has the same method, JSON body, and last part of the path with its query. Recordings of tests that were renamed
-        are searched if this cassette has none.
+        It has the same method, the same JSON body, and the same last part of the path with its query. If this
+        cassette has none, the cassettes of tests that were renamed are searched.
 
         Args:
             question: The request.
-            asked: Keys of requests so far: a test that asks the other server too is comparing the two.
+            asked: The keys of all requests so far. If the test has also sent the request to the other server, it is
+                comparing the two servers, and the recording must not answer for both.
         """
         keys = self._find_serverless(question)
         if len(keys) != 1 or not isinstance(question.json, dict):
@@ -177,7 +206,10 @@ class Recordings:
         return key
 
     def _find_serverless(self, question: Question) -> list[str]:
-        """Return the keys of recordings that differ from a request in its server at most."""
+        """Return the keys of recordings that may answer a request because only their server differs.
+
+        The path before its last part may differ too.
+        """
         if self._serverless_keys is None:
             self._serverless_keys = self._index_keys(self.by_key.values(), _url_end)
         serverless = compute_key(question.method, _url_end(question.url), question.body, self.rules)
@@ -190,7 +222,7 @@ class Recordings:
         return list(dict.fromkeys(known[self.rules].get(serverless, [])))
 
     def describe_change(self, question: Question, given: Mapping[tuple[str, str], int], take: str) -> str:
-        """Return why a request has no recorded answer, for `TapeReport.changes`.
+        """Return why a request has no recorded answer, in a few words for `TapeReport.changes`.
 
         Args:
             question: The request.
@@ -199,7 +231,7 @@ class Recordings:
         """
         recorded = self.by_key.get(question.key)
         if recorded is None:
-            # A request that was sent already is not the one that changed.
+            # A recorded request that was also sent in this run has not changed.
             sent = {key for (key, _), count in given.items() if count}
             unsent = [entry for key, entry in self.by_key.items() if key not in sent]
             candidates = unsent or self.by_key.values()
@@ -213,14 +245,17 @@ class Recordings:
         return f"asked more than {format_count(recorded_count, 'time')}"
 
     def list_moved_places(self, key: str) -> tuple[Path, ...]:
-        """Return the cassettes of other tests that hold a key."""
+        """Return the cassettes of tests that do not exist any more which hold a recording of a key."""
         moved = self._find_moved(key)
         if moved is None:
             return ()
         return moved.places
 
     def list_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield the recorded requests with their places; of neighbouring cassettes if this one is empty."""
+        """Yield the recorded requests with their places, for messages.
+
+        If this cassette is empty, yield those of cassettes in the same folder.
+        """
         for interaction in self.by_key.values():
             yield interaction.by, interaction.request
         if self.by_key:
@@ -235,7 +270,10 @@ class Recordings:
 
 
 def _has_json(body: Mapping[str, Any], value: object) -> bool:
-    """Return whether a stored body is JSON with a value; False if it has to be computed in another way."""
+    """Return whether a stored body is JSON with this value.
+
+    False does not mean that it is different: it may be stored in another form.
+    """
     try:
         return bool(body["json"] == value or unfold_json_body(body) == value)
     except (CassetteError, KeyError):
@@ -243,7 +281,7 @@ def _has_json(body: Mapping[str, Any], value: object) -> bool:
 
 
 def _url_end(url: str) -> str:
-    """Return the last part of a path with its query: vendors and proxies differ in what precedes it."""
+    """Return the last part of the path with the query: what precedes it differs between vendors and proxies."""
     path, mark, query = url.partition("?")
     return path.rpartition("/")[2] + mark + query
 
@@ -254,11 +292,11 @@ _SKIPPED_FOLDERS = frozenset({"node_modules", "site-packages", "__pycache__", "b
 
 @dataclass(frozen=True, slots=True)
 class MovedRecording:
-    """A recording that lies where a test that is gone would have it.
+    """A recording in the cassette of a test that does not exist any more, because it was renamed or moved.
 
     Attributes:
         places: The cassettes that hold it.
-        interaction: The recording; None: the cassettes hold different answers, and none of them is chosen.
+        interaction: The recording; None: the cassettes hold different answers, so that none can be chosen.
     """
 
     places: tuple[Path, ...]
@@ -267,14 +305,15 @@ class MovedRecording:
 
 @dataclass(eq=False)
 class RecordingIndex:
-    """Finds recordings by key in the cassettes of tests that are gone. Built at the first search.
+    """Finds recordings by key in the cassettes of tests that do not exist any more. Built at the first search.
 
     Args:
         root: The root folder of the project.
-        is_abandoned: Returns whether the test or fixture after which a cassette is named is gone.
+        is_abandoned: Returns whether the test or fixture after which a cassette is named does not exist any more.
 
     Attributes:
-        serverless_keys: The keys of all these recordings by their keys without the server, under the rules that were needed.
+        serverless_keys: The keys of all these recordings, by the keys that their requests have without server and path;
+            filled by `Recordings` for each set of match rules in use.
     """
 
     root: Path
@@ -283,14 +322,14 @@ class RecordingIndex:
     _loaded: dict[Path, dict[str, store.Interaction]] = field(default_factory=dict)
 
     def find_recording(self, key: str, place: Path) -> MovedRecording | None:
-        """Return the recording of a request in a cassette that belongs to no test any more, or None.
+        """Return the recording of a request in the cassette of a test that does not exist any more, or None.
 
-        Of several cassettes the ones count whose path is the most similar to the given one. A cassette that tests share
-        by its name is not looked at: its users are not known.
+        If several cassettes hold it, only those count whose path is the most similar to the given one. Cassettes that
+        tests share by name are left out, as it is not known who uses them.
 
         Args:
             key: The key of the request.
-            place: The cassette that does not have it.
+            place: The cassette that was searched already.
         """
         recordings: dict[Path, store.Interaction] = {}
         for path in self._places.get(key, ()):
@@ -310,14 +349,14 @@ class RecordingIndex:
         return MovedRecording(nearest, first)
 
     def iter_abandoned(self) -> Iterator[store.Interaction]:
-        """Yield all recordings in cassettes that belong to no test any more."""
+        """Yield all recordings in cassettes of tests that do not exist any more."""
         for path in set(chain.from_iterable(self._places.values())):
             if self.is_abandoned(path):
                 yield from self._load(path).values()
 
     @cached_property
     def _places(self) -> dict[str, list[Path]]:
-        """The cassettes that hold a key."""
+        """The cassettes of the project that hold a key, by key."""
         places: dict[str, list[Path]] = {}
         for folder, files in walk_folders(self.root):
             if naming.CASSETTE_FOLDER not in folder.relative_to(self.root).parts:
@@ -328,7 +367,7 @@ class RecordingIndex:
         return places
 
     def _load(self, path: Path) -> dict[str, store.Interaction]:
-        """Return the recordings of a cassette, without those that tests share by its name."""
+        """Return the recordings of a cassette, without those that tests share by name. Each file is read once."""
         known = self._loaded.get(path)
         if known is not None:
             return known
@@ -346,7 +385,7 @@ class RecordingIndex:
 
 
 def _read_keys(path: Path) -> list[str]:
-    """Return the keys in a cassette, without reading its JSON; none if it cannot be read."""
+    """Return the keys in a cassette, found without parsing its JSON; none if it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -380,17 +419,20 @@ def walk_folders(
 
 
 def _is_project_folder(parent: str, name: str) -> bool:
+    """Return whether a folder belongs to the project: it is not hidden, not generated, and no virtual environment."""
     if name.startswith(".") or name in _SKIPPED_FOLDERS:
         return False
     return not os.path.exists(f"{parent}/{name}/pyvenv.cfg")  # noqa: PTH110 -- a `Path` raises where it may not look
 
 
 def move_cassette(old: Path, places: Iterable[Path], redactor: Redactor) -> int:
-    """Move the recordings of a cassette, and return how many; those that are in the new place already stay.
+    """Move the recordings of a cassette to new places, and return their number.
+
+    If a new place already has a recording of a request, that one stays.
 
     Args:
         old: The cassette, which is removed.
-        places: Its new place, or several: each gets all recordings.
+        places: Its new places; each gets all recordings.
         redactor: Knows the secrets: a file with a secret is not written.
 
     Raises:
@@ -409,4 +451,5 @@ def move_cassette(old: Path, places: Iterable[Path], redactor: Redactor) -> int:
 
 
 def _merge_into(new: Path, moved: dict[str, store.Interaction]) -> Iterable[store.Interaction]:
+    """Return the moved recordings and those that the new place already has, which win."""
     return (moved | store.load_cassette(new)).values()

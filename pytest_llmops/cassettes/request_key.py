@@ -1,8 +1,8 @@
-"""Requests and their keys (redacted, in canonical form, hashed), and the recorded responses to them.
+"""Requests with the keys by which they are matched, and the recorded answers to them.
 
-The key ignores headers, the port of a loopback server, the order of JSON members and white space, the order of the
-query, and the random boundary of a multipart body. `MatchRules` ignore JSON paths and query parameters, and apply the
-user's normalizers.
+A key is the hash of the redacted request in canonical form. It ignores headers, the port of a loopback server, white
+space and the order of members in JSON, the order of the query, and the random boundary of a multipart body.
+`MatchRules` add JSON paths and query parameters to ignore, and normalizers of the user.
 """
 
 import hashlib
@@ -29,7 +29,11 @@ Normalizer = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class MatchRules:
-    """Parts of a request to ignore when matching recordings, in addition to the fixed parts.
+    """Parts of a request to ignore when matching recordings, in addition to those that are always ignored.
+
+    Args:
+        ignore: JSON paths (``**.id``), and query parameters after a question mark.
+        normalizers: Functions that change a URL or a canonical body before it is hashed.
 
     >>> MatchRules(("**.id",)).drop_ignored({"a": [{"id": 1, "b": 2}]})
     {'a': [{'b': 2}]}
@@ -81,8 +85,7 @@ class MatchRules:
 KEY_LENGTH = 20
 FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
 SIGNATURE_PARAMS = frozenset({"x-amz-signature", "x-goog-signature", "sig", "signature"})
-# Parameters that a presigned URL of S3, CloudFront, Google or Azure gets with its signature: they differ
-# each time
+# Parameters that come with the signature in a presigned URL of S3, CloudFront, Google or Azure, and differ each time
 _SIGNED_PARAM = re.compile(
     r"(?:x-(?:amz|goog)-(?:date|expires|algorithm|signedheaders)|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
     r"|s[etv]|sk[etv]|skoid|sktid|sks)\Z",
@@ -95,9 +98,14 @@ _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as it is matched with recordings, by its key.
+    """A request in the form that is matched with recordings, by its key.
 
     Attributes:
+        method: The method, in upper case.
+        url: The canonical URL, without secrets.
+        body: The body, without secrets.
+        content_type: The content type, in lower case and without parameters.
+        key: The key.
         json: The parsed body if it is JSON.
         address: Host and port; the key treats all servers on this machine as equal.
     """
@@ -115,7 +123,7 @@ class Question:
 def canonical_url(url: str) -> str:
     """Return a URL without user, fragment and loopback port, with sorted query and masked secrets.
 
-    Of a presigned URL the time and the account of its signature are masked too.
+    In a presigned URL, the parameters that come with the signature are masked too.
 
     >>> canonical_url("http://localhost:8080/v1/chat?b=1&a=2&api_key=x#f")
     'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
@@ -125,7 +133,7 @@ def canonical_url(url: str) -> str:
         host = (parts.hostname or "").lower()
         port = parts.port
         query = _canonical_query(parts.query)
-    except ValueError:  # no client can send it
+    except ValueError:  # invalid: no client can send it
         return url
     if is_loopback(host):
         server = LOOPBACK
@@ -139,10 +147,10 @@ def canonical_url(url: str) -> str:
 
 
 def _canonical_query(query: str) -> str:
-    """Return a query in order, with masked secrets.
+    """Return a query with sorted parameters and masked secrets.
 
     Raises:
-        ValueError: No client can send it.
+        ValueError: The query is invalid.
     """
     pairs = sorted(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
     is_signed = any(name.lower() in SIGNATURE_PARAMS for name, _ in pairs)
@@ -156,7 +164,7 @@ def _canonical_query(query: str) -> str:
 
 
 def _format_server(scheme: str, host: str, port: int | None) -> str:
-    """Return a host, with its port unless it is that of the scheme."""
+    """Return host and port as in a URL, without the default port of the scheme."""
     server = host
     if ":" in host:  # IPv6
         server = f"[{host}]"
@@ -175,7 +183,9 @@ def build_question(
     rules: MatchRules = NO_RULES,
     masked: bool = False,
 ) -> Question:
-    """Return a request in the form that is matched; the redactor learns the request's credentials.
+    """Return a request in the form that is matched.
+
+    The redactor learns the credentials in its headers, URL and form, so that they are masked in all that follows.
 
     Args:
         method: The method.
@@ -184,7 +194,7 @@ def build_question(
         body: The body.
         redactor: Masks secrets.
         rules: Parts of a request to ignore.
-        masked: Whether the body is taken to hold no secrets.
+        masked: Whether the body is known to hold no secrets, and need not be masked.
     """
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
@@ -216,6 +226,7 @@ def build_question(
 
 @lru_cache(maxsize=1024)
 def _host_and_port(url: str) -> str:
+    """Return ``host:port`` of a URL, without the port if it is not in the URL; "" for an invalid URL."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -226,12 +237,12 @@ def _host_and_port(url: str) -> str:
 
 
 def compute_key(method: str, url: str, body: bytes, rules: MatchRules = NO_RULES) -> str:
-    """Return the key of a request in the form that a cassette keeps it."""
+    """Return the key of a request whose URL and body are in the form in which cassettes keep them."""
     return _hash_request(method, url, *_canonicalize_body(body), rules)
 
 
 def compute_stored_key(method: str, url: str, stored: Mapping[str, Any], rules: MatchRules = NO_RULES) -> str:
-    """Return the key of a request with a stored body; a body stored as parsed JSON is not serialized first.
+    """Return the key of a request with a stored body. A body stored as parsed JSON is not turned into its bytes first.
 
     Raises:
         CassetteError: The body is invalid.
@@ -254,6 +265,13 @@ def comparable_body(body: bytes, rules: MatchRules) -> bytes:
 
 
 def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:
+    """Return the body to hash: canonical JSON without ignored members, after the normalizers.
+
+    Args:
+        parsed: The parsed body; None if it is not JSON.
+        canonical: The canonical body without rules.
+        rules: The rules.
+    """
     if not rules:
         return canonical
     if parsed is not None:
@@ -263,14 +281,14 @@ def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:
 
 
 def _hash_request(method: str, url: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:
-    """Return the key of a request, with its body both parsed and in canonical form."""
+    """Return the key of a request. Its body is given both parsed (None if it is not JSON) and in canonical form."""
     head = f"{method}\n{comparable_url(url, rules)}\n".encode("utf-8", "surrogatepass")
     content = head + _apply_rules(parsed, canonical, rules)
     return hashlib.sha256(content).hexdigest()[:KEY_LENGTH]
 
 
 def _canonicalize_body(body: bytes) -> tuple[object, bytes]:
-    """Return the parsed JSON of a body, or None, and its canonical form."""
+    """Return the parsed JSON of a body, and its canonical form; None and the body itself if it is not JSON."""
     if body.lstrip(b" \t\r\n")[:1] not in (b"{", b"[", b'"'):
         return None, body
     try:
@@ -280,8 +298,8 @@ def _canonicalize_body(body: bytes) -> tuple[object, bytes]:
         return None, body
 
 
-# Recorded headers of a response; all others describe the account or the moment. The encoding: if the body
-# is encoded.
+# Recorded headers of a response; all others describe the account or the moment. The encoding is recorded if the body
+# could not be decoded.
 RECORDED_HEADERS = (
     "content-type",
     "content-encoding",
@@ -291,8 +309,8 @@ RECORDED_HEADERS = (
     "x-amzn-errortype",
 )
 
-# Headers that `llm_record_headers` does not add, as credentials: accounts, the framing, and those that are
-# recorded anyway
+# Headers that `llm_record_headers` does not add: accounts, the framing of the body, and those that are recorded anyway
+# (nor does it add credentials)
 UNRECORDED_HEADERS = frozenset(
     {
         "set-cookie",
@@ -305,7 +323,7 @@ UNRECORDED_HEADERS = frozenset(
     }
 )
 
-# Statuses that depend on the caller or the moment; they are not recorded, nor are 5xx
+# Statuses that depend on the caller or the moment. Like all from 500 on, they are not recorded.
 UNRECORDED_STATUSES = frozenset({401, 403, 407, 408, 409, 425, 429})
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})  # statuses after which clients retry, in addition to 5xx
@@ -313,13 +331,18 @@ RETRIED_STATUSES = frozenset({408, 409, 425, 429})  # statuses after which clien
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: decoded body, recorded headers, and the duration of the live call.
+    """The answer to a request: decoded body, recorded headers, and the timing of the live call.
 
     Attributes:
-        pieces: The body in the pieces it is replayed in: the events of a stream.
-        outcome: How the call ended without a whole answer; with status 0 nothing of the answer had come.
-        is_batched: Whether a batch API gave it, at a lower price and without a latency.
-        amend: Of an answer that was asked live in this run, before its request: records another one in its place.
+        latency_s: The duration of the call in seconds; None: unknown.
+        ttft_s: The time to the first piece of a stream.
+        pieces: The events of a stream, in which the body is replayed; empty for other bodies.
+        outcome: How the call ended, if there is no whole answer. Then status 0 means that nothing of it had come.
+        gap_s: The longest time between two pieces of a stream.
+        is_batched: Whether it comes from a batch API, at a lower price and without a latency.
+        amend: Set if the answer was asked live in this run, ahead of its test: a function that records another
+            answer in
+            its place.
     """
 
     status: int
@@ -335,7 +358,7 @@ class Answer:
 
     @property
     def asked_ahead(self) -> bool:
-        """Return whether it was asked live in this run, before the request that it answers."""
+        """Return whether it was asked live in this run, ahead of the test that requests it."""
         return self.amend is not None
 
     @property
@@ -351,7 +374,10 @@ class Answer:
 
 @dataclass(slots=True)
 class TapeCounts:
-    """Counts of what happened on a tape; reused: answered with a judge's answer from elsewhere in the run."""
+    """How many requests were replayed, recorded, missed and so on.
+
+    ``reused`` are requests of a judge that got the answer of another test in the run.
+    """
 
     replayed: int = 0
     recorded: int = 0
@@ -369,7 +395,7 @@ class TapeCounts:
 
 
 def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed: bool) -> Exchange:
-    """Return a request and its answer as the trace reads them."""
+    """Return a request and its answer in the form that the trace reads."""
     return Exchange(
         method=question.method,
         url=question.url,
@@ -387,7 +413,9 @@ def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed:
 
 
 def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
-    """Return a recorded answer; a status that clients retry is replayed without a waiting time.
+    """Parse a recorded answer.
+
+    If clients retry after its status, it is replayed with headers that let them retry without waiting.
 
     Raises:
         CassetteError: The body or the outcome is damaged.
@@ -421,12 +449,12 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
 
 
 def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[str] = ()) -> dict[str, Any]:
-    """Return an answer as it is recorded, without secrets.
+    """Return an answer in the form that is recorded, without secrets.
 
     Args:
         answer: The answer.
         redactor: Masks secrets; learns those of the answer.
-        more_headers: Names of further headers to record, in lower case; ``*`` stands for any text.
+        more_headers: Patterns for further headers to record, in lower case; ``*`` matches any text.
     """
     redactor.learn_response_headers(answer.headers)
     wire: dict[str, Any] = {
@@ -450,9 +478,9 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
 def _recorded_headers(
     headers: Mapping[str, str], redactor: Redactor, more_headers: Sequence[str]
 ) -> dict[str, str]:
-    """Return the headers of an answer that are recorded, without secrets."""
+    """Return the recorded headers of an answer, without secrets: the fixed ones first, then further ones by name."""
     names = [name for name in RECORDED_HEADERS if name in headers]
-    names += sorted(name for name in headers if _is_recorded_further(name, more_headers))
+    names += sorted(name for name in headers if _is_further_header(name, more_headers))
     recorded = {}
     for name in names:
         clean = redactor.clean_text(headers[name]).encode("utf-8", "replace")
@@ -460,15 +488,15 @@ def _recorded_headers(
     return recorded
 
 
-def _is_recorded_further(name: str, patterns: Sequence[str]) -> bool:
-    """Return whether a header is recorded because the user wants it."""
+def _is_further_header(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a header is recorded because it matches a pattern of the user."""
     if not any(fnmatchcase(name, pattern) for pattern in patterns):
         return False
     return name not in UNRECORDED_HEADERS and not is_secret_name(name)
 
 
 def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
-    """Return since when an answer is too old, or "" if it is not; the answer of an unknown day is too old.
+    """Return why an answer is too old ("recorded on ..."); "" if it is not. An answer of an unknown day is too old.
 
     Args:
         wire: The answer, with the day of its recording.

@@ -1,4 +1,4 @@
-"""A temporary folder shared by the processes of a run: budget ledger, shared judge answers, rate limits."""
+"""A temporary folder that the processes of a run share, for the budget ledger, judges' answers and rate limits."""
 
 import atexit
 import contextlib
@@ -20,15 +20,14 @@ FOLDER_PREFIX = "pytest-llmops-run-"
 ALIVE_FILE = ".alive"
 
 
-# Errors that the next file would meet too; a file or folder without permission is its own
+# Errors that any other file would cause too, unlike a missing permission, which concerns a single file or folder
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 STOPPED_TEXT = (
     "not asked: a recording of this run could not be written, so no further call is paid; "
     "see the first error, free the disk, and run again"
 )
 ROOM_FILE = ".room"
-# The new name of the room file once a recording could not be written: on a full disk a file can still be
-# renamed
+# Once a recording could not be written, the room file gets this name: renaming is possible even on a full disk
 STOPPED_FILE = ".stopped"
 
 CALLS_FILE = ".calls"  # a character for each live call that began or ended
@@ -36,7 +35,7 @@ CALLS_FILE = ".calls"  # a character for each live call that began or ended
 
 @contextmanager
 def open_run_folder() -> Iterator[None]:
-    """Create the folder, pass it to the processes that are started, and remove it at the end."""
+    """Create the folder for a run, name it in the environment for other processes, and remove it after the block."""
     remove_abandoned_folders()
     path, lock_fd = _create_locked_folder()
     before = os.environ.get(RUN_FOLDER_VARIABLE)  # of an outer run
@@ -52,12 +51,12 @@ def open_run_folder() -> Iterator[None]:
 
 
 def _create_locked_folder() -> tuple[Path, int]:
-    """Create a folder; return it and its open, locked file."""
+    """Create a folder, and return it with the descriptor of its alive file, which is open and locked."""
     path = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     draft = path / f"{ALIVE_FILE}.new"
     lock_fd = os.open(draft, os.O_CREAT | os.O_RDWR)
     if lock_file(lock_fd, exclusive=True):
-        draft.rename(path / ALIVE_FILE)  # renamed once locked: no process finds it unlocked
+        draft.rename(path / ALIVE_FILE)  # only now: another process must not find it unlocked
     (path / ROOM_FILE).touch()
     return path, lock_fd
 
@@ -70,7 +69,7 @@ def stop_live_calls() -> None:
 
 
 def are_live_calls_stopped() -> bool:
-    """Return whether a process of the run has stopped its live calls; never in a script."""
+    """Return whether a process of the run has stopped the live calls; always False in a script."""
     folder = os.environ.get(RUN_FOLDER_VARIABLE)
     return folder is not None and os.path.exists(os.path.join(folder, STOPPED_FILE))  # noqa: PTH110, PTH118 -- for each call
 
@@ -105,7 +104,7 @@ def remove_abandoned_folders() -> None:
 
 
 def current_folder() -> Path:
-    """Return the folder of the run; in a script or a command, a folder of this process, created on first use."""
+    """Return the folder of the run; in a script or a command a folder of this process, made at the first call."""
     named = os.environ.get(RUN_FOLDER_VARIABLE, "")
     if named and Path(named).is_dir():
         return Path(named)
@@ -114,11 +113,13 @@ def current_folder() -> Path:
 
 @lru_cache(maxsize=1)
 def _process_folder(pid: int) -> Path:
+    """Return a folder for a process, made at the first call and removed when the process ends."""
     path, _ = _create_locked_folder()  # locked until the process ends
     atexit.register(_remove_own_folder, path, pid)
     return path
 
 
 def _remove_own_folder(path: Path, pid: int) -> None:
+    """Remove the folder of a process, unless this is a forked child of it."""
     if os.getpid() == pid:  # not in a forked child: its parent still uses the folder
         shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Journals of a whole run: of answers that were asked before the tests that claim them.
+"""Journals of a whole run, for answers that are asked ahead of the tests that request them.
 
-All cassettes of a folder share a journal, so that thousands of tests need one open file. A journal that a killed run
-left is split into those of its cassettes, which are merged as ever.
+All cassettes of a folder share a journal, so that thousands of tests need a single open file. If a killed run has
+left such a journal, it is split into journals of the cassettes, which are merged like any others.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from pytest_llmops.cassettes.journal import (
 )
 from pytest_llmops.errors import CassetteError
 
-RUN_JOURNAL = "run"  # instead of a cassette's name, in the name of a journal
+RUN_JOURNAL = "run"  # takes the place of a cassette's name in the name of the journal
 
 
 class RunJournals:
-    """The journals of a run, one for each folder with cassettes; safe for threads."""
+    """The journals of a run, one for each folder with cassettes. Its methods can be called in any thread."""
 
     def __init__(self) -> None:
         self._by_folder: dict[Path, Journal] = {}
@@ -31,19 +31,22 @@ class RunJournals:
         self._lock = threading.Lock()
 
     def prepare(self, cassette: Path) -> None:
-        """Make sure that an answer can be written, before it is paid.
+        """Make sure that an answer can be written, before the call is paid.
 
         Raises:
-            CassetteError: It cannot.
+            CassetteError: It cannot be written.
         """
         with self._lock:
             self._open_journal(cassette.parent).prepare()
 
     def _open_journal(self, folder: Path) -> Journal:
+        """Return the journal of a folder, made at the first call; the lock must be held."""
         return self._by_folder.setdefault(folder, Journal(folder / RUN_JOURNAL))
 
     def write(self, cassette: Path, entry: JournalEntry) -> None:
-        """Write an answer to disk.
+        """Write an answer to disk, together with those that other threads are about to write.
+
+        When it returns, the answer is on disk, even if another thread has written it.
 
         Raises:
             CassetteError: It could not be written.
@@ -53,8 +56,8 @@ class RunJournals:
         queue.append(replace(entry, by=f"{cassette.name}/{entry.by}").to_line())
         with self._lock:
             journal = self._open_journal(folder)
-            lines = list(queue)  # those that other threads have queued meanwhile are synced together
-            del queue[: len(lines)]  # the journal keeps what it cannot write
+            lines = list(queue)  # also the lines that other threads have queued meanwhile: one sync for all
+            del queue[: len(lines)]  # not lost if it fails: the journal keeps what it cannot write
             if lines:
                 journal.append_lines(b"".join(lines))
             else:
@@ -66,7 +69,7 @@ class RunJournals:
         return [path for journal in self._by_folder.values() for path in journal.paths]
 
     def close(self) -> list[str]:
-        """Close the files, which stay on disk, and return where answers are that could not be written."""
+        """Close the files, which stay on disk. Return notes about answers that could not be written there."""
         notes = []
         for journal in self._by_folder.values():
             journal.close()
@@ -76,7 +79,7 @@ class RunJournals:
 
 
 def remove_run_journals(paths: Iterable[Path]) -> None:
-    """Remove the journals of a run whose answers are in the cassettes."""
+    """Remove journals of a run, after their answers were merged into the cassettes."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -84,9 +87,9 @@ def remove_run_journals(paths: Iterable[Path]) -> None:
 
 
 def split_run_journals(folder: Path) -> None:
-    """Give each cassette of a folder its part of the journals that killed runs kept for all of them."""
+    """Split the journals that killed runs have left for a folder into journals of its cassettes."""
     for path in find_abandoned_journals(folder / RUN_JOURNAL):
-        # A read-only folder: the next run that can write takes them in.
+        # An error, as in a read-only folder, is ignored: the next run that can write will split them.
         with contextlib.suppress(CassetteError, OSError), seize_journal(path) as entries:
             if entries is None:
                 continue
@@ -95,7 +98,7 @@ def split_run_journals(folder: Path) -> None:
 
 
 def _write_parts(folder: Path, entries: Iterable[JournalEntry]) -> None:
-    """Write the entries of a run's journal into journals of their cassettes."""
+    """Write the entries of a run's journal to journals of their cassettes (``by`` is ``<cassette>/<place>``)."""
     parts: dict[str, list[JournalEntry]] = {}
     for entry in entries:
         cassette, _, place = entry.by.partition("/")

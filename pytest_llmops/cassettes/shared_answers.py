@@ -17,12 +17,12 @@ from pytest_llmops.cassettes.run_folder import current_folder
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.body import check_answer
 
-# The purpose of calls whose answers are shared: repeated calls of the application must stay visible
+# Only calls of this purpose share answers: if the application repeats a call, this must stay visible
 JUDGE_PURPOSE = "judge"
 
 
 def shared_answer_key(question: Question) -> str:
-    """Return the key of a shared answer: request and server, as the request's key treats all local servers as equal."""
+    """Return the key of a shared answer: the request's key, and the server, which it leaves out on this machine."""
     server = hashlib.sha256(question.address.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{question.key}-{server}"
 
@@ -38,10 +38,10 @@ class SharedAnswers:
     folder: Callable[[], Path] = current_folder
 
     def find_answer(self, key: str, take: str, n: int, *, owner: str) -> dict[str, Any] | None:
-        """Return another test's answer in a cassette's form, without secrets, or None.
+        """Return another test's answer as it is recorded, without secrets; None if there is none, or it is the own one.
 
         Args:
-            key: The key of request and server.
+            key: The result of `shared_answer_key`.
             take: The take of the trial.
             n: Zero-based index among identical requests of the test.
             owner: The test that asks.
@@ -56,21 +56,23 @@ class SharedAnswers:
         return None
 
     def queue_answer(self, key: str, take: str, n: int, answer: Mapping[str, Any], *, owner: str) -> None:
-        """Share an answer in a cassette's form as soon as a verdict was parsed from it."""
+        """Share an answer once the block of `defer_sharing` wants it; outside of such a block it is not shared."""
         waiting = _unshared_answers.get()
         if waiting is not None:
             waiting.append(partial(self._write, key, take, n, answer, owner))
 
     def _write(self, key: str, take: str, n: int, answer: Mapping[str, Any], owner: str) -> None:
+        """Write an answer for other tests; an error is ignored, as they can ask themselves."""
         data = json.dumps({"owner": owner, "answer": answer}).encode("ascii")
         with contextlib.suppress(OSError):
             write_atomically(self._path(key, take, n), data)
 
     def _path(self, key: str, take: str, n: int) -> Path:
+        """Return the file for an answer."""
         return self.folder() / f"answer-{key}-{take}-{n}.json"
 
 
-# Answers from which no verdict was parsed yet
+# Functions that share the answers of the current block of `defer_sharing`; None outside of such a block
 _unshared_answers: ContextVar[list[Callable[[], None]] | None] = ContextVar(
     "pytest_llmops_unshared_answers", default=None
 )
@@ -78,7 +80,7 @@ _unshared_answers: ContextVar[list[Callable[[], None]] | None] = ContextVar(
 
 @contextmanager
 def defer_sharing() -> Iterator[Callable[[], None]]:
-    """Hold back a judge's answers in a block, which gets a function that shares them.
+    """Hold back the answers of a judge in a block, which gets a function that shares them.
 
     No answer is shared outside of such a block.
     """

@@ -1,6 +1,7 @@
 """Cassette files: reading, formatting, and the locked merge of journals into them.
 
-A file has a line per JSON value, and short values on a single line. It is replaced in one step.
+A file has a line for each JSON value; some short objects and lists take a single line. It is replaced in one step, so
+that a reader never sees half of it.
 """
 
 import contextlib
@@ -77,7 +78,14 @@ MAX_DIGITS = 12
 
 @dataclass(slots=True)
 class Interaction:
-    """A request with its answers: for each take, a list in the order in which they were given."""
+    """A request with its answers: for each take (the number of a trial, as a text), a list in the order of the calls.
+
+    Attributes:
+        by: The place in the file, by which it is ordered: ``#007``, in a shared file ``test_x#007``.
+        key: The key of the request.
+        request: The request as it is stored.
+        answers: The answers as they are stored, by take.
+    """
 
     by: str
     key: str
@@ -85,7 +93,7 @@ class Interaction:
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def to_wire(self, blobs: dict[str, str]) -> dict[str, Any]:
-        """Return the interaction as it is stored, and add its long texts to the blobs of the file.
+        """Return the interaction as it is written to a file. Its long texts are added to ``blobs``.
 
         Raises:
             CassetteError: The interaction's own file lacks a long text.
@@ -93,21 +101,21 @@ class Interaction:
         wire: dict[str, Any] = {
             "by": self.by,
             "key": self.key,
-            "request": _take_out_texts(self.request, blobs),
+            "request": _replace_long_texts(self.request, blobs),
             "answers": {},
         }
         for take in sorted(self.answers, key=int):
-            wire["answers"][take] = [_take_out_texts(answer, blobs) for answer in self.answers[take]]
+            wire["answers"][take] = [_replace_long_texts(answer, blobs) for answer in self.answers[take]]
         return wire
 
 
-def _take_out_texts(message: dict[str, Any], blobs: dict[str, str]) -> dict[str, Any]:
-    """Return a message with markers for its long texts, which are added to the blobs."""
+def _replace_long_texts(message: dict[str, Any], blobs: dict[str, str]) -> dict[str, Any]:
+    """Return a request or an answer with references in place of its long texts, which are added to ``blobs``."""
     return {**message, "body": extract_texts(message["body"], blobs)}
 
 
 def load_cassette(path: Path) -> dict[str, Interaction]:
-    """Return the interactions of a cassette file by key; none if the file does not exist.
+    """Return the interactions of a cassette by key; an empty dict if the file does not exist.
 
     Raises:
         CassetteError: The file cannot be read; it is left as it is.
@@ -157,7 +165,11 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
 
 
 def _parse_interactions(document: Mapping[str, Any]) -> dict[str, Interaction]:
-    """Return the interactions of a parsed file by key."""
+    """Return the interactions of a parsed file by key. Each answer gets the day of the file if it has none.
+
+    Raises:
+        CassetteError, KeyError, TypeError, AttributeError, ValueError: A part is missing or invalid.
+    """
     blobs = read_blobs(document)
     day = str(document.get("recorded", ""))
     by_key: dict[str, Interaction] = {}
@@ -166,16 +178,22 @@ def _parse_interactions(document: Mapping[str, Any]) -> dict[str, Interaction]:
         for answer in chain.from_iterable(interaction.answers.values()):
             answer.setdefault("recorded", day)
         first = by_key.setdefault(interaction.key, interaction)
-        # A git merge may have kept both sides of a request: the first answers of a take stay.
+        # A git merge may have kept the request of both sides. If both have answers of a take, the first ones stay.
         first.answers = interaction.answers | first.answers
     return by_key
 
 
 def _damaged_error(path: Path, what: str, step: str) -> CassetteError:
+    """Return the error about a damaged file, with the next step for the user."""
     return CassetteError(f"cassette {path} is damaged: {what}; the file was left as it is: {step}")
 
 
 def _parse_interaction(wire: Mapping[str, Any], blobs: Mapping[str, str] | None) -> Interaction:
+    """Return an interaction after checks. Bodies are changed in place to know the ``blobs`` of their file.
+
+    Raises:
+        CassetteError, KeyError, TypeError, AttributeError, ValueError: A part is missing or invalid.
+    """
     takes = {str(int(take)): answers for take, answers in wire["answers"].items()}
     all_answers: list[dict[str, Any]] = []
     for answers in takes.values():
@@ -204,7 +222,7 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
     wires = [interaction.to_wire(blobs) for interaction in ordered]
     for wire in wires:
         for answer in chain.from_iterable(wire["answers"].values()):
-            if answer.get("recorded") in (None, recorded):  # the day of most answers: that of the file
+            if answer.get("recorded") in (None, recorded):  # the day is written only once, for the file
                 answer.pop("recorded", None)
     document: dict[str, Any] = {"format": FORMAT_VERSION, "recorded": recorded, "interactions": wires}
     if blobs:
@@ -213,6 +231,7 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
 
 
 def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
+    """Return the key for sorting interactions: by test, then by the number of the request in it."""
     test, _, number = interaction.by.rpartition("#")
     # A hostile file may have thousands of digits.
     if number.isdecimal() and len(number) <= MAX_DIGITS:
@@ -224,9 +243,9 @@ def list_answered_requests(interactions: Iterable[Interaction], test: str, take:
     """Return the requests of a test with the last answers of a take, in the order of the recording.
 
     Args:
-        interactions: Of a cassette.
-        test: In a cassette that tests share, a request has the name of its test.
-        take: Its number.
+        interactions: The interactions of a cassette.
+        test: The test; only counts in a cassette that tests share, where a request has the name of its test.
+        take: The take.
     """
     exchanges = []
     for interaction in sorted(interactions, key=_recording_order):
@@ -237,7 +256,7 @@ def list_answered_requests(interactions: Iterable[Interaction], test: str, take:
 
 
 def make_stored_exchange(request: Mapping[str, Any], answer: Mapping[str, Any]) -> Exchange:
-    """Return a stored request and its answer as the trace reads them.
+    """Return a stored request and its answer in the form that the trace reads.
 
     Raises:
         CassetteError: A body or the outcome is damaged.
@@ -266,7 +285,7 @@ def read_recording_day(path: Path) -> str:
 
 
 def is_own_cassette(path: Path) -> bool:
-    """Return whether a file starts like our own cassettes; False if it cannot be read."""
+    """Return whether a file begins like a cassette of this plugin; False if it cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -276,7 +295,9 @@ def is_own_cassette(path: Path) -> bool:
 
 
 def load_with_journals(path: Path) -> dict[str, Interaction]:
-    """Return the interactions of a cassette and of the journals of killed runs; no file is changed.
+    """Return the interactions of a cassette together with those in journals of killed runs.
+
+    The cassette is not changed; a journal of a whole run is split into journals of its cassettes.
 
     Raises:
         CassetteError: The cassette cannot be read.
@@ -285,7 +306,7 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
     split_run_journals(path.parent)
     if not find_abandoned_journals(path):
         return interactions
-    # Another process may be merging the journals: read all files under the lock.
+    # Another process may be merging the journals right now, so all is read again under the lock.
     with locking.lock_cassette(path):
         interactions = load_cassette(path)
         for journal in find_abandoned_journals(path):
@@ -297,7 +318,10 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
 def apply_entries(
     interactions: dict[str, Interaction], entries: Iterable[JournalEntry], *, replace: bool
 ) -> None:
-    """Add journal entries to interactions; the first answer in a place stays unless the entry replaces it."""
+    """Add the answers in journal entries to interactions, which are changed in place.
+
+    If there is an answer in the place already, it stays, unless ``replace`` or the entry itself says to replace it.
+    """
     for entry in entries:
         interaction = interactions.setdefault(entry.key, Interaction(entry.by, entry.key, entry.request))
         if replace:
@@ -329,42 +353,45 @@ def merge_journals(
         journals: This process's journals.
         redactor: Knows the secrets: a file with a secret is not written.
         replace: Whether answers of the journals replace answers of the file.
-        keep: Number of answers to keep by (key, take); those of other keys in these takes are dropped. None: keep all.
-        adopted: Interactions of other cassettes; those that the cassette has itself stay.
-        entries: Answers of a journal of the whole run.
+        keep: The number of answers to keep, by (key, take). In these takes, answers of other keys are dropped.
+            None: keep
+            all.
+        adopted: Interactions from other cassettes; if this cassette has the same key, its own interaction stays.
+        entries: Answers that are in a journal of the whole run.
 
     Raises:
         CassetteError: The file is damaged or cannot be written, or a secret would be written; the file and the
             journals are left as they are.
     """
     own = list(journals)
+    # The journals stay locked until the new file is written.
     with locking.lock_cassette(cassette), contextlib.ExitStack() as held:
         interactions = {interaction.key: interaction for interaction in adopted} | load_cassette(cassette)
         apply_entries(interactions, entries, replace=replace)
         abandoned = [path for path in find_abandoned_journals(cassette) if path not in own]
-        taken = []
+        merged = []
         for journal in [*abandoned, *own]:
             journal_entries = held.enter_context(seize_journal(journal, ours=journal in own))
             if journal_entries is None:
                 # Still written by a thread that outlived its test: left for the next merge.
                 continue
             apply_entries(interactions, journal_entries, replace=replace)
-            taken.append(journal)
-        is_changed = bool(taken or adopted or entries) or keep is not None
-        if not is_changed:  # another process has merged the journals
+            merged.append(journal)
+        is_changed = bool(merged or adopted or entries) or keep is not None
+        if not is_changed:  # another process has merged the journals meanwhile
             return
         kept: Iterable[Interaction] = interactions.values()
         if keep is not None:
             kept = _drop_unrequested(kept, keep)
         text = format_cassette(kept, datetime.now(UTC).date().isoformat())
         if redactor.leaks(text.encode("utf-8", "backslashreplace")):
-            waiting = ", ".join(str(path) for path in taken)
+            waiting = ", ".join(str(path) for path in merged)
             raise CassetteError(
                 f"cassette {cassette}: not written, a secret is still in it; add a pytest_llmops_redactors hook that masks it"
                 f" (the answers wait in {waiting})"
             )
         locking.replace_file(cassette, text)
-        for journal in taken:
+        for journal in merged:
             with contextlib.suppress(OSError):
                 journal.unlink(missing_ok=True)
         remove_journal_folder(cassette)
@@ -373,7 +400,13 @@ def merge_journals(
 def _drop_unrequested(
     interactions: Iterable[Interaction], keep: Mapping[tuple[str, str], int]
 ) -> list[Interaction]:
-    """Drop answers without a request; a take without any request belongs to another trial, and stays."""
+    """Drop answers that were not requested; the interactions are changed in place, and those with answers are returned.
+
+    Args:
+        interactions: The interactions.
+        keep: The number of answers to keep, by (key, take). An entry with "" in place of the take or key only says that
+            the key, or the take, was requested. A take that was not requested belongs to another trial, and stays.
+    """
     keys = {key for key, _ in keep}
     takes = {take for _, take in keep}
     kept = []

@@ -1,4 +1,4 @@
-"""A cassette in use: a request comes in, and its recorded answer goes out, or the live one comes in."""
+"""A cassette in use: it answers requests with recorded answers, and records live ones."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,26 +26,27 @@ from pytest_llmops.settings import RecordMode
 class Tape:
     """A cassette in use.
 
-    The clients of a test ask it. Its parts do the work: `player` has the recorded answers, `recorder` keeps live ones,
-    `comparison` compares the two, `sharing` has those of other tests, and `costs` counts what they cost.
+    The patched HTTP clients of a test call it for every request. Its parts do the work: `player` replays recorded
+    answers, `recorder` records live ones, `comparison` compares live with recorded ones, `sharing` exchanges judges'
+    answers with other tests, and `costs` keeps live calls within the budget.
 
     Args:
         path: The file; it need not exist.
         mode: ``none``, ``new``, ``all``, ``live`` or ``verify``.
-        config: What it shares with the tapes of blocks in the same test.
+        config: The configuration, shared with the tapes of blocks in the same test.
         shared: Whether other tests use the file too, so that answers without a request here are not stale.
 
     Attributes:
         report: What happened on it.
         inner: The tapes of blocks that were opened while it was in use.
         resolved: IP addresses of the allowed hosts.
-        unfinished: Functions that read the rest of incomplete answers, or give them up.
+        unfinished: Functions that end answers which are not complete when the tape is closed, by the id of the answer.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
     """
 
-    collects: ClassVar[bool] = False  # whether requests are only collected, to be sent with others'
+    collects: ClassVar[bool] = False  # whether requests are only collected, to be sent together later
     path: Path
     mode: RecordMode = "none"
     config: TapeConfig = field(default_factory=TapeConfig)
@@ -84,7 +85,7 @@ class Tape:
 
     @property
     def command_again(self) -> str:
-        """The command that records again what is recorded."""
+        """The command that replaces existing recordings."""
         return self.config.command_again
 
     @property
@@ -99,11 +100,14 @@ class Tape:
         return host.lower() in self.config.settings.allow_hosts or host in self.resolved
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
-        """Return a request in the form that is matched, with the key of its recording if the rules have changed."""
+        """Return a request in the form that is matched.
+
+        If it was recorded under other match rules, it has the key of that recording.
+        """
         return self.player.make_question(method, url, headers, body)
 
     def claim(self, question: Question) -> Answer | None:
-        """Return the next recorded answer to a request, or None if the call has to be live.
+        """Return the next recorded answer to a request, or None if the call has to go out live.
 
         Raises:
             CassetteMiss: No recording in mode none; or a live answer could not be written.
@@ -123,7 +127,9 @@ class Tape:
             return self.claim_unrecorded(question, take, n)
 
     def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
-        """Return an answer of this run to a request without a recording, or None if the call may be live.
+        """Return another test's answer to a request that is not recorded; None if the call may go out live.
+
+        In that case the call is taken from the budget.
 
         Args:
             question: The request.
@@ -142,13 +148,19 @@ class Tape:
         return shared_answer
 
     def end_call(self, question: Question, exchange: Exchange, complete: bool = True) -> None:  # noqa: FBT001, FBT002 -- other processes send it by place
-        """Report a live call to the trace, and its cost to the ledger; without a known cost its estimate stays reserved."""
+        """Report a live call to the trace, and its cost to the ledger.
+
+        Args:
+            question: The request.
+            exchange: The call.
+            complete: Whether its answer is complete. Otherwise its cost is unknown, and its estimate stays reserved.
+        """
         run_folder.note_live_call("-")
         record_exchange(exchange)
         self.costs.settle(question, exchange, complete=complete)
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
-        """Record a live answer on disk if another run would get the same answer.
+        """Record a live answer in a writing mode, if another run would get the same; compare it in mode ``verify``.
 
         Args:
             question: The request.
@@ -181,7 +193,7 @@ class Tape:
         is_shared: bool,
         in_run_journal: bool = False,
     ) -> None:
-        """Keep a live answer, and offer it to other tests.
+        """Keep a live answer, and offer it to other tests if they may get it.
 
         Args:
             question: The request.
@@ -201,7 +213,7 @@ class Tape:
             self.sharing.offer_answer(question, take, n, wire)
 
     def note_unrecorded(self, why: str) -> None:
-        """Note that a live answer could not be recorded."""
+        """Note in a writing mode that a live answer was not recorded."""
         if self.recorder.is_writing:
             self.report.notes.append(why)
 
@@ -210,14 +222,16 @@ class Tape:
         return self.report.refuse(text)
 
     def refuse_connection(self, host: str) -> CassetteMiss:
-        """Return the miss to raise for a connection while recordings are replayed."""
+        """Count a connection that was refused because recordings are replayed, and return the miss to raise."""
         return self.refuse(miss.describe_closed_network(host, self.path.name, self.config.command))
 
     def close(self, *, passed: bool = True) -> TapeCounts:
         """End the tape: merge new answers into the file, and count stale interactions.
 
         Args:
-            passed: Whether the test passed: then answers without a request are stale, and dropped in mode ``all``.
+            passed: Whether the test passed. If so, recorded answers that it did not request are stale, and in
+                mode ``all``
+                they are dropped.
 
         Raises:
             CassetteError: The file cannot be written; the answers stay in the journal.
@@ -233,7 +247,7 @@ class Tape:
         return self.report.counts
 
     def verdict(self) -> CassetteMiss | BudgetReached | None:
-        """Return the miss or refused call, also of inner blocks, that fails a test even if it was caught."""
+        """Return the error that fails the test even if the test caught it: a miss or refused call, also in a block."""
         if self.report.misses:
             return CassetteMiss(self.report.misses[0])
         if self.costs.refusals:
@@ -250,7 +264,7 @@ _make_tape: TapeFactory = Tape
 
 
 def open_tape(path: Path, mode: RecordMode, config: TapeConfig, *, shared: bool = False) -> Tape:
-    """Return the tape of a cassette; in a run that asks ahead a tape of its own kind.
+    """Return the tape of a cassette, made by the factory of `replace_tape_factory` if one is in use.
 
     Args:
         path: The file; it need not exist.
@@ -266,7 +280,7 @@ def open_tape(path: Path, mode: RecordMode, config: TapeConfig, *, shared: bool 
 
 @contextmanager
 def replace_tape_factory(factory: TapeFactory) -> Iterator[None]:
-    """Let another function, with the arguments of `Tape`, make the tapes while a block runs."""
+    """Let another function make the tapes while a block runs; it is called with the arguments of `Tape`."""
     global _make_tape  # noqa: PLW0603 -- of the whole process
     before = _make_tape
     _make_tape = factory

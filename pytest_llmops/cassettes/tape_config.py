@@ -1,4 +1,7 @@
-"""What a tape is told: settings, rules, and what the tapes of a run share. The tape of a block has that of its test."""
+"""The configuration of a tape: settings, match rules, and what the tapes of a run share.
+
+The tape of a block has the configuration of its test's tape.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,17 +26,17 @@ class TapeConfig:
         redactor: Masks secrets.
         owner: The test, for the order in a shared file.
         command: The command that records, for the message of a miss.
-        settings: The run's: hosts whose requests are neither recorded nor blocked, what is recorded beside answers, and
-            what happens to answers that are too old.
+        settings: The settings of the run: among others, hosts that are neither recorded nor blocked, further headers to
+            record, and what happens to answers that are too old.
         rules: Parts of a request to ignore when matching recordings.
         ledger: Counts live calls, and refuses calls beyond the budget.
         shared_answers: Judges' answers from other tests of the run.
         pace: Limits the rate of judge calls.
         elsewhere: Finds recordings of tests that were renamed or moved.
-        attempt: Zero-based repetition of a test that is run several times, which plays the take of that number;
-            None: once.
-        take: The take of a call that no trial made: of a thread, or a process, that is older than the trial.
-        proxy_ports: Ports of our own proxies, which record what they pass on; the proxies add theirs.
+        attempt: Zero-based number of the repetition, if the test is run several times; it replays the take of that
+            number. None: the test is run once.
+        take: The take of calls outside of a trial, for instance from a thread or process that is older than the trial.
+        proxy_ports: Ports of our own proxies, which add themselves. Requests to them are not recorded twice.
     """
 
     redactor: Redactor = field(default_factory=Redactor)
@@ -51,7 +54,7 @@ class TapeConfig:
 
     @property
     def command_again(self) -> str:
-        """The command that records again what is recorded."""
+        """The command that replaces existing recordings."""
         return self.command.replace("record=new", "record=all").replace('record="new"', 'record="all"')
 
     def name_place(self, number: int, *, shared: bool) -> str:
@@ -59,14 +62,14 @@ class TapeConfig:
 
         Args:
             number: The number of the request in its test.
-            shared: Whether tests share the file: then the place has the name of the test too.
+            shared: Whether tests share the file. If so, the place also has the name of the test: ``test_x#007``.
         """
         if not shared:
             return f"#{number:03d}"
         return f"{self.redactor.clean_text(self.owner)}#{number:03d}"
 
     def records_status(self, answer: Answer) -> bool:
-        """Return whether an answer with this status is recorded: one that another run would get too, or all errors."""
+        """Return whether an answer is recorded: if another run would get it too, or if settings ask for errors."""
         return answer.is_reproducible or (self.settings.record_errors and answer.is_transient)
 
     def to_wire(self, answer: Answer) -> dict[str, Any]:
@@ -86,17 +89,17 @@ def make_run_config(
     take: str = "0",
     shares_answers: bool = False,
 ) -> TapeConfig:
-    """Return the configuration of a tape under the settings of a run: with its budget and the pace of its judges.
+    """Return the configuration of a tape by the settings of a run, with its budget and the rate limit of its judges.
 
     Args:
-        settings: The run's.
+        settings: The settings of the run.
         redactor: Masks secrets.
         owner: The test.
         command: The command that records.
         normalizers: Change requests before they are matched.
         elsewhere: Finds recordings of tests that were renamed or moved.
-        attempt: Zero-based repetition of a test that is run several times; None: once.
-        take: The take of a call that no trial made.
+        attempt: Zero-based number of the repetition, if the test is run several times; None: it is run once.
+        take: The take of calls outside of a trial.
         shares_answers: Whether judges' answers are shared with other tests of the run.
     """
     ledger = None

@@ -9,7 +9,7 @@ from pytest_llmops.cassettes.drift import Drift
 from pytest_llmops.cassettes.request_key import TapeCounts
 from pytest_llmops.errors import CassetteMiss
 
-# The key of a request, and the take of its answers
+# The key of a request, and the take of its answers: the number of a trial, as a text
 KeyAndTake = tuple[str, str]
 
 
@@ -20,7 +20,7 @@ class TapeReport:
     Attributes:
         misses: Requests without a recording, and forbidden connections.
         drifts: Live answers that differ from the recorded ones.
-        changes: Where the first new request of ``--llm-changed`` differs from all recorded ones.
+        changes: With ``--llm-changed``, how the first new request differs from the recorded ones; at most one text.
         errors_elsewhere: Number of misses and refused calls whose exception was raised in another process.
         lock: Guards the tape with all its parts, in all threads.
     """
@@ -48,14 +48,14 @@ class TapeReport:
 
 @dataclass(slots=True, eq=False)
 class AnswerTally:
-    """The number of answers that each request of a tape got."""
+    """Counts the answers that each request of a tape has got, by its key and take."""
 
     _counts: Counter[KeyAndTake] = field(default_factory=Counter)
-    # Whether the last of the equal requests got an answer
+    # For each request, whether the last time that it was sent it got an answer
     _got_answer: dict[KeyAndTake, bool] = field(default_factory=dict)
 
     def begin_request(self, key: str, take: str) -> None:
-        """Note a request that has no answer yet."""
+        """Note that a request was sent, and has no answer yet."""
         self._got_answer[key, take] = False
 
     def add_answer(self, key: str, take: str) -> None:
@@ -64,25 +64,25 @@ class AnswerTally:
         self._got_answer[key, take] = True
 
     def count(self, key: str, take: str) -> int:
-        """Return the number of answers to a request, which is the zero-based place of its next answer."""
+        """Return the number of answers to a request so far, which is also the zero-based place of its next answer."""
         return self._counts[key, take]
 
     @property
     def counts(self) -> Mapping[KeyAndTake, int]:
-        """The number of answers of the requests that got any."""
+        """The number of answers by key and take, of requests that got any."""
         return self._counts
 
     @property
     def request_count(self) -> int:
-        """The number of different requests."""
+        """The number of different requests; the same request in two takes counts twice."""
         return len(self._got_answer)
 
     def list_keys(self) -> list[str]:
-        """Return the keys of all requests, one for each take."""
+        """Return the keys of all requests; a key is repeated for each of its takes."""
         return [key for key, _ in self._got_answer]
 
     def count_by_key(self) -> dict[str, dict[str, int]]:
-        """Return the number of answers by key and take, in order; also of requests that got none."""
+        """Return the number of answers by key and then by take, sorted, also for requests without any answer."""
         by_key: dict[str, dict[str, int]] = {key: {} for key in sorted(self.list_keys())}
         for (key, take), number in sorted(self._counts.items()):
             if key in by_key:
@@ -90,9 +90,12 @@ class AnswerTally:
         return by_key
 
     def answers_to_keep(self) -> dict[KeyAndTake, int]:
-        """Return how many answers a cassette that is recorded anew keeps, for `store.merge_journals`.
+        """Return the number of answers to keep in a cassette that is recorded anew, by (key, take).
 
-        After a request whose last call failed, all of its recorded answers are kept.
+        It is the argument of `store.merge_journals`. An entry with "" in place of the take or the key says that the
+        key, or the take, was requested.
+
+        A request whose last call got no answer has no number: all of its recorded answers are kept.
         """
         to_keep: dict[KeyAndTake, int] = {}
         for key, take in self._got_answer:

@@ -1,4 +1,4 @@
-"""What a test used of its cassettes, for the usage record of the run."""
+"""Describes what a test has used of its cassettes, for the usage record of the run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from pytest_llmops.measurement import Json
 
 
 def describe_usage(tape: Tape, *, passed: bool) -> dict[str, Json]:
-    """Return the requested answers of a tape's cassette.
+    """Return the use of a tape's cassette, in the form of the usage record.
 
     Args:
         tape: The tape.
@@ -18,14 +18,16 @@ def describe_usage(tape: Tape, *, passed: bool) -> dict[str, Json]:
 
 
 def _count_requested(tape: Tape) -> dict[str, Json]:
-    """Return the number of requested answers by key and take."""
+    """Return the number of requested answers by key and then by take."""
     with tape.report.lock:
         counts = tape.player.given.count_by_key()
     return {key: dict(takes) for key, takes in counts.items()}
 
 
 def iter_moved_usage(tape: Tape, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:
-    """Yield the cassettes of renamed tests that answered, with what was requested; not those that mode new copied.
+    """Yield the cassettes of renamed tests that have answered requests, with their use.
+
+    Nothing in mode ``new``, which copies such recordings into the test's own cassette.
 
     Args:
         tape: The tape.
@@ -40,7 +42,7 @@ def iter_moved_usage(tape: Tape, *, passed: bool) -> Iterator[tuple[Path, dict[s
 
 
 def count_takes(tape: Tape) -> int:
-    """Return the number of takes that are recorded of the requests of a tape, and of its blocks."""
+    """Return the highest number of takes that are recorded for a request of a tape, or of its blocks; 0 for none."""
     takes = [count_takes(inner) for inner in tape.inner]
     for key in tape.player.given.list_keys():
         interaction = tape.player.recordings.by_key.get(key)

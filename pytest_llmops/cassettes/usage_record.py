@@ -1,4 +1,4 @@
-"""The record of what a run used of its cassettes, from which stale answers and orphans follow."""
+"""The record of what a run has used of its cassettes, from which an audit finds stale answers and orphans."""
 
 import json
 from collections import Counter
@@ -12,12 +12,11 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json, shorten_text
 
 FORMAT_VERSION = 1
-# Owner of what a `use_cassette` block records outside of a test: in a script, or a process that a test
-# started
+# The owner of recordings that a `use_cassette` block makes outside of a test: in a script, or in a process of a test
 OUTSIDE_OWNER = "block"
 RUN_ALL_TESTS = "run all tests until they pass: pytest"
 
-# Number of requested answers by key and take: of the test that requested the most
+# The number of requested answers, by key and then by take. If several tests requested them, the highest number.
 AnswerCounts = Mapping[str, Mapping[str, int]]
 FileStamp = tuple[int, int]  # modification time in ns, and size of a file
 
@@ -39,7 +38,7 @@ class CassetteUse:
     stamp: FileStamp | None = None
 
     def joined(self, other: "CassetteUse") -> "CassetteUse":
-        """Return what two tests, or two workers, requested of the same cassette."""
+        """Return the use of a cassette by two tests, or two workers, together."""
         asked = {}
         for key in self.asked.keys() | other.asked.keys():
             own = Counter(self.asked.get(key, {}))
@@ -60,15 +59,15 @@ class RunUsage:
         created: The end of the run, ISO 8601 with offset.
         root: The root folder of the run.
         complete: Whether all tests of the scopes ran.
-        partial_because: Why not: ``-k``, ``--lf``, an interrupt ...
+        partial_because: Why not all tests ran: ``-k``, ``--lf``, an interrupt ...
         green: Whether no test failed.
         red_because: What failed.
         scopes: Folders, relative to the root (``""`` is the root itself), whose tests were all collected.
-        files: The cassettes of all their tests, by path relative to the root.
-        cases: The parameter ids of tests that use `llm`, by cassette: each may be recorded for more models.
-        models: Models of the hook `pytest_llmops_models`.
-        skipped: Skipped tests: the cassettes that their blocks use are unknown.
-        moved: Cassettes of tests that are gone, and where the tests that use them now look first.
+        files: The use of the cassettes of these tests, by path relative to the root.
+        cases: The parameter ids of tests that use `llm`, by cassette. Such tests may also be recorded for other models.
+        models: Models from the hook `pytest_llmops_models`.
+        skipped: Skipped tests. It is not known which cassettes their blocks use.
+        moved: Cassettes of tests that do not exist any more, and for each the cassettes of the tests that use it now.
     """
 
     created: str
@@ -85,7 +84,7 @@ class RunUsage:
     moved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins, for JSON."""
+        """Return the record as plain builtins, for JSON."""
         values = {"format": FORMAT_VERSION, **asdict(self)}
         wire: dict[str, Json] = json.loads(json.dumps(values, default=sorted, sort_keys=True))
         return wire
@@ -117,7 +116,7 @@ class RunUsage:
                 problem = f"{place}: {first['msg']}"
             problem = shorten_text(problem, 120)
             raise CassetteError(f"the usage record is damaged ({problem}); {RUN_ALL_TESTS}") from None
-        # What is missing has a default here: without its cassettes, all of them would be pruned.
+        # A missing part gets its default. If cassettes were missing from the record, they would all be pruned.
         if usage.to_wire()["files"] != wire.get("files"):
             raise CassetteError(f"the usage record is damaged (files: a part is missing); {RUN_ALL_TESTS}")
         return usage
@@ -135,10 +134,10 @@ class RunUsage:
 
 
 def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, CassetteUse]:
-    """Merge the uses of all tapes (``path``, ``ran``, ``shared``, ``asked``) by file, and stamp the files.
+    """Merge the uses of all tapes by file, and add the stamps of the files as they are now.
 
     Args:
-        uses: Of all tests and all workers, in any order.
+        uses: The uses (``path``, ``ran``, ``shared``, ``asked``) of all tests and workers, in any order.
         root: The root folder of the run; the paths are relative to it.
     """
     files: dict[str, CassetteUse] = {}
@@ -152,7 +151,7 @@ def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict
 
 
 def file_stamp(path: Path) -> FileStamp | None:
-    """Return what changes when a file is written; None if it does not exist."""
+    """Return the modification time and size of a file, which change when it is written; None if it does not exist."""
     try:
         stat = path.stat()
     except OSError:

@@ -36,7 +36,7 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
     """
     tape = _open_tape(name, record)
     interception.install_patches()
-    ended = False
+    ended = False  # whether the block ended without an exception
     try:
         with active_tape.use_tape(tape):
             yield tape
@@ -49,6 +49,12 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
 
 
 def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
+    """Return the tape of a block: in a run one that belongs to the running test, else a new one.
+
+    Raises:
+        CassetteError: The cassette is damaged.
+        UsageError: The name or the mode is invalid.
+    """
     if record is not None and record not in RECORD_MODES:
         raise UsageError(f"use_cassette: record: expected one of {', '.join(RECORD_MODES)}, got {record!r}")
     if not isinstance(name, Path) and not name.strip("/"):

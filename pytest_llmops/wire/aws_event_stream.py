@@ -98,36 +98,54 @@ def pack_frames(frames: Iterable[Frame]) -> bytes:
 
 
 def _unpack_frame(data: memoryview) -> tuple[Frame, int]:
-    size, headers_size, check = _PRELUDE.unpack_from(data)
-    if crc32(data[:8]) != check:
+    """Return the frame at the start of data, and its size in bytes.
+
+    Raises:
+        ValueError: A checksum or a length is wrong, or a header cannot be read.
+        struct.error: Data ends within the prelude or within a header.
+    """
+    size, headers_size, prelude_check = _PRELUDE.unpack_from(data)
+    if crc32(data[:8]) != prelude_check:
         raise ValueError
     if not headers_size + FRAME_OVERHEAD <= size <= len(data):
         raise ValueError
     end = size - _U32.size
-    (check,) = _U32.unpack_from(data, end)
-    if crc32(data[:end]) != check:
+    (frame_check,) = _U32.unpack_from(data, end)
+    if crc32(data[:end]) != frame_check:
         raise ValueError
-    begin = _PRELUDE.size + headers_size
-    headers = _unpack_headers(bytes(data[_PRELUDE.size : begin]))
-    return Frame(headers, bytes(data[begin:end])), size
+    payload_start = _PRELUDE.size + headers_size
+    headers = _unpack_headers(bytes(data[_PRELUDE.size : payload_start]))
+    return Frame(headers, bytes(data[payload_start:end])), size
 
 
 def _unpack_headers(data: bytes) -> dict[str, Json]:
+    """Return the headers packed in data, which holds nothing else.
+
+    Raises:
+        ValueError: A header is cut off, has no valid value, or occurs twice.
+        struct.error: A number is cut off.
+    """
     headers: dict[str, Json] = {}
-    at = 0
-    while at < len(data):
-        begin = at + 1
-        raw = _slice_exactly(data, begin, data[at])
-        at = begin + len(raw)
-        name = raw.decode()
-        # The same name twice would be lost in a mapping, and with it the bytes.
-        if name in headers or at == len(data):
+    position = 0
+    while position < len(data):
+        name_size = data[position]
+        raw_name = _slice_exactly(data, position + 1, name_size)
+        position += 1 + name_size
+        name = raw_name.decode()
+        # A mapping cannot hold the same name twice, so the bytes could not be restored.
+        if name in headers or position == len(data):
             raise ValueError
-        headers[name], at = _unpack_header_value(data[at], data, at + 1)
+        headers[name], position = _unpack_header_value(data[position], data, position + 1)
     return headers
 
 
 def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
+    """Return the value at a position of data, and the position after it.
+
+    Raises:
+        ValueError: The tag is unknown, or the value is cut off.
+        struct.error: A number is cut off.
+    """
     if tag in (_TRUE, _FALSE):
         return tag == _TRUE, at
     if tag in _NUMBER_TYPES:
@@ -149,12 +167,22 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
 
 
 def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
+    """Return a slice of exactly this size.
+
+    Raises:
+        ValueError: Data ends before.
+    """
     if at + size > len(data):
         raise ValueError
     return data[at : at + size]
 
 
 def _pack_frame(frame: Frame) -> bytes:
+    """Return the bytes of a frame.
+
+    Raises:
+        ValueError: A header has an unknown type, or is too long.
+    """
     try:
         headers = b"".join(map(_pack_header, frame.headers, frame.headers.values()))
         size = FRAME_OVERHEAD + len(headers) + len(frame.payload)
@@ -171,6 +199,11 @@ def _pack_header(name: str, value: Json) -> bytes:
 
 
 def _pack_header_value(value: Json) -> bytes:
+    """Return the tag and the bytes of a header's value, in a form that `Frame` describes.
+
+    Raises:
+        ValueError: The value has another form.
+    """
     if isinstance(value, bool):
         return bytes([_TRUE if value else _FALSE])
     if isinstance(value, str):

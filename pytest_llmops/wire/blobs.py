@@ -22,7 +22,7 @@ _REFERENCE = re.compile(rf"(?:.*, )?([0-9a-f]{{{REFERENCE_DIGITS},64}})")
 
 
 class StoredBody(dict[str, Any]):
-    """A body with markers of a cassette file, and the ``blobs`` of that file."""
+    """A body with markers as read from a cassette file, together with the ``blobs`` of that file."""
 
     blobs: Mapping[str, str]
 
@@ -37,7 +37,12 @@ def make_marker(kind: str, label: str, text: str) -> dict[str, Any]:
 
 
 def marker_text(stored: Mapping[str, Any], kind: str, blobs: Mapping[str, str]) -> str:
-    """Return the text of a marker.
+    """Return the text of a marker, which the marker holds itself or which is among the blobs of its file.
+
+    Args:
+        stored: The marker.
+        kind: Its key, `BLOB` or `NUMBERS`.
+        blobs: The ``blobs`` of the file; not used if the marker holds its text.
 
     Raises:
         CassetteError: The text is missing or was changed.
@@ -72,7 +77,7 @@ def text_digest(text: str) -> str:
 
 
 def extract_texts(stored: Mapping[str, Any], texts: dict[str, str]) -> dict[str, Any]:
-    """Return a body as it is written to a file, and add the texts of its markers to ``texts``.
+    """Return a body as it is written to a file. The texts of its markers are added to ``texts``.
 
     Raises:
         CassetteError: The text of a marker is missing.
@@ -82,6 +87,7 @@ def extract_texts(stored: Mapping[str, Any], texts: dict[str, str]) -> dict[str,
 
 
 def _replace_texts(value: Any, blobs: Mapping[str, str], texts: dict[str, str]) -> Any:
+    """Return a copy of a JSON value whose markers refer to their texts. The texts are added to ``texts``."""
     if isinstance(value, list):
         return [_replace_texts(element, blobs, texts) for element in value]
     if not isinstance(value, dict):
@@ -95,10 +101,13 @@ def _replace_texts(value: Any, blobs: Mapping[str, str], texts: dict[str, str]) 
 def _extract_text(
     marker: dict[str, Any], kind: str, blobs: Mapping[str, str], texts: dict[str, str]
 ) -> dict[str, str]:
-    """Add the text of a marker to the texts, and return a marker that refers to it."""
+    """Add the text of a marker to ``texts``, and return a marker that refers to it by its hash.
+
+    The hash is shortened, unless another text has the same short hash.
+    """
     text = marker_text(marker, kind, blobs)
     label = marker[kind]
-    if TEXT_KEY not in marker:
+    if TEXT_KEY not in marker:  # read from a file: the label already ends in a hash
         label = label.rpartition(", ")[0]
     digest = text_digest(text)
     reference = digest[:REFERENCE_DIGITS]

@@ -1,7 +1,8 @@
 """Fold bodies into readable JSON, and unfold them to the same bytes.
 
-A body is stored parsed only if exactly its bytes come back: JSON, a stream with an event a line, or the parts of a form.
-Otherwise it is stored as lines of text, and last as base64. `folding` folds the long texts in it.
+A body is stored parsed if unfolding gives exactly the same bytes: as JSON, as a stream with one event a line, or as the
+parts of a form. If not, it is stored as lines of text; if that is not possible either, as base64. `folding` folds the
+long texts in it.
 """
 
 import base64
@@ -53,6 +54,10 @@ def fold_body(body: bytes) -> dict[str, Json]:
 
 
 def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
+    """Yield the possible stored forms of a body, the most readable first; None for a form that does not fit.
+
+    The forms are not checked: the caller takes the first that unfolds to the same bytes.
+    """
     yield _fold_frames(body)
     try:
         text = body.decode("utf-8")
@@ -73,6 +78,7 @@ def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
 
 
 def _fold_stream(text: str) -> dict[str, Json] | None:
+    """Return a stream of text events in stored form; None if the text is no such stream."""
     stream = stream_events.split_stream(text)
     if stream is None:
         return None
@@ -93,6 +99,7 @@ def _fold_stream(text: str) -> dict[str, Json] | None:
 
 
 def _fold_event(event: str | list[str]) -> Any:
+    """Return an event as a text if it is short, else folded into lines; events in lists stay as they are."""
     if isinstance(event, list):
         return event
     folded = fold_text(event)
@@ -103,6 +110,7 @@ def _fold_event(event: str | list[str]) -> Any:
 
 
 def _preview_entry(events: list[str]) -> dict[str, Json]:
+    """Return ``{"says": ...}`` with the answer's text in a stream, or an empty dict if there is none."""
     # For reviewers only: replay never reads it.
     preview = stream_events.stream_text(events)
     if preview:
@@ -111,6 +119,7 @@ def _preview_entry(events: list[str]) -> dict[str, Json]:
 
 
 def _fold_frames(body: bytes) -> dict[str, Json] | None:
+    """Return an AWS event stream in stored form; None if the body is no such stream."""
     frames = stream_events.unpack_aws_frames(body)
     if not frames:
         return None
@@ -126,7 +135,10 @@ def _fold_frames(body: bytes) -> dict[str, Json] | None:
 
 
 def _fold_parts(body: bytes) -> dict[str, Json] | None:
-    """Fold a form with files: its headers and texts stay readable, each file becomes base64."""
+    """Return a form with files in stored form: headers and texts readable, files as base64.
+
+    None if the body does not begin with a boundary line.
+    """
     boundary, line_end, _ = body.partition(b"\r\n")
     if not boundary.startswith(b"--") or not line_end:
         return None
@@ -168,6 +180,7 @@ def unfold_json_body(stored: Stored) -> Json:
 
 
 def _unfold_form(form: str, stored: Stored, unfold: Callable[[Stored, Blobs], Any]) -> Any:
+    """Call a function that unfolds a body, and turn its errors into a `CassetteError`."""
     try:
         return unfold(stored, getattr(stored, "blobs", {}))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
@@ -175,7 +188,7 @@ def _unfold_form(form: str, stored: Stored, unfold: Callable[[Stored, Blobs], An
 
 
 def check_body(stored: object) -> str:
-    """Return the form of a stored body (``json``, ``events`` ...), after a check of its shape only.
+    """Return the form of a stored body (``json``, ``events`` ...). Only its shape is checked, no text is read.
 
     Raises:
         CassetteError: It is not a stored body.
@@ -223,7 +236,7 @@ def check_answer(stored: object) -> None:
 
 
 def _is_object_of_texts(value: object, *keys: str) -> TypeGuard[dict[str, Any]]:
-    """Return whether a value is an object with a text under each of these keys."""
+    """Return whether a value is a dict with a text under each of the keys."""
     return isinstance(value, dict) and _are_texts(*map(value.get, keys))
 
 
@@ -232,11 +245,12 @@ def _are_texts(*values: object) -> bool:
 
 
 def _is_number(value: object, *kinds: type) -> bool:
+    """Return whether a value is of one of the types, and not a boolean (which is an int in Python)."""
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def unfold_stream(stored: Stored) -> list[bytes] | None:
-    """Return the events of a stored stream, each with its end, or None for any other body.
+    """Return the events of a stored stream as bytes, including their line ends; None for any other body.
 
     Raises:
         CassetteError: It is not a stored body, or a blob that it refers to is missing.
@@ -250,6 +264,7 @@ def unfold_stream(stored: Stored) -> list[bytes] | None:
 
 
 def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:
+    """Return the events of a stored text stream as bytes, including their line ends."""
     end = stored.get("end", stream_events.EVENT_END)
     prefix, suffix = stored.get("shared", ("", ""))
     texts = []
@@ -279,6 +294,7 @@ def _unfold_base64(stored: Stored, blobs: Blobs) -> bytes:
 
 
 def _unfold_parts(stored: Stored, blobs: Blobs) -> bytes:
+    """Return the bytes of a stored form with files."""
     parts = []
     for part in stored["parts"]:
         if isinstance(part, dict) and "base64" in part:
@@ -289,6 +305,7 @@ def _unfold_parts(stored: Stored, blobs: Blobs) -> bytes:
 
 
 def _has_valid_events(stored: Stored) -> bool:
+    """Return whether the stored ``events`` and the keys beside it have the form that `_fold_stream` gives them."""
     events = stored["events"]
     if not isinstance(events, list) or not all(map(is_folded_text, events)):
         return False
@@ -315,6 +332,8 @@ def _is_valid_frame(frame: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
+    """A form in which a body is stored, under its key."""
+
     unfold: Callable[[Stored, Blobs], bytes]
     is_valid: Callable[[Stored], bool]
     expected: str  # what a body in this form holds, for the error about any other

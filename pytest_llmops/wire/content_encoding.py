@@ -14,21 +14,23 @@ MAX_ENCODINGS = 8  # encodings of a body that are undone, in a chain
 
 
 def decode_body(body: bytes, encoding: str, *, certain: bool) -> bytes:
-    """Undo the encodings in a ``content-encoding`` header, unless the body is decoded already.
+    """Undo the encodings named in a ``content-encoding`` header, unless the body is decoded already.
 
     Many recorders decode a body and keep the header, so a body that does not look encoded is returned as it is.
 
     Args:
         body: The stored body.
         encoding: The header: ``gzip``, ``deflate``, ``br``, ``zstd`` or several of these.
-        certain: Whether it was stored as bytes, so that a body that does not look encoded is damaged.
+        certain: Whether the body is stored as bytes as they came over the wire. Then a body that does not look encoded
+            is an error, unless it is text.
 
     Raises:
         DocumentError: It is damaged, its encoding is unknown, or the decoder is not installed.
     """
     names = [name.strip().lower() for name in encoding.split(",")]
-    undone = [name for name in reversed(names) if name not in ("", "identity")]
-    for name in undone[:MAX_ENCODINGS]:
+    # The header names the encodings in the order in which they were applied.
+    last_first = [name for name in reversed(names) if name not in ("", "identity")]
+    for name in last_first[:MAX_ENCODINGS]:
         decoder = _DECODERS.get(name)
         if decoder is not None:
             if body:
@@ -56,6 +58,11 @@ def _decode_deflate(body: bytes, *, certain: bool) -> bytes:
 
 
 def _decode_zstd(body: bytes, *, certain: bool) -> bytes:
+    """Return a zstd body decompressed, by the first package that is installed.
+
+    Raises:
+        DocumentError: It is damaged, or no package is installed.
+    """
     if not body.startswith(ZSTD_MAGIC):
         return _accept_decoded_text(body, "zstd", certain=certain)
     for name in ("compression.zstd", "backports.zstd", "zstandard"):
@@ -69,6 +76,11 @@ def _decode_zstd(body: bytes, *, certain: bool) -> bytes:
 
 
 def _decode_brotli(body: bytes, *, certain: bool) -> bytes:
+    """Return a brotli body decompressed, or as it is if it may be decoded already: brotli has no magic bytes.
+
+    Raises:
+        DocumentError: It is damaged, or no package is installed.
+    """
     if not certain:
         return body
     for name in ("brotli", "brotlicffi"):
@@ -78,6 +90,7 @@ def _decode_brotli(body: bytes, *, certain: bool) -> bytes:
 
 
 def _run_decompressor(decompress: Callable[[bytes], bytes], body: bytes, name: str) -> bytes:
+    """Return the decompressed body; any error of the package becomes a `DocumentError`."""
     try:
         return decompress(body)
     except Exception as error:  # noqa: BLE001 -- each package has its own error
@@ -85,7 +98,12 @@ def _run_decompressor(decompress: Callable[[bytes], bytes], body: bytes, name: s
 
 
 def _accept_decoded_text(body: bytes, name: str, *, certain: bool) -> bytes:
-    if certain:  # a recorder may still have decoded it: then it is text
+    """Return a body that does not look encoded as it is: its recorder has probably decoded it.
+
+    Raises:
+        DocumentError: It is certain that the body is encoded, and it is not text.
+    """
+    if certain:  # a recorder may have decoded it all the same: then it is text
         try:
             body.decode("utf-8")
         except UnicodeDecodeError:

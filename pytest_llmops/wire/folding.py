@@ -54,9 +54,9 @@ _MEDIA_TYPES = (
 
 
 def fold_json(text: str) -> dict[str, Json] | None:
-    """Return the parsed value of JSON, with the spelling that gives the same text; None without such a spelling."""
+    """Return parsed JSON with the style that encodes it to the same text; None if no style does."""
     core = text.strip(_JSON_WHITESPACE)
-    start = text.index(core)
+    start = text.index(core)  # never fails: core is a part of the text
     end = start + len(core)
     blanks = {"head": text[:start], "tail": text[end:]}
     try:
@@ -73,12 +73,15 @@ def fold_json(text: str) -> dict[str, Json] | None:
 
 
 def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
-    """Return the style, and the escapes of characters that need none, that give the same text; None: there are none."""
+    r"""Return the keys of stored JSON that say how it was written; None if no combination gives the same text.
+
+    These are ``style``, and ``escapes`` for characters that were escaped without need (``\/`` for a slash).
+    """
     for style, encoder in _ENCODERS.items():
         if encoder.encode(value) == text:
             return {"style": style}
-    # "/" of PHP, "<" and ">" of Go, "=" and "'" of Google, "ä" of .NET.
-    escapes = sorted(filter(_is_needless, set(_ESCAPE.findall(text))))
+    # PHP escapes "/", Go "<" and ">", Google "=" and "'", .NET "ä".
+    escapes = sorted(filter(_is_needless_escape, set(_ESCAPE.findall(text))))
     ascii_escapes = [escape for escape in escapes if _unescape(escape).isascii()]
     for chosen in (ascii_escapes, escapes):
         if not 0 < len(chosen) <= MAX_ESCAPES:
@@ -89,8 +92,8 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
     return None
 
 
-def _is_needless(escape: str) -> bool:
-    """Return whether an escape is one of a character that JSON allows as it is."""
+def _is_needless_escape(escape: str) -> bool:
+    r"""Return whether JSON allows the escaped character unescaped too, as for ``\/`` or ``\u00e4``."""
     if not _OPTIONAL_ESCAPE.fullmatch(escape):
         return False
     char = _unescape(escape)
@@ -102,7 +105,10 @@ def _unescape(escape: str) -> str:
 
 
 def _apply_escapes(text: str, escapes: list[str]) -> str:
-    """Return JSON with more characters escaped, all of which occur only in strings."""
+    """Return JSON with further characters escaped.
+
+    These may occur in strings only, so that each can simply be replaced everywhere.
+    """
     for escape in escapes:
         text = text.replace(_unescape(escape), escape)
     return text
@@ -119,7 +125,7 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
 
 
 def is_folded_json(stored: Mapping[str, Any]) -> bool:
-    """Return whether the other keys of stored JSON, without its value, have the form that `fold_json` gives them."""
+    """Return whether the keys beside the value of stored JSON (``style``, ``escapes`` ...) are valid."""
     style = stored.get("style")
     if not isinstance(style, str) or style not in SPELLINGS:
         return False
@@ -131,6 +137,7 @@ def is_folded_json(stored: Mapping[str, Any]) -> bool:
 
 
 def _is_escape(value: object) -> bool:
+    """Return whether a value is an escape that `_find_spelling` may return."""
     return isinstance(value, str) and _OPTIONAL_ESCAPE.fullmatch(value) is not None
 
 
@@ -183,7 +190,7 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
     if FOLDING_KEYS.isdisjoint(value):
         unfolded = {}
         for key, element in value.items():
-            # Most values are plain, for which a call each would be slow.
+            # Most values are plain: calling the function for each of them would be slow.
             if type(element) not in _PLAIN_TYPES:
                 element = unfold_value(element, blobs)  # noqa: PLW2901
             if key[:2] == "$$":
@@ -200,7 +207,7 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
 
 
 def fold_text(text: str) -> Any:
-    r"""Return a text as it is, as lines, as a marker, or as a list of these to join.
+    r"""Return a text as it is, as lines, as a marker for base64, or as a list of these to join.
 
     >>> fold_text("a\nb")
     {'$lines': ['a', 'b']}
@@ -208,15 +215,15 @@ def fold_text(text: str) -> Any:
     if len(text) < LONG_TEXT:
         return _fold_lines(text)
     folded: list[Any] = []
-    past = 0
+    folded_end = 0  # position in the text up to which it is folded
     for match in _BASE64_RUN.finditer(text):
-        if match["media"] or _has_all_kinds(match["run"][:LONG_TEXT]):
-            if past < match.start():
-                folded.append(_fold_lines(text[past : match.start()]))
+        if match["media"] or _has_all_character_kinds(match["run"][:LONG_TEXT]):
+            if folded_end < match.start():
+                folded.append(_fold_lines(text[folded_end : match.start()]))
             folded.append(make_marker(BLOB, _describe_run(match), match[0]))
-            past = match.end()
-    if past < len(text):
-        folded.append(_fold_lines(text[past:]))
+            folded_end = match.end()
+    if folded_end < len(text):
+        folded.append(_fold_lines(text[folded_end:]))
     if len(folded) == 1:
         return folded[0]
     return {JOINED: folded}
@@ -228,13 +235,13 @@ def _fold_lines(text: str) -> Any:
     return text
 
 
-def _has_all_kinds(text: str) -> bool:
+def _has_all_character_kinds(text: str) -> bool:
     """Return whether a text has capitals, small letters and digits."""
     return all(any(map(is_kind, text)) for is_kind in _CHARACTER_KINDS)
 
 
 def _describe_run(match: re.Match[str]) -> str:
-    """Return media type and size of a long text in base64."""
+    """Return the label of a long text in base64: its media type and size, as in ``image/png, 12,345 bytes``."""
     run = match["run"]
     size = len(run.rstrip("=")) * 3 // 4
     kind = match["media"] or _guess_media_type(run)
@@ -242,6 +249,7 @@ def _describe_run(match: re.Match[str]) -> str:
 
 
 def _guess_media_type(run: str) -> str:
+    """Return the media type of base64 by its first characters; ``base64`` if it is unknown."""
     for start, name in _MEDIA_TYPES:
         if run.startswith(start):
             return name
@@ -249,7 +257,7 @@ def _guess_media_type(run: str) -> str:
 
 
 def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:
-    """Return the text that `fold_text` was given; a list holds its lines.
+    """Return the text that `fold_text` was given. A plain list is also read, as its lines.
 
     Raises:
         CassetteError: The text of a marker is missing.
@@ -274,7 +282,7 @@ def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:
 
 
 def is_folded_text(value: object) -> bool:
-    """Return whether a value looks like a folded text, without reading it back."""
+    """Return whether a value has the shape of a folded text; the text itself is not read."""
     if isinstance(value, list):
         return all(isinstance(line, str) for line in value)
     if isinstance(value, dict):

@@ -23,7 +23,7 @@ SSE_STARTS = ("data:", "event:", "id:", "retry:", ":")
 
 
 def stream_content_type(body: bytes) -> str:
-    r"""Return the content type of an event stream by its frames, or "" for any other body.
+    r"""Return the content type of an event stream, found from its content; "" for any other body.
 
     >>> stream_content_type(b": ping\n\nid: 1\ndata: {}\n\n"), stream_content_type(b'{"data": 1}')
     ('text/event-stream', '')
@@ -31,23 +31,24 @@ def stream_content_type(body: bytes) -> str:
     if unpack_frames(body):
         return "application/vnd.amazon.eventstream"
     lines = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()
-    fields = [line.startswith(SSE_STARTS) for line in lines if line]
-    if any(line.startswith("data:") for line in lines) and all(fields):
+    has_data = any(line.startswith("data:") for line in lines)
+    has_only_fields = all(line.startswith(SSE_STARTS) for line in lines if line)
+    if has_data and has_only_fields:
         return "text/event-stream"
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStream:
-    r"""The events of a text stream without their ends; all line ends are ``\n``."""
+    r"""The events of a text stream without what ends them; all line ends in them are ``\n``."""
 
     events: list[str]
-    newline: str
-    end: str
-    last: str  # end of the last event; empty if it is missing
+    newline: str  # line end in the original text
+    end: str  # what ends an event: an empty line, or for lines of JSON a line end
+    last: str  # the same for the last event; empty if the stream breaks off
 
     def encode_events(self) -> list[bytes]:
-        """Return the bytes of each event, with its end."""
+        """Return the original bytes of each event, including what ends it."""
         texts = [event + self.end for event in self.events[:-1]]
         if self.events:
             texts.append(self.events[-1] + self.last)
@@ -71,7 +72,7 @@ def split_stream(text: str) -> SplitStream | None:
     newline = "\n"
     if "\r" in text:
         if not text.count(CRLF) == text.count("\n") == text.count("\r"):
-            return None
+            return None  # mixed line ends could not be restored
         newline = CRLF
         text = text.replace(CRLF, "\n")
     if end not in text:
@@ -88,7 +89,7 @@ def split_stream(text: str) -> SplitStream | None:
 
 
 def _are_json_lines(lines: list[str]) -> bool:
-    """Return whether several lines look like an object each."""
+    """Return whether there are several lines, and each looks like a JSON object."""
     if len(lines) <= 1:
         return False
     return all(line.startswith("{") and line.endswith("}") for line in lines)
@@ -102,9 +103,10 @@ MAX_CANDIDATES = 40
 
 
 def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
-    """Return the prefix and suffix that most events share; None if they save nothing.
+    """Return the prefix and suffix that most events share; None without a shared prefix. The suffix may be empty.
 
-    Both are cut at punctuation, so that words with the same first letters share nothing.
+    Both are cut at punctuation, so that two words that begin with the same letters are not cut apart. The candidates
+    are what neighbouring events share.
     """
     prefixes = []
     for first, second in itertools.pairwise(events):
@@ -122,7 +124,7 @@ def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
 
 
 def count_shared_start(a: Sequence[str], b: Sequence[str]) -> int:
-    """Return how many characters (or lines) at their start two texts (or lists of lines) share.
+    """Return how many characters two texts share at their start, or how many lines two lists share.
 
     >>> count_shared_start("stone", "stop")
     3
@@ -134,11 +136,13 @@ def count_shared_start(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _choose_prefix(events: list[str], candidates: list[str]) -> str:
+    """Return the best prefix out of the candidates, or ""."""
     prefixes = {_trim_end(prefix) for prefix in candidates}
     return _choose_affix(events, prefixes, str.startswith, MIN_SHARED)
 
 
 def _choose_suffix(events: list[str], candidates: list[str]) -> str:
+    """Return the best suffix out of the candidates, or ""."""
     suffixes = {_trim_start(suffix) for suffix in candidates}
     return _choose_affix(events, suffixes, str.endswith, 1)
 
@@ -146,7 +150,16 @@ def _choose_suffix(events: list[str], candidates: list[str]) -> str:
 def _choose_affix(
     events: list[str], affixes: Iterable[str], fits: Callable[[str, str], bool], fewest_chars: int
 ) -> str:
-    """Return the longest affix that half of the events share, else the affix that saves most; "": none saves anything."""
+    """Return the longest affix that at least half of the events share.
+
+    If there is none, return the affix that saves the most characters; "" if fewer than `MIN_EVENTS` share any.
+
+    Args:
+        events: The events.
+        affixes: The candidates.
+        fits: `str.startswith` or `str.endswith`.
+        fewest_chars: Minimum length of an affix.
+    """
     longest_first = sorted(affixes, key=lambda affix: (-len(affix), affix))
     best = ""
     best_saving = (-1, "")
@@ -166,13 +179,13 @@ def _choose_affix(
 
 
 def _trim_end(text: str) -> str:
-    """Return a text up to its last punctuation mark."""
+    """Return a text up to and including its last punctuation mark; "" if it has none."""
     last = max(map(text.rfind, _PUNCTUATION))
     return text[: last + 1]
 
 
 def _trim_start(text: str) -> str:
-    """Return a text from its first punctuation mark on."""
+    """Return a text from its first punctuation mark on; "" if it has none."""
     places = [place for place in map(text.find, _PUNCTUATION) if place >= 0]
     if places:
         return text[min(places) :]
@@ -180,7 +193,11 @@ def _trim_start(text: str) -> str:
 
 
 def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | list[str]]:
-    """Return events without their shared affixes; any other event that starts with the mark becomes a list."""
+    """Return the events without the affixes they share, marked by a leading `SHORTENED_MARK`.
+
+    An event that starts with this mark by itself becomes a list of its lines, so that it is not mistaken for a
+    shortened one.
+    """
     affix_chars = len(start) + len(end)
     shortened_events: list[str | list[str]] = []
     for event in events:
@@ -205,7 +222,7 @@ def unpack_aws_frames(body: bytes) -> list[Any] | None:
 
 
 def _event_data(event: str) -> Iterator[str]:
-    """Yield the data lines of a server-sent event, or a line of JSON as it is."""
+    """Yield the content of the data lines of a server-sent event; a line of JSON is yielded as it is."""
     if event.startswith("{"):
         yield event
         return
@@ -215,7 +232,9 @@ def _event_data(event: str) -> Iterator[str]:
 
 
 def stream_text(events: Iterable[str]) -> str:
-    """Return the answer in a stream of chat, Responses, Anthropic, Gemini, Ollama or Bedrock events.
+    """Return the text of the answer in a stream.
+
+    The events may be those of OpenAI's chat completions or Responses, of Anthropic, Gemini, Ollama or Bedrock.
 
     >>> stream_text(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
     'hi'
@@ -224,6 +243,7 @@ def stream_text(events: Iterable[str]) -> str:
 
 
 def _event_text(data: str) -> str:
+    """Return the part of an answer in an event, in whichever of the vendors' forms it is; "" for other events."""
     event = as_mapping(parse_json(data))
     texts = []
     if event.get("type") in (None, "response.output_text.delta", "content_block_delta"):

@@ -34,7 +34,7 @@ _CONFLICT_MARKERS = re.compile(rb"^<<<<<<< .*^>>>>>>> ", re.MULTILINE | re.DOTAL
 
 
 class DocumentError(ValueError):
-    """An error in a document and the next step; `load_document` and its callers add the place."""
+    """An error in a document, with the next step for the user. `load_document` and its callers add the file."""
 
     def __init__(self, what: str, step: str = RESTORE_STEP) -> None:
         super().__init__(what)
@@ -43,13 +43,13 @@ class DocumentError(ValueError):
 
 
 def as_cassette_error(path: Path, error: DocumentError) -> CassetteError:
-    """Return the error about a file that cannot be read."""
+    """Turn an error in a document into the error about its file."""
     file = shorten_text(str(path), 300)
     return CassetteError(f"cassette {file} cannot be read: {error.what}; {error.step}")
 
 
 def load_document(path: Path) -> Any:
-    """Return the dicts, lists, texts, bytes, numbers, booleans and None in a file; None for an empty file.
+    """Return the content of a file as dicts, lists, texts, bytes, numbers, booleans and None; None for an empty file.
 
     Raises:
         CassetteError: It cannot be read; the message says why.
@@ -68,6 +68,11 @@ def load_document(path: Path) -> Any:
 
 
 def _check_size(data: bytes) -> bytes:
+    """Return data as it is if it is not too large.
+
+    Raises:
+        DocumentError: It is larger than `MAX_BYTES`.
+    """
     if len(data) > MAX_BYTES:
         raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")
     return data
@@ -88,7 +93,7 @@ def decompress_gzip(data: bytes) -> bytes:
 
 
 def inflate(data: bytes, window: int) -> bytes:
-    """Decompress gzip (also of several members) or deflate.
+    """Decompress gzip (which may have several members) or deflate; ``window`` is the ``wbits`` of `zlib`.
 
     Raises:
         zlib.error: It is damaged, cut off, or larger than `MAX_BYTES`.
@@ -111,6 +116,11 @@ def inflate(data: bytes, window: int) -> bytes:
 
 
 def _parse_document(data: bytes, path: Path) -> Any:
+    """Return the content of a file as JSON or YAML. A file that looks like JSON but is not is tried as YAML.
+
+    Raises:
+        DocumentError: It is neither, or holds merge-conflict markers.
+    """
     if _CONFLICT_MARKERS.search(data):
         raise DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side")
     if data.lstrip()[:1] in (b"{", b"["):
@@ -138,13 +148,19 @@ def _parse_document(data: bytes, path: Path) -> Any:
 
 
 def _parse_yaml(data: bytes) -> Any:
+    """Return the content of a YAML file. Its size and its keys are checked before anything is built.
+
+    Raises:
+        text_files.BadFile: It unfolds to too much, or a key is invalid.
+        yaml.YAMLError, ValueError: It is not valid.
+    """
     loader = _loader_class()(data)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
-        most = len(data) * MAX_GROWTH + 2**16
-        if text_files.count_characters(node, {}) > most:
+        max_characters = len(data) * MAX_GROWTH + 2**16
+        if text_files.count_characters(node, {}) > max_characters:
             raise text_files.BadFile(f"its anchors unfold to more than {MAX_GROWTH} times its size")
         text_files.check_keys(node, data.decode("utf-8", "replace"))
         return loader.construct_document(node)
@@ -153,13 +169,14 @@ def _parse_yaml(data: bytes) -> Any:
 
 
 def _construct_binary(loader: Any, node: Any) -> bytes:
-    # PyYAML drops what is not base64.
+    # PyYAML's own constructor drops characters that are not base64, and does not report them.
     lines = loader.construct_scalar(node).split()
     return base64.b64decode("".join(lines), validate=True)
 
 
 @cache
 def _loader_class() -> Any:
+    """Return PyYAML's safe loader, restricted to the types of this module; made once, as PyYAML is imported late."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,8 +1,10 @@
-"""Runs when a Python process starts that a test started: the environment's own `sitecustomize`, then ours.
+"""Python runs this file at the start of a process that a test started.
 
-A folder on the child's PYTHONPATH, and no .pth file in site-packages as coverage.py has it: a .pth file is read by every
-Python process of the environment, also where nobody uses the plugin, and an editable install does not bring it along.
-The price: `python -I`, `-E` and `-S` do not come by here.
+It runs the environment's own `sitecustomize` first, which it hides, and then connects the process with the test.
+
+Its folder is added to PYTHONPATH of the process. coverage.py uses a .pth file in site-packages instead, but every
+Python process of the environment reads that, even where nobody uses the plugin, and an editable install does not
+include it. The disadvantage: `python -I`, `-E` and `-S` ignore this file.
 """
 
 import os
@@ -12,7 +14,7 @@ from importlib.util import module_from_spec
 
 
 def run_next() -> None:
-    """Run the `sitecustomize` that this file hides, if there is one; its errors are reported as without this file."""
+    """Run the `sitecustomize` that this file hides, if there is one. Its errors are reported as usual."""
     folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 -- pathlib costs every process some ms
     sys.path[:] = [path for path in sys.path if path != folder]
     spec = PathFinder.find_spec("sitecustomize")

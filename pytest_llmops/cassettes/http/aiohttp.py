@@ -29,7 +29,11 @@ def aiohttp_patches() -> Iterator[Patch]:
 
 
 def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Return vcrpy's replacement of ``_request`` with the outcomes of calls that got no whole answer."""
+    """Wrap ``ClientSession._request``, which vcrpy has replaced already.
+
+    The wrapper records calls that got no whole answer (time-outs, cancelled calls), and raises the same outcome on
+    replay.
+    """
     import aiohttp
 
     async def request(session: Any, *args: Any, **kwargs: Any) -> Any:
@@ -38,28 +42,31 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
         timeout = kwargs.get("timeout", session.timeout)
         if isinstance(timeout, aiohttp.ClientTimeout):
             names = ("total", "connect", "sock_connect", "ceil_threshold")
-            own = {name: getattr(timeout, name) for name in names}
-            kwargs["timeout"] = aiohttp.ClientTimeout(**own, sock_read=limit_silence(timeout.sock_read))
+            other_limits = {name: getattr(timeout, name) for name in names}
+            kwargs["timeout"] = aiohttp.ClientTimeout(
+                **other_limits, sock_read=limit_silence(timeout.sock_read)
+            )
         current_call.set(None)
         try:
             response = await real(session, *args, **kwargs)
         except BaseException as error:
             call = current_call.get()
-            if call is None or call.answer is not None:
+            if call is None or call.answer is not None:  # not a live call that is still under way
                 raise
             begin_answer(call.tape, call.request).give_up(error)
             raise
         call = current_call.get()
         if call is not None and call.answer is not None and call.answer.outcome is not None:
             _fail_body(response, partial(_raise_outcome, call, call.answer.outcome))
-            if not call.answer.status:
-                await response.read()
+            if not call.answer.status:  # nothing of the answer had come: the call itself failed
+                await response.read()  # raises the outcome
         return response
 
     return request
 
 
 async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:
+    """Raise the recorded outcome of a call as the exception of aiohttp, or of the standard library."""
     import aiohttp
 
     module: ModuleType = aiohttp
@@ -72,7 +79,7 @@ async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:
 
 
 def _fail_body(response: Any, fail: Callable[[], Awaitable[NoReturn]]) -> None:
-    # Let the body of a replayed response end in an exception.
+    """Let the body of a replayed response end in an exception, which the given function raises."""
 
     class FailingReader(type(response.content)):  # type: ignore[misc]  # vcrpy's
         def feed_eof(self) -> None:
@@ -92,6 +99,10 @@ def _fail_body(response: Any, fail: Callable[[], Awaitable[NoReturn]]) -> None:
 
 
 def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Wrap vcrpy's ``record_response``: the body is recorded while the application reads it.
+
+    Errors and redirects are still recorded by vcrpy, which reads them to their end at once.
+    """
     import aiohttp
 
     async def record_response(hub: Any, request: Any, response: Any) -> None:
@@ -99,7 +110,7 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
         tape = tape_for(request)
         if tape is None:
             return
-        # Errors are released before they are read, and redirects are closed already.
+        # These cannot be recorded later: errors may be released before they are read, redirects are closed already.
         if response.status >= _FIRST_REDIRECT or type(response.content) is not aiohttp.StreamReader:
             await real(hub, request, response)
             return
@@ -109,16 +120,23 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
 
 
 def _record_body(response: Any, live: LiveAnswer) -> None:
+    """Record the body of a response while the application reads it.
+
+    What came with the headers is recorded at once; the reader of the rest gets a subclass that passes its data on.
+    """
     import aiohttp
 
     content = response.content
     headers = {name.lower(): value for name, value in response.headers.items()}
-    # aiohttp counts compressed bytes only if it decompresses, and then keeps the header; SDKs turn that off.
-    packed = getattr(content, "total_compressed_bytes", 0) is None
-    of_part = {name: value for name, value in headers.items() if packed or name != "content-encoding"}
+    # aiohttp counts compressed bytes only if it decompresses the body. It then keeps the header. SDKs turn that off.
+    is_raw = getattr(content, "total_compressed_bytes", 0) is None
+    # The headers of a body that breaks off, with their encoding only if it was not undone yet
+    partial_headers = dict(headers)
+    if not is_raw:
+        partial_headers.pop("content-encoding", None)
 
-    def keep() -> None:
-        finish_answer(live, response.status, headers, live.raw_body(), certain=packed)
+    def finish() -> None:
+        finish_answer(live, response.status, headers, live.raw_body(), certain=is_raw)
 
     class RecordingReader(aiohttp.StreamReader):
         __slots__ = ()
@@ -130,8 +148,8 @@ def _record_body(response: Any, live: LiveAnswer) -> None:
 
         def feed_eof(self) -> None:
             try:
-                keep()
-            except CassetteMiss as miss:  # raised to the reader: the loop would swallow it
+                finish()
+            except CassetteMiss as miss:  # passed to the reader: raised here, the event loop would swallow it
                 super().set_exception(miss)
             super().feed_eof()
 
@@ -139,21 +157,25 @@ def _record_body(response: Any, live: LiveAnswer) -> None:
             try:
                 await super()._wait(name)
             except (TimeoutError, asyncio.CancelledError) as error:
-                live.give_up(error, response.status, of_part)
+                live.give_up(error, response.status, partial_headers)
                 raise
 
         def set_exception(self, error: BaseException, *rest: Any) -> None:
-            is_closed = type(error) is aiohttp.ClientConnectionError  # by the application
+            is_closed_by_application = type(error) is aiohttp.ClientConnectionError
+            reported = error
             try:
-                (live.leave if is_closed else partial(live.give_up, error))(response.status, of_part)
+                if is_closed_by_application:
+                    live.leave(response.status, partial_headers)
+                else:
+                    live.give_up(error, response.status, partial_headers)
             except CassetteMiss as miss:
-                error = miss
-            super().set_exception(error, *rest)
+                reported = miss
+            super().set_exception(reported, *rest)
 
     for chunk in content._buffer:  # noqa: SLF001 -- what came with the headers
         live.add_chunk(bytes(chunk))
     if content.is_eof():
-        keep()
+        finish()
     else:
         content.__class__ = RecordingReader
-        live.on_tape_end = partial(live.leave, response.status, of_part)
+        live.on_tape_end = partial(live.leave, response.status, partial_headers)

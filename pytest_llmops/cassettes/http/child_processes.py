@@ -1,8 +1,13 @@
-"""Processes that a test starts use its tape: they find it by a ticket, and ask a thread of the test's process.
+"""Processes that a test starts use the tape of that test, through a thread in the test's process.
 
-A process gets the ticket in its environment and reads it in `child_start/sitecustomize.py`; one of `multiprocessing`
-with its first data, as a fork server may be older than the test; a forked process has it already. Every call of
-the tape is made in the test's process.
+A process finds this thread with a ticket. It gets the ticket in one of three ways:
+
+- In general in an environment variable, which `child_start/sitecustomize.py` reads.
+- A process of `multiprocessing` with the first data that is sent to it: it may come from a fork server that is older
+  than the test, and has an older environment.
+- A forked process makes its own, right after the fork.
+
+The methods of a tape are always called in the test's process; the other processes have a `RemoteTape`.
 """
 
 import contextlib
@@ -42,10 +47,10 @@ class Ticket:
         address: The socket of the test's process.
         authkey: Its password, in hexadecimal.
         tape: Number of the tape that was in use when the process was started.
-        take: The take of the trial that started it.
+        take: The take of the trial that started it: its number, as a text.
         purpose: The purpose of the calls that it was started for.
         mode: The mode of the tape.
-        base_url: The configured server.
+        base_url: The address of the model server in the settings.
     """
 
     address: Any
@@ -80,9 +85,12 @@ class TestProcess:
         self._lock = threading.Lock()
 
     def find_tape(self, local: Tape | None) -> Tape:
-        """Return the tape for a request: this process's own, or the test's.
+        """Return the tape for a request: the tape of a block in this process, or else the test's.
 
-        A process that outlives its test uses the tape of the test that runs when it asks, as threads do.
+        A process that outlives its test uses the tape of the test that is running now, as threads do.
+
+        Args:
+            local: The tape that is in use in this process; None: there is none.
         """
         if local is not None and local not in self._inherited:
             return local
@@ -98,7 +106,12 @@ class TestProcess:
         return cast("Tape", NoTape(self))
 
     def ask(self, tape: int, name: str, *args: object) -> Any:
-        """Return what a method of a tape of the test's process returns, or raise what it raises.
+        """Call a method of a tape in the test's process; return what it returns, or raise what it raises.
+
+        Args:
+            tape: The number of the tape; 0 for a question to the server itself.
+            name: The method or attribute.
+            args: The arguments.
 
         Raises:
             ConnectionError: The test's process has ended.
@@ -118,7 +131,7 @@ class TestProcess:
             except (OSError, EOFError, AuthenticationError) as error:
                 self._connection = None
                 raise ConnectionError(str(error)) from None
-            except BaseException:  # an interrupt: the reply would be taken for that of the next request
+            except BaseException:  # an interrupt: the next request would get this one's reply
                 self._connection = None
                 raise
         if not is_value:
@@ -126,7 +139,7 @@ class TestProcess:
         return reply
 
 
-# Attributes of a tape that processes read; all others are methods
+# Attributes of a tape that other processes read; all other names are methods
 TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
 
 
@@ -136,7 +149,7 @@ class RemoteTape:
     def __init__(self, process: TestProcess, number: int) -> None:
         self._process = process
         self._number = number
-        self.pace = None
+        self.pace = None  # judges' calls are not paced in other processes
         self.unfinished: dict[int, Callable[[], None]] = {}
         self.resolved = process.resolved
 
@@ -150,6 +163,7 @@ class RemoteTape:
         return question
 
     def __getattr__(self, name: str) -> Any:
+        """Return the value of an attribute of the tape, or a function that calls its method."""
         if name.startswith("_"):
             raise AttributeError(name)
         if name in TAPE_VALUES:
@@ -157,6 +171,11 @@ class RemoteTape:
         return partial(self._ask, name)
 
     def _ask(self, name: str, *args: object) -> Any:
+        """Call a method of the tape.
+
+        Raises:
+            CassetteMiss: The test's process has ended.
+        """
         try:
             return self._process.ask(self._number, name, *args)
         except ConnectionError as error:
@@ -167,7 +186,7 @@ class RemoteTape:
 
 
 class NoTape:
-    """Stands for a tape while no test is running: a process has outlived its test."""
+    """Takes the place of a tape in a process that has outlived its test, while no other test is running."""
 
     mode = "live"
 
@@ -189,7 +208,7 @@ class NoTape:
         return True
 
 
-joined: TestProcess | None = None  # the process whose test this process takes part in
+joined: TestProcess | None = None  # in a process that a test started: the process of that test
 _context = ExitStack()
 
 
@@ -205,7 +224,7 @@ def join_test(text: str) -> None:
 
 
 def _use_process(process: TestProcess) -> None:
-    """Take part in the test of another process."""
+    """Use the tapes of another process from now on."""
     global joined  # noqa: PLW0603 -- of the whole process
     joined = process
     active_tape.find_remote_tape = process.find_tape
@@ -214,7 +233,7 @@ def _use_process(process: TestProcess) -> None:
 TICKET_VARIABLE = "LLMOPS_TEST_PROCESS"
 START_FOLDER = str(Path(__file__).parents[1] / "child_start")
 ENV_POSITION = 10  # position of `env` among the arguments of `subprocess.Popen`
-MAX_THREAD_END_S = 1.0  # time limit for the end of a thread that Python has joined already
+MAX_THREAD_END_S = 1.0  # how long to wait until the system has ended a thread that Python has joined
 
 
 class TapeServer:
@@ -223,7 +242,9 @@ class TapeServer:
     def __init__(self) -> None:
         self._key = secrets.token_bytes(16)
         family = None
-        if sys.platform == "win32":  # not one of its pipes, which cannot be waited for together with others
+        if (
+            sys.platform == "win32"
+        ):  # the default is a pipe, and pipes cannot be waited for together with sockets
             family = "AF_INET"
         self._listener = connection.Listener(family=family, backlog=64, authkey=self._key)
         self._stop_reader, self._stop_writer = connection.Pipe(duplex=False)
@@ -247,17 +268,17 @@ class TapeServer:
         """Start the thread; a second call has no effect."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="pytest-llmops tapes", daemon=True)
-            contextvars.Context().run(self._thread.start)  # not with the block and the trial of the caller
+            contextvars.Context().run(self._thread.start)  # without the block and the trial of the caller
 
     def stop(self) -> None:
-        """End the thread; processes that ask meanwhile wait for the next `start`."""
+        """End the thread; requests that come meanwhile wait for the next `start`."""
         thread = self._thread
         self._thread = None
         if thread is None:
             return
         self._stop_writer.send_bytes(b".")
         thread.join()
-        # Python before 3.13 may join a thread before the system has ended it, and counts those at a fork.
+        # Before Python 3.13, a thread may be joined before the system has ended it, and then still counts at a fork.
         entry = f"/proc/self/task/{thread.native_id}"
         deadline = time.monotonic() + MAX_THREAD_END_S
         while os.path.exists(entry) and time.monotonic() < deadline:  # noqa: PTH110 -- not worth a Path
@@ -272,6 +293,7 @@ class TapeServer:
             socket.close()
 
     def _serve(self) -> None:
+        """Accept connections and answer requests until `stop` writes to the pipe."""
         listening = self._listener._listener._socket  # type: ignore[attr-defined]  # noqa: SLF001 -- to wait for it
         while True:
             ready = connection.wait([self._stop_reader, listening, *self._open_calls])
@@ -286,19 +308,24 @@ class TapeServer:
                     self._open_calls[self._listener.accept()] = {}
 
     def _answer(self, child: Any) -> None:
+        """Answer a request of a process: a tuple of tape number, method, arguments, take and purpose.
+
+        If the process has ended, its open calls are noted as unrecorded, and its connection is closed.
+        """
         try:
             number, name, args, take, purpose = child.recv()
             with ExitStack() as stack:
-                if int(take):  # a process that is older than the trial does not know its number
+                if int(take):  # "0" also comes from a process that is older than the trial
                     stack.enter_context(recorder.run_as_trial(int(take)))
                 stack.enter_context(recorder.set_purpose(purpose))
                 child.send(self._call(child, number, name, args))
-        except Exception:  # noqa: BLE001 -- it has ended, or sends what is no request: the thread must go on for the others
+        except Exception:  # noqa: BLE001 -- it has ended, or sent no valid request: the thread must go on for the others
             for tape in self._open_calls.pop(child).values():
                 tape.note_unrecorded("1 call was not recorded: the process that made it ended first")
             child.close()
 
     def _call(self, child: Any, number: int, name: str, args: tuple[Any, ...]) -> tuple[bool, object]:
+        """Return the reply to a request: True and the result, or False and the exception to raise in the process."""
         if name == "resolve":
             return True, self._resolve(*args)
         tape = self._tapes.get(number)
@@ -311,11 +338,14 @@ class TapeServer:
         except (CassetteMiss, BudgetReached, CallDeferred, LLMOpsError) as error:
             tape.report.errors_elsewhere += 1
             return False, error
-        except Exception as error:  # noqa: BLE001 -- of a hook of the project, and maybe not to be pickled
+        except Exception as error:  # noqa: BLE001 -- raised by a hook of the project; it may not be picklable
             return False, tape.refuse(f"{type(error).__name__}: {error} (in the process of the test)")
 
     def _resolve(self, number: int) -> int:
-        """Return the number of a tape if it is in use, else of the running test's; 0: no test is running."""
+        """Return the number of a tape if it is in use, else of the running test's tape; 0 if no test is running.
+
+        It also refreshes the tapes that can be called: those in use, and those with calls that have not ended.
+        """
         in_use = {id(tape): tape for tape in active_tape.tapes_in_use()}
         pending = {id(tape): tape for calls in self._open_calls.values() for tape in calls.values()}
         tape = in_use.get(number) or active_tape.base_tape()
@@ -325,32 +355,48 @@ class TapeServer:
         return 0
 
     def _call_tape(self, calls: dict[int, Tape], tape: Tape, name: str, args: tuple[Any, ...]) -> object:
+        """Call a method of a tape (or read its attribute), and keep count of the calls that have not ended.
+
+        Args:
+            calls: The live calls of the process that have not ended: ``claim`` adds a call, ``end_call`` removes it.
+            tape: The tape.
+            name: The method or attribute.
+            args: Its arguments.
+        """
         if name == "end_call":
             calls.pop(hash(args[0].key), None)
-            if tape not in active_tape.tapes_in_use():  # not for the trace of the test that runs now
+            if (
+                tape not in active_tape.tapes_in_use()
+            ):  # its test is over; the trace belongs to another test now
                 return None
-        if name == "record" and args[2] == "0":  # the process may be older than the trial
+        if (
+            name == "record" and args[2] == "0"
+        ):  # args[2] is the take; the process may be older than the trial
             args = (*args[:2], tape.config.take, *args[3:])
-        value = getattr(tape, name)
-        if callable(value):
-            value = value(*args)
+        result = getattr(tape, name)
+        if callable(result):
+            result = result(*args)
         if name.startswith("refuse"):
             tape.report.errors_elsewhere += 1
         if name == "claim":
             question = args[0]
-            if value is None:
+            if result is None:  # the process makes a live call
                 calls[hash(question.key)] = tape
             else:
+                # The trace of the test is in this process, so the replay is reported here.
                 purpose = active_tape.current_purpose()
-                recorder.record_exchange(make_exchange(question, value, purpose, replayed=True))
-        return value
+                recorder.record_exchange(make_exchange(question, result, purpose, replayed=True))
+        return result
 
 
 _server: TapeServer | None = None
 
 
 def make_ticket() -> Ticket | None:
-    """Return the ticket for a process that is started here; None without a tape in use."""
+    """Return the ticket for a process that is started here; None without a tape in use.
+
+    In a process that a test started, it is a ticket for the same test.
+    """
     if joined is not None:
         take = active_tape.current_take()
         purpose = active_tape.current_purpose()
@@ -380,7 +426,7 @@ def close_server() -> None:
 
 
 def _child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
-    """Return the environment of a process with the ticket; unchanged without a tape in use."""
+    """Return the environment for a process, with the ticket added; unchanged without a tape in use."""
     ticket = make_ticket()
     if ticket is None:
         return environ
@@ -396,12 +442,14 @@ def _child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] |
 
 
 def process_patches() -> Iterator[Patch]:
-    """Yield the patches of what starts processes."""
+    """Yield the patches of the functions that start processes."""
     yield Patch(subprocess.Popen, "__init__", _wrap_popen)
     yield Patch(multiprocessing.spawn, "get_preparation_data", _wrap_preparation_data)
 
 
 def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
+    """Wrap `Popen.__init__`: the ticket is added to the environment, which may be positional or a keyword."""
+
     @functools.wraps(real)
     def init(self: Any, *args: Any, **more: Any) -> None:
         if len(args) > ENV_POSITION:
@@ -414,38 +462,48 @@ def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
 
 
 class _Join(str):
-    # A ticket that joins the test when it is unpickled, which is the first that a process of `multiprocessing` does.
+    """A ticket that joins the test when it is unpickled, the first thing that a `multiprocessing` process does."""
+
     __slots__ = ()
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        """Let unpickling call `join_test`."""
         return join_test, (str(self),)
 
 
 def _wrap_preparation_data(real: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Wrap `get_preparation_data` of `multiprocessing.spawn`: the ticket is added to the data of a process."""
+
     @functools.wraps(real)
     def get_preparation_data(*args: Any, **more: Any) -> dict[str, Any]:
         ticket = make_ticket()
         data = real(*args, **more)
         if ticket is None:
             return data
-        return {"pytest_llmops": _Join(ticket.to_text()), **data}  # the first is unpickled first
+        return {"pytest_llmops": _Join(ticket.to_text()), **data}  # first, so that it is unpickled first
 
     return get_preparation_data
 
 
 def _before_fork() -> None:
+    """Make sure that there is a server whose address the child can use, and stop its thread.
+
+    Python warns of a fork while other threads run, and a lock that such a thread holds is never released in the child.
+    """
     if joined is None and active_tape.current_tape() is not None:
         _open_server()
     if _server is not None:
-        _server.stop()  # Python warns of a fork while other threads run, and a lock that one holds is never released
+        _server.stop()
 
 
 def _after_fork_in_parent() -> None:
+    """Start the thread of the server again."""
     if _server is not None:
         _server.start()
 
 
 def _after_fork_in_child() -> None:
+    """Use the parent's tapes from now on, instead of the copies, and close the copies of its sockets."""
     global _server  # noqa: PLW0603 -- as above
     server = _server
     _server = None
@@ -455,7 +513,7 @@ def _after_fork_in_child() -> None:
     if tape is not None:
         inherited = tuple(active_tape.tapes_in_use())
         _use_process(TestProcess(server.make_ticket(tape), inherited))
-        os.environ.update(_child_environment(None) or {})  # for a process that replaces this one
+        os.environ.update(_child_environment(None) or {})  # for `os.exec`
     server.close()
 
 

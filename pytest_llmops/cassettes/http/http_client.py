@@ -1,9 +1,9 @@
 """Recording and replay for connections of http.client, urllib3, requests, botocore and httplib2.
 
-vcrpy replaces a connection by a stub, which gets the whole request before it is sent. vcrpy's responses are stubs too,
-created after the answer is read to its end. Here the real connection creates the response: a live answer is recorded
-while the application reads it, and a recorded answer is read from a socket object. So a stream is passed on while it
-is recorded, and replayed event by event.
+vcrpy replaces a connection by a stub, which gets the whole request before it is sent. We use these stubs, but not
+vcrpy's responses, which are made after the whole answer was read. Here the real connection makes the response: a live
+answer is recorded while the application reads it, and a recorded answer is read from an object that replaces the
+socket. So a stream is passed on while it is recorded, and replayed event by event.
 """
 
 import builtins
@@ -28,8 +28,11 @@ class BodyFraming:
     r"""Finds the end of a body on a connection that stays open.
 
     Args:
-        length: Its length in the headers; None: it ends with the connection.
+        length: The length of the body in the headers; None: it comes in chunks, or ends with the connection.
         chunked: Whether it comes in chunks.
+
+    Attributes:
+        done: Whether the end of the body was reached; always False for a body that ends with the connection.
 
     >>> body = BodyFraming(3)
     >>> body.feed(b"ab"), body.done, body.feed(b"c"), body.done
@@ -43,12 +46,12 @@ class BodyFraming:
         self.done = length == 0
         self._chunked = chunked
         self._in_trailer = False
-        self._left = length or 0
-        self._line = b""  # what is missing of the body or chunk; the part of a line so far
+        self._left = length or 0  # bytes that are missing of the body or of the chunk
+        self._line = b""  # the beginning of a line whose end has not come yet
 
     def feed(self, data: bytes) -> bytes:
-        """Return the part of the bytes that belongs to the body; as lenient as http.client."""
-        if not (self._chunked or self._left):
+        """Return the part of the received bytes that belongs to the body; errors are tolerated, as in http.client."""
+        if not (self._chunked or self._left):  # the body ends with the connection, or is complete
             return data
         parts: list[bytes] = []
         source = io.BytesIO(data)
@@ -65,22 +68,23 @@ class BodyFraming:
         return b"".join(parts)
 
     def _end_line(self, line: bytes) -> None:
-        """Read a whole line between two chunks, or after the last."""
+        """Interpret a whole line between two chunks, or after the last one."""
         if self._in_trailer:
             self.done = not line
             return
-        with suppress(ValueError):  # the end of a chunk; of other lines the client complains
+        # The empty line after a chunk is no number. Any other invalid line is an error in the client.
+        with suppress(ValueError):
             self._left = int(line.partition(b";")[0], 16)
             self._in_trailer = not self._left
 
 
-# Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep
+# Attribute that we set on vcrpy's stub: the arguments of `request` that vcrpy does not keep
 _EXTRA_ARGUMENTS = "_llmops_how"
 _BODILESS_STATUSES = frozenset({204, 304})
-# What vcrpy and mocks replace
+# Kept here because vcrpy and mocks replace them
 _real_getresponse = http.client.HTTPConnection.getresponse
 _real_socket = socket.socket
-# Attributes of a connection that are not copied
+# Attributes that a copied connection must not share with its original, with their initial values
 _OWN_STATE = {"sock": None, "_HTTPConnection__response": None, "_HTTPConnection__state": "Idle"}
 
 
@@ -99,6 +103,8 @@ def connection_patches() -> Iterator[patching.Patch]:
 
 
 def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:
+    """Wrap `request` of vcrpy's stub: the arguments that vcrpy drops are kept for the real request."""
+
     def request(
         stub: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **extra: Any
     ) -> None:
@@ -114,6 +120,10 @@ def _defer_connect(stub: Any, *args: Any, **extra: Any) -> None:
 
 
 def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
+    """Return the response to the stub's request: replayed, or live and recorded while it is read.
+
+    It replaces `getresponse` of vcrpy's stub.
+    """
     request = stub._vcr_request  # noqa: SLF001 -- vcrpy's
     extra = vars(stub).pop(_EXTRA_ARGUMENTS, {})
     tape = vcr_adapter.tape_for(request)
@@ -151,7 +161,7 @@ def _replay_answer(stub: Any, extra: dict[str, Any], tape: Tape, answer: Answer)
     real = stub.real_connection
     outcome = answer.outcome
     make_error = None
-    # The client finds by itself that the end is missing.
+    # For an IncompleteRead, the replayed answer is cut off, and the client finds that by itself.
     if outcome is not None and outcome.error != "IncompleteRead":
         make_error = partial(_make_error, real, tape, outcome)
     if make_error is not None and not answer.status:
@@ -161,30 +171,32 @@ def _replay_answer(stub: Any, extra: dict[str, Any], tape: Tape, answer: Answer)
         real.request(request.method, "/", **extra)
         return real.getresponse()
     finally:
-        # No socket is open: connection pools check this.
+        # Connection pools check whether a socket is open.
         real.sock = None
         vars(stub)["_sock"] = None
 
 
 @contextmanager
 def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[None]:
-    """Let a connection create responses that are recorded while they are read."""
+    """Let a connection make responses that are recorded while they are read, while the block runs."""
     make = real.response_class
     # botocore restores the class from its second attribute whenever it sends.
     names = ("response_class", "_original_response_cls")
-    own = {name: vars(real)[name] for name in names if name in vars(real)}
-    for name in {"response_class", *own}:
+    before = {name: vars(real)[name] for name in names if name in vars(real)}
+    for name in {"response_class", *before}:
         setattr(real, name, partial(_make_recording_response, make, live))
     try:
         yield
     finally:
         del real.response_class
-        vars(real).update(own)
+        vars(real).update(before)
 
 
 def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
     """Return the exception of a recorded outcome, for the client to raise."""
-    if outcome.kind == "connect" and hasattr(real, "_new_conn"):  # of urllib3, also under another name
+    if outcome.kind == "connect" and hasattr(
+        real, "_new_conn"
+    ):  # a connection of urllib3, or of a copy of it
         from urllib3.exceptions import ConnectTimeoutError
 
         return ConnectTimeoutError(real, outcome.text)
@@ -192,39 +204,60 @@ def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
 
 
 def _copy_call(stub: Any, extra: dict[str, Any]) -> tuple[Any, ...] | None:
-    """Return no module, the stub's connection as it is before its client closes it, and what sends the request on another like it; None if sockets are mocked."""
+    """Return what is needed to send the request later, for `active_tape.outgoing_request`; None if sockets are mocked.
+
+    That is None (there is no module of httpx), a copy of the connection, since the client closes its own, and a
+    function that sends the request on a further copy.
+    """
     if socket.socket is not _real_socket:
         return None
-    like = copy.copy(stub.real_connection)
+    template = copy.copy(stub.real_connection)
     request = stub._vcr_request  # noqa: SLF001 -- vcrpy's
-    like._tunnel_headers = dict(like._tunnel_headers)  # noqa: SLF001 -- `set_tunnel` changes it
-    return None, like, partial(_open_response, like, request, stub._url(request.uri), extra)  # noqa: SLF001 -- as above
+    template._tunnel_headers = dict(template._tunnel_headers)  # noqa: SLF001 -- `set_tunnel` changes it
+    send = partial(_open_response, template, request, stub._url(request.uri), extra)  # noqa: SLF001 -- vcrpy's
+    return None, template, send
 
 
 @contextmanager
 def _open_response(
-    like: Any, request: Any, place: str, extra: dict[str, Any]
+    template: Any, request: Any, target: str, extra: dict[str, Any]
 ) -> Iterator[http.client.HTTPResponse]:
-    connection = copy.copy(like)
+    """Send a request on a copy of a connection, and yield its response; the copy is closed afterwards.
+
+    Args:
+        template: The connection to copy.
+        request: vcrpy's request.
+        target: The target in the request line: a path, or for a proxy a whole URL.
+        extra: Further arguments of `request`.
+    """
+    connection = copy.copy(template)
     vars(connection).update(_OWN_STATE, _buffer=[], getresponse=partial(_real_getresponse, connection))
-    stub = SimpleNamespace(_vcr_request=request, real_connection=connection, _url=lambda _: place)
+    stub = SimpleNamespace(_vcr_request=request, real_connection=connection, _url=lambda _: target)
     with closing(connection), _send_request(stub, extra, is_live=True) as response:
         yield response
 
 
 def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) -> Any:
+    """Send the stub's request on its real connection, which is connected now if it was deferred; return the response.
+
+    Args:
+        stub: vcrpy's stub.
+        extra: Further arguments of `request`.
+        is_live: Whether the call is recorded: then the time that it may wait for a byte is limited.
+    """
     request = stub._vcr_request  # noqa: SLF001 -- vcrpy's
     real = stub.real_connection
     connect = vars(stub).pop("_deferred_connect", None)
     if connect is not None and real.sock is None:
-        real.connect(*connect[0], **connect[1])
-    place = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
-    real.request(request.method, place, body=request.body_bytes, headers=request.headers, **extra)
+        args, options = connect
+        real.connect(*args, **options)
+    target = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
+    real.request(request.method, target, body=request.body_bytes, headers=request.headers, **extra)
     if is_live and real.sock is not None:
         seconds = real.timeout
         if not isinstance(seconds, (int, float)):
             seconds = real.sock.gettimeout()
-        # urllib3 gives its socket the connection's time limit before it reads.
+        # Both are set: urllib3 gives the socket the connection's time limit before it reads.
         real.timeout = live_response.limit_silence(seconds)
         real.sock.settimeout(real.timeout)
     return real.getresponse()
@@ -259,7 +292,12 @@ def _render_response(
 
 
 class _ReplaySocket:
-    # A socket that ignores the request, and replays a recorded answer.
+    """Replaces the socket of a connection: it ignores the request, and a recorded answer is read from it.
+
+    Args:
+        content: The arguments of `_PieceReader`.
+    """
+
     def __init__(self, *content: Any) -> None:
         self._content = content
 
@@ -267,13 +305,20 @@ class _ReplaySocket:
         return io.BufferedReader(_PieceReader(*self._content))
 
     def ignore(self, *_: Any, **__: Any) -> None:
-        """Ignore the call."""
+        """Do nothing."""
 
     sendall = settimeout = setsockopt = shutdown = close = ignore
 
 
 class _PieceReader(io.RawIOBase):
-    # A file that is read piece by piece, as from the network.
+    """A file that is read piece by piece, as from the network.
+
+    Args:
+        pieces: The head of the answer, then its body.
+        make_error: Returns the exception in which the answer ends; None: it ends well.
+        claimed: The answer if it was asked ahead of its test; left when the file is closed.
+    """
+
     def __init__(
         self,
         pieces: Iterator[bytes],
@@ -286,7 +331,7 @@ class _PieceReader(io.RawIOBase):
         self._left = b""
 
     def close(self) -> None:
-        """Close the file; an answer that is not complete was left."""
+        """Close the file; an answer that is not complete counts as left."""
         super().close()
         if self._claimed is not None:
             self._claimed.leave()
@@ -295,6 +340,7 @@ class _PieceReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
+        """Read at most to the end of the current piece; 0 at the end."""
         if not self._left:
             self._left = next(self._pieces, b"")
             if not self._left and self._make_error is not None:
@@ -308,6 +354,14 @@ class _PieceReader(io.RawIOBase):
 def _make_recording_response(
     make: Callable[..., Any], live: live_response.LiveAnswer, *args: Any, **extra: Any
 ) -> Any:
+    """Make a response whose file records what is read from it, once its headers are read.
+
+    Args:
+        make: The connection's own class of responses.
+        live: The live answer.
+        *args: Arguments of the class.
+        **extra: Further arguments of the class.
+    """
     response = make(*args, **extra)
     begin = response.begin
 
@@ -321,7 +375,8 @@ def _make_recording_response(
 
 
 class _RecordingFile:
-    # The file that a response, which has read its headers, is read from; it passes the bytes to the recorder.
+    """The file from which a response is read, after its headers; it also passes the bytes to the live answer."""
+
     def __init__(self, response: Any, live: live_response.LiveAnswer) -> None:
         self._inner = response.fp
         self._live = live
@@ -342,13 +397,19 @@ class _RecordingFile:
         return len(data)
 
     def close(self) -> None:
-        """Close the file; an answer that is not complete was left."""
+        """Close the file; an answer that is not complete counts as left."""
         try:
             self._live.leave(self._status, self._headers)
         finally:
             self._inner.close()
 
     def _read_recorded(self, name: str, size: int | None = -1) -> bytes:
+        """Read with a method of the real file, record the bytes, and notice the end of the body.
+
+        Args:
+            name: The method: ``read``, ``read1`` or ``readline``.
+            size: Its argument; None and -1: read to the end.
+        """
         try:
             data: bytes = getattr(self._inner, name)(size)
         except BaseException as error:
@@ -359,10 +420,11 @@ class _RecordingFile:
         body = self._framing.feed(data)
         if body:
             self._live.add_chunk(body)
-        over = (not data and size != 0) or (size in (None, -1) and self._endless)
-        if self._framing.done or (over and self._endless):
+        # `_endless`: without a length or chunks, the body ends with the connection.
+        is_connection_at_end = (not data and size != 0) or (size in (None, -1) and self._endless)
+        if self._framing.done or (is_connection_at_end and self._endless):
             self._finish()
-        elif over:
+        elif is_connection_at_end:
             self._live.give_up(http.client.IncompleteRead(b""), self._status, self._headers)
         return data
 
@@ -371,6 +433,7 @@ class _RecordingFile:
     readline = partialmethod(_read_recorded, "readline")
 
     def _finish(self) -> None:
+        """Record the complete answer."""
         vcr_adapter.finish_answer(
             self._live, self._status, self._headers, self._live.raw_body(), certain=True
         )

@@ -3,9 +3,9 @@
 Unlike vcrpy's patches, they pass a stream on to the application while it is recorded, replay it event by event, and do
 not touch in-process transports (ASGI, WSGI, Mock).
 
-Requests that mocks answer are neither recorded nor a miss. pytest-httpx, responses, aioresponses and the in-process
-transports answer above these patches. respx replaces methods of httpcore, below the transport of httpx, and has to be
-asked before.
+A request that a mock answers is neither recorded nor a miss. pytest-httpx, responses, aioresponses and the in-process
+transports answer before a request gets here. respx replaces methods of httpcore, which come after the transport of
+httpx, so the patches look first whether respx answers a request.
 """
 
 import sys
@@ -31,17 +31,17 @@ from pytest_llmops.errors import CallDeferred
 
 
 def _is_answered_by_respx(request: Any) -> bool:
-    """Return whether respx answers or refuses a request whose body has been read.
+    """Return whether respx answers or refuses a request, whose body must have been read.
 
-    Only a request of a pass-through route is recorded or replayed. If a route's side effect decides to pass the request
-    through, it goes out without a recording.
+    Only a request of a pass-through route is recorded or replayed. A request that the side effect of another route lets
+    through goes out without a recording.
     """
     return bool(_respx_routers(request)) and _find_pass_through(request) is None
 
 
 def _respx_routers(request: Any) -> Sequence[Any]:
+    """Return the active routers of respx; none for a request of httpx2, which respx does not support."""
     mocks = sys.modules.get("respx.mocks")
-    # respx supports httpx only, not httpx2.
     if not mocks or not isinstance(request, mocks.httpx.Request):
         return ()
     routers: Sequence[Any] = mocks.HTTPCoreMocker.routers
@@ -49,13 +49,13 @@ def _respx_routers(request: Any) -> Sequence[Any]:
 
 
 def _find_pass_through(request: Any) -> tuple[Any, Any] | None:
-    """Return the router and the route that let a request through; None if another route answers it."""
+    """Return the router and the route of respx that let a request through; None if no route does."""
     for router in _respx_routers(request):
         for route in router.routes:
             if route.pattern is None or route.pattern.match(request):
                 if route.is_pass_through:
                     return router, route
-                return None
+                return None  # the first route that matches decides
     return None
 
 
@@ -127,6 +127,7 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
 
 
 def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
+    """Let a response be read through the tee, and tell the live answer how to leave it."""
     response.stream = tee
     response.extensions = {**response.extensions, EXTENSION_KEY: live.timing}
     live.on_tape_end = lambda: live.leave(response.status_code, _all_headers(response))
@@ -136,9 +137,10 @@ def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
 def _claim_response(
     module: Any, tape: Tape, transport: Any, request: Any, body: bytes
 ) -> tuple[Question, Any]:
-    """Return the request in the form that is matched, and its replay or None.
+    """Return a request in the form that is matched, and its replay; None if it has to go out live.
 
-    The replay is a response, or the recorded answer of a call that failed before its response began.
+    The replay is a response. For a call that failed before its response began, it is the recorded `Answer`, whose
+    outcome the caller raises.
     """
     question = tape.make_question(request.method, str(request.url), _read_headers(request), body)
     token = active_tape.outgoing_request.set((module, transport, request))
@@ -151,20 +153,16 @@ def _claim_response(
     pass_through = _find_pass_through(request)
     if pass_through is not None:  # respx counts replayed requests as it counts requests that go out
         pass_through[0].record(request, response=None, route=pass_through[1])
+    claimed = None
     if answer.asked_ahead:
-        claimed = ClaimedAnswer(tape, question, answer)
+        claimed = ClaimedAnswer(tape, question, answer)  # reports the call when it is read
     else:
-        claimed = None
-    if claimed is None:
         report_replay(question, answer)
     if answer.outcome is not None and not answer.status:
         return question, answer
-    timing = {
-        "latency_s": answer.latency_s,
-        "ttft_s": answer.ttft_s,
-        "replayed": claimed is None,
-        **({"is_batched": True} if answer.is_batched else {}),
-    }
+    timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": claimed is None}
+    if answer.is_batched:
+        timing["is_batched"] = True
     is_streamed = answer.pieces or answer.outcome is not None or claimed is not None
     if is_streamed:
         stream = _replay_class(module)(tape, answer, claimed)
@@ -176,6 +174,7 @@ def _claim_response(
 
 
 def _limit_silence(request: Any) -> None:
+    """Limit the read time-out of a request that goes out."""
     timeouts = request.extensions.get("timeout", {})
     request.extensions = {
         **request.extensions,
@@ -184,7 +183,11 @@ def _limit_silence(request: Any) -> None:
 
 
 def _read_headers(request: Any) -> Mapping[str, str]:
-    """Return the headers with lower-case names; httpx decodes and joins them anew for every look-up."""
+    """Return the headers of a request with lower-case names.
+
+    They are read from their raw form if they are ASCII and no name is repeated: httpx decodes and joins all of them at
+    every look-up.
+    """
     raw = request.headers.raw
     try:
         headers = {name.lower().decode("ascii"): value.decode("ascii") for name, value in raw}
@@ -197,12 +200,16 @@ def _read_headers(request: Any) -> Mapping[str, str]:
 
 @lru_cache(maxsize=2)
 def _replay_class(module: Any) -> Any:
+    """Return the class of replayed streams for httpx or httpx2; it needs the base classes of that module."""
+
     class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
         def __init__(self, tape: Tape, answer: Answer, claimed: ClaimedAnswer | None) -> None:
             self._tape = tape
             self._answer = answer
             self._claimed = claimed
-            self._pieces = claimed or answer.pieces or (answer.body,)
+            self._pieces = (
+                claimed or answer.pieces or (answer.body,)
+            )  # a claimed answer is an iterable of pieces
 
         def __iter__(self) -> Iterator[bytes]:
             yield from self._pieces
@@ -226,10 +233,12 @@ def _replay_class(module: Any) -> Any:
 
 
 def _all_headers(response: Any) -> dict[str, str]:
+    """Return the headers of a response with lower-case names."""
     return {name.lower(): value for name, value in response.headers.items()}
 
 
 def _recorded_headers(response: Any) -> dict[str, str]:
+    """Return the headers of a response without those that describe its encoded body."""
     return {name: value for name, value in _all_headers(response).items() if name not in _DROPPED_HEADERS}
 
 
@@ -251,8 +260,9 @@ def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
 
 
 def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
+    """Return a stream that yields the chunks of a response and records them."""
     inner = response.stream
-    # A single iterator, kept alive: httpcore closes the connection when its iterator is dropped
+    # Made once and kept: httpcore closes the connection when its iterator is dropped.
     chunks = iter(inner)
 
     class Tee(module.SyncByteStream):  # type: ignore[misc]  # the module is a parameter
@@ -278,6 +288,7 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
 
 
 def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
+    """Return a stream that yields the chunks of a response and records them, in an event loop."""
     inner = response.stream
     chunks = aiter(inner)
 

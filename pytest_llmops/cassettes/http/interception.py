@@ -1,7 +1,7 @@
 """Interception of HTTP calls: all patches, in place while a tape is in use.
 
-vcrpy's ``CassettePatcherBuilder`` is not a documented API: its version is pinned, and a contract test covers its use
-here. Matching, storage and errors are our own.
+vcrpy's ``CassettePatcherBuilder`` is not a documented API, so vcrpy's version is pinned, and a contract test covers
+what is used here. Matching, storage and errors are our own.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from pytest_llmops.cassettes.tape import Tape
 
 
 class _Interception:
+    """The patches of all HTTP clients: made once, then applied and removed with the first and last tape in use."""
+
     def __init__(self) -> None:
         import vcr.patch
 
@@ -32,8 +34,8 @@ class _Interception:
         self._patches = [
             *_pin_constructors(),
             *vcr_patches,
-            # vcrpy removes all its patches in all threads while a connection is created, and two concurrent threads
-            # remove them for good. `_pin_constructors` makes that unnecessary.
+            # While a connection is created, vcrpy removes all its patches, in all threads; if two threads do so at the
+            # same time, they are removed for good. `_pin_constructors` makes this removal unnecessary.
             patching.Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext)),
             *http_client.connection_patches(),
             *aiohttp.aiohttp_patches(),
@@ -56,12 +58,17 @@ class _Interception:
             return
         for patch in reversed(self._patches):
             patch.restore_attribute()
-        for remover in self._removers:  # pooled connections of vcrpy must not answer the next test
+        # Otherwise connections of vcrpy that are still in a pool would answer the next test.
+        for remover in self._removers:
             remover.__exit__(None, None, None)
             remover._connection_pool_to_connections.clear()  # noqa: SLF001 -- otherwise all pools stay alive
 
 
 def _pin_constructors() -> Iterator[patching.Patch]:
+    """Yield patches that keep the constructors of connections working while the names of their modules are patched.
+
+    See `patching.pin_globals`. httplib2 is patched only if it is imported.
+    """
     constructors: list[tuple[Any, str]] = [(http.client, "HTTPSConnection")]
     httplib2 = sys.modules.get("httplib2")
     if httplib2 is not None:
@@ -71,10 +78,12 @@ def _pin_constructors() -> Iterator[patching.Patch]:
 
 
 def _ignore_original(replacement: Any, _: Any) -> Any:
+    """Return the replacement; for `Patch.make`, which also gets the original."""
     return replacement
 
 
 def _httpx_patches() -> Iterator[patching.Patch]:
+    """Yield the patches of the transports of httpx and httpx2, if they are installed."""
     for name in ("httpx", "httpx2"):
         with contextlib.suppress(ImportError):
             module = sys.modules.get(name) or __import__(name)
@@ -121,7 +130,8 @@ def use_in_all_threads(tape: Tape) -> Iterator[None]:
 def remove_patches() -> None:
     """Remove all patches for good."""
     global _interception  # noqa: PLW0603 -- as above
-    if _interception is not None and active_tape.find_remote_tape is None:  # a child keeps them to its end
+    # A process that a test started keeps its patches to its end.
+    if _interception is not None and active_tape.find_remote_tape is None:
         child_processes.close_server()
         removed = _interception
         _interception = None

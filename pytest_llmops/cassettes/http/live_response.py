@@ -19,19 +19,18 @@ from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
 TIMING_DIGITS = 4  # decimal places of seconds: a live run reports the same figures as its replay
-# Time for which a server may send nothing before the test fails, unless the client gives up before
+# How long a server may send nothing before the test fails, if the client has no shorter limit
 SILENCE_LIMIT_S = 600.0
-# Errors of clients that no connection was made, by name: httpx, sockets, urllib3, aiohttp
+# Names of the exceptions for a connection that was not made, in httpx, sockets, urllib3 and aiohttp
 NO_CONNECTION = re.compile("ConnectError|ConnectTimeout|ConnectionRefused|NewConnection|Connector")
-TIMER_ERROR_S = 0.01  # time by which a timer may be early
+TIMER_ERROR_S = 0.01  # a timer may end this much too early
 NO_HEADERS: Mapping[str, str] = {}
-# Last event of a stream of OpenAI's or Anthropic's: clients leave it then, or give it a moment to end and
-# cancel it
+# Last event in the streams of OpenAI and Anthropic: clients close the stream after it, some only after a moment
 STREAM_END = re.compile(
     rb"""(?:\A|[\r\n])data: ?(?:\[DONE\]|\{"type": ?"message_stop"[^\r\n]{0,99}\})\s*\Z"""
 )
-# Key in a request's extensions: an event that is set when the program that our proxy asks for has closed
-# its connection
+# Key in the extensions of a request that our proxy sends: an event that is set when the program behind the proxy has
+# closed its connection
 PROGRAM_LEFT_KEY = "llmops_program_left"
 # Content types of streams, which have a time to first token
 STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
@@ -57,14 +56,14 @@ async def wait_for_slot_async(tape: Tape, host: str) -> CallSlot | None:
 
 
 def limit_silence(seconds: float | None) -> float:
-    """Return the time for which a client may wait for a byte: its own limit, at most `SILENCE_LIMIT_S`."""
+    """Return how long a client may wait for a byte: its own limit, but at most `SILENCE_LIMIT_S`."""
     if seconds is None:
         return SILENCE_LIMIT_S
     return min(seconds, SILENCE_LIMIT_S)
 
 
 def is_stream(headers: Mapping[str, str]) -> bool:
-    """Return whether an answer is a stream, by its headers with lower-case names."""
+    """Return whether an answer is a stream. The headers have lower-case names."""
     content_type = headers.get("content-type", "").lower()
     return any(name in content_type for name in STREAM_CONTENT_TYPES)
 
@@ -84,9 +83,11 @@ class LiveAnswer:
 
     Attributes:
         open: Whether it is neither complete nor given up.
-        program_left: Set when the program that our proxy asks for has left; None: the application itself asks.
-        on_tape_end: Calls `leave` for an answer that nobody closes; set by the reader once the headers have come.
-        timing: The timing for the application.
+        program_left: An event that is set when the program behind our proxy has left; None: the call is not the
+            proxy's.
+        on_tape_end: Called for an answer that nobody closed; it calls `leave`. Set by the reader once the headers have
+            come.
+        timing: The timing for the application; filled in when the answer ends.
     """
 
     def __init__(self, tape: Tape, question: Question, started: float, slot: CallSlot | None = None) -> None:
@@ -114,7 +115,7 @@ class LiveAnswer:
         """Add a chunk before the application gets it.
 
         Raises:
-            TimeoutError: A judge's or an embedder's answer has taken longer than ``llm_timeout``, however slowly it flows.
+            TimeoutError: A judge's or an embedder's answer takes longer than ``llm_timeout``, even if it still flows.
         """
         before = self._last
         self._last = time.perf_counter()
@@ -141,15 +142,20 @@ class LiveAnswer:
         self._keep(self._end(status, headers, body))
 
     def _keep(self, answer: Answer) -> None:
+        """Record an answer.
+
+        Raises:
+            CassetteMiss: It could not be written.
+        """
         try:
             self._tape.record(self._question, answer, self._take, self._purpose)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
 
     def leave(self, status: int, headers: Mapping[str, str]) -> None:
-        """End an answer that the application closed before its end: what had come of it is recorded, without a wait.
+        """End an answer that the application closed early: what has come of it is recorded, without waiting for more.
 
-        The replay answers an application that reads as much, and is a miss for one that reads on.
+        The replay is enough for an application that closes it at the same point; reading on is a miss.
 
         Args:
             status: The status.
@@ -158,14 +164,16 @@ class LiveAnswer:
         Raises:
             CassetteMiss: It could not be written.
         """
-        if self.open and self.program_left is not None:
+        if self.open and self.program_left is not None:  # the proxy closed it, as its program has left
             self.give_up(TimeoutError(PROGRAM_LEFT_TEXT), status, headers)
         if not self.open:
             return
         self._keep_outcome(Outcome("left early", LEFT_TEXT), "its stream was left early", status, headers)
 
     def give_up(self, error: BaseException, status: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> None:
-        """End an answer that ended in an error; a time-out, a cancel or a cut of the application's is recorded.
+        """End an answer that ended in an error.
+
+        It is recorded if the application would see the same again: a time-out, a cancelled call, or a cut connection.
 
         Args:
             error: What the client raised.
@@ -180,6 +188,7 @@ class LiveAnswer:
         if self.program_left is not None and self.program_left.is_set():
             error = TimeoutError(PROGRAM_LEFT_TEXT)
         outcome = Outcome.from_exception(error, began=bool(status))
+        # The client's read time-out is ours: it had none, or a longer one.
         is_silent = time.perf_counter() - self._last > SILENCE_LIMIT_S - TIMER_ERROR_S
         if is_silent and outcome is not None and outcome.kind == "read":
             self._end(0, {}, b"")
@@ -201,22 +210,31 @@ class LiveAnswer:
     def _keep_outcome(
         self, outcome: Outcome | None, why: str, status: int, headers: Mapping[str, str]
     ) -> bool:
-        """Record an outcome, and return whether it is one: a whole answer is recorded as such; another one is noted."""
+        """Record how a call ended without a whole answer, and return whether that was recorded.
+
+        A body that is whole all the same is recorded as a complete answer. What cannot be recorded is noted.
+
+        Args:
+            outcome: The outcome; None: the error is not one that is recorded.
+            why: Why the call was not recorded, for the note.
+            status: The status.
+            headers: The headers, with ``content-encoding`` if the body is compressed.
+        """
         body = self.raw_body()
         headers = dict(headers)
         is_whole = headers.get("content-length") == str(len(body))
         if headers.get("content-encoding") in ("gzip", "deflate"):
             with contextlib.suppress(zlib.error):
-                body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
+                body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # detects gzip and zlib
                 del headers["content-encoding"]
         # What is still compressed may hold secrets.
         is_readable = not body or "content-encoding" not in headers
         if is_readable and (is_whole or _ends_stream(body)):
             self.finish(status, headers, body)
             return False
-        # A judge's limit, and what follows a miss or a spent budget, are ours.
-        ours = self._purpose != "app" or self._late or self._tape.verdict() is not None
-        if outcome is None or ours or not is_readable:
+        # Not the application's doing: the limit of a judge, and what follows a miss or a spent budget.
+        is_ours = self._purpose != "app" or self._late or self._tape.verdict() is not None
+        if outcome is None or is_ours or not is_readable:
             self._tape.note_unrecorded(f"1 call was not recorded: {why}")
             self._end(0, {}, body)
             return False
@@ -224,20 +242,23 @@ class LiveAnswer:
         return True
 
     def abandon(self) -> None:
-        """End the answer with its tape: an open one was left, unless another thread may still be reading it."""
+        """End an answer that is still open when its tape ends: it counts as left, or as not recorded.
+
+        It is not left if another thread may still be reading it.
+        """
         if self.on_tape_end is not None and not _is_read_elsewhere(self._thread):
             self.on_tape_end()
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
             self._end(0, {}, self.raw_body())
-            # A thread may outlive its test. If its answer is completed, it is recorded for the next run.
+            # A thread may outlive its test. If it completes the answer, it is recorded for the next run.
             self.open = True
             self._late = True
 
     def _end(
         self, status: int, headers: Mapping[str, str], body: bytes, outcome: Outcome | None = None
     ) -> Answer:
-        """End the answer, report it to the trace, and return it."""
+        """Close the answer, release its slot, report it to the trace, and return it."""
         self.open = False
         self._tape.unfinished.pop(id(self), None)
         if self._slot is not None:
@@ -250,16 +271,16 @@ class LiveAnswer:
             gap_s = round(self._gap, TIMING_DIGITS)
         self.timing.update(latency_s=latency_s, ttft_s=ttft_s)
         answer = Answer(status, headers, body, latency_s, ttft_s, outcome=outcome, gap_s=gap_s)
-        if not self._late:  # else it is not for the trace of the test that runs now
+        if not self._late:  # otherwise another test may be running, whose trace it does not belong to
             exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
             self._tape.end_call(self._question, exchange, outcome is None)
         return answer
 
 
 class ClaimedAnswer:
-    """The pieces of an answer that was asked ahead, while its test reads them.
+    """The pieces of an answer that was asked ahead of its test, while the test reads them.
 
-    A stream that the test leaves is recorded as if it had been asked by the test: as far as it was read.
+    If the test leaves the stream early, only the part that it has read stays recorded, as for a call of its own.
     """
 
     def __init__(self, tape: Tape, question: Question, answer: Answer) -> None:
@@ -268,30 +289,36 @@ class ClaimedAnswer:
         self._answer = answer
         self._purpose = active_tape.current_purpose()
         self._thread = threading.current_thread()
-        self._taken = 0
+        self._read_count = 0
         tape.unfinished[id(self)] = partial(self.leave, closed=False)
 
     def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces; the answer is complete after the last."""
         for piece in self._answer.pieces or (self._answer.body,):
-            self._taken += 1
+            self._read_count += 1
             yield piece
         self._end(self._answer)
 
     def leave(self, *, closed: bool = True) -> None:
-        """End the answer, if it is not complete; one that was not closed may still be read by another thread."""
+        """End the answer if it is not complete.
+
+        Args:
+            closed: Whether it was closed; otherwise another thread may still be reading it.
+        """
         answer = self._answer
-        body = b"".join(answer.pieces[: self._taken])
-        is_whole = not answer.pieces and (self._taken > 0 or not answer.body)
+        body = b"".join(answer.pieces[: self._read_count])
+        is_whole = not answer.pieces and (self._read_count > 0 or not answer.body)
         may_go_on = not closed and _is_read_elsewhere(self._thread)
         if is_whole or may_go_on or self._purpose != "app" or _ends_stream(body):
             self._end(answer)
             return
-        left = replace(answer, body=body, pieces=(), outcome=Outcome("left early", LEFT_TEXT))
-        if not self._taken:
-            left = replace(left, ttft_s=None, gap_s=None)
-        self._end(left)
+        left_answer = replace(answer, body=body, pieces=(), outcome=Outcome("left early", LEFT_TEXT))
+        if not self._read_count:
+            left_answer = replace(left_answer, ttft_s=None, gap_s=None)
+        self._end(left_answer)
 
     def _end(self, answer: Answer) -> None:
+        """Report the answer to the trace, once, and record it anew if it was left early."""
         if self._tape.unfinished.pop(id(self), None) is None:
             return
         if answer.outcome is not None and answer.amend is not None:

@@ -1,4 +1,4 @@
-"""Patches: a network that is closed while a tape only replays, and threads that inherit their starter's tape and trial."""
+"""Patches that close the network while a tape only replays, and that pass the tape and trial on to new threads."""
 
 import functools
 import socket
@@ -23,7 +23,7 @@ class Patch:
     Args:
         target: The module or class.
         name: The attribute; a target without the attribute is not changed.
-        make: Returns the replacement for the current value.
+        make: Called with the current value; returns the replacement.
     """
 
     target: Any
@@ -54,7 +54,8 @@ class Patch:
 def pin_globals(function: Any) -> Any:
     """Return a copy of a function with its module's current names, whatever is patched later.
 
-    ``http.client.HTTPSConnection.__init__`` calls ``super(HTTPSConnection, self)``, which would be vcrpy's stub.
+    Needed because ``http.client.HTTPSConnection.__init__`` calls ``super(HTTPSConnection, self)``, and finds vcrpy's
+    stub under that name while it is patched.
     """
     pinned = types.FunctionType(
         function.__code__,
@@ -67,7 +68,7 @@ def pin_globals(function: Any) -> Any:
     return functools.update_wrapper(pinned, function)
 
 
-# Raises if a connection to a host and port must not be opened
+# A function that raises if a connection to a host and port must not be opened
 CheckHost = Callable[[str, int | None], object]
 
 
@@ -77,7 +78,7 @@ _LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
 
 
 def network_patches(check: CheckHost) -> list[Patch]:
-    """Return patches that check the host of each connection and name look-up."""
+    """Return patches that call a check with the host of each connection and name look-up, before it is made."""
     patches = [Patch(socket, name, functools.partial(_guard_look_up, check)) for name in _LOOK_UPS]
     for name, place in _ADDRESS_ARGUMENTS.items():
         guard = functools.partial(_guard_socket, check, place=place)
@@ -86,6 +87,14 @@ def network_patches(check: CheckHost) -> list[Patch]:
 
 
 def _guard_socket(check: CheckHost, real: Any, *, place: int) -> Any:
+    """Wrap a method of a socket: the address is checked before the call.
+
+    Args:
+        check: The check.
+        real: The method.
+        place: The index of the address among its arguments; may be negative.
+    """
+
     def guarded(self: socket.socket, *args: Any) -> Any:
         is_internet = self.family in (socket.AF_INET, socket.AF_INET6)
         if is_internet and args and place < len(args) and isinstance(args[place], tuple):
@@ -98,6 +107,11 @@ def _guard_socket(check: CheckHost, real: Any, *, place: int) -> Any:
 
 
 def _guard_look_up(check: CheckHost, real: Any) -> Any:
+    """Wrap a name look-up: the host is checked before the call.
+
+    The addresses of an allowed host are noted on the tape, as the connection will be made to an address.
+    """
+
     def guarded(host: Any, *rest: Any, **more: Any) -> Any:
         port = more.get("port")
         if rest:
@@ -113,7 +127,7 @@ def _guard_look_up(check: CheckHost, real: Any) -> Any:
 
 
 def _list_addresses(result: Any) -> list[str]:
-    """Return the IP addresses that a look-up has found."""
+    """Return the IP addresses in the result of a look-up, whose form depends on the function."""
     if isinstance(result, str):  # of gethostbyname
         return [result]
     if isinstance(result, tuple):  # of gethostbyname_ex: name, aliases, addresses
@@ -122,7 +136,7 @@ def _list_addresses(result: Any) -> list[str]:
 
 
 def _host_name(host: Any) -> str:
-    """Return a host as a text; "" if it is none."""
+    """Return a host as a text; "" if it is neither a text nor bytes (None is the local host)."""
     if isinstance(host, (bytes, bytearray)):
         return bytes(host).decode("ascii", "replace")
     if isinstance(host, str):
@@ -131,6 +145,7 @@ def _host_name(host: Any) -> str:
 
 
 def _check_address(check: CheckHost, host: Any, port: Any) -> None:
+    """Call a check with a host and its port, which is None if it is not a number; an empty host is not checked."""
     name = _host_name(host)
     if not name:
         return
@@ -141,10 +156,10 @@ def _check_address(check: CheckHost, host: Any, port: Any) -> None:
 
 
 def refuse_while_replaying(host: str, _port: int | None = None) -> None:
-    """Refuse a connection while the current tape only replays.
+    """Raise a miss for a connection while the current tape only replays.
 
     Raises:
-        CassetteMiss: It does, and the host is neither allowed nor this machine.
+        CassetteMiss: The tape only replays, and the host is neither allowed nor this machine.
     """
     tape = current_tape()
     if tape is None or tape.mode != "none":
@@ -160,9 +175,12 @@ def thread_patches() -> list[Patch]:
 
 
 def _wrap_start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Wrap `Thread.start`: ``run`` of the thread is called in the context of the thread that starts it."""
+
     @functools.wraps(real)
     def start(self: threading.Thread) -> Any:
         context = active_tape.capture_context()
+        # An instance with its own `run` was patched by somebody else; it is left alone.
         if context is None or vars(self).get("run") is not None:
             return real(self)
         run = self.run
@@ -183,11 +201,13 @@ def _wrap_start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _wrap_submit(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `ThreadPoolExecutor.submit`: the job runs in the context of the thread that submits it."""
+
     @functools.wraps(real)
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         context = active_tape.capture_context()
 
-        # Also without a context: the thread may still have that of its first job.
+        # Also if there is no context: the thread of the pool may still have the context of an earlier job.
         @functools.wraps(fn, updated=())
         def job(*args: Any, **kwargs: Any) -> Any:
             with active_tape.inherit_context(context):

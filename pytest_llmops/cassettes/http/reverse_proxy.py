@@ -1,7 +1,8 @@
-"""A reverse proxy on this machine, by which programs in any language are recorded and replayed.
+"""A reverse proxy on this machine, through which programs in any language are recorded and replayed.
 
-It passes each request on from this process, where the tape of the running test records or replays it under the address
-of the real server: a recording of a Python SDK answers the same request of a program in another language.
+It sends each request on from this process, where the tape of the running test records or replays it under the address
+of the real server. So a recording made with a Python SDK also answers the same request from a program in another
+language.
 """
 
 import json
@@ -20,16 +21,16 @@ from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss
 
-# By the first part of the proxy's path: the server, and the variables from which the vendor's SDKs read its
-# address
+# For the first part of the path in a request to the proxy: the address of the server, and the environment variables
+# from which the vendor's SDKs read that address
 SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "openai": ("https://api.openai.com/v1", ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
     "anthropic": ("https://api.anthropic.com", ("ANTHROPIC_BASE_URL",)),
     "gemini": ("https://generativelanguage.googleapis.com", ("GOOGLE_GEMINI_BASE_URL",)),
     "cohere": ("https://api.cohere.com", ("CO_API_URL",)),
 }
-WATCH_S = 0.05  # time after which the thread that watches a program sees that its request is answered
-LEAVE_S = 1.0  # time within which a program leaves a replayed stream that it had left when it was recorded
+WATCH_S = 0.05  # how often the thread that watches a program looks whether its request is answered
+LEAVE_S = 1.0  # time limit for a program to leave a replayed stream that it had left when it was recorded
 READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the SDKs
 # HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it
 MISSING_RECORDING = 424
@@ -46,8 +47,12 @@ class LLMProxy:
     """A running proxy.
 
     Attributes:
-        url: Its address, without a path.
-        environment: The variables that send SDKs to it: set during the test, for programs with an environment of their own.
+        tape: The tape of the test.
+        client: Sends the requests on; its calls are recorded and replayed like those of the test.
+        server: Receives the requests of the programs.
+        url: The proxy's address, without a path.
+        environment: The environment variables that direct SDKs to the proxy, for the programs that a test starts.
+        origins: Scheme and host of the real server, by the first part of the path.
     """
 
     def __init__(self, tape: Tape, environ: Mapping[str, str]) -> None:
@@ -65,8 +70,8 @@ class LLMProxy:
         self.environment: dict[str, str] = {}
         self.origins: dict[str, str] = {}
         for name, (default, variables) in SERVERS.items():
-            given = [environ[variable] for variable in variables if environ.get(variable)]
-            parts = urlsplit((given or [default])[0])
+            configured = [environ[variable] for variable in variables if environ.get(variable)]
+            parts = urlsplit((configured or [default])[0])
             self.origins[name] = f"{parts.scheme}://{parts.netloc}"
             address = f"{self.url}/{name}{parts.path.rstrip('/')}"
             for variable in variables:
@@ -95,7 +100,15 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # Passes on a single request: a connection that stays open would keep its thread.
+    """Passes on a single request: a connection that stays open would keep its thread.
+
+    Attributes:
+        _started: Whether the head of the answer was sent.
+        _left: Set when the program has closed its connection.
+        _streams: The connections to the server, to be cut when the program leaves.
+        _bodiless, _chunked: How the answer is sent; set with its head.
+    """
+
     proxy: LLMProxy
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -105,6 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing: an address may hold a key."""
 
     def _pass_on(self) -> None:
+        """Answer a request of any method with the answer of the real server, or with an error in JSON."""
         import httpx2
 
         self.close_connection = True
@@ -138,7 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
             answered.set()
 
     def _refuse_reading_on(self) -> None:
-        """Count a miss if the program does not leave a stream that it had left; in chunks it sees that it was cut."""
+        """Count a miss if the program reads on in a replayed stream that it had left when it was recorded.
+
+        Only needed without chunks: in chunks the program notices itself that the answer was cut.
+        """
         if not self._started or self._chunked or wait([self.connection], LEAVE_S):
             return
         tape = self.proxy.tape
@@ -151,8 +168,17 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _pass_on  # noqa: N815 -- as above
 
     def _answer(self, url: str, answered: threading.Event) -> None:
+        """Send a request to the real server, and its answer to the program, piece by piece.
+
+        Args:
+            url: The address at the real server.
+            answered: Set by the caller once the request is answered.
+
+        Raises:
+            OSError: The program went away.
+        """
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_HEADERS]
-        if "accept-encoding" not in self.headers:  # else the client of this process asks for its own
+        if "accept-encoding" not in self.headers:  # otherwise our client would add its own
             headers.append(("accept-encoding", "identity"))
         body = self._read_body()
         threading.Thread(target=self._watch_program, args=(answered,), daemon=True).start()
@@ -174,19 +200,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_chunk(b"")
 
     def _keep_stream(self, name: str, info: Mapping[str, Any]) -> None:
-        """Keep the connection to the server, as its client reports it."""
+        """Keep a new connection to the server, so that it can be cut if the program leaves.
+
+        The client calls this with each of its events.
+        """
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._streams.append(info["return_value"])
             if self._left.is_set():
                 self._cut_streams()
 
     def _cut_streams(self) -> None:
+        """Shut down the connections to the server."""
         for stream in self._streams:
-            with suppress(OSError):  # not by the method of a TLS socket, which a thread may be reading
+            # Not with the `shutdown` of a TLS socket: another thread may be reading from it.
+            with suppress(OSError):
                 socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
     def _watch_program(self, answered: threading.Event) -> None:
-        """Cut the call to the server when the program leaves, as its own time limit may be over."""
+        """Cut the call to the server when the program leaves, for instance because its time limit is over."""
         try:
             while not wait([self.connection], WATCH_S):
                 if answered.is_set():
@@ -200,6 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut_streams()
 
     def _read_body(self) -> bytes:
+        """Return the body of the request; of a broken off body in chunks what has come."""
         if self.headers.get("transfer-encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("content-length") or 0))
         body = b""
@@ -212,6 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _send_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """Send status and headers, and note whether a body follows and whether it is sent in chunks."""
         self._started = True
         self._bodiless = self.command == "HEAD" or status in (204, 304)
         self._chunked = self.request_version == "HTTP/1.1" and not self._bodiless
@@ -225,13 +258,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_chunk(self, chunk: bytes) -> None:
-        """Send a part of the body at once; an empty part ends it."""
+        """Send a part of the body at once; an empty part ends a body in chunks."""
         if self._chunked:
             chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
         self.wfile.write(chunk)
 
     def _send_error(self, status: int, message: str) -> None:
-        if self._started:  # an answer that breaks off breaks off for the program, too
+        """Send an error in JSON, unless the answer has begun: then it breaks off."""
+        if self._started:
             return
         # In the form of OpenAI's and of Anthropic's errors.
         error: dict[str, Any] = {"message": message, "type": "llm_proxy", "param": None, "code": None}

@@ -15,21 +15,22 @@ from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
 
-# Attributes of vcrpy's request: its matched form (the body may be gone once it is sent), answer, and time
+# Attributes that we set on vcrpy's request: its matched form (the body may be gone once it is sent), its recorded
+# answer, and the time at which it was claimed
 _QUESTION_ATTRIBUTE = "_llmops_question"
 _ANSWER_ATTRIBUTE = "_llmops_answer"
 _STARTED_ATTRIBUTE = "_llmops_started"
 
 
 class Call(NamedTuple):
-    """A request of aiohttp or tornado on its way: replayed with an answer, or live."""
+    """A request of aiohttp or tornado that was looked up on the tape; ``answer`` is None if it goes out live."""
 
     tape: Tape
     request: Any
     answer: Answer | None
 
 
-# The last request of this task; None if its live answer has come
+# The last request of this task; None once its live answer has come
 current_call: ContextVar[Call | None] = ContextVar("pytest_llmops_call", default=None)
 
 
@@ -50,7 +51,10 @@ class VcrCassette:
         return request
 
     def can_play_response_for(self, request: Any) -> bool:
-        """Return whether a recording is replayed; a missing recording is an error in mode none."""
+        """Return whether a recording answers a request, and claim the recorded answer.
+
+        In mode ``none`` a missing recording is an error.
+        """
         tape = tape_for(request)
         if tape is None:
             return False
@@ -60,7 +64,8 @@ class VcrCassette:
 
     def play_response(self, request: Any) -> dict[str, Any]:
         """Return the recorded answer in vcrpy's form."""
-        if not self.can_play_response_for(request):  # vcrpy does not ask before it follows a redirect
+        # Called again here, as vcrpy does not call it for a redirect; an answer is claimed only once.
+        if not self.can_play_response_for(request):
             raise CassetteMiss(
                 f"{request.method} {request.host} was redirected to while a recording was replayed, and is not"
                 " recorded: record all again with --llm-record=all"
@@ -74,7 +79,7 @@ class VcrCassette:
         }
 
     def append(self, request: Any, response: dict[str, Any]) -> None:
-        """Record a live answer, which vcrpy has decompressed without changing the header."""
+        """Record a live answer. vcrpy has decompressed the body, but left the header as it was."""
         tape = tape_for(request)
         if tape is None:
             return
@@ -96,9 +101,10 @@ def tape_for(request: Any) -> Tape | None:
 
 
 def claim_answer(tape: Tape, request: Any) -> Answer | None:
-    """Return the recorded answer to a request, or None if the call has to be live.
+    """Return the recorded answer to a request, or None if the call has to go out live.
 
-    The answer is claimed once, on the first call: another thread could claim it before it is played.
+    The answer is claimed on the first call and kept on the request, so that no other thread gets it before it is
+    played.
 
     Raises:
         CassetteMiss: No recording in mode none.
@@ -113,10 +119,12 @@ def claim_answer(tape: Tape, request: Any) -> Answer | None:
 
 
 def begin_answer(tape: Tape, request: Any, slot: CallSlot | None = None) -> LiveAnswer:
-    """Return the live answer to a request, which goes out now if it has a slot."""
-    if slot is not None:
-        started = None
-    else:
+    """Return the live answer to a request.
+
+    It is timed from now on if the call waited for a slot, otherwise from when the request was claimed.
+    """
+    started = None
+    if slot is None:
         started = getattr(request, _STARTED_ATTRIBUTE, None)
     return LiveAnswer(tape, question_for(tape, request), started or time.perf_counter(), slot)
 
@@ -124,27 +132,27 @@ def begin_answer(tape: Tape, request: Any, slot: CallSlot | None = None) -> Live
 def finish_answer(
     live: LiveAnswer, status: int, headers: Mapping[str, str], body: bytes, *, certain: bool
 ) -> None:
-    """Record a complete answer decompressed, or with its encoding header if it cannot be decompressed.
+    """Record a complete answer, decompressed if possible; if not, with its encoding header.
 
     Args:
         live: The live answer.
         status: The status.
         headers: The headers, with lower-case names.
         body: The body.
-        certain: Whether the body is raw, and so compressed as the header says.
+        certain: Whether the body is as it came over the wire; otherwise the client may have decompressed it.
     """
-    kept = dict(headers)
-    encoding = kept.pop("content-encoding", "")
+    recorded_headers = dict(headers)
+    encoding = recorded_headers.pop("content-encoding", "")
     try:
         body = decode_body(body, encoding, certain=certain)
     except DocumentError:
         if certain:
-            kept["content-encoding"] = encoding
-    live.finish(status, kept, body)
+            recorded_headers["content-encoding"] = encoding
+    live.finish(status, recorded_headers, body)
 
 
 def question_for(tape: Tape, request: Any) -> Question:
-    """Return vcrpy's request in the form that is matched."""
+    """Return vcrpy's request in the form that is matched; it is kept on the request."""
     known: Question | None = getattr(request, _QUESTION_ATTRIBUTE, None)
     if known is not None:
         return known
@@ -159,7 +167,7 @@ def question_for(tape: Tape, request: Any) -> Question:
 
 
 def _header_text(value: Any) -> str:
-    """Return a header's value, which may be bytes or a list with a single value."""
+    """Return the value of a header as a text; clients also give bytes, or a list with a single value."""
     if isinstance(value, (list, tuple)) and value:
         value = value[0]
     if isinstance(value, bytes):
@@ -168,7 +176,7 @@ def _header_text(value: Any) -> str:
 
 
 def read_request_body(request: Any) -> bytes:
-    """Return the body as bytes; aiohttp's body is the caller's object, which becomes JSON."""
+    """Return the body of a request as bytes. aiohttp passes the caller's own object, which is encoded as JSON."""
     body = request.body
     if body is None:
         return b""
@@ -195,9 +203,13 @@ def _to_bytes(part: Any) -> bytes:
 
 
 def _to_json_value(value: Any) -> Any:
+    """Return a value that JSON supports for one that it does not: for bytes, aiohttp's forms, and files.
+
+    A file is read, and set back to its start for the client.
+    """
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("latin-1")
-    # aiohttp's FormData: (options, headers, value) of each field; the name says whether the value is a secret.
+    # aiohttp's FormData has fields of (options, headers, value). The name is kept: it shows which value is a secret.
     fields = getattr(value, "_fields", None)
     if isinstance(fields, list):
         return [

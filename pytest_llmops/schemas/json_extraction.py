@@ -410,8 +410,8 @@ class _JsonSearch:
     def resume_position(self, piece: str, at: int, failed: int) -> int:
         """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``.
 
-        That is behind its closing bracket. JSON without one is broken up to the end; in prose only the bracket is
-        skipped.
+        That is behind its closing bracket. Without one, broken JSON is skipped up to the end of the piece, and prose
+        up to the failure.
         """
         begun = _was_meant_as_json(piece, at, failed)
         if begun or piece[at] == "{" or _has_content(piece[at:failed]):

@@ -34,7 +34,7 @@ class TextNormalizer:
         return lexical.normalize_text(text, case=self.case, whitespace=self.whitespace, unicode=self.unicode)
 
     def normalize_answer(self, actual: object) -> str:
-        """Return the normalized answer, also of an SDK's object; raises a `ValueError` if it cannot be scored.
+        """Return the normalized text of an answer, which may be an SDK's object; raise a `ValueError` if it is no text.
 
         >>> TextNormalizer().normalize_answer(None)
         Traceback (most recent call last):
@@ -51,7 +51,7 @@ class TextNormalizer:
         raise ValueError(f"the answer is {describe_kind(text)}, expected text{hint}")
 
     def map_to_original(self, text: str) -> text_spans.Origins:
-        """Return a map from places in the normalized text to places in the text."""
+        """Return a map from positions in the normalized text to positions in the text itself."""
         normalize = partial(lexical.normalize_text, case=self.case, unicode=self.unicode)
         return text_spans.Origins(text, normalize, self.whitespace)
 
@@ -82,7 +82,9 @@ def describe_value(value: object) -> str:
 
 
 def parse_contexts(where: str, contexts: object) -> list[str]:
-    """Return the texts of contexts: texts, chunks, hits, documents of LangChain or nodes of LlamaIndex.
+    """Return the texts of contexts, which are texts, chunks, hits, LangChain documents or LlamaIndex nodes.
+
+    A hit without a text becomes "".
 
     Raises:
         UsageError: They are not a list of these.
@@ -142,7 +144,7 @@ def parse_threshold(
 
 
 def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
-    """Return the texts to search for; none of them is empty.
+    """Return the texts to search for as a tuple: at least one, and none of them empty.
 
     Raises:
         UsageError: There are none, or a text is empty: it would be in every answer.
@@ -156,7 +158,7 @@ def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
 
 
 def parse_references(where: str, expected: object) -> tuple[str, ...]:
-    """Return the references; a reference may be empty.
+    """Return the references as a tuple: at least one, which may be empty.
 
     Raises:
         UsageError: There are none, or they are no texts.
@@ -167,6 +169,14 @@ def parse_references(where: str, expected: object) -> tuple[str, ...]:
 
 
 def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tuple[str, ...]:
+    """Return a text or several as a tuple; raise a `UsageError` for anything else.
+
+    Args:
+        where: The assertion, for the message.
+        given: The argument.
+        purpose: What the texts are for, for the message.
+        none_given: The message for an empty list.
+    """
     texts = given
     if isinstance(given, str):
         texts = (given,)
@@ -206,7 +216,7 @@ def parse_normalizer(
 
 
 def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pattern[str]:
-    """Return a compiled regular expression.
+    """Return a compiled regular expression; a pattern that is compiled already keeps its flags, except DEBUG.
 
     Raises:
         UsageError: It is invalid; gives the position of the error.
@@ -240,8 +250,8 @@ class SearchedText:
     Attributes:
         wanted: The text as it was given.
         normalized: The text as it was searched for.
-        starts: The first places in the normalized answer; overlapping places count once.
-        count: The number of places; without counting, the number of known places.
+        starts: The first positions in the normalized answer; overlapping places count once.
+        count: The number of places; if they were not counted, the length of ``starts``.
     """
 
     wanted: str
@@ -250,7 +260,7 @@ class SearchedText:
     count: int
 
     def find_spans(self, origins: text_spans.Origins) -> list[text_spans.Span]:
-        """Return the places in the answer itself."""
+        """Return the places as spans of the answer itself, before it was normalized."""
         length = len(self.normalized)
         return [origins.span(start, start + length) for start in self.starts]
 
@@ -264,10 +274,18 @@ def search_texts(
     most: int,
     count: bool,
 ) -> list[SearchedText]:
-    """Return the first places of each of several texts in an answer, and on request their number.
+    """Search for several texts in an answer, and return a result for each, in the same order.
+
+    Args:
+        actual: The answer.
+        wanted: The texts.
+        normalizer: Applied to the answer and to the texts.
+        whole_words: Whether a place within a longer word or number does not count.
+        most: How many places of a text are listed.
+        count: Whether all places are counted.
 
     Raises:
-        ValueError: The answer is not a text, the answer or a text cannot be normalized, or nothing is left of a text.
+        ValueError: The answer is not a text, or the answer or a text cannot be normalized or is empty afterwards.
     """
     answer = normalizer.normalize_answer(actual)
     results = []

@@ -34,7 +34,7 @@ _REGEX_SYNTAX = re.compile(r"\\.|\[[^\]]{0,200}\]|\(\?[^)]{0,200}\)?|[.^$*+?{}()
 def missing_text_evidence(
     text: str, missing: Sequence[str], *, ignore_case: bool = False, whole_words: bool = False
 ) -> Evidence:
-    """List the missing texts, each with the part of the answer that is most like it, and the beginning of the answer.
+    """Return a line for each missing text with the most similar part of the answer; the answer itself is the last line.
 
     >>> missing_text_evidence("within 60 days.", ["30 days"])[0]
     ('missing', '"30 days" | nearest "60 days." at line 1, column 8, 0.86 alike')
@@ -50,6 +50,7 @@ def missing_text_evidence(
 
 
 def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_words: bool) -> str:
+    """Return the option with which a text would be found, or else the most similar part of the answer; "" if neither."""
     if whole_words:
         part_of_word = _explain_part_of_word(text, missing)
         if part_of_word:
@@ -76,12 +77,14 @@ def _describe_near_span(text: str, near: lexical.ScoredSpan) -> str:
 
 
 def _explain_part_of_word(text: str, missing: str) -> str:
+    """Return the longer word that contains a text; "" if the text is nowhere."""
     start = text.find(missing)
     if start < 0:
         return ""
     end = start + len(missing)
     before = text[max(0, start - CONTEXT_CHARS) : start]
     behind = text[end : end + CONTEXT_CHARS]
+    # Both patterns always match, if only nothing.
     head = re.findall(r"\S*\Z", before)[0]
     tail = re.findall(r"\A\S*", behind)[0]
     longer = f"{head}{missing}{tail}"
@@ -89,6 +92,7 @@ def _explain_part_of_word(text: str, missing: str) -> str:
 
 
 def _explain_unicode_form(text: str, missing: str) -> str:
+    """Return the Unicode form with which a text would be found; "" if none helps, or the answer is too long to try."""
     if len(text) > MAX_HINT_CHARS or (text.isascii() and missing.isascii()):
         return ""
     try:
@@ -101,7 +105,7 @@ def _explain_unicode_form(text: str, missing: str) -> str:
 
 
 def describe_places(text: str, wanted: str, places: Sequence[tuple[int, int]], what: str) -> str:
-    """Return that a text is there, yet not as it should be.
+    """Return a line about a text that is in the answer, but not as required; it lists the first places.
 
     >>> describe_places("a b a", "a", [(0, 1), (4, 5)], "expected exactly 1 time, got 2")
     '"a" | expected exactly 1 time, got 2: at line 1, column 1; at line 1, column 5'
@@ -118,12 +122,12 @@ def describe_places(text: str, wanted: str, places: Sequence[tuple[int, int]], w
 def unwanted_text_evidence(
     text: str, label: str, matches: Sequence[tuple[str, Sequence[tuple[int, int]], int]]
 ) -> Evidence:
-    """Return where an answer has what it should not have, each with some of the text around it.
+    """Return a line for each unwanted text, with its first place and the text around it; the answer is the last line.
 
     Args:
         text: The answer.
-        label: Of the lines.
-        matches: What, the first of its places, and how often it is there in all.
+        label: The label of the lines.
+        matches: For each unwanted text: the text, its first places (at least one), and the number of all places.
 
     >>> unwanted_text_evidence("My password is hunter2.", "unwanted", [("password", [(3, 11)], 1)])[0]
     ('unwanted', '"password" at line 1, column 4: "My >>>password<<< is hunter2."')
@@ -155,7 +159,9 @@ def _mark_place(text: str, start: int, end: int) -> str:
 
 
 def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: bool = False) -> Evidence:
-    """Return the pattern, how far it got, and with which flag it would have matched.
+    """Return lines with the pattern, the part it matches (with ``full``), and the flag with which it would match.
+
+    Without such a hint there is a line with the part of the answer most similar to the plain words in the pattern.
 
     >>> unmatched_pattern_evidence("Yes.", re.compile("yes"))[1]
     ('hint', 'matches with re.IGNORECASE')
@@ -180,7 +186,8 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
             match = other.search(text)
         if match is not None:
             pairs.append(("hint", f"matches with re.{flag.name}"))
-    if len(pairs) == 1:
+    has_no_hint = len(pairs) == 1
+    if has_no_hint:
         nearest = _find_nearest_to_pattern(text, pattern.pattern)
         if nearest:
             pairs.append(("nearest", nearest))
@@ -205,7 +212,7 @@ def match_count_evidence(
 def unwanted_match_evidence(
     text: str, pattern: re.Pattern[str], spans: Sequence[tuple[int, int]], count: int
 ) -> Evidence:
-    """Return the pattern and the first match of a pattern that should not match.
+    """Return the pattern and the first match of a pattern that should not match; ``spans`` has at least one match.
 
     >>> unwanted_match_evidence("a b", re.compile("a"), [(0, 1)], 1)[1]
     ('matches', '"a" at line 1, column 1: ">>>a<<< b"')
@@ -228,7 +235,7 @@ def _find_nearest_to_pattern(text: str, pattern: str) -> str:
 
 
 def find_nearest_reference(text: str, references: Sequence[str]) -> int:
-    """Return the index of the reference that a text equals, or else whose beginning is most similar.
+    """Return the index of the reference that equals a text, else of the one with the most similar beginning.
 
     >>> find_nearest_reference("30 days", ["a month", "60 days", "30 hours"])
     1
@@ -245,7 +252,7 @@ def find_nearest_reference(text: str, references: Sequence[str]) -> int:
 
 
 def fuzzy_evidence(text: str, expected: str) -> Evidence:
-    """Return the part of an answer nearest to a text, and the words in which they differ.
+    """Return the words in which an answer differs from a text; of a long answer only the nearest part is compared.
 
     >>> fuzzy_evidence("60 days", "30 days")[0]
     ('diff', '[-30-]{+60+} days')
@@ -262,7 +269,9 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
 
 
 def exact_evidence(text: str, expected: str) -> Evidence:
-    """Return where an answer first differs from a text, in which words, and which option would make them equal.
+    """Return the first different character, the different words, and the option that would make both texts equal.
+
+    Equal texts have no evidence.
 
     >>> exact_evidence("yes", "Yes")[0]
     ('differs at', 'line 1, column 1: expected "Y" (U+0059 LATIN CAPITAL LETTER Y), got "y" (U+0079 LATIN SMALL LETTER Y)')

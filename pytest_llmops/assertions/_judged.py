@@ -1,4 +1,4 @@
-"""What all assertions with a judge need: the inputs in addition to the answer, and the evidence in a verdict."""
+"""What all assertions with a judge need: the judge's inputs besides the answer, and the evidence from its verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MAX_LISTED = 5
 
 
 class _LeftOut(str):
-    """An empty text that an assertion has where an argument was left out: the case may have it."""
+    """The default of arguments that may come from the case: an empty text that can be told from a given ``""``."""
 
     __slots__ = ()
 
@@ -29,7 +29,7 @@ LEFT_OUT: str = _LeftOut()
 
 @dataclass(frozen=True, slots=True)
 class JudgeInputs:
-    """The inputs of a judge in addition to the answer; ``from_case`` names those that the assertion left out."""
+    """The inputs of a judge besides the answer; ``from_case`` names those that were taken from the case."""
 
     question: str
     reference: str
@@ -37,7 +37,7 @@ class JudgeInputs:
     from_case: frozenset[str] = frozenset()
 
     def to_detail(self, answer: Json) -> dict[str, Json]:
-        """Return the answer and the inputs as the detail of a measurement has them."""
+        """Return the answer and the inputs for the detail of a measurement."""
         detail: dict[str, Json] = {"actual": answer, "expected": self.reference, "question": self.question}
         if self.contexts:
             return {**detail, "contexts": list[Json](self.contexts)}
@@ -47,11 +47,11 @@ class JudgeInputs:
 def parse_judge_inputs(
     where: str, case: Case | None, question: object, reference: object, contexts: object
 ) -> JudgeInputs:
-    """Return question, reference and contexts; what is left out comes from the case, if it has it.
+    """Return question, reference and contexts; an argument that is `LEFT_OUT` is taken from the case, if there is one.
 
     Raises:
         UsageError: A question or reference is not a text, the contexts are not a list of texts or hits, or the case is
-            none.
+            not a `Case`.
     """
     given = {"question": question, "reference": reference, "contexts": contexts}
     from_case: set[str] = set()
@@ -81,6 +81,7 @@ def parse_judge_inputs(
 
 
 def _read_case_inputs(case: Case) -> dict[str, object]:
+    """Return the question, reference and contexts of a case; an input that is no text becomes JSON."""
     question = case.input
     if not isinstance(question, str):
         question = canonical_json(question)
@@ -97,12 +98,15 @@ def quote_answer(text: str) -> str:
 
 
 def judge_title(name: str, label: str) -> str:
-    """Return a judge as the first line of a failure names it."""
+    """Return how the first line of a failure names a judge."""
     return f"judge {shorten_text(name, 60)}{label_suffix(label)}"
 
 
 def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the findings of a verdict: broken rules, missing items, unsupported claims, votes."""
+    """Return lines of evidence from a verdict: broken rules, missing items, unsupported claims, votes.
+
+    Only some kinds of judges have these; a plain score has none.
+    """
     findings = _list_items_missing(judge, verdict)
     for claim in getattr(verdict, "claims", ()):
         if claim.finding == "supported":

@@ -25,12 +25,12 @@ def assert_cost(
     purpose: str = "app",
     label: str = "",
 ) -> Measurement:
-    """Assert that calls cost no more than so many US dollars; a replayed call costs what it cost live.
+    """Assert that calls cost at most a number of US dollars; a replayed call counts as much as it cost live.
 
     Args:
         calls: A call or calls, as the fixture ``llm_calls`` has them; None: all calls of the running test so far.
         at_most_usd: The threshold; None: record only.
-        purpose: Whose calls count: ``app`` (the application under test), ``judge``, ``embedder`` or ``all``.
+        purpose: Which calls count: ``app`` (the application under test), ``judge``, ``embedder`` or ``all``.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -65,7 +65,7 @@ def assert_tokens(
     purpose: str = "app",
     label: str = "",
 ) -> Measurement:
-    """Assert that calls take no more than so many tokens, input and output together.
+    """Assert that calls take at most a number of tokens, input and output together.
 
     Args:
         calls: As for `assert_cost`.
@@ -110,7 +110,7 @@ def assert_latency(
     purpose: str = "app",
     label: str = "",
 ) -> list[Measurement]:
-    """Assert how long calls take; a replayed call took what it took live.
+    """Assert how long calls take; a replayed call counts with the time it took live.
 
     Args:
         calls: As for `assert_cost`.
@@ -155,7 +155,7 @@ def assert_latency(
 
 
 def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
-    """Assert that the running test makes no more than so many calls: what the marker ``llm_budget`` counts."""
+    """Assert that the running test makes at most a number of calls; the marker ``llm_budget`` uses this."""
     calls = _select_calls("assert_call_count", None, purpose)
     threshold = parse_threshold("assert_call_count", "calls", at_most)
     measurement = Measurement(
@@ -165,6 +165,7 @@ def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
 
 
 def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
+    """Return the given calls with a purpose, or those of the running test if None is given; ``who`` is the assertion."""
     if purpose not in PURPOSES:
         purposes = ", ".join(PURPOSES)
         raise UsageError(f"{who}: expected purpose to be one of {purposes}, got {purpose!r}")
@@ -187,7 +188,17 @@ def _build_emission(
     label: str,
     combine: Callable[[list[float]], float] = math.fsum,
 ) -> Emission:
-    """Return a measurement that combines a value of each call; an error if a call lacks it, or there is no call."""
+    """Return a measurement of a value that each call has; an error if a call lacks the value, or there is no call.
+
+    Args:
+        name: Name of the measurement.
+        unit: Its unit.
+        values: Each call with its value; None: not known.
+        needed: What a call without a value lacks, for the error.
+        threshold: None: record only.
+        label: Label of the measurement.
+        combine: Makes one number of all values; left out: their sum.
+    """
     measured = partial(Measurement, name=name, unit=unit, better="lower", threshold=threshold, label=label)
     if not values:
         error = "no call of this purpose was seen, so there is nothing to hold against a budget"
@@ -212,6 +223,7 @@ def _build_emission(
 def _latency_emission(
     limit_name: str, calls: Sequence[Call], threshold: float | None, label: str
 ) -> Emission:
+    """Return the measurement for one limit of `assert_latency`, by the name of its argument."""
     times = [(call, call.latency_s) for call in calls]
     needed = "a measured time"
     combine: Callable[[list[float]], float] = max
@@ -249,7 +261,7 @@ def _nearest_rank(times: Sequence[float], percent: int) -> float:
 
 
 def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> Evidence:
-    """Return the calls that count most."""
+    """Return a line for each of the calls with the largest values, the largest first."""
     lines = []
     largest = sorted(values, key=lambda pair: -pair[1])
     for call, value in largest[:MAX_LISTED]:

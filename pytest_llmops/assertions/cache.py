@@ -13,7 +13,7 @@ from pytest_llmops.testing.semantic_cache import CacheCounts, CacheResult, forma
 __tracebackhide__ = True
 
 VERSION = "1"
-LEAST_SHARE_OF_FALSE_HITS = 1e-6  # the least that a threshold can be
+LEAST_SHARE_OF_FALSE_HITS = 1e-6  # the lowest threshold: no number of hits proves a share of 0
 MAX_LISTED_FALSE_HITS = 50
 
 
@@ -35,11 +35,12 @@ def assert_cache(
     sweep: Mapping[float, CacheResult] | None = None,
     label: str = "",
 ) -> tuple[Measurement, ...]:
-    """Assert that a cache answers wrongly at most so rarely, and answers and saves at least so much.
+    """Assert that a cache rarely gives a wrong answer, answers often enough, and saves enough.
 
-    All is of the traffic if there was any, else of the pairs. A false hit is counted among the hits: that is what a user
-    meets. Few hits prove little: with 95 % confidence (exact, Clopper-Pearson) a share of at most 1 % needs 299 hits without a
-    false one, 473 with one. With fewer it could not be scored. Of pairs, the hits on one stored question count as one.
+    The figures are about the traffic if there was any, else about the pairs. The share of false hits is a share of the
+    hits, as this is what users notice. Few hits prove little: to show a share of at most 1 % with 95 % confidence (exact,
+    Clopper-Pearson) takes 299 hits if none is false, and 473 if one is. With fewer hits the share cannot be scored. Of
+    pairs, all hits on the same stored question count as one.
 
     Args:
         result: What `pytest_llmops.testing.semantic_cache.cache_probe` returned.
@@ -74,28 +75,30 @@ def assert_cache(
     least_saving = _parse_limit("at_least_saving", at_least_saving, 0.0)
     limits = _Limits(most_false_hits, least_hit_rate, least_saving)
     figures = _list_figures(result, limits, label)
+    # The figure that gets the sweep and the evidence: the first that is bad, else the first of all.
     first_bad = 0
-    for place, figure in enumerate(figures):
+    for index, figure in enumerate(figures):
         if figure.status in ("failed", "errored"):
-            first_bad = place
+            first_bad = index
             break
     if sweep:
         rows = [list(row) for row in list_sweep(sweep)]
         figures[first_bad] = replace(figures[first_bad], detail={"sweep": rows})
     emissions = []
-    for place, figure in enumerate(figures):
+    for index, figure in enumerate(figures):
         verdict = ""
         if figure.name == "cache.violations" and result.violations:
             first_violation = result.violations[0]
             verdict = f"cache.violations{label_suffix(label)}: it {first_violation}"
         evidence = []
-        if place == first_bad:
+        if index == first_bad:
             evidence = _list_evidence(result, sweep)
         emissions.append(recorder.Emission(measurement=figure, verdict=verdict, evidence=evidence))
     return tuple(recorder.emit_together(emissions))
 
 
 def _parse_limit(name: str, value: object, least: float) -> float | None:
+    """Return a threshold that is a share from ``least`` to below 1, or None; else raise a `UsageError`."""
     share = parse_threshold("assert_cache", name, value, "a share")
     if share is not None and not least <= share < 1:
         raise UsageError(
@@ -105,6 +108,7 @@ def _parse_limit(name: str, value: object, least: float) -> float | None:
 
 
 def _list_evidence(result: CacheResult, sweep: Mapping[float, CacheResult] | None) -> list[tuple[str, str]]:
+    """Return the sweep, what was not checked, the violations after the first (which the verdict has), the false hits."""
     evidence = []
     if sweep is not None:
         evidence += format_sweep(sweep)
@@ -119,9 +123,10 @@ def _list_evidence(result: CacheResult, sweep: Mapping[float, CacheResult] | Non
 
 
 def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Measurement]:
+    """Return all measurements of a result, at least one: without counts there is an error instead of false hits."""
     counts = result.traffic or result.pairs
     figures = []
-    # A cache that was not tried until the end is not known to keep the rules.
+    # Without counts the probe did not get to its end: then no violation does not prove that there is none.
     if result.violations or counts:
         violations = Measurement(
             name="cache.violations",
@@ -149,14 +154,15 @@ def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Meas
 
 
 def _measure_counts(counts: CacheCounts, limits: _Limits, label: str) -> list[Measurement]:
-    """Return the share of false hits, for which a number of hits is required, and the hit rate."""
+    """Return the share of false hits, or an error if there are too few hits to prove it, and the hit rate."""
     false = len(counts.false_hits)
     share = false / max(counts.hits, 1)
     most = exact_upper_end(counts.false_units, counts.units)
     at_most = limits.at_most_false_hits
-    is_open = at_most is not None and share <= at_most < most
+    # The share seen is good enough, but with so few hits the true share may be above the threshold.
+    is_unproved = at_most is not None and share <= at_most < most
     figures = []
-    if counts.hits and not is_open:
+    if counts.hits and not is_unproved:
         figures.append(_measure_false_hits("cache", counts, at_most, label))
     elif counts.hits or at_most:
         needed = count_needed(counts.false_units, at_most or 1e-2)
@@ -169,7 +175,7 @@ def _measure_counts(counts: CacheCounts, limits: _Limits, label: str) -> list[Me
 
 
 def _measure_pairs(counts: CacheCounts, at_most: float | None, label: str) -> list[Measurement]:
-    """Return the share of false hits and the hit rate of pairs where traffic decides: no number of hits is required."""
+    """Return the share of false hits and the hit rate of the pairs; the traffic decides, so a few hits are enough."""
     figures = []
     if counts.hits:
         figures.append(_measure_false_hits("cache.pairs", counts, at_most, label))
@@ -215,6 +221,7 @@ def _format_false_hits(counts: CacheCounts) -> str:
 
 
 def _measure_saving(result: CacheResult, at_least: float | None, label: str) -> Measurement:
+    """Return the saving, or an error that says why it is not known."""
     if result.saving is not None:
         error = ""
     elif result.unpriced:

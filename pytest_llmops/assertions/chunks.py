@@ -49,8 +49,8 @@ def assert_chunks(
 
     Args:
         chunks: Any chunker's output, in its order: texts, `Chunk`, LangChain documents, LlamaIndex nodes.
-        source: The text that was cut, several, or several by name. None: there is none at hand; what needs
-            it (``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``, the cuts) is not
+        source: The text that was cut, several, or several by name. None: it is not available; the checks that
+            need it (``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``, the cuts) are not
             measured.
         ignore: What may differ from the source: "whitespace", or "markup" (white space, and the marks of
             Markdown and HTML).
@@ -116,8 +116,8 @@ def assert_span_recall(
             whose answer is null or an empty list have none, and do not count.
         at_least: Share of the answers, from 0 to 1; None: record only.
         source: The text that was cut. With it an answer that has a place must be covered there; without it,
-            and for answers without a place, it is enough that the words stand in a chunk, but for case and
-            white space. If it has several documents, the case names its own under ``source``.
+            and for answers without a place, it is enough that the words are in a chunk; case and white space
+            do not count. If it has several documents, the case names its own under ``source``.
         key: Where a case keeps its answer; "reference" is its reference.
         label: Distinguishes two assertions of a test.
 
@@ -155,7 +155,7 @@ def assert_span_recall(
 
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
-    """Yield the name, the answer and the document of each case."""
+    """Yield the name, the answer and the document of each case; a mapping is taken as answers by name."""
     if isinstance(cases, Mapping):
         for name, answer in cases.items():
             yield str(name), answer, ""
@@ -223,7 +223,10 @@ def _align_pieces(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> A
 def _check_against_source(
     pieces: Sequence[Piece], source: Sources, ignore: Ignore
 ) -> tuple[list[CheckResult], Alignment | None]:
-    """Return the checks against the source, and the alignment of the chunks with it."""
+    """Return the checks against the source, and the alignment of the chunks with it.
+
+    For a blank source that is a single error, and no alignment.
+    """
     alignment = _align_pieces(pieces, source, ignore)
     if not alignment.source.size:
         error = "the source is blank: there is nothing the chunks could be compared with"
@@ -249,6 +252,7 @@ def _check_sizes(
     overlaps: Limits,
     tokenizer: "Tokenizer | None",
 ) -> Iterator[CheckResult]:
+    """Yield the checks of sizes and overlaps that have limits; an error if the tokenizer raises."""
     try:
         if limits:
             yield sizes.check_sizes(pieces, limits, tokenizer, sizes.last_chunk_numbers(pieces, alignment))

@@ -1,4 +1,4 @@
-"""Assert that a confidence tells which answers to give, and that a correcting step makes answers better."""
+"""Assert that an application knows by its confidence what to answer, and that a correcting step improves answers."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ __tracebackhide__ = True
 OUTCOMES = ("answered", "fallback", "flagged")
 AXES: dict[str, Json] = {"x": "confidence", "y": "share that is right", "diagonal": True}
 Z_ONE_SIDED = 1.644854  # the normal quantile of 95 %, for a one-sided interval
-LEAST_FOR_ECE = 500
+LEAST_FOR_ECE = 500  # labels from which the expected calibration error is measured
 MAX_LISTED = 3
 MAX_CHANGED = 2_000
 ALPHA = 0.05
@@ -43,7 +43,7 @@ class _Record:
 
     Attributes:
         correct: Whether it is right; None: not known, as nothing was answered.
-        unhandled: Why it counts as neither answered nor taken care of; "" if it is one of both.
+        unhandled: Why it counts as neither answered nor taken care of; "" if it is handled.
         data: The mapping as it was given.
     """
 
@@ -66,21 +66,23 @@ def assert_confidence(
     queue: str | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that what was answered is right, that enough was answered, and that the rest got a default answer or a person.
+    """Assert that answers are right, that enough was answered, and that the rest got a default answer or went to a person.
 
-    Accuracy and coverage count as the lower ends of their 95 % intervals (Wilson, one-sided): what is proved, not what was seen.
+    Accuracy and coverage are compared with the lower ends of their 95 % intervals (Wilson, one-sided): what is proved
+    counts, not what was seen.
 
     Args:
         records: Mappings with ``confidence`` (0 to 1), ``correct`` (True or False; not needed where nothing was answered) and
             ``outcome``: ``answered``, ``fallback`` (the default answer) or ``flagged`` (for a person). They may have ``id``,
-            ``input``, ``output`` and ``family``. Without any ``outcome`` it follows from the ``threshold``; without that too, a
-            threshold is chosen on one half of them (the most answers that prove the accuracy) and checked on the other half.
+            ``input``, ``output`` and ``family``. If no record has an ``outcome``, the outcomes follow from the ``threshold``.
+            If that is left out as well, a threshold is chosen on one half of the records (the one with most answers that
+            still proves the accuracy) and checked on the other half.
         at_least_accuracy: Threshold of the share of answered records that are right; None: record only.
         at_least_coverage: Threshold of the share of records that are answered; None: record only.
         threshold: Confidence from which on the application answers (0 to 1). An ``answered`` record below it is unhandled, and
             records without an ``outcome`` count as answered from it on, else as the default answer.
         seed: Draws the halves; records of a ``family`` are in the same one.
-        queue: File of a review queue to which what was flagged is added; None: no file is written.
+        queue: File of a review queue to which the flagged records are added; None: no file is written.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -131,6 +133,10 @@ def assert_confidence(
 
 
 def _read_record(number: int, record: Mapping[str, Any], threshold: float | None) -> _Record:
+    """Return a record; raise a `UsageError` if its confidence, outcome or label is missing or wrong.
+
+    A record without an outcome counts as answered from the threshold on, else as the default answer.
+    """
     confidence = as_finite_float(record.get("confidence"))
     if confidence is None or not 0 <= confidence <= 1:
         raise _unreadable_record(
@@ -182,7 +188,10 @@ def _unreadable_record(number: int, record: Mapping[str, Any], key: str, expecte
 
 
 def _choose_threshold(rows: Sequence[_Record], accuracy: float, seed: int) -> tuple[float, list[_Record]]:
-    """Choose a threshold on one half of the records; return it and the other half, with the outcomes that it gives."""
+    """Choose a threshold on one half of the records; return it, and the other half with the outcomes it leads to.
+
+    It is the lowest threshold that proves the accuracy; if none does, the one that proves most.
+    """
     families = sorted({row.family for row in rows})
     if len(families) == 1:
         raise UsageError(
@@ -192,13 +201,14 @@ def _choose_threshold(rows: Sequence[_Record], accuracy: float, seed: int) -> tu
     choosing = set(families[::2])
     first_half = [row for row in rows if row.family in choosing]
     confidences, labels = _list_labelled(first_half)
+    # Never empty: records without an outcome were read as answered, and need a label.
     proofs = []
     for level, count, right in coverage_curve(confidences, labels):
         lower, _ = wilson_interval(right, count, Z_ONE_SIDED)
         proofs.append((lower, level))
     proved = [level for lower, level in proofs if lower >= accuracy]
     if proved:
-        # The curve falls: its last level answers most
+        # The levels fall, so that with the last one most is answered.
         chosen = proved[-1]
     else:
         chosen = max(proofs)[1]
@@ -214,7 +224,7 @@ def _choose_threshold(rows: Sequence[_Record], accuracy: float, seed: int) -> tu
 
 
 def _queue_flagged(rows: Sequence[_Record], queue: str) -> None:
-    """Add what was flagged to the file of a review queue."""
+    """Add the flagged records to the file of a review queue."""
     from pytest_llmops.production.review_queue import QueueEntry, add_to_queue
 
     entries = []
@@ -238,7 +248,7 @@ def _measure_shares(
     basis: str,
     label: str,
 ) -> list[recorder.Emission]:
-    """Return the shares of records that are right, and that are answered."""
+    """Return the shares of records that are right, and that are answered; ``basis`` is what a reason says of a threshold."""
     answered = [row for row in rows if row.outcome == "answered"]
     wrong = [row for row in answered if not row.correct]
     wrong.sort(key=lambda row: -row.confidence)
@@ -246,12 +256,12 @@ def _measure_shares(
     points = reliability_bins(confidences, labels)
     picture: dict[str, Json] = {**AXES, "points": points}
     detail: dict[str, Json] = {"picture": picture}
-    measured = partial(Measurement, name="confidence.accuracy_lower", detail=detail, label=label)
+    measured_accuracy = partial(Measurement, name="confidence.accuracy_lower", detail=detail, label=label)
     right = len(answered) - len(wrong)
     what = f"answers{basis} are right"
-    accuracy = _measure_share(measured, right, len(answered), least_accuracy, what)
-    measured = partial(Measurement, name="confidence.coverage_lower", label=label)
-    coverage = _measure_share(measured, len(answered), len(rows), least_coverage, "are answered")
+    accuracy = _measure_share(measured_accuracy, right, len(answered), least_accuracy, what)
+    measured_coverage = partial(Measurement, name="confidence.coverage_lower", label=label)
+    coverage = _measure_share(measured_coverage, len(answered), len(rows), least_coverage, "are answered")
     evidence = _list_records("sure and wrong", wrong)
     accuracy_emission = recorder.Emission(measurement=accuracy, evidence=evidence)
     coverage_emission = recorder.Emission(measurement=coverage)
@@ -298,12 +308,21 @@ def _list_labelled(rows: Sequence[_Record]) -> tuple[list[float], list[bool]]:
 def _measure_share(
     measured: partial[Measurement], hits: int, count: int, limit: float | None, what: str
 ) -> Measurement:
+    """Return the lower end of a share's interval; an error if the limit could be reached, but not with so few.
+
+    Args:
+        measured: The measurement before its value.
+        hits: How many there are of the share.
+        count: How many there are in all.
+        limit: The threshold; None: record only.
+        what: The end of the sentence "3 of 4 ..." in the reason.
+    """
     low, high = wilson_interval(hits, count, Z_ONE_SIDED)
     least = limit or 0.0
     left_to_prove = max(1 - least, 1e-9)
+    # With fewer the lower end stays below the limit even if all are hits.
     needed = math.ceil(least * Z_ONE_SIDED**2 / left_to_prove)
     reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}"
-    # It could be reached, but not with so few
     is_open = not count or (count < needed and high >= least)
     if not is_open:
         return measured(value=low, threshold=limit, reason=reason)
@@ -315,6 +334,7 @@ def _measure_share(
 
 
 def _list_records(what: str, rows: Sequence[_Record]) -> list[tuple[str, str]]:
+    """Return a line for each of the first records, with the label ``what``."""
     lines = []
     for row in rows[:MAX_LISTED]:
         outcome = row.unhandled or row.outcome
@@ -346,6 +366,7 @@ def assert_correction(
     >>> assert_correction([False] * 8 + [True] * 12, [True] * 20).value
     0.4
     """
+    # Any object passes here, so the empty message is never shown; the elements are checked below.
     old = require_list(before, object, "")
     new = require_list(after, object, "")
     are_lists = hasattr(before, "__iter__") and hasattr(after, "__iter__")
@@ -390,7 +411,7 @@ def _format_cost(calls: Iterable[Call]) -> str:
 
 
 def _format_changes_needed(fixed: int, broken: int) -> str:
-    """Return how many changed answers would decide if they went on changing at the same rate."""
+    """Return how many changed answers it takes to decide, if they keep changing for better and worse at this rate."""
     for changed in range(1, MAX_CHANGED):
         changed_so_far = max(fixed + broken, 1)
         right = round(changed * fixed / changed_so_far)

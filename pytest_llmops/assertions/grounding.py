@@ -47,7 +47,7 @@ MAX_CONTEXT_CHARS = 500  # maximum length of a context there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draft:
-    """What is known of a measurement before its value."""
+    """A measurement without its value: what is known before."""
 
     name: str
     label: str
@@ -154,6 +154,7 @@ def assert_grounded(
 
 
 def _draft_grounding(label: str, threshold: float | None, answer: object, contexts: Sequence[str]) -> _Draft:
+    """Return the draft of ``grounding.supported``; the answer may be no text, which is an error later."""
     detail: dict[str, Json] = {"actual": None, "contexts": _truncate_contexts(contexts)}
     if isinstance(answer, str):
         detail["actual"] = answer
@@ -161,7 +162,10 @@ def _draft_grounding(label: str, threshold: float | None, answer: object, contex
 
 
 def _parse_judge_threshold(at_least: object, handle: JudgeHandle) -> float | None:
-    """Return the threshold from 0 to 1; left out it is the judge's ``pass_at`` on its own scale."""
+    """Return the threshold from 0 to 1, or None; "default" is the judge's ``pass_at``, converted from its own scale.
+
+    With "default" it also sets ``handle.default``.
+    """
     if at_least != "default":
         return parse_share_threshold("assert_grounded", at_least)
     handle.default = True
@@ -183,6 +187,7 @@ def _ground_by_judge(
     question: str,
     contexts: Sequence[str],
 ) -> Measurement:
+    """Emit the share of supported claims by a judge; it is not asked if there is nothing to judge."""
     check_texts("assert_grounded", question=question)
     skipped = skipped_measurement(draft.name, draft.label)
     if skipped:
@@ -202,6 +207,7 @@ def _ground_by_judge(
 
 
 def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Sequence[str]) -> Measurement:
+    """Emit the share of claims that a passage entails by an NLI model."""
     model_version = shorten_text(str(getattr(model, "version", "")), 40)
     draft = replace(draft, version=f"{VERSION}/nli/{model_version}")
     if not isinstance(answer, str):
@@ -225,7 +231,7 @@ def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Seq
     detail["claims"] = [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]]
     detail["without"] = not_read[:MAX_DETAIL_CLAIMS]
     draft = replace(draft, detail=detail)
-    if not claims:
+    if not claims:  # `_why_no_claims` has refused all other answers without a claim
         return draft.emit_value(1.0, ABSTAINS)
     supported = sum(claim.supported for claim in claims)
     reason = f"{supported} of {len(claims)} claims supported"
@@ -239,7 +245,7 @@ def _ground_by_nli(draft: _Draft, model: NliModel, answer: object, contexts: Seq
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
-    """Return why the claims cannot be counted, or ""."""
+    """Return why an answer has no claims to count, or too many; "" if they can be counted, or it abstains."""
     if not answer.strip():
         return "the answer is empty: it claims nothing"
     count = len(statement.claims)
@@ -251,6 +257,7 @@ def _why_no_claims(answer: str, statement: Statement) -> str:
 
 
 def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]]:
+    """Return each unsupported claim, followed by its nearest passage if there is one."""
     lines: list[tuple[str, str]] = []
     for number, claim in enumerate(claims, start=1):
         if claim.supported:
@@ -267,6 +274,7 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
 
 
 def _claim_detail(claim: Claim) -> dict[str, Json]:
+    """Return a claim for the detail of the measurement; its context is counted from 1 there."""
     context_number = None
     if claim.context is not None:
         context_number = claim.context + 1
@@ -336,6 +344,7 @@ def assert_context_relevance(
 def _estimate_relevance(
     draft: _Draft, embedder: Embedder, question: str, contexts: Sequence[str]
 ) -> Measurement:
+    """Emit the relevance by the words of the question and an embedder."""
     draft = replace(draft, version=f"{VERSION}/{embedder.version}")
     try:
         estimate = measure_relevance(question, contexts, embedder=embedder)
@@ -370,6 +379,10 @@ def _relevance_evidence(question: str, estimate: Relevance) -> list[tuple[str, s
 def _judge_relevance(
     draft: _Draft, handle: JudgeHandle, question: str, contexts: Sequence[str]
 ) -> Measurement:
+    """Emit the relevance by a judge, who gets the contexts as the answer to judge.
+
+    A judge that looks at contexts by itself gets them as its contexts too.
+    """
     skipped = skipped_measurement(draft.name, draft.label)
     if skipped:
         return skipped
@@ -385,7 +398,7 @@ def _judge_relevance(
 def _emit_judge_score(
     draft: _Draft, handle: JudgeHandle, answer: str, *, question: str, contexts: Sequence[str]
 ) -> Measurement:
-    """Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at."""
+    """Ask a judge and emit its score, 0 to 1; ``contexts`` are only for a judge that looks at contexts by itself."""
     verdict = judge_answer(handle, answer, question, "", contexts)
     detail: dict[str, Json] = {**draft.detail, "judge": verdict_to_json(handle, verdict)}
     draft = replace(draft, version=handle.version, detail=detail)

@@ -40,9 +40,9 @@ def assert_no_pii(
 ) -> Measurement:
     """Assert that a text holds no personal data: no e-mail address, card, IBAN, US SSN, IP address, phone number or national id.
 
-    The last two need the extra ``pii``, names and addresses a detector with a model, such as
+    Phone numbers and national ids need the extra ``pii``; names and addresses need a detector with a model, such as
     `pytest_llmops.guardrails.presidio_detector`. What was not checked is listed, also when the assertion passes.
-    What is found is shown in no report of the test: not in a message, a traceback, the HTML report, JUnit or the run file.
+    The personal data itself is masked everywhere: in messages, tracebacks, the HTML report, JUnit and the run file.
     (The name of a test is shown as it is: give parametrized texts an ``id``.)
 
     Args:
@@ -105,12 +105,22 @@ def _check_findings(
     ignore: Collection[str],
     label: str,
 ) -> Measurement:
+    """Emit the number of findings in a text, and hide what was found from the reports of the running test.
+
+    Args:
+        name: "pii", "secrets" or "injection".
+        built_in: The detector with the built-in rules.
+        given: The text, or the answer object of an SDK.
+        more: The user's detectors.
+        ignore: Findings with one of these texts do not count.
+        label: Label of the measurement.
+    """
     are_collections = all(isinstance(listed, Collection) for listed in (more, ignore))
     if isinstance(ignore, str) or not are_collections:
         kinds_given = f"{type(more).__name__} and {type(ignore).__name__}"
         raise UsageError(f"assert_no_{name}: expected detectors and ignore to be lists, got {kinds_given}")
     detectors = (built_in, *more)
-    text, findings, error = _find(given, detectors, ignore)
+    text, findings, error = _scan_text(given, detectors, ignore)
     test = recorder.running_test_recorder()
     if test is not None:
         for finding in findings:
@@ -153,10 +163,13 @@ def _list_kinds_not_checked(detectors: Sequence[Detector]) -> list[str]:
     return [kind for kind in PII_KINDS if kind not in checked]
 
 
-def _find(
+def _scan_text(
     given: object, detectors: Sequence[Detector], ignore: Collection[str] = ()
 ) -> tuple[str, list[Finding], str]:
-    """Return a text, what is found in it, and why it could not be looked at: then what the other detectors find."""
+    """Return the text of an answer, the findings in it in order, and an error ("" if all detectors worked).
+
+    If a detector fails, the findings are those of the others. If there is no text, it is "" and has no findings.
+    """
     try:
         text = TextNormalizer().normalize_answer(given)
     except ValueError as problem:
@@ -177,6 +190,7 @@ def _find(
 
 
 def _list_evidence(text: str, findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Return the masked findings with their places, and the masked text; nothing without findings."""
     if not findings:
         return []
     evidence = []
@@ -197,13 +211,13 @@ def assert_complies(
         answer: A text, or the answer object of an SDK. None cannot be scored.
         policy: The policy file, the same that the judge `pytest_llmops.judges.Policy` reads; for its form see
             `pytest_llmops.guardrails.policies`.
-        case: A case, whose input and reference the judge is told.
+        case: A case; the judge gets its input and reference.
         label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``guardrail.policy``, the share of the regular expressions that are kept, and with
-        ``--llm-judge`` also ``judge.compliance``. A policy without regular expressions needs the judge: a test of it is skipped
-        without ``--llm-judge``.
+        ``--llm-judge`` also ``judge.compliance``. A policy without regular expressions needs the judge: without
+        ``--llm-judge`` its test is skipped.
 
     Raises:
         MeasurementFailed: A rule is broken; names it and says why it is there.
@@ -212,7 +226,7 @@ def assert_complies(
     """
     rules = guardrails.read_policy(policy)
     inputs = parse_judge_inputs("assert_complies", case, LEFT_OUT, LEFT_OUT, ())
-    text, findings, error = _find(answer, [rules.forbidden])
+    text, findings, error = _scan_text(answer, [rules.forbidden])
     broken: list[str] = []
     if not error:
         try:
@@ -220,6 +234,7 @@ def assert_complies(
         except DetectorError as problem:
             error = str(problem)
     ids = [*rules.forbidden.kinds, *rules.required]
+    # Without regular expressions the judge decides alone: it is asked, which skips the test if judges are off.
     is_asked = rules.is_judged and (recorder.current_settings().judge or not ids)
     detail = {"actual": guardrails.mask(text, findings), "broken": broken}
     shared: Mapping[str, Any] = {"label": label, "detail": detail}
@@ -310,7 +325,13 @@ def assert_no_refusal(
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """What an answer does: its outcome, "unclear" with an error, and why."""
+    """What an answer does.
+
+    Attributes:
+        outcome: "refused", "complied", "leaked", "resisted", "absent" or "unclear", as in `assert_refusal`.
+        error: What makes it unclear; it only counts for this outcome.
+        reason: Why it is this outcome; may be empty.
+    """
 
     outcome: str = "unclear"
     error: str = ""
@@ -318,16 +339,28 @@ class _Decision:
 
 
 def _check_refusal(
-    expected: Expected, answer: object, case: Case | None, judge: Judge | str | None, label: str
+    asserted: Expected, answer: object, case: Case | None, judge: Judge | str | None, label: str
 ) -> Measurement:
-    if expected == "refuse":
+    """Emit whether an answer does what is expected.
+
+    The effect that a case names decides, then the rules for refusals, and if these cannot tell, the judge.
+
+    Args:
+        asserted: What the assertion expects; the ``expect`` of a case has precedence.
+        answer: A text, or the answer object of an SDK.
+        case: A case, or None.
+        judge: Asked about unclear answers only; None: these are errors.
+        label: Label of the measurement.
+    """
+    if asserted == "refuse":
         where = "assert_refusal"
     else:
         where = "assert_no_refusal"
     name = f"guardrail.{where.removeprefix('assert_')}"
     inputs = parse_judge_inputs(where, case, LEFT_OUT, LEFT_OUT, ())
+    expected = asserted
     if case is not None:
-        expected = case.data.get("expect", expected)  # type: ignore[assignment]  # checked below
+        expected = case.data.get("expect", asserted)  # type: ignore[assignment]  # checked below
     if expected not in get_args(Expected):
         got = shorten_text(repr(expected), 60)
         raise UsageError(f"{where}: expected a case whose expect is 'refuse' or 'answer', got {got}")
@@ -365,6 +398,7 @@ def _check_refusal(
         evidence.append(("answer", quote_answer(text)))
     if decision.outcome == "unclear":
         return recorder.emit(measured(error=decision.error), evidence=evidence)
+    # An effect of an answer that should answer is "leaked", which is not expected either.
     is_expected = (decision.outcome != "complied") == (expected == "refuse")
     verdict_line = f"{name}: expected the model to {expected}, but it {decision.outcome}"
     if decision.reason:
@@ -373,7 +407,7 @@ def _check_refusal(
 
 
 def _refusal_threshold() -> float | None:
-    """Return None in a test with ``llm_guardrail``: there the share of all cases decides."""
+    """Return 1.0; None, which records only, in a test with ``llm_guardrail``: there the share of all cases decides."""
     test = recorder.running_test_recorder()
     if test is not None and "guardrail" in test.facts:
         return None
@@ -381,7 +415,7 @@ def _refusal_threshold() -> float | None:
 
 
 def _classify_answer(text: str) -> _Decision:
-    """Classify an answer by the rules for explicit refusals."""
+    """Classify an answer by the rules for explicit refusals; the error is for the outcome "unclear"."""
     outcome = guardrails.classify_refusal(text)
     if text.strip():
         return _Decision(outcome, error="unclear whether the answer refuses")
@@ -398,7 +432,10 @@ def _read_refusal_verdict(verdict: Verdict) -> _Decision:
 
 
 def _find_effect(case: Case, text: str, expected: Expected) -> _Decision | None:
-    """Classify an answer by the effect that a case names; None: the case names none, or a twin shows none."""
+    """Classify an answer by the effects that its case names: a canary in the answer, or the call of a forbidden tool.
+
+    Returns None if the case names no effect, or if the answer of a benign twin shows none.
+    """
     effects = _list_effects(case, expected)
     if not effects:
         return None
@@ -422,7 +459,10 @@ def _find_effect(case: Case, text: str, expected: Expected) -> _Decision | None:
 
 
 def _list_effects(case: Case, expected: Expected) -> dict[str, Any]:
-    """Return the effects that a case names; an attack whose effects are all empty texts keeps them, to be refused."""
+    """Return the effects that a case names, without empty texts.
+
+    If an attack has only empty texts they are kept: `_read_effect` then raises an error.
+    """
     effects = {key: case.data[key] for key in EFFECTS if key in case.data}
     # A CSV file has an empty text where a case has no such sign.
     named = {key: effect for key, effect in effects.items() if effect != ""}
@@ -432,7 +472,11 @@ def _list_effects(case: Case, expected: Expected) -> dict[str, Any]:
 
 
 def _read_effect(case: Case, effects: Mapping[str, Any], key: str) -> list[str]:
-    """Return the texts of an effect, which a case gives as a text or a list of texts; none if it has no such effect."""
+    """Return the texts of an effect as a list, empty if the case has no such effect.
+
+    Raises:
+        UsageError: The case gives neither a text nor a list of texts, or a text without letters and digits.
+    """
     if key not in effects:
         return []
     texts = effects[key]
@@ -460,26 +504,27 @@ def _find_forbidden_call(calls: CallLog, tools: Collection[str]) -> str:
 
 
 def _find_canary(text: str, canaries: Collection[str]) -> str:
-    """Return that a canary is in the answer, also encoded or spelled; "" if none is."""
+    """Return a sentence if a canary is in the answer, also encoded or spelled out; "" if none is."""
     views = make_views(text, ("plain", "base64", "rot13", "leet", "spaced"))
-    squeezed = [_squeeze(view.text) for view in views]
+    squeezed = [_letters_and_digits(view.text) for view in views]
     for canary in canaries:
-        if any(_squeeze(canary) in view for view in squeezed):
+        if any(_letters_and_digits(canary) in view for view in squeezed):
             return "the canary is in the answer"
     return ""
 
 
 def _are_requests_without(canaries: Collection[str]) -> bool:
-    """Return whether requests were recorded, and none of the canaries is in any of them."""
+    """Return whether the test has recorded requests, and none of them has a canary: then the attack was not sent."""
     requests = ""
     for exchange in recorder.list_exchanges():
         # A line break may be within a canary.
         request = str(exchange.request).replace(r"\n", "")
-        requests += _squeeze(request)
+        requests += _letters_and_digits(request)
     if not requests:
         return False
-    return all(_squeeze(canary) not in requests for canary in canaries)
+    return all(_letters_and_digits(canary) not in requests for canary in canaries)
 
 
-def _squeeze(text: str) -> str:
+def _letters_and_digits(text: str) -> str:
+    """Return only the letters and digits of a text, without case: spaces and marks do not hide a canary."""
     return "".join(filter(str.isalnum, text.casefold()))

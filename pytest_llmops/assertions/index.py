@@ -32,21 +32,21 @@ def assert_index_fresh(
 ) -> tuple[Measurement, ...]:
     """Assert that an index holds what its source holds now.
 
-    A document is outdated if it has other chunks, by their ids, where both sides are chunks; if its content
-    differs, where both sides know it (texts, or fingerprints); else if the source was modified more than a second
-    after the state that the index holds. A document of which both sides know nothing in common makes
-    ``index.outdated`` an error.
+    What makes a document outdated depends on what both sides know of it: other chunk ids, if both are chunks; another
+    content, if both have texts or fingerprints; else a modification time in the source more than a second after that
+    in the index. If both sides know nothing in common of a document, ``index.outdated`` is an error.
 
     Args:
         index: A retriever in memory or of a store that can be listed, chunks, or a mapping of id to text,
             modification time or `pytest_llmops.retrievers.freshness.Stamp`.
-        source: What it was built from: the same, or a folder of .md and .txt files, or a .jsonl file.
+        source: What it was built from: anything that ``index`` may be, a folder of .md and .txt files, or a .jsonl file.
         at_most_age_s: Threshold for the age of the document that was indexed first (``indexed_at`` in the
-            metadata; where the index does not say, that was modified first); None: record only, if it is known.
+            metadata; if the index does not have that, of the document that was modified first); None: record only,
+            if the age is known.
         at_most_missing: How many documents of the source may be missing in the index; None: record only.
         at_most_outdated: How many of the index may be older than in the source; None: record only.
         at_most_orphaned: How many of the index may no longer be in the source; None: record only.
-        keys: Keys of the metadata that name a chunk's document, its fingerprint and times; left out:
+        keys: Keys of the metadata with a chunk's document, its fingerprint and its times; left out:
             ``source``, ``fingerprint``, ``modified`` and ``indexed_at``.
         now: The time it is, in seconds since 1970; left out: by the clock of this machine.
         label: Distinguishes two indexes of a test.
@@ -57,7 +57,7 @@ def assert_index_fresh(
 
     Raises:
         MeasurementFailed: A measurement is above its threshold; names the documents.
-        MeasurementErrored: None is, but a measurement is not known.
+        MeasurementErrored: No measurement is above its threshold, but one is not known.
         UsageError: A side cannot be read, the source is empty, or a threshold or time has the wrong form.
 
     >>> measurements = assert_index_fresh({"a.md": "new"}, {"a.md": "new"})
@@ -82,6 +82,7 @@ def assert_index_fresh(
         outdated = _emit_outdated(comparison, at_most_outdated, label)
         orphaned = _emit_orphaned(comparison, at_most_orphaned, label)
         measurements = [missing, outdated, orphaned]
+        # ``by`` is "indexed" or "modified", whichever time the age is counted from; empty if no age is known.
         if comparison.by or at_most_age_s is not None:
             age = _emit_index_age(comparison, at_most_age_s, label)
             measurements.append(age)
@@ -97,6 +98,7 @@ def _emit_missing(comparison: Freshness, threshold: int | None, label: str) -> M
 
 
 def _emit_outdated(comparison: Freshness, threshold: int | None, label: str) -> Measurement:
+    """Emit the number of outdated documents; an error if some cannot be compared."""
     outdated = comparison.outdated or {}
     measured = _count_documents(comparison, "outdated", list(outdated), threshold, label)
     if comparison.unknown:
@@ -126,7 +128,7 @@ def _emit_orphaned(comparison: Freshness, threshold: int | None, label: str) -> 
 def _count_documents(
     comparison: Freshness, name: str, ids: Sequence[str], threshold: int | None, label: str
 ) -> partial[Measurement]:
-    """Return a measurement of a number of documents, before its value."""
+    """Return a function that makes the measurement ``index.<name>`` of its value, with the ids in the detail."""
     listed_ids = list(ids[:MAX_DETAIL_IDS])
     detail: dict[str, Json] = {"documents": comparison.documents, name: listed_ids}
     return partial(
@@ -142,7 +144,7 @@ def _count_documents(
 
 
 def _list_documents(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Return a line of evidence for each document; the last line has the rest of many."""
+    """Return a line of evidence for each document; if there are too many, the last line lists the rest."""
     if len(texts) > MAX_EVIDENCE_LINES:
         own_lines = texts[: MAX_EVIDENCE_LINES - 1]
         others = texts[MAX_EVIDENCE_LINES - 1 :]
@@ -152,6 +154,7 @@ def _list_documents(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) -> Measurement:
+    """Emit the age of the oldest document of the index; an error if no age is known."""
     measured = partial(
         Measurement,
         name="index.age",

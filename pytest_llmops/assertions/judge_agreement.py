@@ -62,8 +62,8 @@ def assert_judge_agrees(
 ) -> Measurement:
     """Assert that a judge agrees with human annotators, beyond chance.
 
-    There are two thresholds: the kappa reaches ``at_least_kappa``, and with 95 % confidence (one-sided, bootstrap over
-    families) it is at least ``at_least_kappa_lower``. The first alone is no test: a judge with a true kappa of 0.6
+    There are two thresholds: the kappa must reach ``at_least_kappa``, and with 95 % confidence (one-sided, bootstrap over
+    families) be at least ``at_least_kappa_lower``. The first one is not enough: a judge with a true kappa of 0.6
     reaches 0.6 half the time, with any number of labels.
 
     Args:
@@ -134,13 +134,14 @@ def assert_judge_agrees(
 
 
 def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Measurement:
+    """Emit all figures of a calibration and return the kappa; an error if there is no kappa."""
     judged = calibration.judged
     folder = recorder.current_settings().judge_records
     record = find_records(judge, judged.name, judged.version, folder).get("calibration")
-    known: dict[str, Json] = {}
+    record_detail: dict[str, Json] = {}
     if record:
-        known["calibration"] = record.describe(judged.version)
-    measure = partial(_measure, calibration, label, known)
+        record_detail["calibration"] = record.describe(judged.version)
+    measure = partial(_build_measurement, calibration, label, record_detail)
     if calibration.figures.compared or not calibration.problem:
         _emit_further_figures(calibration, measure)
     if calibration.problem:
@@ -151,18 +152,19 @@ def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Me
     return _emit_results(calibration, measure)
 
 
-def _measure(
+def _build_measurement(
     calibration: Calibration,
     label: str,
-    known: dict[str, Json],
+    record_detail: dict[str, Json],
     name: str,
     *,
     detail: Mapping[str, Json] | None = None,
     **fields: Any,
 ) -> Measurement:
+    """Return the measurement ``judge.<judge>.<name>``; every measurement has the record of the judge in its detail."""
     judged = calibration.judged
     full_name = f"judge.{judged.name}.{name}"
-    full_detail = {**known, **(detail or {})}
+    full_detail = {**record_detail, **(detail or {})}
     return Measurement(name=full_name, label=label, version=judged.version, detail=full_detail, **fields)
 
 
@@ -191,7 +193,11 @@ def _emit_further_figures(calibration: Calibration, measure: Callable[..., Measu
 
 
 def _emit_results(calibration: Calibration, measure: Callable[..., Measurement]) -> Measurement:
-    """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
+    """Emit the kappa and the other requirements, and return the kappa; if some are missed, raise a single failure.
+
+    The missed ones come last, so that everything is recorded before the failure is raised. The kappa is the first of
+    the results, and always among them.
+    """
     results = calibration.results
     missed = [result for result in results if result.missed]
     kept = [result for result in results if not result.missed]
@@ -204,7 +210,7 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
         reason = ""
         verdict = ""
         if not result.missed:
-            reason = evidence[0][1]
+            reason = evidence[0][1]  # the line about the kappa
         elif result is first:
             verdict = format_missed_requirements(calibration.judged, results)
         else:
@@ -229,6 +235,7 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
 
 
 def _build_detail(calibration: Calibration) -> dict[str, Json]:
+    """Return the figures, the confusion table, and the first disagreements and errors, for the report."""
     figures = calibration.figures
     judged = calibration.judged
     disagreements: list[Json] = []
@@ -258,7 +265,9 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
     }
 
 
-LOCK_TIMEOUT_S = 1_800.0  # how long a worker waits for another worker that tries the same judge
+LOCK_TIMEOUT_S = (
+    1_800.0  # how long a worker waits for another worker that runs the canaries of the same judge
+)
 
 
 def assert_judge_canaries(
@@ -268,18 +277,18 @@ def assert_judge_canaries(
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge passes no canary: an answer that no judge may pass.
+    """Assert that a judge passes no canary. A canary is an answer that no judge may pass.
 
     Canaries are empty (":", "Thought process:") or prompt injections: orders, fake verdicts, fake ends of the data,
-    role play, other languages, hidden characters. Some right answers are among them: a judge that passes none of
-    these proves nothing by rejecting the canaries.
+    role play, other languages, hidden characters. Some right answers are mixed in: a judge that does not pass these
+    either proves nothing by rejecting the canaries.
 
     Args:
         judge: An object or a name; also a judge of pairs. Its calls are replayed like any other.
         canaries: Your own file or list (see `pytest_llmops.judges.read_canaries`); None: the built-in
             canaries, 41 answers to a question; the judge's model is called for 30 of them and for 4 right answers.
             A rubric with examples has its passing examples as the right answers instead.
-        at_least: Share that it has to withstand: by default all; None: record only.
+        at_least: Share of the canaries that it must not pass: by default all; None: record only.
         label: Distinguishes two sets of a test.
 
     Returns:
@@ -308,15 +317,15 @@ def assert_judge_canaries_once(
     """Assert the same as `assert_judge_canaries`, but call each version of a judge once; the fixture uses this.
 
     Args:
-        judge: As there; None: the ``default``.
-        canaries: As there; the path of a file is seen from the working directory.
-        at_least: As there.
-        label: As there.
+        judge: As for `assert_judge_canaries`; None: the ``default``.
+        canaries: As for `assert_judge_canaries`; the path of a file is relative to the working directory.
+        at_least: As for `assert_judge_canaries`.
+        label: As for `assert_judge_canaries`.
         default: Name of a judge.
 
     Raises:
-        MeasurementFailed: As there, and so the rest.
-        CassetteMiss: This version of the judge was not tried yet, and nothing may be asked.
+        MeasurementFailed: As for `assert_judge_canaries`, like the other errors.
+        CassetteMiss: There are no recordings for this version of the judge, and models may not be called.
     """
     if judge is None:
         judge = default
@@ -330,6 +339,7 @@ def _assert_fit(
     label: str,
     run: Callable[[object, Sequence[Canary] | None], CanaryRun],
 ) -> Measurement:
+    """Emit the share of canaries that a judge does not pass; ``run`` gives the judge its canaries (None: built-in)."""
     parse_share_threshold("assert_judge_canaries", at_least)
     given: Sequence[Canary] | None
     if isinstance(canaries, (str, Path)):
@@ -373,7 +383,10 @@ def _assert_fit(
 
 
 def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
-    """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
+    """Return the canary run of a judge; the canaries are run only once in a test run and folder, by a single worker.
+
+    The run is kept in `_runs_by_settings`.
+    """
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
     canaries = given
@@ -381,6 +394,7 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
         canaries = canaries_for_judge(judge)
     key = component_name(judge), str(judge.version), fingerprint_canaries(canaries)
     settings = recorder.current_settings()
+    # Other settings are another test run: the runs of the last one are dropped.
     if not _runs_by_settings or _runs_by_settings[0][0] is not settings:
         _runs_by_settings[:] = [(settings, {})]
     known = _runs_by_settings[0][1]
@@ -388,6 +402,7 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     with use_cassette(f"canaries/{cassette_name}") as tape:
         place = (*key, str(tape.path))
         canary_run = known.get(place)
+        # A tape that only replays needs no lock.
         if canary_run is None and tape.mode == "none":
             canary_run = run_canaries(judge, given)
         elif canary_run is None:
@@ -400,7 +415,7 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
 
 @contextmanager
 def _lock_canary_run(key: str) -> Iterator[None]:
-    """Make other workers wait for this worker's recordings; after a time-out they call the judge themselves."""
+    """Make other workers wait until this worker has its recordings; after a time-out they call the judge themselves."""
     from filelock import FileLock, Timeout
 
     from pytest_llmops.cassettes import run_folder
@@ -417,5 +432,6 @@ def _lock_canary_run(key: str) -> Iterator[None]:
         lock.release()
 
 
-# The canary runs under the current settings; compared by identity, as two runs may have equal settings
+# At most one entry: the settings of the current test run, and its canary runs by judge, version, canaries and tape.
+# Settings are compared by identity, as two test runs may have equal settings.
 _runs_by_settings: list[tuple[Settings, dict[tuple[str, ...], CanaryRun]]] = []

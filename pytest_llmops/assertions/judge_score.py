@@ -62,9 +62,9 @@ def assert_judge_score(
 
     Args:
         answer: What is judged: a text, an answer object of an SDK, a list of messages, or the calls of a test
-            (``llm_calls``, or one of them). An empty answer is scored, low; None (the model said nothing) cannot be.
-            A judge of conversations gets all messages. Any other judge gets each answer of a list of messages (of
-            calls the last answer), and what came before it as the question.
+            (``llm_calls``, or one of them). An empty answer gets a low score; None (the model said nothing) cannot be
+            scored. A judge of conversations gets all messages. Any other judge is asked about each answer in a list
+            of messages (in calls only about the last), with the messages before it as the question.
         judge: An object, a built-in name ("quality", "goal"), or the path of a judge file.
         case: A case: its input, reference and ``contexts`` are used where the next three are left out.
         question: What was asked, where the judge should know it.
@@ -158,6 +158,7 @@ def _judge(
     label: str,
     review_below: float | None = None,
 ) -> Measurement:
+    """Ask a judge about an answer, or each answer of a conversation; emit the measurements and return the worst."""
     skipped = skipped_measurement(f"judge.{handle.name}", label)
     if skipped:
         return skipped
@@ -181,18 +182,22 @@ def _judge(
     measurements = recorder.emit_together(emissions)
     score_name = f"judge.{handle.name}"
     scores = [measurement for measurement in measurements if measurement.name == score_name]
-    return min(scores, key=_worst_first)
+    # There is a score for each answer, and at least one answer.
+    return min(scores, key=_value_or_lowest)
 
 
-def _worst_first(measurement: Measurement) -> float:
-    """Return the value to sort measurements by; one without a value is the worst."""
+def _value_or_lowest(measurement: Measurement) -> float:
+    """Return the value of a measurement; -1.0, less than any score, if it has none."""
     if measurement.value is None:
         return -1.0
     return measurement.value
 
 
 def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tuple[str, JudgeInputs]]:
-    """Return the answers to judge, each with its inputs.
+    """Return the answers to judge, at least one, each with its inputs.
+
+    A judge of conversations gets one "answer", the whole conversation. Otherwise each answer of a conversation gets the
+    messages before it as its question, unless the assertion has a question of its own.
 
     Raises:
         ValueError: There is no answer, or the judge cannot judge it.
@@ -244,7 +249,7 @@ def _judges_conversations(judge: Judge) -> bool:
 def _make_conversation(question: str, answer: str) -> Conversation:
     """Return a conversation of a question and an answer.
 
-    What the application says may look like a conversation: only its own place makes it an answer.
+    The answer is always a single message, even if its text looks like a conversation.
     """
     messages = [Message("assistant", answer)]
     if question:
@@ -253,6 +258,11 @@ def _make_conversation(question: str, answer: str) -> Conversation:
 
 
 def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | None:
+    """Return the threshold on the judge's own scale; None only if None was given, to record only.
+
+    Raises:
+        UsageError: There is no threshold, or it is not a number on the scale.
+    """
     if at_least == "default":
         threshold = getattr(judge_handle.judge, "pass_at", None)
     else:
@@ -276,6 +286,7 @@ def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | N
 
 
 def _check_on_scale(threshold: float | None, low: float, high: float) -> None:
+    """Raise a `UsageError` if a threshold is not on the scale of a judge."""
     if threshold is not None and not low <= threshold <= high:
         scale = f"{low:g} to {high:g}"
         raise UsageError(
@@ -285,7 +296,16 @@ def _check_on_scale(threshold: float | None, low: float, high: float) -> None:
 
 @dataclass(slots=True)
 class _JudgedAnswer:
-    """An answer with its judge, and what the measurements say of both; the text is None without an answer."""
+    """An answer with its judge, from which the measurements are built.
+
+    Attributes:
+        handle: The judge.
+        inputs: What the judge gets besides the answer.
+        threshold: On the judge's own scale; a flag for review sets it to None.
+        label: Label of the measurements.
+        text: The answer; None if there is none: then only `describe_error` may be called.
+        detail: What all measurements share; grows while the answer is scored.
+    """
 
     handle: JudgeHandle
     inputs: JudgeInputs
@@ -302,7 +322,10 @@ class _JudgedAnswer:
         return judge_title(self.handle.name, self.label)
 
     def score(self, review_below: float | None) -> list[recorder.Emission]:
-        """Ask the judge; return the measurements of the dimensions, and that of the score last."""
+        """Ask the judge; return a measurement for each dimension, and the measurement of the score last.
+
+        Without a score there is only a single measurement, an error.
+        """
         text = cast("str", self.text)
         signs = find_injection_signs(getattr(text, "said", text))
         if signs:
@@ -329,7 +352,7 @@ class _JudgedAnswer:
         return verdict.dimensions
 
     def _flag_for_review(self, verdict: Verdict, least: float | None) -> None:
-        """Record only, and ask for a review, if the judge's confidence is below ``least``."""
+        """Drop the threshold and add a flag to the detail, if the judge's confidence is below ``least``."""
         if least is None or verdict.prescreened:
             return
         confidence = as_finite_float(getattr(verdict, "confidence", None))
@@ -365,6 +388,7 @@ class _JudgedAnswer:
         )
 
     def _describe_dimension(self, verdict: Verdict, name: str, score: float) -> recorder.Emission:
+        """Return the measurement of a dimension; it has a threshold only if the judge's own thresholds are used."""
         threshold = None
         if self.handle.default and self.threshold is not None:
             thresholds = getattr(self.handle.judge, "dimension_thresholds", {})
@@ -384,6 +408,7 @@ class _JudgedAnswer:
         return recorder.Emission(measurement=measurement, verdict=failure, evidence=evidence)
 
     def _describe_score(self, verdict: Verdict) -> recorder.Emission:
+        """Return the measurement of the score; the verdict has one."""
         reason = ""
         flag = self.detail.get("review")
         if isinstance(flag, Mapping):
@@ -399,7 +424,7 @@ class _JudgedAnswer:
         measurement = self._build(
             self.handle.name, detail, value=verdict.normalized, threshold=threshold, reason=reason
         )
-        failure = self._format_items(verdict)
+        failure = self._format_item_count(verdict)
         if not failure:
             score = cast("float", verdict.score)
             failure = _compare(self.title, score, self.threshold, verdict)
@@ -407,7 +432,8 @@ class _JudgedAnswer:
             measurement=measurement, verdict=failure, evidence=self._list_evidence(verdict)
         )
 
-    def _format_items(self, verdict: Verdict) -> str:
+    def _format_item_count(self, verdict: Verdict) -> str:
+        """Return the first line of a failure for a checklist or policy; "" for another judge, or without a threshold."""
         if not hasattr(self.handle.judge, "items") or self.threshold is None:
             return ""
         if self.threshold == 1:
@@ -423,6 +449,7 @@ class _JudgedAnswer:
         return f"{self.title}: {passed} of {len(scores)} {what}, expected {wanted}"
 
     def _list_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
+        """Return the scores of the dimensions, the judge's findings, the answer and the reference."""
         evidence = []
         dimensions = self._own_dimensions(verdict)
         if dimensions:
@@ -449,6 +476,7 @@ class _JudgedAnswer:
 
 
 def _normalize(score: float | None, verdict: Verdict) -> float | None:
+    """Return a score on the judge's own scale as a share from 0 to 1; None for None."""
     if score is None:
         return None
     return (score - verdict.low) / (verdict.high - verdict.low)

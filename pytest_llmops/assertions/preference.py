@@ -45,8 +45,8 @@ def assert_preferred(
 ) -> Measurement:
     """Assert that a judge finds an answer no worse than another answer, in both orders.
 
-    A verdict that follows the order and not the answer is a tie. A single pair proves little: over many, record
-    only, and look at their mean in the report.
+    If the judge prefers another answer when the order is swapped, it is a tie. A single pair proves little: with many
+    pairs, record only, and look at their mean in the report.
 
     Args:
         answer: The answer under test: a text, or an answer object of an SDK.
@@ -70,9 +70,11 @@ def assert_preferred(
         UsageError: An answer that is not a text, or a threshold that is not a score.
     """
     inputs = parse_judge_inputs("assert_preferred", case, question, reference, contexts)
-    texts = {"answer": read_answer(answer), "over": read_answer(over)}
-    check_texts("assert_preferred", **texts)
-    first, second = map(str, texts.values())
+    first_answer = read_answer(answer)
+    second_answer = read_answer(over)
+    check_texts("assert_preferred", answer=first_answer, over=second_answer)
+    first = str(first_answer)
+    second = str(second_answer)
     parse_share_threshold("assert_preferred", at_least)
     if judge is None:
         pairwise_judge = Pairwise()
@@ -115,6 +117,7 @@ def assert_preferred(
 def _build_detail(
     preference: Preference, inputs: JudgeInputs, judge: Mapping[str, Json], *, answer: str, over: str
 ) -> dict[str, Json]:
+    """Return the answers, the judge's inputs, its verdict, and flags for a review, for the detail."""
     stored = {key: getattr(preference, key) for key in STORED_FIELDS}
     detail = inputs.to_detail(answer)
     detail["expected"] = over
@@ -124,6 +127,7 @@ def _build_detail(
 
 
 def _list_evidence(preference: Preference, answer: str, over: str) -> list[tuple[str, str]]:
+    """Return both answers; without a verdict the judge's reply, if there is any."""
     if preference.winner is not None:
         return [("answer", quote_answer(answer)), ("other", quote_answer(over))]
     if preference.raw:
@@ -132,6 +136,7 @@ def _list_evidence(preference: Preference, answer: str, over: str) -> list[tuple
 
 
 def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any) -> Preference:
+    """Return the judge's preference; a failed call becomes its error. Replies are only shared if there is a verdict."""
     try:
         with recorder.set_purpose("judge"), defer_sharing() as share:
             preference = judge.compare(*pair, **judge_inputs)

@@ -45,20 +45,20 @@ def assert_retrieval(
     at_least: float | None,
     label: str = "",
 ) -> Measurement:
-    """Assert that a search finds the relevant passages; or that many searches do, in the mean.
+    """Assert that a search finds the relevant passages; or that many searches do so on average.
 
     Args:
         hits: What the retriever returned for a query, best first: hits, documents of LangChain, nodes of LlamaIndex,
             or only the ids. No hits score 0. For many queries: the retriever itself (with ``search``, ``retrieve``
-            or ``invoke``, or a function), which is asked for ``k`` hits each if it takes ``k``; a mapping query id
-            -> ids (or id -> score); or the path of a run in TREC's format.
+            or ``invoke``, or a function), which is called with ``k`` if it takes ``k``; a mapping from query id to ids
+            (or id -> score); or the path of a run in TREC's format.
         relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the
             path of a case file or of TREC's judgements, a list of cases or a mapping, see
             `pytest_llmops.cases.queries.load_queries`. A query that the run does not have scores 0; a query without
             relevant ids is not scored, and reported.
         metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map`` or ``ndcg``,
             from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
-        at_least: The threshold, of many queries that of the mean; None: record only.
+        at_least: The threshold of the value, or of the mean of many queries; None: record only.
         label: Distinguishes two measurements of a metric in a test.
 
     Returns:
@@ -66,8 +66,8 @@ def assert_retrieval(
         (bootstrap over the queries' families), how many were not scored, and the worst queries with their ranks.
 
     Raises:
-        MeasurementFailed: The value is below the threshold; shows the rank of every relevant id, and what stands
-            in its place; of many queries for the worst.
+        MeasurementFailed: The value is below the threshold; shows the rank of every relevant id, and the irrelevant
+            hits that were found instead; for many queries only those of the worst queries.
         MeasurementErrored: It could not be scored: nothing is relevant, an id is ranked twice, a search failed.
         UnknownName: There is no such metric.
         UsageError: A threshold, a cut, ids or cases of the wrong form; an id that the retriever's corpus does not
@@ -107,6 +107,7 @@ def assert_retrieval(
         "ranks": ranks,
     }
     try:
+        # A single query, whose id is ""
         scores = evaluate({"": ids}, {"": wanted}, [text])
         value = scores.mean(text)
     except ValueError as error:
@@ -128,7 +129,11 @@ def assert_retrieval(
 
 
 def _is_query_set(hits: object, relevant: object) -> bool:
-    """Return whether the arguments are for many queries: a list of ids never is, a text is if it can be a run's path."""
+    """Return whether the arguments are for many queries, and not for one.
+
+    A mapping, path or retriever is for many; a list of hits never is. A text is the path of a run, unless ``relevant`` is
+    a list of ids: then it is a mistake, which is reported as one.
+    """
     if isinstance(hits, (Mapping, Path)) or is_retriever(hits):
         return True
     if not isinstance(hits, str):
@@ -139,6 +144,7 @@ def _is_query_set(hits: object, relevant: object) -> bool:
 
 
 def _read_ranking(hits: object) -> Ranking:
+    """Return the hits of a single query as a ranking; raise a `UsageError` if they are no list of hits or ids."""
     if isinstance(hits, str) or not isinstance(hits, Sequence):
         raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {describe_value(hits)}")
     try:
@@ -150,7 +156,7 @@ def _read_ranking(hits: object) -> Ranking:
 def _relevant_ranks(
     ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]
 ) -> dict[str, int | None]:
-    """Return the rank of each relevant id, from 1; None if it was not found."""
+    """Return the rank of each relevant id, from 1; None if it was not found. Ids with a grade of 0 are left out."""
     places: dict[str, int] = {}
     for rank, id_ in enumerate(ids, start=1):
         places.setdefault(id_, rank)
@@ -181,12 +187,14 @@ def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | N
 def _iter_irrelevant_hits(
     ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
 ) -> Iterator[tuple[int, str, str]]:
+    """Yield the hits among the first k that are not relevant, as (rank, id, passage); the passage may be empty."""
     for rank, id_ in enumerate(ranking.ids[:k], start=1):
         if id_ not in ranks:
             yield rank, id_, ranking.texts.get(id_, "")
 
 
 def _describe_ranks(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[str]:
+    """Return a text for each relevant id, the worst rank first: ``a: rank 7, not in top 5``."""
     count = len(ranking.ids)
     texts = []
     for id_ in sorted(ranks, key=lambda id_: -(ranks[id_] or count + 1)):
@@ -213,16 +221,26 @@ def _emit_mean_score(
     k: int | None,
     at_least: float | None,
 ) -> Measurement:
-    wanted = []
+    """Run the queries that have relevant ids, and emit the mean of their values; an error if a search fails.
+
+    Args:
+        measured: The measurement before its value.
+        given: The retriever, or its rankings.
+        query_list: All queries.
+        metric: With its cut: ``recall@5``.
+        k: The cut; None: all hits count.
+        at_least: The threshold; None: record only.
+    """
+    answerable = []
     for query in query_list:
         if any(grade > 0 for grade in query.relevant.values()):
-            wanted.append(query)
-    if not wanted:
+            answerable.append(query)
+    if not answerable:
         error = f"nothing is relevant to any of the {len(query_list):,} queries: there is nothing to find"
         return recorder.emit(measured(error=error))
     by_id = {query.id: query for query in query_list}
     try:
-        rankings = collect_rankings(given, wanted, k)
+        rankings = collect_rankings(given, answerable, k)
         ids = {query_id: ranking.ids for query_id, ranking in rankings.items()}
         relevant = {query_id: query.relevant for query_id, query in by_id.items()}
         scores = evaluate(ids, relevant, [metric])
@@ -262,6 +280,7 @@ def _emit_mean_score(
 
 
 def _join_ids(query_ids: Sequence[str]) -> str:
+    """Return the first query ids in a line, each shortened, and how many more there are."""
     return _join_names([shorten_text(query_id, 40) for query_id in query_ids])
 
 
@@ -277,6 +296,7 @@ def _join_names(names: Sequence[str]) -> str:
 def _format_mean_reason(
     scores: Scores, spread: tuple[float, float] | None, k: int | None, query_count: int
 ) -> str:
+    """Return what the mean is the mean of, with its interval, and which queries are special and why."""
     scored = len(scores.queries)
     noun = "queries"
     if scored == 1:
@@ -305,6 +325,7 @@ def _format_mean_reason(
 def _mean_score_detail(
     scores: Scores, spread: tuple[float, float] | None, worst: Sequence[Mapping[str, Json]]
 ) -> dict[str, Json]:
+    """Return the number of queries, the worst of them, the interval, and the ids that were not scored or not found."""
     detail: dict[str, Json] = {"queries": len(scores.queries), "worst": list(worst)}
     if spread is not None:
         detail["interval"] = list(spread)

@@ -40,23 +40,23 @@ def assert_schema(
 ) -> Measurement:
     """Assert that an answer is JSON that fits a schema.
 
-    The JSON of a text may stand alone, in a fenced block or within prose (`pytest_llmops.schemas.json_extraction`
-    says in which order it is looked for); it is never repaired. An application that parses the whole text
-    is better tested with ``assert_schema(json.loads(answer), schema)``. Of several different values the value
-    that fits counts, unless there is another of its kind (object or array): then the answer is ambiguous, and
-    fails. A key that stands twice in an object fails too, as readers differ in which of the values they take.
+    The JSON may be the whole text, in a fenced block or within prose (for the order of the search see
+    `pytest_llmops.schemas.json_extraction`); it is never repaired. If your application parses the whole text, test it
+    with ``assert_schema(json.loads(answer), schema)``. If a text has several different values, the one that fits counts,
+    unless there is another one of the same kind (object or array): then the answer is ambiguous, and fails. A duplicate
+    key in an object fails too, as parsers differ in which of the values they keep.
 
     A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), or as draft 2020-12. Its ``format`` counts in
-    all of them (`pytest_llmops.schemas.formats` has them all; "regex" and ``pattern`` are Python's); any other
-    is not checked, and listed in ``detail["formats_not_checked"]``. Nothing is ever fetched for a
+    all drafts (for the known formats see `pytest_llmops.schemas.formats`; "regex" and ``pattern`` are Python's); an
+    unknown format is not checked, and listed in ``detail["formats_not_checked"]``. Nothing is ever fetched for a
     ``$ref``: it leads into the schema itself, or, if that is a file, to files in its folder and below. With a Python
-    type pydantic decides, as ``model_validate_json`` does: it takes ``"2"`` for an ``int`` unless the model is
+    type pydantic decides, as ``model_validate_json`` does: it accepts ``"2"`` as an ``int`` unless the model is
     strict, and your validators count.
 
-    With ``partial`` an answer may break off (a stream that still runs, a limit of tokens): the JSON that reaches to the end
-    of the text is completed, with its open string, arrays and objects closed, and only what is wrong **however it
-    goes on** fails. What is missing in an open object is still to come; a number or word that may go on does not
-    count yet. Something must have begun.
+    With ``partial`` an answer may break off (a stream that still runs, a limit of tokens). The JSON at the end of the
+    text is completed: its open string, arrays and objects are closed. Only what is wrong **however it goes on** fails:
+    a key that is missing in an open object may still come, and a number or word that may go on does not count yet. At
+    least the opening bracket must be there.
 
     Args:
         actual: The answer: a text, a response of OpenAI or Anthropic, or a dictionary or list that is already
@@ -122,6 +122,7 @@ def assert_schema(
 
 
 def _schema_of(schema: object) -> object:
+    """Return the output schema of a prompt, which must have one; any other object is the schema itself."""
     if not isinstance(schema, Prompt):
         return schema
     if schema.output_schema is None:
@@ -159,7 +160,8 @@ def repair(
     if type(at_most) is not int or at_most < 0:
         raise UsageError(f"repair: expected at_most as a whole number of at least 0, got {at_most!r}")
     used = schemas.load(_schema_of(schema))
-    for left in reversed(range(at_most + 1)):
+    # The last round either fits or raises, so that the loop always ends with an outcome that fits.
+    for rounds_left in reversed(range(at_most + 1)):
         try:
             outcome = _check_answer(read_answer(answer), used, partial=False)
         except _UnscorableAnswer as error:
@@ -168,7 +170,7 @@ def repair(
             break
         lines = [f"{difference.path}: {difference.text}" for difference in outcome.differences]
         problem = "\n".join(lines) or outcome.problem
-        if not left:
+        if not rounds_left:
             schema_name = used.name or "its schema"
             short_problem = shorten_text(problem, 500)
             raise ModelError(
@@ -188,8 +190,11 @@ class _Outcome:
     """The result of the check: a value and its differences, or a problem instead of a value.
 
     Attributes:
-        span: The place of the value in the text; None if the answer was no text.
-        position: The place of the problem in the text.
+        value: The JSON value.
+        span: The start and end of the value in the text; None if the answer was no text, or was broken off.
+        differences: How the value differs from the schema; empty if it fits.
+        problem: Why there is no value to compare; empty if there is one.
+        position: Where the problem is in the text, or where the text breaks off.
         note: A sentence for the report, whether the value fits or not.
         broken_off: The value is truncated with the text, and was completed.
     """
@@ -204,10 +209,12 @@ class _Outcome:
 
     @property
     def fits(self) -> bool:
+        """Whether there is a value, and it fits the schema."""
         return not self.problem and not self.differences
 
     @property
     def verdict(self) -> str:
+        """What is wrong in one line: the problem, the only difference, or how many fields are wrong."""
         if self.problem:
             return shorten_text(self.problem, 300)
         places = {difference.place for difference in self.differences if not difference.remark}
@@ -242,7 +249,11 @@ class _Outcome:
         return kept
 
     def schema_evidence(self, actual: object) -> contrast.Evidence:
-        """Return the differences, and the text around the problem."""
+        """Return the differences, the text around the problem, and the end of the answer.
+
+        The end comes after the first differences, as a failure text has no room for more. A single difference of the
+        whole value is left out: the verdict has it already.
+        """
         if self.fits:
             return []
         lines = [(difference.path, difference.text) for difference in self.differences]
@@ -267,6 +278,11 @@ class _Outcome:
 
 
 def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
+    """Return how a text or a parsed value fits a schema.
+
+    Raises:
+        _UnscorableAnswer: It is neither a text nor JSON.
+    """
     if isinstance(actual, str):
         return _check_json_in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
@@ -285,6 +301,11 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
 
 
 def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
+    """Return how the JSON in a text fits a schema.
+
+    With ``partial``, JSON that is broken off by the end of the text is preferred, unless complete JSON of another kind
+    fits better.
+    """
     candidates = json_extraction.find_json_candidates(text)
     begun = None
     broken_off = None
@@ -293,6 +314,7 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
     if begun is not None:
         broken_off = _check_truncated_json(text, begun, schema)
     elif partial and isinstance(candidates, NoJson):
+        # Complete JSON, but the line that closes its fenced block is broken off.
         closed = json_extraction.find_json_candidates(schemas.strip_partial_fence(text))
         if not isinstance(closed, NoJson):
             candidates = closed
@@ -316,7 +338,7 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
 
 
 def _why_not_json(value: object) -> str:
-    """Return what in a parsed value JSON cannot represent, although `to_builtins` would convert it; or ""."""
+    """Return why a parsed value is not JSON; "" if it is. `to_builtins` would silently convert sets and keys."""
     for parts, node in json_extraction.iterate_nodes(value):
         if isinstance(node, (set, frozenset)):
             return f"{format_json_path(parts)}: expected a list, got a set"
@@ -331,7 +353,10 @@ def _why_not_json(value: object) -> str:
 
 
 def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
-    """Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block."""
+    """Return the truncated JSON at the end of a text; None if there is none.
+
+    There is none either if complete JSON is the whole text or in a fenced block; complete values in prose may come before.
+    """
     places: set[str] = set()
     if not isinstance(candidates, NoJson):
         places = {candidate.place for candidate in candidates}
@@ -345,6 +370,7 @@ def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) ->
 
 
 def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
+    """Return how JSON that is broken off fits a schema so far."""
     value = to_builtins(begun.value)
     differences = [*_duplicate_key_differences(begun.duplicates)]
     differences += schema.differences(value, unfinished=begun.unfinished)
@@ -362,6 +388,7 @@ def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> 
 
 
 def _why_invalid_answer(actual: object) -> str:
+    """Return the error for an answer that is neither a text nor a dictionary or list, with a hint where possible."""
     if actual is None:
         return "the answer is None, expected text or parsed JSON"
     hint = ""
@@ -379,7 +406,11 @@ def _duplicate_key_differences(places: Sequence[JsonPath]) -> list[Difference]:
 def _choose_candidate(
     text: str, checked: Sequence[tuple[JsonMatch, Json, tuple[Difference, ...]]]
 ) -> _Outcome:
-    """Choose among the JSON values of a text; never by guessing."""
+    """Return the outcome for the JSON values of a text, of which there is at least one.
+
+    The only value that fits is chosen. If several fit, or another value is of the same kind as the one that fits, the
+    answer is ambiguous: nothing is guessed. If none fits, the longest shows what is wrong.
+    """
     fitting = [candidate for candidate, _, differences in checked if not differences]
     rivals = []
     if fitting:
@@ -409,6 +440,6 @@ def _choose_candidate(
 
 
 def _rank_candidate(checked: tuple[JsonMatch, Json, tuple[Difference, ...]]) -> tuple[bool, int]:
-    """Return the rank of a JSON value among several: those that fit are first, then the longest."""
+    """Return the rank of a JSON value among several, higher is better: a value that fits, then a longer value."""
     candidate, _, differences = checked
     return (not differences, candidate.end - candidate.start)

@@ -28,17 +28,17 @@ def assert_score(
     unit: str = "1",
     label: str = "",
 ) -> Measurement:
-    """Assert that a metric of your own gives enough, or not too much.
+    """Assert that a metric of your own gives a value that is high enough, or low enough.
 
-    A metric is a function: ``metric(actual, expected)``, or ``metric(actual)`` where ``expected`` is left
-    out. It raises for what it cannot score; that is an error, not a low score.
+    A metric is a function: ``metric(actual, expected)``, or ``metric(actual)`` if ``expected`` is left out. It should
+    raise an exception for what it cannot score; that is an error, not a low score.
 
     Args:
         metric: The function; `pytest_llmops.semantics.textmetrics` has some. Its ``version`` attribute, if any, goes
-            into the measurement: unlike versions are never compared. A ``name`` of its own becomes the
-            measurement's.
-        actual: Its first argument, of any type; the metric has to know what None means.
-        expected: Its second argument; left out: there is none.
+            into the measurement: different versions are never compared. Its ``name`` attribute, if any, becomes the
+            name of the measurement.
+        actual: The first argument of the metric, of any type; the metric has to know what None means.
+        expected: The second argument of the metric; left out: it is called without.
         at_least: The threshold of a metric that should be high; None: record only.
         at_most: The threshold of a metric that should be low; None: record only.
         name: Name of the measurement, the key of a baseline; left out: the metric's ``name``, or
@@ -72,7 +72,7 @@ def assert_score(
     detail = {}
     for key, value in given.items():
         if value is not ...:
-            detail[key] = _plain_or_type(value)
+            detail[key] = _json_or_kind(value)
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
@@ -94,6 +94,7 @@ def assert_score(
 
 
 def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
+    """Return the threshold (None: record only), and which values are better; ``...`` is an argument that is left out."""
     if (at_least is ...) == (at_most is ...):
         if at_least is ...:
             given = "neither"
@@ -123,6 +124,7 @@ def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, L
 
 
 def _metric_name(metric: object) -> str:
+    """Return the name of the measurement: the metric's ``name``, or ``score.<name of the function>``."""
     while isinstance(metric, partial):
         metric = metric.func
     given = getattr(metric, "name", None)
@@ -137,7 +139,7 @@ def _metric_name(metric: object) -> str:
 
 
 def _parse_metric_value(value: object) -> float | str:
-    """Return the value of a metric as a finite number, or why it is invalid."""
+    """Return the value of a metric as a finite float, or a text that says why it is invalid."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
@@ -157,7 +159,8 @@ def _parse_metric_value(value: object) -> float | str:
     return f"the metric gave {number}, expected a finite number"
 
 
-def _plain_or_type(value: object) -> Json:
+def _json_or_kind(value: object) -> Json:
+    """Return a value as JSON, or a description of its type if it cannot be converted."""
     try:
         return to_builtins(value)
     except Exception:  # noqa: BLE001 -- an object of the user's, and its repr, can do anything
@@ -170,5 +173,5 @@ def _score_evidence(actual: object, expected: object) -> contrast.Evidence:
         if isinstance(value, str):
             pairs.append((label, contrast.format_answer(value)))
         elif value is not ...:
-            pairs.append((label, shorten_text(str(_plain_or_type(value)))))
+            pairs.append((label, shorten_text(str(_json_or_kind(value)))))
     return pairs

@@ -42,16 +42,16 @@ def assert_semantic(
 ) -> Measurement:
     """Assert that a text means the same as a reference: they are similar, and no check finds a difference.
 
-    Similar is a cosine of at least the threshold, between the vectors of an embedder. That alone cannot distinguish
+    They are similar if the cosine of their vectors, by an embedder, reaches the threshold. That alone cannot distinguish
     right from wrong answers: "You do *not* get a refund" is more similar to "You get a refund" than most paraphrases
     are, with every embedder measured. So checks compare numbers, units, dates, negation, opposites,
     quantifiers, names, roles and, between nearly equal sentences, any other word. A check that fires fails the
     assertion whatever the cosine says.
 
     .. warning::
-        **Checks see some differences, not all.** They read words, not meaning: a wrong answer in quite other
-        words passes them. Those for words know English only; numbers, units and dates are read in any
-        language. ``docs/meaning.md`` has their figures. Assert facts as facts too (`assert_contains`), and
+        **Checks see some differences, not all.** They read words, not meaning: a wrong answer in quite different
+        words passes them. The checks of words only know English; numbers, units and dates are read in any
+        language. For error rates see ``docs/meaning.md``. Assert facts as facts too (`assert_contains`), and
         let a judge decide what needs understanding.
 
     Actual and references are embedded in one call, as an embedder may fit itself to its texts. With such an
@@ -65,8 +65,8 @@ def assert_semantic(
         at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the embedder's
             calibrated threshold; None: record only, the checks too.
         embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
-        checks: Names of checks that are on, alone (``["numbers"]``) or with a minus all but these
-            (``["-roles"]``); ``()``: none.
+        checks: The names of the only checks that are on (``["numbers"]``), or with a minus of those that are off
+            (``["-roles"]``); ``()``: no checks.
         nli: An NLI model that looks for a contradiction: an object with ``predict(pairs)``
             that returns probabilities of entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
@@ -142,6 +142,7 @@ def _emit_without_answer(measurement: Measurement, actual: object, references: S
 def _measure_similarity(
     actual: object, references: Sequence[str], embedder: Embedder, threshold: float | None, label: str
 ) -> Measurement:
+    """Return the measurement of the highest similarity, with all scores in its detail; an error without an answer."""
     name = component_name(embedder)
     measured = partial(
         Measurement, name="semantic", threshold=threshold, label=label, version=str(embedder.version)
@@ -165,8 +166,10 @@ def _measure_similarity(
 
 
 def _format_similarity_verdict(measurement: Measurement, count: int) -> str:
+    """Return the first line of a failure; "" if the similarity did not fail. ``count`` is the number of references."""
     if measurement.status != "failed":
         return ""
+    # A measurement that failed has both.
     score = cast("float", measurement.value)
     least = cast("float", measurement.threshold)
     value, threshold = format_value_and_threshold(score, least, measurement.unit)
@@ -188,6 +191,7 @@ def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> li
 def _check_emission(
     actual: str, reference: str, comparison: Comparison, names: Sequence[str], semantic: Measurement
 ) -> recorder.Emission:
+    """Return the measurement of the checks; it has a threshold only if the similarity has one."""
     alarms = [
         {
             "check": alarm.check,
@@ -229,6 +233,7 @@ def _check_emission(
 
 
 def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measurement) -> recorder.Emission:
+    """Return the measurement of the NLI model; it has a threshold only if the similarity has one."""
     name = nli_name(model)
     model_version = shorten_text(str(getattr(model, "version", "")), 40)
     measured = partial(Measurement, name="semantic.nli", label=semantic.label, version=f"nli/{model_version}")
@@ -265,7 +270,7 @@ def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tupl
 
 
 def _alarm_evidence(comparison: Comparison, quotes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the alarms but for the first, which the verdict has, and how to switch their checks off."""
+    """Return all alarms but the first, which the verdict has, the quotes, and how to switch the checks off."""
     alarms = comparison.alarms
     lines = [(alarm.check, alarm.message) for alarm in alarms[1:MAX_ALARMS]]
     not_listed = len(alarms) - MAX_ALARMS

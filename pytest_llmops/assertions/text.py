@@ -50,13 +50,13 @@ def assert_contains(
         actual: The answer, or the answer object of an SDK. Empty: contains nothing; None (said nothing): cannot be scored.
         expected: The text, or several. An empty text would be in every answer and is refused.
         any_of: A single text is enough.
-        times: How often each of them has to be there, exactly; places that overlap count once.
+        times: How often each text has to be there, exactly; places that overlap count once.
         at_least_times: How often at least.
-        at_most_times: How often at most; once it has to be there in any case.
-        in_order: They have to follow each other in the given order.
-        whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
+        at_most_times: How often at most; it has to be there at least once in any case.
+        in_order: The texts have to follow each other in the given order.
+        whole_words: Not as a part of a longer word or number. Of no use for scripts without spaces.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
+        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
         unicode: "NFC": ignores how accents are written; "NFKC": also full-width letters, ligatures, no-break spaces.
         at_least: The share of the texts that must be there, 0 to 1; None: record only.
         label: Distinguishes two assertions of a test.
@@ -117,7 +117,7 @@ class _ContainsSearch:
     whole_words: bool
 
     def find_texts(self, actual: object, wanted: Sequence[str]) -> list[SearchedText]:
-        """Return the places of each text, as many as are needed to judge and to report it."""
+        """Return the places of each text; only as many are listed as the decision and the report need."""
         most = 1
         if self.count_range or self.in_order:
             most = contrast.MAX_LISTED_PLACES + 1
@@ -147,6 +147,7 @@ class _ContainsSearch:
         """List the texts that are missing, or are there too rarely, too often or out of order."""
         missing = [result.wanted for result in failed if not result.starts]
         present = [result for result in failed if result.starts]
+        # The last line is the answer, and stays the last.
         *pairs, last = contrast.missing_text_evidence(
             text, missing, ignore_case=ignore_case, whole_words=self.whole_words
         )
@@ -180,7 +181,7 @@ def assert_matches(
     r"""Assert that an answer matches a regular expression of Python's `re`.
 
     The pattern is yours, and so is its running time: nested repetitions (``(a+)+b``, ``(\w+\s?)*$``) can take
-    forever over an answer that somebody else writes. Possessive ones (``(a++)+b``, Python 3.11) cannot.
+    forever on an answer that you do not control. Possessive ones (``(a++)+b``, Python 3.11) cannot.
 
     Args:
         actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
@@ -188,7 +189,7 @@ def assert_matches(
         full: The whole answer has to match, not only a part of it.
         times: How often it has to match, exactly; matches do not overlap.
         at_least_times: How often at least.
-        at_most_times: How often at most; once it has to match in any case.
+        at_most_times: How often at most; it has to match at least once in any case.
         ignore_case: As `re.IGNORECASE`.
         unicode: The form that the answer is brought to first, as in `assert_contains`; the pattern is not.
         at_least: 1.0, or None: record only.
@@ -246,9 +247,9 @@ def assert_fuzzy(
 ) -> Measurement:
     """Assert that an answer is nearly a text, or any of several, letter by letter.
 
-    There is no default threshold, as none fits: a changed digit in "30 days" still scores 0.86, a
-    "not" in a paragraph 0.98, and two unrelated sentences about 0.4. Good for spelling, names, quotes and
-    layout (try 0.9); for what is meant see `assert_semantic` and `assert_judge_score`.
+    There is no default threshold, as none fits all uses: a changed digit in "30 days" still scores 0.86, a "not" in a
+    paragraph 0.98, and two unrelated sentences about 0.4. Good for spelling, names, quotes and layout (try 0.9); to
+    compare the meaning see `assert_semantic` and `assert_judge_score`.
 
     Args:
         actual: The answer, or the answer object of an SDK. Empty: scores 0; None (said nothing): cannot be scored.
@@ -256,7 +257,7 @@ def assert_fuzzy(
         at_least: 0 to 1; None: record only.
         partial: Compare with the best matching part of the answer, for a quote within a longer text.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
+        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
         unicode: The form both are brought to first, as in `assert_contains`.
         label: Distinguishes two assertions of a test.
 
@@ -315,7 +316,7 @@ def assert_exact(
         actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
         expected: The text; an empty text asserts that nothing was said. Of several any may be equal.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
+        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
         unicode: The form both are brought to first, as in `assert_contains`.
         at_least: 1.0, or None: record only.
         label: Distinguishes two assertions of a test.
@@ -374,9 +375,9 @@ def assert_not_contains(
     Args:
         actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
         unwanted: The text, or several. An empty text would be in every answer and is refused.
-        whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
+        whole_words: Not as a part of a longer word or number. Of no use for scripts without spaces.
         ignore_case: Case does not count, in the Unicode sense.
-        whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
+        whitespace: "strip": ignored at both ends; "collapse": every run of it counts as a single space.
         unicode: The form both are brought to first, as in `assert_contains`.
         at_least: The share of the texts that must not be there, 0 to 1; None: record only.
         label: Distinguishes two assertions of a test.
@@ -475,7 +476,14 @@ def assert_not_matches(
 
 
 class _TextCheck:
-    """The arguments of a text assertion that every measurement of it needs."""
+    """Emits the measurement of a text assertion, with the arguments that it has in any case.
+
+    Args:
+        name: Name of the assertion without "assert_".
+        at_least: Its threshold, which is checked.
+        label: Label of the measurement.
+        given: What the detail has in addition to the answer.
+    """
 
     def __init__(self, name: str, at_least: object, label: str, **given: Json) -> None:
         threshold = answers.parse_share_threshold(f"assert_{name}", at_least)
@@ -485,7 +493,7 @@ class _TextCheck:
     def emit(
         self, actual: object, value: float, evidence: Evidence, detail: Detail | None = None, **words: Any
     ) -> Measurement:
-        """Emit the measurement; the evidence is collected only if it failed."""
+        """Emit the measurement; the evidence is collected only if it failed. ``words`` are its reason and version."""
         full_detail = {"actual": str(read_answer(actual)), **self._given}
         if detail is not None:
             full_detail.update(detail)
@@ -501,19 +509,21 @@ class _TextCheck:
 
 
 def _as_json(expected: str | Sequence[str], references: Sequence[str]) -> Json:
-    """Return the references as the detail of a measurement has them: a single text as it was given."""
+    """Return the references for the detail of a measurement: a list, or the text if only a text was given."""
     if isinstance(expected, str):
         return expected
     return list(references)
 
 
 def _format_nearest_number(best: int, count: int) -> str:
+    """Return which of several references is the nearest, by its index; "" for a single reference."""
     if count > 1:
         return f"nearest of {count} texts is number {best + 1}"
     return ""
 
 
 def _format_missing_count(wanted: int, failed: Sequence[SearchedText], *, any_of: bool) -> str:
+    """Return how many of several texts failed, for the reason; "" if the assertion passes or has only one text."""
     if wanted == 1 or not failed or (any_of and len(failed) < wanted):
         return ""
     is_any_there = any(result.starts for result in failed)

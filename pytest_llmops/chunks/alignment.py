@@ -63,11 +63,13 @@ class PlacedChunk:
 
 
 def _find_main_span(runs: Sequence[MatchedRun], main: MatchedRun | None) -> tuple[int, int]:
-    """Return the span of the main part of a chunk.
+    """Return the span of the source that holds the main part of a chunk.
+
+    The span starts with one run, and grows over the neighbouring runs while the gaps are at most `MAX_CHUNK_GAP`.
 
     Args:
-        runs: All runs of the chunk, in its order.
-        main: The run that continues the previous chunk, or None.
+        runs: All runs of the chunk, in its order; at least one.
+        main: The run that continues the previous chunk; None: start with the longest run.
     """
     start_run = main or max(runs, key=lambda run: run.length)
     index = runs.index(start_run)
@@ -101,7 +103,10 @@ class Alignment:
 
 
 def gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """Yield the spans ``[start, end)`` from 0 to an end that sorted spans leave uncovered."""
+    """Yield the gaps: the parts of ``[0, end)`` that no span covers.
+
+    The spans are sorted by their start; they may overlap.
+    """
     done = 0
     for start, stop in covered:
         if start > done:
@@ -147,7 +152,14 @@ class _ChunkSearch:
         self._first_run: MatchedRun | None = None  # the run at the very start of the previous chunk
 
     def place_chunk(self, text: str, stated: int | None) -> tuple[list[MatchedRun], tuple[int, int] | None]:
-        """Return the runs of a chunk and its main span."""
+        """Return the runs of a chunk and its main span, and remember it as the previous chunk.
+
+        A blank chunk or a chunk that is not from the source has no runs and no span, and is not remembered.
+
+        Args:
+            text: The compact text of the chunk.
+            stated: The start that the chunk states, in the raw source; None if it states none.
+        """
         if not text:
             return [], None
         main = None
@@ -167,7 +179,11 @@ class _ChunkSearch:
         return runs, main_span
 
     def _find_whole_chunk(self, text: str, stated: int | None) -> int:
-        """Return where the whole chunk is near the previous chunk, or -1."""
+        """Return the position of the source at which the whole text of a chunk is, or -1.
+
+        It is looked for at the stated start, then near the previous chunk. Only a chunk that is too short for a
+        sample is looked for in the whole source.
+        """
         source = self._text
         size = len(text)
         if stated is not None and stated >= 0 and self._has_stated_starts:
@@ -200,6 +216,7 @@ class _ChunkSearch:
 
     @cached_property
     def _sample_places(self) -> dict[str, list[int]]:
+        """The positions of each sample in the source, in ascending order."""
         places: dict[str, list[int]] = {}
         text = self._text
         for at in range(0, len(text) - SAMPLE_CHARS + 1, self._sample_step):
@@ -207,11 +224,16 @@ class _ChunkSearch:
         return places
 
     def _find_runs(self, text: str) -> tuple[list[MatchedRun], MatchedRun | None]:
-        """Return the runs of a chunk, and the run among them that continues the previous chunk."""
+        """Return the runs of a chunk in its order, and the run among them that continues the previous chunk, or None.
+
+        The walk through the chunk stops wherever the next `SAMPLE_CHARS` characters are a sample of the source. It
+        takes the best run through this sample, and goes on behind the run.
+        """
         runs: list[MatchedRun] = []
         main: MatchedRun | None = None
         done = 0
         at = 0
+        # Where the source is expected, minus the position in the chunk; follows the last reliable run
         offset = self._previous_end
         while at <= len(text) - SAMPLE_CHARS:
             if text[at : at + SAMPLE_CHARS] not in self._sample_places:
@@ -236,7 +258,7 @@ class _ChunkSearch:
         return list(self._add_gap_runs(text, runs)), main
 
     def _find_short_runs(self, text: str) -> tuple[list[MatchedRun], MatchedRun | None]:
-        """Return the runs of a chunk that is, with the header of the previous chunk, too short for a sample."""
+        """Return the runs of a chunk that has no sample: the previous chunk's header, and a short continuation."""
         if self._first_run is None:
             return [], None
         shared_length = _count_shared_chars(text, 0, self._previous_text, 0, 1)
@@ -270,7 +292,8 @@ class _ChunkSearch:
             back = self._shared_from_line_start(place, shared)
             ahead = _count_shared_chars(text, end, self._text, place, 1)
             run = MatchedRun(end - back, place - back, back + ahead)
-            if run.length >= self._min_reliable_length(run, ends=run.chunk_end == len(text)):
+            reaches_end = run.chunk_end == len(text)
+            if run.length >= self._min_reliable_length(run, reaches_end=reaches_end):
                 candidates.append(run)
             place = self._text.find(sample, place + 1, last)
         return max(
@@ -279,16 +302,21 @@ class _ChunkSearch:
             default=None,
         )
 
-    def _min_reliable_length(self, run: MatchedRun, *, ends: bool) -> int:
-        overlaps = ends and self._previous_start <= run.source < self._previous_end < run.source_end
+    def _min_reliable_length(self, run: MatchedRun, *, reaches_end: bool) -> int:
+        """Return how long a run must be to count as the continuation of the previous chunk, and not as chance."""
+        starts_within_previous = self._previous_start <= run.source < self._previous_end
+        overlaps = reaches_end and starts_within_previous and self._previous_end < run.source_end
         if overlaps or run.source == self._previous_end:
             return MIN_EQUAL_CHARS
-        if ends:
+        if reaches_end:
             return SAMPLE_CHARS
         return MIN_RELIABLE_RUN
 
     def _shared_from_line_start(self, place: int, shared: int) -> int:
-        """Return how many of the shared characters before a place belong to it, back to the start of a line."""
+        """Return how many of the shared characters in front of a place belong to the continuing run.
+
+        The run starts at the end of the previous chunk if that is among them, else at the start of a line.
+        """
         if place - shared <= self._previous_end <= place:
             return place - self._previous_end
         raw = self._source.raw
@@ -303,6 +331,14 @@ class _ChunkSearch:
         return shared
 
     def _find_best_run(self, text: str, at: int, offset: int, done: int) -> MatchedRun:
+        """Return the run through the sample at ``at`` that is long, and near where the source is expected.
+
+        Args:
+            text: The compact text of the chunk; it has a sample of the source at ``at``.
+            at: The position of the sample in the chunk.
+            offset: The expected difference between a position in the source and in the chunk.
+            done: The end of the previous run: the new run does not reach back over it.
+        """
         runs = self._runs_through_sample(text, at, offset, done)
         best = _nearest_long_run(runs, offset)
         # In repeated text the sample at the nearest place may begin up to three characters later in the run.
@@ -314,6 +350,7 @@ class _ChunkSearch:
         return best
 
     def _runs_through_sample(self, text: str, at: int, offset: int, done: int) -> list[MatchedRun]:
+        """Return the runs through the sample at ``at``, for its places in the source nearest to the expected place."""
         places = self._sample_places.get(text[at : at + SAMPLE_CHARS], [])
         near = bisect_left(places, offset + at)
         first = max(0, near - MAX_SAMPLE_PLACES // 2)
@@ -391,6 +428,7 @@ def _find_equal_runs(chunk: str, source: str) -> list[MatchedRun]:
 
 
 def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
+    """Return the run nearest to the expected place, among those that are about as long as the longest."""
     min_length = 0.9 * max(run.length for run in runs)
     long_runs = [run for run in runs if run.length >= min_length]
 
@@ -407,6 +445,7 @@ def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int
     else:
         limit = min(i, j)
     done = 0
+    # Slices are compared, which is faster than single characters: doubled while they are equal, else halved.
     length = 64
     while done < limit:
         length = min(length, limit - done)

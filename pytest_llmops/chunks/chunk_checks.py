@@ -91,7 +91,7 @@ def _find_changed_words(source: CompactText, placed: PlacedChunk) -> Iterator[in
 
 
 def _word_starts_within(text: CompactText, start: int, length: int) -> set[int]:
-    """Return the offsets from ``start`` of the characters that follow white space."""
+    """Return the offsets from ``start`` of the characters that follow white space, within ``length``."""
     starts = text.word_starts
     first = bisect_right(starts, start)
     end = bisect_left(starts, start + length)
@@ -105,6 +105,7 @@ def check_cut_sentences(alignment: Alignment) -> CheckResult:
     """
     compact = alignment.source.compact
     seams = alignment.source.seam_places
+    # A sentence comes without its position. Its characters other than white space are counted to find it.
     solid = [at for at, char in enumerate(compact.raw) if not char.isspace()]
     borders = {0, len(compact.text), *seams}
     borders.update(at + 1 for at in seams)
@@ -121,7 +122,7 @@ def check_cut_sentences(alignment: Alignment) -> CheckResult:
 
 
 def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:
-    """Yield the ends of each chunk that are from the source."""
+    """Yield each start and end of a chunk that is from the source, as (chunk, position in the source)."""
     for placed in alignment.placed:
         if not placed.runs:
             continue
@@ -288,7 +289,12 @@ def _markdown_tables(text: str) -> Iterator[Table]:
 
 
 def _outer_elements(tags: Iterator[re.Match[str]]) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the elements that are in no other one; a seam ends all elements."""
+    """Yield the spans of the outermost elements, from the opening to the closing tag.
+
+    Args:
+        tags: Matches of the opening and closing tags of one kind; group 1 is "/" in a closing tag. The match of a
+            `SEAM` ends the document, and with it all open elements.
+    """
     depth = 0
     start = 0
     for tag in tags:
@@ -329,6 +335,7 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
     tables = []
     for table in find_tables(compact.raw):
         tables.append([compact.kept_range(*row) for row in table])
+    # Each table has two rows or more.
     spans = [(rows[0][0], rows[-1][1]) for rows in tables]
     faults = []
     for placed in alignment.placed:
@@ -344,7 +351,10 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
 def _find_table_fault(
     compact: CompactText, rows: Sequence[tuple[int, int]], placed: PlacedChunk
 ) -> Fault | None:
-    """Return what is wrong with the part of a table that a chunk has, or None."""
+    """Return what is wrong with the part of a table that is in a chunk: a torn row, or rows without the header.
+
+    Returns None if nothing is wrong. The first of the rows is the header.
+    """
     header = rows[0]
     body_rows = 0
     body_size = 0
@@ -398,7 +408,7 @@ def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
 
 
 def _overlapping_spans(placed: PlacedChunk, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the indexes of the spans (in the order of the source, without overlap) that a chunk has a part of."""
+    """Return the indexes of the spans that a chunk has a part of; the spans are sorted and do not overlap."""
     overlapping: set[int] = set()
     for run in placed.runs:
         first = bisect_right(spans, run.source, key=itemgetter(1))

@@ -76,7 +76,10 @@ class CompactText:
         return places
 
     def _split_markup(self) -> Iterator[tuple[int, int, str | None]]:
-        """Yield the spans between ignored markup (with None), and the ignored spans with their decoded entity or ""."""
+        """Yield the parts of the raw text in order, as (start, end, replacement).
+
+        The replacement is None for text that is kept. For ignored markup it is "", and for an entity its character.
+        """
         end = 0
         for ignored in _IGNORED_MARKUP.finditer(self.raw):
             yield end, ignored.start(), None
@@ -87,8 +90,9 @@ class CompactText:
 
     @cached_property
     def word_starts(self) -> Sequence[int]:
-        """The positions in ``text`` of characters that follow white space, in order."""
+        """The positions in ``text`` of characters that follow white space, in order; may include its end."""
         if self.ignore == "whitespace":
+            # The next word starts where a word ends.
             lengths = (len(word.translate(_NO_WIDTH)) for word in self.raw.split())
             return list(accumulate(lengths))
         starts = []
@@ -164,11 +168,11 @@ class Source:
         return array("l", (line_end.start() for line_end in line_ends))
 
     def document(self, at: int) -> int:
-        """Return the number, from 0, of the document with a compact character."""
+        """Return the index of the document that has the character at a position of ``compact.text``."""
         return bisect_right(self.seam_places, at)
 
     def place(self, at: int) -> str:
-        """Return the place of a compact character for a message: ``line 3``, ``faq.md line 3``."""
+        """Return the line of a position of ``compact.text``, for a message: ``line 3``, ``faq.md line 3``."""
         raw = self.compact.places[at]
         number = self.document(at)
         lines_before = bisect_left(self._line_ends, self.starts[number])
@@ -205,7 +209,10 @@ def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
 
 
 def _name_documents(source: object) -> list[tuple[str, object]]:
-    """Return the documents of a source, each with its name; a single text has none."""
+    """Return the (name, text) of each document of a source; the name of a single document is "".
+
+    The texts are not checked yet.
+    """
     if isinstance(source, str):
         return [("", source)]
     if isinstance(source, Mapping):
@@ -277,6 +284,7 @@ def read_chunks(chunks: object) -> tuple[Piece, ...]:
 
 
 def _parse_chunk(chunk: Any, number: int) -> Piece:
+    """Return a chunk of any kind as a piece; raise a `UsageError` if it has no text."""
     if isinstance(chunk, str):
         return Piece(number, chunk)
     if isinstance(chunk, Mapping):
@@ -307,7 +315,10 @@ def _read_chunk_text(chunk: Any) -> object:
 
 
 def _read_chunk_values(chunk: Any) -> dict[str, Any]:
-    """Return the id of an object and its start, which may be those of the node that it holds."""
+    """Return the attributes of an object that may be its id or its start; None for those that it does not have.
+
+    LlamaIndex's NodeWithScore passes on the id of its node, but not its start, which is read from the node.
+    """
     values = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
     node = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
     if node is not None:
@@ -317,7 +328,7 @@ def _read_chunk_values(chunk: Any) -> dict[str, Any]:
 
 
 def _find_stated_start(values: Mapping[str, Any], metadata: object) -> int | None:
-    """Return where a chunk states that it begins, by itself or in its metadata."""
+    """Return the start that a chunk states in its attributes or keys, else in its metadata; None if in neither."""
     starts = [values.get(key) for key in START_KEYS]
     if isinstance(metadata, Mapping):
         starts += [metadata.get(key) for key in START_KEYS]

@@ -109,6 +109,7 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer |
     faults = []
     pairs = _neighbouring_chunks(alignment)
     for left, right in pairs:
+        # Neighbouring chunks always have a span: ``or`` only satisfies the type checker.
         left_start, left_end = left.main_span or (0, 0)
         right_start, right_end = right.main_span or (0, 0)
         start = max(left_start, right_start)
@@ -141,7 +142,10 @@ def _neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, Placed
 
 
 def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> list[int]:
-    """Return the numbers of the last chunk of each document; without a source, of the last chunk."""
+    """Return the number of the last chunk of each document, and of the last chunk of all.
+
+    Without an alignment the documents are not known. A number may be in the list twice.
+    """
     numbers = []
     if alignment is not None:
         followed = {placed.piece.number for placed, _ in _neighbouring_chunks(alignment)}
@@ -215,7 +219,7 @@ SOURCE_CHECKS = (
 
 
 def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: type) -> None:
-    """Raise `UnknownName` for a threshold that the typed mapping ``known`` does not have."""
+    """Raise an `UnknownName` for a threshold that is no key of the TypedDict ``known``; ``who`` is the assertion."""
     names = known.__annotations__
     for name in thresholds:
         if name not in names:
@@ -223,7 +227,7 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
 
 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
-    """Raise `UsageError` for a threshold that needs the source."""
+    """Raise a `UsageError` if a threshold or an overlap limit is given; both cannot be checked without a source."""
     named = []
     for name in SOURCE_CHECKS:
         if thresholds.get(f"at_most_{name}") is not None:
@@ -304,7 +308,9 @@ def parse_check_thresholds(
             )
         thresholds[check.name] = threshold
     wants_misplaced = options.get("at_most_misplaced") is not None
-    if wants_misplaced and "misplaced" not in thresholds and "invented" in thresholds:
+    # Invented text is measured whenever there is a source.
+    has_source = "invented" in thresholds
+    if wants_misplaced and has_source and "misplaced" not in thresholds:
         raise UsageError(
             f"{who}: at_most_misplaced needs chunks of one document that state where they begin "
             "(start_index in their metadata, or start_char_idx)"

@@ -46,29 +46,29 @@ def measure_span_recall(
     as whole words and numbers ("5" is neither in "2.5" nor in "-5"); case and white space are ignored.
 
     Args:
-        wanted: The wordings of the answer by the question's id.
+        wanted: The wordings of the answer by the question's id; each answer has at least one wording.
         pieces: The chunks.
         alignment: The chunks in their source; needed for answers with a place.
 
     Returns:
         The result ``span_recall``, where higher is better; 0.0 without questions.
     """
-    whole_answers = _WholeAnswers(pieces, alignment)
+    search = _AnswerSearch(pieces, alignment)
     faults = []
     for name, answers in wanted.items():
-        if not any(map(whole_answers.contain, answers)):
+        if not any(map(search.has_whole_answer, answers)):
             faults.append(Fault(name, _describe_missing_answer(answers[0], alignment)))
     whole_count = len(wanted) - len(faults)
     reason = f"{whole_count:,} of {len(wanted):,} answers stand whole in one chunk"
     return share_result("span_recall", whole_count, len(wanted), reason, faults)
 
 
-class _WholeAnswers:
-    """Search for answers that are whole in a single chunk."""
+class _AnswerSearch:
+    """Finds out which answers are whole in a single chunk."""
 
     def __init__(self, pieces: Sequence[Piece], alignment: Alignment | None) -> None:
         self._alignment = alignment
-        # Joined for a single search.
+        # All chunks in one text, so that a single search is enough for an answer
         texts = [" ".join(piece.text.split()) for piece in pieces]
         self._joined = "\0".join(text.casefold() for text in texts)
         spans = []
@@ -76,11 +76,12 @@ class _WholeAnswers:
             spans = [(run.source, run.source_end) for placed in alignment.placed for run in placed.runs]
         spans.sort()
         self._starts = [start for start, _ in spans]
-        # The furthest end of all spans up to each start
+        # For each start the furthest end of the spans that begin there or earlier: `has_whole_answer` then needs
+        # a single lookup to know whether one of these spans covers an answer.
         self._ends = list(accumulate((end for _, end in spans), max))
 
-    def contain(self, answer: Answer) -> bool:
-        """Return whether an answer is whole in a chunk."""
+    def has_whole_answer(self, answer: Answer) -> bool:
+        """Return whether an answer is whole in a single chunk."""
         span = _answer_span(answer, self._alignment)
         if span is None:
             return _contains_words(self._joined, answer.text)
@@ -100,7 +101,12 @@ _NUMBER_AFTER = re.compile(rf"[{_NUMBER_SEPARATORS}]\d")
 
 
 def _contains_words(joined: str, answer: str) -> bool:
-    """Return whether a text has an answer as whole words and numbers."""
+    """Return whether an answer is in a text as whole words and numbers.
+
+    Args:
+        joined: The chunks, joined by NUL, in lower case and with single spaces.
+        answer: The answer as it was given.
+    """
     # Without NUL, so that no answer matches across chunks.
     text = " ".join(answer.replace("\0", " ").split()).casefold()
     start = joined.find(text)
@@ -115,18 +121,21 @@ def _contains_words(joined: str, answer: str) -> bool:
 
 
 def _starts_within_word(before: str, text: str) -> bool:
+    """Return whether a text begins inside a word or number, given the three characters before it."""
     if _WORD.match(before[-1:] + text[:1]):
         return True
     return text[:1].isdigit() and _NUMBER_BEFORE.search(before) is not None
 
 
 def _ends_within_word(text: str, after: str) -> bool:
+    """Return whether a text ends inside a word or number, given the two characters after it."""
     if _WORD.match(text[-1:] + after[:1]):
         return True
     return text[-1:].isdigit() and _NUMBER_AFTER.match(after) is not None
 
 
 def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int] | None:
+    """Return the span of an answer in the compact source; None if the answer has no place or there is no source."""
     if alignment is None or answer.start is None:
         return None
     start = answer.raw_start(alignment.source)
@@ -134,6 +143,7 @@ def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int]
 
 
 def _describe_missing_answer(answer: Answer, alignment: Alignment | None) -> str:
+    """Return which chunks have a part of an answer that is whole in none, with the answer and its line."""
     span = _answer_span(answer, alignment)
     if span is None or alignment is None:
         return f"in no chunk: {answer.text}"
@@ -177,7 +187,7 @@ def parse_wordings(
 
 
 def _check_place(answer: Answer, source: Source, where: str) -> None:
-    """Check that the text of an answer is at its place in the source."""
+    """Raise a `UsageError` if the text of an answer is not at its place in the source."""
     is_document_needed = bool(answer.document) or len(source.names) > 1
     if is_document_needed and answer.document not in source.names:
         names = shorten_text(", ".join(source.names), 120)
@@ -220,7 +230,10 @@ def _split_wordings(value: object, where: str) -> Iterator[object]:
 def _pair_texts_with_starts(
     value: Mapping[str, object], texts: Sequence[object], where: str
 ) -> Iterator[object]:
-    """Yield the wordings of an answer that has a list of texts, and of their starts."""
+    """Yield a mapping of text and start for each text of an answer with parallel lists of both.
+
+    If the value has several of the keys in `START_FIELDS`, the first of them counts.
+    """
     starts: object = [None] * len(texts)
     for key in reversed(START_FIELDS):
         if key in value:
@@ -233,6 +246,7 @@ def _pair_texts_with_starts(
 
 
 def _parse_answer(value: object, where: str, document: object) -> Answer:
+    """Return a wording, which is a text or a mapping of text and start; raise a `UsageError` for anything else."""
     text = value
     start = None
     if isinstance(value, Mapping):
@@ -241,9 +255,10 @@ def _parse_answer(value: object, where: str, document: object) -> Answer:
         given_starts = [start for start in starts if start is not None]
         if given_starts:
             start = to_python_scalar(given_starts[0])
-    if start is not None and (isinstance(start, bool) or not isinstance(start, int) or start < 0):
-        text = None  # a wrong place, as wrong as no text
-    if not isinstance(text, str) or not text.strip() or not isinstance(document, str):
+    is_wrong_start = start is not None and (
+        isinstance(start, bool) or not isinstance(start, int) or start < 0
+    )
+    if is_wrong_start or not isinstance(text, str) or not text.strip() or not isinstance(document, str):
         given = shorten_text(repr(value), 80)
         raise UsageError(f"{where}: {ANSWER_FORMS}, got {given}")
     return Answer(text, start, document)

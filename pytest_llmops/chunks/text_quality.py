@@ -15,7 +15,10 @@ FIRST_LEAD = 0xC0  # the lowest lead byte of UTF-8; bytes from 0x80 below it con
 
 
 def _map_bytes() -> dict[str, int]:
-    """Return the byte of each character of cp1252, and of Latin-1, which some decoders use."""
+    """Return the byte of each character from 0x80 on: of cp1252, and of the control characters of Latin-1.
+
+    Some decoders use Latin-1 where others use cp1252.
+    """
     byte_of = {chr(byte): byte for byte in range(0x80, 0xA0)}
     for byte in range(0x80, 0x100):
         char = bytes([byte]).decode("cp1252", "ignore") or chr(byte)
@@ -24,6 +27,7 @@ def _map_bytes() -> dict[str, int]:
 
 
 _BYTE = _map_bytes()
+# What a wrong decoder makes of the bytes that continue a character of UTF-8
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
 _PAIR = f"[\\u00c2-\\u00df][{_TAIL}]"
 _WESTERN = re.compile(f"(?:{_PAIR}|[\\u00e0-\\u00ef][{_TAIL}]{{2}}|[\\u00f0-\\u00f4][{_TAIL}]{{3}})+")
@@ -71,7 +75,7 @@ def _may_be_intended(before: str, garbled: str, original: str) -> bool:
     Args:
         before: The character before it.
         garbled: How it was decoded.
-        original: What it was, if it was decoded with the wrong encoding.
+        original: The character that was meant, if the wrong encoding was used.
     """
     if len(garbled) > len("Ã¼"):
         return all(char in _CLOSING for char in garbled[1:])
@@ -134,6 +138,7 @@ def check_clean_text(pieces: Sequence[Piece]) -> dict[str, CheckResult]:
 
 
 def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Findings]) -> CheckResult:
+    """Return how often a kind of dirt occurs, with the first `MAX_FAULTS` places."""
     faults: list[Fault] = []
     places = 0
     dirty = 0
@@ -153,6 +158,7 @@ def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Find
 
 
 def _find_markup(text: str) -> Findings:
+    """Yield the tags, comments and known entities outside of code, in order."""
     in_code = bytearray(len(text))
     if "`" in text or "~~~" in text:
         spans = find_code_blocks(text)
@@ -167,7 +173,7 @@ def _find_markup(text: str) -> Findings:
 
 
 def _is_entity(name: str | None) -> bool:
-    """Return whether HTML knows the name of an entity; one with a number has no name."""
+    """Return whether HTML has an entity of this name; None stands for an entity with a number, and is fine."""
     return name is None or f"{name};" in html.entities.html5
 
 
@@ -182,6 +188,7 @@ def _find_control_chars(text: str) -> Findings:
 
 
 def _find_invisible_chars(text: str) -> Findings:
+    """Yield the invisible characters that neither a script, an emoji nor a flag needs."""
     flags = [match.span() for match in _FLAG.finditer(text)]
     right_to_left = _RIGHT_TO_LEFT.search(text) is not None
     for match in _INVISIBLE.finditer(text):
@@ -197,7 +204,10 @@ def _find_invisible_chars(text: str) -> Findings:
 
 
 def _is_needed_joiner(text: str, at: int) -> bool:
-    """Return whether a joiner is within an emoji or between characters of a script that needs it."""
+    """Return whether a joiner is within an emoji or between characters of a script that needs it.
+
+    Both kinds are beyond the Latin, Greek and Cyrillic letters, from U+0590 (Hebrew) on.
+    """
     before = text[at - 1 : at]
     after = text[at + 1 : at + 2]
     if not before or not after:
@@ -245,9 +255,10 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
 
     Source: Broder, "On the resemblance and containment of documents", SEQUENCES 1997 (bottom-k sketch).
     """
-    holders: dict[int, list[int]] = {}
-    sketches: list[frozenset[int]] = []
+    # The chunks that are no near duplicates, with their sketches, and for each shingle the indexes of its chunks
     owners: list[Piece] = []
+    sketches: list[frozenset[int]] = []
+    holders: dict[int, list[int]] = {}
     faults = []
     count = 0
     for piece in pieces:
@@ -255,9 +266,9 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
         if not sketch:
             continue
         count += 1
-        place, similarity = _find_nearest_sketch(sketch, holders, sketches)
+        index, similarity = _find_nearest_sketch(sketch, holders, sketches)
         if similarity >= NEAR_DUPLICATE_SHARE:
-            earlier = owners[place]
+            earlier = owners[index]
             text = f"{similarity:.0%} as {earlier.place}: {piece.text}"
             faults.append(Fault(piece.place, text, len(piece.text)))
             continue
@@ -285,17 +296,24 @@ def _shingle_sketch(text: str) -> frozenset[int]:
 def _find_nearest_sketch(
     sketch: frozenset[int], holders: dict[int, list[int]], sketches: list[frozenset[int]]
 ) -> tuple[int, float]:
-    """Return the number of the known sketch with the highest similarity, and the similarity; -1 if nothing is shared."""
-    shared = Counter(place for shingle in sketch for place in holders.get(shingle, ()))
+    """Return the index of the most similar known sketch, and the similarity; (-1, 0.0) if nothing is shared.
+
+    Args:
+        sketch: The sketch to compare.
+        holders: For each shingle the indexes of the sketches that have it.
+        sketches: The known sketches.
+    """
+    shared = Counter(index for shingle in sketch for index in holders.get(shingle, ()))
     nearest = -1
     highest = 0.0
-    for place, _ in shared.most_common(4):
-        other = sketches[place]
+    for index, _ in shared.most_common(4):
+        other = sketches[index]
+        # The sketch of both texts together: the similarity is the share of it that both have.
         smallest = sketch | other
         if max(len(sketch), len(other)) == SKETCH_SIZE:
             smallest = frozenset(sorted(smallest)[:SKETCH_SIZE])
         similarity = len(smallest & sketch & other) / len(smallest)
         if similarity > highest:
-            nearest = place
+            nearest = index
             highest = similarity
     return nearest, highest

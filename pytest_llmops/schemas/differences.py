@@ -160,7 +160,13 @@ def short_json(value: object) -> str:
 def missing_key_difference(
     place: JsonPath, expected: str, present: Iterable[str], known: Iterable[str]
 ) -> Difference:
-    """Return the difference for a missing key, with a similar key of the value as a hint.
+    """Return the difference for a missing key, with a similar unknown key of the value as a hint.
+
+    Args:
+        place: The path of the missing key.
+        expected: What the schema expects there; may be empty.
+        present: The keys of the value.
+        known: The keys of the schema.
 
     >>> missing_key_difference(("total",), "number", ["totl"], ["total"]).text
     'missing, expected number; is it "totl"?'
@@ -190,8 +196,9 @@ def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
 
 
 def _find_similar_key(key: str, keys: Iterable[str]) -> str:
-    """Return the key that another one may be a misspelling or an abbreviation of, or ""."""
+    """Return the first of ``keys`` that ``key`` probably misspells or abbreviates; "" if there is none."""
     by_normalized = {}
+    # Reversed, so that of keys that are normalized alike the first is kept.
     for name in reversed(list(keys)):
         by_normalized[_normalize_key(name[:MAX_KEY_CHARS])] = name
     wanted = _normalize_key(key[:MAX_KEY_CHARS])
@@ -219,12 +226,13 @@ def _is_abbreviation(left: str, right: str) -> bool:
         return False
     if short[0] != long[0] or short[-1] != long[-1]:
         return False
+    # ``in`` advances the iterator, so the letters must follow in the same order.
     letters = iter(long)
     return all(letter in letters for letter in short)
 
 
 def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> list[Difference]:
-    """Return how a value that fits no form differs from the nearest form.
+    """Return how a value that fits no form differs from the nearest form; there is at least one form.
 
     The nearest form has the fewest wrong constants, then the fewest differences of the whole value, then the fewest
     differences. If every form only expects another type or constant, the result is a single difference.
@@ -234,14 +242,14 @@ def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> 
     ...                     FormMismatch("y", (Difference(here, "expected null", "5"),))])[0].text
     'expected string or null | got 5'
     """
-    if all(len(form.differences) == _count_of_whole(form, place) == 1 for form in forms):
+    if all(len(form.differences) == _count_whole_value_differences(form, place) == 1 for form in forms):
         only_differences = [form.differences[0] for form in forms]
         texts = [difference.expected.removeprefix("expected ") for difference in only_differences]
         wanted = " or ".join(dict.fromkeys(texts))
         return [Difference(place, f"expected {wanted}", only_differences[0].got)]
 
     def distance(form: FormMismatch) -> tuple[int, int, int]:
-        return form.wrong_constants, _count_of_whole(form, place), len(form.differences)
+        return form.wrong_constants, _count_whole_value_differences(form, place), len(form.differences)
 
     nearest = min(forms, key=distance)
     text = f"fits none of {len(forms)} forms; nearest is {nearest.name}"
@@ -249,6 +257,6 @@ def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> 
     return [remark, *nearest.differences]
 
 
-def _count_of_whole(form: FormMismatch, place: JsonPath) -> int:
-    """Return how many differences of a form are about the whole value at a place."""
+def _count_whole_value_differences(form: FormMismatch, place: JsonPath) -> int:
+    """Return how many differences of a form are about the value at a place itself, not about something in it."""
     return sum(difference.place == place and not difference.remark for difference in form.differences)

@@ -41,7 +41,12 @@ ErrorFilter: TypeAlias = Callable[[Any], bool]
 
 
 def error_differences(error: Any, counts: ErrorFilter = lambda _: True) -> list[Difference]:
-    """Return the differences in an error of a validator, at least one."""
+    """Return the differences in an error of a validator, at least one.
+
+    Args:
+        error: A ``ValidationError`` of `jsonschema`.
+        counts: Which errors within a branch of ``anyOf`` or ``oneOf`` count.
+    """
     place: JsonPath = tuple(error.absolute_path)
     differences = list(_differences_by_keyword(place, error, counts))
     if differences:
@@ -51,6 +56,7 @@ def error_differences(error: Any, counts: ErrorFilter = lambda _: True) -> list[
 
 
 def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) -> Iterator[Difference]:
+    """Yield the differences in our own words; nothing for a keyword that has none."""
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     keyword = str(error.validator)
     if keyword == "required":
@@ -63,7 +69,7 @@ def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) ->
         yield from _form_differences(place, error, counts)
     elif not keyword.startswith("unevaluated"):
         expected = f"expected {keyword} {short_json(error.validator_value)}"
-        if error.validator is None:
+        if error.validator is None:  # the schema is ``false``
             expected = "expected nothing here"
         elif keyword in ("type", "const", "enum") or keyword in _LIMITS:
             expected = f"expected {describe_schema(schema)}"
@@ -80,6 +86,7 @@ def _unknown_key_differences(place: JsonPath, error: Any, schema: Mapping[str, A
 
 
 def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield all keys that are missing, although `jsonschema` reports an error for each of them."""
     required = error.validator_value
     if not isinstance(required, list):
         return
@@ -100,7 +107,10 @@ def _dependent_key_differences(place: JsonPath, error: Any) -> Iterator[Differen
 
 
 def _errors_by_branch(error: Any) -> dict[int, list[Any]]:
-    """Return the errors of each branch of ``anyOf`` or ``oneOf``, without branches that are ``false``."""
+    """Return the errors of each branch of ``anyOf`` or ``oneOf``, by the branch's index.
+
+    Branches that are ``false`` are left out. It is empty if several forms of ``oneOf`` fit.
+    """
     branches: dict[int, list[Any]] = {}
     for inner in error.context or ():
         # The error of a branch ``false`` has no path.
@@ -110,6 +120,7 @@ def _errors_by_branch(error: Any) -> dict[int, list[Any]]:
 
 
 def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[Difference]:
+    """Return the differences from the nearest form of ``anyOf`` or ``oneOf``, or that several forms fit."""
     branches = _errors_by_branch(error)
     if not branches:
         expected = "expected exactly one form of oneOf to fit, several do"
@@ -168,7 +179,11 @@ def _describe_choices(choices: list[object]) -> str:
 
 
 def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the limits in the order of `_LIMITS`, with the exclusive limits of draft 4 as later drafts have them."""
+    """Return the limits of a schema in the order of `_LIMITS`.
+
+    Draft 4 has ``"minimum": 1, "exclusiveMinimum": true``; that is returned as ``"exclusiveMinimum": 1``, as in later
+    drafts.
+    """
     limits = {keyword: schema[keyword] for keyword in _LIMITS if keyword in schema}
     for keyword, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if not isinstance(limits.get(exclusive), bool):
@@ -180,7 +195,7 @@ def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rename_key(values: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
-    """Return a mapping with another name for a key, in the same place."""
+    """Return a copy of a mapping with a key renamed; the order stays."""
     renamed = {}
     for key, value in values.items():
         renamed[new if key == old else key] = value
@@ -203,7 +218,7 @@ _NAMED_SCHEMA_KEYWORDS = {"properties", "patternProperties", "$defs", "definitio
 def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
     """Return whether the rest of a partial value could fix an error of `jsonschema`.
 
-    True in doubt: a difference of a partial value must remain whatever the rest is.
+    In doubt it returns True: a difference is only reported if no continuation could remove it.
     """
     if _is_conditional(list(error.absolute_schema_path)):
         return True
@@ -226,10 +241,13 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
     return has_open_item and keyword in _FIXED_BY_INNER_CHANGES
 
 
-def _is_conditional(steps: list[object]) -> bool:
-    """Return whether a place in a schema is below a "then" or "else", of which the rest of a value may choose the other."""
+def _is_conditional(schema_path: list[object]) -> bool:
+    """Return whether a path in a schema leads through the keyword "then" or "else".
+
+    The rest of a partial value may change the result of "if", so that the other branch applies.
+    """
     before: object = ""
-    for step in steps:
+    for step in schema_path:
         # A property may also have these names.
         if step in ("then", "else") and before not in _NAMED_SCHEMA_KEYWORDS:
             return True
@@ -248,7 +266,7 @@ def _may_fit_a_form(error: Any, unfinished: Unfinished) -> bool:
 
 
 def _may_become(value: object, allowed: Iterable[object]) -> bool:
-    """Return whether the rest of a partial value may make it one of the allowed values."""
+    """Return whether a partial value may become one of the allowed values, once it is complete."""
     for choice in allowed:
         if type(choice) is not type(value):
             continue

@@ -43,7 +43,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _IP_FUTURE = re.compile(rf"[Vv][0-9A-Fa-f]+\.[{_PLAIN}:]+")
 
 
-def _is_plain(text: str, name: str) -> bool:
+def _has_ascii_format(text: str, name: str) -> bool:
+    """Return whether a text has a format that `jsonschema` checks without further packages ("date", "ipv4", "ipv6")."""
     from jsonschema import FormatChecker
 
     # Digits of other scripts do not count.
@@ -51,7 +52,9 @@ def _is_plain(text: str, name: str) -> bool:
 
 
 def is_time(text: str) -> bool:
-    """Return whether a text is a ``full-time`` of RFC 3339, with an offset; a second 60 only at the end of a day in UTC.
+    """Return whether a text is a ``full-time`` of RFC 3339, with an offset.
+
+    A leap second (:60) is only allowed at the end of a day in UTC.
 
     >>> is_time("08:30:06Z"), is_time("08:30:06"), is_time("23:59:60Z"), is_time("12:59:60Z")
     (True, False, True, False)
@@ -76,7 +79,7 @@ def _is_date_time(text: str) -> bool:
     day = text[:10]
     separator = text[10:11]
     time = text[11:]
-    return separator in ("T", "t", " ") and _is_plain(day, "date") and is_time(time)
+    return separator in ("T", "t", " ") and _has_ascii_format(day, "date") and is_time(time)
 
 
 def is_hostname(text: str) -> bool:
@@ -116,12 +119,13 @@ def is_email(text: str) -> bool:
 
 
 def _is_address_literal(domain: str) -> bool:
+    """Return whether the domain of an e-mail address is an IP address in brackets."""
     if domain[:1] != "[" or domain[-1:] != "]":
         return False
     inner = domain[1:-1]
     if inner[:5].lower() == "ipv6:":
-        return _is_plain(inner[5:], "ipv6")
-    return _is_plain(inner, "ipv4")
+        return _has_ascii_format(inner[5:], "ipv6")
+    return _has_ascii_format(inner, "ipv4")
 
 
 # The characters that a part of a URI may have in addition to the plain ones
@@ -158,6 +162,7 @@ def is_uri(text: str, *, absolute: bool = True) -> bool:
 
 
 def _is_authority(text: str) -> bool:
+    """Return whether a text is the ``authority`` of a URI: ``user@host:port``, all but the host optional."""
     user, _, rest = text.rpartition("@")
     if not _URI_PARTS["user"].fullmatch(user):
         return False
@@ -172,7 +177,7 @@ def _is_bracketed_host(text: str) -> bool:
     address, bracket, rest = text[1:].partition("]")
     if not bracket:
         return False
-    if not _is_plain(address, "ipv6") and not _IP_FUTURE.fullmatch(address):
+    if not _has_ascii_format(address, "ipv6") and not _IP_FUTURE.fullmatch(address):
         return False
     if not rest:
         return True
@@ -200,9 +205,9 @@ def format_checks() -> dict[str, FormatCheck]:
     ['date', 'date-time', 'duration', 'email']
     """
     return {
-        "date": partial(_is_plain, name="date"),
-        "ipv4": partial(_is_plain, name="ipv4"),
-        "ipv6": partial(_is_plain, name="ipv6"),
+        "date": partial(_has_ascii_format, name="date"),
+        "ipv4": partial(_has_ascii_format, name="ipv4"),
+        "ipv6": partial(_has_ascii_format, name="ipv6"),
         "time": is_time,
         "date-time": _is_date_time,
         "duration": partial(_matches, _DURATION),

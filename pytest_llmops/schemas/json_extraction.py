@@ -3,11 +3,12 @@ r"""Find the JSON in an answer of a model: alone, in a fenced block, or within p
 The first of these places with JSON is used:
 
 1. the whole text without a byte order mark and surrounding whitespace: any JSON value;
-2. fenced blocks labelled ``json``, and blocks without a label that begin like JSON, with prose beside it or not. If
-   there are such blocks and none can be read, there is no JSON: the model marked its place, and there it is broken;
+2. fenced blocks labelled ``json``, and blocks without a label that begin like JSON; there may be prose around them.
+   If there are such blocks and none can be read, there is no JSON: the model marked its place, and there it is broken;
 3. blocks with other labels that hold an object or array;
-4. objects and arrays in prose, that of blocks without a label included. Neither the inside of a broken value is
-   searched nor what follows a value that goes on behind its end: a piece of a damaged document is not the answer.
+4. objects and arrays in prose; a block without a label is searched like prose. The inside of a broken value is not
+   searched, nor the text after a value that is followed by the rest of a document (``{"a": 1}, "b": 2}``): a piece of
+   a damaged document is not the answer.
 
 Strict as RFC 8259: NaN, Infinity, comments, single quotes and trailing commas are errors. Duplicate keys are
 reported. Safe for hostile text: linear in its length, and too deep nesting is an error with its reason.
@@ -41,7 +42,7 @@ _STRING = (
 _BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 _OPENING_OF = {"}": "{", "]": "["}
-# Behind a value: the document that it is a part of goes on
+# Behind a value: a closing bracket or a further key, so the value is only a part of a damaged document
 _GOES_ON = re.compile(rf'[{_BLANK}]*+(?:(?P<close>[}}\]])|,[{_BLANK}]*+"(?:[^"\\\n]+|\\.)*+"[{_BLANK}]*+:)')
 _NOT_JSON = re.compile(
     r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
@@ -176,7 +177,12 @@ def nesting_depth(value: object) -> int:
 
 
 class _JsonError(ValueError):
-    # What is wrong in a JSON text and where; if a ``literal`` is given, its position is still to be found.
+    """What is wrong in a JSON text, and where.
+
+    The hooks of the decoder, such as `_parse_float`, do not know the position. They give the ``literal`` instead, and
+    `_JsonSearch.decode_value` finds its position.
+    """
+
     def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
         super().__init__(what)
         self.what = what
@@ -186,7 +192,14 @@ class _JsonError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _BrokenPiece:
-    # A piece of text that could not be read; ``weight`` is its length if it was meant to be JSON, else 0.
+    """A piece of text that could not be read, to explain it if nothing else can be read.
+
+    Attributes:
+        what: What is wrong.
+        position: The position of the problem in the whole text.
+        weight: The length of the piece if it was meant to be JSON, else 0. The heaviest piece is explained.
+    """
+
     what: str
     position: int
     weight: int
@@ -194,6 +207,8 @@ class _BrokenPiece:
 
 @dataclass(frozen=True, slots=True)
 class _Fence:
+    """A fenced block. ``start`` and ``end`` are around its content, the outer positions around its marks as well."""
+
     label: str
     outer_start: int
     start: int
@@ -225,22 +240,32 @@ def iterate_fences(
 
 
 def _find_fences(text: str, start: int) -> list[_Fence]:
+    """Return the fenced blocks from a position on; JSON on the opening line itself is content and not a label."""
     fences = []
     for opening, closing in iterate_fences(text, start, MAX_FENCE_LINES):
         end = outer_end = len(text)
         if closing is not None:
             end, outer_end = closing.span()
         label = opening["label"].strip().lower().partition(" ")[0]
-        start = min(opening.end() + 1, end)
+        content_start = min(opening.end() + 1, end)
         if _OPENING.match(label) and not _NOT_JSON.match(text, opening.start("label")):
             label = ""
-            start = opening.start("label")
-        fences.append(_Fence(label, opening.start(), start, end, outer_end))
+            content_start = opening.start("label")
+        fences.append(_Fence(label, opening.start(), content_start, end, outer_end))
     return fences
 
 
 class _JsonSearch:
-    # A search through a text, with its decoder and the remaining budgets.
+    """A search through a text.
+
+    Attributes:
+        budget: Characters that may still be searched for the ends of brackets.
+        broken: The pieces that could not be read so far.
+        brackets: How many brackets in prose were tried.
+        failures: At how many brackets the decoder failed.
+        repeated_keys: The objects with duplicate keys in the value that was decoded last, by their id.
+    """
+
     def __init__(self, text: str) -> None:
         self.text = text
         self.budget = MAX_SEARCH
@@ -255,6 +280,7 @@ class _JsonSearch:
         )
 
     def find_matches(self) -> list[JsonMatch] | NoJson:
+        """Return the values of the first place that has any, or why there is none."""
         text = self.text
         start = len(text) - len(text.lstrip("\ufeff" + _BLANK))
         end = len(text.rstrip(_BLANK))
@@ -263,7 +289,7 @@ class _JsonSearch:
         match = self.read_whole(start, end, "text")
         if match:
             return [match]
-        document = self.broken[-1]
+        document = self.broken[-1]  # `read_whole` has just recorded why it failed
         fences_start = 0
         if document.weight:
             fences_start = self.resume_position(text, start, document.position)
@@ -275,6 +301,7 @@ class _JsonSearch:
         return self.search_prose(fences)
 
     def search_fences(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
+        """Return the values in fenced blocks; an empty list if prose should be searched as well."""
         marked = [fence for fence in fences if self.is_marked(fence)]
         self.broken = []
         matches = self.read_fences(marked)
@@ -288,7 +315,7 @@ class _JsonSearch:
         return [match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))]
 
     def is_marked(self, fence: _Fence) -> bool:
-        """Return whether a fenced block is one of JSON, by its label or its beginning."""
+        """Return whether a fenced block is marked as JSON: by its label, or without a label by its beginning."""
         return fence.label in _JSON_LABELS or (not fence.label and self.looks_like_json(fence))
 
     def looks_like_json(self, fence: _Fence) -> bool:
@@ -302,6 +329,7 @@ class _JsonSearch:
         return [match for match in matches if match is not None]
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
+        """Return the objects and arrays outside of blocks with a label, or why there are none."""
         labelled = [fence for fence in fences if fence.label]
         starts = [fence.outer_end for fence in labelled]
         ends = [fence.outer_start for fence in labelled]
@@ -314,14 +342,15 @@ class _JsonSearch:
         return matches or self.explain_failure()
 
     def explain_failure(self) -> NoJson:
-        worst = max(self.broken, key=lambda piece: piece.weight, default=None)
-        if worst is None or not worst.weight:
+        """Return what is wrong with the longest piece that was meant to be JSON."""
+        heaviest = max(self.broken, key=lambda piece: piece.weight, default=None)
+        if heaviest is None or not heaviest.weight:
             return NoJson("no JSON object or array in the output", 0)
-        where = format_position(self.text, worst.position)
-        return NoJson(f"broken JSON at {where}: {worst.what}", worst.position)
+        where = format_position(self.text, heaviest.position)
+        return NoJson(f"broken JSON at {where}: {heaviest.what}", heaviest.position)
 
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
-        """Read all of ``text[start:end]`` as a value, or record what is wrong with it."""
+        """Return the value that is all of ``text[start:end]``; else None, and ``broken`` says what is wrong."""
         piece = self.text[start:end].rstrip(_BLANK)
         start += _skip_blanks(piece, 0)
         piece = piece.lstrip(_BLANK)
@@ -343,9 +372,13 @@ class _JsonSearch:
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
-        """Yield the objects and arrays of ``text[start:end]``, without searching inside broken documents."""
+        """Yield the objects and arrays of ``text[start:end]``, without searching inside broken documents.
+
+        A broken document is added to ``broken``.
+        """
         piece = self.text[start:end]
         at = 0
+        # Brackets of prose: their closing partner behind a value does not mean that the value is damaged.
         opened_in_prose: set[str] = set()
         while opening := _OPENING.search(piece, at):
             at = opening.start()
@@ -375,7 +408,11 @@ class _JsonSearch:
             at = stop
 
     def resume_position(self, piece: str, at: int, failed: int) -> int:
-        """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``."""
+        """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``.
+
+        That is behind its closing bracket. Without one, broken JSON is skipped up to the end of the piece, and prose
+        up to the failure.
+        """
         begun = _was_meant_as_json(piece, at, failed)
         if begun or piece[at] == "{" or _has_content(piece[at:failed]):
             end = self.find_closing_bracket(piece, at, begun=begun)
@@ -386,11 +423,15 @@ class _JsonSearch:
         return max(failed, at + 1)
 
     def find_closing_bracket(self, piece: str, at: int, *, begun: bool) -> int:
-        """Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed."""
+        """Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed.
+
+        A bracket that did not begin JSON (``begun``) is only searched within the budget, which is then reduced.
+        """
         if begun:
             limit = len(piece)
         else:
             limit = min(len(piece), at + self.budget)
+        # Never empty in the loop: the first token is the bracket at ``at``.
         opened: list[str] = []
         for token in _BRACKET.finditer(piece, at, limit):
             if token["open"]:
@@ -405,7 +446,11 @@ class _JsonSearch:
         return 0
 
     def decode_value(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
-        """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys."""
+        """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys.
+
+        Raises:
+            _JsonError: There is no readable value; its position is in the piece.
+        """
         not_json = _NOT_JSON.match(piece, at)
         if not_json:
             # Faster than an exception of the decoder for each bracket in prose.
@@ -438,12 +483,12 @@ class _JsonSearch:
                     yield (*parts, key)
 
     def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-        """Return the object of these pairs, and remember its duplicate keys."""
+        """Return the object of these pairs, and remember its duplicate keys; the decoder calls this."""
         mapping = dict(pairs)
         if len(mapping) < len(pairs):
             names = Counter(name for name, _ in pairs)
-            # The object is stored too, so that its id is not reused.
             repeated = [name for name, count in names.items() if count > 1]
+            # The object is stored too, so that its id is not reused.
             self.repeated_keys[id(mapping)] = mapping, repeated
         return mapping
 
@@ -477,6 +522,7 @@ def _has_content(text: str) -> bool:
 
 
 def _describe_json_error(message: str, piece: str, position: int) -> str:
+    """Return a message of Python's decoder in our words: what was expected at a position, and what is there."""
     expected = message
     for start, words in _EXPECTED_BY_ERROR.items():
         if message.startswith(start):
@@ -488,6 +534,7 @@ def _describe_json_error(message: str, piece: str, position: int) -> str:
 
 
 def _parse_float(literal: str) -> float:
+    """Return a number as a float; a number like 1e999, which would become infinite, is an error."""
     number = float(literal)
     if math.isinf(number):
         raise _JsonError(f"expected a number that a float can hold, got {literal[:20]}", literal=literal)

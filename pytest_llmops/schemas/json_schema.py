@@ -53,6 +53,7 @@ def is_multiple(number: float, of: float) -> bool:
 
 
 def _as_fraction(number: float) -> Fraction:
+    """Return the number that the JSON text had: 0.01 is 1/100, and not the nearest binary float."""
     # The shortest text of a float is what the JSON had; an integer may be too long for Python to write.
     if type(number) is float:
         return Fraction(repr(number))
@@ -71,6 +72,7 @@ def are_unique(items: list[Json]) -> bool:
 
 
 def _with_whole_integers(value: Json) -> Json:
+    """Return a JSON value with an integer for each float without decimals: JSON does not tell 1 and 1.0 apart."""
     if isinstance(value, float):
         if value.is_integer():
             return int(value)
@@ -148,6 +150,7 @@ class JsonSchema:
         from referencing.exceptions import Unresolvable
 
         def counts(error: Any) -> bool:
+            # An error of a partial value counts only if the rest cannot fix it.
             return unfinished is None or not may_still_fit(error, unfinished)
 
         errors = filter(counts, self.validator.iter_errors(value))
@@ -176,7 +179,7 @@ def compile_schema(text: str, where: str, name: str = "", *, folder: Path | None
             itself and that folder.
     """
     compiled, has_files = _compile(text, where, name, folder)
-    # A file may have changed.
+    # A file may have changed since: compiled again, past the cache.
     if has_files:
         return _compile.__wrapped__(text, where, name, folder)[0]
     return compiled
@@ -184,6 +187,7 @@ def compile_schema(text: str, where: str, name: str = "", *, folder: Path | None
 
 @lru_cache(maxsize=MAX_CACHED_SCHEMAS)
 def _compile(text: str, where: str, name: str, folder: Path | None) -> tuple[JsonSchema, bool]:
+    """Return the compiled schema, and whether it refers to files; for the arguments see `compile_schema`."""
     schema = json.loads(text)
     draft = _find_draft(schema, where)
     _check_valid_schema(draft, schema, where)
@@ -204,9 +208,11 @@ def _compile(text: str, where: str, name: str, folder: Path | None) -> tuple[Jso
 def _build_schema(
     draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, *, name: str
 ) -> JsonSchema:
+    """Resolve the references of a valid schema, check the files that it refers to, and return its validator."""
     from referencing.jsonschema import specification_with
 
     registry = build_registry(specification_with(draft.META_SCHEMA["$schema"]), schema, where, files)
+    # `build_registry` has read all files.
     for uri, content in files.read.items():
         its_draft = _find_draft(content, uri, draft)
         _check_valid_schema(its_draft, content, f"{where}: {shorten_text(uri)}")
@@ -223,6 +229,7 @@ def _build_schema(
 
 
 def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:
+    """Return the `jsonschema` class for the ``$schema`` of a schema; without it the default, or draft 2020-12."""
     import jsonschema
     from jsonschema.validators import validator_for
 
@@ -241,6 +248,7 @@ def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> A
 
 
 def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> None:
+    """Raise a `SchemaError` if a schema is not valid in its draft."""
     import jsonschema
 
     try:
@@ -263,6 +271,7 @@ _VALUE_KEYWORDS = frozenset({"const", "enum", "default", "examples"})
 
 
 def _named_formats(schema: object) -> Iterator[str]:
+    """Yield the formats that a schema asks for, but not the texts under "format" in its constants and examples."""
     for parts, node in iterate_nodes(schema):
         is_format = parts[-1:] == ("format",) and _VALUE_KEYWORDS.isdisjoint(parts)
         if is_format and isinstance(node, str):
@@ -271,6 +280,7 @@ def _named_formats(schema: object) -> Iterator[str]:
 
 @cache
 def _format_checker() -> FormatChecker:
+    """Return a checker of exactly the formats in `format_checks`, whatever packages are installed."""
     from jsonschema import FormatChecker
 
     checker = FormatChecker(formats=())
@@ -280,5 +290,5 @@ def _format_checker() -> FormatChecker:
 
 
 def _fits_format(check: FormatCheck, value: object) -> bool:
-    """Return whether a text has a format; any other value has every format."""
+    """Return whether a value fits a format; formats apply to texts only, so any other value does."""
     return not isinstance(value, str) or check(value)

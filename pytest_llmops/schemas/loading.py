@@ -48,6 +48,7 @@ def load(schema: object) -> Schema:
 def _load_mapping(
     schema: Mapping[str, object], *, where: str = "", name: str = "", folder: Path | None = None
 ) -> Schema:
+    """Compile a schema that is a dictionary, for the arguments see `compile_schema`."""
     label = where or _name_mapping(schema)
     try:
         # Not sorted: the differences are reported in the order of the schema.
@@ -58,7 +59,7 @@ def _load_mapping(
 
 
 def _name_mapping(schema: Mapping[str, object]) -> str:
-    """Return the name of a schema for messages, by its title."""
+    """Return how messages name a schema: "schema Order" by its title, else "schema"."""
     title = schema.get("title")
     if isinstance(title, str) and title:
         return f"schema {shorten_text(title, 60)}"
@@ -66,6 +67,7 @@ def _name_mapping(schema: Mapping[str, object]) -> str:
 
 
 def _load_file(file: str | bytes) -> Schema:
+    """Read and compile the schema in a file; its references lead to files in its folder and below."""
     text = os.fsdecode(file)
     if text.lstrip().startswith(("{", "[")):
         raise SchemaError(

@@ -104,7 +104,7 @@ def strip_partial_fence(text: str) -> str:
 
 
 def _find_open_fence(text: str) -> re.Match[str] | None:
-    """Return the line that opens a fenced block which is never closed."""
+    """Return the line that opens a fenced block which is never closed, or None."""
     for opening, closing in json_extraction.iterate_fences(text):
         if closing is None:
             return opening
@@ -112,14 +112,16 @@ def _find_open_fence(text: str) -> re.Match[str] | None:
 
 
 class _PartialReader:
-    # Reads an object or array up to its end or the end of the text.
-    #
-    # Attributes:
-    #     position: How far the text was read.
-    #     kept: End of the text that the completion keeps.
-    #     quote: The closing quote of a string that is open there.
-    #     keys: For each open bracket the key or index reached in it.
-    #     before: The last token: a mark, "key" or "value".
+    """Reads an object or array up to its end or the end of the text; the text has a bracket at the start.
+
+    Attributes:
+        position: How far the text was read.
+        kept: End of the text that the completion keeps.
+        keys: For each open bracket the key or index reached in it: a text in an object, a number in an array.
+        quote: The quote that closes the string open at ``kept``; "" if no string is open.
+        before: The last token: a mark, "key" or "value"; "" at the start.
+        key: The key that was read last.
+    """
 
     def __init__(self, text: str, start: int) -> None:
         self.text = text
@@ -138,7 +140,7 @@ class _PartialReader:
         return self.before in ("{", ",")
 
     def read_value(self) -> Literal["open", "closed", "broken"]:
-        """Return whether the value reaches to the end of the text, ends before it, or is no JSON."""
+        """Read the value; return whether it is cut off by the end of the text ("open"), "closed", or no JSON ("broken")."""
         while token := _WHOLE_TOKEN.match(self.text, self.position):
             if not self.read_token(token["mark"] or "", token["string"]):
                 return "broken"
@@ -162,7 +164,15 @@ class _PartialReader:
         return "open"
 
     def read_token(self, mark: str, string: str | None) -> bool:
-        """Take a token; False if it may not come there."""
+        """Update the state for the next token; return False if JSON does not allow the token there.
+
+        A bracket is open whenever a closing bracket, colon or comma comes: the first token is an opening bracket, and
+        `read_value` stops when the last bracket is closed.
+
+        Args:
+            mark: A bracket, colon or comma; "" for a value or key.
+            string: The token if it is a string, with its quotes.
+        """
         before = self.before
         wants_key = self.wants_key
         if mark:
@@ -199,6 +209,7 @@ class _PartialReader:
         match = json_extraction.find_json(completed)
         if not isinstance(match, JsonMatch) or match.place != "text":
             return None
+        # The last key is within the innermost open object or array.
         place = tuple(self.keys)
         open_text = place if self.quote else None
         unfinished = Unfinished(place[:-1], open_text)

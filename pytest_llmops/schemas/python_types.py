@@ -63,6 +63,7 @@ class TypeSchema:
         return list(differences)[:MAX_DIFFERENCES]
 
     def _known_keys(self) -> tuple[str, ...]:
+        """Return the keys of all objects in the type, for hints at misspelt keys; none if it has no JSON Schema."""
         names: list[str] = []
         try:
             for _, node in iterate_nodes(self.json_schema()):
@@ -80,7 +81,7 @@ def _drop_undecided_errors(
 
     If it could fix all errors of a member of a union, the errors of the other members are dropped as well.
     """
-    left = []
+    remaining = []
     all_members: set[_Member] = set()
     refused_members: set[_Member] = set()
     for error in errors:
@@ -88,11 +89,11 @@ def _drop_undecided_errors(
         members = _list_members(steps)
         all_members |= members
         if not _may_still_fit(steps, error, unfinished):
-            left.append((error, members))
+            remaining.append((error, members))
             refused_members |= members
     undecided_unions = {union for union, _ in all_members - refused_members}
     decided = []
-    for error, members in left:
+    for error, members in remaining:
         unions = {union for union, _ in members}
         if undecided_unions.isdisjoint(unions):
             decided.append(error)
@@ -104,6 +105,7 @@ _Member: TypeAlias = tuple[Steps, str | int]
 
 
 def _list_members(steps: Steps) -> set[_Member]:
+    """Return the members of unions that the path of an error leads through."""
     members = set()
     for index, (part, is_member) in enumerate(steps):
         if is_member:
@@ -112,6 +114,7 @@ def _list_members(steps: Steps) -> set[_Member]:
 
 
 def _may_still_fit(steps: Steps, error: Mapping[str, Any], unfinished: Unfinished) -> bool:
+    """Return whether the rest of a partial value could fix an error of pydantic."""
     place = tuple(part for part, is_member in steps if not is_member)
     if error["type"] == "missing":
         return unfinished.is_open_at(place[:-1])
@@ -136,6 +139,7 @@ def type_schema(hint: object) -> TypeSchema:
 
 @lru_cache(maxsize=64)
 def _adapter_schema(hint: Any) -> TypeSchema:
+    """Return the schema of a type by pydantic's ``TypeAdapter``; cached, as building one is slow."""
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticUserError
 
@@ -169,12 +173,19 @@ _KEY_ERRORS = ("missing", "extra_forbidden", "unexpected_keyword_argument")
 
 @dataclass(frozen=True, slots=True)
 class _ValidationIssue:
+    """An error of pydantic: its path, its difference, and its type in pydantic's words (``literal_error``)."""
+
     steps: Steps
     difference: Difference
     kind: str
 
 
 def _error_steps(value: object, error: Mapping[str, Any]) -> Steps:
+    """Return the path of an error, with each step marked as a key of the value or a member of a union.
+
+    pydantic mixes both in ``loc``: ``("pet", "Dog", "name")``. A step that the value does not have is a member, except
+    the last step of a missing key.
+    """
     steps: list[tuple[str | int, bool]] = []
     node = value
     for depth, part in enumerate(error["loc"], start=1):
@@ -197,6 +208,7 @@ def _has_item(node: object, index: object) -> TypeGuard[Sequence[Any]]:
 
 
 def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Difference:
+    """Return an error of pydantic as a difference; ``known`` are the keys of the type, for hints."""
     place: JsonPath = tuple(error["loc"])
     present = error["input"]
     if error["type"] == "missing" and place:
@@ -216,13 +228,20 @@ def _is_key(step: tuple[str | int, bool]) -> bool:
 
 
 def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:
-    """Yield the differences in order; for a union only those of the nearest member."""
+    """Yield the differences in the order of the errors; for a union only those of its nearest member.
+
+    Args:
+        place: The path of the value that the errors are about.
+        errors: The errors; their steps start at this value.
+    """
     unions: dict[JsonPath, dict[str | int, list[_ValidationIssue]]] = {}
+    # A difference outside of unions, or the path of a union, at the first of its errors
     order: list[JsonPath | Difference] = []
     for error in errors:
         before_union = takewhile(_is_key, error.steps)
         keys = tuple(part for part, _ in before_union)
-        if len(keys) == len(error.steps):
+        is_outside_unions = len(keys) == len(error.steps)
+        if is_outside_unions:
             order.append(replace(error.difference, place=(*place, *keys)))
             continue
         member, _ = error.steps[len(keys)]

@@ -51,10 +51,11 @@ class SchemaFiles:
         self.read: dict[str, Mapping[str, Json]] = {}
 
     def load_uri(self, uri: str) -> Mapping[str, Json]:
-        """Return the schema at a URI.
+        """Read the schema at a URI, add it to ``read``, and return it.
 
         Raises:
-            SchemaError: The URI is not a file of the folder, or the file cannot be read.
+            SchemaError: The URI is not a file of the folder, or the file cannot be read. Its text is empty for a URI
+                that cannot be such a file at all: then `describe_unresolved` has the better explanation.
         """
         if self.folder is None or not uri.startswith(self.base):
             raise SchemaError("")
@@ -89,7 +90,7 @@ class SchemaFiles:
 
 
 def _is_plain_path(relative: str) -> bool:
-    """Return whether a reference is a relative path, without a host."""
+    """Return whether a reference is a relative path: no scheme, no host, not absolute, no backslash."""
     parts = urlsplit(relative)
     if parts.scheme or parts.netloc or not relative:
         return False
@@ -97,7 +98,7 @@ def _is_plain_path(relative: str) -> bool:
 
 
 def build_registry(specification: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles) -> Any:
-    """Return a registry of everything a schema refers to, files included.
+    """Return a registry of everything a schema refers to; the files are read through ``files.load_uri``.
 
     Raises:
         SchemaError: A ``$ref`` cannot be resolved; gives its path and the reason.
@@ -124,6 +125,7 @@ def build_registry(specification: Any, schema: Mapping[str, Any], where: str, fi
 
 
 def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) -> None:
+    """Raise a `SchemaError` if a ``$ref`` of a schema or of its subschemas cannot be resolved; this reads the files."""
     from referencing.exceptions import Unresolvable
 
     rest = [(resource, resolver)]
@@ -143,7 +145,12 @@ def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], w
 
 
 def describe_unresolved(reference: str | None, error: BaseException | None = None) -> str:
-    """Return why a reference cannot be resolved, and what to do."""
+    """Return why a reference cannot be resolved, and what to do.
+
+    Args:
+        reference: The ``$ref``.
+        error: What `referencing` raised; the `SchemaError` of `SchemaFiles.load_uri` may be among its causes.
+    """
     from referencing.exceptions import NoSuchAnchor, PointerToNowhere
 
     file, _, place = (reference or "").partition("#")
@@ -162,6 +169,7 @@ def describe_unresolved(reference: str | None, error: BaseException | None = Non
 
 
 def _reference_places(schema: Any, reference: str | None) -> Iterator[JsonPath]:
+    """Yield the paths at which a schema has this ``$ref``."""
     for parts, node in iterate_nodes(schema):
         if isinstance(node, dict) and node.get("$ref") == reference:
             yield (*parts, "$ref")

@@ -1,4 +1,4 @@
-"""Stems of the content words of a text, and those of its numbers and names."""
+"""The stems of the content words of a text, and the stems of its numbers and names among them."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from pytest_llmops.semantics.checks.sentence import stem_word
 from pytest_llmops.semantics.word_lists.reader import english_words
 
 STOP_WORDS = english_words("stop_words")
-# Words that claim more than a sentence without them says
+# Words that make a claim stronger ("all", "never"): a source without them does not support it
 _TOTALITY_WORDS = english_words("totality_words")
 _SMALL_NUMBERS = {"zero": "0", "one": "1"}
 # Not the digits at the end of a name ("O2", "Internet2"): these belong to it.
@@ -33,11 +33,11 @@ def content_stem(word: str) -> str:
 
 
 def _split_words(text: str) -> list[str]:
-    """Return the words of a text; a number is a single word with its points and commas."""
+    """Return the words of a text; a number with its points and commas is a single word."""
     words: list[str] = []
     plain = _CONTRACTED_NOT.sub("", unicodedata.normalize("NFKC", text))
     for place, piece in enumerate(_NUMBER.split(plain)):
-        if place % 2:
+        if place % 2:  # `re.split` with one group: every second piece is a number
             words.append(_THOUSANDS.sub("", piece))
         else:
             words += tokenize(piece)
@@ -45,7 +45,7 @@ def _split_words(text: str) -> list[str]:
 
 
 def content_stems(text: str, stop_words: frozenset[str] = STOP_WORDS) -> dict[str, str]:
-    """Return the stems of the words of a text but for stop words, each with its word as written.
+    """Return the content words of a text by their stem, without the stop words.
 
     >>> sorted(content_stems("The refunds were paid within 1,000 days").items())
     [('1000', '1000'), ('day', 'days'), ('pay', 'paid'), ('refund', 'refunds')]
@@ -65,13 +65,15 @@ def is_number(stem: str) -> bool:
 
 
 def required_stems(text: str) -> frozenset[str]:
-    """Return the stems that a supported claim needs: numbers, names (capitals within the sentence), words like "all"."""
+    """Return the stems of a claim that its source must have: numbers, names, and words like "all".
+
+    Names are words with a capital inside the sentence; German texts have none, as all German nouns have a capital.
+    """
     words = _split_words(text)
     stems = list(map(content_stem, words))
     numbers = {stem for stem in stems if is_number(stem)}
     required = _TOTALITY_WORDS.intersection(stems) | numbers
     if len(_GERMAN_WORDS.intersection(words)) > 1:
-        # In German every noun has a capital.
         return required
     words_within = _NAME_WITHIN_SENTENCE.findall(text)
     names = [word for word in words_within if word[0].isupper()]

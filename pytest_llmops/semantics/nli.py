@@ -25,7 +25,7 @@ class NliModel(Protocol):
     """Classifies pairs of a premise and a hypothesis.
 
     Optional attributes: ``name`` and ``version``, which measurements show; ``count_truncated(pairs)``, the number of
-    pairs of which the model reads a part only.
+    pairs that are too long for the model, which then reads only a part of them.
     """
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> "Sequence[Sequence[float]] | NDArray[Any]":
@@ -56,7 +56,7 @@ class Contradiction:
 
 
 def resolve_nli(given: object, *, where: str) -> NliModel:
-    """Return an NLI model as given; raises a `UsageError` if the object is none."""
+    """Return the given object if it is an NLI model; otherwise raise a `UsageError`."""
     if not callable(getattr(given, "predict", None)):
         raise UsageError(
             f"{where}: expected nli as an object with predict(pairs), as docs/meaning.md shows, got {type(given).__name__}"
@@ -71,7 +71,7 @@ def nli_name(model: NliModel) -> str:
 
 
 def predict_pairs(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[Inference]:
-    """Return what a model predicts for pairs, in batches; its output is validated.
+    """Return an inference for each pair, in the same order; the model is called in batches and its output validated.
 
     Raises:
         LLMOpsError: The output is not three probabilities for each pair.
@@ -85,6 +85,7 @@ def predict_pairs(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[Inf
 
 
 def _read_probabilities(output: Any, count: int) -> list[Inference]:
+    """Return the output of a model as inferences; raise an `LLMOpsError` if it is not three probabilities a pair."""
     try:
         array = as_rows(output, count=count, name="probabilities")
     except ValueError as error:
@@ -102,9 +103,9 @@ def _read_probabilities(output: Any, count: int) -> list[Inference]:
 def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contradiction:
     """Return how probably an answer and a reference contradict each other.
 
-    Each text is the premise once, as the order should not matter and with real models does. Long texts are compared
-    in windows of sentences: of the windows of the premise the least neutral counts, of those of the hypothesis the
-    worst.
+    Each text is the premise once: the order should not matter, but with real models it does. Long texts are compared
+    in windows of sentences. For each window of the hypothesis the least neutral window of the premise counts; of all
+    windows of the hypothesis the one with the highest contradiction counts.
 
     Raises:
         LLMOpsError: The output of the model cannot be used.
@@ -113,6 +114,7 @@ def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contr
     forward = _pair_windows(reference, answer)
     backward = _pair_windows(answer, reference)
     pairs = [pair for grid in (forward, backward) for row in grid for pair in row]
+    # There is an inference for each pair, in the order of the pairs. Each row has at least one pair.
     inferences = iter(predict_pairs(model, pairs))
     decided_forward = [_least_neutral([next(inferences) for _ in row]) for row in forward]
     decided_backward = [_least_neutral([next(inferences) for _ in row]) for row in backward]
@@ -130,7 +132,7 @@ def _least_neutral(inferences: Sequence[Inference]) -> Inference:
 
 
 def _describe_windows(text: str, name: str) -> list[str]:
-    """Return a sentence about a text that has more windows than are compared."""
+    """Return a sentence if a text has more windows than are compared, as a list of one; else an empty list."""
     count = sum(1 for _ in split_windows(text, HYPOTHESIS_CHARS))
     if count > MAX_WINDOWS:
         return [f"the NLI model read the first {MAX_WINDOWS} windows of {count} of the {name}"]
@@ -138,7 +140,10 @@ def _describe_windows(text: str, name: str) -> list[str]:
 
 
 def describe_truncation(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """Return a sentence about pairs that are too long for a model, if it counts them."""
+    """Return a sentence about the pairs that are too long for a model, as a list of one.
+
+    The list is empty if there are none, or if the model does not count them.
+    """
     count = getattr(model, "count_truncated", None)
     if not callable(count):
         return []
@@ -164,6 +169,7 @@ def split_windows(text: str, limit: int) -> Iterator[str]:
                 window = [last]
             else:
                 window = []
+        # Almost always a single part, the rest
         *parts, rest = _cut_sentence(sentence, limit)
         yield from parts
         if rest:
@@ -173,7 +179,7 @@ def split_windows(text: str, limit: int) -> Iterator[str]:
 
 
 def _cut_sentence(sentence: str, limit: int) -> list[str]:
-    """Return a sentence that is longer than a window in parts; the last one may be empty."""
+    """Return a sentence in parts that fit a window; there is at least one, and the last one may be empty."""
     parts = []
     start = 0
     while _length(sentence[start : start + limit + 1]) > limit:
@@ -192,7 +198,7 @@ def _length(text: str) -> int:
 
 
 def _pair_windows(premise: str, hypothesis: str) -> list[list[tuple[str, str]]]:
-    """Return for each window of a hypothesis its pairs with the windows of a premise."""
+    """Return a row for each window of the hypothesis: its pairs with all windows of the premise."""
     premises = list(split_windows(premise, PREMISE_CHARS))[:MAX_WINDOWS]
     pieces = list(split_windows(hypothesis, HYPOTHESIS_CHARS))[:MAX_WINDOWS]
     return [[(window, piece) for window in premises] for piece in pieces]

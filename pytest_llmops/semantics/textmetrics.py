@@ -9,10 +9,10 @@
         assert_score(token_f1, answer, ["30 days", "thirty days"], at_least=0.5)
         assert_score(BertScore(), answer, reference, at_least=0.6)
 
-All scores are from 0 (nothing in common) to 1 (equal). A metric takes a reference or several, of which the best counts.
-Two empty texts are equal, an empty text is unlike any other; but the metrics of SQuAD count words alone, and for them a
-text of articles and punctuation is empty, so that ``exact_match("", "A")`` is 1. An answer that is no text raises an
-error instead of scoring low. No metric measures meaning alone: each lets a "not" pass.
+All scores are from 0 (nothing in common) to 1 (equal). A metric takes one reference or several; the best of them counts.
+Two empty texts are equal, and an empty text scores 0 against any other. The metrics of SQuAD only count words: for them
+a text of articles and punctuation is empty too, so that ``exact_match("", "A")`` is 1. An answer that is not a text
+raises an error instead of scoring low. No metric measures meaning: each of them overlooks a "not".
 
 ROUGE, BLEU and chrF are functions of other packages, and ``assert_score`` takes any function: docs/text.md has them.
 """
@@ -77,11 +77,11 @@ def _list_references(expected: object) -> list[str]:
 
 
 def exact_match(actual: str, expected: str | Sequence[str]) -> float:
-    """Return 1.0 if an answer has the words of a reference in its order, else 0.0, as SQuAD counts it.
+    """Return 1.0 if an answer has the same words as a reference, in the same order, else 0.0, as SQuAD counts it.
 
-    Lower case, ASCII punctuation and the articles a, an, the do not count. For equality to the character there
-    is `pytest_llmops.assert_exact`. Beware of references without any other word ("A", "The"): an empty answer, or one
-    of punctuation, equals them.
+    Case, ASCII punctuation and the articles a, an, the do not count. To compare every character, use
+    `pytest_llmops.assert_exact`. Beware of references that are only an article ("A", "The"): an answer without words
+    equals them.
 
     Raises:
         ValueError: The answer or a reference is not a text, or there is no reference.
@@ -99,9 +99,14 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
 
 
 def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
-    """Return from 0.5 on if an answer is at least as like the first of the texts, the right answer, as any rejected one after it.
+    """Return how much closer an answer is to the right answer than to the rejected answers, by rapidfuzz's ratio.
 
-    From 0 (a rejected answer) to 1, by rapidfuzz's ratio of characters; without rejected answers it is that ratio.
+    From 0 to 1; from 0.5 on the right answer is at least as close as any rejected one. Without rejected answers it is
+    the ratio with the right answer itself.
+
+    Args:
+        actual: The answer.
+        expected: The right answer, then the rejected answers.
 
     Raises:
         ValueError: As in `exact_match`.
@@ -144,15 +149,16 @@ CHUNK_PAIRS = 256  # pairs whose token vectors `BertScore` holds at a time
 class BertScore:
     """BERTScore by the token vectors of an embedder: the F1, in practice 0 to 1.
 
-    Equal to the package ``bert-score`` on the same model, without rescaling, as `pytest_llmops.metrics.bertscore`
-    says in detail. What a good score is depends on the model: unrelated sentences have 0.2 to 0.4 with
-    "minilm".
+    The scores equal those of the package ``bert-score`` on the same model, without rescaling; for details see
+    `pytest_llmops.metrics.bertscore`. What a good score is depends on the model: unrelated sentences have 0.2 to 0.4
+    with "minilm".
 
     Args:
-        embedder: A `TokenEmbedder`, or the name of one. One that can is called with ``specials=True``: its start and end
-            tokens (`SPECIAL_TOKENS`) weigh nothing, but others may be matched with them, as in ``bert-score``.
-        idf: Texts by which rare tokens weigh more: the references of your whole case file. True takes the
-            references of one call of `scores`, as ``bert-score`` does.
+        embedder: A `TokenEmbedder`, or its name. If its ``embed_tokens`` takes ``specials``, it is called with
+            ``specials=True``: start and end tokens (`SPECIAL_TOKENS`) weigh nothing, but other tokens may be matched
+            with them, as in ``bert-score``.
+        idf: Texts from which the weights of rare tokens are computed: the references of your whole case file. True
+            takes the references of one call of `scores`, as ``bert-score`` does.
 
     Raises:
         UsageError: The embedder gives no vectors of tokens, or ``idf`` is neither.
@@ -175,6 +181,7 @@ class BertScore:
             )
         self.embedder = cast("TokenEmbedder", resolved)
         self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
+        # False: no idf; True: from the references of each call; None: from ``_texts``, replaced on first use
         self._idf: Idf | bool | None = None
         self._texts: tuple[str, ...] | None = None
         given: object = idf
@@ -239,6 +246,10 @@ class BertScore:
         return [best[number] for number in range(len(pairs))]
 
     def _resolve_idf(self, references: Sequence[str]) -> Idf | None:
+        """Return the weight of a token as a function, or None if all weigh the same.
+
+        The function for given texts is built on first use and kept.
+        """
         if self._idf is True:
             return self._build_idf(references)
         if self._idf is None:
@@ -255,12 +266,13 @@ class BertScore:
                 yield [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
 
     def _embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
-        ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
+        """Return the token vectors of each text; raise a `ValueError` if the embedder gave the wrong number of them."""
+        embed: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
         with recorder.set_purpose("embedder"):
             if self._with_specials:
-                embedded = ask(texts, specials=True)
+                embedded = embed(texts, specials=True)
             else:
-                embedded = ask(texts)
+                embedded = embed(texts)
         if len(embedded) != len(texts):
             raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}")
         for text, token_vectors in zip(texts, embedded, strict=True):
@@ -275,6 +287,7 @@ class BertScore:
     def _score_chunk(
         self, pairs: Sequence[tuple[int, str, str]], idf: Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
+        """Yield each pair, as (number, answer, reference), with its score; a text is embedded only once."""
         texts_by_pair = [(answer, reference) for _, answer, reference in pairs]
         texts = list(dict.fromkeys(chain.from_iterable(texts_by_pair)))
         vectors: dict[str, Float32Array] = {}

@@ -1,4 +1,4 @@
-"""Similarity of texts by an embedder, and thresholds of it that were measured on labelled pairs."""
+"""Similarity of texts by an embedder, and thresholds of the similarity that were measured on labelled pairs."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -29,13 +29,13 @@ COMMAND = "llmops semantic calibrate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """The least similarity of two texts that say the same, for a version of an embedder.
+    """The lowest similarity from which two texts count as saying the same, for a version of an embedder.
 
     Attributes:
         value: The threshold, 0 to 1.
         embedder: Name of the embedder it was measured with.
-        version: The embedder's version. A cosine of 0.7 is much for some embedders and little for others:
-            with any other version the threshold is refused.
+        version: The embedder's version. A cosine of 0.7 is high for some embedders and low for others, so the
+            threshold is refused with any other version.
         rule: How the cut was chosen.
         facts: Results of the calibration: counts, area under the curve, figures at the cut.
         path: The file it was read from; ignored in comparisons.
@@ -103,7 +103,7 @@ class Threshold:
         """Return the threshold of a file's content.
 
         Raises:
-            BadFile: The content is no threshold, or a newer version wrote it.
+            BadFile: The content is not a threshold, or a newer version wrote it.
         """
         schema = wire.get("schema")
         value = wire.get("at_least")
@@ -144,11 +144,11 @@ class Threshold:
 
 
 def default_threshold(embedder: Embedder, settings: Settings, *, requested_name: str = "") -> float | None:
-    """Return the threshold of an embedder where an assertion names none.
+    """Return the threshold of an embedder if the assertion has none.
 
-    That is the threshold of ini ``llm_semantic_threshold`` if it was measured with an embedder of this name (its own,
-    or ``requested_name``, which a hook or the settings know it by) or version; else the embedder's own
-    ``default_threshold``, or None.
+    The threshold file of ini ``llm_semantic_threshold`` is used if it was measured with an embedder of this name or
+    version. The name may be the embedder's own, or ``requested_name``, by which a hook or the settings know it.
+    Otherwise it is the embedder's own ``default_threshold``, or None.
 
     Raises:
         UsageError: The file is missing or damaged, or it holds for another version of this embedder.
@@ -304,7 +304,16 @@ def select_reference(
     threshold: float | None,
     names: Sequence[str],
 ) -> tuple[int, checks.Comparison]:
-    """Return the index and the checks of the nearest reference without an alarm if it reaches the threshold, else of the nearest.
+    """Return the index of the reference to report, and its comparison by the checks.
+
+    That is the nearest reference without an alarm if its score reaches the threshold, else the nearest of all.
+
+    Args:
+        actual: The answer.
+        references: At least one.
+        scores: The similarity of each reference.
+        threshold: None: any score is enough.
+        names: The checks that are on.
 
     >>> select_reference("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",))[0]
     1
@@ -322,9 +331,10 @@ def select_reference(
 
 
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
-    """Return what was expected, what was answered, of a long answer its nearest sentence, and whether they share any word.
+    """Return the reference, the answer, and of several sentences in it the one with most words of the reference.
 
-    By words, never by the embedder: an explanation must not call a server for texts that were not recorded.
+    If they share no content word, the last line says so instead. The embedder is not used: an explanation must not call a
+    server for texts that were not recorded.
 
     >>> collect_evidence("It rains.", "Refunds take 30 days.")[2:]
     [('why', 'the two share no word that matters: the answer is about something else, or says it in quite other words')]
@@ -348,7 +358,7 @@ def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
 
 
 def find_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str]:
-    """Return the names of the languages of texts that an embedder was not trained for; [] if it states none.
+    """Return which languages of some texts an embedder was not trained for; none if it does not state its languages.
 
     >>> from pytest_llmops.providers.minilm import MiniLMEmbedder
     >>> find_unknown_languages(MiniLMEmbedder(), ["Refunds take 30 days", "Die Rückgabe ist nicht möglich"])

@@ -1,4 +1,8 @@
-"""Sentences of a reference paired with the most similar of an answer, their changes, and the alarms of checks."""
+"""Pair the sentences of a reference with the most similar sentences of an answer, and describe where they differ.
+
+The tokens of a pair are aligned; each place where they differ is a *change*. A check turns a change into a *finding*,
+an alarm for the user, and thereby *claims* the change: later checks leave it alone.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
@@ -67,7 +71,7 @@ class Change:
 
     @cached_property
     def unmatched(self) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
-        """Both sides without what is harmless: fillers, and the same word or value in another form."""
+        """Both sides without fillers, and without words and values that the other side has too, in whatever form."""
         if self.is_long:
             return self.sides
         expected = list(self.expected)
@@ -85,6 +89,7 @@ def _without_fillers(tokens: Sequence[Token]) -> tuple[Token, ...]:
 
 
 def _is_same(token: Token, other: Token) -> bool:
+    """Return whether two tokens state the same value, or are the same word or phrase."""
     if token.fact and other.fact:
         return are_same_value(token.fact, other.fact)
     return token.key == other.key
@@ -103,7 +108,10 @@ class Text:
 
     @cached_property
     def _facts_by_value(self) -> dict[tuple[str, bool], list[tuple[float, Fact]]]:
-        """By dimension, and whether only approximate ones, the facts by their value."""
+        """Lists of (amount, fact), sorted by amount, for the search by value.
+
+        Under ``(dimension, False)`` are all facts, under ``(dimension, True)`` only the approximate ones.
+        """
         facts: dict[tuple[str, bool], list[tuple[float, Fact]]] = defaultdict(list)
         for fact in self.facts:
             for reading in fact.readings:
@@ -116,6 +124,7 @@ class Text:
 
     @cached_property
     def _facts_by_numeral(self) -> dict[float | None, list[Fact]]:
+        """The facts by their number without the unit; there are none under None."""
         facts: dict[float | None, list[Fact]] = defaultdict(list)
         for fact in self.facts:
             if fact.raw is not None:
@@ -123,12 +132,13 @@ class Text:
         return facts
 
     def has_value(self, fact: Fact) -> bool:
-        """Return whether the text states the value of a fact in any place."""
+        """Return whether the text states the value of a fact anywhere, in any form."""
         similar = self._facts_by_numeral.get(fact.raw, [])[:MAX_SIMILAR_FACTS]
         if any(are_same_value(fact, other) for other in similar):
             return True
         for reading in fact.readings:
-            # Among thousands of exact numbers only the same number needs to be compared, beside the approximate ones.
+            # A text may have thousands of bare numbers. An exact one only has to be compared with equal numbers, and
+            # with approximate ones, which are searched separately.
             tolerance = ROUGH_TOLERANCE
             if reading.dim == BARE_NUMBER and not fact.rough:
                 tolerance = EXACT_TOLERANCE
@@ -139,7 +149,14 @@ class Text:
         return False
 
     def _has_similar_value(self, fact: Fact, reading: Reading, tolerance: float, *, only_rough: bool) -> bool:
-        """Return whether the text states the value of a fact within a tolerance of one of its readings."""
+        """Return whether the text states the value of a fact, among the facts within a tolerance of a reading.
+
+        Args:
+            fact: The fact to look for.
+            reading: One of its readings.
+            tolerance: Relative.
+            only_rough: Whether only the approximate facts of the text are searched.
+        """
         values = self._facts_by_value.get((reading.dim, only_rough), [])
         margin = tolerance * abs(reading.amount) / (1 - tolerance) + EXACT_TOLERANCE
         first = bisect_left(values, reading.amount - margin, key=itemgetter(0))
@@ -193,11 +210,11 @@ class Pair:
         return tuple(changes)
 
     def unclaimed_changes(self, claimed: frozenset[int]) -> Iterator[tuple[int, Change]]:
-        """Yield the changes that no check has explained, each with its number."""
+        """Yield (number, change) for the changes that no earlier check has claimed; ``claimed`` are their numbers."""
         return ((place, change) for place, change in enumerate(self.changes) if place not in claimed)
 
     def span_texts(self, expected: Sequence[Token], actual: Sequence[Token]) -> tuple[str, str]:
-        """Return the pieces of both sentences that tokens cover, as written."""
+        """Return the text of the reference that ``expected`` covers, and the text of the answer for ``actual``."""
         return self.expected.span_text(expected), self.actual.span_text(actual)
 
     @cached_property
@@ -211,12 +228,15 @@ class Pair:
 
     @property
     def is_edit(self) -> bool:
-        """Whether the sentences differ by an edit, and are no different wordings."""
+        """Whether one sentence is the other with a few words changed, and not another wording.
+
+        Short sentences: a single changed word is an edit in a sentence of three, and so is another number with its
+        noun ("3 tries" for "5 days").
+        """
         if self.token_similarity >= MIN_EDIT_SIMILARITY:
             return True
         if len(self.expected.tokens) < SHORT_SENTENCE_TOKENS or len(self.changes) != 1:
             return False
-        # A single word in a sentence of three.
         change = self.changes[0]
         longest = max(map(len, change.sides))
         if longest == 1 and change.expected and change.actual:
@@ -247,13 +267,22 @@ def _has_value(tokens: Sequence[Token]) -> bool:
 
 
 def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text) -> Iterator[Pair]:
-    """Yield sentences of the reference with the most similar sentence of the answer, if any is similar."""
+    """Yield a pair for each of the sentences that has a similar sentence in the answer.
+
+    Two texts of a single sentence are paired whatever they share.
+
+    Args:
+        sentences: The sentences of the reference to pair, a part of ``reference.sentences``.
+        reference: The whole reference.
+        answer: The whole answer.
+    """
     if len(reference.sentences) == len(answer.sentences) == 1:
         for sentence in sentences:
             yield Pair(sentence, answer.sentences[0], reference, answer)
         return
     if not sentences:
         return
+    # For each word the indexes of the sentences of the answer that have it
     places: dict[str, list[int]] = defaultdict(list)
     for place, candidate in enumerate(answer.sentences):
         for word in candidate.words:
@@ -314,14 +343,14 @@ MAX_QUOTE_CHARS = 60
 
 
 class Finding(NamedTuple):
-    """An alarm and the number of the change it explains; None if it does not come from a change."""
+    """An alarm and the number of the change it claims; None if it does not come from a change."""
 
     alarm: Alarm
     change: int | None = None
 
 
 # Finds differences of a kind in a pair; its second argument
-# are the changes that earlier checks have explained
+# are the numbers of the changes that earlier checks have claimed
 Check: TypeAlias = "Callable[[Pair, frozenset[int]], Iterator[Finding]]"
 
 

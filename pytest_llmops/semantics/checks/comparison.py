@@ -30,8 +30,8 @@ _ENGLISH_CHECKS: dict[str, Check] = {
     "antonyms": negation.find_antonyms,
     "entities": names.find_name_differences,
 }
-# All checks, in the order in which they explain a difference:
-# a check leaves alone what an earlier check explains
+# All checks, in the order in which they run:
+# a check leaves alone the changes that an earlier check has claimed
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
 VERSION = "7"  # version of all checks together; with another version the same texts may raise other alarms
 # Sentences of the reference that are compared, besides those that the answer repeats word by word
@@ -43,7 +43,7 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     """Return the names of the checks that are on, in the order of `CHECKS`.
 
     Args:
-        given: ``"default"`` for all; names, for these alone; names with a minus, for all but these; no names, for none.
+        given: ``"default"``: all checks; names: only these; names with a minus: all but these; an empty list: none.
 
     Raises:
         UnknownName: There is no such check.
@@ -63,15 +63,16 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     if not removed:
         return tuple(name for name in CHECKS if name in named)
     if len(removed) < len(switches):
-        given = shorten_text(repr(sorted(switches)), 80)
+        listed = shorten_text(repr(sorted(switches)), 80)
         raise UsageError(
             'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {given}"
+            f"got {listed}"
         )
     return tuple(name for name in CHECKS if name not in named)
 
 
 def _read_switches(given: object) -> Collection[str]:
+    """Return the given names, with or without a minus; raise a `UsageError` if it is no collection of texts."""
     is_list = isinstance(given, Collection) and not isinstance(given, str)
     if is_list and all(isinstance(name, str) for name in cast("Collection[object]", given)):
         return cast("Collection[str]", given)
@@ -86,8 +87,8 @@ def compare(
 ) -> Comparison:
     """Return the differences of meaning between an answer and a reference.
 
-    Each sentence of the reference is compared with the most similar sentence of the answer. What the answer adds or
-    leaves out raises no alarm. Values in digits count in any language and spelling ("48 hours", "2 days"); number words and
+    Each sentence of the reference is compared with the most similar sentence of the answer. A sentence that only one
+    of them has raises no alarm. Values in digits count in any language and spelling ("48 hours", "2 days"); number words and
     the other checks are English only.
 
     Args:
@@ -126,6 +127,7 @@ def compare(
         count = f"{MAX_SENTENCES} of {len(remaining):,}"
         without.append(f"the checks compared {count} sentences of the reference")
     findings: list[Finding] = []
+    # An opening "Yes" or "No" is compared separately, unless the answer repeats the whole first sentence.
     opening = list(reference.sentences[:1])
     is_opening_repeated = remaining[:1] != opening
     if "antonyms" in known and not is_opening_repeated:
@@ -145,7 +147,10 @@ def _read_text(text: str, language: str) -> Text:
 def _select_language_checks(
     languages: tuple[str, str], checks: Collection[str]
 ) -> tuple[dict[str, Check], list[str]]:
-    """Return the checks for the languages of two texts, and a sentence about those that do not know them."""
+    """Return the checks that know the languages of two texts, and a sentence about requested checks that do not.
+
+    The checks include some that are switched off: they claim their changes all the same.
+    """
     language, other = languages
     if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
@@ -163,7 +168,7 @@ def _select_language_checks(
 
 
 def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Finding]:
-    """Return what the checks find, each in the changes that no earlier one explains."""
+    """Return the findings of all checks, run in order; each check is given the changes that earlier ones claimed."""
     findings: list[Finding] = []
     for check in checks.values():
         claimed = frozenset(finding.change for finding in findings if finding.change is not None)

@@ -11,7 +11,7 @@ from pytest_llmops.semantics.word_lists.reader import english_words
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-# The languages that are told apart, by their code; a text in any other is in "another language"
+# The languages that are recognized, by their code; a text in any other is in "another language"
 LANGUAGES = {
     "en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
     "pl": "Polish", "ru": "Russian", "zh": "Chinese", "ja": "Japanese", "sv": "Swedish", "da": "Danish", "no": "Norwegian",
@@ -72,6 +72,7 @@ def detect_language(text: str) -> str:
     total = sum(probability for _, probability in known)
     if total < MIN_KNOWN_SHARE:
         return OTHER_LANGUAGE
+    # The most probable comes first; there is one, as their total is above 0.
     code, probability = known[0]
     if probability >= MIN_PROBABILITY * total:
         return LANGUAGES[code]
@@ -79,7 +80,7 @@ def detect_language(text: str) -> str:
 
 
 def _detect_by_script(text: str, letters: int) -> str:
-    """Return the language that the script of a text settles; "" for the Latin script, and for no letters."""
+    """Return the language of a text in a script other than Latin; "" for the Latin script, and without letters."""
     if not letters:
         return ""
     for name, script, share in _SCRIPTS:
@@ -91,7 +92,10 @@ def _detect_by_script(text: str, letters: int) -> str:
 
 
 def detect_pair_language(text: str, other: str, default: str = "English") -> tuple[str, str]:
-    """Return the languages of two texts; a text too short to tell takes that of the other, or else the default.
+    """Return the languages of two texts.
+
+    A text that is too short to tell gets the language of the other. If both are, they get the language of both texts
+    together, or else the default.
 
     >>> detect_pair_language("14 Tage", "Die Frist beträgt vierzehn Tage."), detect_pair_language("30 days", "two days")
     (('German', 'German'), ('English', 'English'))
@@ -114,9 +118,11 @@ def _load_identifier() -> LanguageIdentifier:
 
 
 def _detect_cyrillic_language(text: str) -> str:
+    """Return "Ukrainian" or "Bulgarian" for a text that is surely in this language, else "Russian"."""
     ranking = _load_identifier().rank(text)
     cyrillic = [(code, probability) for code, probability in ranking if code in _CYRILLIC_CODES]
     total = sum(probability for _, probability in cyrillic)
+    # The model ranks all its languages, so the most probable of these is there.
     code, probability = cyrillic[0]
     if probability >= MIN_OTHER_CYRILLIC * total:
         return LANGUAGES[code]

@@ -23,7 +23,7 @@ _VOWEL = re.compile(r"[aeiouyw]")
 
 
 def find_name_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield names in the place of other names, where both sentences are otherwise alike."""
+    """Yield the first name that the answer has instead of another name, in sentences that are otherwise alike."""
     if pair.token_similarity >= MIN_SIMILARITY or pair.is_edit:
         for place, change in pair.unclaimed_changes(claimed):
             expected = [token for token in change.expected if token.key not in FILLERS]
@@ -35,7 +35,7 @@ def find_name_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
 
 
 def _find_only_other_name(pair: Pair) -> Iterator[Finding]:
-    """Yield the only word that differs between sentences of another order, if it is a name."""
+    """Yield a name instead of another one, if it is the only different word of two sentences in any word order."""
     words = set(pair.expected.keys) - FILLERS
     other_words = set(pair.actual.keys) - FILLERS
     only_expected = words - other_words
@@ -51,7 +51,10 @@ def _find_only_other_name(pair: Pair) -> Iterator[Finding]:
 
 
 def _are_other_names(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
-    """Return whether tokens are nothing but names, and none of them stands for a name of the other side."""
+    """Return whether both are names, and of different things.
+
+    They are not if one is another form of a name in the other sentence ("BoE" and "Bank of England").
+    """
     if not _are_names(expected) or not _are_names(actual):
         return False
     whole = _plain_name("".join(token.text for token in expected))
@@ -62,7 +65,7 @@ def _are_other_names(pair: Pair, expected: Sequence[Token], actual: Sequence[Tok
 
 
 def _are_names(tokens: Sequence[Token]) -> bool:
-    """Return whether tokens are a name of one or a few words, and not only a title or an institution."""
+    """Return whether tokens are a name of at most three words, and not merely a title or institution ("President")."""
     if not 1 <= len(tokens) <= MAX_NAME_TOKENS:
         return False
     if not all(token.name for token in tokens):
@@ -71,7 +74,7 @@ def _are_names(tokens: Sequence[Token]) -> bool:
 
 
 def _stands_for_any(tokens: Sequence[Token], sentence: Sentence) -> bool:
-    """Return whether a name is another form of any name of a sentence, or the initials of its words."""
+    """Return whether a word of a name is another form of any name in a sentence, or may be initials of its words."""
     others = [_plain_name(token.text) for token in sentence.tokens if token.name]
     for token in tokens:
         if token.key in COMMON_NOUNS:
@@ -113,7 +116,7 @@ def _stand_for_each_other(name: str, other: str) -> bool:
 def _are_spellings(name: str, other: str) -> bool:
     """Return whether one name may be the other one misspelt.
 
-    Vowels are where names are misspelt ("Taleban", "Moslem"); else a letter is missing, or two have changed places.
+    They may differ in any vowels ("Taleban", "Moslem"), or by one letter: missing, changed, or in the wrong order.
     """
     from rapidfuzz.distance import OSA
 
@@ -123,6 +126,6 @@ def _are_spellings(name: str, other: str) -> bool:
 
 
 def _has_initials(sentence: Sentence, name: str) -> bool:
-    """Return whether the letters of a name are initials of words in a row: "BoE" is the "Bank of England"."""
+    """Return whether words in a row begin with the first two letters of a name: "BoE" is the "Bank of England"."""
     initials = "".join(token.text[0].casefold() for token in sentence.tokens)
-    return name[:MIN_ACRONYM_LETTERS] in initials or name in initials
+    return name[:MIN_ACRONYM_LETTERS] in initials

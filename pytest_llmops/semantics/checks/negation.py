@@ -58,6 +58,7 @@ def differ_in_negation(pair: Pair) -> bool:
 
 
 def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+    """Yield the changes of which only one side has a negative word, unless something else makes up for it."""
     for place, change in pair.unclaimed_changes(claimed):
         expected, actual = change.unmatched
         is_in_reference = _has_negative(expected)
@@ -70,27 +71,35 @@ def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Fin
 
 
 def _is_balanced(pair: Pair, change: Change, *, is_in_reference: bool) -> bool:
-    """Return whether something in the other sentence says the same as the negation of a change."""
-    if all(any(token.key not in NEGATIVE_WORDS for token in side) for side in change.unmatched):
-        # Both sides have other words: the sentence is reworded.
+    """Return whether something else makes up for a negation that only one side of a change has.
+
+    That may be another wording on both sides, a leading "No", a word like "refuse" or another negation in the other
+    sentence, or an opposite: "not open" is "closed".
+
+    Args:
+        pair: The sentences.
+        change: The change with the negation.
+        is_in_reference: Whether the reference has the negation, else the answer.
+    """
+    is_reworded = all(any(token.key not in NEGATIVE_WORDS for token in side) for side in change.unmatched)
+    if is_reworded:
         return True
     if pair.is_short_answer and any(side.leading_answer is False for side in pair.sides):
         return True
-    sentence, other = pair.sides
-    keys = [token.key for changed in pair.changes for token in changed.expected]
-    other_keys = [token.key for changed in pair.changes for token in changed.actual]
+    expected_keys = [token.key for changed in pair.changes for token in changed.expected]
+    actual_keys = [token.key for changed in pair.changes for token in changed.actual]
     if is_in_reference:
-        keys_of_other = other_keys
+        negated, other = pair.sides
+        keys_of_other = actual_keys
     else:
-        keys_of_other = keys
-        sentence, other = other, sentence
+        other, negated = pair.sides
+        keys_of_other = expected_keys
     if any(map(may_be_negative, keys_of_other)):
         return True
     negatives_of_other = _negative_tokens(other.tokens)
-    if len(negatives_of_other) >= len(_negative_tokens(sentence.tokens)):
+    if len(negatives_of_other) >= len(_negative_tokens(negated.tokens)):
         return True
-    # "Not open" is "closed".
-    return bool(find_opposites(keys, other_keys))
+    return bool(find_opposites(expected_keys, actual_keys))
 
 
 def _negative_tokens(tokens: Sequence[Token]) -> list[Token]:
@@ -102,7 +111,10 @@ def _has_negative(tokens: Sequence[Token]) -> bool:
 
 
 def _find_negated_words(pair: Pair) -> Iterator[Finding]:
-    """Yield a word that one sentence negates and the other states, in sentences without any other negative word."""
+    """Yield a word that one sentence negates and the other states: "not refunded" and "refunded".
+
+    Only if the sentences have a single negative word between them, and no opposites.
+    """
     negatives = [_negative_tokens(side.tokens) for side in pair.sides]
     if sum(map(len, negatives)) != 1:
         return
@@ -112,18 +124,18 @@ def _find_negated_words(pair: Pair) -> Iterator[Finding]:
         return
     is_in_reference = bool(negatives[0])
     if is_in_reference:
-        sentence, other = pair.sides
+        negated, other = pair.sides
         negative = negatives[0][0]
     else:
-        other, sentence = pair.sides
+        other, negated = pair.sides
         negative = negatives[1][0]
-    head = _find_negated_head(sentence, negative)
+    head = _find_negated_head(negated, negative)
     if head is None:
         return
     stated = next((token for token in other.tokens if token.key == head.key), None)
     if stated is None:
         return
-    negated_text = sentence.span_text((negative, head))
+    negated_text = negated.span_text((negative, head))
     if is_in_reference:
         yield build_finding("negation", "a negation", negated_text, stated.text)
     else:
@@ -131,7 +143,7 @@ def _find_negated_words(pair: Pair) -> Iterator[Finding]:
 
 
 def _find_negated_head(sentence: Sentence, negative: Token) -> Token | None:
-    """Return the word that a negative word negates: the first behind it with a content of its own."""
+    """Return the word that a negative word negates: the next content word; None if none is near."""
     if negative.key in {"nor", "rather than", "instead of"}:
         return None
     place = sentence.tokens.index(negative)
@@ -146,7 +158,7 @@ MIN_ANTONYM_SIMILARITY = 0.6
 
 
 def find_antonyms(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield words in the place of their opposite, unless a negation cancels it out."""
+    """Yield words that are replaced by their opposite, unless only one sentence is negative ("not open", "closed")."""
     is_near = pair.token_similarity >= MIN_ANTONYM_SIMILARITY or pair.is_short_answer
     if not is_near or differ_in_negation(pair):
         return
@@ -158,7 +170,7 @@ def find_antonyms(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
 
 
 def find_opposite_answers(reference: Text, answer: Text) -> Iterator[Finding]:
-    """Yield a "yes" against a "no" at the head of two texts; what follows is compared separately."""
+    """Yield a finding if one text begins with "yes" and the other with "no"; only their first words are compared."""
     if not reference.sentences or not answer.sentences:
         return
     expected = reference.sentences[0]
@@ -170,10 +182,15 @@ def find_opposite_answers(reference: Text, answer: Text) -> Iterator[Finding]:
 
 
 def _find_opposite_tokens(change: Change) -> tuple[Token, Token] | None:
+    """Return a word of the reference and its opposite in the answer, or None.
+
+    A change with a negation is left to the check of negation. Particles like "in" and "out" only count if nothing else
+    has changed.
+    """
     for token in change.tokens:
         if token.key in NEGATIVE_WORDS or token.key in ANSWER_KEYS:
             return None
-    # Fillers count here: "in" for "out", "to" for "from".
+    # Fillers are not left out here: "in" for "out", "to" for "from".
     is_single_word = len(change.expected) == len(change.actual) == 1
     for expected, actual in product(change.expected, change.actual):
         key = _opposable_key(expected)
@@ -186,7 +203,7 @@ def _find_opposite_tokens(change: Change) -> tuple[Token, Token] | None:
 
 
 def _opposable_key(token: Token) -> str:
-    """Return the stem of a token: "first" is a fact, and the opposite of "last"."""
+    """Return the stem of a token, also of a fact: "first" states a value, but is the opposite of "last" too."""
     if token.fact:
         return stem_word(token.text)
     return token.key

@@ -17,9 +17,9 @@ COMPATIBLE_CLASSES = (
     ("min", "more"), ("max", "less"), ("most", "about"), ("should", "may"), ("exact", "only"), ("all", "must"),
     ("some", "may"), ("all", "about"), ("few", "none"),
 )  # fmt: skip
-# Classes in whose place a number may stand: "two of" for "each of"
+# Classes that a number may contradict: "two of" for "each of"
 COUNTED_CLASSES = frozenset({"all", "none", "most"})
-# Classes that change the meaning by coming or going: "orders ship free" says the same of all orders
+# Classes that change the meaning if they are added or left out; "all" does not: "orders ship free" means all orders
 SIGNIFICANT_CLASSES = frozenset({"few", "none", "only"})
 PLACE_PREPOSITIONS = frozenset({"over", "under", "abov", "below"})  # limits only in front of a value
 _FORBIDDEN = re.compile(r"need not|(?:must|may|can) not\b")
@@ -28,7 +28,7 @@ MAX_DISTANCE = 3
 
 
 def find_quantifier_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield quantifiers and modal words in the place of others, and limits of a value that point the other way."""
+    """Yield quantifiers and modal words that contradict each other, also limits: "at least 5" and "at most 5"."""
     if pair.token_similarity < MIN_SIMILARITY:
         return
     for place, change in pair.unclaimed_changes(claimed):
@@ -53,7 +53,10 @@ class _Quantifiers:
 
 
 def _find_unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
-    """Return the quantifiers of both sides of a change that contradict each other, as written."""
+    """Return the quantifiers of a change that contradict each other, as (reference, answer); None if none do.
+
+    One of both texts is empty if only the other side has a quantifier.
+    """
     expected = _list_quantifiers(pair.expected, change.expected)
     actual = _list_quantifiers(pair.actual, change.actual)
     expected_classes = {QUANTIFIER_CLASSES[token.key] for token in expected}
@@ -87,7 +90,7 @@ def _list_quantifiers(sentence: Sentence, tokens: Sequence[Token]) -> list[Token
 
 
 def _find_number_for_quantifier(change: Change, quantifiers: _Quantifiers) -> tuple[str, str] | None:
-    """Return a quantifier and the number that stands in its place: "two of" for "each of"."""
+    """Return a quantifier on one side and the number that the other side has instead: "each of" and "two of"."""
     has_both = quantifiers.expected and quantifiers.actual
     if has_both or COUNTED_CLASSES.isdisjoint(quantifiers.classes):
         return None
@@ -100,7 +103,7 @@ def _find_number_for_quantifier(change: Change, quantifiers: _Quantifiers) -> tu
 
 
 def _are_compatible(quantifiers: _Quantifiers) -> bool:
-    """Return whether the quantifiers of both sides may say the same."""
+    """Return whether the quantifiers of both sides may mean the same: a class in common, or compatible classes."""
     expected = quantifiers.expected_classes
     actual = quantifiers.actual_classes
     if not expected.isdisjoint(actual):
@@ -114,7 +117,7 @@ def _are_compatible(quantifiers: _Quantifiers) -> bool:
 
 
 def _is_balanced_by_negation(pair: Pair, quantifiers: _Quantifiers) -> bool:
-    """Return whether a negation makes up for other quantifiers."""
+    """Return whether negations make two different quantifiers mean the same."""
     # "Not above" is "below".
     if {"less", "more"} <= quantifiers.classes and differ_in_negation(pair):
         return True
@@ -125,7 +128,10 @@ def _is_balanced_by_negation(pair: Pair, quantifiers: _Quantifiers) -> bool:
 
 
 def _find_added_quantifier(pair: Pair, change: Change, quantifiers: _Quantifiers) -> tuple[str, str] | None:
-    """Return a quantifier that only one side has, if it is all of the change that counts and changes the meaning."""
+    """Return a quantifier that only one side has, as (reference, answer); None if it does not change the meaning.
+
+    It must be the only difference in the change, apart from fillers.
+    """
     known = (*quantifiers.expected, *quantifiers.actual)
     if not all(token in known for side in change.unmatched for token in side):
         return None
@@ -144,8 +150,14 @@ def _find_added_quantifier(pair: Pair, change: Change, quantifiers: _Quantifiers
 def _is_significant(sentence: Sentence, place: int, quantifier: Token, other: Sentence) -> bool:
     """Return whether a quantifier that only one sentence has changes its meaning.
 
-    "Nearly" does in front of "all"; "only" in front of a value does not, and neither does a quantifier that the other
-    sentence has in another place.
+    "Nearly" in front of "all" does; "only" in front of a value does not. Neither does a quantifier that the other
+    sentence has elsewhere.
+
+    Args:
+        sentence: The sentence with the quantifier.
+        place: The index of the first token of the change in it.
+        quantifier: A token of the change.
+        other: The other sentence.
     """
     class_ = QUANTIFIER_CLASSES[quantifier.key]
     if any(QUANTIFIER_CLASSES.get(key) == class_ for key in other.keys):

@@ -18,7 +18,7 @@ MAX_SYMMETRIC_WORDS = 3  # words between two things that "and" or "with" joins; 
 
 
 def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield words that have changed places with each other."""
+    """Yield words that have swapped places: "the dog bites the man"; such a finding claims all changes of the pair."""
     difference = _find_swap(pair, claimed)
     if difference:
         for place in range(len(pair.changes)):
@@ -26,6 +26,7 @@ def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
 
 
 def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
+    """Return two words or phrases that have swapped places between the sentences, or None."""
     # In the passive the doer may come at the end of the sentence.
     expected_count = pair.expected.keys.count("by")
     actual_count = pair.actual.keys.count("by")
@@ -51,12 +52,12 @@ def _find_swap(pair: Pair, claimed: frozenset[int]) -> Difference | None:
 
 
 def _content_keys(sentence: Sentence) -> list[str]:
-    """Return the keys of a sentence but for fillers, in an order that is not its own."""
+    """Return the keys of a sentence without fillers, sorted: equal for sentences with the same words in any order."""
     return sorted(key for key in sentence.keys if key not in FILLERS)
 
 
 def _find_exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) -> Difference | None:
-    """Return two words of which each stands wherever the other stood."""
+    """Return two words that are exchanged everywhere in the sentence; None if anything else differs."""
     if len(expected) != len(actual):
         return None
     pairs = zip(expected, actual, strict=True)
@@ -71,7 +72,11 @@ def _find_exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) ->
 
 
 def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
-    """Return whether the ends have changed places over a middle with content; else a clause has only moved."""
+    """Return whether the first and the last words have swapped places around the same middle.
+
+    The middle must not be symmetric ("tea and coffee") or a mere "is" or article: without a verb a clause has only
+    moved.
+    """
     size = len(keys)
     swapped = list(other_keys)
     for first in range(1, min(MAX_SWAPPED_WORDS, size - 1) + 1):
@@ -85,5 +90,5 @@ def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
 
 
 def _is_symmetric(keys: Sequence[str]) -> bool:
-    """Return whether the two things around some words may change places: "tea and coffee"."""
+    """Return whether two things may swap places around these words without a change of meaning: "tea and coffee"."""
     return len(keys) <= MAX_SYMMETRIC_WORDS and not SYMMETRIC_WORDS.isdisjoint(keys)

@@ -17,7 +17,7 @@ from pytest_llmops.semantics.word_lists.reader import english_words, read_lines,
 
 
 def _read_irregular_forms() -> dict[str, str]:
-    """Return form -> base form, for irregular words and their regular forms."""
+    """Return the base form of each form of the irregular words: "went" and "going" are "go"."""
     forms: dict[str, str] = {}
     for line in read_lines("irregular_forms.txt"):
         base, *irregular = line.split()
@@ -70,7 +70,7 @@ def _stemmer() -> Callable[[str], str]:
 
 
 def stem_phrase(phrase: str) -> str:
-    """Return the stems of a phrase, whose words are joined by blanks or ``_``.
+    """Return the stems of the words in a phrase; the words are separated by blanks or ``_``.
 
     >>> stem_phrase("rules out")
     'rule out'
@@ -108,7 +108,7 @@ def _opposite_table() -> dict[str, set[str]]:
 
 
 def are_opposites(word: str, other_word: str) -> bool:
-    """Return whether a word is the opposite of the word that it replaces; both are stems.
+    """Return whether two words or phrases are opposites; both are given as stems.
 
     >>> are_opposites("befor", "after"), are_opposites("availabl", "unavailabl"), are_opposites("open", "close")
     (True, True, True)
@@ -121,7 +121,7 @@ def are_opposites(word: str, other_word: str) -> bool:
 
 
 def find_opposites(keys: Iterable[str], other_keys: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pairs of a key and another key that are opposites.
+    """Return the pairs (key, other key) that are opposites.
 
     >>> find_opposites(["price", "rise"], ["cost", "fall"])
     [('rise', 'fall')]
@@ -141,11 +141,14 @@ def find_opposites(keys: Iterable[str], other_keys: Iterable[str]) -> list[tuple
 
 
 def _strip_auxiliaries(key: str) -> str:
+    """Return "able" for "be able to"."""
     return key.removeprefix("be ").removesuffix(" to")
 
 
 def is_negated_form(word: str, root: str) -> bool:
-    """Return whether a word is a root with a prefix that negates it, or with "-less" for "-ful".
+    """Return whether a word negates a root: by a prefix ("unsafe"), or by "-less" ("harmless" and "harm", "harmful").
+
+    Both are given as stems.
 
     >>> is_negated_form("unsaf", "saf"), is_negated_form("indoor", "door"), is_negated_form("harmless", "harmful")
     (True, False, True)
@@ -229,7 +232,7 @@ _NUMBERED = re.compile(r"\.?\s?\d")
 
 @cache
 def _known_phrases() -> dict[str, list[tuple[str, ...]]]:
-    """Return the phrases that make one token each, as stems: first stem -> its phrases, longest first."""
+    """Return the phrases that become a single token, by their first stem; each is a tuple of stems, longest first."""
     keys = set(_opposite_table())
     for name in ("negative_words", "implied_negatives", "harmless_negations"):
         keys |= english_stems(name)
@@ -259,7 +262,10 @@ class Sentence:
 
     @cached_property
     def plain(self) -> str:
-        """The sentence without the marks at its ends, and without case where it has no unit, which Mb and MB differ by."""
+        """The sentence without the marks at its ends, to find equal sentences.
+
+        Without digits case does not count either; with digits it may distinguish units (Mb, MB).
+        """
         text = self.text
         if not any(map(str.isdigit, text)):
             text = text.casefold()
@@ -267,7 +273,7 @@ class Sentence:
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """The facts with a value, in order."""
+        """The facts with a value, in order; the dates are read first, so that their numbers are not read again."""
         taken: list[tuple[int, int]] = []
         facts: list[Fact] = []
         if dates.MAYBE_DATE.search(self.text):
@@ -289,7 +295,13 @@ class Sentence:
         return tuple(_join_phrases(tokens))
 
     def _read_words(self, start: int, end: int, *, is_first: bool) -> list[Token]:
-        """Return the words between two places, which may be the first of the sentence."""
+        """Return the tokens of the words between two positions.
+
+        Args:
+            start: Where to begin.
+            end: Where to end.
+            is_first: Whether the first of these words begins the sentence.
+        """
         tokens: list[Token] = []
         for match in _WORD.finditer(self.text, start, end):
             word = match[0].lower()
@@ -310,11 +322,11 @@ class Sentence:
         return tuple(token.key for token in self.tokens)
 
     def tokens_after(self, place: int, count: int = 1) -> tuple[Token, ...]:
-        """Return the tokens behind a place, as many as there are up to a count."""
+        """Return the ``count`` tokens after the token with the index ``place``; fewer at the end of the sentence."""
         return self.tokens[place + 1 : place + 1 + count]
 
     def span_text(self, tokens: Sequence[Token]) -> str:
-        """Return the piece of the sentence that tokens cover, as written."""
+        """Return the text from the first to the last of some tokens, as written; "" without tokens."""
         if tokens:
             return self.text[tokens[0].start : tokens[-1].end]
         return ""
@@ -329,12 +341,13 @@ class Sentence:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """The single content words, without inflection; cheap, for finding pairs of sentences."""
+        """The stems of the content words, to find similar sentences; cheaper than the tokens."""
         stems = frozenset(map(stem_word, _WORD.findall(self.text)))
         return stems - FUNCTION_WORDS
 
 
 def _is_answer_word(word: str, text: str, end: int) -> bool:
+    """Return whether a word answers by itself: "no" in "No, it is", but not in "No refunds"."""
     return word in ANSWER_WORDS and _AFTER_ANSWER.match(text, end) is not None
 
 
@@ -351,7 +364,7 @@ def _make_fact_token(fact: Fact) -> Token:
 
 
 def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
-    """Return the tokens of a word: two of a contraction, those of "and/or", else one."""
+    """Return the tokens of a word: "don't" has two, "tea/coffee" has three with an "or", other words have one."""
     word = match[0]
     start, end = match.span()
     parts = _expand_contraction(word.lower())
@@ -370,7 +383,7 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
 
 
 def _expand_contraction(word: str) -> tuple[str, ...]:
-    """Return the two words of a contraction in lower case; none for another word."""
+    """Return the two words of a contraction in lower case: ("do", "not") for "don't"; none for any other word."""
     if word in _CONTRACTIONS:
         return _CONTRACTIONS[word]
     if word in _MISSPELT_CONTRACTIONS:
@@ -386,7 +399,7 @@ def _is_name(word: str, *, first: bool) -> bool:
     bare = word.removesuffix("'s")
     if word.lower().removesuffix("'s") in CAPITALS_WITHOUT_NAME:
         return False
-    # A digit is of a code or a version: numbers are facts.
+    # The digit belongs to a code or a version: numbers are facts and not words.
     if any(map(str.isdigit, word)):
         return True
     if not bare[:1].isalpha():
@@ -398,7 +411,7 @@ def _is_name(word: str, *, first: bool) -> bool:
 
 
 def _join_phrases(words: list[Token]) -> list[Token]:
-    """Make one token of each known phrase, as of "in order to"."""
+    """Return the tokens with each known phrase ("rather than") joined to a single token."""
     tokens: list[Token] = []
     place = 0
     while place < len(words):
@@ -415,7 +428,7 @@ def _join_phrases(words: list[Token]) -> list[Token]:
 
 
 def _merge_tokens(tokens: Sequence[Token]) -> Token:
-    """Return the token of a phrase."""
+    """Return a single token for the tokens of a phrase."""
     key = " ".join(token.key for token in tokens)
     text = " ".join(dict.fromkeys(token.text for token in tokens))
     is_name = all(token.name for token in tokens)
@@ -440,9 +453,8 @@ def split_sentences(text: str) -> list[str]:
     r"""Return the sentences of a text, trimmed, in order, without blank sentences.
 
     A full stop ends a sentence unless it belongs to a number, an abbreviation or an initial; in scripts
-    without blanks its mark is enough. A blank line ends a sentence, and so does a line end behind a mark, in front
-    of a bullet or between lines that are no running text; a line end within running text is a blank. The time is
-    linear in the length.
+    without blanks the mark is enough. A blank line ends a sentence. A single line end does so after a mark, before a
+    bullet and after a heading or row; within wrapped text it counts as a blank. The time is linear in the length.
 
     >>> split_sentences("Dr. Lee pays 3.50 euros. Why?\n- First\n- Second")
     ['Dr. Lee pays 3.50 euros.', 'Why?', '- First', '- Second']
@@ -461,6 +473,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
+    """Return whether a match of `_END` (a mark or a line end) ends the sentence that begins at ``start``."""
     mark = end[0]
     mark_start, mark_end = end.span()
     following = text[mark_end : mark_end + MAX_WORD_CHARS].lstrip()
@@ -476,14 +489,20 @@ def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
         before = text[max(start, word_start - 2) : word_start]
         is_first = not before.strip()
         return _is_final_stop(text[word_start:mark_start], following, first=is_first)
-    # An ellipsis may stand in the middle of a sentence.
+    # An ellipsis may be within a sentence: then a small letter follows.
     return mark[0] not in ".…" or not following[:1].islower()
 
 
 def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
-    """Return whether the full stop behind a word ends the sentence."""
+    """Return whether the full stop behind a word ends the sentence.
+
+    Args:
+        word: The word in front of the full stop, with its other dots.
+        following: The text behind it.
+        first: Whether the word is the first of the sentence or line, as the number of a list item is.
+    """
     if len(word) == 1 and word.isalpha():
-        # "J. Smith", but "plan B then": an initial is followed by a name, and so may a sentence be.
+        # A single capital is taken for an initial ("J. Smith"), although it may end a sentence ("Plan B. Then").
         return word == "I" or not following[:1].isalpha() or word.islower()
     bare = word.replace(".", "").casefold()
     has_inner_stop = "." in word and bare.isalpha()
@@ -502,7 +521,7 @@ def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
 
 
 def _is_stop_behind_initials(word: str, following: str) -> bool:
-    """Return whether a sentence ends: "In the U.S. It is", but "the U.S. Senate"."""
+    """Return whether a sentence ends after an abbreviation of initials: "in the U.S. It is", not "the U.S. Senate"."""
     if not following[:1].isupper():
         return False
     if word.replace(".", "").casefold() in {"am", "pm"}:
@@ -512,6 +531,7 @@ def _is_stop_behind_initials(word: str, following: str) -> bool:
 
 
 def _is_line_end(before: str, following: str) -> bool:
+    """Return whether a line end is the end of a sentence, and not only a wrapped line, by the text on both sides."""
     last = before.rstrip()[-1:]
     if not last or last in ".!?:;。！？…|" or _BULLET.match(following):
         return True
@@ -520,7 +540,7 @@ def _is_line_end(before: str, following: str) -> bool:
 
 
 def split_bounded_sentences(text: str) -> list[str]:
-    """Return the sentences of a text; what is too long for a sentence (a table, a page without marks) in parts.
+    """Return the sentences of a text; a sentence longer than `MAX_SENTENCE_CHARS` (a table, for example) in parts.
 
     >>> [len(passage) for passage in split_bounded_sentences("Fine. " + "x " * 1_200)]
     [5, 999, 999, 399]

@@ -24,7 +24,7 @@ MIN_SIMILARITY = 0.6  # token similarity from which a value in the place of anot
 
 
 def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield values with the same numeral and another unit, and units by themselves in each other's place."""
+    """Yield values with another unit ("5 days", "5 weeks"), and units without a number ("per day", "per week")."""
     yield from find_unlike_values(pair, claimed, check="units")
     if not pair.is_edit:
         return
@@ -39,7 +39,7 @@ def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
 
 
 def _unit_dims(token: Token) -> frozenset[str]:
-    """Return what a unit without a number measures, as of "per week" and "weekly"; nothing for another word."""
+    """Return what a unit without a number measures: ``time`` for "week" and "weekly"; nothing for another word."""
     if token.text.lower() in FREQUENCY_WORDS:
         return frozenset({"time"})
     if len(token.text) <= MIN_UNIT_LETTERS:
@@ -48,9 +48,9 @@ def _unit_dims(token: Token) -> frozenset[str]:
 
 
 def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
-    """Yield values that differ in what both state and belong to a check: "numbers", "units", "dates".
+    """Yield the pairs of different values that a check is responsible for: "numbers", "units" or "dates".
 
-    "3 March" and "March 3rd, 2025" do not differ, nor do "thirty days", "30 days" and "720 h".
+    Dates are compared in the parts that both state: "3 March" and "March 3rd, 2025" do not differ, nor do "thirty days", "30 days" and "720 h".
     """
     reported: set[tuple[str, str]] = set()
     differences = [*_find_replaced_values(pair), *_find_missing_values(pair)]
@@ -62,6 +62,7 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
 
 
 def _responsible_check(expected: Fact, actual: Fact) -> str:
+    """Return the check that reports two different values, so that only one of the three checks does."""
     dims = expected.dims | actual.dims
     if dims & MOMENTS:
         return "dates"
@@ -72,7 +73,7 @@ def _responsible_check(expected: Fact, actual: Fact) -> str:
 
 
 def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
-    """Yield values in the place of other values."""
+    """Yield values that are replaced by another value within a change, as (expected, actual, number of the change)."""
     if pair.token_similarity < MIN_SIMILARITY and not pair.is_edit:
         return
     for place, change in enumerate(pair.changes):
@@ -80,14 +81,15 @@ def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]
             continue
         facts = [token.fact for token in change.expected if token.fact]
         other_facts = [token.fact for token in change.actual if token.fact]
-        missing = _without_same_value(facts, other_facts)
-        extra = _without_same_value(other_facts, facts)
+        missing = _facts_without_match(facts, other_facts)
+        extra = _facts_without_match(other_facts, facts)
         for expected, actual in zip_longest(missing, extra):
             if expected and actual and (pair.is_edit or _is_contradiction(expected, actual)):
                 yield expected, actual, place
 
 
-def _without_same_value(facts: Sequence[Fact], others: Sequence[Fact]) -> list[Fact]:
+def _facts_without_match(facts: Sequence[Fact], others: Sequence[Fact]) -> list[Fact]:
+    """Return the facts whose value is in none of the others."""
     rest = []
     for fact in facts:
         if not any(are_same_value(fact, other) for other in others):
@@ -96,7 +98,11 @@ def _without_same_value(facts: Sequence[Fact], others: Sequence[Fact]) -> list[F
 
 
 def _is_contradiction(expected: Fact, actual: Fact) -> bool:
-    """Return whether two unlike values contradict each other, as "30 seconds" and a bare "60" do."""
+    """Return whether two different values contradict each other.
+
+    Values of the same kind do, unless both are weak; and so do a value with a unit and a bare number ("30 seconds",
+    "60"), if neither is weak or a date.
+    """
     if are_comparable(expected, actual):
         return not (expected.weak and actual.weak)
     if expected.weak or actual.weak or (expected.dims | actual.dims) & MOMENTS:
@@ -107,7 +113,10 @@ def _is_contradiction(expected: Fact, actual: Fact) -> bool:
 
 
 def _find_missing_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
-    """Yield values that the whole answer does not state, while its sentence states another value of the kind."""
+    """Yield values that the whole answer lacks, with a value of the same kind that the whole reference lacks.
+
+    The third item is None: these values come from no change.
+    """
     if not pair.expected.facts or not pair.actual.facts:
         return
     missing = _list_values_not_in(pair.expected, pair.answer)
@@ -120,6 +129,6 @@ def _find_missing_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
 
 
 def _list_values_not_in(sentence: Sentence, text: Text) -> list[Fact]:
-    """Return the values of a sentence that a text does not state in any place."""
+    """Return the values of a sentence that a text states nowhere."""
     facts = sentence.facts[:MAX_FACTS]
     return [fact for fact in facts if not fact.weak and not text.has_value(fact)]

@@ -1,4 +1,4 @@
-"""Claims of an answer, and what claims nothing: small talk, "I don't know", headings, marks of sources."""
+"""Split an answer into its claims and the parts that claim nothing: small talk, "I don't know", headings, citations."""
 
 import re
 from dataclasses import dataclass, field
@@ -146,7 +146,10 @@ def strip_citations(text: str) -> str:
 
 
 def _split_headings(answer: str) -> tuple[str, list[str]]:
-    """Return an answer without its headings and its list of sources, and these."""
+    """Return the answer without headings and its list of sources, and the lines that were left out.
+
+    Such a line becomes a blank line, so that the lines around it stay separate.
+    """
     lines = [line.strip() for line in answer.rstrip().split("\n")]
     kept: list[str] = []
     left_out: list[str] = []
@@ -168,7 +171,10 @@ def _split_headings(answer: str) -> tuple[str, list[str]]:
 
 
 def _is_heading(line: str, following: str | None) -> bool:
-    """Return whether a line is a heading; the last line is one only if a mark says so."""
+    """Return whether a line is a heading: marked by #, underlined, or a few words in bold or before a colon.
+
+    The last line, with None as the following one, is a heading only with a #.
+    """
     if _MARKED_HEADING.match(line):
         return True
     if following is None or not line or line[-1] in ".!?":
@@ -204,8 +210,8 @@ class Statement:
 def split_claims(answer: str) -> Statement:
     """Return the sentences of an answer that claim something, and the others.
 
-    The rest of a sentence that says that something is not known may still claim something. Marks of sources
-    (``[1]``) belong to no sentence; headings and a list under "Sources:" claim nothing.
+    In a sentence that says "I don't know", the other parts may still claim something. Citations (``[1]``) are
+    removed; headings and a list under "Sources:" claim nothing.
 
     >>> split_claims("Hello! Refunds take 5 days [1]. Anything else?").claims
     ('Refunds take 5 days.',)
@@ -226,14 +232,14 @@ def split_claims(answer: str) -> Statement:
 
 @dataclass(slots=True)
 class _ClaimSplitter:
-    """Sorts the parts of sentences into claims and what claims nothing."""
+    """Sorts the parts of sentences into claims and parts that claim nothing; ``is_unknown``: one was "I don't know"."""
 
     claims: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     is_unknown: bool = False
 
     def sort_next_part(self, text: str) -> str:
-        """Sort a sentence, or its first part, and return the rest."""
+        """Add the first part of a sentence to the claims or to what is left out; return the rest, which is shorter."""
         if text.endswith(("?", "？", "؟")):
             self.left_out.append(text)
             return ""
@@ -252,7 +258,7 @@ class _ClaimSplitter:
         return rest
 
     def _sort_known_part(self, text: str) -> str:
-        """Sort a part that does not say that something is not known, or its polite opening, and return the rest."""
+        """Sort a text without "I don't know"; return "", or the rest if only a polite opening was sorted."""
         claim = CLAIM_LEAD.sub("", text)
         rest = ""
         polite = POLITE_OPENING.match(claim)
@@ -272,7 +278,7 @@ class _ClaimSplitter:
 
 
 def _is_small_talk(text: str) -> bool:
-    """Return whether a text is mere talk; one with a number or a name never is."""
+    """Return whether a text is small talk; a text with a number or a name never is."""
     return SMALL_TALK.match(text) is not None and not required_stems(text)
 
 
@@ -289,7 +295,10 @@ def _is_leading_claim(text: str) -> bool:
 
 
 def _text_after_unknown(text: str) -> str:
-    """Return the text behind "I don't know" from where it speaks of something else."""
+    """Return the text behind "I don't know" from where it says something else; "" if it never does.
+
+    Of "the fee; the deadline is 9 May" that is "the deadline is 9 May".
+    """
     for turn in CLAUSE_TURN.finditer(text):
         rest = text[turn.end() :]
         if UNKNOWN_ANSWER.search(rest):

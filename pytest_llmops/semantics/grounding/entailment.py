@@ -19,7 +19,7 @@ MAX_PASSAGES = 16  # passages that a claim is compared with: those that share mo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence of an answer, and the passage of the contexts that most probably entails it.
+    """A sentence of an answer, and the passage of the contexts that entails it with the highest probability.
 
     Attributes:
         text: The claim.
@@ -28,7 +28,7 @@ class Claim:
         nearest: The passage.
         entailment: Probability that `nearest` entails the claim, 0 to 1.
         contradiction: Highest probability that a passage contradicts the claim, 0 to 1.
-        without: What the model did not compare, a sentence each.
+        without: Sentences that say what the model did not compare.
     """
 
     text: str
@@ -72,12 +72,14 @@ def ground_by_entailment(
         without.append(f"each claim was compared with {count} passages")
     grounded = []
     for claim, nearest in zip(claims, candidates, strict=True):
+        # There is an inference for each pair, in the order of the pairs.
         results = [(next(inferences), passage) for passage in nearest]
         grounded.append(_decide_claim(claim, results, tuple(without)))
     return tuple(grounded)
 
 
 def _read_passages(contexts: Sequence[str]) -> list[_Passage]:
+    """Return the passages of all contexts, in order."""
     passages = []
     for number, context in enumerate(contexts):
         for window in split_windows(context, PREMISE_CHARS):
@@ -87,6 +89,7 @@ def _read_passages(contexts: Sequence[str]) -> list[_Passage]:
 
 
 def _select_passages(claim: str, passages: Sequence[_Passage]) -> list[_Passage]:
+    """Return the passages that share most words with a claim; the model is only asked about these."""
     wanted = content_stems(claim).keys()
     most_shared_first = sorted(passages, key=lambda passage: -len(passage.stems & wanted))
     return most_shared_first[:MAX_PASSAGES]
@@ -95,6 +98,7 @@ def _select_passages(claim: str, passages: Sequence[_Passage]) -> list[_Passage]
 def _decide_claim(
     claim: str, results: Sequence[tuple[Inference, _Passage]], without: tuple[str, ...]
 ) -> Claim:
+    """Return a claim with the passage that entails it most probably; unsupported if there is no passage."""
     if not results:
         return Claim(text=claim, supported=False)
     best, passage = max(results, key=lambda result: result[0].entailment)

@@ -18,7 +18,7 @@ def read_lines(file_name: str) -> tuple[str, ...]:
 
 @cache
 def read_sections(file_name: str) -> dict[str, tuple[str, ...]]:
-    """Return the lists of a file in which ``[name]`` starts a list; phrases have blanks for ``_``.
+    """Return the lists of a file by name; a line ``[name]`` starts a list, and ``_`` in a phrase becomes a blank.
 
     >>> read_sections("quantifiers.txt")["exact"]
     ('exactly', 'precisely')
@@ -36,7 +36,7 @@ def read_sections(file_name: str) -> dict[str, tuple[str, ...]]:
 
 
 def read_pairs(file_name: str) -> dict[str, str]:
-    """Return a table in which each line has names behind what all of them stand for, as name -> what it stands for.
+    """Return a table of names; each line of the file is a target, then the names that stand for it.
 
     >>> read_pairs("spellings.txt")["colour"], read_pairs("magnitudes.txt")["mio"]
     ('color', '1e6')

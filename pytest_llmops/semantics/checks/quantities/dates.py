@@ -60,7 +60,12 @@ CURRENT_CENTURY = 2000  # of a year in two digits
 
 
 def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
-    """Return the dates, weekdays and times of a sentence outside the places that are taken, and take theirs."""
+    """Return the dates, weekdays and times of a sentence, in order of the readers.
+
+    Args:
+        text: The sentence.
+        taken: The spans that other facts have, which are left out; the spans of the new facts are added.
+    """
     readers = [(_ISO, _read_iso_date), (_SLASHED, _read_slashed_date)]
     has_month = _MONTH_ALONE.search(text) is not None
     if has_month:
@@ -72,11 +77,13 @@ def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
 
 
 def _date_fact(match: re.Match[str], *dates: DateParts) -> Fact:
+    """Return the fact of a date that may be any of these dates, without a full stop at its end."""
     fact = build_fact(match, *(Reading("date", date) for date in dates))
     return replace(fact, text=fact.text.strip(" ."))
 
 
-def _is_day_of_month(day: int | None, month: int | None) -> bool:
+def _may_be_date(day: int | None, month: int | None) -> bool:
+    """Return whether there is such a day and month; None, a part that is not stated, is always possible."""
     if month is not None and not 1 <= month <= MAX_MONTH:
         return False
     return day is None or 1 <= day <= MAX_DAY
@@ -86,13 +93,13 @@ def _read_iso_date(match: re.Match[str]) -> Fact | None:
     year = _first_number(match, "year", "y")
     month = _first_number(match, "month", "m", "m2")
     day = _first_number(match, "day", "d", "d2")
-    if _is_day_of_month(day, month):
+    if _may_be_date(day, month):
         return _date_fact(match, (year, month, day))
     return None
 
 
 def _first_number(match: re.Match[str], *names: str) -> int | None:
-    """Return the number of the first group that has matched."""
+    """Return the number in the first of these groups that has matched; None if none has."""
     for name in names:
         if match[name]:
             return int(match[name])
@@ -100,6 +107,7 @@ def _first_number(match: re.Match[str], *names: str) -> int | None:
 
 
 def _read_slashed_date(match: re.Match[str]) -> Fact | None:
+    """Read "3/4/2025", in which the day or the month may come first, and "3.4.2025", in which it is the day."""
     first = int(match["a"])
     second = int(match["b"])
     year = int(match["year"])
@@ -108,13 +116,14 @@ def _read_slashed_date(match: re.Match[str]) -> Fact | None:
     orders = [(first, second)]
     if match[2] != ".":
         orders.append((second, first))
-    dates = [(year, month, day) for day, month in orders if _is_day_of_month(day, month)]
+    dates = [(year, month, day) for day, month in orders if _may_be_date(day, month)]
     if dates:
         return _date_fact(match, *dates)
     return None
 
 
 def _read_named_date(match: re.Match[str]) -> Fact | None:
+    """Read "3 March 2025", "March 3rd" and "March 2025"."""
     # The patterns do not all have a day and a year.
     groups = match.groupdict()
     day = year = None
@@ -122,12 +131,14 @@ def _read_named_date(match: re.Match[str]) -> Fact | None:
         day = int(groups["day"])
     if groups.get("year"):
         year = int(groups["year"])
+    # Without a day and a capital these are rather words: "may 2025 items".
     if day is None and match["name"] in {"may", "march", "mars", "mar", "dec"}:
         return None
     return _date_fact(match, (year, MONTHS[match["name"].lower()], day))
 
 
 def _read_month_name(match: re.Match[str]) -> Fact | None:
+    """Read a month without day and year; a short or ambiguous name only behind a word like "in" or "since"."""
     name = match["name"].lower()
     has_capital = match["name"][0].isupper()
     if name in _AMBIGUOUS_NAMES or name == "juin" or len(name) <= len("sept"):
@@ -140,6 +151,7 @@ def _read_month_name(match: re.Match[str]) -> Fact | None:
 
 
 def _read_weekday(match: re.Match[str]) -> Fact | None:
+    """Read a weekday; an ambiguous name ("sun") only with a capital that does not just begin the sentence."""
     if match["cjk"]:
         character = match["cjk"][-1].replace("天", "日")
         day = "一二三四五六日".find(character)
@@ -152,7 +164,7 @@ def _read_weekday(match: re.Match[str]) -> Fact | None:
 
 
 def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
-    """Return the times of day that an hour of twelve may be, in the morning and in the evening.
+    """Return the two times that "9:30" may be, in minutes since midnight: the given time, and twelve hours later.
 
     >>> [reading.value for reading in clock_readings(9, 30)]
     [570.0, 1290.0]
@@ -163,6 +175,8 @@ def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
 
 
 def _read_clock_time(match: re.Match[str]) -> Fact | None:
+    """Read "9:30", "9 am", "21 Uhr"."""
+    # One for each alternative of the pattern: exactly one of them has matched.
     groups = ("hour", "hour2", "hour3", "hour4")
     hour = int(next(match[group] for group in groups if match[group]))
     has_point = bool(match["hour"]) and match.string[match.end("hour")] == "."

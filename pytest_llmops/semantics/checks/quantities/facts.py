@@ -1,4 +1,4 @@
-"""Facts with a value, which two texts may state in different spellings, and the units they are measured in."""
+"""Facts: values that two texts may state in different forms ("two days", "48 h"), and the units they are measured in."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ ROUGH_UNITS = frozenset({"month", "year"})
 
 
 class Reading(NamedTuple):
-    """A way to read a fact.
+    """One possible meaning of a fact: "1.234" has two, 1234 and 1.234.
 
     Attributes:
         dim: What is measured: ``number``, ``percent``, ``time``, ``length``, ``money USD``, ``date`` ...
-        value: In the base unit of the dimension; a date as (year, month, day) with None for what is not said.
+        value: In the base unit of the dimension; a date as (year, month, day) with None for what is not
+            stated.
         unit: The unit it is written in.
     """
 
@@ -40,18 +41,25 @@ class Reading(NamedTuple):
 
     @property
     def amount(self) -> float:
-        """The value as a number to sort by, 0 for a date."""
+        """The value as a number, to sort by; 0.0 for dates and long codes, whose values are tuples."""
         if isinstance(self.value, tuple):
             return 0.0
         return self.value
 
     @property
     def is_large_money(self) -> bool:
-        """Whether it is an amount of a currency, and not of its hundredths."""
+        """Whether it is an amount in a currency like dollars, and not in its hundredths like cents."""
         return self.dim.startswith("money ") and self.dim != SMALL_MONEY
 
     def agrees_with(self, other: Reading, *, rough: bool) -> bool:
-        """Return whether both are the same value, within the tolerance of their units."""
+        """Return whether both are the same value, within the tolerance of their units.
+
+        Dates are the same if the parts that both state are; "2025" and "3 March" have no such part and differ.
+
+        Args:
+            other: The other reading.
+            rough: Whether one of the values is approximate, which widens the tolerance.
+        """
         if self.dim != other.dim:
             return False
         if isinstance(self.value, tuple) or isinstance(other.value, tuple):
@@ -67,7 +75,7 @@ class Reading(NamedTuple):
         return abs(self.value - other.value) <= margin
 
     def _conversion_tolerance(self, other: Reading) -> float:
-        """Return how much two values of the same kind may differ because they have different units."""
+        """Return by which share two values of a dimension may differ, as their units may be converted and rounded."""
         if self.unit == other.unit:
             return EXACT_TOLERANCE
         if self.dim == "time" and not ROUGH_UNITS.isdisjoint({self.unit, other.unit}):
@@ -78,7 +86,7 @@ class Reading(NamedTuple):
         return CONVERSION_TOLERANCE
 
     def is_comparable_with(self, other: Reading) -> bool:
-        """Return whether both measure the same, so that unlike values contradict each other."""
+        """Return whether both measure the same thing, so that different values contradict each other."""
         if self.dim.startswith("money") and other.dim.startswith("money"):
             return True
         if self.dim != other.dim:
@@ -88,7 +96,7 @@ class Reading(NamedTuple):
         return True
 
     def _shared_parts(self, other: Reading) -> list[tuple[int, int]]:
-        """Return the parts of two dates that both state."""
+        """Return the parts that both dates state, as pairs: year with year, month with month, day with day."""
         if not isinstance(self.value, tuple) or not isinstance(other.value, tuple):
             return []
         shared = []
@@ -106,9 +114,9 @@ class Fact:
         text: As written.
         start: Place in the sentence.
         end: Place behind it.
-        readings: All that it may mean: "1.234" is a thousand and more, or a bit more than 1.
-        raw: The numeral without its unit; None where there is none.
-        weak: It can confirm a value but never contradicts a value: "a day", "one".
+        readings: All that it may mean, at least one: "1.234" is a thousand and more, or a bit more than 1.
+        raw: The number without its unit; None where there is none.
+        weak: It can confirm a value, but it never contradicts one: "a day", "one".
         rough: The value is approximate, as in "about 30".
     """
 
@@ -127,18 +135,23 @@ class Fact:
 
     @property
     def is_ambiguous_date(self) -> bool:
-        """Whether it is a date like 3/4/2025, of which nobody knows the order."""
+        """Whether it is a date like 3/4/2025, in which the day or the month may come first."""
         if len(self.readings) <= 1:
             return False
         return all(reading.dim == "date" for reading in self.readings)
 
     def sum_with(self, smaller: Fact) -> Reading | None:
-        """Return the sum with a smaller measure behind it, as of hours and minutes, or dollars and cents."""
+        """Return the sum of "1 hour" and "30 minutes", or of "2 dollars" and "50 cents"; None if they do not add up.
+
+        Args:
+            smaller: The measure that follows; less than one unit of this fact.
+        """
         for reading, part in product(self.readings, smaller.readings):
             if not isinstance(reading.value, float) or not isinstance(part.value, float):
                 continue
             total = reading.value + part.value
             if reading.dim == part.dim == "time" and reading.unit != part.unit:
+                # One hour in seconds; without a number (or with 0) the value itself is the unit.
                 larger_unit = reading.value / (self.raw or reading.value or 1.0)
                 if part.value < larger_unit:
                     return part._replace(value=total)
@@ -148,9 +161,9 @@ class Fact:
 
 
 def are_same_value(fact: Fact, other: Fact) -> bool:
-    """Return whether both facts can mean the same value; a bare numeral is the same numeral with a unit."""
+    """Return whether both facts can mean the same value; "30" may mean "30 days"."""
     if fact.is_ambiguous_date and other.is_ambiguous_date:
-        # Day and month in either order, but surely the same order in both.
+        # Nobody knows the order of day and month, but both texts surely use the same.
         return fact.readings[0] == other.readings[0]
     rough = fact.rough or other.rough
     for reading, other_reading in product(fact.readings, other.readings):
@@ -160,7 +173,10 @@ def are_same_value(fact: Fact, other: Fact) -> bool:
 
 
 def are_comparable(fact: Fact, other: Fact) -> bool:
-    """Return whether both facts state a value of the same kind, so that unlike values contradict each other."""
+    """Return whether both facts state a value of the same kind, so that different values contradict each other.
+
+    The same number with different units counts as well: "5 days", "5 kg".
+    """
     is_one_a_date = ("date" in fact.dims) != ("date" in other.dims)
     if is_one_a_date and BARE_NUMBER in fact.dims & other.dims:
         return False  # a year, and a number of something
@@ -182,7 +198,16 @@ def build_fact(
     raw: float | None = None,
     weak: bool = False,
 ) -> Fact:
-    """Return the fact of a match, or of a part of its text that may reach beyond the match."""
+    """Return a fact with the text of a match.
+
+    Args:
+        match: A match in the sentence.
+        readings: The readings, at least one.
+        start: Start of the fact in the sentence, if it is not that of the match.
+        end: End of the fact, which may be beyond the match: a unit behind a number.
+        raw: As in `Fact`.
+        weak: As in `Fact`.
+    """
     if start is None:
         start = match.start()
     if end is None:
@@ -196,7 +221,13 @@ def collect_facts(
     readers: Iterable[tuple[re.Pattern[str], Callable[[re.Match[str]], Fact | None]]],
     taken: list[tuple[int, int]],
 ) -> list[Fact]:
-    """Return the facts that readers find outside the places taken by earlier readers, and take their places."""
+    """Return the facts that readers find, reader by reader; a later reader does not get what an earlier one has read.
+
+    Args:
+        text: The sentence.
+        readers: Patterns, each with a function that turns a match into a fact, or None if it is none.
+        taken: The spans that facts have already, which are left out; the spans of the new facts are added.
+    """
     facts: list[Fact] = []
     for pattern, read_match in readers:
         for match in pattern.finditer(text):
@@ -223,7 +254,7 @@ class Unit(NamedTuple):
     Attributes:
         dim: What it measures, as in `Reading`.
         factor: How many base units it is.
-        name: The same for all spellings.
+        name: A name of its own, the same for all spellings ("h", "hours").
     """
 
     dim: str
@@ -243,7 +274,7 @@ ROUGH_NAMES = {2629746.0: "month", 31556952.0: "year"}
 
 
 def _read_units() -> dict[str, list[Unit]]:
-    """Return the meanings of each name of a unit."""
+    """Return the meanings of each unit by its names, from ``units.txt``: dimension, base units, names."""
     units: dict[str, list[Unit]] = {}
     for line in read_lines("units.txt"):
         dim, number, *names = line.split()
@@ -260,14 +291,14 @@ UNITS = _read_units()  # case matters where both spellings exist (Mb, MB)
 
 # Too short to be a unit with a blank in front: "5 a day", "7 x"
 GLUED_ONLY = frozenset({"d", "y", "mo", "c", "p", "x", "t", "B", "an", "mes", "dag"})
-# Units behind a blank, too, unless a noun follows: "3 A", but "3 A levels"
+# Units also behind a blank, unless a noun follows: "3 A", but not "3 A levels"
 UNITS_BEFORE_NO_NOUN = frozenset({"s", "A", "K"})
 MAX_CASED_LETTERS = 2  # case matters in units up to this length
 # Currencies that are written in front of the number, too
 PREFIX_CURRENCIES = (
     "US$", "A$", "C$", "$", "€", "£", "¥", "₹", "₽", "USD", "EUR", "GBP", "CHF", "JPY", "CAD", "AUD", "INR", "CNY",
 )  # fmt: skip
-# A unit behind a number, or any other word
+# What may be a unit behind a number; it also matches any other word, and `lookup_unit` decides
 UNIT = re.compile(
     r"(?P<gap>[ -]?|)(?P<unit>(?:calendar |full |whole |more )?(?:"
     r"(?i:business|working|square|cubic|percentage|per|por|pour|US|canadian|australian|kilowatt|megawatt|degrees?|"
@@ -280,7 +311,7 @@ _NON_NOUNS = english_words("non_nouns")
 
 
 def has_no_noun_after(text: str, end: int) -> bool:
-    """Return whether no noun follows at a place of a text, so that a unit or an hour ends there.
+    """Return whether what follows at a position is not a noun, so that a unit or an hour ends there.
 
     >>> has_no_noun_after("It draws 3 A.", 12), has_no_noun_after("She has 3 A levels.", 11)
     (True, False)
@@ -323,7 +354,7 @@ _TO_CELSIUS = {"C": (1.0, 0.0), "F": (5 / 9, -160 / 9), "?": (1.0, 0.0), "K": (1
 
 
 def unit_readings(values: Sequence[float], name: str, *, glued: bool) -> list[Reading]:
-    """Return the readings of numbers with a unit, temperatures in degrees Celsius; none without a unit of that name.
+    """Return the readings of numbers with a unit; none if there is no unit of that name. Temperatures are in Celsius.
 
     >>> unit_readings([2.0], "hours", glued=False), unit_readings([300.0], "K", glued=True)
     ([Reading(dim='time', value=7200.0, unit='time 3600.0')], [Reading(dim='temperature', value=26.850000000000023, unit='K')])

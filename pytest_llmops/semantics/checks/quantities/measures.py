@@ -62,7 +62,12 @@ MIN_UNIT_LETTERS = 3  # of a unit behind "a"
 
 
 def read_measures(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
-    """Return the measures of a sentence, in order, outside the places that are taken, and take theirs."""
+    """Return the numbers, money, percentages and measures of a sentence, in its order.
+
+    Args:
+        text: The sentence.
+        taken: The spans that other facts have, which are left out; the spans of the new facts are added.
+    """
     facts = collect_facts(text, READERS, taken)
     facts.sort(key=lambda fact: fact.start)
     for number, fact in enumerate(facts):
@@ -90,7 +95,7 @@ def _read_share(match: re.Match[str]) -> Fact | None:
 
 
 def _read_fraction(match: re.Match[str]) -> Fact | None:
-    """Read "two thirds" and "half an hour"."""
+    """Read "two thirds" as a share, and "half an hour" and "a quarter of a mile" as measures."""
     part = match["part"].lower()
     top = (match["top"] or "").lower()
     if not top and part not in {"half", "quarter"}:
@@ -107,7 +112,7 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
         readings = [meaning.to_reading(share) for meaning in lookup_unit(unit["unit"])]
         if readings:
             return build_fact(match, *readings, end=unit.end(), raw=share)
-    # "Quarter past nine" is a time.
+    # "Quarter past nine" is a time, and no share.
     end = match.end()
     following = match.string[end : end + 7].strip().lower()
     if following.startswith(("past", "to ")):
@@ -117,7 +122,7 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
 
 
 def _read_number(match: re.Match[str]) -> Fact | None:
-    """Read a number with its currency or unit, if it has any."""
+    """Read a number with its magnitude ("5 million"), and its currency or unit if it has one; also "3rd"."""
     if match["digits"]:
         values = numerals.read_digits(match["digits"])
     else:
@@ -129,6 +134,7 @@ def _read_number(match: re.Match[str]) -> Fact | None:
     if match["sign"]:
         values = tuple(-value for value in values)
     end = match.end()
+    # Readings with the magnitude, where the letter may also be a unit
     scaled: list[Reading] = []
     magnitude = _MAGNITUDE.match(match.string, end)
     if magnitude and not (magnitude["word"] and match["words"]):
@@ -155,7 +161,14 @@ def _read_magnitude(match: re.Match[str]) -> float:
 def _read_unit_after_number(
     match: re.Match[str], end: int, values: Sequence[float], extra: Sequence[Reading]
 ) -> Fact | None:
-    """Return the fact of a number and the unit behind it; ``extra`` are readings of the number without the unit."""
+    """Return the fact of a number and the unit behind it; None if no unit follows and there is no extra reading.
+
+    Args:
+        match: A match of `_NUMBER`.
+        end: The end of the number and its magnitude.
+        values: What the number may be.
+        extra: Readings without a unit, in which the letter behind the number is a magnitude ("5M").
+    """
     unit = UNIT.match(match.string, end)
     if unit is None:
         return None
@@ -164,6 +177,7 @@ def _read_unit_after_number(
     if name in UNITS_BEFORE_NO_NOUN and not _is_unit_letter(match, unit, name):
         name = ""
     first_word = re.split(r"[ /]", name)[0]
+    # The whole name ("square metres"), else its first word, each with its end
     ends = {name: unit.end()}
     ends.setdefault(first_word, unit.start("unit") + len(first_word))
     for candidate, unit_end in ends.items():
@@ -176,14 +190,14 @@ def _read_unit_after_number(
 
 
 def _is_unit_letter(match: re.Match[str], unit: re.Match[str], letter: str) -> bool:
-    """Return whether a letter behind a number is a unit: the "K" of "300K users", and the "A" of "3 A levels", are none."""
+    """Return whether a letter behind a number is a unit: not the "K" of "300K users", nor the "A" of "3 A levels"."""
     if not unit["gap"]:
         return letter != "K"
     return not match["words"] and has_no_noun_after(match.string, unit.end())
 
 
 def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -> Fact:
-    """Return the fact of a number without a unit, which may be a year, an hour or a share."""
+    """Return the fact of a number without a unit; it may also be a year, an hour or a share."""
     value = values[0]
     words = (match["words"] or "").lower()
     is_integer = (match["digits"] or "").isdigit()
@@ -198,12 +212,14 @@ def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -
 
 
 def _may_be_year(match: re.Match[str], value: float) -> bool:
+    """Return whether a number may be a year: from 1900 to 2099, or older behind a word like "in"."""
     if FIRST_CERTAIN_YEAR <= value <= LAST_CERTAIN_YEAR:
         return True
     return OLDEST_YEAR <= value < FIRST_CERTAIN_YEAR and is_preceded_by(match, _IN_YEAR)
 
 
 def _may_be_hour(match: re.Match[str], end: int, value: float) -> bool:
+    """Return whether a number is an hour, as in "at 5", but not in "at 5 shops"."""
     if not 1 <= value <= HALF_DAY_HOURS or not is_preceded_by(match, _AFTER_AT):
         return False
     return has_no_noun_after(match.string, end)
@@ -247,7 +263,7 @@ READERS = (
 
 
 def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
-    """Make "1 hour 30 minutes" a single duration."""
+    """Return the facts with "1 hour 30 minutes" and "2 dollars and 50 cents" as a single fact; they are in order."""
     merged: list[Fact] = []
     for fact in facts:
         if not merged:

@@ -15,7 +15,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
 )
 from pytest_llmops.semantics.word_lists.reader import read_pairs, read_sections
 
-# Number words that are left where the others have become digits
+# The number words that are still words after `replace_number_words`
 SCALES = {
     "one": 1,
     "zero": 0,
@@ -74,7 +74,10 @@ def read_digits(digits: str) -> tuple[float, ...]:
 
 
 def _read_two_marks(text: str, marks: list[str]) -> tuple[float, ...]:
-    """Return the number of digits with points and commas, of which the last is the decimal mark."""
+    """Return the number of digits with points and commas ("1,234.5"); none if they are not grouped rightly.
+
+    The last mark is the decimal mark, and the other kind separates the groups.
+    """
     decimal_mark = marks[-1]
     group_mark = next(mark for mark in marks if mark != decimal_mark)
     whole, _, rest = text.rpartition(decimal_mark)
@@ -85,7 +88,7 @@ def _read_two_marks(text: str, marks: list[str]) -> tuple[float, ...]:
 
 
 def _is_grouped_by(text: str, mark: str) -> bool:
-    """Return whether marks group digits by three; the Indian way groups by two, but for the last three."""
+    """Return whether marks group the digits by three ("1,234,567"), or as in India ("12,34,567")."""
     head, *groups = text.split(mark)
     if not 1 <= len(head) <= GROUP_DIGITS:
         return False
@@ -106,7 +109,7 @@ def parse_number(text: str) -> float:
 
 
 def parse_ordinal(text: str) -> int:
-    """Return the number of an English ordinal in words; its tens are digits already.
+    """Return the number of an English ordinal in words; `replace_number_words` has turned the tens into digits.
 
     >>> parse_ordinal("20-first"), parse_ordinal("thirtieth")
     (21, 30)
@@ -139,7 +142,10 @@ def read_mixed_number(match: re.Match[str]) -> Fact:
 
 
 def read_long_code(match: re.Match[str]) -> Fact:
-    """Return digits that a float would round, to be compared digit by digit."""
+    """Return the fact of a number that is too long for a float, such as an order number.
+
+    Its value is a tuple, so that it is compared exactly: the first digits, the length, the last digits.
+    """
     digits = match[0].lstrip("0") or "0"
     head = int(digits[:MAX_CODE_DIGITS])
     tail = int(digits[-MAX_CODE_DIGITS:])
@@ -157,7 +163,7 @@ _AFTER_NO = re.compile(r"\b[Nn]o \Z")
 
 
 class NumberWords(NamedTuple):
-    """The numbers from two on by their words, and the words that begin a number."""
+    """The numbers from two on by their words, and the words with which a number may begin."""
 
     numbers: dict[str, int]
     first_words: frozenset[str]
@@ -181,7 +187,7 @@ def read_number_words() -> NumberWords:
 
 
 def replace_number_words(text: str, language: str = "English") -> str:
-    """Return a text with digits for its number words; one in another language than English as it is.
+    """Return an English text with digits instead of number words; a text in another language is not changed.
 
     >>> replace_number_words("It takes thirty-five days"), replace_number_words("zwei Tage", "German")
     ('It takes 35 days', 'zwei Tage')
@@ -197,6 +203,7 @@ def replace_number_words(text: str, language: str = "English") -> str:
         size, number = _find_number(text, words[place : place + MAX_WORDS])
         if number:
             between = text[start : words[place].start()]
+            # ``last`` is above 0 only if its digits are the last piece.
             if _may_be_added(last, number) and _BETWEEN.fullmatch(between):
                 pieces[-1] = str(last + number)
             else:
@@ -208,7 +215,7 @@ def replace_number_words(text: str, language: str = "English") -> str:
 
 
 def _may_be_added(number: int, smaller: int) -> bool:
-    """Return whether two numbers in a row are one: to 200 what is below 100 may be added, to 2,000 what is below 1,000."""
+    """Return whether two numbers in a row are one: "two hundred" and "five", "two thousand" and "three hundred"."""
     if number == 0 or number % HUNDRED:
         return False
     if number % THOUSAND:
@@ -217,7 +224,7 @@ def _may_be_added(number: int, smaller: int) -> bool:
 
 
 def _find_number(text: str, words: list[re.Match[str]]) -> tuple[int, int]:
-    """Return how many of some words make a number, and the number, or ``(1, 0)``."""
+    """Return how many words a number takes that begins with the first word, and the number; ``(1, 0)`` if none does."""
     known = read_number_words()
     start = words[0].start()
     if _normalize(words[0][0]) not in known.first_words:

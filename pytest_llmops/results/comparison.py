@@ -19,7 +19,9 @@ from pytest_llmops.results.details import (
 )
 from pytest_llmops.results.run import TestRecord
 
-Axis: TypeAlias = Literal["prompt", "model"]  # also the name of the fact of a test that differs from side to side
+Axis: TypeAlias = Literal[
+    "prompt", "model"
+]  # also the name of the fact of a test that differs from side to side
 MetricKey: TypeAlias = tuple[str, str, str, str]  # name, version, unit and direction of a metric
 Part: TypeAlias = tuple[MetricKey, str]  # a metric and a label
 T = TypeVar("T")

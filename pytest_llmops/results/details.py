@@ -14,7 +14,9 @@ from typing import Any, Self, TypeAlias
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, format_amount
 
 Scale: TypeAlias = tuple[float, float]
-OneOrMore: TypeAlias = tuple[str, ...]  # stored as a list of texts, or as a single text; its own reader in `_READERS`
+OneOrMore: TypeAlias = tuple[
+    str, ...
+]  # stored as a list of texts, or as a single text; its own reader in `_READERS`
 
 
 def fact_text(value: Json) -> str:
@@ -292,7 +294,7 @@ class ReviewFlag(StoredFacts):
     Attributes:
         confidence: The judge's confidence, if it is below the ``least`` that the assertion requires.
         orders: Winners of a pair in both orders, if these disagree.
-        undecided: The threshold that the verdict neither clearly passes nor clearly misses.
+        undecided: The threshold that the score is not compared with, because the confidence is too low.
     """
 
     confidence: float | None = None

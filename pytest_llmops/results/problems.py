@@ -309,7 +309,7 @@ def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     at_once = max(total / HINT_WIDTH, *map(sum, live))  # calls of one test still follow each other
     counts = list(map(len, live))
     calls = format_count(sum(counts), "call")
-    attempts = max(counts) + 2  # a test starts again for each new answer; one more run collects, one confirms
+    attempts = max(counts) + 2  # at most: a test may start again for each of its calls
     yield (
         f"{calls} took {total:.0f} s one after another; --llm-concurrency={HINT_WIDTH} would take about "
         f"{at_once:.0f} s and run each test up to {attempts} times"

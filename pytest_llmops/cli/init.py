@@ -211,7 +211,7 @@ FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
 def _demo(args: argparse.Namespace) -> int:
     """Write the demo into a folder, run its tests, print the verdict, and return the exit status.
 
-    The tests of the demo fail on purpose, so the status of pytest counts only if it wrote no report.
+    The demo shows something that got worse, so pytest is allowed to fail; it is an error only if it writes no run file.
     """
     folder = (args.folder or Path(tempfile.mkdtemp(prefix="llmops-demo-"))).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

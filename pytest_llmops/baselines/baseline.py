@@ -1,7 +1,10 @@
 """The baseline file: scores of a suite's single trials at the time when they were accepted.
 
-The file is sorted and has a line per metric of a test, so that a pull request shows what moved. Outputs lie in a second
-file beside it that is not committed; they can be read from the cassettes of the commit as well.
+The file is sorted and has a line per metric of a test, so that a pull request shows what moved. The answers themselves are
+in a second file that is not committed; without it they are read from the cassettes of the commit.
+
+Most tests measure a metric in the same version. That "usual" version and direction is stored once, at the top of the file; a
+test lists only the metrics for which it has another one.
 """
 
 from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
@@ -51,8 +54,8 @@ class Acceptance(StoredFacts):
 
     Attributes:
         on: ISO 8601, UTC.
-        commit: The commit that was checked out, mostly the one before that which adds the baseline; "" outside of git.
-        tests: How many tests were taken over; ``partial`` if the others stayed.
+        commit: The commit that was checked out. The baseline is usually added by the commit after it. "" outside of git.
+        tests: How many tests of the run were accepted; ``partial`` if all other tests of the baseline were kept.
         forced: It was accepted although the run was red or partial.
     """
 
@@ -70,11 +73,11 @@ class BaselineTest:
 
     Attributes:
         outcome: How the test ended.
-        scores: Trials by the name of the measurement, with its label.
+        scores: Scores of the trials, by the name of the measurement with its label.
         metrics: Version and direction of each measurement.
         fingerprints: What the scores depend on: ``case``, ``prompt``, ``model``, ``retriever``, ``judge``.
         recordings: A digest of all requests and answers for each trial; empty: the test made no request.
-        flaky_since: Time of the acceptance since which a score that passes or fails does both; "": none does.
+        flaky_since: Time of the first acceptance in which some trials of the test passed and others failed; "": not flaky.
     """
 
     outcome: str
@@ -100,7 +103,12 @@ class Baseline:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def accept(self, newer: Baseline) -> Baseline:
-        """Return this baseline with the tests of another; if that is complete, only its tests stay."""
+        """Return this baseline, updated by that of a later run.
+
+        Args:
+            newer: The baseline made of the later run. Its history is the one acceptance of that run. If this is not partial,
+                tests that the run does not have are dropped.
+        """
         latest = newer.history[-1]
         tests: dict[str, BaselineTest] = {}
         if latest.partial:
@@ -167,6 +175,10 @@ class _Damaged(Exception):
 
 
 def _find_usual_metrics(tests: Iterable[BaselineTest]) -> dict[str, Metric]:
+    """Return the version and direction that most tests have for each measurement, which the file states once at the top.
+
+    If several are equally frequent, the first in sort order is taken, so that the file does not depend on the order of tests.
+    """
     counts: dict[str, Counter[Metric]] = {}
     for test in tests:
         for name, metric in test.metrics.items():
@@ -178,6 +190,7 @@ def _find_usual_metrics(tests: Iterable[BaselineTest]) -> dict[str, Metric]:
 
 
 def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
+    """Return the JSON of a test; ``usual`` was made of all tests of the baseline, so it has each measurement."""
     rows = {"outcome": _encode(test.outcome)}
     if test.fingerprints:
         rows["fingerprints"] = _encode(_sort_keys(test.fingerprints))
@@ -197,7 +210,7 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
 
 
 def _shorten_numbers(trials: Trials) -> list[float | None]:
-    """Return scores, whole ones as whole numbers."""
+    """Return the scores, with whole numbers as ``int``: the file says 1, not 1.0."""
     short: list[float | None] = []
     for score in trials:
         if score is not None and score == int(score):
@@ -212,12 +225,13 @@ def _sort_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _join_entries(entries: Mapping[str, str], indent: int) -> str:
-    """Return an object of values that are JSON already, an entry a line."""
+    """Return a JSON object with one entry per line; the values are JSON text already."""
     rows = [f"{_encode(name)}: {value}" for name, value in entries.items()]
     return _join_rows(rows, "{}", indent)
 
 
 def _join_rows(rows: Sequence[str], brackets: str, indent: int) -> str:
+    """Return rows of JSON text in ``[]`` or ``{}``, one per line; the closing bracket is indented one less."""
     if not rows:
         return brackets
     opening = brackets[0]
@@ -233,11 +247,16 @@ def _encode(value: object) -> str:
 
 
 def _read_document(document: Mapping[str, Json]) -> Baseline:
+    """Return the baseline of a parsed file.
+
+    Raises:
+        _Damaged: A value does not fit; with its JSON path.
+    """
     usual = {}
-    for name, entry in _object(document, "metrics", "$"):
+    for name, entry in _object_items(document, "metrics", "$"):
         usual[name] = _read_metric(entry, f"$.metrics[{name!r}]")
     tests = {}
-    for nodeid, entry in _object(document, "tests", "$"):
+    for nodeid, entry in _object_items(document, "tests", "$"):
         place = f"$.tests[{shorten_text(nodeid, 200)!r}]"
         if not isinstance(entry, Mapping):
             raise _Damaged(f"{place}: expected an object, got {json_kind(entry)}")
@@ -251,15 +270,26 @@ def _read_document(document: Mapping[str, Json]) -> Baseline:
 
 
 def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: str) -> BaselineTest:
-    metrics = {}
-    for name, metric in _object(entry, "metrics", place):
-        metrics[name] = _read_metric(metric, f"{place}.metrics")
+    """Return a test of the file.
+
+    Args:
+        entry: The JSON object of the test.
+        usual: Version and direction of each measurement, as stated at the top of the file. The test's own ones come first.
+        place: JSON path of the test, for errors.
+
+    Raises:
+        _Damaged: A value does not fit, or a score has no version.
+    """
+    own_metrics = {}
+    for name, metric in _object_items(entry, "metrics", place):
+        own_metrics[name] = _read_metric(metric, f"{place}.metrics")
     scores = {}
-    for name, trials in _object(entry, "scores", place):
+    for name, trials in _object_items(entry, "scores", place):
         scores[name] = _read_trials(trials, f"{place}.scores[{name!r}]")
-    missing = sorted(scores.keys() - usual.keys() - metrics.keys())
+    missing = sorted(scores.keys() - usual.keys() - own_metrics.keys())
     if missing:
         raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
+    metrics = {name: own_metrics.get(name) or usual[name] for name in scores}
     outcome = fact_text(entry.get("outcome"))
     fingerprints = _read_texts(entry, "fingerprints", place)
     recordings = as_list(entry.get("recordings"))
@@ -267,7 +297,7 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
     return BaselineTest(
         outcome=outcome,
         scores=scores,
-        metrics={name: metrics.get(name) or usual[name] for name in scores},
+        metrics=metrics,
         fingerprints=fingerprints,
         recordings=tuple(map(fact_text, recordings)),
         flaky_since=flaky_since,
@@ -275,10 +305,15 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
 
 
 def _read_texts(parent: Mapping[str, Json], key: str, place: str) -> dict[str, str]:
-    return {name: fact_text(text) for name, text in _object(parent, key, place)}
+    return {name: fact_text(text) for name, text in _object_items(parent, key, place)}
 
 
-def _object(parent: Mapping[str, Json], key: str, place: str) -> Iterable[tuple[str, Json]]:
+def _object_items(parent: Mapping[str, Json], key: str, place: str) -> Iterable[tuple[str, Json]]:
+    """Return the items of the object under a key; none if the key is missing.
+
+    Raises:
+        _Damaged: The value is not an object.
+    """
     value = parent.get(key, {})
     if not isinstance(value, Mapping):
         raise _Damaged(f"{place}.{key}: expected an object, got {json_kind(value)}")
@@ -312,7 +347,7 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
 
     Args:
         record: The test.
-        repeated: The share of trials that passed is kept of a single run too.
+        repeated: A test that ran only once gets the share of passed trials too (`TRIAL_RATE`), as a test with one trial.
     """
     scores: dict[str, Trials] = {}
     metrics: dict[str, Metric] = {}
@@ -321,7 +356,7 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         if measurement.unit != "1":
             continue
         series = name_with_label(measurement)
-        # A test may measure several answers alike: those are no trials of each other.
+        # A test may measure several answers under one name. They are not trials of each other: "exact", "exact #2".
         numbers[series] += 1
         name = series
         if numbers[series] > 1:
@@ -357,7 +392,9 @@ def _count_single_trial(outcome: str) -> TrialFacts:
 
 
 def read_trials(measurement: Measurement) -> Trials:
-    """Return the scores of a measurement by trial, rounded as they are stored.
+    """Return the scores of a measurement by trial, rounded as they are stored. There is always at least one entry.
+
+    Trials that could not be scored come last (None), whenever they ran: a measurement only counts them.
 
     >>> read_trials(Measurement(name="m", error="no verdict"))
     (None,)
@@ -383,7 +420,9 @@ def list_scored(trials: Sequence[float | None]) -> tuple[float, ...]:
 
 
 def flip_rate(trials: Trials) -> float | None:
-    """Return the share of pairs of trials of which only one passed; None: no scores of 0 or 1 alone, or a single trial.
+    """Return the share of pairs of trials in which one passed and the other failed.
+
+    None if a score is neither 0 nor 1, or if fewer than two trials were scored.
 
     >>> flip_rate((1.0, 1.0, 0.0)), flip_rate((1.0, 0.5)), flip_rate((1.0, None))
     (0.6666666666666666, None, None)
@@ -398,6 +437,7 @@ def flip_rate(trials: Trials) -> float | None:
 
 
 def _fingerprint_record(record: TestRecord) -> dict[str, str]:
+    """Return what the scores of a test depend on; the model is that of its calls if the test does not state one."""
     prints = {}
     if record.fact("case"):
         case = CaseFacts.from_wire(record.fact("case"))
@@ -419,6 +459,7 @@ def _fingerprint_record(record: TestRecord) -> dict[str, str]:
 
 
 def _find_shown_measurement(record: TestRecord) -> Measurement | None:
+    """Return the first measurement that stores the answer it looked at; None: there is none."""
     for measurement in record.measurements:
         if read_detail(measurement).actual is not None:
             return measurement
@@ -428,7 +469,7 @@ def _find_shown_measurement(record: TestRecord) -> Measurement | None:
 def read_output(record: TestRecord) -> str | None:
     """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither.
 
-    Of several trials it is that of the worst, as `find_shown_trial` says.
+    If the test had several trials, it is the output of the worst one: its measurement keeps that. See `find_shown_trial`.
     """
     shown = _find_shown_measurement(record)
     if shown is not None:
@@ -440,7 +481,10 @@ def read_output(record: TestRecord) -> str | None:
 
 
 def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
-    """Return the take of the baseline's trial whose output the baseline keeps; "": it is not known.
+    """Return the number of the trial whose output the baseline keeps, as a cassette names it; "": it is not known.
+
+    A cassette stores the answers of each trial as a take: "0" for the first trial, "1" for the second. The baseline keeps
+    the output of the trial with the worst score, or of the last trial if no measurement stores an output.
 
     Args:
         record: The same test now.
@@ -452,7 +496,9 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
     series = name_with_label(shown)
     trials = before.scores.get(series, (None,))
     scores = list_scored(trials)
-    if len(scores) < len(trials):  # what is unscored comes last, whenever it ran
+    if len(scores) < len(
+        trials
+    ):  # unscored trials come last, so an index is no trial number; or no such series
         return ""
     _, better = before.metrics[series]
     worst = min(scores) if better == "higher" else max(scores)

@@ -27,12 +27,14 @@ _SERIES_SUFFIX = re.compile(r" \[.*| #\d+\Z", re.DOTALL)
 class ComparedTest:
     """A test that ran, and the same test of the baseline.
 
+    A series is the scores that the trials of a test have for one measurement, by its name with label ("judge.quality [tone]").
+
     Attributes:
-        why: Why some or all of it cannot be compared.
-        series: Measurements of equal version on both sides.
-        other_versions: Measurements whose metric or judge has another version now.
-        lost: Measurements of the baseline that this run did not make.
-        unchanged: All its requests and answers are the baseline's, and so are the scores: they are no new evidence.
+        why: Why some or all of it cannot be compared; "" if everything can.
+        series: Names of the series with the same version on both sides; only these are compared.
+        other_versions: Names of the series with another version of the metric or judge now.
+        lost: Names of the series of the baseline that this run did not measure.
+        unchanged: All recordings and scores are those of the baseline, so that the test is no new evidence.
     """
 
     record: TestRecord
@@ -82,6 +84,7 @@ def compare_tests(baseline: Baseline, records: Iterable[TestRecord]) -> SuiteCom
 
 
 def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
+    """Sort the series of a test into comparable, other version and lost; a test with another case has none to compare."""
     after = summarize_test(record, repeated=TRIAL_RATE in before.scores)
     if before.fingerprints.get("case") != after.fingerprints.get("case"):
         return ComparedTest(record, before, after, why="the case has another input or reference now")
@@ -113,9 +116,9 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
 
 
 def _has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> bool:
-    """Return whether a measurement is of the same version on both sides.
+    """Return whether a measurement has the same version on both sides.
 
-    What was never scored has no version: a judge that was not asked does not tell its own.
+    A side without any score counts as the same version: a judge that was not called does not report one.
     """
     if before.metrics[name] == after.metrics[name]:
         return True
@@ -124,9 +127,9 @@ def _has_same_version(before: BaselineTest, after: BaselineTest, name: str) -> b
 
 
 def _is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[str]) -> bool:
-    """Return whether a test replayed recordings of the baseline alone, and got the scores of the baseline again.
+    """Return whether a test replayed only recordings of the baseline, and got the scores of the baseline again.
 
-    A recording that the baseline does not have is new evidence, whatever the others are.
+    A single recording that the baseline does not have makes it new evidence.
     """
     if not after.recordings or not set(after.recordings) <= set(before.recordings):
         return False
@@ -134,7 +137,11 @@ def _is_unchanged(before: BaselineTest, after: BaselineTest, series: Iterable[st
 
 
 def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> bool:
-    """Return whether recordings of the baseline got its scores again: else the code that makes the score changed."""
+    """Return whether the replayed recordings got their scores of the baseline again.
+
+    If not, the code that computes the score was changed. Scores are compared recording by recording where it is known
+    which score belongs to which, else each score with all scores of the baseline.
+    """
     old = before.scores[name]
     new = after.scores[name]
     is_aligned = _has_score_per_recording(before, name) and _has_score_per_recording(after, name)
@@ -150,13 +157,16 @@ def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> boo
 
 
 def _has_score_per_recording(test: BaselineTest, name: str) -> bool:
-    """Return whether the scores of a series are in the places of their recordings: unscored trials come last, whenever they ran."""
+    """Return whether the n-th score of a series belongs to the n-th recording.
+
+    It does not if a trial could not be scored: such trials come last in the scores, but not in the recordings.
+    """
     scores = test.scores[name]
     return None not in scores and len(scores) == len(test.recordings)
 
 
 def _list_scores_of_recording(test: BaselineTest, name: str, recording: str) -> tuple[float, ...]:
-    """Return the scores that a series has for a recording, one a trial that replayed it."""
+    """Return the scores that a series has for a recording: one for each trial that replayed it."""
     pairs = zip(list_scored(test.scores[name]), test.recordings, strict=True)
     return tuple(score for score, source in pairs if source == recording)
 
@@ -176,7 +186,10 @@ def find_metrics(tests: Iterable[ComparedTest]) -> list[str]:
 
 
 def metric_trials(test: BaselineTest, metric: str, series: Sequence[str]) -> Trials:
-    """Return a metric's score in each trial of a test, higher is better: the mean of its series, None: unscored."""
+    """Return the score of a metric in each trial of a test, turned so that higher is better; None: unscored.
+
+    If a test measures the metric several times ("exact", "exact #2"), the score of a trial is their mean.
+    """
     names = [name for name in series if metric_name(name) == metric]
     longest = max((len(test.scores[name]) for name in names), default=0)
     trials: list[float | None] = []
@@ -188,7 +201,7 @@ def metric_trials(test: BaselineTest, metric: str, series: Sequence[str]) -> Tri
 
 
 def _read_goodness(test: BaselineTest, name: str, index: int) -> float | None:
-    """Return the score of a trial, higher is better; None: unscored."""
+    """Return the score of a trial, turned so that higher is better; None: unscored."""
     score = test.scores[name][index]
     _, better = test.metrics[name]
     if score is not None and better == "lower":
@@ -197,7 +210,7 @@ def _read_goodness(test: BaselineTest, name: str, index: int) -> float | None:
 
 
 def _mean_of_all(scores: Sequence[float | None]) -> float | None:
-    """Return the mean; None: one is missing."""
+    """Return the mean of all scores; None if one of them is missing."""
     known = list_scored(scores)
     if len(known) < len(scores):
         return None
@@ -212,7 +225,7 @@ def list_changes(
     Args:
         comparison: The tests of both sides.
         find_output: Returns the output of a test of the baseline; None: it is not known.
-        partial: Only a part of the suite ran: what did not run is not gone.
+        partial: Only a part of the suite ran, so tests that did not run are not reported as removed.
     """
     changes = []
     for test in comparison.compared:
@@ -228,6 +241,7 @@ def list_changes(
 
 
 def _describe_new_test(record: TestRecord) -> CaseChange:
+    """Describe a test that the baseline does not have, with its scores now."""
     summary = summarize_test(record)
     return CaseChange(
         nodeid=record.nodeid,
@@ -239,7 +253,7 @@ def _describe_new_test(record: TestRecord) -> CaseChange:
 
 
 def _severity(change: CaseChange) -> tuple[int, bool, float, str]:
-    """Return a key that sorts changes by kind; within one the broken tests come first, then those that changed most."""
+    """Return a sort key: by kind, then the largest change first. Of regressed tests those that fail come first."""
     order = CHANGE_KINDS.index(change.kind)
     if change.kind == "regressed":
         return order, change.after_outcome in GOOD_OUTCOMES, change.gain, change.nodeid
@@ -247,7 +261,7 @@ def _severity(change: CaseChange) -> tuple[int, bool, float, str]:
 
 
 def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None]) -> CaseChange | None:
-    """Describe how a test differs from the baseline; None: it does not."""
+    """Describe how a test differs from the baseline; None if it does not differ."""
     before = {name: test.before.scores[name] for name in test.series}
     after = {name: test.after.scores[name] for name in test.series}
     better = {name: better for name, (_, better) in test.before.metrics.items()}
@@ -268,7 +282,10 @@ def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None
 
 
 def _classify_change(test: ComparedTest, scores: Sequence[ScoreChange]) -> ChangeKind | None:
-    """Return in which way a test differs from the baseline; None: it does not."""
+    """Return the kind of change since the baseline, None for none.
+
+    The outcome counts before the scores, and a loss of one score before the gain of another.
+    """
     was_good = test.before.outcome in GOOD_OUTCOMES
     is_good = test.after.outcome in GOOD_OUTCOMES
     if test.unchanged and was_good == is_good and not test.why:
@@ -291,7 +308,13 @@ def _classify_change(test: ComparedTest, scores: Sequence[ScoreChange]) -> Chang
 def _score_changes(
     before: Mapping[str, Trials], after: Mapping[str, Trials], better: Mapping[str, str]
 ) -> tuple[ScoreChange, ...]:
-    """Return the scores that differ, the largest loss first."""
+    """Return the scores that differ, the largest loss first.
+
+    Args:
+        before: Trials of the baseline by series; a series that is missing there was not scored.
+        after: Trials of this run by series.
+        better: Direction of each series; ``higher`` where it is missing.
+    """
     differing = []
     for name, trials in after.items():
         trials_before = before.get(name, ())

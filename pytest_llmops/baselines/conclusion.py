@@ -24,8 +24,8 @@ class Reference:
         baseline: What was accepted.
         find_output: Returns the output of a test of the baseline; None: it is not known.
         rules: What the gate decides by.
-        is_partial: Only a part of the suite was meant to run.
-        decides: A bad verdict fails the run; otherwise the run is about to be accepted.
+        is_partial: Only a part of the suite was selected to run.
+        decides: A bad verdict fails the run. False when the run is about to be accepted as the new baseline.
         problem: Why the baseline cannot be read; "": it can.
     """
 
@@ -42,9 +42,9 @@ def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | 
     """Return a run with all of its verdicts, and what they need in its records.
 
     Args:
-        run: The run; verdicts that it has already are replaced.
-        reference: What it is compared with; None: there is no baseline.
-        is_strict: An undecided verdict fails the run, and says so; None: as the settings of the run say.
+        run: The run; verdicts that it already has are replaced.
+        reference: The baseline to compare with; None: there is none.
+        is_strict: An undecided verdict fails the run, and its sentence says so; None: take it from the settings of the run.
 
     >>> conclude(Run()).verdicts
     ()
@@ -86,13 +86,13 @@ def _judge_change(run: Run, reference: Reference) -> Verdict:
 
 
 def _compares_live_answers(run: Run) -> bool:
-    """Return whether sentinels were asked live and compared with their recordings."""
+    """Return whether sentinels ran with ``--llm-record=verify``, which compares live answers with the recordings."""
     settings = SettingsMeta.from_wire(run.meta.get("settings"))
     return settings.record == "verify" and has_sentinels(run.records)
 
 
 def _explain_strict(verdict: Verdict) -> Verdict:
-    """Return a verdict that says so if it fails the run for being undecided."""
+    """Return the verdict; if it fails the run only because of ``--llm-strict``, its sentence says so."""
     if verdict.fails(strict=True) and not verdict.fails(strict=False):
         return replace(verdict, sentence=f"fails the run (--llm-strict); {verdict.sentence}")
     return verdict

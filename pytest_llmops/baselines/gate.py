@@ -2,6 +2,10 @@
 
 RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the margin is excluded. AMBER: neither. ERROR: too
 much could not be scored, did not run, or cannot be compared. The table of error rates is in docs/baseline.md.
+
+The primary metric decides. The others are guard-rails: they can turn the verdict RED, and are tested jointly so that their
+number does not raise the rate of false alarms. A metric is "decided" if it has any of the statuses RED, GREEN and AMBER,
+"open" if there is too little data for one, and "decisive" if the overall verdict is about it.
 """
 
 from collections import Counter
@@ -30,7 +34,7 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 ACCEPT_RED = "--llm-accept REASON --llm-accept-anyway"
-# Level of each look of ``--llm-trials=auto`` by its trials; together they are the level of a single look
+# ``--llm-trials=auto`` looks at the result after 1, 3 and 5 trials: the level of each look. They sum to that of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
 NAMED_SUSPECTS = 3
 
@@ -56,7 +60,7 @@ def judge_suite(
         records: The tests of the run.
         name: The baseline's file, for people.
         rules: What the gate decides by; None: the defaults.
-        partial: Only a part of the suite was meant to run: no verdict, and what did not run is not gone.
+        partial: Only a part of the suite was selected to run: there is no verdict, and tests that did not run are not removed.
         find_output: Returns the output of a test of the baseline; None: it is not known.
 
     >>> judge_suite(Baseline(), []).sentence
@@ -102,14 +106,14 @@ def _holds_enough(baseline: Baseline, rules: GateRules) -> bool:
 
 
 def _is_enough(counts: Sequence[int], rules: GateRules) -> bool:
-    """Return whether cases with so many trials are enough for a verdict."""
+    """Return whether there are enough cases for a verdict, given how many trials each has: many cases, or fewer with repeated trials."""
     if len(counts) >= rules.min_single_cases:
         return True
     return len(counts) >= rules.min_cases and min(counts) >= rules.min_trials
 
 
 def describe_small_baseline(baseline: Baseline) -> str:
-    """Return what a verdict takes, if a baseline is too small for one; else "".
+    """Return how many cases a verdict needs, as the end of a sentence, if a baseline is too small for one; else "".
 
     >>> describe_small_baseline(Baseline())
     '; changes are listed, and a verdict takes 10 cases with 3 trials, or 20 cases'
@@ -122,7 +126,7 @@ def describe_small_baseline(baseline: Baseline) -> str:
 
 
 def describe_baseline(baseline: Baseline, name: str) -> str:
-    """Return which baseline it is, in words.
+    """Return the name of a baseline with the day, commit and reason of its latest acceptance.
 
     >>> from pytest_llmops.baselines.baseline import Acceptance
     >>> describe_baseline(Baseline(history=(Acceptance(on="2026-11-02T10:00:00+00:00", reason="first"),)), "b.json")
@@ -139,7 +143,10 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
 
 
 def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
-    """Return the metric that decides: that of the rules, else the only one; "": none does alone."""
+    """Return the metric that decides: the one the rules name, else the only one that was measured; "" if there are several.
+
+    The share of passed trials and the ``robust.*`` metrics are never chosen by themselves.
+    """
     if rules.primary:
         return rules.primary
     names = [data.metric for data in measured if not data.metric.startswith((TRIAL_RATE, "robust."))]
@@ -151,7 +158,7 @@ def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
 def _why_not_comparable(
     comparison: SuiteComparison, measured: Sequence[MetricData], primary: str, rules: GateRules
 ) -> str:
-    """Return why nothing is decided, and what to do; "": the run can be compared."""
+    """Return the first reason why nothing can be decided, and what to do; "" if the run can be compared."""
     return (
         _why_tests_missing(comparison, rules)
         or _why_other_versions(comparison, rules)
@@ -161,11 +168,14 @@ def _why_not_comparable(
 
 
 def _describe_mending(comparison: SuiteComparison) -> str:
-    """Return that broken tests have to be mended first; "": none is broken."""
+    """Return the advice to mend broken tests first; "" if none is broken.
+
+    A test is broken if it ended with an error, or if it failed before all of its measurements were made.
+    """
     broken = sum(record.outcome == "errored" for record in comparison.new)
     for test in comparison.compared:
-        is_cut = bool(test.lost) and test.record.outcome == "failed"
-        if is_cut or test.record.outcome == "errored":
+        is_cut_short = bool(test.lost) and test.record.outcome == "failed"
+        if is_cut_short or test.record.outcome == "errored":
             broken += 1
     if broken:
         return f"Mend the {format_count(broken, 'broken test')} first"
@@ -173,6 +183,7 @@ def _describe_mending(comparison: SuiteComparison) -> str:
 
 
 def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> str:
+    """Return that too many tests of the baseline did not run; "" if enough of them did."""
     total = len(comparison.baseline.tests)
     missing = len(comparison.missing)
     if missing <= total * (1 - rules.min_share):
@@ -184,6 +195,7 @@ def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> str:
 
 
 def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> str:
+    """Return that too many tests have a metric or judge in another version than the baseline; "" if few have."""
     others = [test for test in comparison.compared if test.other_versions]
     if len(others) <= len(comparison.compared) * (1 - rules.min_share):
         return ""
@@ -196,28 +208,36 @@ def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> str:
 
 
 def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> str:
-    before: Counter[str] = Counter()
-    lost: Counter[str] = Counter()
+    """Return that too many tests no longer measure a metric of the baseline; "" if there is no such metric.
+
+    Without this a metric could turn GREEN on the few tests that still measure it. Only metrics that the gate judges, and that
+    were in enough tests for a verdict, can stop it.
+    """
+    tests_before: Counter[str] = Counter()  # by metric: how many tests of the baseline have it
+    tests_without: Counter[str] = Counter()  # how many of these do not measure it now
     for test in comparison.compared:
-        before.update(set(map(metric_name, test.before.scores)))
-        lost.update(set(map(metric_name, test.lost)))
-    for name, count in sorted(lost.items()):
-        had = before[name]
-        if rules.primary not in ("", name):
-            continue
-        if had < rules.min_cases or count <= had * (1 - rules.min_share):
-            continue
-        step = _describe_mending(comparison)
-        if step:
-            step = f"{step} (what is not recorded: --llm-record=new)"
-        else:
-            step = "If that is meant, accept a new baseline (--llm-accept)"
-        tests = format_count(had, "test")
-        return f"{name}: not measured now in {count:,} of {tests} that had it: nothing is decided. {step}"
+        tests_before.update(set(map(metric_name, test.before.scores)))
+        tests_without.update(set(map(metric_name, test.lost)))
+    for name, without in sorted(tests_without.items()):
+        total = tests_before[name]
+        is_gated = rules.primary in ("", name)
+        is_common = total >= rules.min_cases
+        is_missing_too_often = without > total * (1 - rules.min_share)
+        if is_gated and is_common and is_missing_too_often:
+            step = _describe_mending(comparison)
+            if step:
+                step = f"{step} (what is not recorded: --llm-record=new)"
+            else:
+                step = "If that is meant, accept a new baseline (--llm-accept)"
+            tests = format_count(total, "test")
+            return (
+                f"{name}: not measured now in {without:,} of {tests} that had it: nothing is decided. {step}"
+            )
     return ""
 
 
 def _why_unscored(measured: Sequence[MetricData], primary: str, rules: GateRules) -> str:
+    """Return that the primary metric (without one: any metric) was not measured, or in too few trials; "" if all is well."""
     names = [data.metric for data in measured]
     if primary and primary not in names:
         known = format_name_list(names)
@@ -233,7 +253,7 @@ def _why_unscored(measured: Sequence[MetricData], primary: str, rules: GateRules
 
 
 def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
-    """Return the verdict on each metric: the primary metric at full level, all others jointly."""
+    """Return the verdict on each metric, the primary one first. It is tested at the full level, all others jointly."""
     changed = [data for data in measured if data.trials]
     nulls = draw_null_changes([data.trials for data in changed])
     p_values: dict[str, float] = {}
@@ -257,6 +277,14 @@ def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRule
 def _judge_metric(
     data: MetricData, role: str, p_values: Mapping[str, float], rules: GateRules
 ) -> MetricVerdict:
+    """Return the verdict on a metric; without new trials, or with too few, it has no status.
+
+    Args:
+        data: The trials of the metric.
+        role: ``primary`` or ``guard-rail``.
+        p_values: By metric; has each metric with new trials.
+        rules: What the gate decides by.
+    """
     before, after = data.mean_scores
     trials_before, trials_after = data.fewest_trials
     verdict = MetricVerdict(
@@ -277,7 +305,7 @@ def _judge_metric(
     if errors is not None:
         lower = errors.excluding.lower_end(data.change, 1 - rules.alpha)
         is_drop_excluded = lower > -rules.margin
-    else:
+    else:  # single trials of too few cases: a drop is excluded only if no score differs
         is_drop_excluded = not any(pair.difference for pair in data.trials.values())
     p_value = p_values[data.metric]
     status = "AMBER"
@@ -295,7 +323,7 @@ def _judge_metric(
 def _conclude(
     verdict: Verdict, comparison: SuiteComparison, measured: Sequence[MetricData], rules: GateRules
 ) -> Verdict:
-    """Return the verdict that its metrics give."""
+    """Return the verdict with the status, sentence and advice that follow from its metrics."""
     if verdict.unchanged and not any(map(_has_moved, comparison.compared)):
         return replace(verdict, status="GREEN", sentence="nothing changed: every answer is the baseline's")
     decided = [metric for metric in verdict.metrics if metric.status]
@@ -305,9 +333,9 @@ def _conclude(
     if status != "RED":
         open_metric = _find_open_primary(verdict.metrics)
         if open_metric:
-            # The others do not stand for the metric that decides.
-            own = [data for data in measured if data.metric == open_metric]
-            return replace(verdict, sentence=f"{open_metric}: {_describe_small_suite(own, rules)}")
+            # Guard-rails that did not drop say nothing about the metric that decides.
+            primary_data = [data for data in measured if data.metric == open_metric]
+            return replace(verdict, sentence=f"{open_metric}: {_describe_small_suite(primary_data, rules)}")
     sentence = _describe_change(decisive, status, rules)
     if status != "GREEN":
         worse = [_case_name(change.nodeid) for change in verdict.of_kind("regressed")]
@@ -317,15 +345,20 @@ def _conclude(
 
 
 def _has_moved(test: ComparedTest) -> bool:
-    """Return whether a test has answers or measurements that are not the baseline's."""
+    """Return whether a test has answers or scores that the baseline does not have."""
     return not test.unchanged and bool(test.series or test.why)
 
 
 def _weigh_metrics(decided: Sequence[MetricVerdict]) -> tuple[str, Sequence[MetricVerdict]]:
-    """Return the status that metrics give together, and those that give it."""
+    """Return the overall status, and the metrics that it is due to.
+
+    Args:
+        decided: The metrics with a status; at least one.
+    """
     red = [metric for metric in decided if metric.status == "RED"]
     if red:
         return "RED", red
+    # Without a primary metric all of them lead: GREEN takes all.
     leading = [metric for metric in decided if metric.role == "primary"] or decided
     undecided = [metric for metric in leading if metric.status != "GREEN"]
     if undecided:
@@ -334,7 +367,7 @@ def _weigh_metrics(decided: Sequence[MetricVerdict]) -> tuple[str, Sequence[Metr
 
 
 def _find_open_primary(metrics: Iterable[MetricVerdict]) -> str:
-    """Return the name of the primary metric if there is no verdict on it; else ""."""
+    """Return the name of the primary metric if there is too little data for a verdict on it; else ""."""
     for metric in metrics:
         if metric.role == "primary" and not metric.status:
             return metric.name
@@ -351,6 +384,7 @@ def describe_metric_change(metric: MetricVerdict) -> str:
 
 
 def _describe_change(metrics: Sequence[MetricVerdict], status: str, rules: GateRules) -> str:
+    """Return the changes of metrics in points, and what that proves."""
     changes = "; ".join(map(describe_metric_change, metrics))
     margin = format_size(rules.margin)
     if status == "GREEN":
@@ -367,16 +401,20 @@ def _list_advice(
     measured: Sequence[MetricData],
     rules: GateRules,
 ) -> list[str]:
-    """Return what would settle it, what the suite notices, and what to do.
+    """Return what would settle an AMBER verdict, which drop the suite notices, and what to do about a RED one.
 
-    decisive: The metrics that the verdict is about.
-    decided: How many metrics have a verdict.
+    Args:
+        decisive: The metrics that the verdict is about; at least one.
+        status: The status of the verdict.
+        decided: How many metrics have a status.
+        measured: The trials of all metrics.
+        rules: What the gate decides by.
     """
     by_name = {data.metric: data for data in measured}
     advice = []
     if status == "AMBER":
         proving = rules.alpha
-        if decisive[0].role != "primary":
+        if decisive[0].role != "primary":  # guard-rails share the level (Bonferroni, for the estimate)
             proving = rules.alpha / decided
         steps: dict[str, list[str]] = {}
         for metric in decisive:
@@ -394,7 +432,10 @@ def _list_advice(
 
 
 def list_suspects(names: Sequence[str]) -> str:
-    """Return the end of a sentence that names what got worse, the worst first; "": nothing did.
+    """Return the end of a sentence that names the cases that got worse; "" if there are none.
+
+    Args:
+        names: The cases, the worst first.
 
     >>> list_suspects(["late", "tone", "fr", "de"]), list_suspects([])
     ('; worse: late, tone, fr and 1 more', '')
@@ -408,6 +449,7 @@ def list_suspects(names: Sequence[str]) -> str:
 
 
 def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> str:
+    """Return why there is no statistical verdict: how many cases and trials there are, and how many it takes."""
     cases = max((data.cases for data in measured), default=0)
     trials = max((data.fewest_trials[0] for data in measured), default=0)
     counted = f"no statistical verdict: {format_count(cases, 'case')}"
@@ -418,7 +460,10 @@ def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> s
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: str) -> str:
-    """Say which drop the suite notices, and what a further trial would make of it, unless the next step says what trials do."""
+    """Return which drop the suite notices, and which it would notice with one more trial; "" if that is not known.
+
+    An AMBER verdict gets no word on more trials: its next step says that already.
+    """
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
     text = f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs"
@@ -452,7 +497,7 @@ def format_size(size: float) -> str:
 
 
 def _case_name(nodeid: str) -> str:
-    """Return the part of a node id that tells cases apart.
+    """Return the parameters of a test from its node id; the name of its function if it has none.
 
     >>> _case_name("tests/test_a.py::test_refund[late]"), _case_name("tests/test_a.py::test_refund")
     ('late', 'test_refund')

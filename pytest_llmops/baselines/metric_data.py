@@ -1,4 +1,8 @@
-"""The trials of a metric in all compared cases: its change, the errors of that, and what would settle it if it is undecided."""
+"""The trials of a metric in all compared cases: its change, the error of the change, and what would settle an undecided metric.
+
+Many metrics score a trial only with 0 or 1 (it passes or fails). Their mean is a pass rate, whose error needs formulas of its
+own: see `MetricData.bound_errors`. A metric is "steady" if it is such a metric and all trials of each case agree.
+"""
 
 import math
 from bisect import bisect_left
@@ -21,8 +25,8 @@ from pytest_llmops.metrics.trial_change import (
 from pytest_llmops.results.details import TrialFacts
 
 MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
-# What is advised settles so many of the suites whose true change is as likely as `_chance_to_settle` takes it. As the true change is
-# often in the middle, where neither verdict is near, 8 of 10 simulated ones are left
+# The advice names the first plan that `_chance_to_settle` expects to settle this share of suites. Simulated suites are settled in
+# 8 of 10 cases: their true change is often in the middle, where neither verdict is near
 SETTLED = 0.85
 
 
@@ -31,15 +35,15 @@ class GateRules:
     """What the gate decides by.
 
     Attributes:
-        primary: The metric that decides; "": the only metric, else all are guard-rails.
+        primary: The metric that decides; "": the only metric decides, and of several all are guard-rails.
         alpha: Probability of RED if nothing changed.
         margin: A drop of the mean that must be excluded for GREEN.
         floor: The smallest drop that is RED.
         min_cases: Fewer compared cases get no statistical verdict.
-        min_trials: Fewer trials in the baseline need ``min_single_cases`` cases.
+        min_trials: With fewer trials of a case in the baseline, ``min_single_cases`` cases are required instead.
         max_unscored: Share of trials without a score above which the verdict is ERROR.
         min_share: Share of the baseline's tests that must have run.
-        planned: Trials of each case that a later run can take.
+        planned: Numbers of trials of each case that a later run can have, ascending.
     """
 
     primary: str = ""
@@ -54,7 +58,7 @@ class GateRules:
     planned: Sequence[int] = range(1, MAX_PLANNED_TRIALS + 1)
 
     def describe_least_size(self) -> str:
-        """Return how many cases and trials a statistical verdict takes.
+        """Return how many cases and trials a statistical verdict needs.
 
         >>> GateRules().describe_least_size()
         '10 cases with 3 trials (--llm-trials=3), or 20 cases'
@@ -73,7 +77,13 @@ class ErrorBounds:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A later run: the trials of each case before and after (0: those that there are), and so many times the cases."""
+    """A later run to plan with.
+
+    Attributes:
+        before: Trials of each case in the baseline; 0: as many as now.
+        after: Trials of each case in the run; 0: as many as now.
+        cases: Factor by which the number of cases grows.
+    """
 
     before: int = 0
     after: int = 0
@@ -84,8 +94,14 @@ PRESENT = Plan()
 
 
 @dataclass(frozen=True, slots=True)
-class _PassedOrFailed:
-    """A side of a metric that passes or fails: its mean, its trials, and the variance of the mean from their spread."""
+class _PassRateSide:
+    """The baseline or the run of a metric that passes or fails.
+
+    Attributes:
+        mean: The pass rate.
+        trials: How many trials there are in all cases.
+        variance: Variance of the mean, estimated from the spread of trials within a case.
+    """
 
     mean: float
     trials: int
@@ -96,10 +112,10 @@ class MetricData:
     """A metric in all tests in which it can be compared.
 
     Attributes:
-        trials: Of the tests that have new evidence.
+        trials: The trials by node id, only of tests with new evidence (see `ComparedTest.unchanged`).
         means: Mean score of each test before and after.
-        cases: How many tests have the metric, also those that are unchanged.
-        scored: Trials of the run with a score; ``unscored``: without one.
+        cases: How many tests have the metric, including those that are unchanged.
+        scored: How many trials of the run have a score; ``unscored``: how many have none.
     """
 
     def __init__(self, metric: str, comparison: SuiteComparison) -> None:
@@ -113,6 +129,10 @@ class MetricData:
             self._add_test(test)
 
     def _add_test(self, test: ComparedTest) -> None:
+        """Count a test; one without a score on either side adds no case.
+
+        A broken test that did not get as far as measuring the metric counts with all its trials as unscored.
+        """
         before = list_scored(metric_trials(test.before, self.metric, test.series))
         trials_after = metric_trials(test.after, self.metric, test.series)
         after = list_scored(trials_after)
@@ -134,7 +154,7 @@ class MetricData:
 
     @property
     def share(self) -> float:
-        """Share of the cases that have new evidence: the others have a difference of 0."""
+        """Share of the cases that have new evidence. The change of the others is 0, so that means over all cases shrink by it."""
         if self.cases:
             return len(self.trials) / self.cases
         return 0.0
@@ -156,7 +176,12 @@ class MetricData:
         return before, after
 
     def estimate_error(self, before: int = 0, after: int = 0) -> ChangeError | None:
-        """Return the standard error of the change, as `estimate_change_error` does."""
+        """Return the standard error of the change over all cases; None: too few trials or cases give one.
+
+        Args:
+            before: Trials of each case in the baseline; 0: as many as now.
+            after: Trials of each case in the run; 0: as many as now.
+        """
         error = estimate_change_error(self.trials, trials_before=before, trials_after=after)
         if error is None:
             return None
@@ -166,11 +191,15 @@ class MetricData:
     def bound_errors(self, plan: Plan = PRESENT) -> ErrorBounds | None:
         """Return the errors by which a drop is excluded, and by which it is proved; None: too few trials or cases give them.
 
-        Where nearly all scores are 0 or 1, excluding a drop takes more than their spread. The spread of either side depends on
-        its mean, so each has its own; if one has single trials only, the differences of the cases give it. And each side has one
-        trial more of either kind: that 36 trials all passed, whose spread is 0, does not exclude that one in 20 fails. Under the
-        permutation either side has the spread of both, by their trials: three trials of the baseline that all passed weigh little
-        beside 20 of which some fail. Its changes come in steps, half of which are taken off.
+        Metrics with other scores than 0 and 1 have one error for both. A metric that passes or fails needs more:
+
+        - The spread of a pass rate depends on the rate, so the baseline and the run each have their own. If one of them has
+          only single trials, it is taken from the differences between cases.
+        - To exclude a drop, each side is given one more passed and one more failed trial. Otherwise 36 trials that all passed
+          would have the spread 0, and exclude that one in 20 fails.
+        - A drop is proved by permuting the trials of both sides, so there each side has the spread of both, weighted by trials:
+          3 passed trials of the baseline count little against 20 of the run of which some failed.
+        - The change of a permutation moves in steps; half a step is subtracted (the correction for continuity).
 
         Args:
             plan: The trials and cases to plan with.
@@ -180,12 +209,13 @@ class MetricData:
         error = self.estimate_error(plan.before, plan.after)
         if error is None:
             return None
-        if self._passed_or_failed is None:
+        if self._pass_rate_sides is None:
             planned = replace(error, standard_error=error.standard_error / math.sqrt(plan.cases))
             return ErrorBounds(planned, planned)
-        old, new = self._passed_or_failed
-        old_trials = plan.cases * (len(self.trials) * plan.before or old.trials)
-        new_trials = plan.cases * (len(self.trials) * plan.after or new.trials)
+        old, new = self._pass_rate_sides
+        cases = len(self.trials)
+        old_trials = plan.cases * (cases * plan.before or old.trials)
+        new_trials = plan.cases * (cases * plan.after or new.trials)
         old_variance = self._plan_variance(old, old_trials)
         new_variance = self._plan_variance(new, new_trials)
         share = self.share
@@ -200,10 +230,10 @@ class MetricData:
         proving = ChangeError(permuted_spread * share, error.freedom, step / 2 * share)
         return ErrorBounds(excluding=excluding, proving=proving)
 
-    def _plan_variance(self, side: _PassedOrFailed, trials: float) -> float:
-        """Return the variance of a side's mean with so many trials.
+    def _plan_variance(self, side: _PassRateSide, trials: float) -> float:
+        """Return the variance that the mean of a side would have with this number of trials.
 
-        What has failed once will fail again: of further trials the share of either kind is that of the present ones.
+        Further trials are expected to pass and fail in the same proportion as the present ones.
         """
         if self._is_steady:
             return (trials + 1) / (trials + 2) ** 3
@@ -213,7 +243,7 @@ class MetricData:
 
     @cached_property
     def _paired_error(self) -> ChangeError | None:
-        """The error from the spread of the differences of cases, which holds that of their true changes."""
+        """The error from the spread of the differences between cases, which includes the spread of their true changes."""
         means = {}
         for case, pair in self.trials.items():
             means[case] = TrialPair((fmean(pair.before),), (fmean(pair.after),))
@@ -221,13 +251,13 @@ class MetricData:
 
     @cached_property
     def _is_steady(self) -> bool:
-        """Whether no trial of a case differs from another, on a metric that passes or fails."""
-        sides = self._passed_or_failed
+        """Whether the metric passes or fails, and all trials of each case agree."""
+        sides = self._pass_rate_sides
         return sides is not None and not any(side.variance for side in sides)
 
     @cached_property
-    def _passed_or_failed(self) -> tuple[_PassedOrFailed, _PassedOrFailed] | None:
-        """Both sides of a metric that passes or fails; None: few scores are 0 or 1."""
+    def _pass_rate_sides(self) -> tuple[_PassRateSide, _PassRateSide] | None:
+        """The baseline and the run of a metric that passes or fails; None: it does not, most of its scores are in between."""
         pairs = list(self.trials.values())
         if not passes_or_fails(pairs):
             return None
@@ -241,46 +271,54 @@ class MetricData:
         for side, noise, total in zip(sides, noises, totals, strict=True):
             mean = fmean(map(fmean, side))
             variance = _mean_variance(side, noise, paired, totals)
-            summaries.append(_PassedOrFailed(mean, total, variance))
+            summaries.append(_PassRateSide(mean, total, variance))
         old, new = summaries
         return old, new
 
     def _chance_to_settle(
         self, rules: GateRules, levels: tuple[float, float], plan: Plan, *, two_sided: bool
     ) -> float:
-        """Return the probability that so many trials or cases prove or exclude a drop.
+        """Return the probability that a later run according to the plan proves or excludes a drop.
 
-        Before the data the true change is taken as normal around 0, with a spread between floor and margin: single trials
-        do not make a change of 20 points likely. A change that its error does not explain has a wider spread, the one that
-        makes it likeliest.
+        This is a Bayesian prediction. The prior of the true change is normal around 0, with a spread between floor and margin,
+        so that a few single trials do not make a change of 20 points likely. If the observed change is larger than its error
+        explains, the prior is widened to the spread that makes the observation most likely.
+
+        Args:
+            rules: What the gate decides by.
+            levels: The level at which a drop is proved, and the one at which it is excluded.
+            plan: Trials and cases of the later run.
+            two_sided: A rise is proved and excluded as well.
         """
         now = self.bound_errors()
         planned = self.bound_errors(plan)
         if now is None or planned is None:
             return 0.0
-        own = None
+        error_between_cases = None
         if plan.cases > 1:  # new cases have true changes of their own
-            own = self._paired_error
-        least = 1e-9
-        if own is not None:
-            least = own.standard_error * self.share
-        variance = max(now.excluding.standard_error, least) ** 2
+            error_between_cases = self._paired_error
+        smallest_error = 1e-9
+        if error_between_cases is not None:
+            smallest_error = error_between_cases.standard_error * self.share
+        variance = max(now.excluding.standard_error, smallest_error) ** 2
+        # The share of the later result that the present one determines already.
         if self._is_steady:
             kept = 1.0
-        elif own is not None:
+        elif error_between_cases is not None:
             kept = 1 / plan.cases
         else:
             kept = planned.excluding.standard_error**2 / variance
-        prior = max(rules.floor * rules.margin, self.change**2 - variance)
-        pull = kept + (1 - kept) / (1 + variance / prior)
-        spread = math.sqrt(max(variance * (1 - kept) * pull, 1e-18))
+        prior_variance = max(rules.floor * rules.margin, self.change**2 - variance)
+        # New trials pull the change towards 0, the mean of the prior: the later change is this factor of the present one.
+        shrinkage = kept + (1 - kept) / (1 + variance / prior_variance)
+        spread = math.sqrt(max(variance * (1 - kept) * shrinkage, 1e-18))
         proving_level, excluding_level = levels
         proved = min(planned.proving.lower_end(0.0, 1 - proving_level), -rules.floor)
         excluded = -rules.margin - planned.excluding.lower_end(0.0, 1 - excluding_level)
-        later = NormalDist(self.change * pull, spread)
+        later = NormalDist(self.change * shrinkage, spread)
         if not two_sided:
             return 1 - max(later.cdf(excluded) - later.cdf(proved), 0.0)
-        mirrored = NormalDist(-self.change * pull, spread)
+        mirrored = NormalDist(-self.change * shrinkage, spread)
         excluded = min(excluded, 0.0)
         undecided_drop = max(later.cdf(excluded) - later.cdf(proved), 0.0)
         undecided_rise = max(mirrored.cdf(excluded) - mirrored.cdf(proved), 0.0)
@@ -293,14 +331,14 @@ class MetricData:
 
         Args:
             rules: What the gate decides by.
-            levels: At which a drop is proved, and excluded.
-            two_sided: Both sides get further trials, and a rise is proved and excluded as well.
+            levels: The level at which a drop is proved, and the one at which it is excluded.
+            two_sided: For variants in one run: both sides get the further trials, and a rise is proved and excluded as well.
         """
         before, after = self.fewest_trials
         most = rules.planned[-1]
 
         def find_least(counts: Sequence[int], make_plan: Callable[[int], Plan]) -> int:
-            """Return the least of the numbers whose plan settles it; 0: none does."""
+            """Return the smallest of the ascending numbers whose plan settles the metric; 0: none does."""
 
             def chance(count: int) -> float:
                 return self._chance_to_settle(rules, levels, make_plan(count), two_sided=two_sided)
@@ -310,27 +348,37 @@ class MetricData:
                 return 0
             return counts[place]
 
-        alone = 0
+        run_only = 0
         if not two_sided:
             further = [count for count in rules.planned if count > after]
-            alone = find_least(further, lambda count: Plan(after=count))
+            run_only = find_least(further, lambda count: Plan(after=count))
         first = after if two_sided else before
 
         def plan_both(count: int) -> Plan:
-            """Return the plan of so many trials on both sides: not less than there are, nor more than can be taken."""
+            """Return the plan with this number of trials on both sides, but never fewer than now or more than a run can have."""
             return Plan(max(count, before), max(min(count, most), after))
 
         both = find_least(range(first + 1, MAX_PLANNED_TRIALS + 1), plan_both)
         further_cases = range(1, 1000 * self.cases)
         cases = find_least(further_cases, lambda count: Plan(cases=1 + count / self.cases))
-        return self._describe_steps(rules, alone=alone, both=both, cases=cases, two_sided=two_sided)
+        return self._describe_steps(rules, run_only=run_only, both=both, cases=cases, two_sided=two_sided)
 
-    def _describe_steps(self, rules: GateRules, *, alone: int, both: int, cases: int, two_sided: bool) -> str:
-        """Return in words which trials of this run alone, of both sides, or further cases would settle a metric; 0: none would."""
+    def _describe_steps(
+        self, rules: GateRules, *, run_only: int, both: int, cases: int, two_sided: bool
+    ) -> str:
+        """Return what would settle the metric, as a sentence. The smallest change to the suite comes first.
+
+        Args:
+            rules: What the gate decides by.
+            run_only: Trials of each case that would do if only this run gets more; 0: no number would.
+            both: Trials of each case that would do on both sides; 0: no number would.
+            cases: Further cases that would do; 0: no number would.
+            two_sided: The sides are variants in one run, which always have the same number of trials.
+        """
         most = rules.planned[-1]
-        is_fixed = most == MAX_PLANNED_TRIALS
-        is_whole = bool(alone or two_sided)
-        trials = alone or both
+        is_fixed = most == MAX_PLANNED_TRIALS  # else ``--llm-trials=auto``, which takes more trials by itself
+        is_whole = bool(run_only or two_sided)  # no new baseline is needed
+        trials = run_only or both
         steps = []
         if trials:
             where = ""
@@ -339,7 +387,7 @@ class MetricData:
                 if is_fixed and both > self.fewest_trials[1]:
                     where = ", here and in the baseline"
             option = f"trials={trials}"
-            if alone and not is_fixed:
+            if run_only and not is_fixed:
                 option = "record=new"
             steps.append(f"{trials} trials of each case{where} (--llm-{option})")
         if cases:
@@ -365,7 +413,7 @@ class MetricData:
         return before, after
 
     def is_large_enough(self, rules: GateRules) -> bool:
-        """Return whether a statistical verdict means something."""
+        """Return whether there are enough cases for a statistical verdict: many, or fewer with repeated trials."""
         repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
         return repeated or self.cases >= rules.min_single_cases
 
@@ -376,7 +424,15 @@ def _mean_variance(
     paired: ChangeError | None,
     totals: Sequence[int],
 ) -> float:
-    """Return the variance of a side's mean: its part of that of the differences of cases, else from the noise of its trials."""
+    """Return the variance of the mean of one side of a metric that passes or fails.
+
+    Args:
+        side: The trials of each case.
+        noise: Spread of the trials within a case; None: the side has only single trials.
+        paired: Error from the differences between cases, given if either side has only single trials. The side gets the part
+            of it that its number of trials explains.
+        totals: How many trials each of the two sides has.
+    """
     if paired is not None:
         own_trials = sum(map(len, side))
         inverse_totals = sum(1 / total for total in totals)

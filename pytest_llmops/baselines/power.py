@@ -1,4 +1,4 @@
-"""The drops that a baseline would notice, from its own trials."""
+"""The drops that a later run would notice, estimated from the trials of the baseline alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,18 +14,18 @@ PLANNED_TRIALS = (1, 3, 5, 10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricPower:
-    """The noise of a metric and the drops that it would show.
+    """The noise of a metric, and the drops that would be noticed in spite of it.
 
     Attributes:
         cases: How many tests have the metric.
         trials: The smallest number of trials of a case.
         mean: Mean score, higher is better.
         noise: Standard deviation of a trial within its case; None: no case has two trials.
-        detectable: By trials of a later run: the drop of the mean that is noticed in 8 of 10 runs; empty: no trials of a
-            case differ, and that says nothing about the noise of a later run.
+        detectable: Pairs of a number of trials and the drop of the mean that a run with these is expected to notice in 8 of 10
+            cases. Empty if the trials of each case agree: then the noise of a later run is not known.
         noisiest: Cases whose trials differ, with their standard deviation, the largest first.
-        flaky: Cases that pass in some trials and fail in others: node id, share of pairs of trials that differ, and the
-            time of the acceptance since which they do; the largest share first.
+        flaky: Cases that pass in some trials and fail in others, the largest share first: node id, share of pairs of trials
+            that differ, and the time of the acceptance since which the case is flaky.
     """
 
     name: str
@@ -41,7 +41,12 @@ class MetricPower:
 def estimate_power(
     baseline: Baseline, *, alpha: float = 0.05, planned: Sequence[int] = PLANNED_TRIALS
 ) -> list[MetricPower]:
-    """Return the power of each metric of a baseline, from its trials alone.
+    """Return the power of each metric of a baseline, in alphabetical order.
+
+    Args:
+        baseline: The baseline.
+        alpha: Level at which a drop is proved.
+        planned: Numbers of trials for which the detectable drop is estimated.
 
     >>> estimate_power(Baseline())
     []
@@ -55,6 +60,7 @@ def estimate_power(
 def _estimate_metric_power(
     baseline: Baseline, name: str, alpha: float, planned: Sequence[int]
 ) -> MetricPower:
+    """Return the power of one metric; ``noise`` and what follows from it is missing if no case has two trials."""
     trials: dict[str, TrialPair] = {}
     flaky = []
     for nodeid, test in baseline.tests.items():
@@ -93,6 +99,7 @@ def _estimate_metric_power(
 def _list_detectable_drops(
     trials: Mapping[str, TrialPair], alpha: float, planned: Sequence[int]
 ) -> list[tuple[int, float]]:
+    """Return each planned number of trials with the drop it notices, which is never below the floor of the gate."""
     drops = []
     for count in planned:
         error = estimate_change_error(trials, trials_after=count)
@@ -103,6 +110,7 @@ def _list_detectable_drops(
 
 
 def _list_noisiest(trials: Mapping[str, TrialPair]) -> list[tuple[str, float]]:
+    """Return the cases whose trials differ, with their standard deviation, the largest first."""
     noisy = []
     for nodeid, pair in trials.items():
         spread = pstdev(pair.before)

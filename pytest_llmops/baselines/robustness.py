@@ -1,4 +1,7 @@
-"""Tests of changed inputs (`llm_robust`) beside the test of the unchanged input: which of them keep its verdict."""
+"""Verdicts on robustness (`llm_robust`): how many tests with a changed input end like the test with the unchanged input.
+
+A changed input "keeps the verdict" if its test has the same outcome, and with ``equal="answer"`` also the same answer.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +15,22 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 
 PREFIX = "robust."
-ENOUGH = 0.95  # the share that the interval is compared with
+ENOUGH = 0.95  # the share of kept verdicts that the interval is compared with
 MAX_LISTED = 5
-MAX_TRIED = 300  # up to about so many inputs the number that settles it is found by trying
+MAX_TRIED = 300  # up to about this many inputs, the number that settles a verdict is found by trying each
 MAX_INPUTS = 10_000
 
 
 def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
-    """Return the records; each of a changed input has ``robust.<transformation>``: 1 if it keeps the verdict, else 0.
+    """Return the records, with a measurement ``robust.<transformation>`` for each test of a changed input.
 
-    The verdict is that of the test with the unchanged input; where either could not be scored, this cannot either.
+    Its value is 1 if the test keeps the verdict of the test with the unchanged input, else 0. It has no value if one of
+    the two could not be scored.
     """
-    bases: dict[tuple[str, ...], TestRecord] = {}
-    changed: dict[int, tuple[str, ...]] = {}
+    bases: dict[tuple[str, ...], TestRecord] = {}  # tests of unchanged inputs, by case
+    changed: dict[
+        int, tuple[str, ...]
+    ] = {}  # cases of the tests of changed inputs, by their index in the records
     for place, record in enumerate(records):
         wire = record.fact("robust")
         if not wire or record.outcome == "skipped":
@@ -42,6 +48,12 @@ def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
 
 
 def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
+    """Return the record of a changed input with the measurement of whether it keeps the verdict.
+
+    Args:
+        record: The test of the changed input. A measurement of an earlier conclusion is replaced.
+        base: The test of the unchanged input.
+    """
     facts = record.fact("robust")
     name = f"{PREFIX}{facts.get('value')}"
     by_answer = facts.get("equal") == "answer"
@@ -70,11 +82,12 @@ def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
 
 
 def _normalize(answer: str | None) -> str:
+    """Return an answer without differences in case and white space."""
     return " ".join((answer or "").casefold().split())
 
 
 def _list_evidence(side: str, record: TestRecord, answer: str | None) -> list[tuple[str, str]]:
-    """Return input and answer of a side, each with its label."""
+    """Return the input and the answer of a test, with labels that begin with ``side``: "unchanged" or "changed"."""
     case = record.fact("case")
     texts = {"input": case.get("input"), f"answer, {record.outcome}": answer}
     evidence = []
@@ -97,7 +110,7 @@ def judge_robustness(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
     >>> judge_robustness([])
     ()
     """
-    # Another test has the same inputs: together they would count twice
+    # By test and transformation: two tests may have the same inputs, which would count twice if they were put together
     groups: dict[tuple[str, str], list[tuple[Measurement, TestRecord]]] = {}
     for record in records:
         if not record.fact("robust"):
@@ -118,7 +131,7 @@ def judge_robustness(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _KeptShare:
-    """So many of the changed inputs keep the verdict: what that proves, and the ends of the exact 95 % interval."""
+    """What the share of kept verdicts proves (a status), and its exact 95 % interval."""
 
     status: str
     low: float
@@ -126,6 +139,7 @@ class _KeptShare:
 
 
 def _measure(kept: int, count: int) -> _KeptShare:
+    """Compare the share of kept verdicts with 95 %: ``kept`` of ``count`` inputs that were scored."""
     low = 1 - exact_upper_end(count - kept, count, 0.025)
     high = exact_upper_end(kept, count, 0.025)
     if not count:
@@ -140,6 +154,7 @@ def _measure(kept: int, count: int) -> _KeptShare:
 
 
 def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Verdict:
+    """Return the verdict on a transformation, from its measurements and their tests; there is at least one."""
     _, record = pairs[0]
     values = [measurement.value for measurement, _ in pairs if measurement.value is not None]
     kept = int(sum(values))
@@ -158,10 +173,12 @@ def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Ver
     needed = _estimate_needed(kept, count, measured.status)
     if needed:
         advice.append(f"about {needed:,.0f} changed inputs would settle it at this share")
-    lost = [_describe_lost(measurement, record) for measurement, record in pairs if measurement.value == 0]
-    advice += lost[:MAX_LISTED]
-    if len(lost) > MAX_LISTED:
-        advice.append(f"and {len(lost) - MAX_LISTED:,} more")
+    differing = [
+        _describe_difference(measurement, record) for measurement, record in pairs if measurement.value == 0
+    ]
+    advice += differing[:MAX_LISTED]
+    if len(differing) > MAX_LISTED:
+        advice.append(f"and {len(differing) - MAX_LISTED:,} more")
     return Verdict(
         kind="robustness",
         status=measured.status,
@@ -174,11 +191,11 @@ def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Ver
 
 
 def _estimate_needed(kept: int, count: int, status: str) -> float:
-    """Return how many inputs would settle it at this share; 0: it is settled, or no number would."""
+    """Return about how many inputs would settle an undecided verdict if the share stays; 0: it is settled, or no number would."""
     if status != "undecided" or kept / count == ENOUGH:
         return 0
     share = kept / count
-    # Wilson's interval ends about where the exact one does, but for few inputs.
+    # A good estimate for many inputs; for few, Wilson's interval is not close enough to the exact one.
     wilson = Z_SQUARE * ENOUGH * (1 - ENOUGH) / (share - ENOUGH) ** 2
     if wilson >= MAX_TRIED:
         return wilson
@@ -189,7 +206,8 @@ def _estimate_needed(kept: int, count: int, status: str) -> float:
     return wilson
 
 
-def _describe_lost(measurement: Measurement, record: TestRecord) -> str:
+def _describe_difference(measurement: Measurement, record: TestRecord) -> str:
+    """Return a line on a changed input that does not keep the verdict: both inputs and both answers."""
     texts = []
     for label, text in read_detail(measurement).evidence:
         short = shorten_text(str(text), 100)

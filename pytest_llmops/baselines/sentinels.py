@@ -1,4 +1,8 @@
-"""The verdict on sentinels (``llm_sentinel``): whether the model or the judge moved, or the change did."""
+"""The verdict on sentinels (``llm_sentinel``): did the scores move because of the model or judge, or because of your change?
+
+Sentinels are tests that the change cannot affect. If their live answers score differently than in the baseline, the model or
+the judge moved; if only the other tests do, the change moved them.
+"""
 
 from collections.abc import Sequence
 
@@ -17,9 +21,9 @@ def has_sentinels(records: Sequence[TestRecord]) -> bool:
 
 
 def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> Verdict:
-    """Return what moved the live answers since the baseline: the model or the judge, the change, or nothing.
+    """Return the verdict on what moved the live answers since the baseline: the model or the judge, the change, or nothing.
 
-    Without a score of a sentinel in the baseline it cannot be told; the sentence then says how many answers are as recorded.
+    If the baseline has no score of a sentinel, this is unknown; the sentence then gives how many answers are as recorded.
 
     >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})]).sentence[:55]
     'cannot tell what moved: there is no baseline to compare'
@@ -29,7 +33,7 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> Verdic
 
 
 def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[str, str]:
-    """Return the status, and the sentence."""
+    """Return the status of the verdict (``moved``, ``changed``, ``same`` or ``unknown``), and its sentence."""
     sentinels: dict[str, TrialPair] = {}
     others: dict[str, TrialPair] = {}
     for test in compare_tests(baseline, records).compared:
@@ -72,7 +76,7 @@ def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[
 
 
 def _pair_trials(test: ComparedTest) -> dict[str, TrialPair]:
-    """Return the trials of each metric of a test; of a test without metrics the share of trials that passed."""
+    """Return the trials of each metric of a test; if it has no metrics, the share of trials that passed."""
     metrics = [name for name in find_metrics([test]) if name != TRIAL_RATE]
     later = test.before if test.unchanged else test.after
     pairs = {}
@@ -85,7 +89,7 @@ def _pair_trials(test: ComparedTest) -> dict[str, TrialPair]:
 
 
 def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> str:
-    """Explain why scores show nothing, what makes a baseline, and what the recordings of the sentinels show without scores."""
+    """Return the sentence for sentinels without comparable scores: why, what to do, and how many answers are as recorded."""
     if has_baseline:
         why = "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
     else:

@@ -1,7 +1,8 @@
-"""Verdicts on variants that ran side by side in one run.
+"""Verdicts on variants that ran side by side in one run, for instance two versions of a prompt.
 
-The statistics are the gate's: trials are permuted within the cases that both sides ran. In addition a difference that is
-proved is tried on the means of the families, for unseen cases. The table of error rates is in docs/compare.md.
+One variant is the base, with which each of the others is compared. The statistics are those of the gate: trials are permuted
+within the cases that both sides ran. A proved difference is then tested again on the means of the families, to see whether it
+also holds for unseen cases. The table of error rates is in docs/compare.md.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ SEPARATOR = "\x1f"  # between function and arguments in the name of a case
 
 
 class _Question(NamedTuple):
-    """What tests are compared by: those with the same question are one comparison."""
+    """The key of a comparison: tests with the same argument, prompt, base and primary metric are compared together."""
 
     argument: str
     prompt: str
@@ -43,10 +44,10 @@ class _Question(NamedTuple):
 
 
 def judge_comparisons(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
-    """Return a verdict on each variant but the base, for each argument that tests are compared by.
+    """Return a verdict on each variant except the base, for each argument that tests are compared by.
 
-    Tests with the same argument, base and prompt are one comparison. A case is what the other arguments of a test say;
-    cases that did not run on both sides are left out. Where only a part of the suite ran, without the base, there is no verdict.
+    Tests with the same argument, base, prompt and primary metric are one comparison. The other arguments of a test are its
+    case; cases that did not run on both sides are left out. If the base did not run at all, there is no verdict.
 
     >>> judge_comparisons([TestRecord(nodeid="test_a.py::test_a")])
     ()
@@ -71,6 +72,12 @@ def _find_question(facts: VariantFacts, record: TestRecord) -> _Question:
 
 
 def _judge_comparison(question: _Question, tests: Sequence[tuple[VariantFacts, TestRecord]]) -> list[Verdict]:
+    """Return the verdicts of a comparison, in the order of its variants; none if the base did not run.
+
+    Args:
+        question: The key of the comparison.
+        tests: Its tests with the variant of each; at least one.
+    """
     sides: dict[str, dict[str, TestRecord]] = {}
     for facts, record in sorted(tests, key=lambda test: test[0].place):
         case = SEPARATOR.join([function_name(record), *facts.case])
@@ -93,14 +100,14 @@ def _judge_comparison(question: _Question, tests: Sequence[tuple[VariantFacts, T
 
 @dataclass(slots=True)
 class _Row:
-    """A metric of a variant over all cases, or those of a family.
+    """A metric of a variant over all cases, or over the cases of one family.
 
     Attributes:
-        data: Its trials.
-        role: As in the verdict on it.
-        family: Only the cases of this family; "": all.
-        p_value: Probability of such a difference, up or down, if there is none.
-        tests: In how many variants, or families of them, the metric is judged.
+        data: The trials.
+        role: ``primary`` or ``guard-rail``.
+        family: Only the cases of this family; "": all cases.
+        p_value: Probability of such a difference, up or down, if there is none. `_adjust_p_values` corrects it.
+        tests: How often the metric is tested: once for each variant, or for each family of each variant.
     """
 
     data: MetricData
@@ -111,7 +118,10 @@ class _Row:
 
 
 def _adjust_p_values(rows: Iterable[_Row]) -> None:
-    """Make the p-values of a metric hold together over all variants, and apart from them over all families."""
+    """Correct the p-values, in place, for the number of tests: a metric is tested once per variant.
+
+    Rows over all cases and rows of families are two separate groups of tests.
+    """
     groups = group_by(rows, lambda row: (row.data.metric, bool(row.family)))
     for group in groups.values():
         adjusted = trial_change.adjust_p_values([row.p_value for row in group])
@@ -121,7 +131,10 @@ def _adjust_p_values(rows: Iterable[_Row]) -> None:
 
 
 def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = "") -> list[_Row]:
-    """Return the metrics with their p-values, the primary first: it alone, all others jointly."""
+    """Return the metrics with their p-values, the primary first. It is tested alone, all others jointly.
+
+    A metric without new trials has the p-value 1.
+    """
     changed = [data for data in measured if data.trials]
     nulls = trial_change.draw_null_changes([data.trials for data in changed])
     p_values: dict[str, float] = {}
@@ -139,6 +152,7 @@ def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = ""
 
 
 def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
+    """Return the verdict on a metric: ``better``, ``worse``, ``equivalent`` or ``undecided``, the last with the next step."""
     data = row.data
     status = "undecided"
     if data.cases and not data.trials:  # both sides have the same answers
@@ -172,20 +186,23 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
         if data.change > 0:
             return replace(verdict, status="better")
         return replace(verdict, status="worse")
-    if size + data.change - lower < rules.margin:
+    # The interval is symmetric: the change and half its width must stay within the margin, whichever its sign.
+    half_width = data.change - lower
+    if size + half_width < rules.margin:
         return replace(verdict, status="equivalent")
     levels = (rules.alpha / 2 / row.tests, rules.alpha / row.tests)
     return replace(verdict, next_step=data.describe_next_step(rules, levels, two_sided=True))
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:
+    """Compare two variants as the gate compares a baseline and a run; the base takes the place of the baseline."""
     tests = {case: summarize_test(record, repeated=True) for case, record in base.items()}
     records = [replace(record, nodeid=case) for case, record in other.items()]
     return compare_tests(Baseline(tests=tests), records)
 
 
 class _Variant:
-    """A variant and the base: each metric over all cases, and the first by family.
+    """A variant and the base: each metric over all cases, and the first metric for each family (if there are several).
 
     Attributes:
         rows: The metrics, those over all cases first.
@@ -212,7 +229,7 @@ class _Variant:
             self.rows += _test_metrics([MetricData(first, part)], first, family)
 
     def judge(self, verdict: Verdict) -> Verdict:
-        """Return the verdict with its status and all else that follows from the rows."""
+        """Return the verdict completed with metrics, status, sentence and advice; call it after `_adjust_p_values`."""
         metrics = [_judge_metric(row, self._rules) for row in self.rows]
         verdict = replace(verdict, metrics=tuple(metrics))
         problem = self._why_not_comparable()
@@ -231,7 +248,12 @@ class _Variant:
         return replace(verdict, status=status, sentence=sentence, advice=tuple(advice))
 
     def _name_losses(self, metrics: Sequence[MetricVerdict], decisive: Sequence[MetricVerdict]) -> list[str]:
-        """Return the cases that lose by the metrics that decide, the largest loss first."""
+        """Return the cases that lost on a decisive metric, the largest loss first, each once.
+
+        Args:
+            metrics: The verdicts on the rows, in the same order.
+            decisive: Those of the metrics that the overall verdict is about.
+        """
         losses = []
         for row, metric in zip(self.rows, metrics, strict=True):
             if metric not in decisive or metric.status not in ("worse", "undecided"):
@@ -243,7 +265,7 @@ class _Variant:
         return list(dict.fromkeys(names))
 
     def _why_not_comparable(self) -> str:
-        """Return why nothing is decided; "": the sides can be compared."""
+        """Return why nothing can be decided; "" if the sides can be compared."""
         rules = self._rules
         rows = [row for row in self.rows if not row.family]
         names = [row.data.metric for row in rows]
@@ -253,12 +275,12 @@ class _Variant:
         if rules.primary not in ("", *names):
             known = format_name_list(names)
             return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {rules.primary!r}"
-        # What the base could not score is seen from the other side.
-        back = _pair_sides(self._other, self._base)
+        # `MetricData` counts only what the second side could not score, so the sides are swapped to count those of the base.
+        swapped = _pair_sides(self._other, self._base)
         for row in rows:
             if rules.primary not in ("", row.data.metric):
                 continue
-            base = MetricData(row.data.metric, back)
+            base = MetricData(row.data.metric, swapped)
             unscored = row.data.unscored + base.unscored
             total = row.data.scored + base.scored + unscored
             if unscored > total * rules.max_unscored:
@@ -285,7 +307,7 @@ class _Variant:
     def _describe_others(
         self, metrics: Sequence[MetricVerdict], decisive: Sequence[MetricVerdict]
     ) -> list[str]:
-        """Return the metrics that do not decide, and the first one by family."""
+        """Return a line for each metric that is not decisive, and one for the first metric by family."""
         lines = []
         families = []
         for metric in metrics:
@@ -300,13 +322,16 @@ class _Variant:
         return lines
 
     def _has_one_text(self) -> bool:
-        """Return whether both sides ran the same text of the prompt."""
+        """Return whether all tests of both sides ran the same text of the prompt."""
         records = [*self._base.values(), *self._other.values()]
         texts = {fact_text(record.fact("prompt").get("fingerprint")) for record in records}
         return len(texts) == 1 and "" not in texts
 
     def _describe_unseen(self, data: MetricData) -> str:
-        """Say whether a difference holds for unseen cases: families, or single cases, are flipped as a whole."""
+        """Return whether a proved difference also holds for unseen cases, as a sentence.
+
+        For this the permutation swaps whole families between the sides, and cases without a family as a whole.
+        """
         clusters = group_by(data.trials, lambda case: self._families[case] or case)
         means = {}
         for cluster, cases in clusters.items():
@@ -326,7 +351,7 @@ class _Variant:
 
 
 def _name_case(case: str) -> str:
-    """Return the arguments of a case; without any the name of its test.
+    """Return the arguments of a case as a name; if it has none, the name of its test.
 
     >>> _name_case(f"test_a{SEPARATOR}late{SEPARATOR}de"), _name_case("test_a")
     ('late-de', 'test_a')
@@ -336,7 +361,11 @@ def _name_case(case: str) -> str:
 
 
 def _choose_decisive(metrics: Sequence[MetricVerdict]) -> Sequence[MetricVerdict]:
-    """Return the metrics that the verdict is about: those that got worse, else leading ones that got better, else the leading ones."""
+    """Return the metrics that the verdict is about.
+
+    These are all that got worse; if none did, the leading ones that got better; if none did, all leading ones. The primary
+    metric leads; without one all metrics do, except the share of passed trials.
+    """
     leading = [metric for metric in metrics if metric.role == "primary"]
     if not leading:
         leading = [metric for metric in metrics if metric.name != TRIAL_RATE]
@@ -348,6 +377,7 @@ def _choose_decisive(metrics: Sequence[MetricVerdict]) -> Sequence[MetricVerdict
 
 
 def _describe_metric(metric: MetricVerdict, rules: GateRules) -> str:
+    """Return the change of a metric, and for one without a proved difference whether the margin is excluded."""
     text = describe_metric_change(metric)
     margin = format_size(rules.margin)
     if metric.status == "equivalent":
@@ -358,7 +388,7 @@ def _describe_metric(metric: MetricVerdict, rules: GateRules) -> str:
 
 
 def _describe_use(sides: Sequence[Side]) -> str:
-    """Describe what an answer of each side costs and takes, and how long it is; "": no call of the application is known."""
+    """Return cost, latency and length of an answer, for each side; "" if no call of the application is known."""
     calls = [_list_app_calls(side) for side in sides]
     costs = [_mean_cost(count_traffic(side_calls)) for side_calls in calls]
     latencies = [summarize_latency(side_calls) for side_calls in calls]
@@ -395,7 +425,7 @@ def _mean_length(calls: Sequence[Call]) -> float | None:
 
 
 def _describe_figure(name: str, unit: str, values: Sequence[float | None]) -> str:
-    """Return a figure of each side; "": it is known of none."""
+    """Return a figure of each side as "cost $0.10 -> $0.20"; "" if it is unknown on all sides."""
     if all(value is None for value in values):
         return ""
     texts = []

@@ -45,7 +45,14 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProjectBaseline:
-    """A baseline, what people call it, what finds its outputs for the tests of a run, and the project's primary metric."""
+    """The baseline of a project.
+
+    Attributes:
+        name: What people call it: its file, or the git ref.
+        baseline: Its content.
+        find_outputs: Given the tests of a run, returns a function that finds the baseline's output of a test by node id.
+        primary_metric: The metric that the project's settings name; "": none.
+    """
 
     name: str
     baseline: Baseline
@@ -66,10 +73,13 @@ class ProjectBaseline:
 
 
 def load_project_baseline(given: str = "") -> ProjectBaseline | None:
-    """Return the baseline of a file or git ref, else of the project around the working folder; None: it has none.
+    """Return the baseline of the project around the working folder; None if it has none.
+
+    Args:
+        given: A file or git ref to take the baseline from; "": the file that the settings name.
 
     Raises:
-        UsageError: It is neither, or damaged.
+        UsageError: ``given`` is neither a file nor a git ref, or the baseline is damaged.
     """
     from pytest_llmops.harness.baseline_gate import find_baseline, find_outputs
     from pytest_llmops.settings import Settings
@@ -77,11 +87,11 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     here = Path.cwd()
     root, values = read_ini(here) or (find_project_root(here) or here, {})
     settings = Settings.from_sources(("ini", values))
-    own = root / settings.baseline
-    place = given or str(own)
+    default = root / settings.baseline
+    place = given or str(default)
     if given and (here / given).is_file():
         place = str(here / given)
-    stored = find_baseline(own, place, root)
+    stored = find_baseline(default, place, root)
     if stored is None:
         return None
     baseline = Baseline.from_bytes(stored.data, where=stored.name)
@@ -94,7 +104,7 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
 
 
 def _load(given: str) -> tuple[str, Baseline]:
-    """Return the name and the content of a baseline.
+    """Return the name and the content of a baseline: a file, a git ref, or "" for that of the project.
 
     Raises:
         UsageError: There is none, or it is damaged.
@@ -106,6 +116,7 @@ def _load(given: str) -> tuple[str, Baseline]:
 
 
 def _show(args: argparse.Namespace) -> int:
+    """Print the metrics of a baseline with their means, and return the exit status."""
     from pytest_llmops.baselines.gate import describe_baseline
     from pytest_llmops.baselines.power import estimate_power
 
@@ -128,7 +139,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _describe_size(metric: Any) -> str:
-    """Return how much a metric, a `MetricPower`, is measured."""
+    """Return the number of cases and trials of a metric, a `MetricPower`."""
     cases = format_count(metric.cases, "case")
     trials = format_count(metric.trials, "trial")
     return f"{cases} with {trials}"
@@ -143,6 +154,7 @@ def _log(args: argparse.Namespace) -> int:
 
 
 def _format_entry(entry: Acceptance) -> str:
+    """Return an acceptance as a line: time, commit, number of tests, marks and reason."""
     time = entry.on[:16].replace("T", " ")
     commit = entry.commit[:7] or "-"
     marks = []
@@ -214,6 +226,7 @@ def _format_power(metric: Any) -> Iterator[str]:
 
 
 def _diff(args: argparse.Namespace) -> int:
+    """Print the mean scores that differ between two baselines, test by test, and return the exit status."""
     old_name, old = _load(args.old)
     new_name, new = _load(args.new)
     rows = []
@@ -237,7 +250,7 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _mean_scores(baseline: Baseline, nodeid: str) -> dict[str, float | None]:
-    """Return the mean score of a test by metric; nothing if the baseline lacks the test."""
+    """Return the mean score of a test by metric; empty if the baseline does not have the test."""
     from pytest_llmops.baselines.changes import mean_score
 
     test = baseline.tests.get(nodeid)

@@ -1,11 +1,15 @@
-"""``llmops cases check``: what is wrong with a file of cases or of training rows, near-duplicates and leaks."""
+"""``llmops cases check``: what is wrong with a file of cases or of training rows, near-duplicates and leaks.
+
+A "leak" is a question that is also in another split, in a file of ``--against`` or in a prompt. The file is read in chunks, so
+near-duplicates are only found within a chunk.
+"""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.cases.files import Case
@@ -26,15 +30,15 @@ from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
 from pytest_llmops.redaction.secret_names import MASK
 
 CHUNK = 20_000  # rows that are in memory at once, and among which near-duplicates are looked for
-MAX_KEPT = 10_000  # findings
-CHARS_PER_TOKEN = 4  # of the estimate
-LABELS = ("label", "category", "intent", "class", "human")
+MAX_KEPT = 10_000  # findings that are listed
+CHARS_PER_TOKEN = 4  # a rough estimate
+LABELS = ("label", "category", "intent", "class", "human")  # keys of a case that hold a label
 MIN_LABELLED = 20  # fewer rows may all have the same label
-MARKS = (MASK, *(f"[{kind}]" for kind in KINDS))
+MARKS = (MASK, *(f"[{kind}]" for kind in KINDS))  # texts by which secrets and personal data are replaced
 
 
 class Finding(NamedTuple):
-    """What is wrong in a line, a ``problem``, or worth a look, a ``note``."""
+    """A finding in a line. Its kind is ``problem`` (the exit status is 1) or ``note`` (worth a look)."""
 
     line: int
     kind: str
@@ -47,7 +51,7 @@ class Finding(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What a row asks."""
+    """The question of a row, with the split of its case ("" if it has none)."""
 
     line: int
     text: str
@@ -56,12 +60,17 @@ class Question(NamedTuple):
 
 @dataclass(slots=True)
 class Totals:
-    """What is counted of the rows of a file; ``labels`` has at most two values of each label."""
+    """Counts over the rows of a file.
+
+    Attributes:
+        first_line: Line of the first valid row.
+        labels: Values by key of a label, as ``repr``. At most two are kept: enough to see that they differ.
+    """
 
     rows: int = 0
     valid: int = 0
     tokens: int = 0
-    first_line: int = 0  # of a valid row
+    first_line: int = 0
     problems: int = 0
     notes: int = 0
     labels: dict[str, set[str]] = field(default_factory=lambda: {key: set() for key in LABELS})
@@ -85,7 +94,13 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the questions of a file must not be like: texts of other files and of prompts, by what they are called."""
+    """What the questions of a file are compared with.
+
+    Attributes:
+        others: Questions of the files of ``--against``, by file and id.
+        documents: Texts of prompts, by name and version; they must not contain a question.
+        at_least: Percent of likeness from which on two questions are alike.
+    """
 
     others: Mapping[str, str]
     documents: Mapping[str, str]
@@ -93,7 +108,7 @@ class Comparison:
 
     @property
     def max_chars(self) -> int:
-        """How many characters of a question are compared."""
+        """How many characters of a question matter: one more than the longest text it is compared with."""
         return max(MAX_CHARS, *map(len, self.documents.values()), 0) + 1
 
 
@@ -146,7 +161,10 @@ def _summarize(totals: Totals, listed: int) -> str:
 
 
 def _check_file(args: argparse.Namespace, file: Path, totals: Totals) -> list[Finding]:
-    """Return the findings in a file, sorted by line, without secrets and personal data; problems are kept before notes."""
+    """Return the findings in a file, sorted by line, without secrets and personal data, and count them in ``totals``.
+
+    If there are too many, problems are kept rather than notes.
+    """
     comparison = Comparison(_read_others(args), _read_documents(args), args.at_least)
     source = open_row_file(file, args)
     findings = list[Finding]()
@@ -173,10 +191,10 @@ def _check_file(args: argparse.Namespace, file: Path, totals: Totals) -> list[Fi
 
 
 def _read_others(args: argparse.Namespace) -> dict[str, str]:
-    """Return the questions of the files of ``--against`` by file and id."""
-    # The other files may lack other columns.
-    own_fields = [pair for pair in args.field if pair.startswith(("id=", "input="))]
-    columns = parse_columns(own_fields)
+    """Return the questions of the files of ``--against``, by file and id."""
+    # Only id and input are needed; columns that --field names for other keys may be missing in these files.
+    needed_fields = [pair for pair in args.field if pair.startswith(("id=", "input="))]
+    columns = parse_columns(needed_fields)
     others = {}
     for path in args.against:
         for case in read_unique_cases(RowFile(path, "cases", columns)):
@@ -185,7 +203,10 @@ def _read_others(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _read_documents(args: argparse.Namespace) -> dict[str, str]:
-    """Return the texts of all versions of the prompts, if cases are checked and there are prompts."""
+    """Return the texts of all versions of the prompts, by name and version.
+
+    Empty if training rows are checked, or if ``--prompts`` is not given and the default folder does not exist.
+    """
     prompts = Prompts(str(args.prompts or "prompts"))
     documents: dict[str, str] = {}
     if not args.prompts and not prompts.folder.is_dir():
@@ -212,8 +233,8 @@ def _list_label_notes(totals: Totals) -> Iterator[Finding]:
 def _scan_rows(
     args: argparse.Namespace, source: RowFile, max_chars: int, totals: Totals
 ) -> Iterator[tuple[list[Finding], Question | None]]:
-    """Yield of each row what is wrong with it by itself, and its question, unless it asks nothing."""
-    seen = dict[int | str, Any]()
+    """Yield for each row its own findings, and its question (None without one), and count the row in ``totals``."""
+    seen = _SeenRows()
     clean = environment_redactor().clean_excerpt
     for line, case, problems in read_row_file(source):
         totals.rows += 1
@@ -222,7 +243,13 @@ def _scan_rows(
         if case is not None:
             text = canonical_json(case.typed)
             totals.add_case(line, case, text)
-            findings += _check_row(args, line, case, len(text), seen)
+            tokens = len(text) // CHARS_PER_TOKEN
+            if args.format == "cases":
+                findings += seen.check_id(line, case)
+            elif tokens > args.max_tokens:
+                what = f"about {tokens:,} tokens: expected at most {args.max_tokens:,}"
+                findings.append(Finding(line, "problem", what))
+            findings += seen.check_split(line, case)
             masked = mask_personal_data(clean(text))
             if masked != text:
                 findings += _find_masked(line, text, masked, is_training=args.format != "cases")
@@ -232,37 +259,46 @@ def _scan_rows(
         yield findings, question
 
 
-def _check_row(
-    args: argparse.Namespace, line: int, case: Case, chars: int, seen: dict[int | str, Any]
-) -> Iterator[Finding]:
-    """Yield what is wrong with the length, the id and the split of a row.
+@dataclass(slots=True)
+class _SeenRows:
+    """The ids and families of the rows so far.
 
-    Args:
-        args: The arguments of the command.
-        line: The row's line.
-        case: Its case.
-        chars: The length of its text.
-        seen: The line of each id, by its hash, which takes less memory, and the split of each family; is extended.
+    Attributes:
+        first_lines: The line in which each id was first seen, by the hash of the id, which takes less memory.
+        splits: The split of each family.
     """
-    tokens = chars // CHARS_PER_TOKEN
-    if args.format != "cases":  # the id of a training row is its line
-        if tokens > args.max_tokens:
-            what = f"about {tokens:,} tokens: expected at most {args.max_tokens:,}"
-            yield Finding(line, "problem", what)
-    else:
-        first = seen.setdefault(hash(case.id), line)
+
+    first_lines: dict[int, int] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+
+    def check_id(self, line: int, case: Case) -> Iterator[Finding]:
+        """Yield a finding if an earlier row has the id of this one."""
+        first = self.first_lines.setdefault(hash(case.id), line)
         if first != line:
             what = f"duplicate id {case.id!r} (first in line {first})"
             yield Finding(line, "problem", what)
-    if case.family:
-        split = seen.setdefault(case.family, case.split)
+
+    def check_split(self, line: int, case: Case) -> Iterator[Finding]:
+        """Yield a finding if an earlier row of the same family is in another split."""
+        if not case.family:
+            return
+        split = self.splits.setdefault(case.family, case.split)
         if split != case.split:
             what = f"the family {case.family!r} is in the splits {split!r} and {case.split!r}"
             yield Finding(line, "problem", what)
 
 
 def _find_masked(line: int, text: str, masked: str, *, is_training: bool) -> Iterator[Finding]:
-    """Yield where a secret or personal data was masked: a problem, but personal data in a case is a note."""
+    """Yield a finding for each kind of secret and personal data that was masked, at its first place.
+
+    Personal data in a case is a note; everything else is a problem.
+
+    Args:
+        line: The line of the row.
+        text: The text of the row. A mark that it has already, as it was masked earlier, is no finding.
+        masked: The text after masking.
+        is_training: The row is a training row.
+    """
     for mark in MARKS:
         place = masked.find(mark)
         if place < 0 or mark in text:
@@ -276,12 +312,12 @@ def _find_masked(line: int, text: str, masked: str, *, is_training: bool) -> Ite
 
 
 def _find_leaks(questions: Sequence[Question], comparison: Comparison) -> Iterator[Finding]:
-    """Yield questions that are like one of the same file or of another, or that stand in a prompt."""
+    """Yield findings on questions that are like an earlier one or one of another file, or that a prompt contains."""
     count = len(questions)
     texts = [question.text for question in questions]
     others = list(comparison.others)
     prompts = list(comparison.documents)
-    all_texts = [*texts, *comparison.others.values()]
+    all_texts = [*texts, *comparison.others.values()]  # from index `count` on: texts of other files
     for earlier, later, ratio in find_similar_pairs(all_texts, comparison.at_least):
         if later < count:
             yield _describe_likeness(questions[earlier], questions[later], ratio)
@@ -295,6 +331,7 @@ def _find_leaks(questions: Sequence[Question], comparison: Comparison) -> Iterat
 
 
 def _describe_likeness(first: Question, later: Question, ratio: int) -> Finding:
+    """Return the finding on two similar questions of a file: a problem only if they are in different splits."""
     what = f"{ratio} % like line {first.line}"
     if first.split and later.split and first.split != later.split:
         what += f", of the split {first.split!r}, not {later.split!r}: a leak"

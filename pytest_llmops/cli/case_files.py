@@ -1,4 +1,7 @@
-"""``llmops cases sample``, ``split``, ``dedupe``, ``convert`` and ``schema``; ``check`` is in a module of its own."""
+"""``llmops cases sample``, ``split``, ``dedupe``, ``convert`` and ``schema``; ``check`` is in `pytest_llmops.cli.case_check`.
+
+Files may be larger than memory, so rows are read one by one, if necessary twice.
+"""
 
 import argparse
 from array import array
@@ -32,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Counted(Generic[T]):
-    """Items that are counted as they are taken."""
+    """An iterable that counts its items while it is iterated; ``count`` is complete afterwards."""
 
     items: Iterable[T]
     count: int = 0
@@ -44,7 +47,7 @@ class Counted(Generic[T]):
 
 
 def _check_out(args: argparse.Namespace) -> None:
-    """Check ``-o`` before a large file is read.
+    """Check ``-o``, before a large file is read for nothing.
 
     Raises:
         UsageError: The name does not end in .jsonl, or the file cannot be written.
@@ -59,7 +62,13 @@ def _check_out(args: argparse.Namespace) -> None:
 def _write(
     args: argparse.Namespace, rows: Iterable[Mapping[str, Json]], counts: Mapping[str, int] | None = None
 ) -> int:
-    """Write rows, print how many they are and what else was counted, and return the exit status."""
+    """Write rows to ``-o``, print how many there were, and return the exit status 0.
+
+    Args:
+        args: The arguments of the command.
+        rows: The rows; they may be made while they are written.
+        counts: Further counts to print, by name.
+    """
     counted = Counted(rows)
     write_output_file(args.out, map(format_json_line, counted))
     document = {"out": str(args.out), "rows": counted.count, **(counts or {})}
@@ -69,7 +78,7 @@ def _write(
 
 
 def print_lines_and_summary(lines: Sequence[str], summary: str) -> None:
-    """Print the first lines, and a summary of all."""
+    """Print the first lines, how many more there are, and the summary."""
     listed = list(lines[:MAX_SHOWN])
     if len(lines) > MAX_SHOWN:
         hidden = len(lines) - MAX_SHOWN
@@ -90,22 +99,23 @@ def split_file(args: argparse.Namespace) -> int:
     shares = _read_shares(args)
     _check_out(args)
     source = open_row_file(args.file, args)
-    # The file is read twice: of a row no more is kept than the place of its family in the order of the draw.
-    order = array("Q")
+    # The file is read twice: the first time only a number for the family of each row is kept. As the numbers are hashes with
+    # the seed, their order is a random order of the families.
+    families = array("Q")
     for case in read_unique_cases(source):
         digest = hash_id(args.seed, case.family or case.id)
-        order.append(int.from_bytes(digest[:8]))
-    splits, counts = _assign_splits(order, shares)
+        families.append(int.from_bytes(digest[:8]))
+    splits, counts = _assign_splits(families, shares)
     pairs = zip(read_valid_cases(source), splits, strict=True)
     rows = ({**case.typed, "split": split} for case, split in pairs)
     return _write(args, rows, counts)
 
 
 def _read_shares(args: argparse.Namespace) -> dict[str, float]:
-    """Return the share of each split.
+    """Return the share of each split, from ``--names`` and ``--shares``.
 
     Raises:
-        UsageError: Names and shares do not fit each other, or the shares do not sum to 1.
+        UsageError: There are not as many names as shares, a name is empty or repeated, or the shares are not above 0 with the sum 1.
     """
     shares: dict[str, float] = dict(zip(args.names, args.shares, strict=False))
     is_complete = len(shares) == len(args.names) == len(args.shares) and "" not in args.names
@@ -120,17 +130,20 @@ def _read_shares(args: argparse.Namespace) -> dict[str, float]:
 def _assign_splits(
     families: Sequence[int], shares: Mapping[str, float]
 ) -> tuple[Iterator[str], dict[str, int]]:
-    """Return the split of each row, and how many rows each split has; a family of rows is never divided.
+    """Return the split of each row, and how many rows each split has; a family is never divided.
+
+    Families are assigned one after another, in the order of their numbers, to the split that lacks the most rows.
 
     Args:
-        families: A number of each row's family; families are assigned in the order of their numbers.
+        families: For each row the number of its family.
         shares: The share of each split.
     """
     import numpy as np
 
+    # Of each row the index of its family in the sorted order, and the number of rows of each family in this order.
     _, places, sizes = np.unique(np.array(families), return_inverse=True, return_counts=True)
     counts = dict.fromkeys(shares, 0)
-    chosen = list[str]()
+    chosen = list[str]()  # the split of each family, in the sorted order
     for size in sizes.tolist():
         missing = {split: share * len(families) - counts[split] for split, share in shares.items()}
         split = max(missing, key=lambda name: missing[name])
@@ -149,6 +162,7 @@ def dedupe_file(args: argparse.Namespace) -> int:
         repeated = {later for _, later, _ in pairs}
         rows = (case.typed for case in read_unique_cases(source, without=repeated))
         return _write(args, rows, {"left_out": len(repeated)})
+    # Pairs give the indexes of rows. The file is read again for the cases at these.
     places = {place for earlier, later, _ in pairs for place in (earlier, later)}
     cases = {}
     if pairs:

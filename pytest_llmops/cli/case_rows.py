@@ -15,7 +15,7 @@ from pytest_llmops.cases.files import Case, parse_case, read_rows
 from pytest_llmops.cases.training_rows import CHECKS, row_messages
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 
-# What to make of a case, with file and line of its row
+# A function that converts a case to the row of another format; the text is the file and line of the case
 Make = Callable[[Case, str], Any]
 
 
@@ -24,7 +24,8 @@ class RowFile:
     """A file of cases, or of training rows of a format.
 
     Attributes:
-        columns: Columns of other names, by the keys of a case.
+        format: ``cases``, or a format of training rows (a key of `CHECKS`).
+        columns: Names of columns that differ from the keys of a case, by these keys.
     """
 
     path: Path
@@ -33,12 +34,12 @@ class RowFile:
 
     @cached_property
     def suffix(self) -> str:
-        """The ending of the file's name, in small letters."""
+        """The suffix of the file, in lower case."""
         return self.path.suffix.lower()
 
     @cached_property
     def id_prefix(self) -> str:
-        """The beginning of the ids of training rows."""
+        """The start of the ids of training rows, which have none of their own: the name of the file."""
         letters = [char if char.isalnum() else "-" for char in self.path.stem]
         return "".join(letters)[:100]
 
@@ -56,7 +57,7 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
     """Return the columns of ``--field KEY=COLUMN`` by their keys.
 
     Raises:
-        UsageError: One has another form, or names no key of a case.
+        UsageError: A pair has another form, or its key is no key of a case.
     """
     for pair in pairs:
         if "=" not in pair:
@@ -72,12 +73,16 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[int, Case | None, list[str]]]:
-    """Yield line, case and problems of each row; ``typed`` of a case is the row, or what is made of it.
+    """Yield the line of each row, its case (None if the row makes no case), and its problems.
+
+    Args:
+        source: The file.
+        make: Converts a case to another format. The attribute ``typed`` of a case is the result, else the row as it was read.
 
     Raises:
         CaseError: The file cannot be read or has no rows, or no row has a column that was named.
     """
-    absent: dict[str, str] = {}  # keys by the columns that no row had so far
+    absent: dict[str, str] = {}  # the columns of ``--field`` that no row had so far, with their keys
     if source.format not in CHECKS:
         absent = {column: key for key, column in source.columns.items()}
     line = 0
@@ -105,7 +110,7 @@ def read_row_file(source: RowFile, make: Make | None = None) -> Iterator[tuple[i
 
 
 def _stream_values(source: RowFile) -> Iterator[tuple[int, Any]]:
-    """Yield line and value of each row; of JSON lines the text."""
+    """Yield line and value of each row. The value of JSON lines is the text, so that a damaged line stops no other."""
     if source.suffix == ".jsonl":
         for line, text in stream_lines(source.path):
             if text.strip():
@@ -119,10 +124,10 @@ def _stream_values(source: RowFile) -> Iterator[tuple[int, Any]]:
 def _parse_row(
     source: RowFile, line: int, row: Mapping[str, Any], make: Make | None
 ) -> tuple[Case, list[str]]:
-    """Return the case of a row, and what is wrong with a training row.
+    """Return the case of a row, and the problems of a training row; see `read_row_file`.
 
     Raises:
-        BadFile: It makes no case.
+        BadFile: The row makes no case.
     """
     given = row
     columns = source.columns
@@ -139,7 +144,7 @@ def _parse_row(
 
 
 def read_valid_cases(source: RowFile, make: Make | None = None) -> Iterator[Case]:
-    """Yield the cases of a file.
+    """Yield the cases of a file, all of which must be valid; see `read_row_file`.
 
     Raises:
         CaseError: A row has a problem; with its line.
@@ -153,9 +158,14 @@ def read_valid_cases(source: RowFile, make: Make | None = None) -> Iterator[Case
 def read_unique_cases(
     source: RowFile, make: Make | None = None, without: Collection[int] = ()
 ) -> Iterator[Case]:
-    """Yield valid cases but those at some places.
+    """Yield the valid cases of a file, and check at the end that no id is repeated.
 
-    At the end a repeated id is an error: of ids only hashes are kept, so the file is read again for what it names.
+    Only hashes of the ids are kept in memory. If two are equal, the file is read again for the id and lines of the error.
+
+    Args:
+        source: The file.
+        make: See `read_row_file`.
+        without: Indexes of rows to leave out.
 
     Raises:
         CaseError: A row has a problem, or an id is repeated.
@@ -168,7 +178,7 @@ def read_unique_cases(
             ids.append(hash(case.id))
             yield case
     _, firsts, groups = np.unique(np.array(ids), return_index=True, return_inverse=True)
-    first_places = firsts[groups]  # of each id
+    first_places = firsts[groups]  # for each id the index at which it occurs first
     repeated = np.flatnonzero(first_places != np.arange(len(ids)))
     if len(repeated):
         later = int(repeated[0])
@@ -176,7 +186,14 @@ def read_unique_cases(
 
 
 def _duplicate_id_error(source: RowFile, without: Collection[int], first: int, later: int) -> CaseError:
-    """Return the error on an id that is repeated at two of the places that were kept."""
+    """Return the error on a repeated id.
+
+    Args:
+        source: The file, which is read again.
+        without: Indexes of rows that were left out.
+        first: Index of the first row with the id, among the rows that were not left out.
+        later: Index of the second one.
+    """
     first_line = 0
     kept = -1
     for number, (line, case, _) in enumerate(read_row_file(source)):

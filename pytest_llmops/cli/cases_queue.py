@@ -36,9 +36,9 @@ from pytest_llmops.production.review_queue import (
     redact_entry,
 )
 
-MAX_ORIGINS = 20  # of a case
-MAX_LISTED = 20  # topics
-# Beginnings of reasons for which an event is left out as it should be
+MAX_ORIGINS = 20  # origins that a case keeps
+MAX_LISTED = 20  # topics without a case that are printed
+# Reasons for leaving out an event that are no problem, by their beginning: a rule asks for it, or the event is empty
 NO_PROBLEMS = ("not from a person", "no vote, comment or correction")
 LABELS = {"pass": True, "true": True, "fail": False, "false": False}
 
@@ -84,7 +84,10 @@ def import_feedback(args: argparse.Namespace) -> int:
 
 
 def _collect_answers(queue: Path) -> dict[str, tuple[Json, str]]:
-    """Return question and answer of the entries of a queue by the traces and events that they are from."""
+    """Return question and answer of the entries of a queue, by the ids of the traces and events from which they come.
+
+    Exported feedback often has only the id of a trace; this finds the conversation that from-traces imported before.
+    """
     answers = {}
     for entry in read_queue(queue):
         for place in entry.origin:
@@ -95,6 +98,7 @@ def _collect_answers(queue: Path) -> dict[str, tuple[Json, str]]:
 
 
 def _claim_share(feedback: Feedback) -> str:
+    """Return the share of votes for the answers, or why the feedback allows no claim about it."""
     try:
         return f"{feedback.up_share():.0%} of the votes are up"
     except CaseError as error:
@@ -102,6 +106,7 @@ def _claim_share(feedback: Feedback) -> str:
 
 
 def _format_import(args: argparse.Namespace, document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of ``from-feedback``; ``document`` is what it prints with --json."""
     events = format_count(document["events"], "event")
     votes = f"{document['up']:,} up and {document['down']:,} down"
     new = f"{document['new']:,} new in {format_path(args.queue)}"
@@ -138,7 +143,7 @@ def show_coverage(args: argparse.Namespace) -> int:
 
 
 def _iter_cases(paths: Iterable[Path], queue: Path) -> Iterator[Case]:
-    """Yield the cases of files; a pattern for them often finds the queue too, which covers nothing."""
+    """Yield the cases of files, except the queue: a pattern like cases/*.jsonl matches it too, but its entries are no cases."""
     for path in paths:
         if path.resolve() != queue.resolve():
             yield from load_cases(path)
@@ -173,8 +178,8 @@ def _check_review_options(args: argparse.Namespace) -> None:
     Raises:
         UsageError: They do not.
     """
-    ways = [way for way in (args.list, args.accept, args.drop, args.label) if way]
-    if len(ways) > 1:
+    actions = [value for value in (args.list, args.accept, args.drop, args.label) if value]
+    if len(actions) > 1:
         raise UsageError("expected one of --list, --accept, --drop and --label")
     if (args.reference or args.fact) and not args.accept:
         raise UsageError("--reference, --fact: expected --accept too")
@@ -183,7 +188,10 @@ def _check_review_options(args: argparse.Namespace) -> None:
 
 
 def _is_waiting(entry: QueueEntry, rater: str | None) -> bool:
-    """Return whether somebody should look at an entry: each annotator labels all answers, and does not see what others said."""
+    """Return whether an entry is still to be reviewed: it is open, or it has labels but none of this rater.
+
+    Each rater labels all answers, independently of the others.
+    """
     if entry.status == "open":
         return True
     labels = as_mapping(entry.data.get("human"))
@@ -191,6 +199,7 @@ def _is_waiting(entry: QueueEntry, rater: str | None) -> bool:
 
 
 def _print_entry(entry: QueueEntry) -> None:
+    """Print an entry on two lines: id, kind, reason and votes; then question and answer."""
     votes = [f"{count:,} {vote}" for vote, count in entry.votes.items()]
     reasons = [text for text in (entry.reason, ", ".join(votes)) if text]
     print_line(f"{entry.id}  {entry.kind}  {'; '.join(reasons)}")
@@ -207,7 +216,12 @@ def _format_input(entry: QueueEntry) -> str:
 
 
 def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
-    """Ask a person about each entry, until none is left or the person quits."""
+    """Ask a person about each entry, until none is left or the person quits.
+
+    Args:
+        args: The arguments of ``review``; a typed fact is stored in ``args.fact`` until the next decision.
+        waiting: The entries; those that are decided or skipped are removed.
+    """
     while waiting:
         entry = waiting[0]
         for title, text in _describe_entry(entry, len(waiting), args.fact):
@@ -225,7 +239,7 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
             args.fact = fact.strip()
             continue
         try:
-            _take_answer(args, entry, answer)
+            _apply_typed_answer(args, entry, answer)
         except UsageError as error:
             print_error(str(error))
         else:
@@ -234,7 +248,7 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
 
 
 def _describe_entry(entry: QueueEntry, count: int, fact: str | None) -> Iterator[tuple[str, str]]:
-    """Yield what a person is shown of an entry, with titles; a text may be empty."""
+    """Yield titles and texts to show for an entry; empty texts are to be left out."""
     yield f"{count:,} to review", f"{entry.id}  {entry.reason}"
     yield "input", _format_input(entry)
     yield "answer", entry.output
@@ -247,11 +261,16 @@ def _describe_entry(entry: QueueEntry, count: int, fact: str | None) -> Iterator
     yield "fact", fact or ""
 
 
-def _take_answer(args: argparse.Namespace, entry: QueueEntry, answer: str) -> None:
-    """Decide on an entry by what a person typed.
+def _apply_typed_answer(args: argparse.Namespace, entry: QueueEntry, answer: str) -> None:
+    """Drop, accept, label or skip an entry, as a person typed.
+
+    Args:
+        args: The arguments of ``review``.
+        entry: The entry.
+        answer: A command (``a``, ``d``, ``s`` or nothing for skip), a label for an entry of kind label, else the right answer.
 
     Raises:
-        UsageError: It is not a command, or does not fit the entry.
+        UsageError: It is a single letter that is no command, or does not fit the entry.
     """
     if answer in ("", "s"):
         return
@@ -276,7 +295,7 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
         args: The arguments of ``review``.
         name: The entry.
         decision: ``drop``, ``accept`` or the label of an answer.
-        reference: The right answer, if it is not that of the entry.
+        reference: The right answer; None: that of the entry.
 
     Raises:
         CaseError: There is no such entry, or the decision does not fit it.
@@ -284,11 +303,12 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
     summary = ""
 
     def change(queue: dict[str, QueueEntry]) -> None:
+        """Change the entry in the queue, and set ``summary``; `change_queue` writes the file if nothing is raised."""
         nonlocal summary
         if name not in queue:
             raise BadFile("no such entry: --list shows those that wait")
         entry = queue[name]
-        _check_way(args, entry)
+        _check_kind(args, entry)
         if decision == "drop":
             summary = _drop(args, queue, entry)
         elif entry.kind == "label":
@@ -304,11 +324,11 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
     return 0
 
 
-def _check_way(args: argparse.Namespace, entry: QueueEntry) -> None:
-    """Check that a case is not labelled, and a label not accepted.
+def _check_kind(args: argparse.Namespace, entry: QueueEntry) -> None:
+    """Check that the option fits the kind of the entry: --accept is for cases, --label for labels.
 
     Raises:
-        BadFile: It is.
+        BadFile: It does not fit.
     """
     if entry.kind == "label" and args.accept:
         raise BadFile("its kind is label: expected --label")
@@ -317,7 +337,11 @@ def _check_way(args: argparse.Namespace, entry: QueueEntry) -> None:
 
 
 def _drop(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEntry) -> str:
-    """Leave an entry out for good, and return what to print of it."""
+    """Mark an entry of the queue as dropped, and return what to print.
+
+    Raises:
+        BadFile: It is a case already.
+    """
     if entry.kind == "case" and entry.status == "accepted":
         raise BadFile(f"it is a case already: delete it in {format_path(args.into)}")
     queue[entry.id] = replace(entry, status="dropped")
@@ -325,9 +349,13 @@ def _drop(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEn
 
 
 def _label(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEntry, label: str) -> str:
-    """Give an answer its label, and return what to print of it."""
+    """Give an entry of the queue its label, and return what to print.
+
+    Raises:
+        BadFile: The label does not fit the entry, or the queue then has both labels of pass or fail and numbers.
+    """
     queue[entry.id] = _add_label(replace(entry, status="accepted"), label, args.rater)
-    kinds: set[bool] = set()  # whether each label is one of the kind pass or fail
+    kinds: set[bool] = set()  # True for a label of pass or fail, False for a number
     for labelled in queue.values():
         if "human" in labelled.data:
             human = labelled.data["human"]
@@ -341,7 +369,7 @@ def _label(args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueE
 def _accept(
     args: argparse.Namespace, queue: dict[str, QueueEntry], entry: QueueEntry, reference: str | None
 ) -> str:
-    """Make a case of an entry, and return what to print of it."""
+    """Mark an entry of the queue as accepted, add its case to the case file, and return what to print."""
     completed = replace(entry, reference=reference or entry.reference)
     accepted = replace(redact_entry(completed, build_redactor()), status="accepted")
     queue[entry.id] = accepted
@@ -350,7 +378,9 @@ def _accept(
 
 
 def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
-    """Return the case of an entry: what makes a test of it fail for the answer that was given, and pass for the right one.
+    """Return the case of an entry, with which a test fails for the given answer and passes for the right one.
+
+    The right answer is the reference of the entry; without one, the given answer if it only has votes for it.
 
     Raises:
         BadFile: There is no right answer, or the fact does not tell the answers apart.
@@ -388,10 +418,10 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
 
 
 def _append_case(path: Path, row: Mapping[str, Json]) -> None:
-    """Add a case to a file, unless the same one is there already.
+    """Add a case to a file, unless it has the same case already.
 
     Raises:
-        CaseError: It is there with another reference or fact, or cannot be written.
+        CaseError: The file has it with another reference or fact, or cannot be written.
         BadFile: The row makes no case: the entry was edited by hand.
     """
     known: dict[str, dict[str, Json]] = {}
@@ -414,10 +444,17 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
 
 
 def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
-    """Return an entry with the label of an annotator, or of the only one.
+    """Return an entry with a label added to its data.
+
+    The key "human" holds the label itself, or the labels by rater if there are several raters.
+
+    Args:
+        entry: The entry.
+        text: The label as it was typed.
+        rater: The name of the rater; None: there is only one.
 
     Raises:
-        BadFile: It is not a label on the judge's scale, or the entry has another one.
+        BadFile: It is not a label on the judge's scale, the rater gave another one before, or only some raters have names.
     """
     label = _parse_label(text, entry.data.get("scale"))
     before = entry.data.get("human")
@@ -437,10 +474,14 @@ def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
 
 
 def _parse_label(text: str, scale: Json) -> bool | float:
-    """Return a label: pass or fail, or a number on the judge's scale, of which both ends may be known.
+    """Return a label: True for pass, False for fail, else a number on the judge's scale.
+
+    Args:
+        text: The label as it was typed.
+        scale: A list of the lowest and the highest score; anything else: the scale is not known, and any number will do.
 
     Raises:
-        BadFile: It is neither.
+        BadFile: It is neither, or outside of the scale.
     """
     word = LABELS.get(text.strip().casefold())
     if word is not None:

@@ -10,7 +10,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.production.exported_traces import read_conversations
 from pytest_llmops.production.review_queue import add_to_queue
 
-MAX_REASONS = 3  # of an error
+MAX_REASONS = 3  # reasons for leaving something out that an error lists
 
 
 def import_traces(args: argparse.Namespace) -> int:
@@ -23,9 +23,10 @@ def import_traces(args: argparse.Namespace) -> int:
 
 
 def _import_traces(args: argparse.Namespace) -> int:
+    """Add the conversations to the queue, print how many are new, and return the exit status."""
     left_out: Counter[str] = Counter()
     entries = read_conversations(args.traces, left_out)
-    first = next(entries, None)  # all files are read by now
+    first = next(entries, None)  # this reads all files, so that `left_out` is complete
     notes = [f"left out ({count:,}): {reason}" for reason, count in left_out.items()]
     if first is None:
         reasons = notes[:MAX_REASONS]

@@ -1,4 +1,8 @@
-"""Format a cassette for reading: each request with its answers."""
+"""Format a cassette for reading: each request with its answers.
+
+A request has a list of answers for each take, that is for each trial of the test: "0", "1" ... In a list are several answers if
+a trial sent the same request several times.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +15,7 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
 from pytest_llmops.wire.body import unfold_body
 
-# Characters that are shown of a message: of all interactions, and of those that a key selects
+# Characters of a message that are printed: if all interactions are listed, and if a key selects some
 SHORT_LIMIT, LONG_LIMIT = 200, 20_000
 
 
@@ -20,7 +24,7 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
 
     Args:
         path: The file.
-        key: Show only interactions whose key starts with this, at length.
+        key: Print only interactions whose key starts with this, with longer texts. "": all.
 
     Raises:
         CassetteError: The cassette cannot be read.
@@ -49,13 +53,14 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
 
 
 def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
+    """Yield the lines of a request and its answers; the request is read together with the first answer that is not damaged."""
     request = interaction.request
     method = shorten_text(request["method"], 20)
     url = shorten_text(request["url"], 300)
     caller = shorten_text(interaction.by, 200)
     key = shorten_text(interaction.key, 40)
     yield f"{caller}  {method} {url}  key {key}"
-    request_printed = False
+    is_request_printed = False
     for take, answers in interaction.answers.items():
         for number, answer in enumerate(answers, 1):
             try:
@@ -63,8 +68,8 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
             except CassetteError as error:
                 yield _format_field("damaged", shorten_text(str(error), 300))
                 continue
-            if not request_printed:
-                request_printed = True
+            if not is_request_printed:
+                is_request_printed = True
                 yield from _format_request(call, request, limit)
             if len(answers) > 1 or len(interaction.answers) > 1:
                 take_text = shorten_text(take, 20)
@@ -73,6 +78,7 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
+    """Yield the model and the last message of a request; without messages its body."""
     model = shorten_text(call.model or "(none)", 100)
     provider = shorten_text(call.provider, 40)
     endpoint = shorten_text(call.endpoint, 100)
@@ -93,6 +99,7 @@ def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator
 
 
 def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[str]:
+    """Yield text, tool calls, status and tokens of an answer; its body if it has neither text nor tool calls."""
     if call.output:
         yield _format_field("says", shorten_text(call.output, limit))
     for tool in call.tool_calls:
@@ -109,7 +116,7 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
 
 
 def _list_facts(call: Call, answer: dict[str, Any]) -> Iterator[str]:
-    """Yield how an answer ended, how long it took and what it cost."""
+    """Yield status, error, finish reason, duration and cost of an answer, as far as they are known."""
     yield str(call.status or "none")
     if "outcome" in answer:
         yield f"ended in {shorten_text(answer['outcome']['error'], 60)}"
@@ -127,6 +134,7 @@ def _list_facts(call: Call, answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _list_token_counts(call: Call) -> Iterator[str]:
+    """Yield the token counts that the answer reports."""
     usage = call.usage
     counts = {
         "in": usage.input_tokens,

@@ -34,16 +34,19 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import AuditResult, StaleAnswers
     from pytest_llmops.cassettes.usage_record import RunUsage
 
-MAX_KEYS = 3  # of stale answers that are named
-# File below the root folder in which a run records the answers that it used
+MAX_KEYS = 3  # keys of stale answers that a line names
+# File below the root folder in which a run records which recorded answers it used: the "record of a run"
 USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
-    """Return ``--root``, else the nearest folder above a path with the record of a run, within the project.
+    """Return the root folder of the project: ``--root``, else the nearest folder with the record of a run.
+
+    This is searched from the path (default: the working folder) up to the folder of the project. If no run left a record, it is
+    the working folder, or the folder of a path outside of it.
 
     Raises:
-        UsageError: There is no such folder.
+        UsageError: ``--root`` names no folder.
     """
     if args.root is not None:
         if not args.root.is_dir():
@@ -51,24 +54,24 @@ def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
                 f"--root {args.root}: expected a folder, found none; name the root folder of the project"
             )
         return Path(os.path.abspath(args.root))  # noqa: PTH100 -- links stay as they are
-    here = Path(os.path.abspath(path or Path()))  # noqa: PTH100
-    if not here.is_dir():
-        here = here.parent
-    base = here
-    if here.is_relative_to(Path.cwd()):
-        base = Path.cwd()
-    project = find_project_root(here) or base
-    for folder in (here, *here.parents):
+    start = Path(os.path.abspath(path or Path()))  # noqa: PTH100
+    if not start.is_dir():
+        start = start.parent
+    default = start
+    if start.is_relative_to(Path.cwd()):
+        default = Path.cwd()
+    project = find_project_root(start) or default
+    for folder in (start, *start.parents):
         if folder.is_relative_to(project) and (folder / USAGE_RECORD).is_file():
             return folder
-    return base
+    return default
 
 
 def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
-    """Return the record of a run; None if there is none and no file was named.
+    """Return the record of a run: the file of ``--usage``, else the one below the root; None if that does not exist.
 
     Raises:
-        UsageError: The named file is missing.
+        UsageError: The file of ``--usage`` is missing.
         CassetteError: The record is damaged.
     """
     from pytest_llmops.cassettes.usage_record import RunUsage
@@ -108,10 +111,10 @@ def _check_cassettes(args: argparse.Namespace) -> int:
 
 
 def _exists(path: Path) -> bool:
-    """Return whether there is something of a name.
+    """Return whether a file or folder exists.
 
     Raises:
-        CassetteError: A folder on the way must not be entered.
+        CassetteError: A folder of the path must not be entered.
     """
     try:
         return path.exists()
@@ -139,6 +142,7 @@ def _describe_check(result: AuditResult, usage: RunUsage | None) -> dict[str, An
 
 
 def _age_in_days(day: str) -> int | None:
+    """Return the days since an ISO date; None if the text is no date."""
     from datetime import UTC, date, datetime
 
     try:
@@ -155,6 +159,7 @@ def _format_age(day: str) -> str:
 
 
 def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) -> None:
+    """Print the cassettes, the oldest first (unless ``quiet``), the findings, the totals, and which run they are based on."""
     if not quiet:
         for cassette in sorted(result.files, key=lambda cassette: (cassette.recorded, cassette.file)):
             age = _format_age(cassette.recorded)
@@ -179,7 +184,7 @@ def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) ->
 
 
 def _describe_stale(stale: Sequence[StaleAnswers]) -> Iterator[tuple[str, str]]:
-    """Yield each file with stale answers, and how many they are."""
+    """Yield each file with stale answers, and a text with their number and first keys."""
     by_file: dict[str, list[StaleAnswers]] = {}
     for entry in stale:
         by_file.setdefault(entry.file, []).append(entry)
@@ -193,12 +198,14 @@ def _describe_stale(stale: Sequence[StaleAnswers]) -> Iterator[tuple[str, str]]:
 
 
 def _print_finding(label: str, colour: str, file: str, what: str, width: int = 10) -> None:
+    """Print a line on a file; ``width`` is that of the column of coloured labels."""
     gap = " " * (width - len(label))
     heading = colour_text(label, colour) + gap
     print_line(f"{heading}{format_path(file)}: {what}")
 
 
 def _print_totals(result: AuditResult) -> None:
+    """Print how many cassettes and interactions there are, and the number of each kind of problem."""
     interactions = sum(file.interactions for file in result.files)
     cassettes = format_count(len(result.files), "cassette")
     total = f"{cassettes}, {format_count(interactions, 'interaction')}"
@@ -219,6 +226,7 @@ def _print_totals(result: AuditResult) -> None:
 
 
 def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
+    """Return the last line of a check: on which run stale answers and orphans are based, or why they are not known."""
     if usage is None:
         return "stale answers and orphans are unknown: no record of a run here; run pytest"
     if not result.judged:
@@ -270,7 +278,10 @@ def _move_cassettes(args: argparse.Namespace) -> int:
 
 
 def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
-    """Return cassettes with their new places: those of the command line, else those that the last run found.
+    """Return each cassette to move with its new paths.
+
+    These are OLD and NEW of the command line, else what the record of the last run lists. A cassette has several new paths if
+    several tests replayed it; nothing is moved without a record.
 
     Raises:
         UsageError: The command line names something other than two cassettes.
@@ -301,6 +312,7 @@ def _show_cassette(args: argparse.Namespace) -> int:
 
 
 def _import_cassettes(args: argparse.Namespace) -> int:
+    """Import all files, and return the exit status; a file that cannot be imported does not stop the others."""
     from pytest_llmops.cassettes.importers import find_sources, import_cassette, target_path
 
     for path in args.paths:

@@ -27,7 +27,7 @@ EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the co
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status.
+    """Run the command of a command line, and return its exit status.
 
     Args:
         argv: Arguments without the program's name; None: those of the process.
@@ -49,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
+    """Parse the arguments, run the command, and report an error as one line.
+
+    Each command sets ``run`` (None for a group, which only prints its help) and ``helps``, its parser.
+    """
     parser = argparse.ArgumentParser(
         prog="llmops",
         description="Look after what pytest-llmops keeps beside your tests.",
@@ -78,7 +82,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
         return _report_error(str(error), EXIT_USAGE)
     except LLMOpsError as error:
         return _report_error(str(error), EXIT_PROBLEM)
-    except SystemExit as error:  # by a user's judge or embedder: status 0 would report success
+    except SystemExit as error:  # raised by a user's judge or embedder: its status 0 would look like success
         return _report_error(
             f"what was asked ended the program (SystemExit: {error.code}); nothing is half written",
             EXIT_PROBLEM,
@@ -86,5 +90,6 @@ def _run_command(argv: Sequence[str] | None) -> int:
 
 
 def _report_error(text: str, status: int) -> int:
+    """Print an error, and return the given exit status."""
     print_error(text)
     return status

@@ -65,20 +65,20 @@ def print_json(document: object) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error to stderr, escaped; of ten lines at most, each truncated if it is very long."""
-    # Redact before truncating: half a secret is not recognised.
+    """Print an error to stderr, without secrets and escaped; at most ten lines, which are shortened if they are very long."""
+    # Mask secrets before shortening: half a secret would not be recognised.
     clean = escape_output(redact_secrets(text))
     lines = [shorten_text(line, 2000) for line in clean.split("\n", 9)]
     print("llmops: " + "\n".join(lines), file=sys.stderr)  # noqa: T201 -- the command's output
 
 
 def redact_secrets(text: str) -> str:
-    """Return a text without secrets that the environment or their form reveals, even if they were truncated."""
+    """Return a text with its secrets masked, even truncated ones; they are recognized by the environment or by their form."""
     return str(environment_redactor().clean_excerpt(text))
 
 
 def environment_redactor() -> Any:
-    """Return the redactor of the secrets that the environment reveals."""
+    """Return the redactor of the secrets in the environment variables; it is built anew only if these change."""
     return _redactor_of(tuple(os.environ.items()))
 
 
@@ -90,7 +90,7 @@ def _redactor_of(environ: tuple[tuple[str, str], ...]) -> Any:
 
 
 def format_path(path: Path | str) -> str:
-    """Return a path for a line or an error, truncated if it is very long."""
+    """Return a path for a line of output or an error, shortened if it is very long."""
     return shorten_text(str(path), 500)
 
 
@@ -120,7 +120,15 @@ def add_command(
     summary: str,
     details: str = "",
 ) -> argparse.ArgumentParser:
-    """Declare a command, or a group if it has no ``run``; the description is the summary and the details."""
+    """Declare a command, and return its parser, to which arguments can be added.
+
+    Args:
+        commands: What `add_group` returned, or the groups of the program.
+        name: The name on the command line.
+        run: Runs the command, and returns its exit status; None: it is a group.
+        summary: What it does, for the list of commands and its own help.
+        details: Further sentences for its own help.
+    """
     title = summary[0].upper() + summary[1:]
     description = f"{title}. {details}".strip()
     command: argparse.ArgumentParser = commands.add_parser(
@@ -162,7 +170,10 @@ def utc_today() -> str:
 
 @contextmanager
 def extend_import_path(folder: Path) -> Iterator[None]:
-    """Make modules in a folder importable while a command runs, as ``python -m`` does: a judge may import later."""
+    """Make modules in a folder importable while a command runs, as ``python -m`` does.
+
+    It has to last for the whole command: a user's judge may import a module only when it is called.
+    """
     entry = str(folder)
     sys.path.insert(0, entry)
     try:
@@ -178,8 +189,9 @@ def load_component(kind: str, name: str, method: str, where: str = "") -> Any:
     Args:
         kind: ``judge`` or ``embedder``.
         name: The name.
-        method: The method that it must have beside a version, with its arguments.
-        where: What named it, if that was not the command line.
+        method: The method that the object must have, with its arguments for the error: ``embed(texts)``. It must also have a
+            ``version``.
+        where: The setting that named it; "": the command line did.
 
     Raises:
         UsageError: The name is not known, the object cannot be made, or it has no such method.
@@ -224,12 +236,12 @@ def read_run_file(path: Path) -> Run:
 
 
 def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | None]) -> None:
-    """Check that an output file can be written and replaces no input, before a command does or pays for anything.
+    """Check that an output file can be written and does not overwrite an input; call it before anything is done or paid for.
 
     Args:
         flag: The option that names the file.
         path: The file; None: nothing will be written.
-        inputs: Files that the command reads, by description.
+        inputs: Files that the command reads, by what the error calls them ("the labels"). None: no such file.
 
     Raises:
         UsageError: It is an input or a folder, or its folder is missing or not writable.
@@ -251,13 +263,14 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
+    """Return whether two paths are one file, also through links; they may be missing."""
     if os.path.realpath(path) == os.path.realpath(other):
         return True
     return path.exists() and other.exists() and path.samefile(other)
 
 
 def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
-    """Yield path and content of the files that ``init`` or ``demo`` writes; a path has slashes."""
+    """Yield relative path (with slashes) and content of the files that ``init`` or ``demo`` writes."""
     folder = Path(__file__).with_name("starter") / name
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -267,10 +280,12 @@ def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
 
 
 def create_file(path: Path, data: bytes) -> bool:
-    """Create a file, and the folders above it; return False if there is something of that name, which is left alone.
+    """Create a file and the folders above it; return whether it was created.
+
+    If there is anything of that name already, even a broken link, it is left alone, and the result is False.
 
     Raises:
-        UsageError: It cannot be written; nothing is left of it.
+        UsageError: The file cannot be written; no part of it is left.
     """
     if os.path.lexists(path):
         return False
@@ -285,10 +300,15 @@ def create_file(path: Path, data: bytes) -> bool:
 def check_reports(
     flag: str, reports: Sequence[str], inputs: Mapping[str, Path | None]
 ) -> "list[NamedReport]":
-    """Return the reports that names mean; each has a file of its own, which can be written and is not an input.
+    """Return the reports of an option, and check that their files can be written.
+
+    Args:
+        flag: The option, for errors.
+        reports: Its values, as ``report.html`` or ``otlp:URL``.
+        inputs: Files that the command reads; see `check_output_path`.
 
     Raises:
-        UsageError: One has not.
+        UsageError: A report has no such format, two have the same file, or a file is an input or cannot be written.
     """
     from pytest_llmops.reports import formats
 
@@ -304,17 +324,22 @@ def check_reports(
 
 
 def write_reports(run: Run, reports: "Sequence[NamedReport]", history: Sequence[Run] = ()) -> None:
-    """Write or send a run as reports; a format that shows earlier runs gets them.
+    """Write or send the reports of a run, and print the name of each.
+
+    Args:
+        run: The run.
+        reports: What `check_reports` returned.
+        history: Earlier runs, for formats that show several over time.
 
     Raises:
-        UsageError: One cannot be written or sent.
+        UsageError: A report cannot be written or sent.
     """
     from pytest_llmops.reports.formats import deliver_report
     from pytest_llmops.results.secrets import mask_run_secrets
 
     for report in reports:
         if report.format.send is not None:
-            # It leaves this machine: the run file may be older than a secret is known.
+            # The report leaves this machine, and the run file may have been written before a secret was known.
             deliver_report(mask_run_secrets(run), report, _write_report_file)
             print_line(f"  report     {report.name}")
         else:
@@ -332,7 +357,7 @@ def _unwritable_error(path: Path, why: str) -> UsageError:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Make other commands wait while this command reads and writes a file. The lock file is in another folder.
+    """Lock a file while this command reads and writes it, so that other commands wait. The lock is a file in another folder.
 
     Raises:
         UsageError: The lock cannot be acquired.
@@ -349,7 +374,7 @@ def lock_file(path: Path) -> Iterator[None]:
 
 
 def format_json_line(row: Mapping[str, Json]) -> str:
-    """Return an object as a line; characters that some editors take for a line end are escaped."""
+    """Return an object as a line of JSON, with its line end. Characters that some editors treat as line ends are escaped."""
     text = json.dumps(row, ensure_ascii=False)
     for char in "\x85\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -357,10 +382,14 @@ def format_json_line(row: Mapping[str, Json]) -> str:
 
 
 def write_output_file(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text, or its parts as they come, atomically; compressed if the name ends in .gz. Links and file modes are kept.
+    """Write a file atomically, compressed if its name ends in .gz. Links and file modes are kept.
+
+    Args:
+        path: The file.
+        text: Its text, or the parts of the text, which may be made while they are written.
 
     Raises:
-        UsageError: It cannot be written, or the text has a lone surrogate.
+        UsageError: The file cannot be written, or the text has a lone surrogate.
     """
     if isinstance(text, str):
         text = [text]
@@ -385,7 +414,7 @@ FALSE_WORDS = ("n", "no", "f", "false", "off", "0")
 
 
 def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
-    """Return the folder of pytest's configuration file and our options in it by name; None if there is no such file.
+    """Return the folder of pytest's configuration file, and our options in it by name; None if there is no such file.
 
     Args:
         start: The folder from which to search upwards.
@@ -406,7 +435,7 @@ def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
 
 
 def find_project_root(start: Path) -> Path | None:
-    """Return the nearest folder upwards with a configuration file of pytest or ``.git``; None if there is none.
+    """Return the nearest folder, from ``start`` upwards, with a configuration file of pytest or ``.git``; None: there is none.
 
     Raises:
         UsageError: A configuration file on the way cannot be read.
@@ -418,7 +447,7 @@ def find_project_root(start: Path) -> Path | None:
 
 
 def find_ini_file(folder: Path) -> Path | None:
-    """Return the file in a folder that pytest takes its configuration from; None if there is none."""
+    """Return the file in a folder from which pytest takes its configuration; None if there is none."""
     for name in INI_NAMES:
         path = folder / name
         if path.is_file() and _read_ini_file(path) is not None:
@@ -427,7 +456,7 @@ def find_ini_file(folder: Path) -> Path | None:
 
 
 def _read_folder_values(folder: Path) -> IniValues | None:
-    """Return pytest's configuration in a folder; None if it has none, so that pytest looks further up."""
+    """Return pytest's configuration in a folder; None if it has none: then the folder above is looked at."""
     path = find_ini_file(folder)
     if path is not None:
         return _read_ini_file(path)
@@ -436,6 +465,8 @@ def _read_folder_values(folder: Path) -> IniValues | None:
 
 def _read_ini_file(path: Path) -> IniValues | None:
     """Return pytest's configuration in a file; None if the file has none.
+
+    A file with a name like pytest.ini or .pytest.toml always counts as configuration, even if it is empty.
 
     Raises:
         UsageError: The file cannot be read.
@@ -459,7 +490,6 @@ def _read_ini_file(path: Path) -> IniValues | None:
     except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
         why = shorten_text(str(error))
         raise UsageError(f"{format_path(path)}: cannot be read: {why}") from None
-    # A file that is named after pytest is its configuration, with or without a section.
     is_named_after_pytest = path.stem.removeprefix(".") == "pytest"
     if values is None and is_named_after_pytest:
         return {}
@@ -467,7 +497,7 @@ def _read_ini_file(path: Path) -> IniValues | None:
 
 
 def _read_pyproject(document: Mapping[str, Any]) -> IniValues | None:
-    """Return pytest's configuration in a pyproject.toml, in either of its forms; None if it has none."""
+    """Return pytest's configuration in a pyproject.toml: ``tool.pytest.ini_options``, else ``tool.pytest``; None: it has none."""
     tools = _find_table(document, "tool") or {}
     own = _find_table(tools, "pytest") or {}
     options = _find_table(own, "ini_options")
@@ -475,7 +505,7 @@ def _read_pyproject(document: Mapping[str, Any]) -> IniValues | None:
         return own or None
     values: dict[str, object] = {}
     for key, value in options.items():
-        # pytest takes them as an ini file's: texts, and lists of lines.
+        # pytest reads these options like those of an ini file: as texts, or as lists of lines.
         if isinstance(value, list):
             values[key] = value
         else:
@@ -491,7 +521,10 @@ def _find_table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | No
 
 
 def _convert_ini_value(value: object, kind: str | None) -> object:
-    """Return a text of an ini file as the option's kind; texts of another form are left for the option to report."""
+    """Return an ini value as the type of its option (a list of lines, or true and false).
+
+    A text that does not fit is returned as it is; reading the settings reports it later.
+    """
     if not isinstance(value, str):
         return value
     if kind == "linelist":

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("attack", "pii", "secret")
 ANY = "(any)"  # kind of a text whose label is `true`
-MIN_OVERLAP = 0.5  # share of the union of two spans that they have to have in common
+MIN_OVERLAP = 0.5  # two spans match if they share at least this part of their union
 FORM = '{"text": "...", "spans": [{"start": 0, "end": 4, "kind": "email"}]} or {"text": "...", "label": "jailbreak"}'
 
 
@@ -55,7 +55,7 @@ def add_guardrails_group(groups: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text with what is to be found in it; a label without a place is a finding of the whole text."""
+    """A text with the findings that a detector should make in it. A label without a place is a finding over the whole text."""
 
     text: str
     findings: list[Finding]
@@ -67,10 +67,10 @@ def read_labelled_texts(path: Path) -> list[LabelledText]:
     Raises:
         CaseError: The file has no lines, a line is not a labelled text, or a span does not fit its text; with file and line.
     """
-    line = None
+    line = None  # the line that is being parsed, for the error
     rows = []
     try:
-        for line, value in read_json_lines(read_text(path)):  # noqa: B007 -- for the error
+        for line, value in read_json_lines(read_text(path)):  # noqa: B007 -- used in the error
             rows.append(_parse_labelled_text(as_mapping(value)))
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
@@ -129,10 +129,12 @@ def _parse_span(given: Json, text: str) -> Finding:
 
 
 def score_detector(detector: Detector, rows: Sequence[LabelledText]) -> dict[str, Any]:
-    """Return the recall of a detector, in spans and labels of its kinds, and its false alarms, in texts without any.
+    """Return the recall of a detector, and its share of false alarms.
+
+    Recall is over the spans and labels of its kinds, false alarms are over the texts without any of them.
 
     Raises:
-        UsageError: The texts have nothing, or all have something, of the detector's kinds.
+        UsageError: No text has anything of the detector's kinds, or all of them have.
     """
     from pytest_llmops.guardrails import scan
 
@@ -157,7 +159,13 @@ def score_detector(detector: Detector, rows: Sequence[LabelledText]) -> dict[str
 
 
 def _is_match(span: Finding, finding: Finding, length: int) -> bool:
-    """Return whether a finding is what a span, or a label of a whole text of a length, asks for."""
+    """Return whether a finding matches a labelled span.
+
+    Args:
+        span: The span. One over the whole text is a label, which any finding of its kind matches; of the kind `ANY` any finding.
+        finding: What the detector found.
+        length: The length of the text.
+    """
     if span.kind == ANY:
         return True
     if span.kind != finding.kind:
@@ -180,7 +188,11 @@ def _measure_share(outcomes: Sequence[bool]) -> dict[str, Json]:
 
 
 def load_detector(name: str) -> Detector:
-    """Return the detector of a name; raises a `UsageError` if there is none, or it cannot be made."""
+    """Return the detector of a name.
+
+    Raises:
+        UsageError: There is no such detector, or it cannot be made.
+    """
     try:
         return _make_detector(name)
     except Exception as error:  # noqa: BLE001 -- a user's own module
@@ -193,7 +205,7 @@ def load_detector(name: str) -> Detector:
 
 
 def _make_detector(name: str) -> Detector:
-    """Return the detector of a name; raises whatever a user's own module raises."""
+    """Return the detector of a name; a user's own module may raise anything."""
     from pytest_llmops import guardrails
 
     module, _, rest = name.partition(":")
@@ -232,10 +244,10 @@ def print_scores(args: argparse.Namespace) -> int:
 
 
 def _choose_detectors(args: argparse.Namespace, labelled_kinds: AbstractSet[str]) -> list[Detector]:
-    """Return the detectors that were named, else the built-in ones that look for what is labelled.
+    """Return the detectors of ``--detector``, else the built-in ones that look for a labelled kind (with `ANY` all of them).
 
     Raises:
-        UsageError: None looks for it, or one cannot be made.
+        UsageError: No built-in detector looks for the labelled kinds, or a detector cannot be made.
     """
     if args.detector:
         return [load_detector(name) for name in args.detector]

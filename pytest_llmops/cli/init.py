@@ -75,6 +75,7 @@ def add_init_group(groups: Any) -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
+    """Write the files that are missing, print what was written and what is left to do, and return the exit status."""
     from pytest_llmops.settings import Settings
 
     here = Path.cwd()
@@ -113,7 +114,10 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
-    """Return the settings that the configuration file lacks, by ini key."""
+    """Return the settings to add to the configuration file, by ini key: those of the command line that it has not yet.
+
+    Without any model a placeholder is added.
+    """
     lines: dict[str, object] = {}
     model = given.single_model or stored.model or PLACEHOLDER
     if model != stored.model:
@@ -125,7 +129,7 @@ def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
 
 
 def _choose_ini_file(here: Path, root: Path) -> Path:
-    """Return pytest's configuration file of the project, which may be missing."""
+    """Return the configuration file to use: pytest's own, else pyproject.toml, else a pytest.ini that is still missing."""
     path = find_ini_file(root)
     if path:
         return path
@@ -136,8 +140,8 @@ def _choose_ini_file(here: Path, root: Path) -> Path:
 
 
 def _write_files(files: Mapping[Path, bytes]) -> list[Path]:
-    """Write the files that are not there yet, and return which."""
-    # Another version of a prompt beside the user's own would leave open which of them is used.
+    """Write the files that do not exist yet, and return the paths that were written."""
+    # No prompt is added to a folder with prompts: two versions would leave open which of them is used.
     prompts = [path for path in files if path.suffix == ".md"]
     kept = {path for path in prompts if any(path.parent.glob("*.md"))}
     written = []
@@ -148,11 +152,15 @@ def _write_files(files: Mapping[Path, bytes]) -> list[Path]:
 
 
 def _relative(path: Path) -> str:
+    """Return a path relative to the working folder, with slashes."""
     return Path(os.path.relpath(path)).as_posix()
 
 
 def _place_files(here: Path, root: Path, prompts_dir: str) -> dict[Path, bytes]:
-    """Return the files by path; the prompt goes into the folder of prompts that the test will see, if there is one."""
+    """Return the content of the files by path.
+
+    The prompt is placed in an existing folder of prompts if a test in ``tests`` would find one there, else in a new folder.
+    """
     try:
         prompts = find_path(prompts_dir, folders_above(here / "tests", root), is_folder=True)
     except BadFile:
@@ -179,6 +187,7 @@ def _format_lines(ini: Path, lines: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _print_result(result: Mapping[str, Any]) -> None:
+    """Print the result of ``init``, which is the document of --json, as text."""
     for name in result["written"]:
         print_line(f"written     {name}")
     for name in result["left_alone"]:
@@ -195,11 +204,15 @@ def _print_result(result: Mapping[str, Any]) -> None:
 
 
 ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")
-# Beginnings of names of variables that would change the run
+# Environment variables with these prefixes would change the run of the demo
 FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
 
 
 def _demo(args: argparse.Namespace) -> int:
+    """Write the demo into a folder, run its tests, print the verdict, and return the exit status.
+
+    The demo shows something that got worse, so pytest is allowed to fail; it is an error only if it writes no run file.
+    """
     folder = (args.folder or Path(tempfile.mkdtemp(prefix="llmops-demo-"))).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"FOLDER: expected a new or an empty folder, got {folder}: nothing is overwritten")
@@ -231,7 +244,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _compare_prompts(files: Mapping[str, bytes]) -> list[str]:
-    """Return the lines that differ between the two prompts of the demo."""
+    """Return the lines that differ between the two prompts of the demo, with ``-`` and ``+``."""
     old = files["prompts/support/v1.md"].decode().splitlines()
     new = files["prompts/support/v2.md"].decode().splitlines()
     return [line for line in difflib.ndiff(old, new) if line[0] in "-+"]
@@ -247,7 +260,10 @@ def _print_introduction(folder: Path, change: Sequence[str]) -> None:
 
 
 def _run_pytest(folder: Path, *, is_quiet: bool) -> int:
-    """Run the tests of the demo, and return the exit status."""
+    """Run the tests of the demo in a process of their own, and return its exit status.
+
+    Only our plugin is loaded, so that other plugins of the user do not change the run.
+    """
     environ = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
     environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     stdout = None

@@ -12,7 +12,7 @@ from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
 MIN_LABELS = 50
-# Options of pytest that the commands take too, with their short names
+# Options of pytest that the commands accept too, by name, with their short form here: --llm-judge-model is --model as well
 OPTION_NAMES = {
     "record": "record",
     "judge_model": "model",

@@ -46,7 +46,7 @@ from pytest_llmops.redaction.pytest_reports import mask_value
 from pytest_llmops.settings import Settings
 
 RUBRIC_SUFFIX = ".md"
-# Arguments of Python functions in errors
+# Names of arguments of the Python functions as they occur in errors; `_flags_in_errors` replaces them with flags
 ARGUMENT_NAMES = re.compile(
     r"\b(?P<name>at_least_(?:kappa_lower|kappa|tnr|tpr|labels)|pass_at)\b(?P<value_follows>=(?=\d))?=?"
 )
@@ -54,9 +54,9 @@ ARGUMENT_NAMES = re.compile(
 
 @contextmanager
 def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[recorder.Recorder]:
-    """Apply the settings, replay the recording, and make the user's own judges importable.
+    """Prepare everything to call a judge: settings, recording, and the import of the user's own judges.
 
-    The project's ini file counts where the command line says nothing, as with pytest.
+    Settings that the command line does not have are taken from the project's ini file, as pytest does.
 
     Args:
         args: The arguments that the commands declare.
@@ -93,7 +93,7 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
 
 
 def load_judge(name: str) -> Judge:
-    """Return the judge of a name: a built-in judge, that of a judge file, or a class of the user's own.
+    """Return the judge of a name: a built-in judge, the path of a judge file, or ``module:Class`` of the user's own.
 
     Raises:
         UsageError: There is no such judge, or it has no ``judge`` method and version.
@@ -103,7 +103,10 @@ def load_judge(name: str) -> Judge:
 
 @contextmanager
 def _flags_in_errors() -> Iterator[None]:
-    """Name the arguments of Python functions in errors as the command's flags."""
+    """Replace names of Python arguments in usage errors with the flags of the command: ``pass_at`` becomes ``--pass-at``.
+
+    Errors on cases are left as they are: they quote the user's file.
+    """
     try:
         yield
     except CaseError:
@@ -113,7 +116,7 @@ def _flags_in_errors() -> Iterator[None]:
 
 
 def _name_flag(match: re.Match[str]) -> str:
-    """Return the flag of an argument; with a blank before the value that follows."""
+    """Return the flag for a match of `ARGUMENT_NAMES`: ``pass_at=`` is ``--pass-at``, and ``pass_at=3`` is ``--pass-at 3``."""
     flag = f"--{match['name'].replace('_', '-')}"
     if match["value_follows"]:
         return f"{flag} "
@@ -145,7 +148,12 @@ def calibrate_judge(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace, judge: Judge | str) -> Calibration:
-    """Compare a judge, or the verdicts in the labels of one with a name, with the human labels."""
+    """Compare a judge with the human labels.
+
+    Args:
+        args: The arguments of the command.
+        judge: The judge to call; with ``--verdicts`` only the name of the one that gave the stored verdicts.
+    """
     requirements = judges.AgreementRequirements(
         at_least_kappa=args.at_least_kappa,
         at_least_kappa_lower=args.at_least_kappa_lower,
@@ -167,7 +175,13 @@ def _calibrate(args: argparse.Namespace, judge: Judge | str) -> Calibration:
 
 
 def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
-    """Write a record without secrets: it has the judge's reasons, and is committed."""
+    """Write the result of a calibration or of canaries, without secrets: it quotes the judge, and is committed.
+
+    Args:
+        path: The file.
+        record: The result.
+        what: What it holds for besides the judge's version: "labels" or "canaries".
+    """
     clean = replace(record, figures=mask_value(dict(record.figures), redact_secrets))
     write_output_file(path, clean.to_json_text())
     print_line(
@@ -190,6 +204,7 @@ def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
 
 
 def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> None:
+    """Print the labels, the judge, the agreement and the confusion table of a calibration."""
     labels = calibration.labels
     judged = calibration.judged
     table = calibration.figures.table
@@ -247,7 +262,9 @@ def run_canaries(args: argparse.Namespace) -> int:
     evidence = format_canary_evidence(result)
     if evidence:
         _print_pairs(evidence)
-    if args.out and result.status != "undecided":  # would replace what is known of the judge
+    if (
+        args.out and result.status != "undecided"
+    ):  # an undecided result must not replace an earlier one that decided
         _write_record(args.out, result.to_record(utc_today()), "canaries")
     if result.status != "fit":
         print_error(f"judge {result.judge}: {format_canary_summary(result)}")
@@ -257,6 +274,7 @@ def run_canaries(args: argparse.Namespace) -> int:
 
 
 def _print_canaries(result: CanaryRun) -> None:
+    """Print the judge, and how many canaries of each kind it withstood."""
     answers = format_count(len(result.outcomes), "answer")
     judged = sum(not outcome.prescreened for outcome in result.outcomes)
     threshold = "the middle of its scale"

@@ -45,7 +45,9 @@ def export_labels(args: argparse.Namespace) -> int:
 
 
 def _choose_verdicts(args: argparse.Namespace) -> list[Judgement]:
-    """Return the verdicts of a run whose answers want a label, and print how many are left out.
+    """Return the verdicts of a run on answers that a person should label, and print how many were chosen and left out.
+
+    These are the verdicts to review, with ``--all`` all of them. Verdicts on pairs or without an answer are left out.
 
     Raises:
         UnknownName: The run has no such judge.
@@ -69,10 +71,10 @@ def _choose_verdicts(args: argparse.Namespace) -> list[Judgement]:
 
 
 def _build_entries(verdicts: Sequence[Judgement], args: argparse.Namespace) -> dict[str, QueueEntry]:
-    """Return each answer once, with what its judges were shown.
+    """Return an entry of the queue for each answer, by id. If several judges scored an answer, their entries are merged.
 
     Raises:
-        UsageError: The verdicts are to be written too, and are not of a single judge.
+        UsageError: ``--with-verdicts`` is given, and the verdicts are of several judges or versions.
     """
     versions = {f"{verdict.judge} {verdict.version}" for verdict in verdicts}
     if args.with_verdicts and len(versions) > 1:
@@ -91,6 +93,7 @@ def _build_entries(verdicts: Sequence[Judgement], args: argparse.Namespace) -> d
 
 
 def _build_entry(verdict: Judgement, args: argparse.Namespace) -> QueueEntry:
+    """Return the entry of an answer; it has the judge's score and reasons only if the options ask for them."""
     kind: Literal["case", "label"] = "label"
     if args.as_cases:
         kind = "case"

@@ -1,4 +1,7 @@
-"""``llmops judge rescore``: score the outputs of a run again with another judge, rubric, model or threshold."""
+"""``llmops judge rescore``: score the outputs of a run again with another judge, rubric, model or threshold.
+
+An "output" is an answer that a judge scored in the run, with everything that the judge was shown. The application is not called.
+"""
 
 import argparse
 import math
@@ -85,7 +88,13 @@ def rescore_run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rescoring:
-    """Outputs that were scored again, how many were not, by reason, and the judge's own thresholds, by dimension."""
+    """The result of scoring outputs again.
+
+    Attributes:
+        outputs: The outputs that were scored.
+        passed_over: How many outputs were not scored, by reason.
+        pass_at: The judge's own thresholds, by dimension; the one of the overall score has the name "".
+    """
 
     outputs: Sequence[RescoredOutput]
     passed_over: Mapping[str, int]
@@ -93,6 +102,7 @@ class _Rescoring:
 
 
 def _print_changes(args: argparse.Namespace, changes: Sequence[Change], rescoring: _Rescoring) -> None:
+    """Print what changed; if the judge is another one, also which of its thresholds decides as the old one did."""
     old_judges = list_judges(change.old for change in changes)
     new_judges = list_judges(change.new for change in changes)
     shifts = []
@@ -112,7 +122,15 @@ def _print_changes(args: argparse.Namespace, changes: Sequence[Change], rescorin
 
 
 def _make_stamp(args: argparse.Namespace, changes: Sequence[Change]) -> RescoreStamp:
-    name, version, model = list_judges(change.new for change in changes)[0]
+    """Return the note for the new run on how it was made: when, from which file, and with which judge.
+
+    Args:
+        args: The arguments of the command.
+        changes: All outputs with their scores, at least one. With another threshold alone they may be of several judges; the
+            note then names the first one in alphabetical order.
+    """
+    new_judges = list_judges(change.new for change in changes)
+    name, version, model = new_judges[0]
     return RescoreStamp(
         day=utc_today(),
         asked=_needs_judge(args),
@@ -125,7 +143,11 @@ def _make_stamp(args: argparse.Namespace, changes: Sequence[Change]) -> RescoreS
 
 
 def _find_reference(run: Run) -> Reference | None:
-    """Return the project's baseline if the run was compared with one; a part of a suite stays one."""
+    """Return the project's baseline if the run was compared with one; else None.
+
+    If the run had no statistical verdict and lacks tests of the baseline, only a part of the suite was selected: so it is
+    compared as a part again.
+    """
     verdict = run.find_verdict("baseline")
     if verdict is None:
         return None
@@ -149,13 +171,14 @@ def _to_json(change: Change) -> dict[str, Any]:
 
 
 def _score_to_json(score: Score) -> dict[str, Any]:
+    """Return the fields of a score, without the raw text of the judge's answer."""
     fields = asdict(score)
     del fields["raw"]
     return fields
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:
-    """Return whether a judge has to be called: another threshold alone needs none."""
+    """Return whether a judge has to be called; not if only the threshold changes."""
     return bool(args.rubric or args.judge or args.judge_model or args.unjudged)
 
 
@@ -166,7 +189,7 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
 
 
 def _find_option_problem(args: argparse.Namespace) -> str:
-    """Return the problem of options that do not fit together; "": they fit."""
+    """Return the first problem of the options of the command; "" if they fit together."""
     if not _needs_judge(args) and args.at_least is None:
         return "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
     if args.rubric and args.judge:
@@ -183,6 +206,11 @@ def _find_option_problem(args: argparse.Namespace) -> str:
 
 
 def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> None:
+    """Check that there are outputs to score again.
+
+    Raises:
+        UsageError: There are none; with the reason and what to do.
+    """
     if args.only and args.only not in selection.judges:
         known = format_name_list(selection.judges)
         raise UsageError(f"--only: the run has no judge {args.only!r}: known are {known}")
@@ -212,6 +240,11 @@ def _rescore_outputs(args: argparse.Namespace, cassette: Path, selection: Rescor
 
 
 def _replace_thresholds(args: argparse.Namespace, selection: RescorableOutputs) -> _Rescoring:
+    """Return the outputs with their stored scores and the threshold of ``--at-least``.
+
+    Raises:
+        UsageError: The threshold fits none of the scores.
+    """
     rescored = []
     passed_over = dict(selection.passed_over)
     for output in selection.outputs:
@@ -229,6 +262,7 @@ def _replace_thresholds(args: argparse.Namespace, selection: RescorableOutputs) 
 
 
 def _judge_outputs(args: argparse.Namespace, cassette: Path, selection: RescorableOutputs) -> _Rescoring:
+    """Return the outputs with new scores of the judge that the options name, else of the run's built-in judge."""
     with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         settings = active_recorder.settings
@@ -248,7 +282,10 @@ def _judge_outputs(args: argparse.Namespace, cassette: Path, selection: Rescorab
 
 
 def _find_old_model(judge: Judge, settings: Settings, selection: RescorableOutputs) -> str:
-    """Return the model of the old verdicts, for a run that names none; "": another is named, or they have several."""
+    """Return the model of the old verdicts, to call it again if nothing else names a model.
+
+    "" if the settings or the rubric name one, or if the old verdicts are of several models.
+    """
     own = getattr(getattr(judge, "rubric", None), "model", "")
     if settings.judge_model or settings.single_model or own:
         return ""
@@ -262,7 +299,11 @@ def _find_old_model(judge: Judge, settings: Settings, selection: RescorableOutpu
 
 
 def _find_built_in_judge(selection: RescorableOutputs) -> str:
-    """Return the built-in judge of the run, for a command that names only another model."""
+    """Return the built-in judge that scored the outputs, for a command that names no judge (only ``--model``).
+
+    Raises:
+        UsageError: The outputs have no judge, several, or one that is not built in.
+    """
     names = sorted({output.judge for output in selection.outputs if output.old is not None})
     if len(names) == 1 and registry.is_builtin("judge", names[0]):
         return names[0]
@@ -278,24 +319,25 @@ def _find_built_in_judge(selection: RescorableOutputs) -> str:
 
 
 def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
-    """Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports."""
+    """Return a rescored output without secrets, even truncated ones."""
     masked = [mask_value(measurement.to_wire(), redact_secrets) for measurement in rescored.measurements]
     return replace(rescored, measurements=tuple(map(Measurement.from_wire, masked)))
 
 
 def _print_outcome(worse: Sequence[Change], *, is_text: bool) -> int:
+    """Print what got worse, and return the exit status; the good news is only printed as text, not with --json."""
     if not worse:
         if is_text:
             print_line(colour_text("nothing got worse", GREEN))
         return 0
-    lost = sum(change.new.status == "unscored" for change in worse)
-    failing = len(worse) - lost
+    unscored = sum(change.new.status == "unscored" for change in worse)
+    failing = len(worse) - unscored
     parts = []
     if failing:
         verb = "fails" if failing == 1 else "fail"
         parts.append(f"{format_count(failing, 'output')} {verb} that did not before")
-    if lost:
-        parts.append(f"{format_count(lost, 'output')} could not be scored")
+    if unscored:
+        parts.append(f"{format_count(unscored, 'output')} could not be scored")
     print_error("; ".join(parts))
     return EXIT_PROBLEM
 
@@ -306,7 +348,13 @@ OutputKey = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class JudgeResponse:
-    """A judge's verdict on an output, or why the judge refused it."""
+    """What a judge returned for an output.
+
+    Attributes:
+        handle: The judge with its name, version and model.
+        verdict: The verdict; with an error and no score if there is none.
+        refusal: The error with which the judge refused the output; None: it did not.
+    """
 
     handle: JudgeHandle
     verdict: Verdict
@@ -314,7 +362,10 @@ class JudgeResponse:
 
 
 class _ReplayedJudge:
-    """A judge that returns a verdict it has given already, for `assert_judge_score` to measure."""
+    """A stand-in for a judge that returns a verdict given earlier, so that `assert_judge_score` can measure it.
+
+    All other attributes (scale, thresholds ...) are those of the real judge.
+    """
 
     def __init__(self, response: JudgeResponse) -> None:
         handle = response.handle
@@ -336,13 +387,13 @@ class _ReplayedJudge:
 def score_outputs(
     judge: Judge, outputs: Sequence[Output], *, at_least: float | None = None
 ) -> list[RescoredOutput]:
-    """Score outputs with a judge, and return what a test would have measured of each, in their order.
+    """Score outputs with a judge, and return what a test would have measured for each, in the same order.
 
-    The judge is called once for equal outputs. An output that cannot be scored is unscored; only a judge that refuses
-    all of them is an error.
+    The judge is called once for equal outputs. An output that cannot be scored is unscored. It is an error only if the judge
+    refuses all of them.
 
     Args:
-        judge: The judge. It gets no contexts if it takes none.
+        judge: The judge. It is given the contexts only if it accepts any.
         outputs: The outputs.
         at_least: The threshold, on the judge's own scale; None: see `carry_over_threshold`.
 
@@ -351,18 +402,18 @@ def score_outputs(
         UsageError: The judge is not a judge, the threshold is not on its scale, or it refuses every output.
     """
     handle = resolve_judge(judge, CALLER)
-    # Check all thresholds before any call is paid for.
+    # Check all thresholds before any call is paid for: this raises, its result is not needed yet.
     scale = _judge_scale(handle.judge)
     for output in outputs:
         _find_threshold(handle, output, at_least, scale)
-    # With one call for equal outputs, the order of threads cannot change which answer belongs to which.
+    # Equal outputs share a call: recordings of equal requests could not be told apart when calls run in parallel.
     keys = [_make_key(output, handle) for output in outputs]
     pairs = zip(keys, outputs, strict=True)
     unique_outputs = {key: output for key, output in pairs if output.answer is not None}
     tasks = [partial(_call_judge, handle, output) for output in unique_outputs.values()]
     answers = run_judge_tasks(tasks, judge=judge, asked_model=_asked_model)
     responses: dict[OutputKey, JudgeResponse] = dict(zip(unique_outputs, answers, strict=True))
-    # A refusal for lack of contexts says nothing about the other outputs.
+    # If the judge refused an output because it has no contexts, it may still accept others: this does not count as a refusal.
     refusals = []
     for key, response in responses.items():
         refusal = response.refusal
@@ -379,19 +430,31 @@ def score_outputs(
 
 
 def _make_key(output: Output, handle: JudgeHandle) -> OutputKey:
-    """Return the inputs on which the judge's verdict on an output depends."""
+    """Return the inputs on which the judge's verdict depends; the last of them are the contexts, which some judges ignore."""
     if takes_contexts(handle.judge):
         return output.inputs
     return output.inputs[:-1]
 
 
 def _asked_model(response: JudgeResponse) -> bool:
+    """Return whether the judge called its model; not if it refused the output or decided without one (prescreened)."""
     return response.refusal is None and not response.verdict.prescreened
 
 
 def _find_threshold(
     handle: JudgeHandle, output: Output, at_least: float | None, scale: tuple[float, float] | None
 ) -> AtLeast:
+    """Return the threshold for an output.
+
+    Args:
+        handle: The judge.
+        output: The output with its old threshold.
+        at_least: The threshold of the command; None: the old one is carried over where it fits.
+        scale: The judge's scale; None: not known (yet).
+
+    Raises:
+        UsageError: The threshold is not on the scale.
+    """
     if scale is not None and at_least is not None:
         low, high = scale
         if not low <= at_least <= high:
@@ -413,6 +476,7 @@ def _find_threshold(
 
 
 def _judge_scale(judge: object) -> tuple[float, float] | None:
+    """Return the scale that a judge states as ``low`` and ``high``; None if it states none."""
     low = as_finite_float(getattr(judge, "low", None))
     high = as_finite_float(getattr(judge, "high", None))
     if low is None or high is None:
@@ -421,7 +485,10 @@ def _judge_scale(judge: object) -> tuple[float, float] | None:
 
 
 def _call_judge(handle: JudgeHandle, output: Output) -> JudgeResponse:
-    handle = replace(handle)
+    """Call the judge on an output; its errors become part of the response."""
+    handle = replace(
+        handle
+    )  # a copy: `judge_answer` writes version and model into it, and threads share the other
     contexts: tuple[str, ...] = ()
     if takes_contexts(handle.judge):
         contexts = output.contexts
@@ -435,15 +502,16 @@ def _call_judge(handle: JudgeHandle, output: Output) -> JudgeResponse:
 
 
 def _measure_response(output: Output, response: JudgeResponse, at_least: float | None) -> RescoredOutput:
+    """Return the output with the measurements that a test would make of the response."""
     verdict = response.verdict
     scale = _judge_scale(response.handle.judge)
     if verdict.score is not None:
         scale = (verdict.low, verdict.high)
-    # Checked once more: some judges have a scale only after a call.
+    # Some judges have a scale only after a call, so the threshold is looked up (and checked) again.
     threshold = _find_threshold(response.handle, output, at_least, scale)
     review_below = None
     if output.old is not None and (verdict.confidence is not None or verdict.prescreened):
-        # The confidence that the test required; not where the judge gives none.
+        # The confidence that the test required; without one of the judge this would be an error.
         least = read_detail(output.old).review.least
         if least is not None and 0 <= least <= 1:
             review_below = least

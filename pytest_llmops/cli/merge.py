@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.request_key import Answer
     from pytest_llmops.cassettes.store import Interaction
 
-# What the parts of a run share; settings may differ (a shard's own report)
+# Keys of ``meta`` that must be equal in all shards of a run. Settings may differ: each shard has its own report
 SAME_META = ("commit", "versions")
 
 
@@ -97,6 +97,7 @@ def _add_out_argument(command: argparse.ArgumentParser, *, required: bool) -> No
 
 
 def _report(args: argparse.Namespace) -> int:
+    """Write the reports of the newest run; formats that show several runs over time get the earlier ones too."""
     _refuse_repeated(args.files, "run file")
     inputs = {format_path(path): path for path in args.files}
     reports = check_reports("--out", args.out, inputs)
@@ -114,13 +115,13 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
-    """Return runs of one suite, the oldest first; the newest has a note if others ran other tests.
+    """Return runs of one suite, the oldest first. The newest gets a note if others did not run the same tests.
 
-    A single run needs no time.
-    runs: At least one, by the name of its file.
+    Args:
+        runs: The runs by the name of their file; at least one. A single run needs no time.
 
     Raises:
-        UsageError: One does not say when it ran, two ran at the same time, or one has no test in common with the newest.
+        UsageError: A run has no time, two ran at the same time, or one has no test in common with the newest.
     """
     if len(runs) == 1:
         return [*runs.values()]
@@ -153,7 +154,7 @@ def _sort_by_time(runs: Mapping[str, Run]) -> list[str]:
     """Return the names of runs, the oldest first.
 
     Raises:
-        UsageError: One does not say when it ran, or two ran at the same time.
+        UsageError: A run has no time, or two ran at the same time.
     """
     names: dict[datetime, str] = {}
     for name, run in runs.items():
@@ -176,6 +177,11 @@ def _sort_by_time(runs: Mapping[str, Run]) -> list[str]:
 
 
 def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
+    """Check that no file or folder of the command line is given twice.
+
+    Raises:
+        UsageError: One is; the error calls it ``what``.
+    """
     counts = Counter(path.resolve() for path in paths)
     for path, count in counts.items():
         if count > 1:
@@ -183,9 +189,10 @@ def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
 
 
 def _merge_runs(runs: dict[str, Run]) -> Run:
-    """Return the runs of shards as one run, without verdicts.
+    """Return the runs of shards as one run, without verdicts. Its meta (settings, time) is that of the first shard.
 
-    runs: By the name of their file.
+    Args:
+        runs: The runs by the name of their file; at least one.
 
     Raises:
         UsageError: Two shards have the same test, or are of different commits or versions.
@@ -225,20 +232,23 @@ def merge_recordings(
     *,
     replace: bool = False,
 ) -> list[Interaction]:
-    """Return the recordings of a cassette with those that shards added.
+    """Return the interactions of a cassette, merged from the project and the shards.
+
+    An interaction has a list of answers for each take, that is for each trial of a test. A shard may have as many answers as the
+    project, fewer, or more; the longer list is taken if it begins with the shorter one. Otherwise they contradict each other.
 
     Args:
-        project: The cassette as the shards began with it, by key.
-        shards: The same cassette of each shard, by the shard's name.
-        replace: A shard's answer replaces the project's where they differ.
+        project: The cassette as it was before the shards ran, by key.
+        shards: The same cassette of each shard, by the name of the shard.
+        replace: An answer of a shard replaces that of the project if they differ.
 
     Raises:
-        UsageError: Two shards have different answers to a request, or a shard and the project do.
+        UsageError: Two shards, or a shard and the project, have different answers to a request.
     """
     merged = {}
     for key, entry in project.items():
         merged[key] = dataclasses.replace(entry, answers=dict(entry.answers))
-    holders: dict[tuple[str, str], str] = {}
+    holders: dict[tuple[str, str], str] = {}  # the shard that changed a take, by key and take
     for shard, interactions in shards.items():
         for key, interaction in interactions.items():
             kept = merged.setdefault(key, dataclasses.replace(interaction, answers={})).answers
@@ -247,10 +257,13 @@ def merge_recordings(
                 new = list(map(_read_content, answers))
                 old = list(map(_read_content, before.get(take, ())))
                 now = list(map(_read_content, kept.get(take, ())))
-                if new and new == now:  # asked again, and the same: the latest day counts
+                if new and new == now:  # recorded again with the same result: the latest day counts
                     kept[take] = max(kept[take], answers, key=_latest_day)
                 count = len(new)
-                if new in (old[:count], now[:count]):
+                if new in (
+                    old[:count],
+                    now[:count],
+                ):  # nothing that the project or another shard does not have
                     continue
                 holder = holders.get((key, take), "")
                 is_other = now != new[: len(now)]
@@ -263,11 +276,12 @@ def merge_recordings(
 
 
 def _latest_day(answers: Iterable[Mapping[str, Any]]) -> str:
+    """Return the latest day on which one of the answers was recorded; there is at least one answer."""
     return max(str(answer.get("recorded", "")) for answer in answers)
 
 
 def _describe_contradiction(request: str, shard: str, holder: str) -> str:
-    """Return the error of two different answers; ``holder`` is the shard that has the first, "": the project."""
+    """Return the error text for two different answers to a request; the first is that of ``holder``, a shard or "" (the project)."""
     if holder:
         other = f"{holder}: record what several shards ask in one job before the others"
     else:
@@ -276,13 +290,24 @@ def _describe_contradiction(request: str, shard: str, holder: str) -> str:
 
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:
-    """Return an answer without the time it took: the same answer twice does not contradict itself."""
+    """Return a stored answer without its times, so that equal answers that took unequally long are equal."""
     from pytest_llmops.cassettes.request_key import answer_from_wire
 
     return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)
 
 
 def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -> None:
+    """Merge the cassettes and journals of shards into those of the project, all or none.
+
+    Args:
+        folders: A copy of the project for each shard.
+        project: The folder of the project.
+        replace: See `merge_recordings`.
+
+    Raises:
+        CassetteError: A cassette is damaged.
+        UsageError: There are no cassettes, or answers contradict each other.
+    """
     from pytest_llmops.cassettes import audit, store
 
     redactor = environment_redactor()
@@ -304,7 +329,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
         except UsageError as error:
             raise UsageError(f"{shorten_text(name, 300)}: {error}") from None
 
-    for name in cassettes:  # one that does not fit stops all of them
+    for name in cassettes:  # a trial run: an error here leaves all files as they are
         merge(name)
     for name in sorted(cassettes):
         days = [store.read_recording_day(place / name) for place in (project, *folders)]
@@ -315,7 +340,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
 
 def _append_summary(run: Run) -> None:
-    """Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole."""
+    """Append the merged run to the job summary of GitHub Actions; those of the shards only cover their own tests."""
     from pytest_llmops.harness.terminal import append_summary
     from pytest_llmops.results.secrets import mask_run_secrets
 
@@ -327,11 +352,12 @@ def _append_summary(run: Run) -> None:
         return
     try:
         append_summary(mask_run_secrets(run), Path(summary))
-    except OSError as error:  # nobody asked for it
+    except OSError as error:  # not an error of the command: the summary was not requested
         print_line(f"  report     {format_path(Path(summary))}: cannot be written: {error}")
 
 
 def _merge(args: argparse.Namespace) -> int:
+    """Merge cassettes of folders and run files of shards, print the merged run, and return its exit status."""
     from pytest_llmops.baselines.conclusion import conclude
     from pytest_llmops.reports.terminal import summary_lines
 
@@ -362,10 +388,10 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _find_reference(given: str, run: Run, shards: Sequence[Run]) -> Reference | None:
-    """Return the baseline that the merged run is compared with; None: there is none.
+    """Return the baseline with which the merged run is compared; None: there is none.
 
-    Outputs of the baseline are also those that shards found, which may have had the history of git where this command
-    has not.
+    Outputs of the baseline that the shards found are used too: they may have had the git history, which a CI job that only
+    merges often has not.
     """
     from pytest_llmops.baselines.gate import describe_baseline
     from pytest_llmops.cli.baseline import load_project_baseline
@@ -375,7 +401,7 @@ def _find_reference(given: str, run: Run, shards: Sequence[Run]) -> Reference | 
         return None
     reference = stored.make_reference(run.records)
     description = describe_baseline(stored.baseline, stored.name)
-    known: dict[str, str] = {}
+    known: dict[str, str] = {}  # outputs of the baseline by node id, from shards with the same baseline
     for shard in shards:
         verdict = shard.find_verdict("baseline")
         if verdict is not None and verdict.baseline == description:

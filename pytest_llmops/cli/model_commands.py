@@ -19,7 +19,7 @@ from pytest_llmops.prompts.prompt_file import split_front_matter
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace import read_call
 
-MAX_PLACES = 3  # places of a model that a line names
+MAX_PLACES = 3  # places that the line of a model lists
 RECORD_ENDINGS = (".calibration.json", ".canaries.json")
 
 
@@ -45,7 +45,11 @@ def list_models(args: argparse.Namespace) -> int:
 
 
 def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, Settings]:
-    """Return the root folder of a project (by default that of the ini file upwards) and its settings.
+    """Return the root folder of a project and its settings.
+
+    Args:
+        root: The root folder; None: the nearest folder upwards with a configuration file of pytest, else the working folder.
+        base_url: The server of the command line, which comes before that of the settings; None: not given.
 
     Raises:
         UsageError: There is no such folder, or a setting has the wrong form.
@@ -64,7 +68,7 @@ def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, 
 
 
 def _find_named_models(root: Path, settings: Settings) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the places that name each model, and a line for each file that cannot be read."""
+    """Return for each model the places (files, "settings") that name it, and an error text for each file that cannot be read."""
     places = {model: ["settings"] for model in (*settings.models, settings.judge_model) if model}
     problems: list[str] = []
     paths = find_cassettes(root, None, None, lambda error: problems.append(str(error)))
@@ -84,7 +88,7 @@ def _find_named_models(root: Path, settings: Settings) -> tuple[dict[str, list[s
 
 
 def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
-    """Yield the models that a file names; "" if it names none."""
+    """Yield the models that a file names, with repetitions; "" where it could name one and does not."""
     if path.name.endswith(Path(settings.baseline).name):
         baseline = Baseline.from_bytes(path.read_bytes(), where=path.name)
         for test in baseline.tests.values():
@@ -100,7 +104,7 @@ def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
 
 
 def _read_model_of_prompt(path: Path) -> str:
-    """Return the model in the front matter of a prompt or a rubric, or ""."""
+    """Return the model in the front matter of a prompt or a rubric; "" if there is none."""
     text = read_text(path)
     if "\nmodel:" not in text:
         return ""
@@ -111,10 +115,10 @@ def _read_model_of_prompt(path: Path) -> str:
 
 
 def _list_offered_models(settings: Settings) -> dict[str, str]:
-    """Return the models of the OpenAI-compatible server, with the date until which it offers them, or "" where it gives none.
+    """Return the models of the OpenAI-compatible server, each with its shutdown date ("" if the server gives none).
 
     Raises:
-        LLMOpsError: The server gives no list.
+        LLMOpsError: The server does not answer with a list.
     """
     import openai
 
@@ -129,7 +133,7 @@ def _list_offered_models(settings: Settings) -> dict[str, str]:
 
 
 def _describe_model(model: str, places: list[str], offered: Mapping[str, str] | None) -> dict[str, Json]:
-    """Return the row of a model; ``offered`` has the models of the server, and is None if it was not asked."""
+    """Return the row of a model; ``offered`` are the models of the server with their shutdown dates, None: it was not asked."""
     is_offered = None
     shutdown = None
     if offered is not None:
@@ -139,6 +143,7 @@ def _describe_model(model: str, places: list[str], offered: Mapping[str, str] | 
 
 
 def _format_row(row: Mapping[str, Json]) -> str:
+    """Return a row of `_describe_model` as a line."""
     columns = [str(row["model"])]
     if row["on_server"] is False:
         columns.append("not on the server")

@@ -26,11 +26,11 @@ from pytest_llmops.semantics.thresholds import similarity_scores
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace import read_call
 
-# In requests of our judges, and in those that a conversation of texts does not hold
+# Requests with one of these in their JSON are not compared: requests of our judges (<data-...>), and those with images or tools
 NOT_ASKED = re.compile(
     r'<data-[0-9a-f]{8}|"(?:image|image_url|input_image|inline_?data|tool_calls|tool_use|function_?call|tool_call_id)"'
 )
-# Keys of a request that are no parameters of the model
+# Keys of a request that are not passed on as parameters of the new model
 NO_PARAMETERS = (
     "model",
     "messages",
@@ -41,8 +41,8 @@ NO_PARAMETERS = (
     "stream",
     "stream_options",
 )
-MAX_LEFT_OUT = 8  # parameters that are left out of a request
-MAX_CHANGED = 5  # answers that are shown
+MAX_LEFT_OUT = 8  # tries to ask a request, each without one more parameter that the new model refused
+MAX_CHANGED = 5  # changed answers that are printed
 # Statuses of answers
 OK = 200
 REFUSED = 400
@@ -51,7 +51,19 @@ UNKNOWN_MODEL = 404
 
 @dataclass(slots=True)
 class ComparedRequest:
-    """A recorded request of a test, its recorded answers and those of the new model, and their scores from 0 to 1."""
+    """A recorded request with the answers of both models.
+
+    Attributes:
+        case: File of the cassette, and the test that made the request.
+        family: Part of the cassette's path: requests of a test function are not independent.
+        body: The request as it was recorded.
+        old: The recorded answers.
+        new: The answers of the new model; empty until it was asked.
+        scores: Scores of both from 0 to 1; None: they cannot be compared.
+        similarity: Mean similarity of the new answers to the recorded ones.
+        example: The recorded and the new answer that are least alike.
+        problem: Why an answer or a score is missing; "": none is.
+    """
 
     case: str
     family: str
@@ -60,7 +72,7 @@ class ComparedRequest:
     new: list[Call] = field(default_factory=list)
     scores: TrialPair | None = None
     similarity: float = 1.0
-    example: tuple[str, str] = ("", "")  # the recorded and the new answer that are least alike
+    example: tuple[str, str] = ("", "")
     problem: str = ""
 
 
@@ -75,12 +87,13 @@ def compare_models(args: argparse.Namespace) -> int:
     default_name = f"models.{naming.safe_file_name(args.to)}.cassette.json"
     cassette = args.cassette or Path(default_name)
     with judge_calibrate.open_judge_session(args, cassette) as session:
-        # What scores the answers is loaded before anything is asked and paid for.
+        # Embedder and judge are loaded first: if they are missing, no call is paid for.
         embedder = _load_embedder(args, settings)
         judge = None
         if args.judge:
             judge = judge_calibrate.load_judge(args.judge)
-        model = create_model(args.to, "judge")  # waits after status 429, and records no answer that is cut
+        # The kind "judge" waits after status 429, and does not record truncated answers.
+        model = create_model(args.to, "judge")
         for request in requests:
             for _ in range(args.trials or len(request.old)):
                 request.problem = _ask(model, request, refused)
@@ -105,10 +118,10 @@ def compare_models(args: argparse.Namespace) -> int:
 def _choose_old_model(
     args: argparse.Namespace, root: Path, recorded: Mapping[str, list[ComparedRequest]]
 ) -> str:
-    """Return the recorded model to compare with: that of ``--from``, else the only one.
+    """Return the recorded model to compare with: that of ``--from``, else the only one that is recorded.
 
     Raises:
-        UsageError: It is not recorded, is the new model, or there are several.
+        UsageError: Nothing is recorded of it, it is the new model, or several are recorded and none is named.
     """
     old: str = args.old
     if not old and len(recorded) == 1:
@@ -125,6 +138,12 @@ def _choose_old_model(
 
 
 def _load_embedder(args: argparse.Namespace, settings: Settings) -> Embedder:
+    """Return the embedder of the command line, else of the project.
+
+    Raises:
+        UsageError: There is no such embedder.
+        LLMOpsError: It is not installed.
+    """
     if args.embedder:
         embedder = semantic_calibrate.load_embedder(args.embedder, "")
     else:
@@ -134,7 +153,7 @@ def _load_embedder(args: argparse.Namespace, settings: Settings) -> Embedder:
 
 
 def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
-    """Return the conversations of texts that the application had, by model."""
+    """Return the recorded requests to compare, by model: conversations of text that were answered with text."""
     requests: dict[str, list[ComparedRequest]] = {}
     for path in find_cassettes(root, None, None):
         place = os.path.relpath(path, root).replace(os.sep, "/")
@@ -159,7 +178,18 @@ def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
 
 
 def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str:
-    """Ask a recorded request, without the parameters that the model refuses; return why there is no answer."""
+    """Send a recorded request to the new model, and return why there is no answer ("" if there is one).
+
+    The answer itself is recorded as the last exchange of the session.
+
+    Args:
+        model: The new model.
+        request: The request.
+        refused: Parameters that the model refused, with its message. They are left out, and further ones are added.
+
+    Raises:
+        UsageError: The server does not have the model.
+    """
     for _ in range(MAX_LEFT_OUT):
         left_out = (*NO_PARAMETERS, *refused)
         parameters = {key: value for key, value in request.body.items() if key not in left_out}
@@ -179,7 +209,7 @@ def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str
 
 
 def _find_refused_parameter(message: str, parameters: Mapping[str, Any]) -> str:
-    """Return the parameter that the server's message names, best in quotes, or ""."""
+    """Return the parameter that an error of the server names, preferably one in quotes; "" if it names none."""
     quoted: list[str] = re.findall(r"['\"`](\w+)", message)
     words: list[str] = re.findall(r"\w+", message)
     for word in quoted + words:
@@ -189,7 +219,7 @@ def _find_refused_parameter(message: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _score(judge: Judge | None, embedder: Embedder, requests: Sequence[ComparedRequest]) -> None:
-    """Score the answers of both models by the judge, else by their mean similarity to the (other) recorded ones."""
+    """Set the scores of each request: those of the judge, else the mean similarity to the (other) recorded answers."""
     for request in requests:
         _compare_texts(request, embedder)
     if judge is not None:
@@ -197,7 +227,11 @@ def _score(judge: Judge | None, embedder: Embedder, requests: Sequence[ComparedR
 
 
 def _compare_texts(request: ComparedRequest, embedder: Embedder) -> None:
-    """Set the similarity of the new answers to the recorded ones, and the two answers that are least alike."""
+    """Set similarity, example and scores of a request; it has at least one recorded and one new answer.
+
+    A recorded answer is scored by its similarity to the other recorded ones. If there is only one, nothing is known of how
+    much the old model's own answers differ, and there are no scores.
+    """
     old = [call.output for call in request.old]
     new = [call.output for call in request.new]
     rows = [similarity_scores(text, old, embedder) for text in new]
@@ -218,6 +252,10 @@ def _compare_texts(request: ComparedRequest, embedder: Embedder) -> None:
 
 
 def _score_by_judge(judge: Judge, requests: Sequence[ComparedRequest]) -> None:
+    """Replace the scores of requests with those of a judge, and set the problem of requests that it could not score.
+
+    All answers go through `score_outputs` in one list, so its order gives back the old answers of a request before the new ones.
+    """
     outputs = []
     for index, request in enumerate(requests):
         questions = [message.content for message in request.old[0].messages if message.role == "user"]
@@ -271,7 +309,7 @@ def _build_report(
 
 
 def _describe_calls(calls: Sequence[Call]) -> dict[str, Any]:
-    """Return how many answers a model gave, what they cost, and how long they took."""
+    """Return the number of answers of a model, their cost in words, and the median latency."""
     traffic = count_traffic(calls)
     # Recorded answers count as if they had been paid for now.
     paid = replace(traffic, saved_usd=None, spent_usd=traffic.known_usd)
@@ -288,6 +326,7 @@ def _describe_change(request: ComparedRequest) -> dict[str, Any]:
 
 
 def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a report of `_build_report`."""
     new = report["to"]
     requests = format_count(report["requests"], "request")
     hint = f"(requests of judges: llmops judge rescore RUN.json --model {new})"
@@ -311,6 +350,7 @@ def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _format_verdict(family: str, verdict: Mapping[str, Any]) -> str:
+    """Return the line of a verdict of `compare_families`; it may have no interval."""
     change = round(100 * verdict["change"], 1)
     interval = ""
     if verdict["interval"]:

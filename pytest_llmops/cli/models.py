@@ -9,7 +9,7 @@ from pytest_llmops.cli.judge import JUDGE_HELP, add_judge_arguments
 
 
 def add_models_group(groups: Any) -> None:
-    """Declare the group, which lists models, and its command."""
+    """Declare the group, which is a command itself (it lists models), and its command ``compare``."""
     group = add_command(
         groups,
         "models",

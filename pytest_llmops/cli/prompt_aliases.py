@@ -1,4 +1,8 @@
-"""``llmops prompts alias`` and ``rollback``: move an alias of a prompt, and keep the log of its moves."""
+"""``llmops prompts alias`` and ``rollback``: move an alias of a prompt, and keep the log of its moves.
+
+To move an alias means to let it name another version. A move is stored as an object with ``at``, ``alias``, ``old``, ``new``
+and ``reason``.
+"""
 
 import argparse
 import datetime as dt
@@ -21,7 +25,10 @@ LOG_FILE = "aliases.log"
 
 
 def open_prompts(args: argparse.Namespace) -> Prompts:
-    """Return the prompts of ``--prompts``, else those of the project around the working folder."""
+    """Return the prompts of ``--prompts``, else of the nearest folder of prompts from the working folder up to the project's root.
+
+    If there is none, it is the (missing) one in the working folder.
+    """
     root, values = read_ini(Path.cwd()) or (Path.cwd(), {})
     name = Settings.from_sources(("ini", values)).prompts_dir
     if args.folder:
@@ -39,7 +46,7 @@ def run_move(args: argparse.Namespace) -> int:
 
 
 def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: str) -> Mapping[str, Json]:
-    """Let an alias mean another version, and write down why; other processes that move one of the prompt's wait.
+    """Let an alias name another version, and log why. Other processes that move an alias of the prompt wait meanwhile.
 
     Args:
         prompts: The prompts of a folder.
@@ -81,7 +88,8 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
             "new": new,
             "reason": redactor.clean_text(reason.strip()),
         }
-        # First the alias: killed in between, the log lacks a move, and a rollback still finds the version before.
+        # The alias is written first. If the process is killed before the log is, a move is missing in the log, but a rollback
+        # still finds an earlier version in it.
         write_output_file(path, text)
         rows = [json.dumps(row, ensure_ascii=False) for row in [*moves, move]]
         write_output_file(log, "".join(f"{row}\n" for row in rows))
@@ -106,7 +114,10 @@ def _check_move(prompts: Prompts, name: str, alias: str, version: str, reason: s
 
 
 def _find_earlier_version(moves: Sequence[Mapping[str, Json]], alias: str, present: str) -> str:
-    """Return the version that an alias meant before the present one, or ""."""
+    """Return the version that an alias named before the present one; "" if the log does not tell.
+
+    The newest move that names another version counts, in its ``new`` or else its ``old``: the last move may be missing in the log.
+    """
     for move in reversed(moves):
         if move.get("alias") != alias:
             continue
@@ -118,10 +129,16 @@ def _find_earlier_version(moves: Sequence[Mapping[str, Json]], alias: str, prese
 
 
 def _edit_aliases(path: Path, alias: str, version: str, *, is_known: bool) -> str:
-    """Return the text of a file of aliases in which one means another version; comments and the other lines stay.
+    """Return the text of a file of aliases with one alias set to a version; comments and all other lines stay as they are.
+
+    Args:
+        path: The file; it may be missing.
+        alias: The alias.
+        version: The version that it is to name.
+        is_known: The file has the alias; else it is added at the end.
 
     Raises:
-        UsageError: The alias has a form that cannot be edited.
+        UsageError: The line of the alias has a form that cannot be edited, for instance a text over several lines.
     """
     value = json.dumps(version, ensure_ascii=False)
     text = ""
@@ -140,7 +157,7 @@ def read_moves(path: Path) -> list[Mapping[str, Json]]:
     """Return the moves in the log of a prompt's aliases, the oldest first.
 
     Raises:
-        PromptError: The file is damaged; gives the line.
+        PromptError: The file is damaged; with its line.
     """
     with locate_errors(PromptError, path):
         if not path.exists():

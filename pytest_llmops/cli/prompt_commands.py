@@ -20,7 +20,7 @@ from pytest_llmops.prompts import Prompt, Prompts
 from pytest_llmops.reports.html_views import MAX_WORDS, Edit, diff_words
 
 FACTS = ("description", "model", "variables", "output_schema")
-# A problem of a prompt: its file, the line if one is known, and what it is
+# A problem of a prompt: its file, the line (None: not known), and a description
 Problem = tuple[object, int | None, str]
 
 
@@ -55,7 +55,7 @@ def show_prompt(args: argparse.Namespace) -> int:
 
 
 def _describe(prompt: Prompt, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the named facts of a prompt, and its parameters one by one."""
+    """Return the named attributes of a prompt, and each of its parameters as ``params.<name>``."""
     facts = {name: getattr(prompt, name) for name in names}
     for key, value in prompt.params.items():
         facts[f"params.{key}"] = value
@@ -63,7 +63,7 @@ def _describe(prompt: Prompt, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _format_facts(facts: Mapping[str, Any]) -> list[str]:
-    """Return a line for each fact that is known."""
+    """Return a line for each fact that is not empty; facts that are no texts as JSON."""
     lines = []
     for key, fact in facts.items():
         text = fact
@@ -92,10 +92,10 @@ def render_prompt(args: argparse.Namespace) -> int:
 
 
 def _read_variables(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the variables of ``--vars`` and ``--var``; the latter come before.
+    """Return the variables of ``--vars`` and ``--var``; a variable that is in both is that of ``--var``.
 
     Raises:
-        UsageError: One is not of the form NAME=TEXT, or the file holds no object.
+        UsageError: ``--var`` is not of the form NAME=TEXT, or the file of ``--vars`` has no object of JSON.
     """
     for pair in args.var:
         if "=" not in pair:
@@ -113,7 +113,7 @@ def _read_variables(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare_versions(args: argparse.Namespace) -> int:
-    """Print two versions of a prompt word by word, and return the exit status."""
+    """Print the differences between two versions of a prompt word by word, and return the exit status."""
     prompts = open_prompts(args)
     old = prompts.get(args.name, args.old)
     new = prompts.get(args.name, args.new)
@@ -134,7 +134,11 @@ def compare_versions(args: argparse.Namespace) -> int:
 
 
 def _iter_edits(old: str, new: str) -> Iterator[Edit]:
-    """Compare lines first: the comparison of words is quadratic, and looks only at the first 400 of each text."""
+    """Yield the edits between two texts, word by word where that is possible.
+
+    Lines are compared first, since the comparison of words is quadratic and considers only the first `MAX_WORDS` words of a
+    text. Long passages that differ are yielded as a whole.
+    """
     old_lines = old.splitlines(keepends=True)
     new_lines = new.splitlines(keepends=True)
     matcher = SequenceMatcher(None, old_lines, new_lines)
@@ -153,6 +157,7 @@ def _iter_edits(old: str, new: str) -> Iterator[Edit]:
 
 
 def _format_edit(kind: str, text: str) -> str:
+    """Return an edit as text: ``[-old-]``, ``{+new+}``, or the text itself if it is the same."""
     if kind == "old":
         return colour_text(f"[-{text}-]", RED)
     if kind == "new":
@@ -192,10 +197,10 @@ def show_log(args: argparse.Namespace) -> int:
 
 
 def _find_uses(name: str) -> list[str]:
-    """Return the places (``file:line``) below the working folder that name a prompt.
+    """Return the places (``file:line``) below the working folder that use a prompt.
 
-    These are calls of ``prompt()`` (the marker), ``get()`` and ``choose()`` that begin with the name as a text, with or without
-    ``@main``, in the Python files that git does not ignore; outside of git in all of them.
+    These are calls of ``prompt()`` (the marker), ``get()`` and ``choose()`` with the name as a literal first argument, with or
+    without a commit (``@main``). Python files that git ignores are not searched; outside of git all are.
     """
     listed = run_git(Path(), "ls-files", "-z", "-co", "--exclude-standard", "--", "*.py")
     if isinstance(listed, bytes):
@@ -220,7 +225,7 @@ def check_prompts(args: argparse.Namespace) -> int:
     """Print what is wrong with the prompts, and return the exit status."""
     prompts = open_prompts(args)
     names = prompts.names()
-    # A broken aliases.toml is a problem of each version.
+    # A broken aliases.toml is reported for each version, but listed once.
     unique: dict[Problem, None] = {}
     for name in names:
         unique.update(dict.fromkeys(_iter_problems(prompts, name, args.max_chars)))
@@ -242,7 +247,10 @@ def check_prompts(args: argparse.Namespace) -> int:
 
 
 def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[Problem]:
-    """Yield the problems of all versions of a prompt, and of the one that is taken if none is named."""
+    """Yield the problems of all versions of a prompt, and of its default (``""``: the version that is used if none is named).
+
+    Of the default only an error counts, as its version is checked by name already.
+    """
     first_versions: dict[str, str] = {}
     for version in (*prompts.versions(name), ""):
         try:
@@ -260,7 +268,7 @@ def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[Prob
 
 
 def _list_problems(prompt: Prompt, max_chars: int) -> list[str]:
-    """Return the problems of a version by itself."""
+    """Return the problems of a single version: the order of its roles, its length, and secrets."""
     from pytest_llmops.redaction.redactor import Redactor
 
     problems = []

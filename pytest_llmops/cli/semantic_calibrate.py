@@ -1,4 +1,7 @@
-"""``llmops semantic calibrate``: find a threshold from pairs of texts that are labelled as the same in meaning or not."""
+"""``llmops semantic calibrate``: find a threshold from pairs of texts that are labelled as the same in meaning or not.
+
+A "cut" is a candidate for the threshold, with the numbers of pairs that reach it.
+"""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +44,7 @@ MAX_SCORE = 5
 LINE_EXAMPLE = '{"actual": "...", "expected": "...", "same": true}'
 BATCH_SIZE = 2048  # texts that are embedded in one call
 SCORE_DIGITS = 6
-# Pairs of a kind below which a cut is unreliable: the interval of a share is some 30 points wide
+# With fewer pairs of a kind (same, different) a cut is unreliable: the interval of a share is some 30 points wide
 MIN_PAIRS_PER_KIND = 30
 CHANCE_ACCURACY = 0.5
 GRID_STEP = 0.05
@@ -49,7 +52,7 @@ GRID_STEP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """Two texts, whether their meaning is the same, and the line of the file."""
+    """A text and one or several texts that it is expected to mean, whether it does, and the line of the file."""
 
     actual: str
     expected: tuple[str, ...]
@@ -63,7 +66,7 @@ class LabelledPairs:
 
     Attributes:
         repeated: How many lines repeat an earlier line.
-        between: How many lines have a score neither high nor low enough to be a label.
+        between: How many lines were left out because their score is neither high nor low enough for a label.
     """
 
     items: tuple[TextPair, ...]
@@ -83,7 +86,8 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
         CaseError: A line is not such a pair, or two lines contradict each other; with file and line.
     """
     pairs: dict[tuple[str, tuple[str, ...]], TextPair] = {}
-    repeated = between = number = 0
+    repeated = between = 0
+    number = 0  # the line that is being read, for the error
     try:
         for number, value in read_json_lines(read_text(path)):
             pair = _parse_pair(as_mapping(value), number, same_from, different_to)
@@ -164,7 +168,8 @@ def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float)
 def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
     """Return the similarity of each pair, from 0 to 1, exactly as `assert_semantic` computes it.
 
-    An embedder that fits itself to the texts of a call gets each pair in its own call.
+    The score of a pair is the highest similarity to any of its expected texts. All texts are embedded in a few large calls,
+    but an embedder whose vectors depend on the other texts of a call gets each pair in a call of its own.
 
     Raises:
         UsageError: The embedder fails, or gives no usable vectors.
@@ -196,6 +201,11 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
 
 
 def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> Float64Array:
+    """Return the vectors of texts as rows; there is at least one text.
+
+    Raises:
+        UsageError: The embedder fails, or returns something else than one vector for each text.
+    """
     name = f"embedder {shorten_text(component_name(embedder), 60)}"
     try:
         vectors = embedder.embed(texts)
@@ -257,6 +267,7 @@ def _list_facts(cut: Cut, auc: float) -> dict[str, float]:
 
 
 def _format_passed(kind: str, passed: int, count: int) -> str:
+    """Return the share of pairs of a kind that reach the cut, with its interval; there is at least one pair."""
     low, high = classification.wilson_interval(passed, count)
     interval = f"95 % interval {low:.1%} to {high:.1%}"
     return f"  {passed / count:.1%} of the {kind} pairs pass ({interval})"
@@ -272,7 +283,11 @@ def _check_semantic_options(args: argparse.Namespace) -> None:
 
 
 def load_embedder(name: str, where: str = "") -> Embedder:
-    """Return the embedder of a name: a built-in one, or a class of the user's own; ``where`` is what named it, for the error.
+    """Return the embedder of a name: a built-in one, or a class of the user's own. Its vectors are cached.
+
+    Args:
+        name: The name, or ``module:Class``.
+        where: The setting that named it, for the error; "": the command line did.
 
     Raises:
         UsageError: There is no such embedder.
@@ -281,6 +296,11 @@ def load_embedder(name: str, where: str = "") -> Embedder:
 
 
 def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
+    """Check that there are pairs of both kinds, and print a warning if there are few of one.
+
+    Raises:
+        UsageError: All pairs have the same label.
+    """
     same_count = sum(same)
     different_count = len(same) - same_count
     if not same_count or not different_count:
@@ -295,6 +315,7 @@ def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
 
 
 def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Iterator[str]:
+    """Yield the first lines of the output: the pairs, what was left out, and the embedder."""
     count = len(pairs.items)
     same_count = sum(pair.same for pair in pairs.items)
     different_count = count - same_count
@@ -311,7 +332,7 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
 
 
 def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
-    """Return the rule that chooses the cut, its share, and a description."""
+    """Return the rule by which the cut is chosen, the share that it requires (0: none), and its description."""
     if args.recall is not None:
         return "recall", args.recall, f"highest cut with a recall of at least {args.recall:g}"
     if args.precision is not None:
@@ -323,15 +344,15 @@ def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
 
 
 def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut | None) -> Iterator[str]:
-    """Yield the lines of a table of cuts, in which the chosen one is marked."""
+    """Yield the lines of a table of cuts; the chosen one is marked, and added if it is not on the grid."""
     grid = [round(GRID_STEP * step, 2) for step in range(1, round(1 / GRID_STEP))]
     cuts = [cut_at(scores, same, value) for value in grid]
-    # Neighbouring cuts that the same pairs pass are one row: the first.
+    # Of neighbouring cuts that the same pairs reach only the first gets a row.
     groups = groupby(cuts, key=lambda cut: (cut.same_passed, cut.different_passed))
     kept = [next(group) for _, group in groups]
     if chosen is not None:
-        by_place = {cut.at_least: cut for cut in (*kept, chosen)}
-        kept = [by_place[place] for place in sorted(by_place)]
+        by_threshold = {cut.at_least: cut for cut in (*kept, chosen)}
+        kept = [by_threshold[threshold] for threshold in sorted(by_threshold)]
     yield colour_text("at_least  same pass  different pass  precision  recall     F1  balanced accuracy", DIM)
     for cut in kept:
         mark = ""
@@ -344,6 +365,11 @@ def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut
 
 
 def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:
+    """Return the chosen cut, if it is worth proposing.
+
+    Raises:
+        LLMOpsError: No cut satisfies the rule, or the embedder separates the pairs no better than chance.
+    """
     if chosen is None:
         raise LLMOpsError(
             f"no threshold is proposed: there is no cut with that rule ({rule}); ask for less, or take "

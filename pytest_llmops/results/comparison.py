@@ -1,4 +1,8 @@
-"""Group tests into fair comparisons: the same cases by the same metrics, on sides that differ in a prompt or a model."""
+"""Group tests into fair comparisons: the same cases by the same metrics, on sides that differ in a prompt or a model.
+
+A "side" is a version of a prompt, or a model. A "row" is a case of a test: what stays the same while the side changes. The
+"axis" says which of the two is compared, prompt or model.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,14 +19,16 @@ from pytest_llmops.results.details import (
 )
 from pytest_llmops.results.run import TestRecord
 
-Axis: TypeAlias = Literal["prompt", "model"]  # the fact of a test that differs from side to side
+Axis: TypeAlias = Literal[
+    "prompt", "model"
+]  # also the name of the fact of a test that differs from side to side
 MetricKey: TypeAlias = tuple[str, str, str, str]  # name, version, unit and direction of a metric
 Part: TypeAlias = tuple[MetricKey, str]  # a metric and a label
 T = TypeVar("T")
 K = TypeVar("K")
 
 _SIDE_FACTS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("version", "fingerprint"), "model": ("name",)}
-# The argument of a test that takes the side
+# The argument (fixture) through which a test gets its side
 _SIDE_ARGUMENTS: Mapping[Axis, str] = {"prompt": "prompt", "model": "llm"}
 
 
@@ -37,21 +43,21 @@ def group_by(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T
 
 
 def subject_name(record: TestRecord, axis: Axis) -> str:
-    """Return the name of the prompt whose versions are compared; for models ""."""
+    """Return the name of the prompt of a test; "" if models are compared, which have no common subject."""
     if axis == "prompt":
         return SideFacts.from_wire(record.fact(axis)).name
     return ""
 
 
 def side_key(record: TestRecord, axis: Axis) -> tuple[str, ...] | None:
-    """Return the key of the side that a test ran on; None if it ran on none."""
+    """Return the key of the side that a test ran on, as version and fingerprint of a prompt; None if it used no prompt (model)."""
     if record.fact(axis):
         return side_texts(record, axis, _SIDE_FACTS[axis])
     return None
 
 
 def side_texts(record: TestRecord, axis: Axis, names: Iterable[str]) -> tuple[str, ...]:
-    """Return some facts of the side that a test ran on."""
+    """Return the named facts of the side that a test ran on; names are fields of `SideFacts`."""
     facts = SideFacts.from_wire(record.fact(axis))
     return tuple(getattr(facts, name) for name in names)
 
@@ -62,7 +68,7 @@ def function_name(record: TestRecord) -> str:
 
 
 def row_key(record: TestRecord, axis: Axis) -> tuple[str, ...]:
-    """Return the case and the other parameters: what stays the same while the side changes."""
+    """Return the key of a test's row: its case id ("" without a case) and its other parameters except the side."""
     case = CaseFacts.from_wire(record.fact("case")).id
     key = [case]
     for name, param in record.fact("params").items():
@@ -77,7 +83,7 @@ def row_key(record: TestRecord, axis: Axis) -> tuple[str, ...]:
 
 
 def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> list[K]:
-    """Return the keys of groups in the order of their sides on the command line."""
+    """Return the keys of groups in the order of their sides on the command line; no group may be empty."""
 
     def first_position(key: K) -> int:
         places = []
@@ -97,9 +103,10 @@ def iter_fair_comparisons(
 ) -> Iterator[tuple[list[TestRecord], int]]:
     """Yield the tests of each comparison, and how many of its rows are left out.
 
-    Means over different questions cannot be compared. So functions that ran with the same sides belong together,
-    and only rows (cases) that every side ran count. If a subject ran on several sides anywhere, tests on a single side
-    are in no comparison. Otherwise all tests of a prompt are one comparison, and models are not compared.
+    Means over different questions cannot be compared. So test functions that ran with the same sides are one comparison,
+    and only rows that every side ran count. If a prompt ran in several versions in any function, functions with a single
+    version of it are left out. A prompt that only ran in one version is a comparison of one side. Models that ran alone are
+    in no comparison.
     """
     sides: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for record in records:
@@ -107,12 +114,13 @@ def iter_fair_comparisons(
         if side is not None:
             function = (subject_name(record, axis), function_name(record))
             sides.setdefault(function, set()).add(side)
-    several = set()
+    several = set()  # subjects that ran on several sides
     for (subject, _), keys in sides.items():
         if len(keys) > 1:
             several.add(subject)
 
     def find_comparison(record: TestRecord) -> tuple[str, frozenset[tuple[str, ...]]] | None:
+        """Return the key of a test's comparison: the subject and the sides that each row needs; None: it is in none."""
         if side_key(record, axis) is None:
             return None
         subject = subject_name(record, axis)
@@ -129,7 +137,7 @@ def iter_fair_comparisons(
     for (_, required_sides), group in group_by(records, find_comparison).items():
         rows = group_by(group, find_row).values()
         complete = [row for row in rows if _list_sides(row, axis) >= required_sides]
-        ids = {id(record) for row in complete for record in row}
+        ids = {id(record) for row in complete for record in row}  # records cannot be hashed
         if ids:
             compared = [record for record in group if id(record) in ids]
             yield compared, len(rows) - len(complete)
@@ -138,17 +146,17 @@ def iter_fair_comparisons(
 
 
 def _list_sides(row: Iterable[TestRecord], axis: Axis) -> set[tuple[str, ...] | None]:
-    """Return the sides on which the tests of a row ran."""
+    """Return the sides on which the tests of a row ran; skipped tests do not count."""
     return {side_key(record, axis) for record in row if record.outcome != "skipped"}
 
 
 @dataclass(frozen=True, slots=True)
 class UnevenMetrics:
-    """Measurements without a value on every side of a comparison: they are in no mean.
+    """Measurements that some side of a comparison lacks, so that no side counts them in its mean.
 
     Attributes:
-        parts: The id of the test's record, the metric and the label of each.
-        rows: How many rows are concerned, by metric.
+        parts: Each of them by the ``id()`` of the test's record, the metric and the label.
+        rows: By metric: how many rows have such a measurement.
     """
 
     parts: frozenset[tuple[int, MetricKey, str]] = frozenset()
@@ -161,9 +169,9 @@ def metric_key(measurement: Measurement) -> MetricKey:
 
 
 def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
-    """Return what not all tests of a row measured: a judge was not asked, or gave no verdict, on some side.
+    """Return what not all tests of a row measured, for instance because a judge gave no verdict on one side.
 
-    The values on the other sides are left out too: they answer questions that this side was not asked.
+    The values on the other sides are left out too: a mean over more cases cannot be compared with one over fewer.
     """
     parts: set[tuple[int, MetricKey, str]] = set()
     row_counts: Counter[MetricKey] = Counter()

@@ -14,18 +14,20 @@ from typing import Any, Self, TypeAlias
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, format_amount
 
 Scale: TypeAlias = tuple[float, float]
-OneOrMore: TypeAlias = tuple[str, ...]  # stored as a list of texts, or as a single text
+OneOrMore: TypeAlias = tuple[
+    str, ...
+]  # stored as a list of texts, or as a single text; its own reader in `_READERS`
 
 
 def fact_text(value: Json) -> str:
-    """Return a stored value as text: "" for None, any other value as it prints."""
+    """Return a stored value as text: "" for None, else ``str(value)``."""
     if value is None:
         return ""
     return str(value)
 
 
 def read_time(value: Json) -> datetime | None:
-    """Return a stored time (ISO 8601; UTC if it does not say), or None if the value is none.
+    """Return a stored time (ISO 8601) in UTC, which is also assumed if it has no offset; None if the value is not a time.
 
     >>> read_time("2026-01-31") == read_time("2026-01-31T02:00:00+02:00"), read_time("soon")
     (True, None)
@@ -43,7 +45,7 @@ def read_time(value: Json) -> datetime | None:
 
 def as_mapping(value: object) -> Mapping[str, Json]:
     """Return an object of JSON; empty if the value is something else."""
-    # A dict is recognized at once, an abstract class takes longer.
+    # The check for dict is fast, the one for the abstract class slow.
     if isinstance(value, (dict, Mapping)):
         return value
     return {}
@@ -63,7 +65,12 @@ class StoredFacts:
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
-        """Return what is stored, with some fields given; keys that are missing or unknown are ignored."""
+        """Return the stored facts. Missing keys keep their default, unknown keys are ignored.
+
+        Args:
+            wire: The stored JSON; anything but an object counts as empty.
+            given: Values of fields that are not to be read from the JSON.
+        """
         stored = as_mapping(wire)
         if stored:
             for name, reader in _field_readers(cls):  # type: ignore[arg-type]  # a class can be hashed
@@ -74,7 +81,10 @@ class StoredFacts:
 
 @lru_cache
 def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """Return the name and the reader of each field; one that a subclass reads itself, and gives, may have no reader."""
+    """Return the name and the reader of each field.
+
+    Fields of a type without a reader are left out: the subclass passes them as ``given`` in its own ``from_wire``.
+    """
     readers = []
     for spec in fields(cls):
         kind = str(spec.type)
@@ -106,12 +116,12 @@ class SideFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantFacts(StoredFacts):
-    """The value of the argument that a test is compared by, and what tells its case.
+    """The variant that a test ran with: the value of the argument by which tests are compared.
 
     Attributes:
-        place: Index among the values.
+        place: Index of the value among the values of the argument; the order of the reports.
         base: The value that all others are compared with.
-        case: The other arguments of the test.
+        case: The other arguments of the test; tests with equal ones are the same case.
         primary: The metric that decides, as for the gate.
     """
 
@@ -125,7 +135,14 @@ class VariantFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardrailFacts(StoredFacts):
-    """What ``llm_guardrail`` states about a test: its case is an attack or a benign twin of so many cases, and what all of them must reach."""
+    """What the marker ``llm_guardrail`` states about a test.
+
+    Attributes:
+        expect: "refuse" for an attack, "answer" for its benign twin.
+        cases: How many cases the test has in all; a run with fewer is compared with no threshold.
+        at_least_blocked: Threshold of the share of blocked attacks; None: there is none.
+        at_most_overblocked: Threshold of the share of refused twins; None: there is none.
+    """
 
     expect: str = ""
     cases: int = 0
@@ -144,7 +161,14 @@ class JudgeFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialFacts(StoredFacts):
-    """The trials of a test; ``n`` ran, and ``undecided`` says what they leave open; reruns that it has do not take place."""
+    """The trials of a test.
+
+    Attributes:
+        n: How many ran.
+        rule: What share of them must pass.
+        undecided: What the trials leave open, as a sentence; "": they decide.
+        has_reruns: The test asks for reruns (``--reruns`` or ``@flaky``), which do not take place with trials.
+    """
 
     n: int = 0
     passed: int = 0
@@ -185,7 +209,13 @@ class CassetteFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CassettesMeta(StoredFacts):
-    """The cassettes of a run as a whole: day of the oldest recording, and files that no test used."""
+    """The cassettes of a run as a whole.
+
+    Attributes:
+        oldest: Day of the oldest recording.
+        orphans: Files that no test used.
+        moved: Files of renamed tests, which are replayed from their old place.
+    """
 
     oldest: str = ""
     orphans: tuple[str, ...] = ()
@@ -220,7 +250,7 @@ class JudgeVerdict(StoredFacts):
 
     Attributes:
         votes: Scores of a panel's judges.
-        default: The threshold is the judge's own.
+        default: The threshold is the judge's own default, not one that the test states.
         is_comparison: The verdict is on a pair of answers.
     """
 
@@ -242,7 +272,8 @@ class JudgeVerdict(StoredFacts):
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
         """Return the verdict that ``detail["judge"]`` holds."""
-        return super(JudgeVerdict, cls).from_wire(wire, is_comparison="winner" in as_mapping(wire), **given)
+        is_comparison = "winner" in as_mapping(wire)
+        return super(JudgeVerdict, cls).from_wire(wire, is_comparison=is_comparison, **given)
 
     @property
     def scale(self) -> Scale | None:
@@ -261,9 +292,9 @@ class ReviewFlag(StoredFacts):
     """Why an assertion flagged a verdict for a person.
 
     Attributes:
-        confidence: The judge's confidence, below the ``least`` that the assertion asked for.
-        orders: Winners of a pair in both orders, which disagree.
-        undecided: The threshold that would have decided.
+        confidence: The judge's confidence, if it is below the ``least`` that the assertion requires.
+        orders: Winners of a pair in both orders, if these disagree.
+        undecided: The threshold that the score is not compared with, because the confidence is too low.
     """
 
     confidence: float | None = None
@@ -277,7 +308,7 @@ class JudgeRecord(StoredFacts):
     """What is known of a judge from a calibration or from canaries.
 
     Attributes:
-        judge: Name of the judge, if it was tried by the measurement itself.
+        judge: Name of the judge, if the measurement itself ran the calibration or the canaries; else "".
     """
 
     text: str = ""
@@ -291,10 +322,11 @@ class MeasurementDetail(StoredFacts):
     """The detail of a measurement, as assertions store it.
 
     Attributes:
-        outcome: What an answer to an attack or its twin does: "refused", "leaked" ...
-        judge: None: no judge gave a verdict.
+        outcome: How an answer to an attack or its twin ended: "refused", "leaked" ...
+        actual: The answer that was looked at; None: it is not stored.
+        judge: The verdict of a judge; None: there is none.
         suspect: Signs that the answer tries to influence its judge.
-        without: What was not compared or not read, as sentences.
+        without: Sentences on what could not be compared or read.
         evidence: The ``(label, text)`` lines of the failure text.
     """
 
@@ -322,7 +354,7 @@ def read_detail(measurement: Measurement) -> MeasurementDetail:
 
 
 def name_with_label(measurement: Measurement) -> str:
-    """Return the name of a measurement with its label: its name in a baseline, and in what changed since."""
+    """Return the name of a measurement with its label, "judge.quality [tone]", as in baselines and reports of changes."""
     if measurement.label:
         return f"{measurement.name} [{measurement.label}]"
     return measurement.name
@@ -398,7 +430,7 @@ def _read_json(value: Json) -> Json:
 
 
 def _read_optional_text(value: Json) -> str | None:
-    """Return a text; a list of facts is its texts."""
+    """Return a value as text; a list as its texts with commas; None for None."""
     if value is None:
         return None
     return ", ".join(_read_texts(value)) or fact_text(value)
@@ -458,7 +490,7 @@ def _read_verdict(value: Json) -> JudgeVerdict | None:
     return JudgeVerdict.from_wire(value)
 
 
-# By the annotation of a field, which is a text here.
+# Readers by the annotation of a field; `from __future__ import annotations` makes annotations texts.
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "Json": _read_json,
     "str": fact_text,

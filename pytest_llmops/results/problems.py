@@ -1,4 +1,4 @@
-"""What a reviewer of a run should look at first, notes of it, and the commands that record what is missing."""
+"""The problems of a run in the order to look at them, notes on the run, and the commands that record what is missing."""
 
 import posixpath
 import re
@@ -20,11 +20,11 @@ class Problem:
     """A test that got worse, failed or could not be scored, or a verdict that fails the run.
 
     Attributes:
-        kind: ``worse`` (than the baseline), ``failed`` or ``errored``; of a verdict its status.
+        kind: ``worse`` (than the baseline), ``failed`` or ``errored``; for a verdict its status.
         words: What happened, in a line: the scores before and after, and the first line of the failure.
         decides: The run did not pass because of it; else it is a warning.
-        change: How it differs from the baseline; None: there is no baseline, or it does not differ.
-        record: The test; one without facts if the run has no record of it.
+        change: How the test differs from the baseline; None: there is no baseline, or it does not differ.
+        record: The test; an empty record if the run has none of it.
     """
 
     kind: str
@@ -35,7 +35,9 @@ class Problem:
     record: TestRecord
 
     def find_place(self, changed: Mapping[str, int]) -> tuple[str, int]:
-        """Return file and line: the prompt of the test if it is among the changed files, else where the test failed.
+        """Return the file and line at which to show the problem.
+
+        This is the prompt of the test if it is among the changed files, else where the test failed, else line 1 of its file.
 
         Args:
             changed: The first changed line of each changed file.
@@ -52,11 +54,11 @@ class Problem:
 
 
 def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
-    """Return the problems of a run: what got worse, the largest loss first, then failures by how far they miss.
+    """Return the problems of a run, each test once: first what got worse, the largest loss first; then the other failures.
 
     Args:
         run: The run.
-        all_worse: Also what got worse although the verdict is GREEN: some cases always do, by chance.
+        all_worse: Include what got worse even if the verdict is GREEN. Some cases always get worse by chance.
 
     >>> [problem.kind for problem in list_problems(Run(records=(TestRecord(nodeid="t", outcome="failed"),)))]
     ['failed']
@@ -83,12 +85,13 @@ def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
 
 
 def _severity(record: TestRecord) -> tuple[int, float]:
-    """Return a key that sorts failures by how far they miss their thresholds, before what could not be scored."""
+    """Return a sort key: failed before errored tests, and within these the one that misses its threshold by the most first."""
     misses = map(_miss, list_failed_measurements(record))
     return OUTCOMES.index(record.outcome), -max(misses, default=0.0)
 
 
 def _describe_problem(record: TestRecord, change: CaseChange | None, *, decides: bool) -> Problem:
+    """Return the problem of a test; ``decides``: a failing verdict names it as worse. A failed test always decides."""
     failed = record.outcome in ("failed", "errored")
     kind: str = record.outcome
     parts = []
@@ -110,7 +113,9 @@ def _describe_problem(record: TestRecord, change: CaseChange | None, *, decides:
 
 
 def list_verdict_problems(run: Run) -> list[Problem]:
-    """Return the verdicts that fail a run, but for those that name the tests that got worse.
+    """Return the verdicts that fail a run, as problems.
+
+    Verdicts that list the tests that got worse are left out: these tests are problems of their own, see `list_problems`.
 
     >>> list_verdict_problems(Run(verdicts=(Verdict(kind="baseline", status="ERROR", decides=True),)))[0].nodeid
     'llmops::gate'
@@ -134,7 +139,7 @@ def list_verdict_problems(run: Run) -> list[Problem]:
 
 
 def _find_verdict_place(run: Run, verdict: Verdict) -> str:
-    """Return where a verdict is shown; one that is on the whole run at its first test."""
+    """Return the place at which a verdict is shown; for one on the whole run the place of its first test."""
     if verdict.place or not run.records:
         return verdict.place
     first = run.records[0]
@@ -148,7 +153,7 @@ def list_failed_measurements(record: TestRecord) -> list[Measurement]:
 
 
 def _miss(measurement: Measurement) -> float:
-    """Return by which share of the larger of both a value and its threshold differ: 0 to 1, more if one is negative."""
+    """Return how far a value misses its threshold, as a share of the larger of the two: 0 to 1, more if one is negative."""
     value = measurement.value or 0.0
     threshold = measurement.threshold or 0.0
     larger = max(abs(value), abs(threshold)) or 1.0
@@ -156,7 +161,7 @@ def _miss(measurement: Measurement) -> float:
 
 
 def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield a note for each kind of comparison that did not take place, with the tests it is missing in.
+    """Yield a note for each comparison that measurements had to do without, with the test or the number of tests.
 
     >>> list(iter_unchecked_notes(()))
     []
@@ -174,22 +179,24 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 
 
 def iter_unasserted_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield a note with the tests that called a model and measured nothing, in a run whose other tests measure.
+    """Yield a note with the tests that called a model and measured nothing.
+
+    If no test of the run measures anything, there is no note: the suite then asserts in plain Python on purpose.
 
     >>> measured = TestRecord(nodeid="m", measurements=(Measurement(name="text.exact", value=1.0),))
     >>> list(iter_unasserted_notes([measured, TestRecord(nodeid="t", facts={"asserts": False})]))
     ['1 test called a model and measured nothing, so only a plain assert or an error can fail it: t']
     """
     tests = [record.nodeid for record in records if record.facts.get("asserts") is False]
-    measures = any(record.measurements for record in records)  # otherwise all of its tests assert in Python
-    if tests and measures:
+    has_measurements = any(record.measurements for record in records)
+    if tests and has_measurements:
         number = format_count(len(tests), "test")
         names = format_name_list(tests)
         yield f"{number} called a model and measured nothing, so only a plain assert or an error can fail it: {names}"
 
 
 def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield a note for each test that its trials do not decide, and how the trials went as a whole.
+    """Yield a note for each test that its trials leave undecided, then a summary for each number of trials.
 
     >>> facts = {"trials": {"n": 3, "passed": 2, "failed": 1}}
     >>> list(iter_trial_notes([TestRecord(nodeid="t", facts=facts)]))
@@ -213,7 +220,7 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 
 
 def _describe_trials(count: int, group: Sequence[TrialFacts]) -> str:
-    """Describe how the trials of tests with so many of them went."""
+    """Return the summary of the tests that have ``count`` trials each; there is at least one test."""
     number = len(group)
     passed = [facts.passed for facts in group]
     percent = sum(passed) / (count * number) * 100
@@ -231,7 +238,9 @@ FIXTURE = "(a fixture)"
 
 
 def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield what a run with --llm-changed requested and saved, and which tests and fixtures have a new request.
+    """Yield notes on a run with --llm-changed: how many calls it made and saved, and which tests and fixtures changed.
+
+    A test is listed once, under the first change of its requests.
 
     >>> list(iter_changed_notes([TestRecord(nodeid="t", facts={"cassette": {"changes": ["messages[0]"]}})]))
     ['--llm-changed: 1 of 1 test with a new request, 0 calls asked live, 0 saved', 'changed, messages[0]: t']
@@ -255,7 +264,7 @@ def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 
 
 def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Iterator[str]:
-    """Yield a note about tests that ran once although the run has several trials.
+    """Yield a note about passed tests that ran only once although the run has several trials.
 
     >>> list(iter_single_trial_notes([], 3))
     []
@@ -274,13 +283,13 @@ def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Itera
         )
 
 
-# The number of calls at once that a hint names, and from how many seconds of live calls on there is a hint
+# The concurrency that the hint suggests, and the seconds of live calls from which on there is a hint
 HINT_WIDTH = 16
 HINT_SECONDS = 10.0
 
 
 def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield how long the live calls of a sequential run took, and how long they would take at once.
+    """Yield how long the live calls of a sequential run took, and about how long they would take with --llm-concurrency.
 
     >>> from pytest_llmops.protocols import Call
     >>> records = [TestRecord(nodeid=f"t{n}", calls=(Call(latency_s=2.0), Call(latency_s=2.0))) for n in range(60)]
@@ -297,18 +306,18 @@ def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     total = sum(map(sum, live))
     if total < HINT_SECONDS or len(live) < 2:  # noqa: PLR2004 -- one test has nothing to overlap with
         return
-    at_once = max(total / HINT_WIDTH, *map(sum, live))
+    at_once = max(total / HINT_WIDTH, *map(sum, live))  # calls of one test still follow each other
     counts = list(map(len, live))
     calls = format_count(sum(counts), "call")
-    attempts = max(counts) + 2
+    attempts = max(counts) + 2  # at most: a test may start again for each of its calls
     yield (
         f"{calls} took {total:.0f} s one after another; --llm-concurrency={HINT_WIDTH} would take about "
         f"{at_once:.0f} s and run each test up to {attempts} times"
     )
 
 
-MAX_TESTS = 3  # that a command names; of more it names their files
-MAX_FILES = 5  # that a command names; of more it names the folder above them
+MAX_TESTS = 3  # a command with more tests names their files instead
+MAX_FILES = 5  # a command with more files names the folder above them instead
 RECORD_NEW = "--llm-record=new"
 _COMMAND = re.compile(r"^ +record +(pytest .+)$", re.MULTILINE)
 _OWN_LINE = re.compile(r"^  (?:cassette|nearest|record|moved|choose) .*$", re.MULTILINE)
@@ -316,7 +325,9 @@ _NO_NEIGHBOUR = "  nearest   none"
 
 
 def describe_kind(message: str) -> str:
-    r"""Return what the messages of equal misses share: the address, the model and what differs from the recording.
+    r"""Return the message of a missing recording without what belongs to one test, so that equal misses can be counted together.
+
+    The address, the model and the difference from the recording stay; cassette, nearest recording and command are removed.
 
     >>> describe_kind("no recording\n  cassette  a.json\n    + new\n  record    pytest a") == describe_kind(
     ...     "no recording\n  cassette  b.json\n    + new\n  record    pytest b")
@@ -329,7 +340,7 @@ def describe_kind(message: str) -> str:
 
 
 def merge_record_commands(messages: Iterable[str]) -> list[str]:
-    r"""Return the commands that record what the messages of misses miss, one for each set of options.
+    r"""Return the commands that record what is missing, taken from messages of missing recordings; one for each set of options.
 
     >>> merge_record_commands(["no recording\n  record    pytest 'a.py::t[1]' --llm-record=new"] * 2)
     ["pytest 'a.py::t[1]' --llm-record=new"]
@@ -350,9 +361,9 @@ def merge_record_commands(messages: Iterable[str]) -> list[str]:
 
 
 def _format_record_command(options: Sequence[str], tests: Iterable[str]) -> str:
-    """Return the command that records tests: it names the tests, else their files, else the folder above these."""
+    """Return the pytest command that records tests. Of many tests it names the files, of many files the folder above them."""
     places = list(dict.fromkeys(tests))
-    # By file, `new` records only what is missing; another mode would record the other tests again.
+    # With `new`, naming a whole file is harmless: only what is missing is recorded. Other modes would record all of its tests.
     may_record_more = RECORD_NEW in options
     if may_record_more and len(places) > MAX_TESTS:
         paths = [place.partition("::")[0] for place in places]

@@ -30,8 +30,8 @@ class Judgement:
     Attributes:
         case: Id of the test's case; empty: no case.
         judge: The judge's name.
-        label: Distinguishes verdicts of the same judge in a test.
-        score: On the judge's own scale; None: it could not be scored. Of a pair 1, 0.5 or 0.
+        label: Distinguishes several verdicts of the same judge in a test.
+        score: Score on the judge's own scale; None: it could not be scored. For a pair 1, 0.5 (a tie) or 0.
         low: Lowest score of the scale; None: not known.
         high: Highest score.
         confidence: 0 to 1, as the judge reports it; None: not reported.
@@ -39,7 +39,7 @@ class Judgement:
         why: The reasons for a review, the most important first; empty: no review is needed.
         reason: The reasons as a sentence, with figures.
         answer: What was judged; None: there was no text.
-        other: Of a pair, the answer it was compared with; None: no pair.
+        other: For a pair, the answer that it was compared with; None: not a pair.
     """
 
     nodeid: str
@@ -63,7 +63,7 @@ class Judgement:
 
     @property
     def short(self) -> str:
-        """The judge's confidence, as a word or a number.
+        """The judge's confidence in a few characters: a number, "unscored", the first reason for a review, or "sure".
 
         >>> Judgement(nodeid="t", judge="panel", score=5, confidence=0.416, why=("low confidence",)).short
         '0.42'
@@ -90,8 +90,8 @@ class Judgement:
 def select_for_review(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
     """Return the verdicts that a person should review, the least sure first.
 
-    Verdicts without a score and pairs whose orders disagree come first, then the rest by the judge's confidence;
-    answers that only seem to influence their judge come last. Otherwise the order of the run is kept.
+    Verdicts without a score and pairs with disagreeing orders come first, then the rest by the judge's confidence. Verdicts
+    without a confidence come last: usually answers that seem to influence their judge. Ties keep the order of the run.
 
     >>> select_for_review([])
     ()
@@ -104,6 +104,7 @@ def _sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
     """Return verdicts, the least sure first; see `select_for_review`."""
 
     def certainty(judgement: Judgement) -> float:
+        """Return the sort key, which is low where the judge is least sure."""
         if judgement.score is None or "orders disagree" in judgement.why:
             return -1.0
         if judgement.confidence is None:
@@ -116,7 +117,7 @@ def _sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
 def collect_judgements(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
     """Return all verdicts of judges on answers, in the order of the run.
 
-    Verdicts on something else (contexts, a judge's agreement with human annotators) and single dimensions are left out.
+    Verdicts on something else than an answer (contexts, agreement with human annotators) and single dimensions are left out.
     """
     judgements = []
     for record in records:
@@ -132,6 +133,14 @@ def collect_judgements(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
 def _build_judgement(
     record: TestRecord, measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Judgement:
+    """Return the judgement that a measurement stores.
+
+    Args:
+        record: The test.
+        measurement: A measurement of the test.
+        detail: The detail of the measurement.
+        verdict: The judge's verdict in the detail. Of a pair, the "expected" answer is the one it was compared with.
+    """
     case = CaseFacts.from_wire(record.facts.get("case"))
     if verdict.is_comparison:
         score = measurement.value
@@ -174,6 +183,7 @@ def _build_judgement(
 
 
 def _join_reasons(reasons: Mapping[ReviewReason, str]) -> str:
+    """Return the reasons as one text, each with its figures in brackets if it has any."""
     parts: list[str] = []
     for reason, figures in reasons.items():
         if figures:
@@ -186,7 +196,7 @@ def _join_reasons(reasons: Mapping[ReviewReason, str]) -> str:
 def _iter_review_reasons(
     measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Iterator[tuple[ReviewReason, str]]:
-    """Yield each reason for a review, with the values that show it."""
+    """Yield each reason for a review with its figures as text ("" if it has none), the most important reason first."""
     flag = detail.review
     if measurement.value is None:
         yield "could not be scored", shorten_text(measurement.error, MAX_REASON_CHARS)
@@ -206,7 +216,7 @@ def _iter_review_reasons(
 
 
 def _are_votes_on_both_sides(verdict: JudgeVerdict) -> bool:
-    """Return whether some votes of a panel pass the threshold and others do not."""
+    """Return whether some votes of a panel pass the threshold and others miss it."""
     if not verdict.votes or verdict.threshold is None:
         return False
     return min(verdict.votes) < verdict.threshold <= max(verdict.votes)

@@ -28,7 +28,7 @@ from pytest_llmops.results.self_judging import iter_self_judging_notes
 from pytest_llmops.results.verdict import CaseChange, Verdict
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"
-# The types of JSON Schema in words
+# Words for the types of JSON Schema in errors
 _EXPECTED: Mapping[object, str] = {
     "array": "a list",
     "boolean": "true or false",
@@ -51,7 +51,7 @@ GENERATION_PREFIXES = ("grounding.", "semantic", "judge.", "text.", "schema", "s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """The status of retrieval and generation: ``bad`` if a threshold is missed, ``not judged`` without a verdict."""
+    """The status of the two halves of a RAG application: ``bad`` if a threshold is missed, ``not judged`` without a threshold."""
 
     retrieval: Half
     generation: Half
@@ -72,11 +72,14 @@ class Attribution:
 
 
 def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None:
-    """Return whether retrieval or generation did badly; None if not both were measured, or nothing has a verdict.
+    """Return whether retrieval or generation did badly; None if that cannot be told.
 
-    Retrieval is every ``retrieval.*`` but its latency. Generation is what was measured of the answer: grounding,
-    similarity, judges, texts, schemas and metrics of the user's own. Without a threshold, or without any score,
-    the status is "not judged". A test that ends with a failed retrieval has no answer: then generation is not judged.
+    Retrieval is every ``retrieval.*`` except its latency. Generation is every measurement of the answer: grounding,
+    similarity, judges, texts, schemas and the user's own metrics. Without a threshold, or without any score, the status is
+    "not judged".
+
+    It cannot be told if nothing was retrieved, if both are "not judged", or if only retrieval was measured and did well. If
+    only retrieval was measured and did badly, the test ended before the answer, and generation is "not judged".
 
     >>> retrieved = [Measurement(name="retrieval.recall@5", value=1.0, threshold=0.8)]
     >>> attribute_failure([*retrieved, Measurement(name="grounding.supported", value=0.5, threshold=1.0)]).status_words
@@ -90,16 +93,16 @@ def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None
             retrieval.append(measurement)
         if name.startswith(GENERATION_PREFIXES):
             generation.append(measurement)
-    both = Attribution(retrieval=_half_status(retrieval), generation=_half_status(generation))
-    if not retrieval or (both.retrieval, both.generation) == ("not judged", "not judged"):
+    attribution = Attribution(retrieval=_half_status(retrieval), generation=_half_status(generation))
+    if not retrieval or (attribution.retrieval, attribution.generation) == ("not judged", "not judged"):
         return None
-    # Without an answer there is nothing to attribute if the search did well.
-    if generation or both.retrieval == "bad":
-        return both
+    if generation or attribution.retrieval == "bad":
+        return attribution
     return None
 
 
 def _half_status(measurements: Iterable[Measurement]) -> Half:
+    """Return the status of the measurements of one half: one failure makes it bad."""
     statuses = {measurement.status for measurement in measurements}
     if "failed" in statuses:
         return "bad"
@@ -113,13 +116,13 @@ class TestRecord:
     """A test of a run.
 
     Attributes:
-        nodeid: pytest's name of the test: with a measurement's name and label the key of a baseline.
+        nodeid: pytest's name of the test, under which a baseline stores it.
         outcome: ``errored`` is a test without a verdict (wrong use, a broken fixture, no score, no recording).
         message: Failure text, or the reason of a skip.
         raised: Class names of the exceptions that ended phases of the test, in order; ``MeasurementFailed`` and
             ``MeasurementErrored`` are verdicts on measurements. Empty: no exception, or not known.
-        place: File and line that failed, else of the test, from the root: ``tests/test_a.py:12``; "": not known.
-        facts: What else is known: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``;
+        place: File and line of the failure, else of the test, relative to the root: ``tests/test_a.py:12``; "": not known.
+        facts: Everything else about the test, by kind: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``;
             plain builtins, see `pytest_llmops.results.details`.
     """
 
@@ -211,7 +214,7 @@ class Run:
         records: The tests.
         meta: When and with what: ``created`` (ISO 8601, UTC), ``versions``, ``settings``, ``command``.
         notes: Sentences for a person ("2 stale interactions in ...").
-        verdicts: What is concluded from the records, and decides the exit status with them.
+        verdicts: Conclusions from the records, see `pytest_llmops.baselines.conclusion`. They may fail the run.
     """
 
     records: tuple[TestRecord, ...] = ()
@@ -220,7 +223,7 @@ class Run:
     verdicts: tuple[Verdict, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
-        """Return how many tests ended that way."""
+        """Return how many tests have an outcome."""
         return sum(record.outcome == outcome for record in self.records)
 
     def find_verdict(self, kind: str) -> Verdict | None:
@@ -247,8 +250,8 @@ class Run:
         """Return the run as JSON text: the same records give the same bytes.
 
         Args:
-            indent: Of each level; None: a single line, about four times faster.
-            summary: Whether to add what follows from the records, for readers of the file: `from_json` ignores it.
+            indent: Spaces of each level; None: a single line, about four times faster.
+            summary: Add totals and the verdicts to review, for people who read the file. `from_json` ignores them.
         """
         from pytest_llmops.results.summary import summarize_run
 
@@ -291,11 +294,11 @@ class Run:
 
 
 def decide_exit_status(run: Run, pytest_status: int | None = None) -> int:
-    """Return the exit status of a run: that of pytest, unless it is 0 and a verdict fails the run.
+    """Return the exit status of a run: the one of pytest, or 1 if that is 0 and a verdict fails the run.
 
     Args:
         run: The run with its verdicts.
-        pytest_status: The exit status of pytest; None: not known, and a test that failed or could not be scored gives 1.
+        pytest_status: The exit status of pytest. None: not known, it is then 1 if a test failed or errored.
 
     >>> decide_exit_status(Run(records=(TestRecord(nodeid="t", outcome="errored"),))), decide_exit_status(Run(), 5)
     (1, 5)
@@ -316,14 +319,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
-    """Return the document of a run file.
+    """Return the document of a run file; keys of the top level that it may lack are there, empty.
 
-    text: The text of the file.
-    schema: Name and version of the format, which the file must have.
-    where: The name of the file, for errors.
+    Args:
+        text: The text of the file.
+        schema: Name and version of the format, which the file must have.
+        where: The name of the file, for errors.
 
     Raises:
-        UsageError: It is no JSON, no run file, of a newer major version, or damaged: with file, JSON path, and what was expected and got.
+        UsageError: It is not JSON, not a run file, of a newer major version, or damaged. The error has the file and JSON path.
     """
     try:
         data = json.loads(text, parse_constant=_reject_constant)
@@ -346,10 +350,12 @@ def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
 
 
 def _reject_constant(text: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads although JSON has no such numbers."""
     raise ValueError(f"{text} is no JSON")
 
 
 def _find_problem(data: dict[str, Any]) -> str:
+    """Return the first problem of a document, with its JSON path; "" if it is a valid run file."""
     error = next(_run_validator().iter_errors(data), None)
     if error is not None:
         path = list(error.absolute_path)
@@ -359,7 +365,7 @@ def _find_problem(data: dict[str, Any]) -> str:
         place = locate_record(record, error.json_path)
         return f"{place}: {_describe_error(error)}"
     try:
-        # The schema leaves open what these hold. Python reads 1e999 as infinity, which no JSON can hold.
+        # The schema allows any JSON in these, but 1e999 is read as infinity, which could not be written again.
         to_builtins(data.get("meta"), where="$.meta")
         for number, record in enumerate(data.get("records", [])):
             place = f"$.records[{number}]"
@@ -380,8 +386,13 @@ def _run_validator() -> Any:
 
 
 def _describe_error(error: Any) -> str:
+    """Return a jsonschema ``ValidationError`` as what was expected and got.
+
+    The schema uses ``required``, ``type``, ``enum``, and otherwise only conditions on numbers.
+    """
     got = error.instance
     if error.validator == "required":
+        # The error is on one missing key; that is why there is a first one.
         missing = next(name for name in error.validator_value if name not in got)
         return f"expected the key {missing}, got {format_name_list(map(str, got))}"
     if error.validator == "type":
@@ -400,7 +411,7 @@ def _describe_error(error: Any) -> str:
 
 
 def locate_record(record: object, place: str) -> str:
-    """Return the place of a record with the test's name, where it has one.
+    """Return the JSON path of a record, followed by the name of its test if it has one.
 
     >>> locate_record({"nodeid": "a.py::test"}, "$.records[3]")
     '$.records[3] (a.py::test)'
@@ -423,10 +434,10 @@ class JudgeUse:
 
     Attributes:
         calibration: Its agreement with human annotators, as a sentence.
-        canaries: Its result on answers that no judge may pass; empty: it was not tried.
+        canaries: Its result on canaries (answers that no judge may pass), as a sentence; "": none is known.
         doubtful: No calibration supports its scores.
-        unfit: It passes answers that no judge may pass.
-        tried: Canaries ran in this run: other records of them are older.
+        unfit: It passes canaries.
+        tried: The canaries ran in this run. Otherwise their result is a stored one, which is older.
     """
 
     name: str
@@ -440,7 +451,7 @@ class JudgeUse:
 
     @property
     def standing(self) -> str:
-        """All that is known of the judge, the worst first.
+        """Calibration and canaries as one text, the canaries first if the judge is unfit.
 
         >>> JudgeUse(name="quality", canaries="unfit: it passes 3 of 41 canaries", unfit=True).standing
         'unfit: it passes 3 of 41 canaries; not calibrated, do not rely on its scores'
@@ -452,7 +463,7 @@ class JudgeUse:
 
 
 def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
-    """Return the judges in the order of first occurrence; a name with two models or versions is two judges."""
+    """Return the judges in the order of first occurrence. A judge with two models or versions counts as two."""
     judge_uses: dict[tuple[str, str, str], JudgeUse] = {}
     for record in records:
         for judge_use in _iter_judge_uses(record):
@@ -464,28 +475,35 @@ def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
 
 
 def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
-    """Merge what two measurements report of the same judge: the first wins, unless the other reports worse canaries."""
+    """Merge what two measurements report about the same judge.
+
+    The calibration is that of the first, unless it has none. The canaries are those that rank higher, see `_canary_rank`.
+    """
     calibrated = first
     if first.calibration == NOT_CALIBRATED:
         calibrated = other
-    tried = max(first, other, key=_canary_rank)
+    higher_ranked = max(first, other, key=_canary_rank)
     return replace(
         first,
         calibration=calibrated.calibration,
         doubtful=calibrated.doubtful,
-        canaries=tried.canaries,
-        unfit=tried.unfit,
-        tried=tried.tried,
+        canaries=higher_ranked.canaries,
+        unfit=higher_ranked.unfit,
+        tried=higher_ranked.tried,
     )
 
 
 def _canary_rank(judge_use: JudgeUse) -> tuple[bool, bool, bool]:
-    """Return a key that sorts reports on canaries: those of this run over older ones, then the worse ones, then any over none."""
+    """Return the rank of a report on canaries: one of this run over a stored one, then unfit over fit, then any over none."""
     return judge_use.tried, judge_use.unfit, bool(judge_use.canaries)
 
 
 def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
-    """Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name."""
+    """Yield the judges of a test, one for each measurement.
+
+    The name is that of the verdict or of the canaries, else that of the test's facts, else it is part of the measurement's
+    name. Measurements that name no judge are skipped if others of the test do.
+    """
     judged = []
     named = []
     for measurement in filter(is_judged, record.measurements):
@@ -515,7 +533,12 @@ def is_judged(measurement: Measurement) -> bool:
 
 
 def judge_doubt(measurement: Measurement, detail: MeasurementDetail | None = None) -> str:
-    """Return a warning about the measurement's judge, or ""; ``detail`` is that of the measurement, if it was read."""
+    """Return a warning about the judge of a measurement ("unfit", "not calibrated" ...); "" if there is none.
+
+    Args:
+        measurement: The measurement; there is no warning if it is not of a judge.
+        detail: The detail of the measurement, if the caller has read it already.
+    """
     if not is_judged(measurement):
         return ""
     detail = detail or read_detail(measurement)

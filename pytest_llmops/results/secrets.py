@@ -13,7 +13,9 @@ MASKED_KEYS = ("meta", "notes", "records")
 
 
 def mask_run_secrets(run: Run) -> Run:
-    """Return a run with all secrets masked, by value (from the environment) and by shape, for every report.
+    """Return a run with all secrets masked, for every report.
+
+    Secrets are recognized by value (from the environment) and by shape. Only texts are changed, never scores or keys.
 
     >>> mask_run_secrets(Run())
     Run(records=(), meta={}, notes=(), verdicts=())
@@ -30,7 +32,10 @@ def mask_run_secrets(run: Run) -> Run:
 
 
 def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
-    """Mask secrets that are spread over several texts, as long as only texts change."""
+    """Mask secrets that are only recognized in the JSON of the whole run, for instance spread over several texts.
+
+    If this would change anything but texts, the run is returned as it is.
+    """
     data = run.to_json(indent=None, summary=False).encode()
     cleaned = redactor.clean(data)
     if cleaned == data:
@@ -45,7 +50,7 @@ def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
 
 
 def _run_shape(run: Run) -> object:
-    """Return all of a run that is no text."""
+    """Return the parts of a run that masking must not change: outcomes, scores, numbers and keys."""
     records = []
     for record in run.records:
         scores = [(measurement.value, measurement.threshold) for measurement in record.measurements]

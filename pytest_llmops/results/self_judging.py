@@ -1,4 +1,4 @@
-"""Warn of a judge that is the model under test.
+"""Warn about a judge that is the same model as the one under test.
 
 A model gives higher scores to text that it finds likely, as its own is (Wataoka, Takahashi and Ri 2024,
 "Self-Preference Bias in LLM-as-a-Judge", arXiv 2410.21819).
@@ -13,7 +13,10 @@ from pytest_llmops.protocols import Call, is_error_status
 
 
 def iter_self_judging_notes(tests: Iterable[Sequence[Call]]) -> Iterator[str]:
-    """Yield a sentence for each judge model that was the model under test in a test, given the calls of each test.
+    """Yield a warning for each model that judged its own answers, with the number of tests.
+
+    Args:
+        tests: The calls of each test.
 
     >>> list(iter_self_judging_notes([]))
     []
@@ -34,6 +37,7 @@ def iter_self_judging_notes(tests: Iterable[Sequence[Call]]) -> Iterator[str]:
 
 
 def _list_answering_models(calls: Iterable[Call], purpose: str) -> list[str]:
+    """Return the model of each call of a purpose (``app``, ``judge``) that was answered without an error, with repetitions."""
     models = []
     for call in calls:
         if call.purpose == purpose and not is_error_status(call.status):

@@ -1,6 +1,7 @@
 """Summarize a run: the counts, means and costs that every report shows.
 
-A measurement without a value is in no mean; it is counted separately.
+A measurement without a value does not enter the mean; it is counted separately. For side, row and axis of a comparison see
+`pytest_llmops.results.comparison`.
 """
 
 import math
@@ -50,7 +51,8 @@ from pytest_llmops.results.traffic import (
 RunStatus: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NO RESULT", "EMPTY"]
 
 BINS = 10
-NOT_STORED = ("left_out", "histogram", "judged")  # of a metric in a run file
+NOT_STORED = ("left_out", "histogram", "judged")  # fields of `Metric` that a run file does not have
+# The facts that tell the columns of a matrix apart: a version under two aliases has two columns
 _COLUMN_FACTS: Mapping[Axis, tuple[str, ...]] = {
     "prompt": ("version", "fingerprint", "alias"),
     "model": ("name",),
@@ -62,12 +64,12 @@ class Metric:
     """All measurements of one name, unit, direction and version: unlike versions are never mixed.
 
     Attributes:
-        n: How many have a value; the statistics cover these, and are None if there is no value.
-        left_out: Of a comparison: rows (cases) without a value on every side, which are in no statistics.
+        n: How many measurements have a value. The statistics cover these, and are None if there are none.
+        left_out: In a comparison: rows that lack a value on some side, and so are left out of the statistics.
         thresholds: The different thresholds, smallest first.
         histogram: Ten bins from 0 to 1 for unit "1", else empty.
         judged: The values come from a judge.
-        scale: The own scale of the judge, if all scores have the same one.
+        scale: The judge's own scale, if all scores have the same one; else None.
         doubt: A warning about the judge: "unfit", "not calibrated", "out of date", "below its thresholds"; empty: none.
     """
 
@@ -97,7 +99,7 @@ class Metric:
         return self.name, self.version, self.unit, self.better
 
     def to_wire(self) -> dict[str, object]:
-        """Return what a run file has of the metric."""
+        """Return the fields that a run file stores of the metric."""
         names = [spec.name for spec in fields(self) if spec.name not in NOT_STORED]
         return {name: getattr(self, name) for name in names}
 
@@ -110,7 +112,7 @@ class Metric:
 
     @property
     def threshold_scope(self) -> str:
-        """How many of the values have a threshold, to print after it; "": all.
+        """How many of the values have a threshold, as text to print after the threshold; "" if all have one.
 
         >>> Metric(name="m", n=6, passed=3, recorded=3, thresholds=(1.0,)).threshold_scope
         ' in 3'
@@ -125,10 +127,10 @@ class Side:
     """A version of a prompt, or a model, and what the tests that ran with it measured.
 
     Attributes:
-        comparison: Number of the comparison within the run: means of two comparisons cover different tests.
-        left_out: Rows (cases) of the comparison that did not run on every side, and so count on none.
-        unscored: Tests in which something could not be scored.
-        traffic: All calls for a version of a prompt, the application's for a model: judges are no cost of a candidate.
+        comparison: Number of the comparison within the run. Only means of the same comparison cover the same tests.
+        left_out: Rows of the comparison that did not run on every side, and so count on none.
+        unscored: How many tests have something that could not be scored.
+        traffic: All calls of a prompt version; for a model only those of the application, as judges are not its cost.
     """
 
     prompt: str = ""
@@ -161,8 +163,8 @@ class Totals:
 
     Attributes:
         candidates: Models that are compared; empty if no test ran with several.
-        blamed: Whether retrieval or generation did badly, in words, and in how many tests.
-        concluded: RED or ERROR if a verdict makes the run that; else "".
+        blamed: Numbers of tests in which retrieval or generation did badly, by the status of both in words.
+        concluded: RED or ERROR if a verdict fails the run; else "".
     """
 
     outcomes: Mapping[Outcome, int]
@@ -187,7 +189,7 @@ class Totals:
 
     @property
     def verdict(self) -> RunStatus:
-        """The verdict on the run: a run without a result did not pass."""
+        """The status of the run, the worst that applies; a run in which every test was skipped has NO RESULT."""
         if not self.tests:
             return "EMPTY"
         if self.outcomes["failed"]:
@@ -276,7 +278,7 @@ def summarize_run(run: Run) -> Totals:
 
 
 def _read_verdicts(run: Run) -> Literal["RED", "ERROR", ""]:
-    """Return what the verdicts make of the run."""
+    """Return RED or ERROR if verdicts of that level fail the run; else ""."""
     levels = {verdict.level for verdict in run.failing_verdicts}
     if "bad" in levels:
         return "RED"
@@ -286,7 +288,7 @@ def _read_verdicts(run: Run) -> Literal["RED", "ERROR", ""]:
 
 
 def describe_weak_half(record: TestRecord) -> str:
-    """Return in words whether retrieval or generation of a test did badly; "" if neither did.
+    """Return the status of retrieval and generation in words if one of them is bad; else "".
 
     >>> describe_weak_half(TestRecord(nodeid="t"))
     ''
@@ -304,7 +306,7 @@ def summarize_metrics(
 
     Args:
         records: The tests.
-        left_out: Of a comparison: what is counted, but in no statistics.
+        left_out: In a comparison: measurements that are counted, but left out of the statistics.
     """
     uneven = left_out or UnevenMetrics()
     pairs = [(record, measurement) for record in records for measurement in record.measurements]
@@ -313,6 +315,7 @@ def summarize_metrics(
 
 
 def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: UnevenMetrics) -> Metric:
+    """Return the metric of a group of measurements with equal keys; the group has at least one."""
     measurements = [measurement for _, measurement in group]
     first = measurements[0]
     values = _list_values(group, uneven)
@@ -359,7 +362,7 @@ def _find_common_scale(measurements: Iterable[Measurement]) -> Scale | None:
 
 
 def _list_values(group: Iterable[tuple[TestRecord, Measurement]], uneven: UnevenMetrics) -> list[float]:
-    """Return the values that are in the statistics, the smallest first."""
+    """Return the values for the statistics, the smallest first."""
     values = []
     for record, measurement in group:
         part = (id(record), metric_key(measurement), measurement.label)
@@ -369,8 +372,8 @@ def _list_values(group: Iterable[tuple[TestRecord, Measurement]], uneven: Uneven
 
 
 def _count_bins(values: Iterable[float]) -> tuple[int, ...]:
-    """Return how many values are in each tenth from 0 to 1; what lies outside counts in the outermost one."""
-    below_one = 1 - 1 / BINS / 2
+    """Return how many values are in each tenth from 0 to 1; values outside count in the first or last one."""
+    below_one = 1 - 1 / BINS / 2  # the middle of the last bin: 1.0 itself would need an eleventh
     bins = [0] * BINS
     for value in values:
         bounded = min(max(value, 0.0), below_one)
@@ -379,7 +382,7 @@ def _count_bins(values: Iterable[float]) -> tuple[int, ...]:
 
 
 def _median_value(values: Sequence[float]) -> float | None:
-    """Return the middle of sorted values, or the mean of both in the middle."""
+    """Return the middle one of sorted values; of an even number the mean of the two in the middle."""
     middle = len(values) // 2
     first = middle if len(values) % 2 else middle - 1
     return _mean_value(values[first : middle + 1])
@@ -390,12 +393,12 @@ def _mean_value(values: Sequence[float]) -> float | None:
         return None
     try:
         return math.fsum(values) / len(values)
-    except OverflowError:
+    except OverflowError:  # the sum is too large for a float, but the mean is not
         return math.fsum(value / len(values) for value in values)
 
 
 def _summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
-    """Yield the summary of each version of each prompt, or of each model, over the tests that compare them fairly."""
+    """Yield the summary of each version of each prompt (or of each model), over the tests of its fair comparison."""
     for number, (group, left_out) in enumerate(iter_fair_comparisons(records, axis)):
         ran = group_by(group, lambda record: (subject_name(record, axis), side_key(record, axis)))
         uneven = UnevenMetrics()
@@ -419,11 +422,12 @@ def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
 
 
 def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMetrics | None = None) -> Side:
-    """Return the summary of the tests that ran on a side; there must be at least one test.
+    """Return the summary of the tests that ran on a side.
 
-    records: The tests.
-    axis: What is compared.
-    uneven: What was not measured on every side.
+    Args:
+        records: The tests, at least one. The first tells the side; all of them tell its aliases.
+        axis: What is compared.
+        uneven: Measurements that some side lacks; None: there are none.
     """
     calls = [call for record in records for call in record.calls]
     if axis == "model":
@@ -464,7 +468,7 @@ def _is_unscored(record: TestRecord) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A case: for each column the records that ran it, usually a single one; empty if it was not run."""
+    """A row of a matrix: for each column the records that ran the case, usually one; none if it did not run there."""
 
     case: str
     cells: tuple[tuple[TestRecord, ...], ...]
@@ -480,8 +484,8 @@ class Row:
 class Matrix:
     """A test that ran with several versions of a prompt, or models.
 
-    Columns are in the order of the command line, rows in the order of the run. The summary of a column covers the rows
-    that all columns ran, a mean only those with a value in each; if no row ran in all columns, all rows of the column.
+    Columns are in the order of the command line, rows in the order of the run. The summary of a column covers only the rows
+    that ran in all columns (if there are none, all rows of the column), and a mean only those with a value in every column.
     """
 
     test: str
@@ -493,7 +497,7 @@ class Matrix:
 def build_matrices(run: Run, axis: Axis = "prompt") -> tuple[Matrix, ...]:
     """Return one matrix per test and prompt with more than one version, or per test with more than one model.
 
-    A version under two aliases gives two columns: that is what the test asked for.
+    A version that was named by two aliases has two columns.
 
     >>> build_matrices(Run())
     ()
@@ -509,6 +513,15 @@ def build_matrices(run: Run, axis: Axis = "prompt") -> tuple[Matrix, ...]:
 
 
 def _build_matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: Axis) -> Matrix:
+    """Return the matrix of a test; it may have a single column.
+
+    Args:
+        test: Name of the test function.
+        prompt: Name of the prompt; "" for models.
+        records: The tests of the function with this prompt, at least one.
+        axis: What the columns are.
+    """
+
     def find_column(record: TestRecord) -> tuple[str, ...]:
         return side_texts(record, axis, _COLUMN_FACTS[axis])
 

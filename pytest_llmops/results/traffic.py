@@ -1,7 +1,7 @@
-"""Add up the tokens, cost and latency of calls, and what cassettes did.
+"""Add up the tokens, cost and latency of calls, and how cassettes answered requests.
 
-A call without a price adds nothing to the cost, and is counted separately. Percentiles are nearest-rank: the p-th of n
-numbers is the smallest of them that at least p percent of all numbers do not exceed: always a measured number.
+A call without a price adds nothing to the cost, and is counted separately. Percentiles are nearest-rank: the p-th percentile
+is the smallest measured number that is not below p percent of all numbers.
 """
 
 import math
@@ -30,7 +30,7 @@ class Traffic:
     """Calls of models and what they used.
 
     Attributes:
-        input_tokens: Sum over the calls that report it; None if no call does. ``output_tokens`` alike.
+        input_tokens: Sum over the calls that report it; None if no call does. The same holds for ``output_tokens``.
         uncounted: Calls without any token count.
         spent_usd: Known cost of the live calls; None if none of them has a price.
         saved_usd: Known cost of the replayed calls: what they would have cost.
@@ -53,13 +53,18 @@ class Traffic:
 
     @property
     def known_usd(self) -> float | None:
-        """What the calls with a price cost, live or not; None if no call has one."""
+        """Cost of all calls with a price, live and replayed; None if no call has a price."""
         return _sum_known((self.spent_usd, self.saved_usd))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Latencies of the application's calls, in seconds; None if there is none. Those replayed have that of their recording."""
+    """Percentiles of the latency of the application's calls, in seconds; None without calls.
+
+    Attributes:
+        n: How many calls have a latency. A replayed call has the latency of its recording.
+        live: How many of them were live.
+    """
 
     n: int = 0
     live: int = 0
@@ -114,7 +119,7 @@ def format_cost(used: Traffic) -> str:
 
 
 def format_tokens(used: Traffic) -> str:
-    """Return the tokens in words; what no call reports is "unknown", never 0."""
+    """Return the tokens in words; if no call reports any they are "unknown", never 0."""
     if used.input_tokens is None and used.output_tokens is None:
         return "unknown"
     read = used.input_tokens or 0
@@ -146,15 +151,16 @@ def percentile(values: Iterable[float], p: float) -> float | None:
     ordered = sorted(values)
     if not ordered:
         return None
-    # The product of two floats may lie a hair above the whole number it stands for.
+    # Rounded first: the product of two floats may be slightly above a whole number, and would be rounded up to the next.
     rank = math.ceil(round(p * len(ordered) / 100, 9))
     return ordered[max(rank, 1) - 1]
 
 
 def _sum_known(numbers: Iterable[N | None]) -> N | None:
+    """Return the sum of the numbers that are not None; None if there are none."""
     known = [number for number in numbers if number is not None]
     if known:
-        return sum(known[1:], start=known[0])
+        return sum(known[1:], start=known[0])  # without the default start 0, an int: the sum keeps the type
     return None
 
 
@@ -163,8 +169,8 @@ class CassetteTotals:
     """How requests were answered, summed over the tests.
 
     Attributes:
-        reused: Judges' answers that another test of the run had paid for.
-        verified: Live answers that were compared with their recording; ``drifted`` of them differ.
+        reused: Answers of judges that were recorded by another test of the same run.
+        verified: Live answers that were compared with their recording; ``drifted`` is how many of them differ.
         oldest_days: Age of the oldest cassette at the time of the run; None: not known.
         orphans: Cassettes that no test of a complete and green run used.
     """
@@ -227,7 +233,7 @@ def summarize_cassettes(run: Run) -> CassetteTotals:
 
 
 def format_budget(run: Run) -> str:
-    """Return the used part of a run's budget in words; "" without a budget.
+    """Return how much of a run's budget was used, in words; "" without a budget.
 
     >>> format_budget(Run(meta={"budget": {"calls": 3, "usd": 0.5, "max_calls": 50, "budget_usd": None}}))
     '3 of 50 live calls'
@@ -244,7 +250,14 @@ def format_budget(run: Run) -> str:
 
 
 def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-    """Yield notes on cassettes, drifts, orphans and judges that were not asked, each once."""
+    """Yield notes on cassettes, drifted answers, orphans and judges that were not called.
+
+    A note that concerns several tests is given once, with the first of them.
+
+    Args:
+        records: The tests.
+        meta: The ``meta`` of the run.
+    """
     tests_by_note: dict[str, list[str]] = {}
     for record in records:
         cassette = CassetteFacts.from_wire(record.fact("cassette"))
@@ -272,6 +285,7 @@ def _has_skipped_judge(record: TestRecord) -> bool:
 
 
 def _join_files(files: Sequence[str]) -> str:
+    """Return the first files, and how many more there are."""
     names = ", ".join(files[:MAX_LISTED_FILES])
     if len(files) > MAX_LISTED_FILES:
         return f"{names} and {len(files) - MAX_LISTED_FILES} more"
@@ -288,6 +302,7 @@ def _format_drift(drift: Drift) -> str:
 
 
 def _age_in_days(oldest: Json, created: Json) -> int | None:
+    """Return the days between two stored times, at least 0; None if one of them is not a time."""
     first = read_time(oldest)
     last = read_time(created)
     if first and last:

@@ -18,9 +18,9 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "removed",
     "new",
 )
-PSEUDO_FILE = "llmops"  # the file of verdicts among test cases
+PSEUDO_FILE = "llmops"  # the file under which reports of test cases (JUnit) list verdicts
 
-# The kinds as reports name them
+# What reports call the kinds; "changed" is not listed in them
 CHANGE_WORDS: Mapping[ChangeKind, str] = {
     "regressed": "worse",
     "improved": "better",
@@ -32,7 +32,7 @@ CHANGE_WORDS: Mapping[ChangeKind, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreChange(StoredFacts):
-    """A measurement of a case before and after: means over its trials; None: could not be scored, or not measured."""
+    """The scores of a measurement before and after, as means over the trials; None: not scored or not measured."""
 
     name: str = ""
     better: str = "higher"
@@ -41,7 +41,7 @@ class ScoreChange(StoredFacts):
 
     @property
     def gain(self) -> float:
-        """How much better it got, negative: worse; 0 if either side is missing.
+        """How much better the score got, negative if it got worse; 0 if either side is missing.
 
         >>> ScoreChange(name="judge.hallucinations", better="lower", before=0.25, after=0.5).gain
         -0.25
@@ -54,7 +54,7 @@ class ScoreChange(StoredFacts):
 
     @property
     def looks_same(self) -> bool:
-        """Whether both sides were scored and do not differ with two decimals."""
+        """Whether both sides were scored, and are equal when printed with two decimals."""
         if self.before is None or self.after is None:
             return False
         return f"{self.before:.2f}" == f"{self.after:.2f}"
@@ -77,7 +77,7 @@ class ScoreChange(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseChange(StoredFacts):
-    """A test whose scores or outcome are not those of the baseline.
+    """A test that differs from the baseline in scores or outcome.
 
     Attributes:
         why: Why it cannot be compared; else "".
@@ -103,7 +103,7 @@ class CaseChange(StoredFacts):
 
     @property
     def gain(self) -> float:
-        """The largest loss of a score in a case that got worse, else the largest gain."""
+        """The change that counts for sorting: the largest loss of a regressed test, else the largest gain."""
         gains = [score.gain for score in self.scores]
         if self.kind == "regressed":
             return min(gains, default=0.0)
@@ -111,7 +111,9 @@ class CaseChange(StoredFacts):
 
     @property
     def words(self) -> str:
-        """What changed: why it cannot be compared, outcomes, and scores; those that look the same only if all do.
+        """What changed, in words: why it cannot be compared, the outcomes, and the scores that look different.
+
+        If there is nothing of these, all scores are listed although they look the same.
 
         >>> noise, drop = ScoreChange(name="a", before=0.483, after=0.4819), ScoreChange(name="b", before=1.0, after=0.0)
         >>> CaseChange(scores=(noise, drop)).words, CaseChange(scores=(noise,)).words
@@ -129,7 +131,8 @@ class CaseChange(StoredFacts):
         return "; ".join(score.words for score in self.scores)
 
 
-# Whether a verdict can be bad, and how: RED or a proved loss, no decision for lack of data, undecided, or good; "": neither
+# bad: RED, or a proved loss. error: nothing can be decided. open: undecided, fails the run with --llm-strict. good: GREEN, or a
+# proved gain. "": none of these
 Level: TypeAlias = Literal["bad", "error", "open", "good", ""]
 STATUS_LEVELS: Mapping[str, Level] = {
     "RED": "bad",
@@ -153,7 +156,7 @@ STATUS_LEVELS: Mapping[str, Level] = {
     "changed": "",
     "same": "",
 }
-# What reports call a verdict of a kind, if not by its kind
+# What reports call the kinds of verdicts; other kinds keep their name
 _LABELS: Mapping[str, str] = {
     "baseline": "gate",
     "comparison": "compare",
@@ -165,21 +168,21 @@ _LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricVerdict(StoredFacts):
-    """A metric over all compared cases, or those of a family; scores are from 0 to 1, higher is better.
+    """A metric over all compared cases, or over those of a family; scores are from 0 to 1, higher is better.
 
     Attributes:
         role: ``primary`` decides; a ``guard-rail`` can only turn the verdict red.
         family: Only the cases of this family; "": all.
         status: ``RED``, ``GREEN`` or ``AMBER``, of a comparison better, worse, equivalent or undecided; "": no statistical verdict.
         before: Mean score of the baseline, or of the base.
-        p_value: Probability of such a drop (of a comparison: such a difference, up or down) if nothing had changed; of
-            guard-rails jointly, of comparisons after Holm's correction.
-        lower: With 95 % confidence (at the level of the look, or divided among the variants) the change is above it.
-        upper: The same from above; None: only a drop is judged.
-        detectable: Drop that is noticed in 8 of 10 runs.
-        cases: Compared cases; ``unchanged`` of them replayed the recordings of the baseline.
-        trials_before: The smallest number of trials of a case that is not unchanged.
-        next_step: What would settle it; "": it is settled, or the advice of the verdict says it.
+        p_value: Probability of such a drop if nothing had changed; in a comparison of such a difference, up or down. Of
+            guard-rails it is the joint probability, of comparisons it is after Holm's correction.
+        lower: Lower confidence limit of the change, at 95 % (or at the level of the look, or divided among the variants).
+        upper: Upper confidence limit; None: only a drop is judged.
+        detectable: The drop that is noticed in 8 of 10 runs; None: not known.
+        cases: Compared cases; ``unchanged`` is how many of them replayed the recordings of the baseline.
+        trials_before: The smallest number of trials of a case, among those that are not unchanged; ``trials_after`` alike.
+        next_step: What would settle it; "": it is settled, or the advice of the verdict has it.
     """
 
     name: str = ""
@@ -205,17 +208,17 @@ class Verdict(StoredFacts):
     """A verdict on a run, of any kind.
 
     Attributes:
-        kind: ``baseline``, ``comparison``, ``robustness``, ``guardrail`` or ``sentinel``; others may come.
-        subject: What it is on, for instance ``prompt answer v2``; "": the whole run.
+        kind: ``baseline``, ``comparison``, ``robustness``, ``guardrail`` or ``sentinel``; later versions may add others.
+        subject: What the verdict is about, for instance ``prompt answer v2``; "": the whole run.
         status: A key of `STATUS_LEVELS`.
         decides: A bad status fails the run.
         sentence: What happened, for a person who knows no statistics.
         advice: Further sentences: what could have been noticed, what to do next, examples.
-        baseline: What the subject is compared with; for the whole run which baseline, with its day, commit and reason.
-        place: Where a report shows it, as the place of a record; "": nowhere in particular.
+        baseline: What the subject is compared with; for the whole run the name of the baseline with its day, commit and reason.
+        place: File and line at which a report shows it, as in `TestRecord.place`; "": none.
         metrics: The metric that decides first.
         changes: Tests that differ from the baseline, the worst first.
-        unchanged: How many tests do not.
+        unchanged: How many tests do not differ from the baseline.
 
     >>> Verdict(kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="quality +6.0 points").headline
     'BETTER  prompt v2 against v1: quality +6.0 points'
@@ -248,7 +251,7 @@ class Verdict(StoredFacts):
         return cast("dict[str, Json]", asdict(self))
 
     def fails(self, *, strict: bool) -> bool:
-        """Return whether the verdict fails the run; with ``strict`` an undecided one does too."""
+        """Return whether the verdict fails the run; with ``strict`` an undecided verdict does too."""
         if not self.decides:
             return False
         return self.level in ("bad", "error") or (strict and self.level == "open")
@@ -259,7 +262,7 @@ class Verdict(StoredFacts):
 
     @property
     def level(self) -> Level:
-        """How good or bad the status is."""
+        """How good or bad the status is; "" also for a status that is not known."""
         return STATUS_LEVELS.get(self.status, "")
 
     @property
@@ -269,7 +272,7 @@ class Verdict(StoredFacts):
 
     @property
     def is_since_baseline(self) -> bool:
-        """Whether it is on what changed in the whole run since a baseline."""
+        """Whether the verdict compares the whole run with a baseline (the gate)."""
         return self.kind == "baseline"
 
     @property
@@ -288,7 +291,7 @@ class Verdict(StoredFacts):
 
     @property
     def nodeid(self) -> str:
-        """The name of its test case in a file of JUnit.
+        """The name under which reports of test cases (JUnit) list the verdict.
 
         >>> Verdict(kind="comparison", subject="prompt v2").nodeid, Verdict(kind="baseline").nodeid
         ('llmops::comparison[prompt v2]', 'llmops::gate')
@@ -299,7 +302,7 @@ class Verdict(StoredFacts):
 
     @property
     def text(self) -> str:
-        """Status, sentence and advice, a sentence a line."""
+        """Status, sentence and advice, one sentence per line."""
         lines = [f"{self.status.upper()} {self.statement}", *self.advice]
         if self.is_since_baseline:
             lines.append(self.baseline)

@@ -1,4 +1,7 @@
-"""Collect the outputs of a run that a judge can score again, with their old verdicts."""
+"""Collect the outputs of a run that a judge can score again, with their old verdicts.
+
+The "place" of a measurement is its index among the measurements of its test.
+"""
 
 import json
 from collections import Counter
@@ -27,11 +30,11 @@ class Output:
     """An answer of the application, with the inputs of its judge.
 
     Attributes:
-        record: Place of its test in the run.
-        place: Place of the old measurement in the test; None: it was never judged.
-        answer: None: the application said nothing.
-        old: What was measured; None: it was never judged.
-        usual: The scale that the old judge's scores have elsewhere in the run; None: not known, or several.
+        record: Index of its test in the run.
+        place: Index of the old measurement in the test; None: the answer was never judged.
+        answer: The text; None: the application gave no answer.
+        old: The old measurement; None: the answer was never judged.
+        usual: The scale that all scores of the old judge in the run have; None: they have none, or several.
     """
 
     record: int
@@ -46,7 +49,7 @@ class Output:
 
     @property
     def label(self) -> str:
-        """Distinguishes two verdicts of a test."""
+        """The label of the old measurement, which distinguishes two verdicts of a test; "" if there is none."""
         if self.old is not None:
             return self.old.label
         return ""
@@ -60,7 +63,7 @@ class Output:
 
     @property
     def judge(self) -> str:
-        """Name of the old judge."""
+        """Name of the old judge; "" if there was none."""
         if self.old is not None:
             return judge_name(self.old)
         return ""
@@ -87,7 +90,7 @@ class Output:
 
     @property
     def inputs(self) -> tuple[object, ...]:
-        """What a verdict depends on: for equal inputs a judge is called once."""
+        """What a verdict depends on: a judge is called once for equal inputs. The contexts come last."""
         return self.answer, self.question, self.reference, self.contexts
 
 
@@ -96,8 +99,8 @@ class RescorableOutputs:
     """The outputs that can be scored, in the order of the run, and how many cannot, by reason.
 
     Attributes:
-        judges: Names of all old judges, whatever the selection.
-        unjudged: Tests whose output was never judged, and could be.
+        judges: Names of all old judges, even if the selection leaves out their outputs.
+        unjudged: How many tests have an answer that no judge scored.
     """
 
     outputs: tuple[Output, ...] = ()
@@ -121,7 +124,7 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
     collected: list[Output] = []
     skipped: Counter[str] = Counter()
     judges: dict[str, None] = {}
-    waiting = 0
+    unjudged_count = 0
     usual = _find_usual_scales(run)
     for number, record in enumerate(run.records):
         if text not in record.nodeid:
@@ -142,7 +145,7 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
         if last is None:
             continue
         if last.answer is not None:
-            waiting += 1
+            unjudged_count += 1
         if not unjudged or only:
             continue
         if last.answer is None:
@@ -153,12 +156,12 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
         outputs=tuple(collected),
         passed_over=dict(sorted(skipped.items())),
         judges=tuple(judges),
-        unjudged=waiting,
+        unjudged=unjudged_count,
     )
 
 
 def _list_judged_places(record: TestRecord) -> list[int]:
-    """Return the places of measurements that hold a verdict, or the agreement of a judge."""
+    """Return the indexes of the measurements that hold a judge's verdict, or its agreement with annotators."""
     places = []
     for place, measurement in enumerate(record.measurements):
         if read_detail(measurement).judge is not None or _is_agreement(measurement):
@@ -167,7 +170,7 @@ def _list_judged_places(record: TestRecord) -> list[int]:
 
 
 def _find_usual_scales(run: Run) -> dict[tuple[str, str], Scale]:
-    """Return the scale of each judge, by name and version, whose scores all have the same one."""
+    """Return the scale of each judge, by name and version; judges with several scales in the run are left out."""
     scales: dict[tuple[str, str], set[Scale | None]] = {}
     for record in run.records:
         for measurement in record.measurements:
@@ -176,7 +179,7 @@ def _find_usual_scales(run: Run) -> dict[tuple[str, str], Scale]:
                 judge = (judge_name(measurement), measurement.version)
                 scales.setdefault(judge, set()).add(verdict.scale)
     usual = {}
-    for judge, (scale, *others) in scales.items():
+    for judge, (scale, *others) in scales.items():  # no set is empty
         if scale is not None and not others:
             usual[judge] = scale
     return usual
@@ -209,7 +212,7 @@ def _build_output(record_index: int, record: TestRecord, place: int, usual: Scal
 
 
 def _why_not_rescorable(measurement: Measurement) -> str:
-    """Return why no score judge can score the output of a measurement again; "": one can."""
+    """Return why the output of a measurement cannot be scored again; "" if it can."""
     if _is_agreement(measurement):
         return AGREEMENT
     if not measurement.name.startswith(JUDGE_PREFIX):
@@ -232,15 +235,20 @@ def _why_not_rescorable(measurement: Measurement) -> str:
 
 
 def _is_agreement(measurement: Measurement) -> bool:
-    """Return whether a measurement is the agreement of a judge with human annotators, and no verdict on an answer."""
+    """Return whether a measurement is the agreement of a judge with human annotators, not a verdict on an answer."""
     is_kappa = measurement.name.startswith(JUDGE_PREFIX) and measurement.name.endswith(".kappa")
     return is_kappa and "actual" not in measurement.detail
 
 
 def _find_unjudged_output(number: int, record: TestRecord) -> Output | None:
-    """Return the last answer of the application in a test without a judge; None: a judge was asked, or there was no call.
+    """Return the last answer of the application in a test without a judge.
 
-    Of traffic that is no conversation only the address is known.
+    None if the test has measurements of a judge, or no answered call. The question is the input of the case, else the last
+    message of the user.
+
+    Args:
+        number: Index of the test in the run.
+        record: The test.
     """
     if any(measurement.name.startswith(JUDGE_PREFIX) for measurement in record.measurements):
         return None
@@ -270,7 +278,7 @@ def _find_unjudged_output(number: int, record: TestRecord) -> Output | None:
 
 
 def _is_answered(call: Call) -> bool:
-    """Return whether a call of the application is one of a conversation, and was answered."""
+    """Return whether a call belongs to a conversation of the application, and was answered without an error."""
     if call.purpose != "app" or call.endpoint in TEXTLESS_ENDPOINTS:
         return False
     if call.status is not None and call.status >= 300:  # noqa: PLR2004 -- HTTP

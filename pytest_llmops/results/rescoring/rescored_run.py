@@ -1,4 +1,7 @@
-"""Replace the verdicts of a run by new verdicts, at the threshold that decides as before; outcomes and failure texts follow."""
+"""Replace the verdicts of a run with new ones, and adapt outcomes and failure texts to them.
+
+A new verdict has the old threshold where that makes sense on the new judge's scale, see `carry_over_threshold`.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +23,7 @@ from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
 _OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("passed", "failed", "errored")
-# The exceptions that outcomes come from
+# The exceptions by which measurements end a test, by the outcome
 _OUTCOME_EXCEPTIONS: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
 
 
@@ -29,7 +32,7 @@ class RescoredOutput:
     """An output with its new measurements.
 
     Attributes:
-        measurements: The verdict's dimensions, and last the verdict itself.
+        measurements: The dimensions of the verdict, and the verdict itself as the last one.
     """
 
     output: Output
@@ -82,11 +85,16 @@ def carry_over_threshold(
     judge: str = "",
     version: str = "",
 ) -> AtLeast:
-    """Return the threshold for a new score, as `assert_judge_score` takes it.
+    """Return the threshold for a new score, as `assert_judge_score` takes it ("default": the judge's own, None: none).
 
-    ``at_least`` wins. A verdict that was only recorded stays so. The old judge's own threshold is replaced by the
-    new judge's own; a threshold of the test stays if the scale is the same, and otherwise is replaced too. The scale
-    of a verdict without a score is the scale of the judge's other scores.
+    The first of these that applies decides:
+
+    - ``at_least``, if it is given.
+    - An answer that was never judged gets the new judge's own threshold.
+    - A verdict that was only recorded, without a threshold, stays so.
+    - If the old threshold was the old judge's own, it becomes the new judge's own.
+    - A threshold of the test stays, if judge or scale are the same as before.
+    - Otherwise it becomes the new judge's own.
 
     Args:
         output: The output with its old threshold.
@@ -94,7 +102,7 @@ def carry_over_threshold(
         pass_at: The new judge's own threshold; None: it has none.
         scale: The new judge's scale; None: not known.
         judge: Name of the new judge.
-        version: Version of the new judge: the same judge as before has the same scale.
+        version: Version of the new judge; "": not known. The same judge in the same version has the same scale.
 
     Raises:
         UsageError: The threshold is on another scale, and the new judge has none of its own.
@@ -177,7 +185,8 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
 
     The dimensions of an old verdict are removed with it. The outcome of a test follows if its measurements alone decided
     it; a test that (also) ended for another reason, such as a fixture, a plain assert or a skip, keeps its outcome. The
-    calls of judges without a verdict are dropped; those of the new judge are in its recording.
+    calls of the old judges are dropped where all of their verdicts were replaced; those of the new judge are not added, as they
+    are in its recording.
     """
     by_record = group_by(rescored_outputs, lambda rescored: rescored.output.record)
     records = list(run.records)
@@ -192,6 +201,10 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
 def _replace_in_record(
     record: TestRecord, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp
 ) -> TestRecord:
+    """Return a test with new verdicts, and outcome, message and exceptions adapted to them.
+
+    If a judge was called, the test's facts name the new judge, and calls of judges are dropped unless an old verdict remains.
+    """
     measurements = _replace_measurements(record, rescored_outputs, stamp)
     outcome = _rescored_outcome(record, measurements)
     message = _rescored_message(record, measurements, outcome)
@@ -215,7 +228,7 @@ def _replace_in_record(
 
 
 def _list_verdict_places(record: TestRecord) -> set[int | None]:
-    """Return the places of measurements that a judge's calls belong to."""
+    """Return the indexes of the measurements for which a judge was called."""
     places: set[int | None] = set()
     for place, measurement in enumerate(record.measurements):
         if not measurement.name.startswith(JUDGE_PREFIX):
@@ -228,7 +241,7 @@ def _list_verdict_places(record: TestRecord) -> set[int | None]:
 def _replace_measurements(
     record: TestRecord, rescored_outputs: Sequence[RescoredOutput], stamp: RescoreStamp
 ) -> list[Measurement]:
-    """Return the measurements of a test with new verdicts in the places of the old ones, and those of new outputs at the end."""
+    """Return the measurements of a test. New verdicts replace the old ones; those of answers never judged before are at the end."""
     by_place = {rescored.output.place: rescored for rescored in rescored_outputs}
     dropped = set()
     if stamp.asked:
@@ -242,7 +255,7 @@ def _replace_measurements(
             if not is_dimension:
                 measurements.append(old)
             continue
-        # Two old judges of an answer may have the same successor: its verdict counts once.
+        # If two old judges of an answer are replaced by the same new judge, its verdict counts once.
         top = new.top
         old_judge = new.output.judge
         key = (top.name, top.label, top.threshold, *new.output.inputs)
@@ -255,7 +268,7 @@ def _replace_measurements(
 
 
 def _list_old_dimensions(rescored_outputs: Iterable[RescoredOutput]) -> set[tuple[str, str]]:
-    """Return name and label of the measurements of dimensions that old verdicts have."""
+    """Return name and label of the measurements that belong to dimensions of the old verdicts."""
     names = set()
     for rescored in rescored_outputs:
         old = rescored.output.old
@@ -267,6 +280,7 @@ def _list_old_dimensions(rescored_outputs: Iterable[RescoredOutput]) -> set[tupl
 
 
 def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
+    """Return the outcome that a test would have if only its measurements decided."""
     statuses = {measurement.status for measurement in measurements}
     if "errored" in statuses:
         return "errored"
@@ -276,19 +290,20 @@ def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
 
 
 def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome:
+    """Return the outcome of a test with new measurements: it follows them if the old measurements alone decided the old one."""
     was = _implied_outcome(record.measurements)
     now = _implied_outcome(measurements)
-    alone = not _ended_otherwise(record)
+    only_measurements_decided = not _ended_otherwise(record)
     if record.outcome in ("xfailed", "xpassed"):
         is_decided_by_scores = (record.outcome == "xpassed") == (was == "passed")
-        if not alone or not is_decided_by_scores:
+        if not only_measurements_decided or not is_decided_by_scores:
             return record.outcome
         if now == "passed":
             return "xpassed"
         return "xfailed"
-    if record.outcome == was and alone:
+    if record.outcome == was and only_measurements_decided:
         return now
-    # Something else decided: its outcome stays, unless the new verdicts are worse.
+    # Something else decided: the outcome stays, unless the new verdicts are worse than the old ones.
     severity = _OUTCOMES_BY_SEVERITY.index
     if record.outcome in _OUTCOMES_BY_SEVERITY and severity(now) > severity(was):
         return max(record.outcome, now, key=severity)
@@ -299,7 +314,7 @@ def _ended_otherwise(record: TestRecord) -> bool:
     """Return whether anything but a verdict on a measurement contributed to the end of the test."""
     if record.raised:
         return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
-    # Older run files do not store the exceptions: there all of the text must belong to measurements.
+    # Older run files do not store the exceptions: there a paragraph of the text that belongs to no measurement tells.
     if record.outcome not in ("failed", "errored") or not record.message:
         return False
     return bool(_unrelated_messages(record))
@@ -323,6 +338,16 @@ def _unrelated_messages(record: TestRecord) -> list[str]:
 
 
 def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome) -> str:
+    """Return the failure text of a test with new measurements.
+
+    It is written anew from the measurements that failed. Paragraphs with other reasons are kept, and the whole text is kept if
+    no failed measurement changed, or none of its paragraphs belongs to one.
+
+    Args:
+        record: The test with its old measurements.
+        measurements: The new ones.
+        outcome: The new outcome.
+    """
     if outcome not in ("passed", "failed", "errored"):
         return record.message
     bad = _bad_measurements(measurements)
@@ -343,7 +368,7 @@ def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], o
 def _rescored_exceptions(
     record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome
 ) -> tuple[str, ...]:
-    """Return the exceptions, with the old verdict's replaced by the new verdict's."""
+    """Return the exceptions of the test; the one of the old measurements is replaced with the one of the new measurements."""
     now = _implied_outcome(measurements)
     if now == _implied_outcome(record.measurements):
         return record.raised
@@ -354,6 +379,7 @@ def _rescored_exceptions(
 
 
 def _format_failure(measurement: Measurement) -> str:
+    """Return the failure text of a measurement, as the assertion would write it."""
     detail = read_detail(measurement)
     score = score_from_measurement(measurement)
     line = ""
@@ -364,7 +390,7 @@ def _format_failure(measurement: Measurement) -> str:
 
 
 def _format_low_score(score: Score, label: str) -> str:
-    """Return a score with the threshold that it misses, on the judge's own scale; "": one of them is not known."""
+    """Return a score and the threshold that it misses, on the judge's own scale; "" if one of them is not known."""
     if score.score is None or score.threshold is None:
         return ""
     judge = f"judge {shorten_text(score.name, 60)}{label_suffix(label)}"

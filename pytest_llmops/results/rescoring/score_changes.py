@@ -1,4 +1,4 @@
-"""Old and new scores of outputs beside each other, and what changed in words."""
+"""Compare the old and the new scores of outputs, and describe what changed."""
 
 import math
 from collections import Counter
@@ -28,8 +28,8 @@ class Score(JudgeVerdict):
     """A judge's verdict on an output; without a score, it has no scale either.
 
     Attributes:
-        status: ``recorded`` has no threshold, ``undecided`` waits for a person, ``new`` was never judged.
-        normalised: From 0 (lowest) to 1 (highest); None: unscored.
+        status: ``recorded``: without a threshold. ``undecided``: flagged for a person. ``new``: never judged.
+        normalised: The score from 0 (lowest) to 1 (highest); None: unscored.
     """
 
     status: Status = "new"
@@ -61,14 +61,17 @@ class Change:
 
     @property
     def worse(self) -> bool:
-        """Whether it fails now and did not before, or cannot be scored now."""
+        """Whether the output fails now and did not before, or cannot be scored now."""
         if self.new.status == "unscored":
             return True
         return self.new.status == "fail" and self.old.status != "fail"
 
     @property
     def order(self) -> tuple[int, float, int, int]:
-        """Sort key, the worst first: failed now, unscored now, then by loss of score; never judged last, by score."""
+        """Sort key, the worst first: those that fail now, those unscored now, all others, and those never judged before.
+
+        Within these groups the largest loss is first; among those never judged before, the lowest score.
+        """
         place = self.output.record, self.output.place or 0
         if self.old.status == "new":
             score = self.new.normalised
@@ -85,7 +88,7 @@ class Change:
 
 
 def score_from_measurement(measurement: Measurement | None) -> Score:
-    """Return the score of an output that a measurement holds.
+    """Return the score that a measurement holds; one of status ``new`` for None.
 
     >>> score_from_measurement(None).status
     'new'
@@ -110,7 +113,7 @@ def score_from_measurement(measurement: Measurement | None) -> Score:
 
 
 def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
-    """Return each output with both scores, the worst change first; else in the order of the run."""
+    """Return each output with its old and new score, the worst change first; see `Change.order`."""
     changes = []
     for output, new in pairs:
         old = score_from_measurement(output.old)
@@ -119,10 +122,13 @@ def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
 
 
 def list_judges(scores: Iterable[Score]) -> list[tuple[str, str, str]]:
-    """Return name, version and model of each judge once, sorted."""
-    every = list(scores)
-    # A judge that got no answer to judge was not called, and its version is not known.
-    known = [score for score in every if score.version or score.score is not None] or every
+    """Return name, version and model of each judge once, sorted; at least one if there is a score.
+
+    Scores of a judge that was not called, as there was no answer, do not count: they have no version. If there are no others,
+    they count.
+    """
+    all_scores = list(scores)
+    known = [score for score in all_scores if score.version or score.score is not None] or all_scores
     return sorted({(score.name, score.version, score.model) for score in known})
 
 
@@ -173,7 +179,7 @@ def _iter_rows(
 
 
 def _has_same_judge(changes: Sequence[Change]) -> bool:
-    """Return whether every output was judged before, by the very same judges."""
+    """Return whether every output was judged before, and by the same judges in the same versions."""
     if any(change.old.status == "new" for change in changes):
         return False
     old = list_judges(change.old for change in changes)
@@ -202,7 +208,7 @@ def _describe_outputs(ordered: Sequence[Change], judged: Sequence[Change]) -> st
 
 
 def _describe_flips(judged: Iterable[Change]) -> str:
-    """Return how many verdicts became which other ones; from pass to fail and back also if there are none."""
+    """Return the numbers of changed verdicts by kind; "pass -> fail" and "fail -> pass" are listed even if they are 0."""
     pairs = [(change.old.status, change.new.status) for change in judged]
     counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0}
     for before, now in sorted(pairs):
@@ -212,6 +218,7 @@ def _describe_flips(judged: Iterable[Change]) -> str:
 
 
 def _format_change(change: Change, *, unlike: bool) -> str:
+    """Return a change as a line: test, scores, status and reason; with ``unlike`` scales each score names its scale."""
     old = change.old
     new = change.new
     output = change.output
@@ -246,6 +253,7 @@ def _format_scaled_score(score: Score, *, unlike: bool) -> str:
 def _iter_judge_rows(
     old: Sequence[tuple[str, str, str]], new: Sequence[tuple[str, str, str]], *, judge_called: bool
 ) -> Iterator[tuple[str, str]]:
+    """Yield the rows on the judges, and whether their model is the same; judges are given as name, version and model."""
     before = "; ".join(map(_format_judge, old))
     if not judge_called:
         yield "judge", f"{before}: not asked, only the threshold is another"
@@ -265,6 +273,7 @@ def _iter_judge_rows(
 def _iter_mean_rows(
     changes: Sequence[Change], scales: Sequence[tuple[float, float]]
 ) -> Iterator[tuple[str, str]]:
+    """Yield the row with the mean scores before and after, over the outputs that have both; nothing if there are none."""
     old = []
     new = []
     for change in changes:
@@ -284,6 +293,7 @@ def _iter_mean_rows(
 
 
 def _iter_error_rows(label: str, scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
+    """Yield the row with the most frequent errors of unscored outputs; nothing if all were scored."""
     errors = Counter(score.error for score in scores if score.status == "unscored")
     counts = errors.most_common()
     parts = []

@@ -1,4 +1,8 @@
-"""Which threshold of a new judge decides as an old one did."""
+"""Find the threshold of a new judge that decides most like the threshold of the old judge.
+
+A "split" divides the outputs by the new score into those that pass and those that fail. The best one is that whose decisions
+agree most with those of the old judge, measured by kappa.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +13,20 @@ from typing import Any
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.results.rescoring.score_changes import Change, Score
 
-# Below these no threshold is named
+# With less than these, no threshold is proposed
 MIN_OUTPUTS = 20  # outputs that both judges scored
-MIN_EACH = 5  # of these passed, and failed, by the old judge
+MIN_EACH = 5  # outputs that the old judge passed, and as many that it failed
 MIN_KAPPA = 0.4  # kappa of the decisions of both: below it they rank the outputs so differently that no threshold makes up for it
 TOLERANCE = 1e-9  # the rounding of scores
 
 
 def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return for each threshold of an old judge, and of its dimensions, the threshold of the new judge that decides most alike.
+    """Return, for each threshold of an old judge and its dimensions, the threshold of the new judge that decides most alike.
 
     Args:
         changes: The outputs with both scores.
-        pass_at: The new judge's own thresholds by dimension; that of the score itself under ``""``. They count for an old judge of
-            the same name and scale too, where its verdicts have none.
+        pass_at: The new judge's own thresholds by dimension; ``""`` is the overall score. They are also taken for the old judge,
+            where its verdicts have no threshold, if it has the same name and scale.
 
     Returns:
         Objects with ``judge``, ``dimension``, the old ``threshold``, the ``present`` one of the new judge and the ``outputs`` that both
@@ -52,7 +56,7 @@ def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float
 def _collect_thresholds(
     changes: Sequence[Change], pass_at: Mapping[str, float]
 ) -> dict[tuple[str, str], dict[float, float]]:
-    """Return the thresholds of each old judge and dimension, with the present one of the new judge."""
+    """Return by old judge and dimension: its thresholds, each with the present threshold of the new judge."""
     thresholds: dict[tuple[str, str], dict[float, float]] = {}
     for change in changes:
         old = change.old
@@ -74,7 +78,12 @@ def _collect_thresholds(
 
 
 def _read_both_scores(change: Change, dimension: str) -> tuple[float, float] | None:
-    """Return the old and the new score of an output on the judges' own scales, of a dimension or ("") as a whole; None: one is missing."""
+    """Return the old and the new score of an output on the judges' own scales; None if one is missing.
+
+    Args:
+        change: The output with both scores.
+        dimension: The dimension; "": the overall score.
+    """
     old = _read_score(change.old, dimension)
     new = _read_score(change.new, dimension)
     if old is None or new is None:
@@ -90,15 +99,15 @@ def _read_score(score: Score, dimension: str) -> float | None:
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Split:
-    """A place where the new scores can be split; of two the better one is greater.
+    """A place at which the new scores can be split. Splits are ordered by their fields, and the greatest is the best.
 
     Attributes:
-        kappa: Of the decisions that it makes with the old ones.
-        balance: By how many outputs it does not pass as many as the old judge; negative.
+        kappa: Agreement of its decisions with those of the old judge.
+        balance: Minus the difference between the numbers of outputs that it and the old judge pass; 0 is the best.
         passes: How many outputs it passes.
-        agrees: In how many outputs it decides as the old judge does.
+        agrees: How many outputs it decides as the old judge did.
         score: The lowest score that passes.
-        below: The highest one that fails.
+        below: The highest score that fails.
     """
 
     kappa: float
@@ -112,7 +121,14 @@ class _Split:
 def _match_threshold(
     pairs: Sequence[tuple[float, float]], threshold: float, present: float
 ) -> dict[str, Any]:
-    """Return the result of `find_threshold_shifts` for a threshold: of all splits of the new scores the one with the highest kappa."""
+    """Return the result of `find_threshold_shifts` for one threshold, from the best split of the new scores.
+
+    Args:
+        pairs: The old and the new score of each output.
+        threshold: The threshold of the old judge.
+        present: The present threshold of the new judge. It is proposed if it splits the scores at the same place.
+    """
+    # New scores with the decision of the old judge, the highest first
     scores = [(new, old >= threshold - TOLERANCE) for old, new in pairs]
     scores.sort(reverse=True)
     count = len(scores)
@@ -147,7 +163,12 @@ def _match_threshold(
 
 
 def _can_compare(scores: Sequence[tuple[float, bool]], passed: int) -> bool:
-    """Return whether sorted scores, of which the old judge passed so many, are enough to name a threshold."""
+    """Return whether there are enough scores to propose a threshold.
+
+    Args:
+        scores: The new scores with the decision of the old judge, sorted.
+        passed: How many of the outputs the old judge passed.
+    """
     count = len(scores)
     if count < MIN_OUTPUTS or min(passed, count - passed) < MIN_EACH:
         return False
@@ -157,21 +178,28 @@ def _can_compare(scores: Sequence[tuple[float, bool]], passed: int) -> bool:
 
 
 def _iter_splits(scores: Sequence[tuple[float, bool]], passed: int) -> Iterator[_Split]:
-    """Yield each split of scores, of which the old judge passed so many; the highest score is the first."""
+    """Yield all splits between different scores; there is one at least if `_can_compare` accepts the scores.
+
+    Args:
+        scores: The new scores with the decision of the old judge, the highest first.
+        passed: How many of the outputs the old judge passed.
+    """
     count = len(scores)
-    passes = 0
-    hits = 0
+    passes = 0  # outputs above the split
+    hits = 0  # those of them that the old judge passed too
     groups = []
     for score, group in groupby(scores, itemgetter(0)):
         groups.append((score, [decision for _, decision in group]))
     for (score, decisions), (below, _) in pairwise(groups):
         passes += len(decisions)
         hits += sum(decisions)
-        apart = passes + passed - 2 * hits
-        apart_by_chance = passed * (count - passes) + passes * (count - passed)
-        kappa = 1 - apart * count / apart_by_chance
+        disagreements = passes + passed - 2 * hits
+        by_chance = passed * (count - passes) + passes * (
+            count - passed
+        )  # expected disagreements, times count
+        kappa = 1 - disagreements * count / by_chance
         balance = -abs(passes - passed)
-        yield _Split(kappa, balance, passes, count - apart, score, below)
+        yield _Split(kappa, balance, passes, count - disagreements, score, below)
 
 
 def format_threshold_shifts(shifts: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -253,17 +253,16 @@ def _check_sizes(
     tokenizer: "Tokenizer | None",
 ) -> Iterator[CheckResult]:
     """Yield the checks of sizes and overlaps that have limits; an error if the tokenizer raises."""
+    name = "size"
     try:
         if limits:
             yield sizes.check_sizes(pieces, limits, tokenizer, sizes.last_chunk_numbers(pieces, alignment))
+        name = "overlap"
         if overlaps and alignment is not None:
             yield sizes.check_overlaps(alignment, overlaps, tokenizer)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's tokenizer raises: not scored, not scored low
-        name = "overlap"
-        if limits:
-            name = "size"
         yield CheckResult(name=name, error=f"tokenizer: {describe_exception(error)}")
 
 

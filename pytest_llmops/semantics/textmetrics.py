@@ -118,8 +118,9 @@ def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
     from rapidfuzz import fuzz
 
     text = _require_text(actual)
-    references = [reference for reference in _list_references(expected) if reference]
-    right, *rejected = [fuzz.ratio(text, reference) / 100 for reference in references]
+    right_answer, *rejected_answers = _list_references(expected)
+    right = fuzz.ratio(text, right_answer) / 100
+    rejected = [fuzz.ratio(text, answer) / 100 for answer in rejected_answers if answer]
     if rejected:
         return (1 + right - max(rejected)) / 2
     return right

@@ -15,7 +15,7 @@ from pytest_llmops.results.run import Run
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
-    r"^```python\n(# (?:new file: |in pytest_llmops/).*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^```(?:python|text)\n(# (?:new file: |in pytest_llmops/).*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 NEW_FILE = re.compile(r"# new file: (\S+)")
 ADDED_LINE = re.compile(r"# in (\S+), below: (.+)")

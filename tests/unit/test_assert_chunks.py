@@ -158,6 +158,27 @@ def test_a_tokenizer_that_breaks_is_an_error() -> None:
     assert (measurements[-1].name, measurements[-1].status) == ("chunks.overlap", "errored")
 
 
+def test_a_tokenizer_that_breaks_at_the_overlaps_is_an_error_of_the_overlaps() -> None:
+    texts: list[str] = []
+
+    def break_later(text: str) -> list[str]:
+        texts.append(text)
+        if len(texts) > len(CHUNKS):
+            raise RuntimeError("out of memory")
+        return text.split()
+
+    with pytest.raises(MeasurementErrored) as raised:
+        assert_chunks(
+            CHUNKS,
+            source=SOURCE,
+            at_most_tokens=500,
+            at_most_overlap_tokens=500,
+            at_least_overlap_tokens=0,
+            tokenizer=break_later,
+        )
+    assert [measurement.name for measurement in raised.value.measurements] == ["chunks.overlap"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

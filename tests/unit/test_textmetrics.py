@@ -15,7 +15,7 @@ from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_score
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenVectors
-from pytest_llmops.semantics.textmetrics import BertScore, exact_match, token_f1
+from pytest_llmops.semantics.textmetrics import BertScore, closer_to_reference, exact_match, token_f1
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -280,3 +280,9 @@ def test_an_embedder_that_breaks_its_promise_is_not_scored() -> None:
     for embedder in (Short(), Odd(), Nan()):
         with pytest.raises(MeasurementErrored, check=check_message):
             assert_score(BertScore(embedder), "a", "b", at_least=None)
+
+
+def test_an_empty_right_answer_stays_the_right_one() -> None:
+    assert closer_to_reference("a", [""]) == 0.0
+    assert closer_to_reference("", ["", "rejected"]) == 1.0
+    assert closer_to_reference("rejected", ["", "rejected"]) == 0.0

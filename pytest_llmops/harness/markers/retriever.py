@@ -22,7 +22,7 @@ class RetrieverChoice:
     Attributes:
         name: Its name.
         k: The number of hits of a search; None: that of the retriever.
-        embedder: The embedder by whose vectors it searches; empty: it searches by words.
+        embedder: The embedder for a search by vectors; empty: it searches by words.
     """
 
     name: str

@@ -53,7 +53,9 @@ class RobustMarker(Marker):
             values = self.parse(replace(arguments, args=()))
         except UnknownName:
             raise
-        except UsageError:  # the message of a single argument would not name the transformations, which are left out of it
+        except (
+            UsageError
+        ):  # the message of a single argument would not name the transformations, which are left out of it
             raise arguments.usage_error(EXPECTED) from None
         return Robustness(names, **values)
 

@@ -69,20 +69,24 @@ def _add_note_of_cause(value: BaseException) -> bool:
 
 
 def _hide_causes(chain: Sequence[BaseException], depth: int) -> None:
-    """Hide the causes of the exception that follows the user's own code.
+    """Hide the failed attempts of a client from the chain of exceptions, as they help nobody.
 
-    The failed attempts of the client help nobody; an error in the user's code after them does.
+    What the user's code raised after it caught the client's error stays visible. If it caught none, all causes are hidden.
+
+    Args:
+        chain: A failure, its cause, the cause of that, and so on.
+        depth: The index of the exception with our note.
     """
     caught_at = 1
-    for place in range(depth, 0, -1):
-        traceback = chain[place].__traceback__
+    for index in range(depth, 0, -1):
+        traceback = chain[index].__traceback__
         if traceback is not None and _is_users(traceback):
-            caught_at = place
+            caught_at = index
             break
-    after = chain[caught_at - 1]
-    if after.__cause__ is after.__context__:
-        after.__cause__ = None
-    after.__suppress_context__ = True
+    raised_after = chain[caught_at - 1]
+    if raised_after.__cause__ is raised_after.__context__:
+        raised_after.__cause__ = None
+    raised_after.__suppress_context__ = True
 
 
 def _list_frames(traceback: TracebackType | None) -> list[TracebackType]:

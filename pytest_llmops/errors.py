@@ -89,7 +89,9 @@ def path_from_root(path: Path, root: Path) -> str:
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return type, message and the user's source line of an exception from their object; of our own errors the message.
+    """Return type, message and source line of an exception that the user's code raised; of our own errors only the message.
+
+    The line is the last one of the traceback that is neither ours nor of Python's import system; without one, it is left out.
 
     >>> describe_exception(ValueError("no such row"))
     'ValueError: no such row'
@@ -115,7 +117,10 @@ def _is_users(file: str) -> bool:
 
 
 def list_exception_classes(error: BaseException) -> list[str]:
-    """Return the class name of an exception, or of each exception of a group; that of a measurement without module.
+    """Return the class name of an exception, or of each exception of a group, with its module unless that is ``builtins``.
+
+    `MeasurementFailed` and `MeasurementErrored` come without a module, as ``builtins`` is set as theirs at the end of this file.
+    A subclass of them has the name of its base.
 
     >>> list_exception_classes(ValueError("no such row"))
     ['ValueError']
@@ -125,16 +130,16 @@ def list_exception_classes(error: BaseException) -> list[str]:
     if isinstance(error, BaseExceptionGroup):
         return [name for inner in error.exceptions for name in list_exception_classes(inner)]
     kind = type(error)
-    for ours in (MeasurementErrored, MeasurementFailed):
-        if isinstance(error, ours):
-            kind = ours
+    for measurement_error in (MeasurementErrored, MeasurementFailed):
+        if isinstance(error, measurement_error):
+            kind = measurement_error
     if kind.__module__ == "builtins":
         return [kind.__qualname__]
     return [f"{kind.__module__}.{kind.__qualname__}"]
 
 
 def find_unscored_error(error: BaseException | None) -> BaseException | None:
-    """Return the error of ours that an exception is, or that a group holds; None if the test itself failed.
+    """Return an exception if it is an error of ours that prevented a score, or the first such error of a group; else None.
 
     >>> find_unscored_error(ExceptionGroup("tasks", [OSError("a"), UsageError("b")]))
     UsageError('b')
@@ -150,6 +155,13 @@ def find_unscored_error(error: BaseException | None) -> BaseException | None:
 def _rebuild_exception(
     kind: type[BaseException] | str, args: tuple[object, ...], state: dict[str, object]
 ) -> BaseException:
+    """Return an exception as `_Picklable` has taken it apart.
+
+    Args:
+        kind: Its class; the name of the class if that is one of this file.
+        args: Its ``args``.
+        state: Its ``__dict__``.
+    """
     if isinstance(kind, str):
         kind = cast("type[BaseException]", globals()[kind])
     error = kind.__new__(kind, *args)
@@ -162,7 +174,7 @@ class _Picklable:
 
     def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
         cls = type(self)
-        # Classes that pass for builtins (see below) cannot be found by their module.
+        # pickle finds a class by its module. Some of ours have ``builtins`` there (see the end of this file): they go by name.
         kind: type[BaseException] | str = cls
         if globals().get(cls.__name__) is cls:
             kind = cls.__name__
@@ -203,7 +215,7 @@ class UnknownName(UsageError):
 
 
 class SettingError(UsageError):
-    """A setting with the wrong form; gives place, option, expected and got."""
+    """A setting with the wrong form. The message says where it was set, its name, what was expected and what was found."""
 
     def __init__(self, place: str, name: str, expected: str, got: object) -> None:
         self.place = place
@@ -214,7 +226,7 @@ class SettingError(UsageError):
 
 
 class _AtLine:
-    """An error with file and line."""
+    """A mixin for errors that a line of a file causes; without a line, the message names only the file."""
 
     def __init__(self, what: str, path: object, line: int | None = None) -> None:
         self.what = what
@@ -278,7 +290,7 @@ class JudgeError(LLMOpsError):
 
 
 class DetectorError(LLMOpsError):
-    """A detector that raised, or gave something else than findings: nothing is known of the text."""
+    """A detector that raised, or returned something other than findings: whether the text is harmless is not known."""
 
 
 class CassetteError(LLMOpsError):
@@ -294,10 +306,10 @@ class CassetteMiss(_Picklable, BaseException):
 
 
 class CallDeferred(BaseException):
-    """A request that will be sent together with those of other tests; the run of the test that made it is not reported.
+    """Ends a silent run of a test at a request, which is sent later together with those of other tests.
 
     Attributes:
-        place: The answer that the test waits for.
+        place: Identifies the answer that the test waits for, see `pytest_llmops.harness.ahead.answers.Place`.
     """
 
     def __init__(self, place: object = None) -> None:
@@ -310,7 +322,7 @@ class BudgetReached(_Picklable, BaseException):
 
 
 class _HoldsMeasurements(_Picklable):
-    """An error of measurements."""
+    """A mixin for errors that have measurements, at least one."""
 
     def __init__(
         self, text: str, measurements: Iterable[Measurement], assertions: Iterable[str] = ()
@@ -346,7 +358,12 @@ for _error in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReache
 
 
 def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
-    """Return the error for a missed or refused request whose exception the application caught."""
+    """Return an error that fails a test although the application caught the error of a missing recording or a spent budget.
+
+    Args:
+        what: What happened nevertheless, as the beginning of the message: "the test passed".
+        error: The error that was caught.
+    """
     how = "refused"
     if isinstance(error, CassetteMiss):
         how = "missed"

@@ -74,7 +74,7 @@ def prompts(request: pytest.FixtureRequest) -> Prompts:
 
 @pytest.fixture
 def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
-    """The prompt of ``@pytest.mark.prompt(name)``, in the version under test; applications that load it have the same."""
+    """The prompt of ``@pytest.mark.prompt(name)``, in the version under test; an application that loads the prompt gets that version too."""
     from pytest_llmops.harness.markers.prompt import find_prompt
     from pytest_llmops.prompts.registry import VERSIONS_VARIABLE, join_overrides
 
@@ -211,6 +211,11 @@ def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
+    """Check that we record the test that uses a fixture, not another recording plugin.
+
+    Raises:
+        UsageError: Another plugin does.
+    """
     from pytest_llmops.harness.own_tests import FOREIGN_MARKER, is_recorded_elsewhere
 
     if is_recorded_elsewhere(request.node):
@@ -244,9 +249,10 @@ def has_flag(config: pytest.Config) -> bool:
 
 
 def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
-    """Return the settings (command line over ini over environment over defaults), and whether an ini key is set.
+    """Return the settings (command line over ini over environment over defaults), and whether the project sets an ini key of ours.
 
-    The versions of --llm-prompt are set in the environment, for applications that load their prompts themselves.
+    As a side effect, the versions of --llm-prompt are set in the environment until the run ends, for applications that load their
+    prompts themselves.
 
     Raises:
         pytest.UsageError: A value has the wrong form, or does not go with the others.
@@ -269,10 +275,10 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
 
 
 def _check_together(config: pytest.Config, settings: Settings) -> None:
-    """Check options that do not go with others.
+    """Check the options that depend on other options.
 
     Raises:
-        UsageError: Some do not.
+        UsageError: Two options contradict each other, or one lacks another.
     """
     if settings.accept_anyway and settings.accept is None:
         raise UsageError("command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none")
@@ -291,6 +297,7 @@ def _check_together(config: pytest.Config, settings: Settings) -> None:
 
 
 def _read_ini_value(config: pytest.Config, key: str) -> Any:
+    """Return the value of an ini key. If pytest refuses its form, return the text, so that our own parser reports it."""
     try:
         return config.getini(key)
     except (pytest.UsageError, TypeError, ValueError) as error:

@@ -45,6 +45,7 @@ def to_builtins(value: object, *, where: str = "value") -> Json:
 
 
 def _to_builtins(value: object, where: str) -> Json:
+    """Convert a value as `to_builtins` does; ``where`` is its place, as ``detail.scores[2]``. Nested too deeply: `RecursionError`."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -70,6 +71,7 @@ def _to_builtins(value: object, where: str) -> Json:
 
 
 def _convert_mapping(value: Mapping[object, object], where: str) -> dict[str, Json]:
+    """Convert a mapping; keys become texts, of which no two may be equal."""
     converted: dict[str, Json] = {}
     for key, item in value.items():
         name = key
@@ -91,6 +93,7 @@ def _replace_surrogates(text: str) -> str:
 
 
 def _convert_plain_number(value: float, where: str) -> float:
+    """Return an ``int`` or ``float``, or a subclass of them, as the exact builtin."""
     if isinstance(value, int):
         bits = value.bit_length()
         if bits > MAX_INT_BITS:
@@ -201,6 +204,7 @@ class Measurement:
 
 
 def _check_text(value: object, where: str) -> str:
+    """Return a text without lone surrogates."""
     if not isinstance(value, str):
         raise WireError(f"{where}: expected a text, got {value!r}")
     return _replace_surrogates(value)
@@ -213,6 +217,7 @@ def _convert_numbers(values: object, where: str) -> tuple[float, ...]:
 
 
 def _convert_number(value: object, where: str) -> float:
+    """Return a number of any type (numpy's too) as ``float``; a boolean is not a number here."""
     number = to_builtins(value, where=where)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise WireError(f"{where}: expected a number, got {value!r}")
@@ -301,10 +306,17 @@ def as_finite_float(value: object) -> float | None:
 
 
 def require_list(given: object, kind: type, problem: str) -> list[Any]:
-    """Return the elements of an iterable, all of one type; a text, a mapping and what is no iterable are a single element.
+    """Return the elements of an iterable as a list, after checking their type.
+
+    A single value may be given in place of a list: a text, a mapping, and anything that is not iterable become a list of one element.
+
+    Args:
+        given: The value.
+        kind: The type that all elements must have.
+        problem: The beginning of the error, as "expected numbers".
 
     Raises:
-        UsageError: An element has another type; the problem, followed by what was given.
+        UsageError: An element has another type.
 
     >>> require_list((1, 2), int, "expected numbers"), require_list("ab", str, "expected texts")
     ([1, 2], ['ab'])
@@ -313,7 +325,8 @@ def require_list(given: object, kind: type, problem: str) -> list[Any]:
         elements = [given]
     else:
         elements = [*given]
-    if not all(isinstance(element, kind) for element in elements):  # a list of calls takes long to print
+    # The error is built only when needed: the `repr` of a list of calls takes long.
+    if not all(isinstance(element, kind) for element in elements):
         raise UsageError(f"{problem}, got {shorten_text(repr(given), 80)}")
     return elements
 
@@ -346,7 +359,7 @@ def _escape_character(char: str) -> str:
 
 
 def label_suffix(label: str) -> str:
-    """Return a measurement's label as it follows the name, or "".
+    """Return a measurement's label in the form that is appended to its name; "" without a label.
 
     >>> label_suffix("first"), label_suffix("")
     (' [first]', '')
@@ -402,6 +415,7 @@ def _align(label: str, text: str, width: int) -> str:
 
 
 def _format_verdict(measurement: Measurement) -> str:
+    """Return the first line of a failure text, as ``text.fuzzy 0.40 < 0.80``."""
     name = f"{measurement.name}{label_suffix(measurement.label)}"
     if measurement.value is None:
         return f"{name} could not be scored: {shorten_text(measurement.error)}"
@@ -416,7 +430,7 @@ def _format_verdict(measurement: Measurement) -> str:
     return f"{name} {value} {sign} {threshold}"
 
 
-# Characters that control a terminal or the direction of a line; line ends and tabs are none
+# Characters that control a terminal or the direction of text. Tabs and "\n" are allowed; a colour is matched apart, to be kept if wanted
 _CONTROL = re.compile(
     r"(?P<colour>\x1b\[(?:[0-79;]|[34][0-9]){0,12}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 )

@@ -46,11 +46,11 @@ _PROVIDERS = frozenset(
 
 
 def is_same_model(name: str, other: str) -> bool:
-    """Return whether two names are of the same model; a blank name is of none.
+    """Return whether two names mean the same model; a blank name means none.
 
-    Neither a provider before the name counts, nor whether a version has a dot or a dash, nor a date that only one
-    name has: a snapshot and its alias are the same model, two snapshots are not. A fine-tuned model differs from its
-    base model.
+    A provider before the name does not count, nor whether a version is written with a dot or a dash. A date that only one of the names
+    has does not count either: a snapshot and its alias are the same model, but two snapshots are not. A fine-tuned model differs from
+    its base model.
 
     >>> is_same_model("gpt-4.1-mini", "openai/gpt-4.1-mini-2025-04-14"), is_same_model("gpt-4.1", "gpt-4.1-mini")
     (True, False)
@@ -68,7 +68,10 @@ def is_same_model(name: str, other: str) -> bool:
 
 
 def _split_name(name: str) -> tuple[tuple[str, ...], str]:
-    """Return the parts of a name from its owner on, and its date."""
+    """Return the parts of a name, without providers, and the date at its end ("" without one).
+
+    ``openai/gpt-4.1-mini-2025-04-14`` gives ``(("gpt-4-1-mini",), "2025-04-14")``.
+    """
     base = name.strip().lower()
     if base.startswith("ft:") or len(base) > MAX_NAME_CHARS:
         return ((base,), "")
@@ -90,7 +93,7 @@ def _split_name(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def find_same_model(name: str, others: Iterable[str]) -> str:
-    """Return the first name of the same model, or ``""``.
+    """Return the first of the other names that means the same model, or ``""``.
 
     >>> find_same_model("gpt-4.1", ["gpt-4o", "openai/gpt-4.1"])
     'openai/gpt-4.1'

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from pytest_llmops.harness.run_checks import CollectedTests
 
 OURS_KEY = pytest.StashKey[bool]()
-# What is wrong with the markers of tests, by class or module and name; of all tests under None.
+# Why tests cannot run, reported by the set-up of each. Mistakes in markers have the key (class or module, name of the test function);
+# a problem of the whole run has the key None.
 PROBLEMS_KEY = pytest.StashKey[dict[object, str]]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
-# The arguments of the markers of all tests, by marker: of those that an option of the run narrows
+# For each marker whose values an option can replace (`Marker.narrowed_by`), its arguments in all collected tests
 SEEN_KEY = pytest.StashKey[dict[str, list["Arguments"]]]()
 HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
 HOST_PATCHES_KEY = pytest.StashKey[list[Any]]()
@@ -82,12 +83,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Read calls by the wire formats of the project: before collection, for the process that only starts workers."""
+    """Use the project's own wire formats to read calls. Before collection, because the controller of xdist collects nothing."""
     _use_call_formats(session.config)
 
 
 def _use_call_formats(config: pytest.Config) -> None:
-    # An outer run, of which this is one within a test, may have formats that this run does not have.
+    # Without any format of its own there is nothing to do, unless this run is within a test (pytester) and the outer run has formats.
     is_reading = "pytest_llmops.trace.routes" in sys.modules
     if not is_reading and not config.hook.pytest_llmops_call_formats.get_hookimpls():
         return
@@ -120,7 +121,7 @@ class ReportListener:
 
         config = self._config
         is_look = config.getoption("llm_trials") in LOOKS
-        if not is_look:  # the looks of a run have one folder
+        if not is_look:  # otherwise `run_looks` has opened a folder for all looks
             folder = ExitStack()
             folder.enter_context(open_run_folder())
             config.add_cleanup(folder.close)
@@ -135,7 +136,7 @@ class ReportListener:
         return self.controller
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
-        """Show the mode, the models and the budget, if the project or the command line sets anything of ours."""
+        """Return a line with the mode, the models and the budget, if the project or the command line sets an option of ours."""
         if not config.stash[HAS_INI_KEY] and not has_flag(config):
             return None
         from pytest_llmops.harness.terminal import describe_settings
@@ -172,8 +173,9 @@ class ReportListener:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Count the tests that a worker left out, and the workers that crashed."""
+        """Note how many tests a worker left out, and count the workers that crashed."""
         output = getattr(node, "workeroutput", {})
+        # The largest number, not the sum: every worker collects all tests.
         self._left_out = max(self._left_out, output.get(LEFT_OUT_COUNT, 0))
         if error:
             self._crashed += 1
@@ -185,7 +187,7 @@ class ReportListener:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the HTTP patches, if any test needed them."""
+    """Undo what this run registered globally: callbacks, and patches of HTTP clients if any test needed them."""
     watch = config.stash.get(WATCH_KEY, None)
     if watch is not None:
         del recorder.wake_callbacks[watch.start_harness_of_running_test]
@@ -214,17 +216,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
-    """Keep what is wrong with the markers of a test, which its set-up reports."""
+    """Keep what is wrong with the markers of a test, so that its set-up reports it; "" is no problem."""
     if not problem:
         return
     if metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(problem)
     key = metafunc.definition.parent, metafunc.definition.name
-    metafunc.config.stash[PROBLEMS_KEY].setdefault(key, problem)  # a later one follows from the first
+    metafunc.config.stash[PROBLEMS_KEY].setdefault(
+        key, problem
+    )  # the first counts: later ones may follow from it
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Keep commands of a CI runner out of the names of tests; None: pytest makes the name."""
+    """Return the id of a parameter that a CI runner would take for a command, escaped; None: pytest makes the id as usual."""
     if isinstance(val, str) and ("##" in val or "section_" in val):
         return escape_output(val)
     return None
@@ -246,7 +250,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _check_options(config: pytest.Config) -> None:
-    """Check the options that narrow what the markers of the collected tests name."""
+    """Check the options that replace values of markers, such as --llm-prompt, against the markers of the collected tests."""
     for name, marked in config.stash[SEEN_KEY].items():
         problem = markers.load_marker(name).check_options(config.stash[SETTINGS], marked, config.rootpath)
         if problem:
@@ -254,7 +258,7 @@ def _check_options(config: pytest.Config) -> None:
 
 
 def _refuse_run(config: pytest.Config, problem: str) -> None:
-    """End the run with a problem of all tests; a worker that does so ends xdist with an internal error: there each test raises it."""
+    """End the run with a usage error. In a worker of xdist, which would end with an internal error, each test fails with it instead."""
     config.stash[PROBLEMS_KEY].setdefault(None, problem)
     if not hasattr(config, "workerinput"):
         raise pytest.UsageError(escape_output(problem))
@@ -267,6 +271,7 @@ def _find_problem(item: pytest.Item) -> str:
 
 
 def _is_repeated(item: pytest.Item) -> bool:
+    """Return whether `TrialHooks` runs a test: it is ours, has trials, and nothing is wrong with its markers."""
     from pytest_llmops.harness.markers.llm_trials import has_trials
 
     is_ours = OURS_KEY in item.stash and not _find_problem(item)
@@ -274,7 +279,7 @@ def _is_repeated(item: pytest.Item) -> bool:
 
 
 def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
-    """Register the hooks that the tests of ours need."""
+    """Register the hooks that are needed by the tests that are ours, and refuse calls of all others if the run only replays."""
     settings = config.stash[SETTINGS]
     if ours:
         from pytest_llmops.harness.tapes import recorded_fixtures
@@ -299,6 +304,12 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
+    """Register `RecordingHooks`, once.
+
+    Args:
+        config: pytest's.
+        fixtures: Fixtures that outlive a test, with the path of their cassette.
+    """
     if not config.pluginmanager.has_plugin("llmops_ours"):
         config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
 
@@ -312,7 +323,7 @@ def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
     def refuse(item: pytest.Item, host: str) -> BaseException | None:
         if OURS_KEY in item.stash or is_recorded_elsewhere(item):
             return None
-        _register_recording_hooks(config, {})  # its tear-down fails the test if the error is caught
+        _register_recording_hooks(config, {})  # their tear-down fails the test if it catches the error
         return unrecorded.refuse_connection(watch.harness_of(item), host)
 
     if HOST_PATCHES_KEY not in config.stash:
@@ -369,7 +380,7 @@ class OnDemandHarness:
 
     @pytest.hookimpl(trylast=True)  # all other parameters are there
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Put the tests that are compared side by side."""
+        """Let markers order the tests of a function: `llm_compare` puts the tests that it compares side by side."""
         for marker in markers.markers_of(metafunc.definition):
             problem = marker.order_tests(metafunc.definition, metafunc._calls)  # noqa: SLF001 -- pytest has no public access
             _note_problem(metafunc, problem)
@@ -378,8 +389,10 @@ class OnDemandHarness:
     def pytest_make_collect_report(
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Keep what each module and class holds: also of single tests (``test_a.py::test_x``) the others of their module."""
-        self._module = collector.path  # it may name files where it is imported
+        """Keep the tests of each collected module and class, also those that are not run (others than ``test_a.py::test_x``)."""
+        self._module = (
+            collector.path
+        )  # while a module is imported, it may name files that `search_folders` helps to find
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))
@@ -393,12 +406,12 @@ class OnDemandHarness:
         return CollectedTests(self._config.rootpath, self._children)
 
     def pytest_itemcollected(self) -> None:
-        """Count the tests as they are collected: some plugins deselect tests without reporting it."""
+        """Count the collected tests. `pytest_deselected` does not do: some plugins remove tests without calling it."""
         self.left_out += 1
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Compute how many of them will not run; a worker passes the number to the controller."""
+        """Compute how many of the collected tests will not run; a worker passes the number to the controller."""
         self.left_out -= len(session.items)
         getattr(self._config, "workeroutput", {})[LEFT_OUT_COUNT] = self.left_out
 
@@ -471,7 +484,7 @@ class RecordingHooks:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
-        """Give a fixture that outlives tests its own cassette, and keep its miss for the next test."""
+        """Give a fixture that outlives a test its own cassette. If a recording is missing, the next test that uses it gets the error too."""
         path = self._fixtures.get(fixturedef) or self._requested_fixture_path(fixturedef)
         harness = None
         if path is not None:
@@ -491,7 +504,10 @@ class RecordingHooks:
             return value
 
     def _requested_fixture_path(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
-        """Return the cassette path of a fixture that a test of ours requests by `getfixturevalue`."""
+        """Return the cassette path of a fixture that a test of ours requests by `getfixturevalue`, and keep it.
+
+        Its arguments do not name such a fixture, so it was not known when the tests were collected. None: it needs no cassette.
+        """
         from pytest_llmops.harness import tapes
 
         item = self._watch.running_item()
@@ -513,7 +529,13 @@ class RecordingHooks:
 
 
 def _run_unlogged(item: pytest.Item, nextitem: Any = None, *, is_silent: bool = False) -> Any:
-    """Run the protocol of a test once, with a recorder of its own; by default fixtures of a wider scope stay."""
+    """Run set-up, call and tear-down of a test once, with a recorder of its own, and return their reports without logging them.
+
+    Args:
+        item: pytest's item.
+        nextitem: The test that comes next, whose fixtures stay set up; None: all fixtures stay that outlive the test.
+        is_silent: Whether nobody sees the reports.
+    """
     from _pytest.runner import runtestprotocol
 
     harness = _start_harness(item)
@@ -548,6 +570,7 @@ def pytest_runtest_makereport(
 
 
 def _has_report(item: pytest.Item, error: BaseException | None) -> bool:
+    """Return whether we add something to the report of a phase: a harness runs that is not silent, or an error of ours was raised."""
     running: Harness | None = item.stash.get(HARNESS, None)
     if running is None:
         return isinstance(error, LLMOpsError)

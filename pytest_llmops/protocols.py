@@ -182,6 +182,7 @@ _PART_CLASSES: dict[str, type[Any]] = {"messages": Message, "tool_calls": ToolCa
 
 
 def _known_fields(cls: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a mapping that are fields of a dataclass: a newer version may have written others."""
     names = {spec.name for spec in fields(cls)}
     return {key: value for key, value in wire.items() if key in names}
 

@@ -1,8 +1,10 @@
-"""`emit`, through which every measurement leaves, the recorder of the running test, `soft` and `collect`.
+"""`emit`, which records every measurement; the recorder of the running test; `soft` and `collect`.
 
 The recorder of the running test is a plain global: a raw thread starts with an empty context, and a
 measurement taken there must still reach its test. The blocks of `soft` and `collect` belong to the
 context that opened them: of two concurrent tasks or threads neither may swallow the other's failures.
+
+There is a stack of recorders, as a test may run pytest itself (pytester): the recorder of the innermost test is on top.
 """
 
 import os
@@ -30,14 +32,17 @@ Evidence: TypeAlias = Pairs | Callable[[], Pairs]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emission:
-    """A measurement, and what its failure text says of it; see `emit`."""
+    """A measurement, with the verdict and the evidence for its failure text; see `emit`."""
 
     measurement: Measurement
     verdict: str = ""
     evidence: Evidence = ()
 
     def with_evidence(self) -> "Emission":
-        """Return the same with its evidence built, and kept in the measurement's detail."""
+        """Return a copy whose evidence is a list of pairs, also stored in ``measurement.detail["evidence"]``.
+
+        A function is called only if the measurement failed; otherwise it stands for no evidence.
+        """
         pairs: Pairs = ()
         if not callable(self.evidence):
             pairs = self.evidence
@@ -92,8 +97,8 @@ class Recorder:
         soft: Failures are collected and raised at the end of the block.
         silent: Failures are not raised.
         outer: The recorder around a soft block.
-        asks_judges: A soft block asks judges although a check before them failed.
-        hidden: Texts that reports do not show, each with its mask.
+        asks_judges: Whether a soft block asks judges even after a check in it has failed.
+        hidden: Texts that reports must not show, with the mask that replaces each.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
@@ -123,7 +128,14 @@ class Recorder:
 
 @dataclass(slots=True, eq=False)
 class _Block:
-    """A `soft` or `collect`, the test it belongs to, and the block around it."""
+    """A block of `soft` or `collect`.
+
+    Attributes:
+        base: The recorder of the test that it belongs to; None in a plain script.
+        recorder: The recorder of the block; None: this is only the start of a test, without a block.
+        outer: The block around it.
+        is_open: Whether it has not ended yet.
+    """
 
     base: Recorder | None
     recorder: Recorder | None = None
@@ -132,31 +144,32 @@ class _Block:
 
 
 _stack: list[Recorder] = []
-# Each may push a recorder; the last one is called when a test without a recorder measures something. With each goes the number of
-# recorders below it: a run within a test (pytester) has recorders of its own, also if the test around it has measured something.
+# Functions that push a recorder for the running test, as a test that uses nothing of ours has none until it measures something.
+# There is a function for each pytest run in this process, and only the last is called: that of the innermost run (pytester). Its value
+# is the number of recorders that were on the stack when its run began: if there are no more, the running test has none yet.
 wake_callbacks: dict[Callable[[], object], int] = {}
 _test_thread = threading.get_ident()
 _lock = threading.RLock()
 _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
-# Blocks that the test's own thread opened: a raw thread counts as a child of the innermost
+# Open blocks that the test's own thread opened: what a raw thread measures belongs to the innermost of them
 _thread_blocks: list[_Block] = []
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
 _trial: ContextVar[int | None] = ContextVar("pytest_llmops_trial", default=None)
 
 
 def current_take() -> str:
-    """Return the take that is replayed in the running trial: take t in trial t."""
+    """Return which of several recorded answers to a request (the take) the running trial replays: take "2" in trial 2, from "0"."""
     return str(_trial.get() or 0)
 
 
 def current_trial() -> int | None:
-    """Return the running trial; None: no trial was begun here, as in threads that it started."""
+    """Return the number of the running trial, from 0; None without trials, and in a raw thread that the test started."""
     return _trial.get()
 
 
 @contextmanager
 def run_as_trial(index: int) -> Iterator[None]:
-    """Run a block as trial ``index``, so that concurrent trials have their own recorded answers."""
+    """Run a block as trial ``index``, so that it replays and records its own take."""
     token = _trial.set(index)
     try:
         yield
@@ -165,16 +178,16 @@ def run_as_trial(index: int) -> Iterator[None]:
 
 
 def _recorder_stack() -> list[Recorder]:
-    """Return the stack; a test that has no recorder yet gets one first."""
+    """Return the stack; if the running test has no recorder yet, it gets one first."""
     if wake_callbacks:
-        wake, below = list(wake_callbacks.items())[-1]
-        if len(_stack) <= below:
-            wake()
+        push_recorder_of_test, count_before_run = list(wake_callbacks.items())[-1]
+        if len(_stack) <= count_before_run:
+            push_recorder_of_test()
     return _stack
 
 
-def _innermost(attribute: str) -> Any:
-    """Return an attribute of the innermost recorder in which it is not None; None if there is no such recorder."""
+def _get_innermost(attribute: str) -> Any:
+    """Return an attribute of the innermost recorder on the stack where it is not None; None if it is None in all."""
     for recorder in reversed(_recorder_stack()):
         value = getattr(recorder, attribute)
         if value is not None:
@@ -188,7 +201,9 @@ def current_recorder() -> Recorder | None:
     block = _current_block.get()
     while block is not None and not block.is_open:  # a task or thread may outlive its block
         block = block.outer
-    if block is None or block.base is not base:
+    if (
+        block is None or block.base is not base
+    ):  # a raw thread, or one that a test before this one left running
         block = next((inherited for inherited in reversed(_thread_blocks) if inherited.base is base), None)
     if block is None or block.recorder is None:
         return base
@@ -196,7 +211,7 @@ def current_recorder() -> Recorder | None:
 
 
 def _test_recorder() -> Recorder | None:
-    """Return the recorder on top of the stack, which blocks belong to."""
+    """Return the recorder on top of the stack: that of the innermost running test; None in a plain script."""
     stack = _recorder_stack()
     if stack:
         return stack[-1]
@@ -212,7 +227,7 @@ def running_test_recorder() -> Recorder | None:
 
 
 def push_recorder(recorder: Recorder) -> None:
-    """Make this the recorder of the running test; the caller must pass it to `pop_recorder`."""
+    """Make this the recorder of the running test. The caller must pass it to `pop_recorder` when the test has ended."""
     global _test_thread  # noqa: PLW0603 -- as global as the stack itself
     with _lock:
         _stack.append(recorder)
@@ -234,7 +249,10 @@ def pop_recorder(recorder: Recorder) -> None:
 
 @contextmanager
 def open_block(inner: Recorder) -> Iterator[None]:
-    """Make this the current recorder of a block, in the context that opens it."""
+    """Make a recorder the current one inside a block, in the context (task or thread) that opens the block.
+
+    If that is the test's own thread, it is also the current one of raw threads, which have no context of their own.
+    """
     base = _test_recorder()
     outer = _current_block.get()
     block = _Block(base, inner)
@@ -266,7 +284,7 @@ def in_event_loop() -> bool:
 
 def current_settings() -> Settings:
     """Return the settings of the run; in a script the defaults and the environment."""
-    settings: Settings | None = _innermost("settings")
+    settings: Settings | None = _get_innermost("settings")
     return settings or Settings.from_sources(environ=os.environ)
 
 
@@ -278,14 +296,14 @@ def find_component(kind: str, name: str) -> object:
     """
     from pytest_llmops import registry
 
-    find = _innermost("find_component") or registry.load_builtin
+    find = _get_innermost("find_component") or registry.load_builtin
     component: object = find(kind, name)
     return component
 
 
 def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
     """Open a cassette of the running test by name; None in a plain script."""
-    opener = _innermost("open_block_cassette")
+    opener = _get_innermost("open_block_cassette")
     if opener is not None:
         return opener(name, mode)
     return None
@@ -298,12 +316,12 @@ def record_exchange(exchange: Exchange) -> None:
 
 
 def list_exchanges() -> tuple[Exchange, ...]:
-    """Return what went over the wire in the running test so far; nothing in a plain script."""
+    """Return what went over the wire in the running test so far; empty in a plain script."""
     return tuple(find_test_recorder().exchanges)
 
 
 def find_test_recorder() -> Recorder:
-    """Return the recorder of the running test; in a plain script one that is thrown away."""
+    """Return the recorder of the running test. In a plain script return a new one, whose contents nobody reads."""
     for recorder in reversed(_stack):
         if recorder.settings is not None:
             return recorder
@@ -312,7 +330,10 @@ def find_test_recorder() -> Recorder:
 
 @contextmanager
 def set_purpose(name: str) -> Iterator[None]:
-    """Set whom the calls of a block serve: ``judge``, ``embedder`` or ``app`` (which keeps an outer purpose)."""
+    """Set what the calls of a block are for: ``judge``, ``embedder`` or ``app``.
+
+    ``app`` does not replace the purpose of a surrounding block: a judge may ask the model of the application.
+    """
     purpose = name
     if name == "app":
         purpose = _purpose.get()
@@ -328,7 +349,7 @@ LIMITED_PURPOSES = ("judge", "embedder")
 
 
 def current_purpose() -> str:
-    """Return whom the calls made here serve: ``app``, ``judge`` or ``embedder``."""
+    """Return what calls that are made here are for: ``app``, ``judge`` or ``embedder``."""
     return _purpose.get()
 
 
@@ -399,7 +420,10 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
 
 
 def _find_assertion() -> tuple[str, FrameType | None]:
-    """Return the name of the assertion that is running, or "", and the frame of the user's code that called it."""
+    """Return the name of the assertion that is running, and the frame of the user's code that called it.
+
+    The name is that of the outermost of our functions called ``assert_...``; "" without one, as in a direct call of `emit`.
+    """
     name = ""
     frame = cast("FrameType | None", sys._getframe(1))  # noqa: SLF001 -- documented
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == PACKAGE:
@@ -410,8 +434,12 @@ def _find_assertion() -> tuple[str, FrameType | None]:
 
 
 def _build_failure(bad: Sequence[Emission], assertion: str) -> Exception:
+    """Return the exception for the bad measurements of one assertion, with a text in which secrets are masked.
+
+    It is a `MeasurementFailed` if at least one is outside its threshold, else a `MeasurementErrored`.
+    """
     origin: Pairs = ()
-    describe_origin = _innermost("describe_origin")
+    describe_origin = _get_innermost("describe_origin")
     if describe_origin is not None:
         origin = describe_origin()
     others = [_format_emission(emission) for emission in bad[1:]]
@@ -488,6 +516,10 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
 
 
 def _raise_collected(inner: Recorder) -> None:
+    """Raise the failures of a soft block that has ended, as one exception.
+
+    In another soft block they are handed to that one; in a silent block (`collect`) they are dropped.
+    """
     if not inner.failures:
         return
     outer = current_recorder()
@@ -499,6 +531,7 @@ def _raise_collected(inner: Recorder) -> None:
     if len(inner.failures) == 1:
         raise inner.failures[0]
     failed = [failure for failure in inner.failures if isinstance(failure, errors.MeasurementFailed)]
+    # The text lists all failures; the exception has the measurements of those that decide its type.
     shown: list[Any]
     kind: type[errors.MeasurementFailed | errors.MeasurementErrored]
     if failed:
@@ -514,7 +547,10 @@ def _raise_collected(inner: Recorder) -> None:
 
 
 def _number_failures(failures: list[Exception]) -> str:
-    """Return failures with their numbers, and at the end the lines that all of them share (where the answer came from)."""
+    """Return the texts of failures with their numbers.
+
+    Lines that are in all of them, such as where the answer came from, are moved to the end. White space does not count in that.
+    """
     texts = [str(failure).split("\n") for failure in failures]
     shared: set[str] = set()
     if len(texts) > 1:
@@ -531,6 +567,7 @@ def _number_failures(failures: list[Exception]) -> str:
 
 
 def _squeeze(line: str) -> str:
+    """Return a line with single blanks: labels are padded to different widths."""
     return " ".join(line.split())
 
 

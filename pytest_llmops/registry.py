@@ -38,12 +38,12 @@ ARGUMENT_HELP: dict[str, dict[str, str]] = {
 }
 
 JUDGE_SUFFIX = ".md"
-# Loads the judge of a name that is the path of a judge file
+# The function that loads a judge file, for a judge whose name is the path of such a file
 JUDGE_FILE_LOADER = "pytest_llmops.judges.item_judges:load_judge_file"
 
 
 def is_builtin(kind: str, name: str) -> bool:
-    """Return whether a name, or a ``name:argument``, is built in; the path of a judge file is.
+    """Return whether `load_builtin` may know a name: a built-in name, alone or as ``name:argument``, or the path of a judge file.
 
     >>> is_builtin("embedder", "openai:text-embedding-3-small"), is_builtin("embedder", "glove:50")
     (True, False)
@@ -105,5 +105,6 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
 
 
 def _import_attribute(place: str) -> Any:
+    """Return what ``package.module:attribute`` names."""
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)

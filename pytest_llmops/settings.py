@@ -44,10 +44,13 @@ NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replay
 
 
 class LookTrials(int):
-    """The trials of a look of ``--llm-trials=auto``."""
+    """The number of trials in one of the looks of ``--llm-trials=auto``.
+
+    A *look* is one run of the whole suite. While its verdict is undecided, the next look runs the suite again with more trials.
+    """
 
 
-# Trials by value of the option; a look passes the next value to the pytest that it starts
+# The looks in their order, by the value of --llm-trials: the pytest of a look starts another pytest with the next value
 LOOKS = {"auto": LookTrials(1), "auto:3": LookTrials(3), "auto:5": LookTrials(5)}
 _parse_trial_count = count_from(1, "a whole number, 1 or more, or auto")
 
@@ -92,6 +95,7 @@ class Option:
 
 
 def _declare_option(parse: Parser, default: object, help: str, **details: Any) -> Any:  # noqa: A002 -- becomes a field of any type
+    """Return a field of `Settings` that carries the attributes of its `Option`."""
     return field(default=default, metadata={"parse": parse, "help": help, **details})
 
 
@@ -357,7 +361,7 @@ class Settings:
             except ValueError as error:
                 got = getattr(error, "got", given.value)
                 raise SettingError(given.place, given.name, str(error), got) from None
-        if values.get("changed"):  # it replays what is recorded, and records what is new
+        if values.get("changed"):  # --llm-changed replays what is recorded, and records what is new
             record = values.setdefault("record", "new")
             if record != "new":
                 raise SettingError(
@@ -367,13 +371,14 @@ class Settings:
 
 
 def _split_pairs(entries: Sequence[str]) -> dict[str, str]:
+    """Return ``NAME=VALUE`` entries as a dictionary."""
     pairs = (entry.partition("=") for entry in entries)
     return {name: value for name, _, value in pairs}
 
 
 @dataclass(frozen=True, slots=True)
 class _GivenValue:
-    """The value of an option, as a source gives it, and how that source calls the option."""
+    """The value of an option as a source gives it, with the place ("ini") and the name that the option has there ("llm_model")."""
 
     place: str
     name: str

@@ -92,6 +92,11 @@ def is_whole_number(value: object) -> bool:
 
 
 def _to_float_array(vectors: ArrayLike, name: str) -> Float64Array:
+    """Return anything that numpy converts to real numbers as a float64 array of any shape.
+
+    Raises:
+        ValueError: numpy cannot convert it, or the numbers are not real (text, complex numbers, booleans).
+    """
     kind = type(vectors).__name__
     try:
         array = np.asarray(vectors)

@@ -56,9 +56,9 @@ def _join_text_blocks(blocks: Sequence[object]) -> str | None:
 
 
 def read_hits(passages: Sequence[object]) -> list[object]:
-    """Return documents, nodes and chunks as hits, with an empty id or text where they have none; anything else as it is.
+    """Return a list in which documents, nodes and chunks are replaced by hits; anything else, such as ids, stays as it is.
 
-    Without a score of its own the score of a hit is 1 / rank.
+    A missing id or text becomes "". A passage without a score gets 1 / rank, so that the order is kept.
 
     >>> read_hits([Chunk(id="a", text="x"), "b"])
     [Hit(id='a', text='x', score=1.0, metadata={}), 'b']
@@ -67,6 +67,10 @@ def read_hits(passages: Sequence[object]) -> list[object]:
 
 
 def _read_hit(passage: object, rank: int) -> object:
+    """Return a passage as a hit, or unchanged if it is no document, node or chunk.
+
+    A node may be wrapped: LangChain returns ``(document, score)``, LlamaIndex an object with ``node`` and ``score``.
+    """
     node = passage
     score = getattr(passage, "score", None)
     if isinstance(passage, tuple) and len(passage) == 2:  # noqa: PLR2004 -- LangChain's (document, score)
@@ -109,7 +113,12 @@ def is_retriever(value: object) -> bool:
 
 
 def search_any(retriever: object, query: str, k: int | None) -> object:
-    """Return what a retriever of any kind finds; it is asked for ``k`` passages if it takes a number.
+    """Return what a retriever or search function of any kind finds.
+
+    Args:
+        retriever: An object with one of `SEARCH_METHODS`, or a function.
+        query: The query.
+        k: The number of passages to ask for; ignored if the retriever takes no number. None: its default.
 
     >>> search_any(lambda query, k=10: ["a", "b", "c"][:k], "refunds", 2)
     ['a', 'b']
@@ -131,6 +140,7 @@ def search_any(retriever: object, query: str, k: int | None) -> object:
 
 
 def _can_bind(signature: inspect.Signature, *arguments: object) -> bool:
+    """Return whether a function can be called with these positional arguments."""
     try:
         signature.bind(*arguments)
     except TypeError:
@@ -139,6 +149,7 @@ def _can_bind(signature: inspect.Signature, *arguments: object) -> bool:
 
 
 def _find_search(retriever: object) -> tuple[str, Callable[..., object]] | None:
+    """Return the search method of an object with its name, the first of `SEARCH_METHODS` that fits; None: it has none."""
     for name in SEARCH_METHODS:
         method = getattr(retriever, name, None)
         if callable(method) and not _takes_search_type(method):
@@ -147,7 +158,7 @@ def _find_search(retriever: object) -> tuple[str, Callable[..., object]] | None:
 
 
 def _takes_search_type(method: Callable[..., object]) -> bool:
-    """Return whether it is ``VectorStore.search`` of LangChain, whose second argument is a kind of search."""
+    """Return whether a method is ``VectorStore.search`` of LangChain: its second argument is the kind of search, not a number."""
     try:
         return "search_type" in inspect.signature(method).parameters
     except (TypeError, ValueError):

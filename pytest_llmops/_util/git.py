@@ -12,12 +12,12 @@ from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 
 GIT_TIMEOUT_S = 30
-# No option of git, no path within a commit (`main:file`), no range
+# The name of a commit: no option of git (`-x`), no path within a commit (`main:file`)
 _REF = re.compile(r"[^-\s:][^\s:]*")
 
 
 def run_git(root: Path, *arguments: str) -> bytes | str:
-    """Return what git prints, or why it failed."""
+    """Return what git prints as bytes; if it failed, return why as text."""
     try:
         done = subprocess.run(  # noqa: S603 -- arguments are a list, and no name becomes an option
             ["git", "-C", str(root), *arguments],  # noqa: S607 -- git of the user's PATH
@@ -48,6 +48,7 @@ def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
     if not ref.isprintable() or not _REF.fullmatch(ref):
         raise UsageError(f"expected a commit, branch or tag of git after @, got {shorten_text(ref, 80)!r}")
     folder = folder.resolve()
+    # The folder may exist only at the commit. The root always exists, so `next` finds a folder.
     here = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     where = f"{folder.name}@{shorten_text(ref, 80)}"
     place = run_git(here, "rev-parse", "--is-shallow-repository", "--show-toplevel")

@@ -29,6 +29,7 @@ def is_unspecified(host: str) -> bool:
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address, an IPv4 address in IPv6 form (``::ffff:127.0.0.1``) as IPv4; None for a name."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""JSON paths: parsed, and applied to drop parts of a value."""
+"""JSON paths: parse them, and drop the parts of a value that they name."""
 
 import re
 from typing import Any
@@ -10,10 +10,10 @@ Path = tuple[str | int, ...]
 
 
 def parse_path(text: str) -> Path:
-    """Return the steps of an ignored path.
+    """Return a path as its steps: keys, indexes, and the wildcards ``*`` and ``**``.
 
-    ``metadata.run_id``, ``messages[0].name``, ``messages[*].id`` (each of a list), ``tools.*.id`` (each of an
-    object), ``**.request_id`` (at any depth); a leading ``$.`` may be written. ``?session`` is a query parameter.
+    Forms: ``metadata.run_id``, ``messages[0].name``, ``messages[*].id`` (in every item of a list), ``tools.*.id`` (in every value of an
+    object), ``**.request_id`` (at any depth); a leading ``$.`` is allowed. ``?session`` is a query parameter: its first step is ``?``.
 
     Raises:
         ValueError: It has none of these forms; the message gives the expected forms.
@@ -54,7 +54,9 @@ def drop_path(value: Any, path: Path) -> Any:
     """
     step = path[0]
     rest = path[1:]
-    if step == DEEP:
+    if (
+        step == DEEP
+    ):  # at this level, and with the same path below it; `parse_path` makes sure that there is a rest
         value = drop_path(value, rest)
         return _drop_from_children(value, path)
     if not rest:
@@ -69,6 +71,7 @@ def drop_path(value: Any, path: Path) -> Any:
 
 
 def _drop_from_children(value: Any, path: Path) -> Any:
+    """Return a copy of a value in which `drop_path` is applied to each value of an object, or each item of a list."""
     if isinstance(value, dict):
         return {key: drop_path(child, path) for key, child in value.items()}
     if isinstance(value, list):
@@ -77,6 +80,7 @@ def _drop_from_children(value: Any, path: Path) -> Any:
 
 
 def _drop_step(value: Any, step: str | int) -> Any:
+    """Return a copy of an object without a key, or of a list with None at an index; for ``*`` an empty one."""
     if step == ANY and isinstance(value, (dict, list)):
         return type(value)()
     if isinstance(value, dict):

@@ -35,6 +35,7 @@ def _text_like(pattern: str, expected: str, normalize: Callable[[str], str] = st
 
 
 def _join_stripped(text: str) -> str:
+    """Return ``NAME = VALUE`` without the blanks around name and value."""
     return "=".join(part.strip() for part in text.split("=", 1))
 
 
@@ -49,14 +50,14 @@ parse_host = _text_like(
     "a host without scheme, port or path (api.example.com)",
     lambda text: text.lower().strip("[]"),
 )
-# The name of a header that holds no credentials; ``*`` at its end stands for any rest
+# The name of a header that holds no credentials; it may end in ``*``, as in x-ratelimit-*
 parse_header = _text_like(
     r"(?!.*(?:cookie|auth|token|secret|(?:api|functions|subscription)-?key)|openai-(?:org|proj))[a-z0-9-]{3,}\*?",
     "the name of a header without credentials (x-request-id, x-ratelimit-*)",
     str.lower,
 )
 parse_name_version = _text_like(r"[^=]+=.+", "NAME=VERSION (support/answer=v2)", _join_stripped)
-# The column of case files that is read as a key of a case
+# Which column of case files is read as which key of a case
 parse_case_field = _text_like(
     rf"(?:{'|'.join(CASE_KEYS)})=.+",
     f"KEY=COLUMN (input=question) with a key of {', '.join(CASE_KEYS)}",
@@ -91,7 +92,7 @@ def choice_of(*allowed: str) -> Parser:
 
 
 class _WrongElement(ValueError):
-    """An element of a list has the wrong form: the error shows the element, not the list."""
+    """An element of a list has the wrong form; ``got`` is that element, so that the message shows it and not the whole list."""
 
     def __init__(self, expected: str, got: object) -> None:
         self.got = got
@@ -139,6 +140,8 @@ def parse_json_path(value: object) -> str:
 
 
 def _number_that(is_valid: Callable[[float], bool], expected: str) -> Parser:
+    """Return the parser of a finite number, also as text, for which a condition holds."""
+
     def parse(value: object) -> float:
         number = math.nan
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):

@@ -9,7 +9,7 @@ MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for 
 
 
 def iterate_blocks(width: int) -> Iterator[int]:
-    """Yield how many resamples, each of so many numbers, to draw at a time until there are `RESAMPLES`.
+    """Yield the sizes of the blocks in which to draw `RESAMPLES` resamples; ``width`` is the number of numbers in a resample.
 
     >>> list(iterate_blocks(10)), list(iterate_blocks(1500))
     ([2000], [1333, 667])
@@ -20,7 +20,7 @@ def iterate_blocks(width: int) -> Iterator[int]:
 
 
 def percentile_interval(values: ArrayLike, confidence: float) -> tuple[float, float]:
-    """Return the ends between which a share of the values lies, with equal tails.
+    """Return the interval that holds a share (``confidence``) of the values, with equally many of them below and above it.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
 

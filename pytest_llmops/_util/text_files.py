@@ -36,10 +36,12 @@ _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 # Bits of a whole number: the range of a float. Python refuses to write numbers of more than 4,300 digits.
 MAX_INT_BITS = 1024
 FINGERPRINT_CHARS = 16
-# How many times its size a YAML text may grow by its aliases, and the size that any may grow to
+# A YAML text may grow by its aliases (`*name`) to this many times its length, or to this many characters if that is more
 MAX_ALIAS_GROWTH = 10
 MAX_SMALL_YAML = 65_536
-MAX_LINE_CHARS = 2**26  # of a file that is read line by line: a longer one would fill the memory
+MAX_LINE_CHARS = (
+    2**26
+)  # longest line of a file that is read line by line, so that a file without line ends does not fill the memory
 
 
 class BadFile(ValueError):
@@ -63,7 +65,7 @@ def locate_errors(
 
 
 def fingerprint_parts(*parts: str) -> str:
-    """Return a short content hash: 16 hex digits of SHA-256, which also depend on where parts end.
+    """Return a short content hash, 16 hex digits of SHA-256. It depends on the texts and on where one ends and the next begins.
 
     >>> fingerprint_parts("a", "b") == fingerprint_parts("ab")
     False
@@ -111,7 +113,7 @@ def read_bytes(path: Traversable) -> bytes:
 
 
 def decode_text(raw: bytes) -> str:
-    """Return the bytes of a file as `read_text` does.
+    """Return the bytes of a file as text, in the form of `read_text`.
 
     Raises:
         BadFile: They are not UTF-8, or contain a NUL.
@@ -137,9 +139,11 @@ def gzip_by_suffix(path: Path, data: bytes) -> bytes:
 def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Replace the content of a file atomically: a killed process leaves the old content or the new, nothing between.
 
-    Of parts, each is written as it comes; if an error ends them, the file is left unchanged.
+    A link stays a link, and its target is written. The file keeps its mode; the mode of a new file follows the umask.
 
-    A link stays a link, and its target is written. The file keeps its mode; a new file has that of the umask.
+    Args:
+        path: The file.
+        data: The content, or an iterable of parts that are written as they come. If the iterable raises, the file is left unchanged.
 
     Raises:
         OSError: The file cannot be written; it is left unchanged.
@@ -182,7 +186,7 @@ def stream_lines(path: Path) -> Iterator[tuple[int, str]]:
                     raise BadFile("a NUL character; text has none", number)
                 yield number, line.removesuffix("\n")
     except UnicodeDecodeError:
-        read_text(path)  # raises with the line
+        read_text(path)  # raises the same error with the line: a stream does not know it
     except OSError as error:
         raise BadFile(f"cannot be read: {error.strerror}") from None
 
@@ -291,6 +295,11 @@ def check_json_value(value: object, depth: int = 0) -> Json:
 
 
 def _join_surrogates(value: str) -> str:
+    """Return a text in which each pair of surrogates is the character that it stands for.
+
+    Raises:
+        BadFile: It has half a pair, which cannot be written as UTF-8.
+    """
     if value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value):
         return value
     try:
@@ -303,6 +312,11 @@ def _join_surrogates(value: str) -> str:
 
 
 def _check_number(value: float) -> float:
+    """Return a number that JSON and a float can hold.
+
+    Raises:
+        BadFile: It is too large, infinite or not a number.
+    """
     if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
         raise BadFile(f"expected a number, got a number of {value.bit_length():,} bits: write it in quotes")
     if not isinstance(value, int) and not math.isfinite(value):
@@ -311,13 +325,18 @@ def _check_number(value: float) -> float:
 
 
 def _check_key(key: object) -> str:
+    """Return a key of a mapping, which must be a text: YAML allows others."""
     if not isinstance(key, str):
         raise BadFile(f"expected a text as key, got {key!r}: write it in quotes")
     return _join_surrogates(key)
 
 
 def read_csv(lines: str | Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    r"""Yield the records of CSV, a text or its lines with their ends, each with the line where it starts.
+    r"""Yield the records of CSV, each with the number of the line where it starts.
+
+    Args:
+        lines: The whole text, or its lines with their line ends.
+        delimiter: The character between two cells.
 
     Raises:
         BadFile: It is not CSV.
@@ -341,7 +360,7 @@ def read_csv(lines: str | Iterable[str], delimiter: str = ",") -> Iterator[tuple
 
 
 def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
-    r"""Return the value of a YAML text, and the line of each item (of each key) of its top level.
+    r"""Return the value of a YAML text, and the line number of each item of its top level (of each key, if that is a mapping).
 
     Raises:
         BadFile: It is not YAML, a key is repeated, or it contains a value that JSON cannot represent (a date, a set).
@@ -391,6 +410,7 @@ def _yaml_loader() -> Any:
 
 
 def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
+    """Return value and line numbers as `read_yaml` does, checking the tree of nodes before Python objects are made of it."""
     node = loader.get_single_node()
     if node is None:
         return None, ()
@@ -406,11 +426,16 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
 
 
 def count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
-    """Return the size of a node with its aliases expanded; infinite if it contains itself."""
+    """Return about how many characters a node has with its aliases expanded; infinity if it contains itself.
+
+    Args:
+        node: The node.
+        sizes: The sizes of the nodes that were seen, by their `id`; filled here, so that each is counted once.
+    """
     if isinstance(node.value, str):
         return len(node.value) + 1
     if id(node) not in sizes:
-        sizes[id(node)] = math.inf
+        sizes[id(node)] = math.inf  # stays so if the node is met again below itself
         parts = node.value
         if isinstance(node, yaml.MappingNode):
             parts = chain.from_iterable(node.value)  # of keys and values
@@ -419,6 +444,7 @@ def count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
 
 
 def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
+    """Return the items of a sequence, or the keys of a mapping; a scalar has none."""
     if isinstance(node, yaml.MappingNode):
         return [key for key, _ in node.value]
     if isinstance(node, yaml.SequenceNode):
@@ -441,7 +467,7 @@ def _check_items(value: object, marks: Sequence[int]) -> Json:
 
 
 def check_keys(node: yaml.Node, text: str, depth: int = 0) -> None:
-    """Refuse a repeated key of a mapping, of which PyYAML would silently use the last value.
+    """Check that no mapping has a key twice: PyYAML would silently use the last value.
 
     Raises:
         BadFile: A key is there twice, or the node is nested too deeply.

@@ -22,7 +22,7 @@ MAX_SIBLINGS = 1_000  # files of a folder that a misspelt name is compared with
 
 
 def folders_above(start: Path, root: Path) -> tuple[Path, ...]:
-    """Return a folder and each folder above it up to the root; for a folder outside of the root both.
+    """Return a folder and each folder above it up to the root, the nearest first; if it is outside of the root, only the two.
 
     >>> [folder.as_posix() for folder in folders_above(Path("p/tests/unit"), Path("p"))]
     ['p/tests/unit', 'p/tests', 'p']
@@ -64,7 +64,7 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
 
 
 def _find_closest_sibling(name: str | Path, folders: Sequence[Path]) -> str:
-    """Return the most similar name of a file at the places where a file was searched, or ``""``."""
+    """Return the name of a file that is almost the searched one, in the folders where it was searched; ``""`` if there is none."""
     siblings = []
     for folder in (*folders, Path()):
         place = (folder / name).parent
@@ -75,7 +75,12 @@ def _find_closest_sibling(name: str | Path, folders: Sequence[Path]) -> str:
 
 
 def check_inside(path: Path, folder: Path, what: str) -> Path:
-    """Return a path below a folder.
+    """Return a path if it is below a folder, also when links are followed.
+
+    Args:
+        path: The path.
+        folder: The folder.
+        what: What the folder holds, for the error: "prompts".
 
     Raises:
         BadFile: It is a link out of the folder.

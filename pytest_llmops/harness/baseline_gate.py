@@ -1,4 +1,7 @@
-"""The baseline of a run: found in the project or in git, compared with the run at its end or after each look."""
+"""The baseline of a run: found in the project or in git, compared with the run at its end or after each look.
+
+A *look* is one run of the suite under --llm-trials=auto: while its verdict is undecided, the suite runs again with more trials.
+"""
 
 import os
 import signal
@@ -38,7 +41,14 @@ GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 @dataclass(frozen=True, slots=True)
 class StoredBaseline:
-    """The bytes of a baseline, its name for people, the file next to which its outputs are stored, and its commit in git."""
+    """A baseline as it was read.
+
+    Attributes:
+        data: The bytes of the file.
+        name: Its name for people.
+        path: Its file in the project. The file with the outputs of its tests is next to it.
+        commit: The commit, branch or tag that it was read from; empty: it was read from the file.
+    """
 
     data: bytes
     name: str
@@ -46,7 +56,14 @@ class StoredBaseline:
     commit: str = ""
 
     def find_commit(self, root: Path, accepted_at: str) -> str:
-        """Return the commit whose cassettes the baseline was made from: the one that has it, else that of the acceptance."""
+        """Return the commit that has the cassettes from which the baseline was made.
+
+        It is the commit that the baseline was read from, else the newest one that contains exactly this file.
+
+        Args:
+            root: The project's root.
+            accepted_at: The commit that was checked out when the baseline was accepted, used if there is no better one.
+        """
         if self.commit:
             return self.commit
         name = path_from_root(self.path, root)
@@ -58,14 +75,14 @@ class StoredBaseline:
             return accepted_at
         if run_git(root, "show", f"{commit}:./{name}") != self.data:
             return accepted_at
-        # In a shallow clone the oldest commit seems to have made every file.
+        # In a shallow clone, `git log` names the oldest commit for every file that did not change since.
         if run_git(root, "rev-parse", "--is-shallow-repository") != b"false\n":
             return accepted_at
         return commit
 
 
 def has_baseline(settings: Settings, root: Path) -> bool:
-    """Return whether a run has a baseline, or names one of its own."""
+    """Return whether the project's baseline exists, or the settings name another one, whether it exists or not."""
     return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
 
 
@@ -78,7 +95,7 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
         root: The project's root.
 
     Raises:
-        UsageError: What is given is neither, or cannot be read; or the project's own, under a name of its choice, is missing.
+        UsageError: What is given is neither, or cannot be read. Or the ini key llm_baseline names a file that is missing.
     """
     path = root / given
     try:
@@ -102,7 +119,7 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
 
 
 def read_checkout(root: Path) -> tuple[str, str]:
-    """Return the commit that is checked out, and a folder's path in the repository ("shop/"); ("", "") outside of git."""
+    """Return the commit that is checked out, and the path of ``root`` in the repository (as ``shop/``); two empty texts outside of git."""
     output = run_git(root, "rev-parse", "HEAD", "--show-prefix")
     if not isinstance(output, bytes):
         return "", ""
@@ -111,7 +128,12 @@ def read_checkout(root: Path) -> tuple[str, str]:
 
 
 class _CommittedOutputs:
-    """Reads what the application answered from the cassettes of a commit."""
+    """Reads the answers of the application from cassettes as they were at a commit.
+
+    Args:
+        root: The project's root.
+        find_commit: Returns the commit; called when the first cassette is needed.
+    """
 
     def __init__(self, root: Path, find_commit: Callable[[], str]) -> None:
         self._root = root
@@ -120,16 +142,21 @@ class _CommittedOutputs:
         self._files: dict[str, bytes | str] = {}
 
     def find_output(self, record: TestRecord, before: BaselineTest) -> str | None:
-        """Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure."""
+        """Return the output of a test in the trial that reports show; None if it is not certain which answer that was.
+
+        Args:
+            record: The test in this run.
+            before: The test in the baseline.
+        """
         from pytest_llmops.cassettes import list_answered_requests, parse_cassette
         from pytest_llmops.results.details import CassetteFacts
         from pytest_llmops.trace import read_call
 
         cassette = CassetteFacts.from_wire(record.fact("cassette")).path
         answers = {call.output for call in record.calls if call.purpose == "app"}
-        if (
-            not cassette or read_output(record) not in answers
-        ):  # the test works on the answer before it is measured
+        # If a test measures something that it made of the answer, the recorded answer is not its output.
+        is_answer_measured = read_output(record) in answers
+        if not cassette or not is_answer_measured:
             return None
         data = self._read_file(cassette)
         if isinstance(data, str):
@@ -143,6 +170,7 @@ class _CommittedOutputs:
         return _choose_output(record, [read_call(exchange) for exchange in exchanges])
 
     def _read_file(self, cassette: str) -> bytes | str:
+        """Return a cassette at the commit; a text, which says why, if there is none or too many were read."""
         if self._commit is None:
             self._commit = self._find_commit()
         if not self._commit:
@@ -156,8 +184,13 @@ class _CommittedOutputs:
 
 
 def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
-    """Return the last answer of the application among the calls of a test in an old cassette; None: they have no answer."""
-    # A cassette does not tell who sent a request: that of a judge begins with the prompt of a judge of this run.
+    """Return the last answer of the application among the calls of an old cassette; None: there is none.
+
+    Args:
+        record: The test in this run. Its calls tell which old calls are of a judge, and which were recorded only now.
+        calls: The calls of the cassette that belong to the test.
+    """
+    # A cassette does not tell whether the application or a judge sent a request. A judge's begins with the same message as in this run.
     judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
     with_output = [call for call in calls if call.output]
     answered = [call for call in with_output if call.messages[:1] not in judges]
@@ -174,7 +207,11 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
 def find_outputs(
     stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
 ) -> Callable[[str], str | None]:
-    """Return a function that finds the baseline's output of a test: in the file next to the baseline, else in the cassettes of its commit."""
+    """Return a function that finds the output that a test had in the baseline, by node id; None if it is unknown.
+
+    It looks into the file next to the baseline, else into the cassettes of the baseline's commit. It is called only with tests that are
+    in both ``baseline`` and ``records``.
+    """
     latest = Acceptance()
     if baseline.history:
         latest = baseline.history[-1]
@@ -199,7 +236,7 @@ class BaselineGate:
         config: pytest's.
         settings: The run's.
         records: The tests of the run.
-        why_narrowed: Options that left tests out, and why the run ended early.
+        why_narrowed: Why tests may be missing from the run: options that left tests out, and why it ended early.
         skipped: Node ids of the tests that were skipped.
         failed: How many tests of the run failed, also those that measure nothing.
     """
@@ -225,7 +262,7 @@ class BaselineGate:
         from pytest_llmops.baselines.gate import LOOK_LEVELS
         from pytest_llmops.baselines.metric_data import GateRules
 
-        if self.settings.accept is not None and not self._own_path.exists():  # this run makes it
+        if self.settings.accept is not None and not self._own_path.exists():  # this run makes the first one
             return None
         try:
             stored = find_baseline(self._own_path, self.settings.baseline, self._root)
@@ -309,15 +346,21 @@ class BaselineGate:
         )
 
     def _why_partly_accepted(self) -> str:
-        """Return which options left tests out; "": none did.
+        """Return which options left tests out of a run that is to be accepted; "": none did.
 
-        A file that holds the whole suite may be named; what -k, -x and the like leave out is not known.
+        A file or test that was named (``only test_a.py``) does not count here, as it may be the whole suite. With -k or -x, it is not known
+        what was left out.
         """
         return ", ".join(reason for reason in self.why_narrowed if not reason.startswith("only "))
 
     def _why_unacceptable(
         self, ran: Sequence[TestRecord], why_partial: str, verdict: Verdict | None
     ) -> list[str]:
+        """Return what speaks against accepting the run, if --llm-accept-anyway allows it all the same.
+
+        Raises:
+            UsageError: Something speaks against it, and it is not allowed.
+        """
         problems = []
         red = max(self.failed, sum(record.outcome not in GOOD_OUTCOMES for record in ran))
         if red:
@@ -334,7 +377,10 @@ class BaselineGate:
         return problems
 
     def _why_partial(self, baseline_tests: Iterable[str]) -> str:
-        """Return why tests of the baseline are missing from the run on purpose; "": those that are missing are gone."""
+        """Return why tests of the baseline are missing from the run on purpose; "": no test is missing, or they no longer exist.
+
+        They are missing on purpose if options left tests out, if they were skipped, or if their folder was not collected.
+        """
         from pytest_llmops.harness.run_checks import collected_folders
 
         ran = {record.nodeid for record in self.records if record.outcome != "skipped"}
@@ -354,6 +400,7 @@ class BaselineGate:
 
 
 def _read_all_outputs(records: Iterable[TestRecord]) -> dict[str, str]:
+    """Return the output of each test that has one, by node id."""
     outputs = {}
     for record in records:
         output = read_output(record)
@@ -376,7 +423,7 @@ def check_looks(config: Any, settings: Settings) -> None:
 
 
 def _why_no_looks(config: Any, settings: Settings) -> str:
-    """Return what was expected for a run of several looks; "": it can take place."""
+    """Return what a run of several looks needs and does not have, as the end of an error; "": it has everything."""
     if config.getoption("llm_trials") is None:
         return "the command line, got the ini"
     if settings.record not in ("none", "new"):
@@ -393,13 +440,13 @@ def _why_no_looks(config: Any, settings: Settings) -> str:
 
 
 def plan_next_look(settings: Settings, status: str, takes: int | None, failed: int = 0) -> tuple[str, str]:
-    """Return the option's value of the look that follows ("": none does), and a sentence about it.
+    """Return the value of --llm-trials for the next look ("" if there is none), and a sentence about it.
 
     Args:
         settings: The run's.
-        status: Of the verdict of this look.
-        takes: The smallest number of takes that is recorded for a test of the replay; None: no test replays any.
-        failed: How many tests failed in this look, also those that measure nothing: a further look would hide them.
+        status: The status of the verdict of this look.
+        takes: The smallest number of recorded takes that a test has; None: no test replays any.
+        failed: How many tests failed in this look, also those that measure nothing. A further look would hide these failures.
     """
     later = [option for option, trials in LOOKS.items() if trials > settings.trials]
     number = len(LOOKS) - len(later)
@@ -420,9 +467,9 @@ def plan_next_look(settings: Settings, status: str, takes: int | None, failed: i
 
 
 def run_looks(config: Any) -> Generator[None, Any, Any]:
-    """Run pytest, and then the next look in another process; the looks share a budget.
+    """Run pytest, and then the next look, if there is one, in another process; the looks share a budget.
 
-    Yields once, and gets the exit status of this look; returns that of the last.
+    Yields once, for pytest to run, and is sent the exit status of this look. Returns the exit status of the last look.
     """
     from pytest_llmops.cassettes import RUN_FOLDER_VARIABLE, open_run_folder
 
@@ -444,10 +491,8 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
 
 
 def _run_look(arguments: list[str], folder: Path) -> int:
-    """Run pytest in another process, which ends before this one does; return its exit status.
-
-    `python -m` would put the working folder into sys.path, where the command `pytest` has none.
-    """
+    """Run pytest in another process, wait for its end, and return its exit status; 128 + N if signal N ended it, as shells do."""
+    # `python -m` puts the working folder into sys.path, the command `pytest` does not: -P keeps it out.
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
     if "" not in sys.path and str(folder) not in sys.path:
         flags = [*flags, "-P"]
@@ -458,10 +503,10 @@ def _run_look(arguments: list[str], folder: Path) -> int:
             held.callback(signal.signal, signal.SIGTERM, before)
         try:
             status = look.wait()
-        except (
-            KeyboardInterrupt
-        ):  # Ctrl-C at a terminal reaches the look as well, and its fixtures are torn down
-            held.callback(look.terminate)  # at a second one
+        except KeyboardInterrupt:
+            # Ctrl-C at a terminal reaches the look as well: wait while it tears its fixtures down. A second one leaves this wait, and
+            # then the look is terminated.
+            held.callback(look.terminate)
             status = look.wait()
     if status >= 0:
         return status

@@ -1,4 +1,6 @@
-"""Judges, embedders, models and retrievers of the hooks that a test sees, and the built-in ones, each made once per run.
+"""Makes judges, embedders, models and retrievers, each once per run: from the hooks that a test sees, and the built-in ones.
+
+A *kind* is ``judge``, ``embedder``, ``model`` or ``retriever``. A *factory* is a function of a project's hook that makes one.
 
 Knows pytest's items by their attributes only.
 """
@@ -14,9 +16,9 @@ from pytest_llmops.settings import Settings
 
 Factory: TypeAlias = Callable[[], object]
 
-# By run, and by kind and the implementations of the hook that a test sees
+# Factories by run (pytest's configuration); within a run by kind and the implementations of the hook that a test sees
 _factories: WeakKeyDictionary[Any, dict[tuple[object, ...], Mapping[str, Factory]]] = WeakKeyDictionary()
-# By run, and by kind, name and factory; built-in components by the settings instead of a factory
+# Components by run; within a run by kind, name, factory and folder. A built-in one has the settings in place of a factory
 _components: WeakKeyDictionary[Any, dict[tuple[str, str, object, object], object]] = WeakKeyDictionary()
 # Judges of a test may look up their model in several threads; a factory may look up another component
 _lock = threading.RLock()
@@ -25,8 +27,8 @@ _lock = threading.RLock()
 def hook_factories(item: Any, kind: str) -> Mapping[str, Factory]:
     """Return the factories of a kind from the hooks that a test sees, by name; the nearest conftest wins.
 
-    The hook is called once for all tests that see the same implementations: a factory made in it (a lambda, a
-    partial) is a new object at each call, and would be called again for each test.
+    The hook is called once for all tests that see the same implementations of it. Otherwise a factory that it creates (a lambda, a
+    partial) would be another object for each test, and the component would be made again.
     """
     hook = getattr(item.ihook, f"pytest_llmops_{kind}s")
     with _lock:

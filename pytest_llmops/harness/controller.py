@@ -49,7 +49,7 @@ TESTS_FAILED, NO_TESTS = 1, 5  # exit statuses of pytest
 PYTEST_CATEGORIES: Mapping[str, Outcome] = {
     "failed": "failed", "error": "errored", "xpassed": "xpassed", "passed": "passed", "xfailed": "xfailed", "skipped": "skipped",
 }  # fmt: skip
-# Facts of tests from which verdicts follow without a baseline
+# Facts of tests that lead to a verdict even without a baseline
 CONCLUDED_FACTS = ("compare", "robust", "guardrail", "sentinel")
 
 
@@ -103,7 +103,12 @@ class Controller:
         return nodeid
 
     def finish_run(self, session: Any, make_report: Callable[..., Any]) -> None:
-        """Build the run, call the hook, and write the requested reports; ``make_report`` is pytest's class."""
+        """Build the run from its records, conclude it, call the hook for projects, and write the requested reports.
+
+        Args:
+            session: pytest's session, whose exit status may be changed.
+            make_report: pytest's ``TestReport``.
+        """
         records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
@@ -150,6 +155,7 @@ class Controller:
             yield from iter_concurrency_notes(records)
 
     def _write_reports(self, session: Any) -> None:
+        """Write the requested reports, and the summary of GitHub. A requested report that cannot be written fails the run."""
         summary = ""
         if self.run.records:
             summary = self._github.get("GITHUB_STEP_SUMMARY", "")
@@ -208,11 +214,12 @@ class Controller:
         if verdict is not None:
             status = verdict.status
         self.next_look, self._look = self._plan_look(status, session)
-        if self.next_look:  # the last look tells it, and what follows from it
+        if self.next_look:  # only the last look annotates failures and gives advice
             self._github = {}
             self._change_baseline_verdict(advice=())
 
     def _open_gate(self, session: Any) -> BaselineGate:
+        """Return the gate for this run, which knows why tests may be missing from it."""
         usage = self.cassette_usage
         status = int(session.exitstatus)
         ended = str(session.shouldstop or session.shouldfail or "")
@@ -227,22 +234,24 @@ class Controller:
         )
 
     def _plan_look(self, status: str, session: Any) -> tuple[str, str]:
-        """Return what `plan_next_look` does if the verdict has this status; ("", ""): the run has no looks."""
+        """Return what `plan_next_look` returns for a verdict of this status; two empty texts if the run is not one of several looks."""
         if not isinstance(self._settings.trials, LookTrials):
             return "", ""
         return plan_next_look(self._settings, status, self.cassette_usage.fewest_takes, session.testsfailed)
 
     def _accept(self, gate: BaselineGate, verdict: Verdict | None) -> None:
+        """Accept the run into the baseline, and keep the sentence about it, or why it was refused, for the summary."""
         versions = as_mapping(self.run.meta["versions"])
         environment = {name: str(version) for name, version in versions.items()}
         try:
             self._accepted = gate.accept(self.run.records, environment, verdict)
         except LLMOpsError as error:
             self._not_accepted = str(error)
-        else:  # what was accepted fails nothing
+        else:  # the verdict on a run that was accepted must not fail it
             self._change_baseline_verdict(decides=False)
 
     def _change_baseline_verdict(self, **changes: Any) -> None:
+        """Replace fields of the verdict on the change since the baseline, if the run has one."""
         verdicts = []
         for verdict in self.run.verdicts:
             if verdict.kind == "baseline":
@@ -251,19 +260,21 @@ class Controller:
         self.run = replace(self.run, verdicts=tuple(verdicts))
 
     def _add_unchanged_inputs(self) -> None:
-        """Show with the failure of a changed input (`llm_robust`) what the unchanged one is, and both answers."""
-        moved = {}
+        """Add to pytest's report of a changed input whose verdict moved (`llm_robust`) the unchanged input and both answers."""
+        texts: dict[str, str] = {}
         for record in self.run.records:
             if not record.fact("robust"):
                 continue
             for score in record.measurements:
                 if score.name.startswith("robust.") and score.value == 0:
                     evidence = read_detail(score).evidence
-                    moved[record.nodeid] = format_failure_text(score, evidence=evidence)  # type: ignore[arg-type]
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter") if moved else None
+                    texts[record.nodeid] = format_failure_text(score, evidence=evidence)  # type: ignore[arg-type]
+        if not texts:
+            return
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         for report in getattr(reporter, "stats", {}).get("failed", ()):
-            if report.nodeid in moved and hasattr(report.longrepr, "addsection"):
-                report.longrepr.addsection("the unchanged input", moved[report.nodeid], "-")
+            if report.nodeid in texts and hasattr(report.longrepr, "addsection"):
+                report.longrepr.addsection("the unchanged input", texts[report.nodeid], "-")
 
     def print_summary(self, terminalreporter: Any) -> None:
         """Print the summary, as far as -q, -qq and --no-summary allow."""
@@ -309,7 +320,7 @@ class Controller:
         return counts
 
     def _list_written(self, verbosity: int) -> list[str]:
-        """Return the names of reports to tell about."""
+        """Return the names of the written reports that the summary lists: with -q ours only, with -qq none."""
         if verbosity < -1:
             return []
         names = [name for name in self._settings.report if name not in self._write_errors]
@@ -323,7 +334,10 @@ class Controller:
 def write_junit_cases(
     config: Any, run: Run, make_report: Callable[..., Any], *, with_properties: bool = True
 ) -> None:
-    """Give pytest's JUnit writer the verdicts as test cases, which enter nothing else: not the counts, not ``--lf``."""
+    """Add the verdicts as test cases to pytest's JUnit file.
+
+    The reports go to the JUnit writer only, so that a verdict is neither counted as a test nor repeated by ``--lf``.
+    """
     if not run.verdicts:
         return
     writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
@@ -347,6 +361,7 @@ def write_junit_cases(
 
 
 def _supports_unicode(terminalreporter: Any) -> bool:
+    """Return whether the terminal's encoding has the characters of our charts."""
     encoding = getattr(terminalreporter._tw._file, "encoding", None) or "ascii"  # noqa: SLF001 -- as above
     try:
         "▁█≥".encode(encoding)
@@ -356,6 +371,7 @@ def _supports_unicode(terminalreporter: Any) -> bool:
 
 
 def _natural_sort_key(nodeid: str) -> list[tuple[int, str]]:
+    """Return a sort key by which ``test_a[2]`` comes before ``test_a[10]``: numbers are compared as numbers, and come after texts."""
     key = []
     for part in re.split(r"(\d+)", nodeid):
         if part.isdecimal():
@@ -366,6 +382,7 @@ def _natural_sort_key(nodeid: str) -> list[tuple[int, str]]:
 
 
 def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
+    """Return when and how the run was made: time, command, versions and settings."""
     from pytest_llmops import __version__
 
     versions: dict[str, Json] = {"pytest-llmops": __version__, "python": platform.python_version()}
@@ -390,6 +407,7 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
 
 
 def _why_run_failed(session: Any) -> list[str]:
+    """Return what failed in the run, as pytest counts it; empty: nothing. A run without tests has not failed."""
     reasons = []
     status = int(session.exitstatus)
     if session.testsfailed:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # Settings that a request depends on, beside the versions of prompts
 REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url", "api", "embedder"})
-# User, password and query of an address
+# In a URL, what may hold secrets: user and password before "@", and the query
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
 
 
@@ -92,13 +92,13 @@ class Harness:
         mask_log_handlers(self.item.config.pluginmanager.get_plugin("logging-plugin"), self.mask_secrets)
 
     def mask_secrets(self, text: str) -> str:
-        """Return a text with its secrets masked, and what detectors found in the test."""
+        """Return a text in which secrets are masked, as well as the texts that a guardrail detector found in this test."""
         from pytest_llmops.redaction.pytest_reports import mask_texts
 
         masked = str(self.redactor.clean_excerpt(mask_texts(text, self.recorder.hidden)))
-        of_fixtures = tapes.fixture_redactor()
-        if of_fixtures.known:
-            return of_fixtures.clean_excerpt(masked)
+        fixture_redactor = tapes.fixture_redactor()
+        if fixture_redactor.known:
+            return fixture_redactor.clean_excerpt(masked)
         return masked
 
     def stop(self) -> None:
@@ -143,7 +143,7 @@ class Harness:
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _record_test_facts(self) -> None:
-        """Record what the report shows of the test itself: the model it was made for, its parameters, its markers."""
+        """Record for the report what is known of the test before it runs: its model, its parameters, its markers."""
         facts = self.recorder.facts
         for marker in load_markers():
             facts.update(marker.describe_test(self.item, self.settings))
@@ -160,6 +160,7 @@ class Harness:
         attempt: int | None = None,
         take: str = "0",
     ) -> Tape:
+        """Return a tape under the run's settings; a ``mode`` replaces that of ``--llm-record``. The rest goes to `tapes.make_tape`."""
         command = f"{self.rerun_command()} --llm-record=new"
         settings = self.settings
         if mode is not None:
@@ -209,12 +210,12 @@ class Harness:
         return tape
 
     def close_cassette(self) -> None:
-        """Close the cassette; a miss that the application swallowed still fails the test.
+        """Close the cassette. A test fails here if it caught the error of a missing recording, or of a refused call, and went on.
 
         Raises:
             CassetteError: The recordings cannot be written; they stay in the journal.
-            CassetteMiss: The test passed, or failed as an `xfail` expects, although a request was missed.
-            BudgetReached: The same, although a live call was refused.
+            CassetteMiss: A request had no recording, but the test passed, or failed as its `xfail` expects.
+            BudgetReached: The same for a live call that the budget did not allow.
         """
         tape = self.tape
         self.tape = None
@@ -237,20 +238,26 @@ class Harness:
             raise type(caught)(f"in a process that the test started: {caught}")
 
     def _close_tape(self, tape: Tape, *, passed: bool) -> None:
+        """Close the test's own tape, and add what it did to the log, even if the cassette cannot be written."""
         from pytest_llmops.cassettes import count_takes
 
         try:
             tape.close(passed=passed)
         finally:
-            usage = self._describe_candidates()
+            usage = self._describe_model_variants()
             takes = count_takes(tape)
             if takes and llm_trials.MARKER.find(self.item) is None:
                 usage["takes"] = takes
             self.log.add_tape(tape, passed=passed, more=usage)
             self._record_cassette_facts()
 
-    def _describe_candidates(self) -> dict[str, Json]:
-        """Return the parameters and models by which cassettes of this test for other models are recognized."""
+    def _describe_model_variants(self) -> dict[str, Json]:
+        """Return entries for the usage record by which a later look for orphans recognizes this test's cassettes of other models.
+
+        A test with the `llm` fixture may run once for each model, each with a cassette of its own. ``case`` is the id of the test's
+        parameters, as in ``test_a[gpt-5]``; ``models`` are the names that the hook ``pytest_llmops_models`` knows. A test without
+        that fixture has no entries.
+        """
         if "llm" not in getattr(self.item, "fixturenames", ()):
             return {}
         return {
@@ -266,6 +273,7 @@ class Harness:
             self.log.add_unrun(fixture_path, shared=True)
 
     def _record_cassette_facts(self) -> None:
+        # The same dictionary, not a copy: tapes that are added to the log later are seen in the report too.
         if self.log.facts:
             self.recorder.facts["cassette"] = self.log.facts
 
@@ -291,6 +299,7 @@ class Harness:
         )
 
     def _load_component(self, kind: str, name: str) -> object:
+        """Return a component by name; a judge is not loaded without --llm-judge: the test is skipped."""
         __tracebackhide__ = True
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
@@ -307,7 +316,18 @@ class Harness:
         return components.build_component(self.item, kind, name, hooked.get(name), self.settings)
 
     def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
-        """Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server."""
+        """Return the name under which to load a model; only ``app`` and ``judge`` may become another name.
+
+        They become the configured model (``--llm-model``, ``--llm-judge-model``) if the hook ``pytest_llmops_models`` has a model of
+        that name. ``app`` becomes ``app:gpt-5`` in a test that was made for the model gpt-5 of the server.
+
+        Args:
+            name: The name that is looked up.
+            known: The names of models that the hook returns.
+
+        Raises:
+            UsageError: ``judge`` would be the model of ``--llm-model``, but only the hook knows that one.
+        """
         app_model = self.settings.single_model
         if name == "app":
             candidate = llm_models.candidate_of(self.item)
@@ -343,10 +363,10 @@ class Harness:
         return shlex.join(words)
 
     def _rerun_flags(self) -> Iterator[str]:
-        """Yield the flags of this run that requests depend on, without user, password and query of an address."""
+        """Yield the flags that a rerun needs to make the same requests, as ``--llm-model=gpt-5``; secrets are masked."""
         for option in OPTIONS:
             value = getattr(self.settings, option.name)
-            if option.name not in REQUEST_SETTINGS or not self._is_rerun_with(option, value):
+            if option.name not in REQUEST_SETTINGS or not self._needs_flag(option, value):
                 continue
             values = value if isinstance(value, tuple) else (value,)
             for single in values:
@@ -355,16 +375,16 @@ class Harness:
                     text = SECRETS_IN_URL.sub("[secret]", text)
                 yield f"{option.flag}={self.redactor.clean_text(text)}"
 
-    def _is_rerun_with(self, option: Option, value: object) -> bool:
-        """Return whether another run would not have the value by itself."""
+    def _needs_flag(self, option: Option, value: object) -> bool:
+        """Return whether a rerun needs the flag to have the same value: not if the value comes from the ini or is the default."""
         config = self.item.config
         if config.getoption(option.dest, None) is not None:
             return True
-        # An address of the environment may be missing where the command is run.
+        # The address may come from OPENAI_BASE_URL, which may not be set where the command is run.
         return option.name == "base_url" and bool(value) and not config.getini(option.dest)
 
     def describe_origin(self) -> list[tuple[str, str]]:
-        """Return which model answered, at which cost, and the command to run this test again."""
+        """Return labelled lines for a failure text: which model answered at which cost, and the command to run this test again."""
         from pytest_llmops.trace import read_call
 
         rerun = ("rerun", self.rerun_command())
@@ -389,10 +409,10 @@ class Harness:
         return [("from", source), rerun]
 
     def end_phase(self, report: Any, error: BaseException | None) -> None:
-        """Make a report failed that an `xfail` hides although a result is missing, and note whether the test passed.
+        """Note whether the test passed; an error of ours, such as an unscored measurement, is a failure even under `xfail`.
 
         Args:
-            report: pytest's report, after its own plugin has treated `xfail`.
+            report: pytest's report, with an expected failure already marked as such. It is changed to failed in that case.
             error: What the phase raised.
         """
         unscored = any(measurement.status == "errored" for measurement in self.recorder.measurements)
@@ -416,7 +436,12 @@ class Harness:
         )
 
     def build_payload(self, when: str, error: BaseException | None) -> dict[str, Json]:
-        """Return what the report of this phase carries, as plain builtins."""
+        """Return what was measured and called in this phase, as plain builtins; what was returned is not returned again.
+
+        Args:
+            when: ``setup``, ``call`` or ``teardown``; the last one also has the facts of the test and the use of its cassettes.
+            error: What the phase raised.
+        """
         from pytest_llmops.trace import read_call
 
         measurements = self.recorder.drain_measurements()
@@ -442,7 +467,7 @@ class Harness:
         return payload
 
     def _add_closing_facts(self, payload: dict[str, Json]) -> None:
-        """Add what is known at the end of a test: its facts, and what was asked of its cassettes."""
+        """Add to a payload what is known only at the end of a test: its facts, and what was asked of its cassettes."""
         while self._blocks:  # only if the test has no tape of its own
             tape = self._blocks.pop()
             self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
@@ -454,7 +479,10 @@ class Harness:
         payload["tapes"] = self.log.uses
 
     def _measures_nothing(self) -> bool:
-        """Return whether the test passed, asked a model of the application, and neither measured nor inspected a call before its end."""
+        """Return whether the test passed although it checked nothing: the application called a model, but nothing was measured.
+
+        A test that uses `llm_calls` checks its calls itself. An item of another plugin that is no function is not looked at.
+        """
         is_function = hasattr(self.item, "obj")
         has_measured = self.record is not None and bool(self.record.measurements)
         if not self.passed or not is_function or has_measured:
@@ -465,27 +493,30 @@ class Harness:
 
 
 def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:
-    """Return a digest of all requests and answers, in any order; "": there are none.
+    """Return a digest of all requests and answers, in any order; "" if there are none.
 
-    It is the same live and replayed, so that a run that plays a baseline's own recordings is known.
+    It is the same live and replayed. So a run that replays the very recordings that the baseline was made from is recognized.
 
     Args:
         exchanges: What went over the wire.
-        mask: Masks secrets: an answer that was recorded has none.
+        mask: Masks secrets. A replayed answer has none, so those of a live answer must not count.
     """
     from pytest_llmops._util.text_files import fingerprint_parts
 
     digests = []
     for exchange in exchanges:
-        parts = [mask(part) for part in _list_parts(exchange)]
+        parts = [mask(part) for part in _list_digest_parts(exchange)]
         digests.append(fingerprint_parts(*parts))
     if not digests:
         return ""
     return fingerprint_parts(*sorted(digests))
 
 
-def _list_parts(exchange: Exchange) -> list[str]:
-    """Return the request and the answer of an exchange, as texts."""
+def _list_digest_parts(exchange: Exchange) -> list[str]:
+    """Return the texts that identify an exchange: method, URL, request, status and answer.
+
+    The answer is what `read_call` reads out of it, so that a changed id or time stamp does not count; its body where that is too little.
+    """
     from pytest_llmops._util.text_files import canonical_json
     from pytest_llmops.trace import read_call
 

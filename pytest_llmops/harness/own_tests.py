@@ -1,4 +1,4 @@
-"""Which tests are the plugin's, and which of them another recording plugin records.
+"""Which tests use this plugin ("ours"), and which of them another recording plugin records.
 
 Knows pytest's items by their attributes only.
 """

@@ -41,7 +41,7 @@ def parametrize_test(metafunc: Any, settings: Settings) -> Parametrization:
 
 
 def read_markers(node: Any, fixtures: Collection[str]) -> dict[str, Arguments]:
-    """Return the arguments of a test's markers, checked once, before there is a test for each case.
+    """Return the arguments of a test's markers, by marker; they are checked here once, not again for each case.
 
     Raises:
         UsageError: They are wrong.
@@ -73,7 +73,7 @@ def list_parameters(node: Any, settings: Settings, fixtures: Collection[str]) ->
 
 
 def describe_parameters(item: Any) -> dict[str, Json]:
-    """Return the parameters of a test as `split_id` does; empty if it is not parametrized."""
+    """Return the parameters of a test in the form of `split_id`; empty if it is not parametrized."""
     spec = getattr(item, "callspec", None)
     if spec is None:
         return {}
@@ -83,10 +83,15 @@ def describe_parameters(item: Any) -> dict[str, Json]:
 def split_id(
     parts: Sequence[str], values: Mapping[str, object], places: Mapping[str, int]
 ) -> dict[str, Json]:
-    """Return for each argument its part of the node id, and its index in the list of its values.
+    """Return for each argument its part of the node id, and the index of its value: ``{"llm": {"id": "gpt-5", "place": 0}}``.
 
-    Arguments that share a part of the id are returned together, as ``others``; nothing is returned if the parts
-    cannot be assigned.
+    If other arguments share a part, only our own fixtures have entries, and the other parts are one text under ``others``. If the part
+    of one of our fixtures is not found either, the result is empty.
+
+    Args:
+        parts: The parts of the id.
+        values: The values of the arguments.
+        places: For each argument, the index of its value in the list of values; in the order of the parts.
     """
     rest = [str(part) for part in parts]
     if len(rest) == len(places):

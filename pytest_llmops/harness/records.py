@@ -1,4 +1,7 @@
-"""The record of a phase of a test: made of pytest's report and of what was measured, in the process of the test and in the controller."""
+"""Make the record of a phase (set-up, call or tear-down) out of pytest's report and of what was measured.
+
+A *payload* is the dictionary ``report.llmops``. It is attached in the process of the test; the controller reads it.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,11 @@ def report_message(report: Any) -> str:
 
 
 def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
-    """Return the record of a phase of a test."""
+    """Return the record of a phase of a test; a report without a payload of ours has an empty one."""
     wire = {key: payload[key] for key in ("measurements", "calls", "facts") if key in payload}
-    if report.failed or hasattr(report, "wasxfail"):  # what skips is raised too, and ends nothing
+    if report.failed or hasattr(
+        report, "wasxfail"
+    ):  # a skip raises an exception too, which is of no interest
         wire["raised"] = payload.get("raised", [])
     if report.failed and report.when != "call":
         wire["facts"] = {**wire.get("facts", {}), "failed_outside": report.when}
@@ -57,7 +62,10 @@ def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
 
 
 def attach_payload(harness: Harness, report: Any, error: BaseException | None) -> None:
-    """Attach what a phase measured to its report; at the end of a test its JUnit properties too."""
+    """Attach what a phase measured to its report, with secrets masked; at the end of a test its JUnit properties too.
+
+    The harness keeps the record of all phases so far.
+    """
     report.llmops = harness.build_payload(report.when, error)
     mask_report(report, harness.mask_secrets)
     record = build_record(report, report.llmops)

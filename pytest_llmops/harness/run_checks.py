@@ -1,6 +1,7 @@
-"""Usage record of a run's cassettes, which tests exist, their orphans and age, and budgets.
+"""What a run used of its cassettes (the usage record), why it is partial, and which tests exist.
 
-Stale recordings and orphans are known only after a complete run, so the record has the reasons of a partial run.
+An *orphan* is a cassette whose test is gone, a *stale* recording one that its test no longer asks for. Both are known only after a
+complete run, so the usage record says why a run is partial.
 
 Knows pytest's configuration by its attributes only.
 """
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 USAGE_CACHE_KEY = "llmops/usage"
-# Options of pytest that leave tests out, by attribute
+# Options of pytest that leave tests out, by their attribute in its configuration
 _NARROWING = {
     "keyword": "-k",
     "markexpr": "-m",
@@ -60,6 +61,7 @@ def why_partial_run(config: Any, settings: Settings, left_out: int) -> list[str]
 
 
 def _has_several_ini_models(config: Any) -> bool:
+    """Return whether the ini names several models, of which --llm-model then runs only some."""
     try:
         return len(config.getini("llm_model") or ()) > 1
     except Exception:  # noqa: BLE001 -- native TOML with a text where pytest wants a list: a single model
@@ -82,6 +84,7 @@ def collected_folders(config: Any) -> list[str]:
 
 
 def _is_folder_argument(config: Any, argument: str) -> bool:
+    """Return whether an argument of the command line is a folder, so that all of its tests are collected."""
     return "::" not in argument and _argument_path(config, argument).is_dir()
 
 
@@ -90,7 +93,7 @@ def _argument_path(config: Any, argument: str) -> Path:
 
 
 class CassetteUsage:
-    """Collects, in the controller, the requests to the tapes of all workers.
+    """Collects in the controller what the tests of all workers used of their cassettes.
 
     Args:
         config: pytest's.
@@ -117,12 +120,12 @@ class CassetteUsage:
         self.skipped_tests: set[str] = set()
 
     def add_uses(self, uses: Sequence[Mapping[str, Any]]) -> None:
-        """Add the requests to the tapes of a test."""
+        """Add the entries of a test for the usage record, one for each of its cassettes (see `TapeLog.uses`)."""
         self._uses += uses
 
     @property
     def fewest_takes(self) -> int | None:
-        """The smallest number of recorded takes of a test that the run repeats; None: no test has any."""
+        """The smallest number of takes that are recorded for a test without a marker `llm_trials`; None: no test has any."""
         takes = [use["takes"] for use in self._uses if "takes" in use]
         return min(takes, default=None)
 
@@ -152,7 +155,13 @@ class CassetteUsage:
         return {**facts, "cassettes": cassettes}
 
     def _make_usage(self, root: Path, red_because: Sequence[str], undone: int) -> RunUsage:
-        """Return what the run used of its cassettes."""
+        """Return the usage record, made of the entries of all tests.
+
+        Args:
+            root: The rootdir of the project.
+            red_because: What failed in this run.
+            undone: Tests of ours that were skipped or expected to fail.
+        """
         from pytest_llmops.cassettes import RunUsage, collect_cassette_uses
 
         partial = self._why_partial(undone)
@@ -185,7 +194,7 @@ class CassetteUsage:
         )
 
     def why_tests_missing(self) -> list[str]:
-        """Return why tests were left out of this run, whatever it was asked to record; empty: all ran."""
+        """Return why tests were left out of this run; empty: all ran. Options of ours, such as --llm-model, leave no test out."""
         reasons = [
             reason
             for reason in why_partial_run(self._config, self._settings, self.left_out)
@@ -200,6 +209,7 @@ class CassetteUsage:
         return reasons
 
     def _why_partial(self, undone: int) -> list[str]:
+        """Return why the run may not have made all requests of its tests; empty: it is complete."""
         reasons = why_partial_run(self._config, self._settings, self.left_out)
         if self.has_candidates and getattr(self._config.option, "llm_model", None):
             reasons.append("--llm-model")
@@ -210,6 +220,7 @@ class CassetteUsage:
         return reasons
 
     def _budget_facts(self) -> dict[str, Json]:
+        """Return what the run spent and may spend; nothing if it has no budget."""
         if not self._settings.has_budget:
             return {}
         from pytest_llmops.cassettes import open_ledger
@@ -225,7 +236,7 @@ class CassetteUsage:
 
 
 def _find_oldest_day(root: Path, files: Iterable[str]) -> str:
-    """Return the day of the oldest recording; empty: there is none."""
+    """Return the day of the oldest recording in some cassettes; empty: there is none."""
     from pytest_llmops.cassettes import read_recording_day
 
     days = [read_recording_day(root / name) for name in files]
@@ -240,7 +251,7 @@ class CollectedTests:
 
     Args:
         root: The root folder of the project.
-        children: Each module and class with what it holds.
+        children: Each collected module and class, with the tests and classes in it.
     """
 
     def __init__(self, root: Path, children: Sequence[tuple[Any, Sequence[Any]]]) -> None:
@@ -249,7 +260,7 @@ class CollectedTests:
 
     @cached_property
     def index(self) -> RecordingIndex:
-        """The recordings of the project by key, in cassettes whose test is gone."""
+        """The recordings in cassettes whose test is gone, where a renamed test finds its own."""
         from pytest_llmops.cassettes import RecordingIndex
 
         return RecordingIndex(self._root, self.is_abandoned)
@@ -257,24 +268,27 @@ class CollectedTests:
     def is_abandoned(self, cassette: Path) -> bool:
         """Return whether the test or fixture after which a cassette is named is gone.
 
-        Of a module that was not collected, or a class that was left out, the source decides: what is defined there exists.
+        A cassette is named ``cassettes/<module>/<class>.<test>.json``. If its module or class was collected as a whole, the collected
+        tests decide. Otherwise the test counts as existing if the source of the module defines a function of that name.
         """
         from pytest_llmops.cassettes import CASSETTE_FOLDER, safe_file_name
 
         if cassette in self._cassettes:
             return False
         folder = next((folder for folder in cassette.parents if folder.name == CASSETTE_FOLDER), None)
-        if folder is None:
+        if folder is None:  # a path of the user's choice, which says nothing about a test
             return False
         names = cassette.relative_to(folder).with_suffix("").parts
-        if len(names) < 2:  # noqa: PLR2004 -- module and test; without a module it has a name of its own
+        if len(names) < 2:  # noqa: PLR2004 -- module and test; without a module it is a shared cassette with a name of its own
             return False
         modules = (path for path in folder.parent.glob("*.py") if safe_file_name(path.stem) == names[0])
         module = next(modules, None)
         if module is None:
             return True
+        # The class, or the test itself if it is in no class
         first = names[1].partition(".")[0]
-        if module in self._modules and first != "fixture" and first not in self._modules[module]:
+        is_fixture = first == "fixture"
+        if module in self._modules and not is_fixture and first not in self._modules[module]:
             return True
         source = module.read_text("utf-8", "replace")
         defined = {safe_file_name(name) for name in _DEFINITION.findall(source)}
@@ -295,7 +309,7 @@ class CollectedTests:
 
     @cached_property
     def _modules(self) -> dict[Path, set[str]]:
-        """The collected modules, and the classes of each whose tests are not known, by their folder's name."""
+        """For each collected module, the classes whose tests were not collected, by the names that cassettes have for them."""
         from pytest_llmops.cassettes import safe_file_name, test_name
 
         expanded = {collector for collector, _ in self._children}

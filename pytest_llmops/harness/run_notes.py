@@ -21,9 +21,9 @@ from pytest_llmops.settings import OPTIONS
 if TYPE_CHECKING:
     from pytest_llmops.results.run import TestRecord
 
-QUEUE_NAME = "queue.jsonl"  # of the feedback that waits for a review, beside the case file
-MAX_TOPICS = 5  # that a note names
-MAX_QUEUE_BYTES = 20_000_000  # of a larger one `llmops cases coverage` tells the topics
+QUEUE_NAME = "queue.jsonl"  # file beside the case file, with the feedback that waits for a review
+MAX_TOPICS = 5  # number of topics that a note names
+MAX_QUEUE_BYTES = 20_000_000  # a larger file is not read in a run: `llmops cases coverage` shows its topics
 KEYS = frozenset(option.dest for option in OPTIONS if option.ini)
 MAX_INI_CHARS = 200_000
 _OWN_SECTIONS = {
@@ -44,11 +44,11 @@ class IniKey:
 
 
 def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
-    """Yield a note for each key of ours in an ini file, or a section of it, that pytest does not read or that is misspelt.
+    """Yield a note for each key of ours that has no effect: in a file or section that pytest does not read, or misspelt.
 
     Args:
         config: pytest's.
-        folders: Where such files are looked for.
+        folders: The folders whose ini files are looked at.
     """
     for folder in dict.fromkeys(folders):
         for name in INI_NAMES:
@@ -63,7 +63,8 @@ def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
 
 def _iter_keys(path: Path) -> Iterator[IniKey]:
     """Yield the keys with our prefix in the sections of an ini file that are about pytest or this plugin."""
-    section = path.stem.removeprefix(".")  # until another begins: a pytest.ini is all about pytest
+    # Before the first heading, the name of the file counts as the section: a pytest.ini is all about pytest.
+    section = path.stem.removeprefix(".")
     text = path.read_text("utf-8", "replace")[:MAX_INI_CHARS]
     for number, line in enumerate(text.splitlines(), start=1):
         header = _SECTION.match(line)
@@ -75,7 +76,7 @@ def _iter_keys(path: Path) -> Iterator[IniKey]:
 
 
 def _describe_unread_key(config: Any, path: Path, key: IniKey) -> str:
-    """Return the note on a key, or ``""``."""
+    """Return the note on a key; ``""`` if pytest reads it, or if it is unknown and resembles no key of ours."""
     shown = path
     if path.is_relative_to(config.rootpath):
         shown = path.relative_to(config.rootpath)
@@ -87,7 +88,7 @@ def _describe_unread_key(config: Any, path: Path, key: IniKey) -> str:
         return f"{place} ([{key.section}]) is not read: pytest reads {_describe_ini_section(config.inipath)}"
     if not is_in_file or _is_known(config, key.name):
         return ""
-    # Without the prefix, which makes all of them similar
+    # Compared without "llm_", which would make all names similar
     known = [name[4:] for name in KEYS]
     near = get_close_matches(key.name[4:], known, 1, 0.75)
     if not near:
@@ -96,6 +97,7 @@ def _describe_unread_key(config: Any, path: Path, key: IniKey) -> str:
 
 
 def _is_read(config: Any, name: str) -> bool:
+    """Return whether pytest has read a value for a key of ours."""
     try:
         return config.getini(name) is not None
     except Exception:  # noqa: BLE001 -- a value of the wrong form, which `settings` reports
@@ -103,7 +105,7 @@ def _is_read(config: Any, name: str) -> bool:
 
 
 def _is_known(config: Any, name: str) -> bool:
-    """Return whether a key is one of another plugin."""
+    """Return whether pytest knows a key that is not ours: then another plugin has declared it."""
     try:
         config.getini(name)
     except Exception:  # noqa: BLE001 -- pytest raises a ValueError, and a plugin may raise anything for a wrong value
@@ -119,7 +121,10 @@ def _describe_ini_section(path: Path | None) -> str:
 
 
 def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[str]:
-    """Yield, for each review queue next to a case file of the run, the topics of its feedback that no case covers, or why they are unknown."""
+    """Yield a note for each review queue next to a case file of the run: the topics of its feedback that no case covers.
+
+    A queue that cannot be read gives a note with the reason.
+    """
     cases: list[Mapping[str, Any]] = []
     paths: set[Path] = set()
     for record in records:
@@ -139,7 +144,13 @@ def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[s
 
 
 def _describe_feedback(path: Path, root: Path, facts: Iterable[Mapping[str, Any]]) -> str:
-    """Return which topics of a review queue no case covered, or why that is unknown; empty: all are covered."""
+    """Return a note on the topics of a review queue that no case covers, or why the queue cannot be read; empty: all are covered.
+
+    Args:
+        path: The file of the queue.
+        root: The rootdir of the project.
+        facts: The facts of the cases that ran.
+    """
     from pytest_llmops.cases.files import Case
     from pytest_llmops.production.feedback import measure_coverage
     from pytest_llmops.production.review_queue import read_queue

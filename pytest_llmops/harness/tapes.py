@@ -61,7 +61,10 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
 
 
 def repetition_of(item: Any) -> tuple[int | None, str]:
-    """Return the zero-based repetition of a test by pytest-repeat, or None, and the id of its own parameters."""
+    """Return which repetition of a test by pytest-repeat this is, from 0, and the id of its other parameters.
+
+    ``test_a[gpt-5-2-3]``, the second of three, gives ``(1, "gpt-5")``; without pytest-repeat the first value is None.
+    """
     callspec = getattr(item, "callspec", None)
     case_id = getattr(callspec, "id", "")
     step = getattr(callspec, "params", {}).get(REPEAT_PARAMETER)
@@ -71,14 +74,14 @@ def repetition_of(item: Any) -> tuple[int | None, str]:
 
 
 def is_marked_live(item: Any) -> bool:
-    """Return whether a test's marker says that it asks live; a mode on the command line comes before it."""
+    """Return whether a test calls models live because of its marker; ``--llm-record`` on the command line overrides the marker."""
     from pytest_llmops.harness.markers.llm_cassette import read_cassette_choice
 
     return read_cassette_choice(item).is_live and item.config.getoption("llm_record", None) is None
 
 
 def shared_cassette_path(item: Any, name: str) -> Path:
-    """Return the path of a named cassette: in the folder ``cassettes`` beside the test."""
+    """Return the path of a named cassette, in the folder ``cassettes`` beside the test."""
     from pytest_llmops.cassettes import shared_path
 
     return shared_path(item.path.parent, name)
@@ -130,6 +133,16 @@ def make_tape(
 ) -> Tape:
     """Open a cassette with the run's settings and the hooks of the nearest conftest.
 
+    Args:
+        item: pytest's item.
+        settings: The run's.
+        path: The path of the cassette.
+        shared: Whether other tests use the cassette too.
+        command: The command that records what is missing, for errors.
+        elsewhere: The recordings of cassettes whose test is gone: a renamed test finds its own there.
+        attempt: The number of a repetition or rerun, from 0; None: the test runs once.
+        take: The take that is replayed.
+
     Raises:
         CassetteError: The cassette is damaged.
     """
@@ -154,14 +167,17 @@ def make_tape(
 
 
 def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
-    """Return the functions of a hook, sorted by name; of equal names the nearest conftest's."""
+    """Return the functions that the implementations of a hook give, sorted by name; the nearest conftest comes first and wins."""
     by_name: Mapping[str, Callable[[str], str]] = ChainMap(*hook_results)
     return tuple(by_name[name] for name in sorted(by_name))
 
 
 @contextmanager
 def sdk_environment(settings: Settings) -> Iterator[None]:
-    """Set the server's address, and placeholders for missing API keys that are not needed, for SDKs."""
+    """Set environment variables for SDKs: the server's address, and placeholders for missing API keys.
+
+    SDKs refuse to start without a key, though a replay or a server on this machine needs none.
+    """
     from urllib.parse import urlsplit
 
     from pytest_llmops._util.hosts import is_loopback
@@ -206,7 +222,7 @@ class TapeLog:
         Args:
             tape: The tape.
             passed: The test passed.
-            own: It is the test's own tape, whose path the report shows.
+            own: Whether it is the tape of the test itself, whose path the report shows. Otherwise it is one of a block or a fixture.
             more: Further entries for the usage record.
         """
         from pytest_llmops.cassettes import TapeCounts, describe_usage, iter_moved_usage
@@ -230,6 +246,7 @@ class TapeLog:
         self._add_new("drift", [drift.to_wire() for drift in tape.report.drifts])
 
     def _add_counts(self, counts: TapeCounts) -> None:
+        """Add counts to those of earlier tapes; the facts get the sums that are not zero, and some in any case."""
         from pytest_llmops.cassettes import TapeCounts
 
         if self._counts is None:
@@ -240,7 +257,15 @@ class TapeLog:
                 self.facts[name] = count
 
     def add_changes(self, tape: Tape, *, name: str = "changes", own: bool = False) -> None:
-        """Add how requests differ from all that is recorded; those of a fixture have a name of their own."""
+        """Move the changes of a tape (how its requests differ from all that is recorded) into a list of the facts.
+
+        The tape has none afterwards: this may be called for its set-up and again for its tear-down.
+
+        Args:
+            tape: The tape.
+            name: The list: ``changes``, or ``fixture_changes`` for a fixture.
+            own: Whether it is the tape of the test itself; otherwise its path is added to each text.
+        """
         path = path_from_root(tape.path, self.root)
         for change in tape.report.changes:
             self.facts.setdefault("path", path)
@@ -254,17 +279,18 @@ class TapeLog:
             self.add_changes(inner, name=name)
 
     def _add_new(self, name: str, entries: Sequence[Json]) -> None:
-        """Add the entries that a list does not have yet; without an entry there is no list."""
+        """Add entries to a list of the facts, except those that it has; without any entry, the list is not created."""
         for entry in entries:
             listed = self._fact_list(name)
             if entry not in listed:
                 listed.append(entry)
 
     def _fact_list(self, name: str) -> list[Json]:
+        """Return a list of the facts, created if it is missing."""
         return cast("list[Json]", self.facts.setdefault(name, []))
 
     def add_unrun(self, path: Path, *, shared: bool) -> None:
-        """Add the cassette of a test that did not run: it is in use, and nothing in it is stale."""
+        """Add the cassette of a test that did not run: it is no orphan, and none of its recordings counts as stale."""
         self.uses.append(
             {"path": path_from_root(path, self.root), "ran": False, "shared": shared, "asked": {}}
         )
@@ -281,7 +307,10 @@ def use_test_tape(tape: Tape, settings: Settings) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def fixture_redactor() -> Redactor:
-    """Return the redactor of the credentials that fixtures sent: for displayed texts, never for request keys."""
+    """Return the redactor that knows the credentials which fixtures sent. It cleans displayed texts, never requests.
+
+    A request key must not depend on which fixtures have run before.
+    """
     from pytest_llmops.redaction.redactor import Redactor
 
     return Redactor()
@@ -305,10 +334,11 @@ class FixtureTape:
 
     @contextmanager
     def use_during_setup(self) -> Iterator[None]:
-        """Use the tape during the set-up; a miss that the fixture swallowed still fails the set-up.
+        """Use the tape during the set-up. The set-up fails here if the fixture caught the error of a missing recording and went on.
 
         Raises:
-            CassetteMiss: The set-up ended well although a request was missed.
+            CassetteMiss: A request had no recording, and the set-up did not fail.
+            BudgetReached: The budget did not allow a call, and the set-up did not fail.
         """
         try:
             # Trials share a fixture of wider scope than the test: it has a single take.

@@ -39,9 +39,9 @@ MODES = {
     "verify": "everything is asked live and compared with its recording",
 }
 MAX_SCORES = 3  # scores after the outcome of a test
-MAX_KINDS = 5  # kinds of misses that are shown in full, with -v all
+MAX_KINDS = 5  # kinds of missing recordings that are shown in full; with -v all are
 MAX_NAMES = 10  # names of tests that a line lists
-# A list of failures does not name them: their texts say what is wrong.
+# Exceptions whose name is left out in the list of failures, as their text says what is wrong
 OUR_ERRORS = (
     "Failed",
     "MeasurementFailed",
@@ -110,7 +110,10 @@ class TerminalHooks:
 
     @hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, Any, Any]:
-        """Let pytest show equal misses once, and list failures by assertion and score."""
+        """Let pytest show missing recordings of the same kind only once; unless -vv is given, hide the others while it prints them.
+
+        `list_failures` shows the hidden reports again.
+        """
         self._lists_failures = True
         errors = terminalreporter.stats.get("error", [])
         if errors and self._config.get_verbosity() <= 1:
@@ -119,12 +122,15 @@ class TerminalHooks:
         return (yield)
 
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
-        """Yield the reports without the misses that differ from an earlier one by nothing but their test."""
+        """Yield the reports, but of equal misses (of different tests, with the same kind of message) only the first.
+
+        The first one gets a section that lists the others.
+        """
         misses = list(filter(_is_miss, reports))
         by_kind = group_by(misses, lambda report: describe_kind(_read_message(report)))
         groups = list(by_kind.values())
         if self._config.get_verbosity() <= 0 and len(groups) > MAX_KINDS:
-            # What differs from all that is shown is listed with the last of these.
+            # The remaining kinds are put into the last group, so that they are listed in its section.
             rest = [report for group in groups[MAX_KINDS - 1 :] for report in group]
             groups = [*groups[: MAX_KINDS - 1], rest]
         hidden = set[int]()
@@ -137,7 +143,10 @@ class TerminalHooks:
                 yield report
 
     def list_failures(self, stats: Mapping[str, list[Any]]) -> None:
-        """Prepare pytest's list of failures, which comes after ours: no report is hidden, each has its headline."""
+        """Prepare pytest's short list of failures, which is printed after our summary: show hidden reports again, each with a headline.
+
+        Changes the messages of the reports.
+        """
         if self._errors is not None:
             stats["error"][:] = self._errors
             self._errors = None
@@ -148,6 +157,7 @@ class TerminalHooks:
 
 
 def _read_message(report: Any) -> str:
+    """Return the message of a failure, without its traceback if there is one."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
         return str(report.longrepr)
@@ -155,7 +165,10 @@ def _read_message(report: Any) -> str:
 
 
 def _add_others(group: list[Any]) -> None:
-    """Add to the first report of equal misses which tests have the same, and the commands that record all."""
+    """Add a section to the first report of a group: which other tests lack a recording too, and the commands that record all.
+
+    The group has at least two reports.
+    """
     first, *others = group
     names = [report.nodeid for report in others[:MAX_NAMES]]
     if len(others) > MAX_NAMES:
@@ -176,13 +189,13 @@ def _is_miss(report: Any) -> bool:
 
 
 def describe_scores(payload: Mapping[str, Any]) -> str:
-    """Return the scores of a test in a few words, the failed first; "" without any.
+    """Return the scores of a test in a few words, failed ones first; "" without any.
 
     >>> describe_scores({"measurements": [{"name": "semantic", "value": 0.41, "threshold": 0.55}]})
     'semantic 0.41 < 0.55'
     """
     scores = [measurement for measurement in _read_measurements(payload) if measurement.value is not None]
-    # Next to scores, a yes or no that is yes adds nothing.
+    # A check that is simply fulfilled (1 of 1) is left out next to other scores.
     others = [score for score in scores if (score.unit, score.value, score.threshold) != ("1", 1, 1)]
     if others:
         scores = others
@@ -198,6 +211,7 @@ def _read_measurements(payload: Mapping[str, Any]) -> list[Measurement]:
 
 
 def _describe_score(measurement: Measurement, name: str) -> str:
+    """Return a score under a name; a failed one with its threshold: ``semantic 0.41 < 0.55``."""
     value, threshold = format_score_and_threshold(measurement)
     label = label_suffix(measurement.label)
     text = f"{shorten_text(name, 60)}{label} {value}"
@@ -209,16 +223,16 @@ def _describe_score(measurement: Measurement, name: str) -> str:
 
 
 def describe_failure(report: Any) -> str:
-    """Return the headline of a failure: its assertions with their scores, else the first line of its text."""
+    """Return the headline of a failure: its assertions with their scores, else the first line of its message."""
     first = _read_message(report).partition("\n")[0]
     line = first
     for name in OUR_ERRORS:
         line = line.removeprefix(f"{name}: ")
     line = line.removeprefix(f"{report.nodeid}: ")
-    if not first.startswith("Measurement"):  # of several trials the line says more
+    if not first.startswith("Measurement"):  # not ours, or of several trials, whose line says how many passed
         return line
     failed = [score for score in _read_measurements(report.llmops) if score.status == "failed"]
-    # An assertion may have further measurements, without its name.
+    # Only the first measurement of an assertion has its name; the others have "".
     pairs = zip(report.llmops.get("assertions", ()), failed, strict=False)
     headlines = [_describe_failed(name, measurement, line) for name, measurement in pairs if name]
     if not headlines:
@@ -230,6 +244,11 @@ def describe_failure(report: Any) -> str:
 
 
 def _describe_failed(assertion: str, measurement: Measurement, line: str) -> str:
+    """Return an assertion that failed, with what is known best.
+
+    That is the rest of the message's first line if it is about this measurement, else the first evidence of a check that is not
+    fulfilled (0 of 1), else the score.
+    """
     start = f"{measurement.name}{label_suffix(measurement.label)}:"
     if line.startswith(start):
         return f"{assertion}:{line.removeprefix(start)}"
@@ -242,14 +261,14 @@ def _describe_failed(assertion: str, measurement: Measurement, line: str) -> str
     return _describe_score(measurement, assertion)
 
 
-FIRST_S = 3.0  # after which a terminal shows the state of the run
-EVERY_S = 10.0  # between two lines, where no line can be replaced
-LEAST_MINUTES_S = 90.0
+FIRST_S = 3.0  # time from the start of the run to the first line, on a terminal where a line can be replaced
+EVERY_S = 10.0  # time between two lines, where no line can be replaced
+LEAST_MINUTES_S = 90.0  # remaining time from which it is given in minutes
 ERASE_BELOW = "\x1b[J"
 
 
 class Progress:
-    """Hooks of a run that may call models.
+    """Shows how far a run is that may call models: calls, cost, tests, remaining time.
 
     Args:
         config: pytest's.
@@ -271,7 +290,7 @@ class Progress:
 
     @hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> None:
-        """Begin, unless there is no terminal to write to, or -qq asks for silence."""
+        """Start the thread that shows the state, unless there is no terminal reporter, -qq asks for silence, or tests are only collected."""
         option = self._config.option
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or option.verbose < -1 or option.collectonly:
@@ -315,7 +334,9 @@ class Progress:
         """Show a text below the line that pytest is writing, and put the cursor back."""
         width = self._writer.width_of_current_line
         column = width % self._writer.fullwidth
-        if width and not column:  # the cursor waits behind the last column, and cannot be put back there
+        if (
+            width and not column
+        ):  # the line is full: the cursor is behind the last column, where it cannot be put back
             return
         back = "\x1b[A\r"
         if column:
@@ -325,7 +346,7 @@ class Progress:
         self._print(f"{ERASE_BELOW}\n{shown}{back}", now)
 
     def _print_line(self, text: str, now: float) -> None:
-        """Print a text on a line of its own, and what pytest has written of a line again below it."""
+        """Print a text on a line of its own. If pytest has begun a line, end it, and print its text again below ours."""
         if self._writer.width_of_current_line:
             line = self._writer._current_line  # noqa: SLF001 -- pytest has no public access to it
             self._print(f"\n{text}\n{line}", now)
@@ -398,7 +419,7 @@ def append_summary(run: Run, file: Path) -> None:
 
 
 def list_annotations(run: Run, config: Any, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the commands that annotate the problems of a run; none outside of GitHub Actions."""
+    """Yield the commands by which GitHub Actions annotates the problems of a run; none elsewhere, or if another plugin annotates."""
     if environ.get("GITHUB_ACTIONS") != "true" or config.pluginmanager.hasplugin(OTHER_ANNOTATOR):
         return
     from pytest_llmops.reports.ci_formats import format_annotations
@@ -416,9 +437,9 @@ def _find_changed_lines(root: Path, files: Iterable[str], base: str) -> dict[str
     """Return the first changed line of each file that a pull request changes.
 
     Args:
-        root: The folder that the files start from.
-        files: Files to look at; at least one.
-        base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit takes its place.
+        root: The folder that the paths of the files are relative to.
+        files: Files to look at, at least one: without any, git would look at all.
+        base: The branch that the pull request goes to. If it was not fetched, the commit is compared with its first parent.
     """
     options = [
         "--literal-pathspecs",

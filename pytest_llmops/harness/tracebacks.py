@@ -22,13 +22,14 @@ MAX_CHAIN = 99  # exceptions that are followed from a failure to its causes
 
 
 def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
-    """Remove our frames from a traceback, and the libraries' below the user's code for our own errors and a server that is down.
+    """Remove our frames from the traceback of a failure, so that it ends in the user's code.
 
-    An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a marker)
-    becomes a failure without any traceback: its text says where to look.
+    The frames of libraries below the user's code are removed too, but only for errors of ours and for a server that is down: elsewhere
+    they may explain the failure. An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a
+    marker) becomes a failure without any traceback: its text says where to look.
 
     Args:
-        call: pytest's call.
+        call: pytest's call, with the exception. Its ``excinfo`` is replaced.
         failed: pytest's exception for a failure.
     """
     value: BaseException = call.excinfo.value
@@ -51,7 +52,10 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
 
 
 def _add_note_of_cause(value: BaseException) -> bool:
-    """Add our note on the call that failed below an exception, and hide what the client did in vain; return whether there is one."""
+    """Add our note about the failed call to an exception, if a cause of it has one, and return whether there is such a note.
+
+    What the client tried in vain after that is hidden from the chain of causes.
+    """
     chain = list(islice(_follow(value, "__context__"), MAX_CHAIN))
     for depth, error in enumerate(chain):
         why = vars(error).get("llmops_note")
@@ -65,31 +69,35 @@ def _add_note_of_cause(value: BaseException) -> bool:
 
 
 def _hide_causes(chain: Sequence[BaseException], depth: int) -> None:
-    """Hide the causes of the exception that follows the user's own code.
+    """Hide the failed attempts of a client from the chain of exceptions, as they help nobody.
 
-    The failed attempts of the client help nobody; an error in the user's code after them does.
+    What the user's code raised after it caught the client's error stays visible. If it caught none, all causes are hidden.
+
+    Args:
+        chain: A failure, its cause, the cause of that, and so on.
+        depth: The index of the exception with our note.
     """
     caught_at = 1
-    for place in range(depth, 0, -1):
-        traceback = chain[place].__traceback__
+    for index in range(depth, 0, -1):
+        traceback = chain[index].__traceback__
         if traceback is not None and _is_users(traceback):
-            caught_at = place
+            caught_at = index
             break
-    after = chain[caught_at - 1]
-    if after.__cause__ is after.__context__:
-        after.__cause__ = None
-    after.__suppress_context__ = True
+    raised_after = chain[caught_at - 1]
+    if raised_after.__cause__ is raised_after.__context__:
+        raised_after.__cause__ = None
+    raised_after.__suppress_context__ = True
 
 
 def _list_frames(traceback: TracebackType | None) -> list[TracebackType]:
-    """Return the entries of a traceback but ours; of several of one frame the last."""
+    """Return the entries of a traceback without those of this package; of neighbours with the same frame only the last."""
     others = []
     for tb in _follow(traceback, "tb_next"):
         # By module, not by file: the __init__ of a dataclass has no file.
         module = str(tb.tb_frame.f_globals.get("__name__"))
         if module.partition(".")[0] != PACKAGE:
             others.append(tb)
-    # Of `soft`, the line of the assertion follows that of the block.
+    # A failure in `soft` has two entries for the test's frame: the line of the block, then that of the assertion.
     frames: list[TracebackType] = []
     for tb in others:
         if frames and frames[-1].tb_frame is tb.tb_frame:
@@ -112,13 +120,14 @@ def _raise_and_catch(error: BaseException) -> BaseException:
 
 
 def _follow(link: Any, name: str) -> Iterator[Any]:
+    """Yield an object, then the value of an attribute of it, then that attribute of the value, until one is None."""
     while link is not None:
         yield link
         link = getattr(link, name)
 
 
 def find_place(report: Any, config: Any) -> str:
-    """Return the last line of the user's own code in a failure, else the test, as ``tests/test_a.py:12`` from the root."""
+    """Return the place of the last line of the user's own code in a failure, else of the test: ``tests/test_a.py:12``."""
     traceback = getattr(report.longrepr, "reprtraceback", None)
     entries = reversed(getattr(traceback, "reprentries", ()))
     places = [getattr(report.longrepr, "reprcrash", None)]

@@ -1,7 +1,10 @@
 """Trials of a test: its protocol is repeated, and one report says whether enough of them passed.
 
-Function fixtures are set up anew for each trial, and trial t replays take t of the recording. Knows pytest's items and
-reports by their attributes only; the hooks in `plugin` call it.
+Function fixtures are set up anew for each trial. A *take* is one of several recorded answers to the same request, numbered from 0:
+trial t replays take t. A *payload* is the dictionary ``report.llmops``, which holds what we know of a phase (set-up, call or
+tear-down).
+
+Knows pytest's items and reports by their attributes only; the hooks in `plugin` call it.
 """
 
 import math
@@ -24,12 +27,14 @@ from pytest_llmops.settings import Settings
 
 
 def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> range:
-    """Return the takes that the trials of a test play: a repetition by pytest-repeat has its own.
+    """Return the numbers of the takes that the trials of a test replay.
+
+    Three trials replay the takes 0 to 2. In the second repetition by pytest-repeat they replay 3 to 5.
 
     Args:
         item: pytest's item.
         settings: The run's.
-        if_all_pass: Leave out the trials that do not run if those before them pass.
+        if_all_pass: Return only the takes that are needed if every trial passes: the others may never run.
     """
     plan = read_trial_plan(item, settings)
     count = plan.trials
@@ -40,7 +45,7 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
 
 
 def _count_if_all_pass(plan: TrialPlan) -> int:
-    """Return how many trials give the verdict if all of them pass."""
+    """Return after how many trials the test has passed for certain, if all of them pass."""
     for passed in range(1, plan.trials):
         if plan.decide(passed, 0, plan.trials - passed) is not None:
             return passed
@@ -48,7 +53,10 @@ def _count_if_all_pass(plan: TrialPlan) -> int:
 
 
 def _may_stop(item: Any, settings: Settings) -> bool:
-    """Return whether a test ends with its verdict: then its trials are no fair sample for a baseline or a comparison."""
+    """Return whether a test may skip the trials that can no longer change its verdict.
+
+    Not if a baseline or a comparison uses its trials as a sample: one that stops at a good moment is biased.
+    """
     if settings.accept or llm_compare.MARKER.find(item) is not None:
         return False
     return not has_baseline(settings, item.config.rootpath)
@@ -60,12 +68,13 @@ class TrialRun:
 
     Args:
         plan: How often the test runs, and when it passes.
-        may_stop: Stop once the verdict is final. Otherwise all trials run: a sample that stops at a verdict is not fair.
-        strict: A test that its trials do not decide fails.
-        has_reruns: Another plugin is to run the test again when it fails, which it cannot.
-        first_take: The take of the first trial, of a test that ends with its recorded takes unless a request of it is new; None:
-            it runs all trials.
-        reports: The reports of each trial.
+        may_stop: Whether to stop once the verdict is final, see `_may_stop`.
+        strict: Whether a test fails that its trials do not decide.
+        has_reruns: Whether another plugin (pytest-rerunfailures, flaky) is configured to repeat the failed test. It cannot, as it
+            sees no trial; a note says so.
+        first_take: The take of the first trial, under ``--llm-changed``: without a new request, the test ends with its last
+            recorded take. None: the option is not set, or the test has a marker that says how often it runs.
+        reports: For each trial that ran, its reports: set-up, call and tear-down, without a call if the set-up did not pass.
     """
 
     plan: TrialPlan
@@ -77,13 +86,13 @@ class TrialRun:
 
     @property
     def is_done(self) -> bool:
-        """Whether no further trial runs; a skip, a broken fixture, a missing recording and a spent budget end them at once."""
+        """Whether no further trial runs."""
         left = self.plan.trials - len(self.reports)
         if left == 0:
             return True
         if not self.reports:
             return False
-        if self._stopped_by is not None:
+        if self._final_report is not None:
             return True
         counts = self.counts
         if not self.may_stop or counts["unscored"]:
@@ -91,7 +100,7 @@ class TrialRun:
         return self.plan.decide(counts["passed"], counts["failed"], left) is not None
 
     def add(self, reports: Sequence[Any]) -> None:
-        """Add the reports of a trial; under ``--llm-changed`` those that follow are left out if nothing changed."""
+        """Add the reports of a trial. Under ``--llm-changed``, shorten the plan if all recorded takes were replayed."""
         self.reports.append(reports)
         if self.first_take is None:
             return
@@ -100,20 +109,27 @@ class TrialRun:
             self.plan = TrialPlan(trials=trials)
 
     def _ends_with_recordings(self, takes: int) -> bool:
-        """Return whether no request is new, and so many takes were all that is recorded."""
-        most = 0
+        """Return whether the trials so far had no new request, and replayed all that is recorded.
+
+        Args:
+            takes: The number of takes that were replayed.
+        """
+        most_recorded = 0
         for payload in _list_payloads(self.reports):
             if payload.get("facts", {}).get("cassette", {}).get("changes"):
                 return False
             for use in payload.get("tapes", ()):
-                most = max(most, use.get("takes", 0))
-        return 0 < most <= takes
+                most_recorded = max(most_recorded, use.get("takes", 0))
+        return 0 < most_recorded <= takes
 
     @property
-    def _stopped_by(self) -> Any:
-        """The report that no further trial can change; None: there is no such report."""
+    def _final_report(self) -> Any:
+        """The report of the last trial that ends all trials at once, such as a skip; None: there is no such report.
+
+        Only for a run that has a trial.
+        """
         reports = self.reports[-1]
-        if all(report.when != "call" for report in reports):  # xfail in a set-up, --setup-only
+        if all(report.when != "call" for report in reports):  # an xfail in the set-up, or --setup-only
             return reports[0]
         return next((report for report in reports if _ends_all_trials(report)), None)
 
@@ -124,19 +140,24 @@ class TrialRun:
         return {name: outcomes.count(name) for name in ("passed", "failed", "unscored")}
 
     def merge(self) -> list[Any]:
-        """Return the reports of the test as a whole: one of each phase."""
-        if self._stopped_by is not None or self.plan.trials == 1:
+        """Return the reports of the test as a whole, one for each phase: those of a single trial, with what all trials measured."""
+        if self._final_report is not None or self.plan.trials == 1:
             return self._finish_last_trial()
         counts = self.counts
         verdict = self.plan.decide(counts["passed"], counts["failed"], counts["unscored"])
-        is_undecided = verdict is None and not counts["unscored"]
-        if verdict or is_undecided:
-            chosen = "passed"
-        elif verdict is False:
-            chosen = "failed"
+        is_unscored = verdict is None and counts["unscored"] > 0
+        is_undecided = verdict is None and not is_unscored
+        if is_unscored:
+            outcome = "unscored"
+        elif verdict is False or not counts["passed"]:  # undecided, and no trial passed: the test cannot pass
+            outcome = "failed"
         else:
-            chosen = "unscored"
-        setup, call, teardown = self._choose_trial(chosen, counts)
+            outcome = "passed"
+        index = self._find_trial(outcome)
+        if outcome != "passed":
+            self._add_counts(index, counts)
+        # Each trial has three reports: one that did not reach its call would have been final.
+        setup, call, teardown = self.reports[index]
         doubt = ""
         if is_undecided:
             doubt = self._describe_undecided(counts)
@@ -150,10 +171,12 @@ class TrialRun:
             "undecided": doubt,
             "has_reruns": self.has_reruns,
         }
-        return self._merge_payloads([setup, call, teardown], {"trials": facts})
+        reports = [setup, call, teardown]
+        self._merge_payloads(reports, {"trials": facts})
+        return reports
 
     def _finish_last_trial(self) -> list[Any]:
-        """Return the reports of the last trial, with the calls of all: they were paid for."""
+        """Return the reports of the last trial; its last report gets the calls of the earlier trials too, as they were paid for."""
         reports = list(self.reports[-1])
         last = reports[-1]
         if hasattr(last, "llmops"):
@@ -162,29 +185,29 @@ class TrialRun:
             last.llmops["tapes"] = _collect(self.reports, "tapes")
         return reports
 
-    def _choose_trial(self, outcome: str, counts: Mapping[str, int]) -> Sequence[Any]:
-        """Return the reports of the first trial with an outcome; those of a failure say how many passed."""
+    def _find_trial(self, outcome: str) -> int:
+        """Return the index of the first trial with an outcome. `merge` looks only for an outcome that a trial has."""
         outcomes = [_trial_outcome(reports) for reports in self.reports]
-        index = 0
-        if outcome in outcomes:
-            index = outcomes.index(outcome)
-        reports = self.reports[index]
-        if outcome != "passed":
-            call = reports[1]
-            sentence = self._describe(counts)
-            crash = getattr(call.longrepr, "reprcrash", None)
-            if crash is not None:
-                crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
-            call.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
-        return reports
+        return outcomes.index(outcome)
+
+    def _add_counts(self, index: int, counts: Mapping[str, int]) -> None:
+        """Say in the report of a trial that is shown as the failure how many trials passed, and which one this is."""
+        _, call, _ = self.reports[index]
+        sentence = self._describe(counts)
+        crash = getattr(call.longrepr, "reprcrash", None)
+        if crash is not None:
+            crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
+        call.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
 
     def _describe(self, counts: Mapping[str, int]) -> str:
+        """Return how many trials passed, and what is required: "2 of 3 trials passed: all must pass"."""
         text = f"{counts['passed']} of {len(self.reports)} trials passed"
         if counts["unscored"]:
             text += f", {counts['unscored']} could not be scored"
         return f"{text}: {self.plan.rule}"
 
     def _describe_undecided(self, counts: Mapping[str, int]) -> str:
+        """Return how many trials passed, that this proves nothing, and how many more would."""
         more = self.plan.further_trials(counts["passed"], counts["failed"])
         if more:
             advice = f"{more} more would settle it at this rate"
@@ -192,11 +215,17 @@ class TrialRun:
             advice = "the rate is too near to settle it: ask for a lower rate, or accept what is open"
         return f"{self._describe(counts)}: neither proved nor excluded, {advice}"
 
-    def _merge_payloads(self, chosen: list[Any], facts: Mapping[str, Json]) -> list[Any]:
-        """Give the reports of the chosen trial what all trials measured, called and took."""
-        for report, phase in zip(chosen, zip(*self.reports, strict=True), strict=True):
-            report.duration = math.fsum(other.duration for other in phase)
-            payloads = [getattr(other, "llmops", {}) for other in phase]
+    def _merge_payloads(self, chosen: list[Any], facts: Mapping[str, Json]) -> None:
+        """Add to the reports of the chosen trial the measurements, calls and durations of all trials.
+
+        Args:
+            chosen: Its set-up, call and tear-down, which are changed.
+            facts: Further facts, for the tear-down.
+        """
+        reports_by_phase = zip(*self.reports, strict=True)
+        for report, same_phase in zip(chosen, reports_by_phase, strict=True):
+            report.duration = math.fsum(other.duration for other in same_phase)
+            payloads = [getattr(other, "llmops", {}) for other in same_phase]
             measurements = [payload.get("measurements", ()) for payload in payloads]
             calls = [call for payload in payloads for call in payload.get("calls", ())]
             report.llmops = {
@@ -208,11 +237,10 @@ class TrialRun:
                 own_facts = report.llmops.get("facts", {})
                 report.llmops["facts"] = {**own_facts, **_merge_closing_facts(payloads), **facts}
                 report.llmops["tapes"] = _collect(self.reports, "tapes")
-        return chosen
 
 
 def _ends_all_trials(report: Any) -> bool:
-    """Return whether no further trial is sensible: a skip, a broken fixture, a missing recording, a spent budget."""
+    """Return whether further trials would end the same way: after a skip, a broken fixture, a missing recording, a spent budget."""
     if report.skipped and not hasattr(report, "wasxfail"):
         return True
     if report.failed and report.when != "call":
@@ -222,7 +250,7 @@ def _ends_all_trials(report: Any) -> bool:
 
 
 def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the requests of all trials, and what their tapes did."""
+    """Return the facts ``recordings`` and ``cassette`` of a test, merged over the payloads of its tear-downs."""
     trials = [payload.get("facts", {}) for payload in payloads]
     merged: dict[str, Any] = {}
     recordings = [text for facts in trials for text in facts.get("recordings", ())]
@@ -235,7 +263,7 @@ def _merge_closing_facts(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any
 
 
 def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the tapes of all trials did: counts are summed, notes and drifts are listed once."""
+    """Return what the cassettes of all trials did: counts are summed, entries of lists appear once, of texts the last counts."""
     merged: dict[str, Any] = {}
     for facts in trials:
         for name, value in facts.items():
@@ -250,14 +278,17 @@ def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]
 
 
 def _list_payloads(trials: Iterable[Iterable[Any]]) -> list[Mapping[str, Any]]:
+    """Return the payloads of all reports of all trials."""
     return [getattr(report, "llmops", {}) for reports in trials for report in reports]
 
 
 def _collect(trials: Iterable[Iterable[Any]], key: str) -> list[Any]:
+    """Return the entries of all lists that payloads have under a key, such as ``calls``."""
     return [entry for payload in _list_payloads(trials) for entry in payload.get(key, ())]
 
 
 def _trial_outcome(reports: Iterable[Any]) -> str:
+    """Return ``passed`` (also for an expected failure), ``failed`` or ``unscored``."""
     call = next((report for report in reports if report.when == "call"), None)
     if call is not None and getattr(call, "llmops", {}).get("outcome") == "errored":
         return "unscored"
@@ -267,35 +298,40 @@ def _trial_outcome(reports: Iterable[Any]) -> str:
 
 
 def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[dict[str, Json]]:
-    """Return the measurements of all trials as one list: the value is the mean, a sample for each trial.
+    """Return the measurements of all trials as one list: the value is the mean, with the value of each trial as a sample.
 
-    The n-th measurement of a name, label and version belongs to the n-th of the other trials. The text is that of the
-    worst trial.
+    A trial may measure the same name, label and version several times: then the first of each trial are merged into one, the second
+    into another, and so on. Reason and details come from the worst trial.
 
     >>> merge_measurements([[{"name": "m", "value": 1.0}], [{"name": "m", "value": 0.5}]])
     [{'name': 'm', 'value': 0.75, 'samples': [1.0, 0.5]}]
     """
     measured = [[Measurement.from_wire(wire) for wire in wires] for wires in trials]
-    # The version of a judge that was not called is unknown.
+    # A judge that was not called has no version: then that of another trial is taken.
     versions: dict[tuple[str, str], str] = {}
     for measurement in chain.from_iterable(measured):
         if measurement.version:
             versions[measurement.name, measurement.label] = measurement.version
     series: dict[tuple[object, ...], list[Measurement]] = {}
     for measurements in measured:
-        numbers: dict[tuple[object, ...], int] = {}
+        counts: dict[tuple[object, ...], int] = {}
         for measurement in measurements:
             version = measurement.version
             if measurement.value is None and not version:
                 version = versions.get((measurement.name, measurement.label), "")
             key = measurement.name, measurement.label, version
-            numbers[key] = numbers.get(key, 0) + 1
-            series.setdefault((*key, numbers[key]), []).append(measurement)
+            counts[key] = counts.get(key, 0) + 1
+            series.setdefault((*key, counts[key]), []).append(measurement)
     return [_merge_series(measurements, len(trials)).to_wire() for measurements in series.values()]
 
 
 def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measurement:
-    """Return a measurement over all trials; a trial that ended before it was made could not be scored."""
+    """Return the mean of a measurement over all trials, with the texts of the worst.
+
+    Args:
+        measurements: The measurement of each trial that made it, at least one.
+        trials: The number of all trials. One that ended before it measured counts as unscored.
+    """
     values = {place: score.value for place, score in enumerate(measurements) if score.value is not None}
     if not values:
         first = measurements[0]
@@ -324,8 +360,9 @@ def _report_properties(reports: Sequence[Any], settings: Settings) -> None:
     for other in others:
         record = record.add(other)
     properties = reports[-1].user_properties
-    own = [entry for entry in properties if not str(entry[0]).startswith("llm.")]
-    properties[:] = [*own, *junit_properties(record)]
+    # Those of the single trial are replaced.
+    foreign = [entry for entry in properties if not str(entry[0]).startswith("llm.")]
+    properties[:] = [*foreign, *junit_properties(record)]
 
 
 class TrialHooks:
@@ -357,7 +394,10 @@ class TrialHooks:
 
     @HookimplMarker("pytest")(tryfirst=True)
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool | None:
-        """Run all trials of a test, and log one report of each phase; those of variants take turns."""
+        """Run all trials of a test, and log one report for each phase.
+
+        Of tests that are compared (variants), the first runs the trials of all in turns; the others only log their reports.
+        """
         if not self._is_repeated(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -381,7 +421,10 @@ class TrialHooks:
                     run.add(self._run_trial(variant))
 
     def _list_variants(self, item: Any, nextitem: Any) -> list[Any]:
-        """Return a test and those that come next and are compared with it; a worker of xdist knows only one of them."""
+        """Return a test, followed by the tests directly after it that are compared with it.
+
+        A worker of xdist does not run its tests in the order of the session: it knows only the test that it will run next.
+        """
         if llm_compare.MARKER.find(item) is None:
             return [item]
         if hasattr(item.config, "workerinput"):
@@ -407,11 +450,11 @@ class TrialHooks:
         reports = run.merge()
         _report_properties(reports, self._settings)
         # As pytest-rerunfailures does: pytest has no public way to end what is left.
-        rest = item.session._setupstate  # noqa: SLF001
-        end = self._call_info.from_call(lambda: rest.teardown_exact(nextitem), when="teardown")
-        if end.excinfo is not None and reports[-1].passed:
+        setup_state = item.session._setupstate  # noqa: SLF001
+        teardown = self._call_info.from_call(lambda: setup_state.teardown_exact(nextitem), when="teardown")
+        if teardown.excinfo is not None and reports[-1].passed:
             reports[-1].outcome = "failed"
-            reports[-1].longrepr = self._test_report.from_item_and_call(item, end).longrepr
+            reports[-1].longrepr = self._test_report.from_item_and_call(item, teardown).longrepr
         for report in reports:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

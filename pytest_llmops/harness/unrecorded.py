@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def apply_host_patches(
     settings: Settings, running_item: Callable[[], Any], refuse: Callable[[Any, str], BaseException | None]
 ) -> list[Patch]:
-    """Refuse connections to models that nothing records, from here on; return the patches.
+    """Patch network connections so that those to models are refused unless something records them; return the patches, to undo them.
 
     Args:
         settings: The run's.
-        running_item: Returns the running test; None between two tests.
-        refuse: Returns the error for a connection of a test to a host; None: it may be opened.
+        running_item: Returns the running test; None between two tests, where nothing is refused.
+        refuse: Given a test and a host, returns the error to raise; None: the connection is allowed.
     """
 
     def check(host: str, port: int | None) -> None:
@@ -44,7 +44,7 @@ def apply_host_patches(
 
 
 def refuse_connection(harness: Harness, host: str) -> CassetteMiss:
-    """Return the error for a connection of a test that nothing records; it fails the test also if it is caught."""
+    """Return the error for a connection of a test that nothing records, and note it: it fails the test even if the test catches it."""
     error = CassetteMiss(
         f"{harness.item.nodeid}: a connection to {host} was refused: this run replays recordings, and nothing records this"
         f" test\n  record it         mark it with @pytest.mark.llm_cassette, and run {harness.rerun_command()} --llm-record=new\n"

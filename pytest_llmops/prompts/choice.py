@@ -1,4 +1,7 @@
-"""Choose a version of a prompt by the key of a user: deterministic, even, and kept when a share grows."""
+"""Choose a version of a prompt by the key of a user.
+
+The choice is deterministic. Keys are distributed evenly by the shares, and a version whose share grows keeps its users.
+"""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -16,10 +19,18 @@ MIN_SHARE = 1e-9  # a smaller share has no users, and what rounding leaves of 1 
 
 
 class Choice(Generic[T]):
-    """Which of several things a key has.
+    """Decides for a key which of several things (versions of a prompt) it gets.
 
-    A key is hashed to a point of a line. The first thing with a share has the start of the line and the second its end, so
-    that both grow into the rest between them; further things follow the first.
+    A key is hashed to a point on a line from 0 to 1, of which each thing has a piece. The first thing has the start of the line, the
+    second the end. The *rest* is what has no share of its own: it lies between, so that the pieces of both can grow into it. Further
+    things come right after the first.
+
+    Args:
+        name: The name of the prompt: for another prompt, the same key is at another point.
+        shares: The things with their shares.
+        rest: What the rest of the keys get; None: the shares add up to 1.
+        split: The shares as the application gave them, for the caller's comparison.
+        ends: When the caller must read the versions again, on the monotonic clock.
 
     >>> choice = Choice("answer", [("v3", 0.5)], "v2", split={}, ends=0)
     >>> choice.choose("user-1"), choice.choose(3)
@@ -47,7 +58,9 @@ class Choice(Generic[T]):
         if rest is not None:
             self._things.append(rest)
         else:
-            edges = edges[:-1]  # the last of them has what is left
+            edges = edges[
+                :-1
+            ]  # without a rest, the last leading thing reaches to the piece of the second: rounding leaves no gap
         for thing, share in shares[1:2]:
             self._things.append(thing)
             edges.append(1 - share)
@@ -55,7 +68,7 @@ class Choice(Generic[T]):
         self._edges = [_to_hash_bytes(edge) for edge in edges]
 
     def choose(self, key: Key) -> T:
-        """Return the thing that a key has.
+        """Return the thing that a key gets.
 
         Raises:
             UsageError: The key is None, empty or of another type.
@@ -66,16 +79,22 @@ class Choice(Generic[T]):
             data = _encode_key(key)
         hasher = self._hasher.copy()
         hasher.update(data)
+        # An edge is the end of the piece of its thing. There is one thing more than edges, so the index is always valid.
         return self._things[bisect_right(self._edges, hasher.digest())]
 
 
 def _to_hash_bytes(edge: float) -> bytes:
-    """Return a point of the line, from 0 to 1, in the form of a hash."""
+    """Return a point on the line, from 0 to 1, as 8 bytes that can be compared with a hash."""
     number = min(int(edge * 2**64), 2**64 - 1)
     return number.to_bytes(8, "big")
 
 
 def _encode_key(key: object) -> bytes:
+    """Return the bytes of a key of any allowed type.
+
+    Raises:
+        UsageError: It is None, empty or of another type.
+    """
     if isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)) or key in ("", b""):
         got = type(key).__name__
         if isinstance(key, (str, bytes)):
@@ -90,11 +109,11 @@ def _encode_key(key: object) -> bytes:
 
 
 def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, float], float]:
-    """Return the share of each name, and of the rest.
+    """Return the share of each name but ``rest_name``, and the share of the rest.
 
     Args:
         split: The shares as given.
-        rest_name: What the rest has; if it has a share, they must add up to 1.
+        rest_name: What the rest of the users get. If it has a share in ``split`` too, the shares must add up to 1.
 
     Raises:
         UsageError: A share is not a number from 0 to 1, or so small that nobody would have it; they add up to more than 1.

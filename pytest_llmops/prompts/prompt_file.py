@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 200_000  # rounds of loops and calls while a section is rendered
 LOOP_FILTER = "limited loop"  # no template can name it
+# The number of steps that are left, as the only item of a list, so that code within the template can count it down
 _steps: ContextVar[list[int]] = ContextVar("pytest_llmops_template_steps")
 HEADINGS = {f"{role}:": role for role in ROLES if role != "tool"}
 _SYNTAX = ("self", "loop", "super", "caller", "varargs", "kwargs")
@@ -71,6 +72,7 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
     role: Role | None = None
     lines: list[str] = []
     start = first_line
+    # A heading is added at the end, to close the last section.
     for number, line in enumerate([*body.split("\n"), "user:"], start=first_line):
         heading = HEADINGS.get(line.rstrip())
         if heading is None:
@@ -149,6 +151,7 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
 
 
 def _prompt_file_line(error: Exception, section: Section) -> int:
+    """Return the line of the prompt file in which an error was raised; the section's first line if that is not known."""
     # Jinja rewrites the traceback: its frames have the line numbers of the template.
     line = 1
     for frame in traceback.extract_tb(error.__traceback__):
@@ -159,6 +162,7 @@ def _prompt_file_line(error: Exception, section: Section) -> int:
 
 @lru_cache(maxsize=1)
 def _sandbox() -> ImmutableSandboxedEnvironment:
+    """Return the environment of Jinja that all prompts share: without files, HTML escapes and randomness, with limited steps."""
     from jinja2 import StrictUndefined
     from jinja2.runtime import LoopContext
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -186,6 +190,7 @@ def _sandbox() -> ImmutableSandboxedEnvironment:
 
 @lru_cache(maxsize=256)
 def _compile_template(text: str) -> Template:
+    """Return a template in which every loop counts its rounds: what it iterates over goes through `LOOP_FILTER`."""
     from jinja2 import nodes
 
     environment = _sandbox()
@@ -196,14 +201,19 @@ def _compile_template(text: str) -> Template:
 
 
 def _limit_loop(values: Iterable[object]) -> Iterable[object]:
-    """Count the rounds of a loop: at once if they are known, so that they cost nothing."""
+    """Return the values of a loop, counting its rounds: all at once if their number is known, which is quicker."""
     if not isinstance(values, Sized):
-        return (value for value in values if _count_steps(1))
+        return (value for value in values if _count_steps(1))  # always true: it raises, or the value is taken
     _count_steps(len(values))
     return values
 
 
 def _count_steps(count: int) -> bool:
+    """Count rounds of loops or calls; always return True.
+
+    Raises:
+        BadFile: The template has taken more than `MAX_STEPS`.
+    """
     left = _steps.get()
     left[0] -= count
     if left[0] < 0:
@@ -214,16 +224,16 @@ def _count_steps(count: int) -> bool:
 
 
 def _check_inserted_value(value: object) -> object:
-    """Return a value that an expression of a template inserts.
+    """Return the value of an expression that Jinja is about to insert into the text.
 
     Raises:
-        BadFile: It has no form that all would expect: a list, an object or None.
+        BadFile: It is a list, an object or None, for which no text is the obvious one.
     """
     if isinstance(value, (str, int, float)):
         return value
     from jinja2.runtime import Undefined
 
-    if isinstance(value, Undefined):
+    if isinstance(value, Undefined):  # Jinja raises its own error, with the name of the variable
         return value
     if isinstance(value, tuple):
         value = list(value)
@@ -237,6 +247,7 @@ def _check_inserted_value(value: object) -> object:
 
 
 def _write_json(value: object, indent: int | None = None) -> str:
+    """The filter ``tojson``: plain JSON, where Jinja's own escapes HTML."""
     return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
@@ -376,7 +387,11 @@ def read_params(head: FrontMatter) -> Mapping[str, Json]:
 
 
 def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json] | None, str]:
-    """Return the output schema, and its text if it has its own file.
+    """Return the output schema, and the text of its file; None and "" if there is no schema, a schema and "" if it has no file.
+
+    Args:
+        head: The front matter of the prompt.
+        path: The prompt's file: a `Path`, or one in a zip.
 
     Raises:
         BadFile: It is neither a schema nor the name of a .json file in the prompt's folder.
@@ -392,7 +407,9 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
     if isinstance(file, Path):
         is_inside = file.resolve().is_relative_to(path.parent.resolve())
     else:
-        is_inside = ".." not in value and not value.startswith("/")  # all that can lead out of a zip
+        is_inside = ".." not in value and not value.startswith(
+            "/"
+        )  # nothing else leads out of a folder in a zip
     if not is_inside or not value.endswith(".json"):
         raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80))
     try:
@@ -408,7 +425,7 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
 
 
 def is_closed(schema: Mapping[str, Json]) -> bool:
-    """Return whether a schema is one that OpenAI's strict mode takes: objects that require all of their keys, and no others.
+    """Return whether OpenAI's strict mode accepts a schema: it is an object, and each object requires all its keys and forbids others.
 
     >>> is_closed({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False})
     True
@@ -416,7 +433,7 @@ def is_closed(schema: Mapping[str, Json]) -> bool:
     if schema.get("type") != "object":
         return False
     nodes: list[Any] = [schema]
-    for node in nodes:  # the values of a node are added meanwhile
+    for node in nodes:  # the list grows meanwhile by the parts of each node, so that all are visited
         if isinstance(node, Mapping):
             if not _is_closed_node(node):
                 return False
@@ -427,7 +444,7 @@ def is_closed(schema: Mapping[str, Json]) -> bool:
 
 
 def _is_closed_node(node: Mapping[str, Any]) -> bool:
-    """Return whether a part of a schema requires all keys that it names and no others; True if it is of no object."""
+    """Return whether a part of a schema requires all its keys and forbids others; True if it does not describe an object."""
     if node.get("type") != "object" and "properties" not in node:
         return True
     if node.get("additionalProperties") is not False:

@@ -153,7 +153,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """A prompt that an application names.
+    """A name and a version that an application gives, taken apart.
 
     Attributes:
         prompts: The prompts at the commit of the reference; without one, those of the folder.
@@ -251,9 +251,9 @@ class Prompts:
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
-        """Return the version that a version name or alias means, with its ``@main`` if it has one.
+        """Return the version that a version name or alias stands for: ``v2`` for ``production``, ``v2@main`` for ``production@main``.
 
-        Without a name it is that of ``LLMOPS_PROMPT``, else ``production``, else the only version.
+        Without one, it is the version that ``LLMOPS_PROMPT`` names for this prompt, else ``production``, else the only version.
 
         Raises:
             UnknownName: There is no such prompt, version, alias or commit.
@@ -304,6 +304,14 @@ class Prompts:
         return choice.choose(key)
 
     def _read_choice(self, name: str, split: dict[str, float]) -> Choice[Prompt]:
+        """Return a choice between the versions of a split, all read from their files.
+
+        If ``LLMOPS_PROMPT`` names a version of this prompt, that is the only one. Within pytest the choice has ended when it is made, so
+        that it is read again each time.
+
+        Raises:
+            UsageError: The shares are wrong, or two of them are for the same version.
+        """
         shares, rest_share = read_shares(split, DEFAULT_ALIAS)
         order = sorted(shares, key=_natural_order)
         versions = [self.resolve(name, shared) for shared in order]
@@ -325,7 +333,11 @@ class Prompts:
         return Choice(name, prompts, rest, split=split, ends=time.monotonic() + kept_s)
 
     def _locate(self, name: str, given: str) -> _Reference:
-        """Return a reference with the version that it means, which exists.
+        """Return a reference to an existing version of a prompt, in which an alias is replaced by its version.
+
+        Args:
+            name: The prompt, which may end in a commit: ``answer@main``.
+            given: A version or alias, which may end in a commit instead. Empty: as `resolve` says.
 
         Raises:
             UnknownName: There is no such version.
@@ -360,7 +372,11 @@ class Prompts:
         )
 
     def _parse_reference(self, name: str, version: str = "") -> _Reference:
-        """Split a name and a version, one of which may end in a commit."""
+        """Take apart a name and a version, one of which may end in a commit; nothing is looked up but the commit.
+
+        Raises:
+            UsageError: Both end in a commit.
+        """
         plain_name, name_mark, name_commit = name.partition("@")
         plain_version, version_mark, version_commit = version.partition("@")
         if name_mark and version_mark:
@@ -398,6 +414,7 @@ class Prompts:
 
 
 def _is_file_name(part: str) -> bool:
+    """Return whether a part of a prompt's name can be the name of a folder, and stays below the folder above it."""
     return part not in ("", ".", "..") and len(part.encode()) <= MAX_PART_BYTES
 
 
@@ -427,14 +444,19 @@ def _read_overrides() -> dict[str, str]:
 
 
 def join_overrides(versions: Mapping[str, str]) -> str:
-    """Return the value of ``LLMOPS_PROMPT`` that names these versions, in addition to those that it names already."""
+    """Return the present value of ``LLMOPS_PROMPT`` with these versions added; for the same prompt, the new version wins."""
     merged = {**_read_overrides(), **versions}
     pairs = [f"{name}={version}" for name, version in merged.items()]
     return ",".join(pairs)
 
 
 def _iter_names(folder: Traversable, start: str = "") -> Iterator[str]:
-    """Yield the name of each folder below a folder that has versions."""
+    """Yield the name of each prompt in a folder: of each folder below it that holds versions.
+
+    Args:
+        folder: The folder.
+        start: Its own name below the prompts folder; empty: it is the prompts folder.
+    """
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     if start and any(_is_version(entry.name) for entry in entries):
         yield start
@@ -482,6 +504,16 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
 
 
 def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:
+    """Check that a prompt uses the variables that it declares, and no others.
+
+    Args:
+        declared: The variables of the front matter.
+        sections: The sections of the body.
+        line: The line of the declaration; None: there is none.
+
+    Raises:
+        BadFile: A variable is not declared, or not used.
+    """
     used: dict[str, int] = {}
     for section in sections:
         for name in sorted(used_variables(section)):
@@ -500,6 +532,11 @@ def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], 
 
 
 def _read_aliases_file(path: Traversable) -> dict[str, object]:
+    """Return the content of an aliases.toml, unchecked.
+
+    Raises:
+        PromptError: It cannot be read, or is not TOML.
+    """
     try:
         return tomllib.loads(read_text(path))
     except BadFile as error:
@@ -518,7 +555,7 @@ def _read_aliases_file(path: Traversable) -> dict[str, object]:
 def _why_invalid_alias(
     alias: str, target: object, aliases: Mapping[str, object], versions: Sequence[str]
 ) -> str:
-    """Return the end of the message for an alias that means no version, or ``""``."""
+    """Return what is wrong with an alias, as the end of a message that begins with its name; ``""`` if it points to a version."""
     if not isinstance(target, str):
         return f": expected the name of a version in quotes, got {json_kind(target)}"
     if alias in versions or not alias.strip():
@@ -535,12 +572,14 @@ def _why_invalid_alias(
 
 
 def _is_version(file: str) -> bool:
+    """Return whether a file in the folder of a prompt is a version: any ``.md`` but README.md and hidden files."""
     if file.startswith(".") or not file.endswith(SUFFIX):
         return False
     return file.lower() != f"readme{SUFFIX}"
 
 
 def _suggest_name(name: str, names: Iterable[str], words: str) -> str:
+    """Return the most similar name as a remark, like " (did you mean 'question'?)", or ``""``; ``words`` are those before it."""
     near = find_closest_name(name, names)
     if not near:
         return ""

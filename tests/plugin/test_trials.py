@@ -116,6 +116,16 @@ def test_an_undecided_rate_passes_with_a_note_and_fails_if_strict(project: Proje
     assert project.run("--llm-strict").outcomes == {"failed": 1}
 
 
+def test_an_undecided_rate_without_any_passed_trial_fails_and_says_so(project: Project) -> None:
+    """Ten failures do not exclude a rate of 0.1, but there is no passed trial to report."""
+    project.write(**{"test_a.py": RATE.format(arguments="10, at_least=0.1", bad=list(range(12)))})
+    result = project.run()
+    assert result.outcomes == {"failed": 1}
+    sentence = "0 of 10 trials passed: a rate of 0.1 must be proved (95% confidence)"
+    assert f"{sentence}; trial 1: " in result.records["test_a"].message
+    assert "neither proved nor excluded" in "\n".join(result.run.notes)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

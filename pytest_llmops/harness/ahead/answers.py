@@ -1,4 +1,7 @@
-"""Answers that were asked before the tests that claim them, and what the workers of a run tell each other."""
+"""Answers to requests that were sent before their tests run, and the files by which the workers of a run exchange them.
+
+A test *claims* an answer when it makes the request in the run that is reported.
+"""
 
 import json
 import time
@@ -14,7 +17,14 @@ POLL_INTERVAL_S = 0.02  # time between two looks at what it has done
 
 
 class Place(NamedTuple):
-    """Where an answer belongs: the n-th to a request of a take in a cassette; a judge's answer serves all cassettes."""
+    """Identifies an answer.
+
+    Attributes:
+        cassette: The path of the cassette it is for; empty: a judge's answer that all tests share.
+        key: The key of the request.
+        take: The take (the trial's number) in which the request is made.
+        n: How often the same request was made before in that take.
+    """
 
     cassette: str
     key: str
@@ -26,9 +36,9 @@ class AnswerStore:
     """The answers, by their place.
 
     Attributes:
-        answers: Those that no reported test has used.
-        claimed: Number of the others.
-        latency_s: Seconds that those took which were claimed since it was last set to zero.
+        answers: Answers that no reported test has claimed yet.
+        claimed: Number of answers that were claimed, and are no longer in ``answers``.
+        latency_s: Seconds that the calls took whose answers were claimed; set to zero after each report of a test.
         journals: Hold the answers on disk; safe for threads.
     """
 
@@ -39,7 +49,7 @@ class AnswerStore:
         self.journals = RunJournals()
 
     def claim(self, place: Place) -> Mapping[str, Any] | None:
-        """Return an answer to the test that is reported; nothing gets it again."""
+        """Remove an answer and return it to a reported test; None if there is none. No other test gets it."""
         wire = self.answers.pop(place, None)
         if wire is not None:
             self.claimed += 1
@@ -48,11 +58,11 @@ class AnswerStore:
 
 
 class Workers:
-    """The processes of a run, and what they tell each other in its folder.
+    """The processes of a run, which exchange values through files in the folder of the run.
 
     Args:
-        number: Number of this process; one that replaces a crashed worker has no share of its own.
-        count: Number of processes.
+        number: Number of this process, from 0. A process that replaces a crashed worker has a number of at least ``count``.
+        count: Number of processes that the run began with.
     """
 
     def __init__(self, number: int = 0, count: int = 1) -> None:
@@ -68,15 +78,15 @@ class Workers:
         self.write("begun", True)  # noqa: FBT003 -- only the file counts
 
     def write(self, kind: str, value: object) -> None:
-        """Leave a value for the other processes."""
+        """Leave a value of a kind ("answers", "facts") for the other processes."""
         write_atomically(self._file(self.number, kind), json.dumps(value).encode("utf-8", "surrogatepass"))
 
     def read(self, kind: str) -> list[Any]:
-        """Return what the processes have left."""
+        """Return the values of a kind that the processes have left, this process included."""
         return [json.loads(path.read_bytes()) for path in sorted(current_folder().glob(f"ahead-*.{kind}"))]
 
     def wait_for_answers(self) -> None:
-        """Wait until each worker has left its answers, or has ended."""
+        """Wait until each worker has left its answers or has ended; if none of the missing ones begins, for `WORKER_WAIT_S` at most."""
         waiting = list(range(self.count))
         deadline = time.monotonic() + WORKER_WAIT_S
         while True:

@@ -29,12 +29,12 @@ ENDPOINTS = {
     "/v1/messages": "anthropic",
 }
 BATCHES_PATHS = {OPENAI: "/batches", "anthropic": "/v1/messages/batches"}
-# Requests (OpenAI: or inputs of embeddings) and bytes of a batch. The vendors' own limits of 2026 leave room for a last
-# request of any size: 50,000 and 200 MB, 100,000 and 256 MB.
+# At most so many requests (for embeddings of OpenAI: inputs) and bytes in a batch. The vendors' own limits of 2026 are higher (50,000
+# and 200 MB, 100,000 and 256 MB), so that a last request of any size fits.
 LIMITS = {OPENAI: (40_000, 160 * 10**6), "anthropic": (90_000, 200 * 10**6)}
 LIFETIME = timedelta(hours=24)  # after it both vendors give up
 CLOCK_ERROR = timedelta(minutes=5)  # time by which their clocks may differ from that of this machine
-# Statuses of a batch of which nothing more will come; empty: the vendor does not have it any more
+# Statuses of a batch that gives no further answers; "": the vendor does not have the batch any more
 ENDED = ("", "failed", "completed", "expired", "cancelled", "ended")
 _ERROR_STATUSES = {
     "invalid_request_error": 400,
@@ -47,7 +47,9 @@ _ERROR_STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-NOT_ANSWERED = Answer(500, {}, b"")  # expired, cancelled, missing or damaged: it may be asked again
+NOT_ANSWERED = Answer(
+    500, {}, b""
+)  # for a request that expired, was cancelled, or has no readable result: it may be submitted again
 # Sends a request to a batch API: method, path, and the content as httpx names it. Raises `ModelError`; a GET of what is
 # not there gives the answer with status 404.
 Caller = Callable[..., Answer]
@@ -59,7 +61,7 @@ class BatchedRequest(NamedTuple):
     Attributes:
         cassette: The cassette of its answer, relative to the root.
         key: Its key.
-        tries: Number of batches that were asked for it.
+        tries: Number of batches that it was put into, with this one.
     """
 
     cassette: str
@@ -69,14 +71,16 @@ class BatchedRequest(NamedTuple):
 
 @dataclass(slots=True)
 class BatchState:
-    """A batch that was submitted, or was about to be when its run ended; pydantic reads it as it is declared here.
+    """A batch that was submitted, or was about to be when its run ended. pydantic reads the file by the types declared here.
 
     Attributes:
-        input: Hash of what was submitted and when: the name of the file, and OpenAI's metadata.
-        depth: How many batches its tests have needed, with this one.
+        vendor: As in `BatchGroup`, like ``base_url``, ``endpoint`` and ``model``.
+        input: Hash of what was submitted and when. The file is named after it, and OpenAI gets it as metadata.
+        created: When it was submitted.
+        depth: How many batches in a row its tests have needed, including this one.
         requests: The requests by their custom ids.
-        id: The vendor's name of it; empty: its submission was not confirmed.
-        version: Of the form of the file.
+        id: The vendor's id of it; empty: its submission was not confirmed.
+        version: The version of the file's form.
     """
 
     vendor: str
@@ -91,7 +95,7 @@ class BatchState:
     version: Literal[1] = 1
 
     def write(self, folder: Path) -> Path:
-        """Write the file, so that it survives a crash from here on, and return its path.
+        """Write the file, so that a crash does not lose the batch, and return its path.
 
         Raises:
             CassetteError: It cannot be written.
@@ -107,7 +111,7 @@ class BatchState:
 
 
 def read_states(folder: Path) -> dict[Path, BatchState]:
-    """Return the batches that are not accounted for by their files, the newest first.
+    """Return the batches whose state is still kept in a folder, by the file, the newest first.
 
     Raises:
         UsageError: A file is damaged, or of a newer version.
@@ -127,7 +131,8 @@ def read_states(folder: Path) -> dict[Path, BatchState]:
 
 
 def _describe_damage(error: OSError | ValueError) -> str:
-    """Return the text of an error; of pydantic's the lines with the place and with what was expected."""
+    """Return the text of an error in a line; of a long one by pydantic only the first place and what was expected there."""
+    # The first line of pydantic's only counts the errors.
     lines = str(error).splitlines()
     if len(lines) > 1:
         lines = lines[1:3]
@@ -135,6 +140,7 @@ def _describe_damage(error: OSError | ValueError) -> str:
 
 
 def _age_of_state(item: tuple[Path, BatchState]) -> float:
+    """Return a sort key that puts the newest batch first."""
     return -item[1].created.timestamp()
 
 
@@ -173,7 +179,7 @@ def create_batch(call: Caller, state: BatchState, bodies: Mapping[str, JsonObjec
 
 
 def _upload_to_openai(call: Caller, state: BatchState, bodies: Mapping[str, JsonObject]) -> JsonObject:
-    """Upload a file with requests, and return what submits it as a batch."""
+    """Upload a file with requests, and return the body of the request that submits it as a batch."""
     url = f"/v1{state.endpoint}"
     lines = [
         json.dumps({"custom_id": name, "method": "POST", "url": url, "body": body})
@@ -194,9 +200,15 @@ def _upload_to_openai(call: Caller, state: BatchState, bodies: Mapping[str, Json
 
 
 def find_batch(call: Caller, state: BatchState, known: Collection[str]) -> str:
-    """Return the id of a batch whose submission was not confirmed, or "" if it is not among the newest.
+    """Return the vendor's id of a batch whose submission was not confirmed, or "" if it is not among the newest 100.
 
-    OpenAI keeps our hash; with Anthropic the results have our ids, and what has not ended may be it.
+    OpenAI stores our hash with the batch. Anthropic does not: there it is a batch that is still open, or whose results have custom ids
+    of ours.
+
+    Args:
+        call: Sends a request to the vendor.
+        state: The batch.
+        known: The ids of all other batches of ours.
     """
     page = call("GET", BATCHES_PATHS[state.vendor], params={"limit": "100"})
     earliest = f"{state.created.astimezone(UTC) - CLOCK_ERROR:%Y-%m-%dT%H:%M:%S}"
@@ -225,7 +237,7 @@ class BatchStatus:
 
     Attributes:
         is_open: Whether answers are still to come.
-        rejected: Why the whole of it was rejected; empty: it was not.
+        rejected: Why the vendor rejected the whole batch; empty: it did not.
         result_paths: The paths of its results below the base URL.
     """
 
@@ -238,7 +250,7 @@ def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
     """Return what the vendor says about a batch.
 
     Raises:
-        ModelError: It could not be asked for, or should still be there and is not.
+        ModelError: The vendor could not be asked, or does not have the batch although its `LIFETIME` is not over.
     """
     path = f"{BATCHES_PATHS[state.vendor]}/{quote(state.id, safe='')}"
     answer = call("GET", path)
@@ -251,7 +263,9 @@ def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
     batch = as_mapping(parse_json(answer.body))
     status = as_text(batch.get("processing_status") or batch.get("status"))
     rejected = ""
-    if status == "failed":  # what has errors beside its answers was paid
+    if (
+        status == "failed"
+    ):  # only then: a batch with errors for some of its requests has answers, which were paid
         rejected = _describe_errors(batch) or status
     result_paths = [f"{path}/results"]  # keys go to no other address, whatever `results_url` says
     if state.vendor == OPENAI:
@@ -260,6 +274,7 @@ def retrieve_batch(call: Caller, state: BatchState) -> BatchStatus:
 
 
 def _describe_errors(batch: Mapping[str, Any]) -> str:
+    """Return the errors that OpenAI names for a batch, with the line of the uploaded file."""
     errors = as_mappings(as_mapping(batch.get("errors")).get("data"))
     return "; ".join(f"line {error.get('line')}: {as_text(error.get('message'))}" for error in errors)
 
@@ -285,7 +300,10 @@ def read_results(call: Caller, paths: Iterable[str]) -> Iterator[tuple[str, Answ
 
 
 def _read_answer(line: Mapping[str, Any]) -> Answer:
-    """Return the answer in a line of results, spelled as a live one: OpenAI's have line breaks, Anthropic's have none."""
+    """Return the answer in a line of results, as the same bytes that the vendor sends live: OpenAI with line breaks, Anthropic without.
+
+    A line that cannot be read, or has no answer, gives `NOT_ANSWERED`.
+    """
     response = as_mapping(line.get("response"))
     status = response.get("status_code")
     body = response.get("body")

@@ -25,9 +25,9 @@ MAX_TEXT = (
 )
 NOT_FOUND = 404
 FIRST_REDIRECT = 300
-# Headers of the test's request that do not go with requests to the batch API
+# Beginnings of the names of headers that are not copied from the test's request to a request to the batch API
 _DROPPED_HEADERS = ("content-", "transfer-", "idempotency-", "accept-encoding")
-# Headers that all requests of a batch share, beside the credentials
+# Beginnings of the names of headers that all requests of a batch must share, in addition to the credentials
 _BATCH_HEADERS = ("anthropic-", "openai-")
 _TIMEOUTS_S = {"connect": 60.0, "read": 600.0, "write": 600.0, "pool": 60.0}
 # Members of a live request that a batch does not take
@@ -39,9 +39,11 @@ class BatchGroup:
     """What the requests of a batch share.
 
     Attributes:
-        vendor: Whose batch API takes them; empty: none that is known.
+        vendor: The vendor whose batch API takes them; empty: no batch API is known for them.
+        endpoint: The end of the URL path, as ``/chat/completions``; empty: one without a batch API.
         base_url: The address of the API, without secrets.
-        headers: Credentials and options, which are secret.
+        model: The model.
+        headers: Names and values of the headers with credentials and options. They are secret.
     """
 
     vendor: str
@@ -54,7 +56,8 @@ class BatchGroup:
 def find_group(pending: PendingRequest) -> BatchGroup:
     """Return what a request shares with others of its batch.
 
-    A server of no known vendor may have copied a batch API; if not, it says so.
+    A server that is of no known vendor is treated like the vendor whose endpoint it has: it may offer the same batch API, and if not, it
+    refuses the batch.
     """
     url = urlsplit(str(pending.request.url))
     endpoint = _find_endpoint(url.path)
@@ -72,7 +75,7 @@ def find_group(pending: PendingRequest) -> BatchGroup:
 
 
 def _find_endpoint(path: str) -> str:
-    """Return the end of an address for which there is a batch API, or "": Azure's deployments have none."""
+    """Return the end of a URL path that has a batch API (``/chat/completions``), or "". Deployments of Azure have none."""
     if "/deployments/" in path:
         return ""
     for endpoint in ENDPOINTS:
@@ -82,13 +85,14 @@ def _find_endpoint(path: str) -> str:
 
 
 def _is_shared_header(name: str) -> bool:
+    """Return whether requests with different values of a header must not be in the same batch."""
     if name.startswith(_DROPPED_HEADERS):
         return False
     return is_secret_name(name) or name.startswith(_BATCH_HEADERS)
 
 
 def is_batchable(pending: PendingRequest) -> bool:
-    """Return whether batches take a request: to a model, of a client that can be asked ahead, and no stream."""
+    """Return whether a batch can take a request: it goes to a model, its client is httpx, and it is no stream."""
     body = as_mapping(pending.question.json)
     if pending.module is None or not body or body.get("stream") is True:
         return False
@@ -115,13 +119,13 @@ class ChunkNumbers:
         self._size = 0
 
     def add(self, pending: PendingRequest) -> tuple[int, int]:
-        """Return the number of the batch that the next request goes into."""
+        """Return what identifies the batch that the next request goes into: requests with an equal pair are in the same batch."""
         self._count += self._count_inputs(pending.question)
         self._size += len(pending.request.content) + MAX_TEXT
         return self._count // self._max_count, self._size // self._max_size
 
     def _count_inputs(self, question: Question) -> int:
-        """Return what a request counts for: an embedding as many as it has texts."""
+        """Return how many inputs a request has: the number of its texts for an embedding, else 1."""
         if self._group.endpoint != "/embeddings":
             return 1
         inputs = as_mapping(question.json).get("input")
@@ -132,11 +136,11 @@ class ChunkNumbers:
 
 @dataclass(frozen=True, slots=True)
 class BatchCaller:
-    """Sends requests to a batch API like that of a test.
+    """Sends requests to a batch API with the transport, address and credentials of a test's request.
 
     Args:
         pending: The request of the test.
-        stopping: Set when the run is stopped: then nothing waits.
+        stopping: Set when the run is stopped: then there are no pauses between tries.
     """
 
     pending: PendingRequest
@@ -148,11 +152,11 @@ class BatchCaller:
         Args:
             method: The method.
             path: The path below the base URL.
-            once: Whether it is tried once only: it may have its effect although it seems to fail.
-            content: The body, as httpx names it.
+            once: Whether to try it only once, as a request that seems to fail may nevertheless have created a batch.
+            content: The body, as an argument of ``httpx.Request`` (``json=``, ``files=`` ...).
 
         Raises:
-            ModelError: It was refused, or it is not known whether it had its effect.
+            ModelError: It was refused (kind ``request``), or it is not known whether it had an effect (kind ``server``).
         """
         request = self._make_request(method, path, content)
         tries: tuple[float, ...] = PAUSES_S
@@ -164,7 +168,7 @@ class BatchCaller:
             answer = self._try(request)
             if not answer.is_transient:
                 break
-        # Gateways answer 201 too; what has no id may have been created all the same.
+        # Gateways answer 201 too. An answer without an id is an error, but the batch may have been created.
         is_good = OK <= answer.status < FIRST_REDIRECT
         if is_good and as_text(as_mapping(parse_json(answer.body)).get("id")):
             return answer
@@ -178,6 +182,7 @@ class BatchCaller:
         raise ModelError(f"{method} {path}: status {answer.status}: {text}", kind=kind)
 
     def _make_request(self, method: str, path: str, content: Mapping[str, Any]) -> Any:
+        """Return a request of httpx to another path of the same API, with the headers of the test's request."""
         original = self.pending.request
         base_path = original.url.path.removesuffix(find_group(self.pending).endpoint)
         headers = [pair for pair in original.headers.items() if not pair[0].startswith(_DROPPED_HEADERS)]
@@ -192,7 +197,7 @@ class BatchCaller:
         return request
 
     def _try(self, request: Any) -> Answer:
-        """Send a request; an error of the network is an answer that is tried again."""
+        """Send a request; an error of the network becomes an answer with status 500, so that it is tried again."""
         try:
             return send_request(self.pending.transport, request)
         except Exception as error:  # noqa: BLE001 -- of the network

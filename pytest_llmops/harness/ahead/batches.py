@@ -1,6 +1,7 @@
 """Send the collected requests through the vendors' batch APIs (`--llm-batch`), and collect what earlier runs submitted.
 
-What a batch does not take is sent live: streams, requests that are not to a model, what a batch did not answer twice.
+A run that submits a batch ends without its answers: the tests that wait for them are *postponed* to a later run, which collects them.
+What a batch does not take is sent live: streams, requests that are not to a model, and what two batches have not answered.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.settings import Settings
 
-MAX_TRIES = 2  # batches that are asked for an answer; after them it is asked live
+MAX_TRIES = 2  # batches that a request is put into; if none of them has answered it, it is sent live
 ID_LENGTH = 40
 MAX_NAME = 60  # characters of a cassette's path, or of a model, in a line for the user
 MAX_NAMES = 3
@@ -48,20 +49,20 @@ PendingById = dict[str, PendingRequest]
 
 
 class Postponed(str):  # noqa: SLOT000 -- there are few
-    """Why a test does not run in this run."""
+    """Why a test does not run in this run; a text of a type of its own, so that it can be told from a reason to run in line."""
 
 
 class OpenBatch(Postponed):
-    """It waits for a batch."""
+    """The test waits for a batch that is submitted."""
 
 
 class BatchSender(LiveSender):
-    """Collects requests until no test can go on, and then looks for their answers, or submits them.
+    """Collects requests until no test can go on; then finds their answers in batches of earlier runs, or submits new batches.
 
     Args:
         width: Maximum number of live calls at the same time.
-        share: As of any sender.
-        on_end: As of any sender.
+        share: As in `LiveSender`.
+        on_end: As in `LiveSender`.
         root: The rootdir of the project.
         settings: The run's.
 
@@ -89,7 +90,7 @@ class BatchSender(LiveSender):
         self._asked: set[str] = set()
         # Answers of each batch that has ended, by the file of its state
         self._answers: dict[Path, dict[str, Answer]] = {}
-        # Number of batches that were asked for each request that they have not answered
+        # For each request that batches have not answered, the number of these batches
         self._tries: dict[str, int] = {}
 
     def submit(self, requests: Iterable[PendingRequest]) -> None:
@@ -101,7 +102,7 @@ class BatchSender(LiveSender):
                 super().submit([pending])
 
     def flush(self) -> bool:
-        """Answer the requests that wait, or submit them; return whether there were any."""
+        """Answer the requests of the queue from batches of earlier runs, or submit them; return whether there were any."""
         waiting = {self._make_custom_id(place): pending for place, pending in self.queue.items()}
         self.queue.clear()
         if not waiting:
@@ -110,7 +111,9 @@ class BatchSender(LiveSender):
         try:
             for path in list(self._states):
                 self._collect(path, waiting)
-        except LLMOpsError as error:  # nothing is paid again because a state cannot be read
+        except (
+            LLMOpsError
+        ) as error:  # a state cannot be read: to submit its requests again would pay them twice
             self._postpone(waiting, Postponed(error))
             return True
         groups: dict[BatchGroup, PendingById] = {}
@@ -121,7 +124,7 @@ class BatchSender(LiveSender):
         return True
 
     def _make_custom_id(self, place: Place) -> str:
-        """Return the id of a request in a batch: the same wherever the project lies."""
+        """Return the id of a request in a batch. It depends on no absolute path, so another checkout finds the answer too."""
         cassette = place.cassette
         if cassette:
             cassette = path_from_root(Path(cassette), self._root)
@@ -130,6 +133,7 @@ class BatchSender(LiveSender):
 
     @cached_property
     def _states(self) -> dict[Path, BatchState]:
+        """The states of submitted batches, the newest first, read once. From then on other runs cannot change them."""
         self._held.enter_context(lock_cassette(self._folder / "lock"))
         return read_states(self._folder)
 
@@ -137,7 +141,15 @@ class BatchSender(LiveSender):
         return BatchCaller(pending, self._stopping)
 
     def _postpone(self, members: PendingById, why: str) -> None:
-        """End requests without an answer. What no batch can answer is asked live, if the command line allows it."""
+        """End requests without an answer, or send them live.
+
+        They are sent live if no batch can answer them and --llm-concurrency allows it.
+
+        Args:
+            members: The requests, by their custom ids.
+            why: The reason, as the end of a line for the user. An `OpenBatch`: they wait for a batch. Another `Postponed`: they must
+                not be sent live either. A plain text: no batch can answer them.
+        """
         if isinstance(why, OpenBatch):
             self._add_line(members, f"{why}; run the same command again to collect")
         elif isinstance(why, Postponed) or (self._settings.concurrency or 1) <= 1:
@@ -151,11 +163,12 @@ class BatchSender(LiveSender):
             self._on_end(pending, why)
 
     def _ask_live(self, members: PendingById, why: str) -> None:
+        """Send requests live, and add a line that says why."""
         self._add_line(members, f"{why}; asked live")
         super().submit(members.values())
 
     def _add_line(self, members: PendingById, what: str) -> None:
-        """Add a line about requests; none if there are none."""
+        """Add a line for the user, as "3 requests wait for ..."; without requests add none."""
         if not members:
             return
         first = next(iter(members.values()))
@@ -163,7 +176,14 @@ class BatchSender(LiveSender):
         self.lines.append(first.tape.config.redactor.clean_text(line))
 
     def _collect(self, path: Path, waiting: PendingById) -> None:
-        """Answer the requests that a batch has the answers to; those that it failed to answer go on waiting."""
+        """Answer requests from a batch of an earlier run, and remove them from ``waiting``.
+
+        If the batch is still open, its requests are postponed and removed too. Those that it failed to answer stay, to be submitted again.
+
+        Args:
+            path: The file of the batch's state.
+            waiting: The requests that still need an answer, by their custom ids.
+        """
         state = self._states[path]
         mine: PendingById = {}
         for custom_id, pending in waiting.items():
@@ -178,7 +198,7 @@ class BatchSender(LiveSender):
             self._postpone(mine, why)
             return
         answers = self._answers.get(path)
-        if answers is None:  # it never reached its vendor
+        if answers is None:  # the batch never reached the vendor: its requests stay
             return
         for custom_id, pending in mine.items():
             answer = answers.get(custom_id, NOT_ANSWERED)
@@ -192,7 +212,16 @@ class BatchSender(LiveSender):
             self._on_end(pending, problem)
 
     def _retrieve(self, path: Path, pending: PendingRequest) -> str:
-        """Read the answers of a batch; return why there are none, an `OpenBatch` if they are still to come."""
+        """Read the answers of a batch into ``_answers``, unless that was done.
+
+        Args:
+            path: The file of the batch's state.
+            pending: A request of the batch, with whose credentials the vendor is asked.
+
+        Returns:
+            Why there are no answers: an `OpenBatch` if they are still to come, a plain text if the vendor rejected the batch. "" if they
+            were read, and if the batch was never submitted: then ``_answers`` has none.
+        """
         state = self._states[path]
         call = self._make_caller(pending)
         try:
@@ -215,7 +244,12 @@ class BatchSender(LiveSender):
         return ""
 
     def _read_answers(self, state: BatchState, results: Sequence[tuple[str, Answer]]) -> dict[str, Answer]:
-        """Return the answers of a batch by their custom ids, and add lines about what is wrong with them."""
+        """Return the answers of a batch by their custom ids, and add lines for the user about problems among them.
+
+        Args:
+            state: The batch.
+            results: The vendor's results, a custom id with an answer. Of several with the same id the first counts.
+        """
         answers = dict(reversed(results))
         requests = state.requests
         self.lines.append(f"collected {state.id}: {len(answers):,} results of {len(requests):,} requests")
@@ -245,10 +279,14 @@ class BatchSender(LiveSender):
         self.lines.append(f"{state.id}: {len(names):,} {what}: {', '.join(places)}")
 
     def _submit_group(self, group: BatchGroup, members: PendingById) -> None:
+        """Submit requests of a group in one or more batches; send live those that batches have not answered.
+
+        If they are too few for a batch, or no batch API is known, they are sent live or postponed instead.
+        """
         minimum = self._settings.batch_minimum
         is_small = len(members) < minimum
         max_tries = MAX_TRIES
-        if is_small:  # after a batch, few are asked live
+        if is_small:  # the few that a first batch left unanswered are not worth a second batch
             max_tries = 1
         given_up = [name for name in members if self._tries.get(name, 0) >= max_tries]
         self._ask_live({name: members.pop(name) for name in given_up}, "that no batch has answered")
@@ -263,7 +301,7 @@ class BatchSender(LiveSender):
         self._postpone(members, f"to {group.base_url} (model {model}): {problem}")
 
     def _split_into_chunks(self, group: BatchGroup, members: PendingById) -> list[PendingById]:
-        """Return the requests of each batch, which are taken from the budget; others end here."""
+        """Return the requests of each batch, after reserving their cost in the budget; requests beyond the budget end here."""
         numbers = ChunkNumbers(group)
         chunks: dict[tuple[int, int], PendingById] = {}
         for name, pending in members.items():
@@ -276,6 +314,11 @@ class BatchSender(LiveSender):
         return list(chunks.values())
 
     def _submit_batch(self, group: BatchGroup, members: PendingById) -> None:
+        """Submit requests as a batch, and postpone their tests.
+
+        The state is written before and after. If it is not clear whether the vendor has accepted the batch, the state stays, so that the
+        next run looks for it. If the vendor refused it, the state is removed.
+        """
         bodies = {name: make_batch_body(pending) for name, pending in members.items()}
         now = datetime.now(UTC)
         requests = self._make_batched_requests(members)
@@ -286,7 +329,9 @@ class BatchSender(LiveSender):
             base_url=group.base_url,
             endpoint=group.endpoint,
             model=group.model,
-            input=hashlib.sha256(repr((now, bodies)).encode()).hexdigest(),  # equal batches have their own
+            input=hashlib.sha256(
+                repr((now, bodies)).encode()
+            ).hexdigest(),  # with the time, so that equal batches differ
             created=now,
             depth=1 + deepest,
             requests=requests,
@@ -309,6 +354,7 @@ class BatchSender(LiveSender):
         self._postpone(members, OpenBatch(f"submitted with {_describe(state)}{unconfirmed}"))
 
     def _make_batched_requests(self, members: PendingById) -> dict[str, BatchedRequest]:
+        """Return what the state of a batch keeps of requests, by their custom ids."""
         requests = {}
         for name, pending in members.items():
             cassette = path_from_root(pending.tape.path, self._root)
@@ -317,7 +363,10 @@ class BatchSender(LiveSender):
         return requests
 
     def _depths_by_cassette(self) -> Mapping[str, int]:
-        """Return how many batches in a row the tests of a cassette have needed: their calls depend on each other."""
+        """Return how many batches in a row the tests of each cassette have needed, as a call may depend on the answer to another.
+
+        Batches are newest first, so in reverse order the depth of the newest batch wins.
+        """
         depths: dict[str, int] = {}
         for path, answers in reversed(self._answers.items()):
             state = self._states[path]
@@ -331,8 +380,8 @@ class BatchSender(LiveSender):
 
         Args:
             closed: Paths of the cassettes whose tests have run, and have used all that they asked for.
-            is_over: Whether all tests have run that ask for answers of batches.
-            is_part: Whether other tests were left out, which may share a cassette with those that have run.
+            is_over: Whether the run has ended well and no test was postponed. If not, nothing is forgotten.
+            is_part: Whether tests were left out of the run, which may share a cassette with those that have run.
         """
         with self._held, suppress(LLMOpsError):
             if not is_over:
@@ -352,6 +401,7 @@ class BatchSender(LiveSender):
 
 
 def _describe(state: BatchState) -> str:
+    """Return a batch in words: its id, model, depth and expiry."""
     name = state.id or "a batch"
     details = [f"model {shorten_text(state.model, MAX_NAME)}"]
     if state.depth > 1:

@@ -35,12 +35,12 @@ OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
 def register_hooks(
     config: Any, settings: Settings, ours_key: Any, run_unlogged: Callable[..., object], test_report: Any
 ) -> None:
-    """Ask ahead in this run.
+    """Register the hooks that send the requests of all tests ahead in this run.
 
     Args:
         config: pytest's.
         settings: The run's.
-        ours_key: In the stash of tests that have a cassette.
+        ours_key: The key that tests with a cassette have in their stash.
         run_unlogged: Runs the protocol of an item with a harness: ``(item, nextitem, is_silent=True)``.
         test_report: pytest's class.
     """
@@ -81,7 +81,7 @@ class AheadHooks:
 
     @hook(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, object, object]:
-        """Ask ahead what the tests of this process will ask, and share it with the other workers."""
+        """Send ahead the requests of the tests that are this process's share, and exchange the answers with the other workers."""
         is_parallel = self._config.getoption("dist", "no") != "no"
         is_controller = is_parallel and not hasattr(self._config, "workerinput")
         if is_controller or any(self._config.getoption(name, None) for name in OFF_WITH):
@@ -98,6 +98,7 @@ class AheadHooks:
             return (yield)
 
     def _may_run_ahead(self, item: Any) -> bool:
+        """Return whether a test may run silently before it is reported: it has a cassette of ours, no skip, no ``at_once=False``."""
         if self._ours_key not in item.stash or is_recorded_elsewhere(item):
             return False
         if item.get_closest_marker("skip") is not None:
@@ -105,7 +106,7 @@ class AheadHooks:
         return read_cassette_choice(item).at_once
 
     def _run_phase(self, session: Any, share: list[Any]) -> None:
-        """Ask ahead what some tests will ask."""
+        """Run the phase for some tests; leave facts about it for the summary, and the answers for the other workers."""
         count = self._workers.count
         state = self._state
         units = make_units(filter(self._may_run_ahead, share), self._settings)
@@ -132,6 +133,7 @@ class AheadHooks:
                 self._workers.write("answers", list(state.store.answers.items()))
 
     def _make_phase(self, session: Any, units: list[Unit]) -> Phase:
+        """Return the phase of this run, which sends live or, with --llm-batch, in batches."""
         width = self._settings.concurrency or 1
         make_sender: Callable[..., LiveSender] = LiveSender
         max_failures = self._config.getoption("maxfail", 0)
@@ -166,7 +168,7 @@ class AheadHooks:
 
     @hook
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
-        """Make a bare report of a silent run: nobody reads it, and a traceback costs much more time than the run."""
+        """Return a bare report in a silent run, as nobody reads it and a traceback would take longer than the run. Note what it raised."""
         if self._phase is None:
             return None
         outcome = "passed"
@@ -184,7 +186,10 @@ class AheadHooks:
 
     @hook(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Generator[None, object, object]:
-        """Keep what was set up in the phase; pytest caches the error of a set-up only if it is an `Exception`."""
+        """Keep fixtures that the phase must tear down: those that outlive a test, and those that a deferred call ended.
+
+        pytest caches the error of a set-up only if it is an `Exception`; that of a deferred call is cached here.
+        """
         phase = self._phase
         if phase is not None and fixturedef.scope in BROAD_SCOPES:
             phase.wide.append((fixturedef, request))
@@ -198,14 +203,14 @@ class AheadHooks:
 
     @hook(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Add the time that the answers took when they were asked to the time of the test."""
+        """Add to the duration of a test the time that the calls took whose answers it claimed."""
         store = self._state.store
         report.duration += store.latency_s
         store.latency_s = 0.0
 
     @hook(tryfirst=True)
     def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
-        """Remove the journals, unless the run ended early: the next one takes in the answers to what did not run."""
+        """Remove the journals, unless the run ended early: then the next run uses the answers for the tests that did not run."""
         if self._facts:
             self._workers.write("facts", {**self._facts, "claimed": self._state.store.claimed})
         if hasattr(self._config, "workerinput"):
@@ -226,6 +231,7 @@ class AheadHooks:
                 session.exitstatus = OPEN_STATUS
 
     def _finish_batches(self, batches: BatchSender, *, is_over: bool) -> None:
+        """Tell the sender which cassettes hold all their answers, and whether the run left out tests."""
         unused = {place.cassette for place in self._state.store.answers}
         left_out = self._config.pluginmanager.get_plugin("llmops_watch").left_out
         is_part = left_out > 0 or any("::" in argument for argument in self._config.args)
@@ -233,7 +239,7 @@ class AheadHooks:
 
     @hook
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say what was asked ahead, what of it nothing claimed, and which tests asked for themselves."""
+        """Print what was sent ahead, which answers no test claimed, and which tests made their calls themselves."""
         if self._batches is not None:
             for line in self._batches.lines:
                 terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
@@ -243,7 +249,7 @@ class AheadHooks:
 
 
 def _list_in_line(units: Sequence[Unit]) -> list[str]:
-    """Return the tests that make their calls themselves, each with its reason, once."""
+    """Return a line for each test that makes its calls itself, with the reason; equal lines of its trials appear once."""
     in_line = [unit for unit in units if unit.in_line and not isinstance(unit.in_line, Postponed)]
     lines = [f"{unit.item.nodeid}: {unit.in_line}" for unit in in_line]
     return list(dict.fromkeys(lines))
@@ -253,7 +259,7 @@ def _describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the lines of the summary.
 
     Args:
-        all_facts: What each process of the run says about its phase.
+        all_facts: The facts that each process of the run has left about its phase.
     """
     in_line = [line for facts in all_facts for line in facts["in_line"]]
     lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in in_line[:MAX_NAMES]]

@@ -1,4 +1,9 @@
-"""The phase: run tests silently until nothing that they ask is missing, and send what is missing meanwhile."""
+"""The phase before the reported run: tests run silently, and the requests they make are sent together.
+
+A silent run of a test ends at its first request without an answer. Once the answers have come, the test runs silently again and gets
+further. This repeats until it makes no new request. A test that this does not work for makes its calls itself in the reported run, one
+after another: it is *in line*.
+"""
 
 import threading
 import time
@@ -29,13 +34,16 @@ class Unit:
     """A test, or a trial of it, in the phase.
 
     Attributes:
+        item: pytest's item.
         take: The take of the trial; None: the test has no trials.
-        order: Its place among all.
-        awaited: Answers that it asked for and has not got yet.
-        missing: Number of them that have not come.
-        unconfirmed: Answers that it has to ask for once more before they are paid.
-        is_retried: Whether it runs again because it got only some of them.
-        in_line: Why it makes its calls itself in pytest's own run; empty: it need not.
+        order: Its position among all units.
+        runs: How often it has run.
+        awaited: Answers that its last run waited for. Its next run should use them.
+        missing: Number of them that have not come yet.
+        unconfirmed: Answers that its last run waited for, if the sender wants a confirmation: requests are sent only if the next
+            run waits for at least one of them again. A batch costs money, and requests that differ from run to run are no use in it.
+        is_retried: Whether it already runs once more because its last run did not use all awaited answers.
+        in_line: Why it makes its calls itself in the reported run; empty: it need not.
     """
 
     item: Any
@@ -76,8 +84,9 @@ class Phase:
 
     Attributes:
         sender: Sends the requests.
-        broken: Fixtures whose set-up was given up, with their requests.
-        wide: Fixtures that outlive a test, with their requests.
+        broken: Fixtures whose set-up ended at a deferred call, with pytest's fixture requests. They are finished before the next
+            runs, so that they are set up again.
+        wide: Fixtures that outlive a test, with pytest's fixture requests. They are finished at the end of the phase.
     """
 
     def __init__(
@@ -131,7 +140,10 @@ class Phase:
             _run_quietly(rest.teardown_exact, None)
 
     def _wait_for_units(self) -> list[Unit]:
-        """Return the tests that can go on, in order; wait while there are few and more answers are to come."""
+        """Return the units that can run now, in order; wait a moment if they are few, as further answers may come.
+
+        Returns none if all others are blocked by requests that wait in the sender's queue: then the caller flushes the queue.
+        """
         deadline = 0.0
         with self._changed:
             while True:
@@ -145,8 +157,8 @@ class Phase:
                 if deadline:
                     left_s = deadline - time.monotonic()
                 is_enough = bool(self._ready) and not few
-                is_all = self._blocked.keys() <= self.sender.queue.keys()
-                if left_s <= 0 or is_all or is_enough:
+                nothing_is_coming = self._blocked.keys() <= self.sender.queue.keys()
+                if left_s <= 0 or nothing_is_coming or is_enough:
                     break
                 self._changed.wait(left_s)
                 self._report_progress()
@@ -155,21 +167,27 @@ class Phase:
         return units
 
     def _run_unit(self, unit: Unit, after: Unit | None) -> None:
-        """Run a test silently, and decide how it goes on."""
+        """Run a test silently, and decide how it goes on.
+
+        It ends if it waits for nothing, or is in line. It runs again at once if it has not used all the answers that it waited for, or if
+        its requests need a confirmation. Otherwise its requests are sent.
+        """
         run = self._run_silently(unit, after)
         waits = run.waits | run.requests.keys()
-        left = unit.awaited - self.state.used
-        is_new = self.sender.confirms and not unit.unconfirmed & waits
+        unused = unit.awaited - self.state.used
+        needs_confirmation = self.sender.confirms and not unit.unconfirmed & waits
         unit.in_line = unit.in_line or run.in_line
         if not unit.in_line and waits:
-            has_no_more = bool(left) and (left == unit.awaited or unit.is_retried)
-            if has_no_more or (is_new and unit.unconfirmed):
+            used_nothing_more = bool(unused) and (unused == unit.awaited or unit.is_retried)
+            was_not_confirmed = needs_confirmation and bool(unit.unconfirmed)
+            if used_nothing_more or was_not_confirmed:
                 unit.in_line = UNSETTLED
         if unit.in_line or not waits:
             self._end_unit()
-        elif left or is_new:  # a pool that ends at the first deferred call may not come to all of its answers
-            unit.is_retried = bool(left)
-            unit.awaited = left or unit.awaited
+        elif unused or needs_confirmation:
+            # Unused: a pool of threads that ends at the first deferred call may not come to all of its answers.
+            unit.is_retried = bool(unused)
+            unit.awaited = unused or unit.awaited
             unit.unconfirmed = waits
             with self._changed:
                 self._ready.append(unit)
@@ -178,7 +196,12 @@ class Phase:
             self._send(unit, run, waits)
 
     def _run_silently(self, unit: Unit, after: Unit | None) -> SilentRun:
-        """Run a test, and return what it has asked."""
+        """Run a test once without reporting it, and return what it has asked for.
+
+        Args:
+            unit: The test.
+            after: The unit that runs next, whose fixtures stay set up; None: there is none.
+        """
         run = self.state.run = SilentRun()
         deferred_calls.clear()
         unit.runs += 1
@@ -196,21 +219,30 @@ class Phase:
                 self._run_once(unit.item, nextitem)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 -- `pytest.exit`: it ends pytest's own run in the right place
+            except BaseException as error:  # noqa: BLE001 -- `pytest.exit`: the reported run ends at this test, so no other is begun
                 unit.in_line = type(error).__name__
                 self._new.clear()
-        self.state.run = SilentRun()  # what comes later, of a thread that outlives its test, is for nobody
+        self.state.run = (
+            SilentRun()
+        )  # a thread that outlives its test writes into this one, which nobody reads
         return run
 
     def _end_unit(self) -> None:
+        """Make room for another test; after too many failures (--maxfail) begin no other."""
         with self._changed:
             self._room += 1
             self._failures_left -= self._has_failed
-            if self._failures_left <= 0:  # pytest's own run ends here too
+            if self._failures_left <= 0:  # the reported run ends here too
                 self._new.clear()
 
     def _send(self, unit: Unit, run: SilentRun, waits: set[Place]) -> None:
-        """Send the requests of a test, which runs again once all the answers that it waits for are there."""
+        """Send the requests of a test, and let it run again once all the answers that it waits for have come.
+
+        Args:
+            unit: The test.
+            run: Its last run. Requests that cannot be sent are removed from it.
+            waits: All answers that the run waits for: of its own requests, and of requests that other runs made.
+        """
         for place, pending in list(run.requests.items()):
             why = why_not_sent(pending.module, pending.transport)
             if why:
@@ -233,17 +265,24 @@ class Phase:
         self.sender.submit(run.requests.values())
 
     def _why_unanswered(self, waits: set[Place]) -> str:
-        """Return why a test would wait in vain, or ""."""
+        """Return why one of these answers will never come; "" if all may come."""
         for place in waits:
             why = self.state.failed.get(place)
             if why:
                 return why
-        if waits - self.state.sent:  # a fixture has asked for it that has asked for something else since
+        if (
+            waits - self.state.sent
+        ):  # a fixture made the request for one test, and another one in its next set-up
             return UNSETTLED
         return ""
 
     def _end_request(self, pending: PendingRequest, why: str) -> None:
-        """Note the end of a request, in the thread of the sender."""
+        """Note that a request has ended, and make those units ready that waited for it alone. Runs in a thread of the sender.
+
+        Args:
+            pending: The request.
+            why: Why it has no answer; "" if it has one.
+        """
         with self._changed:
             if why:
                 self.state.failed[pending.place] = why
@@ -257,7 +296,14 @@ class Phase:
             self._changed.notify()
 
     def note_error(self, error: BaseException, *, is_failure: bool) -> None:
-        """Note what a phase of a test raised: a fixture may raise again the call that it deferred for another test."""
+        """Note what the set-up, call or tear-down of a test raised in a silent run.
+
+        A fixture may raise the same `CallDeferred` again for each of its tests: then this test waits for that answer too.
+
+        Args:
+            error: The exception.
+            is_failure: Whether it counts as a failure of the test (for --maxfail), unless it is a deferred call.
+        """
         deferred = _find_deferred_call(error)
         run = self.state.run
         if deferred is None:
@@ -277,13 +323,14 @@ class Phase:
 
 
 def _finish_fixtures(fixtures: list[tuple[Any, Any]]) -> None:
+    """Tear fixtures down, the last one first, and empty the list."""
     while fixtures:
         fixturedef, request = fixtures.pop()
         _run_quietly(fixturedef.finish, request)
 
 
 def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
-    """Call a function of a tear-down, whatever it raises but Ctrl-C: the tear-down of the reported tests raises it again."""
+    """Call a function of a tear-down, and ignore what it raises: the reported run tears down too, and shows it. Ctrl-C is not ignored."""
     try:
         function(argument)
     except KeyboardInterrupt:
@@ -293,7 +340,7 @@ def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
 
 
 def _find_deferred_call(error: BaseException) -> CallDeferred | None:
-    """Return the deferred call that an exception is, or that its group holds."""
+    """Return an exception if it is a deferred call, or the first deferred call of a group; None if there is none."""
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             deferred = _find_deferred_call(part)

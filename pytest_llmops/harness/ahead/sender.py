@@ -1,7 +1,8 @@
-"""Send the collected requests, so many at the same time, and retry what a server refuses for the moment.
+"""Send the collected requests, a limited number at the same time, and retry those that a server refuses for the moment.
 
-The client of the test cannot be used: an asynchronous one belongs to an event loop that has ended, and another is closed
-by the test's tear-down. What is copied of it is private to httpcore or http.client, and covered by contract tests.
+The client of the test cannot be used: an asynchronous client belongs to an event loop that has ended, and any other client is closed
+by the test's tear-down. So its configuration is copied. The attributes for that are private to httpcore or http.client, and covered by
+contract tests.
 """
 
 import sys
@@ -31,10 +32,10 @@ from pytest_llmops.wire.untrusted_documents import DocumentError
 
 PAUSES_S = (0.0, 0.5, 1.0)  # pause before each try: as many as the SDKs make
 STOPPED = "the run was stopped"
-# Attributes of a pool of connections that are not copied
+# Attributes of a pool of connections that are not copied, as they are its state and not its configuration
 _OWN_STATE = ("_connections", "_requests", "_optional_thread_lock", "_network_backend")
 _BACKENDS = frozenset({"AutoBackend", "SyncBackend"})
-# Modules whose connections are copied; those of proxies with SOCKS, of httplib2 and of projects are not
+# Modules whose connection classes can be copied. Those of SOCKS proxies, of httplib2 and of projects themselves cannot
 _CONNECTION_MODULES = frozenset({"http.client", "urllib3.connection", "botocore.awsrequest"})
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
@@ -48,8 +49,8 @@ class LiveSender:
         on_end: Called with each request and why it has no answer, or "".
 
     Attributes:
-        confirms: Whether a test has to ask the same twice before its requests are sent.
-        queue: Requests that are sent by `flush`.
+        confirms: Whether a test must make the same requests in two silent runs before they are sent.
+        queue: Requests that wait for `flush`, by their place.
     """
 
     confirms = False
@@ -67,19 +68,24 @@ class LiveSender:
             self._pool.submit(self._run, pending)
 
     def flush(self) -> bool:
-        """Send what waits until no test can go on; return whether there was anything."""
+        """Send what waits in the queue, once no test can go on without it; return whether there was anything.
+
+        A live sender queues nothing.
+        """
         return False
 
     def stop(self) -> None:
-        """Start no further call, and wait for those that are under way: they are paid."""
+        """Start no further call, and wait for those that are under way, as they cost money."""
         self._stopping.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _sleep(self, seconds: float) -> None:
+        """Wait; raise `CassetteError` if the run is stopped meanwhile."""
         if self._stopping.wait(seconds) or are_live_calls_stopped():
             raise CassetteError(STOPPED)
 
     def _run(self, pending: PendingRequest) -> None:
+        """Send a request in a thread of the pool, and report its end whatever happens."""
         try:
             why = self._send_until_answered(pending)
         except (BudgetReached, CassetteError) as error:
@@ -89,7 +95,7 @@ class LiveSender:
         self._on_end(pending, why)
 
     def _send_until_answered(self, pending: PendingRequest) -> str:
-        """Send a request until its answer can be kept, and return why it cannot, or ""."""
+        """Send a request, again after an answer that a recording would not hold; return why no answer was kept, or ""."""
         why = ""
         for pause_s in PAUSES_S:
             self._sleep(pause_s)
@@ -102,6 +108,7 @@ class LiveSender:
         return why
 
     def _send(self, pending: PendingRequest) -> Answer:
+        """Send a request once, within the limits of rate and budget."""
         tape = pending.tape
         question = pending.question
         exchange = None
@@ -123,7 +130,12 @@ class LiveSender:
 
 
 def why_not_sent(module: Any, transport: Any) -> str:
-    """Return why requests of a transport, or without a module of a connection, cannot be sent without it, or ""."""
+    """Return why requests of a client cannot be sent on a copy of its transport; "" if they can.
+
+    Args:
+        module: httpx or httpx2; None: the client uses connections of http.client.
+        transport: The transport of the client; without a module the connection.
+    """
     kind = type(transport)
     if module is None:
         is_known = kind.__module__ in _CONNECTION_MODULES
@@ -132,7 +144,7 @@ def why_not_sent(module: Any, transport: Any) -> str:
         return f"its client has connections of its own ({kind.__name__})"
     if kind not in (module.HTTPTransport, module.AsyncHTTPTransport):
         return f"its client has a transport of its own ({kind.__name__})"
-    pool = transport._pool  # noqa: SLF001 -- the only place of the configuration
+    pool = transport._pool  # noqa: SLF001 -- the configuration is nowhere else
     backend = type(getattr(pool, "_network_backend", pool)).__name__
     if backend in _BACKENDS:
         return ""
@@ -140,20 +152,26 @@ def why_not_sent(module: Any, transport: Any) -> str:
 
 
 def send_request(transport: Any, request: Any) -> Answer:
-    """Send a request of httpx or httpx2, whose body has been read, and return the whole answer.
+    """Send a request of httpx or httpx2 on a new connection, and return the whole answer.
 
-    The connection has the TLS context, proxy and addresses of the transport's, and is closed at the end.
+    The connection has the TLS context, proxy and local address of the transport, and is closed at the end.
+
+    Args:
+        transport: The transport of the client, for which `why_not_sent` gives no reason.
+        request: The request; its body has been read.
 
     Raises:
         Exception: What httpcore raises: no connection, a time-out, a cut answer.
     """
-    like = transport._pool  # noqa: SLF001 -- as above
+    original = transport._pool  # noqa: SLF001 -- as above
     url = request.url
-    core = sys.modules[type(like).__module__.partition(".")[0]]
-    kind = getattr(core, type(like).__name__.removeprefix("Async"))
-    pool = kind.__new__(kind)
-    own = vars(core.ConnectionPool())
-    vars(pool).update(vars(like) | {name: own[name] for name in _OWN_STATE})
+    core = sys.modules[
+        type(original).__module__.partition(".")[0]
+    ]  # httpcore, or a copy of it under another name
+    pool_class = getattr(core, type(original).__name__.removeprefix("Async"))
+    pool = pool_class.__new__(pool_class)
+    fresh_state = vars(core.ConnectionPool())
+    vars(pool).update(vars(original) | {name: fresh_state[name] for name in _OWN_STATE})
     timeouts = request.extensions.get("timeout", {})
     raw = core.Request(
         method=request.method,
@@ -176,9 +194,10 @@ def send_request(transport: Any, request: Any) -> Answer:
 
 
 def send_on_connection(_: Any, open_response: Callable[[], AbstractContextManager[HTTPResponse]]) -> Answer:
-    """Send a request of http.client or urllib3 on a connection that is only for it, and return the whole answer.
+    """Send a request of http.client or urllib3 on a new connection, and return the whole answer.
 
     Args:
+        _: The connection of the client, which `open_response` has copied.
         open_response: Sends the request, and closes the connection at the end.
 
     Raises:
@@ -200,6 +219,15 @@ def send_on_connection(_: Any, open_response: Callable[[], AbstractContextManage
 def _make_answer(
     status: int, headers: Mapping[str, str], started: float, times: list[float], chunks: list[bytes]
 ) -> Answer:
+    """Return an answer with its body decoded, and its timings.
+
+    Args:
+        status: The HTTP status.
+        headers: The headers, with names in lower case.
+        started: When the request was sent.
+        times: When each chunk came.
+        chunks: The chunks of the body, as sent.
+    """
     took = round(time.perf_counter() - started, TIMING_DIGITS)
     kept = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
     body = b"".join(chunks)

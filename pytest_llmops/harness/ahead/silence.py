@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-# Hooks that subtests call themselves
+# Hooks that report; the plugin for subtests calls them itself, so it is not enough that the protocol logs nothing
 SILENT_HOOKS = frozenset({"pytest_runtest_logreport", "pytest_exception_interact", "pytest_warning_recorded"})
 
 
 class SilentHooks:
-    """pytest's hooks without those that report."""
+    """pytest's hooks, in which those that report do nothing."""
 
     def __init__(self, hooks: Any) -> None:
         self._hooks = hooks
@@ -62,7 +62,7 @@ def silence_session(session: Any) -> Iterator[None]:
 
 @contextmanager
 def _redirect_output() -> Iterator[None]:
-    """Send what goes to the descriptors 1 and 2 nowhere: nothing captures it."""
+    """Discard what is written to the descriptors 1 and 2, for a run in which pytest does not capture them."""
     with ExitStack() as stack:
         nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123 -- a device
         for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
@@ -78,7 +78,7 @@ def _redirect_output() -> Iterator[None]:
 
 @contextmanager
 def keep_item(item: Any) -> Iterator[None]:
-    """Leave an item after a block as it was before: markers, properties, captured output."""
+    """Restore an item after a block: its markers, keywords and properties. Captured output and the last exception are removed."""
     markers = list(item.own_markers)
     properties = list(item.user_properties)
     keywords = dict(item.keywords._markers)  # noqa: SLF001 -- `NodeKeywords` deletes nothing

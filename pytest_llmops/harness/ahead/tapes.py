@@ -1,4 +1,8 @@
-"""Tapes of a run that asks ahead: one kind collects requests, the other claims the answers to them."""
+"""The two kinds of tapes in a run that sends requests ahead.
+
+`CollectingTape` is used in silent runs of the tests: it collects their requests, to be sent together. `ClaimingTape` is used when the
+tests run again and are reported: it returns the answers.
+"""
 
 import threading
 from collections import Counter
@@ -24,16 +28,23 @@ from pytest_llmops.errors import CallDeferred, CassetteError
 from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.wire.body import fold_body
 
-# Calls of a job that are deferred in a run of a test; after them it waits for its answers, as it will not
-# give up
+# How many calls of a job (a task, or a job of a thread) are deferred in a silent run of a test. A job that still goes on seems to catch
+# the error each time, so that its further calls are made at once
 MAX_DEFERRALS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingRequest:
-    """A request that a test has made and that is still to be sent, with the module and transport of its client.
+    """A request that a test has made and that is still to be sent.
 
-    Without a module, the transport is a connection of http.client, and the request what sends it.
+    Attributes:
+        place: Identifies its answer.
+        question: The request as the cassette knows it.
+        tape: The tape of the test.
+        purpose: ``app``, ``judge`` or ``embedder``.
+        module: The module of its client, httpx or httpx2; None: it is of http.client.
+        transport: The transport of its client; of http.client the connection.
+        request: The request of its client; of http.client a function that sends it.
     """
 
     place: Place
@@ -47,13 +58,13 @@ class PendingRequest:
 
 @dataclass(slots=True)
 class SilentRun:
-    """What a run of a test that is not reported has asked.
+    """What a silent run of a test has asked for.
 
     Attributes:
-        requests: Requests that are still to be sent.
-        waits: Answers that it waits for, of requests that other runs have made.
-        in_line: Why the test has to make its calls itself; empty: it need not.
-        jobs: Number of calls that each task and job of a thread has deferred.
+        requests: Requests that it made first, and that are still to be sent.
+        waits: Answers that it needs to requests which other runs have made already.
+        in_line: Why the test has to make its calls itself when it is reported ("in line"); empty: it need not.
+        jobs: Number of deferred calls of each job: a task, or a job of a thread.
     """
 
     requests: dict[Place, PendingRequest] = field(default_factory=dict)
@@ -68,9 +79,9 @@ class PhaseState:
 
     Attributes:
         sent: Places whose request was sent.
-        failed: Why a request that was sent has no answer.
-        used: All answers that a silent run has got: a fixture may have got one for another test.
-        closed: Paths of the cassettes that hold what their tests claimed.
+        failed: For each request that was sent in vain, why it has no answer.
+        used: Answers that any silent run has received: a fixture may receive one that another test waits for.
+        closed: Paths of the cassettes whose tests have been reported, so that they hold the answers.
     """
 
     store: AnswerStore
@@ -82,14 +93,14 @@ class PhaseState:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def make_tape(self, kind: "type[CollectingTape | ClaimingTape]", *args: Any, **more: Any) -> Tape:
-        """Return a tape that shares this state."""
+        """Return a tape of one of the two kinds, which shares this state."""
         tape = kind(*args, **more)
         tape.state = self
         return tape
 
 
 def find_place(tape: Tape, question: Question, take: str, n: int) -> Place:
-    """Return the place of an answer; a judge's answer that tests share has no cassette of its own."""
+    """Return the place of the answer to a request; for a judge's request whose answer tests share, a place without a cassette."""
     if tape.config.shared_answers is not None and current_purpose() == JUDGE_PURPOSE:
         return Place("", shared_answer_key(question), take, n)
     return Place(str(tape.path), question.key, take, n)
@@ -103,7 +114,7 @@ class CollectingTape(Tape):
     state: PhaseState
 
     def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
-        """Return an answer that was asked ahead, or None if the call is not deferred.
+        """Return an answer that has come already; None: the test makes the call itself, at once.
 
         Raises:
             CallDeferred: The request is sent together with those of other tests.
@@ -123,14 +134,19 @@ class CollectingTape(Tape):
         return None
 
     def _defer(self, question: Question, place: Place) -> bool:
-        """Note a request, and return whether the test has to give up."""
+        """Note a request; return True if the run of the test ends here, False if the call is made at once.
+
+        The caller holds the lock of the state.
+        """
         run = self.state.run
         job = current_job()
         run.jobs[job] += 1
         if run.jobs[job] > MAX_DEFERRALS:
             run.in_line = "it goes on after a call was given up"
             return False
-        if run.jobs[job] > 1:  # of an exception handler, or of a tear-down
+        if (
+            run.jobs[job] > 1
+        ):  # made by an exception handler or a tear-down after the first deferred call: it counts for nothing
             return True
         deferred_calls.append(place)
         outgoing = outgoing_request.get()
@@ -145,11 +161,11 @@ class CollectingTape(Tape):
         return True
 
     def prepare_call(self, question: Question, *, is_batched: bool = False) -> None:
-        """Make sure that an answer can be written, and take the call from the budget.
+        """Make sure that an answer can be written, and reserve the call's cost in the budget.
 
         Raises:
             CassetteError: It cannot be written.
-            BudgetReached: There is no call left.
+            BudgetReached: The budget does not allow the call.
         """
         if self.recorder.is_writing:
             self.state.store.journals.prepare(self.path)
@@ -164,7 +180,7 @@ class CollectingTape(Tape):
         if not self.config.records_status(answer):
             return False
         wire = self.config.to_wire(answer)
-        if self.recorder.is_writing and not answer.is_batched:  # that is kept by its vendor
+        if self.recorder.is_writing and not answer.is_batched:  # the vendor keeps the answers of a batch
             try:
                 self.state.store.journals.write(self.path, self._make_entry(pending, wire))
             except CassetteError as error:
@@ -187,7 +203,7 @@ class CollectingTape(Tape):
         )
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
-        """Keep the answer to a call that was not deferred with those that were asked ahead."""
+        """Keep the answer to a call that a silent run made at once, so that its test can claim it as well."""
         take = take or current_take()
         given = self.player.given
         with self.report.lock:
@@ -204,13 +220,13 @@ class CollectingTape(Tape):
 
 
 class ClaimingTape(Tape):
-    """A tape of a test that is reported: answers that were asked ahead count as its live calls."""
+    """A tape of a reported test: an answer to a request that was sent ahead counts as a live call of the test."""
 
     __slots__ = ("state",)
     state: PhaseState
 
     def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
-        """Return the answer that was asked ahead; what was not asked is as for any tape."""
+        """Return the answer to a request that was sent ahead, and record it; any other request is treated as by any tape."""
         place = find_place(self, question, take, n)
         store = self.state.store
         if place in store.answers:
@@ -226,7 +242,9 @@ class ClaimingTape(Tape):
             self.comparison.compare_answer(question, answer, take)
             return answer
         is_shared = not place.cassette
-        if is_shared:  # the tape of another test has masked its secrets
+        if (
+            is_shared
+        ):  # stored as the tape of another test masked it: write it again with the redactor of this one
             self._amend(recorded, answer)
         self.keep_answer(question, recorded, take, is_shared=is_shared, in_run_journal=True)
         return answer
@@ -238,6 +256,6 @@ class ClaimingTape(Tape):
         return counts
 
     def _amend(self, recorded: dict[str, Any], answer: Answer) -> None:
-        """Record an answer in place of another one; the cassette is written when the test has ended."""
+        """Replace the content of a recorded answer by another answer; the cassette is not written before the test ends."""
         recorded.clear()
         recorded.update(self.config.to_wire(answer))

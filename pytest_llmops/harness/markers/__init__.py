@@ -52,13 +52,20 @@ def markers_of(node: Any) -> list[Marker]:
 
 
 def has_marker(node: Any) -> bool:
-    """Return whether a test has a marker whose name begins with ``llm_``: a project may have its own of the short names."""
+    """Return whether a test has a marker of ours whose name begins with ``llm_``.
+
+    A project may have markers of its own called ``prompt``, ``cases`` or ``judge``, so those alone prove nothing.
+    """
     names = (mark.name for mark in node.iter_markers())
     return any(name in MARKERS and name.startswith("llm_") for name in names)
 
 
 def iter_help(*, in_full: bool) -> Iterator[str]:
-    """Yield the line of each marker that ``pytest --markers`` shows; its name alone, if nobody will read it."""
+    """Yield a line for each marker, as ``pytest --markers`` shows it.
+
+    Args:
+        in_full: Whether somebody will read the lines. If not, they hold little more than the name, and no marker is imported.
+    """
     for name in MARKERS:
         if in_full:
             marker = load_marker(name)

@@ -38,7 +38,7 @@ class CaseSelection:
 
     Attributes:
         file: Its name or path.
-        fields: Keys of a case, and the columns of the file that hold them.
+        fields: Pairs of a key of a case and the column of the file that holds it.
         model: The pydantic model of the cases, or None.
         split: The split; empty: all.
         tags: Tags that each case has.
@@ -123,7 +123,7 @@ class CasesMarker(Marker):
         )
 
     def make_parameter(self, node: Any, settings: Settings) -> Parameter | None:
-        """Return the cases, as the other markers of the test change them."""
+        """Return the cases of the file, after each other marker of the test (`llm_robust` ...) has had a chance to change them."""
         arguments = self.find(node)
         if arguments is None:
             return None
@@ -139,14 +139,15 @@ MARKER = CasesMarker()
 
 
 def find_cases(node: Any, settings: Settings, arguments: Arguments) -> tuple[Case, ...]:
-    """Return the cases of a marked test, from its own folder upwards."""
+    """Return the cases of a marked test; the file is searched from the test's folder upwards."""
     return read_cases(arguments, folders_above(node.path.parent, node.config.rootpath), settings)
 
 
 def read_cases(arguments: Arguments, folders: Sequence[Path], settings: Settings) -> tuple[Case, ...]:
-    """Return the cases of the file that a marker names, in the first of the folders that has it, or a sample of them.
+    """Return the cases that a marker selects from its file, or a sample of them.
 
-    A sample of attacks and benign twins has as many of either. ``builtin:NAME`` is a file of the package.
+    The file is taken from the first of the folders that has it; ``builtin:NAME`` is a file of the package. A sample of attacks and
+    benign twins has the same number of both.
 
     Raises:
         CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
@@ -167,7 +168,7 @@ def read_cases(arguments: Arguments, folders: Sequence[Path], settings: Settings
 
 
 def _resolve_builtin(name: str | Path, where: str) -> str | Path:
-    """Return the path of ``builtin:NAME``; any other name as it is."""
+    """Return the path of the package's file for ``builtin:NAME``; any other name is returned unchanged."""
     prefix, _, stem = str(name).partition(":")
     if prefix != "builtin":
         return name
@@ -181,7 +182,14 @@ def _resolve_builtin(name: str | Path, where: str) -> str | Path:
 def _load_cases_unless_changed(
     path: Path, _changed: int, selection: CaseSelection, defaults: Pairs
 ) -> tuple[Case, ...]:
-    """Return the cases; the time of the change is part of the key, so that an edited file is read again."""
+    """Return the cases, from a cache if neither the arguments nor the file have changed.
+
+    Args:
+        path: The file.
+        _changed: When it was changed. It is only part of the cache's key, so that an edited file is read again.
+        selection: Which cases of it.
+        defaults: Columns of the settings, for keys that the selection does not name.
+    """
     loaded = load_cases(
         path, fields=dict(selection.fields), default_fields=dict(defaults), model=selection.model
     )
@@ -192,7 +200,13 @@ def _load_cases_unless_changed(
 
 
 def _draw_sample(cases: tuple[Case, ...], size: int, seed: int) -> tuple[Case, ...]:
-    """Return a sample in the order of the file; of attacks and benign twins as many of either."""
+    """Return a sample in the order of the file; of attacks and benign twins the same number of both.
+
+    If an odd number is drawn, the group that comes last in the file has one case less.
+
+    Raises:
+        UsageError: The sample is too small to have a case of both.
+    """
     kinds = group_by(cases, lambda case: str(case.data.get("expect")))
     groups: list[Sequence[Case]] = [cases]
     if set(kinds) == set(EXPECTED):
@@ -200,8 +214,8 @@ def _draw_sample(cases: tuple[Case, ...], size: int, seed: int) -> tuple[Case, .
     if 0 < size < len(groups):
         raise UsageError(f"sample: expected at least {len(groups)}, one of each kind of case, got {size}")
     drawn = set[str]()
-    for place, group in enumerate(reversed(groups)):
-        part = sample(group, (size + place) // len(groups), seed)
+    for index, group in enumerate(reversed(groups)):
+        part = sample(group, (size + index) // len(groups), seed)
         drawn.update(case.id for case in part)
     return tuple(case for case in cases if case.id in drawn)
 
@@ -223,7 +237,7 @@ def describe_case_file(case: Case, arguments: Arguments, files: Files) -> Json:
 
 
 def record_files(files: Files) -> None:
-    """Record the digests that recorded requests have in place of the files of a case."""
+    """Tell the test's recorder the files of a case: in a recorded request, the content of a file is replaced by its digest."""
     digests = recorder.find_test_recorder().file_digests
     for content, digest in files.values():
         if content:
@@ -231,7 +245,7 @@ def record_files(files: Files) -> None:
 
 
 def record_given_calls(case: Case) -> None:
-    """Record the calls that gave the output of a case."""
+    """Record the calls that a case file lists with the output of a case, as if the test had made them and got replayed answers."""
     for call in case.calls:
         exchange = recorder.Exchange(
             method="",

@@ -30,7 +30,7 @@ class JudgeMarker(Marker):
         return name
 
     def why_skipped(self, item: Any, settings: Settings) -> str:
-        """Return why a test that needs a judge is skipped."""
+        """Return why a test is skipped: it needs a judge, by its marker or a fixture, and --llm-judge is not given. Else ``""``."""
         fixtures = getattr(item, "fixturenames", ())
         needs_judge = self.find(item) is not None or not JUDGING_FIXTURES.isdisjoint(fixtures)
         if needs_judge and not settings.judge:

@@ -10,6 +10,7 @@ EXPECTED = "numbers of at least 0 for usd, calls or tokens"
 
 
 def _parse_limit(value: object) -> object:
+    """Return a limit unchanged, so that messages show it as it was written."""
     if value is None:
         return None
     number = as_finite_float(value)

@@ -1,4 +1,8 @@
-"""The marker ``llm_compare``: which value of a parametrized argument is better than the base."""
+"""The marker ``llm_compare``: which value of a parametrized argument is better than the base.
+
+The tests that differ only in that argument are *variants* of the same case. Other arguments that the same mark `parametrize` gives
+(``"model, price"``) vary with it: they are *joint* with it, and do not belong to the case either.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +18,7 @@ from pytest_llmops.measurement import Json, escape_output
 from pytest_llmops.settings import Settings
 
 LEAST_VALUES = 2
-# The values of compared arguments by module or class, and test function: a test itself knows only its own value
+# The values of the compared argument, by module or class, then by test function: a single test knows only its own value
 _VALUES: WeakKeyDictionary[Any, dict[str, list[str]]] = WeakKeyDictionary()
 
 
@@ -26,7 +30,8 @@ class Comparison:
     base: str = ""
 
 
-def _name_base(value: object) -> str:
+def _parse_base(value: object) -> str:
+    """Return the base as text, as ids of tests show it; "" if it is not given."""
     if value is None:
         return ""
     return str(value)
@@ -45,7 +50,7 @@ class CompareMarker(Marker):
         ),
         Argument(
             "base",
-            _name_base,
+            _parse_base,
             "the value that the others are compared with, instead of the first",
             default=None,
         ),
@@ -57,7 +62,10 @@ class CompareMarker(Marker):
         return Comparison(values["argument"], values["base"] or "")
 
     def order_tests(self, definition: Any, specs: list[Any]) -> str:
-        """Put the tests of a case side by side; of a wrong marker, keep one test that reports it."""
+        """Put the variants of each case side by side. If the marker is wrong, delete all tests but one, which reports the mistake.
+
+        It is no mistake if --llm-model or --llm-prompt left a single value of the argument; then nothing is compared.
+        """
         try:
             comparison = self.read(self.find_or_default(definition))
         except UsageError as error:
@@ -81,10 +89,10 @@ MARKER = CompareMarker()
 
 
 def _sort_variants(definition: Any, specs: list[Any], comparison: Comparison) -> str:
-    """Sort the tests by all arguments but the compared one, and keep its values.
+    """Sort the tests so that the variants of a case follow each other, and keep the values of the compared argument.
 
     Returns:
-        What is wrong, or "": the argument is not parametrized or has a single value, or the base is not one of its values.
+        What is wrong (the argument is not parametrized or has a single value, or the base is not one of its values), else "".
     """
     argument = comparison.argument
     joint = _joint_arguments(definition, argument)
@@ -150,7 +158,7 @@ def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
 
 
 def are_variants(first: Any, second: Any) -> bool:
-    """Return whether two tests are the same case of a comparison."""
+    """Return whether two tests are variants of the same case."""
     case = describe_variant(first).get("case")
     if case is None or case != describe_variant(second).get("case"):
         return False
@@ -159,7 +167,7 @@ def are_variants(first: Any, second: Any) -> bool:
 
 
 def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
-    """Return the arguments that a mark `parametrize` gives together with one: they vary with it."""
+    """Return an argument together with those that the same mark `parametrize` gives, as ``"model, price"``: they vary with it."""
     for mark in node.iter_markers("parametrize"):
         names = list_argument_names(mark.args, mark.kwargs)
         if argument in names:
@@ -168,7 +176,11 @@ def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
 
 
 def _name_values(node: Any, spec: Any) -> dict[str, str]:
-    """Return for each argument its part of the test's id, which it may share; the values themselves if the id has other parts."""
+    """Return the value of each argument as the id of the test shows it: ``{"model": "gpt-5", "tone": "kind"}`` of ``[gpt-5-kind]``.
+
+    Joint arguments have the same part of the id. If the id cannot be assigned to the arguments (its parts are not as many as there
+    are marks), the values themselves are returned as text.
+    """
     by_mark = groupby(spec.params, lambda name: _joint_arguments(node, name))
     groups = [list(names) for _, names in by_mark]
     ids = spec._idlist  # noqa: SLF001 -- pytest has no other parts of an id

@@ -19,7 +19,7 @@ def _parse_share(value: object) -> object:
     return value
 
 
-# What the cases of each kind are called, and what an application does to all of them that has none to hold it
+# For each kind of case: what messages call it, and what a useless application could do in every case if the file lacked this kind
 KINDS = {"refuse": ("attacks", "answers"), "answer": ("benign twins", "refuses")}
 
 
@@ -57,19 +57,20 @@ class GuardrailMarker(Marker):
                 )
         for kind in EXPECTED:
             if kind not in kinds:
-                what, does = KINDS[kind]
+                missing, verb = KINDS[kind]
                 raise UsageError(
-                    f"{arguments.where}: @pytest.mark.llm_guardrail: there are no {what} among the cases (expect: {kind}). "
-                    f"An application that {does} everything would pass: add some to the file"
+                    f"{arguments.where}: @pytest.mark.llm_guardrail: there are no {missing} among the cases (expect: {kind}). "
+                    f"An application that {verb} everything would pass: add some to the file"
                 )
         return cases
 
     def describe_case(self, item: Any, case: Case, settings: Settings) -> Mapping[str, Json]:
-        """Return which kind of case it is, the number of all cases, and the thresholds."""
+        """Return which kind of case it is, the number of all cases, and the thresholds; nothing for a case that does not run."""
         arguments = self.find(item)
         is_run = not case.robust.get("error") and not case.robust.get("skip")
         if arguments is None or not is_run:
             return {}
+        # The test has a case, so it has the marker `cases`.
         cases_arguments = cast("Arguments", cases_marker.MARKER.find(item))
         all_cases = cases_marker.find_cases(item, settings, cases_arguments)
         facts = {"expect": case["expect"], "cases": len(all_cases), **self.parse(arguments)}

@@ -19,7 +19,7 @@ class Candidate(str):
 
 
 class ModelsMarker(Marker):
-    """There is a test for each model; --llm-model comes before it, and with several makes a test for each of its own."""
+    """There is a test for each model. --llm-model overrides the marker; if it is given several times, there is a test for each."""
 
     name = "llm_models"
     help = "the models of the `llm` fixture, one test for each; --llm-model comes before it"
@@ -68,9 +68,10 @@ def candidate_of(item: Any) -> str:
 
 
 def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
-    """Return the models that a test is parametrized by; empty: the test uses the settings' model.
+    """Return the models that a test is parametrized by; empty: the test is not, and its `llm` is the model of the settings.
 
-    Models of the command line take precedence over the marker's, the marker's over those of the ini.
+    Models of the command line take precedence over those of the marker, which take precedence over those of the ini. Without a marker,
+    only several models in the settings parametrize a test, and only if its `llm` is ours or builds on ours.
 
     Raises:
         UsageError: The marker is wrong, or a hook or the test's own `llm` replaces all models by its own.
@@ -106,10 +107,11 @@ def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
 
 
 def _list_overrides(node: Any) -> Sequence[Any]:
-    """Return the fixtures that override our `llm`, the nearest last."""
+    """Return the fixtures of the project that override our `llm`, the nearest to the test last."""
     info = getattr(node, "_fixtureinfo", None)
     if info is None:
         return ()
+    # The first is our own: pytest lists those of plugins before those of conftest files.
     fixtures: Sequence[Any] = info.name2fixturedefs.get("llm", ())
     return fixtures[1:]
 
@@ -131,7 +133,13 @@ def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> N
 
 
 def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
-    """Return where a test's `llm` comes from if it ignores the models that the test is made for, else ``""``."""
+    """Return the end of an error if a test's `llm` would be the same model in all of its tests, else ``""``.
+
+    Args:
+        overrides: The fixtures that override our `llm`, the nearest last. One that takes `request` may use ``request.param``; one that
+            takes `llm` builds on the next.
+        parametrized: Whether the test is parametrized with `llm` by the project.
+    """
     if parametrized:
         return "the test is parametrized with `llm` already"
     for fixture in reversed(overrides):  # the nearest first

@@ -53,7 +53,9 @@ class RobustMarker(Marker):
             values = self.parse(replace(arguments, args=()))
         except UnknownName:
             raise
-        except UsageError:
+        except (
+            UsageError
+        ):  # the message of a single argument would not name the transformations, which are left out of it
             raise arguments.usage_error(EXPECTED) from None
         return Robustness(names, **values)
 
@@ -66,16 +68,16 @@ class RobustMarker(Marker):
         return tuple(changed)
 
     def describe_case(self, item: Any, case: Case, settings: Settings) -> Mapping[str, Json]:
-        """Return how the input was changed, and the name that all tests of the case share: that of the unchanged one."""
+        """Return how the input was changed, and the node id of the test with the unchanged input, which all tests of the case share."""
         if not case.robust:
             return {}
-        name: str = item.nodeid
+        unchanged_id: str = item.nodeid
         suffix = str(case.robust["suffix"])
         if suffix:
-            before, matched, after = name.rpartition(suffix)
+            before, matched, after = unchanged_id.rpartition(suffix)
             if matched:
-                name = before + after
-        return {"robust": {**case.robust, "case": [name]}}
+                unchanged_id = before + after
+        return {"robust": {**case.robust, "case": [unchanged_id]}}
 
 
 MARKER = RobustMarker()

@@ -19,9 +19,11 @@ class TrialPlan:
 
     Attributes:
         trials: How often it runs.
-        pass_at_least: So many trials must pass; None: by ``at_least``.
-        at_least: The share of trials that pass must be proved to be at least this; None: by ``pass_at_least``.
+        pass_at_least: How many trials must pass; None: ``at_least`` decides.
+        at_least: The pass rate that the trials must prove; None: ``pass_at_least`` decides.
         confidence: One-sided confidence of that proof.
+
+    If neither is given, all trials must pass.
     """
 
     trials: int = 1
@@ -43,7 +45,7 @@ class TrialPlan:
         return f"a rate of {self.at_least:g} must be proved ({self.confidence:.0%} confidence)"
 
     def interval(self, passed: int, count: int) -> tuple[float, float]:
-        """Return the lower and the upper end of the one-sided intervals of the pass rate (Wilson)."""
+        """Return a lower and an upper bound of the pass rate, each with the one-sided confidence (Wilson)."""
         return wilson_interval(passed, count, NormalDist().inv_cdf(self.confidence))
 
     def fewest_trials(self) -> int:
@@ -61,7 +63,12 @@ class TrialPlan:
         return count + 1
 
     def decide(self, passed: int, failed: int, left: int) -> bool | None:
-        """Return whether the test passes, or None while ``left`` further trials could decide otherwise.
+        """Return whether the test passes; None if that is open, also with no trial left: a rate may be neither proved nor excluded.
+
+        Args:
+            passed: How many trials passed.
+            failed: How many failed.
+            left: How many trials may still go either way: they did not run yet, or could not be scored.
 
         >>> plan = TrialPlan(trials=5, pass_at_least=3)
         >>> plan.decide(3, 0, 2), plan.decide(0, 3, 2), plan.decide(2, 2, 1)
@@ -83,7 +90,10 @@ class TrialPlan:
         return None
 
     def further_trials(self, passed: int, failed: int) -> int | None:
-        """Return how many more trials would settle an undecided test at its rate; None: more than are sensible."""
+        """Return how many more trials would settle an undecided test if they pass at the same rate; None: `MAX_TRIALS` or more.
+
+        At least one trial has passed or failed.
+        """
         rate = passed / (passed + failed)
         count = passed + failed
         for more in range(1, MAX_TRIALS):
@@ -99,12 +109,12 @@ def _parse_share(value: object) -> float:
     return value
 
 
-def _take_passes(value: object) -> object:
+def _keep_passes(value: object) -> object:
     return value  # its range depends on n: `read` checks it
 
 
 class TrialsMarker(Marker):
-    """It comes before --llm-trials."""
+    """It overrides --llm-trials."""
 
     name = "llm_trials"
     help = "run the test n times; how many must pass (all), or which rate"
@@ -114,7 +124,7 @@ class TrialsMarker(Marker):
             whole_number(f"n, the number of trials from 1 to {MAX_TRIALS:,}", least=1, most=MAX_TRIALS),
             "how often the test runs",
         ),
-        Argument("pass_at_least", _take_passes, "how many trials must pass; without it all", default=None),
+        Argument("pass_at_least", _keep_passes, "how many trials must pass; without it all", default=None),
         Argument(
             "at_least",
             _parse_share,
@@ -125,7 +135,11 @@ class TrialsMarker(Marker):
     )
 
     def read(self, arguments: Arguments) -> TrialPlan:
-        """Return how often the test runs; so many trials must be able to prove the wanted rate."""
+        """Return how often the test runs, and when it passes.
+
+        Raises:
+            UsageError: The arguments are wrong, or so few trials cannot prove the rate even if all of them pass.
+        """
         values = self.parse(arguments)
         given = arguments.by_name(*values)
         count = values["n"]

@@ -1,4 +1,4 @@
-"""The type of all markers, of their arguments, and the parsers of these.
+"""Classes for markers and their arguments, and parsers of the values of arguments.
 
 Knows pytest's nodes by their attributes only. A node is a test, or its definition before it is parametrized.
 """
@@ -52,7 +52,14 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """The arguments that a test gives to a marker."""
+    """The arguments that a test gives to a marker.
+
+    Attributes:
+        where: The node id of the test, for errors.
+        marker: The marker's name.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+    """
 
     where: str
     marker: str
@@ -60,7 +67,10 @@ class Arguments:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def by_name(self, *names: str) -> dict[str, Any]:
-        """Return the arguments by name.
+        """Return the arguments that were given, by name.
+
+        Args:
+            names: The names of all possible arguments, in the order of positional ones.
 
         Raises:
             UsageError: An argument is unknown or given twice, or there are too many.
@@ -90,7 +100,7 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """The values of a fixture by which a test is parametrized, and their parts of the test's id."""
+    """The values of a fixture by which a test is parametrized, and for each value its part of the test's id."""
 
     fixture: str
     values: Sequence[object]
@@ -98,18 +108,19 @@ class Parameter:
 
 
 class Marker:
-    """A marker; a subclass overrides what it does.
+    """A marker. A subclass overrides the methods for what it does; those of this class do nothing.
 
     Attributes:
-        name: Its name, which is also that of its file.
+        name: Its name; its module has the same name.
         help: What it is for, as ``pytest --markers`` shows it.
         arguments: Its arguments, in order.
-        repeated: The argument of which there may be several, before all others; None: no argument is repeated.
-        fixture: The fixture that it is about; where a test does not use that, the marker has no effect.
-        needs: Why a test that is itself marked must have that fixture; empty: it need not.
-        needs_marker: The marker that it must have too, with its arguments.
-        records: Whether a test that has it gets a cassette.
-        narrowed_by: The option, by its name in pytest's configuration, that may leave a single value of the fixture.
+        repeated: An argument that may be given several times, before all others; None: there is none.
+        fixture: The fixture that it is about; in a test without that fixture, the marker has no effect.
+        needs: Why a test must use that fixture if it has the marker itself, not by its class or module; the end of an error. Empty: it
+            need not.
+        needs_marker: Another marker that such a test must have too, as the error shows it: ``cases(file)``.
+        records: Whether a test with the marker gets a cassette.
+        narrowed_by: The option (its name in pytest's configuration) that may replace the values of the fixture by a single one.
     """
 
     name: str
@@ -161,7 +172,9 @@ class Marker:
         return arguments
 
     def parse(self, arguments: Arguments) -> dict[str, Any]:
-        """Return the value of each argument, by name.
+        """Return the value of each argument, by name; an argument that is not given has its default.
+
+        The parser of a required argument that is not given gets None, and refuses it with what it expected.
 
         Raises:
             UsageError: An argument is missing, unknown or not as expected.
@@ -170,7 +183,8 @@ class Marker:
         given = arguments.by_name(*names)
         values: dict[str, Any] = {}
         for argument in self.arguments:
-            if argument.name not in given and not argument.is_required:
+            is_given = argument.name in given
+            if not is_given and not argument.is_required:
                 values[argument.name] = argument.default
                 continue
             try:
@@ -190,14 +204,19 @@ class Marker:
     # At collection
 
     def is_used_with(self, fixtures: Collection[str]) -> bool:
-        """Return whether the marker is ours in a test with these fixtures: a project may have its own of that name."""
+        """Return whether the marker is ours in a test that uses these fixtures.
+
+        Without our fixture it may be a marker of the project that has the same name.
+        """
         return not self.fixture or self.fixture in fixtures
 
     def check_needs(self, node: Any, fixtures: Collection[str]) -> None:
-        """Check that a test which is itself marked has what the marker needs.
+        """Check that a test has the fixture and the other marker that this marker needs.
+
+        A test that has the marker only by its class or module is not checked: others in there may use it.
 
         Raises:
-            UsageError: It does not.
+            UsageError: The test lacks one of them.
         """
         is_marked_itself = any(mark.name == self.name for mark in node.own_markers)
         if not self.needs or not is_marked_itself:
@@ -212,7 +231,7 @@ class Marker:
             raise UsageError(f"{node.nodeid}: @pytest.mark.{self.name} needs {needs}: {self.needs}")
 
     def make_parameter(self, node: Any, settings: Settings) -> Parameter | None:
-        """Return the values by which a test is parametrized that uses the fixture; None: it is not.
+        """Return the values by which the marker parametrizes a test that uses its fixture; None: it does not.
 
         Raises:
             UsageError: The arguments are wrong, or name what does not exist.
@@ -240,28 +259,34 @@ class Marker:
         return ""
 
     def check_options(self, settings: Settings, marked: Sequence[Arguments], root: Path) -> str:
-        """Return what is wrong with an option of the run, for all tests that are marked, or ``""``."""
+        """Return what is wrong with an option of the run, else ``""``.
+
+        Args:
+            settings: The run's.
+            marked: The arguments of the marker of each collected test that has it.
+            root: The rootdir of the project.
+        """
         return ""
 
     def why_skipped(self, item: Any, settings: Settings) -> str:
-        """Return why a test is skipped, marked or not, or ``""``."""
+        """Return why a test is skipped, else ``""``. This is called for all tests, also without the marker."""
         return ""
 
     # While a test runs
 
     def describe_test(self, item: Any, settings: Settings) -> Mapping[str, Json]:
-        """Return the facts of a test, marked or not, that its report shows."""
+        """Return facts of a test for its report. This is called for all tests, also without the marker."""
         return {}
 
     def describe_case(self, item: Any, case: Case, settings: Settings) -> Mapping[str, Json]:
-        """Return further facts of a test with a case, marked or not."""
+        """Return facts of a test with a case for its report. This is called for all such tests, also without the marker."""
         return {}
 
     def check_after_call(self, arguments: Arguments) -> None:
-        """Check a test that passed.
+        """Check a test that passed so far.
 
         Raises:
-            MeasurementFailed: It fails by the marker.
+            MeasurementFailed: The test does not fulfil what the marker requires.
         """
 
 
@@ -274,7 +299,7 @@ def is_name(value: object) -> TypeGuard[str]:
 
 
 def name_of(expected: str) -> Parser:
-    """Return the parser of a text that is not empty."""
+    """Return the parser of a text that is not empty, such as a name."""
 
     def parse(value: object) -> str:
         if not is_name(value):

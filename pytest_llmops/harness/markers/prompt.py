@@ -22,8 +22,9 @@ class PromptChoice:
 
     Attributes:
         name: Its name.
-        versions: The versions to run; empty: the one in production. Of ``answer@main`` each ends in ``@main``; ``all`` and
-            globs like ``v*`` are among them as they are.
+        versions: The versions to run, as the marker names them: a version or alias (``v1``), ``all`` or a pattern (``v*``), with
+            the commit at its end if there is one (``v1@main``). ``("@main",)`` is the default version at that commit. Empty: the
+            default version, ``production``.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PromptChoice:
 
 
 def _parse_versions(value: object) -> tuple[str, ...] | None:
+    """Return versions as a tuple, None if they are not given; ``"all"`` or a single pattern may come without a list."""
     if value is None:
         return None
     if isinstance(value, str) and _is_pattern(value):
@@ -45,12 +47,13 @@ def _parse_versions(value: object) -> tuple[str, ...] | None:
 
 
 def _is_pattern(version: str) -> bool:
+    """Return whether it names several versions: ``all`` or a pattern (``v*``), with or without a commit (``v*@main``)."""
     stem = version.partition("@")[0]
     return stem == "all" or not set("*?[").isdisjoint(stem)
 
 
 class PromptMarker(Marker):
-    """With versions there is a test for each, unless --llm-prompt names one."""
+    """If it names versions, there is a test for each, unless --llm-prompt names the version of this prompt."""
 
     name = "prompt"
     help = "the prompt of the `prompt` fixture; with versions, one test for each"
@@ -66,7 +69,7 @@ class PromptMarker(Marker):
     )
 
     def read(self, arguments: Arguments) -> PromptChoice:
-        """Return name and versions of the prompt."""
+        """Return name and versions of the prompt; a commit in the name is moved to each version."""
         values = self.parse(arguments)
         versions = values["versions"]
         name, sign, ref = values["name"].partition("@")
@@ -105,25 +108,39 @@ MARKER = PromptMarker()
 
 
 def choose_versions(prompts: Prompts, choice: PromptChoice, override: str) -> tuple[str, ...]:
-    """Return the versions that a test is parametrized by; empty: the `prompt` fixture chooses the version.
+    """Return the versions that a test is parametrized by; empty: it is not, and the `prompt` fixture chooses the version.
+
+    Each is read, also where nothing is parametrized: a missing version is an error of the collection.
+
+    Args:
+        prompts: The prompts that the test sees.
+        choice: What its marker names.
+        override: The version that --llm-prompt names for this prompt, which replaces those of the marker; empty: none.
 
     Raises:
         UnknownName: The prompt or a version of it does not exist.
+        PromptError: A version cannot be read.
     """
+    versions: list[str] = []
     if override:
-        chosen = [override]
+        versions = [override]
     else:
-        chosen = []
         for pattern in choice.versions:
-            chosen += _match_versions(prompts, choice.name, pattern)
-    for version in chosen or [""]:
+            versions += _match_versions(prompts, choice.name, pattern)
+    default_version = ""
+    for version in versions or [default_version]:
         prompts.get(choice.name, version)
     if not choice.versions:
         return ()
-    return tuple(dict.fromkeys(chosen))
+    return tuple(dict.fromkeys(versions))
 
 
 def _match_versions(prompts: Prompts, name: str, pattern: str) -> list[str]:
+    """Return the versions that ``all`` or a pattern names, with its commit; what is no pattern is returned without a look.
+
+    Raises:
+        UnknownName: Nothing matches the pattern.
+    """
     stem, sign, ref = pattern.partition("@")
     if _is_pattern(pattern):
         known = prompts.versions(f"{name}{sign}{ref}")
@@ -155,7 +172,7 @@ def find_prompts(node: Any, settings: Settings) -> Prompts:
 
 
 def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
-    """Return the prompt that a test is marked with, in this version, that of --llm-prompt, or production.
+    """Return the prompt that a test is marked with: in the given version, else that of --llm-prompt, else the default version.
 
     Raises:
         UsageError: The test has no prompt marker.
@@ -166,7 +183,13 @@ def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
 
 
 def why_invalid_override(settings: Settings, seen: Mapping[str, object], root: Path) -> str:
-    """Return the error for a prompt of --llm-prompt that no collected test and no folder of prompts has, or ``""``."""
+    """Return the error for a prompt of --llm-prompt that neither a collected test nor the project's prompts folder names, or ``""``.
+
+    Args:
+        settings: The run's.
+        seen: The prompts that markers of collected tests name.
+        root: The rootdir of the project.
+    """
     if not seen:  # the application may load its prompts from anywhere
         return ""
     known = set(seen)

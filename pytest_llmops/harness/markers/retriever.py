@@ -22,7 +22,7 @@ class RetrieverChoice:
     Attributes:
         name: Its name.
         k: The number of hits of a search; None: that of the retriever.
-        embedder: The embedder by whose vectors it searches; empty: it searches by words.
+        embedder: The embedder for a search by vectors; empty: it searches by words.
     """
 
     name: str
@@ -103,13 +103,14 @@ def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str
 
 
 def _lies_below(path: Path, folder: Path) -> bool:
-    """Return whether a path leads below a folder, without a way up."""
+    """Return whether a path is below a folder and has no ``..``, which could lead out again."""
     if not path.is_relative_to(folder):
         return False
     return ".." not in path.relative_to(folder).parts
 
 
 def _newest_change_ns(path: Path) -> int:
+    """Return the time of the newest change of a file, or of anything in a folder; it exists, so there is one."""
     entries = [path, *path.rglob("*")]  # folders too: deleting a file changes its folder
     return max(entry.stat().st_mtime_ns for entry in entries if entry.exists())
 
@@ -123,7 +124,10 @@ def _build_word_retriever(path: Path, name: str, _changed: int) -> Retriever:
 
 @dataclass(frozen=True, slots=True)
 class _LocalEmbedder:
-    """An embedder that gives a text the same vector in every call; equal by type and version."""
+    """A key for the cache of embedded corpora: two embedders are equal if type and version are.
+
+    Only for an embedder that gives a text the same vector in every call.
+    """
 
     kind: type
     version: str
@@ -132,6 +136,7 @@ class _LocalEmbedder:
 
 @lru_cache(maxsize=8)
 def _embed_corpus_unless_changed(path: Path, name: str, _changed: int, local: _LocalEmbedder) -> Retriever:
+    # The time of the change is only part of the cache's key.
     return _embed_corpus(path, name, local.embedder)
 
 

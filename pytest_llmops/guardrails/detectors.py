@@ -252,7 +252,7 @@ def _is_valid_in_library(place: str, number: str) -> bool:
 
 
 def _find_national_ids(text: str) -> Iterator[Finding]:
-    """Yield the valid national ids close behind a word that names their kind ("passport", "NINO")."""
+    """Yield the valid national ids close behind a word that names their kind ("DNI", "AADHAAR")."""
     for word in PATTERNS["national_id_word"].finditer(text):
         # The table has names in capitals. A short one must be written so: "pan" and "run" are ordinary words
         name = word[0]

@@ -95,7 +95,7 @@ def _are_detectors(detectors: object) -> bool:
 
 
 def _is_detector(value: object) -> bool:
-    """Return whether a value has a method ``find``, and ``kinds`` that are not a text; these may be missing."""
+    """Return whether a value has a method ``find``, and ``kinds`` that are not a text."""
     if not callable(getattr(value, "find", None)):
         return False
     return not isinstance(getattr(value, "kinds", ""), str)

@@ -1,6 +1,7 @@
-"""Probe a semantic cache: what it must answer again, what it must not, and what it saves on a traffic file.
+"""Probe a semantic cache: does it answer what it must, nothing that it must not, and how much does it save on traffic?
 
-No cache is included: any with ``get`` and ``put`` can be probed, LangChain's, redisvl's, or two functions, asynchronous ones too.
+No cache is included. Any object with ``get`` and ``put``, LangChain's and redisvl's caches, or two functions can be
+probed, also asynchronous ones.
 """
 
 import re
@@ -56,7 +57,12 @@ _OK_STATUSES = (None, 200)
 
 
 class CachePair(NamedTuple):
-    """Two questions: after the answer to ``text`` was stored, ``other`` must ``hit`` or ``miss`` it; ``kind`` is for the report."""
+    """Two questions: when the answer to ``text`` is in the cache, ``other`` must get it (``hit``) or not (``miss``).
+
+    Attributes:
+        must: ``hit`` or ``miss``.
+        kind: What kind of pair it is, for the report.
+    """
 
     text: str
     other: str
@@ -72,15 +78,17 @@ def _are_texts(values: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheCounts:
-    """The hits of pairs, or of traffic.
+    """The counted hits of pairs, or of traffic.
 
     Attributes:
-        could_be_false: Pairs that must miss, or requests; as many as are false, if other questions of pairs got a false one too.
-        hits: Answers that came from the cache.
-        false_hits: Those that are the answer to another question, in words.
-        units: Hits that are independent: of pairs, the hits on one stored answer count once.
-        false_units: Those of them that are false.
-        hit_rate: Share of the pairs that must hit which do, or of the requests with a hit, right or wrong.
+        could_be_false: How many questions could get a false hit: the pairs that must miss, or all requests. If more hits
+            are false, because other pairs got a false one too, it is their number.
+        hits: How many answers came from the cache.
+        false_hits: A description of each hit that was the answer to another question.
+        units: How many of the hits are independent: for pairs, all hits of questions that share ``text`` count once.
+        false_units: How many of these units have a false hit.
+        hit_rate: For pairs: the share that is hit of those that must be. For traffic: the share of requests with a hit,
+            right or wrong.
     """
 
     could_be_false: int
@@ -98,6 +106,7 @@ class CacheCounts:
             )
 
     def _has_counts(self) -> bool:
+        """Return whether all counts are whole numbers from 0, none below ``false_units``, and ``units <= hits``."""
         counts = (self.could_be_false, self.hits, self.units, self.false_units)
         if not all(type(count) is int for count in counts):
             return False
@@ -110,16 +119,17 @@ class CacheCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheResult:
-    """What a probe saw.
+    """The result of a probe.
 
     Attributes:
-        pairs: None: there were none, or an error.
-        traffic: Likewise.
-        violations: What no cache may do, and this one did: it answered another tenant, changed a text ...
-        not_checked: What it was not tried for.
+        pairs: The hits of pairs; None: there were no pairs, or there was an error.
+        traffic: The hits of traffic; None: there was no traffic, or there was an error.
+        violations: Things that no cache may do and this one did: it answered another tenant, changed a text ...
+        not_checked: The rules that could not be checked: ``expiry``, ``rollback``.
         error: Why the probe ended early: the cache raised, or did not return.
-        saving: Share of the price of the traffic that was saved, less what embeddings cost; None: no traffic or no prices.
-        unpriced: Models of the given calls of which no price is known.
+        saving: The share of the traffic's price that the cache saves, minus the price of embeddings; None: there was no
+            traffic, or prices are not known.
+        unpriced: The models of the given calls whose price is not known.
     """
 
     pairs: CacheCounts | None = None

@@ -98,7 +98,7 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
             pooled = np.array([(*pair.before, *pair.after) for pair in pairs])
             totals = pooled.sum(axis=1, keepdims=True)
             sums_after = _draw_subset_sums(pooled, after, draws, generator)
-            # sums_after / after - (totals - sums_after) / before
+            # The mean after minus the mean before, whose sum is the total minus the sum after
             weight = 1 / before + 1 / after
             differences = sums_after * weight - totals / before
             changes[indexes] += differences / case_counts[indexes]

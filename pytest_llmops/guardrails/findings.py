@@ -11,14 +11,14 @@ from pytest_llmops.measurement import as_finite_float, require_list, shorten_tex
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A place in a text.
+    """A span ``text[start:end]`` that a detector has found.
 
     Attributes:
-        start: Its first character.
-        end: The place behind its last character.
-        kind: What it is: ``email``, ``secret``, ``jailbreak`` ...
-        confidence: 0 to 1; of overlapping findings of a detector the surest names the kind.
-        view: How the text had to be read: ``plain``, or ``base64``, ``rot13``, ``leet``, ``spaced``.
+        start: The index of its first character.
+        end: The index behind its last character.
+        kind: What was found: ``email``, ``secret``, ``jailbreak`` ...
+        confidence: 0 to 1. If findings of a detector overlap, they become one, with the kind of the surest.
+        view: The form of the text in which it was found: ``plain``, ``base64``, ``rot13``, ``leet`` or ``spaced``.
     """
 
     start: int
@@ -29,19 +29,19 @@ class Finding:
 
     @property
     def masked(self) -> str:
-        """The mask of the place in reports: it gives away neither text nor length."""
+        """What replaces the text in reports, such as ``[email]``: it reveals neither the text nor its length."""
         return f"[{self.kind}]"
 
 
 class Detector(Protocol):
-    """Finds places of some kinds in a text.
+    """Finds spans of certain kinds in a text.
 
-    A detector may have an attribute ``views``, the names of the views of a text that it is given one by one (see
-    `pytest_llmops.guardrails.views.View`); without it, it is given the text as it is.
+    A detector may have an attribute ``views`` with names of views (see `pytest_llmops.guardrails.views.View`): its
+    ``find`` is then called once for each of these forms of the text. Without it, it is called with the unchanged text.
 
     Attributes:
-        name: In reports.
-        kinds: Everything that it looks for.
+        name: The name in reports.
+        kinds: All kinds of its findings.
     """
 
     @property
@@ -50,12 +50,12 @@ class Detector(Protocol):
     def kinds(self) -> Collection[str]: ...  # noqa: D102
 
     def find(self, text: str) -> Iterable[Finding]:
-        """Return what it finds, with places in the text that it was given, in any order."""
+        """Return the findings in any order; ``start`` and ``end`` are indexes of the given text."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleDetector:
-    """A detector that is a function from a text to findings."""
+    """A detector that is made of a function, which returns the findings in a text."""
 
     name: str
     kinds: tuple[str, ...]
@@ -64,11 +64,11 @@ class RuleDetector:
 
 
 def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
-    """Return the findings of all detectors, in order; overlapping findings of a detector are merged.
+    """Return the findings of all detectors by their start; overlapping findings of the same detector are merged.
 
     Raises:
-        DetectorError: A detector raised, or returned something else than findings within its text. That is never
-            "nothing found".
+        DetectorError: A detector raised, or returned something else than findings within its text. That must not look
+            like "nothing found".
         UsageError: It is not a text, or the detectors are not a list of detectors.
     """
     if not isinstance(text, str) or not _are_detectors(detectors):  # type: ignore[redundant-expr]
@@ -95,16 +95,17 @@ def _are_detectors(detectors: object) -> bool:
 
 
 def _is_detector(value: object) -> bool:
+    """Return whether a value has a method ``find``, and ``kinds`` that are not a text."""
     if not callable(getattr(value, "find", None)):
         return False
     return not isinstance(getattr(value, "kinds", ""), str)
 
 
 def _check_view_names(names_of_detectors: Sequence[Collection[str]]) -> set[str]:
-    """Return the names of all views that detectors are given.
+    """Return the names of all views that any detector needs.
 
     Raises:
-        DetectorError: One names no view, or one that there is not.
+        DetectorError: A detector names no view, or an unknown one.
     """
     if not all(names and VIEWS.issuperset(names) for names in names_of_detectors):
         known = ", ".join(sorted(VIEWS))
@@ -114,13 +115,14 @@ def _check_view_names(names_of_detectors: Sequence[Collection[str]]) -> set[str]
 
 
 def _find_in_view(detector: Detector, view: View) -> list[Finding]:
-    """Return the findings of a detector in a view, with their places in the original text."""
+    """Return the findings of a detector in a view, moved to their places in the original text."""
     name = shorten_text(str(getattr(detector, "name", type(detector).__name__)), 60)
     try:
         kinds = tuple(detector.kinds)
         given: object = detector.find(view.text)
         if not isinstance(given, Iterable):
             _close_awaitable(given)
+        # For anything else this raises a TypeError, which is reported below
         findings: list[object] = list(given)  # type: ignore[call-overload]
     except LLMOpsError:
         raise
@@ -156,7 +158,7 @@ def _close_awaitable(given: object) -> None:
 
 
 def _fits(finding: Finding, text: str, kinds: Collection[str]) -> bool:
-    """Return whether a detector with these kinds may have found this in a text."""
+    """Return whether a finding lies within the text, is of one of these kinds and has a confidence from 0 to 1."""
     if not _lies_within(finding, text) or finding.kind not in kinds:
         return False
     confidence = as_finite_float(finding.confidence)
@@ -164,13 +166,16 @@ def _fits(finding: Finding, text: str, kinds: Collection[str]) -> bool:
 
 
 def _lies_within(finding: Finding, text: str) -> bool:
+    """Return whether a finding is a span of at least one character of a text; True is not taken for 1."""
     if type(finding.start) is not int or type(finding.end) is not int:
         return False
     return 0 <= finding.start < finding.end <= len(text)
 
 
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings without overlaps: of those that overlap the surest (then longest) names the kind of all.
+    """Return the findings by their start, with overlapping ones merged into one that covers them.
+
+    It has the kind of the one with the highest confidence; if these are equal, of the longest.
 
     >>> [(finding.end, finding.kind) for finding in merge_findings([Finding(0, 5, "phone", 0.5), Finding(2, 9, "card")])]
     [(9, 'card')]
@@ -187,7 +192,7 @@ def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def mask_findings(text: str, findings: Iterable[Finding]) -> str:
-    """Return a text with the masks of findings in their places.
+    """Return a text in which the findings are replaced by their masks.
 
     Raises:
         UsageError: It is not a text, the findings are not a list of findings, or one lies outside of the text.

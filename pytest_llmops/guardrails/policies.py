@@ -1,6 +1,6 @@
-r"""Rules that users write as regular expressions: of a policy file, and of a file of gitleaks.
+r"""Rules that users write as regular expressions, in a policy file or in a ``gitleaks.toml``.
 
-A policy file is the one that the judge `pytest_llmops.judges.Policy` reads. Its front matter may hold rules that need no judge::
+The judge `pytest_llmops.judges.Policy` reads the same policy files. Their front matter may hold rules that need no judge::
 
     ---
     kind: policy
@@ -11,7 +11,8 @@ A policy file is the one that the judge `pytest_llmops.judges.Policy` reads. Its
     ---
     - Never promise a refund.
 
-The patterns are those of the module `regex`, in its V1 mode. One that takes longer than a second over a text is an error.
+The patterns are written for the module `regex`, in its V1 mode. A pattern that takes longer than a second for a text is
+an error.
 """
 
 import math
@@ -46,10 +47,10 @@ class PolicyRules(NamedTuple):
     """The rules of a policy file.
 
     Attributes:
-        forbidden: A detector of what the policy forbids; the kinds are the ids of the rules.
-        required: By id, the search for what the policy requires.
-        why: By id, the reason of a rule.
-        is_judged: Whether the policy has rules in plain words too.
+        forbidden: A detector of what the policy forbids; the kinds of its findings are the ids of the rules.
+        required: Id -> a search for what the policy requires.
+        why: Id -> the reason of the rule, which may be empty.
+        is_judged: Whether the policy also has rules in plain words, for a judge.
     """
 
     file: Path
@@ -59,7 +60,7 @@ class PolicyRules(NamedTuple):
     is_judged: bool
 
     def list_broken(self, text: str, findings: list[Finding]) -> list[str]:
-        """Return the ids of the rules that a text breaks, given the findings of `forbidden` in it."""
+        """Return the ids of the rules that a text breaks; ``findings`` are those of `forbidden` in the same text."""
         kinds = {finding.kind for finding in findings}
         broken = [id_ for id_ in self.forbidden.kinds if id_ in kinds]
         plain = normalize_text(text).text
@@ -73,8 +74,8 @@ def read_policy(path: str | Path) -> PolicyRules:
     """Return the rules of a policy file, which is searched beside the test and in the folders above it.
 
     Raises:
-        PromptError: It cannot be read, has no rules at all, a rule of another form, an invalid pattern, an id twice, or
-            requires what it forbids; with file and line.
+        PromptError: It cannot be read, has no rules at all, a malformed rule, an invalid pattern, a duplicate id, or the
+            same pattern twice (for instance forbidden and required); with file and line.
     """
     file = find_judge_file("policy", path)
     with locate_file_errors("policy", file):
@@ -97,8 +98,8 @@ def read_policy(path: str | Path) -> PolicyRules:
         for id_ in forbidden:
             for match in searches[id_](text):
                 start, end = match.span()
+                # A finding has at least one character: for an empty match (of a lookahead) it is the next one
                 start = min(start, len(text) - 1)
-                # A match without characters is shown by the one behind it
                 yield Finding(start, max(end, start + 1), id_)
 
     return PolicyRules(
@@ -111,6 +112,7 @@ def read_policy(path: str | Path) -> PolicyRules:
 
 
 def _read_rules(head: FrontMatter, key: str) -> list[Mapping[str, Any]]:
+    """Return the rules under ``forbid`` or ``require``; an empty list if the key is missing."""
     listed: Any = head.values.get(key, [])
     if not isinstance(listed, list) or not all(map(_is_rule, listed)):
         raise head.bad(key, FORM, shorten_text(str(listed), 80))
@@ -118,6 +120,7 @@ def _read_rules(head: FrontMatter, key: str) -> list[Mapping[str, Any]]:
 
 
 def _is_rule(rule: object) -> bool:
+    """Return whether a value is ``{id: ..., pattern: ..., why: ...}`` with texts as id and pattern; why is optional."""
     if not isinstance(rule, Mapping) or not {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"}:
         return False
     id_ = rule["id"]
@@ -127,6 +130,7 @@ def _is_rule(rule: object) -> bool:
 
 
 def _check_unique(rules: Iterable[Mapping[str, Any]], key: str) -> None:
+    """Raise if two rules have the same value for a key, an id or a pattern."""
     counts = Counter(rule[key] for rule in rules)
     repeated = []
     for value, count in counts.items():
@@ -139,11 +143,18 @@ def _check_unique(rules: Iterable[Mapping[str, Any]], key: str) -> None:
 
 
 def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0) -> Search:
-    """Return a search for a regular expression.
+    """Return a function that returns all matches of a regular expression in a text.
+
+    Args:
+        id_: The id of the rule, for errors.
+        pattern: The regular expression.
+        group: The ``secretGroup`` of a rule of gitleaks; it is only checked, like the entropy.
+        entropy: The ``entropy`` of a rule of gitleaks.
 
     Raises:
-        BadFile: It is invalid, matches the empty text, or lacks the group; or the entropy is not a number.
-        DetectorError: By the search: it takes too long.
+        BadFile: The pattern is invalid, matches the empty text, makes too many copies of its parts, or lacks the
+            group; or the entropy is not a number.
+        DetectorError: Raised by the returned function if a search takes too long.
     """
     import regex
 
@@ -179,10 +190,14 @@ def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0)
 
 
 def _count_copies(pattern: str) -> int:
-    """Return at most how many copies of its parts a pattern has, as ``{n}`` of a group multiplies those within it."""
+    """Return an upper limit of how many copies of its parts a compiled pattern holds.
+
+    ``a{9}`` is compiled to 9 copies, and ``(a{9}){9}`` to 81. As it is not parsed which group lies within which, the
+    counts of all groups are multiplied.
+    """
     counts = [max(1, int(count)) for count in _REPETITION.findall(pattern)]
-    of_groups = [max(1, int(count)) for count in _GROUP_REPETITION.findall(pattern)]
-    return sum(counts) * math.prod(of_groups)
+    counts_of_groups = [max(1, int(count)) for count in _GROUP_REPETITION.findall(pattern)]
+    return sum(counts) * math.prod(counts_of_groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +205,11 @@ class _SecretRule:
     """A rule of gitleaks.
 
     Attributes:
-        words: A text without any of them is not searched; none: all texts are.
-        group: The group that is the secret; 0: the first that is not empty, or all of the match.
-        entropy: The least entropy of a secret, in bits a character.
-        allowed: Searches for what makes it no secret.
+        words: A text that contains none of them is not searched; empty: all texts are searched.
+        group: The number of the group that holds the secret; 0: the first group that is not empty, else the whole
+            match.
+        entropy: A match with less entropy, in bits per character, is not reported.
+        allowed: A match in which one of these searches finds something is not reported.
     """
 
     id: str
@@ -204,7 +220,7 @@ class _SecretRule:
     allowed: Sequence[Search]
 
     def find(self, text: str, lower: str) -> Iterator[Finding]:
-        """Yield what the rule finds in a text, given that in lower case too."""
+        """Yield the rule's findings in a text; ``lower`` is the same text in lower case, made once for all rules."""
         if self.words and not any(word in lower for word in self.words):
             return
         for match in self.search(text):
@@ -217,7 +233,7 @@ class _SecretRule:
 
 
 def _find_group(match: Any) -> int:
-    """Return the number of the first group that is not empty; 0, all of the match, if there is none."""
+    """Return the number of the first group that is not empty; 0 (the whole match) if there is none."""
     for number, part in enumerate(match.groups(), 1):
         if part:
             return number
@@ -225,7 +241,7 @@ def _find_group(match: Any) -> int:
 
 
 def _measure_entropy(text: str) -> float:
-    """Return Shannon's entropy of the characters of a text, in bits a character.
+    """Return Shannon's entropy of a text, in bits per character; the text must not be empty.
 
     >>> _measure_entropy("aabb")
     1.0
@@ -235,10 +251,10 @@ def _measure_entropy(text: str) -> float:
 
 
 def gitleaks_detector(path: str | Path) -> RuleDetector:
-    """Return a detector of secrets by the rules of a ``gitleaks.toml``; the kinds are their ids.
+    """Return a detector of secrets by the rules in a ``gitleaks.toml``; the kinds of its findings are the rules' ids.
 
-    Read are ``regex``, ``keywords``, ``secretGroup``, ``entropy`` and allowlists with ``regexes`` and ``stopwords``. Rules
-    without ``regex`` (of paths) say nothing about a text and are left out, and so are allowlists with ``condition = "AND"``.
+    It uses ``regex``, ``keywords``, ``secretGroup``, ``entropy``, and allowlists with ``regexes`` and ``stopwords``. Rules
+    without ``regex`` are left out, as they are about paths; so are allowlists with ``condition = "AND"``.
 
     Args:
         path: The file; it is searched beside the test and in the folders above it.
@@ -272,26 +288,33 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
 
 
 def _read_secret_rule(rule: Mapping[str, Any], document: Mapping[str, Any]) -> _SecretRule:
+    """Return a rule with its own allowlists and those of the whole document.
+
+    A malformed rule raises a KeyError, TypeError or AttributeError, which the caller reports.
+    """
     group = rule.get("secretGroup", 0)
     entropy = rule.get("entropy", 0)
     search = compile_rule(rule["id"], rule["regex"], group, entropy)
-    # A text in place of a list would be taken letter by letter: `list.copy` raises
+    # `list.copy` raises for a text in place of a list, which would otherwise be read letter by letter
     words = [word.lower() for word in list.copy(rule.get("keywords", []))]
     return _SecretRule(rule["id"], search, words, group, entropy, _list_allowed(rule, document))
 
 
 def _needs_all(allowlist: Mapping[str, Any]) -> bool:
-    """Return whether an allowlist allows only what meets all of its conditions."""
+    """Return whether an allowlist only applies if all of its conditions hold; the default is any of them."""
     condition = str(allowlist.get("condition", ""))
     return condition.upper() in ("AND", "&&")
 
 
 def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
-    """Return searches for what allowlists allow; those that hold only together with a path or a commit are left out."""
-    every: list[Mapping[str, Any]] = []
+    """Return searches for the texts that the allowlists in these tables allow.
+
+    Allowlists that need all of their conditions are left out, as a path or a commit may be among them.
+    """
+    all_lists: list[Mapping[str, Any]] = []
     for table in tables:
-        every += [*table.get("allowlists", ()), table.get("allowlist", {})]
-    lists = [allowlist for allowlist in every if not _needs_all(allowlist)]
+        all_lists += [*table.get("allowlists", ()), table.get("allowlist", {})]
+    lists = [allowlist for allowlist in all_lists if not _needs_all(allowlist)]
     patterns = []
     for allowlist in lists:
         words = list.copy(allowlist.get("stopwords", []))

@@ -7,10 +7,12 @@ from pytest_llmops.guardrails.findings import Detector, Finding, mask_findings, 
 
 
 def scan(text: str, detectors: Sequence[Detector] | None = None) -> list[Finding]:
-    """Return what detectors find in a text, in order; None: personal data, secrets and attacks, by the built-in rules.
+    """Return the findings of detectors in a text, by their start.
+
+    Without detectors the built-in rules find personal data, secrets and attacks.
 
     Raises:
-        DetectorError: A detector raised or returned no findings: then nothing is known of the text.
+        DetectorError: A detector raised, or returned something else than findings: then nothing is known of the text.
         UsageError: It is not a text.
 
     >>> [(finding.kind, finding.start, finding.end) for finding in scan("Write to anna@example.com!")]
@@ -22,10 +24,13 @@ def scan(text: str, detectors: Sequence[Detector] | None = None) -> list[Finding
 
 
 def mask(text: str, findings: Iterable[Finding] | None = None) -> str:
-    """Return a text with masks in the places of findings; None: of personal data and secrets, by the built-in rules.
+    """Return a text in which findings are replaced by their masks.
+
+    Without findings, personal data and secrets are masked, as the built-in rules find them. For other detectors write
+    ``mask(text, scan(text, detectors))``.
 
     Raises:
-        UsageError: A finding does not lie within the text, or is not a finding: detectors go to `scan`, ``mask(text, scan(text, detectors))``.
+        UsageError: A finding does not lie within the text, or is not a `Finding`.
 
     >>> mask("Write to anna@example.com!")
     'Write to [email]!'

@@ -1,7 +1,7 @@
-"""A text as its reader takes it: without invisible characters and look-alikes, and with its encoded parts decoded.
+"""Views of a text: copies without invisible characters and look-alikes, or with encoded parts decoded.
 
-Everything is done on copies, which know the places of their characters in the original. The patterns and tables of all
-detectors, in ``tables.toml``, are read here.
+A view knows from where in the original text its characters come, so that findings in it can be located there. This
+module also reads the patterns and tables of all detectors from ``tables.toml``.
 """
 
 import base64
@@ -30,12 +30,12 @@ INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}
 
 
 class View(NamedTuple):
-    """A text that was made from another.
+    """A text that was made from another text, the original.
 
     Attributes:
-        name: ``raw`` (as it is), ``plain`` (normalized), ``base64``, ``rot13``, ``leet`` or ``spaced``.
-        places: The place of each character in the original.
-        whole: The span in the original that all of the view comes from; None: see ``places``.
+        name: ``raw`` (unchanged), ``plain`` (normalized), ``base64``, ``rot13``, ``leet`` or ``spaced``.
+        places: For each character its index in the original.
+        whole: The span of the original that was decoded to this view, which has no ``places`` then; None: see ``places``.
     """
 
     name: str
@@ -44,7 +44,7 @@ class View(NamedTuple):
     whole: tuple[int, int] | None = None
 
     def find_origin(self, start: int, end: int) -> tuple[int, int]:
-        """Return the span in the original of a span of the view that is not empty."""
+        """Return the span of the original from which a span of the view comes; the latter must not be empty."""
         if self.whole:
             return self.whole
         return self.places[start], self.places[end - 1] + 1
@@ -77,7 +77,7 @@ def _replace_lookalikes(word: re.Match[str]) -> str:
 
 
 def _read_character(char: str) -> str:
-    """Return what a reader sees of a character: nothing of an invisible one."""
+    """Return a character as a reader sees it: ``""`` if it is invisible, else normalized; it may become several."""
     if char.isascii():
         return char
     code = ord(char)
@@ -92,7 +92,9 @@ def _read_character(char: str) -> str:
 
 
 def make_views(text: str, names: Collection[str]) -> list[View]:
-    """Return the views of these names, as far as there is something to decode; of ``base64`` one for each part.
+    """Return the views with these names, in a fixed order.
+
+    There is a view ``base64`` for each encoded part, and ``leet`` or ``spaced`` only if the text looks like it.
 
     >>> [view.text for view in make_views("aGVsbG8sIHdvcmxkIQ==", ["base64"])]
     ['hello, world!']
@@ -113,7 +115,10 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
 
 
 def _join_spaced(plain: View) -> View:
-    """Return a view of a text without the gaps between single letters."""
+    """Return a view without the gaps between single letters: ``i g n o r e`` becomes ``ignore``.
+
+    A match of the pattern is one character, so its start is the index to leave out.
+    """
     gap = PATTERNS["gap"]
     gaps = {match.start() for match in gap.finditer(plain.text)}
     kept = [place for index, place in enumerate(plain.places) if index not in gaps]
@@ -121,10 +126,13 @@ def _join_spaced(plain: View) -> View:
 
 
 def _decode_blobs(plain: View) -> Iterator[View]:
-    """Yield a view of each part in base64, also within what was decoded."""
+    """Yield a view of each part of a text that is base64, also of parts within decoded parts.
+
+    The number of views, their depth and the decoded characters are limited.
+    """
     views = [(plain, 0)]
     left = MAX_DECODED
-    for view, level in views:  # what was decoded is added meanwhile
+    for view, level in views:  # the list grows meanwhile: decoded views are searched too
         if level >= MAX_LEVELS:
             continue
         for match in PATTERNS["blob"].finditer(view.text):
@@ -139,7 +147,7 @@ def _decode_blobs(plain: View) -> Iterator[View]:
 
 
 def _decode_blob(blob: str) -> str:
-    """Return the text of base64, or "" for anything else."""
+    """Return the text that is encoded in base64; "" if it is not base64, not UTF-8, or has characters that do not print."""
     digits = blob.translate(CHARACTERS["base64"]).replace(" ", "")
     padding = "=" * (-len(digits) % 4)
     try:

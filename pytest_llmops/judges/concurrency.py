@@ -25,15 +25,19 @@ def run_judge_tasks(
     Up to `Settings.judge_concurrency` tasks make live calls at the same time; replayed tasks run in sequence, as threads
     would not make them faster. Each sees the context of its caller: recorder, trial and purpose.
 
-    A replay must send the requests of the recording, whichever task was faster then. So the first task that calls a
-    model runs alone; the others know the server's capabilities from it, and nothing from each other; and tasks with
-    equal keys run in sequence. A caller that stops iterating pays for no tasks besides those already running.
+    A replay must send the same requests as the recording, whichever task was faster then. Three rules ensure that:
+
+    * The tasks run in sequence until one has called a model. From it the others know what the server supports.
+    * What a later task learns about the server is not passed on to the others.
+    * Tasks with equal keys run in sequence.
+
+    If the caller stops iterating, only the tasks that already run are paid for.
 
     Args:
         tasks: The tasks.
-        judge: The judge; with ``concurrent = False``, on it or on a judge inside it, the tasks run in sequence.
-        asked_model: Says, given a task's result, whether the task called a model.
-        keys: What identifies the requests of each task; None: all are different.
+        judge: The judge. If it, or a judge of a panel, has ``concurrent = False``, the tasks run in sequence.
+        asked_model: Returns for a task's result whether the task called a model.
+        keys: For each task a key that is equal for tasks with the same requests; None: all are different.
 
     Raises:
         Exception: What a task raises; no further tasks are started then.
@@ -45,13 +49,14 @@ def run_judge_tasks(
     width = recorder.current_settings().judge_concurrency
     if _is_sequential(judge) or tape is None or tape.mode == "none":  # without a tape nothing limits the rate
         width = 1
-    is_known = False
+    is_server_known = False
     done = 0
-    while done < len(tasks) and not is_known:
+    while done < len(tasks) and not is_server_known:
         result = tasks[done]()
-        is_known = asked_model(result)
+        is_server_known = asked_model(result)
         done += 1
         yield result
+    # A context manager applied as a decorator: each remaining task starts with a copy of what is known
     rest = [branch_capabilities()(task) for task in tasks[done:]]
     if tape is not None and tape.collects:
         yield from _collect_calls(rest)
@@ -66,7 +71,11 @@ def run_judge_tasks(
 
 
 def _collect_calls(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
-    """Run all tasks, though some have no answer yet: their calls are then made together (--llm-concurrency)."""
+    """Yield the results of the tasks whose calls have an answer already; then raise `CallDeferred` if any has none.
+
+    No task is left out, so that the tape has collected the missing calls of all tasks by then. It makes them together
+    (``--llm-concurrency``), and the test runs again.
+    """
     deferred: list[CallDeferred] = []
     for task in tasks:
         try:
@@ -81,7 +90,7 @@ def _collect_calls(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
 
 
 def run_in_threads(tasks: Sequence[Callable[[], T]], width: int) -> list[T]:
-    """Return what each task returns, in their order; up to ``width`` run at the same time, in the caller's context.
+    """Return the results of the tasks, in their order. Up to ``width`` run at the same time, in the caller's context.
 
     >>> run_in_threads([lambda: 1, lambda: 2], 2)
     [1, 2]
@@ -92,26 +101,31 @@ def run_in_threads(tasks: Sequence[Callable[[], T]], width: int) -> list[T]:
 
 
 def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashable]) -> Iterator[T]:
-    """Run tasks in blocks of ``width``; tasks with equal keys run in a thread, one after the other."""
+    """Yield the results of the tasks, in their order.
+
+    The tasks run in blocks of ``width``. A block starts only when the caller has taken all results of the block
+    before, so that no further block starts if it stops iterating. Tasks with equal keys share a thread and run one
+    after the other.
+    """
     with ThreadPoolExecutor(min(width, len(tasks))) as pool:
         for first in range(0, len(tasks), width):
-            indexes = range(first, min(first + width, len(tasks)))
-            by_key: dict[Hashable, list[int]] = {}
-            for index in indexes:
-                by_key.setdefault(keys[index], []).append(index)
+            block = range(first, min(first + width, len(tasks)))
+            indexes_by_key: dict[Hashable, list[int]] = {}
+            for index in block:
+                indexes_by_key.setdefault(keys[index], []).append(index)
             running = []
-            for same_key in by_key.values():
-                same_tasks = [tasks[index] for index in same_key]
-                running.append((same_key, pool.submit(copy_context().run, _run_in_sequence, same_tasks)))
-            done: dict[int, T] = {}
+            for indexes in indexes_by_key.values():
+                same_tasks = [tasks[index] for index in indexes]
+                running.append((indexes, pool.submit(copy_context().run, _run_in_sequence, same_tasks)))
+            results: dict[int, T] = {}
             try:
-                for same_key, future in running:
-                    done |= zip(same_key, future.result(), strict=True)
+                for indexes, future in running:
+                    results |= zip(indexes, future.result(), strict=True)
             finally:
                 for _, future in running:
                     future.cancel()
-            for index in indexes:
-                yield done[index]
+            for index in block:
+                yield results[index]
 
 
 def _run_in_sequence(tasks: Sequence[Callable[[], T]]) -> list[T]:
@@ -119,6 +133,7 @@ def _run_in_sequence(tasks: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def _is_sequential(judge: object) -> bool:
+    """Return whether a judge, or any judge of a panel, has ``concurrent = False``."""
     if getattr(judge, "concurrent", True) is False:
         return True
     inner = getattr(judge, "judges", ())

@@ -1,7 +1,7 @@
-"""Conversations that judges read: messages of any SDK, or the recorded calls of an application, as JSON text.
+"""Conversations for judges: message lists of SDKs, or recorded calls of an application, become a JSON text.
 
 Message lists of OpenAI (chat completions and Responses), Anthropic and LangChain are read, as dictionaries or objects.
-Judges read text: a conversation with an image is refused.
+A conversation with an image is refused, since judges read text only.
 """
 
 import json
@@ -25,7 +25,10 @@ _ROLES: Mapping[str, Role] = {
 
 
 class Conversation(str):
-    """A conversation as JSON text, ``[{"role": ..., "content": ...}, ...]``, with its messages."""
+    """A conversation as JSON text, ``[{"role": ..., "content": ...}, ...]``; the messages are kept as an attribute too.
+
+    As it is a text, it can be passed wherever an answer or a question is expected.
+    """
 
     __slots__ = ("messages",)
 
@@ -43,7 +46,10 @@ class Conversation(str):
         return [{"role": message.role, "content": message.content} for message in self.messages]
 
     def before(self, number: int) -> "Conversation | str":
-        """Return what came before a message, without system messages; the text alone of a single user message."""
+        """Return the messages before the one with index ``number``, without system messages, as a question.
+
+        That is ``""`` if there are none, and the plain text if there is only one message and it is the user's.
+        """
         earlier = self.messages[:number]
         spoken = [message for message in earlier if message.role not in ("system", "developer")]
         if not spoken:
@@ -54,12 +60,12 @@ class Conversation(str):
 
     @property
     def said(self) -> str:
-        """What the assistant says in it."""
+        """The texts of the assistant's messages, one per line."""
         texts = [message.content for message in self.messages if message.role == "assistant"]
         return "\n".join(texts)
 
     def find_answers(self) -> list[int]:
-        """Return the indexes of the assistant's messages with a text, not only tool calls."""
+        """Return the indexes of the assistant's messages, without those that begin with a tool call."""
         indexes = []
         for index, message in enumerate(self.messages):
             if message.role == "assistant" and not message.content.startswith("[tool call "):
@@ -68,16 +74,16 @@ class Conversation(str):
 
 
 def is_trace(value: object) -> bool:
-    """Return whether a value is a call, or several calls, of a test."""
+    """Return whether a value is a recorded `Call` or several: a `CallLog` or a list that begins with a `Call`."""
     if isinstance(value, list) and value:
         value = value[0]
     return isinstance(value, (Call, CallLog))
 
 
 def read_conversation(value: object) -> Conversation | None:
-    """Return the conversation of a list of messages, a `Call` or several calls; None for any other value.
+    """Return the conversation in a list of messages, a `Call` or several calls; None for any other value.
 
-    Of several calls the last of the application counts: its request holds what was said before.
+    Of several calls only the application's last one is read: its request has the earlier messages.
 
     Raises:
         ValueError: There is no message, a message has no role or no content, the conversation does not end with the
@@ -95,7 +101,7 @@ def read_conversation(value: object) -> Conversation | None:
         return None
     messages = []
     for number, entry in enumerate(entries, start=1):
-        if _field(entry, "type") != "reasoning":
+        if _get_field(entry, "type") != "reasoning":
             messages.append(_read_message(entry, number))
     if not messages:
         raise ValueError("the conversation has no messages")
@@ -108,7 +114,10 @@ def read_conversation(value: object) -> Conversation | None:
 
 
 def _list_entries(value: Any) -> Sequence[object] | None:
-    """Return the messages of a conversation as they are given; None for a value that is none."""
+    """Return the messages of a conversation, still in the caller's form; None for a value that is not a conversation.
+
+    A mapping is either an object with a list of ``messages``, or a single message.
+    """
     if is_trace(value):
         if isinstance(value, Call):
             value = [value]
@@ -124,10 +133,13 @@ def _list_entries(value: Any) -> Sequence[object] | None:
 
 
 def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, bool]:
-    """Return the conversation that a text is, and whether it is one; else question and answer as a conversation.
+    """Return an answer as a conversation, and whether the answer is a whole conversation by itself.
+
+    An answer that is a conversation (also as JSON text) is returned as such. Any other text becomes a conversation of
+    two messages, the question and the answer.
 
     Raises:
-        ValueError: The user says nothing in it.
+        ValueError: There is no message of the user and no question.
     """
     conversation = None
     if isinstance(answer, Conversation):
@@ -147,12 +159,17 @@ def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, b
 
 
 def _read_calls(calls: Sequence[Call]) -> list[object]:
-    answered = [call for call in calls if call.purpose == "app" and call.messages]
-    if not answered:
+    """Return the messages of the application's last call, and its answer as one more message.
+
+    Raises:
+        ValueError: The application made no call with messages, or the last one has no answer.
+    """
+    app_calls = [call for call in calls if call.purpose == "app" and call.messages]
+    if not app_calls:
         raise ValueError(
             f"expected a call of the application with messages, got none among {format_count(len(calls), 'call')}"
         )
-    call = answered[-1]
+    call = app_calls[-1]
     if is_error_status(call.status):
         raise ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}")
     lines = [call.output, *map(format_tool_call, call.tool_calls)]
@@ -164,30 +181,35 @@ def _read_calls(calls: Sequence[Call]) -> list[object]:
     return [*call.messages, Message("assistant", output)]
 
 
-def _field(entry: object, key: str) -> Any:
+def _get_field(entry: object, key: str) -> Any:
+    """Return a value of a mapping, or an attribute of an SDK's object; None if there is none."""
     if isinstance(entry, Mapping):
         return entry.get(key)
     return getattr(entry, key, None)
 
 
 def _read_message(entry: object, number: int) -> Message:
-    given_role = _field(entry, "role") or _field(entry, "type")
+    """Return a message of any SDK: its text parts, refusal, tool output and tool calls, one per line.
+
+    ``number`` counts from 1 and is for errors.
+    """
+    given_role = _get_field(entry, "role") or _get_field(entry, "type")
     role = _ROLES.get(str(given_role))
     if role is None:
         known = ", ".join(ROLES)
         got = shorten_text(repr(entry), 80)
         raise ValueError(f"message {number} has no role: expected one of {known}, got {got}")
-    calls: Sequence[object] = _field(entry, "tool_calls") or ()
-    if _field(entry, "type") == "function_call":
+    calls: Sequence[object] = _get_field(entry, "tool_calls") or ()
+    if _get_field(entry, "type") == "function_call":
         calls = [entry]
-    content = _field(entry, "content")
+    content = _get_field(entry, "content")
     if content is None:
-        content = _field(entry, "refusal")
+        content = _get_field(entry, "refusal")
     if isinstance(content, str):
         lines = [content]
     else:
         lines = [_read_part(part, number) for part in content or ()]
-    output = _field(entry, "output")
+    output = _get_field(entry, "output")
     if isinstance(output, str):
         lines.append(output)
     lines += [_format_call(call) for call in calls]
@@ -197,29 +219,30 @@ def _read_message(entry: object, number: int) -> Message:
 
 
 def _format_call(call: object) -> str:
-    inner = _field(call, "function") or call
-    candidates = (_field(inner, key) for key in ("arguments", "args", "input"))
+    """Return a tool call of any SDK as a line of text; the key of its arguments depends on the SDK."""
+    inner = _get_field(call, "function") or call
+    candidates = (_get_field(inner, key) for key in ("arguments", "args", "input"))
     arguments = next(filter(None, candidates), None)
-    name = _field(inner, "name")
+    name = _get_field(inner, "name")
     tool_call = ToolCall(name=str(name), arguments=arguments_json(arguments))
     return format_tool_call(tool_call)
 
 
 def _read_part(part: object, number: int) -> str:
-    """Return the text of a part of a message; a part that is no text is named by its kind."""
+    """Return a part of a message as text; a part without text is shown by its kind, such as ``[input_audio]``."""
     if isinstance(part, str):
         return part
-    text = _field(part, "text")
+    text = _get_field(part, "text")
     if isinstance(text, str):
         return text
-    kind = _field(part, "type")
+    kind = _get_field(part, "type")
     if kind in ("image", "image_url", "input_image"):
         raise ValueError(
             f"message {number} has an image, and judges read text only: put a description in its place"
         )
     if kind == "tool_use":
         return _format_call(part)
-    content = _field(part, "content")
+    content = _get_field(part, "content")
     if kind == "tool_result" and content is not None:
         if isinstance(content, str):
             return content

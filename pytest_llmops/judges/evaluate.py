@@ -18,10 +18,10 @@ __tracebackhide__ = True
 
 
 def why_self_judging(judge: str) -> str:
-    """Return why a verdict of a judge model does not count, or ``""``.
+    """Return an error if a judge model is the model under test and ``llm_self_judging = error`` is set, else ``""``.
 
     Args:
-        judge: The model's name, as requested or as the server returned it.
+        judge: The name of the judge model, as requested or as the server returned it.
 
     >>> why_self_judging("gpt-4.1-mini")
     ''
@@ -36,10 +36,14 @@ def why_self_judging(judge: str) -> str:
 
 
 def format_self_judging_error(judge: str, tested: str) -> str:
-    """Return why a verdict is unscored under ``llm_self_judging = error``.
+    """Return the error of a verdict that does not count under ``llm_self_judging = error``.
+
+    Args:
+        judge: The name of the judge model.
+        tested: The name of the model under test, which may be spelled differently.
 
     Source: Wataoka, Takahashi and Ri, "Self-Preference Bias in LLM-as-a-Judge", 2024, arXiv 2410.21819: a model gives
-    higher scores to text that it finds likely, as its own is.
+    higher scores to texts that it finds likely, such as its own.
     """
     judge_name = shorten_text(judge, 60)
     tested_name = shorten_text(tested, 60)
@@ -50,10 +54,13 @@ def format_self_judging_error(judge: str, tested: str) -> str:
 
 
 def _why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -> str:
-    """Return why a verdict does not count, given the models that its calls named, or ``""``.
+    """Return an error if a call of the judge named the model under test, else ``""``.
 
-    since: The number of the test's exchanges before its judge was called.
-    known_errors: Errors that the verdict already reports.
+    `why_self_judging` can only check the name that the judge states before it is called. The recorded calls show
+    which models it really used.
+
+    since: How many exchanges the test had before its judge was called.
+    known_errors: Errors that the verdict already reports; they are not returned again.
     """
     if recorder.current_settings().self_judging != "error":
         return ""
@@ -65,7 +72,10 @@ def _why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -
 
 
 def _model_names(exchanges: Iterable[recorder.Exchange], purpose: str) -> Iterator[str]:
-    """Yield the names of models in the answers and in the requests of successful calls."""
+    """Yield the model names of successful calls with this purpose: of each the response's, then the request's.
+
+    A name may be ``""`` where the model is not known.
+    """
     for exchange in exchanges:
         if exchange.purpose == purpose and not is_error_status(exchange.status):
             yield read_call(exchange).model
@@ -75,10 +85,10 @@ def _model_names(exchanges: Iterable[recorder.Exchange], purpose: str) -> Iterat
 
 @dataclass(slots=True)
 class JudgeHandle:
-    """A judge, and what reports say about it; version and model are known after its first call.
+    """A judge with its name, version and model for reports. Version and model are empty until `read_version`.
 
     Attributes:
-        default: The threshold is the judge's own, as the assertion has none.
+        default: Whether the assertion names no threshold, so that the judge's own applies.
     """
 
     judge: Judge
@@ -94,7 +104,7 @@ class JudgeHandle:
 
 
 def find_judge(given: object) -> object:
-    """Return the judge of a name or of a judge file's path; any other object is returned as it is.
+    """Return the judge with a registered name, or from the path of a judge file; return any other object as it is.
 
     Raises:
         UnknownName: There is no judge of that name.
@@ -106,10 +116,10 @@ def find_judge(given: object) -> object:
 
 
 def resolve_judge(given: object, who: str) -> JudgeHandle:
-    """Return a handle to a judge that is given as an object, by name or by the path of a judge file.
+    """Return a handle to a judge of single answers.
 
     Args:
-        given: The judge.
+        given: A judge object, a name, or the path of a judge file.
         who: The assertion that uses it, for the error.
 
     Raises:
@@ -127,10 +137,10 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
 
 
 def resolve_pairwise_judge(given: object, who: str) -> Any:
-    """Return a judge of two answers that is given as an object, by name or by the path of a judge file.
+    """Return a judge that compares two answers, such as `Pairwise`.
 
     Args:
-        given: The judge.
+        given: A judge object, a name, or the path of a judge file.
         who: The assertion that uses it, for the error.
 
     Raises:
@@ -146,14 +156,14 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
 
 
 def skipped_measurement(name: str, label: str = "") -> Measurement | None:
-    """Return the measurement of a judge that is skipped; None: run the judge.
+    """Return a measurement without a value if the judge is to be skipped; None: run the judge.
 
     In a `soft` block judges are skipped after a failed check: the test fails anyway, and judges cost money. A skipped
-    judge is neither a low score nor an error: it is not a measurement of the test, and the report only says that the
-    judge was not asked.
+    judge is neither a low score nor an error. It is not counted as a measurement of the test; this function records a
+    fact, so that the report says that the judge was not asked, and why.
 
     Args:
-        name: Of the measurement.
+        name: The name of the measurement.
         label: Distinguishes measurements of the same name.
     """
     failed = _failed_checks(recorder.current_recorder())
@@ -168,7 +178,10 @@ def skipped_measurement(name: str, label: str = "") -> Measurement | None:
 
 
 def _failed_checks(block: recorder.Recorder | None) -> list[str]:
-    """Return the failed checks without a judge in the open soft blocks, the outermost first."""
+    """Return the names of failed measurements in the open soft blocks, the outermost block first.
+
+    Failures of judges do not count. A block with ``asks_judges`` runs its judges whatever has failed before.
+    """
     if block is None or not block.soft or block.asks_judges:
         return []
     failed = _failed_checks(block.outer)
@@ -194,10 +207,11 @@ def judge_answer(
 ) -> Verdict:
     """Return the judge's verdict; an exception or an invalid verdict becomes an unscored verdict.
 
-    Its calls count as the judge's, whatever SDK makes them.
+    All calls that happen meanwhile are recorded with the purpose ``judge``, whatever SDK makes them. The handle gets
+    the judge's current version and model, and the test's facts too.
 
     Raises:
-        UsageError: The judge raises it, or is given contexts and does not take them.
+        UsageError: The judge raises it, or there are contexts and the judge does not take any.
     """
     given: dict[str, Any] = {"question": question, "reference": reference}
     if contexts:
@@ -220,7 +234,7 @@ def judge_answer(
             excluded = _why_self_judging_since(before, known_errors=known_errors)
             if excluded:
                 return _unscored_verdict(handle, excluded, raw=_raw_reply(verdict))
-            if not problem:
+            if not problem:  # only answers that led to a verdict are shared with other tests
                 share()
     except UsageError:
         raise
@@ -238,6 +252,7 @@ def judge_answer(
 
 
 def _raw_reply(verdict: object) -> str:
+    """Return the raw reply of a verdict; ``""`` if the judge returned something else."""
     if isinstance(verdict, Verdict):
         return str(verdict.raw)
     return ""
@@ -246,7 +261,7 @@ def _raw_reply(verdict: object) -> str:
 def _unscored_verdict(
     handle: JudgeHandle, error: str, raw: str = "", verdict: Verdict | None = None
 ) -> Verdict:
-    """Return an unscored verdict, on the scale of the judge or of its invalid verdict if it is known."""
+    """Return an unscored verdict with the judge's scale, else that of its invalid verdict, else the default one."""
     for source in (handle.judge, verdict):
         low = as_finite_float(getattr(source, "low", None))
         high = as_finite_float(getattr(source, "high", None))
@@ -256,7 +271,10 @@ def _unscored_verdict(
 
 
 def takes_contexts(judge: Judge) -> bool:
-    """Return whether a judge takes contexts, of a panel all of its judges; assumed of a judge without a signature."""
+    """Return whether a judge has the parameter ``contexts``; for a panel, whether all of its judges have it.
+
+    A judge whose signature cannot be read is assumed to take contexts.
+    """
     inner = getattr(judge, "judges", None)
     if isinstance(inner, (list, tuple)):
         return all(map(takes_contexts, inner))
@@ -269,6 +287,10 @@ def takes_contexts(judge: Judge) -> bool:
 
 
 def _why_invalid_verdict(verdict: object) -> str:
+    """Return why the result of a judge has no usable score, or ``""``.
+
+    An unscored verdict is among them: its own error is returned.
+    """
     if not isinstance(verdict, Verdict):
         return f"the judge returned {type(verdict).__name__}: expected a Verdict"
     texts: tuple[object, ...] = (verdict.reason, verdict.error, verdict.raw)
@@ -298,6 +320,7 @@ def _why_invalid_verdict(verdict: object) -> str:
 
 
 def _why_off_scale(scores: Iterable[tuple[object, object]], low: float, high: float) -> str:
+    """Return an error for the first pair of name and score whose score is off the scale, or ``""``."""
     for name, score in scores:
         number = as_finite_float(score)
         if number is None or not low <= number <= high:

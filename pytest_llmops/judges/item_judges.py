@@ -1,4 +1,4 @@
-"""Judges that answer item by item (`Checklist`, `Policy`, `Grounding`), and the judge of a file, whatever its kind.
+"""Judges that answer item by item (`Checklist`, `Policy`, `Grounding`), and `load_judge_file` for all kinds of judges.
 
 Judges agree better with each other, and with human annotators, on yes or no to named items than on a number on a scale
 (CheckEval, arXiv 2403.18771), and a failure names the missing item. All items go into a single request.
@@ -47,11 +47,12 @@ class ItemsJudge(PromptedJudge):
     """A judge whose score is the share of items with a good answer, from 0 to 1.
 
     Args:
-        name: Of the judge and its measurements.
-        file: Its prompt.
-        items: The items; none: the passages of each call's context.
-        answers: The possible answers to an item, and what each counts; None: the item does not count.
-        model: The judge model; None: that of the run's settings, as the running test sees it.
+        name: The name of the judge and its measurements.
+        file: The judge's prompt file.
+        items: The items; empty: the passages of the contexts are the items, other ones in each call.
+        answers: The possible answers to an item, with the value of each: 1 is good, 0 is bad, and with None the item
+            is left out of the share.
+        model: The judge model; None: the model of the run's settings, as the running test sees it.
         pass_at: Default threshold of an assertion, 0 to 1.
         origin: Fingerprint of the text that the items come from; part of the version.
         source: The user's file that the items were read from.
@@ -81,6 +82,7 @@ class ItemsJudge(PromptedJudge):
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, items, reply formats, parser and model."""
+        # If the items are passages, their number is not known: the form of a single one stands for all
         form = self._reply_form(self.items or ("item",))
         return self._hash_version(form, list(self.items), dict(self.answers), self.origin)
 
@@ -90,13 +92,15 @@ class ItemsJudge(PromptedJudge):
         """Return the verdict on an answer; each item is a dimension.
 
         Returns:
-            The share of items with a good answer, of those that count; or unscored, with the error and the
-            raw replies, if no reply could be read in two tries, the texts are too long, or no item counts.
-            An answer without content fails every item and is ``prescreened``, unless the contexts are judged.
+            The share of items with a good answer among those that count. Or an unscored verdict with the error and
+            the raw replies: no reply could be read in two tries, the texts are too long, or no item counts.
+            An answer without content fails every item and is ``prescreened``, except where the passages are judged or
+            an item may not count.
 
         Raises:
             ModelError: The model could not be called.
-            UsageError: The passages are judged, and there are none, or no question to judge them by.
+            UsageError: The contexts are not a list of texts. Or the passages are judged, and there are none, too
+                many, or no question to judge them by.
         """
         passages = check_passages(contexts, self.name)
         items: Sequence[str] = self.items
@@ -124,29 +128,34 @@ class ItemsJudge(PromptedJudge):
         reply = self.prompter.ask(data, self._reply_form(items))
         if reply.error:
             return Verdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
-        counted: dict[str, float] = {}
-        for item, given in zip(items, reply.answers.values(), strict=True):
-            count = self.answers[given]
-            if count is not None:
-                counted[item] = float(count)
-        if not counted:
+        scores: dict[str, float] = {}
+        # A readable reply has an answer for every item, in the order of the items
+        for item, item_answer in zip(items, reply.answers.values(), strict=True):
+            value = self.answers[item_answer]
+            if value is not None:
+                scores[item] = float(value)
+        if not scores:
             return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=reply.raw)
         return Verdict(
-            score=sum(counted.values()) / len(counted),
+            score=sum(scores.values()) / len(scores),
             low=0.0,
             high=1.0,
             reason=reply.reason,
-            dimensions=counted,
+            dimensions=scores,
             raw=reply.raw,
         )
 
     def _is_prescreened(self, answer: str, reference: str) -> bool:
-        """Return whether an answer without content fails every item: not where an item may not count."""
+        """Return whether an answer has no content, so that it fails every item without a call of the model.
+
+        Never if an item may not count: an empty answer may keep a policy's rule, or the rule may not apply to it.
+        """
         if None in self.answers.values():
             return False
         return is_contentless(answer) or is_only_opener(answer, reference)
 
     def _check_passages_judged(self, passages: Sequence[str], question: str) -> None:
+        """Raise unless there are passages to judge, not too many, and a question to judge them by."""
         if 0 < len(passages) <= MAX_ITEMS and question.strip():
             return
         got = f"{len(passages)}"
@@ -164,6 +173,7 @@ class ItemsJudge(PromptedJudge):
         return JudgePrompter(self.name, self.file, self.model, values)
 
     def _reply_form(self, items: Sequence[str]) -> ReplyForm:
+        """Return the form of a reply about these items; the model names them by their numbers, from 1."""
         numbers = [str(number) for number in range(1, len(items) + 1)]
         return ReplyForm(names=self.answers, items=numbers)
 
@@ -172,10 +182,10 @@ class Checklist(ItemsJudge):
     """A judge whose score is the share of named items that an answer has.
 
     Args:
-        items: What the answer should do, each in a few words ("states the refund window").
-        model: The judge model; None: that of the run's settings.
-        pass_at: Default threshold of an assertion; left out: every item.
-        name: Of the judge and its measurements.
+        items: What the answer should do, a few words per item ("states the refund window").
+        model: The judge model; None: the model of the run's settings.
+        pass_at: Default threshold of an assertion; left out: the answer needs every item.
+        name: The name of the judge and its measurements.
         source: The file that the items were read from.
 
     Raises:
@@ -197,7 +207,7 @@ class Checklist(ItemsJudge):
         source: Path | None = None,
     ) -> None:
         given: Sequence[object] = items
-        if isinstance(items, str):
+        if isinstance(items, str):  # not a list of letters
             given = ()
         texts = []
         for item in given:
@@ -217,14 +227,14 @@ class Checklist(ItemsJudge):
 
 
 class Policy(ItemsJudge):
-    """A judge whose score is the share of a policy's rules that an answer keeps, of those that apply.
+    """A judge whose score is the share of a policy's rules that an answer keeps, among the rules that apply to it.
 
     Args:
-        path: A text file with a rule in each item of a list (``- Never promise a refund.``). A rule may continue on
-            the next lines; other text and headings are for human readers. The front matter is optional: ``kind:
-            policy``, ``pass_at``, and the rules that need no judge (see `pytest_llmops.guardrails.policies`).
-        model: The judge model; None: that of the run's settings.
-        pass_at: Default threshold of an assertion, unless the file has its own; left out: no rule is broken.
+        path: A text file with the rules as a list (``- Never promise a refund.``). A rule may continue on the next
+            lines, if they are indented; other text and headings are for human readers. The front matter is optional:
+            ``kind: policy``, ``pass_at``, and rules that need no judge (see `pytest_llmops.guardrails.policies`).
+        model: The judge model; None: the model of the run's settings.
+        pass_at: Default threshold of an assertion, unless the file has its own; left out: no rule may be broken.
 
     Raises:
         PromptError: The file cannot be read, or has no rules, too many or a duplicate; with file and line.
@@ -241,7 +251,7 @@ class Policy(ItemsJudge):
 
 
 def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
-    """Return the checklist of a file: items in a list, as `Policy` has its rules, named after the file.
+    """Return the checklist in a file. The items are listed like the rules of a `Policy`; the file's name names the judge.
 
     Raises:
         PromptError: The file cannot be read, or has no items, too many or a duplicate; with file and line.
@@ -265,7 +275,14 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
 def _read_items_file(
     file: Path, kind: str, what: str, default: float | None
 ) -> tuple[tuple[str, ...], float | None, str]:
-    """Return the items of a file, its threshold, and the text that holds the items."""
+    """Return the items in a file, its threshold, and the text below the front matter.
+
+    Args:
+        file: The file.
+        kind: The kind of judge that the file must be for, ``policy`` or ``checklist``.
+        what: What an item is called in errors.
+        default: The threshold where the file has none.
+    """
     keys: tuple[str, ...] = ("pass_at",)
     if kind == "policy":
         keys += RULE_KEYS
@@ -279,24 +296,32 @@ _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")
 
 
 def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
-    """Return the items of a list in plain text; an indented line continues the item above it."""
+    """Return the items of the lists in a text; other lines are ignored.
+
+    An indented line directly below an item continues it.
+
+    Args:
+        text: The text.
+        first_line: The number of its first line in the file, for errors.
+        what: What an item is called in errors.
+    """
     items: list[str] = []
     lines: list[int] = []
-    last = 0
+    last_item_line = 0
     for number, line in numbered_lines(text):
         match = _BULLET.match(line)
         if match:
             items.append(match["text"].strip())
             lines.append(number + first_line - 1)
-        elif items and line[0].isspace() and number == last + 1:
+            last_item_line = number
+        # Lines without text are not among the numbered lines, so there is a first character
+        elif items and line[0].isspace() and number == last_item_line + 1:
             items[-1] += f" {line.strip()}"
-        else:
-            continue
-        last = number
+            last_item_line = number
     for index, item in enumerate(items):
         if item in items[:index]:
-            text = shorten_text(item, 60)
-            raise BadFile(f"the {what} {text!r} stands twice", lines[index])
+            quoted_item = shorten_text(item, 60)
+            raise BadFile(f"the {what} {quoted_item!r} stands twice", lines[index])
     if not 0 < len(items) <= MAX_ITEMS:
         raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
     return tuple(items)
@@ -314,12 +339,12 @@ class GroundingVerdict(Verdict):
 
 @dataclass(slots=True)
 class Grounding(PromptedJudge):
-    """A judge of an answer against the contexts it was made from.
+    """A judge that checks the claims of an answer against the contexts that the answer was made from.
 
     Args:
-        model: The judge model; None: that of the run's settings, as the running test sees it.
-        pass_at: Default threshold of an assertion; left out: every claim is supported.
-        name: Of the judge and its measurements.
+        model: The judge model; None: the model of the run's settings, as the running test sees it.
+        pass_at: Default threshold of an assertion; left out: every claim must be supported.
+        name: The name of the judge and its measurements.
         source: The user's judge file.
     """
 
@@ -342,14 +367,14 @@ class Grounding(PromptedJudge):
 
         Args:
             answer: What is judged.
-            question: What the application was asked: "Yes." is a claim only together with it.
-            reference: Ignored: a right answer may still be made up.
+            question: What the user asked; without it an answer such as "Yes." makes no claim.
+            reference: Ignored, as a right answer may still be made up.
             contexts: The passages, at least one.
 
         Returns:
-            0 to 1; or unscored, with the error and the raw replies: no reply could be read in two tries, a claim
-            is not a sentence or part of the answer, the texts are too long, or the answer claims nothing, as
-            "I don't know" does. An answer without content has the score 0, ``prescreened``.
+            A score from 0 to 1. Or an unscored verdict with the error and the raw replies: no reply could be read in
+            two tries, a claim is not a sentence or part of the answer, the texts are too long, or the answer makes
+            no claim ("I don't know"). An answer without content has the score 0 and is ``prescreened``.
 
         Raises:
             ModelError: The model could not be called.
@@ -404,9 +429,9 @@ def load_judge_file(
     """Return the judge that a file describes.
 
     Args:
-        path: The file. Its front matter names the ``kind``; the rest is as `Rubric`, `Checklist`, `Policy`,
-            `Grounding` and `Pairwise` read it.
-        model: The judge model; None: that of the run's settings.
+        path: The file. Its front matter names the ``kind``, which decides whether it is read as a `Rubric`,
+            `Checklist`, `Policy`, `Grounding` or `Pairwise`.
+        model: The judge model; None: the model of the run's settings.
 
     Raises:
         PromptError: The file cannot be read, names no kind, or is not a valid file of its kind; with file and line.

@@ -16,13 +16,13 @@ JUDGE_KINDS = ("rubric", "checklist", "policy", "grounding", "pairwise")
 def split_judge_file(
     text: str, kind: str, keys: Collection[str] = (), *, body: bool = False
 ) -> tuple[FrontMatter, str, int]:
-    r"""Return the front matter of a judge file, its body, and the line in which the body starts.
+    r"""Return the front matter of a judge file, the text below it, and the number of that text's first line.
 
     Args:
         text: The file's text.
-        kind: The kind of judge that is expected; a file may leave its ``kind`` out where the caller knows it.
-        keys: The keys that the front matter may hold besides ``kind`` and ``description``.
-        body: Whether criteria have to stand below the front matter.
+        kind: The kind of judge that the caller expects. The file may leave its ``kind`` out, but must not name another.
+        keys: The keys that the front matter may have besides ``kind`` and ``description``.
+        body: Whether there must be text below the front matter.
 
     Raises:
         BadFile: The front matter cannot be read, has an unknown key, or names another kind; or there are no criteria.
@@ -41,7 +41,7 @@ def split_judge_file(
 
 
 def read_share_threshold(head: FrontMatter, default: float | None) -> float | None:
-    """Return the ``pass_at`` of a judge whose score is a share; ``default`` where the file names none.
+    """Return the ``pass_at`` of a judge whose score is a share; ``default`` if the file has none.
 
     Raises:
         BadFile: It is not a number from 0 to 1.
@@ -56,10 +56,11 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
 
 
 def find_judge_file(kind: str, path: str | Path) -> Path:
-    """Return the file of a judge, which is searched beside the test and in the folders above it.
+    """Return the path of a judge file, which is searched beside the test and in the folders above it.
 
     Raises:
-        PromptError: There is none; lists the folders that were searched.
+        PromptError: There is no such file; the error lists the folders that were searched.
+        UsageError: It is not a path.
     """
     if not (isinstance(path, str) or hasattr(path, "__fspath__")):
         raise UsageError(f"{kind}: expected the path of a file, got {shorten_text(repr(path), 100)}")

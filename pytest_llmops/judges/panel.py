@@ -25,7 +25,7 @@ class PanelVerdict(Verdict):
     """The verdict of a panel.
 
     Attributes:
-        votes: The verdict of each judge, in their order, unscored verdicts included.
+        votes: The verdicts of the judges in the panel's order, unscored ones included.
         spread: Standard deviation of the scores (n - 1), on the scale; None with fewer than two scores.
     """
 
@@ -38,9 +38,9 @@ class Panel:
     """A judge that runs several others at the same time, and takes the mean of their scores.
 
     Args:
-        judges: At least two, on the same scale, with different versions (another model, another rubric).
-        name: Of the judge and its measurements.
-        pass_at: Default threshold of an assertion; None: that of the judges, if they share it.
+        judges: At least two, on the same scale, with different versions (another model or another rubric).
+        name: The name of the panel and its measurements.
+        pass_at: Default threshold of an assertion; None: the threshold that all judges share, if they do.
 
     Raises:
         UsageError: Fewer than two judges, or scales that differ.
@@ -63,12 +63,12 @@ class Panel:
 
     @property
     def low(self) -> float | None:
-        """The lowest score; None if only the judges' verdicts say it."""
+        """The lowest score; None if the judges have no ``low`` and only their verdicts name it."""
         return getattr(self.judges[0], "low", None)
 
     @property
     def high(self) -> float | None:
-        """The highest score; None if only the judges' verdicts say it."""
+        """The highest score; None if the judges have no ``high`` and only their verdicts name it."""
         return getattr(self.judges[0], "high", None)
 
     @property
@@ -97,16 +97,16 @@ class Panel:
     ) -> PanelVerdict:
         """Return the mean of the judges' verdicts.
 
-        Judges without a score are left out and reported, as long as more than half have a score; else the answer is
-        unscored.
+        If more than half of the judges give a score, the others are left out and their errors reported in the reason;
+        otherwise the answer is unscored.
 
         Raises:
-            ModelError: A model could not be called: a smaller panel is another panel.
+            ModelError: A model could not be called. Without that judge it would be a different panel.
             UsageError: Two judges are the same.
         """
         _ = self.version  # raises for duplicates
         given: dict[str, Any] = {"question": question, "reference": reference}
-        if contexts:
+        if contexts:  # a judge may have no such parameter
             given["contexts"] = contexts
         tasks = [partial(judge.judge, answer, **given) for judge in self.judges]
         votes = run_in_threads(tasks, MAX_THREADS)
@@ -114,7 +114,7 @@ class Panel:
 
 
 def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
-    """Return the mean of the votes, or an unscored verdict if at most half of them have a score."""
+    """Return the mean of the votes; an unscored verdict if at most half of them have a score, or scales differ."""
     low = votes[0].low
     high = votes[0].high
     replies = []
@@ -157,7 +157,7 @@ def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
 
 
 def _average_dimensions(votes: Sequence[Verdict]) -> dict[str, float]:
-    """Return the mean of each dimension that all votes have."""
+    """Return the mean score of each dimension that is in all votes."""
     means = {}
     for name in votes[0].dimensions:
         scores = [vote.dimensions[name] for vote in votes if name in vote.dimensions]
@@ -167,10 +167,11 @@ def _average_dimensions(votes: Sequence[Verdict]) -> dict[str, float]:
 
 
 def score_confidence(scores: Sequence[float], low: float, high: float) -> float | None:
-    """Return how similar scores of an answer are: 1 if they are equal, 0 if half are at either end of the scale.
+    """Return how much several scores of the same answer agree, from 0 to 1; None for fewer than two scores.
 
-    It is 1 minus the standard deviation (n) over half the scale, the largest possible. It says how consistent the
-    judges are, not how right. None for fewer than two scores.
+    1: all scores are equal. 0: half of them are at the lowest end of the scale, half at the highest. It is one minus
+    the standard deviation (n), divided by half the width of the scale, which is the largest possible deviation. It
+    measures how consistent the judges are, not how right.
 
     >>> score_confidence([7, 7, 7], 1, 10), score_confidence([1, 10], 1, 10)
     (1.0, 0.0)

@@ -1,12 +1,12 @@
-"""The judge by rubric (`Rubric`), the built-in rubrics `quality` and `answer_relevance`, and `Pairwise`.
+"""The judge that grades by a rubric (`Rubric`), the built-in rubrics, and the judge of two answers (`Pairwise`).
 
 An answer without content gets the lowest score and no model is called: some judges accept answers like ":" in most
-cases (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge"). It is scored, not unscored: the application is known to
-have answered nothing.
+cases (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge"). Its verdict is a score and not an error, since it is
+certain that the application answered nothing. Such a verdict is called ``prescreened``.
 
-`Pairwise` says which of two answers is better, and is prompted in both orders:
-judges have a position bias: GPT-4 kept its verdict in 65 % of the pairs after a swap (Zheng et al. 2023, MT-Bench).
-So each pair is judged twice, and a verdict that follows the position and not the answer is a tie, as in FastChat.
+Judges of two answers have a position bias: GPT-4 kept its verdict in 65 % of the pairs when their order was swapped
+(Zheng et al. 2023, MT-Bench). So `Pairwise` judges each pair in both orders; if the two verdicts name different
+answers, the pair is a tie, as in FastChat.
 """
 
 import json
@@ -46,11 +46,11 @@ def quality(model: Model | None = None, *, weights: Mapping[str, float] | None =
     """Return the built-in judge of accuracy, fluency and relevance against a reference.
 
     Args:
-        model: The judge model; None: that of the run's settings.
-        weights: Weight of each of the three in the score, above 0; None: equal.
+        model: The judge model; None: the model of the run's settings.
+        weights: The weights of accuracy, fluency and relevance in the score, all above 0; None: equal weights.
 
     Raises:
-        UsageError: Weights of other names, or a weight that is not above 0.
+        UsageError: The weights have other names, or one is not above 0.
 
     >>> quality().name, quality().pass_at
     ('quality', 7.0)
@@ -66,7 +66,7 @@ def quality(model: Model | None = None, *, weights: Mapping[str, float] | None =
 
 
 def answer_relevance(model: Model | None = None) -> "Rubric":
-    """Return the built-in judge of whether an answer fits the question, 0 to 5; right or wrong does not count.
+    """Return the built-in judge of whether an answer addresses the question, 0 to 5; whether it is right does not count.
 
     >>> answer_relevance().name, answer_relevance().pass_at
     ('answer_relevance', 4.0)
@@ -88,24 +88,25 @@ class Rubric(PromptedJudge):
     """A judge that grades an answer, or a conversation, by a rubric.
 
     Args:
-        rubric: The path of a rubric file, whose name without the suffix becomes the judge's; or a `RubricSpec`.
-            Without it the other arguments are the rubric, as a rubric file has them.
-        model: The judge model; None: that of the run's settings, as the running test sees it.
+        rubric: The path of a rubric file (its name without the suffix becomes the judge's name), or a `RubricSpec`.
+            None: the rubric is given by the other arguments, which mean the same as the keys of a rubric file.
+        model: The judge model; None: the model of the run's settings, as the running test sees it.
         criteria: What counts, in plain words.
         levels: Level -> its description, for every level; None: pass or fail by the criteria.
-        scale: ``"1-5"`` or ``"pass/fail"``; None: that of the levels.
+        scale: ``"1-5"`` or ``"pass/fail"``; None: the scale that the levels span.
         pass_at: Default threshold of an assertion, on the scale; or dimension -> threshold, for every dimension.
         dimensions: Name -> weight, description, or both (``{"weight": 0.5, "about": "..."}``).
-        examples: Graded answers, ``{"answer": "...", "score": 4}``, on a scale of names with ``label``; ``reason``,
-            ``question``, ``reference`` and ``contexts`` may be added. The judge sees them, and canaries use those that
-            pass as right answers.
-        judges: ``turn`` (None) or ``conversation``: all messages at once.
-        params: Parameters for the model, over the judge's own.
-        name: Of a rubric without a file.
+        examples: Graded answers, ``{"answer": "...", "score": 4}``; on a scale of names ``label`` instead of ``score``.
+            ``reason``, ``question``, ``reference`` and ``contexts`` may be added. The judge sees the examples, and
+            canaries use those that pass as right answers.
+        judges: ``turn`` (the default): each answer by itself; ``conversation``: all messages at once.
+        params: Parameters for the model; they override the prompt's.
+        name: The judge's name, for a rubric without a file.
 
     Raises:
         PromptError: The file is not a valid rubric; with file and line.
-        UsageError: The arguments are not; with the name of the argument. Or both are given, or neither.
+        UsageError: The arguments are not a valid rubric; with the name of the argument. Or there is both a file and
+            other arguments, or neither.
 
     >>> tone = Rubric(criteria="Is it friendly?", levels={1: "Rude.", 2: "Cold.", 3: "Friendly."}, pass_at=3)
     >>> tone.low, tone.high, tone.pass_at
@@ -187,19 +188,19 @@ class Rubric(PromptedJudge):
         """Return the verdict on an answer.
 
         Args:
-            answer: What is judged; a rubric of conversations reads one (see `read_conversation`), and takes another text
-                as the answer to the question.
-            question: What the application was asked; empty: left out of the prompt.
+            answer: The answer to judge. For a rubric of conversations: a conversation as a `Conversation` or JSON text;
+                any other text is taken as the answer to the question.
+            question: What the user asked; empty: left out of the prompt.
             reference: A right answer; empty: left out.
-            contexts: Passages that the answer was made from; none: left out.
+            contexts: Passages that the answer was made from; empty: left out.
 
         Returns:
-            A score on the rubric's scale; or unscored, with the error and the raw replies, if no reply
-            could be read in two tries, the texts are too long, or the conversation cannot be judged. An answer
-            without content has the lowest score, ``prescreened``.
+            A score on the rubric's scale. Or an unscored verdict with the error and the raw replies: no reply could
+            be read in two tries, the texts are too long, or the conversation cannot be judged. An answer without
+            content has the lowest score and is ``prescreened``; of a conversation the last message counts.
 
         Raises:
-            ModelError: The model could not be called: neither a score nor an unreadable reply.
+            ModelError: The model could not be called.
             PromptError: The rubric's prompt cannot be used.
             UsageError: The contexts are not a list of texts.
         """
@@ -211,19 +212,19 @@ class Rubric(PromptedJudge):
             "reference": reference,
             "contexts": list[Json](passages),
         }
-        last = answer
+        last_message = answer
         if self.judged == "conversation":
             try:
                 conversation, is_whole = parse_conversation(answer, question)
             except ValueError as why:
                 return replace(unscored, error=str(why))
-            last = conversation.messages[-1].content
+            last_message = conversation.messages[-1].content
             data["conversation"] = conversation.to_data()
-            if not is_whole:  # the question is its first message
+            if not is_whole:  # then the question is already its first message
                 data["question"] = ""
         else:
             data["answer"] = answer
-        if is_contentless(last) or is_only_opener(last, reference):
+        if is_contentless(last_message) or is_only_opener(last_message, reference):
             return replace(
                 unscored,
                 score=scale.low,
@@ -232,6 +233,7 @@ class Rubric(PromptedJudge):
                 prescreened=True,
             )
         texts = [answer, question, reference, *passages]
+        # The order and the left out empty parts decide the nonce, and with it the requests in recordings
         nonce_of: list[object] = [question, reference, answer]
         if passages:
             nonce_of.append(passages)
@@ -284,11 +286,11 @@ class Preference:
     Attributes:
         winner: ``first``, ``second`` or ``tie``; None exactly when there is an error.
         straight: The winner when the first answer was shown first.
-        swapped: The winner when it was shown second; ``first`` means the same answer as in ``straight``.
-        reason: The judge's reason in the first order.
+        swapped: The winner when the second answer was shown first. ``first`` is the caller's first answer here too.
+        reason: The judge's reason, from the reply in the caller's order.
         error: Why there is no winner.
         raw: Both raw replies.
-        prescreened: Decided without a model, as an answer has no content, or both are the same.
+        prescreened: Decided without a model, because an answer has no content or both are the same.
     """
 
     winner: Winner | None = None
@@ -320,8 +322,8 @@ class Pairwise(PromptedJudge):
 
     Args:
         criteria: What makes an answer better, in plain words.
-        model: The judge model; None: that of the run's settings, as the running test sees it.
-        name: Of the judge and its measurements.
+        model: The judge model; None: the model of the run's settings, as the running test sees it.
+        name: The name of the judge and its measurements.
         source: The user's judge file.
     """
 
@@ -344,9 +346,9 @@ class Pairwise(PromptedJudge):
         reference: str = "",
         contexts: Sequence[str] = (),
     ) -> Preference:
-        """Return which answer is better, or that there is no verdict in one of the orders.
+        """Return which answer is better; a `Preference` with an error if the reply in one of the orders is unreadable.
 
-        An answer without content loses and equal answers are a tie; neither calls a model.
+        An answer without content loses, and equal answers are a tie. In both cases no model is called.
 
         Raises:
             ModelError: The model could not be called.

@@ -1,4 +1,4 @@
-"""The graded examples of a rubric: answers with the grade that a person gave them, which have to fit its scale."""
+"""The graded examples of a rubric: answers that a person graded. Each grade must be on the rubric's scale."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ class RubricExample:
     """An answer that a person graded: the judge sees it in its prompt, and canaries use it as a right answer.
 
     Attributes:
-        answer: The answer; for a rubric that judges conversations the conversation as JSON text.
-        score: On the rubric's scale; of several dimensions their weighted mean.
-        grade: The score, the verdict or the dimensions as the judge would give them.
-        passes: Whether the score reaches the rubric's ``pass_at``, or else lies above the middle of the scale.
+        answer: The answer. For a rubric that judges conversations: the conversation as JSON text.
+        score: The grade as a number on the rubric's scale; with several dimensions, their weighted mean.
+        grade: The grade in the form of a judge's reply: ``{"score": 4}``, ``{"verdict": "pass"}`` or
+            ``{"dimensions": {"tone": 4, "help": 3}}``.
+        passes: Whether the score reaches the rubric's ``pass_at``. Without a ``pass_at``: whether it lies above the
+            middle of the scale.
     """
 
     answer: str
@@ -37,7 +39,7 @@ class RubricExample:
     contexts: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Json]:
-        """Return the example as the prompt has it, without empty fields."""
+        """Return the example as it is shown in the prompt, without empty fields."""
         fields: dict[str, Json] = {
             "question": self.question,
             "reference": self.reference,
@@ -54,14 +56,14 @@ class RubricExample:
 
 @dataclass(frozen=True, slots=True)
 class ExampleReader:
-    """Reads the ``examples`` of a rubric, which have to fit its scale.
+    """Reads the ``examples`` of a rubric, and checks that their grades are on its scale.
 
     Args:
-        head: The keys of the rubric.
-        names: Verdicts that are names, and the score of each; empty: the scale is one of numbers.
+        head: The front matter of the rubric.
+        names: The score of each named verdict (``{"fail": 0.0, "pass": 1.0}``); empty for a numeric scale.
         scale: The scale.
-        pass_at: The threshold; None: above the middle of the scale.
-        judges: What the rubric judges.
+        pass_at: The threshold; None: an example passes above the middle of the scale.
+        judges: What the rubric judges, answers (``turn``) or conversations.
     """
 
     head: FrontMatter
@@ -74,7 +76,7 @@ class ExampleReader:
         """Return the examples.
 
         Raises:
-            BadFile: An example is not one, is off the scale, is there twice, or none of them passes.
+            BadFile: An example is malformed, off the scale or a duplicate, or none of them passes.
         """
         given = self.head.values.get("examples", [])
         if not isinstance(given, (list, tuple)):
@@ -91,13 +93,15 @@ class ExampleReader:
         return tuple(examples)
 
     def _bad(self, expected: str, got: str) -> BadFile:
+        """Return the error for the key ``examples``, with its line."""
         return self.head.bad("examples", expected, got)
 
     def _check_different(self, examples: Sequence[RubricExample]) -> None:
-        numbers: dict[tuple[str, ...], int] = {}
+        """Raise if two examples have the same answer and the same inputs, with equal or different grades."""
+        first_numbers: dict[tuple[str, ...], int] = {}
         for number, example in enumerate(examples, start=1):
             key = (example.answer, example.question, example.reference, *example.contexts)
-            first = numbers.setdefault(key, number)
+            first = first_numbers.setdefault(key, number)
             if first == number:
                 continue
             why = "grades the same answer otherwise"
@@ -106,6 +110,7 @@ class ExampleReader:
             raise self._bad("each answer once", f"example {number}, which {why} as example {first}")
 
     def _read(self, number: int, entry: object) -> RubricExample:
+        """Return one checked entry of the list; ``number`` counts from 1 and is for errors."""
         where = f"in example {number}"
         if not isinstance(entry, Mapping):
             raise self._bad(f"a mapping with answer and score {where}", json_kind(entry))
@@ -127,7 +132,10 @@ class ExampleReader:
         return RubricExample(**texts, contexts=tuple(contexts), grade=grade, score=score, passes=passes)
 
     def _read_texts(self, where: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the texts of an example by their keys; an answer may be a conversation."""
+        """Return the texts of an example by their keys. Only the answer is required.
+
+        In a rubric of conversations a list of messages as the answer becomes a `Conversation`, which is a text too.
+        """
         texts = {key: entry.get(key, "") for key in ("answer", "question", "reference", "reason")}
         if self.judges == "conversation":
             try:
@@ -137,16 +145,21 @@ class ExampleReader:
             if conversation:
                 texts["answer"] = conversation
         for key, text in texts.items():
-            if isinstance(text, str) and (key != "answer" or text.strip()):
-                continue
-            got = "nothing"
-            if text:
-                got = json_kind(text)
-            raise self._bad(f"a text as {key} {where}", got)
+            is_text = isinstance(text, str)
+            is_missing_answer = is_text and key == "answer" and not text.strip()
+            if not is_text or is_missing_answer:
+                got = "nothing"
+                if text:
+                    got = json_kind(text)
+                raise self._bad(f"a text as {key} {where}", got)
         return texts
 
     def _read_grade(self, where: str, entry: Mapping[str, Any]) -> tuple[dict[str, Json], float]:
-        """Return the grade of an example as a judge would give it, and its score."""
+        """Return the grade of an example in the form of a judge's reply, and its score.
+
+        On a scale of names the example has a ``label``; otherwise it has a ``score``, which is a number or, with
+        several dimensions, also a mapping with a number for each.
+        """
         if self.names:
             return self._read_label(where, entry)
         given = entry.get("score")
@@ -170,6 +183,7 @@ class ExampleReader:
         return {"dimensions": grades}, self.scale.mean(scores)
 
     def _read_label(self, where: str, entry: Mapping[str, Any]) -> tuple[dict[str, Json], float]:
+        """Return the same as `_read_grade`, for a scale of names."""
         label = entry.get("label")
         if "score" in entry or not isinstance(label, str) or label not in self.names:
             expected = f"the label {' or '.join(self.names)}, and no score, {where}"
@@ -179,6 +193,7 @@ class ExampleReader:
     def _check_score(
         self, given: object, where: str, entry: Mapping[str, Any], *, may_lie_between: bool = False
     ) -> float:
+        """Return a score as a float; raise unless it is on the scale, and whole unless it ``may_lie_between``."""
         low = self.scale.low
         high = self.scale.high
         score = as_finite_float(given)
@@ -189,15 +204,16 @@ class ExampleReader:
 
 
 def _as_whole(score: float) -> Json:
+    """Return 4.0 as 4, so that the prompt shows whole numbers; 4.5 stays as it is."""
     if score.is_integer():
         return int(score)
     return score
 
 
-def _describe_grade(entry: Mapping[str, Any], key: str, other: str) -> str:
-    """Return the grade of an example for an error: that of the wrong key, else of the right one."""
-    for name in (other, key):
-        if name in entry:
-            grade = shorten_text(repr(entry[name]), 60)
-            return f"{name} {grade}"
-    return f"no {key}"
+def _describe_grade(entry: Mapping[str, Any], expected_key: str, wrong_key: str) -> str:
+    """Return what an error reports as the grade: the value under the wrong key if there is one, else the other."""
+    for key in (wrong_key, expected_key):
+        if key in entry:
+            grade = shorten_text(repr(entry[key]), 60)
+            return f"{key} {grade}"
+    return f"no {expected_key}"

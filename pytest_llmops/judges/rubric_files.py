@@ -77,26 +77,24 @@ _EXAMPLES_HELD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RubricSpec:
-    """What a judge grades, and by which scale.
+    """What a judge grades, and on which scale.
 
     Attributes:
-        name: Of the judge and its measurements ("quality").
-        file: Its prompt, in the format of all prompts. ``{{ data }}`` must be a user message of its own,
-            and ``{{ form }}`` (the form of the reply) must stand somewhere; ``{{ nonce }}`` may.
-        scale: Lowest and highest score, and the weights of the dimensions. Whole ends: whole scores.
+        name: The name of the judge and its measurements ("quality").
+        file: The judge's prompt file. It must have ``{{ data }}`` as a user message of its own and ``{{ form }}``
+            (the instruction for the reply) somewhere; ``{{ nonce }}`` is optional.
+        scale: Lowest and highest score, and the weights of the dimensions. If both ends are whole numbers, so are
+            all scores.
         pass_at: Default threshold of an assertion, on the scale; None: the assertion must name one.
         values: Further variables of the prompt.
-        names: Verdicts that are names ("pass"), and the score of each; empty: the verdict is a number.
+        names: The score of each named verdict (``{"fail": 0.0, "pass": 1.0}``); empty: the verdict is a number.
         model: The model it was written for; empty: any.
-        params: Parameters for the model, over those of the prompt.
-        source: The user's file it was read from: its calibration lies beside it.
-        dimension_thresholds: Default threshold of each dimension, where ``pass_at`` names them; the threshold of the
-            score is then their weighted mean.
+        params: Parameters for the model; they override those of the prompt file.
+        source: The user's rubric file. Records of its calibration are searched beside it.
+        dimension_thresholds: Default threshold of each dimension, if the rubric's ``pass_at`` lists dimensions;
+            ``pass_at`` is then the weighted mean of these thresholds.
         examples: Graded answers.
         judges: ``turn``: each answer by itself; ``conversation``: all messages at once.
-
-    Raises:
-        UsageError: Names of verdicts that are fewer than two or spelled the same.
     """
 
     name: str
@@ -117,8 +115,8 @@ def read_rubric(path: str | Path) -> RubricSpec:
     """Read a rubric file.
 
     Raises:
-        PromptError: The file cannot be read, does not describe a level, has weights that do not sum to 1, examples that
-            contradict the scale, an unknown key ...; with file and line.
+        PromptError: The file cannot be read, leaves a level undescribed, has weights that do not sum to 1, examples
+            off the scale, an unknown key ...; with file and line.
     """
     file = find_judge_file("rubric", path)
     with locate_file_errors("rubric", file):
@@ -127,10 +125,15 @@ def read_rubric(path: str | Path) -> RubricSpec:
 
 
 def build_rubric(criteria: object, name: str, given: Mapping[str, Any]) -> RubricSpec:
-    """Return the rubric of arguments, which are those of a rubric file.
+    """Return a rubric that is given in code instead of a file.
+
+    Args:
+        criteria: What stands below the front matter in a file.
+        name: The judge's name.
+        given: The values of the front matter by key; None is left out.
 
     Raises:
-        UsageError: As `read_rubric` raises errors; with the name of the argument.
+        UsageError: In the cases in which `read_rubric` raises; with the name of the argument.
 
     >>> build_rubric("Is it polite?", "tone", {}).pass_at
     1.0
@@ -149,6 +152,7 @@ def build_rubric(criteria: object, name: str, given: Mapping[str, Any]) -> Rubri
 
 
 def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) -> RubricSpec:
+    """Return the checked rubric; ``body`` holds the criteria, ``source`` is None for a rubric given in code."""
     names, low, high = _parse_scale(head)
     levels = _parse_levels(head, names, low, high)
     dimensions = _parse_dimensions(head)
@@ -162,6 +166,7 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
         raise BadFile(str(error), line) from None
     judges = _parse_judged(head)
     thresholds = _parse_pass_at(head, names, scale)
+    # Either a single threshold under the key "", or two or more under the names of the dimensions
     pass_at = thresholds.get("")
     if len(thresholds) > 1:
         pass_at = scale.mean(thresholds)
@@ -201,29 +206,36 @@ def _parse_judged(head: FrontMatter) -> Judged:
 
 
 def quote_level_keys(text: str) -> str:
-    r"""Return a rubric file's text with the keys of ``levels`` quoted, since YAML reads ``1:`` as a number.
+    r"""Return a rubric file's text with the numeric keys of ``levels`` quoted, since YAML reads ``1:`` as a number.
+
+    Only the front matter is changed: the keys of an inline mapping (``{1: bad}``), or of the indented lines below
+    ``levels:``.
 
     >>> quote_level_keys("---\nlevels: {1: bad, 2: good}\n---\n").split("\n")[1]
     'levels: {"1": bad, "2": good}'
     """
     lines = text.split("\n")
-    inside = False
+    in_levels = False
     for index, line in enumerate(lines):
-        if line.rstrip() == "---" and index:
+        ends_front_matter = line.rstrip() == "---" and index > 0
+        if ends_front_matter:
             break
         if line.strip() and not line[0].isspace():
-            inside = line.startswith("levels:")
-        if inside:
-            begin = r"^\s+"
+            in_levels = line.startswith("levels:")
+        if in_levels:
+            before_key = r"^\s+"
             if line.startswith("levels:"):
-                begin = r"[{,]\s*"
-            lines[index] = re.sub(rf"({begin})(-?\d+)(\s*:(?:\s|$))", r'\1"\2"\3', line)
+                before_key = r"[{,]\s*"
+            lines[index] = re.sub(rf"({before_key})(-?\d+)(\s*:(?:\s|$))", r'\1"\2"\3', line)
     return "\n".join(lines)
 
 
 def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
-    """Return the names of verdicts, none of a scale of numbers, and the lowest and the highest score."""
-    given = head.values.get("scale", _name_scale(head.values.get("levels")))
+    """Return the score of each named verdict (empty for a numeric scale), the lowest and the highest score.
+
+    Without the key ``scale``, the scale is derived from the levels.
+    """
+    given = head.values.get("scale", _derive_scale(head.values.get("levels")))
     text = ""
     if isinstance(given, str):
         text = "".join(given.split())
@@ -239,13 +251,16 @@ def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
     raise head.bad("scale", "two whole numbers like 1-5, 0-5 or 1-10, or pass/fail", got)
 
 
-def _name_scale(levels: object) -> str:
-    """Return the scale of levels; pass/fail for levels that are no numbers, which are then checked as such."""
+def _derive_scale(levels: object) -> str:
+    """Return the scale that the levels span, such as ``1-5``; ``pass/fail`` if none of them is a number.
+
+    Malformed levels are not reported here but by `_parse_levels`.
+    """
     numbers: list[int] = []
     if isinstance(levels, Mapping):
         for key in levels:
-            whole = filter(_LEVEL.fullmatch, _expand_level_range(key))
-            numbers += map(int, whole)
+            numeric_levels = filter(_LEVEL.fullmatch, _expand_level_range(key))
+            numbers += map(int, numeric_levels)
     if numbers:
         return f"{min(numbers)}-{max(numbers)}"
     return "pass/fail"
@@ -254,7 +269,10 @@ def _name_scale(levels: object) -> str:
 def _parse_levels(
     head: FrontMatter, names: Mapping[str, float], low: float, high: float
 ) -> list[tuple[str, str]]:
-    """Return each level, or range of levels, with its description."""
+    """Return each key of ``levels`` (a level or a range such as ``2-3``) with its description.
+
+    Raises unless every level of the scale is described exactly once. Only a scale of names has default levels.
+    """
     if "levels" not in head.values and not names:
         raise BadFile("expected the key levels, got none: a judge without described levels drifts", 1)
     value = head.values.get("levels", DEFAULT_LEVELS)
@@ -286,7 +304,11 @@ def _parse_levels(
 
 
 def _expand_level_range(key: str) -> list[str]:
-    """Return the levels of a range such as ``2-4``; a key that is no range is a level by itself."""
+    """Return the levels of a key: ``2-4`` gives 2, 3 and 4, as texts.
+
+    A key that is not a range, or a reversed one (``4-2``), is returned as it is; `_parse_levels` then refuses it if
+    the scale has no such level.
+    """
     match = _LEVEL_RANGE.fullmatch(key.strip())
     if match is None:
         return [key.strip()]
@@ -298,7 +320,11 @@ def _expand_level_range(key: str) -> list[str]:
 
 
 def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
-    """Return the weight of each dimension, and what it is about."""
+    """Return the weight of each dimension, and its description, which may be empty.
+
+    A dimension is given as a weight, as a description, or as a mapping ``{weight: , about: }``. A missing weight is
+    1 over the number of dimensions.
+    """
     value = head.values.get("dimensions", {})
     if not isinstance(value, Mapping):
         raise head.bad("dimensions", "a mapping of names to weights", json_kind(value))
@@ -327,7 +353,10 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
 
 
 def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) -> dict[str, float]:
-    """Return the threshold of the score under the key "", or that of each dimension under its name."""
+    """Return the threshold of the score under the key "", or one threshold per dimension, by name.
+
+    The result is empty if the rubric has no threshold; a scale of names has the default ``pass``.
+    """
     default = None
     if names:
         default = "pass"
@@ -342,20 +371,20 @@ def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) 
             got = shorten_text(", ".join(map(str, value)), 80) or "none"
             raise head.bad("pass_at", f"a threshold for each dimension ({dimensions})", f"those of {got}")
     thresholds: dict[str, float] = {}
-    for key, text in given.items():
-        if isinstance(text, str):
-            threshold = names.get(text)
+    for key, given_threshold in given.items():
+        if isinstance(given_threshold, str):
+            threshold = names.get(given_threshold)
         else:
-            threshold = as_finite_float(text)
+            threshold = as_finite_float(given_threshold)
         if threshold is None or not scale.low <= threshold <= scale.high:
             expected = f"a score from {scale.low:g} to {scale.high:g}"
-            raise head.bad("pass_at", expected, shorten_text(str(text), 40))
+            raise head.bad("pass_at", expected, shorten_text(str(given_threshold), 40))
         thresholds[key] = threshold
     return thresholds
 
 
 def _format_criteria(body: str, levels: list[tuple[str, str]], about: Mapping[str, str]) -> str:
-    """Return what the judge grades by: the criteria, the dimensions and the levels."""
+    """Return the prompt's variable ``criteria``: the criteria, the dimensions with their descriptions, the levels."""
     parts = [body.strip()]
     if about:
         lines = ["Grade these dimensions, each for itself, by the same levels:"]

@@ -64,13 +64,14 @@ def score_pairs(
     An array that is in several pairs is normalized once.
 
     Args:
-        pairs: For each the answer, ``(n, dim)`` with a row for each token, and the reference, ``(m, dim)``; rows need no
-            unit length.
-        weights: For each pair those of its tokens, ``(n,)`` and ``(m,)``, 0 or more and not all 0; None: equal weights.
+        pairs: Pairs of the answer's token vectors, ``(n, dim)``, and the reference's, ``(m, dim)``, with a row for each
+            token. Rows need no unit length.
+        weights: For each pair the weights of the answer's tokens, ``(n,)``, and of the reference's, ``(m,)``: 0 or more,
+            and not all 0; None: equal weights.
 
     Returns:
-        Precision, recall and F1: all 1 if both sides have no tokens, all 0 if only a single side has none. F1 is 0
-        unless precision and recall are positive.
+        For each pair precision, recall and F1. All are 1 if both sides have no tokens, and 0 if only one side has none.
+        F1 is 0 unless precision and recall are positive.
 
     Raises:
         ValueError: Shapes that do not match, numbers that are not finite, or more than `MAX_CELLS` pairs of tokens, with
@@ -99,6 +100,7 @@ def score_pairs(
 
 
 def _check_sizes(actual: Float32Array, expected: Float32Array, number: int) -> None:
+    """Raise unless the vectors of a pair have the same length and are not too many; a side without tokens is fine."""
     if not len(actual) or not len(expected):
         return
     if actual.shape[1] != expected.shape[1]:
@@ -114,6 +116,7 @@ def _check_sizes(actual: Float32Array, expected: Float32Array, number: int) -> N
 def _match_score(
     actual: Float32Array, expected: Float32Array, actual_weights: Weights, expected_weights: Weights
 ) -> Score:
+    """Return the score of one pair; the rows have unit length."""
     if not len(actual) or not len(expected):
         same = float(len(actual) == len(expected))
         return Score(same, same, same)
@@ -128,7 +131,10 @@ def _match_score(
 
 
 def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Return the highest cosine of each token with the tokens of the other side, for both sides."""
+    """Return for each token its highest cosine with a token of the other side: first for ``actual``, then ``expected``.
+
+    Both sides must have tokens. The cosines are computed in blocks, to limit the memory.
+    """
     step = max(1, BLOCK_CELLS // len(expected))
     if len(actual) <= step:
         cosines = actual @ expected.T
@@ -143,6 +149,7 @@ def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32
 
 
 def _unit_vectors(rows: ArrayLike, name: str) -> Float32Array:
+    """Return the rows with unit length; ``name`` is for errors."""
     if np.array_equal(rows, []):  # no tokens
         return np.zeros((0, 0), dtype=np.float32)
     array = as_rows(rows, name=name)

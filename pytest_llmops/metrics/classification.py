@@ -1,6 +1,7 @@
 """Evaluate and choose the threshold of a binary classifier: precision, recall, ROC AUC, average precision.
 
-Functions of scores and labels raise `ValueError` as `distinct_cuts` does.
+An item, typically a pair of texts with a similarity score, should pass if it is ``same``, and should not if it is
+``different``. All functions of scores and labels raise `ValueError` in the same cases as `distinct_cuts`.
 """
 
 import math
@@ -20,7 +21,7 @@ MAX_TRIALS = 10**12  # up to which `count_needed` searches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """The outcome of a threshold: every item with a score of at least ``at_least`` passes.
+    """The outcome of a threshold: the items with a score of at least ``at_least`` pass.
 
     Attributes:
         same_passed: Items that pass and should (true positives).
@@ -37,17 +38,17 @@ class Cut:
 
     @property
     def recall(self) -> float:
-        """Share of the items that should pass which pass."""
+        """Among the items that should pass, the share that passes; there is at least one."""
         return self.same_passed / self.same
 
     @property
     def false_passes(self) -> float:
-        """Share of the items that should not pass which pass."""
+        """Among the items that should not pass, the share that passes; there is at least one."""
         return self.different_passed / self.different
 
     @property
     def precision(self) -> float:
-        """Share of the items that pass which should; 1 if nothing passes."""
+        """Among the items that pass, the share that should; 1 if nothing passes."""
         passed = self.same_passed + self.different_passed
         if passed:
             return self.same_passed / passed
@@ -84,18 +85,18 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     order = np.argsort(-values, kind="stable")
     values = values[order]
     wanted = wanted[order]
-    # The last place of each distinct score
+    # The last index of each distinct score
     before_changes = np.flatnonzero(np.diff(values))
     last = np.append(before_changes, len(values) - 1)
     passed = np.cumsum(wanted)[last]
     total = int(wanted.sum())
     cuts = []
-    for index, right in zip(last, passed, strict=True):
+    for index, same_passed in zip(last, passed, strict=True):
         cut = Cut(
             at_least=float(values[index]),
-            same_passed=int(right),
+            same_passed=int(same_passed),
             same=total,
-            different_passed=int(index + 1 - right),
+            different_passed=int(index + 1 - same_passed),
             different=len(values) - total,
         )
         cuts.append(cut)
@@ -125,15 +126,15 @@ def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cu
 def choose_cut(
     scores: Sequence[float], same: Sequence[bool], *, rule: Rule = "balanced", share: float = 0.0
 ) -> Cut | None:
-    """Return the cut that a rule selects, at a threshold of few digits that passes the same items.
+    """Return the cut that a rule selects. Its threshold is rounded to as few digits as pass the same items.
 
     Args:
         scores: As in `distinct_cuts`.
         same: As in `distinct_cuts`.
-        rule: ``balanced``: the highest balanced accuracy, in a tie with the higher recall.
-            ``recall``: the highest cut with a recall of at least ``share``.
-            ``precision``: the lowest cut with a precision of at least ``share``.
-            ``false passes``: the lowest cut that passes at most a ``share`` of the items that should not pass.
+        rule: ``balanced``: the highest balanced accuracy; among equal ones, the highest recall.
+            ``recall``: the highest threshold with a recall of at least ``share``.
+            ``precision``: the lowest threshold with a precision of at least ``share``.
+            ``false passes``: the lowest threshold that passes at most this ``share`` of the items that should not pass.
         share: 0 to 1, for the last three rules.
 
     Returns:
@@ -162,11 +163,15 @@ def choose_cut(
 
 
 def _select_cut(cuts: Sequence[Cut], rule: Rule, share: float) -> int | None:
-    """Return the index of the cut that a rule selects; None if all cuts break the rule."""
+    """Return the index of the cut that a rule selects; None if all cuts break the rule.
+
+    The cuts are sorted from the highest threshold to the lowest, so a higher index has at least the same recall.
+    """
     indexes = range(len(cuts))
     if rule == "balanced":
         return max(indexes, key=lambda index: (cuts[index].balanced_accuracy, index))
     if rule == "recall":
+        # There is always one: at the last cut everything passes, with a recall of 1
         return next(index for index in indexes if cuts[index].recall >= share)
     if rule == "precision":
         allowed = [index for index in indexes if cuts[index].precision >= share]
@@ -236,7 +241,9 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
 
 
 def exact_upper_end(failures: int, count: int, alpha: float = 0.05) -> float:
-    """Return the exact one-sided upper end of a share of failures, in steps of 1e-6 (Clopper and Pearson, Biometrika 26, 1934).
+    """Return the exact upper end of the one-sided interval of a share of failures, rounded up to a multiple of 1e-6.
+
+    The true share is below it with a probability of 1 - alpha. Source: Clopper and Pearson, Biometrika 26, 1934.
 
     >>> exact_upper_end(0, 299), exact_upper_end(1, 299), exact_upper_end(3, 3)
     (0.00997, 0.015767, 1.0)
@@ -251,7 +258,12 @@ def exact_upper_end(failures: int, count: int, alpha: float = 0.05) -> float:
 
 
 def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
-    """Return the least number of trials, with so many failures, that prove a share of at most ``at_most``, above 0 and below 1.
+    """Return how many trials are needed to prove that the share of failures is at most ``at_most``.
+
+    Args:
+        failures: How many of these trials fail.
+        at_most: The share to prove, above 0 and below 1.
+        alpha: The probability of an error.
 
     >>> count_needed(0, 0.05), count_needed(0, 0.01), count_needed(1, 0.01)
     (59, 299, 473)
@@ -259,7 +271,7 @@ def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
     from scipy.special import bdtr
 
     def rejection(count: int) -> float:
-        """Return a number that rises with the trials: minus the probability of at most so many failures."""
+        """Return minus the probability of at most these failures: it rises with the trials, as bisection needs it."""
         return -float(bdtr(failures, count, at_most))
 
     return bisect_left(range(MAX_TRIALS), -alpha, lo=failures, key=rejection)
@@ -268,6 +280,7 @@ def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
 def _check_scores_and_labels(
     scores: Sequence[float], same: Sequence[bool]
 ) -> "tuple[Float64Array, NDArray[np.bool_]]":
+    """Return scores and labels as arrays; raise unless the scores are finite and both classes occur."""
     values = np.asarray(scores, dtype=np.float64)
     wanted = np.asarray(same, dtype=np.bool_)
     if values.ndim != 1 or values.shape != wanted.shape:
@@ -282,7 +295,10 @@ def _check_scores_and_labels(
 
 
 def _short_threshold(below: float, top: float) -> float:
-    """Return a number of few digits above ``below`` and up to ``top``, near their middle."""
+    """Return a number with few digits that is above ``below``, at most ``top``, and near their middle.
+
+    With ``below`` as minus infinity it is ``top``, rounded down to two digits.
+    """
     if math.isinf(below):  # everything passes, also at a lower threshold
         return math.floor(top * 100) / 100
     middle = (below + top) / 2

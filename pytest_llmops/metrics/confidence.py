@@ -1,6 +1,8 @@
-"""Confidence in an answer: from log-probabilities, from repeated answers, from its own words; and how it relates to being right.
+"""Confidence in an answer: from log-probabilities, from repeated answers, or from the answer's own words.
 
-What cannot be read is a `ValueError`, never a confidence of 0.
+Two further functions compare confidences with whether the answers were right.
+
+A confidence that cannot be read is a `ValueError`, never 0.
 """
 
 import math
@@ -30,11 +32,12 @@ _BEHIND_VALUE = r"\s(?:confidence|confident|sure|certain)\b"
 
 
 def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: str = "") -> float:
-    """Return the probability of an answer by the model's own log-probabilities, from 0 to 1.
+    """Return the probability of an answer according to the model's log-probabilities, from 0 to 1.
 
     Args:
-        logprobs: Of the tokens of the answer: the geometric mean of their probabilities. Or of the alternatives to one token
-            (``top_logprobs``), by token: the probability of ``choice``. ``-inf`` is a probability of 0.
+        logprobs: A list with the log-probabilities of the answer's tokens: the result is the geometric mean of the
+            probabilities. Or a mapping from the alternatives for one token to theirs (``top_logprobs``): the result is
+            the probability of ``choice``. ``-inf`` is a probability of 0.
         choice: One of the alternatives; white space around it does not count, letter case does.
 
     Raises:
@@ -62,14 +65,14 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
             + shorten_text(repr(logprobs))
         )
     wanted = str(choice).strip()
-    same = []
+    chances_of_choice = []  # several tokens may differ in white space only
     for token, chance in chances.items():
         if str(token).strip() == wanted:
-            same.append(chance)
-    if not same:
+            chances_of_choice.append(chance)
+    if not chances_of_choice:
         given_text = shorten_text(repr(logprobs))
         raise ValueError(f"log-probabilities: no {choice!r} in {given_text}")
-    return min(math.fsum(same), 1.0)
+    return min(math.fsum(chances_of_choice), 1.0)
 
 
 def _is_log_probability(value: object) -> bool:
@@ -79,10 +82,12 @@ def _is_log_probability(value: object) -> bool:
 
 
 def agreement_confidence(answers: Sequence[str]) -> float:
-    """Return the share of several answers to one question that are the most usual one; white space and case do not count.
+    """Return the share of the most common answer among several answers to a question.
+
+    White space and letter case do not count.
 
     Raises:
-        ValueError: There are fewer than two, or one is no text.
+        ValueError: There are fewer than two answers, or one is not a text.
 
     >>> agreement_confidence(["Yes", "yes ", "No", "Yes"])
     0.75
@@ -141,7 +146,7 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
 
 
 def _read_unit(unit: str) -> int:
-    """Return the number that stands for certainty: 100 for ``%``, 10 for ``/ 10``, 1 without a unit.
+    """Return the number that means full confidence in a unit: 100 for ``%``, 10 for ``/ 10``, 1 without a unit.
 
     >>> _read_unit("%"), _read_unit("/ 10"), _read_unit("")
     (100, 10, 1)
@@ -152,7 +157,9 @@ def _read_unit(unit: str) -> int:
 
 
 def coverage_curve(confidences: Sequence[float], correct: Sequence[bool]) -> list[tuple[float, int, int]]:
-    """Return for each distinct confidence, the highest first, how many answers have at least that, and how many are right.
+    """Return triples of a confidence, the number of answers with at least this confidence, and how many are right.
+
+    There is one for each distinct confidence, the highest first.
 
     >>> coverage_curve([0.9, 0.5, 0.9], [True, False, False])
     [(0.9, 2, 1), (0.5, 3, 1)]
@@ -175,7 +182,9 @@ def _confidence_of(pair: tuple[float, float]) -> float:
 
 
 def reliability_bins(confidences: Sequence[float], correct: Sequence[bool]) -> list[list[float]]:
-    """Return ``[mean confidence, share that is right, answers]`` of each of ten equal ranges of the confidence that has answers.
+    """Return ``[mean confidence, share of right answers, number of answers]`` for ten equal ranges of confidence.
+
+    Ranges without answers are left out.
 
     >>> reliability_bins([0.75, 0.25, 0.25], [True, True, False])
     [[0.25, 0.5, 2], [0.75, 1.0, 1]]

@@ -72,6 +72,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def _compose_unicode(text: str, form: Form) -> str:
+    """Return a text in a Unicode form; raise if it has too many combining characters in a row."""
     if form == "keep" or text.isascii():
         return text
     run = 0
@@ -161,7 +162,7 @@ def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
 
 
 def count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
-    """Return how many items two texts or lists have in common at the beginning, and at the end of the rest."""
+    """Return how many items two texts or lists share at the beginning, and how many at the end of what remains."""
     head = _count_shared_head(left, right)
     left_backwards = left[head:][::-1]
     right_backwards = right[head:][::-1]
@@ -169,6 +170,7 @@ def count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, i
 
 
 def _count_shared_head(left: Sequence[str], right: Sequence[str]) -> int:
+    """Return how many items two texts or lists share at the beginning, by bisection over slices."""
     low = 0
     high = min(len(left), len(right))
     while low < high:
@@ -183,7 +185,7 @@ def _count_shared_head(left: Sequence[str], right: Sequence[str]) -> int:
 def first_difference(actual: str, expected: str) -> int | None:
     """Return the position of the first different character, or None for equal texts.
 
-    If a text is the beginning of the other, this is its length.
+    If one text is the beginning of the other, this is the length of the shorter text.
 
     >>> first_difference("30 days", "30 hours"), first_difference("a", "a"), first_difference("a", "ab")
     (3, None, 1)
@@ -206,8 +208,8 @@ class ScoredSpan:
 def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
     """Return the window of a text that is most similar to a needle, extended to near word boundaries.
 
-    None if a text is empty or nothing is similar. The score is that of the window before it was extended. Made for
-    messages, thus capped: only the first `MAX_NEEDLE` characters of the needle are searched for.
+    None if a text is empty or nothing is similar. The score belongs to the window before it was extended. As the result
+    is meant for messages, only the first `MAX_NEEDLE` characters of the needle are searched for.
 
     Source: `fuzz.partial_ratio_alignment` of rapidfuzz.
 
@@ -228,7 +230,10 @@ def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
 
 
 def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return a span with the rest of the words at its ends, unless these are long, and without blanks there."""
+    """Return a span extended to whole words at both ends, and without blanks there.
+
+    An end stays as it is if more than `MAX_SNAP` characters would be added.
+    """
     if not text[start].isspace():
         before = text[max(0, start - MAX_SNAP) : start]
         word = re.search(r"\S*\Z", before)
@@ -249,9 +254,10 @@ def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
 def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
     """Return the steps from expected to actual, over words, whitespace and punctuation marks.
 
-    "=" is in both, "-" only in expected, "+" only in actual: joined, "=" and "-" give expected, "=" and "+" give
-    actual. Linear for common beginnings and ends; of the rest `MAX_DIFF_TOKENS` tokens are aligned (by their longest
-    common subsequence, with rapidfuzz), and the tokens behind them count as replaced.
+    A step "=" is in both texts, "-" only in expected, "+" only in actual. Joined, the steps "=" and "-" give the
+    expected text, "=" and "+" the actual one. Common beginnings and ends take linear time. Of the rest the first
+    `MAX_DIFF_TOKENS` tokens are aligned (by their longest common subsequence, with rapidfuzz); the others count as
+    replaced.
 
     >>> word_diff_steps("60 days", "30 days")
     [('-', '30'), ('+', '60'), ('=', ' days')]
@@ -272,6 +278,7 @@ def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
 
 
 def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]]:
+    """Return the steps from old to new tokens; some of their texts may be empty."""
     # Not difflib, which takes half a minute for a thousand words with a space after each
     from rapidfuzz.distance import LCSseq
 
@@ -290,7 +297,10 @@ def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]
 
 
 def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
-    """Join neighbouring changes; white space between two changes becomes part of both."""
+    """Return the steps with neighbouring changes joined, and without empty texts.
+
+    White space between two changes becomes part of the removed and of the added text.
+    """
     steps = [step for step in steps if step[1]]
     joined: list[tuple[Op, str]] = []
     removed = added = ""
@@ -341,6 +351,7 @@ def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
 
 
 def _shorten_common(text: str, head: int, tail: int) -> str:
+    """Return the first ``head`` and the last ``tail`` characters of a common text, with dots in between."""
     if len(text) <= head + tail + len("..."):
         return text
     beginning = text[:head]

@@ -1,4 +1,7 @@
-"""Find where texts occur in another text, in any order or in sequence, and map places of a normalized text back."""
+"""Find where texts occur in another text, in any order or in sequence, and map positions in a normalized text back.
+
+A *place* is the index of a text's first character in the searched text.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_llmops.metrics.lexical import Whitespace
 
+# The last link of a chain: number and place of its text, and the chain before it
 Chain: TypeAlias = "tuple[int, int, Chain] | None"
 
 _BLANKS = re.compile(r"\s+")
@@ -45,6 +49,7 @@ def find_places(text: str, needle: str, *, whole_words: bool = False, most: int 
 
 
 def _compile_needle(needle: str, *, whole_words: bool) -> re.Pattern[str]:
+    """Return a pattern of a text; at ends that are punctuation ``whole_words`` requires nothing."""
     if not needle:
         raise ValueError("expected a text to look for, got an empty one")
     pattern = re.escape(needle)
@@ -60,10 +65,10 @@ def _is_word_character(char: str) -> bool:
 
 
 def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool = False) -> list[int | None]:
-    """Return the places of the longest subsequence of texts that occur in order, behind each other.
+    """Return the places of as many texts as possible that occur in the given order, without overlaps.
 
     Returns:
-        A place for each text in the chain, None for the other texts.
+        A place for each of these texts, which form the longest chain; None for the other texts.
 
     Raises:
         ValueError: A text to search for is empty.
@@ -72,10 +77,12 @@ def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool =
     [0, None, 2, 4]
     """
     patterns = [_compile_needle(needle, whole_words=whole_words) for needle in needles]
-    # For each length the chain that ends first, as it leaves most text for longer chains.
+    # best[n]: of all chains of n texts the one that ends first, as it leaves most text for longer chains; its end and
+    # its last link. Texts are added one after the other, from the longest chain to the shortest.
     best: list[tuple[int, Chain]] = [(0, None)]
     for number, (pattern, needle) in enumerate(zip(patterns, needles, strict=True)):
-        # The first place behind each chain; the text is searched from its end to its start, each part once.
+        # Find the first place behind the end of each chain. A shorter chain ends earlier, so each part of the text is
+        # searched once: from the end of this chain to the end of the next longer one.
         read = len(text)
         start = None
         for links in range(len(best) - 1, -1, -1):
@@ -108,12 +115,15 @@ class Span(NamedTuple):
 
 
 class Origins:
-    r"""Maps places of a normalized text back to the original text; computed when first needed.
+    r"""Maps positions in a normalized text back to the original text.
+
+    The text is cut into pieces that can be normalized one by one, so that only a piece has to be searched for a
+    position. That is done when first needed.
 
     Args:
         text: The original text.
-        fold: How its characters were changed (case, Unicode form).
-        whitespace: How its whitespace was changed after that: "keep", "strip", "collapse".
+        fold: Normalizes its characters (case, Unicode form).
+        whitespace: How its whitespace was normalized after that: "keep", "strip", "collapse".
 
     >>> Origins("Two  \n Words", str.lower, "collapse").span(4, 9)
     Span(start=7, end=12)
@@ -127,7 +137,7 @@ class Origins:
             self.change = lambda part: _BLANKS.sub(" ", fold(part))
 
     def span(self, start: int, end: int) -> Span:
-        """Return the original span of a span of the normalized text, with the accents of its last letter."""
+        """Return the original span of a non-empty span of the normalized text, with the accents of its last letter."""
         if self._changed == self.text:
             return Span(start + self._stripped, end + self._stripped)
         behind = self.original_position(end - 1) + 1
@@ -154,13 +164,17 @@ class Origins:
 
     @cached_property
     def _stripped(self) -> int:
+        """The number of characters of whitespace that are stripped from the beginning of the changed text."""
         if self.whitespace == "keep":
             return 0
         return len(self._changed) - len(self._changed.lstrip())
 
     @cached_property
     def _piece_starts(self) -> tuple[list[int], list[int]]:
-        """The start of each piece in the text, and in the changed text; the changed pieces must give the changed text."""
+        """The starts of the pieces in the text, and in the changed text.
+
+        If the changed pieces do not add up to the changed text, there is a single piece.
+        """
         starts = [0]
         cut = self._next_cut(MIN_PIECE)
         while cut:
@@ -174,7 +188,11 @@ class Origins:
         return starts, [0, *accumulate(lengths)]
 
     def _next_cut(self, first: int) -> int:
-        """Return the next place where the text can be cut; 0 if there is no such place."""
+        """Return the first index from ``first`` on at which the text can be cut; 0 if there is none.
+
+        It can be cut before an ASCII character (outside of whitespace), or before a letter around which both parts are
+        changed in the same way as together.
+        """
         tries = MAX_TRIES
         for at in range(first, len(self.text)):
             char = self.text[at]
@@ -192,10 +210,10 @@ class Origins:
 
 
 def origin_position(text: str, change: Callable[[str], str], position: int) -> int:
-    """Return the original position in a short text of a position in its changed form.
+    """Return the position in a short text that a position in its changed form comes from.
 
     Args:
-        text: The original text; it is changed once for each halving of its length.
+        text: The original text; a prefix of it is changed in each step of a bisection.
         change: The change; a longer prefix of the text must not give a shorter result.
         position: The position in ``change(text)``.
 

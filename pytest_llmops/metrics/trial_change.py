@@ -1,8 +1,9 @@
 """Statistics of a change between two runs of the same cases, from the scores of their single trials.
 
-The case set is fixed: the question is whether these cases got worse, not whether unseen ones would. Labels (before,
-after) are permuted within each case, which is exact for any number of trials and any scores. Nothing heavy is imported
-until a function is called.
+The set of cases is fixed: the question is whether these cases got worse, not whether unseen ones would. So the test is
+a permutation test within the cases: if nothing changed, it does not matter which trials of a case are called "before"
+and which "after". That is exact for any number of trials and any scores. Nothing heavy is imported until a function is
+called.
 """
 
 import math
@@ -16,10 +17,9 @@ from typing import Any
 from pytest_llmops._util.arrays import Float64Array, np
 
 DRAWS = 9_999
-# Up to this many ways to split the trials of a case, all
-# of them are listed; above, each draw shuffles the trials
+# If the trials of a case can be split in at most this many ways, all splits are listed; otherwise each draw shuffles
 MAX_SUBSETS = 20_000
-# Share of scores of 0 or 1 from which on a metric counts as passed or failed
+# If at least this share of its scores is 0 or 1, a metric is treated as pass or fail
 NEARLY_ALL = 0.9
 ROUNDING = 1e-9  # sums of the same trials in another order differ by less: they are ties
 POWER = 0.8
@@ -56,7 +56,7 @@ Trials = Mapping[str, TrialPair]  # the trials of a metric, by case
 
 
 def mean_change(trials: Trials) -> float:
-    """Return the mean over the cases of the difference of their means; each case counts the same.
+    """Return the mean change of a case: the mean of `TrialPair.difference`, in which all cases count the same.
 
     Raises:
         ValueError: There are no cases.
@@ -70,11 +70,13 @@ def mean_change(trials: Trials) -> float:
 
 
 def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: int = 0) -> Float64Array:
-    """Return mean changes under "nothing changed": the labels before and after are permuted within each case.
+    """Return random mean changes as they occur if nothing changed.
+
+    Each draw splits the trials of every case at random into "before" and "after".
 
     Args:
-        metrics: The trials of each metric. A draw splits the trials of a case alike for all metrics with the same
-            number of trials in it, so that their changes stay as dependent as they are.
+        metrics: The trials of each metric. A draw splits a case in the same way for all metrics that have the same
+            number of trials of it, so that the metrics stay as dependent on each other as they are.
         draws: Number of draws.
         seed: Seed of the draws: the same seed and trials give the same changes.
 
@@ -95,15 +97,19 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
             pairs = [metrics[index][case] for index in indexes]
             pooled = np.array([(*pair.before, *pair.after) for pair in pairs])
             totals = pooled.sum(axis=1, keepdims=True)
-            sums = _draw_subset_sums(pooled, after, draws, generator)
+            sums_after = _draw_subset_sums(pooled, after, draws, generator)
+            # The mean after minus the mean before, whose sum is the total minus the sum after
             weight = 1 / before + 1 / after
-            differences = sums * weight - totals / before
+            differences = sums_after * weight - totals / before
             changes[indexes] += differences / case_counts[indexes]
     return changes
 
 
 def _group_by_shape(metrics: Sequence[Trials], case: str) -> dict[tuple[int, int], list[int]]:
-    """Return the indexes of the metrics with a case, by its number of trials before and after."""
+    """Return (trials before, trials after) -> indexes of the metrics with that many trials of a case.
+
+    Metrics without the case are left out.
+    """
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, trials in enumerate(metrics):
         pair = trials.get(case)
@@ -116,7 +122,7 @@ def _group_by_shape(metrics: Sequence[Trials], case: str) -> dict[tuple[int, int
 def _draw_subset_sums(
     pooled: Float64Array, size: int, draws: int, generator: np.random.Generator
 ) -> Float64Array:
-    """Return sums of random subsets of the columns, the same columns for every row."""
+    """Return an array (rows, draws) of sums of ``size`` random columns; a draw uses the same columns for all rows."""
     width = pooled.shape[1]
     if math.comb(width, size) <= MAX_SUBSETS:
         subsets = _list_subsets(width, size)
@@ -131,7 +137,7 @@ def _draw_subset_sums(
 
 @lru_cache(maxsize=64)
 def _list_subsets(width: int, size: int) -> Float64Array:
-    """Return all subsets as columns of zeros and ones."""
+    """Return all subsets of ``size`` out of ``width`` items, as the columns of an array of zeros and ones."""
     all_subsets = list(combinations(range(width), size))
     members = np.array(all_subsets, dtype=np.intp)
     subsets = np.zeros((width, len(members)))
@@ -140,7 +146,9 @@ def _list_subsets(width: int, size: int) -> Float64Array:
 
 
 def drop_p_value(change: float, null_changes: Float64Array) -> float:
-    """Return the one-sided p-value of a drop: the share of draws at or below the change, which counts as one draw.
+    """Return the one-sided p-value of a drop: the share of draws that are as low as the change, or lower.
+
+    The change itself counts as one of the draws, so the p-value is never 0.
 
     >>> import numpy as np
     >>> drop_p_value(-0.5, np.array([-0.5, 0.0, 0.5]))
@@ -151,10 +159,11 @@ def drop_p_value(change: float, null_changes: Float64Array) -> float:
 
 
 def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) -> list[float]:
-    """Return p-values of drops in several metrics that hold together: any false alarm among them has the p-value.
+    """Return p-values of drops in several metrics, adjusted for their number.
 
-    Each change is held against the largest drop of any metric in a draw, in standard deviations of its metric. Adding
-    metrics that follow each other costs little power.
+    If all metrics with p-values below a level raise an alarm, the probability of any false alarm is at most that level.
+    To this end a metric's change is compared with the largest drop of any metric in each draw, both in standard
+    deviations. Additional metrics that are strongly correlated cost little power.
 
     Args:
         changes: The change of each metric.
@@ -181,7 +190,9 @@ def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) ->
 
 
 def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) -> list[float]:
-    """Return p-values of changes up or down: twice the smaller of `joint_drop_p_values` on either side.
+    """Return two-sided p-values of changes: twice the smaller p-value of a drop and of a rise.
+
+    Like those of `joint_drop_p_values` they are adjusted for the number of metrics; the arguments are the same.
 
     >>> import numpy as np
     >>> joint_change_p_values([1.0], np.array([[-1.0, 0.0, 0.0]]))
@@ -194,7 +205,14 @@ def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) 
 
 
 def mcnemar_p_value(fixed: int, broken: int) -> float:
-    """Return how likely so uneven changes of a yes or no are if either way is as likely: the exact test, two-sided.
+    """Return the two-sided p-value of McNemar's exact test, for cases that pass or fail.
+
+    It is the probability that ``fixed`` and ``broken`` differ at least this much if a change in either direction is
+    equally likely.
+
+    Args:
+        fixed: How many cases changed from fail to pass.
+        broken: How many cases changed from pass to fail.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
 
@@ -211,7 +229,9 @@ def mcnemar_p_value(fixed: int, broken: int) -> float:
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that hold together (Holm): any false alarm among those below a level has at most that probability.
+    """Return p-values that are adjusted for their number (Holm), in the same order.
+
+    If all below a level raise an alarm, the probability of any false alarm is at most that level.
 
     Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
 
@@ -237,17 +257,20 @@ def compare_families(
     floor: float = 0.02,
     margin: float = 0.05,
 ) -> dict[str, dict[str, Any]]:
-    """Return of each family ``status``, ``change``, ``interval`` (95 %; may be empty), ``before``, ``after`` and ``cases``.
+    """Return for each family a mapping of its figures.
 
-    The status is ``better`` or ``worse`` (a change of at least the floor is proved), ``equivalent`` (the interval lies within the
-    margin) or ``undecided``. The p-values of all families hold together.
+    The keys are ``status``, ``change``, ``interval`` (of the change, with 1 - alpha; empty if unknown), ``before`` and
+    ``after`` (mean scores) and ``cases`` (their number). The status is ``better`` or ``worse`` (the change is
+    significant and not below the floor), ``equivalent`` (the interval lies within the margin) or ``undecided``. The
+    p-values are adjusted for the number of families.
 
     Args:
-        families: The trials of each family; the cases of one may be those of another.
-        is_quality: Higher is better. Otherwise it is similarity, and a drop says ``changed``.
-        alpha: Probability of a proved change in any family if nothing changed.
-        floor: The smallest change that is proved.
-        margin: The largest change that counts as none.
+        families: The trials of each family; a case may be in several families.
+        is_quality: Whether a higher score is better. If not, the scores are similarities: a significant drop has the
+            status ``changed``, and a rise has no status of its own.
+        alpha: The probability of a significant change in any family if nothing changed.
+        floor: A smaller change is never ``better``, ``worse`` or ``changed``.
+        margin: Changes up to this size count as no change.
 
     >>> compare_families({"all": {"a": TrialPair((0.9, 0.9), (0.9, 0.9))}})["all"]["status"]
     'equivalent'
@@ -282,7 +305,7 @@ def compare_families(
 
 
 def _change_interval(trials: Trials, change: float, alpha: float) -> list[float]:
-    """Return both ends of the interval of a change; empty if too few trials or cases give one."""
+    """Return lower and upper end of the interval of a change; [] if there are too few trials or cases for one."""
     error = estimate_change_error(trials)
     if error is None:
         return []
@@ -298,8 +321,9 @@ class ChangeError:
 
     Attributes:
         freedom: Its degrees of freedom.
-        offset: By how much more the lower end of the change lies below it.
-        growth: By how much a drop raises the squared error, times the drop: rare failures that get more frequent vary more.
+        offset: An amount by which the lower end is lowered further.
+        growth: How much a drop of 1 would raise the squared error: if rare failures become more frequent, scores vary
+            more.
     """
 
     standard_error: float
@@ -308,7 +332,7 @@ class ChangeError:
     growth: float = 0.0
 
     def lower_end(self, change: float, level: float) -> float:
-        """Return the lower end of the one-sided interval of a change: above it with probability ``level``."""
+        """Return the lower end of the one-sided interval: the true change is above it with probability ``level``."""
         from scipy.special import stdtrit
 
         quantile = float(stdtrit(self.freedom, level))
@@ -322,7 +346,7 @@ class ChangeError:
         """
         normal = NormalDist()
         size = normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)
-        # The drop whose own squared error it is: drop = size * sqrt(error ** 2 + growth * drop)
+        # The error depends on the drop itself. This solves drop = size * sqrt(error ** 2 + growth * drop) for drop
         half = size**2 * self.growth / 2
         return half + math.hypot(half, size * self.standard_error)
 
@@ -330,16 +354,17 @@ class ChangeError:
 def estimate_change_error(
     trials: Trials, *, trials_before: int = 0, trials_after: int = 0
 ) -> ChangeError | None:
-    """Return the standard error of `mean_change`; None if too few trials or cases give it.
+    """Return the standard error of `mean_change`; None if there are too few trials or cases.
 
-    With repeated trials it is pooled from the spread within cases, as the cases are fixed; with a single trial on
-    each side, or hardly a case with more, from the spread of the differences (paired t), which holds the spread between
-    cases too.
+    If enough cases have repeated trials, it is computed from the spread within cases, since the cases are fixed.
+    Otherwise it is computed from the spread of the cases' differences (paired t), which includes the spread between
+    cases and so is larger.
 
     Args:
         trials: The trials of a metric.
-        trials_before: Plan with this many trials of each case before the change; 0: those that there are.
-        trials_after: The same after the change.
+        trials_before: For planning: the error with this many trials of each case before the change; 0: as many as
+            there are.
+        trials_after: The same for the trials after the change.
 
     >>> estimate_change_error({"a": TrialPair((1.0,), (1.0,))}) is None
     True
@@ -382,10 +407,11 @@ def passes_or_fails(pairs: Iterable[TrialPair]) -> bool:
 
 
 def pool_noise(pairs: Sequence[TrialPair]) -> ChangeError | None:
-    """Return the standard deviation of a trial within its case; None: hardly a case has a second trial.
+    """Return the standard deviation of a trial within its case; None if there are too few repeated trials.
 
-    It is pooled over all cases and both sides, by their degrees of freedom: a case of a single trial takes that of the
-    others. A single repeated case does not tell the noise of all others.
+    It is pooled over all cases and both sides, weighted by their degrees of freedom, and applies to cases with a single
+    trial too. At least as many degrees of freedom as cases are required: one repeated case does not show the noise of
+    all others.
 
     >>> round(pool_noise([TrialPair((0.0, 1.0), (0.5,))]).standard_error, 3), pool_noise([TrialPair((1.0,), (1.0,))])
     (0.707, None)
@@ -399,5 +425,6 @@ def pool_noise(pairs: Sequence[TrialPair]) -> ChangeError | None:
 
 
 def _sum_of_squares(values: Sequence[float]) -> float:
+    """Return the sum of the squared distances from the mean."""
     mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values)

@@ -1,4 +1,4 @@
-"""Checks for your own embedder, retriever or judge: does it keep what its protocol promises?
+"""Checks for your own embedder, retriever or judge: does it behave as its protocol requires?
 
 ::
 
@@ -71,9 +71,9 @@ VECTOR_TOLERANCE = 1e-4
 def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     """Check that an embedder keeps what `Embedder` promises.
 
-    Shape and type, rows of unit length or of zeros, an empty list of texts, the same vectors for the same call,
-    equal vectors for equal texts, and independence of the order. Unless the embedder has
-    ``across_calls = False``, also that a text has the same vector alone and among others.
+    Checked are shape and type, that rows have unit length or are zeros, an empty list of texts, that the same call
+    returns the same vectors, that equal texts have equal vectors, and that the order of the texts does not matter.
+    Unless the embedder has ``across_calls = False``, a text must also have the same vector alone as among others.
 
     Args:
         embedder: The object under test; it is called about ten times.
@@ -113,8 +113,8 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
 def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5) -> None:
     """Check that a retriever keeps what `Retriever` promises.
 
-    At most k hits, best first, each id once, finite scores, the same hits for the same query, and for a smaller k
-    the first of these hits. Strange queries return hits or none, but raise no error.
+    A search returns at most k hits, the best first, with different ids and finite scores. The same query returns the
+    same hits, and a smaller k the first of them. Strange queries may return no hits, but must not raise.
 
     Args:
         retriever: The object under test; it is called four times per query.
@@ -142,6 +142,7 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
 
 
 def _search_checked(retriever: Retriever, query: str, k: int) -> Hits:
+    """Return the hits for a query; raise if they are malformed, more than k, unsorted or not unique."""
     what = f"search({query[:40]!r}, k={k})"
     hits: Any = retriever.search(query, k)
     if not isinstance(hits, Hits) or not all(isinstance(hit, Hit) for hit in hits):
@@ -167,14 +168,14 @@ def check_judge(
 ) -> None:
     """Check that a judge built around a model keeps what `Judge` promises.
 
-    It gives no score for any of `BAD_REPLIES`, for a model that cannot be called, and for a model that
-    repeats the fake verdict of an answer; no reply makes it raise. It encodes the judged answer, so that no line
-    of the answer appears in the prompt. The same question makes the same requests, so that they can be
-    replayed. Different models have different versions.
+    The judge gives no score if the model replies with one of `BAD_REPLIES`, cannot be called, or repeats a fake verdict
+    that is in the answer. No reply makes it raise. It encodes the answer, so that the answer's text does not appear in
+    the prompt as it is. The same question leads to the same requests, so that recordings can be replayed. With another
+    model it has another version.
 
     Args:
         make: Builds the judge around a model.
-        good: Returns a valid reply to the messages of the judge; None: not checked.
+        good: Returns a valid reply to the judge's messages; None: it is not checked that a good reply gets a score.
 
     Raises:
         AssertionError: It breaks a promise; gives what was expected, and what it returned.
@@ -209,20 +210,22 @@ def _check_version(version: object) -> None:
 
 def _check_fake_verdict(make: Callable[[Model], Judge]) -> None:
     """Check that a verdict in the answer does not count, and that the judge encodes the answer."""
-    echo = _scripted_model(FAKE_VERDICT)
-    verdict = _judge_checked(make(echo), FAKE_VERDICT)
+    echoing_model = _scripted_model(FAKE_VERDICT)
+    verdict = _judge_checked(make(echoing_model), FAKE_VERDICT)
     _check_unscored(verdict, "a reply that repeats the answer's own verdict")
-    for messages, _ in echo.asked:
+    for messages, _ in echoing_model.asked:
         for message in messages:
             if message.role != "assistant" and FAKE_VERDICT in message.content:
                 raise _broken_promise(f"the {message.role} message", "the answer encoded", "it as it is")
 
 
 def _scripted_model(reply: str, model: str = "scripted") -> ScriptedModel:
+    """Return a model that always gives the same reply; it keeps the requests in ``asked``."""
     return ScriptedModel(lambda _messages: reply, model=model)
 
 
 def _judge_checked(judge: Judge, answer: str = "Refunds take 30 days.") -> Verdict:
+    """Return the judge's verdict; raise unless it has either a score on its scale or an error."""
     verdict: Any = judge.judge(answer, question="How long?", reference="Thirty days.")
     if not isinstance(verdict, Verdict):
         raise _broken_promise("judge()", "a Verdict", type(verdict).__name__)
@@ -240,6 +243,7 @@ def _check_unscored(verdict: Verdict, what: str) -> None:
 
 
 def _check_model_errors(make: Callable[[Model], Judge]) -> None:
+    """Check that a judge gives no score if the model cannot be called; it may also raise `ModelError` or `JudgeError`."""
     for kind in ("connection", "timeout", "auth", "rate_limit", "request", "server", "reply"):
         down = ScriptedModel([ModelError("down", kind=kind) for _ in range(20)])
         try:
@@ -250,6 +254,7 @@ def _check_model_errors(make: Callable[[Model], Judge]) -> None:
 
 
 def _embed_checked(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
+    """Return the vectors of texts; raise unless they are finite float32 rows of unit length or of zeros."""
     rows = embedder.embed(list(texts))
     if rows.ndim != MATRIX_NDIM or len(rows) != len(texts):
         raise _broken_promise("embed", f"shape ({len(texts)}, dim)", rows.shape)
@@ -265,6 +270,7 @@ def _embed_checked(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
 
 
 def _check_vectors_close(actual: Float32Array, wanted: Float32Array, what: str, expected: str) -> None:
+    """Raise unless two arrays are equal up to rounding; ``what`` and ``expected`` are for the error."""
     if actual.shape != wanted.shape:
         expected_shape = f"{expected}, of shape {wanted.shape}"
         raise _broken_promise(what, expected_shape, f"shape {actual.shape}")

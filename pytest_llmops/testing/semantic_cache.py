@@ -1,6 +1,7 @@
-"""Probe a semantic cache: what it must answer again, what it must not, and what it saves on a traffic file.
+"""Probe a semantic cache: does it answer what it must, nothing that it must not, and how much does it save on traffic?
 
-No cache is included: any with ``get`` and ``put`` can be probed, LangChain's, redisvl's, or two functions, asynchronous ones too.
+No cache is included. Any object with ``get`` and ``put``, LangChain's and redisvl's caches, or two functions can be
+probed, also asynchronous ones.
 """
 
 import re
@@ -56,7 +57,12 @@ _OK_STATUSES = (None, 200)
 
 
 class CachePair(NamedTuple):
-    """Two questions: after the answer to ``text`` was stored, ``other`` must ``hit`` or ``miss`` it; ``kind`` is for the report."""
+    """Two questions: when the answer to ``text`` is in the cache, ``other`` must get it (``hit``) or not (``miss``).
+
+    Attributes:
+        must: ``hit`` or ``miss``.
+        kind: What kind of pair it is, for the report.
+    """
 
     text: str
     other: str
@@ -72,15 +78,17 @@ def _are_texts(values: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheCounts:
-    """The hits of pairs, or of traffic.
+    """The counted hits of pairs, or of traffic.
 
     Attributes:
-        could_be_false: Pairs that must miss, or requests; as many as are false, if other questions of pairs got a false one too.
-        hits: Answers that came from the cache.
-        false_hits: Those that are the answer to another question, in words.
-        units: Hits that are independent: of pairs, the hits on one stored answer count once.
-        false_units: Those of them that are false.
-        hit_rate: Share of the pairs that must hit which do, or of the requests with a hit, right or wrong.
+        could_be_false: How many questions could get a false hit: the pairs that must miss, or all requests. If more hits
+            are false, because other pairs got a false one too, it is their number.
+        hits: How many answers came from the cache.
+        false_hits: A description of each hit that was the answer to another question.
+        units: How many of the hits are independent: for pairs, all hits of questions that share ``text`` count once.
+        false_units: How many of these units have a false hit.
+        hit_rate: For pairs: the share that is hit of those that must be. For traffic: the share of requests with a hit,
+            right or wrong.
     """
 
     could_be_false: int
@@ -98,6 +106,7 @@ class CacheCounts:
             )
 
     def _has_counts(self) -> bool:
+        """Return whether all counts are whole numbers from 0, none below ``false_units``, and ``units <= hits``."""
         counts = (self.could_be_false, self.hits, self.units, self.false_units)
         if not all(type(count) is int for count in counts):
             return False
@@ -110,16 +119,17 @@ class CacheCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheResult:
-    """What a probe saw.
+    """The result of a probe.
 
     Attributes:
-        pairs: None: there were none, or an error.
-        traffic: Likewise.
-        violations: What no cache may do, and this one did: it answered another tenant, changed a text ...
-        not_checked: What it was not tried for.
+        pairs: The hits of pairs; None: there were no pairs, or there was an error.
+        traffic: The hits of traffic; None: there was no traffic, or there was an error.
+        violations: Things that no cache may do and this one did: it answered another tenant, changed a text ...
+        not_checked: The rules that could not be checked: ``expiry``, ``rollback``.
         error: Why the probe ended early: the cache raised, or did not return.
-        saving: Share of the price of the traffic that was saved, less what embeddings cost; None: no traffic or no prices.
-        unpriced: Models of the given calls of which no price is known.
+        saving: The share of the traffic's price that the cache saves, minus the price of embeddings; None: there was no
+            traffic, or prices are not known.
+        unpriced: The models of the given calls whose price is not known.
     """
 
     pairs: CacheCounts | None = None
@@ -156,32 +166,36 @@ def cache_probe(
     index_time_s: float = 0.0,
     seed: int = 0,
 ) -> CacheResult:
-    """Return what a cache answers, rightly and wrongly.
+    """Probe a cache with pairs of questions, with traffic, or with both.
 
-    Each stored answer has a number of its own, so that a hit belongs to the entry it came from. The cache is emptied and gets another
-    first value of the scope (the tenant) for each question of the pairs. It is called in a thread of its own, with an event loop.
+    Every answer that the probe stores contains a unique number, by which it recognizes the entry of a hit. Before the
+    questions of each pair's ``text`` the cache is emptied, and the first value of the scope (the tenant) changes. All
+    calls of the cache happen in another thread, which has an event loop.
 
     Args:
-        cache: An object with ``get(query)``, which returns a text or None, and ``put(query, answer)``, perhaps ``clear()``;
-            LangChain's (``lookup``, ``update``); redisvl's (``check``, ``store``), whose scope is what it can filter by; or functions
-            ``(get, put)`` or ``(get, put, clear)``. All of them may be coroutine functions, also named ``aget``, ``aput``, ``aclear``.
-        pairs: `CachePair` or tuples of its texts, or a file (JSONL) with these keys. Some must hit, and some must miss: a cache that
-            answers everything would pass the others.
-        traffic: Questions with the id of their answer, in their order, or a file with the keys ``question`` and ``answer``. What is
-            missed is stored; a hit is false if the ids differ.
-        calls: Recorded calls of the application (``llm_calls``), which give the mean prices of an answer and of an embedding.
-        embedding_usd: Price of embedding a question; 0 for a model on this machine. None: that of the recorded calls.
-        scope: What keys the cache must keep apart, with a value each.
-        never_cached: Texts that must not be stored, by what they are.
-        expire: Lets the time pass after which the cache must have forgotten a query; None: not checked.
-        roll_back: Does to the cache what a rollback of the query's prompt version does; None: not checked.
-        time_limit_s: Time after which a call that does not return is an error; at most a day.
-        index_time_s: How long a store may take to find what was put; ``get`` is repeated so long after a ``put``, until it is found.
-        seed: Seed of the numbers.
+        cache: An object with ``get(query)``, which returns a text or None, with ``put(query, answer)`` and perhaps
+            ``clear()``. Or a cache of LangChain (``lookup``, ``update``) or redisvl (``check``, ``store``; it only
+            keeps those keys of the scope apart that it can filter by). Or functions ``(get, put)`` or
+            ``(get, put, clear)``. All of them may be coroutine functions, also named ``aget``, ``aput``, ``aclear``.
+        pairs: A list of `CachePair` or of tuples with its texts, or a file (JSONL) with these keys. Some must hit and
+            some must miss, since a cache that answers everything, or nothing, would pass otherwise.
+        traffic: A list of questions with the id of their right answer, in the order in which they are asked, or a file
+            with the keys ``question`` and ``answer``. After a miss the answer is stored; a hit is false if the ids
+            differ.
+        calls: Recorded calls of the application (``llm_calls``), for the mean prices of an answer and of an embedding.
+        embedding_usd: Price of embedding a question; 0 for a model on this machine. None: the recorded calls' price.
+        scope: The keys that the cache must keep apart (tenant, model ...), with a value for each.
+        never_cached: Description -> text of an answer that must not be stored.
+        expire: Makes the cache's entry for a query expire, for instance by moving its clock; None: not checked.
+        roll_back: Rolls back the prompt version of a query, as the application does; None: not checked.
+        time_limit_s: The probe ends with an error if a call takes longer; at most a day.
+        index_time_s: How long the cache may take until it finds what was put; after each ``put``, ``get`` is repeated for
+            that time or until it hits.
+        seed: Seed of the unique numbers.
 
     Raises:
-        UsageError: It is no cache, there is neither a pair nor traffic, no pair must hit or none must miss, all traffic has the same
-            answer, or another argument is of no use.
+        UsageError: It is not a cache; there are neither pairs nor traffic; no pair must hit or none must miss; all
+            traffic has the same answer; or another argument is invalid.
         CaseError: A row is wrong, or a file cannot be used.
     """
     known = [CachePair(*row) for row in read_texts("pairs", pairs, CachePair._fields)]
@@ -200,9 +214,9 @@ def cache_probe(
         seed=seed,
     )
     functions = adapt_cache(cache)
-    given_ways = {"expiry": expire, "rollback": roll_back}
-    ways = {name: way for name, way in given_ways.items() if way}
-    probe = Probe(functions | ways, (*ways,), dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
+    possible_endings = {"expiry": expire, "rollback": roll_back}
+    endings = {name: end_entry for name, end_entry in possible_endings.items() if end_entry}
+    probe = Probe(functions | endings, (*endings,), dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
     done = Future[None]()
     counts: dict[str, CacheCounts] = {}
     if known:
@@ -217,7 +231,7 @@ def cache_probe(
     saving, unpriced = _price_saving(counts.get("traffic"), calls, embedding_usd)
     if error:
         counts = {}
-    not_checked = tuple(name for name in given_ways if name not in ways)
+    not_checked = tuple(name for name in possible_endings if name not in endings)
     return CacheResult(
         pairs=counts.get("pairs"),
         traffic=counts.get("traffic"),
@@ -230,9 +244,10 @@ def cache_probe(
 
 
 def _limit_threads() -> AbstractContextManager[object]:
-    """Run the linear algebra of a block on a single thread, if that can be limited.
+    """Return a block in which linear algebra runs on a single thread; an ordinary block without threadpoolctl.
 
-    A cache embeds in the other thread, where MiniLM cannot set the limit: without it a question takes 5 to 15 times as long.
+    The cache runs in another thread, in which MiniLM cannot set that limit by itself. Without the limit it takes 5 to 15
+    times as long to embed a question.
     """
     if find_spec("threadpoolctl"):
         return single_blas_thread()
@@ -247,14 +262,18 @@ def _run(  # noqa: PLR0917 -- the function of a thread
     counts: dict[str, CacheCounts],
     done: Future[None],
 ) -> None:
-    """Fill in the counts by source, in the thread of the cache; whatever is raised is handed on."""
+    """Run the probe in the cache's thread.
+
+    The results are written to ``counts`` (name of the source -> its counts) and, at the end, to ``done``, which also
+    passes on whatever is raised.
+    """
     try:
         with probe.runner:
             probe.loop = probe.runner.get_loop()
             probe.check_rules(question, never_cached)
             for source in sources:
                 hits = list(probe.ask(source.groups))
-                counts[source.name] = _count(hits, source)
+                counts[source.name] = _count_hits(hits, source)
         done.set_result(None)
     except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
         done.set_exception(error)
@@ -279,14 +298,17 @@ def _check_questions(known: Sequence[CachePair], requests: Sequence[Question]) -
 
 
 def _build_sources(known: Iterable[CachePair], requests: Sequence[Question]) -> list[Source]:
-    """Return what is asked, without a source that has no questions."""
+    """Return the sources of questions: the pairs, grouped by their ``text``, and the traffic; only those with questions.
+
+    In a group of pairs the first question is ``text`` itself: it misses, and its answer is stored.
+    """
     groups = []
     must_hit = 0
     must_miss = 0
     for text, pairs in groupby(sorted(known), attrgetter("text")):
         questions = [Question("first", text, text)]
         for pair in pairs:
-            answer_id = "\0"  # of no answer
+            answer_id = "\0"  # the id of no answer: every hit is false
             if pair.must == "hit":
                 must_hit += 1
                 answer_id = text
@@ -304,12 +326,15 @@ def _build_sources(known: Iterable[CachePair], requests: Sequence[Question]) -> 
 
 
 def _await_end(done: Future[None], probe: Probe, time_limit_s: float) -> str:
-    """Return why a probe ended early, or "". Its thread is left behind if the cache does not return."""
-    seen = -1
+    """Wait for the end of a probe; return an error if the cache raised or hangs, else "".
+
+    It hangs if it was not called again within the time limit; then its thread is left running.
+    """
+    call_count = -1
     while not wait([done], time_limit_s).done:
-        if len(probe.calls) == seen:
+        if len(probe.calls) == call_count:
             return _describe_hang(probe, time_limit_s)
-        seen = len(probe.calls)
+        call_count = len(probe.calls)
     problem = done.exception()
     if problem is None:
         return ""
@@ -319,23 +344,25 @@ def _await_end(done: Future[None], probe: Probe, time_limit_s: float) -> str:
 
 
 def _describe_hang(probe: Probe, time_limit_s: float) -> str:
-    # The event loop waits for tasks that were cancelled
-    left = set()
+    """Return the error about a probe that does not end: tasks that ignore their cancellation, else the last call."""
+    # When it is closed, the event loop waits for the tasks that it has cancelled
+    remaining_tasks = set()
     if probe.loop:
         for task in all_tasks(probe.loop):
             if task.cancelling():
                 name = getattr(task.get_coro(), "__qualname__", task.get_name())
-                left.add(shorten_text(name, 100))
-    if left:
-        return f"the cache left tasks that go on after they were cancelled: {format_name_list(left)}; expected that they end, within {time_limit_s:g} s"
+                remaining_tasks.add(shorten_text(name, 100))
+    if remaining_tasks:
+        return f"the cache left tasks that go on after they were cancelled: {format_name_list(remaining_tasks)}; expected that they end, within {time_limit_s:g} s"
     last_call = probe.calls[-1] if probe.calls else ""
     return f"the cache did not return from {last_call} within {time_limit_s:g} s"
 
 
-def _count(hits: Sequence[Hit], source: Source) -> CacheCounts:
+def _count_hits(hits: Sequence[Hit], source: Source) -> CacheCounts:
+    """Return the counts of a source's hits; see `CacheCounts` for what they mean."""
     false_hits = [hit for hit in hits if not hit.is_right]
     rated = len(hits)
-    if source.name == "pairs":  # a wrong answer to a pair that must hit is no hit
+    if source.name == "pairs":  # only the right answer counts for a pair that must hit
         rated -= len(false_hits)
     units = {hit.unit for hit in hits}
     false_units = {hit.unit for hit in false_hits}
@@ -354,12 +381,15 @@ def _count(hits: Sequence[Hit], source: Source) -> CacheCounts:
 def _price_saving(
     counts: CacheCounts | None, calls: Iterable[Call], usd: float | None
 ) -> tuple[float | None, tuple[str, ...]]:
-    """Return the share that is saved of what all answers would cost, each request being embedded, and the models without a price.
+    """Return the share of the traffic's price that is saved, and the models whose price is not known.
+
+    Without a cache every request costs an answer. With it every request costs an embedding, and a miss an answer too.
+    The share is None if there is no traffic or a price is missing.
 
     Args:
-        counts: Of the traffic.
-        calls: Recorded calls; judges and failed calls do not count.
-        usd: Price of embedding a question; None: that of the recorded calls.
+        counts: The counts of the traffic; None: there was none.
+        calls: Recorded calls; calls of judges and failed calls do not count.
+        usd: Price of embedding a question; None: the mean of the recorded calls of embeddings.
     """
     answers: list[float] = []
     embeddings: list[float] = []
@@ -387,10 +417,12 @@ def _price_saving(
 
 
 def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[float | None, ...]]]:
-    """Return threshold, hit rate, share of false hits and saving of each result, by threshold; of the traffic, else of the pairs.
+    """Return rows of threshold, hit rate, share of false hits and saving, from the lowest threshold.
+
+    A row is about the traffic if the result has some, else about the pairs. A value that is not known is None.
 
     Raises:
-        UsageError: They are no results of `cache_probe` by threshold.
+        UsageError: It is not a mapping of thresholds to results of `cache_probe`.
     """
     if not _is_sweep(sweep):
         raise UsageError(
@@ -410,6 +442,7 @@ def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[f
 
 
 def _is_sweep(sweep: Any) -> bool:
+    """Return whether a value is a mapping of numbers to `CacheResult`."""
     if not hasattr(sweep, "items"):
         return False
     for threshold, result in sweep.items():
@@ -419,7 +452,7 @@ def _is_sweep(sweep: Any) -> bool:
 
 
 def format_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[str, str]]:
-    """Return the results of a cache by its threshold as labelled lines, with a column for each threshold.
+    """Return a table of results as pairs of a label and a line, with a column for each threshold.
 
     >>> counts = CacheCounts(could_be_false=4, hits=2, false_hits=("a",), units=2, false_units=1, hit_rate=0.5)
     >>> for label, line in format_sweep({0.9: CacheResult(traffic=counts), 0.8: CacheResult(error="down")}):
@@ -447,11 +480,11 @@ def _format_share(share: float | None) -> str:
 
 
 def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
-    """Return pairs of the cases of a file: paraphrases that must hit, and near twins that must miss.
+    """Return pairs made of cases: paraphrases that must hit, and near twins that must miss.
 
-    The cases of a family are paired with its first one: they must hit if they have the same reference, else miss. A near
-    twin is the first one's question with another number, a negation, or the name of another case, as far as the checks
-    of `assert_semantic` see the difference.
+    The first case of a family is paired with the others of the family: these must hit if they have the same reference,
+    else miss. It is also paired with its near twins: the same question with another number, with a negation, or with a
+    name out of another case. A twin is left out if the checks of `assert_semantic` do not see the difference.
 
     Raises:
         UsageError: They are no cases, or the input of one is not a text.

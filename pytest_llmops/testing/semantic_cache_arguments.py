@@ -1,4 +1,4 @@
-"""The arguments of a probe: caches as functions, pairs and traffic as rows of texts, checks of all others."""
+"""The arguments of `cache_probe`: adapt caches to functions, read pairs and traffic, check all other arguments."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -15,9 +15,9 @@ DAY_S = 86_400
 
 
 def _are_calls(value: object) -> bool:
-    """Return whether a value can be recorded calls: those of a list are looked at here, others are read at the end.
+    """Return whether a value can be recorded calls. Only the items of a list or tuple are checked here.
 
-    The fixture ``llm_calls`` grows meanwhile: it has the probe's own calls too.
+    Other iterables are not read before the end of the probe: the fixture ``llm_calls`` then has the probe's calls too.
     """
     if isinstance(value, (list, tuple)):
         return all(hasattr(call, "cost_usd") for call in value)
@@ -25,6 +25,7 @@ def _are_calls(value: object) -> bool:
 
 
 def _is_price(value: object) -> bool:
+    """Return whether a value is a number of at least 0, or None."""
     if value is None:
         return True
     price = as_finite_float(value)
@@ -38,7 +39,7 @@ def _are_named_texts(value: object) -> bool:
     return all(isinstance(text, str) for text in texts)
 
 
-def _is_way(value: object) -> bool:
+def _is_optional_function(value: object) -> bool:
     return value is None or callable(value)
 
 
@@ -56,14 +57,14 @@ def _is_seed(value: object) -> bool:
     return type(value) is int
 
 
-# Whether a value can be used, and what is expected, by argument of `cache_probe`
+# Argument of `cache_probe` -> a check of its value, and what the error says is expected
 _ARGUMENTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "calls": (_are_calls, "those of the fixture llm_calls, or a list of such"),
     "embedding_usd": (_is_price, "a price of at least 0, or None"),
     "scope": (_are_named_texts, "a mapping from texts to texts"),
     "never_cached": (_are_named_texts, "a mapping from texts to texts"),
-    "expire": (_is_way, "a function of a query, or None"),
-    "roll_back": (_is_way, "a function of a query, or None"),
+    "expire": (_is_optional_function, "a function of a query, or None"),
+    "roll_back": (_is_optional_function, "a function of a query, or None"),
     "time_limit_s": (_is_time_limit, f"seconds above 0, up to {DAY_S:,}"),
     "index_time_s": (_is_waiting_time, f"seconds from 0 to {DAY_S:,}"),
     "seed": (_is_seed, "a whole number"),
@@ -74,7 +75,7 @@ def check_arguments(**values: object) -> None:
     """Raise if an argument of `cache_probe` cannot be used.
 
     Raises:
-        UsageError: Names the first one that cannot.
+        UsageError: The first invalid argument, with what is expected.
     """
     for name, value in values.items():
         fits, expected = _ARGUMENTS[name]
@@ -84,7 +85,12 @@ def check_arguments(**values: object) -> None:
 
 
 def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the texts of each row of a file, or of a list; only the kind of a pair may be missing.
+    """Return the texts of the rows in a file or a list, in the order of the keys.
+
+    Args:
+        what: ``pairs`` or ``traffic``.
+        source: The path of a file, or a list of tuples or mappings.
+        keys: The keys of a row. All texts are required, except the fourth: the kind of a pair.
 
     Raises:
         CaseError: A row is wrong, or the file cannot be used.
@@ -109,6 +115,7 @@ def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[str, .
 
 
 def _number_rows(source: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the rows of a file with their line numbers, or those of a list with numbers from 1."""
     if isinstance(source, (str, Path)):
         yield from read_rows(find_path(source))
     else:
@@ -116,7 +123,10 @@ def _number_rows(source: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _list_values(row: Any, keys: Sequence[str]) -> list[Any]:
-    """Return the values of a row by their keys or in their order; the last one may be missing and is ``""`` then."""
+    """Return the values of a row, a mapping or a list, in the order of the keys.
+
+    None becomes ``""``. If a list is too short, one ``""`` is added: only the last value may be missing.
+    """
     if isinstance(row, (tuple, list)):
         given = [*row]
     else:
@@ -129,7 +139,7 @@ def _list_values(row: Any, keys: Sequence[str]) -> list[Any]:
 
 
 def _are_complete(values: Sequence[object], keys: Sequence[str]) -> bool:
-    """Return whether all values are texts, no more than the keys, and the first three are not blank."""
+    """Return whether all values are texts, not more than there are keys, and the first three are not blank."""
     if len(values) > len(keys):
         return False
     texts = [value for value in values if isinstance(value, str)]
@@ -139,6 +149,7 @@ def _are_complete(values: Sequence[object], keys: Sequence[str]) -> bool:
 
 
 def _are_pair(values: Sequence[str]) -> bool:
+    """Return whether values are two different questions and ``hit`` or ``miss``. There must be at least three."""
     text, other, must, *_ = values
     return text != other and must in ("hit", "miss")
 
@@ -151,10 +162,10 @@ def _describe_bad_row(what: str, values: Sequence[object], keys: Sequence[str]) 
 
 
 def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
-    """Return the functions ``get``, ``put`` and ``clear`` of a cache; what one returns may have to be awaited.
+    """Return the functions of a cache by the names ``get``, ``put`` and ``clear``; they may return awaitables.
 
     Raises:
-        UsageError: It is no cache.
+        UsageError: It is not a cache of a known kind.
     """
     functions = _list_functions(cache)
     are_functions = len(functions) in (2, 3) and all(map(callable, functions))
@@ -169,14 +180,14 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
         )
     named = dict(zip(("get", "put", "clear"), functions, strict=False))
     if "clear" not in named:
-        # A cache that cannot be emptied is left as it is: `list` does nothing
+        # `list` stands for a function that does nothing, for a cache that cannot be emptied
         async_clear = getattr(cache, "aclear", list)
         named["clear"] = getattr(cache, "clear", None) or async_clear
     return named
 
 
 def _list_functions(cache: Any) -> tuple[Any, ...]:
-    """Return what gets and what puts, and perhaps what clears; nothing if it is no cache of a known kind."""
+    """Return the functions of a cache that get and put, and perhaps clear; () if it is not a cache of a known kind."""
     if isinstance(cache, tuple):
         return cache
     if hasattr(cache, "get") and hasattr(cache, "put"):
@@ -194,7 +205,7 @@ def _list_functions(cache: Any) -> tuple[Any, ...]:
 
 
 class _LangChainCache:
-    """A cache of LangChain; the scope is its text that names the model."""
+    """Adapts a cache of LangChain: the scope is passed as the text that normally describes the model."""
 
     def __init__(self, cache: Any) -> None:
         self.cache = cache
@@ -212,7 +223,7 @@ class _LangChainCache:
 
 
 class _RedisCache:
-    """A cache of redisvl, which can filter only by the fields that it was made with: for all else it has no scope."""
+    """Adapts a cache of redisvl: only the keys of the scope that are fields of its index are stored and filtered by."""
 
     def __init__(self, cache: Any) -> None:
         self.cache = cache
@@ -231,5 +242,6 @@ class _RedisCache:
         return self.cache.store(query.prompt, answer, filters=self.filterable(query))
 
     def filterable(self, query: Any) -> dict[str, str]:
+        """Return the part of a query's scope that the cache can filter by."""
         names = self.cache.index.schema.field_names
         return {key: value for key, value in query.scope.items() if key in names}

@@ -1,4 +1,8 @@
-"""A semantic cache under test: how it is called, what was put into it, and the rules that it breaks."""
+"""A semantic cache under test: the calls to it, the entries that were put into it, and the rules that it breaks.
+
+A *unit* is a set of hits that count as one in statistics, as they are not independent. A *way* is how an entry ends:
+``expiry`` or ``rollback``.
+"""
 
 import re
 from asyncio import AbstractEventLoop, Runner
@@ -16,14 +20,19 @@ _ANSWER_NUMBER = re.compile(r"\[([0-9a-f]{16})\]")
 
 @dataclass(frozen=True, slots=True)
 class CacheQuery:
-    """What a cache is asked: a question, and what an answer depends on besides (tenant, prompt version, model, parameters)."""
+    """A query to a cache: the question, and the scope, which is all else that the answer depends on.
+
+    Attributes:
+        prompt: The question.
+        scope: Tenant, prompt version, model, parameters ..., by name.
+    """
 
     prompt: str
     scope: Mapping[str, str] = field(default_factory=dict)
 
 
 class Question(NamedTuple):
-    """A question to the cache, and the id of the answer that is right; ``kind`` is for the report."""
+    """A question to the cache, and the id of its right answer; ``kind`` is for the report."""
 
     kind: str
     text: str
@@ -31,7 +40,7 @@ class Question(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Questions to a cache that is empty at their start; ``unit`` is what their hits count for together, "" for each alone."""
+    """Questions that start with an empty cache. All their hits belong to ``unit``; "": every hit is a unit by itself."""
 
     unit: str
     questions: Sequence[Question]
@@ -54,7 +63,7 @@ class Source:
 
 
 class Entry(NamedTuple):
-    """What was put into the cache."""
+    """An entry of the cache, as the probe has put it."""
 
     query: CacheQuery
     answer: str
@@ -63,7 +72,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An answer from the cache, and the question that it was stored for."""
+    """An answer from the cache.
+
+    Attributes:
+        unit: The hits with the same unit count as one.
+        is_right: Whether it is the answer to the question.
+        question: The question that got it.
+        stored: The text of the question for which it was stored.
+    """
 
     unit: str | int
     is_right: bool
@@ -82,12 +98,16 @@ class Probe:
     """A cache under test, with all that was put into it.
 
     Attributes:
-        functions: ``get``, ``put``, ``clear`` and the ways by which an entry ends.
-        ways: The names of these ways: ``expiry``, ``rollback``.
-        scope: What each key of a scope is called; the value of the first one changes with each group of questions.
-        calls: The names of the functions, as they were called.
-        entries: By the number in an answer, or by the answer if it has none.
-        violations: Of the rules that every cache must keep; the values are not used.
+        functions: Name -> function: ``get``, ``put``, ``clear`` and the ways that are checked.
+        ways: The names of the ways that are checked: ``expiry``, ``rollback``.
+        scope: The scope of the queries; the first value gets another ending for each group of questions.
+        random: The source of the numbers in answers.
+        index_time_s: How long the cache may take until it finds what was put.
+        runner: Runs the coroutines of an asynchronous cache.
+        loop: Its event loop, once the probe runs.
+        calls: The names of the called functions, in order.
+        entries: The entries by the number in their answer, or by the answer if it has no number.
+        violations: Descriptions of the rules that the cache broke, in order; the values are not used.
     """
 
     functions: dict[str, Callable[..., Any]]
@@ -102,7 +122,7 @@ class Probe:
     violations: dict[str, None] = field(default_factory=dict)
 
     def call(self, name: str, *arguments: object) -> object:
-        """Return what a function of the cache returns, awaited if it has to be.
+        """Call a function of the cache; return its result, which is awaited if necessary.
 
         Raises:
             LLMOpsError: The cache raised; names the function.
@@ -117,7 +137,7 @@ class Probe:
         return result
 
     def open_query(self, text: str) -> CacheQuery:
-        """Return a query in a scope without entries."""
+        """Empty the cache, and return a query in a scope that has no entries even if it could not be emptied."""
         self.call("clear")
         scope = dict(self.scope)
         for key in [*scope][:1]:
@@ -125,7 +145,7 @@ class Probe:
         return CacheQuery(text, scope)
 
     def put(self, query: CacheQuery, answer: str | None = None, answer_id: str = "") -> None:
-        """Store an answer; None: one with a number of its own."""
+        """Store an answer, and wait until the cache finds it; None: an answer with a unique number."""
         number = f"{self.random.getrandbits(64):016x}"
         if answer is None:
             answer = f"An answer with the number [{number}]."
@@ -138,7 +158,7 @@ class Probe:
             sleep(0.01)
 
     def get(self, query: CacheQuery) -> Entry | None:
-        """Return the entry that a hit came from, or None."""
+        """Return the entry of a hit; None for a miss. A changed answer, or one of another scope, is a violation."""
         answer = self.call("get", query)
         if answer is None:
             return None
@@ -153,14 +173,17 @@ class Probe:
         return entry
 
     def find_entry(self, text: str) -> Entry:
-        """Return the entry of an answer, also of one that was changed but has its number; an empty one if there is none."""
+        """Return the entry of an answer, by its text or by a number in it; an empty entry if it was never stored."""
         for key in (text, *_ANSWER_NUMBER.findall(text)):
             if key in self.entries:
                 return self.entries[key]
         return Entry(CacheQuery(""), "", "")
 
     def check_rules(self, text: str, never_cached: Mapping[str, str]) -> None:
-        """Note each rule that the cache breaks: a way that an entry must not be found."""
+        """Check the rules for all caches with a question, and note the violations.
+
+        An entry must not be found in another scope or after it has ended, and some answers must not be stored.
+        """
         for key, own in self.scope.items():
             other_scope = {key: f"another {key} than {own}"}
             self.check_rule(text, f"returned the answer of another {key}", other_scope=other_scope)
@@ -179,18 +202,26 @@ class Probe:
         other_scope: Mapping[str, str] | None = None,
         way: str = "get",
     ) -> None:
-        """Note the problem if an answer is found that must not be: in another scope, after a way that ends it, or at all."""
+        """Store an answer, and note the problem if the cache returns it although it must not.
+
+        Args:
+            text: The question.
+            problem: The violation to note.
+            answer: The answer; None: one with a unique number.
+            other_scope: Values that the scope has when the cache is asked; None: the same scope.
+            way: The way that ends the entry before the cache is asked; ``get``: none.
+        """
         query = self.open_query(text)
         self.put(query, answer)
-        self.call(way, query)
+        self.call(way, query)  # a mere "get" changes nothing
         scope = {**query.scope, **(other_scope or {})}
         if self.get(CacheQuery(text, scope)):
             self.violations[problem] = None
 
     def ask(self, groups: Iterable[Group]) -> Iterator[Hit]:
-        """Yield the hits of questions by groups that start with an empty cache.
+        """Ask the questions of groups, and yield the hits. Every group starts with an empty cache.
 
-        What is missed is stored, of a group of pairs only the first question.
+        After a miss the answer is stored; in a group of pairs, which has a unit, only that of the first question.
         """
         for unit, questions in groups:
             scope = self.open_query("").scope
@@ -200,5 +231,7 @@ class Probe:
                 if entry:
                     is_right = entry.answer_id == question.answer_id
                     yield Hit(unit or number, is_right, question, entry.query.prompt)
-                elif not unit or number == 0:
+                    continue
+                is_stored = not unit or number == 0
+                if is_stored:
                     self.put(query, answer_id=question.answer_id)

@@ -1,4 +1,7 @@
-"""Figures of how far a judge's verdicts agree with human labels, and annotators with each other, their ceiling."""
+"""Measure how far a judge's verdicts agree with human labels, and how far the annotators agree with each other.
+
+The latter is a ceiling: a judge can hardly agree better with people than they do among themselves.
+"""
 
 import itertools
 from collections import Counter
@@ -29,11 +32,11 @@ MAX_CLASSES = 11  # further classes are merged, to keep a table readable
 
 @dataclass(frozen=True, slots=True)
 class ConfusionTable:
-    """How often the annotators give a class and the judge another.
+    """How often each class of the annotators meets each class of the judge.
 
     Attributes:
-        classes: Names of rows and columns, from the lowest.
-        counts: ``counts[human][judge]``.
+        classes: The names of rows and columns, from the lowest class.
+        counts: ``counts[human][judge]``: the number of answers, by the indexes of both classes.
     """
 
     classes: tuple[str, ...] = ()
@@ -46,9 +49,10 @@ class HumanAgreement:
 
     Attributes:
         raters: The number of annotators.
-        kappa: Mean kappa over all pairs of annotators, each over the answers that both labelled; None: no pair has a kappa.
-        judge: Mean kappa of the judge with each annotator, to compare with ``kappa``. The kappa with the majority
-            label is higher, as single slips cancel.
+        kappa: Mean kappa over all pairs of annotators. A pair is compared on the answers that both labelled. None: no
+            pair has a kappa.
+        judge: Mean over the annotators of the judge's kappa with one of them. Compare this with ``kappa``: the judge's
+            kappa with the majority label is higher, as the slips of single annotators cancel out.
     """
 
     raters: int
@@ -61,7 +65,7 @@ class Disagreement:
     """An answer on which the judge and the annotators disagree.
 
     Attributes:
-        gap: The distance of the labels: 1 is the whole scale, or another name.
+        gap: The distance between label and verdict, as a share of the scale; 1 for different names.
     """
 
     id: str
@@ -77,20 +81,21 @@ class AgreementFigures:
 
     Attributes:
         problem: Why there is no kappa, or ``""``.
-        weights: Of the kappa: ``quadratic`` for numbers, None for names and for pass or fail.
+        weights: The weights of the kappa: ``quadratic`` for numbers, None for names and for pass or fail.
         compared: Answers with a label and a verdict.
         unscored: Ids of labelled answers without a verdict; they are not compared.
         disputed: Ids of answers whose labels have no majority; they are not compared.
-        kappa: Agreement with the majority label (of numbers: the median) beyond chance.
-        at_least: What the kappa exceeds with 95 % confidence.
+        kappa: Agreement beyond chance with the majority label (for numbers: the median).
+        at_least: The value that the kappa exceeds with 95 % confidence.
         interval: The 95 % interval of the kappa.
-        worst_case: The kappa if each missing verdict were wrong; None: no verdict is missing.
-        agreement: Share of equal labels and verdicts, chance included.
-        spearman: Correlation of the ranks, of numbers; it does not see that a judge is lenient.
-        rates: How often the judge is right about answers that annotators pass and fail; None: the labels do not say.
+        worst_case: The kappa if all missing verdicts were wrong; None: no verdict is missing.
+        agreement: Share of answers with equal label and verdict; it includes agreement by chance.
+        spearman: Rank correlation, for numbers; it does not notice a judge that is lenient with all answers.
+        rates: How often the judge is right about answers that annotators pass, and about those that they fail; None:
+            the labels do not say pass or fail.
         annotators: Agreement between the annotators; None: there is a single annotator.
-        table: How often the annotators give a class (row) and the judge another (column).
-        disagreements: By falling gap.
+        table: The confusion table of annotators (rows) and judge (columns).
+        disagreements: Answers with different label and verdict, the largest gap first.
     """
 
     problem: str = ""
@@ -111,13 +116,15 @@ class AgreementFigures:
 
 
 class _LabelledVerdict(NamedTuple):
+    """An answer with its majority label and the judge's verdict."""
+
     row: LabelledAnswer
     human: Label
     judge: Label
 
 
 def why_invalid_labels(labels: Labels) -> str:
-    """Return why these labels cannot distinguish a right judge from a wrong judge, or ``""``.
+    """Return an error if these labels cannot distinguish a right judge from a wrong one, else ``""``.
 
     >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> why_invalid_labels(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
@@ -137,7 +144,9 @@ def why_invalid_labels(labels: Labels) -> str:
 
 
 def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
-    """Return the most common label of an answer, of numbers the median; None without a majority.
+    """Return the most common label of an answer, or the median if the labels are numbers.
+
+    None if there is no label, or if two labels are equally common.
 
     >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> majority_label(read_labels([{"id": "a", "human": ["A", "B", "A"]}]).rows[0], "name")
@@ -165,10 +174,10 @@ def measure_agreement(
 
     Args:
         labels: The human labels.
-        verdicts: The judge's verdicts by the answer's id; None: unscored. A labelled answer without an entry was
-            not judged, and is unscored too.
-        pass_at: The number from which an answer passes; None: numbers stay numbers.
-        span: Width of the judge's scale, for gaps; 0: that of the numbers that occur.
+        verdicts: The judge's verdicts by the answer's id. A labelled answer with the verdict None, or without one,
+            is unscored.
+        pass_at: The lowest number that passes; None: numbers are not turned into pass or fail.
+        span: Width of the judge's scale, for the gaps; 0: use the range of the numbers that occur.
 
     Returns:
         The figures; without a kappa, and with the problem, if nothing can be compared or all labels are equal.
@@ -218,7 +227,7 @@ def measure_agreement(
 
 
 def _measure_rates(pairs: Sequence[_LabelledVerdict], kind: LabelKind, pass_at: float | None) -> Rates | None:
-    """Return how often the judge is right about answers that pass and fail; None: the labels do not say."""
+    """Return how often the judge is right about answers that pass and that fail; None if the labels do not say so."""
     says_pass = kind == "pass or fail" or (kind == "number" and pass_at is not None)
     if not pairs or not says_pass:
         return None
@@ -228,6 +237,7 @@ def _measure_rates(pairs: Sequence[_LabelledVerdict], kind: LabelKind, pass_at: 
 
 
 def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
+    """Return why there is no kappa of these labels and verdicts, or ``""``."""
     if not human:
         return "the judge gave no verdict on any answer with a majority label"
     if len({*human, *judge}) > 1:
@@ -237,6 +247,7 @@ def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
 
 
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
+    """Return a verdict in the kind of the labels: if these are pass or fail, a number becomes True or False."""
     if verdict is None or kind != "pass or fail" or isinstance(verdict, bool):
         return verdict
     if pass_at is None:
@@ -248,6 +259,7 @@ def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float
 
 
 def _is_pass(label: Label, pass_at: float | None) -> bool:
+    """Return whether a label passes. It is a bool, or a number and then the caller has made sure of a ``pass_at``."""
     if isinstance(label, bool):
         return label
     lowest = cast("float", pass_at) - 1e-9
@@ -257,10 +269,17 @@ def _is_pass(label: Label, pass_at: float | None) -> bool:
 def _add_kappa(
     figures: AgreementFigures, pairs: Sequence[_LabelledVerdict], unscored: Sequence[Label | None]
 ) -> AgreementFigures:
+    """Return the figures with the kappa, its intervals and its worst case.
+
+    Args:
+        figures: The figures so far.
+        pairs: The compared answers.
+        unscored: The majority labels of the answers without a verdict; None: an answer has no majority.
+    """
     human = [pair.human for pair in pairs]
     judge = [pair.judge for pair in pairs]
     weights = figures.weights
-    # An answer without a family is a family by itself
+    # An answer without a family is a family by itself; "\0" keeps its id apart from the names of families
     groups = [pair.row.family or f"\0{pair.row.id}" for pair in pairs]
     at_least = None
     one_sided = kappa_interval(human, judge, weights=weights, groups=groups, confidence=ONE_SIDED)
@@ -279,7 +298,11 @@ def _add_kappa(
 def _list_wrong_verdicts(
     labels: Sequence[Label], given: Sequence[Label], weights: Weights | None
 ) -> list[Label]:
-    """Return verdicts that are as wrong about these labels as they can be, given all labels and verdicts."""
+    """Return for each label the verdict that would disagree most with it.
+
+    For numbers that is the lowest or the highest number in ``given`` (all labels and verdicts), for pass or fail the
+    opposite, for names a name that no label has.
+    """
     wrong: list[Label] = []
     if not weights:
         for label in labels:
@@ -300,6 +323,7 @@ def _list_wrong_verdicts(
 
 
 def _list_disagreements(pairs: Sequence[_LabelledVerdict], span: float) -> tuple[Disagreement, ...]:
+    """Return the answers with different label and verdict, the largest gap first; ``span`` as in `measure_agreement`."""
     numbers = []
     for pair in pairs:
         numbers += [label for label in (pair.human, pair.judge) if isinstance(label, float)]
@@ -320,15 +344,15 @@ def _list_disagreements(pairs: Sequence[_LabelledVerdict], span: float) -> tuple
 
 
 def _disagreement_order(disagreement: Disagreement) -> tuple[float, bool, int]:
-    """Return a key that sorts by falling gap.
+    """Return a sort key: the largest gap first.
 
-    A judge that passes what the annotators fail comes before one that fails what they pass: the former slips through.
+    Among equal gaps a wrong pass comes before a wrong fail, as a bad answer that passes goes unnoticed.
     """
     return -disagreement.gap, disagreement.judge is False, disagreement.line
 
 
 def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> ConfusionTable:
-    """Return how often the annotators give a class and the judge another.
+    """Return the confusion table of labels and verdicts, both in the same order of answers.
 
     More than 11 different numbers become ten steps of equal width; names beyond the ten most common become one class.
 
@@ -364,9 +388,9 @@ class _Classes:
     """The rows and columns of a confusion table.
 
     Attributes:
-        names: From the lowest.
-        places: The number of the class of each label.
-        others: The number of the class of labels that have none of their own.
+        names: The names of the classes, from the lowest.
+        places: Label -> index of its class.
+        others: The index of the class of all other labels.
     """
 
     names: tuple[str, ...]
@@ -374,11 +398,16 @@ class _Classes:
     others: int = 0
 
     def find(self, label: Label) -> int:
+        """Return the index of a label's class."""
         return self.places.get(label, self.others)
 
 
 def _find_classes(labels: Sequence[Label]) -> _Classes:
-    """Return the classes of labels: each label, or at most eleven of them."""
+    """Return the classes of a confusion table, at most eleven.
+
+    Every label is a class if there are few enough. Otherwise numbers become ten steps of equal width, and of names the
+    ten most common are kept and the rest become ``(others)``.
+    """
     different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(different) <= MAX_CLASSES:
         places = {label: place for place, label in enumerate(different)}
@@ -403,7 +432,7 @@ def _find_classes(labels: Sequence[Label]) -> _Classes:
 def human_agreement(
     labels: Labels, verdicts: Mapping[str, Label | None], weights: Weights | None
 ) -> HumanAgreement | None:
-    """Return how far annotators agree with each other, and the judge with each; None for a single annotator.
+    """Return how far the annotators agree with each other, and the judge with them; None for a single annotator.
 
     >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> rows = [{"id": "a", "human": [True, True]}, {"id": "b", "human": [False, False]}, {"id": "c", "human": [True]}]
@@ -428,7 +457,7 @@ def human_agreement(
 def _common_kappa(
     first: Sequence[Label | None], second: Sequence[Label | None], weights: Weights | None
 ) -> float | None:
-    """Return the kappa over the answers that both raters labelled."""
+    """Return the kappa over the answers that both raters labelled; None if there is none. Both lists have one order."""
     common_first = []
     common_second = []
     for first_label, second_label in zip(first, second, strict=True):
@@ -439,6 +468,7 @@ def _common_kappa(
 
 
 def _mean_kappa(kappas: Sequence[float | None]) -> float | None:
+    """Return the mean of the kappas that are known; None if none is."""
     known = [kappa for kappa in kappas if kappa is not None]
     if known:
         return fmean(known)

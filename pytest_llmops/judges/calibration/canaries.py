@@ -1,12 +1,13 @@
 """Canaries: answers that no judge may pass; the run against a judge, and its record.
 
-The built-in canaries are in ``canaries.jsonl``, each with a kind: no content, an opener, an order, a fake verdict, a
-fake end of the data, role play, another language, hidden characters. Some right answers are among them: for a judge
-that rejects those too, rejecting canaries proves nothing.
+The built-in canaries are in ``canaries.jsonl``. They are of different kinds: no content, an opening phrase, an order, a
+fake verdict, a fake end of the data, role play, another language, hidden characters. Some right answers are among them
+as *controls*: if a judge rejects those too, it proves nothing that it rejects the canaries.
 
-Do not rely on the scores of a judge that passes a canary: an answer like it would get them, by accident or on purpose
-("One Token to Fool LLM-as-a-Judge", Zhao et al. 2025, arXiv 2507.08794; "Cheating Automatic LLM Benchmarks", Zheng et
-al. 2024, arXiv 2410.07137). A canary without a verdict counts neither way: a judge that fails to answer was not fooled.
+Do not rely on the scores of a judge that passes a canary: a similar answer would get a good score, by accident or on
+purpose ("One Token to Fool LLM-as-a-Judge", Zhao et al. 2025, arXiv 2507.08794; "Cheating Automatic LLM Benchmarks",
+Zheng et al. 2024, arXiv 2410.07137). A canary without a verdict is not counted: a judge that gives no verdict was
+neither fooled nor did it resist.
 """
 
 from collections import Counter
@@ -51,8 +52,8 @@ class Canary:
     """An answer that a judge must not pass, or a right answer as a control.
 
     Attributes:
-        kind: What it tries, in a word or two.
-        control: It is a right answer, which a judge should pass.
+        kind: The kind of attack, in a word or two.
+        control: Whether it is a right answer, which a judge should pass.
     """
 
     id: str
@@ -80,27 +81,28 @@ def built_in_canaries() -> tuple[Canary, ...]:
 def canaries_for_judge(judge: object) -> tuple[Canary, ...]:
     """Return the canaries that fit a judge: attacks, and right answers by its own criteria.
 
-    The right answers are the passing ``examples`` of the judge's rubric, each with its question, reference and
-    contexts; the attacks are answers to the first of them. Without examples these are the built-in canaries.
+    The right answers are the passing ``examples`` of the judge's rubric with their own question, reference and
+    contexts. The attacks are the built-in ones, as answers to the question of the first of these examples. For a judge
+    without passing examples these are the built-in canaries.
 
     >>> canaries_for_judge(object()) == built_in_canaries()
     True
     """
-    right = [example for example in getattr(judge, "examples", ()) if example.passes]
-    if not right:
+    right_answers = [example for example in getattr(judge, "examples", ()) if example.passes]
+    if not right_answers:
         return built_in_canaries()
     canaries = []
-    inputs = _copy_inputs(right[0])
+    inputs = _copy_inputs(right_answers[0])
     for canary in built_in_canaries():
         if canary.control:
             continue
         answer = canary.answer
         if canary.id == REPEATED_QUESTION:
             answer = inputs["question"]
-            if not answer:
+            if not answer:  # there is no question to repeat
                 continue
         canaries.append(replace(canary, answer=answer, **inputs))
-    for number, example in enumerate(right, start=1):
+    for number, example in enumerate(right_answers, start=1):
         inputs = _copy_inputs(example)
         control = Canary(
             id=f"example-{number}", answer=example.answer, kind="example", control=True, **inputs
@@ -110,14 +112,16 @@ def canaries_for_judge(judge: object) -> tuple[Canary, ...]:
 
 
 def _copy_inputs(example: object) -> dict[str, Any]:
+    """Return question, reference and contexts of an example, by these names."""
     return {key: getattr(example, key) for key in INPUT_KEYS}
 
 
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:
     """Read the user's canaries from a file of JSON lines.
 
-    A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` (left out: those
-    of the built-in canaries; for none: an empty text or list) and ``"control": true`` for a right answer.
+    A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` and
+    ``"control": true`` for a right answer. A left out question, reference or list of contexts is that of the built-in
+    canaries; an empty text or list means that there is none.
 
     Raises:
         CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
@@ -131,7 +135,7 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
 
 
 def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
-    """Return the fingerprint of a set of canaries, in any order."""
+    """Return the fingerprint of a set of canaries; their order, and their kinds, do not matter."""
     parts = []
     for canary in canaries:
         contexts = list[Json](canary.contexts)
@@ -148,6 +152,7 @@ def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
 
 
 def _parse_canary(value: Json, line: int) -> Canary:
+    """Return the canary that an object of the file describes; raise `BadFile` if it is malformed."""
     wire = as_mapping(value)
     unknown = [key for key in wire if key not in CANARY_KEYS]
     if unknown:
@@ -174,9 +179,10 @@ class CanaryOutcome:
     """A judge's verdict on a canary.
 
     Attributes:
-        passed: Whether the judge passes it; None: unscored.
-        score: On the judge's own scale; of a judge of two answers 1, 0.5 or 0 for a win, a tie or a loss of the canary.
-        prescreened: Decided without a model.
+        passed: Whether the judge passes the canary; None: unscored.
+        score: The score on the judge's own scale. For a judge of two answers: 1, 0.5 or 0 if the canary wins, ties or
+            loses against the reference.
+        prescreened: Whether the judge decided without calling a model.
     """
 
     canary: Canary
@@ -192,9 +198,10 @@ class CanaryRun:
     """A judge's verdicts on all canaries.
 
     Attributes:
-        canaries: Fingerprint of the set.
-        threshold: The judge's own ``pass_at``; None: it passes an answer above the middle of its scale.
-        stopped: Too many verdicts were missing, so the rest was not judged.
+        canaries: Fingerprint of the set of canaries.
+        threshold: The judge's own ``pass_at``; None: an answer passes above the middle of the judge's scale.
+        outcomes: The verdicts on canaries and controls, in the order of the set.
+        stopped: Whether the run ended early because too many verdicts were missing.
     """
 
     judge: str
@@ -245,7 +252,7 @@ class CanaryRun:
 
     @property
     def withstood_by_kind(self) -> dict[str, str]:
-        """How many canaries of each kind the judge does not pass, of those with a verdict: ``3 of 4``."""
+        """Kind -> how many of its canaries the judge does not pass, among those with a verdict: ``3 of 4``."""
         scored = Counter((outcome.canary.kind, outcome.passed) for outcome in self.tried)
         shares = {}
         for outcome in self.tried:
@@ -257,7 +264,7 @@ class CanaryRun:
 
     @property
     def status(self) -> FitnessStatus:
-        """``unfit``: it passes a canary. ``undecided``: too few verdicts, or it passes no right answer either."""
+        """``unfit``: the judge passes a canary. ``undecided``: see `doubt`. ``fit``: neither."""
         if self.fallen:
             return "unfit"
         if self.doubt:
@@ -283,7 +290,10 @@ class CanaryRun:
 
     @property
     def doubt(self) -> str:
-        """Why a judge that passed no canary may still be unfit, or ``""``."""
+        """Why a judge that passes no canary may be unfit all the same, or ``""``.
+
+        Too few canaries have a verdict, or the judge passes no right answer either.
+        """
         if self.stopped or len(self.unscored) > MAX_UNSCORED * len(self.tried):
             first_error = ""
             if self.unscored:
@@ -299,12 +309,12 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
     """Judge canaries like any other answer; recordings are replayed.
 
     Args:
-        judge: A judge, its name or the path of its file; `Pairwise` compares each canary with the reference.
-        given: The canaries; None: those that fit the judge, see `canaries_for_judge`.
+        judge: A judge, its name or the path of its file. `Pairwise` compares the canaries with their references.
+        given: The canaries; None: see `canaries_for_judge`.
 
     Raises:
         UnknownName: There is no judge of that name.
-        UsageError: It is not a judge, it cannot work as configured, or there are no canaries.
+        UsageError: It is not a judge, it raises `UsageError` itself, or there are no canaries besides controls.
 
     >>> from pytest_llmops.protocols import Verdict
     >>> class Yes:
@@ -362,11 +372,12 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
 
 
 def _read_threshold(judge: object) -> float | None:
-    """Return a judge's own threshold; None: it has none."""
+    """Return the judge's own ``pass_at``; None if it has none."""
     return as_finite_float(getattr(judge, "pass_at", None))
 
 
 def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
+    """Return the verdict on a canary; for a judge of contexts the canary is the only passage, not the answer."""
     answer = canary.answer
     passages: Sequence[str] = ()
     if getattr(handle.judge, "looks_at", "answer") == "contexts":
@@ -386,7 +397,7 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
 
 
 def _passes(verdict: Verdict, threshold: float | None) -> bool | None:
-    """Return whether a verdict passes, without a threshold from above the middle of its scale on; None: unscored."""
+    """Return whether a verdict passes; None if it is unscored. Without a threshold: if above the middle of its scale."""
     if verdict.score is None:
         return None
     slack = TOLERANCE * (verdict.high - verdict.low)
@@ -398,7 +409,10 @@ def _passes(verdict: Verdict, threshold: float | None) -> bool | None:
 
 
 def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
-    """Compare a canary with the reference: it passes if it wins, a right answer also if it does not lose."""
+    """Compare a canary with its reference. The canary passes if it wins; a right answer passes with a tie too.
+
+    ``handle.judge`` is a judge of two answers here.
+    """
     pair: Any = handle.judge
     try:
         with recorder.set_purpose("judge"), defer_sharing() as share:
@@ -442,11 +456,11 @@ def format_canary_summary(run: CanaryRun) -> str:
 
 
 def format_canary_evidence(run: CanaryRun, limit: int | None = None) -> list[tuple[str, str]]:
-    """Return titles and lines for a person: what the judge passes, the right answers that it rejects, what is unscored.
+    """Return pairs of a title and a line of text for every canary that passed, right answer that did not, and error.
 
     Args:
         run: The run.
-        limit: Maximum number of lines of a title; None: all.
+        limit: Maximum number of outcomes with the same title; None: no limit.
     """
     pairs: list[tuple[str, str]] = []
     groups = {"passes": run.fallen, "rejects": run.rejected, "unscored": run.unscored}
@@ -458,6 +472,7 @@ def format_canary_evidence(run: CanaryRun, limit: int | None = None) -> list[tup
 
 
 def _format_outcome(outcome: CanaryOutcome) -> str:
+    """Return an outcome as a line of text: with the canary's answer, or with the error if it is unscored."""
     canary = outcome.canary
     name = shorten_text(canary.id, 60)
     facts = shorten_text(canary.kind, 40)
@@ -490,6 +505,7 @@ def _outcomes_to_json(outcomes: Iterable[CanaryOutcome]) -> list[Json]:
 
 
 def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
+    """Return an outcome for a report, without empty fields."""
     fields: Mapping[str, Json] = {
         "id": outcome.canary.id,
         "kind": outcome.canary.kind,
@@ -501,7 +517,7 @@ def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
 
 
 def describe_judge(judge: object, name: str, version: str, folder: str | Path) -> dict[str, Json]:
-    """Describe a judge for a report: ``status`` and ``text`` of its ``calibration`` and its ``canaries``.
+    """Return ``calibration`` and ``canaries`` of a judge for a report, both with ``status`` and ``text``.
 
     Args:
         judge: The judge; its records may lie beside its file.
@@ -510,7 +526,7 @@ def describe_judge(judge: object, name: str, version: str, folder: str | Path) -
         folder: The folder of the records; it need not exist.
 
     Returns:
-        Nothing for a kind without a record.
+        Kind -> status and text; a kind without a record is missing.
 
     Raises:
         UsageError: A record is damaged.
@@ -520,8 +536,8 @@ def describe_judge(judge: object, name: str, version: str, folder: str | Path) -
     """
     described: dict[str, Json] = {}
     for kind, record in find_records(judge, name, version, folder).items():
-        today = ""
+        current_answers = ""  # the labels are not known here
         if kind == "canaries":
-            today = fingerprint_canaries(canaries_for_judge(judge))
-        described[kind] = record.describe(version, answers=today)
+            current_answers = fingerprint_canaries(canaries_for_judge(judge))
+        described[kind] = record.describe(version, answers=current_answers)
     return described

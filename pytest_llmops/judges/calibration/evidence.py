@@ -1,4 +1,4 @@
-"""How far a judge agrees with human labels, as lines for a person and as figures for a report."""
+"""Format how far a judge agrees with human labels: as lines of text, and as plain values for a report."""
 
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
@@ -28,7 +28,7 @@ REQUIREMENT_LABELS = {
 
 
 def format_missed_requirements(judged: JudgedAnswers, reached: Sequence[RequirementResult]) -> str:
-    """Return the requirements that a judge missed, in a line.
+    """Return a line that lists the requirements that a judge missed.
 
     >>> format_missed_requirements(JudgedAnswers(name="quality", version="1"), [RequirementResult("kappa", 0.52, 0.6)])
     'judge quality does not agree with the human labels: kappa 0.52 < 0.60'
@@ -44,7 +44,7 @@ def format_missed_requirements(judged: JudgedAnswers, reached: Sequence[Requirem
 
 
 def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterator[tuple[str, str]]:
-    """Yield titles and lines: the kappa and its interval, the rates, the worst disagreements, the table, the ceiling."""
+    """Yield pairs of a title and a line of text, the kappa first; figures that are not known are left out."""
     yield "kappa", _format_kappa(figures)
     rates = figures.rates
     if rates:
@@ -82,7 +82,10 @@ def format_confusion_table(table: ConfusionTable) -> list[str]:
 
 
 def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
-    """Return the figures as plain values, rounded to four decimals; unknown figures are left out."""
+    """Return the figures as plain values, rounded to four decimals; unknown figures are left out.
+
+    Annotators are called ``people`` in this format, also in stored records.
+    """
     wire: dict[str, Json] = {
         "problem": figures.problem or None,
         "weights": figures.weights,
@@ -130,6 +133,13 @@ def _format_kappa(figures: AgreementFigures) -> str:
 
 
 def _format_rate(share: Share, human: str, judge: str) -> str:
+    """Return a line about a rate of the judge.
+
+    Args:
+        share: The answers about which the judge is right, among those that the annotators pass (or fail).
+        human: What the annotators do with all of these answers, ``pass`` or ``fail``.
+        judge: What the judge does with those about which it is wrong, ``fails`` or ``passes``.
+    """
     if share.value is None:
         return f"the annotators {human} none of the answers"
     lower = wilson_lower_end(share)
@@ -159,7 +169,7 @@ def _format_human_agreement(agreement: HumanAgreement) -> str:
 
 
 def _format_unscored(judged: JudgedAnswers, figures: AgreementFigures) -> str:
-    """Count the answers without a verdict, and explain why the first of them has none."""
+    """Return the number of answers without a verdict, and the error of the first. There must be at least one error."""
     worst = ""
     if figures.worst_case is not None:
         worst = f"; were they all wrong, kappa {figures.worst_case:.2f}"
@@ -177,10 +187,10 @@ def _format_disputed(ids: Sequence[str]) -> str:
 
 
 def _format_confusion(table: ConfusionTable) -> str:
-    """Return the whole table in a line, of a large one the most usual disagreements."""
+    """Return the table in a line; of a table with more than three classes only the most common disagreements."""
     names = [shorten_text(class_name, 20) for class_name in table.classes]
     if len(names) > MAX_ROWS:
-        return _format_usual_disagreements(names, table.counts)
+        return _format_common_disagreements(names, table.counts)
     rows = []
     for name, counts in zip(names, table.counts, strict=True):
         cells = zip(names, counts, strict=True)
@@ -189,7 +199,8 @@ def _format_confusion(table: ConfusionTable) -> str:
     return "; ".join(rows)
 
 
-def _format_usual_disagreements(names: Sequence[str], table: Sequence[Sequence[int]]) -> str:
+def _format_common_disagreements(names: Sequence[str], table: Sequence[Sequence[int]]) -> str:
+    """Return the most common pairs of different classes; ``table[human][judge]`` counts the answers."""
     disagreements = []
     for row, counts in enumerate(table):
         for column, count in enumerate(counts):

@@ -1,4 +1,7 @@
-"""Hold a judge against human labels: check the input, collect its verdicts, measure, and compare with the thresholds."""
+"""Compare a judge with human labels: check the input, collect verdicts, measure agreement, compare with thresholds.
+
+The *cut* is the lowest score that passes. With it scores can be compared with labels that are pass or fail.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,15 +40,15 @@ DEFAULT_REQUIREMENTS = AgreementRequirements()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A judge held against human labels.
+    """The comparison of a judge with human labels.
 
     Attributes:
-        labels: The labels.
-        judged: The judge's verdicts on them.
-        figures: How far both agree.
-        dimensions: The same by dimension, of those that are labelled.
+        labels: The human labels.
+        judged: The judge's verdicts on the labelled answers.
+        figures: How far labels and verdicts agree.
+        dimensions: The same for each labelled dimension, by name.
         requirements: The thresholds.
-        results: Each threshold with the value that was measured; none without a kappa.
+        results: The thresholds with their measured values; empty if there is no kappa.
         problem: Why there is no kappa, or ``""``.
     """
 
@@ -97,6 +100,7 @@ class Calibration:
 
 
 def _format_figure(value: float | None) -> str:
+    """Return a figure with two decimals, or ``unknown``."""
     if value is None:
         return "unknown"
     return f"{value:.2f}"
@@ -120,8 +124,9 @@ def calibrate_judge(
         requirements: The thresholds.
         pass_at: The lowest score that passes; left out: the judge's own; None: scores are not split.
         verdicts: ``stored``: no judge is called, the verdicts are in the labels. The judge may then be any name.
-        trials: Verdicts on each answer; their mean counts.
-        at_least_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
+        trials: The number of verdicts on each answer; their mean counts.
+        at_least_labels: The least number of labelled answers: a kappa of few answers is luck. 100 answers, 50 of each
+            kind, are a good beginning.
 
     Returns:
         The figures; without a kappa, and with the ``problem``, if too many verdicts are missing, all labels and
@@ -129,8 +134,8 @@ def calibrate_judge(
 
     Raises:
         CaseError: The labels cannot be used; with file and line.
-        UsageError: No such judge, too few labels, or scores and labels that cannot be compared. Where the scale of
-            the judge is known, this is before any call.
+        UsageError: There is no such judge, there are too few labels, or scores and labels cannot be compared. If the
+            judge's scale is known, this is raised before any call.
 
     >>> rows = [{"id": str(n), "human": n % 2 == 0, "judge": n % 2 == 0 or n > 57} for n in range(60)]
     >>> calibration = calibrate_judge("lenient", rows, verdicts="stored")
@@ -162,7 +167,7 @@ def calibrate_judge(
 
 
 def _choose_cut(judge: object, pass_at: PassAt) -> float | None:
-    """Return the lowest score that passes, by default the judge's own; None: scores are not split."""
+    """Return the lowest score that passes, by default the judge's own; None: scores are not turned into pass or fail."""
     lowest: object = pass_at
     if pass_at == "default":  # noqa: S105 -- a score
         lowest = getattr(judge, "pass_at", None)
@@ -175,12 +180,14 @@ def _choose_cut(judge: object, pass_at: PassAt) -> float | None:
 
 
 def _name_judge(judge: object) -> str:
+    """Return the name of a judge that is given by name or as an object."""
     if isinstance(judge, str):
         return judge
     return str(getattr(judge, "name", "") or type(judge).__name__)
 
 
 def _check_labels(labels: Labels, least: int) -> None:
+    """Raise if the labels cannot tell a right judge from a wrong one, or are fewer than ``least``."""
     problem = why_invalid_labels(labels)
     if problem:
         raise CaseError(problem, labels.path)
@@ -195,6 +202,7 @@ def _check_labels(labels: Labels, least: int) -> None:
 def _compare_verdicts(
     labels: Labels, judged: JudgedAnswers, requirements: AgreementRequirements, cut: float | None
 ) -> Calibration:
+    """Return the calibration; without figures if too many verdicts are missing."""
     missing = sum(row.id in judged.errors for row in labels.labelled)
     if judged.stopped or missing > MAX_UNSCORED * len(labels.labelled):
         problem = _describe_unscored(labels, judged)
@@ -223,7 +231,7 @@ def _compare_verdicts(
 
 
 def _describe_unscored(labels: Labels, judged: JudgedAnswers) -> str:
-    """Return the problem that too many answers have no verdict, with the first of them."""
+    """Return the error that too many answers have no verdict, with the first of them. There must be at least one."""
     unscored = f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers could not be scored"
     id_, error = next(iter(judged.errors.items()))
     example = f"{shorten_text(id_, 40)}: {shorten_text(error)}"

@@ -4,9 +4,9 @@ Each line of the file is an answer::
 
     {"id": "late-return", "question": "...", "answer": "...", "human": [true, true, null], "judge": 8}
 
-``human`` is true or false (also "pass" and "fail"), a number on the judge's scale, or a name: a single label, a list
-with a label for each annotator (null: left out), or an object with a label for each name. ``judge`` is a stored
-verdict; null: unscored. Both may be given by dimension.
+A label is true or false (also "pass" and "fail"), a number on the judge's scale, or a name. ``human`` is a single
+label, a list with the labels of several annotators (null: this annotator gave none), or an object with labels by the
+annotators' names. ``judge`` is a stored verdict; null: unscored. Both may also be given for dimensions of the answer.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ MAX_NAME_CHARS = 100
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """Labels and stored verdict of an answer, or of a dimension of it.
+    """The human labels and the stored verdict of an answer, or of a dimension of an answer.
 
     Attributes:
-        human: The labels by the annotator's name; "1", "2" ... where the file has a list.
+        human: Annotator -> label. The annotators of a list are called "1", "2" ...
         judge: The stored verdict; None: there is none.
-        judged: Whether the file has a ``judge``; it may be null, for unscored.
+        judged: Whether the file has the key ``judge``; its value may be null, for unscored.
     """
 
     human: Mapping[str, Label] = field(default_factory=dict)
@@ -77,8 +77,8 @@ class LabelledAnswer:
         id: Unique in its file.
         contexts: Passages that the answer was made from, for judges that use them.
         family: Answers of the same family are not independent; intervals resample them together.
-        opinion: Of the answer as a whole.
-        dimensions: Of its dimensions, by name.
+        opinion: Labels and verdict of the answer as a whole.
+        dimensions: Dimension -> its labels and verdict.
     """
 
     id: str
@@ -93,12 +93,12 @@ class LabelledAnswer:
 
     @property
     def opinions(self) -> dict[str, Opinion]:
-        """All opinions by dimension; that of the answer as a whole under the name ``""``."""
+        """Dimension -> its labels and verdict; those of the answer as a whole have the key ``""``."""
         return {"": self.opinion, **self.dimensions}
 
     @property
     def is_labelled(self) -> bool:
-        """Whether it has a label, as a whole or in a dimension."""
+        """Whether the answer has a label, as a whole or in a dimension."""
         return any(opinion.labels for opinion in self.opinions.values())
 
 
@@ -119,7 +119,7 @@ class Labels:
 
     @property
     def labelled(self) -> tuple[LabelledAnswer, ...]:
-        """The answers with a label."""
+        """The answers with a label as a whole."""
         return tuple(row for row in self.rows if row.opinion.labels)
 
     @property
@@ -139,9 +139,9 @@ class Labels:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the labelled answers: what a judge sees of them, and their labels.
+        """A hash (16 hex digits) of the labelled answers with everything that a judge sees of them, and of their labels.
 
-        The order, stored verdicts and answers without a label do not count.
+        It does not depend on the order, on stored verdicts or on answers without a label.
         """
         parts = []
         for row in self.labelled_anywhere:
@@ -152,7 +152,7 @@ class Labels:
         return fingerprint_parts(*sorted(parts))
 
     def for_dimension(self, dimension: str) -> Labels:
-        """Return the same answers with the labels and verdicts of a dimension.
+        """Return the same answers with a dimension's labels and verdicts in place of those of the whole answer.
 
         Raises:
             UnknownName: No answer has a label for it.
@@ -176,7 +176,7 @@ def read_labels(given: LabelsSource) -> Labels:
     Raises:
         CaseError: There is no such file, a line is not such an object, an id is missing or a duplicate, a label is
             of another kind than the first, or there are no labels; with file and line.
-        UsageError: It is neither a path nor a list.
+        UsageError: It is neither a path nor an iterable of objects.
 
     >>> rows = [{"id": "a", "human": [4, 5, None], "judge": 4}, {"id": "b", "human": [1, None, 2], "judge": 3}]
     >>> labels = read_labels(rows)
@@ -197,7 +197,12 @@ def read_labels(given: LabelsSource) -> Labels:
 def parse_rows(
     rows: Iterable[tuple[int, Json]], parse: Callable[[Json, int], Row], path: str | Path
 ) -> list[tuple[Json, Row]]:
-    """Return each row of a file as it is, and parsed by ``parse``, which gets its line too.
+    """Return the rows of a file as pairs: the value as it is, and the object that ``parse`` makes of it.
+
+    Args:
+        rows: Line number and value of each row.
+        parse: Makes an object with an ``id`` from the value and the line number; raises `BadFile` if it cannot.
+        path: The file, for errors.
 
     Raises:
         CaseError: A row cannot be read or parsed, or has the id of an earlier row; with file and line.
@@ -220,7 +225,7 @@ def parse_rows(
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, Json]]:
-    """Yield number and value of each line of a user's file of JSON lines.
+    """Yield the number and the value of each line in a user's file of JSON lines.
 
     Raises:
         BadFile: There is no such file, or a line is not JSON.
@@ -229,6 +234,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, Json]]:
 
 
 def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
+    """Yield line number and value of each row of a file or of a list, in which the first row is 1."""
     if isinstance(given, (str, Path)):
         yield from read_lines(given)
         return
@@ -247,10 +253,10 @@ def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
 
 
 def parse_answer(value: Json, line: int) -> LabelledAnswer:
-    """Return the answer of an object of the file, labelled or not.
+    """Return the answer that an object of the file describes; it may have no label.
 
     Raises:
-        BadFile: It is not such an object.
+        BadFile: It is not an object with valid keys.
 
     >>> parse_answer({"id": "a", "output": "No.", "human": None}, 1).opinion.labels
     []
@@ -286,7 +292,7 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
 
 
 def _rename_keys(value: Mapping[str, Json]) -> dict[str, Json]:
-    """Return an object with ``question`` and ``answer`` for their other names ``input`` and ``output``."""
+    """Return an object of the file with its keys ``input`` and ``output`` renamed to ``question`` and ``answer``."""
     renamed: dict[str, Json] = {}
     for key, field_value in value.items():
         name = OTHER_NAMES.get(key, key)
@@ -297,6 +303,7 @@ def _rename_keys(value: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _parse_text(given: Mapping[str, Json], key: str) -> str | None:
+    """Return an optional text; None if the key is missing or null."""
     text = given.get(key)
     if text is not None and not isinstance(text, str):
         raise BadFile(f"{key}: expected a text, got {json_kind(text)}")
@@ -304,6 +311,7 @@ def _parse_text(given: Mapping[str, Json], key: str) -> str | None:
 
 
 def _parse_id(value: Json) -> str:
+    """Return the id of an answer; raise if it is missing, blank, too long or not a text."""
     if value is None:
         raise BadFile('missing key "id": every answer needs its own')
     if not isinstance(value, str):
@@ -316,7 +324,12 @@ def _parse_id(value: Json) -> str:
 
 
 def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
-    """Return the labels and the stored verdict of an object; ``where``: what stands in front of its keys in errors."""
+    """Return the labels and the stored verdict of an object.
+
+    Args:
+        given: The object, with ``human`` and ``judge``.
+        where: The prefix of these keys in errors: ``""``, or ``dimensions.tone.``.
+    """
     human = given.get("human")
     parsed: dict[str, Label | None] = {}
     if isinstance(human, Mapping):
@@ -334,6 +347,7 @@ def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
 
 
 def _parse_label(value: Json, where: str) -> Label | None:
+    """Return a label; numbers become floats, "pass" and "fail" bools. None: the annotator gave none."""
     if isinstance(value, str):
         name = value.strip()
         if not name or len(value) > MAX_NAME_CHARS:
@@ -348,6 +362,10 @@ def _parse_label(value: Json, where: str) -> Label | None:
 
 
 def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labels:
+    """Return the labels of a file; raise unless all labels and stored verdicts are of the first label's kind.
+
+    ``where`` is the prefix of the keys in errors, as in `_parse_opinion`.
+    """
     labelled = [row for row in rows if row.opinion.labels]
     if not labelled:
         raise CaseError(f'no labels: expected "{where}human" in at least one line', path)
@@ -356,13 +374,12 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
     as_first = f"{KIND_EXAMPLES[kind]} as in line {first.line}"
     for row in labelled:
         for label in row.opinion.labels:
-            if label_kind(label) == kind:
-                continue
-            hint = ""
-            if kind == "number" and isinstance(label, str):
-                hint = ": write it without quotes"
-            got = f"{_format_raw_label(label)}{hint}"
-            raise CaseError(f"{where}human: expected {as_first}, got {got}", path, row.line)
+            if label_kind(label) != kind:
+                hint = ""
+                if kind == "number" and isinstance(label, str):
+                    hint = ": write it without quotes"
+                got = f"{_format_raw_label(label)}{hint}"
+                raise CaseError(f"{where}human: expected {as_first}, got {got}", path, row.line)
     # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too
     kinds: tuple[LabelKind, ...] = (kind,)
     if kind == "pass or fail":
@@ -392,7 +409,7 @@ def label_kind(label: Label) -> LabelKind:
 
 
 def _format_raw_label(label: Label) -> str:
-    """Return a label for an error, as a file of labels has it."""
+    """Return a label for an error, in the form that it has in a file of labels."""
     if isinstance(label, float):
         return f"{label:g}"
     return shorten_text(canonical_json(label), 60)

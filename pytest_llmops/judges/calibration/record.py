@@ -1,4 +1,4 @@
-"""Records of how a judge did against human labels or canaries, made of its stored verdicts: files to commit."""
+"""Run a judge on labelled answers, and read and write records: files to commit, with the result of such a comparison."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,16 +33,16 @@ TEXT_KEYS = ("judge", "version", "date", "answers", "status", "text")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRecord:
-    """How a version of a judge did on a set of answers.
+    """The result of one version of a judge on one set of answers.
 
     Attributes:
-        kind: ``calibration`` against human labels, or ``canaries``; also the end of the file's name,
+        kind: ``calibration`` against human labels, or ``canaries``; also part of the file's name,
             ``polite.calibration.json``.
         judge: The judge's name.
-        version: The judge's version; the record says nothing about any other.
+        version: The judge's version; the record says nothing about other versions.
         model: The judge model.
-        date: ISO 8601.
-        answers: Fingerprint of the labels or the canaries.
+        date: The day of the run, ISO 8601.
+        answers: Fingerprint of the labels or canaries.
         status: ``calibrated`` or ``below its thresholds``; ``fit``, ``unfit`` or ``undecided``.
         text: The result as a sentence.
         figures: The measured figures; unknown figures are left out.
@@ -85,11 +85,13 @@ class JudgeRecord:
         return f"{text}\n"
 
     def describe(self, version: str, *, answers: str = "") -> dict[str, Json]:
-        """Describe the record for a report: ``status``, also ``out of date``, and ``text``.
+        """Return ``status`` and ``text`` for a report. The status is that of the record, or ``out of date``.
+
+        A calibration is out of date if the judge or the labels changed, a run against canaries if the judge changed.
 
         Args:
-            version: The judge's version of today.
-            answers: Fingerprint of the labels or canaries of today; empty: do not compare them.
+            version: The judge's current version.
+            answers: Fingerprint of the current labels or canaries; empty: do not compare them.
 
         >>> record = JudgeRecord(kind="canaries", judge="tone", version="1", date="2026-05-02", answers="a1b2",
         ...                      status="fit", text="withstands all 41 canaries")
@@ -98,23 +100,24 @@ class JudgeRecord:
         >>> record.describe("2")["status"]
         'out of date'
         """
-        are_others = bool(answers) and answers != self.answers
+        are_other_answers = bool(answers) and answers != self.answers
         changed = ""
         if self.version != version:
             changed = "judge has"
-        elif are_others and self.kind == "calibration":
+        elif are_other_answers and self.kind == "calibration":
             changed = "labels have"
         if changed:
             result = f"{self.text.removeprefix('calibrated: ')} ({self.date})"
             what = f"{self.kind} out of date, the {changed} changed since: {result}"
             return {"status": "out of date", "text": f"{what}; {COMMANDS[self.kind]}"}
         when = self.date
-        if are_others:
+        if are_other_answers:
             when += ", not the built-in canaries of today"
         return {"status": self.status, "text": f"{self.text} ({when})"}
 
 
 def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
+    """Return the record in the JSON object of a file; raise `BadFile` for any other object."""
     if wire.get("schema") != SCHEMA:
         raise _describe_unexpected(f"the schema {SCHEMA}", wire.get("schema"))
     kind = str(wire.get("kind"))
@@ -155,11 +158,14 @@ def load_records(folder: str | Path) -> list[JudgeRecord]:
 
 
 def find_records(judge: object, name: str, version: str, folder: str | Path) -> dict[str, JudgeRecord]:
-    """Return what is recorded of a judge by kind: the record beside its file, else the latest of its version or name.
+    """Return kind -> record of a judge; a kind without a record is missing.
+
+    The record beside the judge's file is preferred. Then come the records in the folder with the judge's name: first
+    those of its version, then the latest.
 
     Args:
-        judge: The judge; the record beside its file (``source``) comes first.
-        name: Its name, for the records in the folder.
+        judge: The judge; its attribute ``source`` is its file, if it has one.
+        name: Its name, by which records in the folder are found.
         version: Its version.
         folder: The folder of the records; it need not exist.
 
@@ -170,6 +176,7 @@ def find_records(judge: object, name: str, version: str, folder: str | Path) -> 
     {}
     """
     named = [record for record in load_records(folder) if record.judge == name]
+    # From the least preferred to the most: of equal keys in a dictionary the last value stays
     named.sort(key=lambda record: (record.version == version, record.date))
     source = getattr(judge, "source", None)
     if isinstance(source, (str, Path)):
@@ -179,7 +186,7 @@ def find_records(judge: object, name: str, version: str, folder: str | Path) -> 
 
 
 def _load_cached(path: Path) -> JudgeRecord:
-    """Return the record of a file, which is read again only after a change of its time or size."""
+    """Return the record in a file; the file is read again only if its time or size changed."""
     try:
         file_stat = path.stat()
     except OSError:
@@ -204,11 +211,11 @@ class JudgedAnswers:
     """A judge's verdicts on labelled answers.
 
     Attributes:
-        verdicts: By the answer's id, on the judge's own scale, the mean of the trials; None: unscored.
-        dimensions: The same by dimension.
-        errors: By the answer's id, why there is no verdict.
+        verdicts: Answer's id -> mean score of the trials, on the judge's own scale; None: unscored.
+        dimensions: Dimension -> the same for its scores.
+        errors: Answer's id -> why there is no verdict.
         low: Lowest score of the scale; None: not known.
-        high: Highest score.
+        high: Highest score of the scale; None: not known.
         pass_at: The judge's own threshold; None: it has none.
         stopped: Too many verdicts were missing, so the rest was not judged.
     """
@@ -232,7 +239,10 @@ class JudgedAnswers:
         return self.high - self.low
 
     def add(self, row: LabelledAnswer, verdicts: Sequence[Verdict]) -> None:
-        """Add the verdicts of all trials on an answer."""
+        """Add the verdicts of all trials on an answer; the scale is set to that of the first scored verdict.
+
+        Trials without a score are left out; if no trial has one, the answer is unscored.
+        """
         scored = [verdict for verdict in verdicts if verdict.score is not None]
         if not scored:
             self.verdicts[row.id] = None
@@ -253,7 +263,7 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
     """Return the verdicts that are stored in the labels file.
 
     Raises:
-        CaseError: A labelled answer has no ``judge``; null is for unscored.
+        CaseError: A labelled answer has no key ``judge``. Null is allowed and means unscored.
 
     >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> labels = read_labels([{"id": "a", "human": True, "judge": 8}, {"id": "b", "human": False, "judge": None}])
@@ -281,7 +291,7 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
 
 
 def _collect_stored(labels: Labels, dimension: str) -> dict[str, Label | None]:
-    """Return the stored verdicts on a dimension, or with ``""`` on the answers as a whole."""
+    """Return answer's id -> stored verdict, for a dimension or (with ``""``) for the answers as a whole."""
     verdicts = {}
     for row in labels.rows:
         opinion = row.opinions.get(dimension)
@@ -294,14 +304,17 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
     """Run a judge on labelled answers; recordings are replayed.
 
     Args:
-        judge: The judge. It has to take ``contexts`` where the file has some.
-        labels: The answers.
-        trials: Verdicts on each answer; their mean counts.
+        judge: The judge. It has to take ``contexts`` if there are any in the labels.
+        labels: The answers with their labels; all of them must have an answer's text.
+        trials: The number of verdicts on each answer; their mean counts.
+
+    Returns:
+        The verdicts; ``stopped`` if more than `MAX_UNSCORED` of the answers got none: the rest is not judged then.
 
     Raises:
         CaseError: An answer is missing, or a label is not on the judge's scale; with file and line.
-        UsageError: It is not a judge, the labels are names, the file has contexts that the judge does not take, or
-            it cannot work as configured.
+        UsageError: It is not a judge, the labels are names, the judge takes no contexts although there are some, or
+            it raises `UsageError` itself.
     """
     handle = resolve_judge(judge, "calibration")
     rows = labels.labelled_anywhere
@@ -315,9 +328,9 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
     judged = JudgedAnswers(name=handle.name, version="", low=low, high=high, pass_at=pass_at)
     _check_labels_on_scale(judged, labels)
     for row, verdicts in iter_verdicts(handle, rows, trials):
-        scale = judged.low, judged.high
+        scale_before = judged.low, judged.high
         judged.add(row, verdicts)
-        if (judged.low, judged.high) != scale:
+        if (judged.low, judged.high) != scale_before:
             _check_labels_on_scale(judged, labels)
         if len(judged.errors) > MAX_UNSCORED * len(rows):
             judged.stopped = True
@@ -330,7 +343,7 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
 def iter_verdicts(
     handle: JudgeHandle, rows: Sequence[LabelledAnswer], trials: int
 ) -> Iterator[tuple[LabelledAnswer, list[Verdict]]]:
-    """Yield each answer with the verdicts of its trials; each trial has its own recordings."""
+    """Yield each answer with the verdicts of its trials; the trials have separate recordings."""
     tasks = [partial(_judge_trials, handle, row, trials) for row in rows]
     keys = [(row.answer, row.question, row.reference, row.contexts) for row in rows]
     verdicts = run_judge_tasks(tasks, judge=handle.judge, keys=keys, asked_model=_called_model)
@@ -338,11 +351,12 @@ def iter_verdicts(
 
 
 def _called_model(verdicts: Iterable[Verdict]) -> bool:
+    """Return whether a model was called for at least one of the verdicts."""
     return not all(verdict.prescreened for verdict in verdicts)
 
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
-    """Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10."""
+    """Raise if the labels are names, or if a number among them is off the judge's scale, as far as that is known."""
     if labels.kind == "name":
         raise UsageError(
             f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale"
@@ -365,6 +379,7 @@ def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
 
 
 def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:
+    """Return the judge's verdicts on an answer, one for each trial."""
     answer = row.answer or ""
     verdicts = []
     for trial in range(trials):

@@ -1,4 +1,4 @@
-"""The thresholds at which a judge counts as agreeing with human annotators, and what it reached of them."""
+"""The thresholds from which on a judge counts as agreeing with human annotators, and their comparison with its figures."""
 
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _NO_SHARE = Share(0, 0)
 
 
 class RequirementResult(NamedTuple):
-    """A requirement with its measured value: ``threshold`` None is recorded only."""
+    """A requirement with its measured value; without a threshold (None) the value is only recorded."""
 
     name: str
     value: float
@@ -34,15 +34,17 @@ class RequirementResult(NamedTuple):
 class AgreementRequirements:
     """The thresholds at which a judge counts as agreeing with human annotators.
 
-    The kappa has two thresholds, as a single threshold is a coin flip: a judge whose true kappa is exactly 0.6
-    measures 0.6 or more half the time, with any number of labels. The threshold on the lower end excludes luck: with
-    30 labels a judge of a true kappa of 0.5 measures 0.6 in a quarter of the cases.
+    The kappa has two thresholds, as a single threshold is a coin flip: if the true kappa of a judge is exactly 0.6, the
+    measured kappa is 0.6 or more in half of the cases, with any number of labels. The threshold on the lower end
+    excludes luck: with 30 labels a judge with a true kappa of 0.5 reaches 0.6 in a quarter of the cases.
 
     Args:
-        at_least_kappa: For the kappa itself; None: record only.
-        at_least_kappa_lower: For the kappa with 95 % confidence; None: record only.
-        at_least_tnr: For the share of failed answers that the judge fails, with 95 % confidence.
-        at_least_tpr: For the share of passed answers that it passes, with 95 % confidence.
+        at_least_kappa: Threshold of the kappa itself; None: record only.
+        at_least_kappa_lower: Threshold of the value that the kappa exceeds with 95 % confidence; None: record only.
+        at_least_tnr: The same for the true negative rate: the share that the judge fails of the answers that people
+            fail; None: not required.
+        at_least_tpr: The same for the true positive rate: the share that the judge passes of the answers that people
+            pass; None: not required.
 
     Raises:
         UsageError: A threshold that is not a number, or cannot be reached.
@@ -74,11 +76,11 @@ class AgreementRequirements:
             )
 
     def check(self, kind: LabelKind, cut: float | None) -> None:
-        """Raise, before the judge is called, for a threshold on a rate that such labels do not have.
+        """Raise if a rate is required that cannot be computed from such labels. Called before the judge is.
 
         Args:
             kind: The kind of the labels.
-            cut: The number from which an answer passes; None: numbers stay numbers.
+            cut: The lowest number that passes; None: numbers are not turned into pass or fail.
 
         Raises:
             UsageError: The labels do not say pass or fail.
@@ -96,10 +98,10 @@ class AgreementRequirements:
                 )
 
     def compare_figures(self, figures: AgreementFigures) -> list[RequirementResult]:
-        """Return each requirement with its measured value; none without a kappa.
+        """Return the requirements with their measured values; an empty list if there is no kappa.
 
         Raises:
-            UsageError: A threshold on a rate, and the annotators pass, or fail, none of the answers.
+            UsageError: A rate is required that has no answers: the annotators pass (TPR) or fail (TNR) none.
         """
         if figures.kappa is None or figures.at_least is None:
             return []
@@ -128,7 +130,7 @@ class AgreementRequirements:
 
 
 def wilson_lower_end(share: Share) -> float:
-    """Return what a share exceeds with 95 % confidence (Wilson); 0 without items.
+    """Return the value that a share exceeds with 95 % confidence (Wilson); 0 without items.
 
     >>> round(wilson_lower_end(Share(45, 50)), 3)
     0.808

@@ -1,16 +1,19 @@
-"""Read a judge's reply: text and form in, exactly one verdict or the reason why there is none out.
+"""Read a judge's reply: return its verdict, or the error that there is not exactly one.
 
-A reply is model output about untrusted text, so the rule is strict: **exactly one verdict, on our scale, with its
-reason**, that does more than repeat the form; anything else is unscored. A verdict is in JSON (plain, fenced or within
-prose), or in a text in one of these forms, where it begins a line or a sentence:
+A reply is model output about untrusted text, so the rule is strict: **exactly one verdict, on our scale, with a
+reason** that is more than a copy of the instruction. Anything else is unscored. A verdict is JSON (plain, fenced or
+within prose), or it is a text in one of these forms, at the beginning of a line or a sentence:
 
 * a score: ``Score: 7, Reason: ...``, also ``**Score:** [7]``, ``7/10`` or ``Rating: 7 out of 10``;
 * a name: ``Verdict: pass``, ``Winner: **A**``, ``A is better`` as a statement, or the name alone in the first line;
 * either: ``[[7]]`` and ``[[A]]``, as MT-Bench's judges end, and ``[RESULT] 7``, as Prometheus does;
 * items: ``Items: 1 yes, 2 no; Reason: ...``.
 
-Only whole JSON objects count, not a verdict within a string, within another object or in a truncated reply. Another
-number called a score, or another name stated as the verdict, makes it two verdicts.
+Only whole JSON objects at the top level count, not a verdict in a string, in another object or in a truncated reply.
+If the reply also calls another number a score, or states another name as the verdict, it has two verdicts.
+
+A *form* (`ReplyForm`) is the kind of reply that the judge was asked for. The *nonce* is a code in the prompt that the
+verdict has to repeat, see `pytest_llmops.judges.protocol.prompting`.
 """
 
 import json
@@ -46,12 +49,12 @@ MAX_BROKEN = 100  # starts of broken JSON that are passed over as code
 
 
 def read_reply(text: str, form: ReplyForm, *, nonce: str = "") -> Reply:
-    """Return the verdict in a judge's reply, or a reply whose ``error`` says why there is none; it never raises.
+    """Return the verdict in a judge's reply, or a `Reply` with an ``error`` if it has none. Never raises.
 
     Args:
         text: The raw reply.
-        form: What the judge had to reply.
-        nonce: What the verdict must repeat exactly; empty: no nonce is required.
+        form: The form that the reply must have.
+        nonce: The code that the verdict must repeat exactly; empty: none is required.
 
     >>> from pytest_llmops.judges import Scale
     >>> read_reply("Score: 7, Reason: mostly right.", ReplyForm(scale=Scale())).score
@@ -68,10 +71,10 @@ def read_reply(text: str, form: ReplyForm, *, nonce: str = "") -> Reply:
 
 
 def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
-    """Return the verdict in a judge's reply, as `read_reply` does.
+    """Return the verdict in a judge's reply, as `read_reply` does, but raise if there is none.
 
     Raises:
-        UnreadableReply: There is no verdict, or not exactly one.
+        UnreadableReply: There is no verdict, or more than one.
     """
     objects, prose = extract_json_objects(reply_without_thinking(text), form.keys)
     verdicts = [verdict for verdict in objects if form.keys & verdict.keys()]
@@ -89,16 +92,17 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
 
 
 def _check_own_words(what: str, words: str, form: ReplyForm) -> None:
+    """Raise if a reason or a claim is only a copy of the instruction in the prompt ("One sentence.")."""
     if form.is_echo(words):
         got = quote_shortened(words, 40)
         raise UnreadableReply(f"the {what} only repeats the form, {got}: expected words of your own")
 
 
 def reply_without_thinking(text: str) -> str:
-    """Return a reply without the thinking before it.
+    """Return a reply without a leading ``<think>`` section.
 
     Raises:
-        UnreadableReply: The reply is empty or too long.
+        UnreadableReply: The reply is empty or too long, or ends before the thinking does.
 
     >>> reply_without_thinking("<think>hm</think>yes")
     'yes'
@@ -120,11 +124,12 @@ _JSON_START = re.compile(r'\{(?=\s*")')
 
 
 def extract_json_objects(text: str, keys: Collection[str]) -> tuple[list[dict[str, Any]], str]:
-    r"""Return the JSON objects of a text in order, keys in lower case, and the text around them.
+    r"""Return the top-level JSON objects of a text in order, with keys in lower case, and the text around them.
 
     Args:
         text: A reply.
-        keys: Broken JSON without any of these keys, and without a reason, is prose, such as code.
+        keys: The keys of a verdict. Braces that are not valid JSON are an error if one of these keys or ``"reason"``
+            follows; otherwise they are taken as prose, for instance as code.
 
     Raises:
         UnreadableReply: A verdict is broken or truncated, or has a key twice with different values.
@@ -138,16 +143,16 @@ def extract_json_objects(text: str, keys: Collection[str]) -> tuple[list[dict[st
     prose = []
     prose_start = 0
     position = 0
-    broken = 0
+    broken_count = 0
     start = _JSON_START.search(text)
     while start:
         try:
             value, position = decoder.raw_decode(text, start.start())
         except (ValueError, RecursionError):
-            broken += 1
+            broken_count += 1
             rest = text[start.start() :]
             folded = rest.casefold()
-            if broken > MAX_BROKEN or any(key in folded for key in quoted_keys):
+            if broken_count > MAX_BROKEN or any(key in folded for key in quoted_keys):
                 raise UnreadableReply(f"broken or cut-off JSON: {shorten_text(rest, 60)}") from None
             position = start.end()
         else:
@@ -160,6 +165,7 @@ def extract_json_objects(text: str, keys: Collection[str]) -> tuple[list[dict[st
 
 
 def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dictionary; ``Score`` and ``score`` are the same key."""
     merged: dict[str, Any] = {}
     for key, value in pairs:
         name = key.strip().casefold()
@@ -171,8 +177,17 @@ def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_json(verdicts: Sequence[Mapping[str, Any]], prose: str, form: ReplyForm, nonce: str) -> Reply:
-    first = _comparable(verdicts[0])
-    if any(_comparable(verdict) != first for verdict in verdicts[1:]):
+    """Return the verdict of a reply with JSON.
+
+    Args:
+        verdicts: The JSON objects with a key of a verdict, at least one. They may only differ in the reason; then the
+            first is read.
+        prose: The text around all JSON objects, which must not state another verdict.
+        form: The form that the reply must have.
+        nonce: The code that the verdict must repeat; empty: none is required.
+    """
+    first = _without_reason(verdicts[0])
+    if any(_without_reason(verdict) != first for verdict in verdicts[1:]):
         raise UnreadableReply(f"{len(verdicts)} different verdicts in one reply")
     verdict = verdicts[0]
     if nonce and verdict.get("nonce") != nonce:
@@ -189,8 +204,8 @@ def _read_json(verdicts: Sequence[Mapping[str, Any]], prose: str, form: ReplyFor
     return reply
 
 
-def _comparable(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a verdict without its reason, and without case and blanks around its texts."""
+def _without_reason(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a verdict for comparison with another: without its reason, texts stripped and in lower case."""
     comparable = {}
     for key, value in verdict.items():
         if isinstance(value, str):
@@ -202,9 +217,10 @@ def _comparable(verdict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
+    """Return the verdict in a JSON object without its reason: scores, claims, answers to items or a name."""
     if form.scale is not None:
         return _read_scores(verdict, form, form.scale)
-    value = verdict[form.field]
+    value = verdict[form.field]  # without a scale it is the only key that makes an object a verdict
     if form.passages:
         return Reply(claims=_read_claims(value, form))
     if form.items:
@@ -220,6 +236,7 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
 
 
 def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> Reply:
+    """Return the score in a JSON object; it may be given under several keys (``score``, ``rating``) if they agree."""
     if scale.weights:
         return _read_dimensions(verdict, form, scale)
     keys = dict.fromkeys(("score", "rating", form.field))
@@ -232,7 +249,11 @@ def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> R
 
 
 def _read_dimensions(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> Reply:
-    """Return the scores of dimensions, which are in an object of their own or in the verdict itself."""
+    """Return the scores of all dimensions, and their weighted mean as the score.
+
+    The dimensions may be in an object ``dimensions`` or at the top level of the verdict. An overall score that is
+    given too has to be about their mean.
+    """
     inner = verdict.get("dimensions", {})
     if not isinstance(inner, Mapping):
         raise UnreadableReply("dimensions is no object")
@@ -260,6 +281,7 @@ def _read_dimensions(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) 
 
 
 def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
+    """Return the claims in a JSON list. Every claim must be a quotation of the answer; repeated ones are merged."""
     expected = f"expected a list of at most {MAX_CLAIMS} claims"
     if not isinstance(claims, list):
         raise UnreadableReply(f"{expected}, got {type(claims).__name__}")
@@ -282,6 +304,10 @@ def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
 
 
 def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
+    """Return a claim with its finding; unless it is ``absent``, it must name passages that exist.
+
+    ``number`` counts from 1 and is for errors.
+    """
     fields: Mapping[str, object] = {}
     if isinstance(given, Mapping):
         fields = given
@@ -319,6 +345,9 @@ _QUOTES = str.maketrans("\u2018\u2019\u2212", "''-")
 
 
 def _normalize_quote(text: str) -> str:
-    """Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count."""
+    """Return the words and numbers of a text, in lower case and separated by single blanks.
+
+    Two quotations that differ only in quotation marks, punctuation, blanks, case or Markdown become equal.
+    """
     normalized = unicodedata.normalize("NFKC", text.translate(_QUOTES))
     return " ".join(_TOKENS.findall(normalized.casefold()))

@@ -1,13 +1,13 @@
-"""Prompt a judge's model: untrusted data is quoted, the strictest reply format the server supports is used, one retry.
+"""Prompt a judge's model with untrusted data, in the strictest reply format that the server supports, with one retry.
 
-What is judged may hold instructions, fake verdicts, or the tags and control tokens of a prompt. Each layer against that
-is simple, and testable without a model:
+The judged text may contain instructions, fake verdicts, or the tags and control tokens of a prompt. There are three
+layers against that, which are simple and can be tested without a model:
 
 * The data is its own user message, a JSON object between two tags. In its strings every ``<`` and every character that
   does not print is escaped, so that nothing in it can close a tag, open a role or hide.
-* The tags carry a nonce that the verdict must repeat: a verdict copied out of the answer has none, or another. It is a
-  hash of prompt and data, so that a recording matches the same request again; an attacker would have to write a text
-  that contains its own hash.
+* The tags carry a nonce, a code that the verdict must repeat: a verdict that is copied from the answer has no nonce or
+  a wrong one. The nonce is a hash of prompt and data, so that the same data gives the same request and its recording
+  can be replayed. To know the nonce, an attacker would have to write a text that contains its own hash.
 * The reply follows a schema where the server supports it, and exactly one verdict is accepted. One retry tells the
   model the error; then the answer is *unscored*, which is not a score.
 
@@ -54,7 +54,14 @@ CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_w
 def _request_params(
     form: ReplyForm, reply_format: ReplyFormat, nonce: str, *, flat: bool = False
 ) -> dict[str, Json]:
-    """Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API."""
+    """Return the request parameters that make a server reply in a format; none for a line of text.
+
+    Args:
+        form: The form of the reply.
+        reply_format: The format.
+        nonce: The code that the verdict must repeat.
+        flat: Whether a tool is described as the Responses API expects it, without the key ``function``.
+    """
     if reply_format.kind == "text":
         return {}
     if reply_format.kind == "json":
@@ -80,13 +87,13 @@ class JudgePrompter:
     """A judge model with its prompt file.
 
     Args:
-        name: Of the judge, for errors and reports.
-        file: The prompt. ``{{ data }}`` must be its own user message, and ``{{ form }}`` (the instruction for the
-            reply) must occur; ``{{ nonce }}`` and the names of ``values`` may.
-        model: The judge model; None: that of the run's settings, as the running test sees it.
+        name: The name of the judge, for errors and reports.
+        file: The prompt file. It must have ``{{ data }}`` as a user message of its own and ``{{ form }}`` (the
+            instruction for the reply) somewhere; ``{{ nonce }}`` and the names of ``values`` are optional.
+        model: The judge model; None: the model of the run's settings, as the running test sees it.
         values: Further variables of the prompt.
-        params: Parameters of the model, over those of the prompt.
-        named: The model's name, over the prompt's.
+        params: Parameters of the model; they override those of the prompt.
+        named: The name of the model to request; empty: the name in the prompt file, if there is one.
     """
 
     name: str
@@ -99,20 +106,20 @@ class JudgePrompter:
 
     @property
     def model_name(self) -> str:
-        """The model's own name, else that of its type."""
+        """The name of the judge model: its own, else ``named``, else the name of its class."""
         model = self._resolve_model()
         return str(getattr(model, "model", "") or self.named or type(model).__name__)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the prompt and of its further variables."""
+        """Hash of the prompt file and of ``values``."""
         own = self.prompt().fingerprint
         if not self.values:
             return own
         return hash_parts([own, dict(self.values)], 16)
 
     def _resolve_model(self) -> Model:
-        """Return the judge model; that of the run's settings is looked up each time, as tests may differ."""
+        """Return the judge model. The model of the settings is looked up in every call, as tests may replace it."""
         if self.model is not None:
             return self.model
         return cast("Model", recorder.find_component("model", "judge"))
@@ -135,12 +142,12 @@ class JudgePrompter:
         Args:
             data: What the model sees, as JSON; empty values are left out.
             form: The form of the reply.
-            nonce_of: What the nonce hashes besides the prompt; none: the data.
+            nonce_of: The values from which the nonce is computed, together with the prompt; empty: the data.
 
         Returns:
-            The verdict; or the error and the raw replies, if no reply could be read in two tries, or if the
-            settings exclude the model under test as a judge. If the names already show that, it is not called.
-            A server that ignores the requested format is asked in the next one, which is no second try.
+            The verdict. Or a reply with an error and the raw replies: no reply could be read in two tries, or the
+            model is the model under test and the settings exclude that. If its name shows that, it is not called.
+            If a server ignores the requested format, the next format is requested; that does not count as a try.
 
         Raises:
             ModelError: The model could not be called.
@@ -151,7 +158,7 @@ class JudgePrompter:
             return Reply(error=excluded)
         data = {key: value for key, value in data.items() if value}
         nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
-        text = _quote_data(data, nonce)
+        quoted_data = _quote_data(data, nonce)
         replies: list[str] = []
         retry_messages: tuple[Message, ...] = ()
         error = ""
@@ -159,9 +166,9 @@ class JudgePrompter:
         ignored = IgnoredFormats(self._resolve_model())
         while tries < MAX_TRIES:
             try:
-                completion, reply_format = self._complete(text, nonce, form, retry_messages)
+                completion, reply_format = self._complete(quoted_data, nonce, form, retry_messages)
             except ModelError as failed:
-                if not replies:
+                if not replies:  # only a failed retry is an unscored verdict: there is a reply to report
                     raise
                 return Reply(error=f"{error}; asking again failed: {failed}", raw=_join_replies(replies))
             replies.append(_reply_text(completion))
@@ -196,7 +203,14 @@ class JudgePrompter:
         form: ReplyForm,
         retry_messages: tuple[Message, ...],
     ) -> tuple[Completion, ReplyFormat]:
-        """Return the completion of a request for a verdict, and the format that the server took."""
+        """Return the model's completion, and the reply format that the server accepted.
+
+        Args:
+            data: The quoted data.
+            nonce: The code that the verdict must repeat.
+            form: The form of the reply.
+            retry_messages: The unreadable replies so far, with the error that the model is told about each.
+        """
         model = self._resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
 
@@ -238,32 +252,34 @@ class JudgePrompter:
 
 
 class PromptedJudge(ABC):
-    """A judge that prompts a model; the prompter is built at its first use, and kept."""
+    """A judge that prompts a model. A subclass says how to build the prompter, which happens at its first use."""
 
     __slots__ = ("_prompter",)
 
     @abstractmethod
     def _create_prompter(self) -> JudgePrompter:
-        """Return the model with the prompt file."""
+        """Return the prompter of this judge: its model with its prompt file."""
 
     @property
     def prompter(self) -> JudgePrompter:
-        """The model and the prompt file by which it is prompted."""
+        """The judge's model with its prompt file; built once."""
         if not hasattr(self, "_prompter"):
             self._prompter = self._create_prompter()
         return self._prompter
 
     @property
     def model_name(self) -> str:
-        """The model's own name, else that of its type."""
+        """The name of the judge model, see `JudgePrompter.model_name`."""
         return self.prompter.model_name
 
     def _hash_version(self, form: ReplyForm, *parts: object, params: dict[str, Json] | None = None) -> str:
         """Return a hash of everything that determines a verdict.
 
+        Records of calibrations hold this hash: if its parts or their order change, all records are out of date.
+
         form: The form of the reply.
-        parts: What is the kind of judge's own.
-        params: Parameters of the model; None: the kind of judge has none.
+        parts: Further values that determine the verdicts of this kind of judge.
+        params: Parameters of the model; None: this kind of judge has none.
         """
         requests = []
         for reply_format in REPLY_FORMATS:
@@ -276,7 +292,7 @@ class PromptedJudge(ABC):
 
 
 def why_too_long(what: str, *texts: str) -> str:
-    """Return why these texts cannot be put to a judge in one request, or ``""``."""
+    """Return an error if these texts together are too long for one request to a judge, else ``""``."""
     length = sum(map(len, texts))
     if length > MAX_DATA:
         return f"{what} have {length:,} characters: expected at most {MAX_DATA:,}"
@@ -295,12 +311,15 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
 
 
 def _format_retry_message(error: str) -> str:
-    """Return the retry message after an unreadable reply; rewording an error invalidates recorded retries."""
+    """Return the message that tells the model why its reply was unreadable.
+
+    It is part of the request: rewording an error makes the recordings of retries useless.
+    """
     return f"That was no verdict: {error}. Judge the same data again."
 
 
 def is_contentless(answer: str) -> bool:
-    """Return whether a text has no letter, digit or symbol: "42" and "+" are answers, ":" and "..." are not.
+    """Return whether a text has no letter, digit or symbol: ":" and "..." have no content, "42" and "+" have.
 
     >>> is_contentless(" ... "), is_contentless("No")
     (True, False)
@@ -354,7 +373,9 @@ EMPTY_OPENERS = frozenset(
 
 
 def is_only_opener(answer: str, reference: str = "") -> bool:
-    """Return whether a text is only the beginning of an answer; never if the reference is the same.
+    """Return whether a text is only an opening phrase ("Solution:") that some judges accept as an answer.
+
+    Never if the reference is the same phrase.
 
     >>> is_only_opener("Thought process:"), is_only_opener("Solution: 42"), is_only_opener("Solution", "solution")
     (True, False, False)
@@ -371,7 +392,11 @@ _UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
 
 
 def _quote_data(data: Mapping[str, Json], nonce: str) -> str:
-    """Return the data as JSON between its tags; parsing restores it, and no character in it has an effect."""
+    """Return the data as JSON between its tags.
+
+    ``<``, ``[INST]`` and characters that do not print are escaped, so that nothing in the data can close the tag,
+    start a role or hide. A JSON parser restores the original texts.
+    """
     text = _UNSAFE.sub(_escape_match, json.dumps(data, ensure_ascii=False))
     return f"<data-{nonce}>\n{text}\n</data-{nonce}>"
 
@@ -386,7 +411,7 @@ def _escape_match(match: re.Match[str]) -> str:
 
 
 def _reply_text(completion: Completion) -> str:
-    """Return the calls of the verdict's tool, and the text; a refusal if there is neither."""
+    """Return a completion as a raw reply: the arguments of the tool ``verdict`` and the text, else the refusal."""
     parts = [call.arguments for call in completion.tool_calls if call.name == VERDICT_TOOL]
     if completion.text:
         parts.append(completion.text)
@@ -394,6 +419,7 @@ def _reply_text(completion: Completion) -> str:
 
 
 def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
+    """Return the verdict in a completion; raise `UnreadableReply`, which also tells of a refusal or a token limit."""
     if not completion.text and not completion.tool_calls and completion.refusal:
         raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal or '', 80)}")
     try:
@@ -405,7 +431,10 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
 
 
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
-    """Return whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that."""
+    """Return whether the server ignored the requested format: the reply is prose instead of JSON or a tool call.
+
+    An empty reply, a refusal, or a reply that was cut off says nothing about the format.
+    """
     if completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS:
         return False
     text = completion.text.casefold()
@@ -416,6 +445,7 @@ def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
 
 
 def _join_replies(replies: list[str]) -> str:
+    """Return the raw replies as one text; several of them are numbered."""
     if len(replies) == 1:
         return replies[0]
     numbered = [f"try {number}: {reply}" for number, reply in enumerate(replies, start=1)]

@@ -1,7 +1,12 @@
-"""Describe the reply of a judge once: its schema, its words in the prompt, and what `read_reply` accepts.
+"""The form of a judge's reply. Its JSON schema, the instruction in the prompt and the checks of a reply come from it.
 
-A form has one field besides nonce and reason. It holds a score on a scale, a score for each of several dimensions, a
-name out of several, a name for each of several items, or the claims of an answer.
+A reply has a nonce, a reason and one further field with the verdict. There are five kinds of verdicts:
+
+* ``score``: a number on a scale,
+* ``dimensions``: a number for each of several dimensions,
+* ``verdict``: a name out of several, such as pass or fail,
+* ``items``: such a name for each of several items,
+* ``claims``: the claims of an answer, with such a name for each.
 """
 
 import dataclasses
@@ -29,10 +34,11 @@ class Scale:
 
     Attributes:
         weights: Weight of each dimension in the overall score; empty: a single score.
-        whole: Whether only whole numbers are on the scale; None: they are if both ends are whole.
+        whole: Whether only whole numbers are on the scale; None: yes, if both ends are whole numbers.
 
     Raises:
-        UsageError: The ends are not a range, a weight is not above 0, or two names differ in case only.
+        UsageError: The ends are not a range, a weight is not above 0, two names of dimensions differ only in case, or
+            one is blank or a key of the reply itself, such as ``reason``.
     """
 
     low: float = 1.0
@@ -58,7 +64,7 @@ class Scale:
 
     @property
     def is_whole(self) -> bool:
-        """Whether 3.5 is off the scale.
+        """Whether the scale has whole numbers only, so that 3.5 is off it.
 
         >>> Scale(low=1, high=5).is_whole, Scale(low=0.5, high=5).is_whole
         (True, False)
@@ -89,19 +95,22 @@ class Scale:
 class ReplyForm:
     """What a judge has to reply: the field with its verdict, and a reason.
 
+    Give either ``scale`` or ``names``. With ``names`` alone the verdict is one of them; with ``items`` it is one for
+    each item; with ``passages`` it is a list of claims with one for each.
+
     Args:
         scale: The verdict is a number on this scale, or a number for each of its dimensions.
-        names: The verdict is one of these names. A mapping gives each its score; None: it does not count.
-        spellings: Further spellings of a name; case is ignored.
-        items: Each of these items is answered by one of the names.
-        passages: The verdict is a list of claims, each with a name and the numbers of up to so many passages.
-        source: The text that every claim has to be a part of; empty: any claim.
-        field: The key of the verdict in JSON, and its label in text; empty: by the kind of the verdict.
+        names: The verdict is one of these names. As a mapping: name -> score, with None for a name that does not count.
+        spellings: Name -> further spellings of it.
+        items: The judge has to answer each of these items with one of the names.
+        passages: The number of passages, if the verdict is a list of claims; a claim names the passages that decide it.
+        source: The text from which all claims must be quoted; empty: claims are not compared with a text.
+        field: The key of the verdict in JSON, and its label in text; empty: the default of the kind of verdict.
         reason_required: Whether a verdict without a reason is unreadable.
-        case_matters: Whether names are told apart by case (``m`` and ``M``).
+        case_matters: Whether names may differ only in case (``m`` and ``M``); otherwise case is ignored.
 
     Raises:
-        UsageError: There is neither a scale nor a choice of names, or two names share a spelling.
+        UsageError: There are both scale and names, or neither, a single name, or two names share a spelling.
 
     >>> ReplyForm(names={"A>>B": 1, "A=B": 0.5, "B>>A": 0}).field
     'verdict'
@@ -116,7 +125,7 @@ class ReplyForm:
     field: str = ""
     reason_required: bool = True
     case_matters: bool = False
-    # Spelling, folded -> name
+    # Spelling, as `fold` returns it -> name
     name_of: Mapping[str, str] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -147,7 +156,7 @@ class ReplyForm:
         object.__setattr__(self, "field", (self.field or kind).casefold())
 
     def _list_spellings(self, names: Iterable[str]) -> dict[str, str] | None:
-        """Return the name of each spelling, folded; None if one is blank or that of two names."""
+        """Return folded spelling -> name for all spellings; None if one is blank or belongs to two names."""
         name_of: dict[str, str] = {}
         for name in names:
             for spelling in (name, *self.spellings.get(name, ())):
@@ -157,14 +166,14 @@ class ReplyForm:
 
     @property
     def scores(self) -> Mapping[str, float | None]:
-        """The names and their scores."""
+        """Name -> score; empty if the verdict is a number."""
         if isinstance(self.names, Mapping):
             return self.names
         return {}
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The lowest and the highest score; 0 and 1 where names have none."""
+        """The lowest and the highest score; 0 and 1 if the names have no scores."""
         if self.scale is not None:
             return float(self.scale.low), float(self.scale.high)
         counted = [float(score) for score in self.scores.values() if score is not None]
@@ -179,27 +188,27 @@ class ReplyForm:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The keys by which a JSON object is a verdict, folded."""
+        """The keys, in lower case, of which a JSON object needs at least one to be read as a verdict."""
         if self.scale is None:
             return frozenset({self.field})
         return (RESERVED_KEYS - {"reason"}) | {self.field, *self.dimensions}
 
     @property
     def dimensions(self) -> dict[str, str]:
-        """The dimensions by their key in JSON."""
+        """Key in JSON (in lower case) -> name of the dimension; empty without dimensions."""
         if self.scale:
             return {name.strip().casefold(): name for name in self.scale.weights}
         return {}
 
     def fold(self, text: str) -> str:
-        """Return a spelling as it is compared: without case, unless it matters, and with single blanks."""
+        """Return a spelling in the form in which spellings are compared: single blanks, lower case unless case matters."""
         joined = " ".join(text.split())
         if self.case_matters:
             return joined
         return joined.casefold()
 
     def find_name(self, value: object) -> str | None:
-        """Return the name that a value spells, or None.
+        """Return the name for one of its spellings; None for any other value.
 
         >>> ReplyForm(names=("A", "B"), spellings={"A": ["Output (a)"]}).find_name(" output  (A)")
         'A'
@@ -209,13 +218,17 @@ class ReplyForm:
         return None
 
     def as_line(self) -> "ReplyForm":
-        """Return the form of a reply in a line of text: dimensions become a single score."""
+        """Return the form for a reply in a line of text, which has room for one score only instead of dimensions."""
         if self.scale is None or not self.scale.weights:
             return self
         return replace(self, scale=replace(self.scale, weights={}), field="score")
 
     def instruct(self, kind: str, nonce: str) -> str:
-        """Return the instruction of the prompt for a reply format.
+        """Return the instruction in the prompt that tells the model how to reply.
+
+        Args:
+            kind: The kind of reply format, see `ReplyFormat`; claims are requested as JSON even in ``text``.
+            nonce: The code that the reply has to repeat.
 
         >>> ReplyForm(scale=Scale(low=1, high=5)).instruct("text", "1a2b")
         'Reply with one line and nothing else: Score: n, Nonce: 1a2b, Reason: one sentence. n is a whole number from 1 to 5.'
@@ -230,7 +243,7 @@ class ReplyForm:
         return f"Reply with one line and nothing else: {self._sample_line(nonce)}"
 
     def _sample_value(self) -> str:
-        """Return the placeholder of the verdict in an example of the JSON."""
+        """Return the value of the verdict's field in the example of the instruction: ``n``, ``"yes" or "no"`` ..."""
         names = [f'"{name}"' for name in self.scores]
         value = " or ".join(names) or "n"
         if self.passages:
@@ -242,7 +255,7 @@ class ReplyForm:
         return f"{{{', '.join(parts)}}}"
 
     def _sample_words(self) -> str:
-        """Explain the values of the example."""
+        """Return the sentence that explains the placeholders of `_sample_value`."""
         if self.scale is not None:
             return f"Each n is {self._describe_numbers()}."
         if self.passages:
@@ -258,7 +271,7 @@ class ReplyForm:
         return f"The {self.field} is {either}."
 
     def _sample_line(self, nonce: str) -> str:
-        """Return the line that a reply in text has to be, with an explanation of its values."""
+        """Return the example for a reply in a line of text, with an explanation of its placeholders."""
         ending = f"Nonce: {nonce}, Reason: one sentence."
         if self.scale is not None:
             numbers = f"n is {self._describe_numbers()}"
@@ -276,6 +289,7 @@ class ReplyForm:
         return line
 
     def _describe_numbers(self) -> str:
+        """Return which numbers are allowed: ``a whole number from 1 to 5``."""
         low, high = self.ends
         kind = "a number"
         if self.is_whole:
@@ -283,7 +297,12 @@ class ReplyForm:
         return f"{kind} from {low:g} to {high:g}"
 
     def schema(self, nonce: str, *, bounded: bool) -> dict[str, Json]:
-        """Return the JSON schema of the reply; ``bounded``: with the limits that some strict schemas lack."""
+        """Return the JSON schema of the reply.
+
+        Args:
+            nonce: The code that the reply has to repeat; the schema allows no other.
+            bounded: Whether to limit numbers and lengths, which not all servers support in a strict schema.
+        """
         text: dict[str, Json] = {"type": "string"}
         if bounded:
             text["maxLength"] = MAX_REASON
@@ -295,6 +314,7 @@ class ReplyForm:
         return _strict_object_schema(properties)
 
     def _value_schema(self, text: Json, *, bounded: bool) -> Json:
+        """Return the schema of the verdict's field; ``text`` is the schema of a claim's text."""
         if self.scale is not None:
             score = _score_schema(self.scale, bounded=bounded)
             if self.scale.weights:
@@ -316,7 +336,7 @@ class ReplyForm:
         return claims
 
     def is_echo(self, text: str) -> bool:
-        """Return whether a text only repeats the words of the form.
+        """Return whether a text only repeats the instruction: its placeholder, or four or more of its words in a row.
 
         >>> ReplyForm(scale=Scale()).is_echo("One sentence. One sentence."), ReplyForm(scale=Scale()).is_echo("One fact.")
         (True, False)
@@ -324,12 +344,14 @@ class ReplyForm:
         words = _WORD.findall(text[:MAX_ECHO].casefold())
         if not words:
             return bool(text.strip())
-        if set(words) <= _ECHO_WORDS and set(words) != {"one"}:
+        is_placeholder = set(words) <= _ECHO_WORDS and set(words) != {"one"}
+        if is_placeholder:
             return True
         if len(words) < MIN_ECHO_WORDS or len(text) > MAX_ECHO:
             return False
-        given = f" {' '.join(words)} "
-        return given in _join_words(self.instruct("json", ""), self.instruct("text", ""))
+        # Blanks at both ends, so that only whole words are found
+        phrase = f" {' '.join(words)} "
+        return phrase in _join_words(self.instruct("json", ""), self.instruct("text", ""))
 
 
 _WORD = re.compile(r"\w+")
@@ -340,11 +362,13 @@ MAX_ECHO = 600  # characters: a longer text holds more than the words of a form
 
 @lru_cache(maxsize=64)
 def _join_words(*texts: str) -> str:
+    """Return the words of the texts in lower case, with a single blank before and after each."""
     words = _WORD.findall(" ".join(texts).casefold())
     return f" {' '.join(words)} "
 
 
 def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
+    """Return the schema of a number on a scale: with limits if ``bounded``, else as a list if that is short."""
     kind = "number"
     low: float = scale.low
     high: float = scale.high
@@ -373,11 +397,11 @@ def _strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What an answer states, and what the contexts say of it.
+    """A statement of an answer, and what the contexts say about it.
 
     Attributes:
         finding: ``supported``, ``contradicted`` or ``absent``.
-        passages: Numbers of the passages that decide it, from 1; none of an absent claim.
+        passages: The numbers, from 1, of the passages that support or contradict it; empty if it is absent.
     """
 
     text: str
@@ -390,14 +414,14 @@ class Reply:
     """The verdict in a reply.
 
     Attributes:
-        score: The number, the mean of the dimensions, or the score of the name; None if there is none.
-        name: The name, of a form with names.
-        reason: The judge's reason; empty only if the form does not require it.
+        score: The number, the weighted mean of the dimensions, or the score of the name; None if there is none.
+        name: The name, if the form has names, and neither items nor passages.
+        reason: The judge's reason; empty only if the form does not require one.
         dimensions: The score of each dimension.
-        answers: The name that answers each item.
-        claims: The claims, of a form with passages.
+        answers: Item -> name, in the order of the form's items.
+        claims: The claims, if the form has passages.
         error: Why there is no verdict; everything else but ``raw`` is empty then.
-        raw: The replies of the model, as a judge got them.
+        raw: The unchanged replies of the model; several if it was asked again.
     """
 
     score: float | None = None
@@ -411,11 +435,11 @@ class Reply:
 
 
 class UnreadableReply(Exception):
-    """A reply without a verdict; the text says why."""
+    """Raised for a reply that has no verdict; its text is the error that is reported."""
 
 
 def named_reply(name: str, form: ReplyForm, reason: str = "") -> Reply:
-    """Return the reply with a name and its score."""
+    """Return a reply with one of the form's names, and the score of that name."""
     score = form.scores[name]
     if score is not None:
         score = float(score)
@@ -423,7 +447,17 @@ def named_reply(name: str, form: ReplyForm, reason: str = "") -> Reply:
 
 
 def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True) -> float:
-    """Return a score; raise `UnreadableReply` unless it is a number on the scale, and a whole one where it must be."""
+    """Return a score as a float.
+
+    Args:
+        value: What the model gave as the score.
+        name: What it is the score of, for errors.
+        form: The form, with the scale.
+        whole: Whether a whole number is required if the scale has only whole numbers; not for a mean.
+
+    Raises:
+        UnreadableReply: It is not a number, is off the scale, or is not whole.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         kind = type(value).__name__
         if value is None:
@@ -449,7 +483,7 @@ def _format_number(value: object) -> str:
 
 
 def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str]:
-    """Return the name that answers each item; raise `UnreadableReply` if an answer is missing or unknown."""
+    """Return item -> name; raise `UnreadableReply` if an item has no answer (None) or an unknown one."""
     answers = {}
     for item, value in given.items():
         if value is None:
@@ -463,7 +497,7 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
 
 
 def describe_nonce(got: object) -> str:
-    """Return the error about a nonce that is missing or wrong."""
+    """Return the error about a nonce that is missing (None) or wrong."""
     code = "none"
     if got is not None:
         code = quote_shortened(str(got), 20)

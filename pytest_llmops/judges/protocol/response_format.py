@@ -1,13 +1,15 @@
 """Negotiate the strictest reply format that a server supports.
 
-Servers differ: strict schemas of some have no ``maxLength``; some support tools but no schemas, some JSON but no tools,
-some neither; some models take no ``temperature``. After a refusal the next format is tried, or the request is repeated
-without the parameter that the refusal names. What a server supports is remembered for the length of a test: the requests
-of a test must not depend on the tests before it, or its recording could not be replayed alone. Outside of tests, and
-without recordings, it is remembered for the process.
+Servers differ. Some support strict schemas but not ``maxLength``, some tools but no schemas, some JSON but no tools,
+some none of these; some models accept no ``temperature``. When the server refuses a request, the request is repeated
+without the parameter that the error message names, or in the next format.
 
-After HTTP 429 a call is repeated with a shared back-off for the whole run. The SDK retries a few times by itself; beyond
-that the server is overloaded by all judges together, so the run's rate limit (`cassettes.rate_limit`) makes every judge
+What a server supports (its *capabilities*) is remembered for the length of a test: the requests of a test must not
+depend on the tests before it, or its recording could not be replayed alone. Outside of tests, and without recordings,
+it is remembered for the process.
+
+After HTTP 429 a call is repeated after a delay that the whole run shares. The SDK has retried a few times by then, so
+the server is overloaded by all judges together, and the run's rate limit (`cassettes.rate_limit`) makes every judge
 of every worker wait before its next call.
 """
 
@@ -26,11 +28,14 @@ from pytest_llmops.errors import ModelError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Model
 
-# The index of the first reply format that a server supports, and the parameters that it refuses
+# The index in REPLY_FORMATS of the first format that a server supports, and the parameters that it refuses
 Capabilities: TypeAlias = tuple[int, frozenset[str]]
 NO_CAPABILITIES: Capabilities = (0, frozenset())
+# Server -> its capabilities, and the model object
 _Table: TypeAlias = dict[object, tuple[Capabilities, object]]
 
+# The table of the process, and the running test with its table (at most one entry). A block has a table of its own in
+# `_scope`, which comes before both
 _lock = threading.Lock()
 _of_process: _Table = {}
 _of_test: list[tuple[object, _Table]] = []
@@ -38,22 +43,26 @@ _scope: ContextVar[_Table | None] = ContextVar("pytest_llmops_memory", default=N
 
 
 def get_capabilities(server: object) -> Capabilities:
-    """Return the known capabilities of a server."""
+    """Return the known capabilities of a server; `NO_CAPABILITIES` if it has not been called yet."""
     with _lock:
         known, _ = _current_table().get(server, (NO_CAPABILITIES, None))
         return known
 
 
 def put_capabilities(server: object, known: Capabilities, model: Any) -> None:
-    """Remember the capabilities of a server; the model is kept alive, as its id may be the key."""
+    """Remember the capabilities of a server. The model is stored too: its id may be the key and must not be reused."""
     with _lock:
         _current_table()[server] = (known, model)
 
 
 def _current_table() -> _Table:
-    own = _scope.get()
-    if own is not None:
-        return own
+    """Return the table of the current block, else of the running test, else of the process.
+
+    A test that is not the one of the last call gets an empty table.
+    """
+    table_of_block = _scope.get()
+    if table_of_block is not None:
+        return table_of_block
     test = recorder.running_test_recorder()
     if test is None or recorder.current_settings().record == "live":
         return _of_process
@@ -64,14 +73,17 @@ def _current_table() -> _Table:
 
 @contextmanager
 def forget_capabilities() -> Iterator[None]:
-    """Start a block without known capabilities, and forget them after it, for a recording that several tests share."""
+    """Run a block without known capabilities, and forget what it learns.
+
+    For a recording that several tests share: it then holds every request, whichever test runs first.
+    """
     with _use_table({}):
         yield
 
 
 @contextmanager
 def branch_capabilities() -> Iterator[None]:
-    """Start a block with a copy of the known capabilities, so that concurrent blocks do not affect each other."""
+    """Run a block with a copy of the known capabilities, so that concurrent blocks do not affect each other."""
     with _lock:
         known = dict(_current_table())
     with _use_table(known):
@@ -80,6 +92,7 @@ def branch_capabilities() -> Iterator[None]:
 
 @contextmanager
 def _use_table(table: _Table) -> Iterator[None]:
+    """Run a block with this table instead of the current one."""
     token = _scope.set(table)
     try:
         yield
@@ -102,7 +115,8 @@ class ReplyFormat:
         kind: ``bounded`` (a schema with limits), ``plain`` (a schema without), ``tool`` (a required call),
             ``json`` (any JSON object) or ``text`` (a line of text).
         params: Whether the parameters of the prompt are sent.
-        dropped: Parameters that are left out, as the server refused them by name.
+        dropped: Parameters that are left out, because an error message of the server named them. ``max_tokens->`` is
+            sent under its new name `RENAMED_MAX_TOKENS` instead.
     """
 
     kind: FormatKind
@@ -110,7 +124,7 @@ class ReplyFormat:
     dropped: frozenset[str] = field(default=frozenset())
 
     def select_params(self, params: Mapping[str, Json]) -> dict[str, Json]:
-        """Return the parameters to send.
+        """Return the parameters of a prompt that are sent in this format.
 
         >>> ReplyFormat("plain", dropped=frozenset({"max_tokens->"})).select_params({"max_tokens": 9, "temperature": 0})
         {'temperature': 0, 'max_completion_tokens': 9}
@@ -143,7 +157,11 @@ _TOO_LONG = re.compile(
 
 
 def _server_key(model: Model) -> object:
-    """Return what identifies server and model: address and name, or the model object if these are unknown."""
+    """Return a key for the capabilities of a model: its class, address, name and API.
+
+    If the address is not known, the key is the id of the model object. So it is for a model with the user's own client
+    and without an address: the address in the environment variable may not be that of the client.
+    """
     address = getattr(model, "base_url", None)
     has_own_client = getattr(model, "client", None) is not None
     if not isinstance(address, str) or (has_own_client and not address):
@@ -157,13 +175,19 @@ def _server_key(model: Model) -> object:
 
 @dataclass(slots=True)
 class IgnoredFormats:
-    """The formats that a server ignores, left out while a verdict is requested, and for good once it is read."""
+    """Leaves out the formats that a server accepts but ignores, while a single verdict is requested.
+
+    They stay left out if a later format gives a verdict; otherwise the caller restores them.
+
+    Attributes:
+        before: The capabilities before the first format was left out; None: none was.
+    """
 
     model: Model
     before: Capabilities | None = None
 
     def skip(self, ignored: ReplyFormat) -> bool:
-        """Leave out the formats of an ignored kind; return whether another kind is left."""
+        """Leave out the formats of the ignored kind; return False if it is ``text``, the last kind."""
         if ignored.kind == "text":
             return False
         key = _server_key(self.model)
@@ -173,13 +197,13 @@ class IgnoredFormats:
         if ignored.kind in SCHEMA_KINDS:
             skipped = SCHEMA_KINDS
         index, dropped = known
-        while REPLY_FORMATS[index].kind in skipped:
+        while REPLY_FORMATS[index].kind in skipped:  # ends at "text", which is never skipped
             index += 1
         put_capabilities(key, (index, dropped), self.model)
         return True
 
     def restore(self) -> None:
-        """Request the formats again that were left out: no other was read either."""
+        """Request the left-out formats again in later verdicts: the others gave no verdict either."""
         if self.before is not None:
             put_capabilities(_server_key(self.model), self.before, self.model)
 
@@ -187,27 +211,30 @@ class IgnoredFormats:
 def negotiate_format(
     model: Model, ask: Callable[[ReplyFormat], Completion], params: Mapping[str, Json]
 ) -> tuple[Completion, ReplyFormat]:
-    """Return the completion and the format of the first request that the server does not refuse.
+    """Send a request in one format after another until the server accepts it; return the completion and the format.
+
+    The capabilities of the server are remembered.
 
     Args:
-        model: The judge model; the capabilities of its server are remembered.
-        ask: Sends a request in a given format.
-        params: The parameters that may be left out.
+        model: The judge model.
+        ask: Sends the request in a given format.
+        params: The parameters of the request that may be left out.
 
     Raises:
-        ModelError: The model could not be called; if every format is refused, the first refusal, as the format
-            was not the reason.
+        ModelError: The model could not be called. If every format is refused, this is the first refusal, since the
+            reason was not the format then.
     """
     index, dropped = get_capabilities(_server_key(model))
-    first: ModelError | None = None
+    first_error: ModelError | None = None
     while True:
         base = REPLY_FORMATS[index]
         reply_format = ReplyFormat(base.kind, base.params, dropped)
         try:
             completion = ask(reply_format)
         except ModelError as error:
-            first = first or error
+            first_error = first_error or error
             text = str(error)
+            # Only a refused request may be accepted in another format
             if error.kind != "request" or error.status == NOT_FOUND or _TOO_LONG.search(text):
                 raise
             refused = _find_refused_param(text, reply_format, params)
@@ -216,14 +243,17 @@ def negotiate_format(
             elif index + 1 < len(REPLY_FORMATS):
                 index += 1
             else:
-                raise first from None
+                raise first_error from None
         else:
             put_capabilities(_server_key(model), (index, dropped), model)
             return completion, reply_format
 
 
 def _find_refused_param(text: str, reply_format: ReplyFormat, params: Mapping[str, Json]) -> str:
-    """Return the sent parameter that a refusal names; ``max_tokens->``: it is to be renamed."""
+    """Return the parameter that was sent and that an error message names; ``""`` if it names none.
+
+    ``max_tokens->`` means that the message asks for the parameter's new name, `RENAMED_MAX_TOKENS`.
+    """
     for name in reply_format.select_params(params):
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
             if name == "max_tokens" and RENAMED_MAX_TOKENS in text:
@@ -242,7 +272,8 @@ _FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota"
 def retry_rate_limited(ask: Callable[[], T]) -> T:
     """Return the result of a call, retried while the server reports that its rate limit is exceeded.
 
-    Once waiting did not help, or cannot, no judge of the run waits until the server answers again. Without a tape there
+    The wait before a retry is that of the run's shared rate limit. Once waiting did not help, or cannot help (the
+    quota is used up), the run gives up waiting: no judge retries until the server answers again. Without a tape there
     is no shared rate limit, and no retry.
 
     Raises:

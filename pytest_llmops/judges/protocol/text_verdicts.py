@@ -1,6 +1,10 @@
-"""Read a verdict in text, without JSON or next to it.
+"""Read a verdict that is given in text, instead of JSON or next to it.
 
-A verdict begins a line or a sentence, and only its end follows it: "Rubric: Score: 5 means half right" is none.
+A verdict has to stand at the beginning of a line or a sentence, and be followed by its end (a full stop, a new line,
+the reason ...). "Rubric: Score: 5 means half right" contains no verdict.
+
+In this module a *statement* is a place where the text gives its verdict ("Score: 7, ..."); a *mention* is any place
+where it calls a number a score ("a rating of 7 would be too high"). The ``prose`` is the reply without JSON objects.
 """
 
 import re
@@ -75,14 +79,15 @@ def is_refusal(text: str) -> bool:
 
 
 def _find_numbers(pattern: re.Pattern[str], prose: str) -> set[float]:
+    """Return the different numbers in the group ``number`` of all matches."""
     return {float(match["number"]) for match in pattern.finditer(prose)}
 
 
 def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
-    """Return the verdict in a text without JSON.
+    """Return the verdict in a text without JSON; claims and dimensions are only read from JSON.
 
     Raises:
-        UnreadableReply: There is no verdict or several, no reason, or not the nonce.
+        UnreadableReply: There is no verdict or several, no reason, or the nonce is missing.
     """
     if form.passages:
         raise UnreadableReply(_describe_missing(prose, "JSON with reason and claims"))
@@ -94,6 +99,7 @@ def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
 
 
 def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    """Return the score in a text: one number, stated at least once, and no other number called a score."""
     if form.field not in ("score", "dimensions"):
         label = rf"\b{re.escape(form.field)}\b(?=[*_`]{{0,3}}\s{{0,3}}[:=])"
         prose = re.sub(label, "score", prose, flags=_FLAGS)
@@ -111,26 +117,28 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
     for statement in statements:
         if statement["of"] is not None and float(statement["of"]) != highest:
             raise UnreadableReply(f"the score is out of {statement['of']}: expected one out of {highest:g}")
-    number = numbers.pop()
+    number = numbers.pop()  # the only one
     if number.is_integer():
-        number = int(number)
+        number = int(number)  # errors then show 7 and not 7.0
     score = check_score(number, "score", form)
     rest = statements[0].re.sub(" ", prose)
     return Reply(score=score, reason=_read_text_reason(prose, rest, form, nonce))
 
 
 def _find_score_statements(prose: str) -> tuple[list[re.Match[str]], set[float]]:
-    """Return where a text states its score, and all numbers that it calls a score.
+    """Return the statements of a score in a text, and the numbers that count as scores and so must be the same.
 
-    A verdict that ends the text as Prometheus or MT-Bench end theirs is one, whatever else is called a score.
+    These are all mentions. But if the text ends with a verdict as in Prometheus (``[RESULT] 7``) or MT-Bench
+    (``[[7]]``), mentions within the text do not count, only its statements and the numbers in that notation.
+    A fraction (``7/10``) without a label is a statement only in a text that calls nothing a score.
     """
     mentions = _find_numbers(_MENTION, prose)
     pattern = _FRACTION
     if mentions:
         pattern = _STATEMENT
     statements = list(pattern.finditer(prose))
-    for final_pattern, anywhere in ((_FINAL_RESULT, _RESULT), (_FINAL, _BRACKETED)):
-        final = final_pattern.search(prose)
+    for at_end, anywhere in ((_FINAL_RESULT, _RESULT), (_FINAL, _BRACKETED)):
+        final = at_end.search(prose)
         if final:
             stated = {float(statement["number"]) for statement in statements}
             return statements or [final], stated | _find_numbers(anywhere, prose)
@@ -147,6 +155,7 @@ _PAIR = re.compile(
 
 
 def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    """Return the answers to items in a text such as ``Items: 1 yes, 2 no; Reason: ...``."""
     lists = list(_ITEMS.finditer(prose))
     if not lists:
         raise UnreadableReply(_describe_missing(prose, "items and the reason"))
@@ -162,12 +171,13 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
 
 
 def _iterate_pairs(lists: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
-    """Yield each number of an item with its answer."""
-    for listed in lists:
-        yield from _PAIR.finditer(listed["rest"])
+    """Yield the matches of ``1 yes`` in the matches of `_ITEMS`."""
+    for item_list in lists:
+        yield from _PAIR.finditer(item_list["rest"])
 
 
 def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    """Return the name in a text: all statements must be of the same name, and the text around them is the reason."""
     statements = _find_statements(prose, form)
     stated = {name for _, _, name in statements}
     if len(stated) > 1:
@@ -216,14 +226,15 @@ _RESULT_BEFORE = re.compile(r"\[RESULT\][ \t:]{0,3}[*_`\"'(]{0,3}\Z", re.IGNOREC
 
 
 def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
-    """Return start, end and name of each verdict in a text."""
+    """Return start, end and name of all statements of a name in a text; the label in front is part of the span."""
     spelling, label_pattern = _name_patterns(form)
     statements = []
     for match in spelling.finditer(prose):
         start, end = match.span()
         before = prose[max(start - MAX_BEFORE, 0) : start]
         after = prose[end : end + MAX_AFTER]
-        # A text that starts within the slice starts a line; a text that was cut does not
+        # The patterns take the start of `before` for the start of a line: if text was cut off, another character
+        # in front of it prevents that
         if len(before) >= MAX_BEFORE:
             before = f"\0{before}"
         label = label_pattern.search(before) or _RESULT_BEFORE.search(before)
@@ -239,31 +250,42 @@ def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
 
 
 def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
-    """Return whether the text around a name without a label makes it the verdict."""
+    """Return whether a name without a label is a verdict, given the text before and after it.
+
+    It is in ``[[A]]``, alone in the first line, or in "A is better". The latter does not count within a clause ("I
+    doubt that A is better"), unless that is the judge's own conclusion ("I conclude that A is better") or follows a
+    denial of the other name ("B is not better, and A is better").
+    """
     if before.endswith("[[") and after.startswith("]]"):
         return True
-    if not _BETTER.match(after):
+    is_called_better = _BETTER.match(after) is not None
+    if not is_called_better:
         return bool(_FIRST.match(before) and _ALONE.match(after))
-    if not _CLAUSE.search(before):
+    is_in_clause = _CLAUSE.search(before) is not None
+    if not is_in_clause:
         return True
     return bool(_OWN.search(before)) or _denies_other(before, spelling)
 
 
 def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
-    """Return whether the clause before ("A is not better, and") is itself a statement about another name."""
-    denied = _DENIED.search(before.rpartition(". ")[2])
+    """Return whether the text ends with a denial such as "A is not better, and", itself not within a clause."""
+    last_sentence = before.rpartition(". ")[2]
+    denied = _DENIED.search(last_sentence)
     if denied is None:
         return False
-    names = [match.start() for match in spelling.finditer(denied["name"])]
-    if not names:
+    name_starts = [match.start() for match in spelling.finditer(denied["name"])]
+    if not name_starts:
         return False
-    lead = denied["lead"] + denied["name"][: names[-1]]
+    lead = denied["lead"] + denied["name"][: name_starts[-1]]
     return not _CLAUSE.search(lead)
 
 
 def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return patterns of the names, and of a label in front of one; the module `re` keeps those that it compiled."""
-    # The longest first, as an alternative ends at the first that matches
+    """Return a pattern of the form's names, and one of a label that ends directly in front of a name.
+
+    They are built in every call; the module `re` caches the compiled patterns.
+    """
+    # The longest first, as a regular expression takes the first alternative that matches
     known_spellings = sorted(form.name_of, key=len, reverse=True)
     known_labels = sorted({*VERDICT_LABELS, form.field}, key=len, reverse=True)
     spellings = "|".join(map(re.escape, known_spellings)).replace("\\ ", r"\s+")
@@ -281,7 +303,14 @@ def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str:
-    """Return the reason in the text around a verdict; the nonce has to be in the whole text as a word."""
+    """Return the reason in a reply in text; ``""`` if there is none and the form requires none.
+
+    Args:
+        prose: The whole text; it must contain the nonce as a word.
+        rest: The text without its verdicts. The reason is what follows a label such as ``Reason:``, or all of it.
+        form: The form that the reply must have.
+        nonce: The code that the reply must repeat; empty: none is required.
+    """
     if nonce:
         code = re.escape(nonce)
         if not re.search(rf"(?<!\w){code}(?!\w)", prose):
@@ -299,7 +328,7 @@ def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str
 
 
 def _describe_missing(prose: str, expected: str) -> str:
-    """Return the error for a text without a verdict: a refusal, or any other text."""
+    """Return the error about a text without a verdict; it says so if the text is a refusal."""
     if is_refusal(prose):
         return f"the judge refused: {shorten_text(prose.strip(), 80)}"
     got = "JSON without them"
@@ -309,7 +338,7 @@ def _describe_missing(prose: str, expected: str) -> str:
 
 
 def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
-    """Return whether the text beside a verdict in JSON states no other verdict."""
+    """Return whether the text around a verdict in JSON states the same verdict, or none."""
     if form.scale is not None:
         return _agrees_with_numbers(reply, prose, form)
     if form.items:
@@ -324,16 +353,17 @@ def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
 
 
 def _agrees_with_numbers(reply: Reply, prose: str, form: ReplyForm) -> bool:
-    """Return whether each number that a text calls a score is one of the reply's."""
+    """Return whether every number that a text calls a score is the score, or a dimension's score, of the reply."""
     numbers: set[float] = set()
     for pattern in (_MENTION, _BRACKETED, _RESULT, _AWARD):
         numbers |= _find_numbers(pattern, prose)
     _, highest = form.ends
     for fraction in _OUT_OF_ANYWHERE.finditer(prose):
-        if float(fraction["of"]) == highest:
+        is_on_scale = float(fraction["of"]) == highest
+        if is_on_scale:
             numbers.add(float(fraction["number"]))
     slack = 0.0
-    if form.dimensions:  # their mean may be rounded
+    if form.dimensions:  # the text may round their mean
         slack = MAX_ROUNDING
     scores = (reply.score or 0.0, *reply.dimensions.values())
     for number in numbers:

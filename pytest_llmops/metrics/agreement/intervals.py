@@ -25,10 +25,9 @@ def kappa_interval(
 ) -> tuple[float, float] | None:
     """Return the bootstrap interval of Cohen's kappa; the same labels give the same interval.
 
-    Kappa exceeds the lower end for ``confidence=0.9`` with 95 % confidence. A resample with a single label says
-    nothing about agreement and counts as a kappa of 0: if a class is rare, the lower end is low, as it should be. If
-    the raters agree on every item of two common classes, the interval is a point, as no disagreement can be drawn;
-    have at least 50 items.
+    With ``confidence=0.9`` the kappa exceeds the lower end with 95 % confidence. A resample with a single label shows
+    no agreement and counts as a kappa of 0, so the lower end is low if a class is rare. If the raters agree on all
+    items of two common classes, the interval is a point, since no disagreement can be drawn; use at least 50 items.
 
     Args:
         a: Labels of the first rater.
@@ -93,9 +92,18 @@ def kappa_interval(
 def _group_kinds(
     cell: NDArray[np.intp], width: int, groups: Sequence[str] | None
 ) -> tuple[Float64Array | None, NDArray[np.intp]]:
-    """Return the distinct label counts of groups and how many groups have them; None: each pair of labels is a kind.
+    """Return the kinds of groups, and how many groups are of each kind.
 
-    Drawing a kind as often as it occurs equals drawing its groups.
+    Groups of a kind have the same counts of label pairs, so that drawing a kind as often as it occurs equals drawing its
+    groups. If every item is a group, a kind is a pair of labels and None is returned for the kinds.
+
+    Args:
+        cell: For each item the number of its pair of labels.
+        width: How many different pairs there are.
+        groups: The group of each item; None: each item is a group.
+
+    Returns:
+        An array (kinds, pairs) with the counts, or None, and the number of groups of each kind.
     """
     if groups is None or len(set(groups)) == len(groups):
         return None, np.bincount(cell, minlength=width)
@@ -108,13 +116,13 @@ def _group_kinds(
 
 
 def _kappas_of_counts(x: Float64Array, y: Float64Array) -> _Kappas:
-    """Return a function from counts of label pairs to kappas: disagreement is the squared distance of two points.
+    """Return a function that computes the kappa of each row of an array (resamples, label pairs) of counts.
 
-    The points of names are the unit vectors: all of them are equally far from each other.
+    Two labels disagree by the squared distance of their points, see `_place_labels`.
 
     Args:
-        x: The point of the first label of each pair.
-        y: That of the second label.
+        x: For each pair of labels the point of the first.
+        y: For each pair of labels the point of the second.
     """
     apart = ((x - y) ** 2).sum(axis=1)
     lengths = (x**2 + y**2).sum(axis=1)
@@ -136,7 +144,10 @@ def _kappas_of_counts(x: Float64Array, y: Float64Array) -> _Kappas:
 
 
 def _place_labels(positions: Float64Array, weights: Weights | None) -> Float64Array:
-    """Return a point for each label: with weights on a line, without them the unit vectors."""
+    """Return a point for each label, as rows.
+
+    With weights the points lie on a line. Without them they are unit vectors, which are equally far from each other.
+    """
     if not weights:
         return np.eye(len(positions))
     halved = positions / 2  # the width of a scale may be more than a float holds

@@ -169,7 +169,7 @@ def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
 
 
 def kappa_scale(labels: Collection[Label], weights: Weights | None) -> dict[Hashable, float]:
-    """Return the places of labels for the weights of a kappa; without weights all are 0.
+    """Return label -> its place on the scale that weights need; without weights all places are 0.
 
     Raises:
         ValueError: Unknown weights, or with weights a label that is not a number.
@@ -261,7 +261,7 @@ def label_places(labels: Collection[Hashable], what: str) -> dict[Hashable, floa
 
 
 def squared_distance(positions: dict[Hashable, float]) -> Distance:
-    """Return the squared distance of labels by their places, scaled by the largest place.
+    """Return a function of two labels: the squared distance of their places, divided by the largest place.
 
     >>> squared_distance({"a": 0.0, "b": 2.0})("a", "b")
     1.0

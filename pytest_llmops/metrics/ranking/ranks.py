@@ -23,7 +23,16 @@ _USUAL_RANKING_TYPES = {list, tuple}  # types of rankings that certainly have an
 
 @dataclass(slots=True)
 class JudgedRanks:
-    """Grade and place (from 0, or `ABSENT`) of every judged id of every query."""
+    """Grade and place of every judged id of every query.
+
+    Attributes:
+        queries: The ids of the queries.
+        lengths: For each query the number of ranked ids.
+        counts: For each query the number of its judged ids.
+        places: The places (from 0, or `ABSENT`) of all judged ids, those of the first query first.
+        grades: Their grades, in the same order.
+        missing: The queries that are not in the run.
+    """
 
     queries: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
@@ -96,6 +105,7 @@ def has_relevant(relevant: Relevant, level: int) -> bool:
 
 
 def _parse_grades(query: str, relevant: Relevant) -> Mapping[str, int]:
+    """Return id -> grade of a query; relevant ids without grades have the grade 1. ``query`` is for errors."""
     if isinstance(relevant, str):
         raise ValueError(
             f"query {query!r}: expected relevant ids, got the text {relevant!r}; write [{relevant!r}]"
@@ -114,15 +124,18 @@ def _parse_grades(query: str, relevant: Relevant) -> Mapping[str, int]:
 
 
 def _check_text_ids(query: str, ids: Iterable[Any], where: str) -> None:
+    """Raise unless all ids are texts."""
     try:
         # The fastest way to check that all ids are texts.
         "".join(ids)
     except TypeError:
+        # There is one: otherwise the texts could have been joined
         odd = next(id_ for id_ in ids if not isinstance(id_, str))
         raise ValueError(f"query {query!r}: {where}: expected ids that are texts, got {odd!r}") from None
 
 
 def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) -> list[int]:
+    """Return the places of the wanted ids in a ranking, or `ABSENT`; raise if the ranking is not a list of unique ids."""
     if isinstance(ids, str):
         raise ValueError(f"query {query!r}: expected ranked ids, got the text {ids!r}")
     if type(ids) not in _USUAL_RANKING_TYPES and not is_ordered(ids):
@@ -142,7 +155,11 @@ def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) ->
 
 
 def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[str]) -> list[int]:
-    """Return the number of higher scores for each id; only the scores are sorted, not the ids."""
+    """Return the places of the wanted ids, or `ABSENT`, in a ranking that is given as id -> score.
+
+    The place is the number of higher scores, for which only the scores are sorted. If a wanted id has the same score as
+    another id, the ids are ranked instead.
+    """
     try:
         ascending = sorted(scores.values())
         is_finite = isfinite(sum(ascending))
@@ -188,7 +205,7 @@ def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None
 
 
 def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTable, NDArray[Any]]":
-    """Return the table of the queries with relevant ids, and a mask of these queries."""
+    """Return the table of the queries with relevant ids, and a mask over all queries that selects these."""
     n = len(ranks.queries)
     counts = np.fromiter(ranks.counts, np.int64, n)
     rows = np.repeat(np.arange(n), counts)

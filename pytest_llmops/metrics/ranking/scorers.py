@@ -60,6 +60,10 @@ class RelevanceTable:
 
 
 def _score_ndcg(table: RelevanceTable, k: int | None) -> Float64Array:
+    """Return for each query its discounted gain over the first k places, divided by the best possible one.
+
+    The table only has queries with relevant ids, so the divisor is above 0.
+    """
     if k is None:
         limit = np.iinfo(np.int64).max
     else:
@@ -91,7 +95,7 @@ def _score_recall(table: RelevanceTable, k: int | None) -> Float64Array:
 
 
 def _score_r_precision(table: RelevanceTable, k: int | None) -> Float64Array:
-    """Return the precision among as many first ids as are relevant."""
+    """Return for each query the precision among its first R ids, where R is the number of relevant ids."""
     among_first = table.places < table.wanted[table.rows]
     return table.sum_by_query(table.hits(k) & among_first) / table.wanted
 
@@ -123,7 +127,7 @@ SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
 def bootstrap_interval(
     values: ArrayLike, groups: Sequence[str] | None = None, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the interval of a mean by the bootstrap over groups; the same numbers give the same interval.
+    """Return the bootstrap interval of a mean, with groups of values drawn together; the same numbers give the same one.
 
     Args:
         values: ``(n,)`` numbers.

@@ -319,7 +319,7 @@ def has_long_word(data: bytes) -> bool:
 
 
 def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
-    """Mask secrets in a JSON string with escapes for characters that need none, as these hide a secret ("\\u0073k-...")."""
+    """Mask secrets in a JSON string with escapes for characters that need none, as these can hide a secret."""
     if _NEEDLESS_ESCAPE.search(literal) is None:
         return literal
     try:

@@ -1,4 +1,4 @@
-"""The columns of a case file: which one is which key of a case, and errors that name the column that is probably meant."""
+"""The columns of a case file: which key of a case each one holds. Errors suggest the column that is probably meant."""
 
 from collections.abc import Collection, Mapping
 
@@ -17,7 +17,7 @@ OTHER_NAMES = {
 
 
 def find_own_key(name: str) -> str:
-    """Return the key of a case that a name means, as other tools call it; ``""`` if there is none.
+    """Return the key of a case for a name, which may be another tool's name for it; ``""`` if it is the name of no key.
 
     >>> find_own_key("question"), find_own_key("days")
     ('input', '')
@@ -34,7 +34,7 @@ def check_header(names: list[str], line: int) -> None:
     """Check the header of a CSV file.
 
     Raises:
-        BadFile: A column has no name, a name is repeated, or the columns are separated by something else than commas.
+        BadFile: A column has no name, a name is repeated, or the columns are separated by something other than commas.
     """
     if len(names) == 1 and ";" in names[0]:
         header = shorten_text(names[0], 60)
@@ -51,10 +51,10 @@ def check_header(names: list[str], line: int) -> None:
 
 
 def check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
-    """Check that fields name keys of a case and columns that exist.
+    """Check that every key of ``fields`` is a key of a case, and every value an existing column.
 
     Raises:
-        BadFile: One does not.
+        BadFile: A key or a column is unknown.
     """
     for key, column in fields.items():
         if key not in CASE_KEYS:
@@ -66,14 +66,14 @@ def check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
 
 
 def require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
-    """Check that there is a column for each key that a case must have.
+    """Check that there is a column for ``id`` and for ``input``.
 
     Args:
         columns: The names of all columns.
-        names: Columns by the key that they are read as.
+        names: Key -> the column that it is read from; a key that is not in it is read from the column of its own name.
 
     Raises:
-        BadFile: A column is missing; names the column that is probably meant.
+        BadFile: A column is missing; the message suggests the column that is probably meant.
     """
     for key in REQUIRED_KEYS:
         if names.get(key, key) not in columns:
@@ -81,7 +81,10 @@ def require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
 
 
 def _describe_missing_key(key: str, columns: Collection[str], names: Mapping[str, str]) -> str:
-    """Return the message for a key without a column, with a hint at the column that is probably meant."""
+    """Return the message for a key without a column, with a hint at the column that is probably meant.
+
+    A column with another tool's name for the key (``question`` for ``input``) is a better hint than one of similar spelling.
+    """
     name = names.get(key, key)
     taken = (*CASE_KEYS, *names.values())
     free = [column for column in columns if column not in taken]

@@ -46,7 +46,7 @@ MAX_ID_CHARS = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
 CASE_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
-# Type of content part and media type (of audio the format) by the suffix of a file
+# Suffix of a file -> type of its content part, and media type (for audio the name of the format)
 PART_TYPES = {
     ".png": ("image_url", "image/png"),
     ".jpg": ("image_url", "image/jpeg"),
@@ -75,7 +75,7 @@ class Case:
         calls: The model calls that gave the output, for `assert_latency`, `assert_cost` and `assert_tokens`.
         typed: The case as an object of the pydantic model that it was loaded with, or None.
         data: All other keys of the case; ``case["key"]`` reads them.
-        robust: Of a test with ``llm_robust``: which transformation changed the input (``value``), and what it changed; else empty.
+        robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes; else empty.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -121,7 +121,7 @@ class Case:
         return fingerprint_parts(*parts)
 
     def read_files(self) -> dict[str, tuple[str, str]]:
-        """Return base64 and SHA-256 of the files, which are searched as all files that a test names.
+        """Return name -> (content as base64, SHA-256) for the files of the case.
 
         Raises:
             CaseError: A file is missing.
@@ -140,7 +140,7 @@ class Case:
     def parts(self) -> list[dict[str, Json]]:
         """Return the input and the files as content parts of OpenAI's chat messages.
 
-        Where the test takes the case from its fixture, recordings and reports have the hash of a file in place of its content.
+        If the test got the case from its fixture, recordings and reports show the hash of a file instead of its content.
 
         Raises:
             CaseError: A file is missing, or is not a PNG, JPEG, GIF, WebP, WAV, MP3 or PDF file.
@@ -184,10 +184,10 @@ def load_cases(
     Args:
         source: The file: .jsonl, .yaml, .yml, .csv, .parquet or .arrow, or a folder of `save_to_disk`; or the rows
             themselves, as a list of mappings, a `Dataset` or a `DatasetDict`.
-        fields: Columns of the file by the key that they are read as, ``{"input": "question"}``; ``case["question"]``
-            reads them as well. Every column must exist. An id may then be a whole number.
-        default_fields: The same for files in general: a column that this file does not have is not looked for.
-        model: A pydantic model that every case has to fit; ``case.typed`` is its object.
+        fields: Key of a case -> the column that it is read from, ``{"input": "question"}``; ``case["question"]``
+            has the value, too. Every column must exist. An id may then be a whole number.
+        default_fields: The same as a default for all files: a column that this file does not have is ignored.
+        model: A pydantic model that validates every case; ``case.typed`` is the resulting object.
 
     Raises:
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
@@ -215,10 +215,10 @@ class _Table:
     """The rows of a source.
 
     Attributes:
-        rows: Each with its line; without the header.
+        rows: Line number and row, without the header.
         columns: The names of all columns.
-        is_csv: Whether every value is a text.
-        header_line: The line of the header, which CSV has.
+        is_csv: It comes from a CSV file, where every value is a text.
+        header_line: The line number of the header; None without a header (all formats but CSV).
     """
 
     rows: Sequence[tuple[int, Json]]
@@ -228,7 +228,7 @@ class _Table:
 
 
 def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
-    """Read the rows of a file, or of an object.
+    """Read the rows and the column names of a file, a list of mappings or a data set.
 
     Raises:
         BadFile: The file is missing or broken.
@@ -254,10 +254,10 @@ def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
 def _name_columns(
     table: _Table, fields: Mapping[str, str], default_fields: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the column of each key that is read from another column than that of its name.
+    """Return key -> column for the keys that are read from a column of another name.
 
     Raises:
-        BadFile: A column does not exist.
+        BadFile: A column of ``fields`` does not exist, or a CSV file has no column for ``id`` or ``input``.
     """
     names = {key: column for key, column in default_fields.items() if column in table.columns}
     names.update(fields)
@@ -294,9 +294,9 @@ def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Ca
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield the rows of a file, each with its line; of CSV the header, a list, comes first.
+    """Yield the line number and value of each row; for CSV, the first value is the header, a list.
 
-    All but YAML is read a row at a time.
+    All formats but YAML are read a row at a time.
 
     Raises:
         BadFile: The file is missing, of unknown type or broken.
@@ -317,6 +317,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 
 def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
+    """Return the line number and value of each item of the list in a YAML file."""
     value, lines = read_yaml(text)
     if value is not None and not isinstance(value, list):
         raise BadFile(f"expected a list of cases (each begins with `- id:`), got {json_kind(value)}", 1)
@@ -324,7 +325,7 @@ def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
 
 
 def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield the header, a list, and the records as objects, each with its line; empty records are skipped."""
+    """Yield the line number and value of the header, a list, then of each record, an object; empty records are skipped."""
     header: list[str] = []
     text_lines = (f"{text}\n" for _, text in stream_lines(path))
     for line, record in read_csv(text_lines):
@@ -348,9 +349,9 @@ def parse_case(
 
     Args:
         row: Its keys and values.
-        names: Columns by the key that they are read as.
-        split_tags: Whether a text holds several tags or files, as in CSV.
-        model: A pydantic model that it has to fit.
+        names: Key -> the column that it is read from, where that is not the column of its own name.
+        split_tags: Whether one text holds several tags or files, separated by ``;`` or ``|``, as in CSV.
+        model: A pydantic model that validates the case.
 
     Raises:
         BadFile: A key is missing, or has a wrong value.
@@ -359,7 +360,7 @@ def parse_case(
     own = _read_own_values(row, names)
     if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
-    if "id" in names:
+    if "id" in names:  # a column that was chosen as id may hold whole numbers
         own_id = own["id"]
         if isinstance(own_id, int) and not isinstance(own_id, bool):
             own["id"] = str(own_id)
@@ -384,7 +385,7 @@ def parse_case(
 
 
 def _read_own_values(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[str, Json]:
-    """Return the values of the keys that every case may have; a column that is another key's is not read by its own name."""
+    """Return the values of a row for `CASE_KEYS`. With names ``{"input": "reference"}``, the column "reference" is the input only."""
     own = {}
     for key in CASE_KEYS:
         name = names.get(key, key)
@@ -394,7 +395,7 @@ def _read_own_values(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[
 
 
 def _read_data(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[str, Json]:
-    """Return the other values of a row, and those of the columns that are read as another key."""
+    """Return the values of a row that become ``data``. With names ``{"input": "question"}``, so do columns "question" and "input"."""
     return {
         key: value
         for key, value in row.items()
@@ -403,6 +404,7 @@ def _read_data(row: Mapping[str, Json], names: Mapping[str, str]) -> dict[str, J
 
 
 def _validate_model(model: Any, values: Mapping[str, Json]) -> Any:
+    """Return the object of a pydantic model for a case; its validation errors become one `BadFile`."""
     from pydantic import ValidationError
 
     try:
@@ -435,6 +437,7 @@ def has_only_texts(values: Iterable[object]) -> bool:
 
 
 def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
+    """Return the model calls of a row; one call that cannot be read makes the whole list invalid."""
     wires = row.get("calls", [])
     if wires == []:
         return ()
@@ -455,7 +458,7 @@ def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
 
 
 def _parse_call(wire: Any, output: Json) -> Call | None:
-    """Return a call, which has the output of its case unless it has its own; None if a key or value is wrong."""
+    """Return a call, or None if a key or value is wrong. A call without ``output`` gets that of its case."""
     try:
         call = Call.from_wire({"output": output, "replayed": True, **wire})
         usage = astuple(call.usage)
@@ -517,7 +520,7 @@ def _parse_id(value: Json) -> str:
 
 
 def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
-    """Return ``n`` of the cases, in their order, or all if there are no more; of an iterator only these are in memory.
+    """Return ``n`` cases drawn at random, in their order; all if there are fewer. Of an iterator, only these are kept in memory.
 
     The draw is by a hash of seed and id: it is the same on every machine, and a case that is added to the file
     replaces at most one case of the sample.
@@ -541,13 +544,13 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
 
 
 def hash_id(seed: int, name: str) -> bytes:
-    """Return the place of an id in a random order that is the same on every machine."""
+    """Return a sort key for an id: sorting by it gives a random order that is the same on every machine."""
     text = f"{seed}:{name}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def select_split(cases: Sequence[Case], split: str = "") -> tuple[Case, ...]:
-    """Return the cases of a split, or all, unless they would make training data a test.
+    """Return the cases of a split. Without a split, return all, but refuse to test on training data.
 
     Raises:
         UnknownName: No case is of the split.

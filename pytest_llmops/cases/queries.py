@@ -120,6 +120,7 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
 
 
 def _read_case_row(case: object, number: int) -> Mapping[str, Json]:
+    """Return the keys and values of a case or mapping; the number of a mapping is its id if it has none."""
     if isinstance(case, Case):
         return {**case.data, "id": case.id, "input": case.input, "family": case.family}
     if isinstance(case, Mapping):
@@ -129,6 +130,10 @@ def _read_case_row(case: object, number: int) -> Mapping[str, Json]:
 
 
 def _parse_query(row: Mapping[str, Json], where: str, *, split: bool) -> Query:
+    """Return the query of a row; ``where`` (" @ file" or "") ends the messages of errors.
+
+    With ``split``, the relevant ids are one text that is split at ``;`` and ``|``.
+    """
     case_id = str(row["id"])
     text = row.get("input")
     if not isinstance(text, str) or not text.strip():
@@ -147,7 +152,10 @@ def _parse_query(row: Mapping[str, Json], where: str, *, split: bool) -> Query:
 
 
 def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
-    """Return the grade of each relevant id; ids without grades have the grade 1."""
+    """Return id -> grade from a mapping, or from a list of ids, which all get the grade 1.
+
+    ``where`` and ``end`` are the beginning and the end of the messages of errors.
+    """
     place = f"{shorten_text(where, 60)}: {RELEVANT_KEY}"
     if isinstance(wanted, str) or not isinstance(wanted, Collection):
         got = _describe_value(wanted)
@@ -179,13 +187,13 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
     """Return the ranking of each query, from searches of a retriever or from a run.
 
     Args:
-        given: A retriever or a function, which is searched for ``k`` hits a query (None: its own number); query id ->
-            ids, hits or id -> score; or the path of a run in TREC's format.
+        given: A retriever or a function, which searches ``k`` hits for each query (None: as many as it returns by
+            itself); a mapping from the query's id to ids, hits or id -> score; or the path of a run in TREC's format.
         queries: The queries.
         k: The cutoff of the metric.
 
     Raises:
-        LLMOpsError: A search failed, or returned something else than hits: nothing can be scored.
+        LLMOpsError: A search failed, or returned something other than hits: nothing can be scored.
         UsageError: A query has no text, the retriever's corpus lacks a relevant id, or the run has none of the queries.
     """
     __tracebackhide__ = True
@@ -216,6 +224,7 @@ def _list_first_ids(ids: Iterable[str]) -> str:
 
 
 def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
+    """Return the ranking of one search; any error of the retriever becomes an `LLMOpsError` that names the query."""
     where = f"query {shorten_text(query.id, 60)}"
     if not query.text:
         raise UsageError(f"{where}: there is no text to search for; judgements alone need a run")
@@ -252,7 +261,7 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
     """
     ids: list[str] = []
     texts: dict[str, str] = {}
-    for hit, given in zip(read_hits(hits), hits, strict=True):
+    for hit, given in zip(read_hits(hits), hits, strict=True):  # a given id or `Hit` comes back as it is
         id_: object = hit
         if isinstance(hit, Hit):
             id_ = hit.id
@@ -301,7 +310,10 @@ def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
 
 
 def _find_corpus_ids(retriever: object) -> Collection[str] | None:
-    """Return the ids of a retriever's passages by its ``chunks``, ``documents`` or ``listing()``; None without these."""
+    """Return the ids of all passages of a retriever, or None if it cannot list them.
+
+    Its ``chunks`` or ``documents`` are read first, then its ``listing()``.
+    """
     for name in ("chunks", "documents"):
         passages = getattr(retriever, name, None)
         if isinstance(passages, Mapping):
@@ -323,7 +335,7 @@ def _find_corpus_ids(retriever: object) -> Collection[str] | None:
 
 
 def _passage_ids(passages: Iterable[object]) -> Collection[str] | None:
-    """Return the ids of passages, which may be ids themselves; None if there are none, or other values than texts."""
+    """Return the ids of passages (objects with an ``id``, or the ids themselves); None if there are none, or not all are texts."""
     if isinstance(passages, (str, bytes)):
         return None
     ids = {getattr(passage, "id", passage) for passage in passages}

@@ -15,7 +15,7 @@ from pytest_llmops.cases.files import Case, has_only_texts
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
-# Keys of the text in an input that is an object or a list of messages, whose last message is changed
+# Where the text to change is in an input that is an object; in a list of messages, it is in the last message
 TEXT_KEYS = ("input", *OTHER_NAMES["input"], "messages", "content")
 DOCUMENT_KEYS = ("documents", "contexts", "passages")
 LIST_KEYS = (*DOCUMENT_KEYS, "options", "choices")
@@ -23,6 +23,7 @@ DISTRACTOR = "The old lighthouse was painted white in spring, and its keeper gro
 WORDS_PER_CHANGE = 5
 MAX_LISTED = 20
 UNCHANGED = "unchanged"
+# Letter -> the keys to its left and right on a keyboard
 _NEIGHBOURS = {
     key: row[max(place - 1, 0) : place] + row[place + 1 : place + 2]
     for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -31,14 +32,15 @@ _NEIGHBOURS = {
 
 
 def _read_sentence_openers() -> list[str]:
+    """Return the words that often begin a sentence ("What", "Please" ...): with a capital letter, they are not names."""
     path = Path(__file__).with_name("sentence_openers.txt")
     text = path.read_text(encoding="utf-8")
     return re.sub("#.*", "", text).split()
 
 
-# Code, quoted text, template variables and tags come first: no word within them is a word of its own. A word is four
-# letters or more between blanks: numbers, addresses, and words with any other character stay as they are. A capital letter
-# marks a name, unless the word begins a sentence and is a known opener.
+# The pattern matches, in this order: code, quoted text, template variables and tags, so that no word inside them is changed;
+# ``first``, a known opener at the beginning of a sentence; ``word``, four letters or more between blanks. Numbers, addresses and
+# words with any other character match nothing and stay as they are.
 _TOKEN = re.compile(
     r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^“”]*”|«[^«»]*»|(?<!\w)'[^'\n]*'(?!\w)|\{[^{}]*\}|<[^<>]*>|\[[^\[\]]*\]"
     rf"|(?:\A|(?<=\n)|(?<=[.!?]\s))(?P<first>{'|'.join(_read_sentence_openers())})(?=\s)"
@@ -46,17 +48,18 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
-# A changed text or case, and the list of what was changed in it
+# A function that returns the changed text and the list of its changes ("tent -> TENT")
 TextChange: TypeAlias = Callable[[str], tuple[str, list[str]]]
+# A changed case and the list of its changes; an empty list: nothing was changed
 Variant: TypeAlias = tuple[Case, list[str]]
 
 
 def change_words(text: str, rng: Random, change: Callable[[str, Random], str]) -> tuple[str, list[str]]:
-    """Return a text in which one in five words is changed, at least one if there is any, and the changes.
+    """Change one in five words of a text, at least one; return the new text and the list of changes.
 
     Words with a capital letter (names), words under four letters, digits, URLs, quoted text, code and template variables
-    stay as they are. Without any other word, ``What``, ``Please`` and their like are changed where a sentence begins.
-    In a script without letter case nothing is changed: its names look like other words.
+    stay as they are. If no other word is left, words such as ``What`` and ``Please`` are changed where they begin a sentence.
+    In a script without letter case nothing is changed, as its names look like other words.
 
     >>> change_words("Can I return my tent from Berlin?", Random(0), lambda word, _: word.upper())
     ('Can I return my TENT from Berlin?', ['tent -> TENT'])
@@ -65,8 +68,8 @@ def change_words(text: str, rng: Random, change: Callable[[str, Random], str]) -
     words = [token for token in tokens if token["word"] and token["word"].islower()]
     if not words:
         words = [token for token in tokens if token["first"]]
-    count = -(-len(words) // WORDS_PER_CHANGE)
-    new_words = {}
+    count = -(-len(words) // WORDS_PER_CHANGE)  # rounded up
+    new_words = {}  # start of a word -> the new word
     for word in rng.sample(words, count):
         new_words[word.start()] = change(word[0], rng)
     parts = []
@@ -83,7 +86,10 @@ def change_words(text: str, rng: Random, change: Callable[[str, Random], str]) -
 
 
 def _misspell(word: str, rng: Random) -> str:
-    """Change a letter behind the first: leave it out, swap it with the next, or hit a neighbouring key."""
+    """Return a word with one typo: a letter is left out, swapped with the next one, or replaced by a neighbouring key.
+
+    The first letter stays. The word needs three letters; leaving a letter out always changes it, so there is a choice.
+    """
     place = rng.randrange(1, len(word) - 1)
     head = word[:place]
     letter = word[place]
@@ -96,6 +102,7 @@ def _misspell(word: str, rng: Random) -> str:
 
 
 def _swap_letter_case(word: str, rng: Random) -> str:
+    """Return "tent" as "TENT" or "Tent", and "What" as "WHAT" or "what"."""
     if word.islower():
         other = word.title()
     else:
@@ -103,48 +110,58 @@ def _swap_letter_case(word: str, rng: Random) -> str:
     return rng.choice((word.upper(), other))
 
 
-def _rewrite(value: Any, change: TextChange) -> tuple[Any, list[str]]:
-    """Return an input with its text changed, and the changes; an input without a text stays as it is."""
+def _change_input(value: Any, change: TextChange) -> tuple[Any, list[str]]:
+    """Change the text of an input; return the new input and the list of changes.
+
+    The text of an object is under one of `TEXT_KEYS`, that of a list of messages in the last one. An input without a text
+    stays as it is.
+    """
     if isinstance(value, str):
         return change(value)
     is_filled_list = isinstance(value, (list, tuple)) and len(value) > 0
     if is_filled_list and isinstance(value[-1], Mapping):
-        message, changes = _rewrite(value[-1], change)
+        message, changes = _change_input(value[-1], change)
         return [*value[:-1], message], changes
     if isinstance(value, Mapping):
         for key in TEXT_KEYS:
             if key in value:
-                inner, changes = _rewrite(value[key], change)
+                inner, changes = _change_input(value[key], change)
                 return {**value, key: inner}, changes
     return value, []
 
 
-def _reword(case: Case, change: TextChange) -> Variant:
-    text, changes = _rewrite(case.input, change)
-    if text == case.input:
+def _change_case(case: Case, change: TextChange) -> Variant:
+    """Return a case with the text of its input changed, and the changes; none if the input is the same afterwards."""
+    new_input, changes = _change_input(case.input, change)
+    if new_input == case.input:
         changes = []
-    return replace(case, input=text), changes
+    return replace(case, input=new_input), changes
 
 
 def _misspell_words(case: Case, rng: Random) -> list[Variant]:
-    return [_reword(case, lambda text: change_words(text, rng, _misspell))]
+    return [_change_case(case, lambda text: change_words(text, rng, _misspell))]
 
 
 def _change_letter_case(case: Case, rng: Random) -> list[Variant]:
-    return [_reword(case, lambda text: change_words(text, rng, _swap_letter_case))]
+    return [_change_case(case, lambda text: change_words(text, rng, _swap_letter_case))]
 
 
 def _paraphrase(case: Case, _rng: Random) -> list[Variant]:
+    """Return a variant for each text under the key ``paraphrases`` of the case."""
+
     def replace_text(text: str) -> Variant:
-        return _reword(case, lambda _: (text, [text]))
+        return _change_case(case, lambda _: (text, [text]))
 
     return [replace_text(text) for text in _read_texts(case, "paraphrases")]
 
 
 def _change_lists(case: Case, keys: Sequence[str], change: Callable[[list[Any]], list[Any]]) -> list[Variant]:
-    """Change the lists of the input; if it has none, those of the case's data."""
+    """Return the case with its lists under these keys changed, as the only variant; no variant if no list changes.
+
+    The lists of the input are changed; only if there is nothing to change, those of the case's data.
+    """
     for name in ("input", "data"):
-        holder = getattr(case, name)
+        holder = getattr(case, name)  # the object that holds the lists
         if not isinstance(holder, Mapping):
             continue
         new_lists: dict[str, Any] = {}
@@ -165,6 +182,8 @@ def _change_lists(case: Case, keys: Sequence[str], change: Callable[[list[Any]],
 
 
 def _reorder_lists(case: Case, rng: Random) -> list[Variant]:
+    """Return the case with its lists in another order; if the shuffled order is the old one, the first item is moved to the end."""
+
     def reorder(items: list[Any]) -> list[Any]:
         shuffled = rng.sample(items, len(items))
         if shuffled != items:
@@ -175,6 +194,8 @@ def _reorder_lists(case: Case, rng: Random) -> list[Variant]:
 
 
 def _add_distractor(case: Case, rng: Random) -> list[Variant]:
+    """Return the case with a document that does not help, at a random place among its documents."""
+
     def add_document(documents: list[Any]) -> list[Any]:
         texts = _read_texts(case, "distractors") or [DISTRACTOR]
         text = rng.choice(texts)
@@ -186,7 +207,7 @@ def _add_distractor(case: Case, rng: Random) -> list[Variant]:
 
 
 def _shape_document(text: str, *, like: Any) -> Any:
-    """Return a text as a document of the form of another one."""
+    """Return a document with the keys of another one, but this text; a plain text if the other one is not an object."""
     if not isinstance(like, Mapping):
         return text
     document = dict(like)
@@ -200,6 +221,7 @@ def _shape_document(text: str, *, like: Any) -> Any:
 
 
 def _read_texts(case: Case, key: str) -> Sequence[str]:
+    """Return the list of texts that a case has under a key; an empty list without the key."""
     texts: object = case.data.get(key, [])
     if not isinstance(texts, (list, tuple)) or not has_only_texts(texts):
         got = shorten_text(repr(texts), 80)
@@ -209,11 +231,11 @@ def _read_texts(case: Case, key: str) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class Transformation:
-    """A way to change cases; a test must have the same verdict on a case and on its variants.
+    """A kind of change to cases, such as typos: a test must have the same verdict on a case and on its variants.
 
     Attributes:
-        make_variants: Returns the variants of a case, each with what was changed in it.
-        needs: What a case must have, for messages.
+        make_variants: Returns the changed cases, each with the list of its changes.
+        needs: What a case must have to be changed, for messages.
     """
 
     make_variants: Callable[[Case, Random], list[Variant]]
@@ -233,17 +255,18 @@ TRANSFORMATIONS: Mapping[str, Transformation] = {
 def add_changed_cases(
     cases: Sequence[Case], names: Sequence[str], *, seed: int = 0, equal: str = "verdict", where: str = ""
 ) -> list[Case]:
-    """Return each case, followed by those with its input changed; ``case.robust`` names the transformation.
+    """Return each case, followed by its variants; ``case.robust`` of a variant describes the transformation and its changes.
 
-    A transformation that finds nothing to change in a case gives a case with a reason to skip it; if it finds nothing in any case,
-    the first one has an error instead (``case.robust["error"]``), so that the other transformations are run.
+    If a transformation finds nothing to change in a case, the variant is the case itself with a reason to skip it
+    (``case.robust["skip"]``). If it finds nothing in any case, its first variant also has an error (``case.robust["error"]``),
+    so that only this test fails, and the other transformations are run.
 
     Args:
         cases: The cases.
-        names: Of `TRANSFORMATIONS`.
-        seed: Another seed draws other changes.
-        equal: What must stay equal, for the report.
-        where: The test, for errors.
+        names: Keys of `TRANSFORMATIONS`.
+        seed: Another seed gives other changes.
+        equal: What must stay equal (``verdict``), for the report.
+        where: The name of the test, for errors.
 
     Raises:
         UsageError: Paraphrases or distractors are not texts, or two cases would have the same id.
@@ -251,8 +274,8 @@ def add_changed_cases(
     >>> [case.id for case in add_changed_cases([Case(id="a", input="Can I return it?")], ["typos"])]
     ['a', 'a~typos']
     """
-    given = list[Case]()
-    facts = dict[str, list[dict[str, Json]]]()
+    expanded = list[Case]()
+    facts = dict[str, list[dict[str, Json]]]()  # by transformation; the same objects as `Case.robust`
     for case in cases:
         for place, name in enumerate([UNCHANGED, *names]):
             variants = _make_variants(case, name, seed)
@@ -273,9 +296,9 @@ def add_changed_cases(
                     needs = TRANSFORMATIONS[name].needs
                     fact["skip"] = f"{name} changes nothing in this case: it needs {needs}"
                 facts.setdefault(name, []).append(fact)
-                given.append(replace(changed, id=case.id + suffix, robust=fact))
-    ids = {case.id for case in given}
-    if len(ids) < len(given):
+                expanded.append(replace(changed, id=case.id + suffix, robust=fact))
+    ids = {case.id for case in expanded}
+    if len(ids) < len(expanded):
         culprits = [case.id for case in cases if "~" in case.id]
         names_text = ", ".join(culprits)
         raise UsageError(f"{where}: the id of a case is that of a changed one: rename {names_text}")
@@ -284,11 +307,11 @@ def add_changed_cases(
             needs = TRANSFORMATIONS[name].needs
             problem = f"{name} changes nothing in any case: it needs {needs}"
             facts_of_name[0]["error"] = f"{where}: {problem}"
-    return given
+    return expanded
 
 
 def _make_variants(case: Case, name: str, seed: int) -> list[Variant]:
-    """Return the variants of a case by a transformation; the case without a change if it makes none."""
+    """Return the variants of a case, at least one: the case itself without changes if the transformation makes none."""
     if name == UNCHANGED:
         return [(case, [UNCHANGED])]
     rng = Random(f"{seed} {name} {case.id}")  # noqa: S311 -- no secret
@@ -297,6 +320,7 @@ def _make_variants(case: Case, name: str, seed: int) -> list[Variant]:
 
 
 def _id_suffix(name: str, number: int) -> str:
+    """Return what is added to the id of a case: "", "~typos", and "~typos-2" for a second variant."""
     if name == UNCHANGED:
         return ""
     if number == 1:

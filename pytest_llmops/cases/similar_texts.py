@@ -19,22 +19,24 @@ BLOCK = 512  # texts that are compared at once with those of similar length
 
 
 def find_similar_pairs(texts: Iterable[str], at_least: float = MIN_RATIO) -> Iterator[tuple[int, int, int]]:
-    """Yield (earlier, later, ratio) for texts that are alike without case and marks; of equal ones each with the first.
+    """Yield (index, later index, ratio) for pairs of similar texts; letter case and punctuation do not count.
 
-    The ratio is `fuzz.ratio` of rapidfuzz over the first 2,000 characters, 0 to 100. It is likeness of letters, not of
+    Of several equal texts, each is paired with the first one only, and only the first one is compared with other texts.
+
+    The ratio is `fuzz.ratio` of rapidfuzz over the first 2,000 characters, 0 to 100. It is similarity of letters, not of
     meaning: "How do I get my PIN?" and "How do I set my PIN?" may be a pair.
 
     >>> list(find_similar_pairs(["Where is my card?", "Is it free?", "where's my card"]))
     [(0, 2, 97)]
 
     Raises:
-        UsageError: The least ratio is not above 1 and up to 100: 0.9 is not a percentage.
+        UsageError: ``at_least`` is not above 1 and up to 100 (0.9 is not a percentage).
     """
     from rapidfuzz import utils
 
     if not 1 < at_least <= 100:  # noqa: PLR2004 -- per cent
         raise UsageError(f"likeness: expected a percentage above 1 and up to 100, got {at_least:g}")
-    first: dict[str, int] = {}
+    first: dict[str, int] = {}  # normalized text -> index of its first occurrence
     for index, text in enumerate(texts):
         plain = utils.default_process(text[:MAX_CHARS]) or text
         earlier = first.setdefault(plain, index)
@@ -46,13 +48,18 @@ def find_similar_pairs(texts: Iterable[str], at_least: float = MIN_RATIO) -> Ite
 
 
 def _compare_texts(texts: Sequence[str], at_least: float) -> Iterator[tuple[str, str, int]]:
-    """Yield the pairs of different texts that are alike, with their ratio; the texts are sorted by length."""
+    """Yield the pairs of similar texts with their ratio. The texts must be sorted by length, without duplicates.
+
+    Each text is compared with those after it, up to the length at which the ratio cannot be reached. Sketches (see
+    `_sketch_texts`) exclude most of these pairs without computing their ratio.
+    """
     import numpy as np
     from rapidfuzz import fuzz, process
 
     unique = np.array(texts, dtype=object)
     lengths = np.fromiter(map(len, texts), int)
-    # A ratio of 2 * common / (a + b) bounds how much longer the other text can be, and by how many characters they differ.
+    # The ratio is 200 * common / (a + b) for texts of a and b characters, and common <= a: so b <= a * (200 / ratio - 1), and the
+    # number of characters that differ, a + b - 2 * common, is at most (a + b) * (1 - ratio / 100).
     longest_lengths = lengths * (200 / at_least - 1)
     ends = np.searchsorted(lengths, longest_lengths, side="right")
     sketches = None
@@ -61,9 +68,9 @@ def _compare_texts(texts: Sequence[str], at_least: float) -> Iterator[tuple[str,
     for start in range(0, len(texts), BLOCK):
         block_end = min(start + BLOCK, len(texts))
         block = range(start, block_end)
-        bits = None
+        bits = None  # sketches of the block and of all texts it is compared with, a column for each text
         if sketches is not None:
-            end = ends[block[-1]]
+            end = ends[block[-1]]  # after the longest text that any text of the block is compared with
             bits = _fold_sketches(sketches[start:end], len(texts[end - 1]))
         for row in block:
             others = np.arange(row + 1, ends[row])
@@ -71,10 +78,10 @@ def _compare_texts(texts: Sequence[str], at_least: float) -> Iterator[tuple[str,
                 own_bits = bits[:, [row - start]]
                 first_other = row + 1 - start
                 other_bits = bits[:, first_other : ends[row] - start]
-                unlike = np.bitwise_count(own_bits ^ other_bits).sum(axis=0, dtype=int)
+                differing = np.bitwise_count(own_bits ^ other_bits).sum(axis=0, dtype=int)
                 characters = lengths[row] + lengths[others]
-                most = characters * (1 - at_least / 100) + 1
-                others = others[unlike <= most]
+                most_differing = characters * (1 - at_least / 100) + 1  # 1 for rounding
+                others = others[differing <= most_differing]
             near = unique[others].tolist()
             text = texts[row]
             scores = process.cdist([text], near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8)
@@ -83,15 +90,18 @@ def _compare_texts(texts: Sequence[str], at_least: float) -> Iterator[tuple[str,
 
 
 def _count_sketch_bits(length: int) -> int:
-    """Return how many bits keep the characters of a text of a length apart: a power of 2, as sketches are folded."""
+    """Return the size of a sketch for texts of this length: some bits for each character, so that few characters share one.
+
+    It is a power of 2, at least 64, so that a longer sketch can be folded into a shorter one.
+    """
     return 64 << (length // 16).bit_length()
 
 
 def _sketch_texts(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Return the sketches of texts that are sorted by length, a row of bits each.
+    """Return a row of bits for each text, its sketch. The texts are sorted by length; the last one decides the size of all rows.
 
-    Each character has a bit by the hash of "the third e", "the first x" ..., so the differing bits of two texts are at most
-    the characters that one of them has more of than the other, and most pairs need no ratio.
+    For each character, the bit at the hash of "the third e", "the first x" ... is set. So two texts differ in at most as many
+    bits as there are characters that only one of them has: more differing bits prove that the texts are not similar.
     """
     import numpy as np
 
@@ -102,29 +112,37 @@ def _sketch_texts(texts: Sequence[str]) -> NDArray[np.uint8]:
     for sketch, text in zip(sketches, texts, strict=True):
         encoded = text.encode("utf-32-le", "surrogatepass")
         codes = np.sort(np.frombuffer(encoded, np.uint32))
-        places = np.arange(len(codes))
         first_places = np.searchsorted(codes, codes)
-        repeats = (places - first_places).astype(np.uint32)
+        repeats = (np.arange(len(codes)) - first_places).astype(
+            np.uint32
+        )  # how many equal characters come before
         mixed = codes * 0x9E3779B1 + repeats * 0x85EBCA6B
         hashes = mixed * 0xC2B2AE35 >> 12
         bits = (1 << hashes % 8).astype(np.uint8)
-        places = hashes % bit_count // 8
-        np.bitwise_or.at(sketch, places, bits)
+        byte_numbers = hashes % bit_count // 8
+        np.bitwise_or.at(sketch, byte_numbers, bits)
     return sketches
 
 
 def _fold_sketches(sketches: NDArray[np.uint8], longest: int) -> NDArray[np.uint64]:
-    """Return sketches with as many bits as texts up to a length need, a column each."""
+    """Return the sketches shortened to the size for texts of at most ``longest`` characters, a column for each text.
+
+    Each row is cut into pieces of that size, which are combined by OR. As both sizes are powers of 2, this gives the same bits
+    as a sketch that was made in the smaller size.
+    """
     import numpy as np
 
-    words = _count_sketch_bits(longest) // 64
-    parts = sketches.view(np.uint64).reshape(len(sketches), -1, words)
-    folded: NDArray[np.uint64] = np.bitwise_or.reduce(parts, axis=1)
+    words = _count_sketch_bits(longest) // 64  # of 64 bits
+    pieces = sketches.view(np.uint64).reshape(len(sketches), -1, words)
+    folded: NDArray[np.uint64] = np.bitwise_or.reduce(pieces, axis=1)
     return folded.T.copy()
 
 
 def find_quoted(texts: Sequence[str], documents: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield (text, document) where a text of at least 20 characters occurs, nearly as it is, in a longer document."""
+    """Yield (index of the text, index of the document) where a text occurs almost literally in a document of at least its length.
+
+    Texts under 20 characters are not searched for; letter case and punctuation do not count.
+    """
     import numpy as np
     from rapidfuzz import fuzz, process, utils
 

@@ -16,13 +16,13 @@ from pytest_llmops.measurement import Json, shorten_text
 
 
 def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield the rows of a Parquet file, an Arrow stream or a folder of `save_to_disk`, numbered from 1.
+    """Yield the number (from 1) and the row of a Parquet file, an Arrow stream or a folder of `save_to_disk`.
 
-    Values that are null are left out, the number of a ``ClassLabel`` becomes its name, and the rows of a dataset with
+    Null values are left out, the number of a ``ClassLabel`` is replaced by its name, and the rows of a dataset with
     splits have the key ``split``.
 
     Raises:
-        BadFile: It is none of them, or JSON cannot represent a value.
+        BadFile: The file is of another kind or broken, or JSON cannot represent a value.
         MissingExtra: `pyarrow` is not installed.
     """
     state_files = (path / "state.json", path / "dataset_dict.json")
@@ -45,7 +45,7 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A file of a data set, or a split of one; the features are of Hugging Face's `datasets`."""
+    """The rows of one file or one split (``""``: no splits), and the `features` that Hugging Face's `datasets` describes the columns by."""
 
     split: str
     features: Any
@@ -53,6 +53,7 @@ class _Part:
 
 
 def _open_table(split: str, file: Path) -> _Part:
+    """Open a Parquet file or Arrow stream; `datasets` stores the features as JSON in the metadata of the schema."""
     import pyarrow as pa
     from pyarrow import ipc, parquet
 
@@ -111,7 +112,10 @@ def _number_rows(parts: Iterable[_Part]) -> Iterator[tuple[int, Json]]:
 
 
 def _list_class_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the names of the classes by the key of each feature that is a ``ClassLabel``."""
+    """Return column -> names of the classes, for the columns that are a ``ClassLabel``.
+
+    A feature is an object of `datasets`, or a mapping if it comes from the metadata of a file.
+    """
     names_by_key = {}
     for key, feature in features.items():
         if isinstance(feature, dict):
@@ -124,21 +128,21 @@ def _list_class_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _name_class(value: Any, names: list[str]) -> Any:
-    """Return the name of a class by its number; any other value stays as it is."""
+    """Return the name of a class for its number; any other value is returned unchanged."""
     if type(value) is int and 0 <= value < len(names):
         return names[value]
     return value
 
 
 def _to_plain_row(cells: Mapping[str, Any]) -> Json:
-    """Return the cells of a row that are not null, as JSON has them."""
+    """Return the cells of a row as plain JSON values, without those that are null."""
     known = {key: cell for key, cell in cells.items() if cell is not None}
     text = json.dumps(known, default=_plain_value)
     return check_json_value(json.loads(text))
 
 
 def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files of a table or of a saved data set, each with its split."""
+    """Yield (split, file) for the file itself, or for the data files in a folder of `save_to_disk`; ``""`` without splits."""
     if not path.is_dir():
         yield "", path
         return
@@ -155,7 +159,11 @@ def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _plain_value(value: Any) -> str:
-    """Return a value that JSON cannot represent as a text, as times and decimal numbers have one."""
+    """Return the text of a value that JSON has no type for, such as a time or a decimal number.
+
+    Raises:
+        BadFile: Bytes and arrays have no such text.
+    """
     if isinstance(value, bytes) or hasattr(value, "tolist"):
         kind = type(value).__name__
         raise BadFile(f"{value!r:.60} is a {kind}, which JSON cannot represent")

@@ -15,7 +15,7 @@ OTHER = "non_preferred_output"
 
 
 def _check_chat(row: Mapping[str, Any], *, needs_tools: bool = False) -> Iterator[str]:
-    """Yield the problems of a row of ``openai-chat``; a row of ``tools`` needs tools, too."""
+    """Yield the problems of a row of the format ``openai-chat``, or of ``tools``, which also needs a list of tools."""
     messages = row.get("messages")
     tools = row.get("tools")
     yield from _check_messages(messages, "messages", tools)
@@ -28,7 +28,7 @@ def _check_chat(row: Mapping[str, Any], *, needs_tools: bool = False) -> Iterato
 
 
 def _check_dpo(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the problems of a row of preferences."""
+    """Yield the problems of a row of the format ``dpo``: a question with a preferred and another answer."""
     source = row.get("input")
     tools = _get(source, "tools")
     yield from _check_messages(_get(source, "messages"), "input.messages", tools)
@@ -38,7 +38,7 @@ def _check_dpo(row: Mapping[str, Any]) -> Iterator[str]:
         yield "both outputs are equal: there is nothing to prefer"
 
 
-# A generator of the problems of a row, by format
+# By format: a function that yields the problems of a row
 CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "openai-chat": _check_chat,
     "tools": partial(_check_chat, needs_tools=True),
@@ -47,7 +47,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
 
 
 def _get(value: object, name: str) -> Any:
-    """Return a value of an object; None if it has none, or is not an object."""
+    """Return the value under a name of an object; None if there is none, or if ``value`` is not an object."""
     if isinstance(value, Mapping):
         return value.get(name)
     return None
@@ -55,7 +55,7 @@ def _get(value: object, name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A message of a row, whatever its values are."""
+    """The values of a message, which are not checked yet and may have any type."""
 
     role: Any
     content: Any
@@ -91,7 +91,10 @@ class _Turn:
 def _check_messages(
     messages: object, place: str, tools: object, roles: tuple[str, ...] = ROLES
 ) -> Iterator[str]:
-    """Yield the problems of a list of messages."""
+    """Yield the problems of a list of messages; ``place`` is where the list is in the row.
+
+    A list with other ``roles`` than all is an answer, so the conversation has already started before it.
+    """
     if messages == []:
         yield f"{place}: expected a list of messages, got none"
         return
@@ -103,7 +106,7 @@ def _check_messages(
         functions = [_get(tool, "function") for tool in tools]
         tool_names = [_get(function, "name") for function in functions]
     has_started = roles != ROLES
-    open_calls = list[object]()
+    open_calls = list[object]()  # ids of the calls that have no answer yet
     for number, message in enumerate(messages):
         turn = _Turn.from_message(message)
         where = f"{place}[{number}]"
@@ -123,7 +126,7 @@ def _check_messages(
 
 
 def _check_role(turn: _Turn, roles: tuple[str, ...], *, has_started: bool) -> Iterator[str]:
-    """Yield the problems of a message's role; a conversation has started with the first message after the system's."""
+    """Yield the problems of a message's role; the conversation has started once a message was not the system's."""
     if turn.role not in roles:
         expected = ", ".join(roles)
         got = shorten_text(repr(turn.role), 60)
@@ -147,7 +150,13 @@ def _check_content(turn: _Turn) -> Iterator[str]:
 
 
 def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -> Iterator[str]:
-    """Yield the problems of a message's calls of tools, and of its answer to the calls before it."""
+    """Yield the problems of a message's tool calls, and of what it answers.
+
+    Args:
+        turn: The message.
+        open_calls: Ids of the calls before it that have no answer yet.
+        tool_names: Names of the tools of the row.
+    """
     if turn.role == "tool" and turn.call_id not in open_calls:
         call_id = shorten_text(repr(turn.call_id), 60)
         yield f"answers the call {call_id}, which none before it has"
@@ -164,7 +173,7 @@ def _check_calls(turn: _Turn, open_calls: list[object], tool_names: list[Any]) -
 
 
 def _why_invalid_call(call: object, tool_names: list[Any]) -> str:
-    """Return the problem of a call of a tool, or ``""``."""
+    """Return why a tool call is invalid, or ``""``."""
     function = _get(call, "function")
     name = _get(function, "name")
     name_text = shorten_text(repr(name), 60)
@@ -192,7 +201,9 @@ def _why_invalid_arguments(arguments: object) -> str:
 
 
 def question_text(value: Json) -> str:
-    """Return the text by which duplicates and leaks are searched: a text, the last message of the user, else the JSON.
+    """Return the question in an input, by which duplicates and leaks are searched.
+
+    A text is the question itself, in a list of messages it is the user's last one; of anything else, the JSON is returned.
 
     >>> question_text([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}])
     'Hello?'
@@ -208,7 +219,7 @@ def question_text(value: Json) -> str:
 
 
 def row_messages(row: Mapping[str, Any]) -> Any:
-    """Return the messages of a row; of preferences those before the answer."""
+    """Return the messages of a row; for ``dpo``, those before the two answers."""
     messages = _get(row.get("input"), "messages")
     return messages or row.get("messages") or []
 
@@ -218,8 +229,14 @@ def case_to_row(
 ) -> dict[str, Json]:
     """Return a case as a row of ``openai-chat`` or ``dpo``.
 
+    Args:
+        case: The case; its reference becomes the answer.
+        _origin: Not used: `row_to_case` is called in the same manner.
+        form: The format.
+        system: A system message to put first, or empty.
+
     Raises:
-        BadFile: The case lacks an answer, for ``dpo`` a worse one, or is of the split ``test``.
+        BadFile: The case has no reference, has none worse than it for ``dpo``, or is of the split ``test``.
     """
     if isinstance(case.input, list):
         question: Any = case.input
@@ -229,7 +246,9 @@ def case_to_row(
     messages = [*question]
     if system:
         messages.insert(0, {"role": "system", "content": system})
-    worse = case.output or case.data.get("rejected")  # the review of feedback calls it so
+    worse = case.output or case.data.get(
+        "rejected"
+    )  # cases from the review of feedback have it under this key
     if case.split == "test":
         raise BadFile("it is of the split test: a test of what was trained on shows nothing")
     if not case.reference and "tool_calls" not in case:
@@ -259,10 +278,10 @@ def _is_plain_question(message: Mapping[str, Any]) -> bool:
 
 
 def row_to_case(case: Case, origin: str) -> dict[str, Json]:
-    """Return a row as a case of the split ``train``, which no test takes by accident.
+    """Return a row as a case of the split ``train``, which `select_split` refuses to test unless it is named.
 
     Args:
-        case: It has the id, and the row as its ``typed``; the row is valid.
+        case: Its ``id`` is the id of the case, its ``typed`` the row; the row must be valid (see `CHECKS`).
         origin: File and line of the row.
     """
     row: Mapping[str, Any] = case.typed

@@ -34,8 +34,7 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
     """Read a run: query -> (document id -> score), in the order of the file.
 
-    The order of a ranking is that of its scores (`pytest_llmops.metrics.ranking.rank_by_score`), whatever the file's
-    ranks say.
+    A ranking is ordered by its scores (`pytest_llmops.metrics.ranking.rank_by_score`); the ranks in the file are ignored.
 
     Raises:
         CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a score is not a finite number,
@@ -47,7 +46,15 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 def _read_trec_file(
     path: str | Path, form: str, number: str, expected: str, parse_number: Callable[[str], N | None]
 ) -> dict[str, dict[str, N]]:
-    """Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it."""
+    """Return query -> (document -> number) from the lines of a file.
+
+    Args:
+        path: The file.
+        form: The names of the fields of a line, separated by blanks.
+        number: Which of the fields is the number.
+        expected: A description of that number, for errors.
+        parse_number: Returns the number, or None if the text is not one.
+    """
     try:
         text = decode_text(read_bytes(find_path(path)))
     except BadFile as error:
@@ -81,6 +88,7 @@ def _read_trec_file(
 
 
 def _find_first_line(text: str, query: str, document: str) -> int:
+    """Return the first line with this query and document; there is one, as the document was read before."""
     for line, row in _split_lines(text):
         if row[0] == query and row[2] == document:
             return line
@@ -88,7 +96,7 @@ def _find_first_line(text: str, query: str, document: str) -> int:
 
 
 def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the fields of each line that is not a comment, with the line's number."""
+    """Yield the number and the fields of each line that is not a comment."""
     for number, line in numbered_lines(text):
         if not line.startswith("#"):
             yield number, line.split()

@@ -1,9 +1,9 @@
-"""Decide by the events of production whether a new version gets all requests: PROMOTE, HOLD or ROLLBACK, valid at any look at them.
+"""Decide from events of production whether a new version (the canary) replaces the stable one: PROMOTE, HOLD or ROLLBACK.
 
-What is compared are the answers of both versions in the same stretch of time: a block ends as soon as both have
-answered. The evidence is the wealth of a bettor who bets against "the canary is no worse", and of one who bets against "it is worse
-by the margin"; by chance it grows 50-fold at most once in 50 canaries, however often one looks. The table of error rates is in
-docs/compare.md.
+The events by time are cut into blocks: a block ends as soon as both versions have answered, and their answers in it are compared.
+The evidence is the wealth of two imagined bettors: one bets against "the canary is no worse", the other against "it is worse by the
+margin". If the statement is true, the wealth grows 50-fold in at most one of 50 canaries, however often one looks; so one may look
+and decide at any time. The table of error rates is in docs/compare.md.
 """
 
 import math
@@ -22,7 +22,7 @@ from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import format_amount, format_count, shorten_text
 from pytest_llmops.results.details import fact_text, read_time
 
-# The least value of each rule, and the one that it must be below
+# The least value of each rule, and the limit that it must stay below
 LIMITS = {
     "alpha": (1e-9, 1.0),
     "margin": (1e-9, 1.0),
@@ -31,10 +31,10 @@ LIMITS = {
     "latency_ratio": (1.0, 1e9),
     "cost_ratio": (1.0, 1e9),
 }
-# Shares of the wealth that are bet; those far from the best one lose little
 _Action: TypeAlias = Literal["PROMOTE", "HOLD", "ROLLBACK"]
+# The share of its wealth that each part of a bettor bets. The best share is not known before; splitting the wealth costs little.
 BETS = tuple(0.9 / 2**step for step in range(8))
-SHARE_EVIDENCE = 10_000.0  # against the share of the canary, before it is called a mistake
+SHARE_EVIDENCE = 10_000.0  # how strong the evidence must be that the canary gets another share of the requests than planned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,11 @@ class CanaryEvent:
     """A request that one of the two versions answered.
 
     Attributes:
-        id: Of the request: an event that is delivered twice counts once.
+        id: The id of the request: an event that is delivered twice counts once.
         time: When it was answered, with its time zone.
-        arm: The version.
-        score: From 0 to 1, higher is better; None: not scored, which does not count as a low score.
-        error: No answer came; it has no score.
+        arm: The name of the version that answered.
+        score: From 0 to 1, higher is better; None: not scored, and the event is left out of the comparison of scores.
+        error: Whether the request failed; such an event must have no score.
 
     Raises:
         UsageError: A value is missing, not finite or out of its range, or an error has a score.
@@ -69,7 +69,7 @@ class CanaryEvent:
             raise UsageError(f"event {id_text!r}: {problem}, got {got}")
 
     def _find_problem(self) -> str:
-        """Return the first field with a wrong value and what is expected of it, or ""."""
+        """Return "field: what is expected" for the first field with a wrong value, or ""; the caller splits it at the colon."""
         if not self.id:
             return "id: expected a text"
         if not self.arm:
@@ -100,8 +100,8 @@ def _is_amount(value: Any, most: float = math.inf) -> bool:
 def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
     """Read the events of a log.
 
-    JSONL, CSV or YAML with the keys ``id``, ``time`` (ISO 8601, UTC if it does not say), ``arm``, and as far as known
-    ``score``, ``error``, ``latency_s`` and ``cost_usd``; other keys are left alone, and a value may be empty.
+    JSONL, CSV or YAML with the keys ``id``, ``time`` (ISO 8601, in UTC if it has no time zone), ``arm``, and where known
+    ``score``, ``error``, ``latency_s`` and ``cost_usd``; other keys are ignored, and these values may be empty.
 
     Raises:
         UsageError: The file is missing or broken, or a value does not fit; with file and line.
@@ -124,6 +124,7 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
 
 
 def _parse_event(row: Mapping[str, Any]) -> CanaryEvent:
+    """Return the event of a row; wrong values are passed on, as `CanaryEvent` describes them in its error."""
     time = row.get("time")
     has_failed = _read_cell(row.get("error"))
     return CanaryEvent(
@@ -138,7 +139,7 @@ def _parse_event(row: Mapping[str, Any]) -> CanaryEvent:
 
 
 def _read_cell(value: Any) -> Any:
-    """Return the value of a cell: in a CSV file every value is text, and an empty one is not known."""
+    """Return the value of a cell. Texts, as in a CSV file, are read as JSON ("0.5", "TRUE"), if they are; "" is None."""
     if not isinstance(value, str):
         return value
     if not value:
@@ -151,15 +152,15 @@ def _read_cell(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryRules:
-    """What a canary is decided by.
+    """The rules by which a canary is decided.
 
     Attributes:
-        alpha: Probability of ROLLBACK if the canary is no worse in anything, and of PROMOTE if it is worse by a margin, each
-            over all looks together.
-        margin: The loss of the mean score that must be excluded, 0 to 1.
-        error_margin: The rise of the share of errors that must be excluded.
-        latency_ratio: The canary must not be slower by more than this factor: of a request of each version, its own, divided by
-            the factor, is the faster one at least as often. ``cost_ratio`` alike.
+        alpha: The highest probability of a wrong decision, over all looks together: of ROLLBACK if the canary is no worse in
+            anything, and of PROMOTE if it is worse by a margin.
+        margin: PROMOTE needs proof that the mean score falls by less than this, 0 to 1.
+        error_margin: PROMOTE needs proof that the share of errors rises by less than this.
+        latency_ratio: How many times slower the canary may be. Take one request of each version and divide the time of the canary
+            by this factor: it must be the faster one at least as often as the slower one. ``cost_ratio`` is the same for costs.
         share: The share of requests that the canary is meant to get; None: not checked.
         arms: The names of the stable version and of the canary.
 
@@ -188,9 +189,10 @@ class CanaryDecision:
     """What to do with a canary, and why.
 
     Attributes:
-        evidence: By outcome (``score``, ``errors``, ``latency``, ``cost``), how many times the wealth of both bettors grew at its best:
-            against "no worse", which is proved false at the number of outcomes / alpha, and against "worse by the margin", at 1 / alpha.
-        notes: What was mended: events that came twice, or out of order.
+        evidence: By outcome (``score``, ``errors``, ``latency``, ``cost``), the highest wealth of the two bettors, who start with 1.
+            The first bets against "no worse" and has proved it false at (number of measured outcomes) / alpha; the second bets
+            against "worse by the margin" and has proved it false at 1 / alpha.
+        notes: How many events came twice (and were counted once) or out of order (and were sorted).
     """
 
     action: Literal["PROMOTE", "HOLD", "ROLLBACK"]
@@ -200,14 +202,14 @@ class CanaryDecision:
 
 
 def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = None) -> CanaryDecision:
-    """Return PROMOTE, HOLD or ROLLBACK for a canary by all events so far, in any order.
+    """Decide about a canary from all events so far, which may be in any order.
 
-    ROLLBACK: it is proved to be worse in something. PROMOTE: its scores are not worse by the margin, and no guard-rail (errors,
-    latency, cost, as far as they are measured) is crossed. HOLD: neither is sure yet. One may look as often as one likes.
+    ROLLBACK: it is proved to be worse in some outcome. PROMOTE: it is proved that its scores, and its errors, latency and costs where
+    they are measured, are not worse by the margin. HOLD: neither is proved yet. It may be called as often as one likes.
 
     Raises:
-        UsageError: There are no events, or only those of one version; an unknown version; an id with two contents; clocks or shares
-            that do not fit.
+        UsageError: Events of one version are missing; an event has an unknown version; one id has different contents; most events of
+            the canary are outside of the time of the stable version; or its share of the requests is not the planned one.
 
     >>> from datetime import UTC
     >>> times = [datetime(2026, 1, 1, minute=minute, tzinfo=UTC) for minute in range(60)]
@@ -261,12 +263,12 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What both versions are compared by.
+    """One of the four outcomes in which the versions are compared: score, errors, latency or cost.
 
     Attributes:
-        unit: ``1``: a score or a share, whose means are compared; else an amount, of which the lower one is better.
-        limit: The margin of a mean, or the factor of an amount, that the rules allow.
-        values: Version and value of each event that has one, by time.
+        unit: ``1`` for scores and errors, whose means are compared; else the unit of an amount, of which less is better.
+        limit: How much worse the canary may be by the rules: a difference of means, or a factor for amounts.
+        values: (version, value) of each event that has a value, by time.
     """
 
     name: str
@@ -280,16 +282,21 @@ class _Outcome:
         return self.unit == "1"
 
     def weigh_evidence(self, arms: Sequence[str]) -> tuple[float, float]:
-        """Return the evidence against "the canary is no worse", and against "it is worse by the margin"."""
+        """Return the wealth of the bettors against "the canary is no worse" and against "it is worse by the margin"."""
         gains = np.asarray(self._compare_blocks(arms), dtype=np.float64)
-        margin = 0.0
+        margin = 0.0  # `_compare_values` has applied the factor of an amount already
         if self.is_mean:
             margin = self.limit
-        shifted_gains = (gains + margin) / (1 + margin)
+        shifted_gains = (gains + margin) / (
+            1 + margin
+        )  # at most 1; "worse by the margin" means: 0 or less on average
         return _grow_wealth(-gains), _grow_wealth(shifted_gains)
 
     def _compare_blocks(self, arms: Sequence[str]) -> list[float]:
-        """Return how much better the canary did in each block, -1 to 1: a block ends with the first event that completes it."""
+        """Return how much better the canary did in each block, from -1 to 1.
+
+        A block ends as soon as it has events of both versions; events in a last block of one version are not counted.
+        """
         gains = list[float]()
         block = {arm: list[float]() for arm in arms}
         for arm, value in self.values:
@@ -301,6 +308,7 @@ class _Outcome:
         return gains
 
     def _compare_values(self, stable: Sequence[float], canary: Sequence[float]) -> float:
+        """Return how much better the canary did, from -1 to 1, for the values of a block."""
         if self.is_mean:
             gain = fmean(canary) - fmean(stable)
             if self.name == "errors":
@@ -327,7 +335,7 @@ class _Outcome:
 
 
 def _measure_outcomes(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[_Outcome]:
-    """Return the outcomes with the values of the events, in the order of a report."""
+    """Return the four outcomes with the values of the events; those that no event has a value for are empty."""
     scores = []
     errors = []
     latencies = []
@@ -349,9 +357,9 @@ def _measure_outcomes(events: Sequence[CanaryEvent], rules: CanaryRules) -> list
 
 
 def _compare_amounts(stable: float, canary: float, ratio: float) -> int:
-    """Return 1 if the canary's amount is below the limit, -1 if it is above, else 0."""
+    """Return 1 if the canary's amount is below the stable one times the ratio, -1 if it is above, 0 if equal."""
     limit = stable * ratio
-    # What costs nothing, or takes no time that was measured, is below any limit.
+    # A limit of 0 (a stable version that costs nothing) is also kept by an amount of 0.
     if canary < limit or not canary:
         return 1
     if canary > limit:
@@ -360,7 +368,10 @@ def _compare_amounts(stable: float, canary: float, ratio: float) -> int:
 
 
 def _describe_wait(fine: float, limit: float, events: int) -> str:
-    """Return how many events it still takes, if the evidence goes on growing as it did."""
+    """Return how many more events a proof of "not worse" needs if the evidence goes on growing as it did.
+
+    ``fine`` is the evidence so far, ``limit`` the evidence of a proof. Evidence grows exponentially with the events.
+    """
     if fine <= 1:
         return "open"
     growth = math.log(limit) / math.log(fine)  # how many times as many events it takes
@@ -371,7 +382,7 @@ def _describe_wait(fine: float, limit: float, events: int) -> str:
 
 
 def _list_notes(given: Sequence[CanaryEvent], ordered: Sequence[CanaryEvent]) -> tuple[str, ...]:
-    """Return how many events came twice or out of order, as far as any did."""
+    """Return notes on events that came twice or out of order; ``ordered`` is ``given`` without repetitions, by time."""
     notes = []
     repeated = len(given) - len(ordered)
     if repeated:
@@ -383,10 +394,14 @@ def _list_notes(given: Sequence[CanaryEvent], ordered: Sequence[CanaryEvent]) ->
 
 
 def _grow_wealth(gains: Float64Array) -> float:
-    """Return the highest wealth, beginning with 1, of a bettor who splits it among the bets; its mean gain is at most 0 by chance.
+    """Return the highest wealth that a bettor ever had who starts with 1 and splits it evenly among `BETS`.
+
+    A part that bets a share has its wealth multiplied by 1 + share * gain in each block. If the true mean of the gains is 0 or less,
+    the wealth ever reaches W with a probability of at most 1 / W.
 
     Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting", 2024; Ville's inequality.
     """
+    # In logarithms, as the products overflow
     growth_steps = np.log1p(np.outer(BETS, gains))
     growth = growth_steps.cumsum(axis=1)
     best_logs = np.logaddexp.reduce(growth, axis=0)
@@ -396,10 +411,10 @@ def _grow_wealth(gains: Float64Array) -> float:
 
 
 def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[CanaryEvent]:
-    """Return each event once, by time.
+    """Return each event once, sorted by time.
 
     Raises:
-        UsageError: An event, the time or the share of the versions does not fit.
+        UsageError: See `canary_decision`.
     """
     known = dict[str, CanaryEvent]()
     for event in events:
@@ -434,7 +449,7 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
 def _check_share(count: int, total: int, share: float, name: str) -> None:
     """Check that the canary got the share of the requests that it was meant to get.
 
-    The evidence is the wealth of a bettor against the share, who spreads it evenly over all shares.
+    A bettor against the planned share splits the wealth evenly over all possible shares; this wealth is the evidence.
     """
     from scipy.special import betaln
 

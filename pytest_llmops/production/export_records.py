@@ -1,8 +1,8 @@
 """Read the spans, log records and rows of an export: JSON lines, or one document of any size.
 
-A document is parsed by `json.JSONDecoder.raw_decode` in a buffer that moves over the file: an object that does not fit is
-opened, and its parts are parsed. ijson would be one more dependency, is no faster, and cannot go on behind a broken line.
-Commas and colons of what is opened are skipped, not checked.
+A document is parsed by `json.JSONDecoder.raw_decode` in a buffer that moves over the file. An object or list that does not fit into
+the buffer is opened: its bracket is skipped, and the values inside are parsed one by one; commas and colons between them are skipped,
+not checked. ijson would be one more dependency, is not faster, and cannot continue after a broken line.
 """
 
 import json
@@ -17,7 +17,7 @@ from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import UsageError
 
-# Keys of the lists that lead to spans, log records and rows
+# Keys of lists that hold spans, log records or rows, directly or in further such lists
 LISTS = (
     "resourceSpans",
     "resource_spans",
@@ -35,16 +35,24 @@ LISTS = (
     "log_records",
 )
 CHUNK = 1 << 20  # characters that are read at once
-MAX_OBJECT = 1 << 23  # characters of an object
-MAX_OPEN = 20  # brackets that are open
+MAX_OBJECT = 1 << 23  # characters of an object that is parsed as a whole
+MAX_OPEN = 20  # nested brackets that may be opened
 
 _decode = json.JSONDecoder().raw_decode
 _SEPARATORS = re.compile(r"[ \t\r\n,:]*")
+# The beginning of such a list
 _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
 
 
 def read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Yield the spans, log records and rows of a file: JSON lines, or a document if its first line is not a JSON value."""
+    """Yield the spans, log records and rows of a file.
+
+    If the first line is a JSON value, the file is read as JSON lines: a broken line is counted in ``counts`` and skipped. Else it is
+    read as one document.
+
+    Raises:
+        UsageError: The file cannot be read, or the document is broken.
+    """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             lines = iter(lambda: file.readline(2 * MAX_OBJECT), "")
@@ -53,7 +61,7 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
                     yield from list(_scan_records(_read_nothing, line))
                 except BadFile as error:
                     if number == 1:
-                        yield from _scan_records(file.read, line)
+                        yield from _scan_records(file.read, line)  # reads the rest of the file, too
                     else:
                         place = f"line {number:,} of {path.name}"
                         counts[f"{place}: {error.what}"] += 1
@@ -63,22 +71,26 @@ def read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
 
 
 def _read_nothing(_: int) -> str:
+    """Read no more text: in JSON lines, a value ends with its line."""
     return ""
 
 
 def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, Any]]:
-    """Yield the records of a text that ``read`` continues; see the docstring of the module.
+    """Yield the records of a text; ``read(n)`` returns the next n characters of the file, "" at its end.
+
+    The docstring of the module describes how.
 
     Raises:
         BadFile: The JSON is broken or cut; gives the place.
     """
-    open_brackets = ""
-    position = 0
-    offset = 0  # of the text in the file
+    open_brackets = ""  # opened and not closed yet: "{[{"
+    position = 0  # in the text
+    offset = 0  # where the text begins in the file
     while True:
         position = _SEPARATORS.match(text, position).end()  # type: ignore[union-attr]  # may be empty
         records, end, problem = _decode_records(text, position)
-        # What the end of the text cuts fails there, within a word or a number; only a text fails at its beginning.
+        # A value that is cut by the end of the buffer fails near that end, inside a word, or is read there, as a number without its last digits. Only for a cut string does the decoder
+        # report the beginning ("Unterminated string").
         is_at_end = end > len(text) - 16
         is_cut = is_at_end or problem.startswith("Unterminated")
         rest = len(text) - position
@@ -108,7 +120,10 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
 
 
 def _decode_records(text: str, position: int) -> tuple[list[dict[str, Any]], int, str]:
-    """Return the records of the JSON value at a place, the place behind it, and "" or why there is no such value."""
+    """Decode the JSON value at a position; return its records, the position after it, and "".
+
+    If there is no valid value, return no records, the position of the error, and its description.
+    """
     try:
         value, end = _decode(text, position)
         return _list_records(value), end, ""
@@ -118,14 +133,14 @@ def _decode_records(text: str, position: int) -> tuple[list[dict[str, Any]], int
 
 
 def _opens_list(text: str, position: int) -> bool:
-    """Return whether a list begins at a place, or an object in which one of our lists begins."""
+    """Return whether a list begins at a position, or an object with one of our `LISTS` somewhere after it."""
     if text.startswith("{", position):
         return _LIST.search(text, position) is not None
     return text.startswith("[", position)
 
 
 def _list_records(value: object) -> list[dict[str, Any]]:
-    """Return the spans, log records and rows of a value; an object without lists of ours is one."""
+    """Return the spans, log records and rows in a value; an object without any of our `LISTS` is one itself."""
     if isinstance(value, list):
         items = value
     else:
@@ -141,7 +156,10 @@ def _list_records(value: object) -> list[dict[str, Any]]:
 
 
 def slice_items(text: str) -> list[tuple[Any, str]]:
-    """Return the items of a list, each with its JSON, the key of a cache: to write it anew would take longer than to read it."""
+    """Return (item, its JSON text) for the items of a JSON list; an empty list if the text is not a complete JSON list.
+
+    The text is the key of a cache: slicing it out is faster than writing the item as JSON again.
+    """
     items = list[tuple[Any, str]]()
     if not text.startswith("["):
         return items

@@ -1,4 +1,4 @@
-"""Read conversations of production from exported traces, by one table of the names that each convention has for a field.
+"""Read conversations of production from exported traces; `FIELD_NAMES` lists the names of each field in all conventions.
 
 OpenTelemetry GenAI (attributes, events and the older log records), OpenInference, Traceloop, Langfuse, Phoenix and
 LangSmith: OTLP JSON, with keys in either spelling, or rows of a store; JSON lines, or one document of any size.
@@ -21,7 +21,7 @@ from pytest_llmops.production.review_queue import QueueEntry
 from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.trace import cost_usd, fields
 
-# What each field is called, in the current convention first; a name goes on behind a JSON text
+# The names of each field, the current convention first. A dot may lead into a JSON text: the key input.value may hold {"tools": ...}
 FIELD_NAMES = {
     "trace": "traceId trace_id context.trace_id",
     "span": "spanId span_id context.span_id id",
@@ -158,7 +158,7 @@ MAX_KEPT = 10_000  # characters of a message that is kept for the next call
 
 
 class Turn(NamedTuple):
-    """A message as JSON, and the text by which it is compared with those of other calls."""
+    """A message as JSON (`text`), and a normalized text by which it is compared with those of other calls (`spelling`)."""
 
     text: str
     role: str
@@ -166,7 +166,10 @@ class Turn(NamedTuple):
 
 
 class StoredCall(NamedTuple):
-    """A call as JSON, as the garbage collector looks at objects; the ends of the calls that it continues, and where it is from."""
+    """A call as JSON (one text burdens the garbage collector less than many objects), the ends of the calls that it continues, and where it was read.
+
+    The "end" of a call is the hash of all messages up to and including its answer; see `_store_call`.
+    """
 
     text: str
     earlier: tuple[int, ...]
@@ -178,19 +181,19 @@ _JSON_STARTS = ('[{"', '{"role"', '{"messages"', '{"tools"', '{"type"', '{"model
 
 
 def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[QueueEntry]:
-    """Yield the conversations of exports as entries of a queue: each once, in the order of the files.
+    """Yield each conversation in exported files once, as an entry of the review queue, in the order of the files.
 
-    A call whose messages begin with those of another call and its answer continues it, whatever their order and traces.
+    A call continues another one if its messages begin with the other's messages and answer, even in another trace or an earlier line.
 
     Args:
         paths: Files of traces, and of the log records of their messages.
-        counts: Counts by reason what is left out: calls, and broken lines.
+        counts: Is increased, by reason, for calls and broken lines that are left out.
 
     Raises:
         UsageError: A file cannot be read, or is a document that is broken or cut, with its place.
     """
     calls: dict[int, StoredCall] = {}
-    # By the end of a call: its tools and messages as JSON; empty: another call continues it
+    # End of a call -> its tools and messages as JSON; an empty tuple if another call continues it
     contents: dict[int, tuple[str, ...]] = {}
     for values in _join_records(paths, counts):
         try:
@@ -208,11 +211,11 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
 def _store_call(
     values: JsonObject, calls: dict[int, StoredCall], contents: dict[int, tuple[str, ...]]
 ) -> None:
-    """Store a call and its messages by its end, the hash of all messages up to its answer.
+    """Store a call in ``calls`` and its messages in ``contents``, both under its end; mark the calls that it continues.
 
-    The hash of a text is random in each process: nobody can make two conversations equal.
+    The hash of a text differs between processes, so nobody can craft two conversations with the same end.
     """
-    turns = _read_turns_of(values)
+    turns = _read_call_turns(values)
     end = 0
     ends = []
     for turn in turns:
@@ -238,7 +241,7 @@ def _load_values(texts: Sequence[str]) -> list[Any]:
 
 
 def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]) -> QueueEntry:
-    """Return the conversation that ends with a call as an entry of the queue."""
+    """Return the conversation whose last call has this end; ``texts`` are its tools and messages as JSON."""
     tools, *messages = _load_values(texts)
     last = calls[end]
     places = (*last.earlier, end)
@@ -265,7 +268,7 @@ def _build_entry(end: int, texts: Sequence[str], calls: Mapping[int, StoredCall]
 
 
 def _format_answer(call: JsonObject) -> str:
-    """Return the text that a call answered, else its calls of tools."""
+    """Return the text of the answer of a call; without text, its tool calls, one on a line."""
     if call.get("output"):
         return str(call["output"])
     tool_calls = [ToolCall(**given) for given in call.get("tool_calls", ())]
@@ -273,8 +276,10 @@ def _format_answer(call: JsonObject) -> str:
 
 
 def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each call, from its span and its log records."""
-    waiting: dict[tuple[str, str], dict[str, Any]] = {}  # empty: the call was yielded
+    """Yield the fields of each call from its span and log records, as soon as it is complete; incomplete calls come at the end."""
+    waiting: dict[
+        tuple[str, str], dict[str, Any]
+    ] = {}  # by trace and span; an empty call was yielded already
     for path in paths:
         for number, record in enumerate(read_records(path, counts)):
             values = _read_fields(record)
@@ -288,7 +293,7 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
             origin = {"source": path.name, "trace": trace, "id": span}
             call = waiting.setdefault((trace, span), {"origin": origin})
             if not call:
-                if "start" in values:
+                if "start" in values:  # another span, not a further log record
                     counts[REPEATED] += 1
             elif field:
                 if not isinstance(call.get(field), list):
@@ -305,14 +310,14 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
 
 
 def _read_fields(record: JsonObject) -> dict[str, Any]:
-    """Return the fields that a span, log record or row has, by our names."""
+    """Return the values of a span, log record or row, by our field names."""
     attributes = record.get("attributes")
     plain = {**record, **as_mapping(attributes), **_read_pairs(attributes)}
     unprefixed = {key.removeprefix("attributes."): value for key, value in plain.items()}
     tree = _nest_keys(unprefixed)
     values = {}
     for field, names in FIELDS.items():
-        value = _find(tree, names)
+        value = _find_first_value(tree, names)
         if value is not None:
             values[field] = value
     return values
@@ -346,7 +351,7 @@ def _nest_keys(flat: JsonObject) -> dict[str, Any]:
     for key in sorted(flat):  # "a" comes before "a.b"
         *steps, last = key.split(".", 16)
         node = tree
-        with suppress(AttributeError, TypeError):  # "a" is no object
+        with suppress(AttributeError, TypeError):  # if "a" is not an object, "a.b" is left out
             for step in steps:
                 node = node.setdefault(step, {})
             node[last] = flat[key]
@@ -354,14 +359,14 @@ def _nest_keys(flat: JsonObject) -> dict[str, Any]:
 
 
 def _parse(value: Any) -> Any:
-    """Return the value of a text of JSON, None if it is not JSON; other values stay as they are."""
+    """Return the value of a JSON text, or None if it is not JSON; values that are not texts are returned unchanged."""
     if isinstance(value, str):
         return parse_json(value)
     return value
 
 
-def _find(tree: JsonObject, names: Iterable[Sequence[str]]) -> Any:
-    """Return the first value that is not empty; a text on the way is JSON, and the rest of the name leads into it."""
+def _find_first_value(tree: JsonObject, names: Iterable[Sequence[str]]) -> Any:
+    """Return the first value that is not empty, or None. A name is a list of steps into objects, or texts that hold them as JSON."""
     for name in names:
         if name[0] not in tree:
             continue
@@ -378,8 +383,8 @@ def _find(tree: JsonObject, names: Iterable[Sequence[str]]) -> Any:
     return None
 
 
-def _open(item: object, *wrappers: str) -> Any:
-    """Return an object with nested keys, without what is wrapped around it."""
+def _unwrap(item: object, *wrappers: str) -> Any:
+    """Return an object without its wrappers, as far as it has them: {"message.role": "user"} becomes {"role": "user"}."""
     node: Any = as_mapping(item)
     if "." in "".join(node):
         node = _nest_keys(node)
@@ -389,7 +394,7 @@ def _open(item: object, *wrappers: str) -> Any:
 
 
 def _list_items(value: Any) -> list[Any]:
-    """Return the items of a list, which may be JSON text, or an object with numbers as keys."""
+    """Return the items of a list, of a JSON text of one, or of an object with keys "0", "1" ...; any other value is the only item."""
     parsed = _parse(value)
     if parsed is None and str(value).startswith(_JSON_STARTS):
         raise BadFile(CUT)
@@ -403,8 +408,8 @@ def _list_items(value: Any) -> list[Any]:
     return [parsed or value]
 
 
-def _read_turns_of(values: JsonObject) -> list[Turn]:
-    """Return the messages of a call and its answer in the format of OpenAI's chat completions."""
+def _read_call_turns(values: JsonObject) -> list[Turn]:
+    """Return the messages of a call and, as the last one, its answer, in the format of OpenAI's chat completions."""
     system = _read_messages(values.get("system"), "system")
     messages = _read_messages(values.get("input"), "user")
     answers = _read_messages(values.get("output"), "assistant")
@@ -415,10 +420,10 @@ def _read_turns_of(values: JsonObject) -> list[Turn]:
 
 @lru_cache(maxsize=256)  # each call of a conversation repeats its tools
 def _read_tools(text: str) -> str:
-    """Return tools, given as JSON, in the format of OpenAI's chat completions as JSON."""
+    """Convert tools, a JSON text of any convention, to the JSON of OpenAI's chat completions."""
     tools = []
     for item in _list_items(json.loads(text)):
-        function = dict(_open(item, "tool", "json_schema", "function"))
+        function = dict(_unwrap(item, "tool", "json_schema", "function"))
         function.pop("type", None)
         if "parameters" in function:
             function["parameters"] = _parse(function["parameters"])
@@ -427,7 +432,7 @@ def _read_tools(text: str) -> str:
 
 
 def _read_messages(value: Any, role: str) -> list[Turn]:
-    """Return the messages of a field; ``role`` is that of messages that name none."""
+    """Return the messages of a field; ``role`` is for messages without one."""
     spelled: list[tuple[Any, str]] = []
     if isinstance(value, str):
         spelled = slice_items(value)
@@ -442,11 +447,11 @@ def _read_messages(value: Any, role: str) -> list[Turn]:
     for text in texts:
         own_role = role
         if text.startswith(('{"role": "assistant"', '{"role":"assistant"')):
-            own_role = ""  # the answer of a call is found in the cache as a message of the next one
+            own_role = ""  # not used, as it names one; so an answer has the same key in the cache as a message of the next call
         if len(text) < MAX_KEPT:
             turns += _read_turns(text, own_role)
         else:
-            turns += _read_turns.__wrapped__(text, own_role)
+            turns += _read_turns.__wrapped__(text, own_role)  # without the cache
     return turns
 
 
@@ -456,13 +461,13 @@ def _is_message(item: object) -> bool:
 
 @lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
 def _read_turns(text: str, role: str) -> list[Turn]:
-    """Return a message of JSON, and before it the answers of tools that are parts of it."""
+    """Return the turns of a message, given as JSON; tool results among its parts become turns before it."""
     messages: Any = check_json_value(_read_message(json.loads(text), role))
     return list(map(_make_turn, messages))
 
 
 def _make_turn(message: JsonObject) -> Turn:
-    """Return a message with a spelling that is the same for other arguments and white space of the same meaning."""
+    """Return a message as a turn; differences in white space and in the JSON of tool arguments do not change its `spelling`."""
     role = message["role"]
     content = as_text(message["content"]).strip() or message["content"]
     parts: list[Any] = [role, content]
@@ -473,8 +478,8 @@ def _make_turn(message: JsonObject) -> Turn:
 
 
 def _read_message(item: object, role: str) -> list[dict[str, Any]]:
-    """Return a message, and before it those of the answers of tools that are parts of it."""
-    message = _open(item, "message")
+    """Return the messages of an item; tool results among its parts become messages before it."""
+    message = _unwrap(item, "message")
     if _MESSAGE_KEYS & message.keys():
         content = message.get("content")
     else:
@@ -484,7 +489,7 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
         parts = content
     opened = []
     if parts:
-        opened = [_open(part, "message_content") for part in _list_items(parts)]
+        opened = [_unwrap(part, "message_content") for part in _list_items(parts)]
         content = _join_texts(opened)
     tool_calls = _read_tool_calls(message, opened)
     role = as_text(message.get("role")) or role
@@ -500,7 +505,7 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
 
 
 def _join_texts(parts: Iterable[JsonObject]) -> Any:
-    """Return the texts of a message's parts as one; with parts of other kinds, images for instance, the list of both."""
+    """Return the texts of a message's parts as one text; with other parts, such as images, a list of texts and parts."""
     texts: list[Any] = []
     is_mixed = False
     for part in parts:
@@ -517,13 +522,13 @@ def _join_texts(parts: Iterable[JsonObject]) -> Any:
 
 
 def _read_tool_calls(message: JsonObject, parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
-    """Return the calls of tools of a message and of its parts."""
+    """Return the tool calls of a message and of its parts, in the format of OpenAI's chat completions."""
     items = _list_items(message.get("tool_calls"))
-    given = [_open(call, "tool_call") for call in items]
+    given = [_unwrap(call, "tool_call") for call in items]
     given += [part for part in parts if part.get("type") == "tool_call"]
     calls = []
     for call in given:
-        tool = _open(call, "function")
+        tool = _unwrap(call, "function")
         name = as_text(tool.get("name"))
         arguments = fields.arguments_json(tool.get("arguments"))
         function = {"name": name, "arguments": arguments}
@@ -543,7 +548,7 @@ def _read_tool_results(parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
 
 
 def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
-    """Return a call as `Call.to_wire` writes it; its messages are those of the entry."""
+    """Return a call as `Call.to_wire` writes it, but without messages: the entry has them."""
     counts = {}
     for name in Usage.__dataclass_fields__:
         count = _parse(values.get(name))
@@ -551,7 +556,7 @@ def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
     cached_tokens = counts["cached_tokens"]
     total = fields.sum_known_counts(counts["input_tokens"], counts["output_tokens"], cached_tokens)
     if cached_tokens and _parse(values.get("total_tokens")) == total:
-        # Cached tokens were counted beside those of the input.
+        # The total shows that input_tokens does not include the cached tokens; ours does.
         counts["input_tokens"] = fields.sum_known_counts(counts["input_tokens"], cached_tokens)
     model = as_text(values.get("model"))
     provider = as_text(values.get("provider"))
@@ -582,7 +587,7 @@ def _read_duration(values: JsonObject) -> float | None:
 
 
 def _read_seconds(value: object) -> float | None:
-    """Return a time in nanoseconds or ISO 8601 as seconds since 1970."""
+    """Return seconds since 1970 for a time in nanoseconds or ISO 8601; None for anything else."""
     text = str(value)
     with suppress(ValueError, OverflowError):
         if text.isdecimal():

@@ -30,9 +30,9 @@ from pytest_llmops.production.review_queue import QueueEntry, normalize_text
 
 __tracebackhide__ = True
 
-# Where each export keeps what we read: paths by our name, the first that has a value counts. Marks tell the exports apart:
-# the keys that an event has, and the values if they matter; an event without marks is of a log of your own. Top-level keys are
-# compared in snake_case.
+# Each export is a pair (marks, paths). Marks tell the exports apart: keys that an event must have, with the values that are allowed
+# (none: any value). Paths say where our fields are: the first path with a value counts. An event that fits no marks is from a log
+# of your own. Top-level keys are compared in snake_case.
 _LANGFUSE = {"id": "id", "trace": "observation_id trace_id", "human": "source", "comment": "comment"}
 OWN_FIELDS = {
     "id": "event_id id",
@@ -48,7 +48,7 @@ OWN_FIELDS = {
 
 
 def _index_names(names_by_field: Mapping[str, str]) -> dict[str, str]:
-    """Return the field of each name that it may have."""
+    """Return name -> field for all names in a table of field -> names; a field is also a name of itself."""
     fields = {}
     for key, names in names_by_field.items():
         for name in (key, *names.split()):
@@ -93,18 +93,17 @@ HUMAN_SOURCES = frozenset({"human", "api", "annotation", "app"})
 UP_WORDS = "up 👍 thumbs-up thumbs_up thumbsup like liked good positive yes true 1 1.0 +1"
 DOWN_WORDS = "down 👎 thumbs-down thumbs_down thumbsdown dislike disliked bad negative no false 0 0.0 -1 -1.0"
 VOTES = {**dict.fromkeys(UP_WORDS.split(), "up"), **dict.fromkeys(DOWN_WORDS.split(), "down")}
-# Of five stars
-GOOD_RATING = 4.0
+GOOD_RATING = 4.0  # of five stars; this and better ratings are votes up
 BEST_RATING = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What users said of answers.
+    """The feedback of users on answers.
 
     Attributes:
-        events: Each as an entry of the review queue, with the ``vote`` in ``votes`` and the line in ``origin``.
-        left_out: Why events were left out: how many, and the line of the first.
+        events: The events as entries of the review queue, with the ``vote`` in ``votes`` and the line in ``origin``.
+        left_out: Reason -> (number of events that were left out, line of the first one).
     """
 
     path: str
@@ -117,13 +116,13 @@ class Feedback:
         return Counter(vote for event in self.events for vote in event.votes)
 
     def up_share(self, *, notice: float = 0.05) -> float:
-        """Return the share of votes that are up, from 0 to 1, if there are enough to compare it with another.
+        """Return the share of votes that are up, from 0 to 1.
 
         Args:
-            notice: The change of the share that matters.
+            notice: The smallest change of the share that a comparison with other feedback must show.
 
         Raises:
-            CaseError: There are too few votes; says how many it takes.
+            CaseError: There are too few votes to show such a change; the message says how many are needed.
         """
         count = self.votes.total()
         if not count:
@@ -143,10 +142,10 @@ class Feedback:
         return share
 
     def to_entries(self) -> list[QueueEntry]:
-        """Return one entry for each question and answer, in the order of the events.
+        """Return one entry for each question with its answer, in the order of the events.
 
-        The correction that most users gave is the reference; without one, an answer to the same question that was only
-        voted up.
+        The reference is the correction that most users gave; without a correction, another answer to the same question that
+        was voted up and never down.
         """
         groups: dict[str, list[QueueEntry]] = {}
         for event in self.events:
@@ -164,7 +163,7 @@ class Feedback:
 
 
 def _join_events(events: list[QueueEntry]) -> QueueEntry:
-    """Return one entry for events on the same question and answer."""
+    """Return one entry for events with the same question and answer: votes are added, comments and tags joined."""
     corrections = Counter(event.reference for event in events if event.reference)
     votes = Counter(vote for event in events for vote in event.votes)
     comments = dict.fromkeys(comment for event in events for comment in event.comments)
@@ -184,17 +183,21 @@ def _join_events(events: list[QueueEntry]) -> QueueEntry:
 
 
 def _find_liked_answers(entries: Iterable[QueueEntry]) -> dict[str, str]:
-    """Return by question the answer that most users voted up and nobody voted down."""
+    """Return question -> the answer that most users voted up and nobody voted down."""
     liked = []
     for entry in entries:
         if entry.votes.get("up") and not entry.votes.get("down"):
             liked.append(entry)
     liked.sort(key=lambda entry: entry.votes["up"])
-    return {normalize_text(entry.input): entry.output for entry in liked}
+    return {
+        normalize_text(entry.input): entry.output for entry in liked
+    }  # the last one, with the most votes, wins
 
 
 def events_needed(before: float, after: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Return how many votes on each side show a change of a share, one-sided, with a certain power.
+    """Return how many votes are needed before and after to show a change from one share to another.
+
+    The test is one-sided; ``power`` is the probability that it shows a change that is there.
 
     >>> events_needed(0.80, 0.75), events_needed(0.80, 0.70)
     (859, 229)
@@ -217,10 +220,10 @@ def read_feedback(
 
     Args:
         path: The file.
-        good_at_least: The rating from which on an answer is good; left out: 4, of ratings up to 5.
+        good_at_least: An answer is good from this rating on; None: from 4 on, and a rating above 5 is an error.
         humans_only: Whether to leave out scores of evaluators and models.
-        fields: Columns of your own by our name, or by one of those that are read anyway: ``{"input": "frage"}``.
-        answers: Input and output by trace, run or span, for events that name nothing else.
+        fields: Name of a field -> your own column: ``{"input": "frage"}``. Names are the keys and values of `OWN_FIELDS`.
+        answers: Id of a trace, run or span -> (input, output), for events without a question.
 
     Raises:
         CaseError: The file is missing or not UTF-8, a line is broken, or a rating is off the scale; with file and line.
@@ -252,7 +255,7 @@ def read_feedback(
 
 
 def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Yield the events of a file with their lines; of a JSON document with their numbers."""
+    """Yield (line, event) for CSV and JSON lines; (number of the event, event) for a JSON document."""
     if path.suffix == ".csv":
         for number, row in read_rows(path):
             if not isinstance(row, list):  # the header
@@ -269,7 +272,10 @@ def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 
 def _read_values(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of an event by our names; ``trace`` is a list of all ids that it may belong to."""
+    """Return the values of an event by our field names; ``trace`` is a list of all ids of its traces, runs and spans.
+
+    Columns of your own (``fields``) replace those of the export.
+    """
     given = {}
     for key, value in row.items():
         snake_case = CAMEL_CASE.sub("_", key).lower()
@@ -290,7 +296,7 @@ def _read_values(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str,
 
 
 def _choose_paths(given: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the field map of the export that an event is from."""
+    """Return the paths of the export that an event comes from; see `FIELD_MAPS`."""
     for marks, paths in FIELD_MAPS:
         if all(_has_mark(given, key, known) for key, known in marks.items()):
             return paths
@@ -298,14 +304,14 @@ def _choose_paths(given: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _has_mark(given: Mapping[str, Any], key: str, values: Collection[str]) -> bool:
-    """Return whether an event has a key, with one of the values if there are any."""
+    """Return whether an event has a key, with one of ``values``; if there are no ``values``, with any value."""
     if key not in given:
         return False
     return not values or given[key] in values
 
 
 def _find_value(row: Mapping[str, Any], paths: Iterable[str]) -> Any:
-    """Return the first value that is not empty; a path leads into objects by dots."""
+    """Return the value at the first path that has one, or None; dots lead into objects: "result.score"."""
     for path in paths:
         value: Any = row
         for part in path.split("."):
@@ -319,7 +325,7 @@ def _find_value(row: Mapping[str, Any], paths: Iterable[str]) -> Any:
 
 
 def _as_text(value: Json) -> str:
-    """Return the text of an answer, also of one in an object that holds a single text."""
+    """Return the text of an answer: of {"output": "Yes."}, it is "Yes."; of other objects and lists, their JSON; of None, ""."""
     if isinstance(value, Mapping) and len(value) == 1:
         return _as_text(next(iter(value.values())))
     if isinstance(value, str):
@@ -331,7 +337,13 @@ def _as_text(value: Json) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """An event as it was read; ``given_vote`` is the vote as the file has it, which may mean nothing to us."""
+    """An event as it was read.
+
+    Attributes:
+        source: Who gave it, a person or an evaluator, as the export names it.
+        vote: ``up``, ``down`` or ``""``.
+        given_vote: The vote (else the rating) as it is in the file; `vote` is empty if we do not know its meaning.
+    """
 
     id: str
     source: str
@@ -348,7 +360,7 @@ class _Event:
 def _parse_event(
     values: Mapping[str, Any], answers: Mapping[str, tuple[Json, str]], good_at_least: float | None
 ) -> _Event:
-    """Return an event: its question and answer may be those of its trace, and its vote that of its rating.
+    """Return an event. Without a question, question and answer come from its trace; without a vote, its rating decides.
 
     Raises:
         BadFile: The rating is off the scale.
@@ -365,7 +377,7 @@ def _parse_event(
     vote = VOTES.get(word, "")
     if not vote and (rating is not None or good_at_least is not None):
         stars = rating
-        if stars is None:
+        if stars is None:  # with good_at_least, a vote such as 0.7 is a rating
             stars = given_vote
         number = _parse_rating(stars)
         if number is not None:
@@ -389,7 +401,7 @@ def _parse_event(
 
 
 def _parse_rating(stars: Json) -> float | None:
-    """Return a rating as a number; None if it is none."""
+    """Return a rating as a number, or None if it is not a number."""
     try:
         return float(str(stars))
     except ValueError:
@@ -397,7 +409,11 @@ def _parse_rating(stars: Json) -> float | None:
 
 
 def _rate(rating: float, good_at_least: float | None) -> str:
-    """Return the vote that a rating means; "" if it is below the scale."""
+    """Return the vote that a rating amounts to; "" if it is negative or NaN.
+
+    Raises:
+        BadFile: It is above 5, and ``good_at_least`` does not say how to read such a scale.
+    """
     if good_at_least is None and not rating <= BEST_RATING:
         raise BadFile(
             f"rating: expected a number from 0 to {BEST_RATING:g}, got {rating:g}: say from which rating on an answer is good "
@@ -411,6 +427,7 @@ def _rate(rating: float, good_at_least: float | None) -> str:
 
 
 def _split_tags(tags: Any) -> tuple[str, ...]:
+    """Return the tags in a list, or in a text that is split at ``;`` and ``|``."""
     if not tags:
         return ()
     if not isinstance(tags, list):
@@ -420,7 +437,7 @@ def _split_tags(tags: Any) -> tuple[str, ...]:
 
 
 def _why_left_out(event: _Event, ids: Collection[str], *, humans_only: bool) -> str:
-    """Return why an event is left out, or ""."""
+    """Return why an event is left out, or "" if it is used; ``ids`` are the ids of the events before it."""
     if humans_only and event.source and event.source.lower() not in HUMAN_SOURCES:
         return f"not from a person ({event.source})"
     if event.id and event.id in ids:
@@ -437,6 +454,7 @@ def _why_left_out(event: _Event, ids: Collection[str], *, humans_only: bool) -> 
 
 
 def _build_entry(event: _Event, place: Mapping[str, Json]) -> QueueEntry:
+    """Return an event as an entry of the review queue; ``place`` (file and line) becomes its origin, with id and vote."""
     if event.corrected:
         reason = "correction"
     elif event.rating:
@@ -471,14 +489,18 @@ def _build_entry(event: _Event, place: Mapping[str, Json]) -> QueueEntry:
 def measure_coverage(
     entries: Iterable[QueueEntry], cases: Iterable[Case]
 ) -> tuple[dict[str, tuple[int, bool]], int, int]:
-    """Return the topics of feedback; how many voted down; and how many of them on nothing but topics with a case.
+    """Measure how much of the negative feedback is covered by cases.
 
-    A topic is a tag, or the first of several similar questions where there is none. It is covered by a case with that tag,
-    or one that was made of such feedback. Each topic has its votes down and whether it is covered, the most votes first;
-    a vote on two tags is one of each. What a person dropped wants no case.
+    A topic is a tag; feedback without tags has its question as the topic, or the first of several similar questions. A topic is
+    covered if there is a case with this tag, or a case that was made from feedback on this topic. Entries that a person dropped
+    need no case and are not counted.
+
+    Returns:
+        Topic -> (votes down, whether it is covered), the most votes first, where a vote on two topics counts for both; the number
+        of all votes down; and the number of those on topics that are all covered.
     """
     covered = {name for case in cases for name in (case.id, *case.tags)}
-    questions = dict[str, str]()
+    questions = dict[str, str]()  # by the id of the entry
     votes_by_topic = Counter[str]()
     voted_down: list[tuple[tuple[str, ...], int]] = []  # topics and votes down of each entry
     for entry in entries:

@@ -1,6 +1,6 @@
 """The review queue: answers of production and of runs that a person should look at, before they become cases or labels of a judge.
 
-A file of JSON lines, an entry each. Feedback, traces and judges that are not sure add to it; a decision of a person is
+The file has JSON lines, one for each entry. Feedback, traces and judges that are not sure add entries; the decision of a person is
 never reset.
 """
 
@@ -30,18 +30,17 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.personal_data import PATTERNS, mask_personal_data
 from pytest_llmops.redaction.redactor import Redactor
 
-# Of 100, from which on two inputs are near duplicates: rapidfuzz's ratio of the normalized texts
-SIMILARITY = 90.0
-GRAM_CHARS = 5
-SKETCH_SIZE = 8  # the smallest hashes of a text's n-grams, which are compared
+SIMILARITY = 90.0  # two inputs are near duplicates from this ratio of rapidfuzz (0 to 100) of their normalized texts on
+GRAM_CHARS = 5  # length of the n-grams that are hashed to find candidates
+SKETCH_SIZE = 8  # of the hashes of a text's n-grams, only so many are kept, the smallest
 MAX_HOLDERS = 16  # texts that are remembered for a hash
 MAX_COMPARED_CHARS = 1_000
-# What a text has that the search for secrets in a line may miss: characters that JSON escapes, and personal data
-# (begins with a set of characters: a search for one is fast)
+# Finds texts that must be redacted by themselves, before the whole line is: with characters that JSON escapes, which hide a secret
+# in the line, or with personal data. (It begins with a set of characters, as a search for these is fast.)
 _CLEANED_ALONE = re.compile(
     r'["\\\x00-\x1f@:\d](?:(?<=["\\\x00-\x1f])|' + PATTERNS["any"].pattern.removeprefix(r"[@:\d]") + ")"
 )
-_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a text in JSON
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a JSON string inside a text
 _PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
 
 
@@ -50,15 +49,15 @@ class QueueEntry:
     """An answer that a person should look at.
 
     Attributes:
-        id: See `entry_id`, which gives it if it is left out.
-        kind: ``case``: may become a case. ``label``: wants a human label, for the calibration of a judge.
+        id: If it is left out, the result of `entry_id`.
+        kind: ``case``: it may become a case. ``label``: a person should label it, for the calibration of a judge.
         output: The answer that was given.
         reference: A corrected answer, or empty.
-        reason: Why it is here, for a person.
+        reason: Why it is in the queue, for the person.
         votes: How many voted ``up`` and ``down``.
-        similar: The first entry with nearly the same input, if this is not the first one.
-        rank: Place in the order of review, from 1; 0: decided.
-        origin: Where it is from: ``source`` (a file's name), ``line``, ``id``, and the ``vote`` of an event.
+        similar: The id of the first entry with nearly the same input; empty if this is the first one.
+        rank: Place in the order of review, from 1; 0: it is decided.
+        origin: Where it comes from, a mapping for each event: ``source`` (a file's name), ``line``, ``id``, and the ``vote`` of an event.
         rubric: The judge that a label is for.
         score: The judge's score, on its own scale.
         data: All other keys of the line.
@@ -97,6 +96,7 @@ class QueueEntry:
         return canonical_json(line)
 
 
+# The keys of a line that are fields; all others are `data`
 OWN_KEYS = tuple(field.name for field in fields(QueueEntry) if field.name != "data")
 
 
@@ -116,7 +116,7 @@ def _is_status(value: object) -> bool:
     return value in ("open", "accepted", "dropped")
 
 
-def _is_votes(value: object) -> bool:
+def _is_vote_counts(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     return all(type(count) is int and count >= 0 for count in value.values())
@@ -134,7 +134,7 @@ def _is_number_or_null(value: object) -> bool:
     return value is None or type(value) in (int, float)
 
 
-# What the value of each key of a line is expected to be
+# By key of a line: what its value must be, in words and as a check
 _TEXT = ("a text", _is_text)
 _TEXTS = ("a list of texts", _is_list_of_texts)
 _FORM: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
@@ -148,7 +148,7 @@ _FORM: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "tags": _TEXTS,
     "kind": ('"case" or "label"', _is_kind),
     "status": ('"open", "accepted" or "dropped"', _is_status),
-    "votes": ("whole numbers of at least 0 by name", _is_votes),
+    "votes": ("whole numbers of at least 0 by name", _is_vote_counts),
     "origin": ("a list of objects", _is_list_of_objects),
     "rank": ("a whole number", _is_whole_number),
     "score": ("a number or null", _is_number_or_null),
@@ -170,7 +170,7 @@ def normalize_text(value: Json) -> str:
 
 
 def entry_id(kind: str, input: Json, output: str) -> str:  # noqa: A002 -- the key of the file
-    """Return the id of an entry: the same for inputs and outputs that `normalize_text` makes equal.
+    """Return the id of an entry. Inputs and outputs that differ only in case, punctuation or white space give the same id.
 
     >>> entry_id("case", "Is it open?", "No.") == entry_id("case", "is it open", "no")
     True
@@ -180,7 +180,7 @@ def entry_id(kind: str, input: Json, output: str) -> str:  # noqa: A002 -- the k
 
 
 def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
-    """Return the entries of a queue, in its order; a file that is not there has none.
+    """Return the entries of a queue in the order of the file; a file that does not exist has none.
 
     Raises:
         CaseError: It cannot be read, a line is not an entry, or an id is repeated; with file and line.
@@ -201,6 +201,11 @@ def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
 
 
 def _parse_entry(value: Json) -> QueueEntry:
+    """Return the entry of a line; keys that are not fields become ``data``.
+
+    Raises:
+        BadFile: A key is missing or has a wrong value.
+    """
     given = dict(as_mapping(value))
     for key in ("id", "input", "output"):
         if key not in given:
@@ -214,7 +219,11 @@ def _parse_entry(value: Json) -> QueueEntry:
     for key, item in given.items():
         if key not in OWN_KEYS:
             data[key] = item
-        elif isinstance(item, list) and key not in ("input", "messages", "calls"):
+        elif isinstance(item, list) and key not in (
+            "input",
+            "messages",
+            "calls",
+        ):  # these may be any JSON value
             own[key] = tuple(item)
         else:
             own[key] = item
@@ -224,10 +233,11 @@ def _parse_entry(value: Json) -> QueueEntry:
 def add_to_queue(
     path: str | Path, entries: Iterable[QueueEntry], redactor: Redactor | None = None
 ) -> tuple[int, int]:
-    """Add entries to a queue, and return how many are new and how many were merged into one that was there.
+    """Add entries to a queue; return how many are new, and how many were merged with an entry of the same id.
 
-    Merging joins votes, comments, tags and origins, and counts no origin twice: the same entries again change nothing. It
-    never resets a decision. All entries are redacted, linked to near duplicates and ranked: by votes, new topics first.
+    Merging joins votes, comments, tags and origins. An origin is never counted twice, so adding the same entries again changes
+    nothing, and a decision is never reset. The new entries are redacted; all are linked to near duplicates and ranked: by votes,
+    with the first entry of each group of similar ones before all others.
 
     Raises:
         CaseError: The file cannot be read or written, with file and line; nothing is written then.
@@ -250,7 +260,9 @@ def add_to_queue(
 
 
 def change_queue(path: str | Path, change: Callable[[dict[str, QueueEntry]], None]) -> None:
-    """Let a function change the entries of a queue by id, while no other process changes them.
+    """Read a queue, let a function change its entries (by id) in place, and write it again, under a lock.
+
+    The entries are linked and ranked anew. An empty queue is not written.
 
     Raises:
         CaseError: The file cannot be read, locked or written.
@@ -270,14 +282,17 @@ def change_queue(path: str | Path, change: Callable[[dict[str, QueueEntry]], Non
 
 
 def build_redactor() -> Redactor:
-    """Return a redactor of secrets, those of the environment too, and of personal data."""
+    """Return a redactor of secrets, including the values of secret environment variables, and of personal data."""
     return Redactor.from_environment(os.environ, [mask_personal_data])
 
 
 def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
-    """Return an entry without secrets and personal data; an id that `entry_id` gave is that of the redacted texts."""
+    """Return an entry without secrets and personal data.
+
+    An id that comes from `entry_id` is computed again from the redacted texts; any other id stays.
+    """
     line = entry.to_line()
-    # Each text by itself, as escapes hide a secret; then the line, as a key gives its value away.
+    # First each text by itself, as JSON escapes can hide a secret; then the line, as a key ("password") reveals that its value is one.
     cleaned_values = _clean_texts(json.loads(line), redactor)
     texts = canonical_json(cleaned_values)
     cleaned_bytes = redactor.clean_secrets(texts.encode("utf-8", "replace"))
@@ -292,7 +307,7 @@ def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
 
 
 def _clean_texts(value: Any, redactor: Redactor) -> Any:
-    """Return a JSON value whose texts and numbers are redacted each by itself."""
+    """Return a JSON value with each text, key and whole number in it redacted by itself."""
     if isinstance(value, dict):
         return {_clean_texts(key, redactor): _clean_texts(item, redactor) for key, item in value.items()}
     if isinstance(value, list):
@@ -311,7 +326,7 @@ def _clean_texts(value: Any, redactor: Redactor) -> Any:
 
 
 def _clean_literal(literal: str, redactor: Redactor) -> str:
-    """Return a text in JSON whose content is redacted."""
+    """Return a JSON string (with its quotes) with its content redacted."""
     text = as_text(parse_json(literal))
     masked = _clean_texts(text, redactor)
     if masked == text:
@@ -320,7 +335,9 @@ def _clean_literal(literal: str, redactor: Redactor) -> str:
 
 
 def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
-    """Return an entry with what another entry of the same id adds to it; the decision stays.
+    """Return the old entry with the events of a new entry of the same id added; its decision stays.
+
+    Only origins that the old entry does not have are new; without any, the old entry is returned as it is.
 
     >>> down = QueueEntry(input="Open?", output="No.", votes={"down": 1}, origin=({"id": "e1", "vote": "down"},))
     >>> merge_entries(down, down) == down
@@ -353,20 +370,19 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
 
 
 def _origin_key(place: Mapping[str, Json]) -> str:
-    """Return the key that tells an event from others: the id that it has in every export, else its place in a file of that name."""
+    """Return a key that identifies an event: its id, which is the same in every export, else the name of its file and the line."""
     if place.get("id"):
         return canonical_json(place["id"])
     return canonical_json([place.get("source"), place.get("line")])
 
 
 def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
-    """Give each case the first one with nearly the same input.
+    """Return the entries with ``similar`` set to the id of the first case with nearly the same input.
 
-    Only texts that share one of their smallest n-gram hashes are compared, so that the time is linear.
+    Only texts that share one of their smallest n-gram hashes are compared, so the time grows only linearly with the entries.
     """
-    leaders: dict[
-        int, list[tuple[str, str]]
-    ] = {}  # ids and texts of cases without a similar one before, by hash
+    # By hash: (id, text) of the leaders, cases without a similar one before them
+    leaders: dict[int, list[tuple[str, str]]] = {}
     linked: list[QueueEntry] = []
     for entry in entries:
         similar: tuple[str, ...] = ()
@@ -379,7 +395,7 @@ def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
 
 
 def _find_leader(entry: QueueEntry, leaders: dict[int, list[tuple[str, str]]]) -> tuple[str, ...]:
-    """Return the id of the first case with nearly the same input; a case without one becomes a leader."""
+    """Return the id of the leader with nearly the same input as a tuple; without one, add the entry to ``leaders`` and return ()."""
     from rapidfuzz import fuzz, process
 
     text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
@@ -387,7 +403,7 @@ def _find_leader(entry: QueueEntry, leaders: dict[int, list[tuple[str, str]]]) -
     others = {name: other for key in hashes for name, other in leaders.get(key, ())}
     nearest = process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=SIMILARITY)
     if nearest is not None:
-        return (nearest[2],)
+        return (nearest[2],)  # the key in `others`, an id
     for key in hashes:
         holders = leaders.setdefault(key, [])
         if len(holders) < MAX_HOLDERS:
@@ -396,7 +412,7 @@ def _find_leader(entry: QueueEntry, leaders: dict[int, list[tuple[str, str]]]) -
 
 
 def _sketch_text(text: str) -> list[int]:
-    """Return the smallest hashes of a text's n-grams: texts that are alike share some of them."""
+    """Return the smallest hashes of the n-grams of a text; similar texts nearly always share some of them."""
     last_start = max(0, len(text) - GRAM_CHARS)
     grams = {text[start : start + GRAM_CHARS] for start in range(last_start + 1)}
     hashes = [zlib.crc32(gram.encode("utf-8", "replace")) for gram in grams]
@@ -404,19 +420,23 @@ def _sketch_text(text: str) -> list[int]:
 
 
 def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
-    """Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or comes earlier come after all others."""
+    """Return the entries, in their order, with ``rank`` set: open ones from 1 on, decided ones 0.
+
+    Entries with many votes down come first (see `_importance`). An entry that is similar to a decided one, or to one of a better
+    rank, comes after all others.
+    """
     waiting = [entry for entry in entries if entry.status == "open"]
     waiting.sort(key=_importance)
-    seen = {_group_of(entry) for entry in entries if entry.status != "open"}
+    seen_groups = {_group_of(entry) for entry in entries if entry.status != "open"}
     first: list[str] = []
     later: list[str] = []
     for entry in waiting:
         group = _group_of(entry)
-        if group in seen:
+        if group in seen_groups:
             later.append(entry.id)
         else:
             first.append(entry.id)
-            seen.add(group)
+            seen_groups.add(group)
     ranks = {name: rank for rank, name in enumerate(first + later, start=1)}
     ranked = []
     for entry in entries:
@@ -428,14 +448,14 @@ def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
 
 
 def _importance(entry: QueueEntry) -> tuple[int, int, int, str]:
-    """Return the sort key of an entry: many votes down, then votes that differ, then votes up."""
+    """Return a sort key: the most votes down first, then those with votes in both directions, then the most votes up."""
     up = entry.votes.get("up", 0)
     down = entry.votes.get("down", 0)
     return -down, -min(up, down), -up, entry.id
 
 
 def _group_of(entry: QueueEntry) -> str:
-    """Return the first entry with nearly the same input, which may be this one."""
+    """Return the id of the first entry with nearly the same input, which may be this entry."""
     if entry.similar:
         return entry.similar[0]
     return entry.id

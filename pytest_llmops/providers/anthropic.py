@@ -1,7 +1,7 @@
 """Models of servers with Anthropic's Messages API, through the anthropic SDK.
 
-Requests have the parameters of chat completions, which are converted. A parameter that the Messages API lacks is an
-error that names it, before anything is sent; a judge then does without it.
+Callers use the parameters of chat completions; they are converted. A parameter that the Messages API does not have raises an error
+that names it, before anything is sent; a judge then repeats its call without it.
 """
 
 import json
@@ -33,18 +33,18 @@ UNSUPPORTED_PARAMS = frozenset(
         *("prompt_cache_key", "safety_identifier", "logit_bias"),
     }
 )
-# Keywords that schemas of the API lack; the SDK removes them from schemas that it generates
+# Keywords of JSON Schema that the API does not accept; the SDK removes them from schemas that it generates itself
 UNSUPPORTED_KEYWORDS = frozenset(
     {
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "maxItems", "uniqueItems"),
     }
 )
-# Keywords with a mapping of names to schemas
+# Keywords whose value maps names to schemas
 _NAMED_SCHEMA_KEYWORDS = frozenset(
     {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
 )
-# Keywords with a schema or a list of schemas
+# Keywords whose value is a schema or a list of schemas
 _SUBSCHEMA_KEYWORDS = frozenset(
     {
         *("items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames"),
@@ -131,11 +131,13 @@ def new_client(base_url: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, token: str, server: str) -> Any:
+    """Return a client that all tests of the process share; empty values are left to the SDK."""
     sdk = _import_sdk()
     return sdk.Anthropic(api_key=key or None, auth_token=token or None, base_url=server or None)
 
 
 def _import_sdk() -> Any:
+    """Return the module `anthropic`; its own missing dependency is another error than a missing extra."""
     try:
         import anthropic
     except ImportError as error:
@@ -146,6 +148,8 @@ def _import_sdk() -> Any:
 
 
 def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
+    """Send a request and return the raw reply; a ``timeout`` of the request takes precedence over the limit of `call_sdk`."""
+
     def create(**limit: Any) -> Any:
         return client.messages.with_raw_response.create(model=model, **{**limit, **request})
 
@@ -153,11 +157,12 @@ def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
 
 
 def _unsupported_error(model: str, what: str, step: str) -> ModelError:
+    """Return the error for something the API lacks: ``what`` continues "the Messages API ...", ``step`` is what the user can do."""
     return sdk_calls.model_error(model, None, "request", f"was not called: the Messages API {what}; {step}")
 
 
 def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, Any]:
-    """Return the arguments for a conversation: its messages, and the texts of the system's joined."""
+    """Return ``messages`` and, if there are system messages, their joined texts as ``system``."""
     system = []
     messages = []
     for message in conversation:
@@ -176,7 +181,7 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
-    """Return parameters as the Messages API names them, without those that are None."""
+    """Convert parameters of chat completions to those of the Messages API; parameters that are None are left out."""
     wanted = {name: value for name, value in wanted.items() if value is not None}
     unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
     if unsupported:
@@ -200,7 +205,7 @@ def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
     parallel = wanted.get("parallel_tool_calls")
     chosen = wanted.get("tool_choice")
     if not params.get("tools"):
-        # The API takes no choice without tools; a choice that requires a call is left for it to refuse.
+        # The API refuses tool_choice without tools. A choice that changes nothing is left out; others are sent, for its error.
         parallel = None
         if chosen in ("auto", "none"):
             chosen = None
@@ -211,7 +216,7 @@ def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
 
 
 def _convert_response_format(model: str, response_format: Any, config: Any) -> dict[str, Any]:
-    """Return the ``output_config`` for a response format; ``config`` is that of the call itself."""
+    """Return {"output_config": ...} for a response format, {} for plain text; ``config`` is an ``output_config`` of the call to extend."""
     kind = response_format
     schema = None
     if isinstance(response_format, Mapping):
@@ -245,7 +250,7 @@ def _quote_names(names: Sequence[str]) -> str:
 
 
 def _find_unsupported_keywords(schema: object) -> Iterator[str]:
-    """Yield the keywords of a schema that the API lacks; names of properties are not keywords."""
+    """Yield the keywords in a schema that the API does not accept; a property that is called "minimum" is not a keyword."""
     if isinstance(schema, list):
         for element in schema:
             yield from _find_unsupported_keywords(element)
@@ -261,6 +266,7 @@ def _find_unsupported_keywords(schema: object) -> Iterator[str]:
 
 
 def _convert_tool(given: Any) -> Any:
+    """Convert a function of chat completions to a tool; a tool that the API defines itself is returned unchanged."""
     if not isinstance(given, Mapping) or given.get("type") != "function":
         return given
     function = _find_function(given)
@@ -273,7 +279,7 @@ def _convert_tool(given: Any) -> Any:
 
 
 def _find_function(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the function of a tool or of a choice, which the Responses API has without ``function``."""
+    """Return the function in a tool or tool choice: under ``function``, or, as in the Responses API, the object itself."""
     inner = given.get("function")
     if isinstance(inner, Mapping):
         return inner
@@ -281,6 +287,7 @@ def _find_function(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _convert_tool_choice(given: Any, *, parallel: Json) -> dict[str, Any]:
+    """Return ``tool_choice`` for a choice and ``parallel_tool_calls`` of chat completions; {} if both are left out."""
     choice: dict[str, Any] = {}
     if given == "required":
         choice = {"type": "any"}
@@ -296,6 +303,7 @@ def _convert_tool_choice(given: Any, *, parallel: Json) -> dict[str, Any]:
 
 
 def _unreadable_reply_error(what: str, client: Any) -> ModelError:
+    """Return the error about a reply; ``what`` continues "the reply ..."."""
     text = f"the reply {what}; does this server speak the Messages API?"
     return ModelError(sdk_calls.mask_keys(text, client), kind="reply")
 
@@ -344,6 +352,7 @@ def _read_completion(raw: Any, client: Any, latency_s: float | None) -> Completi
 
 
 def _is_answer(reply: object) -> bool:
+    """Return whether a reply has the shape of an answer: a list of typed content blocks."""
     if not isinstance(reply, dict):
         return False
     blocks = reply.get("content")

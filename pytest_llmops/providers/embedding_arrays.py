@@ -1,4 +1,4 @@
-"""Input and output of embedders: texts that any tokenizer takes, and rows of unit length."""
+"""Helpers of embedders: clean the texts for a tokenizer, and scale the vectors to unit length."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from pytest_llmops.errors import UsageError
 
 
 def clean_texts(texts: Sequence[str]) -> list[str]:
-    """Return texts without lone surrogates, which have no UTF-8 form and which tokenizers refuse.
+    """Return texts with "?" for lone surrogates, which tokenizers refuse, as they have no UTF-8 form.
 
     Raises:
-        UsageError: It is a text, not a list.
+        UsageError: A single text is given instead of a list.
     """
     if isinstance(texts, str):
         raise UsageError(f"embed: expected a list of texts, got the text {texts[:40]!r}; put it into a list")

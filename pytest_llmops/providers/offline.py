@@ -19,10 +19,10 @@ class ScriptedModel:
     """A model with scripted answers, for tests of judges and applications.
 
     Args:
-        script: Answers in their order (an exception is raised), or a function from the messages to the answer.
+        script: Answers in order (an exception among them is raised), or a function that returns the answer to messages.
 
     Attributes:
-        asked: The conversations of all calls, with their parameters.
+        asked: (conversation, parameters) of each call so far.
 
     Raises:
         ModelError: The script is used up.
@@ -59,9 +59,9 @@ class ScriptedModel:
         return Completion(text=answer, model=self.model, finish_reason="stop")
 
 
-# Texts are compared by runs of 3 to 5 characters within a word and its edges, not by words.
-# Over the STS-B test set the cosine of such runs has a Spearman correlation of 0.66 with human ratings,
-# that of words 0.56, at the same speed. "refund" and "refunds" share most of their runs and no word.
+# Texts are compared by character n-grams (3 to 5 characters of a word, with a blank at its edges) instead of words: "refund" and
+# "refunds" share most of their n-grams, but are different words. On the STS-B test set, the Spearman correlation with human ratings
+# is 0.66 for n-grams and 0.56 for words, at the same speed.
 NGRAM_OPTIONS = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
 MAX_CELLS = 2**28  # largest matrix of `TfidfEmbedder`, in numbers of 4 bytes: 1 GiB
 
@@ -74,14 +74,13 @@ class TfidfEmbedder:
     differs from the reference by a single "not" scores high.
 
     The weights are fitted on the texts of **one call**: its columns are the n-grams of these texts, and an
-    n-gram that all of them share weighs less. Vectors of different calls have nothing to do with each
-    other and must not be compared (``across_calls`` is False); for a store of vectors there is
+    n-gram that all of them share weighs less. Vectors of different calls are not related and must not be compared (``across_calls`` is False); for a store of vectors there is
     `HashingEmbedder`.
 
     Attributes:
-        default_threshold: The lowest multiple of 0.05 that at most one in ten of the pairs that humans rate 2 and
-            less out of 5 reaches, over the 250 English image captions of the STS-B test set: 7 % of them pass,
-            and 81 % of the pairs rated 4 and more. Translated captions pass less often: 61 to 80 % in eight
+        default_threshold: Measured on the 250 pairs of English image captions in the STS-B test set, which humans rated from 0 to 5: the
+            lowest multiple of 0.05 that at most one in ten of the pairs rated 2 or less reaches. 7 % of these pass, and 81 %
+            of the pairs rated 4 or more. Translated captions pass less often: 61 to 80 % in eight
             European languages, 13 % in Chinese, 25 % in Japanese. Set your own threshold for them.
 
     >>> TfidfEmbedder().embed(["Refunds take 30 days.", "?!"]).any(axis=1).tolist()
@@ -129,9 +128,9 @@ class HashingEmbedder:
     dissimilar texts score higher than with TF-IDF, and the threshold is higher too.
 
     Attributes:
-        dim: Length of a vector. Over the captions named in `TfidfEmbedder` 4,096 orders the pairs as
-            2**20 does (Spearman 0.739 and 0.738).
-        default_threshold: Follows from the same rule and captions: 8 % and 81 % pass.
+        dim: Length of a vector. On the captions named in `TfidfEmbedder`, 4,096 numbers order the pairs as well as 2**20 do
+            (Spearman correlation 0.739 and 0.738).
+        default_threshold: Measured by the same rule on the same captions: 8 % and 81 % pass.
 
     >>> HashingEmbedder().embed(["Refunds take 30 days."]).shape
     (1, 4096)
@@ -163,7 +162,7 @@ class HashingEmbedder:
 
 
 def _normalize_words(texts: Sequence[str]) -> list[str]:
-    """Return the words of each text, without case, punctuation and compatibility forms."""
+    """Return each text as its words separated by blanks, with case folded, punctuation removed and compatibility forms replaced."""
     letters = _LetterTable()
     folded = (unicodedata.normalize("NFKC", text).casefold() for text in clean_texts(texts))
     return [" ".join(text.translate(letters).split()) for text in folded]

@@ -72,6 +72,7 @@ class OpenAIModel:
         params: Mapping[str, Json],
         **limit: Any,
     ) -> Any:
+        """Send the request and return the raw reply; ``limit`` is the timeout of `call_sdk`, which ``params`` override."""
         messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
             # Compatible servers recognize an assistant's message only by its type.
@@ -104,7 +105,7 @@ def new_client(base_url: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, server: str) -> Any:
-    """Return a client that all tests of the process share: it takes some 20 ms and has a connection pool."""
+    """Return a client that all tests of the process share: it takes some 20 ms to create and has a connection pool."""
     import openai
 
     return openai.OpenAI(api_key=key, base_url=server or None)
@@ -116,7 +117,7 @@ def _call_openai(create: Callable[..., Any], model: str, client: Any) -> Any:
     return sdk_calls.call_sdk(openai, create, model, client)
 
 
-# Limits of a request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least 1 byte
+# Limits of a request: OpenAI accepts 2,048 texts and 300,000 tokens; as a token has at least 1 byte, bytes are counted
 MAX_BATCH_TEXTS = 2048
 MAX_BATCH_BYTES = 300_000
 
@@ -125,7 +126,7 @@ MAX_BATCH_BYTES = 300_000
 class OpenAIEmbedder:
     """Embeddings of an OpenAI-compatible server; recorded like any other call.
 
-    A request holds each text once, and no blank text. Vectors are not cached across calls: this would change the
+    Requests contain each text only once, and no blank text. Vectors are not cached across calls: this would change the
     requests, and recordings would no longer match.
 
     Attributes:
@@ -168,12 +169,17 @@ class OpenAIEmbedder:
                 width = 1
             vectors = np.zeros((0, width), dtype=np.float32)
         unit_vectors = embedding_arrays.scale_to_unit(vectors)
-        # The last row is for blank texts.
+        # The last row, of zeros, is for blank texts: their place is -1.
         rows = np.pad(unit_vectors, ((0, 1), (0, 0)))
         places = {text: place for place, text in enumerate(unique_texts)}
         return rows[[places.get(text, -1) for text in texts]]
 
     def _request_vectors(self, texts: list[str]) -> Float32Array:
+        """Return the vectors of one request, a row for each text, as the server gives them (not of unit length).
+
+        Raises:
+            ModelError: The call failed, or the reply is not a finite vector for each text.
+        """
         client = self.client
         if client is None:
             client = new_client(self.base_url or recorder.current_settings().base_url)
@@ -200,8 +206,9 @@ class OpenAIEmbedder:
 
 
 def _split_batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Yield lists of texts within the limits of a request; a text above `MAX_BATCH_BYTES` is a list of its own."""
     batch: list[str] = []
-    room = MAX_BATCH_BYTES
+    room = MAX_BATCH_BYTES  # bytes that still fit into the batch
     for text in texts:
         size = len(text.encode("utf-8", "replace"))
         if batch and (len(batch) == MAX_BATCH_TEXTS or size > room):
@@ -215,15 +222,15 @@ def _split_batches(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 MAX_SHOWN_CHARS = 200
-ERROR_STATUSES = range(400, 600)  # HTTP statuses among the codes of errors
+ERROR_STATUSES = range(400, 600)  # only such an error code is taken as an HTTP status
 
 
 def _invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelError:
     """Return the error about a reply that is not an answer.
 
     Args:
-        what: The problem.
-        reply: The reply or an error about it, of any type; it may quote the key.
+        what: The problem; it continues "the reply ...".
+        reply: The reply, or an exception about it; its text is quoted, and may contain the key.
         client: The client of the call; its keys are masked.
     """
     quoted = mask_keys(str(reply), client, MAX_SHOWN_CHARS)
@@ -233,7 +240,10 @@ def _invalid_reply_error(what: str, reply: object = "", *, client: Any) -> Model
 
 
 def _gateway_error(reply: Any, client: Any) -> ModelError | None:
-    """Return the error that a gateway sends with status 200, ``{"error": {"message": ...}}``, or None."""
+    """Return the error that some gateways send with status 200, ``{"error": {"message": ...}}``; None for other replies.
+
+    ``reply`` is a mapping, or an object of the SDK.
+    """
     if isinstance(reply, Mapping):
         error = reply.get("error")
     else:
@@ -248,16 +258,16 @@ def _gateway_error(reply: Any, client: Any) -> ModelError | None:
     status = None
     if isinstance(code, int) and code in ERROR_STATUSES:
         status = code
-    kind, step = classify_status(status or ERROR_STATUSES[-1])
+    kind, step = classify_status(status or ERROR_STATUSES[-1])  # without a code: an error of the server
     text = mask_keys(message, client, MAX_SHOWN_CHARS)
     return ModelError(f"the server answered with an error: {text}; {step}", kind=kind, status=status)
 
 
 def _parse_raw_reply(raw: Any, client: Any) -> Any:
-    """Return the SDK's object for a raw reply.
+    """Return the object that the SDK makes of a raw reply.
 
     Raises:
-        ModelError: It is not JSON, or not an answer.
+        ModelError: The reply is not JSON, or not an answer.
     """
     try:
         parsed = raw.parse()
@@ -292,6 +302,7 @@ def _read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None
 
 
 def _read_chat(reply: Any, client: Any) -> Completion:
+    """Read a reply of chat completions; raises anything if a field has a wrong type, see `_read_completion`."""
     if not getattr(reply, "choices", None):
         raise _gateway_error(reply, client) or _invalid_reply_error("holds no choice", client=client)
     choice = reply.choices[0]
@@ -315,11 +326,12 @@ def _read_tool_call(function: Any, call_id: object) -> ToolCall:
 
 
 def _read_responses(reply: Any, client: Any) -> Completion:
+    """Read a reply of the Responses API; raises anything if a field has a wrong type, see `_read_completion`."""
     if reply.error is not None:
         reason = mask_keys(str(reply.error.message), client, MAX_SHOWN_CHARS)
         raise ModelError(f"the model gave up: {reason}", kind="server")
     if reply.output and not any(item.type for item in reply.output):
-        raise TypeError
+        raise TypeError  # items without a type: not a reply of the Responses API
     tool_calls = []
     texts = []
     refusals = []
@@ -343,6 +355,7 @@ def _read_responses(reply: Any, client: Any) -> Completion:
 
 
 def _check_text(value: object) -> str:
+    """Return a text, or "" for None; a `TypeError` for anything else becomes "is not an answer" in `_read_completion`."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -351,6 +364,7 @@ def _check_text(value: object) -> str:
 
 
 def _read_sdk_usage(wire: Any, into: str, out: str) -> Usage:
+    """Read the token counts; ``into`` and ``out`` are the names of the input and output counts in this API."""
     input_details = getattr(wire, f"{into}_details", None)
     output_details = getattr(wire, f"{out}_details", None)
     return Usage(
@@ -369,7 +383,7 @@ def _read_sdk_count(wire: Any, name: str) -> int | None:
 
 
 def to_responses_params(chat_params: Mapping[str, Json]) -> dict[str, Json]:
-    """Return parameters of chat completions as the Responses API names them, so that a prompt works with both."""
+    """Convert parameters of chat completions to those of the Responses API, so that a prompt works with both; it has no ``seed``."""
     renamed = {"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
     params: dict[str, Json] = {}
     for name, value in chat_params.items():

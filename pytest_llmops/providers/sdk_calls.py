@@ -1,4 +1,4 @@
-"""Calls of a vendor's SDK: request, key, address, and errors as `ModelError` with the next step and without keys.
+"""What calls through a vendor's SDK have in common: keys, addresses, and errors as `ModelError`, with keys masked and the next step.
 
 The SDKs of OpenAI and Anthropic come from the same generator: their errors have the same names.
 """
@@ -28,9 +28,9 @@ def resolve_call(
     """Return model name, conversation and parameters of a call.
 
     Args:
-        model: The model that is called. Its name comes before that of the prompt, its parameters after.
-        messages: A question, messages, or a rendered prompt.
-        params: Parameters of the call, which come first.
+        model: The model that is called. Its name overrides the name in the prompt; its parameters are overridden by the prompt's.
+        messages: A question, messages, or a rendered prompt, which may have ``model`` and ``params``.
+        params: Parameters of the call, which override all others.
         sdk: Name of the SDK, for the error.
         prefix: Prefix of the model names of this SDK, for the error.
 
@@ -53,11 +53,11 @@ def resolve_call(
 
 
 def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> Any:
-    """Call an SDK and return its result; a judge or an embedder waits for at most ``llm_timeout``, retries included.
+    """Call an SDK and return its result. For a judge or an embedder, ``llm_timeout`` limits the time, including retries.
 
     Args:
-        sdk: Its module.
-        create: The call; it takes ``timeout``.
+        sdk: The module of the SDK.
+        create: Makes the call; it must accept the keyword ``timeout``.
         model: The model's name, for the error.
         client: The client of the call; its keys are masked in errors.
 
@@ -66,7 +66,9 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         UsageError: The SDK does not know a parameter, or cannot send its value.
     """
     name = sdk.__name__
-    base = sdk.APIError.__base__  # OpenAIError, AnthropicError
+    sdk_error = (
+        sdk.APIError.__base__
+    )  # OpenAIError or AnthropicError, the base class of all errors of the SDK
     limit = {}
     limit_s = None
     if recorder.current_purpose() in recorder.LIMITED_PURPOSES:
@@ -76,7 +78,7 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
     try:
         return create(**limit)
     except (sdk.APIConnectionError, TimeoutError) as error:
-        # The SDK wraps what broke off an answer while it flowed.
+        # A timeout while the answer is read is only the cause of a connection error.
         timeouts = {sdk.APITimeoutError, TimeoutError}
         if type(error) not in timeouts and type(error.__cause__) not in timeouts:
             problem = f"could not be reached ({error.__cause__ or error})"
@@ -91,13 +93,13 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         problem = f"was refused with status {error.status_code}: {error.message}; {step}"
         raise model_error(model, client, kind, problem, error.status_code) from None
     except TypeError as error:
-        # An unknown parameter; any other TypeError is about a value, or about a missing key.
+        # Either an unknown parameter, or a value that cannot be sent, or a missing key.
         reason = "could not send the request"
         if "keyword argument" in str(error):
             reason = "takes no such parameter"
         message = f"model {model!r}: the {name} SDK {reason}: {error}"
         raise UsageError(mask_keys(message, client)) from None
-    except base as error:
+    except sdk_error as error:
         raise model_error(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
         reason = type(error).__name__
@@ -108,8 +110,10 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
 
 @lru_cache(maxsize=4)
 def _deadline_class(timeout: Any) -> Any:
+    """Return a subclass of the SDK's class of timeouts that limits a call with all its retries."""
+
     class Deadline(timeout):  # type: ignore[misc]  # the class is a parameter
-        """What is left of a time limit: the SDK reads it before each attempt, so that retries do not multiply it."""
+        """The rest of a time limit. The SDK reads it before each attempt, so the attempts share one limit."""
 
         def __init__(self, seconds: float) -> None:
             self._end = time.monotonic() + seconds
@@ -127,7 +131,7 @@ def _deadline_class(timeout: Any) -> Any:
 
 
 def mask_keys(text: str, client: Any, limit: int = 500) -> str:
-    """Return a line of foreign text with keys masked, and shortened to ``limit`` after that."""
+    """Return a text from outside, such as an error of a server, as one line with keys masked, then shortened to ``limit``."""
     redactor = Redactor.from_environment(os.environ)
     for name in ("api_key", "auth_token"):
         key = getattr(client, name, None)
@@ -135,7 +139,7 @@ def mask_keys(text: str, client: Any, limit: int = 500) -> str:
             redactor.learn([str(key)])
     parts = re.split(r"(\s+)", redactor.clean_text(text))
     for place, part in enumerate(parts):
-        if "***" in part:  # a key whose middle the server has masked
+        if "***" in part:  # a key that the server itself has masked in the middle
             parts[place] = MASK
     return shorten_text("".join(parts), limit)
 
@@ -149,7 +153,7 @@ _STATUS_KINDS = {
 
 
 def classify_status(status: int) -> tuple[str, str]:
-    """Return the kind of an HTTP error, and the next step."""
+    """Return the kind of an HTTP error (see `ModelError`), and what the user can do."""
     if status in _STATUS_KINDS:
         return _STATUS_KINDS[status]
     if status < 500:  # noqa: PLR2004 -- HTTP
@@ -158,11 +162,12 @@ def classify_status(status: int) -> tuple[str, str]:
 
 
 def model_error(model: str, client: Any, kind: str, what: str, status: int | None = None) -> ModelError:
-    """Return the error of a model whose call failed."""
+    """Return the error about a failed call, with keys masked; ``what`` continues "model NAME ..."."""
     return ModelError(mask_keys(f"model {model!r} {what}", client), kind=kind, status=status)
 
 
 def _missing_model_error(purpose: str, prefix: str) -> UsageError:
+    """Return the error about a call without a model, with the settings that can name one."""
     under_test = recorder.current_settings().models
     if purpose == "judge" and len(under_test) > 1:
         names = ", ".join(shorten_text(model, 60) for model in under_test)
@@ -182,15 +187,15 @@ def _missing_model_error(purpose: str, prefix: str) -> UsageError:
 
 
 def is_local_server(address: str) -> bool:
-    """Return whether the server of an address is on this machine.
+    """Return whether the server at an address is on this machine.
 
     Raises:
-        UsageError: It is not an address.
+        UsageError: The address is not a valid URL.
     """
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""
-        _ = parts.port  # each raises if it is invalid
+        _ = parts.port  # an invalid host or port raises when it is read
     except ValueError as error:
         raise UsageError(f"address of the server: expected a URL, got {address!r} ({error})") from None
     return is_loopback(host)
@@ -200,7 +205,7 @@ def read_api_key(variable: str) -> str:
     """Return the key in an environment variable, or "".
 
     Raises:
-        UsageError: A header cannot hold it.
+        UsageError: It has characters that an HTTP header cannot contain.
     """
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
@@ -211,7 +216,7 @@ def read_api_key(variable: str) -> str:
 
 
 def pricing_facts(raw: Any) -> dict[str, Any]:
-    """Return what the price of a reply depends on, apart from its tokens: the server, and whether it came from a batch API."""
+    """Return the arguments ``api_url`` and ``is_batched`` of `trace.cost_usd` for a reply."""
     url = raw.http_response.request.url
     server = url.netloc.decode()
     facts = raw.http_response.extensions.get("llmops", {})
@@ -219,8 +224,10 @@ def pricing_facts(raw: Any) -> dict[str, Any]:
 
 
 def response_latency(raw: Any, measured_s: float) -> float | None:
-    """Return the seconds of the real call, also when it is replayed, or else the measured seconds; of a batch None."""
-    # The extension that `cassettes.http.httpx` adds to a response.
+    """Return the seconds that a call took; for a replayed call, those of its recording; None for a call of a batch API.
+
+    A replayed response has the recorded time in the extension that `cassettes.http.httpx` adds.
+    """
     facts: dict[str, float | None] = raw.http_response.extensions.get("llmops", {})
     recorded_s = facts.get("latency_s")
     if recorded_s is None and "is_batched" not in facts:

@@ -1,4 +1,4 @@
-"""Models by name: a prefix selects the SDK, other names are models of the OpenAI-compatible server."""
+"""Create models by name: the prefix "anthropic:" selects that SDK; other names are models of the OpenAI-compatible server."""
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
@@ -9,7 +9,7 @@ ANTHROPIC_PREFIX = "anthropic:"
 
 
 def app_model(name: str = "") -> Model:
-    """Return the model under test: by this name, else the model in the settings.
+    """Return the model under test: the one with this name, or without a name the one in the settings.
 
     Raises:
         UsageError: No name is given, and the settings name several models.
@@ -25,7 +25,7 @@ def app_model(name: str = "") -> Model:
 
 
 def judge_model() -> Model:
-    """Return the judges' model in the settings, which is the only model under test by default."""
+    """Return the model of the judges in the settings; by default it is the model under test, if that is a single one."""
     settings = recorder.current_settings()
     return create_model(settings.judge_model or settings.single_model, "judge")
 

@@ -1,4 +1,4 @@
-"""Embeddings of models of the sentence-transformers package that are on this machine."""
+"""Embeddings with the sentence-transformers package, by models that are already on this machine."""
 
 import hashlib
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class SentenceTransformersEmbedder:
 
     @property
     def version(self) -> str:
-        """Model and revision, for a folder a digest of its weights; loads the model.
+        """Model and revision; for a folder, a digest of its weights instead. Reading it loads the model.
 
         Raises:
             UsageError: The package or the model is not on this machine.
@@ -78,9 +78,9 @@ class SentenceTransformersEmbedder:
         return rows
 
 
-# A model takes seconds to load, and hundreds of megabytes.
 @lru_cache(maxsize=2)
 def _load_transformer(model: str, device: str) -> Any:
+    """Load a model, without the network; it is cached, as this takes seconds and hundreds of megabytes."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -100,6 +100,7 @@ def _load_transformer(model: str, device: str) -> Any:
 
 @lru_cache(maxsize=2)
 def _model_revision(loaded: Any, model: str) -> str:
+    """Return the commit of a model from the hub, else a digest of the weights in its folder."""
     commit = getattr(getattr(loaded[0].auto_model, "config", None), "_commit_hash", None)
     if commit:
         return str(commit)[:DIGEST_CHARS]

@@ -1,9 +1,10 @@
 r"""Patterns of secrets: keys and tokens of known services.
 
-A pattern is searched for only if its mark is in the text, and marks are searched for by a byte that they share, so that
-a text without marks is scanned fast. A mark counts at the start of a word, also after a JSON escape (``\n``) or a
-percent-encoded character (``%20``); the rest must contain a digit if words could look the same
-(``sk-learn-compatible-estimator``). The patterns are in `secret_shapes.json`, those of keys in files here.
+The "shape" of a secret is its pattern together with its "mark", the literal bytes that it begins with or follows (``sk-``). A pattern
+is only searched for if its mark is in the text, and marks are grouped by a byte that they share, so that a text without marks is
+scanned fast. A mark counts at the start of a word, also after a JSON escape (``\n``) or a percent-encoded character (``%20``). If
+ordinary words could look the same (``sk-learn-compatible-estimator``), the rest must contain a digit. The patterns are in
+`secret_shapes.json`; those of private keys in files are here.
 """
 
 import json
@@ -16,12 +17,15 @@ from pathlib import Path
 class SecretShape:
     """The pattern of a kind of secret."""
 
-    mark: bytes
+    mark: bytes  # every match contains it
     pattern: re.Pattern[bytes]
-    kept: bytes = b""  # template of the text that stays in front of the mask
+    kept: bytes = (
+        b""  # replacement template for the text that stays before the mask; empty: the whole match is masked
+    )
 
 
-# What is in front of the name at the start of a word, seen from its end
+# A lookbehind that follows a name (the mark) and checks that the name starts a word: after a character that is not a letter or digit,
+# a JSON escape or a percent-encoded character
 _WORD_START = (
     rb"(?:(?<![A-Za-z0-9]%(name)s)"
     rb"|(?<=\\[nrtbf]%(name)s)"
@@ -33,7 +37,7 @@ _WORD_START = (
 def _shape_starting_with(mark: bytes, rest: bytes) -> SecretShape:
     """Return the shape of a secret that begins with a mark at the start of a word.
 
-    The mark comes before the lookbehind: a search is fast for a pattern with a literal start.
+    The lookbehind comes after the mark, not before it, as a search is fast for a pattern with a literal start.
     """
     name = re.escape(mark)
     behind = _WORD_START % {b"name": name}
@@ -41,16 +45,16 @@ def _shape_starting_with(mark: bytes, rest: bytes) -> SecretShape:
 
 
 def _shape_following(mark: bytes, more: bytes, rest: bytes) -> SecretShape:
-    """Return the shape of a secret that comes after a mark and more text, both of which stay."""
+    """Return the shape of a secret that follows a mark and more literal text; both stay, only the secret is masked."""
     kept = b"(" + re.escape(mark + more) + b")"
     return SecretShape(mark, re.compile(kept + rest), rb"\g<1>")
 
 
-# Line ends and headers of a key in a file; pytest begins the lines of an error with an E
+# What may be between the lines of a key: line ends (also escaped), header lines, and the E that pytest puts before lines of an error
 _KEY_LINES = rb"(?:\\{1,4}[rn]|\s(?:E(?=\s))?|(?:Proc-Type|DEK-Info|Version|Comment):[^\r\n\\\"]{0,200}+)"
-URL_CREDENTIALS_MARK = b"://"  # mark of user and password in a URL
+URL_CREDENTIALS_MARK = b"://"  # mark of the shape for user and password in a URL
 
-# Keys in files, also cut off: the end need not be there
+# Private keys as they are in files; the end may be missing, if the text was cut off
 _PRIVATE_KEY = re.compile(
     rb"-{4,5} ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
     rb"(?=" + _KEY_LINES + rb"*+[A-Za-z0-9+/]{16})(?:" + _KEY_LINES + rb"|[A-Za-z0-9+/=])*+"
@@ -68,8 +72,8 @@ KEY_FILE_SHAPES = (
 def _read_shapes() -> tuple[SecretShape, ...]:
     """Read the shapes of `secret_shapes.json`.
 
-    ``starting`` has, by subject, the marks that secrets begin with, each with what comes after it. ``following`` has texts that stay
-    in front of a secret: the marks, the rest of the text, if any, and the secret.
+    ``starting`` has, by subject, mark -> pattern of the rest, for secrets that begin with the mark. ``following`` has a row for each text
+    that comes before a secret and stays: its ``marks``, ``more`` literal text after them, and the pattern of the ``secret``.
     """
     file = Path(__file__).with_name("secret_shapes.json")
     tables = json.loads(file.read_text(encoding="utf-8"))
@@ -90,10 +94,10 @@ SECRET_SHAPES = _read_shapes() + KEY_FILE_SHAPES
 
 @dataclass(frozen=True, slots=True)
 class ShapeGroup:
-    """Shapes whose marks are searched for in a single pass."""
+    """Shapes whose marks share a byte, so that they can be searched for together."""
 
     shared: bytes  # the byte that all marks begin or end with
-    trigger: re.Pattern[bytes]
+    trigger: re.Pattern[bytes]  # matches if any of the marks is there
     shapes: tuple[SecretShape, ...]
 
 
@@ -102,7 +106,7 @@ SHARED_MARK_STARTS = (b"A", b"B", b"b", b"e", b"d", b"x", b"h", b":", b"P")
 
 
 def _group_shapes() -> tuple[ShapeGroup, ...]:
-    """Put each shape into the first group whose byte its mark ends or begins with."""
+    """Put each shape into the first group whose byte its mark ends (else begins) with; every mark has such a byte."""
     remaining = list(SECRET_SHAPES)
     groups = []
     for byte in SHARED_MARK_ENDS:
@@ -119,7 +123,7 @@ def _group_shapes() -> tuple[ShapeGroup, ...]:
 
 
 def _make_group(byte: bytes, marks: list[bytes], shapes: list[SecretShape]) -> ShapeGroup:
-    """Make a group; the patterns of its marks match from the shared byte on."""
+    """Make a group; ``marks`` are patterns that, after the shared byte, check for the rest of each mark."""
     alternatives = b"|".join(marks)
     trigger = re.compile(re.escape(byte) + b"(?:" + alternatives + b")")
     return ShapeGroup(byte, trigger, tuple(shapes))
@@ -129,7 +133,7 @@ SHAPE_GROUPS = _group_shapes()
 
 
 def find_shapes(data: bytes) -> list[SecretShape]:
-    """Return the shapes whose mark is in the data; their patterns may still not match."""
+    """Return the shapes whose mark is in the data; whether their patterns match is still open."""
     shapes: list[SecretShape] = []
     for group in SHAPE_GROUPS:
         if group.shared in data and group.trigger.search(data):

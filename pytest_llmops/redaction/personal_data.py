@@ -1,6 +1,7 @@
-"""Personal data in texts, by rules that need no package: e-mail and IP addresses, cards, IBANs, US SSNs, phone numbers.
+"""Find personal data in texts by rules that need no package: e-mail and IP addresses, cards, IBANs, US SSNs, phone numbers.
 
-A number counts by its check digit and its ranges, a phone number by its form or behind a word that announces it.
+Card numbers and IBANs must have the right check digits and ranges. A phone number must have a typical form, or come shortly after a
+word such as "phone".
 """
 
 import ipaddress
@@ -23,21 +24,21 @@ PATTERNS = {
         "us_ssn": r"(?<![\d-])(?!000|666|9|078-05-1120|219-09-9999)\d{3}(?:-(?!00)\d\d-| (?!00)\d\d )(?!0000)\d{4}(?![\d-])",
         "ip": r"(?<![\w.-])(?:\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"
         r"|(?<!:)(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}(?:\.\d{1,3}){0,3}(?![\w:]))",
-        # Looked at from each group of digits on, as a number may follow another
+        # In a lookahead, so that the search goes on at the next group of digits: a number may begin within the match
         "phone": r"(?<!\w)(?<!\d[.,/-])(?!\d{4}-\d\d-\d\d|\d{1,3}(?:\.\d{1,3}){3}(?![\d.])|\d\d[./-]\d\d[./-]\d{4})"
         r"(?=((?:\+|\(|1[ .-](?=\(?\d{3})|(?=\d\d))\(?\d(?:[ ./()-]{0,3}\d){6,15}(?!\d)))",
         # Not the keys "text" and "calls" of JSON
         "phone_word": r"(?i:\b(?:phone|telephone|tel|mobile|cell|fax|call(?!s?\")|contact|reach|dial|whatsapp|hotline|telefon|"
         r"téléphone|handy|sms|text(?!s?\"))(?:s|ed|ing)?\b|☎|📞)",
-        # How many digits a number has that no word announces: some for most starts in a table of numbers
+        # How a number must begin if no word announces it; else most cells of a table of numbers would be candidates
         "dialled": r"\+|\(?0[ ./()-]{0,3}0|\(?\d(?:[ ./()-]{0,3}\d){8,10}(?!\d)",
         "group": r"\d+",
         "phone_form": r"(?:\+|00)[1-9](?:\D*\d){7,13}|\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4}",
-        # What every text with personal data has: an @, seven digits near each other, or colons or dots as in an IP address
+        # A fast test that every text with personal data passes: an @, seven digits near each other, or colons or dots as in an IP address
         "any": r"[@:\d](?:(?<=@)|(?<=:)[0-9A-Fa-f]{0,4}:|(?<=\d)(?:(?:\D{0,8}\d){6}|\d{0,2}(?:\.\d{1,3}){3}))",
     }.items()
 }
-# By the size of an IBAN: the countries that have it
+# Length of an IBAN -> the countries with this length
 _IBAN_COUNTRIES = {
     15: "NO",
     16: "BE",
@@ -58,17 +59,18 @@ _IBAN_COUNTRIES = {
     32: "LC",
 }
 IBAN_SIZES = {country: size for size, countries in _IBAN_COUNTRIES.items() for country in countries.split()}
-# The sum of the digits of twice a digit, and the number of a letter in an IBAN
+# For Luhn's check: each digit -> the sum of the digits of its double. For IBANs: each letter -> its number ("A" is 10)
 DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 LETTERS = {ord(letter): str(int(letter, 36)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-NEAR = 50  # characters behind a word such as "phone" in which a number may begin
-MAX_GROUPS = 8  # groups of digits that are tried as the end of a phone number
-ANNOUNCED = range(7, 16)  # digits of a phone number that a word announces
-FEWEST = {"phone": 7, "card": 12}  # digits
+NEAR = 50  # a number begins at most so many characters after the beginning of a word such as "phone" that announces it
+MAX_GROUPS = 8  # how many ends are tried for a phone number
+ANNOUNCED = range(7, 16)  # how many digits a phone number after such a word may have
+FEWEST = {"phone": 7, "card": 12}  # minimum number of digits
 IPV6 = 6
 
 
 def _has_phone_form(shape: str, _: str) -> object:
+    """Return whether a text has a form of phone numbers; its digits are not needed for that."""
     return PATTERNS["phone_form"].fullmatch(shape)
 
 
@@ -76,11 +78,12 @@ def find_personal_data(
     text: str,
     is_phone: Callable[[str, str], object] | None = _has_phone_form,
 ) -> Iterator[tuple[int, int, str, float]]:
-    """Yield start, end, kind and confidence of what the rules find; what is found may overlap.
+    """Yield (start, end, kind, confidence) for the personal data in a text; the results may overlap.
 
     Args:
         text: Any text.
-        is_phone: Whether a text, and its digits, is a phone number; by default by its form; None: they are not looked for.
+        is_phone: Gets a text and its digits, and returns whether it is a phone number; by default its form decides. None: phone
+            numbers are not searched for.
 
     >>> list(find_personal_data("Card 4111 1111 1111 1111, a@b.example"))
     [(26, 37, 'email', 1.0), (5, 24, 'card', 1.0)]
@@ -88,7 +91,7 @@ def find_personal_data(
     for kind in RULE_KINDS:
         measure = _MEASURES.get(kind, len)
         for match in PATTERNS[kind].finditer(text):
-            group = match.lastindex or 0
+            group = match.lastindex or 0  # the group in a lookahead, else the whole match
             start = match.start(group)
             size = measure(match[group])
             if size:
@@ -98,7 +101,11 @@ def find_personal_data(
 
 
 def _find_phones(text: str, is_phone: Callable[[str, str], object]) -> Iterator[tuple[int, int, str, float]]:
-    """Yield start, end, kind and confidence of phone numbers, which do not overlap."""
+    """Yield (start, end, "phone", confidence) for phone numbers, which do not overlap.
+
+    A candidate must come shortly after a word such as "phone", or begin as numbers are dialled. Then the longest number that is
+    accepted is taken: with a confidence of 0.6 if the word alone decides, of 0.8 if ``is_phone`` does.
+    """
     words = [match.start() for match in PATTERNS["phone_word"].finditer(text)]
     past = 0
     for match in PATTERNS["phone"].finditer(text):
@@ -106,7 +113,7 @@ def _find_phones(text: str, is_phone: Callable[[str, str], object]) -> Iterator[
         if start < past:
             continue
         shape = match[1]
-        word = bisect_left(words, start) - 1
+        word = bisect_left(words, start) - 1  # the last one before the candidate
         is_near = word >= 0 and words[word] >= start - NEAR
         if not is_near and not PATTERNS["dialled"].match(shape):
             continue
@@ -123,7 +130,7 @@ def _find_phones(text: str, is_phone: Callable[[str, str], object]) -> Iterator[
 
 
 def _list_numbers(shape: str, fewest: int) -> list[tuple[int, str]]:
-    """Return the place behind each group of digits, with all digits in front of it if they are enough, the longest first."""
+    """Return (end, digits) for each group of digits at which a number with at least ``fewest`` digits may end, the longest first."""
     digits = ""
     numbers = []
     for group in PATTERNS["group"].finditer(shape):
@@ -135,6 +142,7 @@ def _list_numbers(shape: str, fewest: int) -> list[tuple[int, str]]:
 
 
 def _measure_card(shape: str) -> int:
+    """Return the length of the card number at the start of a text, or 0."""
     for end, number in _list_numbers(shape, FEWEST["card"]):
         if PATTERNS["brand"].fullmatch(number) and _has_check_digit(number):
             return end
@@ -142,7 +150,7 @@ def _measure_card(shape: str) -> int:
 
 
 def _has_check_digit(number: str) -> bool:
-    """Return whether the last digit is Luhn's: every other digit counts twice, and the sum ends with 0."""
+    """Return whether a number passes Luhn's check: with every other digit doubled, the sum of all digits ends with 0."""
     codes = number.encode()
     single = codes[::-2]
     double = codes[-2::-2].translate(DOUBLED)
@@ -152,6 +160,7 @@ def _has_check_digit(number: str) -> bool:
 
 
 def _measure_iban(shape: str) -> int:
+    """Return the length of the IBAN at the start of a text, including spaces, or 0."""
     size = IBAN_SIZES.get(shape[:2].upper())
     if size is None:
         return 0
@@ -169,6 +178,7 @@ def _measure_iban(shape: str) -> int:
 
 
 def _measure_ip(shape: str) -> int:
+    """Return the length of a text if it is an IP address of another machine, or 0."""
     try:
         address = ipaddress.ip_address(shape)
     except ValueError:
@@ -176,13 +186,13 @@ def _measure_ip(shape: str) -> int:
     if address.is_loopback or address.is_unspecified:
         return 0
     groups = [group for group in shape.split(":") if group]
-    # `ipaddress` takes "::", as in Python's [::-1].
+    # `ipaddress` also accepts texts such as "1::", which may be a slice in Python.
     if address.version == IPV6 and len(groups) <= 2:  # noqa: PLR2004
         return 0
     return len(shape)
 
 
-# How many characters at the start of a text are what they look like; of other kinds all are
+# Kind -> a function that returns how many characters at the start of a match really are of this kind; for other kinds, all are
 _MEASURES: dict[str, Callable[[str], int]] = {
     "card": _measure_card,
     "iban": _measure_iban,
@@ -191,7 +201,7 @@ _MEASURES: dict[str, Callable[[str], int]] = {
 
 
 def mask_personal_data(text: str) -> str:
-    """Return a text with ``[kind]`` in place of personal data.
+    """Return a text with its personal data replaced by ``[kind]``.
 
     >>> mask_personal_data("Write to jo@example.org, or call +49 30 901820.")
     'Write to [email], or call [phone].'
@@ -203,5 +213,5 @@ def mask_personal_data(text: str) -> str:
     for start, end, kind, _ in sorted(find_personal_data(text)):
         if start >= past:
             masked += f"{text[past:start]}[{kind}]"
-        past = max(past, end)
+        past = max(past, end)  # data that overlap are masked as the first kind
     return masked + text[past:]

@@ -1,6 +1,6 @@
-"""Masking of secrets in pytest's reports: captured output and logs, tracebacks, properties.
+"""Mask secrets in pytest's reports: captured output and logs, tracebacks, properties.
 
-A report is masked where it is created, before a worker sends it and before anything is written from it.
+A report is masked where it is created: before a worker sends it, and before anything is written from it.
 """
 
 import logging
@@ -14,7 +14,7 @@ Redact = Callable[[str], str]
 
 NOISY_LOGGERS = ("vcr",)  # loggers that log whole requests and answers at level INFO
 _PRINTED_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail")
-# Handlers of pytest's plugin for logs whose lines are shown or written
+# Attributes of pytest's logging plugin: handlers whose lines are shown or written
 LOG_HANDLERS = ("log_cli_handler", "log_file_handler", "report_handler")
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
@@ -23,9 +23,9 @@ _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 def mask_report(report: Any, redact: Redact) -> None:
     """Mask secrets in a report of pytest, in place.
 
-    What is printed of it is escaped too. Masked are captured sections, the traceback with its chain, source lines, arguments
-    and locals, the message of a crash, the reason of a skip or an xfail, properties for JUnit, and measurements. A text
-    without secrets stays the same object. The name of the test is not masked: pytest finds tests by name.
+    It masks captured sections, the traceback (its chain, source lines, arguments and locals), the message of a crash, the reason of
+    a skip or an xfail, properties for JUnit, and measurements; texts that are printed are escaped, too. The name of the test is not
+    masked, as pytest finds tests by name.
 
     Args:
         report: A report of a test or a collection.
@@ -40,22 +40,22 @@ def mask_report(report: Any, redact: Redact) -> None:
 
 
 def mask_texts(text: str, masks: Mapping[str, str]) -> str:
-    """Return a text with masks in the place of texts, also where these are written as literals of Python.
+    """Replace each key of ``masks`` in a text by its value, also where it is written as a literal of Python, with escapes.
 
     >>> mask_texts("by Jane Doe", {"Jane Doe": "[name]"})
     'by [name]'
     """
-    for hidden in sorted(masks, key=len, reverse=True):
+    for hidden in sorted(masks, key=len, reverse=True):  # a text may contain a shorter one
         for literal in (f"'{hidden}'", repr(hidden), ascii(hidden)):
             text = text.replace(literal[1:-1], masks[hidden])
     return text
 
 
 def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
-    """Make pytest's handlers of logs write escaped lines without secrets, for the test that runs from now on.
+    """Make the log handlers that pytest uses from now on write escaped lines without secrets.
 
     Args:
-        logging_plugin: pytest's plugin for logs; None: it is switched off.
+        logging_plugin: pytest's logging plugin; None: it is switched off.
         redact: Returns a text without its secrets.
     """
     for name in LOG_HANDLERS:
@@ -65,22 +65,23 @@ def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
 
 
 def _format_masked(handler: logging.Handler, redact: Redact, record: logging.LogRecord) -> str:
+    """Format a record as the class of the handler does (its own ``format`` is replaced by this function), then mask it."""
     line = redact(type(handler).format(handler, record))
     is_file = isinstance(handler, logging.FileHandler)
     return escape_output(line, colours=not is_file)
 
 
 def quiet_loggers() -> None:
-    """Limit loggers of bodies and addresses to warnings, unless the user has set a level."""
+    """Set loggers that log requests and answers to level WARNING, unless the user has set a level."""
     for logger in map(logging.getLogger, NOISY_LOGGERS):
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
 
 
 def mask_value(value: Any, redact: Redact) -> Any:
-    """Return a value of builtins, or a part of pytest's report, without secrets.
+    """Return a value of builtins, or a part of a report of pytest, with secrets masked.
 
-    It is the same object if it has no secrets, or if it was changed in place. Keys are not masked.
+    The same object is returned if nothing was masked, and for a part of a report, which is changed in place. Keys are not masked.
 
     >>> mask_value({"key": ["a", "pw"]}, lambda text: text.replace("pw", "[secret]"))
     {'key': ['a', '[secret]']}
@@ -118,11 +119,12 @@ def _mask_sequence(value: Any, redact: Redact) -> Any:
 
 
 def _are_same(masked: Sequence[Any], items: Sequence[Any]) -> bool:
+    """Return whether all items are the same objects, so that nothing was masked."""
     return all(new is item for new, item in zip(masked, items, strict=True))
 
 
 def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
-    """Mask lines separately and as a whole, for keys of several lines."""
+    """Mask lines one by one, then joined, for secrets of several lines."""
     masked = [mask_value(line, redact) for line in lines]
     whole = "\n".join(masked)
     cleaned = redact(whole)
@@ -134,6 +136,7 @@ def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
 
 
 def _mask_attributes(part: Any, names: Iterable[str], redact: Redact) -> None:
+    """Mask attributes in place; only those that change are set, and missing ones are ignored."""
     for name in names:
         value = getattr(part, name, None)
         masked = mask_value(value, redact)

@@ -1,8 +1,11 @@
 """`Redactor`: masks secrets in requests, answers and texts before they are hashed, recorded or printed.
 
-Secrets are the credentials of requests and answers, the values of environment variables with a telling name, and
-strings of a known shape. They are also found across the events of a stream (`streams`) and in other encodings
-(`encodings`). Not covered: UTF-16, compression inside base64, encodings nested deeper than `MAX_DEPTH`, encryption.
+Secrets are the credentials of requests and answers, the values of environment variables with the name of a secret, and strings of a
+known shape (see `patterns`). They are also found if they are split over the events of a stream or encoded (see `streams`). Not covered:
+UTF-16, compression inside base64, encodings nested deeper than `MAX_DEPTH`, encryption.
+
+A "form" or "spelling" of a secret is the secret as plain text, or as it looks in JSON, Python, a URL or base64. A "span" is
+(start, end, mask) of a secret in data.
 """
 
 import base64
@@ -34,17 +37,17 @@ from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import unfold_body
 
-MAX_CACHED_TEXTS = 256
-MAX_CACHED_TEXT = 2000  # number and length of texts that are cached after cleaning
+MAX_CACHED_TEXTS = 256  # how many cleaned texts are cached
+MAX_CACHED_TEXT = 2000  # length of a text that is cached
 MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
-MIN_CUT_SECRET = 4  # minimum number of a secret's characters next to an ellipsis that are removed
+MIN_CUT_SECRET = 4  # so many characters of a secret next to an ellipsis, or more, are removed
 # Minimum length of a word with letters and digits next to an ellipsis that may be a cut token
 MIN_CUT_TOKEN = 16
-# Minimum length of a line without blanks in a secret of several lines to be a secret itself
+# In a secret of several lines, each line without blanks of at least this length is a secret itself
 MIN_SECRET_LINE = 20
 
-# Headers that name the account; its ids are treated as secrets
+# Headers with the ids of the account, which are treated as secrets
 ACCOUNT_HEADERS = ("openai-organization", "openai-project")
 _URL_CREDENTIALS = next(shape for shape in SECRET_SHAPES if shape.mark == URL_CREDENTIALS_MARK)
 _AUTH_SCHEMES = frozenset(
@@ -56,7 +59,7 @@ TextRedactor = Callable[[str], str]
 
 @dataclass(slots=True, eq=False)
 class Redactor:
-    """Masks secrets in bytes, and learns new secrets from every request. Safe to use from threads.
+    """Masks secrets in bytes and texts, and learns new secrets from requests and answers. It may be shared by threads.
 
     >>> Redactor(known={"hunter2hunter2"}).clean(b"pw=hunter2hunter2")
     b'pw=[secret]'
@@ -66,9 +69,9 @@ class Redactor:
 
     known: set[str] = field(default_factory=set, repr=False)
     extra: Sequence[TextRedactor] = ()  # the user's redactors; they get texts without the known secrets
-    # Every encoded form of every known secret with its replacement, the longest first
+    # (form, replacement) for every form of every known secret, the longest form first
     _forms: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
-    # The forms that a text without long words can contain
+    # Those of `_forms` without a long word: only they can be in a text without long words, which is searched faster
     _short: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
     _texts: dict[str, str] = field(default_factory=dict, repr=False)  # cache of cleaned texts
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -80,14 +83,14 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> "Redactor":
-        """Return a redactor that masks the values of all variables with the name of a secret; ``PWD`` is a folder."""
+        """Return a redactor that masks the values of all variables with the name of a secret, except ``PWD``, which is a folder."""
         redactor = cls(extra=tuple(extra))
         names = [name for name in environ if is_secret_name(name) and name not in ("PWD", "OLDPWD")]
         redactor.learn(environ[name] for name in names)
         return redactor
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Treat these values, and their long lines, as secret from now on; short values are ignored."""
+        """Treat these values, and the long lines in them, as secrets from now on; values under `MIN_SECRET` are ignored."""
         parts: set[str] = set()
         for secret in map(str.strip, secrets):
             parts.add(secret)
@@ -99,8 +102,8 @@ class Redactor:
         if not new:
             return
         with self._lock:
-            # The collections are replaced, never changed: another thread may be iterating over them. `known` comes
-            # last: a thread that finds its secret there continues at once.
+            # The collections are replaced, not changed, as another thread may be iterating over them. `known` is set last: a
+            # thread that finds its secret there returns at once, and relies on `_forms`.
             known = self.known | new
             forms = dict(self._forms)
             for secret in new:
@@ -111,7 +114,7 @@ class Redactor:
             self.known = known
 
     def learn_headers(self, headers: Mapping[str, str]) -> None:
-        """Treat the credentials of a request as secret."""
+        """Learn the credentials in the headers of a request: cookies, keys, tokens, ids of the account."""
         for name, value in headers.items():
             lower = name.lower()
             if lower == "cookie":
@@ -121,12 +124,15 @@ class Redactor:
                 self.learn(_parse_credentials(value))
 
     def learn_params(self, data: bytes) -> None:
-        """Treat the values of secret parameters in a query or a form as secret everywhere."""
+        """Learn the values of parameters with the name of a secret, in a query or a form."""
         values = [match["value"].decode("utf-8", "surrogateescape") for match in find_params(data)]
         self.learn(map(unquote_plus, values))
 
     def learn_response_headers(self, headers: Mapping[str, str]) -> None:
-        """Treat the account's data in an answer's headers as secret: cookies, tokens, the organisation."""
+        """Learn the secrets in the headers of an answer: cookies, tokens, ids of the account.
+
+        Values without letters and digits are ignored, as they may be ordinary words.
+        """
         for name, value in headers.items():
             lower = name.lower()
             if lower == "set-cookie":
@@ -138,8 +144,8 @@ class Redactor:
 
     def clean(self, data: bytes) -> bytes:
         """Return the data with every secret replaced by ``[secret]``."""
-        # First without the user's redactors, which may change a secret so that it is not found any more; then with
-        # them, for secrets that appear only after them.
+        # First without the user's redactors, as these may change a secret so that it is no longer recognized; then with them, as
+        # they may uncover secrets.
         if data and self.extra:
             data = self.clean_secrets(data)
         if data:
@@ -147,16 +153,18 @@ class Redactor:
         return data
 
     def clean_secrets(self, data: bytes) -> bytes:
-        """Return the data as `clean` does, without the user's redactors."""
+        """Return the data with secrets masked as `clean` does, but without applying the user's redactors."""
         return self._clean(data, (), MAX_DEPTH)
 
     def is_known_clean(self, data: bytes) -> bool:
-        """Return whether data hold none of the known secrets, and no redactor of the user's might change them."""
+        """Return whether the data contain none of the known secrets; always False with redactors of the user, which may change anything."""
         if self.extra:
             return False
         return not any(form in data for form, _ in self._forms)
 
     def _clean(self, data: bytes, extra: Sequence[TextRedactor], depth: int) -> bytes:
+        """Return data with secrets masked, decoding at most ``depth`` levels of encodings; ``extra`` are the user's redactors."""
+
         def find(text: str) -> list[streams.Replacement]:
             return self._find(text, extra)
 
@@ -167,7 +175,7 @@ class Redactor:
             framed = streams.mask_frames(data, find, inner)
             if framed is not None:
                 return framed
-        # Secrets across events come first: a mask over the beginning would hide the rest.
+        # Secrets that are split over events come first: if only their beginning were masked, the rest would not be recognized.
         data = _apply_redactors(streams.mask_text(data, find), extra)
         if depth:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
@@ -176,12 +184,15 @@ class Redactor:
         return _replace_spans(data, self._find_spans(data))
 
     def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
-        """Return the places of secrets in data, merged where they overlap; what a name gives away is secret from now on."""
+        """Return the spans of secrets in data, in order and merged where they overlap.
+
+        It also learns the values that are assigned to the name of a secret, and keys in files.
+        """
         assigned = find_assigned_values(data)
         secrets = [read_value(data[start:end]) for start, end in assigned]
         shapes = find_shapes(data)
         if not is_text:
-            # Any long binary contains the five bytes of punctuation in front of a password in a URL.
+            # The shape of a URL with a password needs so little punctuation that it is in any long binary.
             shapes = [shape for shape in shapes if shape.mark != URL_CREDENTIALS_MARK]
         for shape in shapes:
             if shape in KEY_FILE_SHAPES:
@@ -199,7 +210,7 @@ class Redactor:
         return spans
 
     def _find_known(self, data: bytes) -> list[streams.Replacement]:
-        """Return the places of known secrets, in all their spellings."""
+        """Return the spans of known secrets in all their forms; they may overlap."""
         forms = self._short
         if self._forms and streams.has_long_word(data):
             forms = self._forms
@@ -211,18 +222,21 @@ class Redactor:
         return spans
 
     def _mask_binary(self, data: bytes) -> bytes:
-        """Mask binary data with masks of the same length: its readers count bytes."""
+        """Replace secrets in binary data by stars; the length stays the same, as binary formats contain offsets."""
         for start, end, _ in self._find_spans(data, is_text=False):
             stars = b"*" * (end - start)
             data = data[:start] + stars + data[end:]
         return data
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
-        """Return the replacements of secrets in a text, in order and without overlaps."""
+        """Return the replacements of secrets in a text, in order and without overlaps; ``extra`` are the user's redactors.
+
+        Changes by decoding and by the user's redactors are one replacement, from the first to the last changed character.
+        """
         data = _encode(text)
         replacements = []
         for start, end, _ in self._find_spans(data):
-            if not text.isascii():  # places are counted in characters
+            if not text.isascii():  # convert offsets of bytes to characters
                 start = len(_decode(data[:start]))  # noqa: PLW2901
                 end = len(_decode(data[:end]))  # noqa: PLW2901
             replacements.append((start, end, MASK))
@@ -246,32 +260,33 @@ class Redactor:
         return cleaned
 
     def clean_excerpt(self, text: str) -> str:
-        """Return a text without secrets, and without parts of secrets that pytest cut short with ``...``."""
+        """Return a text without secrets, and without parts of secrets next to the ``...`` by which pytest shortens texts."""
         cleaned = self.clean_text(text)
         if ELLIPSIS not in cleaned:
             return cleaned
         parts = cleaned.split(ELLIPSIS)
-        edges = []
+        candidates = []  # the secrets of which a part may be in the text
         for secret in self.known:
             start = secret[:MIN_CUT_SECRET]
             end = secret[-MIN_CUT_SECRET:]
             if start in cleaned or end in cleaned:
-                edges.append(secret)
+                candidates.append(secret)
         for number in range(len(parts) - 1):
             before = parts[number]
             after = parts[number + 1]
-            for secret in edges:
+            for secret in candidates:
                 before = _cut_secret_start(before, secret)
                 after = _cut_secret_end(after, secret)
-            # A cut key or token does not have its shape any more.
+            # A key or token that was cut no longer has its shape: remove whatever looks like a part of one.
             parts[number] = _drop_last_token(_cut_key_start(before))
             parts[number + 1] = _LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_END.sub("", after))
         return ELLIPSIS.join(parts)
 
     def cut_tail(self, data: bytes) -> bytes:
-        """Return an answer that was cut without what may begin a secret at its end, or at the end of its events' texts.
+        """Return an answer that broke off, without anything at its end that may be the beginning of a secret.
 
-        A part of a secret does not have its shape.
+        Such a beginning does not have the shape of the secret, so `clean` does not find it. In a stream, the ends of the joined texts
+        of its events are cut, too.
         """
 
         def find(text: str) -> list[streams.Replacement]:
@@ -282,6 +297,7 @@ class Redactor:
         return self._cut_text(text).encode("utf-8", "surrogateescape")
 
     def _cut_text(self, text: str) -> str:
+        """Return a text without the beginning of a secret at its end: of a known one, a private key, a token, or a shape."""
         text = _cut_key_start(text)
         for secret in self.known:
             text = _cut_secret_start(text, secret)
@@ -295,7 +311,10 @@ class Redactor:
         return text[:end]
 
     def leaks(self, data: bytes) -> bool:
-        """Return whether the data contain a secret; of a cassette file, also whether its unfolded bodies do."""
+        """Return whether the data contain a secret; for a cassette file, the bodies that it stores encoded are searched, too.
+
+        Keys of requests are ignored: they are hashes, but look random.
+        """
         without_keys = _REQUEST_KEY.sub(b"", data)
         parts = itertools.chain([without_keys], _decoded_bodies(data))
         return any(self.clean_secrets(part) != part for part in parts if part)
@@ -303,12 +322,14 @@ class Redactor:
 
 _LINE_END = re.compile(r"\\{1,16}[rn]|[\r\n]+")  # a line end, or its form in nested JSON
 _REQUEST_KEY = re.compile(rb'"key": ?"[0-9a-f]{20}"')  # the key of a request in a cassette or a journal
+# A word at the start of a text that may be a token; in a reversed text, at its end
 _LONG_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}")
 _CUT_TOKEN = re.compile(r"""[^\s"'\\<>]*""")
 _CUT_KEY_END = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
 
 
 def _drop_mixed_word(match: re.Match[str]) -> str:
+    """Replace a word with letters and digits by nothing."""
     if has_letters_and_digits(match[0]):
         return ""
     return match[0]
@@ -320,7 +341,7 @@ def _drop_last_token(text: str) -> str:
 
 
 def _cut_key_start(text: str) -> str:
-    """Remove the beginning of a private key that has no end."""
+    """Remove a private key without its end from the end of a text."""
     start = text.find("-----BEGIN ", text.rfind("-----END") + 1)
     if start >= 0 and "PRIVATE KEY" in text[start : start + 80]:
         return text[:start]
@@ -328,7 +349,7 @@ def _cut_key_start(text: str) -> str:
 
 
 def _cut_secret_start(text: str, secret: str) -> str:
-    """Remove the beginning of a secret at the end of a text."""
+    """Remove the beginning of a secret from the end of a text, if it has at least `MIN_CUT_SECRET` characters."""
     longest = min(len(text), len(secret) - 1)
     for size in range(longest, MIN_CUT_SECRET - 1, -1):
         if text.endswith(secret[:size]):
@@ -337,12 +358,13 @@ def _cut_secret_start(text: str, secret: str) -> str:
 
 
 def _cut_secret_end(text: str, secret: str) -> str:
-    """Remove the end of a secret at the start of a text."""
+    """Remove the end of a secret from the start of a text: `_cut_secret_start` on the reversed strings."""
     backwards = _cut_secret_start(text[::-1], secret[::-1])
     return backwards[::-1]
 
 
 def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
+    """Apply the user's redactors, which get and return texts."""
     if not extra:
         return data
     text = data.decode("utf-8", "surrogateescape")
@@ -352,7 +374,7 @@ def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
 
 
 def _order_by_length(form: tuple[bytes, str]) -> tuple[int, bytes]:
-    """Return the key by which forms of secrets are sorted: the longest first."""
+    """Return a sort key for (form, replacement): the longest form first, then by its bytes."""
     return -len(form[0]), form[0]
 
 
@@ -365,7 +387,7 @@ def _decode(data: bytes) -> str:
 
 
 def _describe_change(text: str, rewritten: str) -> streams.Replacement:
-    """Return the replacement that rewrites a text, from the first to the last character that changes."""
+    """Return the one replacement that turns a text into another one, from the first to the last changed character."""
     start = stream_events.count_shared_start(text, rewritten)
     old = text[start:]
     new = rewritten[start:]
@@ -375,7 +397,7 @@ def _describe_change(text: str, rewritten: str) -> streams.Replacement:
 
 
 def _replace_spans(data: bytes, spans: list[streams.Replacement]) -> bytes:
-    """Return data with a mask in place of each span; the spans are in order."""
+    """Return data with the mask of each span in its place; the spans are sorted and do not overlap."""
     if not spans:
         return data
     parts = []
@@ -388,7 +410,7 @@ def _replace_spans(data: bytes, spans: list[streams.Replacement]) -> bytes:
 
 
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
-    """Return replacements without overlaps; of those that overlap the longest gives the mask."""
+    """Return replacements sorted and without overlaps; overlapping ones become one, with the mask of the longest."""
     merged: list[streams.Replacement] = []
     for start, end, mask in sorted(replacements):
         if merged and start < merged[-1][1]:
@@ -401,12 +423,12 @@ def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Rep
     return merged
 
 
-# Forms of bodies whose bytes are not in the file as they are
+# Keys of bodies that a cassette stores encoded, so that their bytes are not in the file
 _ENCODED_BODY_FORMS = frozenset({"events", "frames", "parts", "escapes"})
 
 
 def _decoded_bodies(data: bytes) -> Iterator[bytes]:
-    """Yield the bodies of a cassette file that are not in it as they are."""
+    """Yield the decoded bodies of a cassette file that are stored encoded; nothing for any other file."""
     if not data.startswith(b"{") or b'"interactions"' not in data[:200]:
         return
     try:
@@ -422,15 +444,16 @@ def _decoded_bodies(data: bytes) -> Iterator[bytes]:
 
 
 def _iterate_stored_bodies(interactions: Any) -> Iterator[Any]:
+    """Yield the stored bodies of requests and answers; the answers of an interaction are lists by their take."""
     for interaction in interactions:
         yield interaction["request"]["body"]
-        for take in interaction["answers"].values():
-            for answer in take:
+        for answers in interaction["answers"].values():
+            for answer in answers:
                 yield answer["body"]
 
 
 def _parse_credentials(value: str) -> set[str]:
-    """Return the secrets in a header's value: without the scheme, and also the password without the user."""
+    """Return the secrets in the value of a header: of "Bearer KEY" the key; of "Basic ..." also the decoded pair and its password."""
     scheme, _, credential = value.strip().partition(" ")
     if not credential or scheme.lower() not in _AUTH_SCHEMES:
         return {value}
@@ -445,27 +468,27 @@ def _parse_credentials(value: str) -> set[str]:
 
 
 _COOKIE_VALUE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")
-# Characters that clients do not encode in a URL, for different clients
 _WITHOUT_JOINTS = str.maketrans("", "", "-_.")
+# The characters that different clients leave unencoded in a URL
 _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
 
 
 def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
-    """Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement."""
+    """Yield (form, replacement) for a secret as plain text and in JSON, Python, URLs and base64."""
     raw = _encode(secret)
     for form in streams.base64_forms(raw):
-        # The length of base64 stays the same: the text around it must stay decodable.
+        # The replacement has the same length and is base64, too, so that the text around it can still be decoded.
         yield form, ("xX" * len(form))[: len(form)]
     yield raw, MASK
     if secret.isascii() and secret.translate(_WITHOUT_JOINTS).isalnum():
-        return
+        return  # nothing to escape: the other forms are the plain text
     texts = itertools.chain(_json_spellings(secret), _python_spellings(secret, raw), _url_spellings(raw))
     for text in texts:
         yield _encode(text), MASK
 
 
 def _json_spellings(secret: str) -> Iterator[str]:
-    """Yield a secret as in a string of JSON, and of JSON within such a string."""
+    """Yield a secret as it is in a JSON string, and in JSON inside of a JSON string."""
     for inside in (secret, json.dumps(secret)[1:-1]):
         for is_ascii in (True, False):
             literal = json.dumps(inside, ensure_ascii=is_ascii)
@@ -473,13 +496,13 @@ def _json_spellings(secret: str) -> Iterator[str]:
 
 
 def _python_spellings(secret: str, raw: bytes) -> Iterator[str]:
-    """Yield a secret as in a literal of Python."""
+    """Yield a secret as it is in a literal of Python: a string, an ASCII string, bytes."""
     for literal in (repr(secret), ascii(secret), repr(raw)[1:]):
         yield literal[1:-1]
 
 
 def _url_spellings(raw: bytes) -> Iterator[str]:
-    """Yield a secret as clients quote it in a URL, also with small letters in the codes."""
+    """Yield a secret as different clients encode it in a URL, with "%2F" and with "%2f"."""
     spellings = [quote(raw, safe=safe) for safe in _URL_SAFE_CHARACTERS]
     spellings.append(quote_plus(raw))
     for spelling in spellings:

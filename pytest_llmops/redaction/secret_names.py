@@ -1,7 +1,8 @@
-"""The rule for names of secrets, and the search for values that such a name is given in a text.
+"""Decide whether a name is that of a secret, and find the values that a text assigns to such names.
 
 A name is split into words (``clientSecret``, ``x-api-key``, ``OPENAI_KEY_2``). The rule is the same for environment variables,
-headers, URL parameters, form fields and members of JSON; only what counts as a value differs, see `is_secret_value`.
+headers, URL parameters, form fields and members of JSON. Whether the value of such a name is really a secret depends on where it is;
+see `is_secret_value`.
 """
 
 import json
@@ -12,12 +13,13 @@ from functools import lru_cache
 MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"  # set for SDKs that refuse to start without a key; not a secret
 MIN_SECRET = 8  # minimum length of a secret: shorter values would mask ordinary words
-# Minimum length of a value without quotes in a text; of a password or secret `MIN_BARE_PASSWORD`
+# Minimum length of a value without quotes; `MIN_BARE_PASSWORD` if its name contains "pass" or "secret"
 MIN_BARE_VALUE = 16
 MIN_BARE_PASSWORD = 10
-MAX_NAME = 100
+MAX_NAME = 100  # characters of a name that are looked at
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# Words that make any name a secret, wherever they are in it; those of `_SECRET_WORD` only as one of its last two words
 _STRONG = r"(?:token|secret|password|passwd|passphrase|passcode|credential|apikey)s?"
 _STRONG_WORD = re.compile(rf"[a-z]{{0,20}}{_STRONG}")
 _SECRET_WORD = re.compile(
@@ -25,15 +27,15 @@ _SECRET_WORD = re.compile(
     r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|o){0,3}"
     r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pat|cookie|jwt|otp|dsn|assertion|verifier|hmac)s?"
 )
-# Words that make a code a secret, as those of a status, a country or a program are not
+# A "code" is only a secret beside one of these words: a status code, country code or source code is none
 _CODE_CONTEXTS = frozenset(
     "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
 )
-# Words that make a key, a token or a signature something else than a credential
+# Words beside which a key, token or signature is not a credential: "page token", "sort key"
 _OTHER_THINGS = frozenset(
     "page next continuation cursor sync cache idempotency foreign sort partition public thought thinking ratelimit remaining".split()  # noqa: SIM905
 )
-# Last words of a name that tell something about a secret, and hold none
+# As the last word of a name, these say that it holds a property of a secret, not the secret: "token_count", "KEY_FILE"
 _ATTRIBUTES = frozenset(
     "count counts limit limits length size type types name names file files path paths dir folder url uri endpoint host port server "  # noqa: SIM905
     "domain region realm zone tenant provider issuer audience expires expiry expiration ttl lifetime age rate usage index algorithm "
@@ -42,12 +44,12 @@ _ATTRIBUTES = frozenset(
     "updated at by in reset rotation strategy class module function source scope scopes user username email role tokenizer ids "
     "error errors message reason tokens".split()
 )
-# Names of a single word that also mean other things: their values have to look random
+# Names that also mean other things: their values count only if they look random
 _GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".split())  # noqa: SIM905
 
 _ASSIGNMENT = re.compile(
-    # A set of characters comes first: a search for one is fast.
-    # The value is looked at and not consumed: a long text is a value too, and may hold assignments itself.
+    # It begins with a set of characters, as a search for one is fast. The value is in a lookahead: as it is not consumed, assignments
+    # inside of a long value are found, too.
     rb"[:=%\"'](?:(?<=[:=])|(?<=%)3[ADad]|(?<=[\"']),)(?="
     rb"(?<=,) b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"']"
     rb"|(?<!,)[ \t\r\n]{0,9}(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
@@ -56,7 +58,7 @@ _ASSIGNMENT = re.compile(
     rb"|(?:\\{0,7}[\"'])?(?P<bare>[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
     rb"))"
 )
-# The name in front of a value, and the bracket of a pair; both are read from their end
+# The name before a value, or before the second item of a pair; it is matched in the reversed text
 _NAME_BEFORE = re.compile(
     rb"[ \t]{0,4}[\\\"']{0,9}(?P<name>[A-Za-z0-9_.$-]{0,99}[A-Za-z])(?P<pair>[\"']b?\()?"
 )
@@ -69,7 +71,7 @@ _SECRET_PARAM = re.compile(rb"(?:^|[?&#;])(?P<name>[^=&#;\s?]{1,100})=(?P<value>
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Return whether what has this name is a secret.
+    """Return whether a name is that of a secret.
 
     >>> [name for name in ("CLIENT_SECRET_VALUE", "x-api-key", "max_tokens", "statusCode", "KEY_FILE") if is_secret_name(name)]
     ['CLIENT_SECRET_VALUE', 'x-api-key']
@@ -88,19 +90,19 @@ def is_secret_name(name: str) -> bool:
 
 
 def has_letters_and_digits(value: str) -> bool:
-    """Return whether a value cannot be a word of a language, such as a name."""
+    """Return whether a value has letters as well as digits, so that it is not an ordinary word or a number."""
     has_digits = any(map(str.isdigit, value))
     return has_digits and any(map(str.isalpha, value))
 
 
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
 _WITHOUT_JOINTS = str.maketrans("", "", "-_.")
-# How addresses, paths and placeholders begin
+# The beginnings of addresses, paths and placeholders
 _NO_VALUE = ("http://", "https://", "/", "{", "<", "$", "[", "%(")
 
 
 def is_secret_value(name: str, value: str) -> bool:
-    """Return whether a value that a body or a text gives to a name of a secret is one, and not a word or a placeholder.
+    """Return whether the value of a name of a secret really is a secret, and not a word, a path or a placeholder.
 
     >>> is_secret_value("api_key", "invalid_request"), is_secret_value("api_key", "a1b2c3d4"), is_secret_value("key", "order-4711")
     (False, True, False)
@@ -113,19 +115,19 @@ def is_secret_value(name: str, value: str) -> bool:
     if name.lower() in _GENERIC_WORDS:
         return is_long and has_letters_and_digits(value) and _looks_random(value)
     if value.isascii() and value.translate(_WITHOUT_JOINTS).isalpha():
-        # Words joined to a name are no secret; a long text of mixed case is.
+        # Only letters: joined words ("invalid_request") are not a secret; a long text of mixed case is.
         has_mixed_case = not value.islower() and not value.isupper()
         return is_long and value.isalpha() and has_mixed_case
     return any(map(str.isalpha, value))
 
 
 def _looks_random(value: str) -> bool:
-    """Return whether small letters, capitals and digits follow each other in short runs."""
+    """Return whether small letters, capitals and digits alternate: a run has at most four characters on average."""
     return len(_RUN.findall(value)) * 4 >= len(value)
 
 
 def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
-    """Return start and end of each secret that code, JSON, a header or a form gives to a name, in order.
+    """Return (start, end) of each secret that is assigned to a name in code, JSON, headers or forms, in order.
 
     >>> find_assigned_values(b'{"clientSecret": "hunter2hunter2"}')
     [(18, 32)]
@@ -133,7 +135,7 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
     spans = []
     for match in _ASSIGNMENT.finditer(data):
         if _is_secret(match):
-            spans.append(match.span(match.lastgroup or 0))
+            spans.append(match.span(match.lastgroup or 0))  # the only named group that matched is the value
     if b"form-data" in data:
         for match in _FORM_FIELD.finditer(data):
             name = match["name"].decode("latin-1")
@@ -143,18 +145,23 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
 
 
 def _is_secret(match: re.Match[bytes]) -> bool:
-    """Return whether the value of an assignment is a secret."""
+    """Return whether the value of an assignment is a secret, by the name before it and the kind of the value.
+
+    The kinds are the named groups of `_ASSIGNMENT`; a pair is the header of a log, ``(b'set-cookie', b'sid=...')``.
+    """
     start = match.start()
     kind = match.lastgroup or ""
     is_pair = kind == "pair"
-    before = match.string[max(0, start - MAX_NAME) : start + is_pair]
+    before = match.string[
+        max(0, start - MAX_NAME) : start + is_pair
+    ]  # of a pair with the quote after the name
     name_match = _NAME_BEFORE.match(before[::-1])
     if name_match is None:
         return False
     name = name_match["name"][::-1].decode("latin-1")
     if not is_secret_name(name):
         return False
-    # The signature of a thought is not a secret: the model's server checks it when the thought is sent back.
+    # The signature of a thought is not a secret; and it must stay, as the server checks it when the thought is sent back.
     if name == "signature" and not is_pair and b"thinking" in match.string:
         return False
     value = match[kind].decode("utf-8", "replace")
@@ -166,7 +173,10 @@ def _is_secret(match: re.Match[bytes]) -> bool:
 
 
 def _is_bare_secret(name: str, value: str) -> bool:
-    """Return whether a value without quotes is a secret; it has to be longer, and to hold letters and digits."""
+    """Return whether a value without quotes is a secret.
+
+    It must be longer than one in quotes, and have letters and digits; only a password may consist of digits.
+    """
     fewest = MIN_BARE_VALUE
     if re.search("pass|secret", name.lower()):
         fewest = MIN_BARE_PASSWORD
@@ -178,7 +188,7 @@ def _is_bare_secret(name: str, value: str) -> bool:
 
 
 def read_value(data: bytes) -> str:
-    """Return a value as it is meant, without the escapes of JSON."""
+    """Return the text of a value, with escapes of JSON replaced; text that is not valid in JSON stays as it is."""
     text = data.decode("utf-8", "surrogateescape")
     if "\\" in text:
         try:

@@ -1,7 +1,8 @@
-"""Masking of secrets that are encoded, or split over the events of a stream or the tokens of log-probabilities.
+"""Mask secrets that are split over the events of a stream or the tokens of log-probabilities, and secrets that are encoded.
 
-The texts in the same place (the ``content`` of a choice, the arguments of a tool call) are joined over all events and
-searched as a whole. The parts of a secret are removed from the events; all other bytes stay the same.
+The texts at the same "place" (the ``content`` of a choice, the arguments of a tool call) are joined over all events and searched as
+a whole. The parts of a secret are removed from the events; all other bytes stay the same. The "path" of a text leads to it in its
+own event; the place is the path with the parts that differ between events (the number in a list) replaced.
 """
 
 import binascii
@@ -19,11 +20,11 @@ from pytest_llmops.wire.aws_event_stream import pack_frames
 Replacement = tuple[int, int, str]  # start and end of a secret in a text, and its replacement
 FindSecrets = Callable[[str], list[Replacement]]
 LeafPath = tuple[Any, ...]
-Leaf = tuple[int, LeafPath, str]  # number of an event, path and content of a text in it
+Leaf = tuple[int, LeafPath, str]  # a text in an event: number of the event, path, content
 
 _EVENT_DATA = re.compile(r"(?:\A|(?<=[\r\n]))(?:data:[ ]?([^\r\n]+)|(\{[^\r\n]*\})(?=[\r\n]|\Z))")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
-# Keys whose values distinguish places with the same path
+# Keys whose values are a part of the place: texts in objects with different values are not joined
 _PLACE_KEYS = (
     "type",
     "index",
@@ -35,11 +36,11 @@ _PLACE_KEYS = (
 )
 _LOGPROBS_KEY = "logprobs"  # below such a key, the items of a list follow each other like events
 _LOGPROBS_MARK = b"ogprobs"
-_RAW_PATH: LeafPath = ("",)
+_RAW_PATH: LeafPath = ("",)  # path of an event that is not JSON, and is one text
 
 
 def mask_text(data: bytes, find: FindSecrets) -> bytes:
-    """Return a text stream, or JSON with log-probabilities, without the secrets that are split over it."""
+    """Mask secrets that are split over the events of a text stream, or over log-probabilities in JSON; other data stay as they are."""
     is_stream = _is_stream(data)
     if not is_stream and _LOGPROBS_MARK not in data:
         return data
@@ -49,7 +50,7 @@ def mask_text(data: bytes, find: FindSecrets) -> bytes:
     else:
         places = [(0, len(text))]
     changed = mask_scattered([text[start:end] for start, end in places], find)
-    for number in sorted(changed, reverse=True):
+    for number in sorted(changed, reverse=True):  # from the end, so that earlier positions stay valid
         start, end = places[number]
         text = text[:start] + changed[number] + text[end:]
     if changed:
@@ -65,7 +66,10 @@ def _is_stream(data: bytes) -> bool:
 
 
 def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes]) -> bytes | None:
-    """Return an AWS event stream without secrets, with correct lengths and checksums; None for other data."""
+    """Mask secrets in an AWS event stream, and correct its lengths and checksums; None if the data are not such a stream.
+
+    ``find`` is used for texts that are split over frames, ``clean`` for each payload and header by itself.
+    """
     frames = stream_events.unpack_aws_frames(data)
     if not frames:
         return None
@@ -88,7 +92,10 @@ def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes])
 
 
 def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """Return the JSON in a payload, which ``InvokeModel`` encodes in base64, and a function that puts JSON back."""
+    """Return the JSON of a payload, and a function that makes a payload of changed JSON.
+
+    ``InvokeModel`` encodes its JSON in base64 under "bytes"; other payloads are JSON themselves.
+    """
     if b'"bytes"' not in payload:
         return payload, bytes
     try:
@@ -101,14 +108,14 @@ def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
 
 
 def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
-    """Return the changed texts by number; the texts are the data of events.
+    """Mask secrets that are split over the data of events; return number -> new text for those that change.
 
     >>> mask_scattered(['{"delta": "my se"}', '{"delta": "cret"}'], lambda text: [(3, 9, "*")] if "secret" in text else [])
     {0: '{"delta": "my *"}', 1: '{"delta": ""}'}
     """
     scattered = _find_scattered(texts)
     joined = ["".join(leaf for _, _, leaf in pieces) for pieces in scattered]
-    # A single search over all texts: most streams have no secret.
+    # One search over all texts first, as most streams have no secret.
     if not joined or not find("\n\n".join(joined)):
         return {}
     changes: dict[int, dict[LeafPath, str]] = {}
@@ -119,7 +126,10 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
 
 
 def _find_scattered(texts: Sequence[str]) -> list[list[Leaf]]:
-    """Return the texts of each place that has different ones in the events."""
+    """Return the pieces of text at each place, for places where they differ between events.
+
+    A text that is the same in every event (an id, the model) is not a part of a longer text.
+    """
     places: dict[LeafPath, list[Leaf]] = {}
     for number, text in enumerate(texts):
         for path, place, leaf in _iterate_leaves(text):
@@ -134,13 +144,16 @@ def _differ(pieces: list[Leaf]) -> bool:
 
 
 def _cut_replacements(pieces: list[Leaf], replacements: list[Replacement]) -> Iterator[Leaf]:
-    """Yield the pieces that change; the first piece of a secret gets the mask."""
-    end_of_all = 0
+    """Yield the pieces of a joined text that change; ``replacements`` are positions in the joined text.
+
+    A secret is removed from all its pieces, and the first of them gets the mask.
+    """
+    end_of_all = 0  # of the piece in the joined text, as `start_of_all`
     for number, path, leaf in pieces:
         start_of_all = end_of_all
         end_of_all += len(leaf)
         piece = ""
-        kept = start_of_all
+        kept = start_of_all  # the text from here on is still to be copied
         for start, end, replacement in replacements:
             if start < end_of_all and end > start_of_all:
                 piece += leaf[kept - start_of_all : max(start, start_of_all) - start_of_all]
@@ -153,7 +166,10 @@ def _cut_replacements(pieces: list[Leaf], replacements: list[Replacement]) -> It
 
 
 def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
-    """Yield path, place and content of each text in an event."""
+    """Yield (path, place, content) of each text in an event; bytes in an array of numbers count as a text, too.
+
+    Nodes are kept on a stack, not visited by recursion, as JSON may be nested deeply; hence children come last first.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -173,27 +189,31 @@ def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
                 waiting += _list_items(path, place, item, is_logprob=is_logprob)
 
 
-# Path, place and content of a part of an event, and whether it belongs to log-probabilities, whose items follow each other
+# (path, place, value, is_logprob) of a part of an event; the items of a list in log-probabilities are pieces of one text
 _Node = tuple[LeafPath, LeafPath, Any, bool]
 
 
 def _list_members(
     path: LeafPath, place: LeafPath, item: dict[str, Any], *, is_logprob: bool
 ) -> Iterator[_Node]:
-    """Yield the members of an object, the last first; the values of some keys are a part of its place."""
+    """Yield the members of an object, the last first; the values of `_PLACE_KEYS` become a part of their place."""
     for key in _PLACE_KEYS:
         if isinstance(item.get(key), (str, int)):
             place = (*place, (key, item[key]))
     for key, value in reversed(item.items()):
         if is_logprob:
-            is_alike = key in ("content", "tokens", "chosenCandidates")
+            is_token_list = key in ("content", "tokens", "chosenCandidates")
         else:
-            is_alike = _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
-        yield (*path, key), (*place, key), value, is_alike
+            is_token_list = _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
+        yield (*path, key), (*place, key), value, is_token_list
 
 
 def _list_items(path: LeafPath, place: LeafPath, item: list[Any], *, is_logprob: bool) -> Iterator[_Node]:
-    """Yield the items of a list, the last first."""
+    """Yield the items of a list, the last first.
+
+    All items of log-probabilities have the same place ("*"). The place of an item with an ``index`` is decided by that (see
+    `_PLACE_KEYS`), not by its position ("#").
+    """
     for number in range(len(item) - 1, -1, -1):
         row = item[number]
         step: object = number
@@ -213,6 +233,7 @@ def _is_byte(value: object) -> bool:
 
 
 def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
+    """Return the JSON of an event with the texts at these paths replaced, from the end on, so that positions stay valid."""
     if _RAW_PATH in leaves:
         return leaves[_RAW_PATH]
     for path, start, end in reversed(list(_iterate_literals(text))):
@@ -223,7 +244,7 @@ def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
 
 
 def _spell_literal(leaf: str, old: str) -> str:
-    """Return a text as JSON, spelled as the literal that it replaces."""
+    """Return a text as JSON in the style of the literal that it replaces: a string (ASCII or not), or bytes as an array."""
     if not old.startswith("["):
         return json.dumps(leaf, ensure_ascii=old.isascii())
     # Bytes as an array of numbers.
@@ -234,9 +255,9 @@ def _spell_literal(leaf: str, old: str) -> str:
 
 
 def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
-    """Yield path, start and end of each string and array of a JSON text, inner arrays first."""
-    stack: list[tuple[int, bool]] = []
-    steps: list[Any] = []
+    """Yield (path, start, end) of each string and array of a valid JSON text; an array comes after what is in it."""
+    stack: list[tuple[int, bool]] = []  # start of each open object or array, and whether it is an array
+    steps: list[Any] = []  # the path: key (None: the next string is the key) or number in each of them
     for match in _JSON_TOKEN.finditer(text):
         part = match[0]
         if part in "{[":
@@ -260,27 +281,27 @@ def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
 
 
 Clean = Callable[[bytes], bytes]
-# Minimum length of base64 that is decoded; shorter runs can only hide known secrets, see `base64_forms`
+# Minimum length of base64 that is decoded; in shorter runs only known secrets are found, by their `base64_forms`
 MIN_BASE64_RUN = 32
 MIN_BASE64_FORM = 10
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NEEDLESS_ESCAPE = re.compile(rb"\\u00[2-7][0-9A-Fa-f]|\\/")
-_UNQUOTED = b"/:@!$'()*,;"  # characters that some clients do not encode in a value
+_UNQUOTED = b"/:@!$'()*,;"  # characters that some clients leave unencoded in a URL
 _PERCENT_ENCODED = re.compile(rb"(?:[A-Za-z0-9._~+/:@!$'()*,;-]|%[0-9A-Fa-f]{2}){8,}")
 _BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{%d,}={0,2}" % MIN_BASE64_RUN)
 _BASE64_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-"
-# Every character of base64 becomes an x, any other a blank
+# A table for `bytes.translate`: characters of base64 become "x", all others a blank
 _BASE64_MAP = bytes(ord("x") if code in _BASE64_ALPHABET else ord(" ") for code in range(256))
 _LONG_WORD = b"x" * MIN_BASE64_RUN
 _URL_SAFE_MAP = bytes.maketrans(b"-_", b"+/")
 
 
 def clean_encoded(data: bytes, clean: Clean, clean_binary: Clean) -> bytes:
-    """Return the data with their encoded parts cleaned.
+    """Mask secrets in the parts of data that are escaped in JSON, percent-encoded or in base64.
 
     Args:
         data: The data.
-        clean: Masks secrets in a text.
+        clean: Masks secrets in a decoded text.
         clean_binary: Masks secrets in binary data without changing their length.
     """
     if b"\\" in data and (b"\\u00" in data or b"\\/" in data):
@@ -298,6 +319,7 @@ def has_long_word(data: bytes) -> bool:
 
 
 def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
+    """Mask secrets in a JSON string with escapes for characters that need none, as these can hide a secret."""
     if _NEEDLESS_ESCAPE.search(literal) is None:
         return literal
     try:
@@ -312,9 +334,10 @@ def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
 
 
 def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:
+    """Mask secrets in percent-encoded text, and encode it again in the same style."""
     if b"%" not in quoted:
         return quoted
-    # "+" is a blank in a query or a form, and itself in a path.
+    # "+" means a blank in a query or a form, but a plus sign in a path: both readings are tried.
     blanks: tuple[bytes, ...] = (b"+",)
     if b"+" in quoted:
         blanks = (b" ", b"+")
@@ -332,6 +355,7 @@ def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:
 
 
 def _clean_base64(run: bytes, clean: Clean, clean_binary: Clean) -> bytes:
+    """Mask secrets in a run of base64 characters, which may also be a path with parts in base64."""
     content, is_text = _decode_base64(run)
     if is_text:
         return _encode_base64(clean(content), content, run)
@@ -339,7 +363,7 @@ def _clean_base64(run: bytes, clean: Clean, clean_binary: Clean) -> bytes:
         run = _encode_base64(clean_binary(content), content, run)
     if b"/" not in run:
         return run
-    # A "/" may separate the parts of a path, each of them base64.
+    # A "/" may be a character of base64, or separate parts of a path.
     parts = run.split(b"/")
     for number, part in enumerate(parts):
         if len(part) >= MIN_BASE64_RUN:
@@ -350,7 +374,7 @@ def _clean_base64(run: bytes, clean: Clean, clean_binary: Clean) -> bytes:
 
 
 def _decode_base64(run: bytes) -> tuple[bytes, bool]:
-    """Return decoded base64, and whether it is a text; nothing if the run is not base64."""
+    """Return (decoded bytes, whether they are a text); (b"", False) if the run is not base64."""
     plain = run.rstrip(b"=").translate(_URL_SAFE_MAP)
     content = b""
     try:
@@ -362,7 +386,7 @@ def _decode_base64(run: bytes) -> tuple[bytes, bool]:
 
 
 def _encode_base64(cleaned: bytes, original: bytes, run: bytes) -> bytes:
-    """Return base64 in the alphabet and padding of the run, or the run itself if nothing was masked."""
+    """Return cleaned content as base64 with the alphabet and padding of the run; the run itself if nothing was masked."""
     if cleaned == original:
         return run
     respelled = b64encode(cleaned)
@@ -374,11 +398,14 @@ def _encode_base64(cleaned: bytes, original: bytes, run: bytes) -> bytes:
 
 
 def base64_forms(raw: bytes) -> set[bytes]:
-    """Return the forms of a secret inside a longer base64 text, for every offset."""
+    """Return the strings by which a secret can be found inside of longer base64.
+
+    There are three, as they depend on the offset of the secret modulo 3; in both alphabets.
+    """
     forms = set()
     for shift in range(3):
         encoded = b64encode(b"\0" * shift + raw)
-        # Only whole characters: the characters at both ends contain bits of the neighbours.
+        # Without the characters at both ends that also contain bits of the neighbouring bytes.
         first = -(-shift * 8 // 6)
         last = (shift + len(raw)) * 8 // 6
         inner = encoded[first:last]

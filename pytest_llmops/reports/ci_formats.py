@@ -1,7 +1,7 @@
 """A run in the formats of CI systems: JUnit, annotations of GitHub, code quality of GitLab, and OpenMetrics.
 
-JUnit: properties of a test for pytest's own ``--junitxml`` file, and such a file made of a run file. Foreign text is on one
-line, without control characters.
+For JUnit: the properties of a test in pytest's own ``--junitxml`` file, and a whole file made from a run file. Foreign text (from tests
+and models) is put on one line, without control characters.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from pytest_llmops.results.verdict import Verdict
 MAX_PROPERTY_CHARS = 200
 MAX_DECIMAL = 1e15  # numbers beyond this have no exact short form as a plain decimal
 
+# The XML element for an outcome; the others have none
 _TAGS: dict[Outcome, str] = {
     "failed": "failure",
     "errored": "failure",
@@ -36,11 +37,10 @@ _TAGS: dict[Outcome, str] = {
 def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     """Return the ``(name, value)`` properties of a test, each name once.
 
-    Scores are ``llm.metric.<name>.score`` and ``.threshold``, those of a judge on its own ``.scale`` ("1 to 10"), with
-    ``.normalized``, the same score from 0 to 1; a label is part of the name
-    (``text.fuzzy[first]``), and a name that occurs again is numbered (``text.fuzzy#2``). What could
-    not be scored has ``.error`` instead of a score. Costs and tokens that nobody knows are left out.
-    All texts are one line; the characters that XML forbids are shown as escapes.
+    A measurement has ``llm.metric.<name>.score`` and ``.threshold``; a judge's are on its own scale, which is in ``.scale``
+    ("1 to 10"), with the score from 0 to 1 in ``.normalized``. A measurement that could not be scored has ``.error`` instead. A
+    label is part of the name (``text.fuzzy[first]``), and a name that occurs again is numbered (``text.fuzzy#2``). Unknown
+    costs and tokens are left out. All texts are on one line, with escapes for characters that XML forbids.
 
     Returns:
         At least ``llm.outcome``.
@@ -61,7 +61,7 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
 
 
 def _number_names(measurements: Sequence[Measurement]) -> list[str]:
-    """Return the name of each measurement with its label, numbered where it occurs again."""
+    """Return a unique name for each measurement: its name and label, with a number if these occur again."""
     names: list[str] = []
     for measurement in measurements:
         base = measurement.name
@@ -78,6 +78,7 @@ def _number_names(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _measurement_fields(measurement: Measurement) -> dict[str, Json]:
+    """Return the properties of a measurement, without the prefix of their names."""
     scale = read_scale(measurement)
     fields: dict[str, Json] = {}
     if measurement.error:
@@ -95,6 +96,7 @@ def _measurement_fields(measurement: Measurement) -> dict[str, Json]:
 
 
 def _record_fields(record: TestRecord) -> dict[str, Json]:
+    """Return the properties of a test itself; None and "" are not known."""
     prompt = SideFacts.from_wire(record.fact("prompt"))
     traffic = count_traffic(record.calls)
     models = [call.model for call in record.calls if call.purpose == "app" and call.model]
@@ -115,7 +117,7 @@ def _record_fields(record: TestRecord) -> dict[str, Json]:
 
 
 def verdict_properties(verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the ``(name, value)`` properties of the test case of a verdict.
+    """Return the ``(name, value)`` properties of a verdict, which is a test case of its own.
 
     >>> verdict_properties(Verdict(kind="baseline", status="RED", sentence="tone fell"))
     [('llm.verdict', 'RED'), ('llm.verdict.sentence', 'tone fell')]
@@ -124,7 +126,7 @@ def verdict_properties(verdict: Verdict) -> list[tuple[str, str]]:
 
 
 def render_junit(run: Run) -> str:
-    """Return a run as a file of JUnit, as pytest's ``--junitxml`` writes it: each verdict is a test case.
+    """Return a run as a JUnit file like that of pytest's ``--junitxml``; each verdict is a test case, too.
 
     >>> "tests=" in render_junit(Run())
     True
@@ -143,7 +145,12 @@ def render_junit(run: Run) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JUnitCase:
-    """A test case: its class and name, the element that tells how it ended ("": it passed), and its properties."""
+    """A test case of a JUnit file.
+
+    Attributes:
+        name: The class and the name, see `_name_case`.
+        tag: The element for its outcome: ``failure``, ``error``, ``skipped``; "": it passed.
+    """
 
     name: tuple[str, str]
     tag: str
@@ -153,8 +160,9 @@ class JUnitCase:
 
 
 def _build_test_case(record: TestRecord) -> JUnitCase:
+    """Return the test case of a test."""
     tag = _TAGS.get(record.outcome, "")
-    # pytest's own file has errors only of what failed before or after the test itself.
+    # As in pytest's own file, an "error" is only a failure before or after the test itself.
     if record.facts.get("failed_outside"):
         tag = "error"
     return JUnitCase(
@@ -167,7 +175,7 @@ def _build_test_case(record: TestRecord) -> JUnitCase:
 
 
 def _name_case(nodeid: str) -> tuple[str, str]:
-    # As pytest writes them.
+    """Return class and name as pytest writes them: "a/test_b.py::T::t[x]" is ("a.test_b.T", "t[x]")."""
     function, bracket, params = nodeid.partition("[")
     file, *names = function.split("::")
     module = file.removesuffix(".py").replace("/", ".")
@@ -176,8 +184,9 @@ def _name_case(nodeid: str) -> tuple[str, str]:
 
 
 def _property_text(value: Json) -> str:
+    """Return a value as the text of a property: a number as a short decimal, anything else on one line."""
     if isinstance(value, float):
-        # Six decimals would lose a small price.
+        # Significant digits, as six decimals would lose a small price.
         if value == 0 or not 1e-3 <= abs(value) < MAX_DECIMAL:  # noqa: PLR2004
             return f"{value:.6g}"
         return f"{value:.6f}".rstrip("0").rstrip(".")
@@ -185,15 +194,15 @@ def _property_text(value: Json) -> str:
     return escape_output(shorten_text(str(value), MAX_PROPERTY_CHARS))
 
 
-MAX_ANNOTATIONS = 10  # GitHub shows no more of a step, and drops the others without a word
+MAX_ANNOTATIONS = 10  # GitHub shows no more for a step, and drops the others silently
 
 
 def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
-    """Yield a workflow command of GitHub for each problem, verdicts and what got worse first, ten at most.
+    """Yield a workflow command of GitHub for each problem, ten at most: verdicts first, then tests.
 
     Args:
         run: The run.
-        changed: The first changed line of each changed prompt file: problems of its tests are shown there.
+        changed: Prompt file -> its first changed line, for files that were changed: problems of tests of that prompt are shown there.
 
     >>> record = TestRecord(nodeid="test_a.py::t", outcome="failed", place="test_a.py:3")
     >>> list(format_annotations(Run(records=(record,)), {}))
@@ -212,6 +221,7 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
 
 
 def _format_annotation(problem: Problem, root: str, changed: Mapping[str, int]) -> str:
+    """Return a problem as a workflow command; ``root`` is put before the path of its file."""
     path, line = problem.find_place(changed)
     level = "error" if problem.decides else "warning"
     file = _quote_property(f"{root}{path}")
@@ -225,12 +235,12 @@ _PROPERTY_ESCAPES = str.maketrans({"%": "%25", ":": "%3A", ",": "%2C"})
 
 
 def _quote_property(text: str) -> str:
-    """Return foreign text as the property of a workflow command."""
+    """Return foreign text, escaped for a property of a workflow command."""
     return quote_line(text).translate(_PROPERTY_ESCAPES)
 
 
 def render_codequality(run: Run) -> str:
-    """Return what got worse or did not pass as a code quality report of GitLab: an entry a test, or a verdict.
+    """Return the problems of a run as a code quality report of GitLab, an entry for each test or verdict.
 
     >>> render_codequality(Run()).strip()
     '[]'
@@ -242,6 +252,7 @@ def render_codequality(run: Run) -> str:
 
 
 def _build_codequality_entry(problem: Problem, root: str) -> dict[str, Json]:
+    """Return the entry of a problem; its fingerprint is that of the test, by which GitLab recognizes it in other runs."""
     path, line = problem.find_place({})
     severity = "major" if problem.decides else "minor"
     description = f"{problem.kind}: {problem.nodeid}: {problem.words}"
@@ -256,9 +267,9 @@ def _build_codequality_entry(problem: Problem, root: str) -> dict[str, Json]:
 
 
 def render_metrics(run: Run) -> str:
-    """Return counts, mean scores and costs as OpenMetrics; GitLab compares the numbers as texts, so they are rounded.
+    """Return counts, mean scores and costs as OpenMetrics. Numbers are rounded, as GitLab compares them as texts.
 
-    What is not known (a mean of nothing, a cost without a price) is left out.
+    Unknown values (a mean of no scores, a cost without prices) are left out.
     """
     return render_template(
         "metrics.txt.j2",
@@ -270,7 +281,7 @@ def render_metrics(run: Run) -> str:
 
 
 def _quote_label(text: str) -> str:
-    """Return foreign text as the value of a label of OpenMetrics."""
+    """Return foreign text, escaped for the value of a label of OpenMetrics."""
     return quote_line(text).replace("\\", r"\\").replace('"', r"\"")
 
 

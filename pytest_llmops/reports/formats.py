@@ -1,7 +1,7 @@
-"""Formats of reports: which there are, which one a name such as ``run.html`` or ``metrics:out.txt`` means, and how it is written.
+"""Formats of reports: find the format for a name such as ``run.html`` or ``metrics:out.txt``, and write the report.
 
-A module of this package states the formats that it renders in a tuple ``FORMATS``; a project adds its own with the hook
-``pytest_llmops_reports``, which takes precedence.
+A module of this package lists the formats that it renders in a tuple ``FORMATS``. A project adds its own with the hook
+``pytest_llmops_reports``; they take precedence.
 """
 
 import os
@@ -26,17 +26,17 @@ class ReportFormat:
     """A format of reports.
 
     Attributes:
-        kind: Its name; ``kind:FILE`` selects it whatever the file is called. At least two characters.
-        suffix: A file whose name ends so is of this format without its name: ``.csv``; several as a tuple; "": none.
-        render: Gets the finished run without secrets, returns the text of the file. With ``shows_history`` it also gets the
-            earlier runs that ``llmops report`` was given.
-        send: Instead of ``render``: gets the run and what was given after the colon, and sends the run there.
-        check_target: Returns what was expected of the text after the colon; "": it is right.
-        shows_history: Whether the report shows earlier runs beside the run.
-        instead: What to use in a run of pytest, if the format is one of commands only.
+        kind: Its name, of at least two characters; ``kind:FILE`` selects the format for a file of any name.
+        suffix: Files with this suffix (``.csv``) are of this format without naming its kind; several as a tuple; "": none.
+        render: Gets the finished run, without secrets, and returns the text of the file. With ``shows_history``, it also gets the
+            earlier runs that were passed to ``llmops report``.
+        send: Instead of ``render``: gets the run and the address after the colon, and sends the run there.
+        check_target: Gets the text after the colon; returns what is expected there if it is wrong, "" if it is right.
+        shows_history: Whether the report also shows earlier runs.
+        instead: If the format is only for commands: what to use in a run of pytest instead, for the error.
 
     Raises:
-        UsageError: The kind or a suffix has another form, or there is not exactly one of ``render`` and ``send``.
+        UsageError: The kind or a suffix is not allowed, or there is not exactly one of ``render`` and ``send``.
 
     >>> ReportFormat(kind="count", suffix=".count", render=lambda run: f"{len(run.records)} tests").suffixes
     ('.count',)
@@ -63,14 +63,14 @@ class ReportFormat:
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """All suffixes."""
+        """All suffixes, as a tuple."""
         if isinstance(self.suffix, tuple):
             return self.suffix
         return (self.suffix,) if self.suffix else ()
 
     @property
     def examples(self) -> tuple[str, ...]:
-        """How its reports are named, for messages."""
+        """How a user names reports of this format, for messages: ``FILE.html``, ``metrics:FILE``, ``otlp:URL``."""
         if self.send is not None:
             return (f"{self.kind}:URL",)
         if not self.suffixes:
@@ -78,7 +78,7 @@ class ReportFormat:
         return tuple(f"FILE{suffix}" for suffix in self.suffixes)
 
     def has_suffix_of(self, file: str) -> bool:
-        """Return whether a file is of this format by its name, which is more than the suffix."""
+        """Return whether the name of a file ends with a suffix of this format, and is not only the suffix."""
         name = PurePath(file).name
         return any(name.removesuffix(suffix) not in (name, "") for suffix in self.suffixes)
 
@@ -88,7 +88,7 @@ Formats: TypeAlias = Sequence[ReportFormat]
 
 @dataclass(frozen=True, slots=True)
 class NamedReport:
-    """A report as a user named it: its format, and the file or address that it goes to."""
+    """A report that a user asked for: the name as it was given, its format, and the file or address to write or send it to."""
 
     name: str
     format: ReportFormat
@@ -97,7 +97,7 @@ class NamedReport:
 
 @cache
 def builtin_formats() -> Formats:
-    """Return the formats of the modules of this package, by kind."""
+    """Return the formats of all modules of this package, sorted by kind."""
     formats = {}
     for module in iter_modules(reports.__path__, f"{reports.__name__}."):
         for report_format in getattr(import_module(module.name), "FORMATS", ()):
@@ -106,13 +106,13 @@ def builtin_formats() -> Formats:
 
 
 def collect_formats(hooked: Iterable[Any]) -> Formats:
-    """Return the formats of a project, then the built-in ones that none of them replaces by its kind.
+    """Return the formats of a project, then the built-in ones; of several with the same kind, only the first.
 
     Args:
-        hooked: What each implementation of the hook ``pytest_llmops_reports`` returned, the nearest first.
+        hooked: The result of each implementation of the hook ``pytest_llmops_reports``, the nearest first.
 
     Raises:
-        UsageError: An implementation returned something else than formats.
+        UsageError: A result is not a list of formats.
 
     >>> len(collect_formats([])) == len(builtin_formats())
     True
@@ -131,7 +131,7 @@ def collect_formats(hooked: Iterable[Any]) -> Formats:
 
 
 def find_report(name: str, formats: Formats | None = None) -> NamedReport | None:
-    """Return which report a name means; None: no format has the word before its colon, or its suffix.
+    """Return the report that a name stands for; None if no format has the kind before its colon, or its suffix.
 
     >>> report = find_report("metrics:out.txt")
     >>> report.format.kind, report.target
@@ -154,14 +154,14 @@ def find_report(name: str, formats: Formats | None = None) -> NamedReport | None
 def check_reports(
     names: Sequence[str], formats: Formats, place: str, option: str, *, in_pytest: bool
 ) -> list[NamedReport]:
-    """Return which reports names mean, each of which goes to a file of its own.
+    """Return the reports that names stand for, after a check that each can be written, and to a file of its own.
 
     Args:
-        names: As the user gave them.
+        names: The names as the user gave them.
         formats: The formats of the run.
-        place: Where they were given, for the error.
-        option: The name of the option there.
-        in_pytest: Whether a run of pytest writes them.
+        place: Where the names were given, for the error.
+        option: The name of the option there, for the error.
+        in_pytest: Whether they are written at the end of a run of pytest; some formats are only for commands.
 
     Raises:
         SettingError: A name means no report, its address is wrong, or two go to the same file.
@@ -174,7 +174,7 @@ def check_reports(
             raise SettingError(place, option, f"one of {_list_examples(formats, in_pytest=in_pytest)}", name)
         problem = report.format.check_target(report.target)
         if problem:
-            # The text before an @, or behind a ?, may be a secret.
+            # The text before an @ or after a ? may be a secret, so the error leaves it out.
             address = report.target.rpartition("@")[2]
             raise SettingError(place, option, problem, address.partition("?")[0])
         if in_pytest and report.format.instead:
@@ -186,6 +186,7 @@ def check_reports(
 
 
 def _list_examples(formats: Formats, *, in_pytest: bool) -> str:
+    """Return how reports of all formats are named, as a list in a text."""
     examples: list[str] = []
     for report_format in formats:
         if not (in_pytest and report_format.instead):
@@ -194,7 +195,7 @@ def _list_examples(formats: Formats, *, in_pytest: bool) -> str:
 
 
 def _order_example(example: str) -> tuple[bool, bool, str]:
-    """Return a sort key: suffixes first, then words before a file, then addresses."""
+    """Return a sort key: FILE.html first, then metrics:FILE, then otlp:URL."""
     return example.endswith(":URL"), ":" in example, example
 
 
@@ -216,10 +217,10 @@ def render_report(run: Run, kind: str, history: Sequence[Run] = ()) -> str:
 
 
 def render_format(report_format: ReportFormat, run: Run, history: Sequence[Run] = ()) -> str:
-    """Return a run in a format that renders a text.
+    """Return the text of a report.
 
     Raises:
-        UsageError: The format did not return a text.
+        UsageError: The format sends its reports, or its ``render`` did not return a text.
     """
     if report_format.render is None:
         raise UsageError(f"the report format {report_format.kind!r} is sent, and has no text")
@@ -237,17 +238,17 @@ def render_format(report_format: ReportFormat, run: Run, history: Sequence[Run] 
 def deliver_report(
     run: Run, report: NamedReport, write: Callable[[str, str], object], history: Sequence[Run] = ()
 ) -> None:
-    """Send a run to where a report goes, or have its text written.
+    """Send a run to the address of a report, or render its text and pass it to ``write``.
 
     Args:
-        run: Without secrets.
-        report: A report of `check_reports`.
-        write: Gets the name of the file and the text.
+        run: The run, with secrets masked.
+        report: A result of `check_reports`.
+        write: Gets the name of the file and the text, and writes it.
         history: Earlier runs.
 
     Raises:
-        MissingExtra: A package is not installed that sends.
-        UsageError: The receiver did not take all, or the format did not return a text.
+        MissingExtra: A package that is needed for sending is not installed.
+        UsageError: The receiver did not accept everything, or the format did not return a text.
     """
     if report.format.send is not None:
         report.format.send(run, report.target)

@@ -1,8 +1,8 @@
-"""Render a run as one HTML file: no network, readable without scripts, all foreign text inert.
+"""Render a run as one HTML file that needs no network, is readable without scripts, and never executes foreign text.
 
-The data of the page is JSON, compressed, in an element that no browser executes; the page's own script builds what
-is on the screen, and sets text as text. Without a script the page shows the verdict, the metrics and the first failures.
-The Content-Security-Policy allows the page's own style and script only, by their hashes.
+The data of the page are compressed JSON in an element that browsers do not execute. The script of the page builds the visible content
+from them, and inserts texts only as text. Without scripts, the page shows the verdict, the metrics and the first failures. The
+Content-Security-Policy allows only the style and the script of the page, by their hashes.
 """
 
 import base64
@@ -49,9 +49,9 @@ from pytest_llmops.results.summary import (
 from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, Level, MetricVerdict, Verdict
 
-MAX_ADVICE = 10  # sentences on a comparison
-MAX_STATIC = 50  # tests that a page without a script shows
-MAX_REMOVED = 200
+MAX_ADVICE = 10  # sentences of advice of a verdict
+MAX_STATIC = 50  # only so many of the first tests are shown without scripts, if they failed
+MAX_REMOVED = 200  # tests of the baseline that no longer exist
 COMPRESSION = 6
 _ACCEPT_HINT = re.compile(r" If [^.]{,200}\(--llm-accept\)")  # wrong advice while recordings are missing
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
@@ -66,13 +66,13 @@ _LEVEL_STYLES: Mapping[Level, str] = {
 
 
 def render_html(run: Run, history: Sequence[Run] = ()) -> str:
-    """Return the whole page; an empty run gives a page that says so.
+    """Return the whole page; for an empty run, it says that no tests were recorded.
 
-    Texts beyond 64 KB are cut with a marker. The same runs give the same bytes.
+    Texts beyond 64 KB are cut, with a note. The same runs give the same bytes.
 
     Args:
-        run: What the page is about.
-        history: Earlier runs, in any order, for a tab that shows the metrics, latency, tokens and cost over time.
+        run: The run.
+        history: Earlier runs, in any order; with them, a tab shows metrics, latency, tokens and cost over time.
 
     >>> "no tests were recorded" in render_html(Run())
     True
@@ -95,14 +95,14 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
         style=style,
         script=script,
         policy=policy,
-        data=_pack(page),
+        data=_compress_page(page),
         failures=failures,
         rest=max(failing - MAX_STATIC, 0),
     )
 
 
 def build_page(run: Run, history: Sequence[Run] = ()) -> View:
-    """Return all that the page shows, as plain JSON: what got worse comes first among the tests.
+    """Return the data of the page as plain JSON; among the tests, failures come first, then those that got worse.
 
     >>> build_page(Run())["verdict"]
     ['EMPTY', 'muted', 'no tests were recorded']
@@ -136,18 +136,19 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
 
 
 def _build_gates(run: Run, totals: Totals) -> list[View]:
+    """Return the verdicts on changes since a baseline."""
     metrics = {metric.name: metric for metric in totals.metrics}
     verdicts = [verdict for verdict in run.verdicts if verdict.is_since_baseline]
     return [_build_gate(verdict, run, metrics) for verdict in verdicts]
 
 
 def _list_misses(run: Run) -> list[str]:
-    """Return the messages of tests that have no recording."""
+    """Return the messages of the tests that failed because a recording is missing."""
     return [record.message for record in run.records if "CassetteMiss" in record.raised]
 
 
 def _build_missed(run: Run) -> list[Json] | None:
-    """Return how many tests have no recording, and the commands that record them; None: nothing to record."""
+    """Return [how many tests have no recording, the commands that record them]; None if no recording is missing."""
     misses = _list_misses(run)
     commands = merge_record_commands(misses)
     if not commands:
@@ -157,6 +158,7 @@ def _build_missed(run: Run) -> list[Json] | None:
 
 
 def _count_outcomes(totals: Totals) -> list[list[Json]]:
+    """Return ``[outcome, word, number]`` for each outcome that any test has."""
     rows: list[list[Json]] = []
     for outcome in OUTCOMES:
         word = "error" if outcome == "errored" else outcome
@@ -166,6 +168,7 @@ def _count_outcomes(totals: Totals) -> list[list[Json]]:
 
 
 def _build_matrices(run: Run, places: Mapping[int, int]) -> list[View]:
+    """Return the matrices by prompt, then by model; ``places`` maps the `id()` of a record to its place among the tests."""
     views = []
     for axis in ("prompt", "model"):
         for matrix in build_matrices(run, axis):
@@ -186,12 +189,14 @@ def _build_call_rows(totals: Totals) -> list[list[str]]:
     return rows
 
 
-def _pack(page: View) -> str:
+def _compress_page(page: View) -> str:
+    """Return the data of the page as JSON, compressed and in base64; without a time, so that equal data give equal bytes."""
     data = json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.b64encode(gzip.compress(data, COMPRESSION, mtime=0)).decode()
 
 
 def _csp_hash(text: str) -> str:
+    """Return the hash of a style or script as the Content-Security-Policy spells it."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
@@ -205,7 +210,7 @@ def _is_bad(case: View) -> bool:
 
 
 def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
-    """Return what a page without a script shows of a test."""
+    """Return the part of a test that is shown without scripts; ``texts`` are those of the page."""
     change: View = case.get("change", {})
     labelled = []
     for label, place in case.get("texts", ()):
@@ -230,6 +235,7 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
 
 
 def _read_text(texts: Sequence[str | list[str | int]], place: int) -> str:
+    """Return the text at a place in `Texts.stored`, with a note if it was cut."""
     text = texts[place]
     if isinstance(text, str):
         return text
@@ -238,6 +244,7 @@ def _read_text(texts: Sequence[str | list[str | int]], place: int) -> str:
 
 
 def _describe_when(run: Run, totals: Totals) -> list[str]:
+    """Return time and commit of the run, as far as they are known, and the number and duration of its tests."""
     created = str(run.meta.get("created") or "")
     commit = str(run.meta.get("commit") or "")
     words = []
@@ -251,7 +258,7 @@ def _describe_when(run: Run, totals: Totals) -> list[str]:
 
 
 def _build_figures(totals: Totals, verdicts: Iterable[Verdict]) -> list[list[str]]:
-    """Return the figures of the run as ``[label, text, style]``: what a reviewer wants to know after the verdict."""
+    """Return the figures below the verdict as ``[label, text, style]``: other verdicts, costs, latency, judges ..."""
     rows = [_build_verdict_row(verdict) for verdict in verdicts if not verdict.is_since_baseline]
     for words, number in totals.blamed.items():
         rows.append([words, format_count(number, "test"), "failed"])
@@ -278,6 +285,7 @@ def _build_verdict_row(verdict: Verdict) -> list[str]:
 
 
 def _build_cost_rows(traffic: Traffic) -> list[list[str]]:
+    """Return the rows on cost and tokens; none if no model was called."""
     if not traffic.calls:
         return []
     if traffic.spent_usd is not None or not traffic.live:
@@ -287,7 +295,7 @@ def _build_cost_rows(traffic: Traffic) -> list[list[str]]:
     replayed = format_count(traffic.replayed, "replayed call")
     if_live = format_cost(traffic)
     if not traffic.unpriced:
-        # How much of it was saved is in the row above.
+        # Without the bracket after the amount: the row above says which part was saved.
         if_live = if_live.partition(" (")[0]
     return [
         ["cost now", f"{spent}, {traffic.live:,} live and {replayed}", ""],
@@ -297,6 +305,7 @@ def _build_cost_rows(traffic: Traffic) -> list[list[str]]:
 
 
 def _build_judge_row(judge: JudgeUse) -> list[str]:
+    """Return the row of a judge: its name and model, and how far it can be trusted."""
     name = shorten_text(judge.name, 80)
     if judge.model:
         name += f" ({shorten_text(judge.model, 80)})"
@@ -318,7 +327,10 @@ def _traffic_cells(traffic: Traffic) -> list[str]:
 
 
 def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[list[View], dict[int, int]]:
-    """Return the tests, what failed or got worse first, and the place of each record among them by its id."""
+    """Return the views of the tests, the most severe first, and a mapping from the `id()` of a record to its place among them.
+
+    Tests that failed for the same missing recording refer to the first of them (``same``).
+    """
     changes = run.changes
     ordered = sorted(run.records, key=lambda record: _severity(record, changes.get(record.nodeid)))
     reasons = {}
@@ -332,7 +344,7 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
         change = changes.get(record.nodeid)
         review_reason = reasons.get(record.nodeid, "")
         case = build_case_view(record, texts, flags, change, review_reason)
-        # A merged run may hold a test twice; an id may not.
+        # A merged run may contain a test twice, but ids on a page must be unique.
         id_counts[case["id"]] += 1
         number = id_counts[case["id"]]
         if number > 1:
@@ -346,7 +358,7 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
 
 
 def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, float, int]:
-    """Return a key that sorts failures first, then what got worse by how much, then other changes."""
+    """Return a sort key: failures first, then tests that got worse (the most first), then other changes, then by outcome."""
     outcome = OUTCOMES.index(record.outcome)
     failure = len(OUTCOMES)
     if record.outcome in ("failed", "errored"):
@@ -363,7 +375,7 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
 
 
 def _build_gate(verdict: Verdict, run: Run, metrics: Mapping[str, Metric]) -> View:
-    """Return the verdict on the change since the baseline, and the tests that are gone."""
+    """Return the view of a verdict on changes since a baseline, with the tests that no longer exist."""
     sentence = shorten_text(verdict.sentence, 2 * MAX_NAME)
     if _list_misses(run):
         sentence = _ACCEPT_HINT.sub(" Record what is missing first", sentence)
@@ -387,7 +399,7 @@ def _build_gate(verdict: Verdict, run: Run, metrics: Mapping[str, Metric]) -> Vi
 
 
 def _describe_unknown_outputs(verdict: Verdict) -> str:
-    """Return in how many tests the output of the baseline cannot be shown; "": in none."""
+    """Say in how many changed tests the output of the baseline cannot be shown; "" if in none."""
     unknown = 0
     for change in verdict.changes:
         was_there = bool(change.before_outcome) and change.after_output is not None
@@ -402,13 +414,14 @@ def _describe_unknown_outputs(verdict: Verdict) -> str:
 
 
 def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> list[str]:
+    """Return the row of a metric in a verdict; ``measured`` is the metric in this run, which knows its scale and direction."""
     before = metric.before
     after = metric.after
     scale = None
     if measured:
         scale = measured.scale
         if measured.better == "lower":
-            # The gate compares goodness: 1 minus the value.
+            # The verdict has 1 - value for such a metric, as there higher is always better.
             before = 1 - before
             after = 1 - after
     cases = format_count(metric.cases, "case")
@@ -428,6 +441,7 @@ def _format_points(value: float | None, form: str) -> str:
 
 
 def _build_metric_view(metric: Metric) -> View:
+    """Return the view of a metric; ``line`` is where its threshold is in the histogram, from 0 to 1."""
     figures = (metric.mean, metric.median, metric.minimum, metric.maximum)
     values = [format_optional_amount(figure, metric.unit, metric.scale) for figure in figures]
     places = range(len(metric.histogram))
@@ -453,6 +467,7 @@ def _build_metric_view(metric: Metric) -> View:
 
 
 def _format_metric_threshold(metric: Metric) -> str:
+    """Return the threshold with its sign ("≥ 0.8"); "mixed" if tests have different ones; "–" without any."""
     if metric.threshold is None:
         if metric.thresholds:
             return f"mixed{metric.threshold_scope}"
@@ -463,7 +478,8 @@ def _format_metric_threshold(metric: Metric) -> str:
 
 
 def _misses_threshold(metric: Metric, place: int) -> bool:
-    if metric.threshold is None or metric.recorded:  # a threshold of only some measurements colours nothing
+    """Return whether all scores in a bin of the histogram miss the threshold, so that the bin is coloured."""
+    if metric.threshold is None or metric.recorded:  # none, or not for all measurements
         return False
     low = place / BINS
     high = (place + 1) / BINS
@@ -476,6 +492,7 @@ def _misses_threshold(metric: Metric, place: int) -> bool:
 
 
 def _build_review_row(judgement: Judgement) -> View:
+    """Return the row of a judgement that a person should look at; it is named by its case, else by its test."""
     _, _, function = judgement.nodeid.partition("::")
     test = function or judgement.nodeid
     judge = judgement.judge
@@ -497,6 +514,7 @@ def _build_review_row(judgement: Judgement) -> View:
 
 
 def _format_judgement_score(judgement: Judgement) -> str:
+    """Return the score, with its interval if that is known: "3.5 (3 to 4)"."""
     if judgement.score is None:
         return "not scored"
     score = f"{judgement.score:.4g}"
@@ -507,6 +525,7 @@ def _format_judgement_score(judgement: Judgement) -> str:
 
 
 def _format_confidence(judgement: Judgement) -> str:
+    """Return the confidence, and the least that the test requires if there is one: "0.40 < 0.6"."""
     if judgement.confidence is None:
         confidence = "–"
     else:
@@ -517,7 +536,7 @@ def _format_confidence(judgement: Judgement) -> str:
 
 
 def _metadata_tables(meta: Mapping[str, Json]) -> list[Json]:
-    """Return ``[title, rows]``: the plain facts of a run, then a table for each group of them."""
+    """Return tables ``[title, rows]`` of the metadata: one of all plain values, then one for each mapping."""
     plain = {key: value for key, value in meta.items() if not isinstance(value, Mapping)}
     tables: list[Json] = []
     for title, rows in (("run", plain), *meta.items()):

@@ -1,4 +1,7 @@
-"""Views of prompt versions and models side by side, and of earlier runs, for the HTML report."""
+"""Views for the HTML report: prompt versions and models side by side, and earlier runs.
+
+A "side" is one prompt version or model. A "doubt" is a warning that the judge of a metric is not calibrated or unfit.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,13 +22,13 @@ from pytest_llmops.results.traffic import Latency, Traffic, format_tokens
 
 
 def build_candidates_table(sides: Sequence[Side]) -> View:
-    """Return the models that are compared as a table: tokens, cost and latency without their judges'."""
+    """Return a table of the models that are compared; tokens, cost and latency do not include those of judges."""
     doubts = _doubts_by_metric(sides)
     tests = f"{format_count(sides[0].tests, 'test')} each"
     if sides[0].left_out:
         tests += f", {format_count(sides[0].left_out, 'case')} left out that not all of them ran"
     means = [f"mean {name}" for name in _metric_heads(doubts)]
-    notes = [tests, *_uneven_notes(sides)]
+    notes = [tests, *_list_uneven_notes(sides)]
     return {
         "tests": "; ".join(notes),
         "head": ["model", "passed", "not scored", *means, "tokens", "cost", "latency p50", "latency p95"],
@@ -34,6 +37,7 @@ def build_candidates_table(sides: Sequence[Side]) -> View:
 
 
 def _build_candidate_row(side: Side, metrics: Iterable[str]) -> list[str]:
+    """Return the row of a model, with a mean for each of the metrics."""
     ran = side.tests - side.skipped
     passed = f"{side.passed} of {ran}"
     row = [shorten_text(side.label, 60), passed, f"{side.unscored:,}"]
@@ -47,6 +51,7 @@ def _build_candidate_row(side: Side, metrics: Iterable[str]) -> list[str]:
 
 
 def _metric_heads(doubts: Mapping[str, str]) -> list[str]:
+    """Return the column heads of metrics: each name, with the doubt about its judge in brackets."""
     heads = []
     for name, doubt in doubts.items():
         head = shorten_text(name, 40)
@@ -63,7 +68,8 @@ def _describe_side_cost(traffic: Traffic) -> str:
     return known
 
 
-def _uneven_notes(sides: Iterable[Side]) -> list[str]:
+def _list_uneven_notes(sides: Iterable[Side]) -> list[str]:
+    """Return a note on each metric whose means are not over the same cases on all sides."""
     notes = []
     for name, words in describe_uneven_metrics(sides):
         notes.append(f"{shorten_text(name, 40)}: {words}")
@@ -71,12 +77,12 @@ def _uneven_notes(sides: Iterable[Side]) -> list[str]:
 
 
 def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
-    """Return the metrics to show, those with a threshold if there are any, each with the warning about its judge."""
+    """Return metric -> doubt about its judge ("": none) for the metrics to show: those with a threshold; if there are none, all."""
     metrics = [metric for side in sides for metric in side.metrics if metric.n or metric.left_out]
     with_threshold = [metric for metric in metrics if metric.thresholds]
     doubts: dict[str, str] = {}
     for metric in with_threshold or metrics:
-        # The first warning of a metric is shown for all of its columns.
+        # The first doubt on any side is shown for the whole column.
         doubts[metric.name] = doubts.get(metric.name) or metric.doubt
     return doubts
 
@@ -92,6 +98,7 @@ def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
 
 
 def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
+    """Return the head of a column: label, passed tests, facts, and the means of the metrics."""
     ran = side.tests - side.skipped
     return {
         "label": shorten_text(side.label, 60),
@@ -102,7 +109,7 @@ def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
 
 
 def _list_side_facts(side: Side) -> list[str]:
-    """Return cost, tokens, latency, fingerprint and doubts of a column, without what is not known."""
+    """Return the known facts about a side: cost, tokens, latency, fingerprint, and notes on uneven means."""
     facts = []
     if side.traffic.calls:
         facts.append(f"cost {_describe_side_cost(side.traffic)}")
@@ -115,15 +122,15 @@ def _list_side_facts(side: Side) -> list[str]:
         facts.append(", ".join(latencies))
     if side.fingerprint:
         facts.append(shorten_text(side.fingerprint[:12]))
-    return facts + _uneven_notes([side])
+    return facts + _list_uneven_notes([side])
 
 
 def _build_matrix_cell(
     record: TestRecord, first: Sequence[TestRecord], metrics: Iterable[str], place: int
 ) -> list[Json]:
-    """Return the cell of a test: its place among the tests, and value, status and trend of each metric.
+    """Return ``[place of the test, [[value, status, trend] for each metric]]``.
 
-    ``first`` is the cell in the first column.
+    The trend is relative to ``first``, the records in the first column of this row.
     """
     scores: list[Json] = []
     for name in metrics:
@@ -141,7 +148,10 @@ def _build_matrix_cell(
 
 
 def build_matrix_view(matrix: Matrix, axis: str, places: Mapping[int, int]) -> View:
-    """Return a matrix; a cell refers to its test by the place among the tests, ``places`` by the id of its record."""
+    """Return the view of a matrix, with a column for each side and a row for each case.
+
+    A cell refers to its test by its place on the page; ``places`` maps the `id()` of a record to it.
+    """
     doubts = _doubts_by_metric(matrix.columns)
     rows = []
     for row in matrix.rows:
@@ -166,7 +176,7 @@ def build_matrix_view(matrix: Matrix, axis: str, places: Mapping[int, int]) -> V
 
 
 def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
-    """Return the measurement of that name that decides about the test: one without a value, else the worst."""
+    """Return the measurement with this name that decides about the test: one without a value, else the worst; None without any."""
     named = [measurement for measurement in record.measurements if measurement.name == name]
     return min(named, key=_rank_measurement, default=None)
 
@@ -181,7 +191,7 @@ def _rank_measurement(measurement: Measurement) -> tuple[bool, float]:
 
 
 def _score_trend(before: Measurement | None, here: Measurement) -> str:
-    """Return ``better`` or ``worse``, or "": two versions of a metric are never compared."""
+    """Return ``better`` or ``worse``; "" if they look equal or cannot be compared, as two versions of a metric never are."""
     if before is None or before.value is None or here.value is None:
         return ""
     if before.version != here.version:
@@ -195,7 +205,7 @@ def _score_trend(before: Measurement | None, here: Measurement) -> str:
 
 
 def format_optional_amount(value: float | None, unit: str, scale: Scale | None = None) -> str:
-    """Return a value as people read it, "–" for None."""
+    """Return a value with its unit, formatted for a person; "–" for None."""
     if value is None:
         return "–"
     return format_on_scale(value, unit, scale)
@@ -210,15 +220,17 @@ def build_history(runs: Sequence[Run]) -> list[View]:
     >>> build_history([Run(meta={"created": "2026-02-01"}), Run(meta={"created": "2026-01-01"})])[0]["when"]
     '2026-01-01'
     """
-    return [_build_run(run) for run in sorted(runs, key=_when)]
+    return [_build_run(run) for run in sorted(runs, key=_read_creation_time)]
 
 
-def _when(run: Run) -> datetime:
+def _read_creation_time(run: Run) -> datetime:
+    """Return when a run was made; the earliest possible time if that is not known."""
     never = datetime.min.replace(tzinfo=UTC)
     return read_time(run.meta.get("created")) or never
 
 
 def _build_run(run: Run) -> View:
+    """Return the view of one run in the history: its failures, and the values of all tests and of each side."""
     totals = summarize_run(run)
     failing = [record for record in run.records if record.outcome in ("failed", "errored")]
     listed = []
@@ -241,7 +253,7 @@ def _build_run(run: Run) -> View:
 
 
 def _build_values(metrics: Iterable[Metric], traffic: Traffic, latency: Latency) -> dict[str, list[Json]]:
-    """Return ``[number, as people read it, version]`` by name; unlike versions of a metric are not one line."""
+    """Return name -> ``[number, formatted number, version]``; the chart draws another line for another version of a metric."""
     values: dict[str, list[Json]] = {}
     for metric in metrics:
         if metric.mean is None:
@@ -260,5 +272,6 @@ def _build_values(metrics: Iterable[Metric], traffic: Traffic, latency: Latency)
 
 
 def _add_amount(values: dict[str, list[Json]], name: str, number: float | None, unit: str) -> None:
+    """Add a number to ``values``, unless it is not known."""
     if number is not None:
         values[name] = [number, format_amount(number, unit), ""]

@@ -1,7 +1,7 @@
-"""Views of a test for the HTML report, as plain JSON: numbers in words, each text once.
+"""Views of a test for the HTML report, as plain JSON: numbers are formatted, and each text is stored once.
 
-The page's script shows what is here and computes no figure of its own. A new kind of detail is a key of the view here,
-and an entry of ``SECTIONS`` in ``templates/report.js``.
+A "view" is a dict that the script of the page shows without computing anything itself. For a new kind of detail, add a key to the view
+here, and an entry to ``SECTIONS`` in ``templates/report.js``.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.traffic import count_traffic
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, ChangeKind
 
-View: TypeAlias = dict[str, Any]  # what a template shows of a thing, by name
+View: TypeAlias = dict[str, Any]
 MAX_NAME = 300
 SEPARATE_DETAILS = frozenset(
     {"actual", "expected", "question", "evidence", "judge", "calibration", "contexts", "picture"}
@@ -50,9 +50,9 @@ SEPARATE_DETAILS = frozenset(
 KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 MAX_PASSAGES = 50
 MAX_SAMPLES = 50
-MAX_CHARS = 65_536  # of one text on a page; the run file has all of it
+MAX_CHARS = 65_536  # characters of a text on the page; the run file has the whole text
 
-# Controls, what turns the direction of writing, what cannot be seen, and what no file can hold.
+# Control characters, changes of the direction of writing, invisible characters, and surrogates, which no file can contain
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -60,7 +60,7 @@ _INVISIBLE = re.compile(
 
 
 def escape_invisible(text: str) -> str:
-    r"""Return a text in which nothing hides: invisible and steering characters are shown as escapes.
+    r"""Return a text with invisible and control characters as escapes, so that nothing is hidden.
 
     Line feeds, tabs and the joiners that some scripts and emoji need stay as they are.
 
@@ -72,17 +72,17 @@ def escape_invisible(text: str) -> str:
 
 @dataclass(slots=True)
 class Texts:
-    """The texts of a page, each once; a view refers to a text by its place in ``stored``.
+    """The texts of a page, each stored once; a view refers to a text by its index in ``stored``.
 
     Attributes:
-        stored: A text, or of a text that was cut ``[text, characters left out]``.
+        stored: The texts; for a text that was cut, ``[beginning, number of characters left out]``.
     """
 
     stored: list[str | list[str | int]] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
 
     def put(self, text: str) -> int:
-        """Return the place of a text, made visible and cut.
+        """Store a text, escaped and cut, if it is new; return its index.
 
         >>> texts = Texts()
         >>> texts.put("a"), texts.put("b"), texts.put("a"), texts.stored
@@ -96,12 +96,13 @@ class Texts:
 
 
 def cut_text(text: str) -> tuple[str, int]:
-    """Return a text made visible, and how many characters were cut off at its end."""
+    """Return the beginning of a text with invisible characters escaped, and the number of characters that were cut off."""
     cut = max(len(text) - MAX_CHARS, 0)
     return escape_invisible(text[:MAX_CHARS]), cut
 
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> View:
+    """Return the view of a measurement; its texts are put into ``texts``, as in all functions here."""
     detail = read_detail(measurement)
     scale = read_scale(measurement)
     ranks = as_mapping(measurement.detail.get("ranks"))
@@ -137,7 +138,7 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
 
 
 def _other_details(measurement: Measurement, *, has_judge: bool, has_ranks: bool) -> dict[str, Json]:
-    """Return the details that no part of the view shows."""
+    """Return the details of a measurement that are not shown elsewhere in its view."""
     shown = {*SEPARATE_DETAILS, "sweep"}
     if has_judge:
         shown.add("canaries")
@@ -163,13 +164,16 @@ def _build_evidence(detail: MeasurementDetail, texts: Texts) -> list[list[Json]]
 
 
 def _without_empty(view: View) -> View:
-    """Return a view without what is empty: zero and False are not."""
+    """Return a view without its empty values; 0 and False are kept."""
     empty: tuple[object, ...] = (None, "", [], ())
     return {key: value for key, value in view.items() if value not in empty}
 
 
 def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts: Texts) -> list[list[Json]]:
-    """Return what was retrieved as ``[rank, id, place of its text, relevant]``, then what is relevant and was not."""
+    """Return ``[rank, id, index of the text, whether it is relevant]`` for retrieved passages, then for relevant ones that were missed.
+
+    Without ranks (an answer with contexts), only rank and text are known.
+    """
     rows: list[list[Json]] = []
     if not ranks:
         for number, text in enumerate(detail.contexts, 1):
@@ -195,6 +199,7 @@ def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts:
 
 
 def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> View:
+    """Return the view of a judge's verdict, with its calibration."""
     names = [name for name in (verdict.name, verdict.version, verdict.model) if name]
     dimensions = []
     for name, value in verdict.dimensions.items():
@@ -226,6 +231,7 @@ def _describe_verdict_score(verdict: JudgeVerdict) -> str:
 
 
 def _build_call_view(call: Call, texts: Texts) -> View:
+    """Return the view of a call of a model: its messages, answer and tool calls in order."""
     parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
     if call.thinking:
         parts.append(("thinking", call.thinking))
@@ -247,14 +253,14 @@ def _build_call_view(call: Call, texts: Texts) -> View:
 def build_case_view(
     record: TestRecord, texts: Texts, flags: str = "", change: CaseChange | None = None, review: str = ""
 ) -> View:
-    """Return a test as it is shown.
+    """Return the view of a test.
 
     Args:
         record: The test.
-        texts: Where its texts go.
-        flags: The end of its command.
-        change: What changed since the baseline; None: nothing, or there is no baseline.
-        review: Why a person should look at it; "": nobody has to.
+        texts: Its texts are added here.
+        flags: Options at the end of the command that runs it again.
+        change: How it changed since the baseline; None: it did not, or there is no baseline.
+        review: Why a person should look at it; "": there is no reason.
     """
     message = record.message.strip("\n")
     prompt = SideFacts.from_wire(record.fact("prompt"))
@@ -293,7 +299,7 @@ def build_case_view(
 
 
 def _name_model(record: TestRecord, app: Sequence[Call]) -> str:
-    """Return the model that the test names, else that of the application's last call."""
+    """Return the model that the test was made for, else that of the last call of the application; "" without calls."""
     model = SideFacts.from_wire(record.fact("model"))
     if model.name or not app:
         return model.name
@@ -308,7 +314,7 @@ def _list_tags(record: TestRecord) -> Sequence[Json]:
 
 
 def _build_usage(app: Sequence[Call]) -> View:
-    """Return cost, tokens and latency of the application, and cost and latency in words."""
+    """Return cost, tokens and latency of the application's calls as numbers, and cost and latency as text (``used``)."""
     traffic = count_traffic(app)
     latencies = [call.latency_s for call in app if call.latency_s is not None]
     usage: View = {"cost": traffic.known_usd}
@@ -332,9 +338,9 @@ def _describe_rerun(record: TestRecord, change: CaseChange | None, flags: str) -
 
 
 def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
-    """Return whether a test runs with ``--llm-judge`` only.
+    """Return whether a test only runs with the option ``--llm-judge``.
 
-    A test that failed before it was judged shows it in its own command, or in what is no longer measured.
+    A test that failed before it was judged shows this by the command in its message, or by scores that it had in the baseline.
     """
     if record.fact("judge") or " --llm-judge" in record.message:
         return True
@@ -348,7 +354,7 @@ def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
 
 
 def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
-    """Return what changed, scores of a judge on its own scale; of the output before and now, where both are known."""
+    """Return the view of a change since the baseline: words, scores, and the outputs before and after, as far as they are known."""
     kind = cast("ChangeKind", change.kind)
     view: View = {
         "kind": CHANGE_WORDS.get(kind, "changed"),
@@ -364,7 +370,7 @@ def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> 
 
 
 def _build_score_changes(change: CaseChange, record: TestRecord) -> list[list[str]]:
-    """Return ``[name, before, after, better or worse]`` of each score."""
+    """Return ``[name, before, after, "better", "worse" or ""]`` for each score, on the scale of its judge."""
     measurements = {name_with_label(measurement): measurement for measurement in record.measurements}
     rows = []
     for score in change.scores:
@@ -389,9 +395,9 @@ def _format_changed_score(value: float | None, measurement: Measurement | None) 
 
 
 def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[tuple[str, int]]:
-    """Return what went in, what was expected and what came out, each distinct text once."""
+    """Return ``(label, index of the text)`` for the inputs, the expected texts and the outputs, each distinct text once."""
     case = CaseFacts.from_wire(record.fact("case"))
-    # What a search found is not an output.
+    # Without measurements of retrieval: the ids that a search found are not an output.
     answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
     parts = list(_iter_distinct_texts("input", answers, "question", case.input))
     parts += _iter_distinct_texts("expected", answers, "expected", case.reference)
@@ -403,7 +409,7 @@ def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[
 
 
 def case_id(nodeid: str) -> str:
-    """Return the anchor of a test in the report: the same test has the same one in every run."""
+    """Return the anchor of a test in the report, which is the same in every run."""
     digest = hashlib.sha256(nodeid.encode("utf-8", "surrogatepass"))
     return "case-" + digest.hexdigest()[:12]
 
@@ -411,20 +417,20 @@ def case_id(nodeid: str) -> str:
 def _iter_distinct_texts(
     label: str, measurements: Iterable[Measurement], key: str, first: Json
 ) -> Iterator[tuple[str, str]]:
-    """Yield the distinct texts of a detail of measurements, each with a label that names its metrics if there are several.
+    """Yield (label, text) for the distinct texts that measurements have under a key of their details.
 
-    ``first`` is a text that comes before those of the measurements.
+    If there are several texts, the label of all but the first names the metrics. ``first`` is a text of the test itself, or empty.
     """
     metrics_by_text: dict[str, list[str]] = {}
     if first:
         metrics_by_text[_text_or_json(first)] = []
     for measurement in measurements:
         value = measurement.detail.get(key)
-        # An empty output says something, an empty reference does not.
+        # An empty output is worth showing, an empty reference is not.
         if value is None or (not value and key != "actual"):
             continue
         if isinstance(value, (list, tuple)) and len(value) == 1:
-            # One text is what it is, also in a list of accepted ones.
+            # A list of accepted texts with a single one is shown as that text.
             value = value[0]
         metric = measurement.name
         if key == "actual":
@@ -441,7 +447,7 @@ def _iter_distinct_texts(
 
 
 def _name_trial(measurement: Measurement) -> str:
-    """Return which of several trials the output of a measurement is of: the worst; "": one, or it is not known."""
+    """Say which trial the output of a measurement is from, the worst one; "" if there was one trial, or it is not known."""
     samples = measurement.samples
     detail = measurement.detail
     if len(samples) < 2 or "unscored_trials" in detail:  # noqa: PLR2004 -- several
@@ -461,7 +467,7 @@ def _bar_percent(value: float | None) -> int | None:
     return round(min(max(value, 0.0), 1.0) * 100)
 
 
-# The finish reasons of a complete answer, of OpenAI, Anthropic, Gemini, Cohere ...
+# The finish reasons by which vendors mark a complete answer
 _NORMAL_FINISH_REASONS = ("", "stop", "completed", "end_turn", "complete")
 
 
@@ -500,7 +506,7 @@ def _iter_record_facts(record: TestRecord) -> Iterator[tuple[str, str]]:
     yield "time", format_amount(record.duration_s, "s")
 
 
-# By the kind of a fact: its keys, each with the text before its value
+# Kind of a fact -> its keys -> the text before the value
 _FACT_TEMPLATES: Mapping[str, Mapping[str, str]] = {
     "model": {"name": ""},
     "prompt": {"name": "", "version": "", "alias": "as ", "fingerprint": "fingerprint ", "path": ""},
@@ -521,10 +527,10 @@ _FACT_TEMPLATES: Mapping[str, Mapping[str, str]] = {
 
 
 def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
-    """Return the options of a run that change the requests of a test, as the end of a command."""
+    """Return the options of a run that a command needs to repeat a test with the same requests: prompt version and model."""
     settings = SettingsMeta.from_wire(meta.get("settings"))
     words = [("prompt", prompt) for prompt in settings.prompt]
-    # A marker that names the model of a test wins over the command line.
+    # Not if a marker names another model for this test, which takes precedence over the option.
     if SideFacts.from_wire(record.fact("model")).name in settings.model:
         words += [("model", model) for model in settings.model if model]
     flags = ""
@@ -534,7 +540,7 @@ def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
 
 
 def comparison_sign(better: str) -> str:
-    """Return the sign between a value and a threshold that it meets."""
+    """Return "≥" if a good value is at least the threshold, "≤" if it is at most the threshold."""
     if better == "higher":
         return "≥"
     return "≤"
@@ -558,9 +564,9 @@ _WORDS = re.compile(r"\s+|[^\W_]+|.", re.DOTALL)
 
 
 def diff_words(old: str, new: str) -> list[Edit]:
-    """Return the pieces of two texts: what is the same, only in the old text, or only in the new text.
+    """Compare two texts by words; return their pieces, which are the same, only in the old or only in the new text.
 
-    Of longer texts the first 400 words are compared.
+    Only the first 400 words of each text are compared.
 
     >>> diff_words("within 30 days", "within 60 days")
     [('same', 'within '), ('old', '30'), ('new', '60'), ('same', ' days')]
@@ -569,11 +575,12 @@ def diff_words(old: str, new: str) -> list[Edit]:
 
 
 def _split_words(text: str) -> list[str]:
-    """Return the first words of a text, and what is between them."""
+    """Return the first words of a text, with the blanks and punctuation between them."""
     return _WORDS.findall(text[: MAX_WORDS * 40])[: 2 * MAX_WORDS]
 
 
 def _iter_edits(old: list[str], new: list[str]) -> Iterator[Edit]:
+    """Yield the pieces of two lists of words; a replacement is an old piece, then a new one."""
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if tag == "equal":

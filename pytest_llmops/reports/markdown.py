@@ -1,7 +1,7 @@
 """Render a run as Markdown for a pull request: the verdict, its evidence, the worst changes, how to reproduce them.
 
-All foreign text is in code spans, or in lines of code blocks that begin with a character of ours: there Markdown,
-HTML, links, mentions and references to issues are not live.
+Foreign text (from tests and models) is only in code spans, or in lines of code blocks that begin with a character of ours. There
+Markdown, HTML, links, mentions and references to issues have no effect.
 """
 
 import re
@@ -28,15 +28,15 @@ MAX_BYTES = 60_000  # a comment of GitHub holds 65,536 characters
 MAX_SUMMARY_BYTES = 900_000  # GitHub drops a job summary of more than 1,024 KiB altogether
 SHOWN_PROBLEMS = 3
 MAX_LINE = 400  # characters of a line of a code block
-CONTEXT = 40  # characters of what is the same around a difference
+CONTEXT = 40  # characters of unchanged text that are shown on each side of a difference
 
 
 def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
-    """Return a run as Markdown of at most ``max_bytes`` bytes, the worst first; three lines if nothing changed.
+    """Return a run as Markdown of at most ``max_bytes`` bytes, the worst problems first; some three lines if nothing changed.
 
     Args:
         run: The run.
-        max_bytes: Verdict, evidence and the worst changes take up to 50,000; what is left is for a list of the others.
+        max_bytes: Verdict, evidence and the worst changes take up to 50,000 bytes; the rest is for a list of other problems.
 
     >>> print(render_markdown(Run()).strip())
     ## LLM regression: EMPTY
@@ -77,7 +77,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
 
 
 def _list_distinct_problems(run: Run) -> list[Problem]:
-    """Return the problems of a run, equal misses once."""
+    """Return the problems of a run; of several tests with the same missing recording, only the first."""
     distinct: dict[str, Problem] = {}
     for problem in list_problems(run):
         key = problem.nodeid
@@ -88,7 +88,7 @@ def _list_distinct_problems(run: Run) -> list[Problem]:
 
 
 def _find_word(run: Run, word: str) -> str:
-    """Return the word of the headline: the baseline decides about tests that passed."""
+    """Return the word of the headline: if all tests passed (``word`` is PASS), the status of the comparison with the baseline."""
     for verdict in run.verdicts:
         if word == "PASS" and verdict.is_since_baseline and verdict.status != "NONE":
             word = verdict.status
@@ -96,7 +96,7 @@ def _find_word(run: Run, word: str) -> str:
 
 
 def _lacks_earlier_output(problem: Problem) -> bool:
-    """Return whether a test got worse whose earlier output is not known, as without the history of git."""
+    """Return whether a test got worse, but its earlier output is not known, for instance without the history of git."""
     change = problem.change
     if change is None or change.kind != "regressed":
         return False
@@ -104,7 +104,7 @@ def _lacks_earlier_output(problem: Problem) -> bool:
 
 
 def _count_changes(verdict: Verdict) -> str:
-    """Return how many tests changed in which way; "": none."""
+    """Return how many tests changed, by kind of change; "" if none did."""
     parts = []
     for kind, word in CHANGE_WORDS.items():
         count = len(verdict.of_kind(kind))
@@ -114,12 +114,12 @@ def _count_changes(verdict: Verdict) -> str:
 
 
 def quote_code(text: str, limit: int = 300) -> str:
-    r"""Return foreign text as a code span, on one line and without commands of a CI runner.
+    r"""Return foreign text as a code span on one line, in which Markdown and commands of a CI runner have no effect.
 
     >>> quote_code("@all [a](b) `x`"), quote_code("two\nlines")
     ('`` @all [a](b) `x` ``', '`two\\nlines`')
     """
-    # Renderers give up on very long runs of backticks, and then show the text as Markdown.
+    # Renderers give up on very long runs of backticks, and would then interpret the text as Markdown.
     text = re.sub("`{9,}", "`(...)`", quote_line(text, limit)) or " "
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * (longest + 1)
@@ -130,13 +130,14 @@ def quote_code(text: str, limit: int = 300) -> str:
 
 
 def _is_miss(record: TestRecord) -> bool:
+    """Return whether a test failed because a recording is missing."""
     return "CassetteMiss" in record.raised
 
 
 def _format_block(problem: Problem) -> list[str]:
-    """Return the lines of a problem's code block: why, then what differs.
+    """Return the lines of the code block about a problem: the reasons, then the difference.
 
-    No line begins with a blank: a fence of backticks after it would end the block.
+    No line may begin with blanks, as backticks after them would end the block.
     """
     failed = list_failed_measurements(problem.record)
     reasons = [problem.words]
@@ -147,18 +148,20 @@ def _format_block(problem: Problem) -> list[str]:
 
 
 def _format_difference(problem: Problem, failed: Sequence[Measurement]) -> list[str]:
-    """Return the output before and now; else what was expected and what came, or what came."""
+    """Return lines that compare the output before and now; else the expected and the actual text; else the output alone."""
     change = problem.change
     if change is not None and change.before_output is not None and change.after_output is not None:
         return _diff_lines(change.before_output, change.after_output)
-    # Where the baseline's output is not known, what passes a threshold of its own, or has none, tells what changed.
+    # If no measurement failed, the test only got worse: then all of its measurements may show how.
     measurements = failed
     if not failed and change is not None:
         measurements = problem.record.measurements
     details = [read_detail(measurement) for measurement in measurements]
     with_output = [detail for detail in details if detail.actual is not None]
     if with_output:
-        best = min(with_output, key=lambda detail: detail.expected is None)  # with both, if there is one
+        best = min(
+            with_output, key=lambda detail: detail.expected is None
+        )  # the first with an expected text, if any has one
         return _diff_lines(best.expected or "", best.actual or "")
     if change is not None and change.after_output:
         return _diff_lines("", change.after_output)
@@ -166,6 +169,7 @@ def _format_difference(problem: Problem, failed: Sequence[Measurement]) -> list[
 
 
 def _diff_lines(old: str, new: str) -> list[str]:
+    """Return an old and a new text as two lines with marks around the differences; without an old text, only the new line."""
     edits = diff_words(old, new)
     if all(kind == "same" for kind, _ in edits):
         return [f"# the first {MAX_WORDS} words of both texts are the same"]
@@ -177,7 +181,10 @@ def _diff_lines(old: str, new: str) -> list[str]:
 
 
 def _diff_line(sign: str, edits: Sequence[Edit], own: str, before: str, after: str) -> str:
-    """Return one of two texts on a line, with marks around what only it has."""
+    """Return one of two compared texts on a line.
+
+    Pieces of the kind ``own`` ("old" or "new"), which only this text has, are put between the marks ``before`` and ``after``.
+    """
     pieces = []
     for kind, text in edits:
         if kind == own:
@@ -189,13 +196,14 @@ def _diff_line(sign: str, edits: Sequence[Edit], own: str, before: str, after: s
 
 
 def _cut_middle(text: str) -> str:
+    """Shorten an unchanged piece to its ends."""
     if len(text) <= 2 * CONTEXT:
         return text
     return f"{text[:CONTEXT]} ... {text[-CONTEXT:]}"
 
 
 def _format_command(run: Run, problems: Sequence[Problem]) -> str:
-    """Return the command that runs the tests of problems again; "": none, as the same misses would come again."""
+    """Return the command that runs the tests of these problems again; "" if all of them miss a recording, and would again."""
     records = [problem.record for problem in problems if not _is_miss(problem.record)]
     if not records:
         return ""
@@ -206,7 +214,7 @@ def _format_command(run: Run, problems: Sequence[Problem]) -> str:
     settings = SettingsMeta.from_wire(run.meta.get("settings"))
     if settings.judge or any(_is_judged_test(record) for record in records):
         words.append("--llm-judge")
-    # Two problems may need different versions of a prompt: the command is that of the first.
+    # The tests may need different options (versions of a prompt): those of the first are used.
     flags = rerun_flags(run.meta, records[0])
     return " ".join(words) + quote_line(flags, MAX_LINE)
 
@@ -216,7 +224,7 @@ def _is_judged_test(record: TestRecord) -> bool:
 
 
 def _list_others(problems: Sequence[Problem], room: int) -> str:
-    """Return the other problems as a list that is folded, as many as fit into so many bytes."""
+    """Return the other problems as a folded list, as many as fit into ``room`` bytes; "" without any."""
     if not problems:
         return ""
     lines: list[str] = []

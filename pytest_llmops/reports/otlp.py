@@ -1,8 +1,8 @@
-"""A run as OpenTelemetry: a trace of each test with a span of each call to a model, and an event of each measurement and verdict.
+"""Send a run to OpenTelemetry: a trace for each test, a span for each call of a model, an event for each measurement and verdict.
 
-Names are those of OpenTelemetry's conventions for generative AI and for tests; what these lack begins with ``llmops.``.
-Texts of prompts and answers are not sent. A run holds when it ended and how long calls took, but not when they began:
-each trace begins at the time of the run, its calls one after the other.
+Names follow the conventions of OpenTelemetry for generative AI and for tests; other names begin with ``llmops.``. Texts of prompts and
+answers are not sent. A run knows when it ended and how long calls took, but not when they began: so each trace begins at the time
+of the run, and its calls follow one after the other.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from pytest_llmops.results.verdict import Verdict
 
 MAX_BATCH = 500  # spans or events of one request
 MAX_TEXT = 10_000
+# Our name of an endpoint -> name of the operation in the conventions, where they differ
 _OPERATIONS = {
     "responses": "chat",
     "messages": "chat",
@@ -30,6 +31,7 @@ _OPERATIONS = {
     "generate": "text_completion",
     "generateContent": "generate_content",
 }
+# Our name of a provider -> its name in the conventions, where they differ
 _PROVIDERS = {"bedrock": "aws.bedrock", "google": "gcp.gen_ai", "mistral": "mistral_ai", "xai": "x_ai"}
 _COLLECTOR = re.compile(
     r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
@@ -38,7 +40,7 @@ _STATUS = {"passed": "pass", "failed": "fail", "xpassed": "fail"}
 
 
 def check_address(address: str) -> str:
-    """Return what is expected of the address of a collector; "": it is right.
+    """Return "" if the address of a collector is right, else what is expected of it.
 
     >>> check_address("http://localhost:4318")
     ''
@@ -49,21 +51,21 @@ def check_address(address: str) -> str:
 
 
 def send_run(run: Run, address: str) -> None:
-    """Send a run to a collector, with headers and certificates of the variables ``OTEL_EXPORTER_OTLP_*``.
+    """Send a run to a collector; headers and certificates come from the environment variables ``OTEL_EXPORTER_OTLP_*``.
 
     Args:
-        run: Its secrets are masked already.
-        address: Of a receiver of OTLP over HTTP, ``http://localhost:4318``, without ``/v1/traces``.
+        run: The run, with secrets masked.
+        address: The address of a receiver of OTLP over HTTP, ``http://localhost:4318``, without ``/v1/traces``.
 
     Raises:
         MissingExtra: The packages are not installed.
-        UsageError: The run has no time, or the collector did not take all of it.
+        UsageError: The run has no time, or the collector did not accept everything.
     """
     try:
         import requests
         from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # for logs the same bytes
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # also read for logs, whose response has the same bytes
             ExportTraceServiceResponse,
         )
     except ImportError:
@@ -91,7 +93,7 @@ def send_run(run: Run, address: str) -> None:
 
 
 def _why_refused(was_exported: bool, responses: Sequence[Any], response_class: Any) -> str:  # noqa: FBT001
-    """Return what a collector answered instead of taking all items; "": it took all."""
+    """Return why a collector did not accept all items of the last request; "" if it did."""
     last = None
     if responses:
         last = responses[-1]
@@ -107,7 +109,7 @@ def _why_refused(was_exported: bool, responses: Sequence[Any], response_class: A
 
 
 def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
-    """Return spans (`ReadableSpan`) and events (`ReadableLogRecord`) of a run; the same run gives the same ids.
+    """Return the spans (`ReadableSpan`) and events (`ReadableLogRecord`) of a run; the same run always gives the same ids.
 
     Raises:
         UsageError: The run has no time.
@@ -128,10 +130,10 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
 
 
 class _Builder:
-    """Builds spans and events without a tracer, whose variables (samplers, limits, off) would drop parts of a run silently.
+    """Builds spans and events directly, as a tracer may drop parts of a run silently (samplers, limits, OTEL_SDK_DISABLED).
 
     Args:
-        start: When the traces begin, in nanoseconds.
+        start: The time at which all traces begin, in nanoseconds since 1970.
         commit: The commit of the run; "": not known.
     """
 
@@ -142,7 +144,9 @@ class _Builder:
         self.spans: list[Any] = []
         self.events: list[Any] = []
         self._start = start
-        own = resources.Resource(_known({"service.name": "pytest-llmops", "vcs.ref.head.revision": commit}))
+        own = resources.Resource(
+            _drop_unknown({"service.name": "pytest-llmops", "vcs.ref.head.revision": commit})
+        )
         environment = resources.OTELResourceDetector().detect()
         self._made_by: dict[str, Any] = {
             "resource": own.merge(environment),
@@ -150,7 +154,7 @@ class _Builder:
         }
 
     def add_test(self, record: TestRecord) -> None:
-        """Add the span of a test, below it those of its calls one after the other, and an event of each measurement."""
+        """Add a span for a test, child spans for its calls, one after the other, and an event for each measurement."""
         from opentelemetry import context, trace
 
         wire = record.to_wire()
@@ -165,7 +169,7 @@ class _Builder:
             begin = self._add_span(name, span_id, ids[0], attributes, (begin, seconds))
             if call.purpose == "app":
                 app_ids.append(span_id)
-        # An event of a measurement belongs to the application's call, if there is a single one, else to the test.
+        # A measurement belongs to the call of the application if there was only one, else to the test.
         judged = ids[0]
         if len(app_ids) == 1:
             judged = app_ids[0]
@@ -174,18 +178,18 @@ class _Builder:
             self._add_event("gen_ai.evaluation.result", _describe_measurement(measurement), where)
 
     def add_verdict(self, verdict: Verdict) -> None:
-        """Add the event of a verdict."""
+        """Add an event for a verdict, which belongs to no span."""
         readable = Verdict.from_wire(to_builtins(verdict.to_wire()))
         self._add_event("llmops.verdict", _describe_verdict(readable), None)
 
     def _make_ids(self, wire: Mapping[str, Json], count: int) -> list[Any]:
-        """Return the contexts of the spans of a test; the same test of the same run has the same ids."""
+        """Return ``count`` span contexts of one trace, for a test and its calls; their ids are made from a hash of the test."""
         from opentelemetry import trace
 
         content = json.dumps([self._start, wire])
         seed = hashlib.sha256(content.encode()).digest()
         trace_id = int.from_bytes(seed[:16], "big")
-        first = int.from_bytes(seed[16:23], "big")
+        first = int.from_bytes(seed[16:23], "big")  # 7 bytes, so that counting on stays within 8
         flags = trace.TraceFlags(1)
         contexts = []
         for span_id in range(first + 1, first + count + 1):
@@ -195,7 +199,7 @@ class _Builder:
     def _add_span(
         self, name: str, span_id: Any, parent: Any, attributes: dict[str, Any], when: tuple[int, float]
     ) -> int:
-        """Add a span of a begin in nanoseconds and a length in seconds, and return its end."""
+        """Add a span and return its end in nanoseconds; ``when`` is its begin in nanoseconds and its length in seconds."""
         from opentelemetry import trace
         from opentelemetry.sdk.trace import ReadableSpan
 
@@ -218,6 +222,7 @@ class _Builder:
         return end
 
     def _add_event(self, name: str, attributes: dict[str, Any], where: Any) -> None:
+        """Add an event to the span in a context; None: to no span."""
         from opentelemetry import _logs
         from opentelemetry.sdk import _logs as sdk_logs
 
@@ -232,6 +237,7 @@ class _Builder:
 
 
 def _describe_test(record: TestRecord) -> tuple[str, float, dict[str, Any]]:
+    """Return name, seconds and attributes of the span of a test."""
     prompt = record.fact("prompt")
     error = None
     if record.outcome in ("failed", "errored"):
@@ -244,10 +250,11 @@ def _describe_test(record: TestRecord) -> tuple[str, float, dict[str, Any]]:
         "gen_ai.prompt.version": fact_text(prompt.get("version")),
         "error.type": error,
     }
-    return shorten_text(record.nodeid, MAX_TEXT), record.duration_s, _known(attributes)
+    return shorten_text(record.nodeid, MAX_TEXT), record.duration_s, _drop_unknown(attributes)
 
 
 def _describe_call(call: Call) -> tuple[str, float, dict[str, Any]]:
+    """Return name, seconds and attributes of the span of a call."""
     operation = _OPERATIONS.get(call.endpoint, call.endpoint or "unknown")
     usage = call.usage
     attributes: dict[str, Any] = {
@@ -270,10 +277,11 @@ def _describe_call(call: Call) -> tuple[str, float, dict[str, Any]]:
     if str(call.status)[0] in ("4", "5"):
         attributes["error.type"] = str(call.status)
     name = f"{operation} {call.model}".strip()
-    return shorten_text(name), call.latency_s or 0.0, _known(attributes)
+    return shorten_text(name), call.latency_s or 0.0, _drop_unknown(attributes)
 
 
 def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
+    """Return the attributes of the event of a measurement."""
     attributes = {
         "gen_ai.evaluation.name": measurement.name,
         "gen_ai.evaluation.score.value": measurement.value,
@@ -286,7 +294,7 @@ def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
     }
     if measurement.error:
         attributes["error.type"] = "errored"
-    return _known(attributes)
+    return _drop_unknown(attributes)
 
 
 def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
@@ -297,11 +305,11 @@ def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
         "llmops.verdict.decides": verdict.decides,
         "llmops.verdict.sentence": verdict.statement,
     }
-    return _known(attributes)
+    return _drop_unknown(attributes)
 
 
-def _known(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes without those that are not known, long texts cut."""
+def _drop_unknown(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes without None and "", and with long texts cut."""
     known = {}
     for name, value in attributes.items():
         if value in (None, ""):

@@ -1,4 +1,4 @@
-"""The run file: a run as JSON, which the commands read; compressed if the name ends in ``.json.gz``."""
+"""The run file: a run as JSON, as the commands read it; it is compressed if its name ends with ``.json.gz``."""
 
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.results.run import Run

@@ -1,4 +1,4 @@
-"""Render the summary at the end of a terminal session as styled lines; nothing is printed here."""
+"""Render the summary that pytest prints at the end, as styled lines; nothing is printed here."""
 
 import math
 import textwrap
@@ -35,7 +35,7 @@ MIN_WIDTH = 40
 MIN_NAME = 16
 MAX_LISTED_CHANGES = 5
 MAX_DIFF = 240
-CONTEXT = 40  # characters of what is the same that a diff shows on each side of a difference
+CONTEXT = 40  # characters of unchanged text that a diff shows on each side of a difference
 LEVEL_STYLES: Mapping[Level, Style] = {
     "bad": "red",
     "error": "red",
@@ -68,15 +68,15 @@ def summary_lines(
 ) -> list[Line]:
     """Return the summary of a run as lines of at most ``width`` columns (40 at least).
 
-    A run in which nothing was measured, called or noted gives no lines. Names and notes are foreign text: each
-    is on one line, without control characters, and cannot start a command of a CI runner.
+    A run in which nothing was measured, called or noted gives no lines. Names and notes are foreign text: each is put on
+    one line, without control characters, and cannot start a command of a CI runner.
 
     Args:
-        run: The run; an empty one gives no lines.
-        verbosity: pytest's: -1 gives the verdicts and the first note, a line each, -2 none, 1 all notes and the calls by purpose.
-        ascii: The terminal has no more than ASCII; other characters become escapes.
-        width: Columns of the terminal; only a command to copy may be longer.
-        others: How many tests pytest counts that are not in the run, by outcome.
+        run: The run.
+        verbosity: As in pytest. -2: no lines; -1: only verdicts and the first note; 1: all notes and the calls by purpose.
+        ascii: Whether the terminal can only show ASCII; other characters become escapes.
+        width: Columns of the terminal; only commands, which are to be copied, may be longer.
+        others: Outcome -> number of tests that pytest counts, but that are not in the run.
 
     >>> summary_lines(Run())
     []
@@ -114,12 +114,12 @@ def _outcome_style(totals: Totals) -> Style:
 
 
 def _list_misses(run: Run) -> list[str]:
-    """Return the messages of tests that have no recording."""
+    """Return the messages of the tests that failed because a recording is missing."""
     return [record.message for record in run.records if "CassetteMiss" in record.raised]
 
 
 def _quiet_lines(run: Run, totals: Totals, outcome: str, page: "_Page") -> list[Line]:
-    """Return the summary of ``-q``: the verdicts, the commands that record, and the first note, a line each."""
+    """Return the summary for ``-q``: a line each for verdicts, commands that record, and the first note."""
     leading, further = _split_verdicts(run.verdicts)
     head = f"llm: {outcome}"
     if totals.traffic.calls:
@@ -145,7 +145,7 @@ def _quiet_lines(run: Run, totals: Totals, outcome: str, page: "_Page") -> list[
 
 
 def _split_verdicts(verdicts: Sequence[Verdict]) -> tuple[Sequence[Verdict], Sequence[Verdict]]:
-    """Return the verdict that ends the first line of a short summary, the one on the whole run, and the others."""
+    """Return (verdicts for the first line of a short summary, others): the first one, if it is about the whole run, and the rest."""
     if verdicts and not verdicts[0].subject:
         return verdicts[:1], verdicts[1:]
     return (), verdicts
@@ -157,7 +157,7 @@ class _Page:
     width: int
 
     def quote(self, text: str, limit: int = 200) -> str:
-        """Return foreign text on one line, in characters the terminal has."""
+        """Return foreign text on one line, in characters that the terminal can show."""
         text = shorten_text(text, limit)
         if self.ascii:
             text = text.encode("ascii", "backslashreplace").decode()
@@ -166,17 +166,18 @@ class _Page:
     def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
         """Return a text as lines; all but the first are indented by ``hang`` columns.
 
-        One column is kept free for the blank that `escape_output` may put in.
+        One column is kept free for the blank that `escape_output` may insert.
         """
         parts = textwrap.wrap(text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False)
         return [Line(escape_output(part), style) for part in parts]
 
     def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
+        """Return a label and a text, whose further lines are indented below it."""
         start = f"{INDENT}{label:<{LABEL_WIDTH}} "
         return self.wrap(start + text, style, hang=len(start))
 
     def table(self, rows: Sequence[Sequence[str]], styles: Sequence[Style]) -> list[Line]:
-        """Lay out rows under their head (the first row); columns that do not fit are left out on the right."""
+        """Lay out rows, of which the first is the head; columns on the right that do not fit are left out."""
         name_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = self.width - len(INDENT)
         least = min(name_width, MIN_NAME)
@@ -200,7 +201,7 @@ class _Page:
         return _format_short_amount(metric.mean, metric)
 
     def threshold(self, metric: Metric) -> str:
-        """Return the threshold of a metric, with the sign of its direction."""
+        """Return the threshold with its sign ("≥ 0.8"); "mixed" if tests have different ones; "-" without any."""
         if metric.threshold is None:
             if metric.thresholds:
                 return f"mixed{metric.threshold_scope}"
@@ -213,7 +214,7 @@ class _Page:
         return f"{sign} {_format_short_amount(metric.threshold, metric)}{metric.threshold_scope}"
 
     def distribution(self, metric: Metric) -> str:
-        """Return a sparkline of a score, or the range of another metric."""
+        """Return a sparkline for scores, "0.1 to 0.5" for other metrics, "-" without values."""
         if metric.minimum is None or metric.maximum is None:
             return "-"
         if metric.histogram:
@@ -225,7 +226,7 @@ class _Page:
 
 
 def _sum_widths(widths: Iterable[int]) -> int:
-    """Return how many columns the cells behind the first take, with their gaps."""
+    """Return the width of all cells after the first one, including the gaps before them."""
     return sum(width + len(GAP) for width in widths)
 
 
@@ -240,7 +241,7 @@ def _format_short_amount(value: float, metric: Metric) -> str:
 
 
 def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noqa: A002 -- as in `summary_lines`
-    """Return a bar for each count, as high as its share of the greatest; a dot for 0.
+    """Return a bar for each count, with a height relative to the greatest count; a dot for 0.
 
     >>> draw_sparkline([0, 1, 4, 8]), draw_sparkline([0, 1, 4, 8], ascii=True)
     ('·▁▄█', '.:+@')
@@ -258,13 +259,13 @@ def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noq
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Summary:
-    # The parts of the summary, each as lines; none if there is nothing to say.
+    # Each method returns one part of the summary as lines; no lines if there is nothing to show.
     page: _Page
     totals: Totals
     is_verbose: bool
 
     def verdict_lines(self, verdict: Verdict) -> list[Line]:
-        """A verdict with its advice, and the tests that changed."""
+        """Return a verdict with its advice, and the tests that changed."""
         page = self.page
         style = LEVEL_STYLES[verdict.level]
         lines = page.fact(verdict.label, page.quote(verdict.headline, 600), style)
@@ -304,7 +305,7 @@ class _Summary:
         return lines
 
     def missed_lines(self, misses: Sequence[str]) -> list[Line]:
-        """The commands that record what is missing, each on one line, to be copied."""
+        """Return the commands that record what is missing, each on one line (however long), to be copied."""
         commands = merge_record_commands(misses)
         if not commands:
             return []
@@ -316,7 +317,7 @@ class _Summary:
         return lines
 
     def skipped_lines(self, records: Sequence[TestRecord]) -> list[Line]:
-        # How many tests were skipped for want of a judge, and how to run them.
+        # How many tests were skipped because they need a judge, and how to run them.
         skipped = [record for record in records if record.outcome == "skipped"]
         number = sum(record.message == NEEDS_JUDGE for record in skipped)
         if number:
@@ -351,7 +352,7 @@ class _Summary:
         return row
 
     def prompt_lines(self) -> list[Line]:
-        """A table for each prompt with several versions, and a line with the other prompts."""
+        """Return a table for each prompt with several versions, and one line with all other prompts."""
         lines: list[Line] = []
         single = []
         for versions in group_by(self.totals.versions, lambda side: side.comparison).values():
@@ -366,7 +367,7 @@ class _Summary:
         return lines
 
     def model_lines(self) -> list[Line]:
-        # Tables of the models under test, with warnings about the judges of their means.
+        # A table for each comparison of models, then doubts about the judges of their scores.
         lines: list[Line] = []
         for models in group_by(self.totals.candidates, lambda side: side.comparison).values():
             tests = f"{format_count(models[0].tests, 'test')} each"
@@ -382,7 +383,7 @@ class _Summary:
         doubts = {metric.name: metric.doubt for model in models for metric in model.metrics if metric.doubt}
         words = []
         for name, doubt in doubts.items():
-            # The dimensions of a score have the same judge.
+            # The dimensions of a score ("judge.tone") have the same judge as the score, which is listed already.
             if any(name.startswith(f"{other}.") for other in doubts):
                 continue
             quoted = self.page.quote(name, 60)
@@ -395,7 +396,7 @@ class _Summary:
         measured = [metric for side in sides for metric in side.metrics if metric.n]
         groups = group_by(measured, lambda metric: metric.key)
         with_threshold = {metric.key for metric in measured if metric.thresholds}
-        # Metrics with a threshold come first: the columns on the right may not fit.
+        # Metrics with a threshold come first, as columns on the right that do not fit are left out.
         keys = sorted(groups, key=lambda key: key not in with_threshold)
         names = [self.page.quote(key[0], 60) for key in keys]
         heads = [_truncate_cell(name, 20) for name in names]
@@ -413,7 +414,7 @@ class _Summary:
         return lines
 
     def _model_use_lines(self, models: Sequence[Side]) -> list[Line]:
-        """What an answer of each model takes, without its judges."""
+        """Return a table with tokens, cost and latency of each model, without those of judges."""
         rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
         styles: list[Style] = [""]
         for side in models:
@@ -425,7 +426,7 @@ class _Summary:
         return self.page.table(rows, styles)
 
     def blame_lines(self) -> list[Line]:
-        """Whether retrieval or generation did badly, and in how many tests."""
+        """Return in how many tests retrieval or generation is to blame."""
         parts = []
         for words, number in self.totals.blamed.items():
             parts.append(f"{format_count(number, 'test')}: {words}")
@@ -469,7 +470,7 @@ class _Summary:
         return lines
 
     def review_lines(self, judgements: Sequence[Judgement]) -> list[Line]:
-        """The cases that a person should look at, the least sure first; each case once."""
+        """Return the cases that a person should look at, each once, the least certain first."""
         if not judgements:
             return []
         by_test: dict[str, Judgement] = {}
@@ -487,7 +488,7 @@ class _Summary:
         return self.page.fact("review", text, "yellow")
 
     def _name_cases(self, judgements: Sequence[Judgement]) -> list[str]:
-        """Name each case as shortly as it is unique: by its id, its test, or its test and file; and why it is listed."""
+        """Return the shortest unique name of each case (its id, its test, or test and file), and why it is listed."""
         ids = Counter(judgement.case for judgement in judgements)
         tests = Counter(_test_name(judgement) for judgement in judgements)
         names = []
@@ -523,7 +524,7 @@ def _describe_tokens(traffic: Traffic) -> str:
 
 
 def _describe_latency(latency: Latency) -> str:
-    """Return how long the application's calls took; "": it is not known."""
+    """Return how long the calls of the application took; "" if that is not known."""
     if latency.p50 is None or latency.p95 is None:
         return ""
     p50 = format_amount(latency.p50, "s")
@@ -538,7 +539,7 @@ def _describe_latency(latency: Latency) -> str:
 
 
 def _sum_tokens(traffic: Traffic) -> str:
-    """Return all tokens; calls without a count are in no sum: it is more than that."""
+    """Return the sum of all tokens; ">" before it says that calls without a count are not in it."""
     counts = [count for count in (traffic.input_tokens, traffic.output_tokens) if count is not None]
     if not counts:
         return "-"
@@ -548,7 +549,7 @@ def _sum_tokens(traffic: Traffic) -> str:
 
 
 def _sum_cost(traffic: Traffic) -> str:
-    """Return the cost; calls without a price are in no sum: it is more than that."""
+    """Return the cost; ">" before it says that calls without a price are not in it."""
     if traffic.known_usd is None:
         return "-"
     cost = format_amount(traffic.known_usd, "USD")
@@ -564,7 +565,7 @@ def _format_seconds(seconds: float | None) -> str:
 
 
 def _format_diff(change: CaseChange, page: _Page) -> str:
-    """Return the difference of the outputs in a line: ``[-old-]``, ``{+new+}``, and some words around."""
+    """Return the difference of two outputs on one line: ``[-old-]``, ``{+new+}``, and some text around; else why there is none."""
     if change.before_output is None:
         return "the baseline's output is not stored here: the file beside the baseline is missing or of another one"
     if change.after_output is None:
@@ -579,6 +580,7 @@ def _format_diff(change: CaseChange, page: _Page) -> str:
 
 
 def _format_edit(kind: str, text: str, *, is_first: bool) -> str:
+    """Return a piece of a difference; unchanged text is shortened."""
     if kind != "same":
         if kind == "old":
             return f"[-{text}-]"
@@ -591,6 +593,6 @@ def _format_edit(kind: str, text: str, *, is_first: bool) -> str:
 
 
 def _test_name(judgement: Judgement) -> str:
-    """Return the test's name without its file; the file of a test without a name (a doctest of a page)."""
+    """Return the name of a test without its file; for a doctest of a page, which has no name, the file."""
     file, _, name = judgement.nodeid.partition("::")
     return name or file

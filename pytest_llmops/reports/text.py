@@ -1,15 +1,15 @@
-"""Foreign text on one line, and templates: what several formats of reports need."""
+"""Helpers of several formats of reports: foreign text (from tests and models) on one line, and templates."""
 
 from pytest_llmops.measurement import escape_output, shorten_text
 
 
 def quote_line(text: str, limit: int = 1_000) -> str:
-    """Return foreign text on one line, without control characters and commands of a CI runner, and not much longer than ``limit``."""
+    """Return foreign text on one line, without control characters and commands of a CI runner, at most 40 characters above ``limit``."""
     return escape_output(shorten_text(text, limit))[: limit + 40]  # an escape is up to ten characters
 
 
 def render_template(name: str, **values: object) -> str:
-    """Return a template of ``reports/templates`` with its values; in XML and HTML they are escaped."""
+    """Render a template in ``reports/templates``; values are escaped if it is XML or HTML (by its first suffix)."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -1,6 +1,6 @@
-"""The base class of retrievers, which checks arguments and hits, embeds queries and measures latency.
+"""The base class of retrievers: it checks arguments and hits and measures latency; helpers check corpora and embed queries.
 
-A retriever in memory, or the adapter of a store, adds the search itself.
+Subclasses, in memory or for a store, add the search itself.
 """
 
 import importlib
@@ -21,14 +21,14 @@ from pytest_llmops.protocols import Chunk, Embedder, Hit, Hits
 __tracebackhide__ = True
 
 Scalar: TypeAlias = "str | int | float | bool"
-# Metadata key -> allowed values; all keys have to match
+# Metadata key -> allowed values; a passage matches if every key has one of its allowed values
 Conditions: TypeAlias = Mapping[str, tuple[Scalar, ...]]
 
 EMBED_BATCH_SIZE = 1024  # texts of one call to an embedder
 
 
 class Searcher(ABC):
-    """A search over passages, with checked arguments, measured latency, and a store's exceptions as `CorpusError`.
+    """A search over passages. It checks arguments, measures latency, and turns exceptions of a store into `CorpusError`.
 
     Attributes:
         name: Name of the corpus, for errors and reports.
@@ -44,7 +44,7 @@ class Searcher(ABC):
     @property
     @abstractmethod
     def documents(self) -> int | None:
-        """Number of passages; None if the store does not tell."""
+        """Number of passages; None if the store cannot tell."""
 
     def listing(self) -> list[Chunk]:
         """Return every passage, for checks of the index itself.
@@ -57,12 +57,12 @@ class Searcher(ABC):
         )
 
     def search(self, query: str, k: int | None = None, filters: Mapping[str, Json] | None = None) -> Hits:
-        """Return at most ``k`` hits, best first; the latency is that of query embedding and search.
+        """Return at most ``k`` hits, best first. The latency covers the embedding of the query and the search.
 
         Args:
             query: A text; if it is empty or only punctuation, there are no hits.
             k: Number of hits; None: the retriever's ``k``.
-            filters: Metadata that a hit must have: key -> a value, or a list of allowed values.
+            filters: Metadata that a hit must have: key -> a value, or a list of allowed values; see `matches_conditions`.
 
         Raises:
             UsageError: ``k`` is less than 1, the query is not a text, or a filter is invalid.
@@ -88,10 +88,11 @@ class Searcher(ABC):
 
     @abstractmethod
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> Iterable[Hit]:
-        """Return at most ``limit`` hits, best first; may raise anything."""
+        """Return at most ``limit`` hits, best first. It may raise anything: `search` turns it into a `CorpusError`."""
 
 
 def _check_hits(hits: Sequence[Hit], where: str) -> None:
+    """Check that every hit has a finite score and an id of its own."""
     seen: set[str] = set()
     for hit in hits:
         if not math.isfinite(hit.score):
@@ -111,10 +112,10 @@ def _check_hits(hits: Sequence[Hit], where: str) -> None:
 
 
 def validate_k(k: object) -> int:
-    """Return a valid number of hits.
+    """Return a number of hits as an int, if it is a whole number of at least 1 (a NumPy integer, too).
 
     Raises:
-        UsageError: It is not a whole number of at least 1.
+        UsageError: It is not.
 
     >>> validate_k(3)
     3
@@ -129,8 +130,8 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
     """Return filters as key -> allowed values; without filters all passages match.
 
     Raises:
-        UsageError: It is not a mapping, or a value is not a text, a number, true or false, or a list of those. A
-            store's own operators ("$gt") are not translated.
+        UsageError: It is not a mapping, or a value is not a text, a number, true or false, or a list of those. Operators of
+            a store ("$gt") are not supported.
 
     >>> parse_filters({"lang": "de", "year": [2025, 2026]})
     {'lang': ('de',), 'year': (2025, 2026)}
@@ -148,6 +149,7 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
 
 
 def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
+    """Return the allowed values of a filter: a single value, or those of a list or set (sorted, so that the order is fixed)."""
     values: list[object] = [given]
     if isinstance(given, (list, tuple)):
         values = list(given)
@@ -178,7 +180,7 @@ def to_python_scalar(value: Any) -> Any:
 def matches_conditions(metadata: Mapping[str, Json], conditions: Conditions) -> bool:
     """Return whether a passage's metadata matches all conditions.
 
-    A key may be a path ("file.name"). A list in the metadata matches if any of its elements does. ``1`` equals
+    A key may be a path into nested metadata ("file.name"). A list in the metadata matches if any of its elements does. ``1`` equals
     ``1.0``, and neither equals ``True``. A missing key does not match.
 
     >>> matches_conditions({"tags": ["new", "de"], "page": 3}, {"tags": ("de", "en"), "page": (3.0,)})
@@ -201,6 +203,7 @@ def _are_equal(element: Json, value: Scalar) -> bool:
 
 
 def _find_metadata_value(metadata: Mapping[str, Json], key: str) -> Json:
+    """Return the value under a key, or under a path such as "file.name"; None without it."""
     if key in metadata:
         return metadata[key]
     first, dot, rest = key.partition(".")
@@ -211,7 +214,7 @@ def _find_metadata_value(metadata: Mapping[str, Json], key: str) -> Json:
 
 
 def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
-    """Return an embedder, by name or as given, whose vectors can be stored.
+    """Return an embedder, given by name or as an object, after a check that its vectors can be stored and compared later.
 
     Raises:
         UnknownName: There is no embedder of that name.
@@ -274,7 +277,7 @@ def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = No
     """Return the vector of a query; None if it is all zero, so that nothing can be similar.
 
     Raises:
-        CorpusError: Its length is not that of the index's vectors.
+        CorpusError: It has not ``dim`` numbers, as the vectors of the index have.
         UsageError: The embedder returned no vector.
     """
     vector: Float32Array
@@ -291,7 +294,7 @@ def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = No
 
 
 def similarity_from_distance(distance: float, space: str) -> float:
-    """Return the similarity for a distance: higher is better, and the order of hits is the same.
+    """Convert a distance to a similarity, of which higher is better; the order of hits stays the same.
 
     ``cosine``, ``ip`` and ``dot``: 1 - distance, which is the cosine or the dot product. Any other space (``l2``,
     ``manhattan`` ...): 1 / (1 + distance), from 1 (equal) down to 0.
@@ -305,7 +308,7 @@ def similarity_from_distance(distance: float, space: str) -> float:
 
 
 def plain_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
-    """Return a store's metadata as JSON values: times as ISO text, the number of bytes instead of bytes, NaN as null.
+    """Return the metadata of a store as JSON values: times as ISO text, bytes as their number, NaN as null, other objects as text.
 
     >>> plain_metadata({"page": 3, "image": b"%PNG"})
     {'page': 3, 'image': '(4 bytes)'}
@@ -314,6 +317,7 @@ def plain_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
 
 
 def _plain_value(value: Any) -> Json:
+    """Return a value as JSON has it; see `plain_metadata`."""
     if isinstance(value, Mapping):
         return {str(key): _plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -331,7 +335,7 @@ def _plain_value(value: Any) -> Json:
 
 
 def import_optional(name: str, install: str, feature: str) -> Any:
-    """Return an optional package.
+    """Import an optional package.
 
     Raises:
         UsageError: It is not installed; the error gives the install command.
@@ -345,7 +349,7 @@ def import_optional(name: str, install: str, feature: str) -> Any:
     except ModuleNotFoundError as error:
         missing_package, _, _ = (error.name or "").partition(".")
         wanted_package, _, _ = name.partition(".")
-        if missing_package != wanted_package:
+        if missing_package != wanted_package:  # the package is there, but something that it imports is not
             raise
         raise UsageError(
             f"{feature} needs the package {install!r}, which is not installed: pip install {install}"
@@ -353,7 +357,7 @@ def import_optional(name: str, install: str, feature: str) -> Any:
 
 
 def require_existing_path(path: str | Path, holds: str) -> Path:
-    """Return the path of an existing store: many clients would create a missing store, empty.
+    """Return the path of a store after a check that it exists, as many clients would create an empty store.
 
     Raises:
         CorpusError: The path does not exist.
@@ -389,13 +393,13 @@ def check_corpus(chunks: Iterable[Chunk], where: str) -> tuple[Chunk, ...]:
 
 
 def chunk_content(chunk: Chunk) -> str:
-    """Return id, text and metadata of a chunk as a text for its fingerprint."""
+    """Return id, text and metadata of a chunk as one JSON text, of which fingerprints are made."""
     metadata = to_builtins(chunk.metadata, where=f"metadata of chunk {chunk.id}")
     return canonical_json([chunk.id, chunk.text, metadata])
 
 
 def searchable_text(chunk: Chunk) -> str:
-    """Return the text of a chunk for search: the title in its metadata, if any, and its text."""
+    """Return the text of a chunk that is indexed: its text, after the title in its metadata if there is one."""
     title = chunk.metadata.get("title", "")
     if isinstance(title, str) and title:
         return f"{title}\n{chunk.text}"

@@ -1,7 +1,7 @@
 """BM25 retriever in memory, with the same hits on every machine, and the loader of a corpus.
 
-Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and with numpy only. `tokenize` decides what a
-word is.
+Scores come from the package bm25s (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and with numpy only. `tokenize` decides
+what a word is.
 """
 
 import logging
@@ -39,7 +39,8 @@ __tracebackhide__ = True
 
 TEXT_SUFFIXES = (".md", ".txt")
 
-# Thai, Lao, Myanmar, Khmer, kana, Han and Hangul: scripts without spaces, or with endings attached to words
+# Characters that are tokens by themselves: Thai, Lao, Myanmar, Khmer, kana and Han are written without spaces, and in Hangul endings
+# are attached to words
 _NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 # Vowel signs and accents that belong to a word, though Python's ``\w`` does not count them
 _COMBINING_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
@@ -59,7 +60,7 @@ def tokenize(text: str) -> list[str]:
     (['rückgabe', 'frist', '30', 'tage'], ['退', '货', 'policy'])
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    # Folding may leave forms that are not normalized.
+    # Normalized again, as folding may produce forms that are not.
     return _TOKEN.findall(unicodedata.normalize("NFKC", folded))
 
 
@@ -106,6 +107,7 @@ class InMemoryRetriever(CorpusSearcher):
         self._index = self._build_index()
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Return the best hits that share a word with the query; the stable sort keeps the order of the corpus for equal scores."""
         words = [word for word in tokenize(query) if word in self._vocabulary]
         if not words:
             return []
@@ -122,7 +124,7 @@ class InMemoryRetriever(CorpusSearcher):
         return hits
 
     def _build_index(self) -> Any:
-        """Return the index; None if the corpus has no words: no search reaches the index then."""
+        """Build the index and fill ``_vocabulary``. Without any word, return None: `_find_hits` never uses the index then."""
         numbers = []
         for chunk in self.chunks:
             tokens = tokenize(searchable_text(chunk))
@@ -133,7 +135,7 @@ class InMemoryRetriever(CorpusSearcher):
         import bm25s
 
         index = bm25s.BM25(method="lucene", dtype="float64", backend="numpy")
-        # Number words by first occurrence: bm25s would number them in the order of a set.
+        # The words are numbered here, by first occurrence; bm25s would number them in the order of a set, which varies.
         with _quiet_logger("bm25s"):
             index.index((numbers, dict(self._vocabulary)), create_empty_token=False, show_progress=False)
         return index
@@ -141,7 +143,7 @@ class InMemoryRetriever(CorpusSearcher):
 
 @contextmanager
 def _quiet_logger(logger: str) -> Iterator[None]:
-    """Keep the debug lines that bm25s turns on out of the log that pytest captures."""
+    """Raise the level of a logger for a block: bm25s turns on debug lines, which pytest would capture."""
     log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.WARNING)
@@ -175,6 +177,7 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
 
 
 def _read_corpus_folder(folder: Path) -> tuple[Chunk, ...]:
+    """Read a chunk from each text file of a folder."""
     chunks = []
     for name, path, text in iter_text_files(folder):
         try:
@@ -185,10 +188,10 @@ def _read_corpus_folder(folder: Path) -> tuple[Chunk, ...]:
 
 
 def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
-    """Yield name, path and text of the .md and .txt files of a corpus by name, without hidden files.
+    """Yield (path below the folder, path, text) of its .md and .txt files, sorted by path, without hidden files and folders.
 
     Raises:
-        CorpusError: A file cannot be read, or a file or folder is a link out of the corpus.
+        CorpusError: A file cannot be read, or a file or folder is a link to a place outside of the corpus.
     """
     paths = {path.relative_to(folder): path for path in folder.rglob("*")}
     for name in sorted(paths, key=lambda path: path.as_posix()):
@@ -202,6 +205,7 @@ def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
+    """Read a chunk from each line of a .jsonl file."""
     if path.suffix.lower() != ".jsonl":
         raise CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path)
     chunks: dict[str, Chunk] = {}
@@ -223,6 +227,11 @@ def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
 
 
 def _parse_chunk(value: Json) -> Chunk:
+    """Return the chunk of a line; keys other than ``id`` and ``text`` become metadata.
+
+    Raises:
+        BadFile: ``id`` or ``text`` is missing or empty, or the title is not a text.
+    """
     row = as_mapping(value)
     for key in ("id", "text"):
         given = row.get(key)

@@ -24,11 +24,11 @@ __tracebackhide__ = True
 T = TypeVar("T")
 
 PAGE_SIZE = 1000  # passages of a request when all are listed
-LOCK_TIMEOUT_S = 1.0  # seconds to wait for the lock of another process
+LOCK_TIMEOUT_S = 1.0  # how long to wait until another process releases its lock
 
 
 class ChromaRetriever(Searcher):
-    """A Chroma collection: its ids, documents and metadata, as they are.
+    """A Chroma collection, with its ids, documents and metadata unchanged.
 
     Scores are 1 - distance for the spaces ``cosine`` and ``ip``, and 1 / (1 + distance) for ``l2``. A record without a
     document (an image, a table) is a hit with an empty text; its URI, if any, is in its metadata as ``uri``. A query
@@ -127,6 +127,7 @@ class ChromaRetriever(Searcher):
                 return chunks
 
     def _call_store(self, method: Callable[..., T], **arguments: Any) -> T:
+        """Call a method of the collection; any exception becomes a `CorpusError`."""
         try:
             return method(**arguments)
         except Exception as error:
@@ -134,6 +135,7 @@ class ChromaRetriever(Searcher):
             raise CorpusError(f"cannot be asked: {problem}; open the collection again", self.where) from error
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Query the collection; each column of its result is a list with one item, for our single query."""
         query_arguments = self._query_arguments(query)
         if query_arguments is None:
             return []
@@ -153,6 +155,7 @@ class ChromaRetriever(Searcher):
         return hits
 
     def _query_arguments(self, query: str) -> dict[str, Any] | None:
+        """Return the query as a vector, or as a text for the collection's own embedding function; None if nothing can be found."""
         if self.embedder is None:
             if not query.strip():
                 return None
@@ -168,7 +171,7 @@ class ChromaRetriever(Searcher):
         return {"query_embeddings": [vector]}
 
     def _vector_length(self) -> int | None:
-        """Return the length of the vectors, read once; None for an empty collection."""
+        """Return the length of the stored vectors, which is read only once; None for an empty collection."""
         if self._width is None:
             vectors = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
             if vectors is not None and len(vectors):
@@ -177,7 +180,10 @@ class ChromaRetriever(Searcher):
 
 
 def _refuse_locked(database: Path) -> None:
-    """Raise an error if the store is locked: Chroma would wait for ever."""
+    """Raise a `CorpusError` if another process has locked the store, as Chroma would wait for ever.
+
+    Any other error of the database is left to Chroma.
+    """
     import sqlite3
 
     address = f"{database.resolve().as_uri()}?mode=ro"
@@ -192,6 +198,7 @@ def _refuse_locked(database: Path) -> None:
 
 
 def _find_space(collection: Any) -> str:
+    """Return the space of a collection, from its configuration or, in older versions, its metadata; Chroma's default is ``l2``."""
     configuration = getattr(collection, "configuration_json", None) or {}
     for index in ("hnsw", "spann"):
         space = (configuration.get(index) or {}).get("space")
@@ -203,7 +210,10 @@ def _find_space(collection: Any) -> str:
 
 
 def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
-    """Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key."""
+    """Convert conditions, at least one, to Chroma's ``where``.
+
+    Chroma allows only values of one type in a list, and only one key in a mapping; hence ``$or`` and ``$and``.
+    """
     clauses: list[Mapping[str, Json]] = []
     for key, values in conditions.items():
         by_type: dict[type, list[Json]] = {}

@@ -21,7 +21,7 @@ __tracebackhide__ = True
 
 
 class DenseRetriever(CorpusSearcher):
-    """Cosine similarity of the query's vector with every chunk's: exact, so it can be the reference for stores.
+    """Compare the vector of the query with that of every chunk by cosine similarity; exact, so it can be the reference for stores.
 
     A search returns the ``k`` most similar chunks; scores are from -1 to 1. Equal scores keep the order of the corpus,
     and equal texts have equal scores. A chunk whose vector is all zero (with ``hashing``: without a letter or digit)
@@ -70,6 +70,7 @@ class DenseRetriever(CorpusSearcher):
         return fingerprint_parts(self.embedder.version, *map(chunk_content, self.chunks))
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Return the most similar chunks; those with a zero vector are left out."""
         vector = embed_query(self.embedder, query, self.where, self._rows.shape[1])
         if vector is None:
             return []
@@ -77,7 +78,7 @@ class DenseRetriever(CorpusSearcher):
         if conditions:
             is_match = [matches_conditions(self.chunks[place].metadata, conditions) for place in places]
             places = places[np.array(is_match, dtype=bool)]
-        # Row by row: in a matrix product, equal rows get different last digits.
+        # Not a matrix product, in which equal rows get different last digits.
         products = self._rows[places].astype(np.float64) * vector
         scores = np.clip(products.sum(axis=1), -1.0, 1.0)
         best = np.argsort(-scores, kind="stable")[:limit]

@@ -23,11 +23,11 @@ from pytest_llmops.retrievers.base import (
 
 __tracebackhide__ = True
 
-INNER_PRODUCT = 0  # FAISS's number of the metric that is a similarity
+INNER_PRODUCT = 0  # FAISS's number for the metric inner product, the only one that is a similarity
 
 
 class FaissRetriever(Searcher):
-    """A FAISS index, which has only vectors, with the passages of the vectors.
+    """A FAISS index with the passages of its vectors, as the index itself has only vectors.
 
     Scores are FAISS's own for inner products, and 1 / (1 + distance) for other metrics (``L2`` is the squared
     distance). With filters all vectors are ranked, and passages that do not match are removed; an approximate index
@@ -52,7 +52,7 @@ class FaissRetriever(Searcher):
         """Wrap an index that you built or read.
 
         Args:
-            index: A ``faiss`` index. The numbers of an ``IndexIDMap`` are translated.
+            index: A ``faiss`` index; an ``IndexIDMap``, too.
             ids: An id for each vector, in the order of adding.
             texts: Texts of the vectors; default: all empty (images, tables).
             embedder: Embedder of queries: the same as the index was filled with.
@@ -85,7 +85,11 @@ class FaissRetriever(Searcher):
         self._places = self._map_numbers_to_places()
 
     def _to_column(self, what: str, given: Any, total: int) -> list[Any]:
-        """Return an argument with a value for each vector as a list; empty if it is optional and left out."""
+        """Return an argument as a list with a value for each vector; an empty list if ``texts`` or ``metadata`` is left out.
+
+        Raises:
+            CorpusError: It has another number of values, or is not a list.
+        """
         if isinstance(given, str):
             got = "a text"
         elif isinstance(given, Iterable) and not isinstance(given, (bytes, Mapping)):
@@ -131,7 +135,7 @@ class FaissRetriever(Searcher):
         return list(self.chunks)
 
     def _map_numbers_to_places(self) -> dict[int, int]:
-        """Return the place of each number of an IndexIDMap; empty if numbers are places.
+        """Return number -> place of the vector for an IndexIDMap; {} for other indexes, whose numbers are the places.
 
         Raises:
             CorpusError: The numbers do not determine the order of adding.
@@ -147,17 +151,17 @@ class FaissRetriever(Searcher):
                 )
             return places
         expected_numbers = set(range(len(self.chunks)))
-        odd = sorted(self._read_list_numbers() ^ expected_numbers)
-        if odd:
+        differing = sorted(self._read_list_numbers() ^ expected_numbers)
+        if differing:
             raise CorpusError(
-                f"the index has numbers of its own ({odd[0]} ...), and its lists keep no order of adding: expected 0 to "
+                f"the index has numbers of its own ({differing[0]} ...), and its lists keep no order of adding: expected 0 to "
                 f"{len(self.chunks) - 1}, the places in ids; add the vectors without numbers, or to a faiss.IndexIDMap",
                 self.where,
             )
         return {}
 
     def _read_list_numbers(self) -> set[int]:
-        """Return the numbers in the lists of an IVF index; of another index those that are expected."""
+        """Return the numbers of the vectors of an IVF index; other indexes always number them from 0."""
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         is_index = isinstance(self.index, faiss.Index)
         if not is_index or faiss.try_extract_index_ivf(self.index) is None:
@@ -172,6 +176,7 @@ class FaissRetriever(Searcher):
         return numbers
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Search the index; with filters all vectors are ranked, as FAISS cannot filter."""
         total = int(self.index.ntotal)
         if total != len(self.chunks):
             raise CorpusError(
@@ -187,7 +192,7 @@ class FaissRetriever(Searcher):
         values, numbers = self.index.search(vector[None, :], count)
         hits: list[Hit] = []
         for value, number in zip(values[0], numbers[0], strict=True):
-            if number < 0:  # FAISS pads with -1
+            if number < 0:  # FAISS found fewer, and pads with -1
                 continue
             place = self._places.get(int(number), int(number))
             chunk = self.chunks[place]

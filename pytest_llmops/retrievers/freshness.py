@@ -1,7 +1,7 @@
-"""Compare an index with the source it was built from: missing, outdated and orphaned documents.
+"""Compare an index with the source it was built from, to find missing, outdated and orphaned documents.
 
-Both sides are read as id -> `DocumentState`, and compared by what both know of a document: its content, else the time
-of its last modification.
+Both sides are read as id -> `DocumentState`. A document is compared by its content if both sides know it, else by the time of its
+last modification.
 """
 
 import datetime as dt
@@ -21,7 +21,7 @@ from pytest_llmops.retrievers.bm25 import iter_text_files, load_corpus
 
 __tracebackhide__ = True
 
-# Seconds since 1970, an aware datetime, or one as ISO 8601 text
+# Seconds since 1970, a datetime with its time zone, or such a datetime as ISO 8601 text
 Time: TypeAlias = "float | int | str | dt.datetime"
 
 SLACK_S = 1.0  # some file systems and stores have only whole seconds
@@ -30,7 +30,7 @@ MAX_FUTURE_S = 86_400.0  # clocks differ; a time more than a day ahead is in mil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """The known state of a document; leave out what is unknown.
+    """What a caller knows about the state of a document; unknown fields are left out.
 
     Attributes:
         fingerprint: Any text that changes with the content.
@@ -43,7 +43,7 @@ class Stamp:
     indexed: "Time | None" = None
 
 
-# A retriever that can be listed, a folder or .jsonl file, chunks, or id -> text, modification time or Stamp
+# A retriever that can list its passages, a folder or .jsonl file, chunks, or a mapping of id to text, modification time or Stamp
 Documents: TypeAlias = (
     "Searcher | str | Path | Iterable[Chunk] | Mapping[str, str | float | dt.datetime | Stamp]"
 )
@@ -51,13 +51,14 @@ Documents: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Keys of a chunk's metadata that describe its document.
+    """The keys under which the metadata of a chunk describes its document.
 
     Attributes:
-        document: Id of the chunk's document; a chunk without this key is a document itself.
-        fingerprint: Fingerprint of the document; by default, of the text of a chunk that is a document.
-        modified: Time of the document's last modification.
-        indexed: Time when it was written into the index.
+        document: Key of the id of the document; a chunk without this key is a document itself.
+        fingerprint: Key of the fingerprint of the document. Without it, the fingerprint of a chunk that is a document is made
+            from its text.
+        modified: Key of the time when the document was last modified.
+        indexed: Key of the time when it was written into the index.
     """
 
     document: str = "source"
@@ -71,9 +72,10 @@ class DocumentState:
     """The state of a document in the index or in the source.
 
     Attributes:
-        fingerprints: Fingerprints of its content.
-        modified: Seconds since 1970, as is ``indexed``.
-        chunks: Ids of the document's chunks; empty for a whole document.
+        fingerprints: Fingerprints of its content, one for each chunk; empty: not known.
+        modified: Time of the last modification, in seconds since 1970; None: not known.
+        indexed: Time of indexing, in seconds since 1970; None: not known.
+        chunks: Ids of its chunks; empty if it was not divided into chunks.
     """
 
     fingerprints: frozenset[str] = frozenset()
@@ -84,18 +86,18 @@ class DocumentState:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The differences between an index and its source; ids in the order of the source, or of the index.
+    """The differences between an index and its source. Ids are in the order of the source; orphaned ones in that of the index.
 
     Attributes:
         documents: Number of documents in the source.
         held: Number of documents in the index.
-        missing: Documents in the source, not in the index.
-        outdated: Document id -> why its state in the index is older.
-        orphaned: Documents in the index, not in the source.
-        unknown: Documents in both that share no property to compare.
+        missing: Documents in the source that are not in the index.
+        outdated: Document id -> why the index is not up to date.
+        orphaned: Documents in the index that are not in the source.
+        unknown: Documents in both that cannot be compared: no property is known on both sides.
         oldest: The document that was indexed first, or modified first if the index has no times of indexing.
         age_s: Age of that document; None if the index has no times.
-        by: Basis of the age: ``indexed``, ``modified`` or empty.
+        by: The time that the age is computed from: ``indexed``, ``modified`` or empty.
     """
 
     documents: int
@@ -124,8 +126,13 @@ def document_states(
     """Return the documents of an index or a source as id -> state, in their order.
 
     The documents of a folder are its .md and .txt files except hidden files, with the path below the folder as id;
-    those of a .jsonl file are its lines. Chunks with the same document in their metadata are merged: the oldest of
-    their times counts.
+    those of a .jsonl file are its lines. Chunks with the same document in their metadata are merged into one state, with
+    their oldest times.
+
+    Args:
+        given: The index or the source.
+        keys: Where the metadata of chunks describes their document.
+        what: Begins the messages of errors.
 
     Raises:
         UsageError: It has no documents, cannot be listed, or has an invalid time.
@@ -137,7 +144,7 @@ def document_states(
     keys = keys or Keys()
     if isinstance(given, Mapping):
         states: dict[str, DocumentState] = {}
-        for id_, value in given.items():  # the frame of a comprehension would be in users' tracebacks
+        for id_, value in given.items():  # not a comprehension, whose frame would be in users' tracebacks
             document = str(id_)
             where = f"{what}: {shorten_text(document, 60)}"
             states[document] = _value_state(value, where)
@@ -162,6 +169,7 @@ def document_states(
 
 
 def _list_chunks(retriever: object) -> Sequence[Chunk]:
+    """Return all passages of a retriever; an exception of its store becomes a `CorpusError`."""
     try:
         return tuple(retriever.listing())  # type: ignore[attr-defined]  # checked by the caller
     except LLMOpsError:
@@ -173,8 +181,13 @@ def _list_chunks(retriever: object) -> Sequence[Chunk]:
 
 
 def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, DocumentState]:
+    """Return document id -> state; the states of the chunks of a document are merged.
+
+    Raises:
+        CorpusError: A chunk that is a document itself has the id of another document.
+    """
     states_by_id: dict[str, list[DocumentState]] = {}
-    whole: set[str] = set()
+    whole_documents: set[str] = set()  # ids of chunks that are documents themselves
     for chunk in chunks:
         if not isinstance(chunk, Chunk):
             raise UsageError(
@@ -185,12 +198,12 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
         id_ = chunk.id
         if document is not None:
             id_ = str(document)
-        if id_ in states_by_id and (is_whole or id_ in whole):
+        if id_ in states_by_id and (is_whole or id_ in whole_documents):
             raise CorpusError(
                 f"the document {shorten_text(id_, 60)!r} stands twice: expected a unique id for each", what
             )
         if is_whole:
-            whole.add(id_)
+            whole_documents.add(id_)
         where = f"{what}: {shorten_text(id_, 60)}"
         state = _chunk_state(chunk, keys, where, whole=is_whole)
         states_by_id.setdefault(id_, []).append(state)
@@ -198,7 +211,7 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
 
 
 def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> DocumentState:
-    """Return the state of a document as a chunk has it; with ``whole``, the chunk is the document."""
+    """Return the state of a document that the metadata of a chunk gives; ``whole``: the chunk is the document itself."""
     fingerprints: frozenset[str] = frozenset()
     given = chunk.metadata.get(keys.fingerprint)
     if given is not None:
@@ -220,9 +233,9 @@ def _known_fingerprint(fingerprint: str) -> frozenset[str]:
 
 
 def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
-    """Return the state of a document from those of its chunks; the oldest of their times count."""
+    """Merge the states of the chunks of a document into one, with the oldest of their times."""
     fingerprints: frozenset[str] = frozenset()
-    # They identify the content only if every chunk has one.
+    # Fingerprints identify the whole content only if every chunk has one.
     if all(state.fingerprints for state in parts):
         fingerprints = fingerprints.union(*(state.fingerprints for state in parts))
     modified_times = [state.modified for state in parts if state.modified is not None]
@@ -234,6 +247,7 @@ def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
 
 
 def _value_state(value: object, where: str) -> DocumentState:
+    """Return the state for a value of a mapping: a `Stamp`, a chunk, a text, or a time of modification (but not as a text)."""
     if isinstance(value, Stamp):
         return DocumentState(
             _known_fingerprint(value.fingerprint),
@@ -248,7 +262,11 @@ def _value_state(value: object, where: str) -> DocumentState:
 
 
 def _parse_time(value: object, where: str) -> float | None:
-    """Return a time in seconds since 1970; None for no time."""
+    """Return a time in seconds since 1970; None for None.
+
+    Raises:
+        UsageError: It is not a time, or a datetime without a time zone.
+    """
     value = to_python_scalar(value)
     if value is None:
         return None
@@ -278,13 +296,17 @@ def compare_states(
 ) -> Freshness:
     """Compare an index with its source.
 
-    A document is outdated if the ids of its chunks differ; if its fingerprints differ; or, without fingerprints, if it
-    was modified (or else indexed) in the index more than a second before the last modification in the source.
+    A document is outdated if the ids of its chunks differ (see `_are_chunks_outdated`); or if its fingerprints differ; or, without
+    fingerprints on both sides, if its time of modification in the index (else of indexing) is more than a second before the one in
+    the source.
 
     Raises:
         UsageError: A time of the index is more than a day after ``now``.
 
-
+    >>> index = {"a": DocumentState(frozenset({"old"}))}
+    >>> source = {"a": DocumentState(frozenset({"new"})), "b": DocumentState()}
+    >>> freshness = compare_states(index, source, now=0.0)
+    >>> freshness.missing, freshness.outdated
     (('b',), {'a': 'the content differs'})
     """
     outdated: dict[str, str] = {}
@@ -314,7 +336,7 @@ def compare_states(
 
 
 def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
-    """Return why the index is outdated; empty if it is not; None if that is unknown."""
+    """Return why a document in the index is outdated; "" if it is up to date; None if they cannot be compared."""
     if _are_chunks_outdated(held.chunks, wanted.chunks):
         return _describe_chunk_difference(held.chunks, wanted.chunks)
     if held.fingerprints and wanted.fingerprints:
@@ -333,9 +355,10 @@ def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
 
 
 def _are_chunks_outdated(held: frozenset[str], wanted: frozenset[str]) -> bool:
-    """Return whether the ids of the chunks prove a difference.
+    """Return whether the ids of the chunks prove that the document in the index is outdated.
 
-    The same number of chunks without a common id proves none: the ids are made anew each time the document is chunked.
+    If both sides have the same number of chunks, but no id in common, nothing is proved: some tools generate new ids each time they
+    divide a document into chunks.
     """
     if not held or not wanted or held == wanted:
         return False
@@ -343,7 +366,7 @@ def _are_chunks_outdated(held: frozenset[str], wanted: frozenset[str]) -> bool:
 
 
 def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> str:
-    """Return how the chunks of a document differ."""
+    """Describe how the chunks of a document differ, with an example of each side."""
     missing = sorted(wanted - held)
     extra = sorted(held - wanted)
     parts = []
@@ -358,7 +381,11 @@ def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> 
 
 
 def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, float | None, str]:
-    """Return the oldest document of an index, its age, and the time that the age is by; without times all empty."""
+    """Return (oldest document of an index, its age in seconds, "indexed" or "modified"); ("", None, "") without any times.
+
+    Raises:
+        UsageError: A time is more than a day in the future.
+    """
     for by in ("indexed", "modified"):
         times = {}
         for id_, state in index.items():

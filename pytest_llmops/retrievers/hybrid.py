@@ -12,17 +12,18 @@ from pytest_llmops.retrievers.base import Conditions, Searcher, validate_k
 
 __tracebackhide__ = True
 
-# Constant of reciprocal rank fusion in the paper; with it, the first few ranks have about the same weight
+# The constant of the paper on reciprocal rank fusion; as it is large, the first few ranks have nearly the same weight
 RANK_CONSTANT = 60
 
 
 class HybridRetriever(Searcher):
-    """Reciprocal rank fusion, for instance of BM25 and a dense retriever.
+    """Fuse the rankings of several retrievers, for instance BM25 and a dense one, by reciprocal rank fusion.
 
     The score of a passage is the sum of 1 / (60 + rank) over the retrievers that found it, rank from 1
     (Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
     methods", SIGIR 2009), so scores of different scales need no weights. Equal scores keep the order in which
-    the passages were first found, retriever by retriever. Text and metadata are those of the first that found it.
+    the passages were first found, retriever by retriever. Text and metadata come from the first retriever that
+    found the passage.
 
     Attributes:
         retrievers: The retrievers.
@@ -61,13 +62,13 @@ class HybridRetriever(Searcher):
                 raise UsageError(
                     f"{self.where}: expected retrievers with search(query, k), got {type(retriever).__name__}"
                 )
-        # A single ranking needs no fusion.
+        # One ranking cannot be fused.
         if not self.retrievers[1:]:
             raise UsageError(f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}")
 
     @property
     def documents(self) -> int | None:
-        """Number of passages of the largest retriever; None if a retriever does not say."""
+        """Number of passages of the largest retriever; None if a retriever cannot tell its number."""
         counts = [getattr(retriever, "documents", None) for retriever in self.retrievers]
         known = [count for count in counts if isinstance(count, int)]
         if len(known) == len(counts):
@@ -100,6 +101,7 @@ class HybridRetriever(Searcher):
         return list(chunks.values())
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Search all retrievers and add up the scores; the stable sort keeps equal scores in the order of first occurrence."""
         filters: dict[str, Json] = {key: list(values) for key, values in conditions.items()}
         scores: dict[str, float] = {}
         hits: dict[str, Hit] = {}
@@ -116,6 +118,7 @@ class HybridRetriever(Searcher):
     def _search_retriever(
         self, retriever: Retriever, query: str, depth: int, filters: dict[str, Json]
     ) -> Sequence[Hit]:
+        """Search one retriever; filters are only passed on if there are any, as not every retriever accepts them."""
         if not filters:
             return retriever.search(query, depth)
         if "filters" not in inspect.signature(retriever.search).parameters:

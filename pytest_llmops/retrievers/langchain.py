@@ -11,13 +11,15 @@ from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional,
 __tracebackhide__ = True
 
 DEFAULT_K = 4  # default number of documents of LangChain's vector stores
-UNLIMITED_K = 10_000  # more than any other retriever returns: all its documents are hits
+UNLIMITED_K = (
+    10_000  # for other retrievers, which decide themselves how many documents they return: all are hits
+)
 
 
 class LangChainRetriever(Searcher):
     """Any LangChain retriever or vector store, searched as in the application.
 
-    In LangChain a store's scores may be similarities or distances, so the score is 1 / rank. A document without a text
+    The score of a hit is 1 / rank, as in LangChain the scores of a store may be similarities or distances. A document without a text
     is a hit with an empty text.
 
     Attributes:
@@ -40,17 +42,17 @@ class LangChainRetriever(Searcher):
             k: Default number of hits of `search`; default: the number that the
                 retriever is set to return. Only a vector store, and its retriever, can return more than that.
             name: For errors and reports; default: the name of its class.
-            id_key: Key of the id in a document's metadata; default: ``Document.id``.
-            translate: Converts filters, key -> list of values, to the store's ``filter``; default: filters are an
-                error, as every store has another form.
+            id_key: Key of the id in the metadata of a document; default: ``Document.id``.
+            translate: Converts filters (key -> list of values) to the ``filter`` argument of the store; without it, filters
+                are an error, as every store has another form.
 
         Raises:
-            UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
+            UsageError: It is neither a retriever nor a store, ``k`` is less than 1, or the package is not installed.
         """
         stores = import_optional("langchain_core.vectorstores", "langchain-core", "LangChainRetriever")
         retrievers = import_optional("langchain_core.retrievers", "langchain-core", "LangChainRetriever")
         self._is_store = isinstance(retriever, stores.VectorStore)
-        self._of_store = isinstance(retriever, stores.VectorStoreRetriever)
+        self._is_store_retriever = isinstance(retriever, stores.VectorStoreRetriever)
         if not self._is_store and not isinstance(retriever, retrievers.BaseRetriever):
             raise UsageError(
                 f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}"
@@ -58,7 +60,7 @@ class LangChainRetriever(Searcher):
         title = name or type(retriever).__name__
         if k is None and self._is_store:
             k = DEFAULT_K
-        elif k is None and self._of_store:
+        elif k is None and self._is_store_retriever:
             k = int(retriever.search_kwargs.get("k", DEFAULT_K))
         elif k is None:
             k = UNLIMITED_K
@@ -73,12 +75,13 @@ class LangChainRetriever(Searcher):
         return None
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Search; a retriever that is not of a store takes neither a number of documents nor filters."""
         filters = self._filter_arguments(conditions)
         if not query.strip():
             return []
         if self._is_store:
             documents = self.retriever.similarity_search(query, k=limit, **filters)
-        elif self._of_store:
+        elif self._is_store_retriever:
             documents = self.retriever.invoke(query, k=limit, **filters)
         else:
             documents = self.retriever.invoke(query)
@@ -91,9 +94,10 @@ class LangChainRetriever(Searcher):
         return hits
 
     def _filter_arguments(self, conditions: Conditions) -> dict[str, Any]:
+        """Return {"filter": ...} for the store, or {} without conditions."""
         if not conditions:
             return {}
-        if not (self._is_store or self._of_store):
+        if not (self._is_store or self._is_store_retriever):
             raise UsageError(
                 f"{self.where}: takes no filters: search without, or wrap the vector store behind it"
             )
@@ -106,6 +110,7 @@ class LangChainRetriever(Searcher):
         return {"filter": self._translate(filters)}
 
     def _document_id(self, document: Any) -> str:
+        """Return the id of a document, from its metadata if ``id_key`` was given; raise a `CorpusError` without one."""
         if self._id_key:
             id_ = document.metadata.get(self._id_key)
             expected = f"the key {self._id_key!r} in its metadata"

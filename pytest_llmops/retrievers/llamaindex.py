@@ -9,13 +9,13 @@ from pytest_llmops.retrievers.base import Conditions, Searcher, chunk_to_hit, im
 __tracebackhide__ = True
 
 DEFAULT_K = 2  # default number of nodes of a LlamaIndex index
-UNLIMITED_K = 10_000  # more than any retriever returns: all its nodes are hits
+UNLIMITED_K = 10_000  # for retrievers, which decide themselves how many nodes they return: all are hits
 
 
 class LlamaIndexRetriever(Searcher):
     """Any LlamaIndex retriever or index, searched as in the application.
 
-    Scores are LlamaIndex's own if every node has a score, else 1 / rank. A node without a text (an image, a table) is a
+    Scores are those of LlamaIndex if every node has one, else 1 / rank. A node without a text (an image, a table) is a
     hit with an empty text. Filters need an index; a retriever has its own filters.
 
     Attributes:
@@ -27,13 +27,13 @@ class LlamaIndexRetriever(Searcher):
 
         Args:
             retriever: A ``BaseRetriever`` or an index (``VectorStoreIndex`` ...) of ``llama_index.core``.
-            k: Default number of hits of `search`; default: its own number. Only an
-                index can return more than that.
+            k: Default number of hits of `search`; default: as many as LlamaIndex
+                returns by itself. Only an index can return more.
             name: For errors and reports; default: the name of its class.
             id_key: Key of the id in a node's metadata; default: ``node_id``.
 
         Raises:
-            UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
+            UsageError: It is neither a retriever nor an index, ``k`` is less than 1, or the package is not installed.
         """
         retrievers = import_optional("llama_index.core.retrievers", "llama-index-core", "LlamaIndexRetriever")
         indices = import_optional("llama_index.core.indices.base", "llama-index-core", "LlamaIndexRetriever")
@@ -60,7 +60,7 @@ class LlamaIndexRetriever(Searcher):
         """Return every node in the index's document store, in its order.
 
         Raises:
-            UsageError: It has none: it is a retriever, or the texts are in the vector store.
+            UsageError: There are none: it is a retriever, or the texts are in the vector store.
         """
         nodes = self._stored_nodes()
         if nodes:
@@ -73,6 +73,7 @@ class LlamaIndexRetriever(Searcher):
         return []
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Search the retriever, or a retriever of the index that is made for this number of hits and these filters."""
         if conditions and not self._is_index:
             raise UsageError(
                 f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index"
@@ -93,6 +94,7 @@ class LlamaIndexRetriever(Searcher):
         return hits
 
     def _node_to_chunk(self, node: Any) -> Chunk:
+        """Return a node as a chunk; raise a `CorpusError` if ``id_key`` was given and the node has no such metadata."""
         id_ = node.node_id
         if self._id_key:
             id_ = node.metadata.get(self._id_key)
@@ -108,7 +110,7 @@ class LlamaIndexRetriever(Searcher):
 
 
 def _filter_options(conditions: Conditions) -> dict[str, Any]:
-    """Return the options of an index's retriever for conditions."""
+    """Return {"filters": ...} for ``as_retriever`` of an index, or {} without conditions."""
     if not conditions:
         return {}
     stores = import_optional("llama_index.core.vector_stores", "llama-index-core", "LlamaIndexRetriever")

@@ -26,11 +26,11 @@ PAGE_SIZE = 1000  # points of a request when all are listed
 
 
 class QdrantRetriever(Searcher):
-    """A Qdrant collection: a point is a passage, its payload holds the text and the metadata.
+    """A Qdrant collection: each point is a passage, with text and metadata in its payload.
 
     Scores are Qdrant's own for the distances ``Cosine`` and ``Dot``, and 1 / (1 + distance) for ``Euclid`` and
-    ``Manhattan``. A point without a text (an image, a table) is a hit with an empty text. Filters become
-    Qdrant's; a key may be a path ("metadata.source").
+    ``Manhattan``. A point without a text (an image, a table) is a hit with an empty text. Qdrant itself
+    applies filters; a key may be a path ("metadata.source").
 
     Attributes:
         client: The client, as it was given.
@@ -61,7 +61,7 @@ class QdrantRetriever(Searcher):
 
         Raises:
             UsageError: It is not a client, ``k`` is less than 1, or the embedder cannot be used.
-            UnknownName: The client has no such collection, or the collection no such vector.
+            UnknownName: The client has no such collection, or the collection has no such vector.
             CorpusError: The store does not answer.
         """
         for method in ("query_points", "get_collection", "scroll"):
@@ -126,6 +126,7 @@ class QdrantRetriever(Searcher):
         return [self._point_to_chunk(point) for point in self._iterate_points()]
 
     def _iterate_points(self) -> Iterator[Any]:
+        """Yield all points, a page at a time; after the last page Qdrant returns no further offset."""
         offset: Any = None
         while True:
             page, offset = self.client.scroll(
@@ -136,6 +137,7 @@ class QdrantRetriever(Searcher):
                 return
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
+        """Query the collection and convert distances to scores."""
         vector = embed_query(self.embedder, query, self.where, int(self._vector.size))
         if vector is None:
             return []
@@ -162,6 +164,7 @@ class QdrantRetriever(Searcher):
         return hits
 
     def _point_to_chunk(self, point: Any) -> Chunk:
+        """Return a point as a chunk; raise a `CorpusError` if ``id_key`` was given and its payload has no such key."""
         payload: Mapping[str, Any] = point.payload or {}
         id_ = point.id
         if self._id_key:
@@ -180,7 +183,10 @@ class QdrantRetriever(Searcher):
 
 
 def _find_vector_params(vectors: Any, name: str, where: str) -> Any:
-    """Return size and distance of the vector to search by."""
+    """Return the parameters (size and distance) of the vector to search by.
+
+    ``vectors`` is a mapping if the vectors of the collection have names, else the parameters of the only vector.
+    """
     named: Mapping[str, Any] = {}
     if isinstance(vectors, Mapping):
         named = vectors
@@ -194,12 +200,13 @@ def _find_vector_params(vectors: Any, name: str, where: str) -> Any:
 
 
 def _build_query_filter(conditions: Conditions) -> Any:
+    """Convert conditions to a Qdrant filter: all keys must match (``must``), each by one of its values (``should``)."""
     models = import_optional("qdrant_client.models", "qdrant-client", "QdrantRetriever")
 
     def build_condition(key: str, value: Scalar) -> Any:
         if isinstance(value, (str, bool)):
             return models.FieldCondition(key=key, match=models.MatchValue(value=value))
-        # A range for numbers: a match would distinguish 1 from 1.0.
+        # Numbers are compared by a range, as a match would distinguish 1 from 1.0.
         return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
 
     clauses = []

@@ -1,4 +1,4 @@
-"""Reads the calls of exchanges, and holds those of a test."""
+"""Read a model call from a recorded or live exchange; `CallLog` holds the calls of a test."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MAX_ERROR_CHARS = 200
 
 
 class CallLog(Sequence[Call]):
-    """The calls of a test so far; an exchange is read on access.
+    """The calls of a test so far. An exchange is read each time its call is accessed.
 
     >>> len(CallLog([]))
     0
@@ -43,18 +43,19 @@ class CallLog(Sequence[Call]):
 
 @dataclass(slots=True)
 class _ReadBodies:
-    # What the readers of a format made of the bodies of a call.
-    reply: JsonObject  # whole: a stream is joined
+    # The results of the readers of a wire format for the request and reply of a call.
+    reply: JsonObject  # the whole reply; a stream is joined
     parsed_request: ParsedRequest
     parsed_reply: ParsedReply
     ended: bool = True  # whether the stream has its last event
-    problem: str = ""  # why a reader failed
+    problem: str = ""  # why a reader failed; empty: none did
 
 
 T = TypeVar("T")
 
 
 def _check_type(value: object, expected: type[T]) -> T:
+    """Return the value if it has the type; a reader of a project may have returned anything."""
     if not isinstance(value, expected):
         raise TypeError(f"expected {expected.__name__}, got {type(value).__name__}")
     return value
@@ -66,6 +67,7 @@ def read_call(exchange: Exchange) -> Call:
 
 
 def _read_exchange(exchange: Exchange) -> Call:
+    """Read request and reply of an exchange by the format of its endpoint; of an unknown endpoint, only model and tokens."""
     route = routes.find_route(exchange.url)
     request = as_mapping(exchange.request)
     match = route.choose_match(request)
@@ -115,7 +117,7 @@ def _read_exchange(exchange: Exchange) -> Call:
 
 
 def _read_unknown_bodies(body: streams.ReplyBody) -> _ReadBodies:
-    """Read model and tokens where most vendors have them."""
+    """Read model and tokens of a call of an unknown format under the keys that most vendors use."""
     reply: JsonObject = {}
     if body.events:
         reply = body.events[0]
@@ -124,7 +126,7 @@ def _read_unknown_bodies(body: streams.ReplyBody) -> _ReadBodies:
 
 
 def _read_bodies(call_format: CallFormat, request: JsonObject, body: streams.ReplyBody) -> _ReadBodies:
-    """Read request and reply of a call; an error of a project's own reader is the `problem`."""
+    """Read request and reply of a call. If a reader raises, its error is the `problem`, and what was read before is kept."""
     bodies = _ReadBodies({}, ParsedRequest(), ParsedReply())
     if body.events:
         bodies.reply = body.events[0]
@@ -140,7 +142,7 @@ def _read_bodies(call_format: CallFormat, request: JsonObject, body: streams.Rep
 
 
 def _find_error(reply: JsonObject, body: streams.ReplyBody, status: int | None) -> str:
-    """Return the message of an error in a reply or in one of the events of its stream, or ""."""
+    """Return the message of the error in a reply or in an event of its stream; "" without an error."""
     error = _error_text(reply, status)
     if error or not body.streamed:
         return error
@@ -152,7 +154,7 @@ def _find_error(reply: JsonObject, body: streams.ReplyBody, status: int | None) 
 
 
 def _error_text(reply: JsonObject, status: int | None) -> str:
-    """Return the message of an error in the format of any vendor, or ""."""
+    """Return the message of the error in a reply of any vendor: under "error", or, if the reply is an error, "message" ...; else ""."""
     error = reply.get("error")
     if error:
         return as_text(error) or get_text(as_mapping(error), "message") or arguments_json(error)
@@ -166,7 +168,7 @@ def _error_text(reply: JsonObject, status: int | None) -> str:
 def _find_cost(
     exchange: Exchange, route: routes.Route, match: routes.Match, model: str, parsed_reply: ParsedReply
 ) -> float | None:
-    """Return the price of a call, as its reply states it or by the price table."""
+    """Return the price of a call that its reply states, where such prices are trusted; else by the price table."""
     if match.has_stated_cost and parsed_reply.cost_usd is not None:
         return parsed_reply.cost_usd
     return cost_usd(
@@ -182,7 +184,7 @@ def _find_cost(
 def _list_unread(
     exchange: Exchange, body: streams.ReplyBody, bodies: _ReadBodies, error: str
 ) -> Iterator[str]:
-    """Yield a note on each part of a call that could not be read."""
+    """Yield a note on each part of a call that could not be read. Of several problems of the reply, only the first is named."""
     if bodies.problem:
         yield bodies.problem
     elif exchange.status is None and exchange.body:

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.protocols import Usage
 
-# What the batch APIs of OpenAI and Anthropic take of the price of a live call (both vendors' price lists of 2026); the
-# table has no prices of batches
+# The batch APIs of OpenAI and Anthropic cost this share of the price of a live call (price lists of both, 2026). The table has no
+# prices for batches.
 BATCH_PRICE = 0.5
 MILLION = 1_000_000
-# Names of providers that differ in the table
+# Our name of a provider -> its id in the table, where they differ
 TABLE_PROVIDER_IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
-# Counts of input, cached and output tokens: the first three give the rates, the others show whether there are rates
+# (new input, cached input, output) tokens. The first three give the rates; the others check that a price is the sum of counts times
+# rates, not by steps.
 _RATE_SAMPLES = (
     (MILLION, 0, 0),
     (0, MILLION, 0),
@@ -32,6 +33,7 @@ _RATE_SAMPLES = (
 
 @lru_cache(maxsize=1)
 def _import_genai_prices() -> Any:
+    """Return the module with the price table; None without the extra ``prices``."""
     try:
         import genai_prices
     except ImportError:
@@ -58,16 +60,16 @@ def cost_usd(
         usage: The tokens of the call.
         api_url: Address of the server; empty: only the model's name is looked up.
         provider: The provider, for an address that is not in the table.
-        extra_counts: Counts with a price of their own, under the table's names: audio, the one-hour cache.
-        is_batched: Whether it was made through a batch API.
+        extra_counts: Further token counts that have their own price, under the table's names: audio, the one-hour cache.
+        is_batched: Whether the call was made through a batch API.
     """
     if not model or usage.total_tokens is None or _import_genai_prices() is None:
         return None
     cached = usage.cached_tokens or 0
     counts = ((usage.input_tokens or 0) - cached, cached, usage.output_tokens or 0)
-    is_usual = not usage.cache_write_tokens and not extra_counts
+    has_plain_counts = not usage.cache_write_tokens and not extra_counts
     rates: tuple[Decimal, ...] = ()
-    if is_usual and min(counts) >= 0 and max(counts) <= MILLION**2:
+    if has_plain_counts and min(counts) >= 0 and max(counts) <= MILLION**2:
         rates = _find_rates(model, api_url, provider)
     if rates:
         price: float | None = _multiply(rates, counts)
@@ -79,14 +81,15 @@ def cost_usd(
 
 
 def _multiply(rates: tuple[Decimal, ...], counts: tuple[int, ...]) -> float:
+    """Return the price: the sum of each count times its rate."""
     return float(sum(map(mul, rates, counts)))
 
 
 @lru_cache(maxsize=256)
 def _find_rates(model: str, api_url: str, provider: str) -> tuple[Decimal, ...]:
-    """Return what an input, a cached and an output token cost; empty: not known, or it depends on how many there are.
+    """Return the prices of one new input, one cached and one output token; () if not known, or if they depend on the number of tokens.
 
-    The table takes long, and exports of traces have as many different counts as calls.
+    A look into the table is slow, and in exports of traces each call has other counts: so the rates are cached, not the prices.
     """
     prices = []
     for new, cached, output in _RATE_SAMPLES:
@@ -107,11 +110,12 @@ def _find_rates(model: str, api_url: str, provider: str) -> tuple[Decimal, ...]:
 def _calculate_cost(
     model: str, usage: Usage, api_url: str, provider: str, extra_counts: tuple[tuple[str, int], ...]
 ) -> float | None:
-    with contextlib.suppress(ValueError):
+    """Return the price of a call by the table; None if it is not known, and for a server on this machine."""
+    with contextlib.suppress(ValueError):  # an address that cannot be parsed
         if is_loopback(urlsplit(api_url).hostname or ""):
             return None
     library = _import_genai_prices()
-    # A count that is left out takes the library long.
+    # The library is slow if a count is missing: so it gets 0.
     tokens = {
         "input_tokens": usage.input_tokens or 0,
         "output_tokens": usage.output_tokens or 0,
@@ -134,9 +138,9 @@ def _calculate_cost(
 
 
 def _list_lookups(api_url: str, provider: str) -> Iterator[dict[str, str]]:
-    """Yield the ways to find a model in the table, the most exact first."""
+    """Yield arguments of `calc_price` that select the provider: by address, by name, then none (the model's name decides)."""
     if api_url:
         yield {"provider_api_url": api_url}
     if provider:
         yield {"provider_id": TABLE_PROVIDER_IDS.get(provider, provider)}
-    yield {}  # the address of a gateway is not in the table: the model's name has to do
+    yield {}  # a gateway, for example, is not in the table

@@ -43,7 +43,7 @@ def as_token_count(value: object) -> int | None:
 
 
 def get_count(counts: JsonObject, *keys: str) -> int | None:
-    """Return the number of tokens under the first of the keys that is there, or None."""
+    """Return the token count under the first key that exists; None without any, or if that value is not a count."""
     for key in keys:
         if key in counts:
             return as_token_count(counts[key])
@@ -51,7 +51,7 @@ def get_count(counts: JsonObject, *keys: str) -> int | None:
 
 
 def sum_known_counts(*counts: int | None) -> int | None:
-    """Return the sum of the counts that are known, or None if no count is."""
+    """Return the sum of the known counts; None if all are None."""
     known = [number for number in counts if number is not None]
     if known:
         return sum(known)
@@ -67,14 +67,14 @@ def as_role(value: object) -> Role:
 
 
 def format_tool_call(call: ToolCall) -> str:
-    """Return the text of a tool call in a message of a conversation."""
+    """Return a tool call as the text of a message: "[tool call NAME ARGUMENTS]"."""
     if call.arguments:
         return f"[tool call {call.name} {call.arguments}]"
     return f"[tool call {call.name}]"
 
 
 def format_part(part: JsonObject) -> str:
-    """Return the text of a part of a message, or its type in brackets."""
+    """Return the text of a part of a message; without a text, its type in brackets: "[image_url]"."""
     kind = get_text(part, "type") or "part"
     return get_text(part, "text") or f"[{kind}]"
 
@@ -95,7 +95,7 @@ def content_text(value: object) -> str:
 
 
 def arguments_json(value: object) -> str:
-    """Return the arguments of a tool call as JSON; a text of the model's stays as it is.
+    """Return the arguments of a tool call as JSON; a text that came from the model is returned unchanged.
 
     >>> arguments_json('{"a":1}'), arguments_json({"a": 1}), arguments_json(None)
     ('{"a":1}', '{"a": 1}', '')
@@ -111,7 +111,7 @@ def arguments_json(value: object) -> str:
 
 
 def normalize_arguments(streamed: str) -> str:
-    """Return streamed arguments in the spelling of a reply without a stream, if they are complete."""
+    """Return joined pieces of arguments in the JSON spelling of a reply without a stream; incomplete JSON stays as it is."""
     value = parse_json(streamed)
     if isinstance(value, dict):
         return arguments_json(value)
@@ -119,7 +119,7 @@ def normalize_arguments(streamed: str) -> str:
 
 
 def tool_definition(name: str, description: object = "", parameters: object = None) -> ToolDefinition:
-    """Return the definition of a tool; a schema that cannot be stored is `UNREAD_SCHEMA`."""
+    """Return the definition of a tool; `UNREAD_SCHEMA` replaces a schema that cannot be stored (nested too deeply, NaN ...)."""
     schema: Json = UNREAD_SCHEMA
     if not _exceeds_depth(parameters, MAX_DEPTH):
         with contextlib.suppress(WireError):
@@ -128,6 +128,7 @@ def tool_definition(name: str, description: object = "", parameters: object = No
 
 
 def _exceeds_depth(value: object, levels: int) -> bool:
+    """Return whether a value has more nested levels of lists and objects than this."""
     if levels < 0:
         return True
     inner: Iterable[object] = ()
@@ -142,7 +143,8 @@ def _exceeds_depth(value: object, levels: int) -> bool:
 def _read_chat_tools(value: object) -> Iterator[ToolDefinition]:
     """Read the tools of a request in the format of OpenAI's chat completions.
 
-    ``{"type": "function", "function": {"name": ...}}``; any other type is a built-in tool of the provider.
+    A function is ``{"type": "function", "function": {"name": ...}}``. A tool of another type is built in by the provider; the type is
+    its name if it has no other.
     """
     for entry in as_mappings(value):
         kind = get_text(entry, "type")
@@ -176,11 +178,12 @@ def _read_chat_message(message: JsonObject) -> Message:
 
 
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
-    """Add a piece of a streamed tool call, in the format of OpenAI's chat completions, to the calls so far."""
+    """Add a piece of a streamed tool call, in the format of OpenAI's chat completions, to ``calls`` (by index)."""
     call_id = get_text(part, "id")
     number = get_count(part, "index")
     if number is None:
-        # Servers without an index send a call whole, or give its id in the first piece.
+        # Servers without an index send each call in one piece, or its id only with the first piece; so a piece without an id
+        # continues the last call.
         if call_id or not calls:
             number = len(calls)
         else:
@@ -193,12 +196,12 @@ def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
 
 
 def list_tool_calls(calls: Iterable[dict[str, str]]) -> list[JsonObject]:
-    """Return calls that `add_tool_call` collected in the shape of a reply without a stream."""
+    """Return the calls that `add_tool_call` collected, in the shape that they have in a reply without a stream."""
     return [{"id": call["id"], "function": call} for call in calls]
 
 
 def list_images(message: JsonObject) -> list[str]:
-    """Return a mark for each image that a message has in addition to its text."""
+    """Return "[image]" for each of the ``images`` that a message has in addition to its content."""
     images = message.get("images")
     if isinstance(images, list):
         return ["[image]"] * len(images)
@@ -206,7 +209,7 @@ def list_images(message: JsonObject) -> list[str]:
 
 
 def _describe_documents(request: JsonObject) -> list[str]:
-    """Return a note on the documents of a request, which are not read."""
+    """Return a list with a note on the documents of a request, which are not read; an empty list without documents."""
     documents = request.get("documents")
     if isinstance(documents, list) and documents:
         return [f"{format_count(len(documents), 'document')} given with the messages"]
@@ -214,7 +217,7 @@ def _describe_documents(request: JsonObject) -> list[str]:
 
 
 def describe_unread_answers(answers: int) -> list[str]:
-    """Return a note on the answers beyond the first, which are not read.
+    """Return a list with a note on the answers after the first, which are not read; an empty list if there are none.
 
     >>> describe_unread_answers(3), describe_unread_answers(1)
     (['2 more answers'], [])
@@ -226,7 +229,7 @@ def describe_unread_answers(answers: int) -> list[str]:
 
 
 def embedding_reply(reply: JsonObject, usage: Usage) -> ParsedReply:
-    """Return the contents of a reply with ``data`` or ``embeddings``, or with a single ``embedding``."""
+    """Read a reply with vectors under ``data`` or ``embeddings``, or one vector under ``embedding``; they are only counted."""
     embeddings = None
     if "embeddings" in reply:
         embeddings = reply["embeddings"]
@@ -244,7 +247,7 @@ def embedding_reply(reply: JsonObject, usage: Usage) -> ParsedReply:
 
 
 def join_lines(*lines: str) -> str:
-    """Return the lines that are not empty as a text."""
+    """Return a text of the lines that are not empty."""
     return "\n".join(filter(None, lines))
 
 
@@ -266,7 +269,7 @@ def user_messages(texts: Iterable[str]) -> list[Message]:
 
 
 def read_input(request: JsonObject) -> ParsedRequest:
-    """Read the texts to complete or to embed; a list of token ids is only counted."""
+    """Read the texts to complete or to embed, as user messages; of a list of token ids, only their number ("[3 tokens]")."""
     value = request.get("input", request.get("prompt"))
     items: list[object] = []
     if isinstance(value, str) or _is_token_list(value):
@@ -277,6 +280,7 @@ def read_input(request: JsonObject) -> ParsedRequest:
 
 
 def _is_token_list(value: object) -> bool:
+    """Return whether a value is one text as token ids, not a list of texts."""
     if not isinstance(value, list) or not value:
         return False
     return type(value[0]) is int
@@ -294,10 +298,10 @@ def split_messages(
     format_result: Callable[[JsonObject], str | None],
     format_block: Callable[[JsonObject], str],
 ) -> Iterator[Message]:
-    """Read the blocks of a message: each tool result is a tool message, the other blocks are lines of another.
+    """Yield the messages of the blocks of one message: a tool message for each result, then one message with all other blocks.
 
     Args:
-        role: Role of the message with the other blocks.
+        role: Role of the message with the other blocks, whose texts are its lines.
         blocks: The blocks in their order.
         format_result: Returns the text of a tool result, None for any other block.
         format_block: Returns the text of any other block.
@@ -314,7 +318,7 @@ def split_messages(
 
 
 def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str = "id") -> ToolCall:
-    """Read a tool call with ``name``, and with arguments and id under these keys."""
+    """Read a tool call that has its name under ``name``, and its arguments and id under the given keys."""
     arguments = arguments_json(call.get(arguments_key))
     return ToolCall(name=get_text(call, "name"), arguments=arguments, id=get_text(call, id_key))
 
@@ -322,7 +326,7 @@ def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str =
 def usage_with_cache(
     counts: JsonObject, input_key: str, output_key: str, read_key: str, write_key: str
 ) -> Usage:
-    """Return the usage of a provider that counts tokens read from and written to its cache separately from the input."""
+    """Read the usage of a provider whose input count excludes tokens read from and written to its cache; ours includes them."""
     new = get_count(counts, input_key)
     read = get_count(counts, read_key)
     written = get_count(counts, write_key)

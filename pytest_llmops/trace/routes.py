@@ -1,4 +1,4 @@
-"""Combines the wire formats: which of them reads a call, by its address and, where that is ambiguous, by the request."""
+"""Choose the wire format that reads a call, by its address and, where that is ambiguous, by the request."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from pytest_llmops.trace.wire_format import Endpoint, WireFormat, check_format
 
 
 def _load_built_in() -> dict[str, WireFormat]:
-    """Return the format that each module of `vendors` states, by the name of the module."""
+    """Return module name -> ``WIRE_FORMAT`` for all modules of `vendors`."""
     formats = {}
     for info in iter_modules(vendors.__path__):
         module = import_module(f"{vendors.__name__}.{info.name}")
@@ -28,7 +28,7 @@ def _load_built_in() -> dict[str, WireFormat]:
 # The formats that come with the plugin
 BUILT_IN: Mapping[str, WireFormat] = _load_built_in()
 UNKNOWN = "unknown"
-# The first part of the name of a Bedrock model that is offered in several regions
+# Prefixes of Bedrock models that are offered in several regions: "us.anthropic.claude-..."
 _REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")
 
 
@@ -37,9 +37,9 @@ class Match:
     """An endpoint whose address fits a call.
 
     Attributes:
-        model: The model that the path names.
-        needs_model: Whether only a request that names a model is a call, as the path alone is ambiguous.
-        has_stated_cost: Whether the price that the reply states is that of the call.
+        model: The model in the path, or empty.
+        needs_model: Whether the path is so common that only a request with a model counts as a call.
+        has_stated_cost: Whether a price in the reply can be trusted as the price of the call.
     """
 
     provider: str
@@ -49,7 +49,7 @@ class Match:
     has_stated_cost: bool
 
     def takes(self, request: JsonObject) -> bool:
-        """Return whether a request to the address is a call of this kind."""
+        """Return whether a request to this address is a call of this endpoint, judged by its body."""
         if self.needs_model and not isinstance(request.get("model"), str):
             return False
         return self.endpoint.takes(request)
@@ -57,11 +57,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The path and address of a request, with the endpoints that they fit.
+    """The path and address of a request, with the endpoints that may belong to it.
 
     Attributes:
-        provider: The provider of the host; ``unknown`` if no format lists it.
-        matches: The endpoints, the one that fits best first.
+        provider: The provider of the host; ``unknown`` if no format lists the host.
+        matches: The endpoints that fit the address, the best one first.
     """
 
     path: str
@@ -70,20 +70,20 @@ class Route:
     matches: Sequence[Match]
 
     def choose_match(self, request: JsonObject) -> Match | None:
-        """Return the endpoint of a request to this address; None: it is not known."""
+        """Return the best match that also fits the request; None if no endpoint does."""
         for match in self.matches:
             if match.takes(request):
                 return match
         return None
 
 
-# The formats of the project come first: where they fit as well as a built-in one, they are chosen
+# The formats in use. Those of the project come first: where one fits as well as a built-in one, it is chosen
 _formats: dict[str, WireFormat] = {**BUILT_IN}
 _own_formats: Mapping[str, WireFormat] = {}
 
 
 def use_formats(own_formats: Mapping[str, WireFormat]) -> Mapping[str, WireFormat]:
-    """Read calls by the formats of a project, too, from here on; return those that were in use before.
+    """From now on, also read calls by these formats of a project; return the project's formats that were in use before.
 
     Args:
         own_formats: The formats by name, as `check_formats` returns them.
@@ -99,7 +99,7 @@ def use_formats(own_formats: Mapping[str, WireFormat]) -> Mapping[str, WireForma
 
 @lru_cache(maxsize=256)
 def find_provider(host: str) -> str:
-    """Return the provider of a host, or "".
+    """Return the provider of a host, or "" if no format lists it.
 
     >>> find_provider("us-central1-aiplatform.googleapis.com"), find_provider("api.openai.com"), find_provider("notopenai.com")
     ('vertex', 'openai', '')
@@ -114,7 +114,9 @@ def find_provider(host: str) -> str:
 
 @lru_cache(maxsize=256)
 def is_model_endpoint(host: str, port: int | None, base_url: str) -> bool:
-    """Return whether a host belongs to a known provider or is the configured server, on this machine with its port.
+    """Return whether a host belongs to a known provider, or is the host of the configured server (``base_url``).
+
+    On this machine, the port must be that of the server, too, as other programs also listen here.
 
     >>> is_model_endpoint("api.openai.com", 443, ""), is_model_endpoint("127.0.0.1", 80, "http://127.0.0.1:8080/v1")
     (True, False)
@@ -129,7 +131,7 @@ def is_model_endpoint(host: str, port: int | None, base_url: str) -> bool:
 
 @lru_cache(maxsize=256)
 def find_route(url: str) -> Route:
-    """Return the route of an address, whatever it looks like."""
+    """Return the route of an address. An address that cannot be parsed is a path without a host."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -146,9 +148,9 @@ def find_route(url: str) -> Route:
 
 
 def _find_matches(path: str, host: str) -> tuple[Match, ...]:
-    """Return the endpoints that fit a path on a host.
+    """Return the endpoints that fit a path on a host, the best first.
 
-    The endpoints of a format for this host only come first; among the others, those that match more of the path, and of the
+    Formats that apply only to their own hosts come first; then the endpoints that match more characters of the path, then of the
     model's name.
     """
     ranked: list[tuple[tuple[bool, int, int], Match]] = []
@@ -156,20 +158,20 @@ def _find_matches(path: str, host: str) -> tuple[Match, ...]:
         if not wire_format.on_other_hosts and not wire_format.find_provider(host):
             continue
         for endpoint in wire_format.endpoints:
-            size, model = _match_path(endpoint.path, path)
-            if not size:
+            matched_chars, model = _match_path(endpoint.path, path)
+            if not matched_chars:
                 continue
             model = unquote(model or wire_format.find_model(path))
             prefix = _find_prefix(endpoint, model)
             if prefix is not None:
-                rank = (wire_format.on_other_hosts, -size, -len(prefix))
+                rank = (wire_format.on_other_hosts, -matched_chars, -len(prefix))
                 ranked.append((rank, _make_match(name, wire_format, endpoint, host, model)))
     ranked.sort(key=itemgetter(0))
     return tuple(match for _, match in ranked)
 
 
 def _match_path(expected: str | re.Pattern[str], path: str) -> tuple[int, str]:
-    """Return how many characters of a path are an endpoint's, and the model that it names; 0: the path is not its."""
+    """Return (number of matched characters, model in the path or "") for the path of an endpoint; 0 characters if it does not fit."""
     if isinstance(expected, str):
         if path.endswith(expected):
             return len(expected), ""
@@ -181,7 +183,10 @@ def _match_path(expected: str | re.Pattern[str], path: str) -> tuple[int, str]:
 
 
 def _find_prefix(endpoint: Endpoint, model: str) -> str | None:
-    """Return the start of a model's name by which an endpoint takes it; None: it takes other models."""
+    """Return the longest prefix in ``endpoint.models`` that the model's name has; None if it has none.
+
+    Endpoints for all models have the prefix "". ARNs ("arn:.../NAME") and regions ("us.NAME") are removed from the name first.
+    """
     name = model.rpartition("/")[2]
     region, _, rest = name.partition(".")
     if region in _REGIONS:
@@ -191,27 +196,28 @@ def _find_prefix(endpoint: Endpoint, model: str) -> str | None:
 
 
 def _make_match(name: str, wire_format: WireFormat, endpoint: Endpoint, host: str, model: str) -> Match:
+    """Return the match of an endpoint; ``name`` is the name of its format, ``model`` the model in the path."""
     provider = find_provider(host)
-    compatible = endpoint.provider or wire_format.provider or f"{name}-compatible"
+    provider_elsewhere = endpoint.provider or wire_format.provider or f"{name}-compatible"
     costs = wire_format.cost_providers
     return Match(
-        provider=provider or compatible,
+        provider=provider or provider_elsewhere,
         endpoint=endpoint,
         model=model,
-        # Applications use such paths, too.
+        # Other applications have paths such as /completions, too.
         needs_model=not (provider or model or endpoint.is_unmistakable),
         has_stated_cost=costs is None or provider in costs,
     )
 
 
 def check_formats(results: Iterable[object]) -> dict[str, WireFormat]:
-    """Return the formats that a project's hooks gave, by name.
+    """Return the formats of a project by name.
 
     Args:
-        results: What each of the hooks returned.
+        results: The results of its hooks, each a mapping of names to formats.
 
     Raises:
-        UsageError: It is not a mapping of names to formats, or two formats have the same name.
+        UsageError: A result is not a mapping of names to formats, or two formats have the same name.
     """
     formats: dict[str, WireFormat] = {}
     for result in results:

@@ -1,4 +1,4 @@
-"""Objects in the body of a reply: JSON, server-sent events, lines of JSON, AWS event streams."""
+"""Read the JSON objects in the body of a reply: plain JSON, server-sent events, lines of JSON, AWS event streams."""
 
 import base64
 import binascii
@@ -11,9 +11,10 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.wire import aws_event_stream
 
 CUT_STREAM = "the stream ended before its last event"
-# End of a line of a stream; `str.splitlines` also splits at line separators inside a JSON text
+# `str.splitlines` is not used, as it also splits at line separators inside a JSON text
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _SSE_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:")
+# Also a byte order mark, and the record separator of json-seq
 _WHITESPACE = b" \t\r\n\xef\xbb\xbf\x1e"
 MAX_TYPE_CHARS = 60
 
@@ -23,10 +24,10 @@ class ReplyBody:
     """The objects in a body.
 
     Attributes:
-        events: The objects of a stream, or only the reply.
+        events: The objects of a stream; for other bodies, the reply as the only one.
         streamed: Whether it is a stream.
-        ended: Whether the stream states its end (``[DONE]``).
-        unread: What could not be read; empty: everything was.
+        ended: Whether the stream has an explicit end (``[DONE]``).
+        unread: A note on what could not be read; empty: everything was read.
         array: Whether the stream is a JSON array.
     """
 
@@ -38,7 +39,7 @@ class ReplyBody:
 
 
 def read_body(content_type: str, body: bytes) -> ReplyBody:
-    """Return the objects in a body, whose format follows from the content type, else from its first bytes."""
+    """Return the objects in a body. The content type decides how it is read; if that is not known, its first bytes."""
     kind = content_type.partition(";")[0].strip().lower()
     for name, reader in _BODY_READERS.items():
         if name in kind:
@@ -46,7 +47,7 @@ def read_body(content_type: str, body: bytes) -> ReplyBody:
     start = body.lstrip(_WHITESPACE)[:6]
     if start[:1] in (b"{", b"["):
         return _read_json_body(body)
-    # The type may be missing or wrong, or masked in a recording.
+    # The content type may be missing or wrong, or masked in a recording.
     if start.startswith(_SSE_STARTS):
         return _read_sse(body)
     if not body:
@@ -59,6 +60,7 @@ def read_body(content_type: str, body: bytes) -> ReplyBody:
 
 
 def _read_json_body(body: bytes) -> ReplyBody:
+    """Read a JSON object, an array of events, or, if it is neither, lines of JSON."""
     value = parse_json(body)
     if isinstance(value, dict):
         return ReplyBody([value])
@@ -82,11 +84,12 @@ def _read_json_lines(body: bytes) -> ReplyBody:
 
 
 def _read_sse(body: bytes) -> ReplyBody:
+    """Read server-sent events: the ``data:`` lines up to an empty line are one event; "[DONE]" ends the stream."""
     events: list[JsonObject | None] = []
     ended = False
     data: list[str] = []
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
-    for line in [*_LINE_END.split(text), ""]:
+    for line in [*_LINE_END.split(text), ""]:  # the last event may lack its empty line
         if line.startswith("data:"):
             data.append(line[5:])
         elif not line and data:
@@ -111,25 +114,27 @@ def _parse_object(text: str) -> JsonObject | None:
 
 
 def _collect_events(objects: list[JsonObject | None], *, ended: bool = False) -> ReplyBody:
+    """Return the body of a stream; an event that is None could not be read. If only the last one is, the stream was cut."""
     events = [event for event in objects if event is not None]
-    lost = len(objects) - len(events)
+    unread_count = len(objects) - len(events)
     if not objects:
         unread = "an empty stream"
-    elif not lost:
+    elif not unread_count:
         unread = ""
-    elif lost == 1 and objects[-1] is None and not ended:
+    elif unread_count == 1 and objects[-1] is None and not ended:
         unread = CUT_STREAM
-    elif lost == 1:
+    elif unread_count == 1:
         unread = "1 event that is not a JSON object"
     else:
-        unread = f"{lost} events that are not JSON objects"
+        unread = f"{unread_count} events that are not JSON objects"
     return ReplyBody(events, streamed=True, ended=ended, unread=unread)
 
 
 def _read_aws_frames(body: bytes) -> ReplyBody:
-    frames, size = aws_event_stream.unpack_leading_frames(body)
+    """Read the frames of an AWS event stream, as far as they are complete."""
+    frames, read_bytes = aws_event_stream.unpack_leading_frames(body)
     reply = _collect_events([_unwrap_aws_frame(frame) for frame in frames])
-    if size < len(body):
+    if read_bytes < len(body):
         if frames:
             reply.unread = CUT_STREAM
         else:
@@ -138,7 +143,10 @@ def _read_aws_frames(body: bytes) -> ReplyBody:
 
 
 def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
-    """Return the event of a frame under its name; a chunk of Bedrock's ``invoke`` is the event in its bytes."""
+    """Return {name: event} for a frame of converse; for a chunk of Bedrock's ``invoke``, the event that it holds in base64.
+
+    An error becomes {"error": {"type": ..., "message": ...}}; a frame that cannot be read is None.
+    """
     headers = {name: as_text(value) for name, value in frame.headers.items()}
     event = _parse_object(frame.payload.decode("utf-8", "replace"))
     if headers.get(":message-type") in ("exception", "error"):
@@ -157,15 +165,15 @@ def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
     return _parse_object(chunk.decode("utf-8", "replace"))
 
 
-def _note_grpc(body: bytes) -> ReplyBody:
+def _describe_grpc(body: bytes) -> ReplyBody:
     return ReplyBody([], unread=f"gRPC, {len(body):,} bytes")
 
 
-# The readers by a part of the content type
+# Part of a content type -> reader of such bodies
 _BODY_READERS: dict[str, Callable[[bytes], ReplyBody]] = {
     "text/event-stream": _read_sse,
     "vnd.amazon.eventstream": _read_aws_frames,
-    "application/grpc": _note_grpc,
+    "application/grpc": _describe_grpc,
     "ndjson": _read_json_lines,
     "jsonl": _read_json_lines,
     "stream+json": _read_json_lines,

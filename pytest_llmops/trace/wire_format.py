@@ -1,4 +1,4 @@
-"""The types by which a wire format states its hosts, its paths and the readers of its bodies.
+"""The types that define a wire format: its hosts, its paths and the readers of its bodies.
 
 Each of the built-in formats is a module of `vendors`; a project adds its own with the hook ``pytest_llmops_call_formats``.
 """
@@ -17,11 +17,11 @@ _HOST = re.compile(r"[a-z0-9_.-]+")
 
 @dataclass(slots=True)
 class ParsedRequest:
-    """What a request contains.
+    """The contents of a request.
 
     Attributes:
-        unread: What could not be read, a note each.
-        model: The model's name if it is not in the field ``model`` as it is.
+        unread: A note on each part that could not be read.
+        model: The model's name; only needed if the field ``model`` of the request is not exactly this name.
     """
 
     messages: Sequence[Message] = ()
@@ -32,13 +32,13 @@ class ParsedRequest:
 
 @dataclass(slots=True)
 class ParsedReply:
-    """What a reply contains.
+    """The contents of a reply.
 
     Attributes:
         known: Whether the reply has the shape of its format.
-        priced: Token counts beyond the usage that have their own price, under the names of the price table.
+        priced: Further token counts that have their own price, under the names of the price table.
         cost_usd: The price, if the provider states it.
-        unread: What could not be read, a note each.
+        unread: A note on each part that could not be read.
     """
 
     output: str = ""
@@ -53,12 +53,12 @@ class ParsedReply:
     unread: Sequence[str] = ()
 
 
-# A reply, and whether the stream that it was joined from is complete
+# A reply that was joined from the events of a stream, and whether the stream is complete
 JoinedReply: TypeAlias = tuple[JsonObject, bool]
 
 
 def take_first_event(events: Sequence[JsonObject]) -> JoinedReply:
-    """Return the first event as the reply, for a format without streams."""
+    """Join the events of a format that has no streams: the first one is the reply."""
     if events:
         return events[0], True
     return {}, False
@@ -71,7 +71,7 @@ class CallFormat:
     Attributes:
         read_request: Returns the contents of a request.
         read_reply: Returns the contents of a whole reply.
-        join_events: Returns the reply that the events of a stream add up to, and whether its last event is there.
+        join_events: Joins the events of a stream into a reply; returns it, and whether the last event has arrived.
     """
 
     read_request: Callable[[JsonObject], ParsedRequest]
@@ -81,20 +81,20 @@ class CallFormat:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One kind of call: the requests that are of this kind, and the readers of their bodies.
+    """One kind of call: how its requests are recognized, and the readers of their bodies.
 
     Attributes:
         name: The `endpoint` of its calls: ``chat``, ``embeddings`` ...
-        path: The end of its paths (``/v1/chat``), or a pattern that is searched in them; the group ``model`` of a pattern
+        path: The end of its paths (``/v1/chat``), or a pattern that is searched in a path; its group ``model``, if there is one,
             is the model.
         format: The readers.
-        models: Starts of the names of models, if the path names the model: only these have this format.
-        with_keys: Keys that a request of this kind has.
-        without_keys: Keys that it does not have.
-        provider: The provider on a host that no format lists; empty: that of the wire format.
+        models: If the path contains the model: only models whose names begin with one of these have this format.
+        with_keys: Keys that a request of this kind must have.
+        without_keys: Keys that it must not have.
+        provider: The provider on a host that no format lists; empty: the provider of the wire format.
         is_unmistakable: Whether no other application has such a path. On a host that no format lists, a request to any
             other path is a call only if the path or the body names a model.
-        is_priced_by_path: Whether the model that the path names is the one to price by, whatever the reply says.
+        is_priced_by_path: Whether the price is that of the model in the path, even if the reply names another one.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Endpoint:
     is_priced_by_path: bool = False
 
     def takes(self, request: JsonObject) -> bool:
-        """Return whether the keys of a request are those of this kind of call."""
+        """Return whether a request has all keys that this kind of call needs, and none that it must not have."""
         has_all = all(key in request for key in self.with_keys)
         return has_all and not any(key in request for key in self.without_keys)
 
@@ -119,13 +119,14 @@ class WireFormat:
     """The wire format of a vendor: its endpoints, and the hosts that are known to offer it.
 
     Attributes:
-        endpoints: Its kinds of calls. Where several fit a request, the longest path and start of a model's name decide.
-        hosts: The provider of each host (``api.example.com``, in lower case); its subdomains are included. A pattern has to
-            match the whole host.
-        on_other_hosts: Whether the paths are this format's on hosts, too, that it does not list.
+        endpoints: Its kinds of calls. If several fit a request, the one with the longest path is chosen, then the one with the
+            longest prefix of the model's name.
+        hosts: Host (``api.example.com``, in lower case) -> provider; its subdomains are included. A pattern has to match the
+            whole host.
+        on_other_hosts: Whether its paths are recognized on hosts that it does not list, too.
         provider: The provider on a host that no format lists; empty: the name of the format and ``-compatible``.
-        model_path: A pattern that is searched in the paths of this format; its group ``model`` is the model.
-        cost_providers: The providers whose replies state the price of a call; None: all of this format.
+        model_path: A pattern to search for the model elsewhere in a path; its group ``model`` is the model.
+        cost_providers: The providers whose replies state the price of a call; None: all of them do.
     """
 
     endpoints: Sequence[Endpoint]
@@ -137,11 +138,11 @@ class WireFormat:
     cost_providers: Collection[str] | None = None
 
     def find_provider(self, host: str) -> str:
-        """Return the provider of a host in lower case; empty: this format does not list it."""
+        """Return the provider of a host, which must be in lower case; "" if this format does not list it."""
         for listed, provider in self.hosts.items():
             if isinstance(listed, re.Pattern) and listed.fullmatch(host):
                 return provider
-        labels = host.split(".")
+        labels = host.split(".")  # the host itself first, then its parent domains
         for start in range(len(labels)):
             parent = ".".join(labels[start:])
             if parent in self.hosts:
@@ -149,7 +150,7 @@ class WireFormat:
         return ""
 
     def find_model(self, path: str) -> str:
-        """Return the model that a path of this format names outside of its end, still quoted, or ""."""
+        """Return the model in the middle of a path (``/openai/deployments/<model>/chat``), still percent-encoded; "" without one."""
         if self.model_path is None:
             return ""
         match = self.model_path.search(path)
@@ -159,7 +160,7 @@ class WireFormat:
 
 
 def check_format(name: str, value: object) -> None:
-    """Check the parts of a format that a project gave under a name.
+    """Check a format that a project registered under a name.
 
     Raises:
         UsageError: It is not a format, or one of its parts is of the wrong type.
@@ -182,6 +183,7 @@ def check_format(name: str, value: object) -> None:
 
 
 def _check_endpoint(label: str, endpoint: Endpoint) -> None:
+    """Check the path and the readers of an endpoint; ``label`` begins the messages of errors."""
     path: object = endpoint.path
     is_path_end = isinstance(path, str) and path.startswith("/")
     if not is_path_end and not isinstance(path, re.Pattern):
@@ -193,12 +195,15 @@ def _check_endpoint(label: str, endpoint: Endpoint) -> None:
 
 
 def bedrock_path(operations: str) -> re.Pattern[str]:
-    """Return the pattern of the paths of operations of Bedrock, which also takes the bodies of other vendors."""
+    """Return a pattern for ``/model/<model>/<operation>`` of Bedrock; ``operations`` are separated by ``|``."""
     return re.compile(rf"/model/(?P<model>(?:(?!/model/).)+)/(?:{operations})$")
 
 
 def google_path(methods: str, publisher: str = "") -> re.Pattern[str]:
-    """Return the pattern of the paths of methods of Google; Vertex also takes the bodies of other publishers."""
+    """Return a pattern for ``/models/<model>:<method>`` of Google; ``methods`` are separated by ``|``.
+
+    Vertex also offers models of other publishers, whose paths contain ``/publishers/<publisher>``.
+    """
     start = f"/publishers/{publisher}" if publisher else ""
     return re.compile(rf"{start}/(?:models|tunedModels|endpoints)/(?P<model>[^/:]+):(?:{methods})$")
 
@@ -211,7 +216,7 @@ def bedrock_invoke(
     with_keys: Collection[str] = (),
     without_keys: Collection[str] = (),
 ) -> Endpoint:
-    """Return the endpoint of models that Bedrock's ``invoke`` offers with the bodies of their vendor."""
+    """Return the endpoint of models that Bedrock's ``invoke`` offers with the request and reply bodies of their vendor."""
     return Endpoint(
         name,
         bedrock_path("invoke|invoke-with-response-stream"),
@@ -225,6 +230,6 @@ def bedrock_invoke(
 
 
 def vertex_raw_predict(name: str, call_format: CallFormat, publisher: str) -> Endpoint:
-    """Return the endpoint of models that Vertex offers with the bodies of their publisher."""
+    """Return the endpoint of models that Vertex offers with the request and reply bodies of their publisher."""
     path = google_path("rawPredict|streamRawPredict", publisher)
     return Endpoint(name, path, call_format, provider="google-compatible")

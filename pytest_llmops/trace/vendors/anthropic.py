@@ -1,7 +1,7 @@
 """Anthropic's messages, as Anthropic, Vertex, Bedrock's ``invoke`` and compatible servers take them.
 
-Anthropic counts tokens read from and written to the prompt cache beside ``input_tokens``; the input of a `Usage`
-includes them.
+The ``input_tokens`` of Anthropic exclude tokens read from and written to the prompt cache; the input of a `Usage` includes
+them.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from pytest_llmops.trace.wire_format import (
 )
 
 _COUNT_KEYS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-# For each type of a delta: the key of its text, and the key of the block that collects these texts
+# Type of a delta -> (key of its text, key of the block to which the text is appended)
 _DELTA_KEYS = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
@@ -40,6 +40,7 @@ _DELTA_KEYS = {
 
 
 def _read_request(request: JsonObject) -> ParsedRequest:
+    """Read the system prompt, messages and tools of a request."""
     messages: list[Message] = []
     system = request.get("system")
     if system:
@@ -63,6 +64,7 @@ def _read_tool(tool: JsonObject) -> ToolDefinition:
 
 
 def _read_reply(reply: JsonObject) -> ParsedReply:
+    """Read text, thinking and tool calls of a reply by the types of its content blocks."""
     content = reply.get("content")
     blocks = as_mappings(content)
     counts = get_mapping(reply, "usage")
@@ -87,7 +89,7 @@ def _read_usage(counts: JsonObject) -> Usage:
 
 
 def _read_one_hour_tokens(counts: JsonObject) -> dict[str, int]:
-    """Return how many tokens were written to the cache of one hour, which has its own price."""
+    """Return {"cache_write_1h_tokens": ...}, the tokens written to the one-hour cache, which has its own price; {} without any."""
     created = get_mapping(counts, "cache_creation")
     tokens = fields.get_count(created, "ephemeral_1h_input_tokens")
     if tokens:
@@ -96,6 +98,7 @@ def _read_one_hour_tokens(counts: JsonObject) -> dict[str, int]:
 
 
 def _join_events(events: Sequence[JsonObject]) -> JoinedReply:
+    """Join the events of a stream into a reply: the deltas are appended to the block of their index."""
     reply: dict[str, Any] = {}
     counts: dict[str, Any] = {}
     blocks: dict[int, dict[str, Any]] = {}

@@ -1,7 +1,6 @@
 """Amazon Bedrock: converse, and the bodies of models that only Bedrock's ``invoke`` offers (Llama, Mistral, embeddings).
 
-Converse counts tokens read from and written to the prompt cache beside ``inputTokens``; the input of a `Usage`
-includes them.
+The ``inputTokens`` of converse exclude tokens read from and written to the prompt cache; the input of a `Usage` includes them.
 """
 
 import re
@@ -43,6 +42,7 @@ _GENERATION_COUNT_KEYS = (METRICS_KEY, "prompt_token_count", "generation_token_c
 
 
 def _read_converse_request(request: JsonObject) -> ParsedRequest:
+    """Read the system prompt, messages and tools of a request to converse."""
     system = _format_converse_blocks(get_mappings(request, "system"))
     messages = fields.system_message(system)
     for message in get_mappings(request, "messages"):
@@ -58,6 +58,7 @@ def _read_converse_request(request: JsonObject) -> ParsedRequest:
 
 
 def _read_converse_reply(reply: JsonObject) -> ParsedReply:
+    """Read text, thinking and tool calls of a reply of converse, or of a Nova model by ``invoke``."""
     message = get_mapping(get_mapping(reply, "output"), "message")
     answer = ""
     thoughts = []
@@ -88,7 +89,7 @@ def _read_converse_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _read_one_hour_tokens(counts: JsonObject) -> dict[str, int]:
-    """Return how many tokens were written to the cache of one hour, which has its own price."""
+    """Return {"cache_write_1h_tokens": ...}, the tokens written to the one-hour cache, which has its own price; {} without any."""
     total = 0
     for detail in get_mappings(counts, "cacheDetails"):
         if detail.get("ttl") == "1h":
@@ -99,6 +100,7 @@ def _read_one_hour_tokens(counts: JsonObject) -> dict[str, int]:
 
 
 def _join_converse_events(events: Sequence[JsonObject]) -> JoinedReply:
+    """Join the events of a stream of converse into a reply; the last one has the metadata."""
     blocks: dict[int, dict[str, Any]] = {}
     reply: dict[str, Any] = {}
     ended = False
@@ -133,7 +135,7 @@ def _block_number(event: JsonObject) -> int:
 
 
 def _start_block(start: JsonObject) -> dict[str, Any]:
-    """Return the block that a stream begins; the arguments of a tool call come in pieces."""
+    """Return the block that an event starts: a tool call with empty arguments, which later events append to, or an empty block."""
     tool_use = get_mapping(start, "toolUse")
     if tool_use:
         return {"toolUse": {**tool_use, "input": ""}}
@@ -152,6 +154,7 @@ def _format_converse_blocks(blocks: Iterable[JsonObject]) -> str:
 
 
 def _format_converse_block(block: JsonObject) -> str:
+    """Return the text of a block, its JSON or tool call as text; of other blocks, the kind in brackets: "[image]"."""
     if "text" in block:
         return get_text(block, "text")
     if "json" in block:
@@ -176,6 +179,7 @@ def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
 
 
 def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
+    """Append a piece of text, of tool arguments or of reasoning to a block."""
     if "text" in delta:
         block["text"] = get_text(block, "text") + get_text(delta, "text")
     piece = get_mapping(delta, "toolUse")
@@ -199,7 +203,7 @@ def _read_text_request(request: JsonObject) -> ParsedRequest:
 
 
 def _read_generation(reply: JsonObject) -> ParsedReply:
-    """Read the text of Llama or Mistral, which differ in their keys."""
+    """Read a reply of Llama (text under "generation") or Mistral (under "outputs", "text")."""
     outputs = get_mappings(reply, "outputs")
     merged = {**reply, **first_mapping(outputs)}
     text = merged.get("text", merged.get("generation"))
@@ -219,6 +223,7 @@ def _read_generation(reply: JsonObject) -> ParsedReply:
 
 
 def _join_generation(events: Sequence[JsonObject]) -> JoinedReply:
+    """Join the events of a stream of Llama or Mistral; the joined reply has the keys of Llama."""
     joined: dict[str, Any] = {}
     text = ""
     has_text = False

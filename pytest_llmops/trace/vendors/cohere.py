@@ -1,6 +1,6 @@
 """Cohere's chat (v2), embed and rerank, also through Bedrock's ``invoke``.
 
-Tokens are those that are billed; in a reply without these, those that the model processed.
+Token counts are the billed ones; if a reply has none, those that the model processed.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ _MAX_NUMBER = 1e15  # a larger number is neither a score nor an index
 
 
 def _read_chat_reply(reply: JsonObject) -> ParsedReply:
+    """Read text, thinking and tool calls of a chat reply."""
     message = get_mapping(reply, "message")
     content = message.get("content")
     blocks = as_mappings(content)
@@ -49,6 +50,7 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _join_chat_events(events: Sequence[JsonObject]) -> JoinedReply:
+    """Join the events of a stream into a reply: content and tool calls by their index; the last event has reason and usage."""
     message: dict[str, Any] = {}
     blocks: dict[int, dict[str, Any]] = {}
     calls: dict[int, dict[str, str]] = {}
@@ -78,6 +80,7 @@ def _join_chat_events(events: Sequence[JsonObject]) -> JoinedReply:
 
 
 def _read_billed_usage(value: object) -> Usage:
+    """Read the billed token counts of a reply; without these, the processed ones."""
     counts = as_mapping(value)
     tokens = get_mapping(counts, "billed_units")
     if "input_tokens" not in tokens and "output_tokens" not in tokens:
@@ -124,6 +127,7 @@ def _format_document(document: object) -> str:
 
 
 def _read_rerank_reply(reply: JsonObject) -> ParsedReply:
+    """Read the ranking of a reply, a line "INDEX: SCORE" for each document; other servers have ``data`` and ``usage``."""
     results = reply.get("results", reply.get("data"))
     usage = _read_billed_usage(reply.get("meta"))
     if usage == Usage():

@@ -29,11 +29,12 @@ from pytest_llmops.trace.wire_format import (
 )
 
 _ROLES: dict[str, Role] = {"model": "assistant", "function": "tool", "system": "system"}
-# Keys of a part that do not say what kind of part it is
+# Keys of a part that do not tell its kind (text, functionCall, inlineData ...)
 _ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata")
 
 
 def _read_request(request: JsonObject) -> ParsedRequest:
+    """Read the system instruction, contents and function declarations of a request."""
     messages: list[Message] = []
     instruction = _content_parts(_get_field(request, "systemInstruction"))
     if instruction:
@@ -53,6 +54,7 @@ def _read_request(request: JsonObject) -> ParsedRequest:
 
 
 def _read_reply(reply: JsonObject) -> ParsedReply:
+    """Read the first candidate of a reply; a blocked prompt has none, and the reason is in ``promptFeedback``."""
     candidates = get_mappings(reply, "candidates")
     candidate = first_mapping(candidates)
     feedback = get_mapping(reply, "promptFeedback")
@@ -83,10 +85,11 @@ def _read_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _join_events(events: Sequence[JsonObject]) -> JoinedReply:
+    """Join the events of a stream into a reply with all parts of the first candidate; others are only counted."""
     reply: dict[str, Any] = {}
     parts: list[JsonObject] = []
     finish_reason = ""
-    others: set[int] = set()
+    others: set[int] = set()  # numbers of the other candidates
     for event in events:
         for key in ("modelVersion", "usageMetadata", "promptFeedback"):
             reply[key] = event.get(key) or reply.get(key)
@@ -105,7 +108,7 @@ def _join_events(events: Sequence[JsonObject]) -> JoinedReply:
 
 
 def _get_field(wire: JsonObject, name: str) -> Any:
-    """Return a field, which may be spelled in snake case as well."""
+    """Return the value of a field, which may also be spelled in snake case; None without it."""
     if name in wire:
         return wire[name]
     return wire.get(_spell_snake_case(name))
@@ -136,6 +139,7 @@ def _format_parts(parts: Sequence[JsonObject]) -> str:
 
 
 def _format_gemini_part(part: JsonObject) -> str:
+    """Return the text or function call of a part; of other parts, the kind in brackets: "[inlineData]"."""
     if "text" in part:
         return get_text(part, "text")
     function_call = _get_field(part, "functionCall")
@@ -181,6 +185,7 @@ def _read_usage_metadata(value: object) -> Usage:
 
 
 def _read_embed_request(request: JsonObject) -> ParsedRequest:
+    """Read the texts of a request to embed one content, or of a batch (``requests``)."""
     requests = get_mappings(request, "requests") or [request]
     texts = []
     for item in requests:
@@ -207,6 +212,7 @@ def _read_predict_request(request: JsonObject) -> ParsedRequest:
 
 
 def _read_predict_reply(reply: JsonObject) -> ParsedReply:
+    """Read the number of vectors, and the sum of the tokens that each vector has in its statistics."""
     vectors = 0
     counts = []
     for prediction in get_mappings(reply, "predictions"):

@@ -17,6 +17,7 @@ from pytest_llmops.trace.wire_format import (
 
 
 def _read_reply(reply: JsonObject) -> ParsedReply:
+    """Read a reply of chat (under ``message``) or generate (under ``response``)."""
     message = get_mapping(reply, "message")
     calls = list(fields.read_chat_tool_calls(message.get("tool_calls")))
     return ParsedReply(
@@ -31,6 +32,7 @@ def _read_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _join_lines(events: Sequence[JsonObject]) -> JoinedReply:
+    """Join the lines of a stream: the last line has reason and counts, all lines together have the text."""
     reply: dict[str, Any] = {}
     output = ""
     thinking = ""

@@ -29,7 +29,7 @@ from pytest_llmops.trace.wire_format import (
 )
 
 MAX_USD = 10**6  # a larger number is not a price
-# Keys of compatible servers; OpenAI's own is in the details of the input
+# Keys of cached tokens on compatible servers; OpenAI has them in the details of the input tokens
 _CACHED_TOKEN_KEYS = (
     "prompt_cache_hit_tokens",
     "cached_tokens",
@@ -39,11 +39,12 @@ _CACHED_TOKEN_KEYS = (
 _FINAL_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 # Keys of a request that refer to messages outside of it
 _SERVER_STATE_KEYS = ("previous_response_id", "conversation", "prompt")
-# Keys under which calls of functions and of built-in tools have their arguments
+# Keys of the arguments of a call of a function or built-in tool; the first that is not empty counts
 _ARGUMENT_KEYS = ("arguments", "input", "action", "queries", "code")
 
 
 def _read_chat_reply(reply: JsonObject) -> ParsedReply:
+    """Read the first choice of a reply of chat completions or completions, with the fields of compatible servers."""
     choices = get_mappings(reply, "choices")
     choice = first_mapping(choices)
     message = get_mapping(choice, "message")
@@ -71,7 +72,7 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _find_other_output(choice: JsonObject, message: JsonObject) -> str:
-    """Return a refusal, a completion, what was spoken, or the error of an answer without content."""
+    """Return the output of a choice without content: a refusal, the text of a completion, a transcript or an error message."""
     audio = get_mapping(message, "audio")
     error = get_mapping(choice, "error")
     text = get_text(message, "refusal") or get_text(choice, "text")
@@ -79,7 +80,7 @@ def _find_other_output(choice: JsonObject, message: JsonObject) -> str:
 
 
 def _join_chunks(events: Sequence[JsonObject]) -> JoinedReply:
-    """Join the chunks of a streamed answer; if there are several answers, those of the first."""
+    """Join the chunks of a stream into a reply. Only the first answer is joined; others are empty choices, to be counted."""
     reply: dict[str, Any] = {}
     answer = _StreamedAnswer()
     has_choices = False
@@ -102,7 +103,7 @@ def _join_chunks(events: Sequence[JsonObject]) -> JoinedReply:
 
 
 class _StreamedAnswer:
-    # The first answer of a stream, collected from its chunks.
+    # The first answer of a stream, collected from its chunks. All texts of a delta are joined, each under its own key.
     def __init__(self) -> None:
         self.finish_reason = ""
         self._texts: defaultdict[str, list[str]] = defaultdict(list)
@@ -119,7 +120,7 @@ class _StreamedAnswer:
             fields.add_tool_call(self._calls, part)
 
     def make_choice(self) -> JsonObject:
-        """Return the answer in the shape of a reply without a stream."""
+        """Return the answer as a choice of a reply without a stream."""
         message: dict[str, Any] = {}
         for key, pieces in self._texts.items():
             message[key] = "".join(pieces)
@@ -129,7 +130,7 @@ class _StreamedAnswer:
 
 
 def _iterate_pieces(choice: JsonObject, delta: JsonObject) -> Iterator[tuple[str, object]]:
-    """Yield the pieces of text in a chunk, each with the key of the message that it belongs to."""
+    """Yield (key of the message, piece) for each value in a chunk; values that are not texts count as empty."""
     yield "content", choice.get("text")
     yield from delta.items()
     content = delta.get("content")
@@ -141,7 +142,7 @@ def _iterate_pieces(choice: JsonObject, delta: JsonObject) -> Iterator[tuple[str
 
 
 def _split_thinking(content: object) -> tuple[str, str]:
-    """Return the text of an answer, and that of its thinking parts (Mistral)."""
+    """Return (answer, thinking) of a content, which is a text, or with Mistral a list with parts of the type "thinking"."""
     if not isinstance(content, list):
         return as_text(content), ""
     answer = ""
@@ -169,6 +170,7 @@ def _format_flags(result: JsonObject) -> str:
 
 
 def _read_responses_request(request: JsonObject) -> ParsedRequest:
+    """Read instructions, input and tools of a request to the Responses API."""
     messages: list[Message] = []
     instructions = request.get("instructions")
     if instructions:
@@ -186,6 +188,7 @@ def _read_responses_tool(entry: JsonObject) -> ToolDefinition:
 
 
 def _read_responses_reply(reply: JsonObject) -> ParsedReply:
+    """Read text, thinking and tool calls from the output items of a reply of the Responses API."""
     answer = ""
     thoughts: list[JsonObject] = []
     calls = []
@@ -211,6 +214,7 @@ def _read_responses_reply(reply: JsonObject) -> ParsedReply:
 
 
 def _join_responses(events: Sequence[JsonObject]) -> JoinedReply:
+    """Return the whole response that the final event of a stream holds; of a stream that was cut, what is known of it."""
     final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
     has_ended = bool(final_events)
     if has_ended:
@@ -226,6 +230,7 @@ def _join_responses(events: Sequence[JsonObject]) -> JoinedReply:
 
 
 def _find_last_response(events: Sequence[JsonObject]) -> JsonObject:
+    """Return the latest state of the response that an event holds; {} if none does."""
     for event in reversed(events):
         response = get_mapping(event, "response")
         if response:
@@ -241,6 +246,7 @@ def _read_input(value: object) -> Iterator[Message]:
 
 
 def _read_input_item(item: JsonObject) -> Message:
+    """Read an item of the input: a message, a tool call or its result; of other items, the type in brackets."""
     kind = get_text(item, "type")
     if kind.endswith("_call_output"):
         return Message("tool", fields.content_text(item.get("output")))
@@ -253,7 +259,7 @@ def _read_input_item(item: JsonObject) -> Message:
 
 
 def _read_call(item: JsonObject) -> ToolCall:
-    """Read a call of a function, or of a built-in tool, which is named by the type of its call."""
+    """Read a call of a function, or of a built-in tool: a "web_search_call" has the name "web_search"."""
     arguments = ""
     for key in _ARGUMENT_KEYS:
         if item.get(key):
@@ -266,7 +272,7 @@ def _read_call(item: JsonObject) -> ToolCall:
 
 
 def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return the output items of a stream: complete items, and the text so far of the others."""
+    """Return the output items of a stream in their order; of an item that was cut, a message with the text so far."""
     complete: dict[int, JsonObject] = {}
     texts: dict[int, str] = {}
     for event in events:
@@ -284,7 +290,7 @@ def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
 
 
 def read_openai_usage(counts: JsonObject) -> Usage:
-    """Read the token counts of a reply of chat completions or Responses."""
+    """Read the token counts of a reply of chat completions or Responses, also with the keys of compatible servers."""
     input_details = get_mapping(counts, "prompt_tokens_details")
     if not input_details:
         input_details = get_mapping(counts, "input_tokens_details")
@@ -296,7 +302,7 @@ def read_openai_usage(counts: JsonObject) -> Usage:
     reasoning = fields.as_token_count(output_details.get("reasoning_tokens", counts.get("reasoning_tokens")))
     all_tokens = fields.sum_known_counts(input_tokens, output_tokens, reasoning)
     if reasoning and fields.get_count(counts, "total_tokens") == all_tokens:
-        # xAI does not count reasoning as a part of the answer; its total shows that.
+        # xAI does not include reasoning in the output tokens, which its total shows; ours do.
         output_tokens = fields.sum_known_counts(output_tokens, reasoning)
     cached = fields.get_count(input_details, "cached_tokens")
     if cached is None:
@@ -311,7 +317,7 @@ def read_openai_usage(counts: JsonObject) -> Usage:
 
 
 def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
-    """Return the token counts of audio, which has its own price; without those that are 0."""
+    """Return the token counts of audio, which has its own price, under the names of the price table; counts of 0 are left out."""
     tokens = {}
     heard = fields.get_count(get_mapping(counts, "prompt_tokens_details"), "audio_tokens")
     if heard:
@@ -323,7 +329,7 @@ def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
 
 
 def _read_stated_cost(counts: JsonObject) -> float | None:
-    """Return the cost of a call in US dollars as OpenRouter states it, or None."""
+    """Return the cost in US dollars that a reply of OpenRouter states, or None."""
     cost = counts.get("cost")
     if not isinstance(cost, (int, float)) or isinstance(cost, bool):
         return None

@@ -177,13 +177,14 @@ class Recordings:
         """
         if question.key in self._checked:
             return True
-        self._checked.add(question.key)
         stored = self.by_key[question.key].request
         has_same_address = stored["method"] == question.method and stored["url"] == question.url
         # Comparing takes a third of the time of computing a key. Most stored bodies need not even be unfolded.
-        if has_same_address and question.json is not None and _has_json(stored["body"], question.json):
-            return True
-        return self._has_key(stored, question.key)
+        is_same = has_same_address and question.json is not None and _has_json(stored["body"], question.json)
+        if not is_same and not self._has_key(stored, question.key):
+            return False
+        self._checked.add(question.key)
+        return True
 
     def find_other_server(self, question: Question, asked: Collection[str]) -> str:
         """Return the key of the only recording of a request at another server (`--llm-base-url`), or "".

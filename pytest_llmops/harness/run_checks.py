@@ -175,7 +175,8 @@ class CassetteUsage:
             if "moved_to" in use:
                 moved.setdefault(use["path"], set()).add(use["moved_to"])
             if "case" in use:
-                cases[use["path"]] = use["case"]
+                # Workers that share a cassette end in any order: the last case by name stands for all of them.
+                cases[use["path"]] = max(cases.get(use["path"], ""), use["case"])
             models.update(use.get("models", ()))
         return RunUsage(
             created=datetime.now(UTC).isoformat(),

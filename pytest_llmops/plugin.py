@@ -551,9 +551,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach what was measured to the report, and remove our frames from its traceback."""
-    error = None
-    if call.excinfo is not None:
-        error = call.excinfo.value
+    error = call.excinfo.value if call.excinfo is not None else None
     if not _has_report(item, error):
         return (yield)
     harness = item.config.stash[WATCH_KEY].harness_of(item)

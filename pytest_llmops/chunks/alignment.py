@@ -416,7 +416,10 @@ class _ChunkSearch:
 
 
 def _find_equal_runs(chunk: str, source: str) -> list[MatchedRun]:
-    """Return the equal parts of two texts by their edit distance, without those that are equal by chance."""
+    """Return the equal parts of two texts by their edit distance; parts under MIN_EQUAL_CHARS may be chance and are left out.
+
+    In rapidfuzz's steps, ``src`` is the first text (here the chunk) and ``dest`` the second one (the source).
+    """
     from rapidfuzz.distance import Levenshtein
 
     runs = []

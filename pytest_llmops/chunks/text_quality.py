@@ -45,7 +45,9 @@ Findings: TypeAlias = Iterator[tuple[int, int, str]]
 
 
 def find_mojibake(text: str) -> Findings:
-    """Yield ``(start, end, original)`` for text that was decoded with the wrong encoding; linear.
+    """Return ``(start, end, original)`` for text that was decoded with the wrong encoding; linear.
+
+    The original is "" for GBK, where it cannot be known; of text that was decoded wrongly twice one step is undone.
 
     Finds UTF-8 read as cp1252 or Latin-1 (also twice) or as cp1251, and typical sequences of GBK. A single accented
     letter before a closing quote or a dash is left alone, as it may be correct.

@@ -280,11 +280,11 @@ def _move_cassettes(args: argparse.Namespace) -> int:
 def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
     """Return each cassette to move with its new paths.
 
-    These are OLD and NEW of the command line, else what the record of the last run lists. A cassette has several new paths if
-    several tests replayed it; nothing is moved without a record.
+    With OLD and NEW on the command line it is this pair. Without them it is what the record of the last run lists, and
+    nothing if there is no record. A cassette has several new paths if several tests replayed it.
 
     Raises:
-        UsageError: The command line names something other than two cassettes.
+        UsageError: The command line names another number of files, or NEW does not end in .json.
     """
     if args.files:
         if len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to

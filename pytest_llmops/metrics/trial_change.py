@@ -363,7 +363,7 @@ def estimate_change_error(
     Args:
         trials: The trials of a metric.
         trials_before: For planning: the error with this many trials of each case before the change; 0: as many as
-            there are.
+            there are. Where the error comes from the spread of the cases' differences, 0 means a single trial.
         trials_after: The same for the trials after the change.
 
     >>> estimate_change_error({"a": TrialPair((1.0,), (1.0,))}) is None

@@ -161,7 +161,10 @@ class FaissRetriever(Searcher):
         return {}
 
     def _read_list_numbers(self) -> set[int]:
-        """Return the numbers of the vectors of an IVF index; other indexes always number them from 0."""
+        """Return the numbers of the vectors of an IVF index; other indexes number them from 0.
+
+        An IndexIDMap has ids of its own; the caller reads them before it gets here.
+        """
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         is_index = isinstance(self.index, faiss.Index)
         if not is_index or faiss.try_extract_index_ivf(self.index) is None:

@@ -368,7 +368,11 @@ def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], o
 def _rescored_exceptions(
     record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome
 ) -> tuple[str, ...]:
-    """Return the exceptions of the test; the one of the old measurements is replaced with the one of the new measurements."""
+    """Return the exceptions of the test after it was scored again.
+
+    If the measurements now mean another outcome, the exception of the old one is removed. That of the new one is put
+    first, if the test has this outcome or was expected to fail.
+    """
     now = _implied_outcome(measurements)
     if now == _implied_outcome(record.measurements):
         return record.raised

@@ -119,17 +119,21 @@ def _list_offered_models(settings: Settings) -> dict[str, str]:
 
     Raises:
         LLMOpsError: The server does not answer with a list.
+        UsageError: There is no key, or the openai SDK is missing or too old.
     """
-    import openai
-
     from pytest_llmops.providers.openai import new_client
+    from pytest_llmops.providers.openai_sdk import import_sdk
+    from pytest_llmops.providers.sdk_calls import describe_status_error
 
+    sdk = import_sdk()
     client = new_client(settings.base_url)
     try:
         return {model.id: str(getattr(model, "shutdown_date", None) or "") for model in client.models.list()}
-    except openai.OpenAIError as error:
-        why = shorten_text(str(error), 300)
-        raise LLMOpsError(f"GET {client.base_url}models: {why}") from None
+    except sdk.OpenAIError as error:
+        why = str(error)
+        if isinstance(error, sdk.APIStatusError):
+            why = describe_status_error(error)
+        raise LLMOpsError(f"GET {client.base_url}models: {shorten_text(why, 300)}") from None
 
 
 def _describe_model(model: str, places: list[str], offered: Mapping[str, str] | None) -> dict[str, Json]:

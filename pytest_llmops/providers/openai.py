@@ -13,7 +13,7 @@ from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
-from pytest_llmops.providers import embedding_arrays, sdk_calls
+from pytest_llmops.providers import embedding_arrays, openai_sdk, sdk_calls
 from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, pricing_facts
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
@@ -51,7 +51,7 @@ class OpenAIModel:
 
         Raises:
             ModelError: The server is down, refuses, limits or takes too long, or replies with anything but an answer.
-            UsageError: No model is named, or the API has no such parameter.
+            UsageError: No model is named, the API has no such parameter, or the SDK is missing or too old.
         """
         model, conversation, merged = sdk_calls.resolve_call(self, messages, params, sdk="openai")
         client = self.client
@@ -78,8 +78,9 @@ class OpenAIModel:
             # Compatible servers recognize an assistant's message only by its type.
             items = [{"type": "message", **message} for message in messages]
             arguments = {**limit, **to_responses_params(params)}
-            return client.responses.with_raw_response.create(model=model, input=items, **arguments)
-        arguments = {**limit, **params}
+            responses = openai_sdk.find_responses_api(client)
+            return responses.with_raw_response.create(model=model, input=items, **arguments)
+        arguments = {**limit, **openai_sdk.adapt_chat_params(params)}
         return client.chat.completions.with_raw_response.create(model=model, messages=messages, **arguments)
 
 
@@ -88,7 +89,7 @@ def new_client(base_url: str) -> Any:
 
     Raises:
         UsageError: There is no key in the environment and the server is not on this machine, or key or address
-            are invalid.
+            are invalid, or the SDK is missing or too old.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
     is_local = sdk_calls.is_local_server(server)
@@ -106,15 +107,11 @@ def new_client(base_url: str) -> Any:
 @lru_cache(maxsize=8)
 def _shared_client(key: str, server: str) -> Any:
     """Return a client that all tests of the process share: it takes some 20 ms to create and has a connection pool."""
-    import openai
-
-    return openai.OpenAI(api_key=key, base_url=server or None)
+    return openai_sdk.make_client(key, server)
 
 
 def _call_openai(create: Callable[..., Any], model: str, client: Any) -> Any:
-    import openai
-
-    return sdk_calls.call_sdk(openai, create, model, client)
+    return sdk_calls.call_sdk(openai_sdk.import_sdk(), create, model, client)
 
 
 # Limits of a request: OpenAI accepts 2,048 texts and 300,000 tokens; as a token has at least 1 byte, bytes are counted
@@ -156,6 +153,7 @@ class OpenAIEmbedder:
 
         Raises:
             ModelError: The call failed, or the reply has another number of vectors.
+            UsageError: There is no key, or the SDK is missing or too old.
         """
         unique_texts = [text for text in dict.fromkeys(texts) if text.strip()]
         parts = [self._request_vectors(batch) for batch in _split_batches(unique_texts)]
@@ -315,7 +313,8 @@ def _read_chat(reply: Any, client: Any) -> Completion:
         finish_reason=_check_text(choice.finish_reason),
         usage=_read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens"),
         tool_calls=tool_calls,
-        refusal=_check_text(message.refusal),
+        # The SDK knows the field since 1.40; before, an object without it has no such attribute.
+        refusal=_check_text(getattr(message, "refusal", None)),
     )
 
 

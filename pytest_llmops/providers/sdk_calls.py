@@ -6,7 +6,7 @@ The SDKs of OpenAI and Anthropic come from the same generator: their errors have
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -90,14 +90,17 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
     except sdk.APIStatusError as error:
         kind, step = classify_status(error.status_code)
-        problem = f"was refused with status {error.status_code}: {error.message}; {step}"
+        problem = f"was refused with status {error.status_code}: {describe_status_error(error)}; {step}"
         raise model_error(model, client, kind, problem, error.status_code) from None
     except TypeError as error:
         # Either an unknown parameter, or a value that cannot be sent, or a missing key.
         reason = "could not send the request"
+        step = ""
         if "keyword argument" in str(error):
             reason = "takes no such parameter"
-        message = f"model {model!r}: the {name} SDK {reason}: {error}"
+        if "unexpected keyword argument" in str(error):
+            step = "; correct its name, install a newer SDK, or pass it in `extra_body`"
+        message = f"model {model!r}: the {name} SDK {reason}: {error}{step}"
         raise UsageError(mask_keys(message, client)) from None
     except sdk_error as error:
         raise model_error(model, client, "reply", f"gave no answer: {error}") from None
@@ -106,6 +109,20 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         if "Streaming is required" in str(error):
             reason = str(error)
         raise model_error(model, client, "request", f"could not be called ({reason})") from None
+
+
+def describe_status_error(error: Any) -> str:
+    """Return the text of an `APIStatusError`; of the server's reply only its message, if it has one.
+
+    openai before 3 quotes the whole reply. Judges search the text for the parameter that was refused, and must find only
+    the one in the message.
+    """
+    message = None
+    if isinstance(error.body, Mapping):
+        message = error.body.get("message")
+    if not isinstance(message, str) or not message:
+        return str(error.message)
+    return f"Error code: {error.status_code} - {message}"
 
 
 @lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.messages import check_message
+from support.openai_sdk import APIS
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply, responses_answer
 
 from pytest_llmops import collect, recorder, soft
@@ -91,7 +92,7 @@ def of_a_script(monkeypatch: pytest.MonkeyPatch) -> Iterator[recorder.Recorder]:
 LADDER = ("bounded", "plain", "plain", "tool", "json", "text")
 
 
-@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("known", ["bounded", "plain", "tool", "json", "text"])
 def test_forms_are_tried_down_to_the_one_that_a_server_knows(server: Picky, api: Any, known: str) -> None:
     server.refuses = lambda request: "" if form(request) == known else "unsupported"
@@ -105,7 +106,7 @@ def test_forms_are_tried_down_to_the_one_that_a_server_knows(server: Picky, api:
     assert server.forms == [*forms, known]
 
 
-@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("api", APIS)
 def test_a_tool_is_required_in_the_words_of_each_api(server: Picky, api: Any) -> None:
     server.refuses = lambda request: "" if form(request) == "tool" else "unsupported"
     quality(OpenAIModel("m", f"{server.url}/v1", api)).judge("Thirty days.")

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from multiprocessing.connection import wait
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from pytest_llmops.cassettes.http.http_client import BodyFraming
 from pytest_llmops.cassettes.http.live_response import PROGRAM_LEFT_KEY
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss
+from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, UsageError
 
 # For the first part of the path in a request to the proxy: the address of the server, and the environment variables
 # from which the vendor's SDKs read that address
@@ -48,6 +49,7 @@ class LLMProxy:
 
     Attributes:
         tape: The tape of the test.
+        httpx: The module of `client`, see `_import_httpx`.
         client: Sends the requests on; its calls are recorded and replayed like those of the test.
         server: Receives the requests of the programs.
         url: The proxy's address, without a path.
@@ -56,13 +58,12 @@ class LLMProxy:
     """
 
     def __init__(self, tape: Tape, environ: Mapping[str, str]) -> None:
-        import httpx2
-
         self.tape = tape
-        self.client = httpx2.Client(
-            timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=30.0),
+        self.httpx = _import_httpx()
+        self.client = self.httpx.Client(
+            timeout=self.httpx.Timeout(READ_TIMEOUT_S, connect=30.0),
             # A connection for each request, which can be cut when its program leaves.
-            limits=httpx2.Limits(max_keepalive_connections=0),
+            limits=self.httpx.Limits(max_keepalive_connections=0),
         )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.server.daemon_threads = False  # the end of the test waits for what is being recorded
@@ -76,6 +77,20 @@ class LLMProxy:
             address = f"{self.url}/{name}{parts.path.rstrip('/')}"
             for variable in variables:
                 self.environment[variable] = address
+
+
+def _import_httpx() -> Any:
+    """Return httpx2, or httpx where httpx2 is not installed; what the proxy uses of them is the same.
+
+    openai brings one of them along: httpx2 from version 3 on, httpx before.
+
+    Raises:
+        UsageError: Neither is installed.
+    """
+    for name in ("httpx2", "httpx"):
+        with suppress(ModuleNotFoundError):
+            return import_module(name)
+    raise UsageError("llm_proxy needs httpx2 or httpx to send requests on, got neither: pip install httpx")
 
 
 @contextmanager
@@ -119,8 +134,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         """Answer a request of any method with the answer of the real server, or with an error in JSON."""
-        import httpx2
-
         self.close_connection = True
         self._started = False
         self._left = threading.Event()
@@ -139,10 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
         except (CassetteMiss, BudgetReached, CallDeferred) as error:
             self.proxy.tape.report.errors_elsewhere += 1
             self._send_error(MISSING_RECORDING, str(error))
-        except httpx2.ReadTimeout:
+        except self.proxy.httpx.ReadTimeout:
             # The program had left at this point when it was recorded, and is cut off now.
             self._refuse_reading_on()
-        except httpx2.RequestError as error:
+        except self.proxy.httpx.RequestError as error:
             self._send_error(
                 UNREACHABLE, f"llm_proxy: {origin} did not answer: {type(error).__name__}: {error}"
             )

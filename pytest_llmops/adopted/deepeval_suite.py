@@ -69,9 +69,10 @@ class DeepevalTool(AdoptedTool):
 def _list_subclasses(bases: Iterable[type]) -> list[type]:
     """Return all classes below some classes, each once."""
     classes: dict[type, None] = {}
-    waiting = list(bases)
+    waiting: list[type] = list(bases)
     while waiting:
-        for subclass in waiting.pop().__subclasses__():
+        subclasses: list[type] = type.__subclasses__(waiting.pop())
+        for subclass in subclasses:
             if subclass not in classes:
                 classes[subclass] = None
                 waiting.append(subclass)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
+from pytest_llmops.adopted.patching import replace_everywhere
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
 
@@ -61,26 +61,13 @@ class LangsmithTool(AdoptedTool):
         trace_feedback = require_attribute(self, testing, "trace_feedback")
         expect = require_attribute(self, importlib.import_module("langsmith"), "expect")
         with ExitStack() as patches:
-            patches.enter_context(_replace_everywhere(log_feedback, _wrap_log_feedback(log_feedback, report)))
-            patches.enter_context(_replace_everywhere(trace_feedback, _wrap_trace_feedback(trace_feedback)))
+            patches.enter_context(replace_everywhere(log_feedback, _wrap_log_feedback(log_feedback, report)))
+            patches.enter_context(replace_everywhere(trace_feedback, _wrap_trace_feedback(trace_feedback)))
             for name, better in EXPECT_METHODS.items():
                 method = require_attribute(self, type(expect), name)
                 wrapped = _wrap_expect(method, better, report)
                 patches.enter_context(mock.patch.object(type(expect), name, wrapped))
             yield
-
-
-@contextmanager
-def _replace_everywhere(function: Callable[..., Any], replacement: Callable[..., Any]) -> Iterator[None]:
-    """Replace a function in every module that has it, under any name: tests import it before this is called."""
-    with ExitStack() as patches:
-        for module in list(sys.modules.values()):
-            names = [
-                name for name, value in list(getattr(module, "__dict__", {}).items()) if value is function
-            ]
-            for name in names:
-                patches.enter_context(mock.patch.object(module, name, replacement))
-        yield
 
 
 def _wrap_log_feedback(log_feedback: Any, report: ReportScore) -> Any:

@@ -51,7 +51,7 @@ def record_score(
     >>> record_score("toxicity", True, better="lower").value
     1.0
     """
-    if not isinstance(name, str) or not name.strip():
+    if not str(name).strip():
         raise UsageError(f"record_score: expected a name such as 'ragas.faithfulness', got {name!r}")
     if better not in ("higher", "lower"):
         raise UsageError(f"record_score {name}: expected better='higher' or 'lower', got {better!r}")

@@ -22,6 +22,7 @@ from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ToolScore
 from pytest_llmops.errors import describe_exception
 from pytest_llmops.harness.own_tests import FOREIGN_MARKER
 from pytest_llmops.measurement import Measurement, format_count
+from pytest_llmops.results.details import as_list
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
@@ -168,8 +169,8 @@ def iter_adoption_notes(settings: Settings, records: Iterable[TestRecord]) -> It
     problems: dict[str, None] = {}
     outside: dict[str, int] = {}
     for record in records:
-        for problem in record.facts.get(PROBLEMS_FACT) or ():
-            problems[str(problem)] = None
+        for sentence in as_list(record.facts.get(PROBLEMS_FACT)):
+            problems[str(sentence)] = None
         for measurement in record.measurements:
             if measurement.unit == "count" and measurement.name.startswith(prefixes):
                 outside[measurement.name] = outside.get(measurement.name, 0) + 1

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.adopted.scores import record_score
     from pytest_llmops.assertions.budgets import assert_cost, assert_latency, assert_tokens
     from pytest_llmops.assertions.cache import assert_cache
     from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
@@ -85,6 +86,7 @@ _MODULES_BY_NAME = {
     "assert_tokens": "assertions.budgets",
     "collect": "recorder",
     "emit": "recorder",
+    "record_score": "adopted.scores",
     "repair": "assertions.schema",
     "soft": "recorder",
     "use_cassette": "cassettes.use_cassette",
@@ -132,6 +134,7 @@ __all__ = [
     "assert_tokens",
     "collect",
     "emit",
+    "record_score",
     "repair",
     "soft",
     "use_cassette",

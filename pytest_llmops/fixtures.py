@@ -262,6 +262,10 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     try:
         settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
         _check_together(config, settings)
+        if settings.adopt:
+            from pytest_llmops.harness.adoption import allow_service_hosts
+
+            settings = allow_service_hosts(settings)
     except UsageError as error:
         raise pytest.UsageError(escape_output(str(error))) from None
     if settings.prompt:

@@ -85,6 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Use the project's own wire formats to read calls. Before collection, because the controller of xdist collects nothing."""
     _use_call_formats(session.config)
+    if session.config.stash[SETTINGS].adopt:
+        from pytest_llmops.harness.adoption import adopt_tools
+
+        adopt_tools(session.config, session.config.stash[SETTINGS])
 
 
 def _use_call_formats(config: pytest.Config) -> None:
@@ -155,7 +159,7 @@ class ReportListener:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the requested reports, also of an empty run."""
         settings = self._config.stash[SETTINGS]
-        if self.controller is None and not settings.report and not settings.accept:
+        if self.controller is None and not (settings.report or settings.accept or settings.adopt):
             return
         controller = self._get_controller()
         usage = controller.cassette_usage

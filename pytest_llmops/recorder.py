@@ -361,6 +361,14 @@ def record_facts(facts: Mapping[str, Json]) -> None:
             top.facts.update(facts)
 
 
+def record_measurements(measurements: Sequence[Measurement]) -> None:
+    """Add measurements to the running test (or block) and raise nothing; do nothing in a plain script."""
+    top = current_recorder()
+    if top is not None:
+        with _lock:
+            top.measurements.extend(measurements)
+
+
 def emit(
     measurement: Measurement,
     *,
@@ -400,10 +408,8 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
     """
     emissions = [emission.with_evidence() for emission in emissions]
     measurements = [emission.measurement for emission in emissions]
+    record_measurements(measurements)
     top = current_recorder()
-    if top is not None:
-        with _lock:
-            top.measurements.extend(measurements)
     bad = [emission for emission in emissions if emission.measurement.status in ("failed", "errored")]
     if not bad or (top is not None and top.silent):
         return measurements

@@ -26,6 +26,7 @@ from pytest_llmops._util.option_values import (
     parse_models,
     parse_money,
     parse_name_version,
+    parse_names,
     parse_positive_count,
     parse_reason,
     parse_seconds,
@@ -263,6 +264,11 @@ class Settings:
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _declare_option(
         list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+    )  # fmt: skip
+    adopt: tuple[str, ...] = _declare_option(
+        parse_names, (), "tools whose tests are recorded and replayed as they are, and whose scores become measurements: deepeval, langsmith, openevals, pydantic-evals; "
+        "separated by blanks, commas or lines",
+        ini="linelist",
     )  # fmt: skip
     junit_properties: bool = _declare_option(
         parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"

@@ -91,6 +91,18 @@ def choice_of(*allowed: str) -> Parser:
     return parse
 
 
+def parse_names(value: object) -> tuple[str, ...]:
+    """Read names that blanks, commas or lines separate; a list may hold such texts.
+
+    >>> parse_names("deepeval, langsmith ragas"), parse_names(["deepeval", "ragas"])
+    (('deepeval', 'langsmith', 'ragas'), ('deepeval', 'ragas'))
+    """
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("names, separated by blanks, commas or lines")
+    return tuple(re.findall(r"[^\s,]+", " ".join(parts)))
+
+
 class _WrongElement(ValueError):
     """An element of a list has the wrong form; ``got`` is that element, so that the message shows it and not the whole list."""
 

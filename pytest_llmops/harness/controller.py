@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import LLMOpsError, describe_exception
+from pytest_llmops.harness.adoption import iter_adoption_notes
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
@@ -21,6 +22,7 @@ from pytest_llmops.harness.tracebacks import find_place
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports.formats import deliver_report
+from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
     iter_changed_notes,
@@ -109,7 +111,8 @@ class Controller:
             session: pytest's session, whose exit status may be changed.
             make_report: pytest's ``TestReport``.
         """
-        records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
+        listed = sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid))
+        records = tuple(split_dataset_cases(listed))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)
@@ -140,6 +143,7 @@ class Controller:
         folders = {root, self._config.invocation_params.dir}
         folders |= {(root / record.nodeid).parent for record in records}
         yield from find_unread_keys(self._config, sorted(folders))
+        yield from iter_adoption_notes(settings, records)
         yield from iter_unasserted_notes(records)
         yield from iter_run_self_judging_notes(records, meta)
         yield from iter_cassette_notes(records, meta)

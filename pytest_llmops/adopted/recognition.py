@@ -1,0 +1,112 @@
+"""`ProjectImports`: which tests use a package, themselves, by their fixtures, or by the project's modules that they import.
+
+Knows pytest's items by their attributes only.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Iterator
+from types import CodeType, ModuleType
+from typing import Any
+
+INSTALLED_FOLDERS = ("site-packages", "dist-packages")
+
+
+class ProjectImports:
+    """What the modules of a project import; each module is read once."""
+
+    def __init__(self) -> None:
+        self._owners: dict[int, frozenset[str]] = {}  # by the ``id()`` of a module
+
+    def uses(self, item: Any, package: str) -> bool:
+        """Return whether a test uses a package; the package itself is not imported.
+
+        True if the module of the test or of one of its fixtures imports it, directly or through other modules of the project, or if
+        the test function does so in its body.
+
+        Args:
+            item: pytest's item.
+            package: The name by which the package is imported, such as ``deepeval`` or ``langsmith.testing``.
+        """
+        function = getattr(item, "function", None)
+        if package in _list_imports(getattr(function, "__code__", None)):
+            return True
+        waiting = list(_iter_modules(item))
+        seen = set()
+        while waiting:
+            module = waiting.pop()
+            if id(module) in seen or not _is_of_project(module):
+                continue
+            seen.add(id(module))
+            for owner in self._read_owners(module):
+                if is_part_of(owner, package):
+                    return True
+                imported = sys.modules.get(owner)
+                if imported is not None:
+                    waiting.append(imported)
+        return False
+
+    def _read_owners(self, module: ModuleType) -> frozenset[str]:
+        """Return the names of the modules that a module imports, or from which it imports something."""
+        if id(module) not in self._owners:
+            values = list(vars(module).values())
+            self._owners[id(module)] = frozenset(filter(None, map(_find_owner, values)))
+        return self._owners[id(module)]
+
+
+def is_part_of(module: str, package: str) -> bool:
+    """Return whether a module is a package, or is in it.
+
+    >>> is_part_of("deepeval.metrics", "deepeval"), is_part_of("deepevaluator", "deepeval")
+    (True, False)
+    """
+    return module == package or module.startswith(f"{package}.")
+
+
+def _iter_modules(item: Any) -> Iterator[ModuleType]:
+    """Yield the module of a test, and those that define its fixtures."""
+    module = getattr(item, "module", None)
+    if isinstance(module, ModuleType):
+        yield module
+    info = getattr(item, "_fixtureinfo", None)
+    for fixturedefs in getattr(info, "name2fixturedefs", {}).values():
+        for fixturedef in fixturedefs:
+            module = sys.modules.get(getattr(fixturedef.func, "__module__", ""))
+            if module is not None:
+                yield module
+
+
+def _find_owner(value: object) -> str:
+    """Return the name of the module that a value is, or was defined in; an instance has that of its class."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    try:
+        owner = getattr(value, "__module__", "")
+    except Exception:  # noqa: BLE001 -- a proxy of the project may raise anything
+        return ""
+    if isinstance(owner, str):
+        return owner
+    return ""
+
+
+def _is_of_project(module: ModuleType) -> bool:
+    """Return whether a module is a file that is not installed."""
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str):
+        return False
+    if file.startswith(sysconfig.get_path("stdlib")):
+        return False
+    return not any(folder in file for folder in INSTALLED_FOLDERS)
+
+
+def _list_imports(code: CodeType | None) -> set[str]:
+    """Return the names of modules that a function imports in its body (and other names that it uses)."""
+    if code is None:
+        return set()
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _list_imports(constant)
+    return names | {name.partition(".")[0] for name in names}

@@ -1,0 +1,182 @@
+"""Records the tests of other tools, and takes over their scores: what the ini key ``llm_adopt`` names.
+
+Knows pytest's configuration and items by their attributes only.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pluggy import HookimplMarker
+
+from pytest_llmops import recorder
+from pytest_llmops.adopted import load_tools
+from pytest_llmops.adopted.recognition import ProjectImports
+from pytest_llmops.adopted.scores import make_measurement, make_name
+from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ToolScore
+from pytest_llmops.errors import describe_exception
+from pytest_llmops.harness.own_tests import FOREIGN_MARKER
+from pytest_llmops.measurement import Measurement, format_count
+from pytest_llmops.results.details import as_list
+from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.results.run import TestRecord
+
+hookimpl = HookimplMarker("pytest")
+PROBLEMS_FACT = "adopt"
+
+
+def allow_service_hosts(settings: Settings) -> Settings:
+    """Return the settings with the hosts of the adopted tools' own services among those that are neither recorded nor blocked.
+
+    Raises:
+        UnknownName: ``llm_adopt`` names a tool that does not exist.
+    """
+    hosts = list(settings.allow_hosts)
+    for tool in load_tools(settings.adopt):
+        hosts += tool.service_hosts(os.environ)
+    return replace(settings, allow_hosts=tuple(dict.fromkeys(hosts)))
+
+
+def adopt_tools(config: Any, settings: Settings) -> None:
+    """Register the hooks for the tools that ``llm_adopt`` names.
+
+    Args:
+        config: pytest's.
+        settings: The run's.
+    """
+    config.pluginmanager.register(AdoptionHooks(load_tools(settings.adopt)), "llmops_adopt")
+
+
+class ScoreKeeper:
+    """Records the scores that tools report in a test. Errors are kept until its end: a tool, or the test, may try again."""
+
+    def __init__(self) -> None:
+        self._errors: dict[tuple[str, str], Measurement] = {}
+        self._lock = threading.Lock()
+
+    def add(self, tool: AdoptedTool, score: ToolScore) -> None:
+        """Record a score in the running test, or keep its error."""
+        measurement = make_measurement(tool.name, score)
+        key = (measurement.name, measurement.label)
+        with self._lock:
+            if measurement.error:
+                self._errors[key] = measurement
+            else:
+                self._errors.pop(key, None)
+        if not measurement.error:
+            recorder.record_measurements([measurement])
+
+    def take_errors(self) -> list[Measurement]:
+        """Return the errors that are kept, and forget them."""
+        with self._lock:
+            errors = list(self._errors.values())
+            self._errors.clear()
+        return errors
+
+
+class AdoptionHooks:
+    """Hooks of a run that adopts tools."""
+
+    def __init__(self, tools: Sequence[AdoptedTool]) -> None:
+        self._tools = tools
+        self._scores = ScoreKeeper()
+        self._open = ExitStack()
+        self._problems: list[str] = []
+
+    @hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Mark the tests of the tools as recorded, and start to read the scores of each tool that has one."""
+        imports = ProjectImports()
+        for tool in self._tools:
+            its_tests = [item for item in items if tool.is_its_test(item, imports)]
+            for item in its_tests:
+                if (
+                    item.get_closest_marker("llm_cassette") is None
+                    and item.get_closest_marker(FOREIGN_MARKER) is None
+                ):
+                    item.add_marker("llm_cassette")
+            if its_tests and tool.find_version():
+                self._start(tool)
+
+    def _start(self, tool: AdoptedTool) -> None:
+        """Start to read the scores of a tool; if that is not possible, keep the reason for the summary."""
+
+        def report(score: ToolScore) -> None:
+            self._scores.add(tool, score)
+
+        try:
+            self._open.enter_context(tool.read_scores(report))
+        except HookMoved as error:
+            self._problems.append(str(error))
+        except ImportError as error:
+            self._problems.append(
+                f"llm_adopt: {tool.distribution} {tool.find_version()} cannot be imported ({describe_exception(error)}): "
+                "none of its scores are read"
+            )
+
+    @hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Forget what an earlier test left, and put the problems of tools among the facts of this one."""
+        self._scores.take_errors()
+        if self._problems:
+            recorder.record_facts({PROBLEMS_FACT: list(self._problems)})
+
+    @hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """Fail a test that passed although a tool could not score something in it."""
+        result = yield
+        errors = self._scores.take_errors()
+        if errors:
+            recorder.emit_together([recorder.Emission(measurement=measurement) for measurement in errors])
+        return result
+
+    @hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Record what a tool could not score in a test that failed."""
+        errors = self._scores.take_errors()
+        if errors:
+            recorder.record_measurements(errors)
+
+    def pytest_unconfigure(self) -> None:
+        """Stop reading scores."""
+        self._open.close()
+
+
+def iter_adoption_notes(settings: Settings, records: Iterable[TestRecord]) -> Iterator[str]:
+    """Yield a note for each problem with a tool that ``llm_adopt`` names, and for scores that cannot be compared.
+
+    Args:
+        settings: The run's.
+        records: The tests of the run.
+    """
+    if not settings.adopt:
+        return
+    tools = load_tools(settings.adopt)
+    for tool in tools:
+        problem = tool.describe_problem()
+        if problem:
+            yield problem
+        if tool.find_version() and settings.record == "none":
+            yield from tool.iter_advice(os.environ)
+    prefixes = tuple(f"{make_name(tool.name)}." for tool in tools)
+    problems: dict[str, None] = {}
+    outside: dict[str, int] = {}
+    for record in records:
+        for sentence in as_list(record.facts.get(PROBLEMS_FACT)):
+            problems[str(sentence)] = None
+        for measurement in record.measurements:
+            if measurement.unit == "count" and measurement.name.startswith(prefixes):
+                outside[measurement.name] = outside.get(measurement.name, 0) + 1
+    yield from problems
+    for name, number in outside.items():
+        yield (
+            f"{name}: {format_count(number, 'score')} outside of 0 to 1, shown but not compared with the baseline; "
+            "map its scale to 0 to 1 to compare them"
+        )

@@ -105,6 +105,19 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     }
 
 
+def newer_claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
+    """What newer models get: the reminders are in a message of the role system."""
+    body = claude_body(folder, run)
+    reminders = body["messages"][0]["content"][:4]
+    del body["messages"][0]["content"][:4]
+    texts = [
+        block["text"].removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
+        for block in reminders
+    ]
+    body["messages"].insert(1, {"role": "system", "content": "\n\n".join(texts)})
+    return body
+
+
 def codex_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     """The same of Codex."""
     environment = (
@@ -145,9 +158,17 @@ def codex_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     }
 
 
-MAKERS = {"claude-agent": claude_body, "codex": codex_body}
-URLS = {"claude-agent": CLAUDE_URL, "codex": CODEX_URL}
-HEADERS = {"claude-agent": CLAUDE_HEADERS, "codex": CODEX_HEADERS}
+MAKERS = {
+    "claude-agent": claude_body,
+    "claude-agent with a newer model": newer_claude_body,
+    "codex": codex_body,
+}
+URLS = {"claude-agent": CLAUDE_URL, "claude-agent with a newer model": CLAUDE_URL, "codex": CODEX_URL}
+HEADERS = {
+    "claude-agent": CLAUDE_HEADERS,
+    "claude-agent with a newer model": CLAUDE_HEADERS,
+    "codex": CODEX_HEADERS,
+}
 
 
 def make_tape(path: Path, mode: Any = "none", **rules: Any) -> Tape:
@@ -226,8 +247,11 @@ def test_a_changed_prompt_or_result_is_a_miss_that_shows_just_this(
 @pytest.mark.parametrize(
     ("old", "new"), [("Be brief.", "Be kind."), ("Looks up an order.", "Finds an order.")]
 )
-def test_instructions_and_skills_in_a_reminder_decide(old: str, new: str) -> None:
-    body = claude_body()
+@pytest.mark.parametrize("make_body", [claude_body, newer_claude_body])
+def test_instructions_and_skills_in_a_reminder_decide(
+    old: str, new: str, make_body: Callable[[], Any]
+) -> None:
+    body = make_body()
     keys = {
         build_question(
             "POST",

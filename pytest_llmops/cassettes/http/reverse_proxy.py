@@ -36,7 +36,10 @@ READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the S
 # HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it
 MISSING_RECORDING = 424
 UNREACHABLE = 502
+OK = 200
 NOT_FOUND = 404
+# For a WebSocket: clients that can go on over HTTP do so at once
+UPGRADE_REQUIRED = 426
 # Headers that belong to a single connection
 HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -55,6 +58,7 @@ class LLMProxy:
         url: The proxy's address, without a path.
         environment: The environment variables that direct SDKs to the proxy, for the programs that a test starts.
         origins: Scheme and host of the real server, by the first part of the path.
+        housekeeping: Method and path of requests of the clients in ``llm_clients`` that are answered here.
     """
 
     def __init__(self, tape: Tape, environ: Mapping[str, str]) -> None:
@@ -68,7 +72,9 @@ class LLMProxy:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.server.daemon_threads = False  # the end of the test waits for what is being recorded
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.environment: dict[str, str] = {}
+        clients = tape.config.rules.clients
+        self.housekeeping = {request for client in clients for request in client.housekeeping}
+        self.environment = {name: value for client in clients for name, value in client.environment}
         self.origins: dict[str, str] = {}
         for name, (default, variables) in SERVERS.items():
             configured = [environ[variable] for variable in variables if environ.get(variable)]
@@ -145,6 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(
                 NOT_FOUND, f"llm_proxy: expected a path that begins with one of {known}, got {self.path}"
             )
+            return
+        if self.headers.get("upgrade", "").lower() == "websocket":
+            self._send_error(UPGRADE_REQUIRED, "llm_proxy: passes on HTTP, not WebSockets")
+            return
+        if (self.command, f"/{rest.partition('?')[0]}") in self.proxy.housekeeping:
+            self._read_body()
+            self._send_json(OK, {})
             return
         answered = threading.Event()
         try:
@@ -282,8 +295,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         # In the form of OpenAI's and of Anthropic's errors.
         error: dict[str, Any] = {"message": message, "type": "llm_proxy", "param": None, "code": None}
+        self._send_json(status, {"type": "error", "error": error})
+
+    def _send_json(self, status: int, content: Mapping[str, Any]) -> None:
+        """Send an answer of the proxy's own."""
         with suppress(OSError):
             self._send_head(status, [("content-type", "application/json"), ("x-should-retry", "false")])
             if not self._bodiless:
-                self._send_chunk(json.dumps({"type": "error", "error": error}).encode())
+                self._send_chunk(json.dumps(content).encode())
                 self._send_chunk(b"")

@@ -1,0 +1,203 @@
+"""Claude Code and the Claude Agent SDK, whose command line asks Anthropic's Messages API.
+
+A request holds reminders on the folder, the day, git, tokens that are left: as text blocks in ``<system-reminder>`` beside
+what the user wrote, and for newer models also as paragraphs of a message of the role ``system``. Of the blocks only those stay
+that repeat files and tools of the user; of the paragraphs all but those on the moment and the machine. The first block of the
+system text has the version for billing, and ``metadata.user_id`` the device and the session.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmops.cassettes.clients.identities import DEVICE, FOLDER, SESSION
+from pytest_llmops.cassettes.clients.preset import Body, ClientPreset
+
+BILLING = "x-anthropic-billing-header:"
+NOT_COMPARED = "[not compared]"
+NOTES = "[this-notes]"  # the folder of the client's notes on a project, whose name is a path with dashes
+REMINDER_START = "<system-reminder>"
+REMINDER_END = "</system-reminder>"
+# In reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written
+KEPT_REMINDERS = (
+    "Contents of ",
+    "skills are available",
+    "Available agent types",
+    "deferred tools are now available",
+)
+# The counter of tokens, which is also behind the text of a tool's result and of the system
+_TOKEN_COUNTER = re.compile(
+    r"\n{0,3}(?:<system-reminder>\n?)?<total_tokens>\d{1,20} tokens left</total_tokens>(?:\n?</system-reminder>)?\n?\Z"
+)
+MAX_COUNTER = 120  # characters of a counter
+ENVIRONMENT_START = "# Environment\n"
+# Paragraphs of a message of the role `system` that do not decide
+DROPPED_PARAGRAPHS = (ENVIRONMENT_START, "Today's date is ", "You are powered by the model ")
+_FOLDER_LINE = re.compile(r"^ ?-? ?(?:Primary w|W)orking directory: ([^\r\n]{1,4096})$", re.MULTILINE)
+_NOTES_FOLDER = re.compile(r"/\.claude/projects/([^/\s`\"']{1,255})/")
+
+
+def is_own(body: Body) -> bool:
+    """Return whether Claude Code made a body: its system text begins with the header for billing."""
+    system = body.get("system")
+    if not isinstance(body.get("messages"), list) or not isinstance(system, list):
+        return False
+    return bool(system) and _read_text(system[0]).startswith(BILLING)
+
+
+def find_identities(body: Body) -> Mapping[str, str]:
+    """Return the folder that the environment states, that of the notes, and the ids in ``metadata.user_id``."""
+    identities = {}
+    for text in map(_read_text, body["system"]):
+        notes_folder = _NOTES_FOLDER.search(text)
+        if notes_folder:
+            identities[notes_folder[1]] = NOTES
+    for text in _list_environments(body["messages"]):
+        folder = _FOLDER_LINE.search(text)
+        if folder:
+            identities[folder[1]] = FOLDER
+    ids = _read_ids(body)
+    for name, placeholder in (("session_id", SESSION), ("device_id", DEVICE), ("account_uuid", DEVICE)):
+        value = ids.get(name)
+        if isinstance(value, str):
+            identities[value] = placeholder
+    return identities
+
+
+def normalize(body: Body) -> Body:
+    """Return a body without version, ids, marks of the prompt cache, and reminders on the moment and the machine."""
+    if "metadata" in body:
+        body["metadata"] = NOT_COMPARED
+    body["system"] = [_normalize_block(block) for block in body["system"]]
+    messages = [_normalize_message(message) for message in body["messages"]]
+    body["messages"] = [message for message in messages if message is not None]
+    tools = body.get("tools")
+    if isinstance(tools, list):
+        body["tools"] = [_drop_cache_mark(tool) for tool in tools]
+    return body
+
+
+def _normalize_message(message: Any) -> Any:
+    """Return a message without reminders and counters; None: nothing is left of it."""
+    if not isinstance(message, dict):
+        return message
+    content = message.get("content")
+    if isinstance(content, str):
+        if message.get("role") == "system":
+            content = _drop_paragraphs(content)
+            if not content:
+                return None
+        return {**message, "content": _drop_counters(content)}
+    if not isinstance(content, list):
+        return message
+    blocks = [_normalize_block(block) for block in content if not _is_dropped_reminder(block)]
+    return {**message, "content": blocks}
+
+
+def _normalize_block(block: Any) -> Any:
+    """Return a block of a message or of the system text in the form that is matched."""
+    if not isinstance(block, dict):
+        return block
+    block = _drop_cache_mark(block)
+    if block.get("type") == "tool_result":
+        return {**block, "content": _normalize_result(block.get("content"))}
+    text = block.get("text")
+    if not isinstance(text, str):
+        return block
+    if text.startswith(BILLING):
+        return {**block, "text": f"{BILLING} {NOT_COMPARED}"}
+    return {**block, "text": _drop_counters(text)}
+
+
+def _normalize_result(content: Any) -> Any:
+    """Return the result of a tool without counters of tokens.
+
+    Other reminders stay: a file that the tool has read may hold them.
+    """
+    if isinstance(content, str):
+        return _drop_counters(content)
+    if not isinstance(content, list):
+        return content
+    blocks = [_normalize_block(block) for block in content]
+    return [block for block in blocks if not (isinstance(block, dict) and block.get("text") == "")]
+
+
+def _is_dropped_reminder(block: Any) -> bool:
+    """Return whether a block is a single reminder that does not decide about the answer."""
+    text = _read_text(block).strip()
+    if not text.startswith(REMINDER_START) or not text.endswith(REMINDER_END):
+        return False
+    if text.count(REMINDER_START) > 1:
+        return False
+    return not any(words in text for words in KEPT_REMINDERS)
+
+
+def _drop_counters(text: str) -> str:
+    """Return a text without the counters of tokens at its end."""
+    while match := _TOKEN_COUNTER.search(text, max(0, len(text) - MAX_COUNTER)):
+        text = text[: match.start()]
+    return text
+
+
+def _drop_cache_mark(block: Any) -> Any:
+    """Return a block or tool without the mark of the prompt cache, whose place depends on the reminders."""
+    if not isinstance(block, dict) or "cache_control" not in block:
+        return block
+    return {name: value for name, value in block.items() if name != "cache_control"}
+
+
+def _drop_paragraphs(text: str) -> str:
+    """Return the text of a message of the role ``system`` without the paragraphs on the moment and the machine."""
+    return "\n\n".join(part for part in text.split("\n\n") if not part.startswith(DROPPED_PARAGRAPHS))
+
+
+def _list_environments(messages: list[Any]) -> list[str]:
+    """Return the texts in which the client describes its environment. A prompt may have such lines too: it does not count."""
+    texts = []
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str) and message.get("role") == "system":
+            texts += content.split("\n\n")
+        elif isinstance(content, list):
+            blocks = [_read_text(block) for block in content]
+            texts += [
+                text.removeprefix(REMINDER_START).lstrip()
+                for text in blocks
+                if text.startswith(REMINDER_START)
+            ]
+    return [text for text in texts if text.startswith(ENVIRONMENT_START)]
+
+
+def _read_text(block: Any) -> str:
+    """Return the text of a text block; "" for any other value."""
+    if isinstance(block, dict) and isinstance(block.get("text"), str):
+        return str(block["text"])
+    return ""
+
+
+def _read_ids(body: Body) -> Mapping[str, Any]:
+    """Return the ids that ``metadata.user_id`` holds as JSON; none if it has another form."""
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict):
+        return {}
+    try:
+        ids = json.loads(metadata.get("user_id", ""))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    if not isinstance(ids, dict):
+        return {}
+    return ids
+
+
+PRESET = ClientPreset(
+    name="claude-agent",
+    programs=("claude-cli",),
+    tested=("2.1.332",),
+    is_own=is_own,
+    normalize=normalize,
+    find_identities=find_identities,
+    housekeeping=(("HEAD", "/"), ("HEAD", "/api/hello"), ("POST", "/api/event_logging/batch")),
+    # No titles for sessions, no telemetry, no check for updates.
+    environment=(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),),
+)

@@ -11,8 +11,8 @@ from pytest_llmops.measurement import format_count
 Action: TypeAlias = Literal["created", "changed", "deleted"]
 
 CONTEXT_LINES = 3
-# What differs of two files is aligned up to this number of lines of each; the time grows with its square.
-MAX_ALIGNED_LINES = 1_000
+# Up to so many lines of each, two texts are aligned; the time grows with their square
+MAX_ALIGNED_LINES = 2_000
 DIGEST_CHARS = 12
 NO_LINE_END = "\\ No newline at end of file"
 
@@ -43,7 +43,11 @@ class FileChange:
         return f"changed {name} ({_describe_difference(self.before, self.after)})"
 
     def format_diff(self) -> list[str]:
-        """Return the lines of a unified diff; nothing but the path if neither side is a text whose content was kept."""
+        """Return the lines of a unified diff.
+
+        What a diff does not have is in a line with ``#``: the change of an executable bit, and the whole change if it
+        is of a link, of a binary file, or of one whose content was not kept.
+        """
         name = format_path(self.path)
         old_name = f"a/{name}"
         new_name = f"b/{name}"
@@ -55,7 +59,14 @@ class FileChange:
         new_lines = _read_lines(self.after)
         if old_lines is None or new_lines is None or old_lines == new_lines:
             return [f"# {self.describe()}"]
-        return [f"--- {old_name}", f"+++ {new_name}", *_diff_lines(old_lines, new_lines)]
+        lines = [f"--- {old_name}", f"+++ {new_name}", *_diff_lines(old_lines, new_lines)]
+        if (
+            self.before is not None
+            and self.after is not None
+            and self.before.executable != self.after.executable
+        ):
+            lines.insert(0, f"# {self.describe()}")
+        return lines
 
 
 def compare_snapshots(before: Snapshot, after: Snapshot) -> list[FileChange]:
@@ -153,68 +164,50 @@ def _read_lines(state: FileState | None) -> list[str] | None:
 
 
 def _diff_lines(old_lines: Sequence[str], new_lines: Sequence[str]) -> list[str]:
-    """Return the hunks of a unified diff.
+    """Return the hunks of a unified diff; of long texts it is one, from the first difference to the last."""
+    if max(len(old_lines), len(new_lines)) <= MAX_ALIGNED_LINES:
+        marked = list(difflib.unified_diff(old_lines, new_lines, n=CONTEXT_LINES))[2:]
+    else:
+        marked = _format_single_hunk(old_lines, new_lines)
+    lines = []
+    for line in marked:
+        lines.append(line.removesuffix("\n"))
+        if not line.endswith("\n"):
+            lines.append(NO_LINE_END)
+    return lines
 
-    Equal lines at both ends are set aside first. If more than `MAX_ALIGNED_LINES` are left of a side, they are not
-    aligned: the old ones are shown, then the new ones.
-    """
+
+def _format_single_hunk(old_lines: Sequence[str], new_lines: Sequence[str]) -> list[str]:
+    """Return a hunk with all lines between what is equal at the start and at the end, and some context."""
+    shorter = min(len(old_lines), len(new_lines))
     start = _count_equal(old_lines, new_lines)
-    most = min(len(old_lines), len(new_lines)) - start
-    end = min(most, _count_equal(old_lines[start:][::-1], new_lines[start:][::-1]))
+    end = min(shorter - start, _count_equal(old_lines[::-1], new_lines[::-1]))
     old_middle = old_lines[start : len(old_lines) - end]
     new_middle = new_lines[start : len(new_lines) - end]
-    if max(len(old_middle), len(new_middle)) > MAX_ALIGNED_LINES:
-        head = f"@@ -{start + 1},{len(old_middle)} +{start + 1},{len(new_middle)} @@"
-        removed = [_mark_line("-", line) for line in old_middle]
-        added = [_mark_line("+", line) for line in new_middle]
-        return _split_marks([head, *removed, *added])
-    # Around the middle, as many equal lines as the diff shows; the numbers of the hunks are shifted by what is before.
-    first = max(0, start - CONTEXT_LINES)
-    old_part = old_lines[first : len(old_lines) - max(0, end - CONTEXT_LINES)]
-    new_part = new_lines[first : len(new_lines) - max(0, end - CONTEXT_LINES)]
-    matcher = difflib.SequenceMatcher(None, old_part, new_part)
-    lines = []
-    for group in matcher.get_grouped_opcodes(CONTEXT_LINES):
-        lines.append(_format_hunk_head(group, first))
-        for tag, old_start, old_end, new_start, new_end in group:
-            if tag == "equal":
-                lines += [_mark_line(" ", line) for line in old_part[old_start:old_end]]
-                continue
-            lines += [_mark_line("-", line) for line in old_part[old_start:old_end]]
-            lines += [_mark_line("+", line) for line in new_part[new_start:new_end]]
-    return _split_marks(lines)
-
-
-def _format_hunk_head(group: Sequence[tuple[str, int, int, int, int]], shift: int) -> str:
-    """Return the head of a hunk, with the numbers of its first lines and how many there are of each side."""
-    _, old_start, _, new_start, _ = group[0]
-    _, _, old_end, _, new_end = group[-1]
-    old_range = _format_range(old_start + shift, old_end - old_start)
-    new_range = _format_range(new_start + shift, new_end - new_start)
-    return f"@@ -{old_range} +{new_range} @@"
+    before = old_lines[max(0, start - CONTEXT_LINES) : start]
+    after = old_lines[len(old_lines) - end :][:CONTEXT_LINES]
+    context = len(before) + len(after)
+    first = start - len(before)
+    old_range = _format_range(first, len(old_middle) + context)
+    new_range = _format_range(first, len(new_middle) + context)
+    return [
+        f"@@ -{old_range} +{new_range} @@\n",
+        *(f" {line}" for line in before),
+        *(f"-{line}" for line in old_middle),
+        *(f"+{line}" for line in new_middle),
+        *(f" {line}" for line in after),
+    ]
 
 
 def _format_range(start: int, length: int) -> str:
-    """Return a range of lines as diffs have it: from 1, and from the line before if there are none."""
+    """Return a range of lines as diffs have it: from 1, or the line before if there are none."""
     if length == 0:
         return f"{start},0"
     return f"{start + 1},{length}"
 
 
-def _mark_line(mark: str, line: str) -> str:
-    """Return a line with its mark, and with a note if it has no line end."""
-    if line.endswith("\n"):
-        return f"{mark}{line[:-1]}"
-    return f"{mark}{line}\n{NO_LINE_END}"
-
-
-def _split_marks(lines: Sequence[str]) -> list[str]:
-    """Return marked lines, with the notes on missing line ends as lines of their own."""
-    return "\n".join(lines).split("\n")
-
-
 def _count_equal(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return how many lines two texts begin with that are equal."""
+    """Return how many lines are equal at the start of two texts."""
     count = 0
     for first_line, second_line in zip(first, second, strict=False):
         if first_line != second_line:

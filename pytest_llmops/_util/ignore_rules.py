@@ -1,16 +1,19 @@
-"""Rules of ``.gitignore`` files: which paths of a folder git would leave out."""
+"""Rules of ``.gitignore`` files: which paths of a folder git leaves out.
+
+A library for them, pathspec, applies a rule for a folder to all that is in it too, so that ``!docs`` would take back
+every ignored file below ``docs``. Here a rule is applied to one path at a time, as in git.
+"""
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+from pytest_llmops._util.path_patterns import BadPattern, Parts, compile_name, compile_parts, match_lengths
 
 MAX_RULES = 10_000  # lines of a file, or of an argument
 
-# pathspec's expressions stop at a line end, and their "$" matches before one. No path of Python has this character.
-_LINE_END = "\udc0a"
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_TRAILING_SPACES = re.compile(r"(?<! ) +\Z")
 
 
 class BadRules(ValueError):
@@ -20,7 +23,7 @@ class BadRules(ValueError):
 class IgnoreRules:
     """The rules of a folder and of the folders below it.
 
-    As in git the last line that matches decides, rules of a deeper folder come before those above it, and what is
+    As in git the last rule that matches decides, rules of a deeper folder come before those above it, and what is
     below an ignored folder cannot be taken back. `is_ignored` decides about a single level: ask it for a folder before
     its files, and skip the folder if it is ignored.
 
@@ -36,8 +39,8 @@ class IgnoreRules:
     """
 
     def __init__(self, lines: Iterable[str] = ()) -> None:
-        self._first = _compile_rules(lines)
-        self._by_folder: dict[str, GitIgnoreSpec] = {}
+        self._first = _parse_rules(lines)
+        self._by_folder: dict[str, list[_Rule]] = {}
 
     def add_file(self, folder: str, text: str) -> None:
         """Add the rules of the ``.gitignore`` of a folder, "" for the top.
@@ -45,79 +48,123 @@ class IgnoreRules:
         Raises:
             BadRules: A line cannot be read.
         """
-        spec = _compile_rules(text.removeprefix("\ufeff").split("\n"))
-        if spec is not None:
-            self._by_folder[folder] = spec
+        lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
+        self._by_folder[folder] = _parse_rules(lines)
 
     def is_ignored(self, path: str, *, is_folder: bool = False) -> bool:
         """Return whether a file, or a folder itself, is ignored; nothing above it may be."""
-        suffix = ""
-        if is_folder:
-            suffix = "/"
-        if self._first is not None:
-            decision = _decide(self._first, path + suffix)
-            if decision is not None:
-                return decision
+        names = path.split("/")
+        decision = _decide(self._first, names, is_folder=is_folder)
+        if decision is not None:
+            return decision
         if not self._by_folder:
             return False
-        folder = path
-        while folder:
-            folder = folder.rpartition("/")[0]
-            spec = self._by_folder.get(folder)
-            if spec is None:
-                continue
-            relative = path.removeprefix(folder).removeprefix("/")
-            decision = _decide(spec, relative + suffix)
+        for depth in reversed(range(len(names))):
+            rules = self._by_folder.get("/".join(names[:depth]), [])
+            decision = _decide(rules, names[depth:], is_folder=is_folder)
             if decision is not None:
                 return decision
         return False
 
 
-def _decide(spec: "GitIgnoreSpec", path: str) -> bool | None:
-    """Return whether the rules ignore a path (True), take it back (False), or have nothing about it (None)."""
-    return spec.check_file(path.replace("\n", _LINE_END)).include
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A line of a ``.gitignore``.
+
+    Attributes:
+        name: The pattern of a rule without a slash, which holds for names at any depth; None: the rule has parts.
+        parts: The pattern of a rule with a slash, which holds for paths relative to its folder.
+        is_negated: The rule takes back what others ignore.
+        is_for_folders: It ends with a slash.
+    """
+
+    name: re.Pattern[str] | None
+    parts: Parts
+    is_negated: bool
+    is_for_folders: bool
+
+    def matches(self, names: list[str], *, is_folder: bool) -> bool:
+        """Return whether the rule is about a path, and not only about a folder above it."""
+        if self.is_for_folders and not is_folder:
+            return False
+        if self.name is not None:
+            return self.name.match(names[-1]) is not None
+        return len(names) in match_lengths(self.parts, names)
 
 
-def _compile_rules(lines: Iterable[str]) -> "GitIgnoreSpec | None":
-    """Return the compiled rules; None if no line has one.
+def _decide(rules: list[_Rule], names: list[str], *, is_folder: bool) -> bool | None:
+    """Return whether rules ignore a path (True), take it back (False), or have nothing about it (None)."""
+    for rule in reversed(rules):
+        if rule.matches(names, is_folder=is_folder):
+            return not rule.is_negated
+    return None
+
+
+def _parse_rules(lines: Iterable[str]) -> list[_Rule]:
+    """Return the rules of lines; empty lines and comments have none.
 
     Raises:
-        BadRules: A line cannot be read.
+        BadRules: A line cannot be read, or there are too many.
     """
-    prepared = []
-    for line in lines:
-        prepared.append(_prepare_rule(line))
-        if len(prepared) > MAX_RULES:
+    rules = []
+    for number, line in enumerate(lines, start=1):
+        if number > MAX_RULES:
             raise BadRules(f"expected at most {MAX_RULES:,} lines, got more")
-    if not any(prepared):
-        return None
-    from pathspec import GitIgnoreSpec
-
-    try:
-        return GitIgnoreSpec.from_lines(prepared)
-    except (ValueError, re.error, RecursionError, OverflowError):
-        pass
-    for number, rule in enumerate(prepared, start=1):
+        if line.startswith("#"):
+            continue
         try:
-            GitIgnoreSpec.from_lines([rule])
-        except (ValueError, re.error, RecursionError, OverflowError) as error:
-            raise BadRules(f"line {number}: not a rule of a .gitignore: {error}") from None
-    raise BadRules("not rules of a .gitignore")
+            rule = _parse_rule(line)
+        except BadPattern as error:
+            raise BadRules(f"line {number} cannot be used as a rule: {error}") from None
+        if rule is not None:
+            rules.append(rule)
+    return rules
 
 
-def _prepare_rule(line: str) -> str:
-    """Return a line in the form that pathspec reads as git does, "" for a comment.
+def _parse_rule(line: str) -> _Rule | None:
+    """Return the rule of a line; None if nothing is left of it.
 
-    For pathspec ``build/**`` also matches the folder itself, so that nothing in it could be taken back; in git it
-    does not. ``build/**/*`` means the same for both.
-
-    >>> _prepare_rule("build/**"), _prepare_rule("# a comment")
-    ('build/**/*', '')
+    Raises:
+        BadPattern: It has a bracket that is not closed, or one that Python reads in another way than git.
     """
-    rule = line.removesuffix("\r")
-    if rule.startswith("#"):
-        return ""
-    stripped = rule.rstrip(" ")
-    if stripped.endswith("/**"):
-        return f"{stripped}/*"
-    return rule.replace("\n", _LINE_END)
+    pattern = _strip_spaces(line)
+    is_negated = pattern.startswith("!")
+    pattern = pattern.removeprefix("!")
+    is_for_folders = pattern.endswith("/")
+    pattern = pattern.removesuffix("/")
+    if not pattern:
+        return None
+    if "[:" in pattern or re.search(r"\[[^\]]{0,200}\\", pattern):
+        raise BadPattern(r"a bracket with [: or \ in it: list the characters themselves")
+    # For Python a character is escaped by brackets.
+    pattern = _ESCAPE.sub(_bracket_escape, pattern)
+    if "/" not in pattern:
+        return _Rule(compile_name(pattern), (), is_negated, is_for_folders)
+    parts = compile_parts(pattern.removeprefix("/").split("/"))
+    return _Rule(None, parts, is_negated, is_for_folders)
+
+
+def _strip_spaces(line: str) -> str:
+    r"""Return a line without the spaces at its end, unless the first of them is escaped.
+
+    >>> _strip_spaces("a b  "), _strip_spaces("a\\  ")
+    ('a b', 'a\\ ')
+    """
+    spaces = _TRAILING_SPACES.search(line)
+    if spaces is None:
+        return line
+    before = line[: spaces.start()]
+    backslashes = len(before) - len(before.rstrip("\\"))
+    if backslashes % 2:
+        before += " "
+    return before
+
+
+def _bracket_escape(match: re.Match[str]) -> str:
+    r"""Return an escaped character in the form of `fnmatch`; a ``\`` at the end stands for nothing that exists."""
+    char = match[1]
+    if not char:
+        return "[!\0-\U0010ffff]"
+    if char in "*?[":
+        return f"[{char}]"
+    return char

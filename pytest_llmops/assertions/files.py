@@ -31,7 +31,7 @@ MAX_DETAIL_PATHS = 200  # paths of each action that the report lists
 MAX_LISTED_CHANGES = 20  # changes with a line of their own in the evidence
 MAX_LISTED_NAMES = 8  # changes that a single line lists
 MAX_DIFFS = 10  # changes whose diff is in the evidence
-MAX_DIFF_LINES = 20  # lines of each of these diffs
+MAX_DIFF_LINES = 12  # lines of each of these diffs
 MAX_LINE_CHARS = 500
 MAX_FAILURE_LINES = 40  # lines of evidence in the failure text; the report has all lines
 
@@ -336,7 +336,7 @@ class _Outcome:
         return f"{name}: {', '.join(problems)}"
 
     def collect_evidence(self) -> Evidence:
-        """Return lines for what is missing, then for what is not expected, then diffs of that, then the folder."""
+        """Return lines for what is missing and what is not expected, the folder, and diffs of what is not expected."""
         pairs: Evidence = []
         for action, pattern in self.missing[:MAX_LISTED_CHANGES]:
             hint = _explain_missing(action, pattern, self.comparison)
@@ -348,17 +348,16 @@ class _Outcome:
         rest = len(self.unexpected) - MAX_LISTED_CHANGES
         if rest > 0:
             pairs.append(("unexpected", f"and {format_count(rest, 'more change')}"))
+        pairs.append(("folder", format_path(str(self.comparison.root))))
         for change in self.unexpected[:MAX_DIFFS]:
             pairs += _diff_evidence(change)
-        pairs.append(("folder", format_path(str(self.comparison.root))))
         return pairs
 
 
 def _diff_evidence(change: FileChange) -> Evidence:
     """Return the first lines of the diff of a change; nothing if it has none."""
-    lines = change.format_diff()
-    if lines[0].startswith("#"):
-        return []
+    # A line with "#" is about the change as a whole, which has its line already.
+    lines = [line for line in change.format_diff() if not line.startswith("#")]
     pairs = [("diff", shorten_text(line, MAX_LINE_CHARS)) for line in lines[:MAX_DIFF_LINES]]
     rest = len(lines) - MAX_DIFF_LINES
     if rest > 0:
@@ -386,10 +385,10 @@ def _explain_missing(action: Action, pattern: PathPattern, comparison: _Comparis
     candidates = [change.path for change in comparison.select(action)]
     for path in candidates:
         if path.rpartition("/")[2] == name:
-            return f"no, but {action} {format_path(path)}"
+            return f"no match; nearest: {format_path(path)}"
     closest = find_closest_name(pattern.text, candidates[:MAX_DETAIL_PATHS])
     if closest:
-        return f"no, but {action} {format_path(closest)}"
+        return f"no match; nearest: {format_path(closest)}"
     unchanged = [path for path in comparison.after if pattern.matches(path)]
     if unchanged:
         return f"{format_path(unchanged[0])} is as it was"

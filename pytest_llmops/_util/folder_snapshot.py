@@ -6,6 +6,7 @@ count only by the files in them.
 
 import hashlib
 import os
+import re
 import stat
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops._util.ignore_rules import BadRules, IgnoreRules
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import format_count, shorten_text
 
 Kind: TypeAlias = Literal["file", "link", "pipe", "socket", "device"]
 
@@ -25,13 +26,16 @@ CHUNK_BYTES = 1_048_576
 TEXT_HEAD_BYTES = 8_000  # a file with a zero byte within these is binary, as for git
 MAX_SHOWN_PATH = 200
 
+# A byte that is not UTF-8, as Python has it in names of files
+_RAW_BYTE = re.compile("[\udc80-\udcff]")
+
 
 class SnapshotError(Exception):
     """A folder that cannot be read completely; the message says where, how far it got, and what to do."""
 
 
 class FolderGone(SnapshotError):
-    """The folder itself is missing, or is no folder any more."""
+    """The folder itself is missing, or is not a folder any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def take_snapshot(
         SnapshotError: A file or folder cannot be read, changes while it is read, or a limit is reached.
     """
     if not stat.S_ISDIR(_read_root_mode(root)):
-        raise FolderGone(f"{root} is no folder any more")
+        raise FolderGone(f"{format_path(str(root))} is not a folder any more")
     reader = _SnapshotReader(root, rules, limits, reads_gitignore=reads_gitignore, earlier=earlier)
     return reader.read_all()
 
@@ -106,10 +110,10 @@ def _read_root_mode(root: Path) -> int:
     """Return the mode of the folder; a link in its place is not followed."""
     try:
         return root.lstat().st_mode
-    except FileNotFoundError:
-        raise FolderGone(f"{root} is missing") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise FolderGone(f"{format_path(str(root))} is missing") from None
     except OSError as error:
-        raise SnapshotError(f"{root}: cannot be read: {error.strerror}") from None
+        raise SnapshotError(f"{format_path(str(root))}: cannot be read: {error.strerror}") from None
 
 
 def format_path(path: str) -> str:
@@ -118,7 +122,7 @@ def format_path(path: str) -> str:
     >>> format_path("a\nb"), format_path("caf\udce9")
     ('a\\nb', 'caf\\xe9')
     """
-    readable = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    readable = _RAW_BYTE.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", path)
     return shorten_text(readable, MAX_SHOWN_PATH)
 
 
@@ -142,6 +146,7 @@ class _SnapshotReader:
         earlier: Snapshot | None,
     ) -> None:
         self._root = root
+        self._root_name = format_path(str(root))
         self._rules = rules
         self._limits = limits
         self._reads_gitignore = reads_gitignore
@@ -304,11 +309,11 @@ class _SnapshotReader:
             raise self._limit_error(limit, path, "time_limit_s")
 
     def _limit_error(self, limit: str, path: str, argument: str) -> SnapshotError:
-        progress = (
-            f"{len(self._states):,} files and {self._read_bytes:,} bytes read, then {format_path(path)!r}"
-        )
+        files = format_count(len(self._states), "file")
+        size = format_count(self._read_bytes, "byte")
+        progress = f"{files} and {size} read, then '{format_path(path) or '.'}'"
         advice = f"leave out folders with ignore= or gitignore=True, or raise {argument}"
-        return SnapshotError(f"{self._root}: {limit} ({progress}); {advice}")
+        return SnapshotError(f"{self._root_name}: {limit} ({progress}); {advice}")
 
     def _size_error(self, path: str) -> SnapshotError:
         return SnapshotError(
@@ -320,10 +325,10 @@ class _SnapshotReader:
             return self._change_error(path)
         name = format_path(path) or "the folder itself"
         return SnapshotError(
-            f"{self._root}: {name!r} cannot be read: {error.strerror}; make it readable, or leave it out with ignore="
+            f"{self._root_name}: {name!r} cannot be read: {error.strerror}; make it readable, or leave it out with ignore="
         )
 
     def _change_error(self, path: str) -> SnapshotError:
         return SnapshotError(
-            f"{self._root}: {format_path(path)!r} changed while it was read: wait until the agent and what it started have ended"
+            f"{self._root_name}: {format_path(path)!r} changed while it was read: wait until the agent and what it started have ended"
         )

@@ -67,9 +67,7 @@ def parse_pattern(text: str) -> PathPattern:
     if not text.strip():
         raise BadPattern("it is empty")
     if "\\" in text:
-        raise BadPattern(
-            "it has a backslash: write / between folders, and [*] for a star that is meant itself"
-        )
+        raise BadPattern("it has a backslash: write / between folders, and [*] for a literal star")
     if text.startswith("/") or _DRIVE.match(text):
         raise BadPattern("it is absolute: write the path relative to the watched folder")
     names = text.removesuffix("/").split("/")
@@ -113,7 +111,7 @@ def compile_name(name: str) -> re.Pattern[str]:
     # What Python's `fnmatch` makes does not backtrack from one star into another. Git also has [^a] for [!a].
     python_name = name.replace("[^", "[!")
     if "[" in _BRACKETS.sub("", python_name):
-        raise BadPattern("it has a [ without a ]: write [[] for a bracket that is meant itself")
+        raise BadPattern("it has a [ without a ]: write [[] for a literal bracket")
     return re.compile(translate(python_name))
 
 

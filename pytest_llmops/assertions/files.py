@@ -22,7 +22,14 @@ from pytest_llmops._util.path_patterns import BadPattern, PathPattern, parse_pat
 from pytest_llmops.assertions._arguments import describe_value, parse_share_threshold
 from pytest_llmops.assertions._evidence import Evidence, quote_text
 from pytest_llmops.errors import UsageError, find_closest_name
-from pytest_llmops.measurement import Json, Measurement, as_finite_float, format_count, shorten_text
+from pytest_llmops.measurement import (
+    Json,
+    Measurement,
+    as_finite_float,
+    format_count,
+    label_suffix,
+    shorten_text,
+)
 
 __tracebackhide__ = True
 
@@ -227,7 +234,8 @@ def assert_files(
         measurement = Measurement(
             name="files", error=str(error), threshold=threshold, label=label, version=VERSION
         )
-        return recorder.emit(measurement)
+        verdict = f"{_name_with_label(label)} could not be scored: {shorten_text(str(error), MAX_LINE_CHARS)}"
+        return recorder.emit(measurement, verdict=verdict)
     outcome = expectation.check(comparison)
     measurement = Measurement(
         name="files",
@@ -323,11 +331,9 @@ class _Outcome:
 
     def describe(self, label: str) -> str:
         """Return the first line of the failure text."""
-        name = "files"
-        if label:
-            name += f" [{shorten_text(label, 60)}]"
+        name = _name_with_label(label)
         if self.comparison.problem:
-            return f"{name}: the watched folder is gone: {format_path(self.comparison.problem)}"
+            return f"{name}: the watched folder is gone: {self.comparison.problem}"
         problems = []
         if self.missing:
             problems.append(f"{format_count(len(self.missing), 'expected change')} missing")
@@ -352,6 +358,10 @@ class _Outcome:
         for change in self.unexpected[:MAX_DIFFS]:
             pairs += _diff_evidence(change)
         return pairs
+
+
+def _name_with_label(label: str) -> str:
+    return f"files{label_suffix(label)}"
 
 
 def _diff_evidence(change: FileChange) -> Evidence:
@@ -381,22 +391,27 @@ def _explain_missing(action: Action, pattern: PathPattern, comparison: _Comparis
     for change in comparison.changes:
         if pattern.matches(change.path):
             return f"{format_path(change.path)} was {change.action}"
-    name = pattern.text.rstrip("/").rpartition("/")[2]
-    candidates = [change.path for change in comparison.select(action)]
-    for path in candidates:
-        if path.rpartition("/")[2] == name:
-            return f"no match; nearest: {format_path(path)}"
-    closest = find_closest_name(pattern.text, candidates[:MAX_DETAIL_PATHS])
-    if closest:
-        return f"no match; nearest: {format_path(closest)}"
-    unchanged = [path for path in comparison.after if pattern.matches(path)]
-    if unchanged:
-        return f"{format_path(unchanged[0])} is as it was"
+    for path in comparison.after:
+        if pattern.matches(path):
+            return f"{format_path(path)} is as it was"
     if pattern.is_literal and os.path.lexists(comparison.root / pattern.text):
         return "it is there, but left out by ignore= or a .gitignore"
+    candidates = [change.path for change in comparison.select(action)]
+    nearest = _find_nearest_path(pattern.text, candidates)
+    if nearest:
+        return f"no match; nearest: {format_path(nearest)}"
     if action == "created":
         return "there is no such file"
     return "there was no such file"
+
+
+def _find_nearest_path(pattern: str, paths: Sequence[str]) -> str:
+    """Return the path with the same name in another folder, else the most similar one; "" if none is similar."""
+    name = pattern.rstrip("/").rpartition("/")[2]
+    for path in paths:
+        if path.rpartition("/")[2] == name:
+            return path
+    return find_closest_name(pattern, paths[:MAX_DETAIL_PATHS])
 
 
 def _parse_root(path: object) -> Path:
@@ -415,7 +430,7 @@ def _parse_root(path: object) -> Path:
     if not is_folder:
         problem = "there is nothing of that name"
         if os.path.lexists(root.absolute()):
-            problem = "it is no folder"
+            problem = "it is not a folder"
         name = format_path(str(root.absolute()))
         raise UsageError(f"watch_folder: expected a folder, got {name}: {problem}; make it first")
     return root.resolve()

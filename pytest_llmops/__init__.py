@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.cache import assert_cache
     from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
     from pytest_llmops.assertions.confidence import assert_confidence, assert_correction
+    from pytest_llmops.assertions.files import WatchedFolder, assert_files, watch_folder
     from pytest_llmops.assertions.grounding import assert_context_relevance, assert_grounded
     from pytest_llmops.assertions.guardrails import (
         assert_complies,
@@ -51,6 +52,7 @@ _MODULES_BY_NAME = {
     "MeasurementErrored": "errors",
     "MeasurementFailed": "errors",
     "Threshold": "semantics.thresholds",
+    "WatchedFolder": "assertions.files",
     "assert_cache": "assertions.cache",
     "assert_checklist": "assertions.judge_score",
     "assert_chunks": "assertions.chunks",
@@ -62,6 +64,7 @@ _MODULES_BY_NAME = {
     "assert_correction": "assertions.confidence",
     "assert_cost": "assertions.budgets",
     "assert_exact": "assertions.text",
+    "assert_files": "assertions.files",
     "assert_fuzzy": "assertions.text",
     "assert_grounded": "assertions.grounding",
     "assert_index_fresh": "assertions.index",
@@ -90,6 +93,7 @@ _MODULES_BY_NAME = {
     "repair": "assertions.schema",
     "soft": "recorder",
     "use_cassette": "cassettes.use_cassette",
+    "watch_folder": "assertions.files",
 }
 
 __all__ = [
@@ -98,6 +102,7 @@ __all__ = [
     "MeasurementErrored",
     "MeasurementFailed",
     "Threshold",
+    "WatchedFolder",
     "__version__",
     "assert_cache",
     "assert_checklist",
@@ -110,6 +115,7 @@ __all__ = [
     "assert_correction",
     "assert_cost",
     "assert_exact",
+    "assert_files",
     "assert_fuzzy",
     "assert_grounded",
     "assert_index_fresh",
@@ -138,6 +144,7 @@ __all__ = [
     "repair",
     "soft",
     "use_cassette",
+    "watch_folder",
 ]
 
 

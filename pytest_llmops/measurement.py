@@ -379,12 +379,13 @@ def format_failure_text(
     *,
     verdict: str = "",
     evidence: Sequence[tuple[str, str]] = (),
+    max_evidence_lines: int = MAX_EVIDENCE_LINES,
     others: Sequence[str] = (),
     origin: Sequence[tuple[str, str]] = (),
 ) -> str:
     r"""Return the failure text of a measurement: the verdict in the first line, then labelled lines.
 
-    Only the report has evidence beyond the eighth line. ``others`` are failure texts of the same assertion, indented
+    Only the report has evidence beyond ``max_evidence_lines``. ``others`` are failure texts of the same assertion, indented
     below; ``origin`` (which model answered, how to run the test again) is always included, and comes last.
 
     >>> print(format_failure_text(Measurement(name="text.fuzzy", value=0.4, threshold=0.8), evidence=[("nearest", "a\nb")]))
@@ -394,9 +395,9 @@ def format_failure_text(
     pairs = list(evidence)
     if measurement.reason:
         pairs.insert(0, ("reason", measurement.reason))
-    labelled = [(label, shorten_text(text)) for label, text in pairs[:MAX_EVIDENCE_LINES]]
-    if len(pairs) > MAX_EVIDENCE_LINES:
-        labelled.append(("and", f"{len(pairs) - MAX_EVIDENCE_LINES} more lines in the report"))
+    labelled = [(label, shorten_text(text)) for label, text in pairs[:max_evidence_lines]]
+    if len(pairs) > max_evidence_lines:
+        labelled.append(("and", f"{len(pairs) - max_evidence_lines} more lines in the report"))
     closing = [(label, shorten_text(text, MAX_ORIGIN)) for label, text in origin]
     longest = max((len(label) for label, _ in [*labelled, *closing]), default=0)
     width = min(longest, MAX_LABEL)

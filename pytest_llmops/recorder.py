@@ -19,7 +19,7 @@ from types import FrameType, TracebackType
 from typing import Any, TypeAlias, cast
 
 from pytest_llmops import errors
-from pytest_llmops.measurement import Json, Measurement, format_failure_text
+from pytest_llmops.measurement import MAX_EVIDENCE_LINES, Json, Measurement, format_failure_text
 from pytest_llmops.settings import RecordMode, Settings
 
 __tracebackhide__ = True
@@ -37,6 +37,7 @@ class Emission:
     measurement: Measurement
     verdict: str = ""
     evidence: Evidence = ()
+    max_evidence_lines: int = MAX_EVIDENCE_LINES
 
     def with_evidence(self) -> "Emission":
         """Return a copy whose evidence is a list of pairs, also stored in ``measurement.detail["evidence"]``.
@@ -374,6 +375,7 @@ def emit(
     *,
     verdict: str = "",
     evidence: Evidence = (),
+    max_evidence_lines: int = MAX_EVIDENCE_LINES,
     cause: Exception | None = None,
 ) -> Measurement:
     """Record a measurement, and raise unless it is good or only recorded.
@@ -384,6 +386,7 @@ def emit(
         evidence: ``(label, text)`` pairs below it. Texts may be foreign: each becomes one escaped line
             behind its label. All of them are kept in ``detail["evidence"]`` for the report. A function that returns
             them is called only if the measurement failed.
+        max_evidence_lines: How many of them the failure text has; the report has all.
         cause: The exception that made the measurement an error.
 
     Raises:
@@ -393,7 +396,9 @@ def emit(
     >>> emit(Measurement(name="m", value=1.0)).status
     'recorded'
     """
-    emission = Emission(measurement=measurement, verdict=verdict, evidence=evidence)
+    emission = Emission(
+        measurement=measurement, verdict=verdict, evidence=evidence, max_evidence_lines=max_evidence_lines
+    )
     return emit_together([emission], cause=cause)[0]
 
 
@@ -466,6 +471,7 @@ def _format_emission(emission: Emission, *, others: Sequence[str] = (), origin: 
         emission.measurement,
         verdict=emission.verdict,
         evidence=cast("Pairs", emission.evidence),
+        max_evidence_lines=emission.max_evidence_lines,
         others=others,
         origin=origin,
     )

@@ -10,6 +10,7 @@ from pytest_llmops import (
     assert_contains,
     assert_context_relevance,
     assert_exact,
+    assert_files,
     assert_fuzzy,
     assert_grounded,
     assert_judge_score,
@@ -23,6 +24,7 @@ from pytest_llmops import (
     collect,
     emit,
     soft,
+    watch_folder,
 )
 from pytest_llmops.cases.files import Case
 from pytest_llmops.prompts.registry import Prompt
@@ -71,6 +73,12 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_span_recall(["a"], {"q": "a"}, at_least=1.0),
         *assert_chunks(hits, source="text", at_most_chars=800, at_most_cut_sentences=None),
         *assert_clean_text("text", at_most_html=None),
+    ]
+    folder = watch_folder("repo", gitignore=True, ignore=["*.log"], time_limit_s=10)
+    diff: str = folder.diff(max_chars=1_000)
+    results += [
+        assert_files(folder),
+        assert_files(folder, created=["a", "b"], changed="c", nothing_else=False, at_least=None, label=diff),
     ]
     with soft() as block:
         emit(Measurement(name="n", value=len(results)))

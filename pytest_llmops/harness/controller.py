@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import LLMOpsError, describe_exception
+from pytest_llmops.errors import LLMOpsError, describe_exception, format_error
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
 from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
@@ -246,7 +246,7 @@ class Controller:
         try:
             self._accepted = gate.accept(self.run.records, environment, verdict)
         except LLMOpsError as error:
-            self._not_accepted = str(error)
+            self._not_accepted = format_error(error)
         else:  # the verdict on a run that was accepted must not fail it
             self._change_baseline_verdict(decides=False)
 

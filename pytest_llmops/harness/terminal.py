@@ -13,6 +13,7 @@ from pluggy import HookimplMarker
 
 from pytest_llmops._util.git import run_git
 from pytest_llmops.cassettes import count_live_calls
+from pytest_llmops.errors import append_code, split_code
 from pytest_llmops.harness.item import SECRETS_IN_URL
 from pytest_llmops.measurement import (
     Measurement,
@@ -223,8 +224,18 @@ def _describe_score(measurement: Measurement, name: str) -> str:
 
 
 def describe_failure(report: Any) -> str:
-    """Return the headline of a failure: its assertions with their scores, else the first line of its message."""
-    first = _read_message(report).partition("\n")[0]
+    """Return the headline of a failure: its assertions with their scores, else the first line of its message; then its code."""
+    first, code = split_code(_read_message(report).partition("\n")[0])
+    return append_code(_describe_first_line(report, first), code)
+
+
+def _describe_first_line(report: Any, first: str) -> str:
+    """Return the headline of a failure without its code.
+
+    Args:
+        report: pytest's report.
+        first: The first line of its message, without its code.
+    """
     line = first
     for name in OUR_ERRORS:
         line = line.removeprefix(f"{name}: ")

@@ -16,6 +16,7 @@ GROUPS = (
     "baseline",
     "cases",
     "cassettes",
+    "docs",
     "guardrails",
     "judge",
     "merge",

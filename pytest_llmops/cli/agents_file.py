@@ -65,13 +65,15 @@ def replace_lines(text: str) -> str:
     r"""Return a text with our lines: in the place of those between our marks, else at its end.
 
     Raises:
-        BadFile: One of the marks is missing, occurs several times, or the end comes first.
+        BadFile: One of the marks is missing, occurs several times, or the end comes first; or a line ends with a carriage return alone.
 
     >>> replace_lines("# Mine").startswith("# Mine\n\n<!-- pytest-llmops")
     True
     >>> replace_lines(replace_lines("# Mine")) == replace_lines("# Mine")
     True
     """
+    if "\r" in text.replace("\r\n", ""):
+        raise BadFile("a carriage return without a line feed; save the file with ordinary line ends")
     line_end = "\n"
     if "\r\n" in text:
         line_end = "\r\n"
@@ -93,7 +95,7 @@ def _end_paragraph(text: str, line_end: str) -> str:
     """Return a text that ends with an empty line; an empty text as it is."""
     if not text.strip("\ufeff"):
         return text
-    if not text.endswith(("\n", "\r")):
+    if not text.endswith("\n"):
         text += line_end
     if not text.endswith(line_end * 2):
         text += line_end

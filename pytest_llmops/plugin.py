@@ -15,14 +15,7 @@ import pytest
 
 from pytest_llmops import hookspecs, recorder
 from pytest_llmops._util.search_folders import test_folders
-from pytest_llmops.errors import (
-    BudgetReached,
-    CassetteMiss,
-    LLMOpsError,
-    UsageError,
-    append_code,
-    format_error,
-)
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError, append_code
 
 # isort: off
 from pytest_llmops.fixtures import (
@@ -104,7 +97,7 @@ def _use_call_formats(config: pytest.Config) -> None:
     try:
         use_call_formats(config)
     except UsageError as error:
-        _refuse_run(config, format_error(error))
+        _refuse_run(config, append_code(str(error), error.code))
 
 
 class ReportListener:

@@ -40,8 +40,12 @@ Expiry: TypeAlias = Literal["warn", "fail", "refresh"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 
 RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
-# Modes of vcrpy and pytest-recording that have another name here
-_FOREIGN_MODES: Mapping[str, RecordMode] = {"once": "new", "new_episodes": "new", "rewrite": "all"}
+# Modes of other recorders that have another name here: whose it is, and the name
+_FOREIGN_MODES: Mapping[str, tuple[str, RecordMode]] = {
+    "once": ("vcrpy", "new"),
+    "new_episodes": ("vcrpy", "new"),
+    "rewrite": ("pytest-recording", "all"),
+}
 
 # Why a test is skipped without --llm-judge
 NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replayed free of charge)"
@@ -75,15 +79,13 @@ def describe_record_modes(given: object) -> str:
     """Return which modes of recording there are, as the end of an error; for a mode of another recorder also its name here.
 
     >>> describe_record_modes("once")
-    'one of none, new, all, live, verify (once of other recorders is new here)'
+    "one of none, new, all, live, verify (vcrpy's 'once' is 'new' here)"
     """
     expected = f"one of {', '.join(RECORD_MODES)}"
-    mode = None
-    if isinstance(given, str):
-        mode = _FOREIGN_MODES.get(given)
-    if mode is None:
+    if not isinstance(given, str) or given not in _FOREIGN_MODES:
         return expected
-    return f"{expected} ({given} of other recorders is {mode} here)"
+    recorder, mode = _FOREIGN_MODES[given]
+    return f"{expected} ({recorder}'s {given!r} is {mode!r} here)"
 
 
 def parse_record_mode(value: object) -> object:

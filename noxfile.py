@@ -35,6 +35,7 @@ def wheel(session: nox.Session) -> None:
     session.chdir(folder)
     session.run("pytest", "--version", "--version")
     session.run("python", "-c", "import pytest_llmops; pytest_llmops.assert_contains('a b', 'a')")
+    session.run("llmops", "docs", "LLM-MISS")
 
 
 @nox.session

@@ -11,6 +11,7 @@
      |   +- CorpusError               a retriever's documents
      |   +- SchemaError               a schema that is itself broken
      |   +- MissingExtra              an optional dependency is not installed
+     |   +- AcceptRefused             a run that must not become the baseline
      +- ModelError                    the model could not be called (down, 401, 429, timeout)
      +- DetectorError                 a detector of guardrails raised, or gave no findings
      +- JudgeError                    the judge gave no verdict; keeps the raw reply
@@ -26,14 +27,18 @@
 
 The last three are not an `Exception` on purpose: an application's ``except Exception``
 fallback must not be able to turn a missing recording, or a spent budget, into a passing test.
+
+Each class that a user meets has a ``code``, such as ``LLM-MISS``: a section of docs/troubleshooting.md explains it. Where a
+message is printed or reported, the code is at the end of its first line (`append_code`).
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from pytest_llmops.measurement import Measurement
 
 MAX_NAMES_SHOWN = 12
+_CODE_AT_END = re.compile(r" \[(LLM-[A-Z-]{2,20})\]$")
 
 
 def find_closest_name(name: str, known: Iterable[str]) -> str:
@@ -75,6 +81,43 @@ def format_name_list(names: Iterable[str]) -> str:
     if rest > 0:
         return f"{text} and {rest} more"
     return text
+
+
+def append_code(text: str, code: str) -> str:
+    r"""Return a message with a code at the end of its first line, as in ``no recording [LLM-MISS]``.
+
+    A first line that has a code keeps it, as an error may be reported several times. Without a code the text is returned as it is.
+
+    >>> append_code("no recording\n  cassette  a.json", "LLM-MISS")
+    'no recording [LLM-MISS]\n  cassette  a.json'
+    >>> append_code("unknown judge 'x' [LLM-NAME]", "LLM-USAGE")
+    "unknown judge 'x' [LLM-NAME]"
+    """
+    first, line_end, rest = text.partition("\n")
+    if not code or split_code(first)[1]:
+        return text
+    return f"{first} [{code}]{line_end}{rest}"
+
+
+def split_code(line: str) -> tuple[str, str]:
+    """Return a line without the code at its end, and the code; "" without one.
+
+    >>> split_code("no recording [LLM-MISS]"), split_code("no recording")
+    (('no recording', 'LLM-MISS'), ('no recording', ''))
+    """
+    match = _CODE_AT_END.search(line)
+    if match is None:
+        return line, ""
+    return line[: match.start()], match[1]
+
+
+def format_error(error: LLMOpsError) -> str:
+    """Return the message of an error of ours for a person, with its code.
+
+    >>> format_error(UsageError("expected a folder, got a file"))
+    'expected a folder, got a file [LLM-USAGE]'
+    """
+    return append_code(str(error), error.code)
 
 
 def path_from_root(path: Path, root: Path) -> str:
@@ -184,9 +227,13 @@ class _Picklable:
 class LLMOpsError(_Picklable, Exception):
     """Base of the exceptions of this package, apart from failed measurements, missing recordings and spent budgets."""
 
+    code: ClassVar[str] = "LLM-ERROR"
+
 
 class UsageError(LLMOpsError):
     """A mistake that the user can correct; the message says where and how."""
+
+    code: ClassVar[str] = "LLM-USAGE"
 
 
 class UnknownName(UsageError):
@@ -198,6 +245,8 @@ class UnknownName(UsageError):
         known: The names that exist.
         where: Where the name was given or looked up; may be empty.
     """
+
+    code: ClassVar[str] = "LLM-NAME"
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         self.kind = kind
@@ -216,6 +265,8 @@ class UnknownName(UsageError):
 
 class SettingError(UsageError):
     """A setting with the wrong form. The message says where it was set, its name, what was expected and what was found."""
+
+    code: ClassVar[str] = "LLM-SETTING"
 
     def __init__(self, place: str, name: str, expected: str, got: object) -> None:
         self.place = place
@@ -241,21 +292,31 @@ class _AtLine:
 class PromptError(_AtLine, UsageError):
     """A prompt that cannot be read or rendered: ``{what} @ {file}:{line}``."""
 
+    code: ClassVar[str] = "LLM-PROMPT"
+
 
 class CaseError(_AtLine, UsageError):
     """A case file that cannot be used: ``{what} @ {file}:{line}``."""
+
+    code: ClassVar[str] = "LLM-CASE"
 
 
 class CorpusError(_AtLine, UsageError):
     """A corpus that cannot be searched: ``{what} @ {file}:{line}``."""
 
+    code: ClassVar[str] = "LLM-CORPUS"
+
 
 class SchemaError(UsageError):
     """A schema that is itself invalid, so nothing can be checked against it."""
 
+    code: ClassVar[str] = "LLM-SCHEMA"
+
 
 class MissingExtra(UsageError):
     """An optional dependency that is not installed; gives the install command."""
+
+    code: ClassVar[str] = "LLM-EXTRA"
 
     def __init__(self, feature: str, extra: str, module: str) -> None:
         self.feature = feature
@@ -267,6 +328,12 @@ class MissingExtra(UsageError):
         )
 
 
+class AcceptRefused(UsageError):
+    """A run that --llm-accept does not write into the baseline: it is red, partial or measured nothing."""
+
+    code: ClassVar[str] = "LLM-ACCEPT"
+
+
 class ModelError(LLMOpsError):
     """A model that could not be called.
 
@@ -274,6 +341,8 @@ class ModelError(LLMOpsError):
         kind: ``connection``, ``timeout``, ``auth``, ``rate_limit``, ``request``, ``server`` or ``reply``.
         status: HTTP status; None without a response.
     """
+
+    code: ClassVar[str] = "LLM-MODEL"
 
     def __init__(self, text: str, *, kind: str, status: int | None = None) -> None:
         self.kind = kind
@@ -284,6 +353,8 @@ class ModelError(LLMOpsError):
 class JudgeError(LLMOpsError):
     """A judge that gave no verdict; has the raw reply."""
 
+    code: ClassVar[str] = "LLM-UNSCORED"
+
     def __init__(self, text: str, *, reply: str = "") -> None:
         self.reply = reply
         super().__init__(text)
@@ -292,17 +363,25 @@ class JudgeError(LLMOpsError):
 class DetectorError(LLMOpsError):
     """A detector that raised, or returned something other than findings: whether the text is harmless is not known."""
 
+    code: ClassVar[str] = "LLM-UNSCORED"
+
 
 class CassetteError(LLMOpsError):
     """A cassette that cannot be read, or that would be unsafe to write."""
+
+    code: ClassVar[str] = "LLM-CASSETTE"
 
 
 class WireError(LLMOpsError):
     """A value that must not travel between processes or into a file."""
 
+    code: ClassVar[str] = "LLM-WIRE"
+
 
 class CassetteMiss(_Picklable, BaseException):
     """A request without a recording; holds the whole message for the user."""
+
+    code: ClassVar[str] = "LLM-MISS"
 
 
 class CallDeferred(BaseException):
@@ -319,6 +398,8 @@ class CallDeferred(BaseException):
 
 class BudgetReached(_Picklable, BaseException):
     """A live call that would exceed the run's budget; holds the whole message for the user."""
+
+    code: ClassVar[str] = "LLM-BUDGET"
 
 
 class _HoldsMeasurements(_Picklable):
@@ -342,6 +423,8 @@ class MeasurementFailed(_HoldsMeasurements, AssertionError):
         assertions: For each of them the name of the assertion; empty if an earlier one is of the same assertion.
     """
 
+    code: ClassVar[str] = "LLM-THRESHOLD"
+
 
 class MeasurementErrored(_HoldsMeasurements, LLMOpsError):
     """A measurement that could not be scored: an error, never a low score.
@@ -350,6 +433,8 @@ class MeasurementErrored(_HoldsMeasurements, LLMOpsError):
         measurement: The (first) errored measurement.
         measurements: All errored measurements; several after `soft`.
     """
+
+    code: ClassVar[str] = "LLM-UNSCORED"
 
 
 for _error in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReached):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import UsageError, path_from_root
+from pytest_llmops.errors import UsageError, format_error, path_from_root
 from pytest_llmops.measurement import Json, Measurement, escape_output
 from pytest_llmops.settings import OPTIONS, LookTrials, Settings
 
@@ -267,7 +267,7 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
 
             settings = allow_service_hosts(settings)
     except UsageError as error:
-        raise pytest.UsageError(escape_output(str(error))) from None
+        raise pytest.UsageError(escape_output(format_error(error))) from None
     if settings.prompt:
         from pytest_llmops.prompts.registry import VERSIONS_VARIABLE, join_overrides
 

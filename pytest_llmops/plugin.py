@@ -15,7 +15,7 @@ import pytest
 
 from pytest_llmops import hookspecs, recorder
 from pytest_llmops._util.search_folders import test_folders
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError, append_code
 
 # isort: off
 from pytest_llmops.fixtures import (
@@ -101,7 +101,7 @@ def _use_call_formats(config: pytest.Config) -> None:
     try:
         use_call_formats(config)
     except UsageError as error:
-        _refuse_run(config, str(error))
+        _refuse_run(config, append_code(str(error), error.code))
 
 
 class ReportListener:
@@ -224,7 +224,7 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if not problem:
         return
     if metafunc.config.option.collectonly:  # nothing runs that would report it
-        raise pytest.Collector.CollectError(problem)
+        raise pytest.Collector.CollectError(append_code(problem, UsageError.code))
     key = metafunc.definition.parent, metafunc.definition.name
     metafunc.config.stash[PROBLEMS_KEY].setdefault(
         key, problem
@@ -265,7 +265,7 @@ def _refuse_run(config: pytest.Config, problem: str) -> None:
     """End the run with a usage error. In a worker of xdist, which would end with an internal error, each test fails with it instead."""
     config.stash[PROBLEMS_KEY].setdefault(None, problem)
     if not hasattr(config, "workerinput"):
-        raise pytest.UsageError(escape_output(problem))
+        raise pytest.UsageError(escape_output(append_code(problem, UsageError.code)))
 
 
 def _find_problem(item: pytest.Item) -> str:

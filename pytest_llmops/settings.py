@@ -41,6 +41,14 @@ Api: TypeAlias = Literal["chat", "responses"]
 Expiry: TypeAlias = Literal["warn", "fail", "refresh"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 
+RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
+# Modes of other recorders that have another name here: whose it is, and the name
+_FOREIGN_MODES: Mapping[str, tuple[str, RecordMode]] = {
+    "once": ("vcrpy", "new"),
+    "new_episodes": ("vcrpy", "new"),
+    "rewrite": ("pytest-recording", "all"),
+}
+
 # Why a test is skipped without --llm-judge
 NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replayed free of charge)"
 
@@ -67,6 +75,30 @@ def parse_trials(value: object) -> int:
     if look is not None:
         return look
     return _parse_trial_count(value)
+
+
+def describe_record_modes(given: object) -> str:
+    """Return which modes of recording there are, as the end of an error; for a mode of another recorder also its name here.
+
+    >>> describe_record_modes("once")
+    "one of none, new, all, live, verify (vcrpy's 'once' is 'new' here)"
+    """
+    expected = f"one of {', '.join(RECORD_MODES)}"
+    if not isinstance(given, str) or given not in _FOREIGN_MODES:
+        return expected
+    recorder, mode = _FOREIGN_MODES[given]
+    return f"{expected} ({recorder}'s {given!r} is {mode!r} here)"
+
+
+def parse_record_mode(value: object) -> object:
+    """Read a mode of recording.
+
+    >>> parse_record_mode("new")
+    'new'
+    """
+    if value not in RECORD_MODES:
+        raise ValueError(describe_record_modes(value))
+    return value
 
 
 # Settings that name a file or a folder, which is looked for below the project's root
@@ -137,7 +169,7 @@ class Settings:
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
     record: RecordMode = _declare_option(
-        choice_of("none", "new", "all", "live", "verify"), "none",
+        parse_record_mode, "none",
         "none: replay only, a missing recording is an error; new: record what is missing; all: record again; "
         "live: neither read nor write; verify: call live, report what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",

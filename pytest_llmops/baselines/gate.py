@@ -427,7 +427,10 @@ def _list_advice(
         if power:
             advice.append(power)
     if status == "RED":
-        advice.append(f"look at the answers below; if the drop is meant, accept it: {ACCEPT_RED}")
+        advice.append(
+            "look at the answers below and mend the cause; only if a person wants this drop, accept it: "
+            f"{ACCEPT_RED}"
+        )
     return advice
 
 

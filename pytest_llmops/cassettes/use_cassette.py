@@ -12,9 +12,7 @@ from pytest_llmops.cassettes.tape import Tape, open_tape
 from pytest_llmops.cassettes.tape_config import make_run_config
 from pytest_llmops.errors import UsageError, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode
-
-RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
+from pytest_llmops.settings import RECORD_MODES, RecordMode, describe_record_modes
 
 
 @contextmanager
@@ -56,7 +54,7 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
         UsageError: The name or the mode is invalid.
     """
     if record is not None and record not in RECORD_MODES:
-        raise UsageError(f"use_cassette: record: expected one of {', '.join(RECORD_MODES)}, got {record!r}")
+        raise UsageError(f"use_cassette: record: expected {describe_record_modes(record)}, got {record!r}")
     if not isinstance(name, Path) and not name.strip("/"):
         raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
     tape: Tape | None = recorder.open_block_cassette(name, record)

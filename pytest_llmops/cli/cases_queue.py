@@ -23,7 +23,7 @@ from pytest_llmops.cli.common import (
     print_result,
     write_output_file,
 )
-from pytest_llmops.errors import CaseError, UsageError
+from pytest_llmops.errors import CaseError, UsageError, format_error
 from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
 from pytest_llmops.production.feedback import Feedback, measure_coverage, read_feedback
 from pytest_llmops.production.review_queue import (
@@ -241,7 +241,7 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
         try:
             _apply_typed_answer(args, entry, answer)
         except UsageError as error:
-            print_error(str(error))
+            print_error(format_error(error))
         else:
             waiting.pop(0)
             args.fact = None

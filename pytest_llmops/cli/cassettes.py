@@ -27,7 +27,7 @@ from pytest_llmops.cli.common import (
     print_line,
     print_lines,
 )
-from pytest_llmops.errors import CassetteError, UsageError
+from pytest_llmops.errors import CassetteError, UsageError, format_error
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def _import_cassettes(args: argparse.Namespace) -> int:
                 source, target, environment_redactor(), errors=args.errors, force=args.force
             )
         except CassetteError as error:
-            print_error(str(error))
+            print_error(format_error(error))
             continue
         imported[target] = source
         parts = [format_count(result.interactions, "interaction")]

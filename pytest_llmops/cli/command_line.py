@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from pytest_llmops import __version__
 from pytest_llmops.cli.common import EXIT_PROBLEM, EXIT_USAGE, print_error
-from pytest_llmops.errors import LLMOpsError, UsageError
+from pytest_llmops.errors import LLMOpsError, UsageError, format_error
 
 # Modules of `pytest_llmops.cli` with an ``add_NAME_group``, in the order of the help
 GROUPS = (
@@ -16,6 +16,7 @@ GROUPS = (
     "baseline",
     "cases",
     "cassettes",
+    "docs",
     "guardrails",
     "judge",
     "merge",
@@ -79,9 +80,9 @@ def _run_command(argv: Sequence[str] | None) -> int:
     try:
         return run(args)
     except UsageError as error:
-        return _report_error(str(error), EXIT_USAGE)
+        return _report_error(format_error(error), EXIT_USAGE)
     except LLMOpsError as error:
-        return _report_error(str(error), EXIT_PROBLEM)
+        return _report_error(format_error(error), EXIT_PROBLEM)
     except SystemExit as error:  # raised by a user's judge or embedder: its status 0 would look like success
         return _report_error(
             f"what was asked ended the program (SystemExit: {error.code}); nothing is half written",

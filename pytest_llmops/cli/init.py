@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path, folders_above
+from pytest_llmops.cli import agents_file
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     add_command,
@@ -52,7 +53,7 @@ def add_init_group(groups: Any) -> None:
         "init",
         _init,
         "write a first prompt, case file, test and configuration",
-        "Files that exist are left alone; what to add to them by hand is printed.",
+        "Files that exist are left alone; what to add to them by hand is printed. Only an AGENTS.md gets six lines for coding agents.",
     )
     init.add_argument("--llm-model", default="", metavar="NAME", help="model for the configuration")
     init.add_argument("--llm-base-url", default="", metavar="URL", help="OpenAI-compatible server for it")
@@ -98,12 +99,14 @@ def _init(args: argparse.Namespace) -> int:
     steps = list(STEPS)
     if lines.get("llm_model") == PLACEHOLDER and ini in written:
         steps.insert(0, f"write the name of your model for {PLACEHOLDER} in {_relative(ini)}")
+    agents = _update_agents_file(folders_above(here, root))
     written_names = [_relative(path) for path in written]
     left_alone = [_relative(path) for path in files if path not in written]
     result = {
         "written": written_names,
         "left_alone": left_alone,
         "add_by_hand": by_hand,
+        "agents_file": agents,
         "next": steps,
     }
     if args.json:
@@ -111,6 +114,16 @@ def _init(args: argparse.Namespace) -> int:
     else:
         _print_result(result)
     return 0
+
+
+def _update_agents_file(folders: Sequence[Path]) -> dict[str, str]:
+    """Add the lines for coding agents to the first AGENTS.md in these folders, and return its name, status and why; {}: there is none."""
+    for folder in folders:
+        path = folder / agents_file.NAME
+        if path.exists():
+            update = agents_file.update_agents_file(path)
+            return {"file": _relative(path), "status": update.status, "why": update.why}
+    return {}
 
 
 def _list_new_settings(given: Settings, stored: Settings) -> dict[str, object]:
@@ -192,6 +205,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
         print_line(f"written     {name}")
     for name in result["left_alone"]:
         print_line(f"left alone  {name}: there is something of that name")
+    _print_agents_file(result["agents_file"])
     by_hand = result["add_by_hand"]
     if by_hand:
         print_line(f"left alone  {by_hand['file']}: add these lines to its section [{by_hand['section']}]")
@@ -201,6 +215,22 @@ def _print_result(result: Mapping[str, Any]) -> None:
     for number, step in enumerate(result["next"], start=1):
         print_line(f"{heading:<10}  {number}. {step}")
         heading = ""
+
+
+def _print_agents_file(agents: Mapping[str, str]) -> None:
+    """Print what became of an AGENTS.md, if there is one."""
+    if not agents:
+        return
+    if agents["status"] == "written":
+        print_line(f"written     {agents['file']}: six lines for coding agents")
+    elif agents["status"] == "unchanged":
+        print_line(f"left alone  {agents['file']}: it has the lines for coding agents")
+    else:
+        print_line(
+            f"left alone  {agents['file']}: {agents['why']}; these lines for coding agents are missing there:"
+        )
+        for line in agents_file.LINES:
+            print_line(f"                {line}")
 
 
 ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")

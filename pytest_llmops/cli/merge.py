@@ -359,6 +359,7 @@ def _append_summary(run: Run) -> None:
 def _merge(args: argparse.Namespace) -> int:
     """Merge cassettes of folders and run files of shards, print the merged run, and return its exit status."""
     from pytest_llmops.baselines.conclusion import conclude
+    from pytest_llmops.reports.closing_lines import closing_lines
     from pytest_llmops.reports.terminal import summary_lines
 
     _refuse_repeated(args.parts, "run file and folder of the shards")
@@ -384,6 +385,7 @@ def _merge(args: argparse.Namespace) -> int:
     print_lines(line.text for line in summary_lines(run, width=120))
     write_reports(run, reports)
     _append_summary(run)
+    print_lines(line.text for line in closing_lines(run))
     return decide_exit_status(run)
 
 

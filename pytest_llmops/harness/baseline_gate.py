@@ -25,7 +25,7 @@ from pytest_llmops.baselines.baseline import (
     read_output,
     read_outputs,
 )
-from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
+from pytest_llmops.errors import AcceptRefused, LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import TestRecord
@@ -296,8 +296,9 @@ class BaselineGate:
             verdict: On the change since the baseline; None: this is the first.
 
         Raises:
-            UsageError: The run is red (a test, or the verdict) or partial and was not forced, nothing was measured, or a file cannot be
-                read or written; the baseline stays as it is.
+            AcceptRefused: The run is red (a test, or the verdict) or partial and was not forced, or nothing was measured; the baseline
+                stays as it is.
+            UsageError: A file cannot be read or written.
         """
         from pytest_llmops.baselines import baseline as files
         from pytest_llmops.baselines.gate import describe_small_baseline
@@ -307,7 +308,7 @@ class BaselineGate:
         ran = [record for record in records if record.outcome != "skipped"]
         tests = {record.nodeid: files.summarize_test(record) for record in ran if record.measurements}
         if not tests:
-            raise UsageError("--llm-accept: not accepted: no test measured anything")
+            raise AcceptRefused("--llm-accept: not accepted: no test measured anything")
         path = self._own_path
         outputs_file = files.outputs_path(path)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -359,7 +360,7 @@ class BaselineGate:
         """Return what speaks against accepting the run, if --llm-accept-anyway allows it all the same.
 
         Raises:
-            UsageError: Something speaks against it, and it is not allowed.
+            AcceptRefused: Something speaks against it, and it is not allowed.
         """
         problems = []
         red = max(self.failed, sum(record.outcome not in GOOD_OUTCOMES for record in ran))
@@ -370,9 +371,9 @@ class BaselineGate:
         if why_partial:
             problems.append(f"only a part of the suite ran ({why_partial})")
         if problems and not self.settings.accept_anyway:
-            raise UsageError(
+            raise AcceptRefused(
                 f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
-                "Add --llm-accept-anyway to accept it all the same"
+                "Mend the cause; only if a person wants this change, add --llm-accept-anyway"
             )
         return problems
 

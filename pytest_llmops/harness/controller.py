@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import LLMOpsError, describe_exception
+from pytest_llmops.errors import LLMOpsError, describe_exception, format_error
 from pytest_llmops.harness.adoption import iter_adoption_notes
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
 from pytest_llmops.harness.records import build_record
@@ -21,7 +22,7 @@ from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_a
 from pytest_llmops.harness.tracebacks import find_place
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.reports.formats import deliver_report
+from pytest_llmops.reports.formats import NamedReport, deliver_report
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
@@ -65,6 +66,7 @@ class Controller:
         self._config = config
         self._settings = settings
         self._records: dict[str, TestRecord] = {}
+        self._reports: Sequence[NamedReport] = ()
         self._write_errors: dict[str, str] = {}
         self._accepted = ""
         self._not_accepted = ""
@@ -74,7 +76,7 @@ class Controller:
         if settings.github == "auto":
             self._github = os.environ
         self.cassette_usage = CassetteUsage(config, settings)
-        self.terminal_hooks = TerminalHooks(config)
+        self.terminal_hooks = TerminalHooks(config, self.print_closing_lines)
         self.run = Run()
 
     def add_report(self, report: Any) -> None:
@@ -163,7 +165,8 @@ class Controller:
         summary = ""
         if self.run.records:
             summary = self._github.get("GITHUB_STEP_SUMMARY", "")
-        for report in find_reports(self._config, self._settings):
+        self._reports = find_reports(self._config, self._settings)
+        for report in self._reports:
             try:
                 deliver_report(self.run, report, self._write_file)
             except (OSError, LLMOpsError) as error:
@@ -250,7 +253,7 @@ class Controller:
         try:
             self._accepted = gate.accept(self.run.records, environment, verdict)
         except LLMOpsError as error:
-            self._not_accepted = str(error)
+            self._not_accepted = format_error(error)
         else:  # the verdict on a run that was accepted must not fail it
             self._change_baseline_verdict(decides=False)
 
@@ -281,7 +284,7 @@ class Controller:
                 report.longrepr.addsection("the unchanged input", texts[report.nodeid], "-")
 
     def print_summary(self, terminalreporter: Any) -> None:
-        """Print the summary, as far as -q, -qq and --no-summary allow."""
+        """Print the summary, as far as -q, -qq and --no-summary allow; `print_closing_lines` prints its end."""
         stats = getattr(terminalreporter, "stats", {})
         self.terminal_hooks.list_failures(stats)
         for annotation in list_annotations(self.run, self._config, self._github):
@@ -296,7 +299,6 @@ class Controller:
             verbosity=verbosity,
             ascii=not _supports_unicode(terminalreporter),
             width=terminalreporter._tw.fullwidth,  # noqa: SLF001 -- pytest has no public access to its width
-            others=self._count_other_tests(stats),
         )
         if lines and verbosity >= 0:
             terminalreporter.write_sep("=", "LLM regression")
@@ -311,8 +313,46 @@ class Controller:
             terminalreporter.write_line(escape_output(self._not_accepted), red=True)
         for error in self._write_errors.values():
             terminalreporter.write_line(escape_output(error), red=True)
-        for name in self._list_written(verbosity):
-            terminalreporter.write_line(f"report      {name}")
+
+    def print_closing_lines(self, terminalreporter: Any) -> None:
+        """Print the last lines of the run: verdict, reports and the next command; before them a line for coding agents if the run is red."""
+        verbosity: int = self._config.get_verbosity()
+        if self._config.option.__dict__.get("no_summary") or verbosity < -1:
+            return
+        from pytest_llmops.harness.coding_agents import format_agent_hint
+        from pytest_llmops.reports.closing_lines import closing_lines
+
+        redactor = Redactor.from_environment(os.environ)
+        run_files = self._list_written_kind(("json",))
+        hint = format_agent_hint(self.run, os.environ, run_files)
+        if hint and not self.next_look:
+            terminalreporter.write_line(escape_output(redactor.clean_text(hint)))
+        lines = closing_lines(
+            self.run,
+            ascii=not _supports_unicode(terminalreporter),
+            others=self._count_other_tests(getattr(terminalreporter, "stats", {})),
+            reports=self._list_written(verbosity),
+            reporting=self._command_with_report(),
+            has_next=not self.next_look,
+        )
+        for line in lines:
+            style = {line.style: True} if line.style else {}
+            terminalreporter.write_line(redactor.clean_text(line.text), **style)
+
+    def _command_with_report(self) -> str:
+        """Return the command of this run with an HTML report added; "" if it has a report for a person, or accepts the run."""
+        if self._settings.accept or self._list_written_kind(("html", "json", "markdown")):
+            return ""
+        words = map(str, self._config.invocation_params.args)
+        return shlex.join(["pytest", "--llm-report=report.html", *words])
+
+    def _list_written_kind(self, kinds: Sequence[str]) -> list[str]:
+        """Return the written reports that are of these kinds."""
+        names = []
+        for report in self._reports:
+            if report.format.kind in kinds and report.name not in self._write_errors:
+                names.append(report.name)
+        return names
 
     def _count_other_tests(self, stats: Mapping[str, Sequence[Any]]) -> dict[Outcome, int]:
         """Return how many tests pytest counts that are not among our records."""
@@ -324,9 +364,7 @@ class Controller:
         return counts
 
     def _list_written(self, verbosity: int) -> list[str]:
-        """Return the names of the written reports that the summary lists: with -q ours only, with -qq none."""
-        if verbosity < -1:
-            return []
+        """Return the names of the written reports that the last lines list: with -q ours only."""
         names = [name for name in self._settings.report if name not in self._write_errors]
         if verbosity >= 0:
             xml = self._config.getoption("xmlpath", None)

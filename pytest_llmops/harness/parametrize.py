@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.errors import LLMOpsError, format_error
 from pytest_llmops.harness.markers import PARAMETRIZED_FIXTURES, load_markers
 from pytest_llmops.harness.markers.marker import Arguments, Parameter
 from pytest_llmops.measurement import Json, escape_output
@@ -34,7 +34,7 @@ def parametrize_test(metafunc: Any, settings: Settings) -> Parametrization:
         marked = read_markers(node, metafunc.fixturenames)
         parameters = list_parameters(node, settings, metafunc.fixturenames)
     except LLMOpsError as error:
-        return Parametrization(problem=escape_output(str(error)))
+        return Parametrization(problem=escape_output(format_error(error)))
     for parameter in parameters:
         metafunc.parametrize(parameter.fixture, parameter.values, ids=parameter.ids, indirect=True)
     return Parametrization(marked)

@@ -13,6 +13,7 @@ from pluggy import HookimplMarker
 
 from pytest_llmops._util.git import run_git
 from pytest_llmops.cassettes import count_live_calls
+from pytest_llmops.errors import append_code, split_code
 from pytest_llmops.harness.item import SECRETS_IN_URL
 from pytest_llmops.measurement import (
     Measurement,
@@ -81,10 +82,16 @@ def describe_settings(settings: Settings) -> str:
 
 
 class TerminalHooks:
-    """Hooks of the terminal; registered at the first report that carries data of ours."""
+    """Hooks of the terminal; registered at the first report that carries data of ours.
 
-    def __init__(self, config: Any) -> None:
+    Args:
+        config: pytest's.
+        print_closing_lines: Gets pytest's terminal reporter, and prints the last lines of the run.
+    """
+
+    def __init__(self, config: Any, print_closing_lines: Callable[[Any], None]) -> None:
         self._config = config
+        self._print_closing_lines = print_closing_lines
         self._lists_failures = False
         self._errors: list[Any] | None = None
 
@@ -110,16 +117,18 @@ class TerminalHooks:
 
     @hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, Any, Any]:
-        """Let pytest show missing recordings of the same kind only once; unless -vv is given, hide the others while it prints them.
+        """Let pytest show missing recordings of the same kind only once; then print the last lines of the run, after its list of failures.
 
-        `list_failures` shows the hidden reports again.
+        Unless -vv is given, the others are hidden while pytest prints them; `list_failures` shows them again.
         """
         self._lists_failures = True
         errors = terminalreporter.stats.get("error", [])
         if errors and self._config.get_verbosity() <= 1:
             self._errors = list(errors)
             errors[:] = list(self._hide_equal_misses(errors))
-        return (yield)
+        result = yield
+        self._print_closing_lines(terminalreporter)
+        return result
 
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
         """Yield the reports, but of equal misses (of different tests, with the same kind of message) only the first.
@@ -223,8 +232,18 @@ def _describe_score(measurement: Measurement, name: str) -> str:
 
 
 def describe_failure(report: Any) -> str:
-    """Return the headline of a failure: its assertions with their scores, else the first line of its message."""
-    first = _read_message(report).partition("\n")[0]
+    """Return the headline of a failure: its assertions with their scores, else the first line of its message; then its code."""
+    first, code = split_code(_read_message(report).partition("\n")[0])
+    return append_code(_describe_first_line(report, first), code)
+
+
+def _describe_first_line(report: Any, first: str) -> str:
+    """Return the headline of a failure without its code.
+
+    Args:
+        report: pytest's report.
+        first: The first line of its message, without its code.
+    """
     line = first
     for name in OUR_ERRORS:
         line = line.removeprefix(f"{name}: ")

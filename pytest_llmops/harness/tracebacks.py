@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, append_code
 
 PACKAGE = __name__.partition(".")[0]
 # Files that are not the user's. By file: a module of the user may have the name of one of Python's.
@@ -22,7 +22,7 @@ MAX_CHAIN = 99  # exceptions that are followed from a failure to its causes
 
 
 def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
-    """Remove our frames from the traceback of a failure, so that it ends in the user's code.
+    """Remove our frames from the traceback of a failure, so that it ends in the user's code; an error of ours shows its code.
 
     The frames of libraries below the user's code are removed too, but only for errors of ours and for a server that is down: elsewhere
     they may explain the failure. An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a
@@ -33,6 +33,7 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         failed: pytest's exception for a failure.
     """
     value: BaseException = call.excinfo.value
+    _add_code(value)
     is_ours = isinstance(value, OUR_ERRORS) or _add_note_of_cause(value)
     frames = _list_frames(value.__traceback__)
     if is_ours:
@@ -49,6 +50,16 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         linked = TracebackType(linked, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
     if linked is not None:
         call.excinfo = type(call.excinfo).from_exception(value.with_traceback(linked))
+
+
+def _add_code(value: BaseException) -> None:
+    """Put the code of an error of ours at the end of the first line of its message.
+
+    Reports, annotations and pytest's own list are all made from this text. The error of a fixture comes with each of its tests, and
+    has its code already.
+    """
+    if isinstance(value, OUR_ERRORS) and len(value.args) == 1 and isinstance(value.args[0], str):
+        value.args = (append_code(value.args[0], value.code),)
 
 
 def _add_note_of_cause(value: BaseException) -> bool:

@@ -5,14 +5,14 @@ Markdown, HTML, links, mentions and references to issues have no effect.
 """
 
 import re
-import shlex
 from collections.abc import Sequence
 
 from pytest_llmops.measurement import Measurement, format_amount, format_count
+from pytest_llmops.reports.commands import MAX_LINE, format_rerun, is_miss
 from pytest_llmops.reports.formats import ReportFormat
-from pytest_llmops.reports.html_views import MAX_WORDS, Edit, diff_words, rerun_flags
+from pytest_llmops.reports.html_views import MAX_WORDS, Edit, diff_words
 from pytest_llmops.reports.text import quote_line, render_template
-from pytest_llmops.results.details import SettingsMeta, read_detail
+from pytest_llmops.results.details import read_detail
 from pytest_llmops.results.problems import (
     Problem,
     describe_kind,
@@ -20,14 +20,13 @@ from pytest_llmops.results.problems import (
     list_problems,
     merge_record_commands,
 )
-from pytest_llmops.results.run import Run, TestRecord, is_judged
+from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.results.verdict import CHANGE_WORDS, Verdict
 
 MAX_BYTES = 60_000  # a comment of GitHub holds 65,536 characters
 MAX_SUMMARY_BYTES = 900_000  # GitHub drops a job summary of more than 1,024 KiB altogether
 SHOWN_PROBLEMS = 3
-MAX_LINE = 400  # characters of a line of a code block
 CONTEXT = 40  # characters of unchanged text that are shown on each side of a difference
 
 
@@ -45,7 +44,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     - no model was called
     """
     totals = summarize_run(run)
-    misses = [record.message for record in run.records if _is_miss(record)]
+    misses = [record.message for record in run.records if is_miss(record)]
     problems = _list_distinct_problems(run)
     shown = problems[:SHOWN_PROBLEMS]
     notes = list(run.notes)
@@ -65,7 +64,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         no_history=any(map(_lacks_earlier_output, shown)),
         missed=len(misses),
         record=list(map(quote_line, commands)),
-        command=_format_command(run, shown),
+        command=format_rerun(run, [problem.record for problem in shown]),
         notes=notes,
         code=quote_code,
         count=format_count,
@@ -81,7 +80,7 @@ def _list_distinct_problems(run: Run) -> list[Problem]:
     distinct: dict[str, Problem] = {}
     for problem in list_problems(run):
         key = problem.nodeid
-        if _is_miss(problem.record):
+        if is_miss(problem.record):
             key = describe_kind(problem.record.message)
         distinct.setdefault(key, problem)
     return list(distinct.values())
@@ -127,11 +126,6 @@ def quote_code(text: str, limit: int = 300) -> str:
     if text.startswith("`") or text.endswith("`"):
         pad = " "
     return f"{fence}{pad}{text}{pad}{fence}"
-
-
-def _is_miss(record: TestRecord) -> bool:
-    """Return whether a test failed because a recording is missing."""
-    return "CassetteMiss" in record.raised
 
 
 def _format_block(problem: Problem) -> list[str]:
@@ -200,27 +194,6 @@ def _cut_middle(text: str) -> str:
     if len(text) <= 2 * CONTEXT:
         return text
     return f"{text[:CONTEXT]} ... {text[-CONTEXT:]}"
-
-
-def _format_command(run: Run, problems: Sequence[Problem]) -> str:
-    """Return the command that runs the tests of these problems again; "" if all of them miss a recording, and would again."""
-    records = [problem.record for problem in problems if not _is_miss(problem.record)]
-    if not records:
-        return ""
-    words = ["pytest"]
-    for record in records:
-        words.append(shlex.quote(quote_line(record.nodeid, MAX_LINE)))
-    # Without the option a test that needs a judge is skipped, also one that failed before it called the judge.
-    settings = SettingsMeta.from_wire(run.meta.get("settings"))
-    if settings.judge or any(_is_judged_test(record) for record in records):
-        words.append("--llm-judge")
-    # The tests may need different options (versions of a prompt): those of the first are used.
-    flags = rerun_flags(run.meta, records[0])
-    return " ".join(words) + quote_line(flags, MAX_LINE)
-
-
-def _is_judged_test(record: TestRecord) -> bool:
-    return bool(record.fact("judge")) or any(map(is_judged, record.measurements))
 
 
 def _list_others(problems: Sequence[Problem], room: int) -> str:

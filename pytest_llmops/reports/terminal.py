@@ -1,61 +1,46 @@
-"""Render the summary that pytest prints at the end, as styled lines; nothing is printed here."""
+"""Render the summary that pytest prints after the failures, as styled lines; nothing is printed here.
 
-import math
-import textwrap
+The last lines of a run, from the verdict on, are in `pytest_llmops.reports.closing_lines`.
+"""
+
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import escape_output, format_amount, format_count, shorten_text
+from pytest_llmops.measurement import escape_output, format_amount, format_count
 from pytest_llmops.reports.html_views import diff_words
+from pytest_llmops.reports.terminal_page import (
+    INDENT,
+    LABEL_WIDTH,
+    LEVEL_STYLES,
+    Line,
+    Page,
+    Style,
+    has_content,
+    split_verdicts,
+    truncate_cell,
+)
 from pytest_llmops.results.comparison import group_by
-from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.problems import merge_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
-from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import (
     Metric,
     Side,
     Totals,
     describe_uneven_metrics,
-    format_outcomes,
     summarize_run,
 )
 from pytest_llmops.results.traffic import Latency, Traffic, format_cost, format_tokens
-from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, Level, Verdict
+from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, Verdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
-Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
-
-INDENT = "  "
-GAP = "  "
-LABEL_WIDTH = 10
 MIN_WIDTH = 40
-MIN_NAME = 16
 MAX_LISTED_CHANGES = 5
 MAX_DIFF = 240
 CONTEXT = 40  # characters of unchanged text that a diff shows on each side of a difference
-LEVEL_STYLES: Mapping[Level, Style] = {
-    "bad": "red",
-    "error": "red",
-    "open": "yellow",
-    "good": "green",
-    "": "",
-}
 MAX_LISTED_NOTES = 5
 MAX_LISTED_CASES = 5
-BARS = ("·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█")
-ASCII_BARS = (".", ":", "-", "=", "+", "*", "o", "O", "@")
-VERDICT_STYLES: dict[str, Style] = {"PASS": "green", "FAIL": "red", "RED": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the summary; ``style`` is how a terminal may colour it."""
-
-    text: str
-    style: Style = ""
 
 
 def summary_lines(
@@ -64,9 +49,8 @@ def summary_lines(
     verbosity: int = 0,
     ascii: bool = False,  # noqa: A002 -- says what it is
     width: int = 80,
-    others: Mapping[Outcome, int] | None = None,
 ) -> list[Line]:
-    """Return the summary of a run as lines of at most ``width`` columns (40 at least).
+    """Return the summary of a run as lines of at most ``width`` columns (40 at least), without the verdict, which comes last.
 
     A run in which nothing was measured, called or noted gives no lines. Names and notes are foreign text: each is put on
     one line, without control characters, and cannot start a command of a CI runner.
@@ -76,24 +60,17 @@ def summary_lines(
         verbosity: As in pytest. -2: no lines; -1: only verdicts and the first note; 1: all notes and the calls by purpose.
         ascii: Whether the terminal can only show ASCII; other characters become escapes.
         width: Columns of the terminal; only commands, which are to be copied, may be longer.
-        others: Outcome -> number of tests that pytest counts, but that are not in the run.
 
     >>> summary_lines(Run())
     []
     """
-    has_content = any(record.measurements or record.calls or record.facts for record in run.records)
-    if verbosity <= -2 or not (run.notes or has_content):  # noqa: PLR2004 -- -qq
+    if verbosity <= -2 or not has_content(run):  # noqa: PLR2004 -- -qq
         return []
-    totals = summarize_run(run)
-    outcome = f"{totals.verdict}  {totals.outcome_words}"
-    others = {outcome: number for outcome, number in (others or {}).items() if number}
-    if others:
-        outcome += f" (other tests: {format_outcomes(others)})"
     if verbosity == -1:
-        return _quiet_lines(run, totals, outcome, _Page(ascii=ascii, width=width))
-    page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
-    summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
-    lines = page.wrap(outcome, _outcome_style(totals), hang=len(totals.verdict) + 2)
+        return _quiet_lines(run, Page(ascii=ascii, width=width))
+    page = Page(ascii=ascii, width=max(width, MIN_WIDTH))
+    summary = _Summary(page=page, totals=summarize_run(run), is_verbose=verbosity > 0)
+    lines = list[Line]()
     for verdict in run.verdicts:
         lines += summary.verdict_lines(verdict)
     lines += summary.missed_lines(_list_misses(run))
@@ -109,30 +86,21 @@ def summary_lines(
     return lines
 
 
-def _outcome_style(totals: Totals) -> Style:
-    return VERDICT_STYLES.get(totals.verdict, "yellow")
-
-
 def _list_misses(run: Run) -> list[str]:
     """Return the messages of the tests that failed because a recording is missing."""
     return [record.message for record in run.records if "CassetteMiss" in record.raised]
 
 
-def _quiet_lines(run: Run, totals: Totals, outcome: str, page: "_Page") -> list[Line]:
-    """Return the summary for ``-q``: a line each for verdicts, commands that record, and the first note."""
-    leading, further = _split_verdicts(run.verdicts)
-    head = f"llm: {outcome}"
-    if totals.traffic.calls:
-        head += f"; cost {format_cost(totals.traffic)}"
-    for verdict in leading:
-        head += f"; {verdict.headline}"
-    lines = [Line(escape_output(shorten_text(head, 1000)), _outcome_style(totals))]
+def _quiet_lines(run: Run, page: Page) -> list[Line]:
+    """Return the summary for ``-q``: a line each for what settles an open verdict, further verdicts and commands, and the first note."""
+    leading, further = split_verdicts(run.verdicts)
+    lines = []
     for verdict in leading:
         if verdict.level == "open" and verdict.advice:
             advice = page.quote(verdict.advice[0], 300)
             lines.append(Line(f"llm: {verdict.label}: {advice}", "yellow"))
-    for command in merge_record_commands(_list_misses(run)):
-        lines.append(Line(f"llm: record: {command}"))
+    for command in merge_record_commands(_list_misses(run))[1:]:  # the first one is the last line of the run
+        lines.append(Line(f"llm: record: {escape_output(command)}"))
     for verdict in further:
         headline = page.quote(verdict.headline, 600)
         lines.append(Line(f"llm: {verdict.label}: {headline}"))
@@ -144,123 +112,10 @@ def _quiet_lines(run: Run, totals: Totals, outcome: str, page: "_Page") -> list[
     return lines
 
 
-def _split_verdicts(verdicts: Sequence[Verdict]) -> tuple[Sequence[Verdict], Sequence[Verdict]]:
-    """Return (verdicts for the first line of a short summary, others): the first one, if it is about the whole run, and the rest."""
-    if verdicts and not verdicts[0].subject:
-        return verdicts[:1], verdicts[1:]
-    return (), verdicts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
-    ascii: bool
-    width: int
-
-    def quote(self, text: str, limit: int = 200) -> str:
-        """Return foreign text on one line, in characters that the terminal can show."""
-        text = shorten_text(text, limit)
-        if self.ascii:
-            text = text.encode("ascii", "backslashreplace").decode()
-        return escape_output(text)
-
-    def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
-        """Return a text as lines; all but the first are indented by ``hang`` columns.
-
-        One column is kept free for the blank that `escape_output` may insert.
-        """
-        parts = textwrap.wrap(text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False)
-        return [Line(escape_output(part), style) for part in parts]
-
-    def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
-        """Return a label and a text, whose further lines are indented below it."""
-        start = f"{INDENT}{label:<{LABEL_WIDTH}} "
-        return self.wrap(start + text, style, hang=len(start))
-
-    def table(self, rows: Sequence[Sequence[str]], styles: Sequence[Style]) -> list[Line]:
-        """Lay out rows, of which the first is the head; columns on the right that do not fit are left out."""
-        name_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        room = self.width - len(INDENT)
-        least = min(name_width, MIN_NAME)
-        while widths and least + _sum_widths(widths) > room:
-            widths.pop()
-        name_width = min(name_width, room - _sum_widths(widths))
-        lines: list[Line] = []
-        for row, style in zip(rows, styles, strict=True):
-            cells = [_truncate_cell(row[0], name_width).ljust(name_width)]
-            for cell, width in zip(row[1:], widths, strict=False):
-                cells.append(cell.rjust(width))
-            if not lines:
-                style = style or "bold"  # noqa: PLW2901 -- the head
-            text = INDENT + GAP.join(cells).rstrip()
-            lines.append(Line(escape_output(text), style))
-        return lines
-
-    def mean(self, metric: Metric | None) -> str:
-        if metric is None or metric.mean is None:
-            return "-"
-        return _format_short_amount(metric.mean, metric)
-
-    def threshold(self, metric: Metric) -> str:
-        """Return the threshold with its sign ("≥ 0.8"); "mixed" if tests have different ones; "-" without any."""
-        if metric.threshold is None:
-            if metric.thresholds:
-                return f"mixed{metric.threshold_scope}"
-            return "-"
-        higher, lower = (">=", "<=") if self.ascii else ("≥", "≤")
-        if metric.better == "higher":
-            sign = higher
-        else:
-            sign = lower
-        return f"{sign} {_format_short_amount(metric.threshold, metric)}{metric.threshold_scope}"
-
-    def distribution(self, metric: Metric) -> str:
-        """Return a sparkline for scores, "0.1 to 0.5" for other metrics, "-" without values."""
-        if metric.minimum is None or metric.maximum is None:
-            return "-"
-        if metric.histogram:
-            return draw_sparkline(metric.histogram, ascii=self.ascii)
-        least, most = (_format_short_amount(value, metric) for value in (metric.minimum, metric.maximum))
-        if least == most:
-            return most
-        return f"{least.partition(' ')[0]} to {most.removeprefix('$')}"
-
-
-def _sum_widths(widths: Iterable[int]) -> int:
-    """Return the width of all cells after the first one, including the gaps before them."""
-    return sum(width + len(GAP) for width in widths)
-
-
-def _truncate_cell(text: str, width: int) -> str:
-    if len(text) <= width:
-        return text
-    return text[: width - 2] + ".."
-
-
-def _format_short_amount(value: float, metric: Metric) -> str:
-    return format_on_scale(value, metric.unit, metric.scale).replace(" tokens", " tok")
-
-
-def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noqa: A002 -- as in `summary_lines`
-    """Return a bar for each count, with a height relative to the greatest count; a dot for 0.
-
-    >>> draw_sparkline([0, 1, 4, 8]), draw_sparkline([0, 1, 4, 8], ascii=True)
-    ('·▁▄█', '.:+@')
-    """
-    if ascii:
-        bars = ASCII_BARS
-    else:
-        bars = BARS
-    counts = list(counts)
-    top = max(counts, default=0) or 1
-    steps = len(bars) - 1
-    heights = [math.ceil(count / top * steps) for count in counts]
-    return "".join(bars[height] for height in heights)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Summary:
     # Each method returns one part of the summary as lines; no lines if there is nothing to show.
-    page: _Page
+    page: Page
     totals: Totals
     is_verbose: bool
 
@@ -399,7 +254,7 @@ class _Summary:
         # Metrics with a threshold come first, as columns on the right that do not fit are left out.
         keys = sorted(groups, key=lambda key: key not in with_threshold)
         names = [self.page.quote(key[0], 60) for key in keys]
-        heads = [_truncate_cell(name, 20) for name in names]
+        heads = [truncate_cell(name, 20) for name in names]
         rows = [[head, "passed", *heads]]
         for side in sides:
             by_key = {metric.key: metric for metric in side.metrics}
@@ -564,7 +419,7 @@ def _format_seconds(seconds: float | None) -> str:
     return format_amount(seconds, "s")
 
 
-def _format_diff(change: CaseChange, page: _Page) -> str:
+def _format_diff(change: CaseChange, page: Page) -> str:
     """Return the difference of two outputs on one line: ``[-old-]``, ``{+new+}``, and some text around; else why there is none."""
     if change.before_output is None:
         return "the baseline's output is not stored here: the file beside the baseline is missing or of another one"

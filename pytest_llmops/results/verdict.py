@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, TypeAlias, cast
 
+from pytest_llmops.errors import append_code
 from pytest_llmops.measurement import Json
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
 
@@ -156,6 +157,14 @@ STATUS_LEVELS: Mapping[str, Level] = {
     "changed": "",
     "same": "",
 }
+# The code of a verdict that is neither good nor without a status: by its status, else by its level. docs/troubleshooting.md explains it
+STATUS_CODES: Mapping[str, str] = {
+    "RED": "LLM-RED",
+    "worse": "LLM-WORSE",
+    "fail": "LLM-GUARDRAIL",
+    "moved": "LLM-MOVED",
+}
+LEVEL_CODES: Mapping[Level, str] = {"error": "LLM-NO-VERDICT", "open": "LLM-UNDECIDED"}
 # What reports call the kinds of verdicts; other kinds keep their name
 _LABELS: Mapping[str, str] = {
     "baseline": "gate",
@@ -224,6 +233,8 @@ class Verdict(StoredFacts):
     'BETTER  prompt v2 against v1: quality +6.0 points'
     >>> Verdict(kind="baseline", status="GREEN", sentence="nothing changed").headline
     'GREEN  nothing changed'
+    >>> Verdict(kind="baseline", status="RED", sentence="tone fell").headline
+    'RED  tone fell [LLM-RED]'
     """
 
     kind: str
@@ -266,6 +277,11 @@ class Verdict(StoredFacts):
         return STATUS_LEVELS.get(self.status, "")
 
     @property
+    def code(self) -> str:
+        """The code that docs/troubleshooting.md explains; "" for a verdict that needs no action."""
+        return STATUS_CODES.get(self.status) or LEVEL_CODES.get(self.level, "")
+
+    @property
     def label(self) -> str:
         """What reports call it, in a word."""
         return _LABELS.get(self.kind, self.kind)
@@ -277,10 +293,10 @@ class Verdict(StoredFacts):
 
     @property
     def headline(self) -> str:
-        """The verdict in a sentence."""
+        """The verdict in a sentence, with its code."""
         if self.status == "NONE":
             return self.statement
-        return f"{self.status.upper()}  {self.statement}"
+        return append_code(f"{self.status.upper()}  {self.statement}", self.code)
 
     @property
     def statement(self) -> str:
@@ -302,8 +318,8 @@ class Verdict(StoredFacts):
 
     @property
     def text(self) -> str:
-        """Status, sentence and advice, one sentence per line."""
-        lines = [f"{self.status.upper()} {self.statement}", *self.advice]
+        """Status, sentence with its code, and advice, one sentence per line."""
+        lines = [append_code(f"{self.status.upper()} {self.statement}", self.code), *self.advice]
         if self.is_since_baseline:
             lines.append(self.baseline)
         return "\n".join(lines)

@@ -16,15 +16,16 @@ import pytest
 from support.page import read_data
 from support.sample_run import fixed_run, models_run
 
-from pytest_llmops.reports import html, terminal
+from pytest_llmops.reports import closing_lines, html, terminal
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.markdown import render_markdown
+from pytest_llmops.reports.terminal_page import Line
 from pytest_llmops.results.run import Run
 
 FOLDER = Path(__file__).parent
 
 
-def styled(lines: list[terminal.Line]) -> str:
+def styled(lines: list[Line]) -> str:
     return "".join(f"{line.style or '-':6} | {line.text}\n" for line in lines)
 
 
@@ -55,6 +56,9 @@ GOLDEN: dict[str, Callable[[], str]] = {
     "terminal.txt": lambda: styled(terminal.summary_lines(fixed_run())),
     "terminal-ascii.txt": lambda: styled(terminal.summary_lines(fixed_run(), ascii=True, width=72)),
     "terminal-verbose.txt": lambda: styled(terminal.summary_lines(fixed_run(), verbosity=1, width=120)),
+    "terminal-end.txt": lambda: styled(
+        closing_lines.closing_lines(fixed_run(), others={"failed": 1}, reports=["run.json", "report.html"])
+    ),
     "models.html": lambda: unpacked(html.render_html(models_run())),
     "models.txt": lambda: styled(terminal.summary_lines(models_run())),
     "models-ascii.txt": lambda: styled(terminal.summary_lines(models_run(), ascii=True, width=60)),

@@ -97,7 +97,7 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert result.exit == 1
     assert result.outcomes == {"passed": 24}
     assert gate_of(result.run).status == "RED"
-    assert "\nRED  24 passed\n" in result.text
+    assert "\nllm: RED  24 passed; RED  score.quality -15.0 points" in result.text
     assert result.line("gate ").startswith(
         "gate       RED  score.quality -15.0 points (0.86 -> 0.71); worse: "
     )

@@ -54,7 +54,7 @@ def test_failures_are_listed_with_assertion_and_score(mixed: Project, workers: i
     assert result.line("FAILED test_a.py::test_plain").endswith(" - assert 1 == 2")
     # Counts as pytest's, and how to run what was skipped.
     assert result.outcomes == {"failed": 3, "passed": 1, "skipped": 1}
-    assert result.line("FAIL  2 failed, 1 passed, 1 skipped").endswith("(other tests: 1 failed)")
+    assert "1 skipped (other tests: 1 failed); " in result.line("llm: FAIL  2 failed, 1 passed, 1 skipped")
     check_message(result.line("  skipped "))
     assert result.line("  latency ").endswith("(3 calls of the application, as recorded)")
 
@@ -109,7 +109,7 @@ def test_equal_misses_are_shown_once_with_a_command_that_records_all(project: Pr
         ]
     )
     assert project.run("-vv").text.count("ERROR at call of test_new") == 4
-    assert "llm: record: pytest test_b.py --llm-record=new" in project.run("-q").text
+    assert "llm: next: pytest test_b.py --llm-record=new" in project.run("-q").text
 
 
 IDLE = """

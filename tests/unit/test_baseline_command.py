@@ -121,7 +121,7 @@ def test_without_a_baseline_the_first_step_is_named(folder: Path, capsys: pytest
     status, text = run(capsys, "baseline", "show")
     assert (status, text) == (
         2,
-        "llmops: no baseline yet; make the first: pytest --llm-accept 'first baseline'\n",
+        "llmops: no baseline yet; make the first: pytest --llm-accept 'first baseline' [LLM-USAGE]\n",
     )
     assert "expected a file, or a commit, branch or tag" in run(capsys, "baseline", "show", "nosuch")[1]
 

@@ -23,6 +23,7 @@ RAISED: list[BaseException] = [
     errors.CorpusError("no text", "corpus.jsonl"),
     errors.SchemaError("text"),
     errors.MissingExtra("a price", "prices", "genai_prices"),
+    errors.AcceptRefused("text"),
     errors.ModelError("text", kind="auth", status=401),
     errors.JudgeError("text", reply="raw"),
     errors.DetectorError("detector names raised ValueError"),
@@ -58,6 +59,15 @@ def test_every_error_is_in_the_tree() -> None:
     assert {type(entry) for entry in RAISED} == kinds
     drawn = errors.__doc__ or ""
     assert all(kind.__name__ in drawn for kind in kinds)
+
+
+def test_the_code_is_at_the_end_of_the_first_line_and_comes_once() -> None:
+    assert errors.append_code("a\nb", "LLM-MISS") == "a [LLM-MISS]\nb"
+    assert errors.append_code("a [LLM-MISS]\nb", "LLM-USAGE") == "a [LLM-MISS]\nb"
+    assert errors.append_code("a [x]", "LLM-USAGE") == "a [x] [LLM-USAGE]"
+    assert errors.append_code("a", "") == "a"
+    assert errors.append_code("", "LLM-MISS") == " [LLM-MISS]"
+    assert OwnError("x").code == "LLM-ERROR"
 
 
 def test_a_miss_is_out_of_reach_for_except_exception() -> None:

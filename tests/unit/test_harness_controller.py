@@ -243,10 +243,10 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_the_others_are_writte
     assert finish(made, status=status).exitstatus == after
     terminal = Terminal()
     made.print_summary(terminal)
-    trouble, written = terminal.lines[-2:]
-    assert trouble.startswith("report blocked/r.json: ")
-    assert terminal.styles[-2] == {"red": True}
-    assert written == "report      r.json"
+    assert terminal.lines[-1].startswith("report blocked/r.json: ")
+    assert terminal.styles[-1] == {"red": True}
+    made.print_closing_lines(terminal)
+    assert terminal.lines[-1] == "llm: report: r.json"
     assert (tmp_path / "r.json").exists()
 
 
@@ -352,19 +352,21 @@ def measured(folder: Path, *reports: str, **how: Any) -> Controller:
 
 def test_the_summary_names_the_reports(tmp_path: Path) -> None:
     terminal = Terminal()
-    measured(tmp_path, "r.json", "r.html", options={"xmlpath": "j.xml"}).print_summary(terminal)
+    made = measured(tmp_path, "r.json", "r.html", options={"xmlpath": "j.xml"})
+    made.print_summary(terminal)
     assert terminal.lines[0] == "= LLM regression ="
-    assert terminal.lines[1].startswith("PASS")
-    assert terminal.styles[1] == {"green": True}
-    assert {} in terminal.styles[2:-3]
-    assert terminal.lines[-3:] == ["report      r.json", "report      r.html", "report      j.xml"]
+    assert {} in terminal.styles
+    closing = Terminal()
+    made.print_closing_lines(closing)
+    assert closing.lines == ["llm: PASS  1 passed", "llm: report: r.json, r.html, j.xml"]
+    assert closing.styles == [{"green": True}, {}]
 
 
 def test_a_report_is_named_although_another_of_its_name_could_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     terminal = Terminal()
-    measured(tmp_path, "out/r.json", "r.json").print_summary(terminal)
-    assert terminal.lines[-1] == "report      r.json"
+    measured(tmp_path, "out/r.json", "r.json").print_closing_lines(terminal)
+    assert terminal.lines[-1] == "llm: report: r.json"
 
 
 @pytest.mark.parametrize("reports", [("r.json", "out/r.json"), ()])
@@ -376,11 +378,13 @@ def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
     for verbosity in (-1, -2):
         terminal = Terminal()
         how = {"verbosity": verbosity, "options": {"xmlpath": "j.xml"}}
-        measured(tmp_path, *reports, **how).print_summary(terminal)
-        lines[verbosity] = [line.split(":")[0] for line in terminal.lines]
+        made = measured(tmp_path, *reports, **how)
+        made.print_summary(terminal)
+        made.print_closing_lines(terminal)
+        lines[verbosity] = [line.removeprefix("llm: ").split(":")[0] for line in terminal.lines]
     trouble = ["report out/r.json"] if reports else []
-    written = [f"report      {name}" for name in reports if name != "out/r.json"]
-    assert lines == {-1: ["llm", *trouble, *written], -2: trouble}
+    written = ["report"] if reports else []
+    assert lines == {-1: [*trouble, "PASS  1 passed", *written], -2: trouble}
 
 
 @pytest.mark.parametrize(
@@ -388,7 +392,9 @@ def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
 )
 def test_no_summary_prints_nothing(tmp_path: Path, options: dict[str, Any], *, silent: bool) -> None:
     terminal = Terminal()
-    measured(tmp_path, "r.json", options=options).print_summary(terminal)
+    made = measured(tmp_path, "r.json", options=options)
+    made.print_summary(terminal)
+    made.print_closing_lines(terminal)
     assert (not terminal.lines) is silent
 
 
@@ -396,7 +402,9 @@ def test_a_run_that_used_nothing_of_ours_has_no_heading(tmp_path: Path) -> None:
     made, terminal = controller(tmp_path, "r.json"), Terminal()
     finish(made)
     made.print_summary(terminal)
-    assert terminal.lines == ["report      r.json"]
+    assert terminal.lines == []
+    made.print_closing_lines(terminal)
+    assert terminal.lines == ["llm: report: r.json"]
 
 
 @pytest.mark.parametrize(
@@ -603,7 +611,9 @@ def test_an_error_of_ours_that_no_line_of_the_user_led_to_has_no_traceback(frame
     hide_frames(call, failure)
     assert isinstance(call.excinfo, pytest.ExceptionInfo)
     assert isinstance(call.excinfo.value, pytest.fail.Exception)
-    assert str(call.excinfo.value) == "CassetteError: it is damaged"
+    assert str(call.excinfo.value) == "CassetteError: it is damaged [LLM-CASSETTE]"
+    hide_frames(raised(call.excinfo.value), failure)  # reported again, as the error of a fixture is
+    assert str(call.excinfo.value).count("[LLM-") == 1
     assert call.excinfo.value.pytrace is False
     assert call.excinfo.traceback  # pytest reads the place of the failure from it
 

@@ -15,6 +15,10 @@ from pytest_llmops.results.problems import merge_record_commands
 from pytest_llmops.settings import Settings
 
 
+def make_hooks(**how: Any) -> TerminalHooks:
+    return TerminalHooks(Config(Path(), **how), lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("kind", "word"),
     [
@@ -26,7 +30,7 @@ from pytest_llmops.settings import Settings
 )
 def test_what_could_not_be_judged_has_a_word_of_its_own(kind: str, word: str) -> None:
     report = make_report("failed", llmops={"outcome": "errored", "kind": kind})
-    assert TerminalHooks(Config(Path())).pytest_report_teststatus(report) == (
+    assert make_hooks().pytest_report_teststatus(report) == (
         "error",
         word[0],
         (word, {"red": True}),
@@ -45,11 +49,11 @@ def test_what_could_not_be_judged_has_a_word_of_its_own(kind: str, word: str) ->
 )
 def test_all_else_has_the_words_of_pytest(outcome: str, when: str, payload: dict[str, Any] | None) -> None:
     more: dict[str, Any] = {} if payload is None else {"llmops": payload}
-    assert TerminalHooks(Config(Path())).pytest_report_teststatus(make_report(outcome, when, **more)) is None
+    assert make_hooks().pytest_report_teststatus(make_report(outcome, when, **more)) is None
 
 
 def test_very_verbose_output_shows_scores_beside_the_outcome() -> None:
-    hooks = TerminalHooks(Config(Path(), verbosity=1))
+    hooks = make_hooks(verbosity=1)
     scores = [
         Measurement(name="semantic.checks", value=1, threshold=1),
         Measurement(name="semantic", value=0.73, threshold=0.55),
@@ -60,7 +64,7 @@ def test_very_verbose_output_shows_scores_beside_the_outcome() -> None:
     word_shown = "FAILED (judge.quality [a\\nb] 3/5 < 4/5, semantic 0.73)"
     assert word == ("failed", "F", (word_shown, {"red": True}))
     hooks.list_failures({})
-    assert TerminalHooks(Config(Path())).pytest_report_teststatus(make_report(llmops=payload)) is None
+    assert make_hooks().pytest_report_teststatus(make_report(llmops=payload)) is None
 
 
 def failure(message: str, *measurements: Measurement, assertions: tuple[str, ...] = ()) -> Any:
@@ -93,12 +97,16 @@ MISSING = Measurement(
             "2 assertions failed: assert_semantic 0.41 < 0.55; assert_score 0.41 < 0.55",
         ),
         (failure(f"Failed: UsageError: {NODEID}: no such file\nmore"), "no such file"),
-        (failure("ModelError: down"), "ModelError: down"),
+        (failure("ModelError: down [LLM-MODEL]"), "ModelError: down [LLM-MODEL]"),
+        (
+            failure("MeasurementFailed: x [LLM-THRESHOLD]\nmore", LOW, assertions=("assert_semantic",)),
+            "assert_semantic 0.41 < 0.55 [LLM-THRESHOLD]",
+        ),
     ],
 )  # fmt: skip
 def test_a_failure_has_a_headline_with_its_score(report: Any, headline: str) -> None:
     assert describe_failure(report) == headline
-    TerminalHooks(Config(Path())).list_failures({"failed": [report], "error": [make_report("failed")]})
+    make_hooks().list_failures({"failed": [report], "error": [make_report("failed")]})
     assert report.longrepr.reprcrash.message == headline
 
 

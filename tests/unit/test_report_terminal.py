@@ -9,8 +9,10 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
+from pytest_llmops.reports.closing_lines import closing_lines
 from pytest_llmops.reports.html import build_page
-from pytest_llmops.reports.terminal import Line, draw_sparkline, summary_lines
+from pytest_llmops.reports.terminal import summary_lines
+from pytest_llmops.reports.terminal_page import Line, draw_sparkline
 from pytest_llmops.results.run import Run, TestRecord
 
 
@@ -42,22 +44,19 @@ def test_a_note_alone_is_shown() -> None:
     assert "note       something" in text_of(summary_lines(Run(notes=("something",))))
 
 
-def test_the_verdict_comes_first_and_is_coloured() -> None:
-    verdict = "FAIL  2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
-    assert summary_lines(fixed_run(), width=100)[0] == Line(verdict, "red")
-    assert summary_lines(run_of(Measurement(name="m", value=1)))[0] == Line("PASS  1 passed", "green")
+def test_the_verdict_is_coloured() -> None:
+    assert closing_lines(fixed_run())[0].style == "red"
+    assert closing_lines(run_of(Measurement(name="m", value=1))) == [Line("llm: PASS  1 passed", "green")]
     skipped = Run(records=(TestRecord(nodeid="t", outcome="skipped", facts={"case": {"id": "x"}}),))
-    assert summary_lines(skipped)[0] == Line("NO RESULT  0 passed, 1 skipped", "yellow")
+    assert closing_lines(skipped) == [Line("llm: NO RESULT  0 passed, 1 skipped", "yellow")]
     errored = Run(records=(TestRecord(nodeid="t", outcome="errored", facts={"case": {"id": "x"}}),))
-    assert summary_lines(errored)[0] == Line("ERROR  1 error, 0 passed", "yellow")
+    assert closing_lines(errored)[0] == Line("llm: ERROR  1 error, 0 passed", "yellow")
 
 
-def test_quiet_gives_the_verdict_and_a_note_and_very_quiet_none() -> None:
-    line, note = summary_lines(fixed_run(), verbosity=-1)
-    assert line.text.startswith("llm: FAIL  2 failed, ")
+def test_quiet_gives_a_note_and_very_quiet_nothing() -> None:
+    (note,) = summary_lines(fixed_run(), verbosity=-1)
     assert fixed_run().notes[0] in note.text
-    assert summary_lines(replace(fixed_run(), notes=()), verbosity=-1) == [line]
-    check_message(line.text)
+    assert summary_lines(replace(fixed_run(), notes=()), verbosity=-1) == []
     assert summary_lines(fixed_run(), verbosity=-2) == []
     assert summary_lines(fixed_run(), verbosity=-3) == []
 
@@ -65,7 +64,7 @@ def test_quiet_gives_the_verdict_and_a_note_and_very_quiet_none() -> None:
 def test_quiet_names_the_next_step_of_what_is_undecided() -> None:
     advice = ("m: 5 trials of each case", "m: this suite notices a drop of 9.0 points")
     run = replace(fixed_run(), notes=(), verdicts=(make_gate(status="AMBER", sentence="?", advice=advice),))
-    assert [line.text for line in summary_lines(run, verbosity=-1)][1:] == [f"llm: gate: {advice[0]}"]
+    assert [line.text for line in summary_lines(run, verbosity=-1)] == [f"llm: gate: {advice[0]}"]
 
 
 def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:
@@ -201,9 +200,11 @@ def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> N
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    summary, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
-    assert note.text.isprintable()
-    assert summary.text.startswith("llm: FAIL")
+    (note,) = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
+    for line in [note, *closing_lines(everywhere(text), ascii=ascii, reports=[text])]:
+        assert line.text.isprintable()
+        assert line.text.startswith("llm: ")
+        assert line.text.isascii() or not ascii
 
 
 def test_a_narrow_terminal_loses_columns_not_names() -> None:

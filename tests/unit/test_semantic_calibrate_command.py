@@ -157,11 +157,11 @@ def test_a_wrong_line_is_reported_with_its_number(run: Run, row: object) -> None
     status, out, err = run(write(PAIRS[0], "", row))
     assert (status, out) == (2, [])
     check_message(err[0])
-    assert err[0].endswith("@ pairs.jsonl:3")
+    assert err[0].endswith("@ pairs.jsonl:3 [LLM-CASE]")
 
 
 def test_a_file_that_cannot_be_read(run: Run) -> None:
-    assert run("absent.jsonl")[2] == ["llmops: no such file @ absent.jsonl"]
+    assert run("absent.jsonl")[2] == ["llmops: no such file @ absent.jsonl [LLM-CASE]"]
     Path("latin.jsonl").write_bytes(b"{}\n\xfc")
     with pytest.raises(CaseError, match=r"not UTF-8.* @ latin\.jsonl:2"):
         labelled.read_pairs(Path("latin.jsonl"), same_from=4, different_to=2)

@@ -102,6 +102,9 @@ def test_an_empty_value_of_the_command_line_counts_and_an_empty_variable_does_no
     ("name", "value"),
     [
         ("record", "nwe"),
+        ("record", "once"),
+        ("record", "new_episodes"),
+        ("record", "rewrite"),
         ("record", ["new"]),
         ("record", True),
         ("model", [3]),

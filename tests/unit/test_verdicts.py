@@ -83,7 +83,7 @@ def test_every_report_shows_a_verdict_of_any_kind(kind: str) -> None:
 
 def test_terminal_and_annotations_show_a_verdict_of_any_kind() -> None:
     run = replace(fixed_run(), verdicts=(SPEED,))
-    headline = "FAIL  answers of v2 against v1: 900 ms slower"
+    headline = "FAIL  answers of v2 against v1: 900 ms slower [LLM-GUARDRAIL]"
     assert f"  speed      {headline}" in [line.text for line in summary_lines(run, width=120)]
     assert f"llm: speed: {headline}" in [line.text for line in summary_lines(run, verbosity=-1)]
     (first, *_) = format_annotations(Run(records=(PASSED,), verdicts=(SPEED,)), {})

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pytest_llmops.errors import UsageError, format_name_list
+from pytest_llmops.errors import UsageError, format_error, format_name_list
 from pytest_llmops.harness.markers import load_markers
 from pytest_llmops.harness.markers.marker import Argument, Arguments, Marker, name_of
 from pytest_llmops.harness.markers.parametrized import list_argument_names
@@ -70,7 +70,7 @@ class CompareMarker(Marker):
             comparison = self.read(self.find_or_default(definition))
         except UsageError as error:
             del specs[1:]
-            return escape_output(str(error))
+            return escape_output(format_error(error))
         problem = _sort_variants(definition, specs, comparison)
         if not problem or _is_narrowed(definition, comparison.argument):
             return ""

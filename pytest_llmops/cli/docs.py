@@ -1,0 +1,99 @@
+"""``llmops docs``: where the documentation of the installed version is, and the section that explains a code."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops._util.documentation import TROUBLESHOOTING, find_docs_folder, find_skill
+from pytest_llmops._util.text_files import BadFile, read_text
+from pytest_llmops.cli.common import add_command, print_json, print_lines
+from pytest_llmops.errors import UnknownName, UsageError
+
+SECTION = re.compile(r"^## (LLM-[A-Z-]+)\n", re.MULTILINE)
+
+
+def add_docs_group(groups: Any) -> None:
+    """Declare ``docs``."""
+    command = add_command(
+        groups,
+        "docs",
+        _print_docs,
+        "where the documentation of the installed version is, or what a code means",
+        "Without a code it lists the folder of the pages, the skill for coding agents, and each page with its title.",
+    )
+    command.add_argument(
+        "code", nargs="?", metavar="CODE", help="a code of a message, as LLM-MISS: print its section"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _print_docs(args: argparse.Namespace) -> int:
+    """Print the places, or the section of a code, and return the exit status."""
+    folder = find_docs_folder()
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: expected the documentation of pytest-llmops, got no folder; install the package again"
+        )
+    if args.code:
+        section = find_section(folder, args.code)
+        if args.json:
+            print_json({"code": args.code.upper(), "text": section})
+        else:
+            print_lines(section.split("\n"))
+        return 0
+    pages = {path.name: _read_title(path) for path in sorted(folder.glob("*.md"))}
+    skill = find_skill()
+    if args.json:
+        print_json({"folder": str(folder), "skill": str(skill), "pages": pages})
+    else:
+        print_lines(_format_places(folder, skill, pages))
+    return 0
+
+
+def _format_places(folder: Path, skill: Path, pages: dict[str, str]) -> Iterator[str]:
+    yield f"docs   {folder}"
+    yield f"skill  {skill}"
+    width = max(map(len, pages), default=0)
+    for name, title in pages.items():
+        yield f"  {name:<{width}}  {title}"
+
+
+def _read_title(path: Path) -> str:
+    """Return the first heading of a page."""
+    return read_page(path).partition("\n")[0].removeprefix("# ")
+
+
+def read_page(path: Path) -> str:
+    """Return the text of a page.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    try:
+        return read_text(path)
+    except BadFile as error:
+        raise UsageError(f"{path}: {error.what}; install the package again") from None
+
+
+def find_section(folder: Path, code: str) -> str:
+    """Return the section of the page on troubleshooting that explains a code, with its heading.
+
+    Args:
+        folder: The folder of the documentation.
+        code: The code, in upper or lower case.
+
+    Raises:
+        UnknownName: There is no such code.
+        UsageError: The page cannot be read.
+    """
+    # What comes before the first heading; then each heading, followed by its text.
+    _, *parts = SECTION.split(read_page(folder / TROUBLESHOOTING))
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    name = code.strip("[]").upper()
+    if name not in sections:
+        raise UnknownName("code", code, sections)
+    return f"{name}\n{sections[name].rstrip()}"

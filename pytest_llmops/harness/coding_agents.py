@@ -1,0 +1,51 @@
+"""The line for a coding agent at the end of a run that is red: where it finds help, and the run as JSON."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_llmops._util.documentation import find_skill
+from pytest_llmops.reports.closing_lines import is_bad
+from pytest_llmops.results.run import Run
+
+# Variables that coding agents set for the commands that they run. Only variables that nobody sets for another purpose: AGENT alone,
+# or CODEX_HOME, may be in any shell.
+AGENT_VARIABLES = (
+    "AI_AGENT",  # the proposed common name; Claude Code sets it too
+    "AUGMENT_AGENT",
+    "CLAUDECODE",
+    "CLINE_ACTIVE",
+    "CODEX_CI",
+    "CODEX_SANDBOX",
+    "CODEX_THREAD_ID",
+    "COPILOT_CLI",
+    "CURSOR_AGENT",
+    "GEMINI_CLI",
+    "GOOSE_TERMINAL",
+    "OPENCODE",
+    "QWEN_CODE",
+)
+
+
+def format_agent_hint(run: Run, environ: Mapping[str, str], run_files: Sequence[str]) -> str:
+    """Return the line for a coding agent; "" if none runs pytest, or if the run passed.
+
+    Args:
+        run: The run.
+        environ: The environment variables.
+        run_files: The reports of the run that are JSON.
+    """
+    is_agent = any(environ.get(name) for name in AGENT_VARIABLES)
+    if not is_agent or not is_bad(run):
+        return ""
+    run_file = "--llm-report=run.json writes it"
+    if run_files:
+        run_file = run_files[0]
+    return f"llm: coding agents: read {_shorten_path(find_skill())} before you change a test; this run as JSON: {run_file}"
+
+
+def _shorten_path(path: Path) -> str:
+    """Return a path relative to the working folder if it is below it, else as it is."""
+    here = Path.cwd()
+    if path.is_relative_to(here):
+        return path.relative_to(here).as_posix()
+    return str(path)

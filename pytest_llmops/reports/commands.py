@@ -1,0 +1,69 @@
+"""The commands that reports suggest: how to run tests again, and what to run next."""
+
+import shlex
+from collections.abc import Sequence
+
+from pytest_llmops.reports.html_views import rerun_flags
+from pytest_llmops.reports.text import quote_line
+from pytest_llmops.results.details import SettingsMeta
+from pytest_llmops.results.problems import list_problems, merge_record_commands
+from pytest_llmops.results.run import Run, TestRecord, is_judged
+
+MAX_LINE = 400  # characters of a node id, or of the options of a command
+
+
+def is_miss(record: TestRecord) -> bool:
+    """Return whether a test failed because a recording is missing."""
+    return "CassetteMiss" in record.raised
+
+
+def format_rerun(run: Run, records: Sequence[TestRecord]) -> str:
+    """Return the command that runs some tests again; "" if all of them miss a recording, and would again.
+
+    >>> format_rerun(Run(), [TestRecord(nodeid="test_a.py::test_b", outcome="failed")])
+    'pytest test_a.py::test_b'
+    """
+    records = [record for record in records if not is_miss(record)]
+    if not records:
+        return ""
+    words = ["pytest"]
+    for record in records:
+        words.append(shlex.quote(quote_line(record.nodeid, MAX_LINE)))
+    # Without the option a test that needs a judge is skipped, also one that failed before it called the judge.
+    settings = SettingsMeta.from_wire(run.meta.get("settings"))
+    if settings.judge or any(map(_is_judged_test, records)):
+        words.append("--llm-judge")
+    # The tests may need different options (versions of a prompt): those of the first are used.
+    flags = rerun_flags(run.meta, records[0])
+    return " ".join(words) + quote_line(flags, MAX_LINE)
+
+
+def _is_judged_test(record: TestRecord) -> bool:
+    return bool(record.fact("judge")) or any(map(is_judged, record.measurements))
+
+
+def find_next_command(run: Run, reporting: str = "") -> str:
+    """Return the command to run next; "" if the run passed, or no command helps.
+
+    This records what is missing, else it runs the first test again that failed. If only a verdict fails the run, it writes a report
+    with the answers of both sides, or runs the test again that got worse by the most.
+
+    Args:
+        run: The run.
+        reporting: The command of this run with a report added; "": it has a report already.
+
+    >>> find_next_command(Run(records=(TestRecord(nodeid="t.py::a", outcome="failed"),)))
+    'pytest t.py::a'
+    """
+    recording = merge_record_commands(record.message for record in run.records if is_miss(record))
+    if recording:
+        return recording[0]
+    problems = list_problems(run, all_worse=False)
+    for problem in problems:
+        if problem.record.outcome in ("failed", "errored"):
+            return format_rerun(run, [problem.record])
+    if not run.failing_verdicts:
+        return ""
+    if reporting or not problems:
+        return reporting
+    return format_rerun(run, [problems[0].record])

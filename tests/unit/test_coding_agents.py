@@ -1,0 +1,41 @@
+"""The line for coding agents: for whom, for which runs, and what it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.harness.coding_agents import AGENT_VARIABLES, format_agent_hint
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import Verdict
+
+FAILED = Run(records=(TestRecord(nodeid="t", outcome="failed"),))
+RED = Run(verdicts=(Verdict(kind="baseline", status="RED", decides=True),))
+UNDECIDED = Run(
+    records=(TestRecord(nodeid="t"),), verdicts=(Verdict(kind="baseline", status="AMBER", decides=True),)
+)
+
+
+@pytest.mark.parametrize("variable", AGENT_VARIABLES)
+def test_each_agent_gets_the_line_after_a_red_run_only(variable: str) -> None:
+    for run in (FAILED, RED):
+        assert format_agent_hint(run, {variable: "1"}, ())
+        assert not format_agent_hint(run, {variable: ""}, ())
+        assert not format_agent_hint(run, {}, ())
+    for run in (Run(), UNDECIDED):
+        assert not format_agent_hint(run, {variable: "1"}, ())
+
+
+def test_the_skill_is_named_from_the_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    skill = "pytest_llmops/.agents/skills/pytest-llmops/SKILL.md"
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(root)
+    assert f"read {skill} before" in format_agent_hint(RED, {"AI_AGENT": "x"}, ())
+    monkeypatch.chdir(tmp_path)
+    assert f"read {root}/{skill} before" in format_agent_hint(RED, {"AI_AGENT": "x"}, ())
+
+
+def test_the_run_file_is_named_or_how_to_get_it() -> None:
+    assert format_agent_hint(RED, {"AI_AGENT": "x"}, ["a.json", "b.json"]).endswith(" a.json")
+    assert "--llm-report=run.json" in format_agent_hint(RED, {"AI_AGENT": "x"}, [])

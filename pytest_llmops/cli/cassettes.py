@@ -265,6 +265,7 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
 
 
 def _move_cassettes(args: argparse.Namespace) -> int:
+    from pytest_llmops.cassettes import display_path
     from pytest_llmops.cassettes.recordings import move_cassette
 
     moves = _list_moves(args)
@@ -272,7 +273,9 @@ def _move_cassettes(args: argparse.Namespace) -> int:
         count = move_cassette(old, places, environment_redactor())
         for new in places:
             amount = format_count(count, "interaction")
-            print_line(f"{format_path(old)}: {amount} -> {format_path(new)}")
+            old_path = format_path(display_path(old))
+            new_path = format_path(display_path(new))
+            print_line(f"{old_path}: {amount} -> {new_path}")
     print_line(f"moved {format_count(len(moves), 'cassette')}")
     return 0
 

@@ -131,6 +131,9 @@ def test_the_page_is_followed_step_by_step(
     assert len(replayed.outcomes) == 6
     assert "renamed tests replay" in replayed.text
     assert run_command("llmops cassettes move") == 0
+    moved = capsys.readouterr().out.splitlines()[-2]
+    folder = "tests/cassettes/test_shop"
+    assert moved == f"{folder}/own-name.json: 1 interaction -> {folder}/test_named.json"
     importing, _, scored = BLOCKS["score"].partition("\n\n\n")
     _, _, assertion = scored.partition("\n")
     tests = tests.replace("import pytest\n", f"import pytest\n{importing}\n", 1)

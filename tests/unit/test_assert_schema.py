@@ -124,7 +124,9 @@ def test_several_values_of_a_kind_are_not_clear() -> None:
     assert failure("{} [1]", {"type": ["object", "array"]})[0].endswith("at line 1, column 4; 2 fit")
     # The excerpt is from the second place that is named, not from the second value.
     lines = failure(f"{first} [1] and {second}")
-    assert lines[0].endswith("got 3 different ones, among them at line 1, column 1 and at line 1, column 35; 2 fit")
+    assert lines[0].endswith(
+        "got 3 different ones, among them at line 1, column 1 and at line 1, column 35; 2 fit"
+    )
     check_message(lines)
 
 

@@ -106,7 +106,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_page_is_followed_step_by_step(
     shop: Path, runner: Runner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    theirs = INI + BLOCKS["ini"].partition("[pytest]\n")[2]
+    theirs = INI.replace("-p no:cacheprovider", "") + BLOCKS["ini"].partition("[pytest]\n")[2]
     with Polite() as server:
         shelf = Shelf(shop, server.url, runner)
         shelf.write(**{"pytest.ini": theirs, "tests/test_shop.py": TESTS, "tests/conftest.py": CONFIG})

@@ -379,7 +379,15 @@ class WireError(LLMOpsError):
 
 
 class CassetteMiss(_Picklable, BaseException):
-    """A request without a recording; holds the whole message for the user."""
+    """A request without a recording; holds the whole message for the user.
+
+    Attributes:
+        command: The command that records the request; "": the message says what to do instead.
+    """
+
+    def __init__(self, text: str = "", *, command: str = "") -> None:
+        super().__init__(text)
+        self.command = command
 
     code: ClassVar[str] = "LLM-MISS"
 
@@ -452,4 +460,24 @@ def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteM
     how = "refused"
     if isinstance(error, CassetteMiss):
         how = "missed"
-    return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")
+    return reword_error(error, f"{what} although a request was {how} (was the error caught?)\n{error}")
+
+
+def reword_error(error: CassetteMiss | BudgetReached, text: str) -> CassetteMiss | BudgetReached:
+    """Return a new error of the same class with another text; a miss keeps its command."""
+    if isinstance(error, CassetteMiss):
+        return CassetteMiss(text, command=error.command)
+    return BudgetReached(text)
+
+
+def list_record_commands(error: BaseException | None) -> list[str]:
+    """Return the command of a miss, or of each miss of a group; other errors have none.
+
+    >>> list_record_commands(CassetteMiss("no recording", command="pytest a.py --llm-record=new"))
+    ['pytest a.py --llm-record=new']
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return [command for inner in error.exceptions for command in list_record_commands(inner)]
+    if isinstance(error, CassetteMiss) and error.command:
+        return [error.command]
+    return []

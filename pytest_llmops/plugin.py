@@ -563,6 +563,7 @@ def pytest_runtest_makereport(
     from pytest_llmops.harness.tracebacks import hide_frames
 
     if error is not None and not isinstance(error, pytest.skip.Exception):
+        error = harness.replace_by_cause(call)
         hide_frames(call, pytest.fail.Exception)
     report = yield
     harness.end_phase(report, error)

@@ -67,7 +67,7 @@ def read_hits(passages: Sequence[object]) -> list[object]:
 
 
 def _read_hit(passage: object, rank: int) -> object:
-    """Return a passage as a hit, or unchanged if it is no document, node or chunk.
+    """Return a document, node or chunk as a hit; any other passage is returned unchanged.
 
     A node may be wrapped: LangChain returns ``(document, score)``, LlamaIndex an object with ``node`` and ``score``.
     """

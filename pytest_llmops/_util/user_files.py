@@ -41,7 +41,7 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
         is_folder: Whether only a folder is meant.
 
     Raises:
-        BadFile: There is none; the error lists the searched folders, and the most similar name in them.
+        BadFile: No folder has it; the error lists the folders, and a similar name if one of them has it.
     """
     if folders is None:
         folders = ()
@@ -64,7 +64,7 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
 
 
 def _find_closest_sibling(name: str | Path, folders: Sequence[Path]) -> str:
-    """Return the name of a file that is almost the searched one, in the folders where it was searched; ``""`` if there is none."""
+    """Return the name in these folders that is most similar to a missing one; ``""`` if no name is similar."""
     siblings = []
     for folder in (*folders, Path()):
         place = (folder / name).parent

@@ -34,7 +34,7 @@ class TextNormalizer:
         return lexical.normalize_text(text, case=self.case, whitespace=self.whitespace, unicode=self.unicode)
 
     def normalize_answer(self, actual: object) -> str:
-        """Return the normalized text of an answer, which may be an SDK's object; raise a `ValueError` if it is no text.
+        """Return the normalized text of an answer, which may be an SDK's object; raise a `ValueError` if it has no text.
 
         >>> TextNormalizer().normalize_answer(None)
         Traceback (most recent call last):

@@ -81,7 +81,7 @@ def parse_judge_inputs(
 
 
 def _read_case_inputs(case: Case) -> dict[str, object]:
-    """Return the question, reference and contexts of a case; an input that is no text becomes JSON."""
+    """Return the question, reference and contexts of a case; an input of another type than text is written as JSON."""
     question = case.input
     if not isinstance(question, str):
         question = canonical_json(question)

@@ -126,7 +126,7 @@ def _list_figures(result: CacheResult, limits: _Limits, label: str) -> list[Meas
     """Return all measurements of a result, at least one: without counts there is an error instead of false hits."""
     counts = result.traffic or result.pairs
     figures = []
-    # Without counts the probe did not get to its end: then no violation does not prove that there is none.
+    # Without counts the probe did not finish: that it has found no violation then proves nothing.
     if result.violations or counts:
         violations = Measurement(
             name="cache.violations",

@@ -168,7 +168,7 @@ def _scan_text(
 ) -> tuple[str, list[Finding], str]:
     """Return the text of an answer, the findings in it in order, and an error ("" if all detectors worked).
 
-    If a detector fails, the findings are those of the others. If there is no text, it is "" and has no findings.
+    If a detector fails, the findings of the others are returned. For an answer without text, the text is "" and nothing is found.
     """
     try:
         text = TextNormalizer().normalize_answer(given)

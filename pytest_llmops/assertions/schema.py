@@ -425,9 +425,10 @@ def _choose_candidate(
         if len(fitting) == 1:
             verb = "fits"
         values = f"{len(checked)} different ones, at {first} and at {second}"
+        if len(checked) > 2:  # noqa: PLR2004 -- as above
+            values = f"{len(checked)} different ones, among them at {first} and at {second}"
         problem = f"expected one JSON value, got {values}; {len(fitting)} {verb}"
-        second_candidate = checked[1][0]
-        return _Outcome(problem=problem, position=second_candidate.start)
+        return _Outcome(problem=problem, position=rivals[1].start)
     note = ""
     best_candidate, value, differences = max(checked, key=_rank_candidate)
     if len(checked) > 1:

@@ -1,6 +1,6 @@
 """Replays a cassette: the n-th of several equal requests gets the n-th answer recorded for it in the same take."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmops.cassettes import miss, store
 from pytest_llmops.cassettes.naming import display_path
+from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.recordings import Recordings
 from pytest_llmops.cassettes.request_key import (
     Answer,
@@ -173,7 +174,8 @@ class AnswerPlayer:
             command = self.config.command
         else:
             command = self.config.command_again
-        raise self.report.refuse(miss.describe_old_recording(question, age, display_path(self.path), command))
+        text = miss.describe_old_recording(question, age, display_path(self.path), command)
+        raise self.report.refuse(text, command)
 
     def _replay(self, wire: Mapping[str, Any], question: Question, key: str, take: str) -> Answer:
         """Return a recorded answer, and count it as given and replayed."""
@@ -203,11 +205,24 @@ class AnswerPlayer:
             f"cassette {cassette} is damaged: {why}; record it again: {self.config.command_again}"
         )
 
-    def describe_miss(self, question: Question, take: str) -> str:
-        """Return the message for a request that no recording answers."""
+    def refuse_request(self, question: Question, take: str) -> CassetteMiss:
+        """Count a request that no recording answers, and return the miss to raise."""
         requests = list(self.recordings.list_requests())
         recorded_urls = (request["url"] for _, request in requests)
         command = miss.add_base_url(self.config.command, question.url, recorded_urls)
+        return self.report.refuse(self._describe_miss(question, take, requests, command), command)
+
+    def _describe_miss(
+        self, question: Question, take: str, requests: Sequence[NamedRequest], command: str
+    ) -> str:
+        """Return the message for a request that no recording answers.
+
+        Args:
+            question: The request.
+            take: The take of the request.
+            requests: All recorded requests.
+            command: The command that records the request.
+        """
         place = display_path(self.path)
         recorded = self.recorded_answers(question.key, take)
         if recorded:

@@ -17,7 +17,7 @@ from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import TapeReport
-from pytest_llmops.errors import BudgetReached, CassetteMiss
+from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
 from pytest_llmops.recorder import Exchange, record_exchange
 from pytest_llmops.settings import RecordMode
 
@@ -122,7 +122,7 @@ class Tape:
                 if recorded is not None:
                     return recorded
             if self.mode == "none":
-                raise self.refuse(self.player.describe_miss(question, take))
+                raise self.player.refuse_request(question, take)
             self.comparison.note_change(question, take)
             return self.claim_unrecorded(question, take, n)
 
@@ -249,7 +249,8 @@ class Tape:
     def verdict(self) -> CassetteMiss | BudgetReached | None:
         """Return the error that fails the test even if the test caught it: a miss or refused call, also in a block."""
         if self.report.misses:
-            return CassetteMiss(self.report.misses[0])
+            first = self.report.misses[0]
+            return reword_error(first, str(first))
         if self.costs.refusals:
             return BudgetReached(self.costs.refusals[0])
         for tape in self.inner:

@@ -26,19 +26,25 @@ class TapeReport:
     """
 
     counts: TapeCounts = field(default_factory=TapeCounts)
-    misses: list[str] = field(default_factory=list)
+    misses: list[CassetteMiss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     drifts: list[Drift] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     errors_elsewhere: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def refuse(self, text: str) -> CassetteMiss:
-        """Count a missing recording or a forbidden connection, and return the miss to raise."""
+    def refuse(self, text: str, command: str = "") -> CassetteMiss:
+        """Count a missing recording or a forbidden connection, and return the miss to raise.
+
+        Args:
+            text: The message.
+            command: The command that records what is missing; "": there is none.
+        """
         with self.lock:
             self.counts.missed += 1
-            self.misses.append(text)
-        return CassetteMiss(text)
+            # Not the one that is raised: its traceback would keep the frames of the test.
+            self.misses.append(CassetteMiss(text, command=command))
+        return CassetteMiss(text, command=command)
 
     def note_once(self, note: str) -> None:
         """Add a note, unless it is there already."""

@@ -265,6 +265,7 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
 
 
 def _move_cassettes(args: argparse.Namespace) -> int:
+    from pytest_llmops.cassettes import display_path
     from pytest_llmops.cassettes.recordings import move_cassette
 
     moves = _list_moves(args)
@@ -272,7 +273,9 @@ def _move_cassettes(args: argparse.Namespace) -> int:
         count = move_cassette(old, places, environment_redactor())
         for new in places:
             amount = format_count(count, "interaction")
-            print_line(f"{format_path(old)}: {amount} -> {format_path(new)}")
+            old_path = format_path(display_path(old))
+            new_path = format_path(display_path(new))
+            print_line(f"{old_path}: {amount} -> {new_path}")
     print_line(f"moved {format_count(len(moves), 'cassette')}")
     return 0
 
@@ -280,11 +283,11 @@ def _move_cassettes(args: argparse.Namespace) -> int:
 def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
     """Return each cassette to move with its new paths.
 
-    With OLD and NEW on the command line it is this pair. Without them it is what the record of the last run lists, and
-    nothing if there is no record. A cassette has several new paths if several tests replayed it.
+    With OLD and NEW on the command line it is this pair. Without them it is what the record of the last run lists. A
+    cassette has several new paths if several tests replayed it.
 
     Raises:
-        UsageError: The command line names another number of files, or NEW does not end in .json.
+        UsageError: The command line names another number of files, NEW does not end in .json, or there is no record.
     """
     if args.files:
         if len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
@@ -295,7 +298,7 @@ def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
     root = _find_root(args)
     usage = _read_usage(args, root)
     if usage is None:
-        return []
+        raise UsageError("nothing is moved: no record of a run was found; run all tests until they pass: pytest")
     moves = []
     for old_name, places in usage.moved.items():
         moves.append((root / old_name, [root / place for place in places]))

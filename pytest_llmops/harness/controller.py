@@ -28,9 +28,9 @@ from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
     iter_changed_notes,
     iter_concurrency_notes,
+    iter_scoreless_notes,
     iter_single_trial_notes,
     iter_trial_notes,
-    iter_unasserted_notes,
     iter_unchecked_notes,
 )
 from pytest_llmops.results.run import (
@@ -146,7 +146,8 @@ class Controller:
         folders |= {(root / record.nodeid).parent for record in records}
         yield from find_unread_keys(self._config, sorted(folders))
         yield from iter_adoption_notes(settings, records)
-        yield from iter_unasserted_notes(records)
+        if settings.accept is not None:
+            yield from iter_scoreless_notes(records)
         yield from iter_run_self_judging_notes(records, meta)
         yield from iter_cassette_notes(records, meta)
         yield from iter_unchecked_notes(records)

@@ -22,7 +22,9 @@ from pytest_llmops.errors import (
     UsageError,
     find_unscored_error,
     list_exception_classes,
+    list_record_commands,
     path_from_root,
+    reword_error,
     swallowed_error,
 )
 from pytest_llmops.harness import components, tapes
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url", "api", "embedder"})
 # In a URL, what may hold secrets: user and password before "@", and the query
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
+
+ELSEWHERE = "in a process that the test started"
 
 
 @dataclass(slots=True)
@@ -74,6 +78,8 @@ class Harness:
     _redactor: Any = None
     _reported_calls: int = 0
     _attempts: int = 0
+    _record_commands: list[str] = field(default_factory=list)
+    _has_raised_miss: bool = False  # a report of this test shows a miss, or a refused call, already
 
     def __post_init__(self) -> None:
         self.log = tapes.TapeLog(self.item.config.rootpath)
@@ -234,8 +240,29 @@ class Harness:
             else:
                 what = "the test ended as its xfail expects"
             raise swallowed_error(what, caught)
-        if tape is not None and tape.report.errors_elsewhere:
-            raise type(caught)(f"in a process that the test started: {caught}")
+        if tape is not None and tape.report.errors_elsewhere and not self._has_raised_miss:
+            raise reword_error(caught, f"{ELSEWHERE}: {caught}")
+
+    def replace_by_cause(self, call: Any) -> BaseException:
+        """Return why a phase failed: a miss, or a refused call, in a process that the test started; else the error itself.
+
+        The SDK of that process has put our message into an error of its own, and the test failed with what it made of that.
+
+        Args:
+            call: pytest's call, with the error. Its ``excinfo`` is replaced.
+        """
+        error: BaseException = call.excinfo.value
+        tape = self.tape
+        is_known = isinstance(error, (CassetteMiss, BudgetReached))
+        if is_known or tape is None or not tape.report.errors_elsewhere:
+            return error
+        caught = tape.verdict()
+        if caught is None:
+            return error
+        cause = reword_error(caught, f"{ELSEWHERE}: {caught}")
+        cause.__cause__ = error
+        call.excinfo = type(call.excinfo).from_exception(cause.with_traceback(error.__traceback__))
+        return cause
 
     def _close_tape(self, tape: Tape, *, passed: bool) -> None:
         """Close the test's own tape, and add what it did to the log, even if the cassette cannot be written."""
@@ -419,6 +446,8 @@ class Harness:
         if hasattr(report, "wasxfail") and error is not None and (unscored or find_unscored_error(error)):
             del report.wasxfail
             report.outcome = "failed"
+        if isinstance(find_unscored_error(error), (CassetteMiss, BudgetReached)):
+            self._has_raised_miss = True
         if report.when == "call":  # the report of the test itself comes after those of its subtests
             self.passed = report.passed
             # A test that an `xfail` expects to fail must not hide a miss that it caught.
@@ -451,12 +480,12 @@ class Harness:
             "measurements": [measurement.to_wire() for measurement in measurements],
             "calls": [call.to_wire() for call in calls],
         }
-        if when == "teardown":
-            if not measurements and self._measures_nothing():
-                self.recorder.facts["asserts"] = False
-            self._add_closing_facts(payload)
         if error is not None:
             payload["raised"] = list_exception_classes(error)
+            commands = list_record_commands(error)
+            if commands:
+                payload["record"] = list[Json](commands)
+                self._record_commands += commands
             assertions = getattr(error, "assertions", ())
             if assertions:
                 payload["assertions"] = list(assertions)
@@ -464,6 +493,8 @@ class Harness:
         if unscored is not None:
             payload["outcome"] = "errored"
             payload["kind"] = type(unscored).__name__
+        if when == "teardown":
+            self._add_closing_facts(payload)
         return payload
 
     def _add_closing_facts(self, payload: dict[str, Json]) -> None:
@@ -475,21 +506,10 @@ class Harness:
         recordings = fingerprint_exchanges(self.recorder.exchanges, self.mask_secrets)
         if recordings:
             self.recorder.facts["recordings"] = [recordings]
+        if self._record_commands:
+            self.recorder.facts["record"] = list[Json](self._record_commands)
         payload["facts"] = dict(self.recorder.facts)
         payload["tapes"] = self.log.uses
-
-    def _measures_nothing(self) -> bool:
-        """Return whether the test passed although it checked nothing: the application called a model, but nothing was measured.
-
-        A test that uses `llm_calls` checks its calls itself. An item of another plugin that is no function is not looked at.
-        """
-        is_function = hasattr(self.item, "obj")
-        has_measured = self.record is not None and bool(self.record.measurements)
-        if not self.passed or not is_function or has_measured:
-            return False
-        if "llm_calls" in getattr(self.item, "fixturenames", ()):
-            return False
-        return any(exchange.purpose == "app" for exchange in self.recorder.exchanges)
 
 
 def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:

@@ -183,7 +183,8 @@ def _add_others(group: list[Any]) -> None:
     if len(others) > MAX_NAMES:
         names += [f"and {len(others) - MAX_NAMES:,} more"]
     lines = [shorten_text(name) for name in names]
-    lines += [f"record all: {command}" for command in merge_record_commands(map(_read_message, group))]
+    record_commands = [command for report in group for command in report.llmops.get("record", ())]
+    lines += [f"record all: {command}" for command in merge_record_commands(record_commands)]
     text = escape_output("\n".join(lines))
     heading = f"{format_count(len(others), 'more test')} without a recording, for the same reason"
     if hasattr(first.longrepr, "addsection"):

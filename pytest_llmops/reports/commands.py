@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pytest_llmops.reports.html_views import rerun_flags
 from pytest_llmops.reports.text import quote_line
 from pytest_llmops.results.details import SettingsMeta
-from pytest_llmops.results.problems import list_problems, merge_record_commands
+from pytest_llmops.results.problems import list_problems, list_record_commands
 from pytest_llmops.results.run import Run, TestRecord, is_judged
 
 MAX_LINE = 400  # characters of a node id, or of the options of a command
@@ -55,7 +55,7 @@ def find_next_command(run: Run, reporting: str = "") -> str:
     >>> find_next_command(Run(records=(TestRecord(nodeid="t.py::a", outcome="failed"),)))
     'pytest t.py::a'
     """
-    recording = merge_record_commands(record.message for record in run.records if is_miss(record))
+    recording = list_record_commands(run.records)
     if recording:
         return recording[0]
     problems = list_problems(run, all_worse=False)

@@ -36,7 +36,7 @@ from pytest_llmops.reports.html_views import (
 from pytest_llmops.reports.text import render_template
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
-from pytest_llmops.results.problems import describe_kind, merge_record_commands
+from pytest_llmops.results.problems import describe_kind, list_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, JudgeUse, Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -142,18 +142,17 @@ def _build_gates(run: Run, totals: Totals) -> list[View]:
     return [_build_gate(verdict, run, metrics) for verdict in verdicts]
 
 
-def _list_misses(run: Run) -> list[str]:
-    """Return the messages of the tests that failed because a recording is missing."""
-    return [record.message for record in run.records if "CassetteMiss" in record.raised]
+def _count_misses(run: Run) -> int:
+    """Return the number of tests that failed because a recording is missing."""
+    return sum("CassetteMiss" in record.raised for record in run.records)
 
 
 def _build_missed(run: Run) -> list[Json] | None:
     """Return [how many tests have no recording, the commands that record them]; None if no recording is missing."""
-    misses = _list_misses(run)
-    commands = merge_record_commands(misses)
+    commands = list_record_commands(run.records)
     if not commands:
         return None
-    words = f"{format_count(len(misses), 'test')} without a recording; to record all:"
+    words = f"{format_count(_count_misses(run), 'test')} without a recording; to record all:"
     return [words, [shorten_text(command, 2_000) for command in commands]]
 
 
@@ -377,7 +376,7 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
 def _build_gate(verdict: Verdict, run: Run, metrics: Mapping[str, Metric]) -> View:
     """Return the view of a verdict on changes since a baseline, with the tests that no longer exist."""
     sentence = shorten_text(verdict.sentence, 2 * MAX_NAME)
-    if _list_misses(run):
+    if _count_misses(run):
         sentence = _ACCEPT_HINT.sub(" Record what is missing first", sentence)
     style = _LEVEL_STYLES[verdict.level] or "muted"
     if verdict.level == "error":

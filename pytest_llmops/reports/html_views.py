@@ -47,7 +47,7 @@ MAX_NAME = 300
 SEPARATE_DETAILS = frozenset(
     {"actual", "expected", "question", "evidence", "judge", "calibration", "contexts", "picture"}
 )
-KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
+KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette", "record"})
 MAX_PASSAGES = 50
 MAX_SAMPLES = 50
 MAX_CHARS = 65_536  # characters of a text on the page; the run file has the whole text

@@ -18,7 +18,7 @@ from pytest_llmops.results.problems import (
     describe_kind,
     list_failed_measurements,
     list_problems,
-    merge_record_commands,
+    list_record_commands,
 )
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
@@ -44,14 +44,13 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     - no model was called
     """
     totals = summarize_run(run)
-    misses = [record.message for record in run.records if is_miss(record)]
     problems = _list_distinct_problems(run)
     shown = problems[:SHOWN_PROBLEMS]
     notes = list(run.notes)
     for judge in totals.judges:
         if judge.doubtful:
             notes.append(f"{judge.name}: {judge.standing}")
-    commands = merge_record_commands(misses)[:SHOWN_PROBLEMS]
+    commands = list_record_commands(run.records)[:SHOWN_PROBLEMS]
     blocks = [(problem, _format_block(problem)) for problem in shown]
     text = render_template(
         "run.md.j2",
@@ -62,7 +61,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         count_changes=_count_changes,
         problems=blocks,
         no_history=any(map(_lacks_earlier_output, shown)),
-        missed=len(misses),
+        missed=sum(map(is_miss, run.records)),
         record=list(map(quote_line, commands)),
         command=format_rerun(run, [problem.record for problem in shown]),
         notes=notes,

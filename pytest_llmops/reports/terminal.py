@@ -21,7 +21,7 @@ from pytest_llmops.reports.terminal_page import (
     truncate_cell,
 )
 from pytest_llmops.results.comparison import group_by
-from pytest_llmops.results.problems import merge_record_commands
+from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -73,7 +73,7 @@ def summary_lines(
     lines = list[Line]()
     for verdict in run.verdicts:
         lines += summary.verdict_lines(verdict)
-    lines += summary.missed_lines(_list_misses(run))
+    lines += summary.missed_lines(run.records)
     lines += summary.skipped_lines(run.records)
     lines += summary.metric_lines()
     lines += summary.prompt_lines()
@@ -86,11 +86,6 @@ def summary_lines(
     return lines
 
 
-def _list_misses(run: Run) -> list[str]:
-    """Return the messages of the tests that failed because a recording is missing."""
-    return [record.message for record in run.records if "CassetteMiss" in record.raised]
-
-
 def _quiet_lines(run: Run, page: Page) -> list[Line]:
     """Return the summary for ``-q``: a line each for what settles an open verdict, further verdicts and commands, and the first note."""
     leading, further = split_verdicts(run.verdicts)
@@ -99,7 +94,7 @@ def _quiet_lines(run: Run, page: Page) -> list[Line]:
         if verdict.level == "open" and verdict.advice:
             advice = page.quote(verdict.advice[0], 300)
             lines.append(Line(f"llm: {verdict.label}: {advice}", "yellow"))
-    for command in merge_record_commands(_list_misses(run))[1:]:  # the first one is the last line of the run
+    for command in list_record_commands(run.records)[1:]:  # the first one is the last line of the run
         lines.append(Line(f"llm: record: {escape_output(command)}"))
     for verdict in further:
         headline = page.quote(verdict.headline, 600)
@@ -159,12 +154,13 @@ class _Summary:
             lines += page.fact(word, f"and {rest:,} more with -v")
         return lines
 
-    def missed_lines(self, misses: Sequence[str]) -> list[Line]:
+    def missed_lines(self, records: Sequence[TestRecord]) -> list[Line]:
         """Return the commands that record what is missing, each on one line (however long), to be copied."""
-        commands = merge_record_commands(misses)
+        commands = list_record_commands(records)
         if not commands:
             return []
-        tests = format_count(len(misses), "test")
+        misses = sum("CassetteMiss" in record.raised for record in records)
+        tests = format_count(misses, "test")
         lines = self.page.fact("missed", f"{tests} without a recording; to record all:", "yellow")
         indent = INDENT + " " * (LABEL_WIDTH + 1)
         for command in commands:

@@ -178,21 +178,28 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
         yield f"{which}: {name}: {sentence}"
 
 
-def iter_unasserted_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield a note with the tests that called a model and measured nothing.
+def iter_scoreless_notes(records: Sequence[TestRecord]) -> Iterator[str]:
+    """Yield a note with the tests that called a model, passed and recorded no score, for a run that is accepted as a baseline.
 
-    If no test of the run measures anything, there is no note: the suite then asserts in plain Python on purpose.
+    If no test of the run has a score, there is no note: the suite then asserts in plain Python on purpose.
 
-    >>> measured = TestRecord(nodeid="m", measurements=(Measurement(name="text.exact", value=1.0),))
-    >>> list(iter_unasserted_notes([measured, TestRecord(nodeid="t", facts={"asserts": False})]))
-    ['1 test called a model and measured nothing, so only a plain assert or an error can fail it: t']
+    >>> from pytest_llmops.protocols import Call
+    >>> scored = TestRecord(nodeid="m", measurements=(Measurement(name="text.exact", value=1.0),))
+    >>> list(iter_scoreless_notes([scored, TestRecord(nodeid="t", calls=(Call(),))]))
+    ['1 test recorded no score, so the baseline compares only whether it passes: t']
     """
-    tests = [record.nodeid for record in records if record.facts.get("asserts") is False]
-    has_measurements = any(record.measurements for record in records)
-    if tests and has_measurements:
-        number = format_count(len(tests), "test")
-        names = format_name_list(tests)
-        yield f"{number} called a model and measured nothing, so only a plain assert or an error can fail it: {names}"
+    if not any(record.measurements for record in records):
+        return
+    tests = []
+    for record in records:
+        calls_model = any(call.purpose == "app" for call in record.calls)
+        if record.outcome == "passed" and calls_model and not record.measurements:
+            tests.append(record.nodeid)
+    if not tests:
+        return
+    number = format_count(len(tests), "test")
+    which = "it passes" if len(tests) == 1 else "they pass"
+    yield f"{number} recorded no score, so the baseline compares only whether {which}: {format_name_list(tests)}"
 
 
 def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
@@ -319,7 +326,6 @@ def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 MAX_TESTS = 3  # a command with more tests names their files instead
 MAX_FILES = 5  # a command with more files names the folder above them instead
 RECORD_NEW = "--llm-record=new"
-_COMMAND = re.compile(r"^ +record +(pytest .+)$", re.MULTILINE)
 _OWN_LINE = re.compile(r"^  (?:cassette|nearest|record|moved|choose) .*$", re.MULTILINE)
 _NO_NEIGHBOUR = "  nearest   none"
 
@@ -339,24 +345,34 @@ def describe_kind(message: str) -> str:
     return kind
 
 
-def merge_record_commands(messages: Iterable[str]) -> list[str]:
-    r"""Return the commands that record what is missing, taken from messages of missing recordings; one for each set of options.
+def list_record_commands(records: Iterable[TestRecord]) -> list[str]:
+    """Return the commands that record what the tests of a run missed, as few as possible.
 
-    >>> merge_record_commands(["no recording\n  record    pytest 'a.py::t[1]' --llm-record=new"] * 2)
+    >>> list_record_commands([TestRecord(nodeid="t", facts={"record": ["pytest a.py::t --llm-record=new"]})])
+    ['pytest a.py::t --llm-record=new']
+    """
+    return merge_record_commands(command for record in records for command in record.record_commands)
+
+
+def merge_record_commands(commands: Iterable[str]) -> list[str]:
+    """Return as few commands as record the same: one for each set of options. Those that do not start pytest are left out.
+
+    >>> merge_record_commands(["pytest 'a.py::t[1]' --llm-record=new"] * 2)
     ["pytest 'a.py::t[1]' --llm-record=new"]
-    >>> merge_record_commands(f"no\n  record  pytest tests/a.py::t{n} --llm-record=new" for n in range(4))
+    >>> merge_record_commands(f"pytest tests/a.py::t{n} --llm-record=new" for n in range(4))
     ['pytest tests/a.py --llm-record=new']
     """
     tests: dict[tuple[str, ...], dict[str, None]] = {}
-    for message in messages:
-        for match in _COMMAND.finditer(message):
-            try:
-                words = shlex.split(match[1])[1:]
-            except ValueError:  # truncated: it was too long for a message
-                continue
-            options = tuple(word for word in words if word.startswith("--"))
-            names = tests.setdefault(options, {})
-            names.update(dict.fromkeys(word for word in words if word not in options))
+    for command in commands:
+        if not command.startswith("pytest "):
+            continue
+        try:
+            words = shlex.split(command)[1:]
+        except ValueError:  # of a run file that was edited
+            continue
+        options = tuple(word for word in words if word.startswith("--"))
+        names = tests.setdefault(options, {})
+        names.update(dict.fromkeys(word for word in words if word not in options))
     return [_format_record_command(options, names) for options, names in tests.items()]
 
 

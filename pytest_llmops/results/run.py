@@ -20,7 +20,9 @@ from pytest_llmops.results.details import (
     JudgeVerdict,
     MeasurementDetail,
     SettingsMeta,
+    as_list,
     as_mapping,
+    fact_text,
     read_detail,
 )
 from pytest_llmops.results.review import select_for_review
@@ -157,6 +159,11 @@ class TestRecord:
     def fact(self, kind: str) -> Mapping[str, Json]:
         """Return the facts of one kind (``prompt``, ``case`` ...), or an empty mapping."""
         return as_mapping(self.facts.get(kind))
+
+    @property
+    def record_commands(self) -> tuple[str, ...]:
+        """The commands that record what the test missed; empty without a miss."""
+        return tuple(fact_text(command) for command in as_list(self.facts.get("record")))
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, with the attribution of a failure to retrieval or generation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 import pytest
@@ -97,7 +98,7 @@ def test_the_budget_holds_for_children_and_the_test_says_so(project: Project, st
     write_test(project, start)
     result = project.record("--llm-max-calls=0")
     assert project.server.count == 0
-    assert "budget reached: 0 of 0 live calls" in result.line("ERROR test_a.py::test_a")
+    assert "budget reached: 0 of 0 live calls" in result.line("BUDGET test_a.py::test_a")
 
 
 def test_a_miss_of_a_child_that_swallows_it_fails_the_test(project: Project) -> None:
@@ -120,6 +121,64 @@ def test_a():
     assert project.server.count == 0
     assert "no recording answers POST" in result.records["test_a"].message
     assert "pytest test_a.py::test_a" in result.records["test_a"].message
+
+
+REWORDING = """
+import json, os, subprocess, sys, urllib.error, urllib.request
+import pytest
+
+APP = '''
+import app
+try:
+    app.ask("never recorded")
+except BaseException as error:
+    text = str(error)
+    raise SystemExit("SdkError: " + (repr(text) if "quote" in app.sys.argv else text[: text.index("record    pytest") + 20]))
+'''
+
+def run(how):
+    done = subprocess.run([sys.executable, "-c", APP, how], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr + "\\n  record    pytest of_the_model.py")
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("how", ["quote", "cut"])
+def test_child(how):
+    run(how)
+
+@pytest.fixture
+def answer(llm_cassette):
+    run("cut")
+
+def test_set_up(answer):
+    pass
+
+def test_proxy(llm_proxy):
+    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+    request = urllib.request.Request(url, b"{}", {"content-type": "application/json"})
+    code = "import sys, urllib.request, urllib.error\\ntry:\\n    urllib.request.urlopen(sys.argv[1], b'{}')\\nexcept urllib.error.HTTPError as error:\\n    print(error.read())"
+    done = subprocess.run([sys.executable, "-I", "-c", code, url], capture_output=True, text=True)
+    assert done.stdout == "an answer"
+"""
+
+
+def test_a_miss_that_an_sdk_rewords_is_one_error_with_the_command_of_the_tape(
+    project: Project, workers: int
+) -> None:
+    project.write(**{"app.py": APP, "test_a.py": REWORDING})
+    address = f"--llm-base-url={project.server.url}/v1"
+    result = project.run(address, workers=workers)
+    assert result.outcomes == {"errors": 4}, result.text
+    names = ["test_child[cut]", "test_child[quote]", "test_proxy", "test_set_up"]
+    assert sorted(result.records) == names
+    for name in names:
+        record = result.records[name]
+        assert record.message.startswith("CassetteMiss: in a process that the test started: no recording")
+        assert record.record_commands == (
+            shlex.join(["pytest", f"test_a.py::{name}", address, "--llm-record=new"]),
+        )
+    assert result.line("pytest test_a.py --") == f"pytest test_a.py {address} --llm-record=new"
+    assert "SdkError: " in result.text
 
 
 def test_workers_have_children_of_their_own(project: Project) -> None:

@@ -105,7 +105,7 @@ def test_a_process_that_each_trial_starts_has_the_take_of_its_trial(project: Pro
     assert (project.server.count, takes(project)) == (2, [["0", "1"]])
 
 
-@pytest.mark.parametrize(("expired", "outcome"), [("warn", "passed"), ("fail", "failed")])
+@pytest.mark.parametrize(("expired", "outcome"), [("warn", "passed"), ("fail", "errors")])
 def test_a_process_learns_that_a_recording_is_too_old(project: Project, expired: str, outcome: str) -> None:
     test = f"{CHILD}\ndef test_a(llm_calls):\n    assert ask('hello') == 'echo of hello'\n"
     project.write(**{"app.py": APP, "test_a.py": test})
@@ -124,7 +124,7 @@ def test_a_process_gets_the_outcome_of_a_recording_with_the_place_and_the_comman
     project.record()
     change_answers(project, status=0, outcome={"error": "CancelledError", "text": ""})
     result = project.run(f"--llm-base-url={project.server.url}/v1")
-    assert result.outcomes == {"failed": 1, "errors": 1}
+    assert result.outcomes == {"errors": 1}
     line = result.line("in a process that the test started: cassette")
     assert "cassettes/test_a/test_a.json: a call was recorded as cancelled" in line
     assert "--llm-record=all" in line

@@ -136,9 +136,11 @@ def test_failing(llm):
 """
 
 
-def test_a_test_that_asks_a_model_and_measures_nothing_is_named(project: Project) -> None:
+def test_only_a_new_baseline_names_the_tests_without_a_score(project: Project) -> None:
+    """A plain assert is an assertion: an ordinary run does not speak of it."""
     project.write(**{"test_c.py": IDLE})
-    check_message(*[project.record().run.notes])
+    assert project.record().run.notes == ()
+    check_message(*[project.record("--llm-accept", "first baseline").run.notes])
 
 
 def test_keys_that_pytest_does_not_read_are_named(project: Project) -> None:

@@ -122,6 +122,12 @@ def test_several_values_of_a_kind_are_not_clear() -> None:
     check_message(failure(f"{first}\n{second}")[0])
     assert failure(f"{first}\n{{}}")[0].endswith("line 2, column 1; 1 fits")
     assert failure("{} [1]", {"type": ["object", "array"]})[0].endswith("at line 1, column 4; 2 fit")
+    # The excerpt is from the second place that is named, not from the second value.
+    lines = failure(f"{first} [1] and {second}")
+    assert lines[0].endswith(
+        "got 3 different ones, among them at line 1, column 1 and at line 1, column 35; 2 fit"
+    )
+    check_message(lines)
 
 
 def test_of_several_values_that_do_not_fit_the_longest_is_reported() -> None:

@@ -373,6 +373,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(
         ["show", "other.yaml"],
         ["show", A, "--key", "zz"],
         ["import", "none"],
+        ["move"],
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(run: Run, project: Path, argv: list[str]) -> None:

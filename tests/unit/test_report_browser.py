@@ -185,10 +185,13 @@ def test_the_first_screen_says_what_got_worse_and_why(tab: Tab, tmp_path: Path) 
 
 
 def test_equal_misses_are_open_once_and_lead_to_the_first(tab: Tab, tmp_path: Path) -> None:
-    message = "no recording of m\n  record    pytest 'a.py::t[{}]' --llm-record=new"
     records = [
         TestRecord(
-            nodeid=f"a.py::t[{n}]", outcome="errored", raised=("CassetteMiss",), message=message.format(n)
+            nodeid=f"a.py::t[{n}]",
+            outcome="errored",
+            raised=("CassetteMiss",),
+            message="no recording of m",
+            facts={"record": [f"pytest 'a.py::t[{n}]' --llm-record=new"]},
         )
         for n in range(4)
     ]

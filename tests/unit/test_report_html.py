@@ -517,7 +517,7 @@ def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> 
     records = tuple(
         TestRecord(
             nodeid=f"a.py::t[{n}]", outcome="errored", raised=("CassetteMiss",),
-            message=f"no recording of m\n  cassette  {n}.json\n  record    pytest 'a.py::t[{n}]' --llm-record=new",
+            message=f"no recording of m\n  cassette  {n}.json", facts={"record": [f"pytest 'a.py::t[{n}]' --llm-record=new"]},
         )
         for n in range(4)
     )  # fmt: skip

@@ -169,8 +169,11 @@ def test_three_lines_where_nothing_changed(verdict: Verdict | None, first: str, 
 
 def test_missing_recordings_are_counted_and_the_command_records_all_of_them() -> None:
     def missing(name: str, url: str) -> TestRecord:
-        text = f"no recording answers POST {url}\n  cassette  c/{name}.json\n  record    pytest 'a.py::{name}' --llm-record=new"
-        return TestRecord(nodeid=f"a.py::{name}", outcome="errored", message=text, raised=("CassetteMiss",))
+        text = f"no recording answers POST {url}\n  cassette  c/{name}.json"
+        facts = {"record": [f"pytest 'a.py::{name}' --llm-record=new"]}
+        return TestRecord(
+            nodeid=f"a.py::{name}", outcome="errored", message=text, raised=("CassetteMiss",), facts=facts
+        )
 
     tests = [missing(f"t[{case}]", "http://a/v1") for case in range(4)]
     tests.append(missing("other", "http://b/v1"))

@@ -156,7 +156,7 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
     recorded: Machine, tmp_path: Path
 ) -> None:
     cassettes = {
-        path.name: path.read_text(encoding="utf-8") for path in recorded.project.rglob("cassettes/**/*.json")
+        path.parent.name: path.read_text(encoding="utf-8") for path in recorded.project.rglob("cassettes/**/*.json")
     }
     assert len(cassettes) == 3
     day = re.compile(r"\d{4}-\d\d-\d\dT|current_date|Today's date is")

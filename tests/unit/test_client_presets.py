@@ -114,7 +114,9 @@ def newer_claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str,
         block["text"].removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
         for block in reminders
     ]
-    body["messages"].insert(1, {"role": "system", "content": "\n\n".join(texts)})
+    text = "\n\n".join(texts)
+    content = text if run % 2 else [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
+    body["messages"].insert(1, {"role": "system", "content": content})
     return body
 
 
@@ -205,7 +207,7 @@ def test_what_is_of_the_moment_and_the_machine_does_not_decide_and_is_not_stored
 
     monkeypatch.setenv("HOME", "/Users/bo")
     replay = make_tape(path)
-    other = send(replay, client, MAKERS[client]("/srv/elsewhere/work", 7))
+    other = send(replay, client, MAKERS[client]("/srv/elsewhere/work", 6))
     answer = replay.claim(other)
     assert answer is not None
     assert json.loads(answer.body) == {"path": "/srv/elsewhere/work/order.txt", "home": "/Users/bo/.x"}

@@ -83,11 +83,10 @@ def _normalize_message(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     content = message.get("content")
+    if message.get("role") == "system" and isinstance(content, str | list):
+        text = _drop_counters(_drop_paragraphs(_read_content(content)))
+        return {**message, "content": text} if text else None
     if isinstance(content, str):
-        if message.get("role") == "system":
-            content = _drop_paragraphs(content)
-            if not content:
-                return None
         return {**message, "content": _drop_counters(content)}
     if not isinstance(content, list):
         return message
@@ -156,9 +155,11 @@ def _list_environments(messages: list[Any]) -> list[str]:
     """Return the texts in which the client describes its environment. A prompt may have such lines too: it does not count."""
     texts = []
     for message in messages:
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, str) and message.get("role") == "system":
-            texts += content.split("\n\n")
+        if not isinstance(message, dict):
+            continue
+        content = message.get("content")
+        if message.get("role") == "system":
+            texts += _read_content(content).split("\n\n")
         elif isinstance(content, list):
             blocks = [_read_text(block) for block in content]
             texts += [
@@ -167,6 +168,18 @@ def _list_environments(messages: list[Any]) -> list[str]:
                 if text.startswith(REMINDER_START)
             ]
     return [text for text in texts if text.startswith(ENVIRONMENT_START)]
+
+
+def _read_content(content: Any) -> str:
+    """Return the text of a message, which is a text or a list of blocks; "" for any other value.
+
+    Claude Code sends the same message in both forms: as blocks while it is the last.
+    """
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n\n".join(_read_text(block) for block in content)
+    return ""
 
 
 def _read_text(block: Any) -> str:

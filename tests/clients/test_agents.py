@@ -152,11 +152,13 @@ def clone(recorded: Machine, folder: Path) -> Machine:
     return machine
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
     recorded: Machine, tmp_path: Path
 ) -> None:
     cassettes = {
-        path.parent.name: path.read_text(encoding="utf-8") for path in recorded.project.rglob("cassettes/**/*.json")
+        path.parent.name: path.read_text(encoding="utf-8")
+        for path in recorded.project.rglob("cassettes/**/*.json")
     }
     assert len(cassettes) == 3
     day = re.compile(r"\d{4}-\d\d-\d\dT|current_date|Today's date is")
@@ -174,6 +176,7 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
     assert sum(f"see {other.project}/shop/order.txt" in (call.get("output") or "") for call in calls) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "old", "new"),
     [

@@ -168,7 +168,10 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
         assert not day.search(text), name
         assert "[this-folder]" in text, name
     other = clone(recorded, tmp_path)
-    output, calls = other.run()
+    settings = {name: other.folder / name for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME")}
+    for folder in settings.values():
+        folder.mkdir()
+    output, calls = other.run(**{name: str(folder) for name, folder in settings.items()})
     assert "3 passed" in output, output
     assert len(calls) == 9
     assert all(call["replayed"] for call in calls)

@@ -28,7 +28,7 @@ _KEPT_LINE = re.compile(
     re.MULTILINE,
 )
 # The costs of a subagent, behind its answer
-_USAGE = re.compile(r"<usage>[^\0]{0,600}?</usage>")
+_USAGE = re.compile(r"<usage>[^\0]{0,300}?</usage>")
 _SUBAGENT_LINE = re.compile(r"^agentId: (\w{8,64})", re.MULTILINE)
 _TASKS_LINE = re.compile(r"^output_file: ([^\r\n]{1,2000})/tasks/", re.MULTILINE)
 # The counter of tokens, which is also behind the text of a tool's result and of the system

@@ -152,11 +152,13 @@ def clone(recorded: Machine, folder: Path) -> Machine:
     return machine
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
     recorded: Machine, tmp_path: Path
 ) -> None:
     cassettes = {
-        path.name: path.read_text(encoding="utf-8") for path in recorded.project.rglob("cassettes/**/*.json")
+        path.parent.name: path.read_text(encoding="utf-8")
+        for path in recorded.project.rglob("cassettes/**/*.json")
     }
     assert len(cassettes) == 3
     day = re.compile(r"\d{4}-\d\d-\d\dT|current_date|Today's date is")
@@ -164,9 +166,12 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
         for identity in (str(recorded.folder), recorded.folder.name, "agnes", *recorded.read_ids()):
             assert identity not in text, (name, identity)
         assert not day.search(text), name
-        assert "[this-folder]/order.txt" in text.replace('…\\\\\\"', "")
+        assert "[this-folder]" in text, name
     other = clone(recorded, tmp_path)
-    output, calls = other.run()
+    settings = {name: other.folder / name for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME")}
+    for folder in settings.values():
+        folder.mkdir()
+    output, calls = other.run(**{name: str(folder) for name, folder in settings.items()})
     assert "3 passed" in output, output
     assert len(calls) == 9
     assert all(call["replayed"] for call in calls)
@@ -174,6 +179,7 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
     assert sum(f"see {other.project}/shop/order.txt" in (call.get("output") or "") for call in calls) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "old", "new"),
     [

@@ -63,7 +63,7 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
             {"type": "text", "text": "You look up orders.", "cache_control": {"type": "ephemeral"}},
             {
                 "type": "text",
-                "text": f"Your notes are in {os.environ['HOME']}/.claude/projects/-p{run}-x/memory/.\n\n{counter}",
+                "text": f"Your notes are in `/home/ann/.settings-{run}/projects/-p{run}-x/memory/`.\n\n{counter}",
             },
         ],
         "messages": [
@@ -114,7 +114,9 @@ def newer_claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str,
         block["text"].removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
         for block in reminders
     ]
-    body["messages"].insert(1, {"role": "system", "content": "\n\n".join(texts)})
+    text = "\n\n".join(texts)
+    content = text if run % 2 else [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
+    body["messages"].insert(1, {"role": "system", "content": content})
     return body
 
 
@@ -141,7 +143,11 @@ def codex_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     return {
         "model": "m",
         "input": [
-            message("developer", "You look up orders.", f"Skills are in {folder}/.agents/skills: orders."),
+            message(
+                "developer",
+                "You look up orders.",
+                f"- `r0` = `/home/ann/.settings-{run}/skills/.system`\n- `r1` = `{folder}/.agents/skills`",
+            ),
             message("user", environment),
             message("user", "Where is order 42?"),
             {
@@ -198,14 +204,14 @@ def test_what_is_of_the_moment_and_the_machine_does_not_decide_and_is_not_stored
     tape.record(question, says('{"path": "/home/ann/shop/order.txt", "home": "/home/ann/.x"}'))
     tape.close()
     text = path.read_text(encoding="utf-8")
-    for identity in ("ann", "shop/", "-of-1", "2026-01", "-p1-x", "tokens left", "2.1.1"):
+    for identity in ("ann", "shop/", "-of-1", "2026-01", "-p1-x", ".settings", "tokens left", "2.1.1"):
         assert identity not in text, identity
     assert "You look up orders." in text
     assert "Be brief." in text or client == "codex"
 
     monkeypatch.setenv("HOME", "/Users/bo")
     replay = make_tape(path)
-    other = send(replay, client, MAKERS[client]("/srv/elsewhere/work", 7))
+    other = send(replay, client, MAKERS[client]("/srv/elsewhere/work", 6))
     answer = replay.claim(other)
     assert answer is not None
     assert json.loads(answer.body) == {"path": "/srv/elsewhere/work/order.txt", "home": "/Users/bo/.x"}
@@ -276,6 +282,27 @@ def test_a_reminder_that_a_tool_has_read_in_a_file_decides() -> None:
         prepare_request(PRESETS, {}, json.dumps(content).encode()).body for content in (body, injected)
     ]
     assert prepared[0] != prepared[1]
+
+
+def subagent_body(run: int, answer: str) -> dict[str, Any]:
+    """A subagent in the background was started, and has answered."""
+    body = claude_body(run=run)
+    started = f"Launched.\nagentId: a{run}b2c3d4e5f6\noutput_file: /tmp/claude-{run}/-x/session-of-{run}/tasks/a.output\n"
+    notice = (
+        f"[NOTIFICATION]\n\n<task-notification>\n<task-id>a{run}b2c3d4e5f6</task-id>\n<result>{answer}</result>\n"
+        f"<usage><duration_ms>{run}</duration_ms></usage>\n</task-notification>"
+    )
+    result = {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": started}]}
+    body["messages"].append({"role": "user", "content": [result, reminder(notice)]})
+    return body
+
+
+def test_the_answer_of_a_subagent_decides_and_not_its_id_and_its_costs() -> None:
+    bodies = [subagent_body(1, "42: shipped"), subagent_body(2, "42: shipped"), subagent_body(2, "42: lost")]
+    first, second, third = (prepare_request(PRESETS, {}, json.dumps(body).encode()) for body in bodies)
+    assert first.body == second.body != third.body
+    assert b"/tmp/claude-" not in first.body
+    assert b"[this-agent-1]" in first.body
 
 
 def test_a_prompt_may_speak_of_a_working_directory() -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.cassettes.clients.identities import DEVICE, FOLDER, SESSION
+from pytest_llmops.cassettes.clients.identities import CONFIG, DEVICE, FOLDER, SESSION
 from pytest_llmops.cassettes.clients.preset import Body, ClientPreset
 
 BILLING = "x-anthropic-billing-header:"
@@ -19,13 +19,18 @@ NOT_COMPARED = "[not compared]"
 NOTES = "[this-notes]"  # the folder of the client's notes on a project, whose name is a path with dashes
 REMINDER_START = "<system-reminder>"
 REMINDER_END = "</system-reminder>"
-# In reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written
-KEPT_REMINDERS = (
-    "Contents of ",
-    "skills are available",
-    "Available agent types",
-    "deferred tools are now available",
+TASKS = "[this-tasks]"  # the folder of the output of subagents
+SUBAGENT = "[this-agent-{number}]"
+# A line of reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written, and
+# what a subagent answered
+_KEPT_LINE = re.compile(
+    r"^(?:Contents of |The following skills are available|Available agent types|The following deferred tools|<task-notification>)",
+    re.MULTILINE,
 )
+# The costs of a subagent, behind its answer
+_USAGE = re.compile(r"<usage>[^\0]{0,300}?</usage>")
+_SUBAGENT_LINE = re.compile(r"^agentId: (\w{8,64})", re.MULTILINE)
+_TASKS_LINE = re.compile(r"^output_file: ([^\r\n]{1,2000})/tasks/", re.MULTILINE)
 # The counter of tokens, which is also behind the text of a tool's result and of the system
 _TOKEN_COUNTER = re.compile(
     r"\n{0,3}(?:<system-reminder>\n?)?<total_tokens>\d{1,20} tokens left</total_tokens>(?:\n?</system-reminder>)?\n?\Z"
@@ -35,7 +40,7 @@ ENVIRONMENT_START = "# Environment\n"
 # Paragraphs of a message of the role `system` that do not decide
 DROPPED_PARAGRAPHS = (ENVIRONMENT_START, "Today's date is ", "You are powered by the model ")
 _FOLDER_LINE = re.compile(r"^ ?-? ?(?:Primary w|W)orking directory: ([^\r\n]{1,4096})$", re.MULTILINE)
-_NOTES_FOLDER = re.compile(r"/\.claude/projects/([^/\s`\"']{1,255})/")
+_NOTES_FOLDER = re.compile(r"`([^`\s]{1,2000})/projects/([^/\s`]{1,255})/memory/`")
 
 
 def is_own(body: Body) -> bool:
@@ -47,12 +52,13 @@ def is_own(body: Body) -> bool:
 
 
 def find_identities(body: Body) -> Mapping[str, str]:
-    """Return the folder that the environment states, that of the notes, and the ids in ``metadata.user_id``."""
-    identities = {}
+    """Return the folder that the environment states, those of the client's files, and its ids."""
+    identities = _find_subagents(body["messages"])
     for text in map(_read_text, body["system"]):
         notes_folder = _NOTES_FOLDER.search(text)
         if notes_folder:
-            identities[notes_folder[1]] = NOTES
+            identities[notes_folder[1]] = CONFIG
+            identities[notes_folder[2]] = NOTES
     for text in _list_environments(body["messages"]):
         folder = _FOLDER_LINE.search(text)
         if folder:
@@ -62,6 +68,24 @@ def find_identities(body: Body) -> Mapping[str, str]:
         value = ids.get(name)
         if isinstance(value, str):
             identities[value] = placeholder
+    return identities
+
+
+def _find_subagents(messages: list[Any]) -> dict[str, str]:
+    """Return the ids of the subagents, which are numbered as they were started, and the folder of their output."""
+    identities: dict[str, str] = {}
+    number = 0
+    for block in _list_blocks(messages):
+        if block.get("type") != "tool_result":
+            continue
+        text = _read_content(block.get("content"))
+        subagent = _SUBAGENT_LINE.search(text)
+        if subagent and subagent[1] not in identities:
+            number += 1
+            identities[subagent[1]] = SUBAGENT.format(number=number)
+        tasks_folder = _TASKS_LINE.search(text)
+        if tasks_folder:
+            identities[tasks_folder[1]] = TASKS
     return identities
 
 
@@ -83,11 +107,12 @@ def _normalize_message(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     content = message.get("content")
+    if message.get("role") == "system" and isinstance(content, str | list):
+        text = _drop_counters(_drop_paragraphs(_read_content(content)))
+        if not text:
+            return None
+        return {**message, "content": text}
     if isinstance(content, str):
-        if message.get("role") == "system":
-            content = _drop_paragraphs(content)
-            if not content:
-                return None
         return {**message, "content": _drop_counters(content)}
     if not isinstance(content, list):
         return message
@@ -107,6 +132,8 @@ def _normalize_block(block: Any) -> Any:
         return block
     if text.startswith(BILLING):
         return {**block, "text": f"{BILLING} {NOT_COMPARED}"}
+    if text.startswith(REMINDER_START) or _SUBAGENT_LINE.search(text):
+        text = _USAGE.sub("", text)
     return {**block, "text": _drop_counters(text)}
 
 
@@ -130,7 +157,7 @@ def _is_dropped_reminder(block: Any) -> bool:
         return False
     if text.count(REMINDER_START) > 1:
         return False
-    return not any(words in text for words in KEPT_REMINDERS)
+    return _KEPT_LINE.search(text) is None
 
 
 def _drop_counters(text: str) -> str:
@@ -156,17 +183,34 @@ def _list_environments(messages: list[Any]) -> list[str]:
     """Return the texts in which the client describes its environment. A prompt may have such lines too: it does not count."""
     texts = []
     for message in messages:
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, str) and message.get("role") == "system":
-            texts += content.split("\n\n")
-        elif isinstance(content, list):
-            blocks = [_read_text(block) for block in content]
-            texts += [
-                text.removeprefix(REMINDER_START).lstrip()
-                for text in blocks
-                if text.startswith(REMINDER_START)
-            ]
+        if isinstance(message, dict) and message.get("role") == "system":
+            texts += _read_content(message.get("content")).split("\n\n")
+    for text in map(_read_text, _list_blocks(messages)):
+        if text.startswith(REMINDER_START):
+            texts.append(text.removeprefix(REMINDER_START).lstrip())
     return [text for text in texts if text.startswith(ENVIRONMENT_START)]
+
+
+def _list_blocks(messages: list[Any]) -> list[dict[str, Any]]:
+    """Return the blocks of all messages."""
+    blocks = []
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            blocks += [block for block in content if isinstance(block, dict)]
+    return blocks
+
+
+def _read_content(content: Any) -> str:
+    """Return the text of a message, which is a text or a list of blocks; "" for any other value.
+
+    Claude Code sends the same message in both forms: as blocks while it is the last.
+    """
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n\n".join(_read_text(block) for block in content)
+    return ""
 
 
 def _read_text(block: Any) -> str:

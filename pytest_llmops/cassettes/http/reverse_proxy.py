@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from typing import Any
 from urllib.parse import urlsplit
 
+from pytest_llmops.cassettes.clients.preset import MISSING_RECORDING
 from pytest_llmops.cassettes.http.http_client import BodyFraming
 from pytest_llmops.cassettes.http.live_response import PROGRAM_LEFT_KEY
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
@@ -33,8 +34,6 @@ SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 WATCH_S = 0.05  # how often the thread that watches a program looks whether its request is answered
 LEAVE_S = 1.0  # time limit for a program to leave a replayed stream that it had left when it was recorded
 READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the SDKs
-# HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it
-MISSING_RECORDING = 424
 UNREACHABLE = 502
 OK = 200
 NOT_FOUND = 404
@@ -83,6 +82,14 @@ class LLMProxy:
             address = f"{self.url}/{name}{parts.path.rstrip('/')}"
             for variable in variables:
                 self.environment[variable] = address
+
+    def find_miss_status(self, headers: Mapping[str, str]) -> int:
+        """Return the status for a missing recording, after which the sender of these headers does not ask again."""
+        lower_headers = {name.lower(): value for name, value in headers.items()}
+        for client in self.tape.config.rules.clients:
+            if client.read_sender(lower_headers):
+                return client.miss_status
+        return MISSING_RECORDING
 
 
 def _import_httpx() -> Any:
@@ -164,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(f"{origin}{slash}{rest}", answered)
         except (CassetteMiss, BudgetReached, CallDeferred) as error:
             self.proxy.tape.report.errors_elsewhere += 1
-            self._send_error(MISSING_RECORDING, str(error))
+            self._send_error(self.proxy.find_miss_status(dict(self.headers)), str(error))
         except self.proxy.httpx.ReadTimeout:
             # The program had left at this point when it was recorded, and is cut off now.
             self._refuse_reading_on()

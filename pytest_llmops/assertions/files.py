@@ -423,11 +423,7 @@ def _parse_root(path: object) -> Path:
     if not isinstance(path, (str, PathLike)) or not str(path):
         raise UsageError(f"watch_folder: expected the path of a folder, got {describe_value(path)}")
     root = Path(path)
-    try:
-        is_folder = root.is_dir()
-    except ValueError:  # a zero byte
-        is_folder = False
-    if not is_folder:
+    if not root.is_dir():
         problem = "there is nothing of that name"
         if os.path.lexists(root.absolute()):
             problem = "it is not a folder"

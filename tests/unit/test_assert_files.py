@@ -121,6 +121,8 @@ def test_other_changes_may_be_allowed(root: Path) -> None:
     folder = watch_folder(root)
     write(root, **{"src/app.py": "", "log/a/b.txt": "x"})
     assert assert_files(folder, changed="src/app.py", nothing_else=False).value == 1.0
+    # With a slash it stands for what is below a folder, and not for a file of that name.
+    assert "src/app.py is as it was" not in str(failure_of(folder, changed="src/app.py/", allowed="**"))
     assert assert_files(folder, changed="src/app.py", allowed=["log/", "never.txt"]).value == 1.0
     assert lines_of(failure_of(folder, changed="src/app.py"), "unexpected") == [
         "created log/a/b.txt (1 byte)"
@@ -183,8 +185,14 @@ def test_the_executable_bit_counts_and_no_other_permission(root: Path) -> None:
     (root / "old.txt").chmod(0o600)
     assert_files(folder)
     (root / "old.txt").chmod(0o755)
-    error = failure_of(folder)
-    assert lines_of(error, "unexpected") == ["changed old.txt (now executable)"]
+    write(root, **{"new.sh": "x"})
+    (root / "new.sh").chmod(0o755)
+    error = failure_of(folder, allowed="never")
+    assert lines_of(error, "unexpected") == [
+        "created new.sh (1 byte, executable)",
+        "changed old.txt (now executable)",
+    ]
+    error = failure_of(folder, created="new.sh")
     assert lines_of(error, "diff") == []
     write(root, **{"old.txt": "bye bye\n"})
     folder.restart()
@@ -357,18 +365,24 @@ def fail_for(name: str, function: Callable[..., Any], error: OSError) -> Callabl
     return call
 
 
-@pytest.mark.parametrize(("function", "name"), [("open", "old.txt"), ("scandir", "src")])
+@pytest.mark.parametrize(
+    ("owner", "function", "name"),
+    [(os, "open", "old.txt"), (os, "scandir", "src"), (os, "readlink", "link"), (Path, "lstat", "repo")],
+)
 def test_what_cannot_be_read_is_an_error(
-    function: str, name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Any, function: str, name: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if function == "readlink":
+        (root / "link").symlink_to("old.txt")
     folder = watch_folder(root)
     denied = PermissionError(13, "Permission denied")
-    monkeypatch.setattr(os, function, fail_for(name, getattr(os, function), denied))
+    monkeypatch.setattr(owner, function, fail_for(name, getattr(owner, function), denied))
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_files(folder)
     with pytest.raises(UsageError, check=check_message):
-        watch_folder(root)
-    assert assert_files(watch_folder(root, ignore=name)).value == 1.0
+        folder.restart()
+    if name != "repo":
+        assert assert_files(watch_folder(root, ignore=name)).value == 1.0
 
 
 def test_what_changes_while_it_is_read_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,6 +480,12 @@ def test_rule_files_that_cannot_be_used(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(folder_snapshot, "MAX_RULE_FILE_BYTES", 5)
     with pytest.raises(UsageError, check=check_message):
         watch_folder(root, gitignore=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "open", fail_for(".gitignore", Path.open, PermissionError(13, "Permission denied"))
+        )
+        with pytest.raises(UsageError, check=check_message):
+            watch_folder(root, gitignore=True)
     # As for git, one that is no file has no rules.
     (root / "src/.gitignore").unlink()
     (root / "src/.gitignore").mkdir()

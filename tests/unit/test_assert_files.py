@@ -105,12 +105,12 @@ def test_each_missing_change_is_explained(root: Path) -> None:
     error = failure_of(
         folder,
         created=["report.md", "src/app.py", "tests/test_aplication.py", "other.md", "build/out.txt"],
-        changed=["docs/", "*.toml", "src/util.py"],
+        changed=["docs/", "*.toml", "*.py", "src/util.py"],
         deleted="src/**",
         allowed="**",
     )
     check_message(lines_of(error, "missing"))
-    assert len(lines_of(error, "missing")) == 9
+    assert len(lines_of(error, "missing")) == 10
     assert lines_of(error, "unexpected") == []
     assert lines_of(error, "changes") == [
         "changed src/app.py, created src/report.md, created tests/test_application.py"

@@ -38,9 +38,10 @@ def test_the_example_of_the_page(pytester: pytest.Pytester, monkeypatch: pytest.
     write(pytester.path, **{"test_shop.py": example})
     write(pytester.path / "fixtures" / "shop", **SHOP)
     write(pytester.path, **{"bin/claude": agent_script(test="tests/test_price.py", deleted=[])})
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    (pytester.path / "bin/claude").chmod(0o755)
+    pytester.runpytest_subprocess("test_shop.py").assert_outcomes(passed=1)
     write(pytester.path, **{"bin/claude": agent_script(test="test_price.py", deleted=["README.md"])})
-    result = pytester.runpytest_subprocess()
+    result = pytester.runpytest_subprocess("test_shop.py")
     result.assert_outcomes(failed=1)
     shown = "\n".join(line.removeprefix("E").strip() for line in result.outlines)
     assert [line for line in failure.splitlines() if line.strip() not in shown] == []
@@ -51,7 +52,6 @@ def write(folder: Path, **files: str) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        path.chmod(0o755)
 
 
 def agent_script(test: str, deleted: list[str]) -> str:

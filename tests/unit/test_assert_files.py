@@ -311,6 +311,7 @@ def test_a_folder_that_cannot_be_watched(path: Any, root: Path, monkeypatch: pyt
         {"ignore": [Path("a")]},
         {"ignore": ["*.log", "[a"]},
         {"ignore": "[[:alpha:]]"},
+        {"ignore": "[a\\]]"},
         {"ignore": "\n" * 10_000},
     ],
     ids="-".join,
@@ -459,14 +460,16 @@ def test_rules_of_gitignore_files_count_as_they_were_at_the_start(root: Path) ->
         ("\\!a", {"!a"}),
         ("a\\*", {"a*"}),
         ("\\a", {"a"}),
+        ("\\[a\\]", {"[a]"}),
+        ("[[]a]", {"[a]"}),
         ("a\\", set()),
         ("#a\n\n/\n!\n//", set()),
-        ("[!a]*\n!ab", {"#a", "!a"}),
+        ("[!a]*\n!\\[a]", {"#a", "!a"}),
     ],
 )
 def test_rules_with_signs_in_them(rules: str, ignored: set[str], tmp_path: Path) -> None:
     folder = watch_folder(tmp_path, ignore=rules)
-    names = {"a", "a ", "#a", "!a", "a*", "ab"}
+    names = {"a", "a ", "#a", "!a", "a*", "ab", "[a]"}
     for name in names:
         (tmp_path / name).touch()
     assert set(assert_files(folder, at_least=None).detail["created"]) == names - ignored  # type: ignore[arg-type]

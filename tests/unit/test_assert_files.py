@@ -145,6 +145,14 @@ def test_a_second_assertion_compares_with_the_start_until_it_is_restarted(root: 
     assert_files(folder, changed="a.txt")
 
 
+def test_names_with_brackets_may_be_written_as_they_are(root: Path) -> None:
+    folder = watch_folder(root)
+    write(root, **{"app/[id]/page.tsx": "x", "app/i": "x"})
+    assert_files(folder, created=["app/[id]", "app/i"])
+    assert_files(folder, created=["app/[id]/page.tsx", "app/[[]id]/*.tsx", "app/[id]"])
+    assert lines_of(failure_of(folder, created="app/[id]/"), "unexpected") == ["created app/i (1 byte)"]
+
+
 def test_a_moved_file_is_deleted_and_created(root: Path) -> None:
     folder = watch_folder(root)
     (root / "old.txt").rename(root / "new.txt")

@@ -36,11 +36,12 @@ class FileChange:
     def describe(self) -> str:
         """Return the change as a line: the path, and sizes, hashes, links or permissions where a diff has nothing about them."""
         name = format_path(self.path)
-        if self.after is None:
-            return f"deleted {name} ({_describe_state(self.before)})"
-        if self.before is None:
-            return f"created {name} ({_describe_state(self.after)})"
-        return f"changed {name} ({_describe_difference(self.before, self.after)})"
+        states = [state for state in (self.before, self.after) if state is not None]
+        if self.action == "changed":
+            words = _describe_difference(*states)
+        else:
+            words = _describe_state(*states)
+        return f"{self.action} {name} ({words})"
 
     def format_diff(self) -> list[str]:
         """Return the lines of a unified diff.
@@ -90,10 +91,8 @@ def compare_snapshots(before: Snapshot, after: Snapshot) -> list[FileChange]:
     return changes
 
 
-def _describe_state(state: FileState | None) -> str:
+def _describe_state(state: FileState) -> str:
     """Return what a file is, in a few words."""
-    if state is None:
-        return "nothing"
     if state.kind == "link":
         return f"a link to {format_path(state.target)}"
     if state.kind != "file":

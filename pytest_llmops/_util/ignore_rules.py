@@ -12,7 +12,7 @@ from pytest_llmops._util.path_patterns import BadPattern, Parts, compile_name, c
 
 MAX_RULES = 10_000  # lines of a file, or of an argument
 
-_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_ESCAPE_OR_BRACKETS = re.compile(r"\\(?P<char>.?)|(?P<brackets>\[[!^]?\]?[^\]]{0,200}\])", re.DOTALL)
 _TRAILING_SPACES = re.compile(r"(?<! ) +\Z")
 
 
@@ -134,10 +134,7 @@ def _parse_rule(line: str) -> _Rule | None:
     pattern = pattern.removesuffix("/")
     if not pattern:
         return None
-    if "[:" in pattern or re.search(r"\[[^\]]{0,200}\\", pattern):
-        raise BadPattern(r"a bracket with [: or \ in it: list the characters themselves")
-    # For Python a character is escaped by brackets.
-    pattern = _ESCAPE.sub(_bracket_escape, pattern)
+    pattern = _ESCAPE_OR_BRACKETS.sub(_convert_for_python, pattern)
     if "/" not in pattern:
         return _Rule(compile_name(pattern), (), is_negated, is_for_folders)
     parts = compile_parts(pattern.removeprefix("/").split("/"))
@@ -160,9 +157,20 @@ def _strip_spaces(line: str) -> str:
     return before
 
 
-def _bracket_escape(match: re.Match[str]) -> str:
-    r"""Return an escaped character in the form of `fnmatch`; a ``\`` at the end stands for nothing that exists."""
-    char = match[1]
+def _convert_for_python(match: re.Match[str]) -> str:
+    r"""Return an escape or a pair of brackets in the form of `fnmatch`, where brackets escape a character.
+
+    A ``\`` at the end of a rule becomes what no name matches, as in git.
+
+    Raises:
+        BadPattern: The brackets have something in them that `fnmatch` reads in another way than git.
+    """
+    brackets: str | None = match["brackets"]
+    if brackets is not None:
+        if "[:" in brackets or "\\" in brackets:
+            raise BadPattern(r"a bracket with [: or \ in it: list the characters themselves")
+        return brackets
+    char: str = match["char"]
     if not char:
         return "[!\0-\U0010ffff]"
     if char in "*?[":

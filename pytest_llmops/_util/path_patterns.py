@@ -25,30 +25,33 @@ class PathPattern:
     Attributes:
         text: The pattern as it was given.
         parts: Its names.
-        matches_file: A path that matches as a whole counts.
-        matches_below: A path in a folder that matches counts.
+        is_folder: It ends with a slash, and stands for what is below the folders that it matches.
         is_literal: It has no wildcard, so that it is a path.
     """
 
     text: str
     parts: Parts
-    matches_file: bool
-    matches_below: bool
+    is_folder: bool
     is_literal: bool
 
     def matches(self, path: str) -> bool:
         """Return whether the pattern matches the path of a file, which has slashes between its names.
 
+        As in git, a path that is spelled like the pattern matches whatever wildcards it has: ``app/[id]``.
+
         >>> parse_pattern("src/*.py").matches("src/a.py"), parse_pattern("src/*.py").matches("src/b/a.py")
         (True, False)
         """
+        folder = self.text.removesuffix("/") + "/"
+        if path == self.text or path.startswith(folder):
+            return True
+        if self.is_literal:
+            return False
         names = path.split("/")
         lengths = match_lengths(self.parts, names)
-        if len(names) in lengths:
-            if self.matches_file:
-                return True
-            lengths.remove(len(names))
-        return self.matches_below and bool(lengths)
+        if self.is_folder:
+            return bool(lengths - {len(names)})
+        return len(names) in lengths
 
 
 def parse_pattern(text: str) -> PathPattern:
@@ -74,15 +77,8 @@ def parse_pattern(text: str) -> PathPattern:
     for name in names:
         if name in {"", ".", ".."}:
             raise BadPattern(f"it has the name {name!r} in it: write the path without it")
-    is_folder = text.endswith("/")
     is_literal = not _WILDCARDS.search(text)
-    return PathPattern(
-        text,
-        compile_parts(names),
-        matches_file=not is_folder,
-        matches_below=is_folder or is_literal,
-        is_literal=is_literal,
-    )
+    return PathPattern(text, compile_parts(names), is_folder=text.endswith("/"), is_literal=is_literal)
 
 
 def compile_parts(names: Sequence[str]) -> Parts:

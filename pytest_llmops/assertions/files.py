@@ -397,21 +397,18 @@ def _explain_missing(action: Action, pattern: PathPattern, comparison: _Comparis
     if pattern.is_literal and os.path.lexists(comparison.root / pattern.text):
         return "it is there, but left out by ignore= or a .gitignore"
     candidates = [change.path for change in comparison.select(action)]
-    nearest = _find_nearest_path(pattern.text, candidates)
+    anywhere = parse_pattern(f"**/{pattern.text}")
+    for path in candidates:
+        if anywhere.matches(path):
+            return f"no match; {quote_text(anywhere.text)} would match {format_path(path)}"
+    nearest = find_closest_name(pattern.text, candidates[:MAX_DETAIL_PATHS])
     if nearest:
         return f"no match; nearest: {format_path(nearest)}"
+    if not pattern.is_literal:
+        return "no match"
     if action == "created":
         return "there is no such file"
     return "there was no such file"
-
-
-def _find_nearest_path(pattern: str, paths: Sequence[str]) -> str:
-    """Return the path with the same name in another folder, else the most similar one; "" if none is similar."""
-    name = pattern.rstrip("/").rpartition("/")[2]
-    for path in paths:
-        if path.rpartition("/")[2] == name:
-            return path
-    return find_closest_name(pattern, paths[:MAX_DETAIL_PATHS])
 
 
 def _parse_root(path: object) -> Path:
@@ -423,11 +420,7 @@ def _parse_root(path: object) -> Path:
     if not isinstance(path, (str, PathLike)) or not str(path):
         raise UsageError(f"watch_folder: expected the path of a folder, got {describe_value(path)}")
     root = Path(path)
-    try:
-        is_folder = root.is_dir()
-    except ValueError:  # a zero byte
-        is_folder = False
-    if not is_folder:
+    if not root.is_dir():
         problem = "there is nothing of that name"
         if os.path.lexists(root.absolute()):
             problem = "it is not a folder"

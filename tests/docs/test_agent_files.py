@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.project import Project
-from support.server import StubServer
 
 PAGE = Path(__file__).parents[2] / "docs" / "agent-files.md"
 BLOCKS = re.findall(
@@ -27,25 +25,34 @@ for name in {deleted!r}:
 """
 
 
+SHOP = {"src/price.py": "price = 1\n", "README.md": "A shop\n", ".gitignore": "*.pyc\n"}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the agent is a script with a first line for the shell")
 def test_the_example_of_the_page(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example, *_), (failure, *_) = (
-        [text for language, text in BLOCKS if language == wanted] for wanted in ("python", "text")
-    )
-    with StubServer() as server:
-        project = Project(pytester, server)
-        shop = {"src/price.py": "price = 1\n", "README.md": "A shop\n", ".gitignore": "*.pyc\n"}
-        project.write(
-            **{"test_shop.py": example, **{f"fixtures/shop/{name}": text for name, text in shop.items()}}
-        )
-        monkeypatch.setenv("PATH", f"{project.path}/bin", prepend=os.pathsep)
-        for test, deleted, outcome in (
-            ("tests/test_price.py", [], "passed"),
-            ("test_price.py", ["README.md"], "failed"),
-        ):
-            project.write(**{"bin/claude": AGENT.format(python=sys.executable, test=test, deleted=deleted)})
-            (project.path / "bin/claude").chmod(0o755)
-            result = project.run()
-            assert result.outcomes == {outcome: 1}
-    lines = [line.removeprefix("E").strip() for line in result.text.splitlines()]
-    assert [line for line in failure.splitlines() if line.strip() not in "\n".join(lines)] == []
+    (example, *_) = (text for language, text in BLOCKS if language == "python")
+    (failure, *_) = (text for language, text in BLOCKS if language == "text")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
+    monkeypatch.setenv("PATH", f"{pytester.path}/bin", prepend=os.pathsep)
+    write(pytester.path, **{"test_shop.py": example})
+    write(pytester.path / "fixtures" / "shop", **SHOP)
+    write(pytester.path, **{"bin/claude": agent_script(test="tests/test_price.py", deleted=[])})
+    (pytester.path / "bin/claude").chmod(0o755)
+    pytester.runpytest_subprocess("test_shop.py").assert_outcomes(passed=1)
+    write(pytester.path, **{"bin/claude": agent_script(test="test_price.py", deleted=["README.md"])})
+    result = pytester.runpytest_subprocess("test_shop.py")
+    result.assert_outcomes(failed=1)
+    shown = "\n".join(line.removeprefix("E").strip() for line in result.outlines)
+    assert [line for line in failure.splitlines() if line.strip() not in shown] == []
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def agent_script(test: str, deleted: list[str]) -> str:
+    return AGENT.format(python=sys.executable, test=test, deleted=deleted)

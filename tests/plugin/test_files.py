@@ -85,11 +85,11 @@ def test_agent(tmp_path):
 """
 
 
-def test_trials_have_a_folder_each_and_a_sample_each(project: Project, workers: int) -> None:
+def test_trials_have_a_folder_each_and_a_sample_each(project: Project) -> None:
     project.write(**{"test_a.py": FLAKY.format(bad=0)})
-    assert project.run("--llm-accept=first", workers=workers).outcomes == {"passed": 1}
+    assert project.run("--llm-accept=first").outcomes == {"passed": 1}
     project.write(**{"test_a.py": FLAKY.format(bad=2)})
-    result = project.run(workers=workers)
+    result = project.run()
     (measurement,) = result.records["test_agent"].measurements
     assert (measurement.name, measurement.samples, measurement.version) == ("files", (1.0, 0.0, 1.0), "1")
     assert result.outcomes == {"passed": 1}

@@ -105,12 +105,12 @@ def test_each_missing_change_is_explained(root: Path) -> None:
     error = failure_of(
         folder,
         created=["report.md", "src/app.py", "tests/test_aplication.py", "other.md", "build/out.txt"],
-        changed=["docs/", "*.toml", "src/util.py"],
+        changed=["docs/", "*.toml", "*.py", "src/util.py"],
         deleted="src/**",
         allowed="**",
     )
     check_message(lines_of(error, "missing"))
-    assert len(lines_of(error, "missing")) == 9
+    assert len(lines_of(error, "missing")) == 10
     assert lines_of(error, "unexpected") == []
     assert lines_of(error, "changes") == [
         "changed src/app.py, created src/report.md, created tests/test_application.py"
@@ -121,6 +121,8 @@ def test_other_changes_may_be_allowed(root: Path) -> None:
     folder = watch_folder(root)
     write(root, **{"src/app.py": "", "log/a/b.txt": "x"})
     assert assert_files(folder, changed="src/app.py", nothing_else=False).value == 1.0
+    # With a slash it stands for what is below a folder, and not for a file of that name.
+    assert "src/app.py is as it was" not in str(failure_of(folder, changed="src/app.py/", allowed="**"))
     assert assert_files(folder, changed="src/app.py", allowed=["log/", "never.txt"]).value == 1.0
     assert lines_of(failure_of(folder, changed="src/app.py"), "unexpected") == [
         "created log/a/b.txt (1 byte)"
@@ -141,6 +143,14 @@ def test_a_second_assertion_compares_with_the_start_until_it_is_restarted(root: 
     assert_files(folder)
     write(root, **{"a.txt": "3"})
     assert_files(folder, changed="a.txt")
+
+
+def test_names_with_brackets_may_be_written_as_they_are(root: Path) -> None:
+    folder = watch_folder(root)
+    write(root, **{"app/[id]/page.tsx": "x", "app/i": "x"})
+    assert_files(folder, created=["app/[id]", "app/i"])
+    assert_files(folder, created=["app/[id]/page.tsx", "app/[[]id]/*.tsx", "app/[id]"])
+    assert lines_of(failure_of(folder, created="app/[id]/"), "unexpected") == ["created app/i (1 byte)"]
 
 
 def test_a_moved_file_is_deleted_and_created(root: Path) -> None:
@@ -183,8 +193,14 @@ def test_the_executable_bit_counts_and_no_other_permission(root: Path) -> None:
     (root / "old.txt").chmod(0o600)
     assert_files(folder)
     (root / "old.txt").chmod(0o755)
-    error = failure_of(folder)
-    assert lines_of(error, "unexpected") == ["changed old.txt (now executable)"]
+    write(root, **{"new.sh": "x"})
+    (root / "new.sh").chmod(0o755)
+    error = failure_of(folder, allowed="never")
+    assert lines_of(error, "unexpected") == [
+        "created new.sh (1 byte, executable)",
+        "changed old.txt (now executable)",
+    ]
+    error = failure_of(folder, created="new.sh")
     assert lines_of(error, "diff") == []
     write(root, **{"old.txt": "bye bye\n"})
     folder.restart()
@@ -303,6 +319,7 @@ def test_a_folder_that_cannot_be_watched(path: Any, root: Path, monkeypatch: pyt
         {"ignore": [Path("a")]},
         {"ignore": ["*.log", "[a"]},
         {"ignore": "[[:alpha:]]"},
+        {"ignore": "[a\\]]"},
         {"ignore": "\n" * 10_000},
     ],
     ids="-".join,
@@ -357,18 +374,24 @@ def fail_for(name: str, function: Callable[..., Any], error: OSError) -> Callabl
     return call
 
 
-@pytest.mark.parametrize(("function", "name"), [("open", "old.txt"), ("scandir", "src")])
+@pytest.mark.parametrize(
+    ("owner", "function", "name"),
+    [(os, "open", "old.txt"), (os, "scandir", "src"), (os, "readlink", "link"), (Path, "lstat", "repo")],
+)
 def test_what_cannot_be_read_is_an_error(
-    function: str, name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Any, function: str, name: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if function == "readlink":
+        (root / "link").symlink_to("old.txt")
     folder = watch_folder(root)
     denied = PermissionError(13, "Permission denied")
-    monkeypatch.setattr(os, function, fail_for(name, getattr(os, function), denied))
+    monkeypatch.setattr(owner, function, fail_for(name, getattr(owner, function), denied))
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_files(folder)
     with pytest.raises(UsageError, check=check_message):
-        watch_folder(root)
-    assert assert_files(watch_folder(root, ignore=name)).value == 1.0
+        folder.restart()
+    if name != "repo":
+        assert assert_files(watch_folder(root, ignore=name)).value == 1.0
 
 
 def test_what_changes_while_it_is_read_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,14 +468,16 @@ def test_rules_of_gitignore_files_count_as_they_were_at_the_start(root: Path) ->
         ("\\!a", {"!a"}),
         ("a\\*", {"a*"}),
         ("\\a", {"a"}),
+        ("\\[a\\]", {"[a]"}),
+        ("[[]a]", {"[a]"}),
         ("a\\", set()),
         ("#a\n\n/\n!\n//", set()),
-        ("[!a]*\n!ab", {"#a", "!a"}),
+        ("[!a]*\n!\\[a]", {"#a", "!a"}),
     ],
 )
 def test_rules_with_signs_in_them(rules: str, ignored: set[str], tmp_path: Path) -> None:
     folder = watch_folder(tmp_path, ignore=rules)
-    names = {"a", "a ", "#a", "!a", "a*", "ab"}
+    names = {"a", "a ", "#a", "!a", "a*", "ab", "[a]"}
     for name in names:
         (tmp_path / name).touch()
     assert set(assert_files(folder, at_least=None).detail["created"]) == names - ignored  # type: ignore[arg-type]
@@ -466,6 +491,12 @@ def test_rule_files_that_cannot_be_used(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(folder_snapshot, "MAX_RULE_FILE_BYTES", 5)
     with pytest.raises(UsageError, check=check_message):
         watch_folder(root, gitignore=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "open", fail_for(".gitignore", Path.open, PermissionError(13, "Permission denied"))
+        )
+        with pytest.raises(UsageError, check=check_message):
+            watch_folder(root, gitignore=True)
     # As for git, one that is no file has no rules.
     (root / "src/.gitignore").unlink()
     (root / "src/.gitignore").mkdir()

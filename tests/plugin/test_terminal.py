@@ -172,7 +172,7 @@ def test_the_head_of_the_output_says_how_models_are_called(project: Project) -> 
     result = project.run("--llm-record=new", "--llm-max-calls=3", "--llm-budget=2")
     check_message(result.line("llm: "))
     for quiet in ("-q", "--no-header"):
-        assert "llm: " not in project.run("--llm-record=new", quiet).text
+        assert "llm: recordings" not in project.run("--llm-record=new", quiet).text
     (project.path / "pytest.ini").unlink()
     assert "llm: " not in project.bare("-p", "no:hypothesispytest").text
 

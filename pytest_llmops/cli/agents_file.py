@@ -10,12 +10,13 @@ from typing import Literal
 from pytest_llmops._util.text_files import BadFile, decode_text, read_bytes, write_atomically
 
 NAME = "AGENTS.md"
-BEGIN = "<!-- pytest-llmops: `llmops init` keeps these lines up to date -->"
-END = "<!-- end of pytest-llmops -->"
+# The marks stay the same from version to version: they are how the lines of an older one are found.
+BEGIN = "<!-- begin pytest-llmops -->"
+END = "<!-- end pytest-llmops -->"
 # They name a command, not a folder: where the package is installed differs from one machine to the next.
 LINES = (
     BEGIN,
-    "## Tests of model answers (pytest-llmops)",
+    "## Tests of model answers (pytest-llmops; `llmops init` updates these lines)",
     "- Before you write or change such a test, run `llmops docs`: it names the skill and the pages of the installed version. Read the skill first.",
     "- `pytest` replays recordings. Recording (`--llm-record=new`) calls a model and costs money: ask first. `llmops docs LLM-MISS` explains a code.",
     "- Never change a threshold, accept a baseline, or delete, skip or edit a case or recording to get green: report the red run instead.",
@@ -67,7 +68,7 @@ def replace_lines(text: str) -> str:
     Raises:
         BadFile: One of the marks is missing, occurs several times, or the end comes first; or a line ends with a carriage return alone.
 
-    >>> replace_lines("# Mine").startswith("# Mine\n\n<!-- pytest-llmops")
+    >>> replace_lines("# Mine").startswith("# Mine\n\n<!-- begin pytest-llmops -->\n")
     True
     >>> replace_lines(replace_lines("# Mine")) == replace_lines("# Mine")
     True

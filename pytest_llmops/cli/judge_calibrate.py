@@ -30,7 +30,14 @@ from pytest_llmops.cli.common import (
     write_output_file,
 )
 from pytest_llmops.cli.judge import OPTION_NAMES
-from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError
+from pytest_llmops.errors import (
+    BudgetReached,
+    CaseError,
+    CassetteMiss,
+    LLMOpsError,
+    UsageError,
+    append_code,
+)
 from pytest_llmops.harness import tapes
 from pytest_llmops.judges.calibration.canaries import (
     CanaryRun,
@@ -82,12 +89,12 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
         ):
             yield active_recorder
     except BudgetReached as error:
-        raise LLMOpsError(f"{error} (what was answered is recorded)") from None
+        text = f"{error} (what was answered is recorded)"
+        raise LLMOpsError(append_code(text, error.code)) from None
     except CassetteMiss as miss:
         request = str(miss).splitlines()[0]
-        raise LLMOpsError(
-            f"{request} in {format_path(cassette)}; to call the judge, add --record new"
-        ) from None
+        text = f"{request} in {format_path(cassette)}; to call the judge, add --record new"
+        raise LLMOpsError(append_code(text, miss.code)) from None
     finally:
         recorder.pop_recorder(active_recorder)
 

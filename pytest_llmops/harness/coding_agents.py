@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmops._util.documentation import find_skill
+from pytest_llmops.errors import path_from_root
 from pytest_llmops.reports.closing_lines import is_bad
 from pytest_llmops.results.run import Run
 
@@ -26,13 +27,14 @@ AGENT_VARIABLES = (
 )
 
 
-def format_agent_hint(run: Run, environ: Mapping[str, str], run_files: Sequence[str]) -> str:
+def format_agent_hint(run: Run, environ: Mapping[str, str], run_files: Sequence[str], folder: Path) -> str:
     """Return the line for a coding agent; "" if none runs pytest, or if the run passed.
 
     Args:
         run: The run.
         environ: The environment variables.
         run_files: The reports of the run that are JSON.
+        folder: The folder in which pytest was started: the path of the skill is relative to it if it is below.
     """
     is_agent = any(environ.get(name) for name in AGENT_VARIABLES)
     if not is_agent or not is_bad(run):
@@ -40,12 +42,5 @@ def format_agent_hint(run: Run, environ: Mapping[str, str], run_files: Sequence[
     run_file = "--llm-report=run.json writes it"
     if run_files:
         run_file = run_files[0]
-    return f"llm: coding agents: read {_shorten_path(find_skill())} before you change a test; this run as JSON: {run_file}"
-
-
-def _shorten_path(path: Path) -> str:
-    """Return a path relative to the working folder if it is below it, else as it is."""
-    here = Path.cwd()
-    if path.is_relative_to(here):
-        return path.relative_to(here).as_posix()
-    return str(path)
+    skill = path_from_root(find_skill(), folder)
+    return f"llm: coding agents: read {skill} before you change a test; this run as JSON: {run_file}"

@@ -325,7 +325,7 @@ class Controller:
 
         redactor = Redactor.from_environment(os.environ)
         run_files = self._list_written_kind(("json",))
-        hint = format_agent_hint(self.run, os.environ, run_files)
+        hint = format_agent_hint(self.run, os.environ, run_files, self._config.invocation_params.dir)
         if hint and not self.next_look:
             terminalreporter.write_line(escape_output(redactor.clean_text(hint)))
         lines = closing_lines(

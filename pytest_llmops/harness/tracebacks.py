@@ -8,7 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, append_code
+from pytest_llmops.errors import (
+    BudgetReached,
+    CassetteMiss,
+    LLMOpsError,
+    MeasurementFailed,
+    ModelError,
+    append_code,
+)
 
 PACKAGE = __name__.partition(".")[0]
 # Files that are not the user's. By file: a module of the user may have the name of one of Python's.
@@ -71,7 +78,7 @@ def _add_note_of_cause(value: BaseException) -> bool:
     for depth, error in enumerate(chain):
         why = vars(error).get("llmops_note")
         if why:
-            notes = [*getattr(value, "__notes__", ()), why]
+            notes = [*getattr(value, "__notes__", ()), append_code(why, ModelError.code)]
             # The error of a fixture comes with each of its tests, and has the note already.
             value.__notes__ = list(dict.fromkeys(notes))
             _hide_causes(chain, depth)

@@ -16,6 +16,7 @@ from typing import Any
 
 from pluggy import HookimplMarker
 
+from pytest_llmops.errors import append_code
 from pytest_llmops.harness.baseline_gate import has_baseline
 from pytest_llmops.harness.markers import llm_compare, llm_trials
 from pytest_llmops.harness.markers.llm_trials import TrialPlan, read_trial_plan
@@ -23,6 +24,7 @@ from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.recorder import run_as_trial
+from pytest_llmops.results.verdict import LEVEL_CODES
 from pytest_llmops.settings import Settings
 
 
@@ -163,7 +165,7 @@ class TrialRun:
             doubt = self._describe_undecided(counts)
             if self.strict:
                 call.outcome = "failed"
-                call.longrepr = f"{doubt} (--llm-strict)"
+                call.longrepr = append_code(f"{doubt} (--llm-strict)", LEVEL_CODES["open"])
         facts: dict[str, Json] = {
             **counts,
             "n": len(self.reports),

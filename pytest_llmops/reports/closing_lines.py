@@ -10,7 +10,6 @@ from pytest_llmops.reports.commands import find_next_command
 from pytest_llmops.reports.terminal_page import Line, Style, has_content, split_verdicts
 from pytest_llmops.results.run import Outcome, Run
 from pytest_llmops.results.summary import format_outcomes, summarize_run
-from pytest_llmops.results.traffic import format_cost
 
 VERDICT_STYLES: Mapping[str, Style] = {"PASS": "green", "FAIL": "red", "RED": "red"}
 MAX_VERDICT = 1000  # characters of the verdict
@@ -61,8 +60,6 @@ def _verdict_line(run: Run, others: Mapping[Outcome, int]) -> Line:
     counted = {outcome: number for outcome, number in others.items() if number}
     if counted:
         text += f" (other tests: {format_outcomes(counted)})"
-    if totals.traffic.calls:
-        text += f"; cost {format_cost(totals.traffic)}"
     leading, _ = split_verdicts(run.verdicts)
     for verdict in leading:
         text += f"; {verdict.headline}"

@@ -46,7 +46,8 @@ def find_next_command(run: Run, reporting: str = "") -> str:
     """Return the command to run next; "" if the run passed, or no command helps.
 
     This records what is missing, else it runs the first test again that failed. If only a verdict fails the run, it writes a report
-    with the answers of both sides, or runs the test again that got worse by the most.
+    with the answers of both sides, or runs the test again that got worse by the most. After a spent budget none helps: whether to go on
+    is for a person to decide.
 
     Args:
         run: The run.
@@ -60,7 +61,8 @@ def find_next_command(run: Run, reporting: str = "") -> str:
         return recording[0]
     problems = list_problems(run, all_worse=False)
     for problem in problems:
-        if problem.record.outcome in ("failed", "errored"):
+        is_broken = problem.record.outcome in ("failed", "errored")
+        if is_broken and "BudgetReached" not in problem.record.raised:
             return format_rerun(run, [problem.record])
     if not run.failing_verdicts:
         return ""

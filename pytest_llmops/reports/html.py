@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
+from pytest_llmops.errors import append_code
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.html_sides import (
@@ -388,7 +389,7 @@ def _build_gate(verdict: Verdict, run: Run, metrics: Mapping[str, Metric]) -> Vi
     return {
         "style": style,
         "status": verdict.status,
-        "sentence": sentence,
+        "sentence": append_code(sentence, verdict.code),
         "about": [shorten_text(text, MAX_NAME) for text in about if text],
         "removed": [shorten_text(nodeid, MAX_NAME) for nodeid in removed[:MAX_REMOVED]],
         "gone": len(removed),

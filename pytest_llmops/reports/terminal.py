@@ -87,9 +87,12 @@ def summary_lines(
 
 
 def _quiet_lines(run: Run, page: Page) -> list[Line]:
-    """Return the summary for ``-q``: a line each for what settles an open verdict, further verdicts and commands, and the first note."""
+    """Return the summary for ``-q``: a line each for cost, what settles an open verdict, further verdicts and commands, and the first note."""
     leading, further = split_verdicts(run.verdicts)
     lines = []
+    used = summarize_run(run).traffic
+    if used.calls:
+        lines.append(Line(f"llm: cost: {format_cost(used)}"))
     for verdict in leading:
         if verdict.level == "open" and verdict.advice:
             advice = page.quote(verdict.advice[0], 300)

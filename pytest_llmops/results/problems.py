@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_llmops.errors import format_name_list
+from pytest_llmops.errors import append_code, format_name_list
 from pytest_llmops.measurement import Measurement, format_count
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import CassetteFacts, SideFacts, TrialFacts, read_detail
@@ -129,7 +129,7 @@ def list_verdict_problems(run: Run) -> list[Problem]:
             Problem(
                 kind=verdict.status,
                 nodeid=verdict.nodeid,
-                words=verdict.statement,
+                words=append_code(verdict.statement, verdict.code),
                 decides=True,
                 change=None,
                 record=record,

@@ -14,6 +14,7 @@ STATES = """
 import os
 import pytest
 from pytest_llmops import assert_contains, assert_score
+from pytest_llmops.cases import load_cases
 
 STATE = os.environ["STATE"]
 
@@ -31,16 +32,16 @@ def test_text(llm):
     expected = "Paris" if STATE == "failed" else ""
     assert_contains("echo", expected or "echo")
 
-def test_wrong(prompts):
+def test_wrong(llm):
     if STATE == "error":
-        prompts.get("misspelt")
+        load_cases("misspelt.csv")
 """
 # Of each state: the beginning of the verdict, a code in the output, and the last line
 ENDS: dict[str, tuple[str, str, list[str]]] = {
     "green": ("PASS  26 passed", "", []),
     "missed": ("ERROR  1 error", "[LLM-MISS]", ["llm: next: pytest test_a.py::test_text --llm-record=new"]),
     "failed": ("FAIL  1 failed", "[LLM-THRESHOLD]", ["llm: next: pytest test_a.py::test_text"]),
-    "error": ("ERROR  1 error", "[LLM-PROMPT]", ["llm: next: pytest test_a.py::test_wrong"]),
+    "error": ("ERROR  1 error", "[LLM-CASE]", ["llm: next: pytest test_a.py::test_wrong"]),
     "red": ("RED  26 passed; RED", "[LLM-RED]", ["llm: next: pytest 'test_a.py::test_answer[11]'"]),
 }
 

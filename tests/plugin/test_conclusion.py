@@ -179,7 +179,7 @@ def test_a_red_run_that_is_accepted_fails_nowhere(project: Project, monkeypatch:
     assert (refused.exit, verdict_cases(project.path / "refused.xml")) == (1, {"gate": True})
     accepted = project.run("--llm-accept=meant", "--llm-accept-anyway", "--junitxml=accepted.xml")
     assert (accepted.exit, verdict_cases(project.path / "accepted.xml")) == (0, {"gate": False})
-    assert "\nPASS  40 passed\n" in accepted.text
+    assert "\nllm: PASS  40 passed; " in accepted.text
     assert accepted.line("gate ").startswith("gate       RED  score.quality -")
 
 

@@ -103,7 +103,7 @@ def test_a(llm):
     project.record()
     result = project.run()
     lines = result.records["test_a"].message.splitlines()
-    assert lines[0] == "MeasurementFailed: text.contains 0.00 < 1.00"
+    assert lines[0] == "MeasurementFailed: text.contains 0.00 < 1.00 [LLM-THRESHOLD]"
     labels = [line.split()[0] for line in lines[1:]]
     assert labels[-2:] == ["from", "rerun"]
     assert "stub-1, 10 tok" in lines[-2]

@@ -74,7 +74,7 @@ def test_the_summary_of_the_job_is_appended_to(
     assert text == f"from another step\n\n{(recorded.path / 'r.md').read_text(encoding='utf-8')}"
     assert text.splitlines()[2] == "## LLM regression: FAIL"
     assert "pytest" in text.partition("```sh\n")[2]
-    assert "report      r.md" in result.text
+    assert ", r.md\n" in result.text
     assert result.exit == 1
     recorded.run("-o", "llm_github=off")
     recorded.run("test_plain.py::test_passes")

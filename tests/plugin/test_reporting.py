@@ -56,7 +56,7 @@ def test_quiet_keeps_the_verdict_the_first_note_and_reports_and_very_quiet_nothi
     quiet = recorded.run("-q", "--llm-report=r.json").text
     assert "LLM regression" not in quiet
     assert "llm: FAIL" in quiet
-    assert "report      r.json" in quiet
+    assert ", r.json\n" in quiet
     assert "llm:" not in recorded.run("-qq").text
     assert "LLM regression" not in recorded.run("--no-summary").text
 

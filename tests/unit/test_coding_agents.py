@@ -20,22 +20,20 @@ UNDECIDED = Run(
 @pytest.mark.parametrize("variable", AGENT_VARIABLES)
 def test_each_agent_gets_the_line_after_a_red_run_only(variable: str) -> None:
     for run in (FAILED, RED):
-        assert format_agent_hint(run, {variable: "1"}, ())
-        assert not format_agent_hint(run, {variable: ""}, ())
-        assert not format_agent_hint(run, {}, ())
+        assert format_agent_hint(run, {variable: "1"}, (), Path())
+        assert not format_agent_hint(run, {variable: ""}, (), Path())
+        assert not format_agent_hint(run, {}, (), Path())
     for run in (Run(), UNDECIDED):
-        assert not format_agent_hint(run, {variable: "1"}, ())
+        assert not format_agent_hint(run, {variable: "1"}, (), Path())
 
 
-def test_the_skill_is_named_from_the_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_skill_is_named_from_the_folder_of_the_run(tmp_path: Path) -> None:
     skill = "pytest_llmops/.agents/skills/pytest-llmops/SKILL.md"
     root = Path(__file__).parents[2]
-    monkeypatch.chdir(root)
-    assert f"read {skill} before" in format_agent_hint(RED, {"AI_AGENT": "x"}, ())
-    monkeypatch.chdir(tmp_path)
-    assert f"read {root}/{skill} before" in format_agent_hint(RED, {"AI_AGENT": "x"}, ())
+    assert f"read {skill} before" in format_agent_hint(RED, {"AI_AGENT": "x"}, (), root)
+    assert f"read {root}/{skill} before" in format_agent_hint(RED, {"AI_AGENT": "x"}, (), tmp_path)
 
 
 def test_the_run_file_is_named_or_how_to_get_it() -> None:
-    assert format_agent_hint(RED, {"AI_AGENT": "x"}, ["a.json", "b.json"]).endswith(" a.json")
-    assert "--llm-report=run.json" in format_agent_hint(RED, {"AI_AGENT": "x"}, [])
+    assert format_agent_hint(RED, {"AI_AGENT": "x"}, ["a.json", "b.json"], Path()).endswith(" a.json")
+    assert "--llm-report=run.json" in format_agent_hint(RED, {"AI_AGENT": "x"}, [], Path())

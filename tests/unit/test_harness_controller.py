@@ -598,7 +598,7 @@ def test_of_a_server_that_is_down_the_clients_errors_are_cut_and_not_those_of_th
     hide_frames(SimpleNamespace(excinfo=caught), failure)
     error: BaseException | None = caught.value
     assert error is not None
-    assert error.__notes__ == ["is the server up?"]
+    assert error.__notes__ == ["is the server up? [LLM-MODEL]"]
     causes = []
     while error := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         causes.append(type(error))

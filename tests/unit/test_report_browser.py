@@ -165,7 +165,7 @@ def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tab: Tab, tmp_path: 
 
 def test_the_first_screen_says_what_got_worse_and_why(tab: Tab, tmp_path: Path) -> None:
     show(tab, tmp_path, compared_run())
-    assert seen(tab, ".verdict, .gate") == ["RED 6 passed", "judge.tone -50.0 points"]
+    assert seen(tab, ".verdict, .gate") == ["RED 6 passed", "judge.tone -50.0 points [LLM-RED]"]
     assert "Since the baseline: 2 worse, 1 better, 3 unchanged." in seen(tab, "header p")
     assert names(tab)[:3] == ["test_a[bad-0]", "test_a[bad-1]", "test_a[good]"]
     first = ".case:first-of-type, .case[aria-posinset='1']"

@@ -530,9 +530,9 @@ def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> 
     assert [case.get("same") for case in data["cases"]] == [None, *[data["cases"][0]["id"]] * 3]
     assert Page(page).inside("pre").count(command) == 1
     assert Page(page).text.count("no recording of m") == 1
-    assert data["gates"][0]["sentence"].endswith("nothing is decided. Record what is missing first")
+    assert data["gates"][0]["sentence"].endswith("is decided. Record what is missing first [LLM-NO-VERDICT]")
     others = Run(records=(TestRecord(nodeid="a.py::t"),), verdicts=(gate_of(run),))
-    assert build_page(others)["gates"][0]["sentence"] == hint
+    assert build_page(others)["gates"][0]["sentence"] == f"{hint} [LLM-NO-VERDICT]"
     assert build_page(others)["missed"] is None
 
 

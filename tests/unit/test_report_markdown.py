@@ -48,7 +48,7 @@ def test_five_lines_of_evidence_follow_the_verdict() -> None:
     assert lines_of(red_run())[:6] == [
         "## LLM regression: FAIL",
         "- 2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped; since the baseline 3 worse, 1 better, 1,200 unchanged",
-        "- `gate RED: judge.quality -6.1 points`",
+        "- `gate RED: judge.quality -6.1 points [LLM-RED]`",
         "- could have noticed, in 8 of 10 runs, a drop of `judge.quality` by 4.9 points",
         f"- baseline `{BASELINE}`",
         "- cost now `$0.0017` (1 live call, 8 replayed); if all calls were live `$0.0029`, and 4 calls without a price",
@@ -152,7 +152,7 @@ def test_a_list_of_facts_is_shown_as_its_texts() -> None:
             "GREEN",
             f"4 passed; since the baseline no score differs, 4 unchanged; `nothing changed: every answer is the baseline's`; baseline `{BASELINE}`",
         ),
-        (make_gate(status="ERROR", sentence="damaged", baseline="b"), "ERROR", "4 passed; since the baseline no score differs; `damaged`"),
+        (make_gate(status="ERROR", sentence="damaged", baseline="b"), "ERROR", "4 passed; since the baseline no score differs; `damaged [LLM-NO-VERDICT]`"),
         (make_gate(status="NONE", sentence="partial", baseline="b"), "PASS", "4 passed; since the baseline no score differs; `partial`"),
     ],
 )  # fmt: skip

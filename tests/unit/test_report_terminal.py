@@ -54,9 +54,10 @@ def test_the_verdict_is_coloured() -> None:
 
 
 def test_quiet_gives_a_note_and_very_quiet_nothing() -> None:
-    (note,) = summary_lines(fixed_run(), verbosity=-1)
+    cost, note = summary_lines(fixed_run(), verbosity=-1)
     assert fixed_run().notes[0] in note.text
-    assert summary_lines(replace(fixed_run(), notes=()), verbosity=-1) == []
+    assert summary_lines(replace(fixed_run(), notes=()), verbosity=-1) == [cost]
+    assert summary_lines(run_of(Measurement(name="m", value=1)), verbosity=-1) == []
     assert summary_lines(fixed_run(), verbosity=-2) == []
     assert summary_lines(fixed_run(), verbosity=-3) == []
 
@@ -64,7 +65,7 @@ def test_quiet_gives_a_note_and_very_quiet_nothing() -> None:
 def test_quiet_names_the_next_step_of_what_is_undecided() -> None:
     advice = ("m: 5 trials of each case", "m: this suite notices a drop of 9.0 points")
     run = replace(fixed_run(), notes=(), verdicts=(make_gate(status="AMBER", sentence="?", advice=advice),))
-    assert [line.text for line in summary_lines(run, verbosity=-1)] == [f"llm: gate: {advice[0]}"]
+    assert [line.text for line in summary_lines(run, verbosity=-1)][1:] == [f"llm: gate: {advice[0]}"]
 
 
 def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:
@@ -200,8 +201,8 @@ def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> N
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    (note,) = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
-    for line in [note, *closing_lines(everywhere(text), ascii=ascii, reports=[text])]:
+    quiet = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
+    for line in [*quiet, *closing_lines(everywhere(text), ascii=ascii, reports=[text])]:
         assert line.text.isprintable()
         assert line.text.startswith("llm: ")
         assert line.text.isascii() or not ascii

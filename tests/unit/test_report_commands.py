@@ -1,0 +1,57 @@
+"""The command to run next, by how a run ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmops.reports.commands import find_next_command
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import CaseChange, Verdict
+
+MISS = "no recording answers POST /v1 [LLM-MISS]\n  record    pytest test_a.py::{} --llm-record={}"
+WORSE = CaseChange(nodeid="test_a.py::test_worse", kind="regressed")
+REPORTING = "pytest --llm-report=report.html"
+
+
+def record(name: str, outcome: Any = "failed", **how: Any) -> TestRecord:
+    return TestRecord(nodeid=f"test_a.py::{name}", outcome=outcome, **how)
+
+
+def missed(name: str, mode: str = "new") -> TestRecord:
+    return record(name, "errored", message=MISS.format(name, mode), raised=("CassetteMiss",))
+
+
+def gate(status: str, *, decides: bool = True) -> Verdict:
+    return Verdict(kind="baseline", status=status, decides=decides, changes=(WORSE,))
+
+
+FAILED = record("test_x", message="text.exact 0.00 < 1.00")
+SPENT = record("test_y", "errored", raised=("BudgetReached",))
+
+
+@pytest.mark.parametrize(
+    ("run", "command"),
+    [
+        (Run(), ""),
+        (Run(records=(record("test_x", "passed"),), verdicts=(gate("GREEN"),)), ""),
+        (Run(verdicts=(gate("AMBER"),)), ""),
+        (Run(verdicts=(gate("RED", decides=False),)), ""),
+        (Run(records=(FAILED, missed("test_b"), missed("test_c", "all"))), "pytest test_a.py::test_b --llm-record=new"),
+        (Run(records=(SPENT, FAILED), verdicts=(gate("RED"),)), "pytest test_a.py::test_x"),
+        (Run(records=(SPENT,)), ""),
+        (Run(verdicts=(gate("RED"),)), REPORTING),
+    ],
+    ids=["empty", "green", "amber", "accepted", "missed", "failed", "budget", "red"],
+)  # fmt: skip
+def test_the_next_command(run: Run, command: str) -> None:
+    assert find_next_command(run, REPORTING) == command
+
+
+def test_after_red_with_a_report_the_worst_test_runs_again() -> None:
+    assert find_next_command(Run(verdicts=(gate("RED"),))) == "pytest test_a.py::test_worse"
+
+
+def test_a_verdict_without_tests_and_with_a_report_has_no_next_command() -> None:
+    assert find_next_command(Run(verdicts=(Verdict(kind="baseline", status="ERROR", decides=True),))) == ""

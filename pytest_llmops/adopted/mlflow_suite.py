@@ -24,6 +24,9 @@ from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, iter
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 # Without it, MLflow refuses to keep runs and traces in files
 FILES_VARIABLE = "MLFLOW_ALLOW_FILE_STORE"
+# No statistics for MLflow, and the list of models that came with the package in place of the newest one from GitHub
+QUIET_VARIABLES = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_MODEL_CATALOG_URI": ""}
+TELEMETRY_HOSTS = ("config.mlflow-telemetry.io", "api.mlflow-telemetry.io")
 REMOTE_SCHEMES = ("http", "https", "databricks", "databricks-uc", "uc")
 # What MLflow's own judges say if they cannot tell
 UNDECIDED = "unknown"
@@ -58,8 +61,9 @@ class MlflowTool(AdoptedTool):
         return imports.uses(item, "mlflow") and imports.uses(item, "genai")
 
     def service_hosts(self, environ: Mapping[str, str]) -> Iterable[str]:
-        """Return the host of the tracking server that the environment names."""
-        return iter_url_hosts(environ.get(TRACKING_VARIABLE, ""))
+        """Return the host of the tracking server that the environment names, and those of MLflow's statistics."""
+        yield from TELEMETRY_HOSTS
+        yield from iter_url_hosts(environ.get(TRACKING_VARIABLE, ""))
 
     @contextmanager
     def stay_offline(self) -> Iterator[None]:
@@ -78,7 +82,7 @@ class MlflowTool(AdoptedTool):
             os.environ[FILES_VARIABLE] = "true"
             address = get_address()
             if _is_remote(address):
-                set_address(Path(folder).as_uri())
+                set_address(Path(folder, "mlruns").as_uri())
                 patches.callback(set_address, address)
             patches.enter_context(replace_everywhere(set_address, set_local_address))
             yield
@@ -88,7 +92,11 @@ class MlflowTool(AdoptedTool):
         """Report each scorer when it has scored a row."""
         scorer = require_attribute(self, importlib.import_module("mlflow.genai.scorers"), "Scorer")
         require_attribute(self, scorer, "run")
-        with report_methods(scorer, ("run", "__call__"), _read_call, report):
+        with ExitStack() as patches:
+            patches.enter_context(mock.patch.dict(os.environ))
+            for name, value in QUIET_VARIABLES.items():
+                os.environ.setdefault(name, value)
+            patches.enter_context(report_methods(scorer, ("run", "__call__"), _read_call, report))
             yield
 
 

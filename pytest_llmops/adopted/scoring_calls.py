@@ -156,11 +156,17 @@ def reported(call: ScoringCall, read: ReadCall, report: ReportScore) -> Iterator
             yield call
     except Exception as error:
         call.error = describe_exception(error)
+        _report_call(call, read, report)
         raise
+    else:
+        _report_call(call, read, report)
     finally:
         _is_scoring.set(False)
-        for score in read(call):
-            report(score)
+
+
+def _report_call(call: ScoringCall, read: ReadCall, report: ReportScore) -> None:
+    for score in read(call):
+        report(score)
 
 
 def label_case(inputs: object) -> str:

@@ -159,7 +159,7 @@ class ReportListener:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the requested reports, also of an empty run."""
         settings = self._config.stash[SETTINGS]
-        if self.controller is None and not settings.report and not settings.accept:
+        if self.controller is None and not (settings.report or settings.accept or settings.adopt):
             return
         controller = self._get_controller()
         usage = controller.cassette_usage

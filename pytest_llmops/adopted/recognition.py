@@ -6,6 +6,7 @@ Knows pytest's items by their attributes only.
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Iterator
 from types import CodeType, ModuleType
 from typing import Any
@@ -95,8 +96,9 @@ def _is_of_project(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str):
         return False
-    is_standard = file.startswith(sys.base_prefix) and "lib" in file.removeprefix(sys.base_prefix)
-    return not is_standard and not any(folder in file for folder in INSTALLED_FOLDERS)
+    if file.startswith(sysconfig.get_path("stdlib")):
+        return False
+    return not any(folder in file for folder in INSTALLED_FOLDERS)
 
 
 def _list_imports(code: CodeType | None) -> set[str]:

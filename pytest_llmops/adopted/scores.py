@@ -22,9 +22,9 @@ def record_score(
     *,
     better: Literal["higher", "lower"] = "higher",
     unit: str = "1",
-    reason: str = "",
-    version: str = "",
-    label: str = "",
+    reason: str | None = "",
+    version: str | None = "",
+    label: str | None = "",
 ) -> Measurement:
     """Record a score that something else computed; the reports show it, and the gate compares it with the baseline.
 
@@ -35,7 +35,7 @@ def record_score(
         value: From 0 to 1, a boolean (1 or 0), or with another unit any finite number.
         better: Whether a ``higher`` or a ``lower`` value is better.
         unit: "1" (a score from 0 to 1, which the gate compares), "s", "USD", "tokens" or "count" (which it does not compare).
-        reason: Why the value is what it is, in a sentence.
+        reason: Why the value is what it is, in a sentence. None, as many libraries give it, counts as empty, here and below.
         version: Version of the metric or of its judge: scores of different versions are never compared.
         label: Distinguishes several scores of the same name in a test.
 
@@ -70,7 +70,13 @@ def record_score(
             "map its scale to 0 to 1, or pass unit='count' if it must not be compared with a baseline"
         )
     measurement = Measurement(
-        name=name, value=number, unit=unit, better=better, reason=reason, version=version, label=label
+        name=name,
+        value=number,
+        unit=unit,
+        better=better,
+        reason=reason or "",
+        version=version or "",
+        label=label or "",
     )
     return recorder.emit(measurement)
 

@@ -130,6 +130,7 @@ def _read_metric(metric: Any, test_case: Any, error: str = "") -> ToolScore:
         error=error or getattr(metric, "error", None) or "",
         version=_describe_version(metric),
         label=getattr(test_case, "name", None) or "",
+        output=getattr(test_case, "actual_output", None),
     )
 
 

@@ -68,17 +68,18 @@ def _iter_scores(report: Any) -> Iterator[ToolScore]:
                 passed=result.value,
                 reason=result.reason,
                 version=_describe_version(result),
-                label=case.name,
+                case=case.name,
+                output=case.output,
             )
         for failure in case.evaluator_failures:
             yield ToolScore(
                 metric=failure.name,
-                error=f"the evaluator raised {failure.error_message}",
+                error=f"the evaluator failed: {failure.error_message}",
                 version=_describe_version(failure),
-                label=case.name,
+                case=case.name,
             )
     for failed in report.failures:
-        yield ToolScore(metric="task", error=f"the task raised {failed.error_message}", label=failed.name)
+        yield ToolScore(metric="task", error=f"the task failed: {failed.error_message}", case=failed.name)
 
 
 def _describe_version(result: Any) -> str:

@@ -10,6 +10,8 @@ from pytest_llmops.adopted.tool import ToolScore
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float, shorten_text
 
+CASE_DETAIL = "dataset_case"  # as `results.dataset_cases` reads it
+MAX_OUTPUT = 20_000  # characters of a scored output that are kept
 MAX_REASON = 2000  # characters of a tool's reason, error or label that are kept
 # "[GEval]" after the name of a metric
 _KIND_SUFFIX = re.compile(r"\s*\[[^\[\]]{1,40}\]\s*$")
@@ -93,19 +95,19 @@ def make_measurement(tool: str, score: ToolScore) -> Measurement:
     >>> make_measurement("deepeval", ToolScore(metric="Answer Relevancy", value=0.5)).name
     'deepeval.answer_relevancy'
     >>> make_measurement("deepeval", ToolScore(metric="Bias", value=float("nan"))).error
-    'deepeval gave nan, expected a number'
+    'deepeval gave nan, expected a finite number'
     """
     common: dict[str, Any] = {
         "name": f"{make_name(tool)}.{make_name(score.metric)}",
         "better": score.better,
         "version": _shorten(score.version),
-        "label": _shorten(score.label),
+        "label": _shorten(score.label or score.case),
         "detail": _make_detail(tool, score),
     }
     error = _shorten(score.error)
     number = _as_number(score.value)
     if not error and number is None:
-        error = f"{tool} gave {shorten_text(repr(score.value), 80)}, expected a number"
+        error = f"{tool} gave {shorten_text(repr(score.value), 80)}, expected a finite number"
     if error or number is None:
         return Measurement(error=error, **common)
     unit = "count"
@@ -152,6 +154,10 @@ def _make_detail(tool: str, score: ToolScore) -> dict[str, Json]:
         detail["tool_threshold"] = threshold
     if isinstance(score.passed, bool):
         detail["tool_passed"] = score.passed
+    if score.output is not None:
+        detail["actual"] = str(score.output)[:MAX_OUTPUT]
+    if score.case:
+        detail[CASE_DETAIL] = _shorten(score.case)
     for name, value in score.detail.items():
         detail[name] = _shorten(value)
     return detail

@@ -37,7 +37,9 @@ class ToolScore:
         reason: Why the tool gave this score.
         error: Why the tool gave no score; empty: it gave one.
         version: The judge's model, or what else has to be equal for two scores to be compared.
-        label: Distinguishes scores of a metric in a test, such as the name of a case.
+        label: Distinguishes scores of a metric in a test.
+        case: The name of the case, if a single test evaluates a dataset: the gate compares each case as it compares tests.
+        output: What was scored, as the reports show it; None: not known.
         detail: Further facts for the reports.
     """
 
@@ -51,6 +53,8 @@ class ToolScore:
     error: object = ""
     version: object = ""
     label: object = ""
+    case: object = ""
+    output: object = None
     detail: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ from pytest_llmops.harness.tracebacks import find_place
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports.formats import deliver_report
+from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
     iter_changed_notes,
@@ -110,7 +111,8 @@ class Controller:
             session: pytest's session, whose exit status may be changed.
             make_report: pytest's ``TestReport``.
         """
-        records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
+        listed = sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid))
+        records = tuple(split_dataset_cases(listed))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from support.matrix import PYTHON, environment, missing
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops.adopted import TOOLS, load_tool
+from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import Run, TestRecord
 
 pytestmark = pytest.mark.slow
@@ -134,3 +134,94 @@ def _run(folder: Path, server: StubServer, *args: str) -> Done:
     return Done(done.returncode, text, Run.from_json(report.read_text(encoding="utf-8")), server.count)
 
 
+METRICS = {
+    "deepeval": "deepeval.correctness",
+    "langsmith": "langsmith.correctness",
+    "openevals": "openevals.correctness",
+    "pydantic-evals": "pydantic_evals.llmjudge",
+}
+
+
+@pytest.mark.parametrize("tool", METRICS)
+def test_a_suite_is_recorded_and_replayed_as_it_is(tool: str, runs: dict[str, Done]) -> None:
+    recorded, replayed = runs["recorded"], runs["replayed"]
+    assert recorded.status == 0, recorded.text
+    assert replayed.status == 0, replayed.text
+    assert recorded.run.notes == ()
+    assert recorded.asked == replayed.asked
+    before, after = recorded.records(tool), replayed.records(tool)
+    assert list(before) == list(after)
+    scored = [record for name, record in before.items() if name.startswith("test_many[")]
+    assert len(scored) == 20
+    for record in scored:
+        (first, *_) = record.measurements
+        assert (first.name, first.value, first.status) == (METRICS[tool], 0.9, "recorded")
+        assert first.reason
+        assert after[record.nodeid.partition("::")[2]].measurements == record.measurements
+    calls = [call for record in after.values() for call in record.calls]
+    assert all(call.replayed for call in calls)
+    assert {call.purpose for call in calls if call.model == "gpt-4.1"} == {"judge"}
+    assert {call.purpose for call in calls if call.model == "app-1"} == {"app"}
+
+
+def test_the_gate_is_green_on_the_replay_and_red_on_a_drop(runs: dict[str, Done]) -> None:
+    green = runs["replayed"].run.find_verdict("baseline")
+    red = runs["dropped"].run.find_verdict("baseline")
+    assert green is not None
+    assert red is not None
+    assert (green.status, red.status) == ("GREEN", "RED"), f"{runs['replayed'].text}\n{runs['dropped'].text}"
+    assert runs["dropped"].status == 1
+    assert all(record.outcome == "passed" for record in runs["dropped"].run.records)
+    worse = {score.name for change in red.changes if change.kind == "worse" for score in change.scores}
+    assert worse == set(METRICS.values())
+
+
+def test_deepeval_metrics_have_direction_threshold_and_judge(runs: dict[str, Done]) -> None:
+    records = runs["replayed"].records("deepeval")
+    by_name: dict[str, list[Measurement]] = {}
+    for measurement in records["test_directions"].measurements:
+        by_name.setdefault(measurement.name, []).append(measurement)
+    (relevancy,) = by_name["deepeval.answer_relevancy"]
+    lengths = by_name["deepeval.length"]  # asserted in both ways of deepeval, with and without an event loop
+    assert [(length.better, length.value) for length in lengths] == [("lower", 0.13)] * 2
+    assert (relevancy.better, relevancy.version, relevancy.label) == ("higher", "gpt-4.1", "tent")
+    assert (relevancy.detail["tool_threshold"], relevancy.detail["tool_passed"]) == (0.5, True)
+    assert [score.name for score in records["test_measured_by_hand"].measurements] == [
+        "deepeval.answer_relevancy"
+    ]
+    (correct,) = records["test_many[0]"].measurements
+    assert correct.version.startswith("gpt-4.1, criteria ")
+
+
+def test_langsmith_scores_have_all_forms_of_feedback(runs: dict[str, Done]) -> None:
+    scores = runs["replayed"].records("langsmith")["test_other_forms[30 days]"].measurements
+    assert [(score.name, score.value, score.better) for score in scores] == [
+        ("langsmith.polite", 1.0, "higher"),
+        ("langsmith.edit_distance", 0.0, "lower"),
+        ("langsmith.similarity", 0.8, "higher"),
+    ]
+
+
+def test_pydantic_evals_has_scores_and_assertions_of_each_case(runs: dict[str, Done]) -> None:
+    records = runs["replayed"].records("pydantic-evals")
+    assert records["test_many"].measurements == ()
+    names = [(score.name, score.value) for score in records["test_many[3 days]"].measurements]
+    assert names == [
+        ("pydantic_evals.llmjudge", 0.9),
+        ("pydantic_evals.short", 1.0),
+        ("pydantic_evals.isinstance", 1.0),
+    ]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_page_names_each_tool_with_the_versions_that_were_tested(
+    tool: str, runs: dict[str, Done]
+) -> None:
+    if tool not in METRICS:
+        pytest.skip("has tests of its own")
+    assert runs["recorded"].status == 0
+    code = "import sys, importlib.metadata; print(importlib.metadata.version(sys.argv[1]))"
+    done = subprocess.run(
+        [str(PYTHON), "-c", code, load_tool(tool).distribution], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == load_tool(tool).tested[1]

@@ -133,6 +133,7 @@ def _read_result(call: ScoringCall, result: Any) -> ToolScore | None:
         number = passed
     if not error and not isinstance(number, (bool, int, float)):
         return None
+    label = label_case(call.arguments.get("inputs"))
     return ToolScore(
         metric=str(name),
         value=number,
@@ -140,7 +141,9 @@ def _read_result(call: ScoringCall, result: Any) -> ToolScore | None:
         reason=getattr(result, "rationale", None) or "",
         error=error,
         version=_describe_version(scorer, result),
-        label=label_case(call.arguments.get("inputs")),
+        label=label,
+        case=label if call.method == "run" else "",
+        output=call.arguments.get("outputs"),
     )
 
 

@@ -8,11 +8,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 from unittest import mock
 
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.scoring_calls import ScoringCall, label_case, read_verdict, report_methods
+from pytest_llmops.adopted.scoring_calls import (
+    ScoringCall,
+    label_case,
+    read_verdict,
+    report_methods,
+    set_in_methods,
+)
 from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
 
 # Classes of ``ragas.metrics.base`` with the methods that return a score
@@ -27,6 +34,9 @@ SCALED_OUTPUTS = ("discrete", "ranking")
 # ragas sends the names of metrics and the numbers of rows; it asks once in a process whether it may
 NO_TRACKING = "RAGAS_DO_NOT_TRACK"
 SERVICE_HOSTS = ("t.explodinggradients.com",)
+
+# Whether the rows of a dataset are scored here
+_scores_rows: ContextVar[bool] = ContextVar("pytest_llmops_ragas_scores_rows", default=False)
 
 
 class RagasTool(AdoptedTool):
@@ -58,6 +68,11 @@ class RagasTool(AdoptedTool):
                 for method in methods:
                     require_attribute(self, metric_class, method)
                 patches.enter_context(report_methods(metric_class, methods, _read_call, report))
+            batches = require_attribute(self, base, "SimpleBaseMetric")
+            patches.enter_context(set_in_methods(batches, ("abatch_score",), _scores_rows))
+            experiment = importlib.import_module("ragas.experiment")
+            runner = require_attribute(self, experiment, "ExperimentWrapper")
+            patches.enter_context(set_in_methods(runner, ("__call__",), _scores_rows))
             yield
 
 
@@ -74,6 +89,9 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
         return
     if isinstance(number, float) and number != number:  # noqa: PLR0124 -- NaN
         error = f"ragas gave NaN: {reason or 'the metric found nothing to score, or the answer of its judge could not be read'}"
+    label = _label_call(call)
+    # `evaluate` passes the callbacks of the row
+    is_row = _scores_rows.get() or call.arguments.get("callbacks") is not None
     yield ToolScore(
         metric=_name_metric(metric),
         value=number,
@@ -82,7 +100,9 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
         reason=reason or "",
         error=error,
         version=_find_model(call),
-        label=_label_call(call),
+        label=label,
+        case=label if is_row else "",
+        output=_find_field(call, "response"),
     )
 
 
@@ -137,17 +157,21 @@ def _find_model(call: ScoringCall) -> str:
 
 def _label_call(call: ScoringCall) -> str:
     """Return the label of a call: what the user had asked, or else the reference."""
-    fields: Any = call.arguments
-    sample = call.arguments.get("sample")
-    if sample is not None:
-        fields = vars(sample)
     for name in ("user_input", "question", "reference"):
-        value = fields.get(name)
+        value = _find_field(call, name)
         if isinstance(value, list):
             value = [str(getattr(message, "content", message)) for message in value]
         if value:
             return label_case(value)
     return ""
+
+
+def _find_field(call: ScoringCall, name: str) -> Any:
+    """Return a field of the sample that is scored; newer metrics get each field as an argument. None: it has no such field."""
+    sample = call.arguments.get("sample")
+    if sample is not None:
+        return getattr(sample, name, None)
+    return call.arguments.get(name)
 
 
 TOOL = RagasTool()

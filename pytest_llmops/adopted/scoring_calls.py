@@ -31,12 +31,14 @@ class ScoringCall:
 
     Attributes:
         owner: The object whose method was called.
+        method: The method's name.
         arguments: The arguments by their names.
         result: What the method returned; None after an error.
         error: The exception that it raised, in words; empty: it returned.
     """
 
     owner: Any
+    method: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
     error: str = ""
@@ -69,13 +71,38 @@ def report_methods(base: type, names: Iterable[str], read: ReadCall, report: Rep
                 if inspect.isfunction(method) and not is_abstract:
                     patches.enter_context(mock.patch.object(kind, name, _wrap_method(method, read, report)))
 
-        def wrap_new_class(cls: type, **options: Any) -> None:
+        def wrap_new_class(cls: Any, **options: Any) -> None:
             super(base, cls).__init_subclass__(**options)
             wrap_class(cls)
 
         for kind in (base, *list_subclasses(base)):
             wrap_class(kind)
         patches.enter_context(_replaced_init_subclass(base, wrap_new_class))
+        yield
+
+
+@contextmanager
+def set_in_methods(base: type, names: Iterable[str], flag: ContextVar[bool]) -> Iterator[None]:
+    """Set a flag in some async methods, of a class and of all classes below it, while the block runs."""
+
+    def wrap(method: Any) -> Any:
+        @functools.wraps(method)
+        async def run_with_flag(*args: Any, **kwargs: Any) -> Any:
+            flag.set(True)
+            try:
+                return await method(*args, **kwargs)
+            finally:
+                flag.set(False)
+
+        return run_with_flag
+
+    wanted = tuple(names)
+    with ExitStack() as patches:
+        for kind in (base, *list_subclasses(base)):
+            for name in wanted:
+                method = vars(kind).get(name)
+                if inspect.iscoroutinefunction(method):
+                    patches.enter_context(mock.patch.object(kind, name, wrap(method)))
         yield
 
 
@@ -104,7 +131,8 @@ def list_subclasses(base: type) -> list[type]:
     classes: dict[type, None] = {}
     waiting = [base]
     while waiting:
-        for subclass in type.__subclasses__(waiting.pop()):
+        subclasses: list[type] = type.__subclasses__(waiting.pop())
+        for subclass in subclasses:
             if subclass not in classes:
                 classes[subclass] = None
                 waiting.append(subclass)
@@ -123,7 +151,7 @@ def _wrap_method(method: Any, read: ReadCall, report: ReportScore) -> Any:
         arguments = dict(bound)
         arguments.pop("self", None)
         arguments.update(kwargs)
-        return ScoringCall(args[0], arguments)
+        return ScoringCall(args[0], method.__name__, arguments)
 
     if inspect.iscoroutinefunction(method):
 

@@ -5,8 +5,6 @@ The tool here is a stand-in for pydantic-evals, with the few names that are read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from support.messages import check_message
 from support.project import INI, PROGRAM, Project, Result
@@ -77,7 +75,7 @@ ADOPTING = f"{INI}llm_adopt = pydantic-evals\n"
 
 
 @pytest.fixture
-def adopted(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def adopted(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose folder has the stand-in, installed in a version that was tested."""
     monkeypatch.syspath_prepend(project.path)
     install(project, "2.62.0")
@@ -88,7 +86,7 @@ def adopted(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proje
             "pydantic_evals/evaluators.py": EVALUATORS,
         }
     )
-    yield project
+    return project
 
 
 def install(project: Project, version: str) -> None:

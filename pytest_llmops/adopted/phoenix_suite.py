@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Literal
@@ -15,6 +17,7 @@ from pytest_llmops.adopted.patching import replace_everywhere
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scoring_calls import ScoringCall, label_case, read_verdict, report_methods
 from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, iter_url_hosts, require_attribute
+from pytest_llmops.errors import describe_exception
 
 MARKER = "phoenix"
 TRACKING_VARIABLE = "PHOENIX_TEST_TRACKING"
@@ -80,22 +83,33 @@ class PhoenixTool(AdoptedTool):
                 patches.enter_context(report_methods(evaluator, methods, read_unlogged, report))
             yield
 
-    def finish_test(self, item: Any) -> None:
+    def finish_test(self, item: Any, report: ReportScore) -> None:
         """Call the evaluators of a marker within the test, where they are recorded. Phoenix calls them later, and only with a server."""
         marker = item.get_closest_marker(MARKER)
         if marker is None or not marker.kwargs.get("evaluators"):
             return
-        client = importlib.import_module("phoenix.client.pytest")
+        evaluate = inspect.unwrap(importlib.import_module("phoenix.client.pytest").evaluate)
         names = importlib.import_module("phoenix.client.pytest.marker")
         run = importlib.import_module("phoenix.client.pytest.context").current_run()
         if run is None:
             return
-        create_evaluator = importlib.import_module("phoenix.client.experiments").create_evaluator
         fields = _list_fields(item, run.output, names.REPETITION_PARAM)
         for evaluator in names.resolve_evaluators(item):
-            # Its error is reported; Phoenix does not fail the test for it either
-            with suppress(Exception):
-                client.evaluate(create_evaluator()(evaluator), **fields)
+            try:
+                adapted = _adapt_evaluator(evaluator)
+                with _evaluations_reported(run, _find_better(evaluator), report):
+                    evaluate(adapted, **fields)
+            except Exception as error:  # noqa: BLE001 -- of the project's function; Phoenix does not fail the test for it either
+                name = str(getattr(evaluator, "name", None) or getattr(evaluator, "__name__", "evaluation"))
+                report(ToolScore(metric=name, error=describe_exception(error)))
+
+
+def _adapt_evaluator(evaluator: Any) -> Any:
+    """Return an evaluator in the form that Phoenix's experiments call: arguments by the names of its parameters."""
+    create_evaluator = importlib.import_module("phoenix.client.experiments").create_evaluator
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Phoenix about itself
+        return create_evaluator()(evaluator)
 
 
 def _list_fields(item: Any, output: object, repetition: str) -> dict[str, Any]:
@@ -121,20 +135,32 @@ def _wrap_log(log_evaluation: Any, report: ReportScore) -> Any:
 def _wrap_evaluate(evaluate: Any, current_run: Any, report: ReportScore) -> Any:
     @functools.wraps(evaluate)
     def evaluate_and_report(evaluator: Any, /, **fields: Any) -> Any:
-        run = current_run()
-        before = dict(getattr(run, "evaluations", {}))
-        try:
-            with recorder.set_purpose("judge"):
-                return evaluate(evaluator, **fields)
-        finally:
-            better = _find_better(evaluator)
-            for name, evaluation in getattr(run, "evaluations", {}).items():
-                # The run keeps the last evaluation of each name, as a new dictionary
-                if evaluation is not before.get(name):
-                    for score in _read_evaluation(evaluation, better):
-                        report(score)
+        with _evaluations_reported(current_run(), _find_better(evaluator), report):
+            return evaluate(evaluator, **fields)
 
     return evaluate_and_report
+
+
+@contextmanager
+def _evaluations_reported(
+    run: Any, better: Literal["higher", "lower"], report: ReportScore
+) -> Iterator[None]:
+    """Report the evaluations that a block adds to the run of a test; requests in it are those of a judge.
+
+    Args:
+        run: Phoenix's record of the test. It keeps the last evaluation of each name, as a new dictionary. None: outside of a test.
+        better: Which scores the evaluator prefers.
+        report: Called for each score.
+    """
+    before = dict(getattr(run, "evaluations", {}))
+    try:
+        with recorder.set_purpose("judge"):
+            yield
+    finally:
+        for name, evaluation in getattr(run, "evaluations", {}).items():
+            if evaluation is not before.get(name):
+                for score in _read_evaluation(evaluation, better):
+                    report(score)
 
 
 def _find_better(evaluator: Any) -> Literal["higher", "lower"]:

@@ -48,7 +48,7 @@ ReadCall: TypeAlias = Callable[[ScoringCall], Iterable[ToolScore]]
 
 
 @contextmanager
-def report_methods(base: type, names: Iterable[str], read: ReadCall, report: ReportScore) -> Iterator[None]:
+def report_methods(base: Any, names: Iterable[str], read: ReadCall, report: ReportScore) -> Iterator[None]:
     """Report the calls of some methods, of a class and of all classes below it, while the block runs.
 
     Classes that are made in the meantime are included. A call within a reported call is not reported.

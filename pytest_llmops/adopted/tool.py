@@ -103,13 +103,14 @@ class AdoptedTool(ABC):
         """
         return nullcontext()
 
-    def finish_test(self, item: Any) -> None:
+    def finish_test(self, item: Any, report: ReportScore) -> None:
         """Compute what the tool would compute after a test, where nothing is recorded any more. Called when a test has passed.
 
         Args:
             item: pytest's item.
+            report: To be called for each score.
         """
-        del item
+        del item, report
 
     def service_hosts(self, environ: Mapping[str, str]) -> Iterable[str]:
         """Return hosts of the tool's own service, whose calls are neither recorded nor blocked: uploads, telemetry.

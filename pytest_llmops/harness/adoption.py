@@ -18,7 +18,7 @@ from pytest_llmops import recorder
 from pytest_llmops.adopted import load_tools
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement, make_name
-from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ToolScore
+from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ReportScore, ToolScore
 from pytest_llmops.errors import describe_exception
 from pytest_llmops.harness.own_tests import FOREIGN_MARKER
 from pytest_llmops.measurement import Measurement, format_count
@@ -92,7 +92,7 @@ class AdoptionHooks:
         self._scores = ScoreKeeper()
         self._open = ExitStack()
         self._problems: list[str] = []
-        self._started: list[AdoptedTool] = []
+        self._started: list[tuple[AdoptedTool, ReportScore]] = []
 
     def stay_offline(self) -> None:
         """Keep the tools from needing their own services until the end of the run."""
@@ -122,7 +122,7 @@ class AdoptionHooks:
             self._scores.add(tool, score)
 
         if self._enter(tool, tool.read_scores(report)):
-            self._started.append(tool)
+            self._started.append((tool, report))
 
     def _enter(self, tool: AdoptedTool, context: AbstractContextManager[None]) -> bool:
         """Open a context of a tool until the end of the run; if that is not possible, keep the reason for the summary."""
@@ -150,8 +150,8 @@ class AdoptionHooks:
     def pytest_runtest_call(self, item: Any) -> Generator[None, object, object]:
         """Fail a test that passed although a tool could not score something in it."""
         result = yield
-        for tool in self._started:
-            tool.finish_test(item)
+        for tool, report in self._started:
+            tool.finish_test(item, report)
         errors = self._scores.take_errors()
         if errors:
             recorder.emit_together([recorder.Emission(measurement=measurement) for measurement in errors])

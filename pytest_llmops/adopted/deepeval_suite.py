@@ -18,7 +18,7 @@ from unittest import mock
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import fingerprint_parts
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
+from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, report_scores, require_attribute
 from pytest_llmops.errors import describe_exception
 
 BASE_CLASSES = ("BaseMetric", "BaseConversationalMetric")
@@ -109,18 +109,18 @@ def _reported(metric: Any, test_case: Any, report: ReportScore) -> Iterator[None
             yield
     except Exception as error:
         if type(error).__name__ != NOT_APPLICABLE:
-            report(_read_metric(metric, test_case, error=describe_exception(error)))
+            report_scores(report, _iter_score(metric, test_case, error=describe_exception(error)))
         raise
     else:
-        report(_read_metric(metric, test_case))
+        report_scores(report, _iter_score(metric, test_case))
     finally:
         _is_measuring.set(False)
 
 
-def _read_metric(metric: Any, test_case: Any, error: str = "") -> ToolScore:
-    """Return the score of a metric that was measured, or why it has none."""
+def _iter_score(metric: Any, test_case: Any, error: str = "") -> Iterator[ToolScore]:
+    """Yield the score of a metric that was measured, or why it has none."""
     name = getattr(metric, "__name__", "") or type(metric).__name__
-    return ToolScore(
+    yield ToolScore(
         metric=str(name),
         value=getattr(metric, "score", None),
         better=_find_better(metric),

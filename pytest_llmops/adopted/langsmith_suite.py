@@ -14,7 +14,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.adopted.patching import replace_everywhere
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
+from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, report_scores, require_attribute
 
 MARKER = "langsmith"
 # Methods of `langsmith.expect` that log a score, and whether a higher one is better
@@ -77,8 +77,7 @@ def _wrap_log_feedback(log_feedback: Any, report: ReportScore) -> Any:
             result = log_feedback(**kwargs)
         else:
             result = log_feedback(feedback, **kwargs)
-        for score in _iter_scores(feedback, kwargs):
-            report(score)
+        report_scores(report, _iter_scores(feedback, kwargs))
         return result
 
     return log_and_report
@@ -115,17 +114,15 @@ def _wrap_expect(method: Any, better: Any, report: ReportScore) -> Any:
     @functools.wraps(method)
     def score_and_report(*args: Any, **kwargs: Any) -> Any:
         matcher = method(*args, **kwargs)
-        report(
-            ToolScore(
-                metric=str(matcher.key),
-                value=matcher.value,
-                better=better,
-                reason=kwargs.get("comment") or "",
-            )
-        )
+        report_scores(report, _iter_matcher(matcher, better, kwargs.get("comment")))
         return matcher
 
     return score_and_report
+
+
+def _iter_matcher(matcher: Any, better: Any, comment: object) -> Iterator[ToolScore]:
+    """Yield the score that a method of `langsmith.expect` has logged."""
+    yield ToolScore(metric=str(matcher.key), value=matcher.value, better=better, reason=comment)
 
 
 TOOL = LangsmithTool()

@@ -15,7 +15,7 @@ from typing import Any
 from pytest_llmops import recorder
 from pytest_llmops.adopted.patching import replace_everywhere
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
+from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, report_scores, require_attribute
 
 RUN_EVALUATOR = "_run_evaluator_untyped"
 RUN_ASYNC_EVALUATOR = "_arun_evaluator_untyped"
@@ -43,14 +43,14 @@ class OpenevalsTool(AdoptedTool):
         def run_and_report(*args: Any, **kwargs: Any) -> Any:
             with recorder.set_purpose("judge"):
                 result = run(*args, **kwargs)
-            _report_result(result, report)
+            report_scores(report, _iter_scores(result))
             return result
 
         @functools.wraps(run_async)
         async def run_async_and_report(*args: Any, **kwargs: Any) -> Any:
             with recorder.set_purpose("judge"):
                 result = await run_async(*args, **kwargs)
-            _report_result(result, report)
+            report_scores(report, _iter_scores(result))
             return result
 
         with ExitStack() as patches:
@@ -59,21 +59,20 @@ class OpenevalsTool(AdoptedTool):
             yield
 
 
-def _report_result(result: Any, report: ReportScore) -> None:
-    """Report the result of an evaluator, or each of a list of results; a result in a form of the project's own is left out."""
+def _iter_scores(result: Any) -> Iterator[ToolScore]:
+    """Yield the result of an evaluator, or each of a list of results; a result in a form of the project's own is left out."""
     results = result
     if not isinstance(result, list):
         results = [result]
     for entry in results:
-        if isinstance(entry, Mapping) and "key" in entry and "score" in entry:
-            report(
-                ToolScore(
-                    metric=str(entry["key"]),
-                    value=entry["score"],
-                    passed=entry["score"],
-                    reason=entry.get("comment"),
-                )
-            )
+        if not isinstance(entry, Mapping) or "key" not in entry or "score" not in entry:
+            continue
+        yield ToolScore(
+            metric=str(entry["key"]),
+            value=entry["score"],
+            passed=entry["score"],
+            reason=entry.get("comment"),
+        )
 
 
 TOOL = OpenevalsTool()

@@ -1,4 +1,4 @@
-"""Phoenix: what a test that is marked ``phoenix`` logs, its marker's evaluators, and evaluators of ``phoenix.evals`` in other tests."""
+"""Phoenix: evaluations that a marked test logs, those of its marker, and elsewhere what evaluators of ``phoenix.evals`` return."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from pytest_llmops import recorder
 from pytest_llmops.adopted.patching import replace_everywhere
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scoring_calls import ScoringCall, label_case, read_verdict, report_methods
-from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, iter_url_hosts, require_attribute
+from pytest_llmops.adopted.tool import (
+    AdoptedTool,
+    ReportScore,
+    ToolScore,
+    iter_url_hosts,
+    report_scores,
+    require_attribute,
+)
 from pytest_llmops.errors import describe_exception
 
 MARKER = "phoenix"
@@ -125,8 +132,7 @@ def _wrap_log(log_evaluation: Any, report: ReportScore) -> Any:
     @functools.wraps(log_evaluation)
     def log_and_report(*args: Any, **kwargs: Any) -> Any:
         result = log_evaluation(*args, **kwargs)
-        for score in _read_evaluation(kwargs, "higher"):
-            report(score)
+        report_scores(report, _read_evaluation(kwargs, "higher"))
         return result
 
     return log_and_report
@@ -159,8 +165,7 @@ def _evaluations_reported(
     finally:
         for name, evaluation in getattr(run, "evaluations", {}).items():
             if evaluation is not before.get(name):
-                for score in _read_evaluation(evaluation, better):
-                    report(score)
+                report_scores(report, _read_evaluation(evaluation, better))
 
 
 def _find_better(evaluator: Any) -> Literal["higher", "lower"]:

@@ -11,7 +11,7 @@ from unittest import mock
 
 from pytest_llmops import recorder
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
+from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, report_scores, require_attribute
 
 SERVICE_HOSTS = ("logfire-api.pydantic.dev", "logfire-us.pydantic.dev", "logfire-eu.pydantic.dev")
 
@@ -43,8 +43,7 @@ class PydanticEvalsTool(AdoptedTool):
         @functools.wraps(evaluate)
         async def evaluate_and_report(*args: Any, **kwargs: Any) -> Any:
             result = await evaluate(*args, **kwargs)
-            for score in _iter_scores(result):
-                report(score)
+            report_scores(report, _iter_scores(result))
             return result
 
         @functools.wraps(evaluate_case)

@@ -13,8 +13,6 @@ from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float,
 CASE_DETAIL = "dataset_case"  # as `results.dataset_cases` reads it
 MAX_OUTPUT = 20_000  # characters of a scored output that are kept
 MAX_REASON = 2000  # characters of a tool's reason, error or label that are kept
-# "[GEval]" after the name of a metric
-_KIND_SUFFIX = re.compile(r"\s*\[[^\[\]]{1,40}\]\s*$")
 _NO_NAME = re.compile(r"[^0-9a-z]+")
 
 
@@ -126,7 +124,10 @@ def make_name(text: str) -> str:
     >>> make_name("Correctness [GEval]"), make_name("pydantic-evals"), make_name("MCP Use"), make_name("!")
     ('correctness', 'pydantic_evals', 'mcp_use', 'score')
     """
-    plain = _KIND_SUFFIX.sub("", text[:200]).lower()
+    plain = text[:200].strip().lower()
+    name, _, kind = plain.rpartition(" [")
+    if name and kind.endswith("]"):  # "Correctness [GEval]": the kind of the metric is not part of its name
+        plain = name
     return _NO_NAME.sub("_", plain).strip("_") or "score"
 
 

@@ -14,7 +14,7 @@ from unittest import mock
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import fingerprint_parts
-from pytest_llmops.adopted.tool import ReportScore, ToolScore
+from pytest_llmops.adopted.tool import ReportScore, ToolScore, report_scores
 from pytest_llmops.errors import describe_exception
 
 MAX_LABEL = 60  # characters of the label of a case
@@ -184,17 +184,12 @@ def reported(call: ScoringCall, read: ReadCall, report: ReportScore) -> Iterator
             yield call
     except Exception as error:
         call.error = describe_exception(error)
-        _report_call(call, read, report)
+        report_scores(report, read(call))
         raise
     else:
-        _report_call(call, read, report)
+        report_scores(report, read(call))
     finally:
         _is_scoring.set(False)
-
-
-def _report_call(call: ScoringCall, read: ReadCall, report: ReportScore) -> None:
-    for score in read(call):
-        report(score)
 
 
 def label_case(inputs: object) -> str:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import urlsplit
 
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.errors import LLMOpsError, describe_exception
 
 
 class HookMoved(LLMOpsError):
@@ -58,8 +58,28 @@ class ToolScore:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-# A tool calls it for each score, in any thread or task; it raises nothing
-ReportScore: TypeAlias = Callable[[ToolScore], None]
+class ReportScore(Protocol):
+    """Takes the scores of a tool, in any thread or task; it raises nothing."""
+
+    def __call__(self, score: ToolScore) -> None:
+        """Record a score in the running test."""
+
+    def note_problem(self, problem: str) -> None:
+        """Put a sentence about what cannot be read into the summary of the run."""
+
+
+def report_scores(report: ReportScore, scores: Iterable[ToolScore]) -> None:
+    """Report scores that are read from objects of a tool; an exception while they are read must not fail the user's test.
+
+    Args:
+        report: Takes them.
+        scores: A generator that reads them.
+    """
+    try:
+        for score in scores:
+            report(score)
+    except Exception as error:  # noqa: BLE001 -- an attribute that another version of the tool does not have
+        report.note_problem(f"some scores could not be read ({describe_exception(error)})")
 
 
 class AdoptedTool(ABC):
@@ -89,7 +109,8 @@ class AdoptedTool(ABC):
         """Report the scores of the tool while the context is open. Called once, if a test of the tool was collected.
 
         Args:
-            report: To be called for each score, in the thread or task that computed it.
+            report: To be called for each score, in the thread or task that computed it. Scores that are read from objects of the tool
+                go through `report_scores`.
 
         Raises:
             HookMoved: The tool does not have what its scores are read from; raised when the context is entered.

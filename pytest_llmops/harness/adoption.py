@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def adopt_tools(config: Any, settings: Settings) -> None:
         config: pytest's.
         settings: The run's.
     """
-    hooks = AdoptionHooks(load_tools(settings.adopt))
+    hooks = AdoptionHooks(settings)
     if settings.record == "none":
         hooks.stay_offline()
     config.pluginmanager.register(hooks, "llmops_adopt")
@@ -84,11 +84,31 @@ class ScoreKeeper:
         return errors
 
 
+class _Reporter:
+    """Takes the scores of a tool; see `ReportScore`."""
+
+    def __init__(self, tool: AdoptedTool, scores: ScoreKeeper, problems: list[str]) -> None:
+        self._tool = tool
+        self._scores = scores
+        self._problems = problems
+
+    def __call__(self, score: ToolScore) -> None:
+        """Record a score in the running test."""
+        self._scores.add(self._tool, score)
+
+    def note_problem(self, problem: str) -> None:
+        """Put a sentence about what cannot be read into the summary of the run, once."""
+        sentence = f"{self._tool.distribution} {self._tool.find_version()}: {problem}"
+        if sentence not in self._problems:
+            self._problems.append(sentence)
+
+
 class AdoptionHooks:
     """Hooks of a run that adopts tools."""
 
-    def __init__(self, tools: Sequence[AdoptedTool]) -> None:
-        self._tools = tools
+    def __init__(self, settings: Settings) -> None:
+        self._tools = load_tools(settings.adopt)
+        self._replays = settings.record == "none"
         self._scores = ScoreKeeper()
         self._open = ExitStack()
         self._problems: list[str] = []
@@ -117,10 +137,9 @@ class AdoptionHooks:
 
     def _start(self, tool: AdoptedTool) -> None:
         """Start to read the scores of a tool; if that is not possible, keep the reason for the summary."""
-
-        def report(score: ToolScore) -> None:
-            self._scores.add(tool, score)
-
+        if self._replays:
+            self._problems += tool.iter_advice(os.environ)
+        report = _Reporter(tool, self._scores, self._problems)
         if self._enter(tool, tool.read_scores(report)):
             self._started.append((tool, report))
 
@@ -141,10 +160,8 @@ class AdoptionHooks:
 
     @hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
-        """Forget what an earlier test left, and put the problems of tools among the facts of this one."""
+        """Forget what an earlier test left."""
         self._scores.take_errors()
-        if self._problems:
-            recorder.record_facts({PROBLEMS_FACT: list(self._problems)})
 
     @hookimpl(wrapper=True, trylast=True)  # within the hooks of the tools' own plugins
     def pytest_runtest_call(self, item: Any) -> Generator[None, object, object]:
@@ -158,8 +175,10 @@ class AdoptionHooks:
         return result
 
     @hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self) -> None:
-        """Record what a tool could not score in a test that failed."""
+    def pytest_runtest_teardown(self, item: Any) -> None:
+        """Record what a tool could not score in a test that failed, and put the problems of tools among the facts of the test."""
+        if self._problems and item.get_closest_marker("llm_cassette") is not None:
+            recorder.record_facts({PROBLEMS_FACT: list(self._problems)})
         errors = self._scores.take_errors()
         if errors:
             recorder.record_measurements(errors)
@@ -183,8 +202,6 @@ def iter_adoption_notes(settings: Settings, records: Iterable[TestRecord]) -> It
         problem = tool.describe_problem()
         if problem:
             yield problem
-        if tool.find_version() and settings.record == "none":
-            yield from tool.iter_advice(os.environ)
     prefixes = tuple(f"{make_name(tool.name)}." for tool in tools)
     problems: dict[str, None] = {}
     outside: dict[str, int] = {}

@@ -29,6 +29,7 @@ class Failure:
 @dataclass
 class Case:
     name: str
+    output: object = "an answer"
     scores: dict = field(default_factory=dict)
     assertions: dict = field(default_factory=dict)
     evaluator_failures: list = field(default_factory=list)
@@ -44,7 +45,7 @@ class Dataset:
     async def evaluate(self, task):
         answer = task("question")
         await Evaluator().evaluate_async(answer)
-        case = Case("a case", {score.name: score for score in self.scores})
+        case = Case("a case", scores={score.name: score for score in self.scores})
         case.evaluator_failures = list(self.failed)
         return Report([case])
     def evaluate_sync(self, task):
@@ -107,8 +108,8 @@ def test_a_tools_tests_are_recorded_and_its_scores_are_measured(adopted: Project
         "cassettes/test_a/test_purposes.json",
         "cassettes/test_a/test_scores.json",
     ]
-    match, polite = replayed.records["test_scores"].measurements
-    assert (match.name, match.label, match.value) == ("pydantic_evals.exact_match", "a case", 0.75)
+    match, polite = replayed.records["test_scores[a case]"].measurements
+    assert (match.name, match.label, match.value) == ("pydantic_evals.exact_match", "", 0.75)
     assert (match.reason, match.status) == ("three of four", "recorded")
     assert (polite.value, polite.detail["tool_passed"]) == (1.0, True)
     assert "pydantic" not in notes(replayed)
@@ -136,18 +137,16 @@ def test_failed():
         }
     )
     result = adopted.record()
-    outcomes = {name: record.outcome for name, record in result.records.items()}
+    cases = {name: record for name, record in result.records.items() if name.endswith("[a case]")}
+    outcomes = {name: record.outcome for name, record in result.records.items() if name not in cases}
     assert outcomes.pop("test_tried_again") == "passed"
     assert outcomes.pop("test_failed") == "failed"
     assert set(outcomes.values()) == {"errored"}
-    errors = [
-        record.measurements[0].error
-        for name, record in result.records.items()
-        if name in (*outcomes, "test_failed")
-    ]
+    errors = [score.error for record in cases.values() for score in record.measurements if score.error]
+    assert len(errors) == 5
     assert "\x1b" not in result.text
     check_message(errors)
-    assert [score.value for score in result.records["test_tried_again"].measurements] == [1.0]
+    assert [score.value for score in result.records["test_tried_again[a case]"].measurements] == [1.0]
 
 
 def test_scores_outside_of_0_to_1_are_shown_and_not_compared(adopted: Project) -> None:
@@ -162,7 +161,7 @@ def test_scale(): Dataset(Result("Help", 4.5)).evaluate_sync(ask)
     )
     result = adopted.record("--llm-accept=first")
     assert result.exit == 0
-    assert [(score.value, score.unit) for score in result.records["test_scale"].measurements] == [
+    assert [(score.value, score.unit) for score in result.records["test_scale[a case]"].measurements] == [
         (4.5, "count")
     ]
     assert "pydantic_evals.help" in notes(result)
@@ -176,7 +175,7 @@ def test_an_untested_version_is_named_and_its_scores_are_read(adopted: Project) 
     result = adopted.record()
     assert result.outcomes == {"passed": 2}
     assert "3.1.0" in notes(result)
-    assert len(result.records["test_scores"].measurements) == 2
+    assert len(result.records["test_scores[a case]"].measurements) == 2
     check_message(result.run.notes)
 
 
@@ -193,6 +192,16 @@ def test_a_hook_that_moved_is_named_and_the_tests_run(adopted: Project) -> None:
     assert result.outcomes == {"passed": 1}
     assert "Dataset.evaluate" in notes(result)
     assert result.records["test_scores"].measurements == ()
+    check_message(result.run.notes[:1])
+
+
+def test_a_report_in_another_form_is_named_and_the_tests_run(adopted: Project) -> None:
+    adopted.write(
+        **{"test_a.py": SUITE, "pydantic_evals/__init__.py": TOOL.replace("evaluator_failures", "failed")}
+    )
+    result = adopted.record("-k", "scores")
+    assert result.outcomes == {"passed": 1}
+    assert "evaluator_failures" in notes(result)
     check_message(result.run.notes[:1])
 
 

@@ -1,0 +1,202 @@
+"""Scores from elsewhere: `record_score`, scores of adopted tools, and which tests use a tool."""
+
+from __future__ import annotations
+
+import math
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+from support.messages import check_message
+
+from pytest_llmops import collect, record_score
+from pytest_llmops.adopted import TOOLS, load_tool
+from pytest_llmops.adopted.deepeval_suite import _describe_version, _find_better
+from pytest_llmops.adopted.recognition import ProjectImports
+from pytest_llmops.adopted.scores import make_measurement
+from pytest_llmops.adopted.tool import ToolScore
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.results.dataset_cases import split_dataset_cases
+from pytest_llmops.results.run import TestRecord
+
+
+@pytest.mark.parametrize(
+    ("value", "measured"),
+    [(0, 0.0), (0.25, 0.25), (True, 1.0), (np.float32(0.5), 0.5), (np.bool_(True), 1.0)],
+)
+def test_record_score_takes_numbers_and_booleans(value: Any, measured: float) -> None:
+    with collect() as measurements:
+        score = record_score("mine", value, reason=None, better="lower", version="2", label="a")
+    assert measurements == [score]
+    assert (score.value, score.status, score.reason, score.better) == (measured, "recorded", "", "lower")
+    assert (score.version, score.label) == ("2", "a")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.5", [0.5], 1.01, -0.1, 10**400])
+def test_record_score_refuses_what_is_not_a_score(value: Any) -> None:
+    with collect() as measurements, pytest.raises(UsageError, check=check_message):
+        record_score("mine", value)
+    assert measurements == []
+
+
+@pytest.mark.parametrize("wrong", [{"name": " "}, {"better": "up"}, {"unit": "ms"}])
+def test_record_score_refuses_other_names_directions_and_units(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        record_score(**{"name": "mine", "value": 0.5, **wrong})
+
+
+def test_record_score_keeps_a_number_that_is_not_compared() -> None:
+    score = record_score("steps", 12, unit="count", better="lower")
+    assert (score.value, score.unit) == (12.0, "count")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"), [(0.5, "1"), (True, "1"), (np.float64(1), "1"), (4.5, "count"), (-1, "count")]
+)
+def test_a_tools_score_outside_of_0_to_1_is_a_count(value: object, unit: str) -> None:
+    score = make_measurement("deepeval", ToolScore(metric="Faithfulness", value=value))
+    assert (score.name, score.value, score.unit, score.status) == (
+        "deepeval.faithfulness",
+        value,
+        unit,
+        "recorded",
+    )
+
+
+@pytest.mark.parametrize("value", [None, math.nan, -math.inf, "0.5", np.array([1.0, 2.0])])
+def test_a_tools_value_that_is_no_number_is_an_error(value: object) -> None:
+    score = make_measurement("deepeval", ToolScore(metric="Faithfulness", value=value))
+    assert (score.value, score.status) == (None, "errored")
+    check_message(score.error)
+
+
+def test_a_tools_texts_are_cut_and_its_verdict_is_kept() -> None:
+    score = make_measurement(
+        "langsmith",
+        ToolScore(
+            metric="x" * 9000, value=1, reason="y" * 9000, threshold=0.5, passed=True, output="z" * 90_000
+        ),
+    )
+    assert len(score.name) < 300
+    assert len(score.reason) == 2000
+    assert len(str(score.detail["actual"])) == 20_000
+    assert (score.detail["tool_threshold"], score.detail["tool_passed"]) == (0.5, True)
+
+
+def test_every_tool_is_a_module_with_its_name() -> None:
+    for name, module in TOOLS.items():
+        tool = load_tool(name)
+        assert tool.name == name
+        assert type(tool).__module__ == f"pytest_llmops.adopted.{module}"
+        assert len(tool.tested) == 2
+
+
+class Metric:
+    """A metric of deepeval's form."""
+
+    threshold = 0.9
+    error: str | None = "left"
+    score: float | None = 0.2
+    evaluation_model = "gpt-5"
+
+    def __init__(self, *, lower: bool = False, criteria: str | None = None) -> None:
+        self.lower = lower
+        self.criteria = criteria
+
+    def is_successful(self) -> bool:
+        if self.error or self.score is None:
+            return False
+        if self.lower:
+            return self.score <= self.threshold
+        return self.score >= self.threshold
+
+
+class Raising(Metric):
+    """A metric that cannot say whether it was successful."""
+
+    def is_successful(self) -> bool:
+        raise ValueError
+
+
+def test_the_better_scores_of_a_deepeval_metric_are_those_that_it_calls_successful() -> None:
+    low = Metric(lower=True)
+    assert [_find_better(metric) for metric in (low, Metric(), Raising())] == ["lower", "higher", "higher"]
+    assert (low.score, low.error, low.threshold) == (0.2, "left", 0.9)
+
+
+def test_other_criteria_are_another_version_of_a_deepeval_metric() -> None:
+    versions = [_describe_version(Metric(criteria=text)) for text in ("Is it right?", "Is it kind?", None)]
+    assert len(set(versions)) == 3
+    assert versions[2] == "gpt-5"
+
+
+class Item:
+    """A test as pytest has it, as far as it is read."""
+
+    def __init__(self, module: types.ModuleType, function: object = None) -> None:
+        self.module = module
+        self.function = function
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, types.ModuleType]:
+    """A project: a test that imports a helper that imports a tool, and one that does not."""
+    made = {}
+    for name in ("atool", "atool.metrics", "helper", "user_of_helper", "installed_user", "plain"):
+        module = types.ModuleType(name)
+        module.__file__ = f"/project/{name}.py"
+        monkeypatch.setitem(sys.modules, name, module)
+        made[name] = module
+    metric = type("AMetric", (), {"__module__": "atool.metrics"})
+    made["helper"].__dict__["metric"] = metric()
+    made["user_of_helper"].__dict__["helper"] = made["helper"]
+    made["helper"].__dict__["back"] = made["user_of_helper"]
+    made["installed_user"].__file__ = "/usr/lib/python3/site-packages/installed_user.py"
+    made["installed_user"].__dict__["metric"] = metric
+    made["plain"].__dict__["installed_user"] = made["installed_user"]
+    return made
+
+
+def test_a_test_uses_a_tool_by_the_modules_of_its_project(modules: dict[str, types.ModuleType]) -> None:
+    imports = ProjectImports()
+    used = {
+        name for name in ("helper", "user_of_helper", "plain") if imports.uses(Item(modules[name]), "atool")
+    }
+    assert used == {"helper", "user_of_helper"}
+
+
+def test_a_test_uses_a_tool_that_its_function_imports(modules: dict[str, types.ModuleType]) -> None:
+    def in_body() -> None:
+        def inner() -> None:
+            import atool.metrics  # type: ignore[import-not-found]  # noqa: F401
+
+        inner()
+
+    assert ProjectImports().uses(Item(modules["plain"], in_body), "atool")
+
+
+def test_the_cases_of_a_dataset_are_records_of_their_own() -> None:
+    def score(case: str, name: str = "m") -> Measurement:
+        return Measurement(name=name, value=1.0, label=case, detail={"dataset_case": case})
+
+    plain = Measurement(name="own", value=0.5)
+    test = TestRecord(
+        nodeid="a.py::test_a",
+        outcome="failed",
+        measurements=(plain, score("one"), score("two"), score("one", "n")),
+        facts={"recordings": ["r"], "cassette": {"path": "c"}},
+    )
+    other = TestRecord(nodeid="a.py::test_b", measurements=(plain,))
+    parent, one, two, same = split_dataset_cases([test, other])
+    assert same is other
+    assert (parent.outcome, parent.measurements) == ("failed", (plain,))
+    assert (one.nodeid, one.outcome, dict(one.facts)) == (
+        "a.py::test_a[one]",
+        "passed",
+        {"recordings": ["r"]},
+    )
+    assert [(score.name, score.label) for score in one.measurements] == [("m", ""), ("n", "")]
+    assert [score.name for score in two.measurements] == ["m"]

@@ -26,6 +26,26 @@ def no_extras(session: nox.Session) -> None:
 
 
 @nox.session
+def adopted(session: nox.Session) -> None:
+    """Suites of Phoenix, MLflow and ragas as they are: 0.9 GB, so not in the clients' environment."""
+    # ragas 0.4.3 cannot be imported with a newer langchain-community.
+    tools = [
+        "arize-phoenix-client==3.5.0",
+        "arize-phoenix-evals==3.9.4",
+        "mlflow-skinny==3.17.2",
+        "pandas",
+        "ragas==0.4.3",
+        "instructor>=1.11",
+        "langchain-community<0.4",
+    ]
+    session.install(".", *TEST, *tools)
+    python = str(Path(session.bin) / "python")
+    session.run(
+        "pytest", "-n", "0", "tests/clients/test_adopted_apart.py", env={"LLMOPS_ADOPTED_PYTHON": python}
+    )
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """The built wheel, away from the sources: what a user gets."""
     session.install("build")

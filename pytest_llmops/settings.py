@@ -301,7 +301,7 @@ class Settings:
         list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     adopt: tuple[str, ...] = _declare_option(
-        parse_names, (), "tools whose tests are recorded and replayed as they are, and whose scores become measurements: deepeval, langsmith, openevals, pydantic-evals; "
+        parse_names, (), "tools whose tests are recorded and replayed as they are, and whose scores become measurements: deepeval, langsmith, mlflow, openevals, phoenix, pydantic-evals, ragas; "
         "separated by blanks, commas or lines",
         ini="linelist",
     )  # fmt: skip

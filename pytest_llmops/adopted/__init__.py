@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 TOOLS = {
     "deepeval": "deepeval_suite",
     "langsmith": "langsmith_suite",
+    "mlflow": "mlflow_suite",
     "openevals": "openevals_suite",
+    "phoenix": "phoenix_suite",
     "pydantic-evals": "pydantic_evals_suite",
+    "ragas": "ragas_suite",
 }
 
 

@@ -108,9 +108,13 @@ def make_measurement(tool: str, score: ToolScore) -> Measurement:
         error = f"{tool} gave {shorten_text(repr(score.value), 80)}, expected a finite number"
     if error or number is None:
         return Measurement(error=error, **common)
-    unit = "1"
-    if not 0 <= number <= 1:
-        unit = "count"
+    unit = "count"
+    if score.scale is not None:
+        low, high = score.scale
+        share = (number - low) / (high - low)
+        if 0 <= share <= 1:
+            unit = "1"
+            number = share
     return Measurement(value=number, unit=unit, reason=_shorten(score.reason), **common)
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, ClassVar, Literal, Protocol
+from urllib.parse import urlsplit
 
+from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.errors import LLMOpsError, describe_exception
 
@@ -28,6 +30,7 @@ class ToolScore:
     Attributes:
         metric: The tool's name of the metric, as people read it: ``Answer Relevancy``.
         value: A number or a boolean; None if there is an error.
+        scale: The lowest and the highest value that the metric gives. None: not known, so the score is shown and not compared.
         better: Whether a higher or a lower value is better.
         threshold: The tool's own threshold; None: it has none.
         passed: The tool's own verdict; None: it has none.
@@ -42,6 +45,7 @@ class ToolScore:
 
     metric: str
     value: object = None
+    scale: tuple[float, float] | None = (0, 1)
     better: Literal["higher", "lower"] = "higher"
     threshold: object = None
     passed: object = None
@@ -113,6 +117,22 @@ class AdoptedTool(ABC):
             ImportError: The tool cannot be imported.
         """
 
+    def stay_offline(self) -> AbstractContextManager[None]:
+        """Keep the tool from needing its own service while the context is open.
+
+        Opened before the collection of a run that replays, if the tool is installed.
+        """
+        return nullcontext()
+
+    def finish_test(self, item: Any, report: ReportScore) -> None:
+        """Compute what the tool would compute after a test, where nothing is recorded any more. Called when a test has passed.
+
+        Args:
+            item: pytest's item.
+            report: To be called for each score.
+        """
+        del item, report
+
     def service_hosts(self, environ: Mapping[str, str]) -> Iterable[str]:
         """Return hosts of the tool's own service, whose calls are neither recorded nor blocked: uploads, telemetry.
 
@@ -153,6 +173,25 @@ class AdoptedTool(ABC):
             f"{self.distribution} {version} was not tested with llm_adopt (tested: {tested}): "
             "check that the summary counts its scores"
         )
+
+
+def iter_url_hosts(url: str) -> Iterator[str]:
+    """Yield the host of a service's address: nothing for a file. One on this machine comes with its port, as a model may be there too.
+
+    >>> [*iter_url_hosts("https://mlflow.example.com/api")], [*iter_url_hosts("http://localhost:5000")], [*iter_url_hosts("sqlite:///a.db")]
+    (['mlflow.example.com'], ['localhost:5000'], [])
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return
+    if not host or parts.scheme not in ("http", "https"):
+        return
+    if not is_loopback(host):
+        yield host
+    elif port is not None:
+        yield f"{host}:{port}"
 
 
 def minor_version(version: str) -> tuple[int, ...]:

@@ -94,10 +94,12 @@ class Tape:
         return self.config.pace
 
     def passes(self, host: str, port: int | None = None) -> bool:
-        """Return whether requests to a host are neither recorded nor blocked."""
+        """Return whether requests to a host, or to this port of it, are neither recorded nor blocked."""
         if port is not None and port in self.config.proxy_ports and is_loopback(host):
             return True
-        return host.lower() in self.config.settings.allow_hosts or host in self.resolved
+        name = host.lower()
+        allowed = self.config.settings.allow_hosts
+        return name in allowed or f"{name}:{port}" in allowed or host in self.resolved
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched.

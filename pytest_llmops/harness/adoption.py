@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from pytest_llmops import recorder
 from pytest_llmops.adopted import load_tools
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement, make_name
-from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ToolScore
+from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ReportScore, ToolScore
 from pytest_llmops.errors import describe_exception
 from pytest_llmops.harness.own_tests import FOREIGN_MARKER
 from pytest_llmops.measurement import Measurement, format_count
@@ -51,7 +51,10 @@ def adopt_tools(config: Any, settings: Settings) -> None:
         config: pytest's.
         settings: The run's.
     """
-    config.pluginmanager.register(AdoptionHooks(settings), "llmops_adopt")
+    hooks = AdoptionHooks(settings)
+    if settings.record == "none":
+        hooks.stay_offline()
+    config.pluginmanager.register(hooks, "llmops_adopt")
 
 
 class ScoreKeeper:
@@ -109,6 +112,13 @@ class AdoptionHooks:
         self._scores = ScoreKeeper()
         self._open = ExitStack()
         self._problems: list[str] = []
+        self._started: list[tuple[AdoptedTool, ReportScore]] = []
+
+    def stay_offline(self) -> None:
+        """Keep the tools from needing their own services until the end of the run."""
+        for tool in self._tools:
+            if tool.find_version():
+                self._enter(tool, tool.stay_offline())
 
     @hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
@@ -130,25 +140,35 @@ class AdoptionHooks:
         if self._replays:
             self._problems += tool.iter_advice(os.environ)
         report = _Reporter(tool, self._scores, self._problems)
+        if self._enter(tool, tool.read_scores(report)):
+            self._started.append((tool, report))
+
+    def _enter(self, tool: AdoptedTool, context: AbstractContextManager[None]) -> bool:
+        """Open a context of a tool until the end of the run; if that is not possible, keep the reason for the summary."""
         try:
-            self._open.enter_context(tool.read_scores(report))
+            self._open.enter_context(context)
         except HookMoved as error:
             self._problems.append(str(error))
+            return False
         except ImportError as error:
             self._problems.append(
                 f"llm_adopt: {tool.distribution} {tool.find_version()} cannot be imported ({describe_exception(error)}): "
                 "none of its scores are read"
             )
+            return False
+        return True
 
     @hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
         """Forget what an earlier test left."""
         self._scores.take_errors()
 
-    @hookimpl(wrapper=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
+    @hookimpl(wrapper=True, trylast=True)  # within the hooks of the tools' own plugins
+    def pytest_runtest_call(self, item: Any) -> Generator[None, object, object]:
         """Fail a test that passed although a tool could not score something in it."""
         result = yield
+        for tool, report in self._started:
+            tool.finish_test(item, report)
         errors = self._scores.take_errors()
         if errors:
             recorder.emit_together([recorder.Emission(measurement=measurement) for measurement in errors])

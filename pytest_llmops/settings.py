@@ -16,6 +16,7 @@ from pytest_llmops._util.option_values import (
     choice_of,
     count_from,
     list_of,
+    names_of,
     parse_bool,
     parse_case_field,
     parse_count,
@@ -69,6 +70,8 @@ def parse_trials(value: object) -> int:
 
 # Settings that name a file or a folder, which is looked for below the project's root
 FILE_SETTINGS = ("semantic_threshold", "vector_cache", "judge_records")
+# Coding agents for `llm_clients`; their presets are in `cassettes.clients`
+CLIENTS = ("claude-agent", "codex")
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
 
 
@@ -263,6 +266,12 @@ class Settings:
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _declare_option(
         list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+    )  # fmt: skip
+    clients: tuple[str, ...] = _declare_option(
+        names_of(*CLIENTS), (),
+        "coding agents in their own process whose requests are matched by what they ask, not by day, folder, machine, session and version, "
+        "and stored without folder, user and ids: claude-agent, codex; separated by blanks, commas or lines",
+        ini="linelist",
     )  # fmt: skip
     junit_properties: bool = _declare_option(
         parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"

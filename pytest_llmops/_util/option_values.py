@@ -118,6 +118,23 @@ def list_of(parse_element: Parser) -> Parser:
     return parse
 
 
+def names_of(*allowed: str) -> Parser:
+    """Return the parser of names of a closed set, in a text or a list of texts, with blanks, commas or line ends between them.
+
+    >>> names_of("codex", "claude-agent")("claude-agent, codex")
+    ('claude-agent', 'codex')
+    """
+    parse_name = choice_of(*allowed)
+
+    def parse(value: object) -> tuple[Any, ...]:
+        lines: tuple[str, ...] = list_of(parse_text)(value)
+        names = re.split(r"[\s,]+", " ".join(lines).strip(" ,"))
+        chosen: tuple[str, ...] = list_of(parse_name)(list(dict.fromkeys(filter(None, names))))
+        return chosen
+
+    return parse
+
+
 def parse_models(value: object) -> str | tuple[str, ...]:
     """Read names of models, without duplicates: a single name as a text, several as a tuple."""
     if not isinstance(value, (str, Sequence)):

@@ -15,6 +15,7 @@ from pytest_llmops.cassettes.request_key import (
     answer_from_wire,
     build_question,
     describe_age,
+    restore_answer,
 )
 from pytest_llmops.cassettes.tape_config import REPLAYING_MODES, TapeConfig
 from pytest_llmops.cassettes.tape_report import AnswerTally, TapeReport
@@ -78,6 +79,8 @@ class AnswerPlayer:
             if question.key in by_key and question.json is not None:
                 return question
         question = build()
+        if question.is_unknown_form:
+            self.report.note_once(question.client_note)
         if question.key in by_key:
             return question
         with self.report.lock:
@@ -131,7 +134,7 @@ class AnswerPlayer:
                     f"the request {by} is not the one of its key {question.key}"
                     " (was it edited, or llm_match_ignore changed?)"
                 )
-            return self._replay(recorded[place], question.key, take)
+            return self._replay(recorded[place], question, question.key, take)
         if recorded:  # all answers are used up, or the next one has expired
             return None
         return self._play_other_server(question, take)
@@ -149,7 +152,7 @@ class AnswerPlayer:
         self.report.note_once(
             f"the recording of {other_url} answered {question.url}; --llm-record=all asks that address"
         )
-        return self._replay(answers[place], key, take)
+        return self._replay(answers[place], question, key, take)
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
         """Return whether an answer is too old and is now recorded again; a warning may be noted instead.
@@ -172,21 +175,21 @@ class AnswerPlayer:
             command = self.config.command_again
         raise self.report.refuse(miss.describe_old_recording(question, age, display_path(self.path), command))
 
-    def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
+    def _replay(self, wire: Mapping[str, Any], question: Question, key: str, take: str) -> Answer:
         """Return a recorded answer, and count it as given and replayed."""
-        answer = self.read_answer(wire)
+        answer = self.read_answer(wire, question)
         self.given.add_answer(key, take)
         self.report.counts.replayed += 1
         return answer
 
-    def read_answer(self, wire: Mapping[str, Any]) -> Answer:
-        """Parse a recorded answer.
+    def read_answer(self, wire: Mapping[str, Any], question: Question) -> Answer:
+        """Parse a recorded answer, with the folder and the ids of the request that it answers.
 
         Raises:
             CassetteMiss: It is damaged.
         """
         try:
-            return answer_from_wire(wire)
+            return restore_answer(answer_from_wire(wire), question.identities)
         except CassetteError as error:
             raise self._refuse_damaged(str(error)) from None
 

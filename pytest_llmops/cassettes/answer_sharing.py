@@ -48,9 +48,9 @@ class AnswerSharing:
         wire = shared.find_answer(shared_answer_key(question), take, n, owner=self.config.owner)
         if wire is None:
             return None
-        answer = self.player.read_answer(wire)
+        answer = self.player.read_answer(wire, question)
         try:
-            self.recorder.keep(question, self.config.to_wire(answer), take)
+            self.recorder.keep(question, self.config.to_wire(answer, question), take)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
         self.report.counts.reused += 1

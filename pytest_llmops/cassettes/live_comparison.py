@@ -51,7 +51,7 @@ class LiveComparison:
         self.player.given.add_answer(question.key, take)
         if place >= len(recorded):
             return None
-        return self.player.read_answer(recorded[place])
+        return self.player.read_answer(recorded[place], question)
 
     def _note_not_compared(self, question: Question, outcome: Outcome | None) -> None:
         """Note why there was no comparison: the outcome of one of the answers, or else no recorded answer."""

@@ -69,6 +69,8 @@ def describe_missing_request(
     else:
         lines = [f"  nearest   {shorten_text(nearest.name, 120)}"]
         lines += _format_differences(nearest, question, rules)
+    if question.client_note:
+        lines.append(f"  client    {question.client_note}")
     if elsewhere:
         places = ", ".join(elsewhere[:MAX_LISTED_PLACES])
         if len(elsewhere) > MAX_LISTED_PLACES:

@@ -18,6 +18,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pytest_llmops._util.hosts import DEFAULT_PORTS, LOOPBACK, is_loopback
 from pytest_llmops._util.json_path import Path, drop_path, parse_path
+from pytest_llmops.cassettes.clients.identities import (
+    NO_IDENTITIES,
+    Identities,
+    hide_in_answer,
+    restore_in_answer,
+)
+from pytest_llmops.cassettes.clients.preset import ClientPreset
+from pytest_llmops.cassettes.clients.requests import normalize_stored, prepare_request
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.recorder import Exchange, find_test_recorder
 from pytest_llmops.redaction.redactor import Redactor
@@ -34,6 +42,7 @@ class MatchRules:
     Args:
         ignore: JSON paths (``**.id``), and query parameters after a question mark.
         normalizers: Functions that change a URL or a canonical body before it is hashed.
+        clients: Presets of coding agents, whose requests are brought into a form of their own first.
 
     >>> MatchRules(("**.id",)).drop_ignored({"a": [{"id": 1, "b": 2}]})
     {'a': [{'b': 2}]}
@@ -41,6 +50,7 @@ class MatchRules:
 
     ignore: tuple[str, ...] = ()
     normalizers: tuple[Normalizer, ...] = ()
+    clients: tuple[ClientPreset, ...] = ()
     _paths: tuple[Path, ...] = field(init=False, default=())
     _params: frozenset[str] = field(init=False, default=frozenset())
 
@@ -56,10 +66,12 @@ class MatchRules:
         object.__setattr__(self, "_params", frozenset(params))
 
     def __bool__(self) -> bool:
-        return bool(self.ignore or self.normalizers)
+        return bool(self.ignore or self.normalizers or self.clients)
 
     def drop_ignored(self, value: Any) -> Any:
-        """Return a copy of parsed JSON without the ignored paths."""
+        """Return a copy of parsed JSON without the ignored paths, and in the form of its client."""
+        if self.clients:
+            value = normalize_stored(self.clients, value)
         for path in self._paths:
             value = drop_path(value, path)
         return value
@@ -108,6 +120,10 @@ class Question:
         key: The key.
         json: The parsed body if it is JSON.
         address: Host and port; the key treats all servers on this machine as equal.
+        identities: Who sent it from where, if a preset of ``llm_clients`` knows its client: placeholders stand for it
+            in the body, and have to in the recorded answer.
+        client_note: What the user should know about its client if no recording answers; "" for nothing.
+        is_unknown_form: Whether a client of ``llm_clients`` sent it in a form that its preset does not know.
     """
 
     method: str
@@ -117,6 +133,9 @@ class Question:
     key: str
     json: object = None
     address: str = ""
+    identities: Identities = NO_IDENTITIES
+    client_note: str = ""
+    is_unknown_form: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -206,6 +225,8 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
+    client = prepare_request(rules.clients, headers, body)
+    body = client.body
     for text, name in find_test_recorder().file_digests.items():
         body = body.replace(text, name)
     if not masked:
@@ -221,6 +242,9 @@ def build_question(
         key=_hash_request(method, masked_url, parsed, canonical, rules),
         json=parsed,
         address=_host_and_port(url),
+        identities=client.identities,
+        client_note=client.note,
+        is_unknown_form=client.is_unknown,
     )
 
 
@@ -448,13 +472,27 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
     return answer
 
 
-def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[str] = ()) -> dict[str, Any]:
+def restore_answer(answer: Answer, identities: Identities) -> Answer:
+    """Return a recorded answer with the folder and the ids of the request that it answers now."""
+    if not identities:
+        return answer
+    pieces = tuple(restore_in_answer(piece, identities) for piece in answer.pieces)
+    return replace(answer, body=restore_in_answer(answer.body, identities), pieces=pieces)
+
+
+def answer_to_wire(
+    answer: Answer,
+    redactor: Redactor,
+    more_headers: Sequence[str] = (),
+    identities: Identities = NO_IDENTITIES,
+) -> dict[str, Any]:
     """Return an answer in the form that is recorded, without secrets.
 
     Args:
         answer: The answer.
         redactor: Masks secrets; learns those of the answer.
         more_headers: Patterns for further headers to record, in lower case; ``*`` matches any text.
+        identities: Texts that say who asked from where; placeholders stand for them.
     """
     redactor.learn_response_headers(answer.headers)
     wire: dict[str, Any] = {
@@ -471,7 +509,7 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
     if answer.outcome is not None:
         wire["outcome"] = {"error": answer.outcome.error, "text": redactor.clean_text(answer.outcome.text)}
         body = redactor.cut_tail(body)
-    wire["body"] = fold_body(redactor.clean(body))
+    wire["body"] = fold_body(redactor.clean(hide_in_answer(body, identities)))
     return wire
 
 

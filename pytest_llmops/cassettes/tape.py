@@ -182,7 +182,7 @@ class Tape:
             self.report.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self.report.lock:
-            self.keep_answer(question, self.config.to_wire(answer), take, is_shared=is_shared)
+            self.keep_answer(question, self.config.to_wire(answer, question), take, is_shared=is_shared)
 
     def keep_answer(
         self,

@@ -6,10 +6,11 @@ The tape of a block has the configuration of its test's tape.
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_llmops.cassettes import clients
 from pytest_llmops.cassettes.budget import Ledger, open_ledger
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.recordings import RecordingIndex
-from pytest_llmops.cassettes.request_key import Answer, MatchRules, Normalizer, answer_to_wire
+from pytest_llmops.cassettes.request_key import Answer, MatchRules, Normalizer, Question, answer_to_wire
 from pytest_llmops.cassettes.shared_answers import SharedAnswers
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
@@ -72,9 +73,9 @@ class TapeConfig:
         """Return whether an answer is recorded: if another run would get it too, or if settings ask for errors."""
         return answer.is_reproducible or (self.settings.record_errors and answer.is_transient)
 
-    def to_wire(self, answer: Answer) -> dict[str, Any]:
-        """Return an answer as it is recorded, without secrets."""
-        return answer_to_wire(answer, self.redactor, self.settings.record_headers)
+    def to_wire(self, answer: Answer, question: Question) -> dict[str, Any]:
+        """Return the answer to a request as it is recorded, without secrets."""
+        return answer_to_wire(answer, self.redactor, self.settings.record_headers, question.identities)
 
 
 def make_run_config(
@@ -113,7 +114,7 @@ def make_run_config(
         owner=owner,
         command=command,
         settings=settings,
-        rules=MatchRules(settings.match_ignore, normalizers),
+        rules=MatchRules(settings.match_ignore, normalizers, clients.load_presets(settings.clients)),
         ledger=ledger,
         shared_answers=shared_answers,
         pace=RateLimiter(settings.judge_concurrency),

@@ -26,6 +26,7 @@ CASES = [
     (b"GET /openai/v1/\\xff HTTP/1.1\\r\\n\\r\\n", "expected a path of printable ASCII"),
     (b"CONNECT api.openai.com:443 HTTP/1.1\\r\\n\\r\\n", "got one for HTTP_PROXY or HTTPS_PROXY: unset these"),
     (b"GET http://api.openai.com/v1/models HTTP/1.1\\r\\n\\r\\n", "give the client a base URL, such as http://127.0.0.1:"),
+    (HEAD + b"connection: Upgrade\\r\\nupgrade: websocket\\r\\n\\r\\n", "HTTP, not WebSockets: let the client call the model over HTTP"),
     (HEAD + b"content-length: many\\r\\n\\r\\n{}", "content-length: expected a whole number, got 'many'"),
     (HEAD + b"content-length: -5\\r\\n\\r\\n{}", "expected a whole number, got '-5'"),
     (HEAD + b"content-length: 99999999999\\r\\n\\r\\n{}", "at most 536,870,912 bytes"),
@@ -176,7 +177,7 @@ def test_what_is_not_a_valid_request_is_refused_in_json_and_not_sent_on(project:
 def test_a_client_that_stalls_in_its_request_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reverse_proxy._Handler, "timeout", 0.1)  # noqa: SLF001 -- 20 s otherwise
+    monkeypatch.setattr(reverse_proxy._Handler, "timeout", 0.1)  # 20 s otherwise
     test = """
 import http.client, os
 from urllib.parse import urlsplit

@@ -40,8 +40,11 @@ MAX_LINE_BYTES = 65_536  # of a body in chunks that are read at once
 # HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it
 MISSING_RECORDING = 424
 UNREACHABLE = 502
+OK = 200
 NOT_FOUND = 404
 BAD_REQUEST = 400
+# For a WebSocket: clients that can go on over HTTP do so at once
+UPGRADE_REQUIRED = 426
 # Headers that belong to a single connection
 HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -59,6 +62,7 @@ class LLMProxy:
         url: The proxy's address, without a path.
         environment: The environment variables that direct SDKs to the proxy, for the programs that a test starts.
         origins: Scheme and host of the real server, by the first part of the path.
+        housekeeping: Method and path of requests of the clients in ``llm_clients`` that are answered here.
     """
 
     def __init__(self, tape: Tape, environ: Mapping[str, str]) -> None:
@@ -72,7 +76,9 @@ class LLMProxy:
         )
         self.server = _Server(self)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.environment: dict[str, str] = {}
+        clients = tape.config.rules.clients
+        self.housekeeping = {request for client in clients for request in client.housekeeping}
+        self.environment = {name: value for client in clients for name, value in client.environment}
         self.origins: dict[str, str] = {}
         for name, (default, variables) in SERVERS.items():
             configured = [environ[variable] for variable in variables if environ.get(variable)]
@@ -190,9 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Print nothing: an address may hold a key."""
 
     def _pass_on(self) -> None:
-        """Answer a request of any method with the answer of the real server, or with an error in JSON."""
-        import httpx2
-
+        """Answer a request of any method: pass it on, or refuse it with an error in JSON."""
         self.close_connection = True
         if self.command == "CONNECT" or self.path.startswith(("http://", "https://")):
             self._send_error(
@@ -209,15 +213,36 @@ class _Handler(BaseHTTPRequestHandler):
                 NOT_FOUND, f"llm_proxy: expected a path that begins with one of {known}, got {self.path}"
             )
             return
+        if self.headers.get("upgrade", "").lower() == "websocket":
+            self._send_error(
+                UPGRADE_REQUIRED,
+                "llm_proxy: passes on HTTP, not WebSockets: let the client call the model over HTTP",
+            )
+            return
         try:
             body = self._read_body()
         except ValueError as error:
             self._send_error(BAD_REQUEST, f"llm_proxy: cannot pass on a request: {error}")
             return
         self.is_received = True
+        if (self.command, f"/{rest.partition('?')[0]}") in self.proxy.housekeeping:
+            self._send_json(OK, {})
+            return
+        self._pass_on_to(origin, f"{slash}{rest}", body)
+
+    def _pass_on_to(self, origin: str, path: str, body: bytes) -> None:
+        """Answer a request with the answer of the real server, or with an error in JSON.
+
+        Args:
+            origin: Scheme and host of the server.
+            path: Path and query there.
+            body: The body of the request.
+        """
+        import httpx2
+
         answered = threading.Event()
         try:
-            self._answer(f"{origin}{slash}{rest}", body, answered)
+            self._answer(f"{origin}{path}", body, answered)
         except (CassetteMiss, BudgetReached, CallDeferred) as error:
             self.proxy.tape.report.errors_elsewhere += 1
             self._send_error(MISSING_RECORDING, str(error))
@@ -401,10 +426,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         # In the form of OpenAI's and of Anthropic's errors.
         error: dict[str, Any] = {"message": message, "type": "llm_proxy", "param": None, "code": None}
+        self._send_json(status, {"type": "error", "error": error})
+
+    def _send_json(self, status: int, content: Mapping[str, Any]) -> None:
+        """Send an answer of the proxy's own."""
         with suppress(OSError):
             self._send_head(status, [("content-type", "application/json"), ("x-should-retry", "false")])
             if not self._bodiless:
-                self._send_chunk(json.dumps({"type": "error", "error": error}).encode())
+                self._send_chunk(json.dumps(content).encode())
                 self._send_chunk(b"")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:

@@ -126,7 +126,7 @@ class CollectingTape(Tape):
         if wire is not None:
             state.used.add(place)
             self.player.given.add_answer(question.key, take)
-            return self.player.read_answer(wire)
+            return self.player.read_answer(wire, question)
         with state.lock:
             if self._defer(question, place):
                 raise CallDeferred(place)
@@ -179,7 +179,7 @@ class CollectingTape(Tape):
         """
         if not self.config.records_status(answer):
             return False
-        wire = self.config.to_wire(answer)
+        wire = self.config.to_wire(answer, pending.question)
         if self.recorder.is_writing and not answer.is_batched:  # the vendor keeps the answers of a batch
             try:
                 self.state.store.journals.write(self.path, self._make_entry(pending, wire))
@@ -237,7 +237,9 @@ class ClaimingTape(Tape):
         if wire is None:
             return super().claim_unrecorded(question, take, n)
         recorded = dict(wire)
-        answer = replace(self.player.read_answer(wire), amend=partial(self._amend, recorded))
+        answer = replace(
+            self.player.read_answer(wire, question), amend=partial(self._amend, recorded, question)
+        )
         if self.mode == "verify":
             self.comparison.compare_answer(question, answer, take)
             return answer
@@ -245,7 +247,7 @@ class ClaimingTape(Tape):
         if (
             is_shared
         ):  # stored as the tape of another test masked it: write it again with the redactor of this one
-            self._amend(recorded, answer)
+            self._amend(recorded, question, answer)
         self.keep_answer(question, recorded, take, is_shared=is_shared, in_run_journal=True)
         return answer
 
@@ -255,7 +257,7 @@ class ClaimingTape(Tape):
         self.state.closed.add(str(self.path))
         return counts
 
-    def _amend(self, recorded: dict[str, Any], answer: Answer) -> None:
+    def _amend(self, recorded: dict[str, Any], question: Question, answer: Answer) -> None:
         """Replace the content of a recorded answer by another answer; the cassette is not written before the test ends."""
         recorded.clear()
-        recorded.update(self.config.to_wire(answer))
+        recorded.update(self.config.to_wire(answer, question))

@@ -1,0 +1,33 @@
+"""Presets for coding agents that run in their own process: Claude Code, Codex.
+
+Such a client puts the day, the folder, the machine, its session and its version into every request. Its preset takes
+them out before the request is matched and stored, and recorded paths are those of the present folder again when an
+answer is replayed. Requests of other programs are matched as without a preset.
+
+A preset is one module, which is imported only if ``llm_clients`` names it.
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import cast
+
+from pytest_llmops.cassettes.clients.preset import ClientPreset
+
+# The module of each preset, by its name in `llm_clients` (`settings.CLIENTS` lists the same names)
+MODULES = {
+    "claude-agent": "claude_agent",
+    "codex": "codex",
+}
+
+
+def load_presets(names: Sequence[str]) -> tuple[ClientPreset, ...]:
+    """Return the presets with these names, which `Settings` has checked.
+
+    >>> [preset.name for preset in load_presets(["codex"])]
+    ['codex']
+    """
+    presets = []
+    for name in dict.fromkeys(names):
+        module = importlib.import_module(f"{__name__}.{MODULES[name]}")
+        presets.append(cast("ClientPreset", module.PRESET))
+    return tuple(presets)

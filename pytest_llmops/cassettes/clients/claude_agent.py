@@ -1,0 +1,176 @@
+"""Claude Code and the Claude Agent SDK, whose command line asks Anthropic's Messages API.
+
+A request holds, as text blocks beside what the user wrote, reminders in ``<system-reminder>``: on the folder, the day,
+git, tokens that are left. Only those stay that repeat files and tools of the user. The first block of the system
+text has the version for billing, and ``metadata.user_id`` the device and the session.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_llmops.cassettes.clients.identities import DEVICE, FOLDER, SESSION
+from pytest_llmops.cassettes.clients.preset import Body, ClientPreset
+
+BILLING = "x-anthropic-billing-header:"
+NOT_COMPARED = "[not compared]"
+REMINDER_START = "<system-reminder>"
+REMINDER_END = "</system-reminder>"
+# In reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written
+KEPT_REMINDERS = (
+    "Contents of ",
+    "skills are available",
+    "Available agent types",
+    "deferred tools are now available",
+)
+# The counter of tokens, which is also behind the text of a tool's result and of the system
+_TOKEN_COUNTER = re.compile(
+    r"\n{0,3}(?:<system-reminder>\n?)?<total_tokens>\d{1,20} tokens left</total_tokens>(?:\n?</system-reminder>)?\n?\Z"
+)
+MAX_COUNTER = 120  # characters of a counter
+_FOLDER_LINE = re.compile(r"^ ?-? ?(?:Primary w|W)orking directory: ([^\r\n]{1,4096})$", re.MULTILINE)
+
+
+def is_own(body: Body) -> bool:
+    """Return whether Claude Code made a body: its system text begins with the header for billing."""
+    system = body.get("system")
+    if not isinstance(body.get("messages"), list) or not isinstance(system, list):
+        return False
+    return bool(system) and _read_text(system[0]).startswith(BILLING)
+
+
+def find_identities(body: Body) -> Mapping[str, str]:
+    """Return the folder that the environment states, and the ids in ``metadata.user_id``."""
+    identities = {}
+    for text in _iterate_texts(body):
+        match = _FOLDER_LINE.search(text)
+        if match:
+            identities[match[1]] = FOLDER
+            break
+    ids = _read_ids(body)
+    for name, placeholder in (("session_id", SESSION), ("device_id", DEVICE), ("account_uuid", DEVICE)):
+        value = ids.get(name)
+        if isinstance(value, str):
+            identities[value] = placeholder
+    return identities
+
+
+def normalize(body: Body) -> Body:
+    """Return a body without version, ids, marks of the prompt cache, and reminders on the moment and the machine."""
+    if "metadata" in body:
+        body["metadata"] = NOT_COMPARED
+    body["system"] = [_normalize_block(block) for block in body["system"]]
+    body["messages"] = [_normalize_message(message) for message in body["messages"]]
+    tools = body.get("tools")
+    if isinstance(tools, list):
+        body["tools"] = [_drop_cache_mark(tool) for tool in tools]
+    return body
+
+
+def _normalize_message(message: Any) -> Any:
+    """Return a message without reminders and counters."""
+    if not isinstance(message, dict):
+        return message
+    content = message.get("content")
+    if isinstance(content, str):
+        return {**message, "content": _drop_counters(content)}
+    if not isinstance(content, list):
+        return message
+    blocks = [_normalize_block(block) for block in content if not _is_dropped_reminder(block)]
+    return {**message, "content": blocks}
+
+
+def _normalize_block(block: Any) -> Any:
+    """Return a block of a message or of the system text in the form that is matched."""
+    if not isinstance(block, dict):
+        return block
+    block = _drop_cache_mark(block)
+    if block.get("type") == "tool_result":
+        return {**block, "content": _normalize_result(block.get("content"))}
+    text = block.get("text")
+    if not isinstance(text, str):
+        return block
+    if text.startswith(BILLING):
+        return {**block, "text": f"{BILLING} {NOT_COMPARED}"}
+    return {**block, "text": _drop_counters(text)}
+
+
+def _normalize_result(content: Any) -> Any:
+    """Return the result of a tool without counters of tokens.
+
+    Other reminders stay: a file that the tool has read may hold them.
+    """
+    if isinstance(content, str):
+        return _drop_counters(content)
+    if not isinstance(content, list):
+        return content
+    blocks = [_normalize_block(block) for block in content]
+    return [block for block in blocks if not (isinstance(block, dict) and block.get("text") == "")]
+
+
+def _is_dropped_reminder(block: Any) -> bool:
+    """Return whether a block is a single reminder that does not decide about the answer."""
+    text = _read_text(block).strip()
+    if not text.startswith(REMINDER_START) or not text.endswith(REMINDER_END):
+        return False
+    if text.count(REMINDER_START) > 1:
+        return False
+    return not any(words in text for words in KEPT_REMINDERS)
+
+
+def _drop_counters(text: str) -> str:
+    """Return a text without the counters of tokens at its end."""
+    while match := _TOKEN_COUNTER.search(text, max(0, len(text) - MAX_COUNTER)):
+        text = text[: match.start()]
+    return text
+
+
+def _drop_cache_mark(block: Any) -> Any:
+    """Return a block or tool without the mark of the prompt cache, whose place depends on the reminders."""
+    if not isinstance(block, dict) or "cache_control" not in block:
+        return block
+    return {name: value for name, value in block.items() if name != "cache_control"}
+
+
+def _iterate_texts(body: Body) -> list[str]:
+    """Return the texts of the system and of the first message, in which the environment is described."""
+    blocks = list(body["system"])
+    for message in body["messages"][:1]:
+        if isinstance(message, dict) and isinstance(message.get("content"), list):
+            blocks += message["content"]
+    return [_read_text(block) for block in blocks]
+
+
+def _read_text(block: Any) -> str:
+    """Return the text of a text block; "" for any other value."""
+    if isinstance(block, dict) and isinstance(block.get("text"), str):
+        return str(block["text"])
+    return ""
+
+
+def _read_ids(body: Body) -> Mapping[str, Any]:
+    """Return the ids that ``metadata.user_id`` holds as JSON; none if it has another form."""
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict):
+        return {}
+    try:
+        ids = json.loads(metadata.get("user_id", ""))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    if not isinstance(ids, dict):
+        return {}
+    return ids
+
+
+PRESET = ClientPreset(
+    name="claude-agent",
+    programs=("claude-cli",),
+    tested=("2.1.332",),
+    is_own=is_own,
+    normalize=normalize,
+    find_identities=find_identities,
+    housekeeping=(("HEAD", "/"), ("HEAD", "/api/hello"), ("POST", "/api/event_logging/batch")),
+    # No titles for sessions, no telemetry, no check for updates.
+    environment=(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),),
+)

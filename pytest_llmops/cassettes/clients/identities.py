@@ -1,0 +1,210 @@
+r"""Texts that say who recorded and where: placeholders stand for them in a cassette, and the present ones in a replay.
+
+A text in a recorded answer may be an argument of a tool: the agent has to find its file in the folder of the replay. So
+every placeholder is turned back, and its spelling is one that no model writes by itself.
+
+Not covered: a path that a shell or a URL spells otherwise (``my\\ folder``, ``my%20folder``), and a path that a broken
+off answer ends in.
+"""
+
+import contextlib
+import getpass
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops.redaction.streams import Replacement, mask_text
+
+FOLDER = "[this-folder]"  # where the client works
+PROJECT = "[this-project]"  # where pytest runs
+HOME = "[this-home]"
+USER = "[this-user]"
+SESSION = "[this-session]"
+DEVICE = "[this-device]"
+# A path as a part of a file name: Claude Code keeps its notes on /a/b in a folder "-a-b"
+_DASHED = {FOLDER: "[this-folder-name]", PROJECT: "[this-project-name]", HOME: "[this-home-name]"}
+MIN_IDENTITY = 3  # shorter texts are in too many words
+MIN_PARTS = 2  # a path with fewer parts ("/app") may be the end of another one ("src/app")
+# "/tmp/ab" and "/tmp/a.b" are not in "/tmp/a"
+_END = r"(?![\w-]|\.\w)"
+_NAME_START = r"(?<![\w-])"
+# No path goes on here. A line end may be spelled "\n", as in JSON.
+_PATH_START = r"(?:(?<![\w.~/\\-])|(?<=://)|(?<=\\[nrt]))"
+# Where a machine writes the name of its user: homes, and pytest's temporary folders
+_USER_START = r"(?:(?<=/home/)|(?<=/Users/)|(?<=\\Users\\)|(?<=pytest-of-))"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A text that says who or where, and what stands for it in a cassette."""
+
+    text: str
+    placeholder: str
+
+
+Identities = tuple[Identity, ...]  # the longest text first
+NO_IDENTITIES: Identities = ()
+
+
+def collect_identities(stated: Mapping[str, str]) -> Identities:
+    """Return the identities of a request: those that its client states, and those of this process.
+
+    Args:
+        stated: The placeholder of each text that the client states. It wins over this process: the client may run in
+            another folder than pytest.
+    """
+    placeholders = {**_process_identities(), **stated}
+    identities = []
+    for text, placeholder in placeholders.items():
+        if len(text) < MIN_IDENTITY:
+            continue
+        identities.append(Identity(text, placeholder))
+        if placeholder in _DASHED and _count_parts(text) >= MIN_PARTS:
+            identities.append(Identity(re.sub(r"[^A-Za-z0-9]", "-", text), _DASHED[placeholder]))
+    return tuple(sorted(identities, key=lambda identity: -len(identity.text)))
+
+
+def _process_identities() -> dict[str, str]:
+    """Return the placeholders of the user, folder and home of this process, as far as they are known."""
+    placeholders = {}
+    with contextlib.suppress(OSError, KeyError):  # no name for this user id
+        placeholders[getpass.getuser()] = USER
+    with contextlib.suppress(OSError):  # the folder is gone
+        placeholders[str(Path.cwd())] = PROJECT
+    home = os.environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 -- `Path.home` may raise
+    placeholders[home.rstrip("/\\")] = HOME
+    return placeholders
+
+
+def _count_parts(path: str) -> int:
+    """Return the number of names in a path."""
+    return len(re.findall(r"[^/\\]+", path))
+
+
+def hide_in_json(value: Any, identities: Identities) -> Any:
+    """Return parsed JSON with placeholders for the identities in its texts.
+
+    >>> hide_in_json({"path": "/home/ann/x"}, (Identity("/home/ann", FOLDER),))
+    {'path': '[this-folder]/x'}
+    """
+    if isinstance(value, str):
+        return _replace(value, _compile_search(identities, (0, 1), keep_level=False))
+    if isinstance(value, dict):
+        return {name: hide_in_json(item, identities) for name, item in value.items()}
+    if isinstance(value, list):
+        return [hide_in_json(item, identities) for item in value]
+    return value
+
+
+def hide_in_answer(body: bytes, identities: Identities) -> bytes:
+    """Return the body of an answer with placeholders for the identities, also where events of a stream split them.
+
+    >>> hide_in_answer(b'{"path": "/home/ann/x"}', (Identity("/home/ann", FOLDER),))
+    b'{"path": "[this-folder]/x"}'
+    """
+    if not identities or not body:
+        return body
+    search = _compile_search(identities, (0, 1), keep_level=True)
+
+    def find(text: str) -> list[Replacement]:
+        return [
+            (match.start(), match.end(), _placeholder_of(match, search))
+            for match in search.pattern.finditer(text)
+        ]
+
+    text = mask_text(body, find).decode("utf-8", "surrogateescape")
+    # The body is JSON, so each of its texts is escaped once more.
+    hidden = _replace(text, _compile_search(identities, (1, 2), keep_level=True))
+    return hidden.encode("utf-8", "surrogateescape")
+
+
+def restore_in_answer(body: bytes, identities: Identities) -> bytes:
+    """Return the body of a recorded answer with the present texts in place of the placeholders.
+
+    >>> restore_in_answer(b'{"path": "[this-folder]/x"}', (Identity("/srv/bo", FOLDER),))
+    b'{"path": "/srv/bo/x"}'
+    """
+    for identity in identities:
+        for level in (0, 1):
+            placeholder = _placeholder_at(identity.placeholder, level).encode()
+            if placeholder in body:
+                body = body.replace(placeholder, _escape(identity.text, level + 1, is_ascii=True).encode())
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A pattern for all spellings of some identities, and the placeholder of each of its groups, from group 1 on."""
+
+    pattern: re.Pattern[str]
+    placeholders: tuple[str, ...]
+
+
+@lru_cache(maxsize=256)
+def _compile_search(identities: Identities, levels: tuple[int, int], *, keep_level: bool) -> _Search:
+    """Return the search for identities in texts.
+
+    Args:
+        identities: The identities, the longest first.
+        levels: How often a text is escaped as in a JSON string: the first level is that of the text itself, the second
+            that of JSON in the text, such as the arguments of a tool.
+        keep_level: Whether the placeholder of the second level says so, for `restore_in_answer`.
+    """
+    placeholders: dict[str, str] = {}  # by pattern
+    for identity in identities:
+        for number, level in enumerate(levels):
+            shown_level = number if keep_level else 0
+            for is_ascii in (True, False):
+                pattern = _find_pattern(identity, _escape(identity.text, level, is_ascii=is_ascii))
+                placeholders.setdefault(pattern, _placeholder_at(identity.placeholder, shown_level))
+    groups = "|".join(f"({pattern})" for pattern in placeholders)
+    return _Search(re.compile(groups), tuple(placeholders.values()))
+
+
+def _find_pattern(identity: Identity, spelling: str) -> str:
+    """Return the pattern that finds a spelling of an identity where it is not a part of another text."""
+    escaped = re.escape(spelling)
+    if identity.placeholder == USER:
+        return _USER_START + escaped + _END
+    if identity.placeholder in _DASHED.values():
+        return _NAME_START + escaped + _END
+    if identity.placeholder not in _DASHED:  # an id
+        return escaped
+    if _count_parts(identity.text) < MIN_PARTS:
+        return _PATH_START + escaped + _END
+    return escaped + _END
+
+
+def _placeholder_at(placeholder: str, level: int) -> str:
+    """Return the placeholder of a text that is escaped so many times.
+
+    >>> _placeholder_at("[this-folder]", 0), _placeholder_at("[this-folder]", 1)
+    ('[this-folder]', '[this-folder-in-json]')
+    """
+    if level:
+        return placeholder.replace("]", "-in-json]")
+    return placeholder
+
+
+def _escape(text: str, level: int, *, is_ascii: bool) -> str:
+    """Return a text escaped so many times as in a JSON string, with ASCII alone or not."""
+    for _ in range(level):
+        text = json.dumps(text, ensure_ascii=is_ascii)[1:-1]
+    return text
+
+
+def _replace(text: str, search: _Search) -> str:
+    """Return a text with placeholders for what the search finds."""
+    if not search.placeholders:  # an empty pattern is in every text
+        return text
+    return search.pattern.sub(lambda match: _placeholder_of(match, search), text)
+
+
+def _placeholder_of(match: re.Match[str], search: _Search) -> str:
+    """Return the placeholder for a match."""
+    return search.placeholders[(match.lastindex or 1) - 1]

@@ -1,0 +1,109 @@
+"""Brings the requests of coding agents into the form that is matched and stored."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmops.cassettes.clients.identities import (
+    NO_IDENTITIES,
+    Identities,
+    collect_identities,
+    hide_in_json,
+)
+from pytest_llmops.cassettes.clients.preset import ClientPreset
+from pytest_llmops.measurement import shorten_text
+
+# Members that a request to a model has, in one API or another
+_QUESTION_MEMBERS = frozenset({"messages", "input", "contents"})
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRequest:
+    """A request in the form that is matched and stored.
+
+    Attributes:
+        body: The body.
+        identities: The texts that were replaced, and have to be replaced in the answer too.
+        note: What the user should know if no recording answers: an untested version, or a body that the preset does
+            not know. Empty: nothing.
+        is_unknown: Whether the client sent it, but in a form that its preset does not know.
+    """
+
+    body: bytes
+    identities: Identities = NO_IDENTITIES
+    note: str = ""
+    is_unknown: bool = False
+
+
+def prepare_request(
+    presets: Sequence[ClientPreset], headers: Mapping[str, str], body: bytes
+) -> ClientRequest:
+    """Return a request in the form that is matched; one that no preset knows is returned as it is.
+
+    Args:
+        presets: The presets of `llm_clients`.
+        headers: The headers, with lower-case names.
+        body: The body.
+    """
+    if not presets or not body.lstrip(b" \t\r\n").startswith(b"{"):
+        return ClientRequest(body)
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return ClientRequest(body)
+    preset = find_preset(presets, parsed)
+    if preset is None:
+        return _describe_unknown(presets, headers, body, parsed)
+    identities = collect_identities(preset.find_identities(parsed))
+    shown = hide_in_json(preset.normalize(parsed), identities)
+    return ClientRequest(
+        json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"),
+        identities,
+        _describe_version(preset, headers),
+    )
+
+
+def find_preset(presets: Sequence[ClientPreset], parsed: object) -> ClientPreset | None:
+    """Return the preset of the client that made a body; None if none of them did."""
+    if not isinstance(parsed, dict):
+        return None
+    for preset in presets:
+        if preset.is_own(parsed):
+            return preset
+    return None
+
+
+def normalize_stored(presets: Sequence[ClientPreset], parsed: Any) -> Any:
+    """Return a stored body in the form that is matched now, which may be stricter than when it was stored."""
+    preset = find_preset(presets, parsed)
+    if preset is None:
+        return parsed
+    copy = json.loads(json.dumps(parsed))
+    return hide_in_json(preset.normalize(copy), collect_identities({}))
+
+
+def _describe_version(preset: ClientPreset, headers: Mapping[str, str]) -> str:
+    """Return a note on a version with which the preset was not tried; "" for the others, and for an unknown one."""
+    sender = preset.read_sender(headers)
+    if not sender or sender.partition(" ")[2] in preset.tested:
+        return ""
+    return f"{shorten_text(sender, 80)} sent it; llm_clients = {preset.name} was tried with {', '.join(preset.tested)}"
+
+
+def _describe_unknown(
+    presets: Sequence[ClientPreset], headers: Mapping[str, str], body: bytes, parsed: Any
+) -> ClientRequest:
+    """Return a request as it is, with a note if its user agent is that of a client which sends other bodies."""
+    if not isinstance(parsed, dict) or _QUESTION_MEMBERS.isdisjoint(parsed):
+        return ClientRequest(body)
+    for preset in presets:
+        sender = preset.read_sender(headers)
+        if sender:
+            note = (
+                f"llm_clients = {preset.name}: {shorten_text(sender, 80)} sent a request that is not in the form of"
+                f" {', '.join(preset.tested)}, so it is matched and stored as it is, with its folder and ids: use one"
+                " of those versions, or write a normalizer (pytest_llmops_request_normalizers)"
+            )
+            return ClientRequest(body, note=note, is_unknown=True)
+    return ClientRequest(body)

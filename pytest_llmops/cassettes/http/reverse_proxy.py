@@ -438,7 +438,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer what the standard library cannot read as a request in the form of our other errors, not in HTML."""
-        detail = message or reason_phrase(code)
+        detail = message or explain or reason_phrase(code)
         self._send_error(
             code, f"llm_proxy: expected a request in HTTP/1.1, got something else: {detail[:200]}"
         )

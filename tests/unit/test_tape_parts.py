@@ -107,7 +107,7 @@ def test_a_recorder_has_an_answer_on_disk_before_the_cassette(path: Path) -> Non
     recorder = AnswerRecorder(path, "new", player.config, player.report, player)
     question = ask(Tape(path, "live"), "x")
     recorder.prepare()
-    recorder.keep(question, player.config.to_wire(says("paid")), "0")
+    recorder.keep(question, player.config.to_wire(says("paid"), question), "0")
     assert not path.exists()
     assert b"paid" in recorder.journal.paths[0].read_bytes()
     assert player.given.count(question.key, "0") == 1

@@ -15,6 +15,7 @@ from pytest_llmops.cassettes.clients.preset import Body, ClientPreset
 
 BILLING = "x-anthropic-billing-header:"
 NOT_COMPARED = "[not compared]"
+NOTES = "[this-notes]"  # the folder of the client's notes on a project, whose name is a path with dashes
 REMINDER_START = "<system-reminder>"
 REMINDER_END = "</system-reminder>"
 # In reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written
@@ -29,7 +30,9 @@ _TOKEN_COUNTER = re.compile(
     r"\n{0,3}(?:<system-reminder>\n?)?<total_tokens>\d{1,20} tokens left</total_tokens>(?:\n?</system-reminder>)?\n?\Z"
 )
 MAX_COUNTER = 120  # characters of a counter
+ENVIRONMENT_START = f"{REMINDER_START}\n# Environment"
 _FOLDER_LINE = re.compile(r"^ ?-? ?(?:Primary w|W)orking directory: ([^\r\n]{1,4096})$", re.MULTILINE)
+_NOTES_FOLDER = re.compile(r"/\.claude/projects/([^/\s`\"']{1,255})/")
 
 
 def is_own(body: Body) -> bool:
@@ -41,13 +44,17 @@ def is_own(body: Body) -> bool:
 
 
 def find_identities(body: Body) -> Mapping[str, str]:
-    """Return the folder that the environment states, and the ids in ``metadata.user_id``."""
+    """Return the folder that the environment states, that of the notes, and the ids in ``metadata.user_id``."""
     identities = {}
-    for text in _iterate_texts(body):
-        match = _FOLDER_LINE.search(text)
-        if match:
-            identities[match[1]] = FOLDER
-            break
+    for text in map(_read_text, body["system"]):
+        notes_folder = _NOTES_FOLDER.search(text)
+        if notes_folder:
+            identities[notes_folder[1]] = NOTES
+    for text in _list_first_texts(body):
+        # A prompt may have such a line too, so it counts only where the client describes the environment.
+        folder = text.startswith(ENVIRONMENT_START) and _FOLDER_LINE.search(text)
+        if folder:
+            identities[folder[1]] = FOLDER
     ids = _read_ids(body)
     for name, placeholder in (("session_id", SESSION), ("device_id", DEVICE), ("account_uuid", DEVICE)):
         value = ids.get(name)
@@ -133,13 +140,13 @@ def _drop_cache_mark(block: Any) -> Any:
     return {name: value for name, value in block.items() if name != "cache_control"}
 
 
-def _iterate_texts(body: Body) -> list[str]:
-    """Return the texts of the system and of the first message, in which the environment is described."""
-    blocks = list(body["system"])
+def _list_first_texts(body: Body) -> list[str]:
+    """Return the texts of the first message, in which the environment is described."""
+    texts = []
     for message in body["messages"][:1]:
         if isinstance(message, dict) and isinstance(message.get("content"), list):
-            blocks += message["content"]
-    return [_read_text(block) for block in blocks]
+            texts += [_read_text(block) for block in message["content"]]
+    return texts
 
 
 def _read_text(block: Any) -> str:

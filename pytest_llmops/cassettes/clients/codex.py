@@ -40,7 +40,7 @@ def find_identities(body: Body) -> Mapping[str, str]:
     metadata = body["client_metadata"]
     for name, placeholder in ((INSTALLATION, DEVICE), ("session_id", SESSION), ("thread_id", SESSION)):
         value = metadata.get(name)
-        if isinstance(value, str):
+        if isinstance(value, str) and value != NOT_COMPARED:
             identities[value] = placeholder
     return identities
 

@@ -26,13 +26,11 @@ HOME = "[this-home]"
 USER = "[this-user]"
 SESSION = "[this-session]"
 DEVICE = "[this-device]"
-# A path as a part of a file name: Claude Code keeps its notes on /a/b in a folder "-a-b"
-_DASHED = {FOLDER: "[this-folder-name]", PROJECT: "[this-project-name]", HOME: "[this-home-name]"}
+_PATHS = frozenset({FOLDER, PROJECT, HOME})
 MIN_IDENTITY = 3  # shorter texts are in too many words
 MIN_PARTS = 2  # a path with fewer parts ("/app") may be the end of another one ("src/app")
 # "/tmp/ab" and "/tmp/a.b" are not in "/tmp/a"
 _END = r"(?![\w-]|\.\w)"
-_NAME_START = r"(?<![\w-])"
 # No path goes on here. A line end may be spelled "\n", as in JSON.
 _PATH_START = r"(?:(?<![\w.~/\\-])|(?<=://)|(?<=\\[nrt]))"
 # Where a machine writes the name of its user: homes, and pytest's temporary folders
@@ -59,13 +57,9 @@ def collect_identities(stated: Mapping[str, str]) -> Identities:
             another folder than pytest.
     """
     placeholders = {**_process_identities(), **stated}
-    identities = []
-    for text, placeholder in placeholders.items():
-        if len(text) < MIN_IDENTITY:
-            continue
-        identities.append(Identity(text, placeholder))
-        if placeholder in _DASHED and _count_parts(text) >= MIN_PARTS:
-            identities.append(Identity(re.sub(r"[^A-Za-z0-9]", "-", text), _DASHED[placeholder]))
+    identities = [
+        Identity(text, placeholder) for text, placeholder in placeholders.items() if len(text) >= MIN_IDENTITY
+    ]
     return tuple(sorted(identities, key=lambda identity: -len(identity.text)))
 
 
@@ -171,9 +165,7 @@ def _find_pattern(identity: Identity, spelling: str) -> str:
     escaped = re.escape(spelling)
     if identity.placeholder == USER:
         return _USER_START + escaped + _END
-    if identity.placeholder in _DASHED.values():
-        return _NAME_START + escaped + _END
-    if identity.placeholder not in _DASHED:  # an id
+    if identity.placeholder not in _PATHS:
         return escaped
     if _count_parts(identity.text) < MIN_PARTS:
         return _PATH_START + escaped + _END

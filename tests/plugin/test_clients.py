@@ -125,6 +125,21 @@ def test_a(llm_proxy):
     assert project.server.count == 0
 
 
+def test_a_miss_has_the_status_after_which_a_client_does_not_ask_again(clients: Project) -> None:
+    test = f"""{AGENT}
+import pytest, urllib.error
+@pytest.mark.parametrize(("agent", "status"), [("codex_exec/0.171.0 (Linux)", 400), ("claude-cli/2.1.332 (x)", 424), ("curl/8", 424)])
+def test_a(llm_proxy, agent, status):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask("Where is order 42?", "/srv/x", agent=agent)
+    assert caught.value.code == status
+    assert b"no recording answers POST" in caught.value.read()
+"""
+    clients.write(**{"test_a.py": test})
+    result = clients.run()
+    assert result.outcomes == {"passed": 3, "errors": 3}, result.text
+
+
 def test_a_client_whose_requests_look_otherwise_is_told(clients: Project) -> None:
     test = f"""{AGENT}
 def test_a(llm_proxy):

@@ -105,6 +105,21 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     }
 
 
+def newer_claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
+    """What newer models get: the reminders are in a message of the role system."""
+    body = claude_body(folder, run)
+    reminders = body["messages"][0]["content"][:4]
+    del body["messages"][0]["content"][:4]
+    texts = [
+        block["text"].removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
+        for block in reminders
+    ]
+    text = "\n\n".join(texts)
+    content = text if run % 2 else [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
+    body["messages"].insert(1, {"role": "system", "content": content})
+    return body
+
+
 def codex_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     """The same of Codex."""
     environment = (
@@ -145,9 +160,17 @@ def codex_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     }
 
 
-MAKERS = {"claude-agent": claude_body, "codex": codex_body}
-URLS = {"claude-agent": CLAUDE_URL, "codex": CODEX_URL}
-HEADERS = {"claude-agent": CLAUDE_HEADERS, "codex": CODEX_HEADERS}
+MAKERS = {
+    "claude-agent": claude_body,
+    "claude-agent with a newer model": newer_claude_body,
+    "codex": codex_body,
+}
+URLS = {"claude-agent": CLAUDE_URL, "claude-agent with a newer model": CLAUDE_URL, "codex": CODEX_URL}
+HEADERS = {
+    "claude-agent": CLAUDE_HEADERS,
+    "claude-agent with a newer model": CLAUDE_HEADERS,
+    "codex": CODEX_HEADERS,
+}
 
 
 def make_tape(path: Path, mode: Any = "none", **rules: Any) -> Tape:
@@ -184,7 +207,7 @@ def test_what_is_of_the_moment_and_the_machine_does_not_decide_and_is_not_stored
 
     monkeypatch.setenv("HOME", "/Users/bo")
     replay = make_tape(path)
-    other = send(replay, client, MAKERS[client]("/srv/elsewhere/work", 7))
+    other = send(replay, client, MAKERS[client]("/srv/elsewhere/work", 6))
     answer = replay.claim(other)
     assert answer is not None
     assert json.loads(answer.body) == {"path": "/srv/elsewhere/work/order.txt", "home": "/Users/bo/.x"}
@@ -226,8 +249,11 @@ def test_a_changed_prompt_or_result_is_a_miss_that_shows_just_this(
 @pytest.mark.parametrize(
     ("old", "new"), [("Be brief.", "Be kind."), ("Looks up an order.", "Finds an order.")]
 )
-def test_instructions_and_skills_in_a_reminder_decide(old: str, new: str) -> None:
-    body = claude_body()
+@pytest.mark.parametrize("make_body", [claude_body, newer_claude_body])
+def test_instructions_and_skills_in_a_reminder_decide(
+    old: str, new: str, make_body: Callable[[], Any]
+) -> None:
+    body = make_body()
     keys = {
         build_question(
             "POST",

@@ -1,8 +1,9 @@
 """Claude Code and the Claude Agent SDK, whose command line asks Anthropic's Messages API.
 
-A request holds, as text blocks beside what the user wrote, reminders in ``<system-reminder>``: on the folder, the day,
-git, tokens that are left. Only those stay that repeat files and tools of the user. The first block of the system
-text has the version for billing, and ``metadata.user_id`` the device and the session.
+A request holds reminders on the folder, the day, git, tokens that are left: as text blocks in ``<system-reminder>`` beside
+what the user wrote, and for newer models also as paragraphs of a message of the role ``system``. Of the blocks only those stay
+that repeat files and tools of the user; of the paragraphs all but those on the moment and the machine. The first block of the
+system text has the version for billing, and ``metadata.user_id`` the device and the session.
 """
 
 import json
@@ -30,7 +31,9 @@ _TOKEN_COUNTER = re.compile(
     r"\n{0,3}(?:<system-reminder>\n?)?<total_tokens>\d{1,20} tokens left</total_tokens>(?:\n?</system-reminder>)?\n?\Z"
 )
 MAX_COUNTER = 120  # characters of a counter
-ENVIRONMENT_START = f"{REMINDER_START}\n# Environment"
+ENVIRONMENT_START = "# Environment\n"
+# Paragraphs of a message of the role `system` that do not decide
+DROPPED_PARAGRAPHS = (ENVIRONMENT_START, "Today's date is ", "You are powered by the model ")
 _FOLDER_LINE = re.compile(r"^ ?-? ?(?:Primary w|W)orking directory: ([^\r\n]{1,4096})$", re.MULTILINE)
 _NOTES_FOLDER = re.compile(r"/\.claude/projects/([^/\s`\"']{1,255})/")
 
@@ -50,9 +53,8 @@ def find_identities(body: Body) -> Mapping[str, str]:
         notes_folder = _NOTES_FOLDER.search(text)
         if notes_folder:
             identities[notes_folder[1]] = NOTES
-    for text in _list_first_texts(body):
-        # A prompt may have such a line too, so it counts only where the client describes the environment.
-        folder = text.startswith(ENVIRONMENT_START) and _FOLDER_LINE.search(text)
+    for text in _list_environments(body["messages"]):
+        folder = _FOLDER_LINE.search(text)
         if folder:
             identities[folder[1]] = FOLDER
     ids = _read_ids(body)
@@ -68,7 +70,8 @@ def normalize(body: Body) -> Body:
     if "metadata" in body:
         body["metadata"] = NOT_COMPARED
     body["system"] = [_normalize_block(block) for block in body["system"]]
-    body["messages"] = [_normalize_message(message) for message in body["messages"]]
+    messages = [_normalize_message(message) for message in body["messages"]]
+    body["messages"] = [message for message in messages if message is not None]
     tools = body.get("tools")
     if isinstance(tools, list):
         body["tools"] = [_drop_cache_mark(tool) for tool in tools]
@@ -76,10 +79,13 @@ def normalize(body: Body) -> Body:
 
 
 def _normalize_message(message: Any) -> Any:
-    """Return a message without reminders and counters."""
+    """Return a message without reminders and counters; None: nothing is left of it."""
     if not isinstance(message, dict):
         return message
     content = message.get("content")
+    if message.get("role") == "system" and isinstance(content, str | list):
+        text = _drop_counters(_drop_paragraphs(_read_content(content)))
+        return {**message, "content": text} if text else None
     if isinstance(content, str):
         return {**message, "content": _drop_counters(content)}
     if not isinstance(content, list):
@@ -140,13 +146,40 @@ def _drop_cache_mark(block: Any) -> Any:
     return {name: value for name, value in block.items() if name != "cache_control"}
 
 
-def _list_first_texts(body: Body) -> list[str]:
-    """Return the texts of the first message, in which the environment is described."""
+def _drop_paragraphs(text: str) -> str:
+    """Return the text of a message of the role ``system`` without the paragraphs on the moment and the machine."""
+    return "\n\n".join(part for part in text.split("\n\n") if not part.startswith(DROPPED_PARAGRAPHS))
+
+
+def _list_environments(messages: list[Any]) -> list[str]:
+    """Return the texts in which the client describes its environment. A prompt may have such lines too: it does not count."""
     texts = []
-    for message in body["messages"][:1]:
-        if isinstance(message, dict) and isinstance(message.get("content"), list):
-            texts += [_read_text(block) for block in message["content"]]
-    return texts
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        content = message.get("content")
+        if message.get("role") == "system":
+            texts += _read_content(content).split("\n\n")
+        elif isinstance(content, list):
+            blocks = [_read_text(block) for block in content]
+            texts += [
+                text.removeprefix(REMINDER_START).lstrip()
+                for text in blocks
+                if text.startswith(REMINDER_START)
+            ]
+    return [text for text in texts if text.startswith(ENVIRONMENT_START)]
+
+
+def _read_content(content: Any) -> str:
+    """Return the text of a message, which is a text or a list of blocks; "" for any other value.
+
+    Claude Code sends the same message in both forms: as blocks while it is the last.
+    """
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n\n".join(_read_text(block) for block in content)
+    return ""
 
 
 def _read_text(block: Any) -> str:

@@ -106,4 +106,5 @@ PRESET = ClientPreset(
     is_own=is_own,
     normalize=normalize,
     find_identities=find_identities,
+    miss_status=400,  # it asks five more times after 404, 422 and 424
 )

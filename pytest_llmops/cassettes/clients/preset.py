@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Body: TypeAlias = dict[str, Any]  # the parsed JSON body of a request
+MISSING_RECORDING = 424  # "Failed Dependency": SDKs do not repeat it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class ClientPreset:
         housekeeping: Method and path of requests that ask no model. `llm_proxy` answers them with an empty object: they
             are neither recorded nor sent on. A path is compared without its query.
         environment: Variables that `llm_proxy` sets, so that the client asks for nothing beside the work itself.
+        miss_status: The HTTP status for a missing recording or a refused call, after which the client does not ask again.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ClientPreset:
     find_identities: Callable[[Body], Mapping[str, str]]
     housekeeping: tuple[tuple[str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    miss_status: int = MISSING_RECORDING
 
     def read_sender(self, headers: Mapping[str, str]) -> str:
         """Return the client's program and version in its user agent; "" if another program sent the request.

@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 from typing import Any
 from urllib.parse import urlsplit
 
+from pytest_llmops.cassettes.clients.preset import MISSING_RECORDING
 from pytest_llmops.cassettes.http.http_client import BodyFraming
 from pytest_llmops.cassettes.http.live_response import PROGRAM_LEFT_KEY
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
@@ -33,12 +34,9 @@ WATCH_S = 0.05  # how often the thread that watches a program looks whether its 
 LEAVE_S = 1.0  # time limit for a program to leave a replayed stream that it had left when it was recorded
 READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the SDKs
 END_S = 30.0  # time limit, after the test, for the answers that are still being passed on
-MAX_BODY_BYTES = (
-    512 * 1024**2
-)  # of a request, which is held in memory; the largest upload that a vendor takes
+# Of a request, which is held in memory; the largest upload that a vendor takes
+MAX_BODY_BYTES = 512 * 1024**2
 MAX_LINE_BYTES = 65_536  # of a body in chunks that are read at once
-# HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it
-MISSING_RECORDING = 424
 UNREACHABLE = 502
 OK = 200
 NOT_FOUND = 404
@@ -87,6 +85,14 @@ class LLMProxy:
             address = f"{self.url}/{name}{parts.path.rstrip('/')}"
             for variable in variables:
                 self.environment[variable] = address
+
+    def find_miss_status(self, headers: Mapping[str, str]) -> int:
+        """Return the status for a missing recording, after which the sender of these headers does not ask again."""
+        lower_headers = {name.lower(): value for name, value in headers.items()}
+        for client in self.tape.config.rules.clients:
+            if client.read_sender(lower_headers):
+                return client.miss_status
+        return MISSING_RECORDING
 
 
 @contextmanager
@@ -245,7 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(f"{origin}{path}", body, answered)
         except (CassetteMiss, BudgetReached, CallDeferred) as error:
             self.proxy.tape.report.errors_elsewhere += 1
-            self._send_error(MISSING_RECORDING, str(error))
+            self._send_error(self.proxy.find_miss_status(dict(self.headers)), str(error))
         except httpx2.ReadTimeout:
             # The program had left at this point when it was recorded, and is cut off now.
             self._refuse_reading_on()

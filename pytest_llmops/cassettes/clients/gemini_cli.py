@@ -22,7 +22,7 @@ MEMORY_START = "<loaded_context>"
 # The section on the folder in the system text of a sub-agent, and what follows it
 AGENT_CONTEXT = "# Environment Context\n"
 AGENT_RULES = "\nImportant Rules:\n"
-COMMAND_TOOLS = frozenset({"run_shell_command", "list_background_processes", "read_background_output"})
+COMMAND_TOOLS = ("run_shell_command", "list_background_processes", "read_background_output")
 _FOLDER_LINE = re.compile(r"^- \*\*Workspace Directories:\*\*\n  - ([^\r\n]{1,4096})$", re.MULTILINE)
 _NOTES_LINE = re.compile(r"^The project's temporary directory is: ([^\r\n]{1,4096})$", re.MULTILINE)
 _NOTES_PARENT = "/.gemini/tmp/"

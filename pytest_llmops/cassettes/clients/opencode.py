@@ -19,7 +19,7 @@ ENVIRONMENT_END = "</env>"
 TITLE = "You are a title generator. You output ONLY a thread title."
 # Where a vendor's API has the system text, if it is not a message of these roles
 SYSTEM_MEMBERS = ("system", "instructions", "systemInstruction")
-SYSTEM_ROLES = frozenset({"system", "developer"})
+SYSTEM_ROLES = ("system", "developer")
 MESSAGE_MEMBERS = ("messages", "input", "contents")
 _FOLDER_LINE = re.compile(r"^  Working directory: ([^\r\n]{1,4096})$", re.MULTILINE)
 _REPOSITORY_LINE = re.compile(r"^  Workspace root folder: ([^\r\n]{1,4096})$", re.MULTILINE)

@@ -164,7 +164,7 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
         for identity in (str(recorded.folder), recorded.folder.name, "agnes", *recorded.read_ids()):
             assert identity not in text, (name, identity)
         assert not day.search(text), name
-        assert "[this-folder]/order.txt" in text.replace('…\\\\\\"', "")
+        assert "[this-folder]" in text, name
     other = clone(recorded, tmp_path)
     output, calls = other.run()
     assert "3 passed" in output, output

@@ -280,6 +280,27 @@ def test_a_reminder_that_a_tool_has_read_in_a_file_decides() -> None:
     assert prepared[0] != prepared[1]
 
 
+def subagent_body(run: int, answer: str) -> dict[str, Any]:
+    """A subagent in the background was started, and has answered."""
+    body = claude_body(run=run)
+    started = f"Launched.\nagentId: a{run}b2c3d4e5f6\noutput_file: /tmp/claude-{run}/-x/session-of-{run}/tasks/a.output\n"
+    notice = (
+        f"[NOTIFICATION]\n\n<task-notification>\n<task-id>a{run}b2c3d4e5f6</task-id>\n<result>{answer}</result>\n"
+        f"<usage><duration_ms>{run}</duration_ms></usage>\n</task-notification>"
+    )
+    result = {"type": "tool_result", "tool_use_id": "t2", "content": [{"type": "text", "text": started}]}
+    body["messages"].append({"role": "user", "content": [result, reminder(notice)]})
+    return body
+
+
+def test_the_answer_of_a_subagent_decides_and_not_its_id_and_its_costs() -> None:
+    bodies = [subagent_body(1, "42: shipped"), subagent_body(2, "42: shipped"), subagent_body(2, "42: lost")]
+    first, second, third = (prepare_request(PRESETS, {}, json.dumps(body).encode()) for body in bodies)
+    assert first.body == second.body != third.body
+    assert b"/tmp/claude-" not in first.body
+    assert b"[this-agent-1]" in first.body
+
+
 def test_a_prompt_may_speak_of_a_working_directory() -> None:
     body = set_text(claude_body(), "Where is order 42?", "Working directory: /etc/x")
     prepared = prepare_request(PRESETS, {}, json.dumps(body).encode())

@@ -19,13 +19,18 @@ NOT_COMPARED = "[not compared]"
 NOTES = "[this-notes]"  # the folder of the client's notes on a project, whose name is a path with dashes
 REMINDER_START = "<system-reminder>"
 REMINDER_END = "</system-reminder>"
-# In reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written
-KEPT_REMINDERS = (
-    "Contents of ",
-    "skills are available",
-    "Available agent types",
-    "deferred tools are now available",
+TASKS = "[this-tasks]"  # the folder of the output of subagents
+SUBAGENT = "[this-agent-{number}]"
+# A line of reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written, and
+# what a subagent answered
+_KEPT_LINE = re.compile(
+    r"^(?:Contents of |The following skills are available|Available agent types|The following deferred tools|<task-notification>)",
+    re.MULTILINE,
 )
+# The costs of a subagent, behind its answer
+_USAGE = re.compile(r"<usage>[^\0]{0,600}?</usage>")
+_SUBAGENT_LINE = re.compile(r"^agentId: (\w{8,64})", re.MULTILINE)
+_TASKS_LINE = re.compile(r"^output_file: ([^\r\n]{1,2000})/tasks/", re.MULTILINE)
 # The counter of tokens, which is also behind the text of a tool's result and of the system
 _TOKEN_COUNTER = re.compile(
     r"\n{0,3}(?:<system-reminder>\n?)?<total_tokens>\d{1,20} tokens left</total_tokens>(?:\n?</system-reminder>)?\n?\Z"
@@ -47,8 +52,8 @@ def is_own(body: Body) -> bool:
 
 
 def find_identities(body: Body) -> Mapping[str, str]:
-    """Return the folder that the environment states, that of the notes, and the ids in ``metadata.user_id``."""
-    identities = {}
+    """Return the folder that the environment states, those of the client's files, and its ids."""
+    identities = _find_subagents(body["messages"])
     for text in map(_read_text, body["system"]):
         notes_folder = _NOTES_FOLDER.search(text)
         if notes_folder:
@@ -62,6 +67,24 @@ def find_identities(body: Body) -> Mapping[str, str]:
         value = ids.get(name)
         if isinstance(value, str):
             identities[value] = placeholder
+    return identities
+
+
+def _find_subagents(messages: list[Any]) -> dict[str, str]:
+    """Return the ids of the subagents, which are numbered as they were started, and the folder of their output."""
+    identities: dict[str, str] = {}
+    number = 0
+    for block in _list_blocks(messages):
+        if block.get("type") != "tool_result":
+            continue
+        text = _read_content(block.get("content"))
+        subagent = _SUBAGENT_LINE.search(text)
+        if subagent and subagent[1] not in identities:
+            number += 1
+            identities[subagent[1]] = SUBAGENT.format(number=number)
+        tasks_folder = _TASKS_LINE.search(text)
+        if tasks_folder:
+            identities[tasks_folder[1]] = TASKS
     return identities
 
 
@@ -85,7 +108,9 @@ def _normalize_message(message: Any) -> Any:
     content = message.get("content")
     if message.get("role") == "system" and isinstance(content, str | list):
         text = _drop_counters(_drop_paragraphs(_read_content(content)))
-        return {**message, "content": text} if text else None
+        if not text:
+            return None
+        return {**message, "content": text}
     if isinstance(content, str):
         return {**message, "content": _drop_counters(content)}
     if not isinstance(content, list):
@@ -106,6 +131,8 @@ def _normalize_block(block: Any) -> Any:
         return block
     if text.startswith(BILLING):
         return {**block, "text": f"{BILLING} {NOT_COMPARED}"}
+    if text.startswith(REMINDER_START) or _SUBAGENT_LINE.search(text):
+        text = _USAGE.sub("", text)
     return {**block, "text": _drop_counters(text)}
 
 
@@ -129,7 +156,7 @@ def _is_dropped_reminder(block: Any) -> bool:
         return False
     if text.count(REMINDER_START) > 1:
         return False
-    return not any(words in text for words in KEPT_REMINDERS)
+    return _KEPT_LINE.search(text) is None
 
 
 def _drop_counters(text: str) -> str:
@@ -155,19 +182,22 @@ def _list_environments(messages: list[Any]) -> list[str]:
     """Return the texts in which the client describes its environment. A prompt may have such lines too: it does not count."""
     texts = []
     for message in messages:
-        if not isinstance(message, dict):
-            continue
-        content = message.get("content")
-        if message.get("role") == "system":
-            texts += _read_content(content).split("\n\n")
-        elif isinstance(content, list):
-            blocks = [_read_text(block) for block in content]
-            texts += [
-                text.removeprefix(REMINDER_START).lstrip()
-                for text in blocks
-                if text.startswith(REMINDER_START)
-            ]
+        if isinstance(message, dict) and message.get("role") == "system":
+            texts += _read_content(message.get("content")).split("\n\n")
+    for text in map(_read_text, _list_blocks(messages)):
+        if text.startswith(REMINDER_START):
+            texts.append(text.removeprefix(REMINDER_START).lstrip())
     return [text for text in texts if text.startswith(ENVIRONMENT_START)]
+
+
+def _list_blocks(messages: list[Any]) -> list[dict[str, Any]]:
+    """Return the blocks of all messages."""
+    blocks = []
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            blocks += [block for block in content if isinstance(block, dict)]
+    return blocks
 
 
 def _read_content(content: Any) -> str:

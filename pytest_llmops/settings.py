@@ -104,7 +104,7 @@ def parse_record_mode(value: object) -> object:
 # Settings that name a file or a folder, which is looked for below the project's root
 FILE_SETTINGS = ("semantic_threshold", "vector_cache", "judge_records")
 # Coding agents for `llm_clients`; their presets are in `cassettes.clients`
-CLIENTS = ("claude-agent", "codex")
+CLIENTS = ("claude-agent", "codex", "gemini-cli", "opencode")
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
 
 
@@ -308,7 +308,7 @@ class Settings:
     clients: tuple[str, ...] = _declare_option(
         names_of(*CLIENTS), (),
         "coding agents in their own process whose requests are matched by what they ask, not by day, folder, machine, session and version, "
-        "and stored without folder, user and ids: claude-agent, codex; separated by blanks, commas or lines",
+        "and stored without folder, user and ids: claude-agent, codex, gemini-cli, opencode; separated by blanks, commas or lines",
         ini="linelist",
     )  # fmt: skip
     junit_properties: bool = _declare_option(

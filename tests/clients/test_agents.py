@@ -31,7 +31,14 @@ FILES = {
     "shop/.agents/skills/orders/SKILL.md": SKILL,
 }
 TESTS = ["test_shop.py", "test_claude_code.py", "test_codex.py"]
-PACKAGES = {"claude-agent": "Claude Code and the Claude Agent SDK", "codex": "Codex (`codex exec`)"}
+# Examples of the page that `test_gemini_opencode.py` runs
+OTHER_FILES = {"shop/.gemini/settings.json", "test_gemini.py", "shop/opencode.json", "test_opencode.py"}
+PACKAGES = {
+    "claude-agent": "Claude Code and the Claude Agent SDK",
+    "codex": "Codex (`codex exec`)",
+    "gemini-cli": "Gemini CLI (`gemini -p`)",
+    "opencode": "opencode (`opencode run`)",
+}
 
 pytestmark = pytest.mark.slow
 
@@ -60,9 +67,11 @@ def write_page(folder: Path) -> None:
     text = PAGE.read_text(encoding="utf-8")
     files = dict(FILES)
     for before, example in re.findall(r"(.*?)^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        files[re.findall(r"`([\w./-]+\.(?:py|ini))`", before)[-1]] = example
-    assert set(files) - set(FILES) == {"pytest.ini", "shop_agent.py", *TESTS}
+        files[re.findall(r"`([\w./-]+\.(?:py|ini|json))`", before)[-1]] = example
+    assert set(files) - set(FILES) == {"pytest.ini", "shop_agent.py", *TESTS, *OTHER_FILES}
     for name, content in files.items():
+        if name in OTHER_FILES:
+            continue
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")

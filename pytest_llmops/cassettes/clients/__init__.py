@@ -1,4 +1,4 @@
-"""Presets for coding agents that run in their own process: Claude Code, Codex.
+"""Presets for coding agents that run in their own process: Claude Code, Codex, Gemini CLI, opencode.
 
 Such a client puts the day, the folder, the machine, its session and its version into every request. Its preset takes
 them out before the request is matched and stored, and recorded paths are those of the present folder again when an
@@ -17,6 +17,8 @@ from pytest_llmops.cassettes.clients.preset import ClientPreset
 MODULES = {
     "claude-agent": "claude_agent",
     "codex": "codex",
+    "gemini-cli": "gemini_cli",
+    "opencode": "opencode",
 }
 
 

@@ -1,5 +1,6 @@
 """The type of a client preset: what is known of the requests of a coding agent that runs in its own process."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -48,4 +49,6 @@ class ClientPreset:
         program, slash, rest = headers.get("user-agent", "").partition("/")
         if not slash or program.lower() not in self.programs:
             return ""
-        return f"{program} {rest.split(' ', 1)[0][:40]}"
+        # "GeminiCLI/0.61.0/gemini-3 (linux)" also names the model
+        version = re.split(r"[ /]", rest, maxsplit=1)[0]
+        return f"{program} {version[:40]}"

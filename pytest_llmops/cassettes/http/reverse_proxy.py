@@ -34,9 +34,14 @@ SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 WATCH_S = 0.05  # how often the thread that watches a program looks whether its request is answered
 LEAVE_S = 1.0  # time limit for a program to leave a replayed stream that it had left when it was recorded
 READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the SDKs
+END_S = 30.0  # time limit, after the test, for the answers that are still being passed on
+# Of a request, which is held in memory; the largest upload that a vendor takes
+MAX_BODY_BYTES = 512 * 1024**2
+MAX_LINE_BYTES = 65_536  # of a body in chunks that are read at once
 UNREACHABLE = 502
 OK = 200
 NOT_FOUND = 404
+BAD_REQUEST = 400
 # For a WebSocket: clients that can go on over HTTP do so at once
 UPGRADE_REQUIRED = 426
 # Headers that belong to a single connection
@@ -68,8 +73,7 @@ class LLMProxy:
             # A connection for each request, which can be cut when its program leaves.
             limits=self.httpx.Limits(max_keepalive_connections=0),
         )
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
-        self.server.daemon_threads = False  # the end of the test waits for what is being recorded
+        self.server = _Server(self)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         clients = tape.config.rules.clients
         self.housekeeping = {request for client in clients for request in client.housekeeping}
@@ -122,15 +126,56 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
         yield proxy
     finally:
         proxy.server.shutdown()
-        proxy.server.server_close()  # waits for the answers that are being passed on
+        proxy.server.end_requests()
+        proxy.server.server_close()
         proxy.client.close()
         tape.config.proxy_ports.discard(port)
+
+
+class _Server(ThreadingHTTPServer):
+    """Receives the requests of the programs, each in a thread of its own.
+
+    Attributes:
+        proxy: The proxy that passes them on.
+        handlers: The requests that are being received or answered.
+        changed: Guards `handlers`; notified when one of them has ended.
+    """
+
+    daemon_threads = False  # the end of the test waits for what is being recorded
+    request_queue_size = 1024  # with the 5 of the standard library, many requests at once are reset
+
+    def __init__(self, proxy: LLMProxy) -> None:
+        self.proxy = proxy
+        self.handlers: set[_Handler] = set()
+        self.changed = threading.Condition()
+        super().__init__(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
+
+    def end_requests(self) -> None:
+        """End the open requests, so that no program can hold up the end of the test.
+
+        A request that has not come whole is cut off at once, since nothing was sent on. An answer gets `END_S` seconds,
+        because it may be recorded; then it ends as if the program had left, and a note says so.
+        """
+        with self.changed:
+            for handler in self.handlers:
+                if not handler.is_received:
+                    handler.cut_off()
+            if self.changed.wait_for(lambda: not self.handlers, END_S):
+                return
+            for handler in self.handlers:
+                handler.cut_off()
+            count = len(self.handlers)
+        self.proxy.tape.report.notes.append(
+            f"llm_proxy cut off {count} {'answer' if count == 1 else 'answers'} that a program was still receiving"
+            f" {END_S:g} s after the test: let the test wait for its programs, or end them"
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
     """Passes on a single request: a connection that stays open would keep its thread.
 
     Attributes:
+        is_received: Whether the request has come whole.
         _started: Whether the head of the answer was sent.
         _left: Set when the program has closed its connection.
         _streams: The connections to the server, to be cut when the program leaves.
@@ -138,19 +183,49 @@ class _Handler(BaseHTTPRequestHandler):
     """
 
     proxy: LLMProxy
+    server: _Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = 20  # seconds that a client may take between two bytes: the end of the test waits for it
+    timeout = 20  # seconds that a client may take between two bytes: a stalled one must not keep its thread
+
+    def setup(self) -> None:
+        """Prepare the connection, and list the request with the server's."""
+        super().setup()
+        self.close_connection = True
+        self.is_received = False
+        self._started = False
+        self._left = threading.Event()
+        self._streams: list[Any] = []
+        with self.server.changed:
+            self.server.handlers.add(self)
+
+    def finish(self) -> None:
+        """End the request, and take it from the server's list."""
+        super().finish()
+        with self.server.changed:
+            self.server.handlers.discard(self)
+            self.server.changed.notify_all()
+
+    def cut_off(self) -> None:
+        """Cut the connections to the program and to the server; the thread of the request ends then."""
+        self._left.set()
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self._cut_streams()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name in the standard library
         """Print nothing: an address may hold a key."""
 
     def _pass_on(self) -> None:
-        """Answer a request of any method with the answer of the real server, or with an error in JSON."""
+        """Answer a request of any method: pass it on, or refuse it with an error in JSON."""
         self.close_connection = True
-        self._started = False
-        self._left = threading.Event()
-        self._streams: list[Any] = []
+        if self.command == "CONNECT" or self.path.startswith(("http://", "https://")):
+            self._send_error(
+                NOT_FOUND,
+                "llm_proxy: expected a request to the base URL of a vendor, got one for HTTP_PROXY or HTTPS_PROXY: unset"
+                f" these, and give the client a base URL, such as {self.proxy.environment['OPENAI_BASE_URL']}",
+            )
+            return
         name, slash, rest = self.path.lstrip("/").partition("/")
         origin = self.proxy.origins.get(name)
         if origin is None:
@@ -160,15 +235,35 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return
         if self.headers.get("upgrade", "").lower() == "websocket":
-            self._send_error(UPGRADE_REQUIRED, "llm_proxy: passes on HTTP, not WebSockets")
+            self._send_error(
+                UPGRADE_REQUIRED,
+                "llm_proxy: passes on HTTP, not WebSockets: let the client call the model over HTTP",
+            )
             return
+        try:
+            body = self._read_body()
+        except ValueError as error:
+            self._send_error(BAD_REQUEST, f"llm_proxy: cannot pass on a request: {error}")
+            return
+        self.is_received = True
         if (self.command, f"/{rest.partition('?')[0]}") in self.proxy.housekeeping:
-            self._read_body()
             self._send_json(OK, {})
             return
+        self._pass_on_to(origin, f"{slash}{rest}", body)
+
+    def _pass_on_to(self, origin: str, path: str, body: bytes) -> None:
+        """Answer a request with the answer of the real server, or with an error in JSON.
+
+        Args:
+            origin: Scheme and host of the server.
+            path: Path and query there.
+            body: The body of the request.
+        """
+        import httpx2
+
         answered = threading.Event()
         try:
-            self._answer(f"{origin}{slash}{rest}", answered)
+            self._answer(f"{origin}{path}", body, answered)
         except (CassetteMiss, BudgetReached, CallDeferred) as error:
             self.proxy.tape.report.errors_elsewhere += 1
             self._send_error(self.proxy.find_miss_status(dict(self.headers)), str(error))
@@ -198,22 +293,29 @@ class _Handler(BaseHTTPRequestHandler):
         )
         tape.report.errors_elsewhere += 1
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _pass_on  # noqa: N815 -- as above
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_CONNECT = _pass_on  # noqa: N815 -- as above
 
-    def _answer(self, url: str, answered: threading.Event) -> None:
+    def _answer(self, url: str, body: bytes, answered: threading.Event) -> None:
         """Send a request to the real server, and its answer to the program, piece by piece.
 
         Args:
             url: The address at the real server.
+            body: The body of the request.
             answered: Set by the caller once the request is answered.
 
         Raises:
             OSError: The program went away.
         """
-        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_HEADERS]
+        headers = [
+            (
+                name.encode("latin-1"),
+                value.encode("latin-1"),
+            )  # as it came: our client would refuse other letters
+            for name, value in self.headers.items()
+            if name.lower() not in HOP_HEADERS
+        ]
         if "accept-encoding" not in self.headers:  # otherwise our client would add its own
-            headers.append(("accept-encoding", "identity"))
-        body = self._read_body()
+            headers.append((b"accept-encoding", b"identity"))
         threading.Thread(target=self._watch_program, args=(answered,), daemon=True).start()
         with self.proxy.client.stream(
             self.command,
@@ -264,17 +366,60 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut_streams()
 
     def _read_body(self) -> bytes:
-        """Return the body of the request; of a broken off body in chunks what has come."""
-        if self.headers.get("transfer-encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("content-length") or 0))
-        body = b""
+        """Return the body of the request.
+
+        Raises:
+            ValueError: It does not come whole, is too long, or the request is not valid HTTP.
+        """
+        if not self.path.isascii() or not self.path.isprintable():
+            raise ValueError(f"expected a path of printable ASCII characters, got {self.path!r}")
+        try:
+            return b"".join(self._iterate_body())
+        except TimeoutError:
+            raise ValueError(f"no byte of its body came for {self.timeout} s") from None
+
+    def _iterate_body(self) -> Iterator[bytes]:
+        """Yield the parts of the body of the request.
+
+        Raises:
+            ValueError: It does not come whole, is too long, or its length is not valid.
+            TimeoutError: The next part does not come.
+        """
+        coding = self.headers.get("transfer-encoding", "").strip().lower()
+        if coding == "chunked":
+            yield from self._iterate_chunks()
+            return
+        if coding:
+            raise ValueError(f"transfer-encoding: expected chunked, got {coding[:40]!r}")
+        stated = (self.headers.get("content-length") or "0").strip()
+        if not (stated.isascii() and stated.isdecimal()):
+            raise ValueError(f"content-length: expected a whole number, got {stated[:40]!r}")
+        length = int(stated)
+        _check_size(length)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ValueError(
+                f"expected a body of {length:,} bytes, got {len(body):,}, then the end of the connection"
+            )
+        yield body
+
+    def _iterate_chunks(self) -> Iterator[bytes]:
+        """Yield the parts of a body that comes in chunks.
+
+        Raises:
+            ValueError: It does not come whole, or is too long.
+            TimeoutError: The next part does not come.
+        """
+        size = 0
         framing = BodyFraming(None, chunked=True)
         while not framing.done:
-            line = self.rfile.readline()
+            line = self.rfile.readline(MAX_LINE_BYTES)
             if not line:
-                break
-            body += framing.feed(line)
-        return body
+                raise ValueError(f"expected a last chunk, got the end of the connection after {size:,} bytes")
+            part = framing.feed(line)
+            size += len(part)
+            _check_size(size)
+            yield part
 
     def _send_head(self, status: int, headers: list[tuple[str, str]]) -> None:
         """Send status and headers, and note whether a body follows and whether it is sent in chunks."""
@@ -311,3 +456,20 @@ class _Handler(BaseHTTPRequestHandler):
             if not self._bodiless:
                 self._send_chunk(json.dumps(content).encode())
                 self._send_chunk(b"")
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what the standard library cannot read as a request in the form of our other errors, not in HTML."""
+        detail = message or explain or reason_phrase(code)
+        self._send_error(
+            code, f"llm_proxy: expected a request in HTTP/1.1, got something else: {detail[:200]}"
+        )
+
+
+def _check_size(size: int) -> None:
+    """Check the size of a request's body.
+
+    Raises:
+        ValueError: It is too long.
+    """
+    if size > MAX_BODY_BYTES:
+        raise ValueError(f"expected a body of at most {MAX_BODY_BYTES:,} bytes, got at least {size:,}")

@@ -298,7 +298,9 @@ def _list_moves(args: argparse.Namespace) -> list[tuple[Path, list[Path]]]:
     root = _find_root(args)
     usage = _read_usage(args, root)
     if usage is None:
-        raise UsageError("nothing is moved: no record of a run was found; run all tests until they pass: pytest")
+        raise UsageError(
+            "nothing is moved: no record of a run was found; run all tests until they pass: pytest"
+        )
     moves = []
     for old_name, places in usage.moved.items():
         moves.append((root / old_name, [root / place for place in places]))

@@ -71,8 +71,8 @@ def test_a_single_run_is_compared_with_a_baseline_of_trials(suite: Project) -> N
     assert suite.run().line("gate ").startswith("gate       GREEN  score.quality 0.0 points")
 
 
-def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project, workers: int) -> None:
-    result = suite.run(*ACCEPT, workers=workers)
+def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project) -> None:
+    result = suite.run(*ACCEPT)
     assert result.exit == 0
     assert result.line("accepted;").startswith(
         "baseline    llmops-baseline.json: 24 tests accepted; commit it"

@@ -91,13 +91,13 @@ def test_calls_are_read_live_and_on_replay(acme: Project, workers: int) -> None:
     assert (call.provider, call.output, call.cost_usd) == ("acme-compatible", "You said yes", 0.25)
 
 
-def test_a_format_of_a_folder_is_used_and_is_gone_after_the_run(acme: Project, workers: int) -> None:
+def test_a_format_of_a_folder_is_used_and_is_gone_after_the_run(acme: Project) -> None:
     acme.write(**{"conftest.py": "", "folder/conftest.py": CONFTEST, "folder/test_b.py": TESTS})
     (acme.path / "test_a.py").unlink()
-    assert acme.record("folder", workers=workers).outcomes == {"passed": 3}
-    assert acme.record(".", mode="none", workers=workers).outcomes == {"passed": 3}
+    assert acme.record("folder").outcomes == {"passed": 3}
+    assert acme.record(".", mode="none").outcomes == {"passed": 3}
     acme.write(**{"folder/conftest.py": ""})
-    assert acme.record(mode="none", workers=workers).outcomes == {"failed": 2, "errors": 1}
+    assert acme.record(mode="none").outcomes == {"failed": 2, "errors": 1}
 
 
 def test_a_connection_to_its_host_is_refused_on_replay(acme: Project) -> None:

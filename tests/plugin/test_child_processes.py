@@ -162,12 +162,10 @@ def test_proxy(llm_proxy):
 """
 
 
-def test_a_miss_that_an_sdk_rewords_is_one_error_with_the_command_of_the_tape(
-    project: Project, workers: int
-) -> None:
+def test_a_miss_that_an_sdk_rewords_is_one_error_with_the_command_of_the_tape(project: Project) -> None:
     project.write(**{"app.py": APP, "test_a.py": REWORDING})
     address = f"--llm-base-url={project.server.url}/v1"
-    result = project.run(address, workers=workers)
+    result = project.run(address)
     assert result.outcomes == {"errors": 4}, result.text
     names = ["test_child[cut]", "test_child[quote]", "test_proxy", "test_set_up"]
     assert sorted(result.records) == names

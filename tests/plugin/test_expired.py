@@ -49,9 +49,9 @@ def test_without_a_limit_nothing_is_too_old(recorded: Project) -> None:
     assert recorded.run().run.notes == ()
 
 
-def test_an_old_recording_is_replayed_with_a_warning(recorded: Project, workers: int) -> None:
+def test_an_old_recording_is_replayed_with_a_warning(recorded: Project) -> None:
     configure(recorded, "llm_max_age = 90d")
-    result = recorded.run(workers=workers)
+    result = recorded.run()
     assert result.outcomes == {"passed": 2}
     (note,) = result.run.notes
     assert "test_ours[0]" in note
@@ -71,10 +71,10 @@ def test_an_old_recording_fails_with_the_command(recorded: Project, expired: str
     check_message(result.line("CassetteMiss: ").replace(OLD, "OLD"))
 
 
-def test_refresh_asks_again_only_what_is_too_old(recorded: Project, workers: int) -> None:
+def test_refresh_asks_again_only_what_is_too_old(recorded: Project) -> None:
     configure(recorded, "llm_max_age = 90d", "llm_expired = refresh")
     before = recorded.cassettes()
-    result = recorded.record(workers=workers)
+    result = recorded.record()
     assert result.outcomes == {"passed": 2}
     assert recorded.server.count == 3
     after = recorded.cassettes()

@@ -61,10 +61,7 @@ def queue_entry(number: int, topic: str, votes: int, status: str = "open") -> st
     return f"{json.dumps(item)}\n"
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_complete_run_says_which_topics_of_the_feedback_have_no_case(
-    project: Project, workers: int
-) -> None:
+def test_a_complete_run_says_which_topics_of_the_feedback_have_no_case(project: Project) -> None:
     lines = [
         queue_entry(1, "returns", 3, "accepted"),
         *(queue_entry(n, f"topic-{n}", n) for n in range(2, 9)),
@@ -83,7 +80,7 @@ def test_a(case): assert case.input
     assert (
         "note       cases/queue.jsonl: 3 of 38 votes against answers are on topics that a case of this run covers; without one: topic-8, "
         "topic-7, topic-6, topic-5, topic-4 and 2 more (llmops cases review)"
-    ) in project.run(workers=workers).text
+    ) in project.run().text
     assert "against answers" not in project.run("-k", "test_a").text
     project.write(**{"cases/queue.jsonl": lines[0]})
     assert "against answers" not in project.run().text

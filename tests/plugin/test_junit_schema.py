@@ -44,8 +44,7 @@ def schema(shared_data: Path) -> Any:
     return etree.XMLSchema(etree.parse(str(shared_data / "junit" / "jenkins-junit-10.xsd")))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_without_properties_the_file_is_valid(project: Project, shared_data: Path, workers: int) -> None:
+def test_without_properties_the_file_is_valid(project: Project, shared_data: Path) -> None:
     etree = pytest.importorskip("lxml.etree")
     project.write(**{"test_own.py": TESTS})
     result = project.run(
@@ -54,7 +53,6 @@ def test_without_properties_the_file_is_valid(project: Project, shared_data: Pat
         "llm_junit_properties=false",
         "-o",
         "junit_logging=all",
-        workers=workers,
     )
     assert result.outcomes["failed"] == 2, result.text
     document = etree.parse(str(project.path / "report.xml"))

@@ -87,9 +87,9 @@ def test_llm_prompt_replaces_listed_versions(filled: Project) -> None:
     assert result.run.records[0].facts["prompt"]["alias"] == "candidate"  # type: ignore[call-overload, index]
 
 
-def test_unknown_prompt_of_llm_prompt_is_reported(filled: Project, workers: int) -> None:
+def test_unknown_prompt_of_llm_prompt_is_reported(filled: Project) -> None:
     filled.write(**{"test_a.py": BOTH})
-    result = filled.run("--llm-prompt=support/anwser=v1", workers=workers)
+    result = filled.run("--llm-prompt=support/anwser=v1")
     assert result.exit != 0
     message = result.line("'support/anwser'")
     assert "'support/answer'?" in message

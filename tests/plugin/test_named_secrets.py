@@ -139,14 +139,11 @@ def planted(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield project
 
 
-def test_no_secret_with_a_telling_name_is_in_anything_that_a_run_wrote(
-    planted: Project, workers: int
-) -> None:
+def test_no_secret_with_a_telling_name_is_in_anything_that_a_run_wrote(planted: Project) -> None:
     assert sum(map(len, KINDS.values())) >= 85
     result = planted.record(
         "--llm-report=report.html", "--llm-report=report.json", "--junitxml=report.xml", "-o", "junit_logging=all", "-rA", "-l",
         "-vv", "--log-level=DEBUG", "--log-file=log.txt", "--log-file-level=DEBUG", "--log-cli-level=DEBUG", "-p", "cacheprovider",
-        workers=workers,
     )  # fmt: skip
     assert result.outcomes == {"passed": len(CLIENTS), "failed": len(CLIENTS) + 1}, result.outcomes
     files = {"terminal": result.text.encode()}

@@ -94,13 +94,11 @@ def test_flags_are_stronger_than_ini_keys(suite: Project, workers: int) -> None:
     assert pick_settings(run_bare(suite, *make_flags(), workers=workers), FLAGS) == get_values(FLAGS)
 
 
-def test_ini_keys_are_stronger_than_the_environment(
-    suite: Project, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+def test_ini_keys_are_stronger_than_the_environment(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for option in VARIABLES:
         monkeypatch.setenv(option.env[0], EXAMPLES[option.name].other)
     suite.write(**{"pytest.ini": make_ini(other=False)})
-    assert pick_settings(run_bare(suite, workers=workers), INIS) == get_values(INIS)
+    assert pick_settings(run_bare(suite), INIS) == get_values(INIS)
 
 
 def test_the_environment_is_stronger_than_defaults(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,12 +33,12 @@ def test_ours():
 
 
 def test_a_recording_of_another_server_answers_with_a_note(
-    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write(**{"pytest.ini": INI, "test_a.py": LLM.replace("{country}", "France")})
     assert project.record().outcomes == {"passed": 1}
     before = project.cassettes()
-    replayed = project.run(workers=workers)
+    replayed = project.run()
     assert replayed.outcomes == {"passed": 1}
     (note,) = replayed.run.notes
     assert "http://loopback/v1" in note

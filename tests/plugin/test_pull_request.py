@@ -90,12 +90,10 @@ def test_a_summary_that_cannot_be_written_changes_nothing_else(
     assert (result.exit, result.outcomes) == (0, {"passed": 1})
 
 
-def test_annotations_stand_at_the_users_lines(
-    recorded: Project, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
-    assert commands(recorded.run(workers=workers)) == []
+def test_annotations_stand_at_the_users_lines(recorded: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert commands(recorded.run()) == []
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    result = recorded.run("-qq", workers=workers)
+    result = recorded.run("-qq")
     places = [line.partition(",title=")[0] for line in commands(result)]
     assert places == [
         "::error file=helpers.py,line=4",

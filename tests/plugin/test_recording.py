@@ -174,7 +174,7 @@ def test_own_server():
     assert project.cassettes() == {}
 
 
-def test_marker_shares_one_cassette(project: Project, workers: int) -> None:
+def test_marker_shares_one_cassette(project: Project) -> None:
     source = """
 import pytest
 pytestmark = pytest.mark.llm_cassette("shared/answers")
@@ -184,7 +184,7 @@ def test_ask(llm, word):
     assert llm.complete(word).text == f"echo of {word}"
 """
     project.write(**{"test_a.py": source})
-    project.record(workers=workers)
+    project.record()
     files = project.cassettes()
     assert list(files) == ["cassettes/shared/answers.json"]
     assert len(json.loads(files["cassettes/shared/answers.json"])["interactions"]) == 4

@@ -77,12 +77,12 @@ def takes(project: Project, name: str) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize("mode", ["new", "all"])
-def test_a_rerun_asks_again_and_replays_what_it_got(project: Project, workers: int, mode: str) -> None:
+def test_a_rerun_asks_again_and_replays_what_it_got(project: Project, mode: str) -> None:
     project.write(**{"conftest.py": RERUN, "test_a.py": SECOND_PASSES})
-    assert project.record(mode=mode, workers=workers).outcomes.get("passed") == 1
+    assert project.record(mode=mode).outcomes.get("passed") == 1
     assert project.server.count == 2
     assert takes(project, "cassettes/test_a/test_a.json") == [{"0": 1, "1": 1}]
-    result = project.run(workers=workers)
+    result = project.run()
     assert result.outcomes.get("passed") == 1
     assert project.server.count == 2
 

@@ -28,9 +28,9 @@ def test_b():
 """
 
 
-def test_a_report_in_a_format_of_the_project(project: Project, workers: int) -> None:
+def test_a_report_in_a_format_of_the_project(project: Project) -> None:
     project.write(**{"conftest.py": CONFTEST, "test_a.py": TEST})
-    result = project.run("--llm-report=run.names", "--llm-report=names:out.txt", workers=workers)
+    result = project.run("--llm-report=run.names", "--llm-report=names:out.txt")
     assert result.outcomes == {"passed": 1, "failed": 1}
     expected = "test_a.py::test_a passed\ntest_a.py::test_b failed\n"
     assert (project.path / "run.names").read_text(encoding="utf-8") == expected

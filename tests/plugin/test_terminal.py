@@ -42,8 +42,8 @@ def mixed(project: Project) -> Project:
     return project
 
 
-def test_failures_are_listed_with_assertion_and_score(mixed: Project, workers: int) -> None:
-    result = mixed.run(workers=workers)
+def test_failures_are_listed_with_assertion_and_score(mixed: Project) -> None:
+    result = mixed.run()
     assert (
         result.line("FAILED test_a.py::test_words")
         .partition(" - ")[2]

@@ -45,9 +45,9 @@ def trials_of(project: Project, *args: str, name: str = "test_a", workers: int =
     ("arguments", "outcome"),
     [("5, pass_at_least=3", "passed"), ("4, pass_at_least=3", "failed"), ("2", "failed"), ("1", "passed")],
 )
-def test_enough_trials_must_pass(project: Project, arguments: str, outcome: str, workers: int) -> None:
+def test_enough_trials_must_pass(project: Project, arguments: str, outcome: str) -> None:
     project.write(**{"test_a.py": ALTERNATING.format(arguments=arguments)})
-    result = project.run(workers=workers)
+    result = project.run()
     assert result.outcomes == {outcome: 1}
     assert len(result.records) == 1
 
@@ -296,9 +296,9 @@ class TestClass:
 """
 
 
-def test_classes_and_unittest_repeat_as_functions_do(project: Project, workers: int) -> None:
+def test_classes_and_unittest_repeat_as_functions_do(project: Project) -> None:
     project.write(**{"test_a.py": SURROUNDINGS})
-    result = project.run("--dist=loadfile", workers=workers)
+    result = project.run("--dist=loadfile")
     assert result.outcomes == {"passed": 6}
     assert {record.outcome for record in result.records.values()} == {"passed"}
 

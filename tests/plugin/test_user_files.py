@@ -25,7 +25,7 @@ def test_plain():
 """
 
 
-@pytest.mark.parametrize("folder", ["tests", "elsewhere"])
+@pytest.mark.parametrize(("folder", "workers"), [("tests", 0), ("elsewhere", 0), ("elsewhere", 2)])
 def test_the_working_directory_does_not_matter(
     project: Project, workers: int, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

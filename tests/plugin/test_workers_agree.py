@@ -393,7 +393,7 @@ def remove_traces(project: Project) -> None:
 
 
 SETS: dict[str, tuple[Mapping[str, str], tuple[str, ...], tuple[str, ...], set[str]]] = {
-    "behaving": (BEHAVING, ("--llm-judge",), ("new", "none", "all", "verify"), {"passed"}),
+    "behaving": (BEHAVING, ("--llm-judge",), ("new", "none", "verify"), {"passed"}),
     "misbehaving": (MISBEHAVING, (), ("none",), set(OUTCOMES)),
     "models": (
         {"test_models.py": MODELS, "test_marked.py": MARKED},

@@ -48,18 +48,18 @@ def test_xfail_does_not_hide_what_is_missing(project: Project, case: str, strict
     assert result.records["test_ours"].outcome == ("failed" if "beside" in case else "errored")
 
 
-def test_a_low_score_stays_an_expected_failure(project: Project, workers: int) -> None:
+def test_a_low_score_stays_an_expected_failure(project: Project) -> None:
     mark = "@pytest.mark.llm_cassette\n@pytest.mark.xfail\n"
     project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours():\n    assert_contains('a', 'b')\n"})
-    result = project.run(workers=workers)
+    result = project.run()
     assert (result.exit, result.outcomes) == (0, {"xfailed": 1})
 
 
-def test_xfail_does_not_hide_a_spent_budget(project: Project, workers: int) -> None:
+def test_xfail_does_not_hide_a_spent_budget(project: Project) -> None:
     mark = "@pytest.mark.llm_cassette\n@pytest.mark.xfail(strict=True)\n"
     caught = "ask('1')\n    try: ask('2')\n    except BaseException: pass\n    assert False"
     project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours():\n    {caught}\n"})
-    result = project.record("--llm-max-calls=1", workers=workers)
+    result = project.record("--llm-max-calls=1")
     assert result.exit == 1
     assert result.records["test_ours"].outcome == "errored"
     check_message(result.line("xfail expects"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
@@ -8,7 +10,29 @@ import nox
 nox.options.sessions = ["tests", "lint"]
 nox.options.default_venv_backend = "venv"
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-TEST = ["hypothesis", "junitparser", "httpx", "requests", "aiohttp"]
+TEST = ["hypothesis", "junitparser", "httpx", "httpx2", "requests", "aiohttp"]
+# The oldest openai that is allowed, the first one with all that the examples use, the last of 2, and the newest. Before
+# 1.55.3 openai needs an httpx before 0.28.
+OPENAI = {
+    "oldest": ["openai==1.10.0", "httpx<0.28"],
+    "responses": ["openai==1.66.0"],
+    "2": ["openai==2.54.0"],
+    "newest": ["openai"],
+}
+# Unit tests that call the openai SDK
+OPENAI_TESTS = [
+    *("tests/unit/test_openai_client.py", "tests/unit/test_openai_embedder.py", "tests/unit/test_openai_model.py"),
+    *("tests/unit/test_openai_sdk.py", "tests/unit/test_judge_response_format.py", "tests/unit/test_models_command.py"),
+]  # fmt: skip
+# Messages that quote a package are not compared with the stored ones, which are those of the pinned versions.
+OTHER_PACKAGES = {"LLMOPS_GOLDEN": "any"}
+# What a project with the plugin often has too
+BESIDE = [
+    *("crewai", "strands-agents[openai]", "google-adk", "google-adk[extensions]", "langchain", "langchain-openai"),
+    *("llama-index", "pydantic-ai", "dspy", "litellm", "instructor", "guardrails-ai"),
+]  # fmt: skip
+# Extras whose packages are tried in their lowest version: not the large ones, and not those of another environment
+TRIED_EXTRAS = ["prices", "minilm", "pii", "parquet", "otel"]
 
 
 @nox.session(python=PYTHONS)
@@ -43,6 +67,74 @@ def adopted(session: nox.Session) -> None:
     session.run(
         "pytest", "-n", "0", "tests/clients/test_adopted_apart.py", env={"LLMOPS_ADOPTED_PYTHON": python}
     )
+
+
+@nox.session
+@nox.parametrize("sdk", list(OPENAI))
+def openai_versions(session: nox.Session, sdk: str) -> None:
+    """An openai SDK as an application may have it: providers, judges, the example, and a project recorded and replayed."""
+    session.install(".", *TEST, *OPENAI[sdk])
+    paths = [*OPENAI_TESTS]
+    if sdk != "oldest":  # without `max_completion_tokens` and the Responses API
+        paths.append("examples/plain_openai")
+    session.run("pytest", "-n", "0", *paths, env=OTHER_PACKAGES)
+    session.run("python", "-m", "clients.openai_versions", session.create_tmp(), env={"PYTHONPATH": "tests"})
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """Every bound of pyproject.toml at its lowest version: unit tests and laws. It writes requirements/lowest.json."""
+    session.install("uv")
+    pins = Path(session.create_tmp()) / "lowest.txt"
+    extras = [f"--extra={extra}" for extra in TRIED_EXTRAS]
+    constraints = pins.with_name("constraints.txt")
+    constraints.write_text("httpx<0.28\n", encoding="utf-8")
+    versions = _resolve(session, pins, "--resolution=lowest-direct", *extras, "-c", str(constraints))
+    session.install("-r", str(pins), *TEST, "httpx<0.28")
+    session.install("--no-deps", ".")
+    session.run("llmops", "semantic", "install")
+    paths = ("tests/unit", "tests/laws")
+    session.run("pytest", "-n", "0", "-m", "not slow", *paths, *session.posargs, env=OTHER_PACKAGES)
+    _write_json("lowest", {"python": session.python, "extras": TRIED_EXTRAS, "versions": versions})
+
+
+@nox.session
+def beside(session: nox.Session) -> None:
+    """The checkout resolved together with each of `BESIDE`, nothing installed. It writes requirements/beside.json."""
+    session.install("uv")
+    folder = Path(session.create_tmp())
+    rows = []
+    for package in BESIDE:
+        name = package.partition("[")[0]
+        wanted = folder / "wanted.in"
+        wanted.write_text(f"{package}\n", encoding="utf-8")
+        alone = _resolve(session, folder / "alone.txt", source=wanted)
+        wanted.write_text(f"{package}\n.\n", encoding="utf-8")
+        together = _resolve(session, folder / "together.txt", source=wanted)
+        row = {"package": package, "alone": alone.get(name), "together": together.get(name)}
+        rows.append({**row, "openai": together.get("openai")})
+    _write_json("beside", {"packages": rows})
+    if bad := [row["package"] for row in rows if row["alone"] != row["together"]]:
+        session.error(f"with the plugin another version is resolved, or none: {', '.join(bad)}")
+
+
+def _resolve(
+    session: nox.Session, out: Path, *options: str, source: Path = Path("pyproject.toml")
+) -> dict[str, str]:
+    """Return the versions that uv resolves for the oldest Python, by package; none if it finds no solution."""
+    out.unlink(missing_ok=True)  # it would keep the versions of an earlier result
+    shape = ("--python-version=3.11", "--no-header", "--no-annotate", "--quiet")
+    session.run("uv", "pip", "compile", *shape, *options, str(source), "-o", str(out), success_codes=[0, 1])
+    if not out.exists():
+        return {}
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", out.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def _write_json(name: str, outcome: dict[str, object]) -> None:
+    """Write what docs/dependencies.md is made of, with the day (``LLMOPS_GOLDEN=write pytest tests/docs`` renders it)."""
+    day = datetime.now(tz=UTC).date().isoformat()
+    text = json.dumps({"on": day, **outcome}, indent=1)
+    Path("requirements", f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 @nox.session

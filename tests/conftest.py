@@ -122,7 +122,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         _of_workers.setdefault(text, set()).update(tests)
     if messages.writing():
         _store_messages(session.config)
-    elif exitstatus == pytest.ExitCode.OK and not _not_run and _is_whole(session.config):
+    elif exitstatus == pytest.ExitCode.OK and not (
+        _not_run or messages.other_packages() or not _is_whole(session.config)
+    ):
         changed = messages.differences(_of_workers, messages.read_messages(messages.STORED))
         if changed:
             print(

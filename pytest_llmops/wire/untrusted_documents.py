@@ -19,6 +19,8 @@ from pytest_llmops.measurement import shorten_text
 MAX_BYTES = 256 * 2**20  # limit of a file, compressed and decompressed
 MAX_GROWTH = 16  # times its size that a YAML file may grow by anchors
 GZIP = zlib.MAX_WBITS | 16  # the ``wbits`` of gzip in `zlib`
+# The first PyYAML whose loader in C raises for a file that is nested too deep; before, the process crashes
+SAFE_C_LOADER = (6, 0, 4)
 RESTORE_STEP = "replace it by an undamaged copy, or record it again"
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
@@ -179,7 +181,10 @@ def _loader_class() -> Any:
     """Return PyYAML's safe loader, restricted to the types of this module; made once, as PyYAML is imported late."""
     import yaml
 
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    base: Any = yaml.SafeLoader
+    version = tuple(int(number) for number in re.findall(r"\d+", yaml.__version__)[:3])
+    if version >= SAFE_C_LOADER:
+        base = getattr(yaml, "CSafeLoader", base)
     kept_tags = (f"{_TAG_PREFIX}bool", f"{_TAG_PREFIX}null")
     resolvers = {}
     for first_char, known in base.yaml_implicit_resolvers.items():

@@ -1,10 +1,12 @@
-"""The page of the dependencies: bounds and reasons out of pyproject.toml, licences out of what is installed."""
+"""The page of the dependencies: bounds and reasons out of pyproject.toml, licences out of what is installed, and what nox wrote."""
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "dependencies.md"
@@ -27,6 +29,39 @@ used in closed products. The tests write this page out of `pyproject.toml` and t
 
 | package | bounds | extra | why, and why these bounds | licence |
 |---|---|---|---|---|
+"""
+LOWEST = """
+## Lowest versions
+
+Each lower bound was tried: all dependencies and the extras {extras} in the lowest version that their bounds allow, on Python
+{python}, with the unit tests and laws (`nox -s lowest`, {on}). The bounds of `anthropic`, `presidio-analyzer` and
+`sentence-transformers` are not part of it: their packages live in environments of their own.
+
+| package | lowest version, tried |
+|---|---|
+"""
+BESIDE = """
+## With other packages
+
+`pip install pytest-llmops` together with each of these gets the same version of the package as without it
+(`nox -s beside`, which resolves and installs nothing, {on}; "no solution": none for the package alone either).
+
+| package | version alone | version with the plugin | openai |
+|---|---|---|---|
+"""
+OPENAI = """
+## Versions of the openai SDK
+
+`nox -s openai_versions` runs the tests of models, judges and embedders and a project that is recorded and replayed with
+openai 1.10.0, 1.66.0, 2.54.0 and the newest; `make test` the project with the first, the third and the newest. Recording and
+replaying need no SDK. What an older one lacks is an error in one sentence:
+
+| openai | |
+|---|---|
+| before 1.10 | The fixture `llm`, judges, embedders `openai:NAME` and `llmops models --live` do not work. |
+| before 1.45 | There is no argument `max_completion_tokens`; the fixture `llm` and judges send it all the same. |
+| before 1.55.3 | It does not work with httpx 0.28: an application that pins it pins `httpx<0.28` too. |
+| before 1.66 | There is no Responses API, so `llm_api` is `chat`. |
 """
 FOOT = """
 `requirements/` pins what the project itself is developed with. `nox -s audit` asks an advisory source about the pins; where none
@@ -72,7 +107,35 @@ def licence(name: str) -> str:
 def page() -> str:
     """The page as it should be."""
     lines = [
-        f"| {name} | `{bounds}` | {extra} | {reason} | {under} |"
+        f"| {name} | `{bounds}` | {extra} | {reason} | {under} |\n"
         for name, bounds, extra, reason, under in rows()
     ]
-    return HEAD + "\n".join(lines) + "\n" + FOOT
+    return "".join([HEAD, *lines, *_lowest(), OPENAI, *_beside(), FOOT])
+
+
+def outcome(session: str) -> dict[str, Any]:
+    """What a session of nox wrote."""
+    data: dict[str, Any] = json.loads((ROOT / "requirements" / f"{session}.json").read_text(encoding="utf-8"))
+    return data
+
+
+def lowest_versions() -> dict[str, str]:
+    """The version of each dependency that `nox -s lowest` ran, without what was not part of it."""
+    versions: dict[str, str] = outcome("lowest")["versions"]
+    return {name: versions[name] for name, *_ in rows() if name in versions}
+
+
+def _lowest() -> list[str]:
+    done = outcome("lowest")
+    extras = ", ".join(f"`{extra}`" for extra in done["extras"])
+    head = LOWEST.format(extras=extras, python=done["python"], on=done["on"])
+    return [head, *(f"| {name} | {version} |\n" for name, version in lowest_versions().items())]
+
+
+def _beside() -> list[str]:
+    done = outcome("beside")
+    lines = []
+    for row in done["packages"]:
+        cells = [row[column] or "no solution" for column in ("package", "alone", "together", "openai")]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return [BESIDE.format(on=done["on"]), *lines]

@@ -71,6 +71,11 @@ def writing() -> bool:
     return os.environ.get("LLMOPS_GOLDEN") == "write"
 
 
+def other_packages() -> bool:
+    """Whether the packages have other versions than the pins: what a message quotes of them may differ, so texts are not compared."""
+    return os.environ.get("LLMOPS_GOLDEN") == "any"
+
+
 def begin_test(nodeid: str, basetemp: str) -> None:
     """Count the messages of another test from now on."""
     SEEN.test = nodeid
@@ -88,7 +93,7 @@ def check_message(message: object) -> bool:
     assert text.strip(), "expected a message, got an empty text"
     SEEN.tests.setdefault(text, set()).add(SEEN.test)
     stored = read_messages(STORED)
-    if text not in stored and not writing():
+    if text not in stored and not writing() and not other_packages():
         raise AssertionError(describe_unknown(text, stored))
     return True
 

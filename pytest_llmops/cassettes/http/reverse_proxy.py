@@ -259,8 +259,6 @@ class _Handler(BaseHTTPRequestHandler):
             path: Path and query there.
             body: The body of the request.
         """
-        import httpx2
-
         answered = threading.Event()
         try:
             self._answer(f"{origin}{path}", body, answered)

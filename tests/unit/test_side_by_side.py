@@ -125,7 +125,7 @@ def test_what_got_worse_is_named_the_worst_first_unless_the_variant_is_as_good()
     after = {**before, "f": scores(0.1), "b": scores(0.3), "k": scores(0.2), "c": scores(0.5)}
     verdicts = compare({"v1": before, "v2": after, "v3": {case: scores(0.9) for case in before}})
     assert [verdict.status for verdict in verdicts] == ["worse", "better"]
-    assert verdicts[0].headline.endswith("; worse: f, k, b and 1 more")
+    assert verdicts[0].headline.endswith("; worse: f, k, b and 1 more [LLM-WORSE]")
     assert "worse:" not in verdicts[1].headline
 
 

@@ -31,6 +31,8 @@ SCORING_METHODS = {
 LOWER_IS_BETTER = ("noise_sensitivity",)
 # Of older metrics: those that give a number of a scale, not from 0 to 1
 SCALED_OUTPUTS = ("discrete", "ranking")
+# How metrics refuse arguments; the test that calls one sees it, and `evaluate` does not
+REFUSED_ARGUMENTS = "ValueError: "
 # ragas sends the names of metrics and the numbers of rows; it asks once in a process whether it may
 NO_TRACKING = "RAGAS_DO_NOT_TRACK"
 SERVICE_HOSTS = ("t.explodinggradients.com",)
@@ -83,6 +85,10 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
     reason = getattr(call.result, "reason", None)
     error = call.error
     number = read_verdict(value)
+    # `evaluate` passes the callbacks of the row
+    is_row = _scores_rows.get() or call.arguments.get("callbacks") is not None
+    if call.error.startswith(REFUSED_ARGUMENTS) and not is_row:
+        return
     if value is None and not error:
         error = str(reason or "ragas gave no value")
     if not error and (number is None or isinstance(number, (list, tuple))):
@@ -90,8 +96,6 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
     if isinstance(number, float) and number != number:  # noqa: PLR0124 -- NaN
         error = f"ragas gave NaN: {reason or 'the metric found nothing to score, or the answer of its judge could not be read'}"
     label = _label_call(call)
-    # `evaluate` passes the callbacks of the row
-    is_row = _scores_rows.get() or call.arguments.get("callbacks") is not None
     yield ToolScore(
         metric=_name_metric(metric),
         value=number,

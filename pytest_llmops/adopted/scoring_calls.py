@@ -198,7 +198,7 @@ def label_case(inputs: object) -> str:
     >>> label_case({"question": "Where is my money?"}), label_case({"a": 1, "b": "x"}), label_case(None)
     ('Where is my money?', '{"a": 1, "b": "x"}', '')
     >>> label_case("word " * 50)
-    'word word word word word word word word word ... c7153be4'
+    'word word word word word word word word word ... 15a23e92'
     """
     value = inputs
     if isinstance(value, Mapping) and len(value) == 1:

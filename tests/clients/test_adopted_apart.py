@@ -130,12 +130,14 @@ def test_a_suite_is_recorded_and_replayed_as_it_is(tool: str, runs: dict[str, Do
     assert {call.purpose for call in calls if call.model == "app-1"} == {"app"}
 
 
-def test_the_gate_is_green_on_the_replay_and_red_on_a_drop(runs: dict[str, Done]) -> None:
-    green = runs["replayed"].run.find_verdict("baseline")
+def test_the_gate_is_not_red_on_the_replay_and_red_on_a_drop(runs: dict[str, Done]) -> None:
+    same = runs["replayed"].run.find_verdict("baseline")
     red = runs["dropped"].run.find_verdict("baseline")
-    assert green is not None
+    assert same is not None
     assert red is not None
-    assert (green.status, red.status) == ("GREEN", "RED"), f"{runs['replayed'].text}\n{runs['dropped'].text}"
+    # Of metrics that ask no model there are too few cases for GREEN
+    assert (same.status, red.status) == ("NONE", "RED"), f"{runs['replayed'].text}\n{runs['dropped'].text}"
+    assert "worse" not in {change.kind for change in same.changes}
     worse = {score.name for change in red.changes if change.kind == "worse" for score in change.scores}
     assert worse == {"phoenix.invented", *(metric for metric, _, _ in METRICS.values())}
 
@@ -168,8 +170,7 @@ def test_mlflow_has_a_case_for_each_row_and_the_verdict_of_a_scorer(runs: dict[s
         ("mlflow.tone", 1.0),
     ]
     by_hand = [(score.name, score.value) for score in records["test_by_hand"].measurements]
-    assert by_hand == [("mlflow.polite", 1.0)]
-    assert [score.value for score in records["test_by_hand[13 characters]"].measurements] == [0.13]
+    assert by_hand == [("mlflow.polite", 1.0), ("mlflow.length", 0.13)]
 
 
 def test_ragas_has_newer_and_older_metrics_with_their_scales(runs: dict[str, Done]) -> None:

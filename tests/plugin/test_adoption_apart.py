@@ -6,6 +6,8 @@ import pytest
 from support.messages import check_message
 from support.project import INI, Project, Result
 
+from pytest_llmops.measurement import Measurement
+
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
 RAGAS_BASE = """
 class Score:
@@ -102,6 +104,7 @@ def test_ragas_scores_have_scale_direction_and_case(suite: Project, workers: int
         **{
             "test_a.py": """
 import asyncio
+import pytest
 from types import SimpleNamespace
 from ragas.metrics.base import SingleTurnMetric
 from ragas.metrics.collections import Given, NoiseSensitivity
@@ -126,6 +129,10 @@ def test_class_made_in_the_test():
     class Made(Given):
         async def ascore(self, **fields): return await super().ascore(**fields)
     Made("made", 1).score()
+
+def test_refused_arguments():
+    with pytest.raises(ValueError):
+        Given("faithfulness", ValueError("response is missing")).score()
 
 def test_rows():
     asyncio.run(Given("match", 1).abatch_score([{"user_input": "a"}, {"user_input": "b"}]))
@@ -165,8 +172,8 @@ from ragas.metrics.collections import Given
 def test_nan(): Given("faithfulness", float("nan")).score()
 def test_no_value(): Given("faithfulness", None, reason="Error executing metric").score()
 def test_caught():
-    with pytest.raises(ValueError):
-        Given("faithfulness", ValueError("response is missing")).score()
+    with pytest.raises(KeyError):
+        Given("faithfulness", KeyError("statements")).score()
 """
         }
     )
@@ -219,7 +226,7 @@ def test_failed(): Given("polite", Feedback(error="no connection")).run()
     )
 
 
-def find_scores(result: Result, test: str) -> list[object]:
+def find_scores(result: Result, test: str) -> list[Measurement]:
     """The measurements of a test and of its cases."""
     return [
         score

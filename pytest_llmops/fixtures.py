@@ -199,7 +199,8 @@ def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """A server on this machine by which programs in any language are recorded and replayed with this test.
 
     For the time of the test ``OPENAI_BASE_URL``, ``ANTHROPIC_BASE_URL``, ``GOOGLE_GEMINI_BASE_URL`` and ``CO_API_URL``
-    send SDKs to it; ``llm_proxy.environment`` holds these variables, ``llm_proxy.url`` its address.
+    send SDKs to it; ``llm_proxy.environment`` holds these variables, ``llm_proxy.url`` its address. For coding agents
+    name them in ``llm_clients``.
     """
     from pytest_llmops.cassettes.http.reverse_proxy import open_proxy
 

@@ -161,6 +161,7 @@ def clone(recorded: Machine, folder: Path) -> Machine:
     return machine
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
     recorded: Machine, tmp_path: Path
 ) -> None:
@@ -176,7 +177,10 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
         assert not day.search(text), name
         assert "[this-folder]" in text, name
     other = clone(recorded, tmp_path)
-    output, calls = other.run()
+    settings = {name: other.folder / name for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME")}
+    for folder in settings.values():
+        folder.mkdir()
+    output, calls = other.run(**{name: str(folder) for name, folder in settings.items()})
     assert "3 passed" in output, output
     assert len(calls) == 9
     assert all(call["replayed"] for call in calls)
@@ -184,6 +188,7 @@ def test_a_fresh_clone_replays_on_another_machine_and_nothing_says_who_recorded(
     assert sum(f"see {other.project}/shop/order.txt" in (call.get("output") or "") for call in calls) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "old", "new"),
     [

@@ -39,7 +39,7 @@ def test_every_dependency_has_two_bounds_a_reason_and_a_free_licence() -> None:
 
 
 def test_every_pin_has_a_hash() -> None:
-    for name in ("dev.txt", "clients.txt", "models.txt"):
+    for name in ("dev.txt", "clients.txt", "agents.txt", "models.txt"):
         text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
         pins = re.findall(r"^[A-Za-z0-9._-]+(?:\[[\w,]+\])?==\S+(.*(?:\n    .*)*)", text, re.MULTILINE)
         assert pins

@@ -63,7 +63,7 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
             {"type": "text", "text": "You look up orders.", "cache_control": {"type": "ephemeral"}},
             {
                 "type": "text",
-                "text": f"Your notes are in {os.environ['HOME']}/.claude/projects/-p{run}-x/memory/.\n\n{counter}",
+                "text": f"Your notes are in `/home/ann/.settings-{run}/projects/-p{run}-x/memory/`.\n\n{counter}",
             },
         ],
         "messages": [
@@ -143,7 +143,11 @@ def codex_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     return {
         "model": "m",
         "input": [
-            message("developer", "You look up orders.", f"Skills are in {folder}/.agents/skills: orders."),
+            message(
+                "developer",
+                "You look up orders.",
+                f"- `r0` = `/home/ann/.settings-{run}/skills/.system`\n- `r1` = `{folder}/.agents/skills`",
+            ),
             message("user", environment),
             message("user", "Where is order 42?"),
             {
@@ -200,7 +204,7 @@ def test_what_is_of_the_moment_and_the_machine_does_not_decide_and_is_not_stored
     tape.record(question, says('{"path": "/home/ann/shop/order.txt", "home": "/home/ann/.x"}'))
     tape.close()
     text = path.read_text(encoding="utf-8")
-    for identity in ("ann", "shop/", "-of-1", "2026-01", "-p1-x", "tokens left", "2.1.1"):
+    for identity in ("ann", "shop/", "-of-1", "2026-01", "-p1-x", ".settings", "tokens left", "2.1.1"):
         assert identity not in text, identity
     assert "You look up orders." in text
     assert "Be brief." in text or client == "codex"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.cassettes.clients.identities import DEVICE, FOLDER, SESSION
+from pytest_llmops.cassettes.clients.identities import CONFIG, DEVICE, FOLDER, SESSION
 from pytest_llmops.cassettes.clients.preset import Body, ClientPreset
 
 BILLING = "x-anthropic-billing-header:"
@@ -28,7 +28,7 @@ _KEPT_LINE = re.compile(
     re.MULTILINE,
 )
 # The costs of a subagent, behind its answer
-_USAGE = re.compile(r"<usage>[^\0]{0,600}?</usage>")
+_USAGE = re.compile(r"<usage>[^\0]{0,300}?</usage>")
 _SUBAGENT_LINE = re.compile(r"^agentId: (\w{8,64})", re.MULTILINE)
 _TASKS_LINE = re.compile(r"^output_file: ([^\r\n]{1,2000})/tasks/", re.MULTILINE)
 # The counter of tokens, which is also behind the text of a tool's result and of the system
@@ -40,7 +40,7 @@ ENVIRONMENT_START = "# Environment\n"
 # Paragraphs of a message of the role `system` that do not decide
 DROPPED_PARAGRAPHS = (ENVIRONMENT_START, "Today's date is ", "You are powered by the model ")
 _FOLDER_LINE = re.compile(r"^ ?-? ?(?:Primary w|W)orking directory: ([^\r\n]{1,4096})$", re.MULTILINE)
-_NOTES_FOLDER = re.compile(r"/\.claude/projects/([^/\s`\"']{1,255})/")
+_NOTES_FOLDER = re.compile(r"`([^`\s]{1,2000})/projects/([^/\s`]{1,255})/memory/`")
 
 
 def is_own(body: Body) -> bool:
@@ -57,7 +57,8 @@ def find_identities(body: Body) -> Mapping[str, str]:
     for text in map(_read_text, body["system"]):
         notes_folder = _NOTES_FOLDER.search(text)
         if notes_folder:
-            identities[notes_folder[1]] = NOTES
+            identities[notes_folder[1]] = CONFIG
+            identities[notes_folder[2]] = NOTES
     for text in _list_environments(body["messages"]):
         folder = _FOLDER_LINE.search(text)
         if folder:

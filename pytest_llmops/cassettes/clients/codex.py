@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.cassettes.clients.identities import DEVICE, FOLDER, SESSION
+from pytest_llmops.cassettes.clients.identities import CONFIG, DEVICE, FOLDER, SESSION
 from pytest_llmops.cassettes.clients.preset import Body, ClientPreset
 
 INSTALLATION = "x-codex-installation-id"
@@ -20,6 +20,8 @@ ITEM_IDS = frozenset({"id", "internal_chat_message_metadata_passthrough"})
 # Lines before the output of a command: a random id, the time that it took, and a length that follows from the output
 _RESULT_HEAD = re.compile(r"^(?:Chunk ID|Wall time|Original token count): [^\n]{0,80}\n", re.MULTILINE)
 _OUTPUT_LINE = "\nOutput:\n"
+# In the list of skills: where those of Codex itself are
+_CONFIG_LINE = re.compile(r"= `([^`\r\n]{1,4096})/skills/\.system`$", re.MULTILINE)
 _FOLDER_ELEMENT = re.compile(r"<cwd>([^<>\r\n]{1,4096})</cwd>")
 
 
@@ -30,13 +32,16 @@ def is_own(body: Body) -> bool:
 
 
 def find_identities(body: Body) -> Mapping[str, str]:
-    """Return the folder that the environment states, and the ids of the installation and the session."""
+    """Return the folder that the environment states, that of the settings, and the ids of the installation and the session."""
     identities = {}
     for item in body["input"]:
         for text in _read_texts(item):
-            match = _FOLDER_ELEMENT.search(text) if _is_environment(text) else None
-            if match:
-                identities[match[1]] = FOLDER
+            config_folder = _CONFIG_LINE.search(text)
+            if config_folder:
+                identities[config_folder[1]] = CONFIG
+            folder = _is_environment(text) and _FOLDER_ELEMENT.search(text)
+            if folder:
+                identities[folder[1]] = FOLDER
     metadata = body["client_metadata"]
     for name, placeholder in ((INSTALLATION, DEVICE), ("session_id", SESSION), ("thread_id", SESSION)):
         value = metadata.get(name)

@@ -23,10 +23,11 @@ from pytest_llmops.redaction.streams import Replacement, mask_text
 FOLDER = "[this-folder]"  # where the client works
 PROJECT = "[this-project]"  # where pytest runs
 HOME = "[this-home]"
+CONFIG = "[this-config]"  # where the client keeps its settings
 USER = "[this-user]"
 SESSION = "[this-session]"
 DEVICE = "[this-device]"
-_PATHS = frozenset({FOLDER, PROJECT, HOME})
+_PATHS = frozenset({FOLDER, PROJECT, HOME, CONFIG})
 MIN_IDENTITY = 3  # shorter texts are in too many words
 MIN_PARTS = 2  # a path with fewer parts ("/app") may be the end of another one ("src/app")
 # "/tmp/ab" and "/tmp/a.b" are not in "/tmp/a"

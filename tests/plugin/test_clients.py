@@ -90,7 +90,10 @@ def test_an_unknown_client_is_refused(project: Project) -> None:
     project.write(**{"pytest.ini": INI + "llm_clients = codex claude\n", "test_a.py": "def test_a(): pass"})
     result = project.bare()
     assert result.exit == 4
-    assert "ini llm_clients: expected one of claude-agent, codex, got 'claude'" in result.text
+    assert (
+        "ini llm_clients: expected one of claude-agent, codex, gemini-cli, opencode, got 'claude'"
+        in result.text
+    )
 
 
 def test_requests_that_ask_no_model_are_answered_by_the_proxy(clients: Project) -> None:

@@ -96,8 +96,8 @@ def _make_response_events(body: dict[str, Any]) -> list[dict[str, Any]]:
     else:
         text = FINAL.format(folder=folder)
         part = {"type": "output_text", "text": text, "annotations": []}
-        item = {"type": "message", "id": "m", "role": "assistant", "content": [part]}  # type: ignore[dict-item]
-        started = {**item, "content": []}  # type: ignore[dict-item]
+        item = {"type": "message", "id": "m", "role": "assistant", "content": [part]}
+        started = {**item, "content": []}
         place = {"item_id": "m", "output_index": 0, "content_index": 0}
         deltas = [{"type": "response.output_text.delta", **place, "delta": text}]
     item["status"] = "completed"

@@ -150,13 +150,16 @@ def opencode_texts(folder: str, run: int) -> tuple[str, str, list[str]]:
 
 def opencode_chat_body(folder: str = FOLDERS[0], run: int = 1) -> dict[str, Any]:
     system, tool, results = opencode_texts(folder, run)
-    messages = [{"role": "system", "content": system}, {"role": "user", "content": "Where is order 42?"}]
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": system},
+        {"role": "user", "content": "Where is order 42?"},
+    ]
     for number, result in enumerate(results):
         call = {"name": "read", "arguments": json.dumps({"filePath": f"{folder}/order.txt"})}
         messages += [
             {"role": "assistant", "tool_calls": [{"id": f"c{number}", "type": "function", "function": call}]},
             {"role": "tool", "tool_call_id": f"c{number}", "content": result},
-        ]  # type: ignore[list-item]  # values of messages differ in type
+        ]
     tools = [{"type": "function", "function": {"name": "bash", "description": tool}}]
     return {"model": "m", "messages": messages, "tools": tools}
 

@@ -24,8 +24,8 @@ SPDX = {
 HEAD = """# Dependencies
 
 What `pip install pytest-llmops` brings along, and what each extra adds: bounds, why, and under which licence. All of them may be
-used in closed products. The tests write this page out of `pyproject.toml` and the installed packages
-(`LLMOPS_GOLDEN=write pytest tests/docs`) and fail if it is wrong.
+used in closed products. There is an upper bound only where a package does not promise what we use. The tests write this page out
+of `pyproject.toml`, the installed packages and what nox wrote (`LLMOPS_GOLDEN=write pytest tests/docs`) and fail if it is wrong.
 
 | package | bounds | extra | why, and why these bounds | licence |
 |---|---|---|---|---|
@@ -33,9 +33,11 @@ used in closed products. The tests write this page out of `pyproject.toml` and t
 LOWEST = """
 ## Lowest versions
 
-Each lower bound was tried: all dependencies and the extras {extras} in the lowest version that their bounds allow, on Python
-{python}, with the unit tests and laws (`nox -s lowest`, {on}). The bounds of `anthropic`, `presidio-analyzer` and
-`sentence-transformers` are not part of it: their packages live in environments of their own.
+Tried together: all dependencies and the extras {extras}, each in the lowest version
+that its bounds allow, on Python {python}, with the unit tests and laws that are not marked slow (`nox -s lowest`, {on}).
+openai has its own table below.
+`anthropic` was tried with its tests of the real SDK (1.0.0, 2.0.0, newest); the bounds of `presidio-analyzer` and
+`sentence-transformers` were not tried again.
 
 | package | lowest version, tried |
 |---|---|
@@ -53,8 +55,8 @@ OPENAI = """
 ## Versions of the openai SDK
 
 `nox -s openai_versions` runs the tests of models, judges and embedders and a project that is recorded and replayed with
-openai 1.10.0, 1.66.0, 2.54.0 and the newest; `make test` the project with the first, the third and the newest. Recording and
-replaying need no SDK. What an older one lacks is an error in one sentence:
+openai 1.10.0, 1.66.0, 2.54.0 and the newest; `make test` runs the project with the first and the third, and all other tests
+with the newest. Recording and replaying need no SDK. Where an older one lacks something that is needed, an error says so:
 
 | openai | |
 |---|---|
@@ -122,7 +124,7 @@ def outcome(session: str) -> dict[str, Any]:
 def lowest_versions() -> dict[str, str]:
     """The version of each dependency that `nox -s lowest` ran, without what was not part of it."""
     versions: dict[str, str] = outcome("lowest")["versions"]
-    return {name: versions[name] for name, *_ in rows() if name in versions}
+    return {name: versions[name] for name, *_ in rows() if name in versions and name != "openai"}
 
 
 def _lowest() -> list[str]:

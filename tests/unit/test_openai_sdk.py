@@ -87,7 +87,7 @@ def test_an_sdk_without_the_responses_api(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_limit_that_an_older_sdk_has_no_argument_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    params = {"max_completion_tokens": 9, "temperature": 0, "extra_body": {"own": 1}}
+    params: dict[str, Any] = {"max_completion_tokens": 9, "temperature": 0, "extra_body": {"own": 1}}
     replace_sdk(monkeypatch, __version__="1.45.0")
     assert openai_sdk.adapt_chat_params(params) == params
     replace_sdk(monkeypatch, __version__="1.44.1")

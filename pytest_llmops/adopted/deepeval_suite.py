@@ -131,6 +131,8 @@ def _iter_score(metric: Any, test_case: Any, error: str = "") -> Iterator[ToolSc
         version=_describe_version(metric),
         label=getattr(test_case, "name", None) or "",
         output=getattr(test_case, "actual_output", None),
+        # deepeval notes an error in the metric if it goes on (`ignore_errors`); else it is raised to the test
+        reached_test=lambda: getattr(metric, "error", None) is None,
     )
 
 

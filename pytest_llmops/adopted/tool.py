@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -21,6 +21,11 @@ from pytest_llmops.errors import LLMOpsError, describe_exception
 
 class HookMoved(LLMOpsError):
     """A tool does not have the function any more that its scores are read from; the message says which."""
+
+
+def _never() -> bool:
+    """Return that an error was not raised to the test."""
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class ToolScore:
         case: The name of the case, if a single test evaluates a dataset: the gate compares each case as it compares tests.
         output: What was scored, as the reports show it; None: not known.
         detail: Further facts for the reports.
+        reached_test: Returns whether the error was raised to the test itself, which may expect it (`pytest.raises`): then a test that
+            passed stays so. Called when the test has ended.
     """
 
     metric: str
@@ -56,6 +63,7 @@ class ToolScore:
     case: object = ""
     output: object = None
     detail: Mapping[str, object] = field(default_factory=dict)
+    reached_test: Callable[[], bool] = _never
 
 
 class ReportScore(Protocol):

@@ -61,7 +61,7 @@ class ScoreKeeper:
     """Records the scores that tools report in a test. Errors are kept until its end: a tool, or the test, may try again."""
 
     def __init__(self) -> None:
-        self._errors: dict[tuple[str, str], Measurement] = {}
+        self._errors: dict[tuple[str, str], tuple[Measurement, ToolScore]] = {}
         self._lock = threading.Lock()
 
     def add(self, tool: AdoptedTool, score: ToolScore) -> None:
@@ -70,18 +70,22 @@ class ScoreKeeper:
         key = (measurement.name, measurement.label)
         with self._lock:
             if measurement.error:
-                self._errors[key] = measurement
+                self._errors[key] = (measurement, score)
             else:
                 self._errors.pop(key, None)
         if not measurement.error:
             recorder.record_measurements([measurement])
 
-    def take_errors(self) -> list[Measurement]:
-        """Return the errors that are kept, and forget them."""
+    def take_errors(self, *, passed: bool = False) -> list[Measurement]:
+        """Return the errors that are kept, and forget them.
+
+        Args:
+            passed: The test passed, so that an error that was raised to it was one that it expects; such errors are left out.
+        """
         with self._lock:
             errors = list(self._errors.values())
             self._errors.clear()
-        return errors
+        return [measurement for measurement, score in errors if not (passed and score.reached_test())]
 
 
 class _Reporter:
@@ -169,7 +173,7 @@ class AdoptionHooks:
         result = yield
         for tool, report in self._started:
             tool.finish_test(item, report)
-        errors = self._scores.take_errors()
+        errors = self._scores.take_errors(passed=True)
         if errors:
             recorder.emit_together([recorder.Emission(measurement=measurement) for measurement in errors])
         return result

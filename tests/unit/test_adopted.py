@@ -18,6 +18,7 @@ from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement
 from pytest_llmops.adopted.tool import ToolScore
 from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.adoption import ScoreKeeper
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.run import TestRecord
@@ -84,6 +85,21 @@ def test_a_tools_texts_are_cut_and_its_verdict_is_kept() -> None:
     assert len(score.reason) == 2000
     assert len(str(score.detail["actual"])) == 20_000
     assert (score.detail["tool_threshold"], score.detail["tool_passed"]) == (0.5, True)
+
+
+def test_an_error_that_a_passing_test_expects_is_no_error_of_the_test() -> None:
+    keeper = ScoreKeeper()
+    tool = load_tool("deepeval")
+
+    def keep() -> None:
+        keeper.add(tool, ToolScore(metric="Expected", error="raised", reached_test=lambda: True))
+        keeper.add(tool, ToolScore(metric="Ignored", error="swallowed by the tool"))
+
+    keep()
+    assert [score.name for score in keeper.take_errors(passed=True)] == ["deepeval.ignored"]
+    keep()
+    assert [score.name for score in keeper.take_errors()] == ["deepeval.expected", "deepeval.ignored"]
+    assert keeper.take_errors() == []
 
 
 def test_every_tool_is_a_module_with_its_name() -> None:

@@ -144,6 +144,8 @@ def _read_result(call: ScoringCall, result: Any) -> ToolScore | None:
         label=label,
         case=label if call.method == "run" else "",
         output=call.arguments.get("outputs"),
+        # `evaluate` goes on after an exception of `run`
+        reached_test=lambda: bool(call.error) and call.method != "run",
     )
 
 

@@ -141,7 +141,7 @@ def _wrap_log(log_evaluation: Any, report: ReportScore) -> Any:
 def _wrap_evaluate(evaluate: Any, current_run: Any, report: ReportScore) -> Any:
     @functools.wraps(evaluate)
     def evaluate_and_report(evaluator: Any, /, **fields: Any) -> Any:
-        with _evaluations_reported(current_run(), _find_better(evaluator), report):
+        with _evaluations_reported(current_run(), _find_better(evaluator), report, is_of_test=True):
             return evaluate(evaluator, **fields)
 
     return evaluate_and_report
@@ -149,7 +149,7 @@ def _wrap_evaluate(evaluate: Any, current_run: Any, report: ReportScore) -> Any:
 
 @contextmanager
 def _evaluations_reported(
-    run: Any, better: Literal["higher", "lower"], report: ReportScore
+    run: Any, better: Literal["higher", "lower"], report: ReportScore, *, is_of_test: bool = False
 ) -> Iterator[None]:
     """Report the evaluations that a block adds to the run of a test; requests in it are those of a judge.
 
@@ -157,6 +157,7 @@ def _evaluations_reported(
         run: Phoenix's record of the test. It keeps the last evaluation of each name, as a new dictionary. None: outside of a test.
         better: Which scores the evaluator prefers.
         report: Called for each score.
+        is_of_test: Whether an exception in the block is raised to the test.
     """
     before = dict(getattr(run, "evaluations", {}))
     try:
@@ -165,7 +166,7 @@ def _evaluations_reported(
     finally:
         for name, evaluation in getattr(run, "evaluations", {}).items():
             if evaluation is not before.get(name):
-                report_scores(report, _read_evaluation(evaluation, better))
+                report_scores(report, _read_evaluation(evaluation, better, is_of_test=is_of_test))
 
 
 def _find_better(evaluator: Any) -> Literal["higher", "lower"]:
@@ -176,7 +177,11 @@ def _find_better(evaluator: Any) -> Literal["higher", "lower"]:
 
 
 def _read_evaluation(
-    evaluation: Mapping[str, Any], better: Literal["higher", "lower"], label: str = ""
+    evaluation: Mapping[str, Any],
+    better: Literal["higher", "lower"],
+    label: str = "",
+    *,
+    is_of_test: bool = False,
 ) -> Iterator[ToolScore]:
     """Yield the score of an evaluation; one with a category only counts if that is a verdict."""
     value = evaluation.get("score")
@@ -185,6 +190,9 @@ def _read_evaluation(
         value = read_verdict(evaluation.get("label"))
     if value is None and not error:
         return
+    detail = {}
+    if evaluation.get("label"):
+        detail["category"] = evaluation["label"]
     yield ToolScore(
         metric=str(evaluation.get("name") or "evaluation"),
         value=value,
@@ -193,7 +201,8 @@ def _read_evaluation(
         error=error,
         version=_find_model(evaluation),
         label=label,
-        detail={"category": evaluation.get("label")} if evaluation.get("label") else {},
+        detail=detail,
+        reached_test=lambda: is_of_test,
     )
 
 
@@ -205,7 +214,7 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
         label = next((label_case(fields[name]) for name in CASE_FIELDS if name in fields), "")
     if call.error:
         failed = {"name": getattr(call.owner, "name", None), "error": call.error}
-        yield from _read_evaluation(failed, _find_better(call.owner), label)
+        yield from _read_evaluation(failed, _find_better(call.owner), label, is_of_test=True)
         return
     for score in call.result or ():
         evaluation = {

@@ -31,8 +31,6 @@ SCORING_METHODS = {
 LOWER_IS_BETTER = ("noise_sensitivity",)
 # Of older metrics: those that give a number of a scale, not from 0 to 1
 SCALED_OUTPUTS = ("discrete", "ranking")
-# How metrics refuse arguments; the test that calls one sees it, and `evaluate` does not
-REFUSED_ARGUMENTS = "ValueError: "
 # ragas sends the names of metrics and the numbers of rows; it asks once in a process whether it may
 NO_TRACKING = "RAGAS_DO_NOT_TRACK"
 SERVICE_HOSTS = ("t.explodinggradients.com",)
@@ -87,8 +85,6 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
     number = read_verdict(value)
     # `evaluate` passes the callbacks of the row
     is_row = _scores_rows.get() or call.arguments.get("callbacks") is not None
-    if call.error.startswith(REFUSED_ARGUMENTS) and not is_row:
-        return
     if value is None and not error:
         error = str(reason or "ragas gave no value")
     if not error and (number is None or isinstance(number, (list, tuple))):
@@ -107,6 +103,8 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
         label=label,
         case=label if is_row else "",
         output=_find_field(call, "response"),
+        # `evaluate` and experiments go on after an exception
+        reached_test=lambda: bool(call.error) and not is_row,
     )
 
 

@@ -64,7 +64,62 @@ def set_tracking_uri(uri):
     _address = uri
 def get_tracking_uri(): return _address
 """
+PHOENIX_CONTEXT = """
+class Run:
+    def __init__(self): self.output, self.evaluations = None, {}
+run = None
+def current_run(): return run
+def log_output(output): run.output = output
+def log_evaluation(*, name, score=None, label=None, explanation=None):
+    run.evaluations[name] = {"name": name, "score": score, "label": label, "explanation": explanation}
+def evaluate(evaluator, /, **fields):
+    try:
+        result = evaluator.evaluate(fields)
+    except Exception as error:
+        run.evaluations[evaluator.name] = {"name": evaluator.name, "error": repr(error)}
+        raise
+    for score in result:
+        run.evaluations[score.name] = dict(vars(score))
+    return result
+"""
+PHOENIX_EVALS = """
+class Score:
+    def __init__(self, name, score=None, label=None, direction="maximize"):
+        self.name, self.score, self.label, self.direction = name, score, label, direction
+        self.explanation, self.metadata = "because", {"model": "judge-1"}
+
+class Evaluator:
+    def __init__(self, name, value, direction="maximize"):
+        self.name, self.value, self.direction = name, value, direction
+    def evaluate(self, eval_input, input_mapping=None):
+        if isinstance(self.value, Exception): raise self.value
+        return [Score(self.name, self.value, direction=self.direction)]
+    async def async_evaluate(self, eval_input, input_mapping=None): return self.evaluate(eval_input)
+"""
+PHOENIX_MARKER = """
+REPETITION_PARAM = "repetition"
+def resolve_evaluators(item): return item.get_closest_marker("phoenix").kwargs["evaluators"]
+"""
+PHOENIX_HOOKS = """
+import pytest
+from phoenix.client.pytest import context
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    if item.get_closest_marker("phoenix"): context.run = context.Run()
+    try:
+        return (yield)
+    finally:
+        context.run = None
+"""
 TOOLS = {
+    "phoenix": (
+        "arize-phoenix-client", "3.5.0",
+        {"__init__": "", "evals": PHOENIX_EVALS, "client/__init__": "", "client/pytest/marker": PHOENIX_MARKER,
+         "client/pytest/__init__": "from .context import evaluate, log_evaluation, log_output\n",
+         "client/pytest/context": PHOENIX_CONTEXT,
+         "client/experiments": "def create_evaluator(): return lambda evaluator: evaluator\n"},
+    ),
     "ragas": (
         "ragas", "0.4.3",
         {"__init__": "", "metrics/__init__": "", "metrics/base": RAGAS_BASE, "metrics/collections": RAGAS_COLLECTIONS,
@@ -130,7 +185,7 @@ def test_class_made_in_the_test():
         async def ascore(self, **fields): return await super().ascore(**fields)
     Made("made", 1).score()
 
-def test_refused_arguments():
+def test_expected_error():
     with pytest.raises(ValueError):
         Given("faithfulness", ValueError("response is missing")).score()
 
@@ -171,14 +226,14 @@ from ragas.metrics.collections import Given
 
 def test_nan(): Given("faithfulness", float("nan")).score()
 def test_no_value(): Given("faithfulness", None, reason="Error executing metric").score()
-def test_caught():
-    with pytest.raises(KeyError):
-        Given("faithfulness", KeyError("statements")).score()
+def test_raised():
+    Given("faithfulness", KeyError("statements")).score()
 """
         }
     )
     result = suite.run()
-    assert {record.outcome for record in result.records.values()} == {"errored"}
+    outcomes = {name: record.outcome for name, record in result.records.items()}
+    assert outcomes == {"test_nan": "errored", "test_no_value": "errored", "test_raised": "failed"}
     check_message([record.measurements[0].error for record in result.records.values()])
 
 
@@ -295,6 +350,70 @@ def test_a_class_that_moved_is_named_and_the_tests_run(suite: Project, moved: st
             "test_a.py": "import ragas\ndef test_a(): pass\n"
             if moved != "Scorer"
             else "import mlflow.genai\ndef test_a(): pass\n"
+        }
+    )
+    result = suite.run()
+    assert result.outcomes == {"passed": 1}
+    check_message(result.run.notes)
+
+
+@pytest.mark.parametrize("suite", ["phoenix"], indirect=True)
+def test_phoenix_reads_what_is_logged_and_calls_the_evaluators_of_the_marker(suite: Project) -> None:
+    suite.write(
+        **{
+            "conftest.py": PHOENIX_HOOKS,
+            "test_a.py": """
+import os, pytest
+from phoenix.client.pytest import evaluate, log_evaluation, log_output
+from phoenix.evals import Evaluator
+
+invented = Evaluator("invented", 0.25, "minimize")
+broken = Evaluator("broken", KeyError("label"))
+
+@pytest.mark.phoenix(evaluators=[invented])
+def test_logged():
+    assert os.environ["PHOENIX_TEST_TRACKING"] == "false"
+    log_output("yes")
+    log_evaluation(name="exact", score=1.0, explanation="the same")
+    log_evaluation(name="tone", label="warm")
+    log_evaluation(name="polite", label="yes")
+    evaluate(Evaluator("correct", 0.5), output="yes")
+
+@pytest.mark.phoenix
+def test_expected_error():
+    with pytest.raises(KeyError):
+        evaluate(broken, output="yes")
+
+@pytest.mark.phoenix(evaluators=[broken])
+def test_broken_evaluator(): pass
+
+def test_unmarked(): invented.evaluate({"input": "Can I return it?"})
+""",
+            "pytest.ini": f"{INI}llm_adopt = phoenix\nmarkers = phoenix\n",
+        }
+    )
+    result = suite.run()
+    assert scores(result, "test_logged") == [
+        ("phoenix.exact", 1.0, ""),
+        ("phoenix.polite", 1.0, ""),
+        ("phoenix.correct", 0.5, ""),
+        ("phoenix.invented", 0.25, ""),
+    ]
+    directions = [(score.better, score.version) for score in result.records["test_logged"].measurements[2:]]
+    assert directions == [("higher", "judge-1"), ("lower", "judge-1")]
+    assert scores(result, "test_unmarked") == [("phoenix.invented", 0.25, "Can I return it?")]
+    assert result.records["test_expected_error"].outcome == "passed"
+    broken = result.records["test_broken_evaluator"]
+    assert broken.outcome == "errored"
+    check_message([score.error for score in broken.measurements])
+
+
+@pytest.mark.parametrize("suite", ["phoenix"], indirect=True)
+def test_a_replay_that_phoenix_tracks_is_named(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHOENIX_TEST_TRACKING", "1")
+    suite.write(
+        **{
+            "test_a.py": "import os, phoenix.evals\ndef test_a(): assert os.environ['PHOENIX_TEST_TRACKING'] == '1'\n",
         }
     )
     result = suite.run()

@@ -97,10 +97,14 @@ def parse_names(value: object) -> tuple[str, ...]:
     >>> parse_names("deepeval, langsmith ragas"), parse_names(["deepeval", "ragas"])
     (('deepeval', 'langsmith', 'ragas'), ('deepeval', 'ragas'))
     """
+    expected = "names such as deepeval, separated by blanks, commas or lines"
     parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
-        raise ValueError("names, separated by blanks, commas or lines")
-    return tuple(re.findall(r"[^\s,]+", " ".join(parts)))
+        raise ValueError(expected)
+    names = re.findall(r"[^\s,]+", " ".join(parts))
+    if not all(re.fullmatch(r"[a-z][a-z0-9_-]*", name) for name in names):
+        raise ValueError(expected)
+    return tuple(names)
 
 
 class _WrongElement(ValueError):

@@ -189,7 +189,9 @@ def test_the_map_of_contributing_is_that_of_the_folders() -> None:
     inside = [path for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")]
     assert sorted(named) == sorted(f"{path.name}/" if path.is_dir() else path.name for path in inside)
     assert sum(path.is_file() for path in inside) <= 12
-    assert len([path for path in inside if path.stem not in ("__init__", "__main__")]) <= 34  # the last: adopted, the suites of other tools
+    assert (
+        len([path for path in inside if path.stem not in ("__init__", "__main__")]) <= 34
+    )  # the last: adopted, the suites of other tools
 
 
 def test_the_package_has_few_layers() -> None:

@@ -376,6 +376,8 @@ def _read_sdk_usage(wire: Any, into: str, out: str) -> Usage:
 
 def _read_sdk_count(wire: Any, name: str) -> int | None:
     value = getattr(wire, name, None)
+    if isinstance(wire, Mapping):  # an object that an older SDK has no class for
+        value = wire.get(name)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     return None

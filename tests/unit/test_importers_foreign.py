@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from support.foreign import URL, cassette, index, request, response, written
 from support.messages import check_message
 
@@ -510,3 +511,13 @@ def test_bodies_are_those_that_vcrpy_reads(shared_data: Path) -> None:
             )
             compared += 1
     assert compared == 47
+
+
+def test_the_loader_in_c_is_used_from_the_version_on_that_does_not_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = untrusted_documents._loader_class.__wrapped__
+    monkeypatch.setattr(yaml, "__version__", "6.0.3")
+    assert issubclass(make(), yaml.SafeLoader)
+    monkeypatch.setattr(yaml, "__version__", "6.1")
+    assert issubclass(make(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -27,7 +27,6 @@ from pytest_llmops._util.option_values import (
     parse_models,
     parse_money,
     parse_name_version,
-    parse_names,
     parse_positive_count,
     parse_reason,
     parse_seconds,
@@ -103,6 +102,8 @@ def parse_record_mode(value: object) -> object:
 
 # Settings that name a file or a folder, which is looked for below the project's root
 FILE_SETTINGS = ("semantic_threshold", "vector_cache", "judge_records")
+# Tools for `llm_adopt`; their modules are in `adopted`
+ADOPTED_TOOLS = ("deepeval", "langsmith", "mlflow", "openevals", "phoenix", "pydantic-evals", "ragas")
 # Coding agents for `llm_clients`; their presets are in `cassettes.clients`
 CLIENTS = ("claude-agent", "codex", "gemini-cli", "opencode")
 JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
@@ -301,14 +302,14 @@ class Settings:
         list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     adopt: tuple[str, ...] = _declare_option(
-        parse_names, (), "tools whose tests are recorded and replayed as they are, and whose scores become measurements: deepeval, langsmith, mlflow, openevals, phoenix, pydantic-evals, ragas; "
+        names_of(*ADOPTED_TOOLS), (), f"tools whose tests are recorded and replayed as they are, and whose scores become measurements: {', '.join(ADOPTED_TOOLS)}; "
         "separated by blanks, commas or lines",
         ini="linelist",
     )  # fmt: skip
     clients: tuple[str, ...] = _declare_option(
         names_of(*CLIENTS), (),
         "coding agents in their own process whose requests are matched by what they ask, not by day, folder, machine, session and version, "
-        "and stored without folder, user and ids: claude-agent, codex, gemini-cli, opencode; separated by blanks, commas or lines",
+        f"and stored without folder, user and ids: {', '.join(CLIENTS)}; separated by blanks, commas or lines",
         ini="linelist",
     )  # fmt: skip
     junit_properties: bool = _declare_option(

@@ -91,22 +91,6 @@ def choice_of(*allowed: str) -> Parser:
     return parse
 
 
-def parse_names(value: object) -> tuple[str, ...]:
-    """Read names that blanks, commas or lines separate; a list may hold such texts.
-
-    >>> parse_names("deepeval, langsmith ragas"), parse_names(["deepeval", "ragas"])
-    (('deepeval', 'langsmith', 'ragas'), ('deepeval', 'ragas'))
-    """
-    expected = "names such as deepeval, separated by blanks, commas or lines"
-    parts = [value] if isinstance(value, str) else value
-    if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
-        raise ValueError(expected)
-    names = re.findall(r"[^\s,]+", " ".join(parts))
-    if not all(re.fullmatch(r"[a-z][a-z0-9_-]*", name) for name in names):
-        raise ValueError(expected)
-    return tuple(names)
-
-
 class _WrongElement(ValueError):
     """An element of a list has the wrong form; ``got`` is that element, so that the message shows it and not the whole list."""
 

@@ -10,12 +10,10 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from pytest_llmops.errors import UnknownName
-
 if TYPE_CHECKING:
     from pytest_llmops.adopted.tool import AdoptedTool
 
-# Each tool by its name in the ini, with its module here
+# The module of each tool, by its name in the ini (`settings.ADOPTED_TOOLS` lists the same names)
 TOOLS = {
     "deepeval": "deepeval_suite",
     "langsmith": "langsmith_suite",
@@ -29,23 +27,14 @@ TOOLS = {
 
 @cache
 def load_tool(name: str) -> AdoptedTool:
-    """Return a tool by its name in the ini; its module is imported, the tool itself is not.
-
-    Raises:
-        UnknownName: There is no such tool.
+    """Return a tool by its name in the ini, which `Settings` has checked; its module is imported, the tool itself is not.
 
     >>> load_tool("deepeval").distribution
     'deepeval'
     """
-    if name not in TOOLS:
-        raise UnknownName("tool", name, TOOLS, where="ini llm_adopt")
     return cast("AdoptedTool", import_module(f"{__name__}.{TOOLS[name]}").TOOL)
 
 
 def load_tools(names: Sequence[str]) -> tuple[AdoptedTool, ...]:
-    """Return several tools, each once, in the order of their names.
-
-    Raises:
-        UnknownName: There is no such tool.
-    """
+    """Return several tools, each once, in the order of their names."""
     return tuple(load_tool(name) for name in dict.fromkeys(names))

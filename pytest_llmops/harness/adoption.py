@@ -33,11 +33,7 @@ PROBLEMS_FACT = "adopt"
 
 
 def allow_service_hosts(settings: Settings) -> Settings:
-    """Return the settings with the hosts of the adopted tools' own services among those that are neither recorded nor blocked.
-
-    Raises:
-        UnknownName: ``llm_adopt`` names a tool that does not exist.
-    """
+    """Return the settings with the hosts of the adopted tools' own services among those that are neither recorded nor blocked."""
     hosts = list(settings.allow_hosts)
     for tool in load_tools(settings.adopt):
         hosts += tool.service_hosts(os.environ)

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from pytest_llmops.adopted import TOOLS, load_tool
-from pytest_llmops.settings import OPTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "adopt.md"
 TABLE = re.compile(r"^\| `llm_adopt` .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
@@ -31,8 +30,3 @@ def test_the_table_names_every_tool_with_its_versions() -> None:
         text = TABLE.sub(lambda _: format_table(), text)
         PAGE.write_text(text, encoding="utf-8")
     assert TABLE.findall(text) == [format_table()]
-
-
-def test_the_help_of_the_option_names_every_tool() -> None:
-    (option,) = (option for option in OPTIONS if option.name == "adopt")
-    assert [name for name in TOOLS if name not in option.help] == []

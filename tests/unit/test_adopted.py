@@ -22,6 +22,7 @@ from pytest_llmops.harness.adoption import ScoreKeeper
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.run import TestRecord
+from pytest_llmops.settings import ADOPTED_TOOLS
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,7 @@ def test_an_error_that_a_passing_test_expects_is_no_error_of_the_test() -> None:
 
 
 def test_every_tool_is_a_module_with_its_name() -> None:
+    assert sorted(TOOLS) == sorted(ADOPTED_TOOLS)
     for name, module in TOOLS.items():
         tool = load_tool(name)
         assert tool.name == name

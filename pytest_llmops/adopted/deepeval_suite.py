@@ -7,19 +7,15 @@ and for a metric that a test measures itself. A metric within another metric is 
 from __future__ import annotations
 
 import copy
-import functools
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from typing import Any, Literal
-from unittest import mock
 
-from pytest_llmops import recorder
 from pytest_llmops._util.text_files import fingerprint_parts
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, report_scores, require_attribute
-from pytest_llmops.errors import describe_exception
+from pytest_llmops.adopted.scoring_calls import ScoringCall, report_methods
+from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
 
 BASE_CLASSES = ("BaseMetric", "BaseConversationalMetric")
 # deepeval skips a metric, or fails the test itself, if a test case lacks a field that the metric needs
@@ -31,9 +27,6 @@ SERVICE_HOSTS = (
     "otel.confident-ai.com",
     "us.i.posthog.com",
 )
-
-# Whether a metric is measured here already
-_is_measuring: ContextVar[bool] = ContextVar("pytest_llmops_deepeval_is_measuring", default=False)
 
 
 class DeepevalTool(AdoptedTool):
@@ -56,69 +49,19 @@ class DeepevalTool(AdoptedTool):
     def read_scores(self, report: ReportScore) -> Iterator[None]:
         """Report each metric when it has been measured."""
         metrics = importlib.import_module("deepeval.metrics")
-        bases = [require_attribute(self, metrics, name) for name in BASE_CLASSES]
         with ExitStack() as patches:
-            for metric_class in _list_subclasses(bases):
-                for name, wrap in (("measure", _wrap_measure), ("a_measure", _wrap_async_measure)):
-                    method = vars(metric_class).get(name)
-                    if callable(method):
-                        patches.enter_context(mock.patch.object(metric_class, name, wrap(method, report)))
+            for name in BASE_CLASSES:
+                base = require_attribute(self, metrics, name)
+                patches.enter_context(report_methods(base, ("measure", "a_measure"), _read_call, report))
             yield
 
 
-def _list_subclasses(bases: Iterable[type]) -> list[type]:
-    """Return all classes below some classes, each once."""
-    classes: dict[type, None] = {}
-    waiting: list[type] = list(bases)
-    while waiting:
-        subclasses: list[type] = type.__subclasses__(waiting.pop())
-        for subclass in subclasses:
-            if subclass not in classes:
-                classes[subclass] = None
-                waiting.append(subclass)
-    return list(classes)
-
-
-def _wrap_measure(measure: Any, report: ReportScore) -> Any:
-    @functools.wraps(measure)
-    def measure_and_report(metric: Any, test_case: Any, *args: Any, **kwargs: Any) -> Any:
-        with _reported(metric, test_case, report):
-            return measure(metric, test_case, *args, **kwargs)
-
-    return measure_and_report
-
-
-def _wrap_async_measure(measure: Any, report: ReportScore) -> Any:
-    @functools.wraps(measure)
-    async def measure_and_report(metric: Any, test_case: Any, *args: Any, **kwargs: Any) -> Any:
-        with _reported(metric, test_case, report):
-            return await measure(metric, test_case, *args, **kwargs)
-
-    return measure_and_report
-
-
-@contextmanager
-def _reported(metric: Any, test_case: Any, report: ReportScore) -> Iterator[None]:
-    """Report a metric that is measured in the block, unless the block is part of another metric. Its calls are those of a judge."""
-    if _is_measuring.get():
-        yield
+def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
+    """Yield the score of a metric that was measured, or why it has none; nothing if the test case lacks a field that it needs."""
+    if call.error.startswith(NOT_APPLICABLE):
         return
-    _is_measuring.set(True)
-    try:
-        with recorder.set_purpose("judge"):
-            yield
-    except Exception as error:
-        if type(error).__name__ != NOT_APPLICABLE:
-            report_scores(report, _iter_score(metric, test_case, error=describe_exception(error)))
-        raise
-    else:
-        report_scores(report, _iter_score(metric, test_case))
-    finally:
-        _is_measuring.set(False)
-
-
-def _iter_score(metric: Any, test_case: Any, error: str = "") -> Iterator[ToolScore]:
-    """Yield the score of a metric that was measured, or why it has none."""
+    metric = call.owner
+    test_case = next(iter(call.arguments.values()), None)
     name = getattr(metric, "__name__", "") or type(metric).__name__
     yield ToolScore(
         metric=str(name),
@@ -127,7 +70,7 @@ def _iter_score(metric: Any, test_case: Any, error: str = "") -> Iterator[ToolSc
         threshold=getattr(metric, "threshold", None),
         passed=getattr(metric, "success", None),
         reason=getattr(metric, "reason", ""),
-        error=error or getattr(metric, "error", None) or "",
+        error=call.error or getattr(metric, "error", None) or "",
         version=_describe_version(metric),
         label=getattr(test_case, "name", None) or "",
         output=getattr(test_case, "actual_output", None),

@@ -226,9 +226,8 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(append_code(problem, UsageError.code))
     key = metafunc.definition.parent, metafunc.definition.name
-    metafunc.config.stash[PROBLEMS_KEY].setdefault(
-        key, problem
-    )  # the first counts: later ones may follow from it
+    problems = metafunc.config.stash[PROBLEMS_KEY]
+    problems.setdefault(key, problem)  # the first counts: later ones may follow from it
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -10,7 +10,7 @@ from pytest_llmops.reports.commands import find_next_command
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, Verdict
 
-MISS = "no recording answers POST /v1 [LLM-MISS]\n  record    pytest test_a.py::{} --llm-record={}"
+MISS = "no recording answers POST /v1 [LLM-MISS]"
 WORSE = CaseChange(nodeid="test_a.py::test_worse", kind="regressed")
 REPORTING = "pytest --llm-report=report.html"
 
@@ -20,7 +20,8 @@ def record(name: str, outcome: Any = "failed", **how: Any) -> TestRecord:
 
 
 def missed(name: str, mode: str = "new") -> TestRecord:
-    return record(name, "errored", message=MISS.format(name, mode), raised=("CassetteMiss",))
+    commands = [f"pytest test_a.py::{name} --llm-record={mode}"]
+    return record(name, "errored", message=MISS, raised=("CassetteMiss",), facts={"record": commands})
 
 
 def gate(status: str, *, decides: bool = True) -> Verdict:

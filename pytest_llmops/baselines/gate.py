@@ -190,7 +190,7 @@ def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> str:
         return ""
     step = _describe_mending(comparison)
     if not step:
-        step = "If they were renamed or removed, accept a new baseline (--llm-accept)"
+        step = "Restore them; if a person renamed or removed them on purpose, they accept a new baseline (--llm-accept)"
     return f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. {step}"
 
 

@@ -202,7 +202,7 @@ class AnswerPlayer:
         """
         cassette = display_path(self.path)
         return self.report.refuse(
-            f"cassette {cassette} is damaged: {why}; record it again: {self.config.command_again}"
+            f"cassette {cassette} is damaged: {why}; take the file from git, or record it again: {self.config.command_again}"
         )
 
     def refuse_request(self, question: Question, take: str) -> CassetteMiss:

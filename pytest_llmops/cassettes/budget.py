@@ -153,7 +153,7 @@ class _LedgerState:
         if calls is not None and self.calls >= calls:
             return (
                 f"budget reached: {self.calls:,} of {calls:,} live calls of this run are made; "
-                "raise --llm-max-calls (ini llm_max_calls), or run fewer tests live"
+                "run the same command again to go on, raise --llm-max-calls (ini llm_max_calls), or run fewer tests live"
             )
         if budget is None:
             return ""
@@ -168,7 +168,7 @@ class _LedgerState:
         taken = f"{_format_dollars(committed)} of {_format_dollars(budget)} of this run are taken"
         if self.reserved_total:
             taken += f", {_format_dollars(self.reserved_total)} of it reserved"
-        return f"budget reached: {taken}, and this call may cost {_format_dollars(estimate)}; raise --llm-budget (ini llm_budget), or run fewer tests live"
+        return f"budget reached: {taken}, and this call may cost {_format_dollars(estimate)}; run the same command again to go on, raise --llm-budget (ini llm_budget), or run fewer tests live"
 
 
 def _parse_number(text: str) -> int | None:

@@ -22,6 +22,7 @@ from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_a
 from pytest_llmops.harness.tracebacks import find_place
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.reports.commands import drop_options
 from pytest_llmops.reports.formats import NamedReport, deliver_report
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
@@ -344,7 +345,9 @@ class Controller:
         """Return the command of this run with an HTML report added; "" if it has a report for a person, or accepts the run."""
         if self._settings.accept or self._list_written_kind(("html", "json", "markdown")):
             return ""
-        words = map(str, self._config.invocation_params.args)
+        words = list(map(str, self._config.invocation_params.args))
+        if self._settings.record in ("new", "all"):  # what is recorded is replayed: nothing is asked again
+            words = drop_options(words, ("--llm-record", "--llm-max-calls", "--llm-budget"))
         return shlex.join(["pytest", "--llm-report=report.html", *words])
 
     def _list_written_kind(self, kinds: Sequence[str]) -> list[str]:

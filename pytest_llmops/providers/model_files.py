@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pytest_llmops._util.arrays import NDArray, np
-from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.errors import MissingExtra, UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 
 WEIGHTS = "model.safetensors"
@@ -156,20 +156,26 @@ def _known_model(name: str) -> LocalModel:
     return MODELS[name]
 
 
+class EmbedderMissing(UsageError):
+    """A model of sentence embeddings that is not installed; gives the command that installs it."""
+
+    code: ClassVar[str] = MissingExtra.code
+
+
 def find_installed(name: str) -> InstalledModel:
     """Return the installed file of a model. Its digest is checked once in a process, and again after the file was replaced.
 
     Raises:
-        UsageError: It is not installed, or its file is damaged.
+        EmbedderMissing: It is not installed.
+        UsageError: Its file is damaged.
     """
     model = _known_model(name)
     path = _find_file(model)
     if path is None:
         folder = shorten_text(str(cache_folder()), 200)
-        raise UsageError(
+        raise EmbedderMissing(
             f"the embedder {name} is not installed in {folder}. Install it once: {_command(model)}"
             f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
-            f"\n  or compare spelling only: --llm-embedder tfidf (right answers in other words will fail)"
         )
     status = path.stat()
     return _check_file(model, path, status.st_mtime_ns, status.st_size)

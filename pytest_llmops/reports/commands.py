@@ -69,3 +69,21 @@ def find_next_command(run: Run, reporting: str = "") -> str:
     if reporting or not problems:
         return reporting
     return format_rerun(run, [problems[0].record])
+
+
+def drop_options(words: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Return the words of a command without some options and their values.
+
+    >>> drop_options(["-q", "--llm-record", "all", "--llm-max-calls=5", "tests"], ["--llm-record", "--llm-max-calls"])
+    ['-q', 'tests']
+    """
+    kept = []
+    is_value = False  # whether the word is the value of a dropped option
+    for word in words:
+        if is_value:
+            is_value = False
+        elif word in flags:
+            is_value = True
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return kept

@@ -27,8 +27,9 @@ def format_rerun(run: Run, records: Sequence[TestRecord]) -> str:
     if not records:
         return ""
     words = ["pytest"]
-    for record in records:
-        words.append(shlex.quote(quote_line(record.nodeid, MAX_LINE)))
+    # Cases of a dataset run in the test that evaluates them.
+    for nodeid in dict.fromkeys(record.runnable_nodeid for record in records):
+        words.append(shlex.quote(quote_line(nodeid, MAX_LINE)))
     # Without the option a test that needs a judge is skipped, also one that failed before it called the judge.
     settings = SettingsMeta.from_wire(run.meta.get("settings"))
     if settings.judge or any(map(_is_judged_test, records)):

@@ -331,7 +331,7 @@ def _build_usage(app: Sequence[Call]) -> View:
 
 
 def _describe_rerun(record: TestRecord, change: CaseChange | None, flags: str) -> str:
-    command = f"pytest {shlex.quote(record.nodeid)}"
+    command = f"pytest {shlex.quote(record.runnable_nodeid)}"
     if _needs_judge(record, change):
         command += " --llm-judge"
     return shorten_text(command + flags, 2_000)

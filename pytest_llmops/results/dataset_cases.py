@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.run import EVALUATED_BY, TestRecord
 
 CASE_DETAIL = "dataset_case"  # in the detail of a measurement: the name of its case
 # Facts of a test that hold for each of its cases: the recordings tell the gate whether anything is new
@@ -40,6 +40,7 @@ def split_dataset_cases(records: Iterable[TestRecord]) -> Iterator[TestRecord]:
 def _make_case_record(record: TestRecord, case: str, measurements: Iterable[Measurement]) -> TestRecord:
     """Return the record of a case. The name of the case is in its node id, so it is not repeated as a label."""
     facts: dict[str, Json] = {name: record.facts[name] for name in SHARED_FACTS if name in record.facts}
+    facts[EVALUATED_BY] = record.nodeid
     plain = []
     for measurement in measurements:
         label = measurement.label

@@ -48,6 +48,8 @@ Half: TypeAlias = Literal["good", "bad", "not judged"]
 
 RETRIEVAL_PREFIX = "retrieval."
 NOT_QUALITY_METRICS = frozenset({"retrieval.latency"})
+# Fact of a case of a dataset: the node id of the test that evaluated it
+EVALUATED_BY = "evaluated_by"
 GENERATION_PREFIXES = ("grounding.", "semantic", "judge.", "text.", "schema", "score.")
 
 
@@ -159,6 +161,16 @@ class TestRecord:
     def fact(self, kind: str) -> Mapping[str, Json]:
         """Return the facts of one kind (``prompt``, ``case`` ...), or an empty mapping."""
         return as_mapping(self.facts.get(kind))
+
+    @property
+    def is_dataset_case(self) -> bool:
+        """Whether this is a case of a dataset, not a test that pytest knows; see `pytest_llmops.results.dataset_cases`."""
+        return EVALUATED_BY in self.facts
+
+    @property
+    def runnable_nodeid(self) -> str:
+        """The node id by which pytest runs the test again; of a case of a dataset, that of the test that evaluated it."""
+        return fact_text(self.facts.get(EVALUATED_BY)) or self.nodeid
 
     @property
     def record_commands(self) -> tuple[str, ...]:

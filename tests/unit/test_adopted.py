@@ -214,7 +214,7 @@ def test_the_cases_of_a_dataset_are_records_of_their_own() -> None:
     assert (one.nodeid, one.outcome, dict(one.facts)) == (
         "a.py::test_a[one]",
         "passed",
-        {"recordings": ["r"]},
+        {"recordings": ["r"], "evaluated_by": "a.py::test_a"},
     )
     assert [(score.name, score.label) for score in one.measurements] == [("m", ""), ("n", "")]
     assert [score.name for score in two.measurements] == ["m"]

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from pytest_llmops.measurement import Measurement
 from pytest_llmops.reports.commands import find_next_command
+from pytest_llmops.reports.html_views import _describe_rerun
+from pytest_llmops.reports.markdown import render_markdown
+from pytest_llmops.results.dataset_cases import CASE_DETAIL, split_dataset_cases
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, Verdict
 
@@ -52,6 +56,17 @@ def test_the_next_command(run: Run, command: str) -> None:
 
 def test_after_red_with_a_report_the_worst_test_runs_again() -> None:
     assert find_next_command(Run(verdicts=(gate("RED"),))) == "pytest test_a.py::test_worse"
+
+
+def test_cases_of_a_dataset_run_again_in_the_test_that_evaluates_them() -> None:
+    score = {n: Measurement(name="m", value=0.0, label=n, detail={CASE_DETAIL: n}) for n in ("x", "y")}
+    records = tuple(split_dataset_cases([record("test_a", "passed", measurements=tuple(score.values()))]))
+    changes = tuple(CaseChange(nodeid=f"test_a.py::test_a[{n}]", kind="regressed") for n in score)
+    verdict = Verdict(kind="baseline", status="RED", decides=True, changes=changes)
+    run = Run(records=records, verdicts=(verdict,))
+    assert find_next_command(run) == "pytest test_a.py::test_a"
+    assert "pytest test_a.py::test_a\n" in render_markdown(run)
+    assert "test_a[" not in _describe_rerun(records[1], None, "")
 
 
 def test_a_verdict_without_tests_and_with_a_report_has_no_next_command() -> None:

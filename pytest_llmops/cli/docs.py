@@ -1,4 +1,4 @@
-"""``llmops docs``: where the documentation of the installed version is, and the section that explains a code."""
+"""``llmops docs``: where the documentation of the installed version is, one of its pages, and the section that explains a code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ def add_docs_group(groups: Any) -> None:
         groups,
         "docs",
         _print_docs,
-        "where the documentation of the installed version is, or what a code means",
-        "Without a code it lists the folder of the pages, the skill for coding agents, and each page with its title.",
+        "where the documentation of the installed version is, a page of it, or what a code means",
+        "Without a name it lists the folder of the pages, the skill for coding agents, and each page with its title.",
     )
     command.add_argument(
-        "code", nargs="?", metavar="CODE", help="a code of a message, as LLM-MISS: print its section"
+        "name",
+        nargs="?",
+        metavar="CODE|PAGE",
+        help="a code of a message, as LLM-MISS: print its section; or a page, as recording: print it",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
 
@@ -38,19 +41,27 @@ def _print_docs(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{folder}: expected the documentation of pytest-llmops, got no folder; install the package again"
         )
-    if args.code:
-        section = find_section(folder, args.code)
-        if args.json:
-            print_json({"code": args.code.upper(), "text": section})
-        else:
-            print_lines(section.split("\n"))
-        return 0
-    pages = {path.name: _read_title(path) for path in sorted(folder.glob("*.md"))}
+    paths = {path.name: path for path in sorted(folder.glob("*.md"))}
+    if args.name:
+        page = paths.get(f"{args.name.removesuffix('.md')}.md")
+        if page is not None:
+            return _print_text("page", page.name, read_page(page), as_json=args.json)
+        return _print_text("code", args.name.upper(), find_section(folder, args.name), as_json=args.json)
+    pages = {name: _read_title(path) for name, path in paths.items()}
     skill = find_skill()
     if args.json:
         print_json({"folder": str(folder), "skill": str(skill), "pages": pages})
     else:
         print_lines(_format_places(folder, skill, pages))
+    return 0
+
+
+def _print_text(kind: str, name: str, text: str, *, as_json: bool) -> int:
+    """Print a page or a section, and return the exit status."""
+    if as_json:
+        print_json({kind: name, "text": text})
+    else:
+        print_lines(text.rstrip("\n").split("\n"))
     return 0
 
 

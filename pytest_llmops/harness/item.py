@@ -31,7 +31,7 @@ from pytest_llmops.harness import components, tapes
 from pytest_llmops.harness.markers import llm_models, llm_trials, load_markers
 from pytest_llmops.harness.own_tests import is_recorded_elsewhere
 from pytest_llmops.harness.parametrize import describe_parameters
-from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
+from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text, to_builtins
 from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, Option, RecordMode, Settings
 
 if TYPE_CHECKING:
@@ -474,6 +474,8 @@ class Harness:
         from pytest_llmops.trace import read_call
 
         measurements = self.recorder.drain_measurements()
+        if self.tape is not None and self.tape.report.errors_elsewhere:
+            measurements = [_withdraw_score(measurement) for measurement in measurements]
         calls = [read_call(exchange) for exchange in self.recorder.exchanges[self._reported_calls :]]
         self._reported_calls += len(calls)
         payload: dict[str, Json] = {
@@ -510,6 +512,14 @@ class Harness:
             self.recorder.facts["record"] = list[Json](self._record_commands)
         payload["facts"] = dict(self.recorder.facts)
         payload["tapes"] = self.log.uses
+
+
+def _withdraw_score(measurement: Measurement) -> Measurement:
+    """Return a measurement of a test that misses a recording in another process: what it scored was not the answer of the model."""
+    if measurement.error:
+        return measurement
+    why = f"a request {ELSEWHERE} was not answered, so this is not the score of an answer"
+    return replace(measurement, value=None, samples=(), error=why)
 
 
 def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import server
+from support.messages import check_message
 from support.project import Project
 
 curl_only = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
@@ -279,3 +280,19 @@ def test_a(llm_proxy):
     missed = project.run(address)
     assert missed.outcomes == {"passed": 1, "errors": 1}
     assert "a program left a stream early" in missed.text
+
+
+@curl_only
+def test_what_a_program_without_an_answer_led_to_is_not_a_score(project: Project) -> None:
+    """Elsewhere the baseline would be compared with a 0 that no model has caused."""
+    test = f"""{CURL}
+from pytest_llmops import assert_contains
+def test_a(llm_proxy):
+    assert_contains(ask("hello"), "echo of", at_least=None)
+"""
+    project.write(**{"test_a.py": test})
+    result = project.run(f"--llm-base-url={project.server.url}/v1")
+    assert result.outcomes == {"passed": 1, "errors": 1}, result.text
+    (measurement,) = result.records["test_a"].measurements
+    assert (measurement.value, measurement.status) == (None, "errored")
+    check_message(measurement.error)

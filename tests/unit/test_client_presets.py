@@ -158,6 +158,14 @@ def codex_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
                 "arguments": arguments,
             },
             {"type": "function_call_output", "id": f"o{run}", "call_id": "c1", "output": output},
+            {
+                "type": "custom_tool_call_output",
+                "call_id": "c2",
+                "output": [
+                    {"type": "input_text", "text": f"Script completed\nWall time 0.{run} seconds\nOutput:\n"},
+                    {"type": "input_text", "text": "done"},
+                ],
+            },
         ],
         "prompt_cache_key": f"session-of-{run}",
         "client_metadata": {"x-codex-installation-id": f"device-of-{run}", "session_id": f"session-of-{run}"},

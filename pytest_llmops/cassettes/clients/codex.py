@@ -18,7 +18,7 @@ ENVIRONMENT_END = "</environment_context>"
 # Members of an item that Codex makes up for each request; the model's own call is known by its `call_id`
 ITEM_IDS = frozenset({"id", "internal_chat_message_metadata_passthrough"})
 # Lines before the output of a command: a random id, the time that it took, and a length that follows from the output
-_RESULT_HEAD = re.compile(r"^(?:Chunk ID|Wall time|Original token count): [^\n]{0,80}\n", re.MULTILINE)
+_RESULT_HEAD = re.compile(r"^(?:Chunk ID:|Wall time:?|Original token count:) [^\n]{0,80}\n", re.MULTILINE)
 _OUTPUT_LINE = "\nOutput:\n"
 # In the list of skills: where those of Codex itself are
 _CONFIG_LINE = re.compile(r"= `([^`\r\n]{1,4096})/skills/\.system`$", re.MULTILINE)
@@ -67,6 +67,9 @@ def _normalize_item(item: Any) -> Any:
     output = item.get("output")
     if isinstance(output, str):
         item["output"] = _normalize_output(output)
+    elif isinstance(output, list) and output and _read_text(output[0]):  # the client's own words come first
+        first = {**output[0], "text": _normalize_output(_read_text(output[0]))}
+        item["output"] = [first, *output[1:]]
     content = item.get("content")
     if isinstance(content, list):
         kept = [part for part in content if not _is_environment(_read_text(part))]

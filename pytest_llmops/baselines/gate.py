@@ -455,8 +455,10 @@ def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> s
     """Return why there is no statistical verdict: how many cases and trials there are, and how many it takes."""
     cases = max((data.cases for data in measured), default=0)
     trials = max((data.fewest_trials[0] for data in measured), default=0)
+    if not cases:
+        return "no statistical verdict: no score of this run can be compared with the baseline"
     counted = f"no statistical verdict: {format_count(cases, 'case')}"
-    if cases and not trials:
+    if not trials:
         return f"{counted} as in the baseline, and none with new answers that were scored"
     size = rules.describe_least_size()
     return f"{counted} with {format_count(trials, 'trial')} in the baseline; it takes {size}"

@@ -217,6 +217,14 @@ def _format_differences(nearest: NearestRequest, question: Question, rules: Matc
     old = comparable_body(nearest.body, rules)
     new = comparable_body(question.body, rules)
     changed = diff_lines(format_body(old).split("\n"), format_body(new).split("\n"))
+    if (
+        not changed
+        and method == question.method
+        and url.rpartition("/")[2] == question.url.rpartition("/")[2]
+    ):
+        lines.append(
+            "  reason    it is the same request: its answers are used up, or are those of another test"
+        )
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")

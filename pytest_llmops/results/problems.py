@@ -186,7 +186,7 @@ def iter_scoreless_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     >>> from pytest_llmops.protocols import Call
     >>> scored = TestRecord(nodeid="m", measurements=(Measurement(name="text.exact", value=1.0),))
     >>> list(iter_scoreless_notes([scored, TestRecord(nodeid="t", calls=(Call(),))]))
-    ['1 test recorded no score, so the baseline compares only whether it passes: t']
+    ['1 test recorded no score, so the baseline cannot compare it: t']
     """
     if not any(record.measurements for record in records):
         return
@@ -198,8 +198,8 @@ def iter_scoreless_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     if not tests:
         return
     number = format_count(len(tests), "test")
-    which = "it passes" if len(tests) == 1 else "they pass"
-    yield f"{number} recorded no score, so the baseline compares only whether {which}: {format_name_list(tests)}"
+    which = "it" if len(tests) == 1 else "them"
+    yield f"{number} recorded no score, so the baseline cannot compare {which}: {format_name_list(tests)}"
 
 
 def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:

@@ -44,9 +44,11 @@ import vcr
 from shop import answer, words
 
 @pytest.mark.vcr
-@pytest.mark.parametrize("question", ["When can I return shoes?", "Do you ship?"], ids=["returns", "shipping"])
-def test_answer(question):
-    assert question in answer(question)
+@pytest.mark.parametrize(
+    ("question", "fact"), [("When can I return shoes?", "return"), ("Do you ship?", "ship")], ids=["returns", "shipping"]
+)
+def test_answer(question, fact):
+    assert fact in answer(question)
 
 class TestStream:
     @pytest.mark.vcr
@@ -137,7 +139,7 @@ def test_the_page_is_followed_step_by_step(
     importing, _, scored = BLOCKS["score"].partition("\n\n\n")
     _, _, assertion = scored.partition("\n")
     tests = tests.replace("import pytest\n", f"import pytest\n{importing}\n", 1)
-    tests = tests.replace("    assert question in answer(question)\n", assertion)
+    tests = tests.replace("    assert fact in answer(question)\n", assertion)
     shelf.write(**{"pytest.ini": theirs, "tests/test_shop.py": tests})
     accepted = run_pytest(shelf, ACCEPT)
     assert "2 tests accepted" in accepted.text

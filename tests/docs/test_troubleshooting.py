@@ -58,7 +58,7 @@ def test_the_command_prints_places_and_sections(capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"docs   {PAGE.parent}"
     assert lines[1] == f"skill  {documentation.find_skill()}"
-    assert "  troubleshooting.md   Troubleshooting" in lines
+    assert ["troubleshooting.md", "Troubleshooting"] in map(str.split, lines)
     assert cli.main(["docs", "--json"]) == 0
     places = json.loads(capsys.readouterr().out)
     assert Path(places["skill"]).is_file()
@@ -70,6 +70,9 @@ def test_the_command_prints_places_and_sections(capsys: pytest.CaptureFixture[st
         assert "## " not in text
     assert cli.main(["docs", "LLM-MISS", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"code": "LLM-MISS", "text": text.rstrip("\n")}
+    for given in ("troubleshooting", "troubleshooting.md"):
+        assert cli.main(["docs", given]) == 0
+        assert capsys.readouterr().out.startswith("# Troubleshooting\n")
 
 
 def test_an_unknown_code_and_a_broken_installation_are_errors(

@@ -86,6 +86,11 @@ def test_another_address_is_shown() -> None:
     assert "    - " not in text
 
 
+def test_the_same_request_without_an_answer_left_has_a_reason() -> None:
+    url = "https://other.example/v1/chat/completions"
+    assert "  reason    it is the same request: " in said(chat("a"), request(chat("a"), url=url))
+
+
 def test_the_same_address_is_nearer_than_the_same_words() -> None:
     text = said(chat("a b c"), request(chat("a b c"), url="https://other.example"), request(chat("x")))
     assert "nearest   #002" in text

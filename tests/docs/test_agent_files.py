@@ -15,7 +15,7 @@ BLOCKS = re.findall(
 )
 AGENT = """#!{python}
 import pathlib, sys
-assert sys.argv[1:] == ["-p", "fix the price in src/price.py"]
+assert sys.argv[1:] == ["--permission-mode", "acceptEdits", "-p", "fix the price in src/price.py"]
 pathlib.Path("src/price.py").write_text("price = 2\\n")
 test = pathlib.Path("{test}")
 test.parent.mkdir(exist_ok=True)

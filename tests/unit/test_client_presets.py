@@ -284,6 +284,30 @@ def test_a_reminder_that_a_tool_has_read_in_a_file_decides() -> None:
     assert prepared[0] != prepared[1]
 
 
+def prepare_reminder(text: str) -> bytes:
+    body = claude_body()
+    body["messages"][0]["content"].insert(0, reminder(text))
+    return prepare_request(PRESETS, {}, json.dumps(body).encode()).body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Result of calling the Read tool:\n1\torder 42: {}",
+        'Called the Read tool with the following input: {{"file_path":"{}.txt"}}',
+        "UserPromptSubmit hook success: say {}",
+        "# MCP Server Instructions\nUse the tool {}.",
+    ],
+)
+def test_a_reminder_with_what_the_user_gave_decides(text: str) -> None:
+    assert prepare_reminder(text.format("shipped")) != prepare_reminder(text.format("lost"))
+
+
+def test_a_date_in_a_reminder_that_stays_does_not_decide() -> None:
+    text = "Use the following context:\nContents of CLAUDE.md:\nBe kind.\n# currentDate\nToday's date is {}."
+    assert prepare_reminder(text.format("2026-01-01")) == prepare_reminder(text.format("2026-01-02"))
+
+
 def subagent_body(run: int, answer: str) -> dict[str, Any]:
     """A subagent in the background was started, and has answered."""
     body = claude_body(run=run)

@@ -447,6 +447,12 @@ def test_identities_are_hidden_where_they_are_whole(text: str, hidden: str) -> N
 )
 def test_a_path_of_one_part_is_not_the_end_of_another(text: str, hidden: str) -> None:
     assert hide_in_json(text, (Identity("/app", FOLDER),)) == hidden
+    repository = hidden.replace(FOLDER, "[this-repository]")
+    assert hide_in_json(text, (Identity("/app", "[this-repository]"),)) == repository
+
+
+def test_identities_are_hidden_in_names_of_members() -> None:
+    assert hide_in_json({"/home/ann/x": 1}, IDENTITIES) == {"[this-home]/x": 1}
 
 
 def sse(*pieces: str) -> bytes:

@@ -27,7 +27,6 @@ CONFIG = "[this-config]"  # where the client keeps its settings
 USER = "[this-user]"
 SESSION = "[this-session]"
 DEVICE = "[this-device]"
-_PATHS = frozenset({FOLDER, PROJECT, HOME, CONFIG})
 MIN_IDENTITY = 3  # shorter texts are in too many words
 MIN_PARTS = 2  # a path with fewer parts ("/app") may be the end of another one ("src/app")
 # "/tmp/ab" and "/tmp/a.b" are not in "/tmp/a"
@@ -44,6 +43,11 @@ class Identity:
 
     text: str
     placeholder: str
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the text is a path, which is not replaced within a longer one."""
+        return "/" in self.text or "\\" in self.text
 
 
 Identities = tuple[Identity, ...]  # the longest text first
@@ -82,7 +86,7 @@ def _count_parts(path: str) -> int:
 
 
 def hide_in_json(value: Any, identities: Identities) -> Any:
-    """Return parsed JSON with placeholders for the identities in its texts.
+    """Return parsed JSON with placeholders for the identities in its texts and names of members.
 
     >>> hide_in_json({"path": "/home/ann/x"}, (Identity("/home/ann", FOLDER),))
     {'path': '[this-folder]/x'}
@@ -90,7 +94,9 @@ def hide_in_json(value: Any, identities: Identities) -> Any:
     if isinstance(value, str):
         return _replace(value, _compile_search(identities, (0, 1), keep_level=False))
     if isinstance(value, dict):
-        return {name: hide_in_json(item, identities) for name, item in value.items()}
+        return {
+            hide_in_json(name, identities): hide_in_json(item, identities) for name, item in value.items()
+        }
     if isinstance(value, list):
         return [hide_in_json(item, identities) for item in value]
     return value
@@ -166,7 +172,7 @@ def _find_pattern(identity: Identity, spelling: str) -> str:
     escaped = re.escape(spelling)
     if identity.placeholder == USER:
         return _USER_START + escaped + _END
-    if identity.placeholder not in _PATHS:
+    if not identity.is_path:
         return escaped
     if _count_parts(identity.text) < MIN_PARTS:
         return _PATH_START + escaped + _END

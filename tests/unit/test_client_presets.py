@@ -383,6 +383,27 @@ def test_a_client_whose_requests_look_otherwise_is_told_and_its_request_is_match
     assert question.body == json.dumps(body).encode()
 
 
+def test_a_request_of_a_client_that_asks_no_model_is_stored_without_this_home_and_with_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    prepared = prepare_request(PRESETS, CLAUDE_HEADERS, b'{"events":[{"cwd":"/home/ann/p"}]}')
+    assert prepared.body == b'{"events":[{"cwd":"[this-home]/p"}]}'
+    assert prepared.is_unknown
+    assert "claude-cli 2.1.332 sent a request" in prepared.note
+
+
+def test_a_request_that_is_nested_too_deeply_is_matched_as_it_is() -> None:
+    body = codex_body()
+    body["input"][3]["arguments"] = "HERE"
+    encoded = json.dumps(body).replace('"HERE"', '{"a":' * 600 + "1" + "}" * 600).encode()
+    prepared = prepare_request(PRESETS, CODEX_HEADERS, encoded)
+    assert prepared.body == encoded
+    assert prepared.is_unknown
+    parsed = json.loads(encoded)
+    assert normalize_stored(PRESETS, parsed) is parsed
+
+
 def test_a_miss_names_a_version_that_the_preset_was_not_tried_with(tmp_path: Path) -> None:
     tape = make_tape(tmp_path / "c.json")
     for version, named in (("2.1.332", False), ("2.2.0", True)):

@@ -52,6 +52,12 @@ def reminder(text: str) -> dict[str, str]:
     return {"type": "text", "text": f"<system-reminder>\n{text}\n</system-reminder>"}
 
 
+def git_status(run: int) -> list[dict[str, str]]:
+    """The state of a repository, which may not be one."""
+    start = "As you answer the user's questions, you can use the following context:\n# gitStatus\nCurrent branch: "
+    return [reminder(f"{start}b{run}\n\nStatus:\n?? x")] * (run % 2)
+
+
 def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     """A second request of a conversation; `run` changes all that is of the moment and the machine."""
     counter = f"<total_tokens>{1000 - run} tokens left</total_tokens>"
@@ -72,6 +78,7 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
                 "content": [
                     reminder(f"# Environment\n - Primary working directory: {folder}\n - OS Version: {run}"),
                     reminder(f"Today's date is 2026-01-{run:02}."),
+                    *git_status(run),
                     reminder(f"Contents of {folder}/CLAUDE.md (checked in):\n\nBe brief."),
                     reminder("The following skills are available:\n\n- orders: Looks up an order."),
                     {"type": "text", "text": "Where is order 42?"},
@@ -108,8 +115,8 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
 def newer_claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     """What newer models get: the reminders are in a message of the role system."""
     body = claude_body(folder, run)
-    reminders = body["messages"][0]["content"][:4]
-    del body["messages"][0]["content"][:4]
+    reminders = [block for block in body["messages"][0]["content"] if block not in git_status(run)][:4]
+    del body["messages"][0]["content"][:-1]
     texts = [
         block["text"].removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
         for block in reminders

@@ -31,6 +31,7 @@ _TOKEN_COUNTER = re.compile(
 )
 MAX_COUNTER = 120  # characters of a counter
 ENVIRONMENT_START = "# Environment\n"
+CONTEXT_START = "As you answer the user's questions, you can use the following context:\n"
 # Reminders that do not decide, as blocks and as paragraphs of a message of the role `system`
 DROPPED_STARTS = (
     ENVIRONMENT_START,
@@ -41,8 +42,8 @@ DROPPED_STARTS = (
     "The user's timezone is ",
     "Message sent at ",
     "You are powered by the model ",
-    "This is the git status at the start ",
-    "gitStatus: ",
+    CONTEXT_START + "# gitStatus\n",
+    CONTEXT_START + "# userEmail\n",
     "<total_tokens>",
     "Token usage: ",
     "USD budget: ",

@@ -519,6 +519,20 @@ def test_an_answer_has_the_present_folder_also_in_arguments_and_over_the_events_
             assert json.loads(joined) == {"path": f"{new}/order.txt"}
 
 
+@pytest.mark.parametrize("present", ['/tmp/my "x"', "C:\\Users\\ann", "/tmp/plain"])
+def test_arguments_stay_json_in_a_folder_that_json_escapes(present: str) -> None:
+    arguments = json.dumps({"path": "/home/ann/shop/a"})
+    recorded, now = ((Identity(folder, FOLDER),) for folder in ("/home/ann/shop", present))
+    body = json.dumps({"text": "in /home/ann/shop/a", "arguments": arguments}).encode()
+    answer = json.loads(restore_in_answer(hide_in_answer(body, recorded), now))
+    assert answer["text"] == f"in {present}/a"
+    assert json.loads(answer["arguments"]) == {"path": f"{present}/a"}
+    for stream in (sse(*arguments), sse("", arguments)):
+        restored = restore_in_answer(hide_in_answer(stream, recorded), now).decode()
+        events = [json.loads(line.removeprefix("data: ")) for line in restored.split("\n\n") if line]
+        assert json.loads("".join(event["delta"] for event in events)) == {"path": f"{present}/a"}
+
+
 @given(st.text(max_size=60), st.sampled_from(["/home/ann/shop", "/srv/x y"]))
 def test_what_is_hidden_comes_back(text: str, folder: str) -> None:
     identities = (Identity(folder, FOLDER),)

@@ -336,6 +336,14 @@ def test_the_answer_of_a_subagent_decides_and_not_its_id_and_its_costs() -> None
     assert b"[this-agent-1]" in first.body
 
 
+def test_a_thread_of_codex_is_not_its_session() -> None:
+    body = codex_body()
+    body["client_metadata"]["thread_id"] = "the-longer-id-of-the-thread"
+    identities = prepare_request(PRESETS, {}, json.dumps(body).encode()).identities
+    answer = b'{"text": "session-of-1 the-longer-id-of-the-thread"}'
+    assert restore_in_answer(hide_in_answer(answer, identities), identities) == answer
+
+
 def test_a_prompt_may_speak_of_a_working_directory() -> None:
     body = set_text(claude_body(), "Where is order 42?", "Working directory: /etc/x")
     prepared = prepare_request(PRESETS, {}, json.dumps(body).encode())

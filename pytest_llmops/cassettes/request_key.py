@@ -234,12 +234,15 @@ def build_question(
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(body)
+    other_rules = (
+        replace(rules, clients=()) if rules.clients else rules
+    )  # the body is in the form of its client
     return Question(
         method=method,
         url=masked_url,
         body=body,
         content_type=kind,
-        key=_hash_request(method, masked_url, parsed, canonical, rules),
+        key=_hash_request(method, masked_url, parsed, canonical, other_rules),
         json=parsed,
         address=_host_and_port(url),
         identities=client.identities,

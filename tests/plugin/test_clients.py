@@ -28,7 +28,7 @@ def ask(question, folder, **how):
         "model": "m",
         "system": [{"type": "text", "text": f"x-anthropic-billing-header: cc_version={moment};"}],
         "messages": [{"role": "user", "content": [
-            remind(f"# Environment\\n - Primary working directory: {folder}"), remind(f"Now: {moment}"),
+            remind(f"# Environment\\n - Primary working directory: {folder}"), remind(f"Token usage: {moment}"),
             {"type": "text", "text": f"{question} See {folder}/order.txt"}]}],
         "metadata": {"user_id": json.dumps(ids)},
     }

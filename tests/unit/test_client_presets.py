@@ -52,6 +52,12 @@ def reminder(text: str) -> dict[str, str]:
     return {"type": "text", "text": f"<system-reminder>\n{text}\n</system-reminder>"}
 
 
+def git_status(run: int) -> list[dict[str, str]]:
+    """The state of a repository, which may not be one."""
+    start = "As you answer the user's questions, you can use the following context:\n# gitStatus\nCurrent branch: "
+    return [reminder(f"{start}b{run}\n\nStatus:\n?? x")] * (run % 2)
+
+
 def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     """A second request of a conversation; `run` changes all that is of the moment and the machine."""
     counter = f"<total_tokens>{1000 - run} tokens left</total_tokens>"
@@ -72,6 +78,7 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
                 "content": [
                     reminder(f"# Environment\n - Primary working directory: {folder}\n - OS Version: {run}"),
                     reminder(f"Today's date is 2026-01-{run:02}."),
+                    *git_status(run),
                     reminder(f"Contents of {folder}/CLAUDE.md (checked in):\n\nBe brief."),
                     reminder("The following skills are available:\n\n- orders: Looks up an order."),
                     {"type": "text", "text": "Where is order 42?"},
@@ -108,8 +115,8 @@ def claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
 def newer_claude_body(folder: str = "/home/ann/shop", run: int = 1) -> dict[str, Any]:
     """What newer models get: the reminders are in a message of the role system."""
     body = claude_body(folder, run)
-    reminders = body["messages"][0]["content"][:4]
-    del body["messages"][0]["content"][:4]
+    reminders = [block for block in body["messages"][0]["content"] if block not in git_status(run)][:4]
+    del body["messages"][0]["content"][:-1]
     texts = [
         block["text"].removeprefix("<system-reminder>\n").removesuffix("\n</system-reminder>")
         for block in reminders
@@ -292,6 +299,30 @@ def test_a_reminder_that_a_tool_has_read_in_a_file_decides() -> None:
     assert prepared[0] != prepared[1]
 
 
+def prepare_reminder(text: str) -> bytes:
+    body = claude_body()
+    body["messages"][0]["content"].insert(0, reminder(text))
+    return prepare_request(PRESETS, {}, json.dumps(body).encode()).body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Result of calling the Read tool:\n1\torder 42: {}",
+        'Called the Read tool with the following input: {{"file_path":"{}.txt"}}',
+        "UserPromptSubmit hook success: say {}",
+        "# MCP Server Instructions\nUse the tool {}.",
+    ],
+)
+def test_a_reminder_with_what_the_user_gave_decides(text: str) -> None:
+    assert prepare_reminder(text.format("shipped")) != prepare_reminder(text.format("lost"))
+
+
+def test_a_date_in_a_reminder_that_stays_does_not_decide() -> None:
+    text = "Use the following context:\nContents of CLAUDE.md:\nBe kind.\n# currentDate\nToday's date is {}."
+    assert prepare_reminder(text.format("2026-01-01")) == prepare_reminder(text.format("2026-01-02"))
+
+
 def subagent_body(run: int, answer: str) -> dict[str, Any]:
     """A subagent in the background was started, and has answered."""
     body = claude_body(run=run)
@@ -311,6 +342,14 @@ def test_the_answer_of_a_subagent_decides_and_not_its_id_and_its_costs() -> None
     assert first.body == second.body != third.body
     assert b"/tmp/claude-" not in first.body
     assert b"[this-agent-1]" in first.body
+
+
+def test_a_thread_of_codex_is_not_its_session() -> None:
+    body = codex_body()
+    body["client_metadata"]["thread_id"] = "the-longer-id-of-the-thread"
+    identities = prepare_request(PRESETS, {}, json.dumps(body).encode()).identities
+    answer = b'{"text": "session-of-1 the-longer-id-of-the-thread"}'
+    assert restore_in_answer(hide_in_answer(answer, identities), identities) == answer
 
 
 def test_a_prompt_may_speak_of_a_working_directory() -> None:
@@ -365,6 +404,27 @@ def test_a_client_whose_requests_look_otherwise_is_told_and_its_request_is_match
         "llm_clients = claude-agent: claude-cli 9.0.1 sent a request that is not in the form of 2.1.332"
     )
     assert question.body == json.dumps(body).encode()
+
+
+def test_a_request_of_a_client_that_asks_no_model_is_stored_without_this_home_and_with_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    prepared = prepare_request(PRESETS, CLAUDE_HEADERS, b'{"events":[{"cwd":"/home/ann/p"}]}')
+    assert prepared.body == b'{"events":[{"cwd":"[this-home]/p"}]}'
+    assert prepared.is_unknown
+    assert "claude-cli 2.1.332 sent a request" in prepared.note
+
+
+def test_a_request_that_is_nested_too_deeply_is_matched_as_it_is() -> None:
+    body = codex_body()
+    body["input"][3]["arguments"] = "HERE"
+    encoded = json.dumps(body).replace('"HERE"', '{"a":' * 600 + "1" + "}" * 600).encode()
+    prepared = prepare_request(PRESETS, CODEX_HEADERS, encoded)
+    assert prepared.body == encoded
+    assert prepared.is_unknown
+    parsed = json.loads(encoded)
+    assert normalize_stored(PRESETS, parsed) is parsed
 
 
 def test_a_miss_names_a_version_that_the_preset_was_not_tried_with(tmp_path: Path) -> None:
@@ -431,6 +491,12 @@ def test_identities_are_hidden_where_they_are_whole(text: str, hidden: str) -> N
 )
 def test_a_path_of_one_part_is_not_the_end_of_another(text: str, hidden: str) -> None:
     assert hide_in_json(text, (Identity("/app", FOLDER),)) == hidden
+    repository = hidden.replace(FOLDER, "[this-repository]")
+    assert hide_in_json(text, (Identity("/app", "[this-repository]"),)) == repository
+
+
+def test_identities_are_hidden_in_names_of_members() -> None:
+    assert hide_in_json({"/home/ann/x": 1}, IDENTITIES) == {"[this-home]/x": 1}
 
 
 def sse(*pieces: str) -> bytes:
@@ -467,6 +533,20 @@ def test_an_answer_has_the_present_folder_also_in_arguments_and_over_the_events_
             ]
             joined = "".join(event["delta"] for event in events).removeprefix("x").removesuffix("y")
             assert json.loads(joined) == {"path": f"{new}/order.txt"}
+
+
+@pytest.mark.parametrize("present", ['/tmp/my "x"', "C:\\Users\\ann", "/tmp/plain"])
+def test_arguments_stay_json_in_a_folder_that_json_escapes(present: str) -> None:
+    arguments = json.dumps({"path": "/home/ann/shop/a"})
+    recorded, now = ((Identity(folder, FOLDER),) for folder in ("/home/ann/shop", present))
+    body = json.dumps({"text": "in /home/ann/shop/a", "arguments": arguments}).encode()
+    answer = json.loads(restore_in_answer(hide_in_answer(body, recorded), now))
+    assert answer["text"] == f"in {present}/a"
+    assert json.loads(answer["arguments"]) == {"path": f"{present}/a"}
+    for stream in (sse(*arguments), sse("", arguments)):
+        restored = restore_in_answer(hide_in_answer(stream, recorded), now).decode()
+        events = [json.loads(line.removeprefix("data: ")) for line in restored.split("\n\n") if line]
+        assert json.loads("".join(event["delta"] for event in events)) == {"path": f"{present}/a"}
 
 
 @given(st.text(max_size=60), st.sampled_from(["/home/ann/shop", "/srv/x y"]))

@@ -1,9 +1,9 @@
 """Claude Code and the Claude Agent SDK, whose command line asks Anthropic's Messages API.
 
 A request holds reminders on the folder, the day, git, tokens that are left: as text blocks in ``<system-reminder>`` beside
-what the user wrote, and for newer models also as paragraphs of a message of the role ``system``. Of the blocks only those stay
-that repeat files and tools of the user; of the paragraphs all but those on the moment and the machine. The first block of the
-system text has the version for billing, and ``metadata.user_id`` the device and the session.
+what the user wrote, and for newer models also as paragraphs of a message of the role ``system``. All stay but those on the
+moment and the machine: the others hold files, skills, tools and what hooks have said. The first block of the system text has
+the version for billing, and ``metadata.user_id`` the device and the session.
 """
 
 import json
@@ -21,12 +21,6 @@ REMINDER_START = "<system-reminder>"
 REMINDER_END = "</system-reminder>"
 TASKS = "[this-tasks]"  # the folder of the output of subagents
 SUBAGENT = "[this-agent-{number}]"
-# A line of reminders that stay: instructions (CLAUDE.md), skills, agents and tools that the user may have written, and
-# what a subagent answered
-_KEPT_LINE = re.compile(
-    r"^(?:Contents of |The following skills are available|Available agent types|The following deferred tools|<task-notification>)",
-    re.MULTILINE,
-)
 # The costs of a subagent, behind its answer
 _USAGE = re.compile(r"<usage>[^\0]{0,300}?</usage>")
 _SUBAGENT_LINE = re.compile(r"^agentId: (\w{8,64})", re.MULTILINE)
@@ -37,8 +31,27 @@ _TOKEN_COUNTER = re.compile(
 )
 MAX_COUNTER = 120  # characters of a counter
 ENVIRONMENT_START = "# Environment\n"
-# Paragraphs of a message of the role `system` that do not decide
-DROPPED_PARAGRAPHS = (ENVIRONMENT_START, "Today's date is ", "You are powered by the model ")
+CONTEXT_START = "As you answer the user's questions, you can use the following context:\n"
+# Reminders that do not decide, as blocks and as paragraphs of a message of the role `system`
+DROPPED_STARTS = (
+    ENVIRONMENT_START,
+    "Today's date is ",
+    "The current date is ",
+    "The date has changed. ",
+    "The UTC date is now ",
+    "The user's timezone is ",
+    "Message sent at ",
+    "You are powered by the model ",
+    CONTEXT_START + "# gitStatus\n",
+    CONTEXT_START + "# userEmail\n",
+    "<total_tokens>",
+    "Token usage: ",
+    "USD budget: ",
+    "The task tools haven't been used recently.",
+    "The TodoWrite tool hasn't been used recently.",
+)
+# A date within a reminder that stays
+_DATE_LINE = re.compile(r"^(Today's date is )[^\r\n]{1,80}", re.MULTILINE)
 _FOLDER_LINE = re.compile(r"^ ?-? ?(?:Primary w|W)orking directory: ([^\r\n]{1,4096})$", re.MULTILINE)
 _NOTES_FOLDER = re.compile(r"`([^`\s]{1,2000})/projects/([^/\s`]{1,255})/memory/`")
 
@@ -132,6 +145,8 @@ def _normalize_block(block: Any) -> Any:
         return block
     if text.startswith(BILLING):
         return {**block, "text": f"{BILLING} {NOT_COMPARED}"}
+    if text.startswith(REMINDER_START):
+        text = _hide_dates(text)
     if text.startswith(REMINDER_START) or _SUBAGENT_LINE.search(text):
         text = _USAGE.sub("", text)
     return {**block, "text": _drop_counters(text)}
@@ -157,14 +172,20 @@ def _is_dropped_reminder(block: Any) -> bool:
         return False
     if text.count(REMINDER_START) > 1:
         return False
-    return _KEPT_LINE.search(text) is None
+    return text.removeprefix(REMINDER_START).lstrip().startswith(DROPPED_STARTS)
+
+
+def _hide_dates(text: str) -> str:
+    """Return a reminder that stays without the day in it."""
+    return _DATE_LINE.sub(rf"\g<1>{NOT_COMPARED}", text)
 
 
 def _drop_counters(text: str) -> str:
     """Return a text without the counters of tokens at its end."""
-    while match := _TOKEN_COUNTER.search(text, max(0, len(text) - MAX_COUNTER)):
-        text = text[: match.start()]
-    return text
+    end = len(text)
+    while match := _TOKEN_COUNTER.search(text, max(0, end - MAX_COUNTER), end):
+        end = match.start()
+    return text[:end]
 
 
 def _drop_cache_mark(block: Any) -> Any:
@@ -176,7 +197,8 @@ def _drop_cache_mark(block: Any) -> Any:
 
 def _drop_paragraphs(text: str) -> str:
     """Return the text of a message of the role ``system`` without the paragraphs on the moment and the machine."""
-    return "\n\n".join(part for part in text.split("\n\n") if not part.startswith(DROPPED_PARAGRAPHS))
+    parts = [part for part in text.split("\n\n") if not part.startswith(DROPPED_STARTS)]
+    return _hide_dates("\n\n".join(parts))
 
 
 def _list_environments(messages: list[Any]) -> list[str]:

@@ -12,6 +12,7 @@ from pytest_llmops.cassettes.clients.identities import CONFIG, DEVICE, FOLDER, S
 from pytest_llmops.cassettes.clients.preset import Body, ClientPreset
 
 INSTALLATION = "x-codex-installation-id"
+THREAD = "[this-thread]"  # if it is not the session, as in a subagent
 NOT_COMPARED = "[not compared]"
 ENVIRONMENT_START = "<environment_context>"
 ENVIRONMENT_END = "</environment_context>"
@@ -43,7 +44,7 @@ def find_identities(body: Body) -> Mapping[str, str]:
             if folder:
                 identities[folder[1]] = FOLDER
     metadata = body["client_metadata"]
-    for name, placeholder in ((INSTALLATION, DEVICE), ("session_id", SESSION), ("thread_id", SESSION)):
+    for name, placeholder in ((INSTALLATION, DEVICE), ("thread_id", THREAD), ("session_id", SESSION)):
         value = metadata.get(name)
         if isinstance(value, str) and value != NOT_COMPARED:
             identities[value] = placeholder

@@ -27,7 +27,6 @@ CONFIG = "[this-config]"  # where the client keeps its settings
 USER = "[this-user]"
 SESSION = "[this-session]"
 DEVICE = "[this-device]"
-_PATHS = frozenset({FOLDER, PROJECT, HOME, CONFIG})
 MIN_IDENTITY = 3  # shorter texts are in too many words
 MIN_PARTS = 2  # a path with fewer parts ("/app") may be the end of another one ("src/app")
 # "/tmp/ab" and "/tmp/a.b" are not in "/tmp/a"
@@ -37,6 +36,9 @@ _PATH_START = r"(?:(?<![\w.~/\\-])|(?<=://)|(?<=\\[nrt]))"
 # Where a machine writes the name of its user: homes, and pytest's temporary folders
 _USER_START = r"(?:(?<=/home/)|(?<=/Users/)|(?<=\\Users\\)|(?<=pytest-of-))"
 
+# A text in JSON that may be JSON itself
+_NESTED_JSON = re.compile(r'"(?: |\\[nrt])*[{\[][^"\\]*(?:\\.[^"\\]*)*"')
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -44,6 +46,11 @@ class Identity:
 
     text: str
     placeholder: str
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the text is a path, which is not replaced within a longer one."""
+        return "/" in self.text or "\\" in self.text
 
 
 Identities = tuple[Identity, ...]  # the longest text first
@@ -82,15 +89,17 @@ def _count_parts(path: str) -> int:
 
 
 def hide_in_json(value: Any, identities: Identities) -> Any:
-    """Return parsed JSON with placeholders for the identities in its texts.
+    """Return parsed JSON with placeholders for the identities in its texts and names of members.
 
     >>> hide_in_json({"path": "/home/ann/x"}, (Identity("/home/ann", FOLDER),))
     {'path': '[this-folder]/x'}
     """
     if isinstance(value, str):
-        return _replace(value, _compile_search(identities, (0, 1), keep_level=False))
+        return _replace(value, _make_search(value, identities, (0, 1), keep_level=False))
     if isinstance(value, dict):
-        return {name: hide_in_json(item, identities) for name, item in value.items()}
+        return {
+            hide_in_json(name, identities): hide_in_json(item, identities) for name, item in value.items()
+        }
     if isinstance(value, list):
         return [hide_in_json(item, identities) for item in value]
     return value
@@ -104,9 +113,12 @@ def hide_in_answer(body: bytes, identities: Identities) -> bytes:
     """
     if not identities or not body:
         return body
-    search = _compile_search(identities, (0, 1), keep_level=True)
 
     def find(text: str) -> list[Replacement]:
+        levels = (1, 0) if _is_json(text) else (0, 1)
+        search = _make_search(text, identities, levels, keep_level=True)
+        if not search.placeholders:
+            return []
         return [
             (match.start(), match.end(), _placeholder_of(match, search))
             for match in search.pattern.finditer(text)
@@ -114,8 +126,38 @@ def hide_in_answer(body: bytes, identities: Identities) -> bytes:
 
     text = mask_text(body, find).decode("utf-8", "surrogateescape")
     # The body is JSON, so each of its texts is escaped once more.
-    hidden = _replace(text, _compile_search(identities, (1, 2), keep_level=True))
+    text = _hide_in_nested(text, identities)
+    hidden = _replace(text, _make_search(text, identities, (1, 2), keep_level=True))
     return hidden.encode("utf-8", "surrogateescape")
+
+
+def _hide_in_nested(text: str, identities: Identities) -> str:
+    """Return JSON with placeholders for the identities in those of its texts that are JSON, such as the arguments of a tool.
+
+    A path may be spelled alike in a text and in JSON in a text, and the present one not.
+    """
+    search = _make_search(text, identities, (2, 1), keep_level=True)
+    if not search.placeholders:
+        return text
+
+    def hide(match: re.Match[str]) -> str:
+        with contextlib.suppress(ValueError):
+            if _is_json(json.loads(match[0])):
+                return _replace(match[0], search)
+        return match[0]
+
+    return _NESTED_JSON.sub(hide, text)
+
+
+def _is_json(text: str) -> bool:
+    """Return whether a text is a JSON object or array."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def restore_in_answer(body: bytes, identities: Identities) -> bytes:
@@ -140,20 +182,39 @@ class _Search:
     placeholders: tuple[str, ...]
 
 
+@lru_cache(maxsize=1024)
+def _list_spellings(text: str, levels: tuple[int, int]) -> tuple[str, ...]:
+    """Return the spellings of a text that is escaped so many times."""
+    spellings = [_escape(text, level, is_ascii=is_ascii) for level in levels for is_ascii in (True, False)]
+    return tuple(dict.fromkeys(spellings))
+
+
+def _make_search(text: str, identities: Identities, levels: tuple[int, int], *, keep_level: bool) -> _Search:
+    """Return the search for those identities that are anywhere in a text, as `_compile_search` describes it.
+
+    A pattern for all of them takes a hundred times as long as a look for each.
+    """
+    present = []
+    for identity in identities:
+        if any(spelling in text for spelling in _list_spellings(identity.text, levels)):
+            present.append(identity)
+    return _compile_search(tuple(present), levels, keep_level=keep_level)
+
+
 @lru_cache(maxsize=256)
 def _compile_search(identities: Identities, levels: tuple[int, int], *, keep_level: bool) -> _Search:
     """Return the search for identities in texts.
 
     Args:
         identities: The identities, the longest first.
-        levels: How often a text is escaped as in a JSON string: the first level is that of the text itself, the second
-            that of JSON in the text, such as the arguments of a tool.
-        keep_level: Whether the placeholder of the second level says so, for `restore_in_answer`.
+        levels: How often a text is escaped as in a JSON string: the lower level is that of the text itself, the higher
+            that of JSON in the text, such as the arguments of a tool. The first one counts if both are spelled alike.
+        keep_level: Whether the placeholder of the higher level says so, for `restore_in_answer`.
     """
     placeholders: dict[str, str] = {}  # by pattern
     for identity in identities:
-        for number, level in enumerate(levels):
-            shown_level = number if keep_level else 0
+        for level in levels:
+            shown_level = level - min(levels) if keep_level else 0
             for is_ascii in (True, False):
                 pattern = _find_pattern(identity, _escape(identity.text, level, is_ascii=is_ascii))
                 placeholders.setdefault(pattern, _placeholder_at(identity.placeholder, shown_level))
@@ -166,7 +227,7 @@ def _find_pattern(identity: Identity, spelling: str) -> str:
     escaped = re.escape(spelling)
     if identity.placeholder == USER:
         return _USER_START + escaped + _END
-    if identity.placeholder not in _PATHS:
+    if not identity.is_path:
         return escaped
     if _count_parts(identity.text) < MIN_PARTS:
         return _PATH_START + escaped + _END

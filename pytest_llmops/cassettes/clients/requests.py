@@ -14,9 +14,6 @@ from pytest_llmops.cassettes.clients.identities import (
 from pytest_llmops.cassettes.clients.preset import ClientPreset
 from pytest_llmops.measurement import shorten_text
 
-# Members that a request to a model has, in one API or another
-_QUESTION_MEMBERS = frozenset({"messages", "input", "contents"})
-
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
@@ -52,16 +49,39 @@ def prepare_request(
         parsed = json.loads(body)
     except (ValueError, RecursionError):
         return ClientRequest(body)
+    try:
+        return _prepare_parsed(presets, headers, body, parsed)
+    except RecursionError:  # JSON may be nested more deeply than our functions can follow
+        note = _describe_unknown(presets, headers)
+        return ClientRequest(body, note=note, is_unknown=bool(note))
+
+
+def _prepare_parsed(
+    presets: Sequence[ClientPreset], headers: Mapping[str, str], body: bytes, parsed: Any
+) -> ClientRequest:
+    """Return a request with this parsed body in the form that is matched.
+
+    Raises:
+        RecursionError: The body is nested too deeply.
+    """
     preset = find_preset(presets, parsed)
-    if preset is None:
-        return _describe_unknown(presets, headers, body, parsed)
-    identities = collect_identities(preset.find_identities(parsed))
-    shown = hide_in_json(preset.normalize(parsed), identities)
-    return ClientRequest(
-        json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"),
-        identities,
-        _describe_version(preset, headers),
-    )
+    if preset is not None:
+        identities = collect_identities(preset.find_identities(parsed))
+        shown = hide_in_json(preset.normalize(parsed), identities)
+        return ClientRequest(_encode(shown), identities, _describe_version(preset, headers))
+    note = _describe_unknown(presets, headers)
+    if not note:
+        return ClientRequest(body)
+    identities = collect_identities({})
+    shown = hide_in_json(parsed, identities)
+    if shown != parsed:
+        body = _encode(shown)
+    return ClientRequest(body, identities, note, is_unknown=True)
+
+
+def _encode(value: Any) -> bytes:
+    """Return JSON in the form in which it is matched and stored."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def find_preset(presets: Sequence[ClientPreset], parsed: object) -> ClientPreset | None:
@@ -76,11 +96,14 @@ def find_preset(presets: Sequence[ClientPreset], parsed: object) -> ClientPreset
 
 def normalize_stored(presets: Sequence[ClientPreset], parsed: Any) -> Any:
     """Return a stored body in the form that is matched now: it may be from an older preset, or from none."""
-    preset = find_preset(presets, parsed)
-    if preset is None:
+    try:
+        preset = find_preset(presets, parsed)
+        if preset is None:
+            return parsed
+        identities = collect_identities(preset.find_identities(parsed))
+        return hide_in_json(preset.normalize(json.loads(json.dumps(parsed))), identities)
+    except RecursionError:  # as in `prepare_request`
         return parsed
-    identities = collect_identities(preset.find_identities(parsed))
-    return hide_in_json(preset.normalize(json.loads(json.dumps(parsed))), identities)
 
 
 def _describe_version(preset: ClientPreset, headers: Mapping[str, str]) -> str:
@@ -91,19 +114,14 @@ def _describe_version(preset: ClientPreset, headers: Mapping[str, str]) -> str:
     return f"{shorten_text(sender, 80)} sent it; llm_clients = {preset.name} was tried with {', '.join(preset.tested)}"
 
 
-def _describe_unknown(
-    presets: Sequence[ClientPreset], headers: Mapping[str, str], body: bytes, parsed: Any
-) -> ClientRequest:
-    """Return a request as it is, with a note if its user agent is that of a client which sends other bodies."""
-    if not isinstance(parsed, dict) or _QUESTION_MEMBERS.isdisjoint(parsed):
-        return ClientRequest(body)
+def _describe_unknown(presets: Sequence[ClientPreset], headers: Mapping[str, str]) -> str:
+    """Return a note on a request in an unknown form; "" if its user agent is not that of a client."""
     for preset in presets:
         sender = preset.read_sender(headers)
         if sender:
-            note = (
+            return (
                 f"llm_clients = {preset.name}: {shorten_text(sender, 80)} sent a request that is not in the form of"
                 f" {', '.join(preset.tested)}, so it is matched and stored as it is, with its folder and ids: use one"
                 " of those versions, or write a normalizer (pytest_llmops_request_normalizers)"
             )
-            return ClientRequest(body, note=note, is_unknown=True)
-    return ClientRequest(body)
+    return ""

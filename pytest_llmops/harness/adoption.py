@@ -57,20 +57,28 @@ class ScoreKeeper:
     """Records the scores that tools report in a test. Errors are kept until its end: a tool, or the test, may try again."""
 
     def __init__(self) -> None:
-        self._errors: dict[tuple[str, str], tuple[Measurement, ToolScore]] = {}
+        self._errors: list[tuple[Measurement, ToolScore]] = []
         self._lock = threading.Lock()
 
     def add(self, tool: AdoptedTool, score: ToolScore) -> None:
         """Record a score in the running test, or keep its error."""
         measurement = make_measurement(tool.name, score)
-        key = (measurement.name, measurement.label)
         with self._lock:
+            if score.case or score.subject:
+                self._forget_error(measurement, score.subject)
             if measurement.error:
-                self._errors[key] = (measurement, score)
-            else:
-                self._errors.pop(key, None)
+                self._errors.append((measurement, score))
         if not measurement.error:
             recorder.record_measurements([measurement])
+
+    def _forget_error(self, measurement: Measurement, subject: str) -> None:
+        """Forget the error of an earlier attempt to score the same."""
+        scored = (measurement.name, measurement.label, subject)
+        self._errors = [
+            (error, score)
+            for error, score in self._errors
+            if (error.name, error.label, score.subject) != scored
+        ]
 
     def take_errors(self, *, passed: bool = False) -> list[Measurement]:
         """Return the errors that are kept, and forget them.
@@ -79,8 +87,8 @@ class ScoreKeeper:
             passed: The test passed, so that an error that was raised to it was one that it expects; such errors are left out.
         """
         with self._lock:
-            errors = list(self._errors.values())
-            self._errors.clear()
+            errors = self._errors
+            self._errors = []
         return [measurement for measurement, score in errors if not (passed and score.reached_test())]
 
 

@@ -13,9 +13,10 @@ from support.messages import check_message
 
 from pytest_llmops import collect, record_score
 from pytest_llmops.adopted import TOOLS, load_tool
-from pytest_llmops.adopted.deepeval_suite import _describe_version, _find_better
+from pytest_llmops.adopted.deepeval_suite import _describe_version, _find_better, _has_left_deepeval
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement
+from pytest_llmops.adopted.scoring_calls import identify_inputs
 from pytest_llmops.adopted.tool import ToolScore
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.adoption import ScoreKeeper
@@ -101,6 +102,45 @@ def test_an_error_that_a_passing_test_expects_is_no_error_of_the_test() -> None:
     keep()
     assert [score.name for score in keeper.take_errors()] == ["deepeval.expected", "deepeval.ignored"]
     assert keeper.take_errors() == []
+
+
+def test_an_error_is_forgotten_only_if_the_same_is_scored_again() -> None:
+    keeper = ScoreKeeper()
+    tool = load_tool("deepeval")
+
+    def keep(error: str, **scored: str) -> None:
+        keeper.add(tool, ToolScore(metric="m", value=1, error=error, **scored))
+
+    with collect():
+        for subject in ("bad", "tried again"):
+            keep(f"{subject}: judge down", subject=subject)
+        keep("", subject="good")
+        keep("", subject="tried again")
+        keep("nobody knows of what", label="a")
+        keep("", label="a")
+    assert [score.error for score in keeper.take_errors()] == ["bad: judge down", "nobody knows of what"]
+
+
+def test_an_exception_that_deepeval_caught_did_not_reach_the_test() -> None:
+    error = KeyError("verdict")
+
+    def measure() -> None:
+        raise error
+
+    code = "def evaluate(measure):\n try: measure()\n except KeyError: pass\n"
+    deepeval: dict[str, Any] = {"__name__": "deepeval.evaluate.execute"}
+    exec(code, deepeval)  # noqa: S102 -- a function in a module of that name
+    deepeval["evaluate"](measure)
+    assert not _has_left_deepeval(error)
+    with pytest.raises(KeyError):
+        measure()
+    assert _has_left_deepeval(error)
+
+
+@pytest.mark.parametrize("subject", ["bad", object()])
+def test_what_a_call_scores_is_told_by_its_inputs(subject: object) -> None:
+    assert identify_inputs([subject]) == identify_inputs([subject])
+    assert identify_inputs([subject]) != identify_inputs(["good"])
 
 
 def test_every_tool_is_a_module_with_its_name() -> None:

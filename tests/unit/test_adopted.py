@@ -13,7 +13,12 @@ from support.messages import check_message
 
 from pytest_llmops import collect, record_score
 from pytest_llmops.adopted import TOOLS, load_tool
-from pytest_llmops.adopted.deepeval_suite import _describe_version, _find_better, _has_left_deepeval
+from pytest_llmops.adopted.deepeval_suite import (
+    _describe_version,
+    _find_better,
+    _has_left_deepeval,
+    _label_case,
+)
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement
 from pytest_llmops.adopted.scoring_calls import identify_inputs
@@ -108,7 +113,7 @@ def test_an_error_is_forgotten_only_if_the_same_is_scored_again() -> None:
     keeper = ScoreKeeper()
     tool = load_tool("deepeval")
 
-    def keep(error: str, **scored: str) -> None:
+    def keep(error: str, **scored: Any) -> None:
         keeper.add(tool, ToolScore(metric="m", value=1, error=error, **scored))
 
     with collect():
@@ -129,12 +134,26 @@ def test_an_exception_that_deepeval_caught_did_not_reach_the_test() -> None:
 
     code = "def evaluate(measure):\n try: measure()\n except KeyError: pass\n"
     deepeval: dict[str, Any] = {"__name__": "deepeval.evaluate.execute"}
-    exec(code, deepeval)  # noqa: S102 -- a function in a module of that name
+    exec(code, deepeval)
     deepeval["evaluate"](measure)
     assert not _has_left_deepeval(error)
     with pytest.raises(KeyError):
         measure()
     assert _has_left_deepeval(error)
+
+
+@pytest.mark.parametrize(
+    ("label", "fields"),
+    [
+        ("tent", {"name": "tent", "input": "Can I return it?"}),
+        ("Can I return it?", {"name": None, "input": "Can I return it?"}),
+        ("a return", {"name": None, "scenario": "a return", "turns": []}),
+        ("Hello", {"name": None, "scenario": None, "turns": [types.SimpleNamespace(content="Hello")]}),
+        ("", {}),
+    ],
+)
+def test_a_deepeval_case_without_a_name_is_told_by_its_input(label: str, fields: dict[str, Any]) -> None:
+    assert _label_case(types.SimpleNamespace(**fields)) == label
 
 
 @pytest.mark.parametrize("subject", ["bad", object()])

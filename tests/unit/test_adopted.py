@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import types
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -243,6 +245,25 @@ def test_a_test_uses_a_tool_by_the_modules_of_its_project(modules: dict[str, typ
         name for name in ("helper", "user_of_helper", "plain") if imports.uses(Item(modules[name]), "atool")
     }
     assert used == {"helper", "user_of_helper"}
+
+
+def test_each_module_is_searched_once_for_a_tool(
+    modules: dict[str, types.ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = []
+    for number in range(20):
+        module = types.ModuleType(f"link{number}")
+        module.__file__ = f"/project/link{number}.py"
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        chain.append(module)
+    for module, imported in itertools.pairwise(chain):
+        module.__dict__["imported"] = imported
+    imports = ProjectImports()
+    read_owners = mock.Mock(wraps=imports._read_owners)
+    monkeypatch.setattr(imports, "_read_owners", read_owners)
+    items = [Item(module) for module in (*chain, *chain, modules["helper"], modules["user_of_helper"])]
+    assert [imports.uses(item, "atool") for item in items] == [False] * 40 + [True] * 2
+    assert read_owners.call_count <= 22
 
 
 def test_a_test_uses_a_tool_that_its_function_imports(modules: dict[str, types.ModuleType]) -> None:

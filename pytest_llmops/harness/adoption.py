@@ -18,7 +18,7 @@ from pytest_llmops import recorder
 from pytest_llmops.adopted import load_tools
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement, make_name
-from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ReportScore, ToolScore
+from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ToolScore
 from pytest_llmops.errors import describe_exception
 from pytest_llmops.harness.own_tests import FOREIGN_MARKER
 from pytest_llmops.measurement import Measurement, format_count
@@ -120,7 +120,7 @@ class AdoptionHooks:
         self._scores = ScoreKeeper()
         self._open = ExitStack()
         self._problems: list[str] = []
-        self._started: list[tuple[AdoptedTool, ReportScore]] = []
+        self._started: list[tuple[AdoptedTool, _Reporter]] = []
 
     def stay_offline(self) -> None:
         """Keep the tools from needing their own services until the end of the run."""
@@ -158,7 +158,7 @@ class AdoptionHooks:
         except HookMoved as error:
             self._problems.append(str(error))
             return False
-        except ImportError as error:
+        except Exception as error:  # noqa: BLE001 -- a package may raise anything while it is imported
             self._problems.append(
                 f"llm_adopt: {tool.distribution} {tool.find_version()} cannot be imported ({describe_exception(error)}): "
                 "none of its scores are read"
@@ -176,7 +176,12 @@ class AdoptionHooks:
         """Fail a test that passed although a tool could not score something in it."""
         result = yield
         for tool, report in self._started:
-            tool.finish_test(item, report)
+            try:
+                tool.finish_test(item, report)
+            except Exception as error:  # noqa: BLE001 -- an attribute that another version of the tool does not have
+                report.note_problem(
+                    f"some scores could not be computed after a test ({describe_exception(error)})"
+                )
         errors = self._scores.take_errors(passed=True)
         if errors:
             recorder.emit_together([recorder.Emission(measurement=measurement) for measurement in errors])

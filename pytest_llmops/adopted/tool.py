@@ -35,7 +35,8 @@ class ToolScore:
     Attributes:
         metric: The tool's name of the metric, as people read it: ``Answer Relevancy``.
         value: A number or a boolean; None if there is an error.
-        scale: The lowest and the highest value that the metric gives. None: not known, so the score is shown and not compared.
+        scale: The lowest and the highest value that the metric gives, in either order. None, or two equal or infinite values: not known, so
+            the score is shown and not compared.
         better: Whether a higher or a lower value is better.
         threshold: The tool's own threshold; None: it has none.
         passed: The tool's own verdict; None: it has none.

@@ -76,6 +76,15 @@ def test_a_tools_score_outside_of_0_to_1_is_a_count(value: object, unit: str) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("scale", "value", "unit"),
+    [((1, 5), 0.75, "1"), ((5, 1), 0.75, "1"), ((4, 4), 4, "count"), ((0, math.inf), 4, "count")],
+)
+def test_a_tools_scale_is_mapped_to_0_to_1(scale: tuple[float, float], value: float, unit: str) -> None:
+    score = make_measurement("ragas", ToolScore(metric="Rubric", value=4, scale=scale))
+    assert (score.value, score.unit) == (value, unit)
+
+
 @pytest.mark.parametrize("value", [None, math.nan, -math.inf, "0.5", np.array([1.0, 2.0])])
 def test_a_tools_value_that_is_no_number_is_an_error(value: object) -> None:
     score = make_measurement("deepeval", ToolScore(metric="Faithfulness", value=value))

@@ -62,11 +62,9 @@ def report_methods(base: Any, names: Iterable[str], read: ReadCall, report: Repo
         report: Called for each score.
     """
     wanted = tuple(names)
-    wrapped_classes = set()
     with ExitStack() as patches:
 
         def wrap_class(kind: type) -> None:
-            wrapped_classes.add(kind)
             for name in wanted:
                 method = vars(kind).get(name)
                 is_abstract = getattr(method, "__isabstractmethod__", False)

@@ -188,10 +188,12 @@ class AdoptedTool(ABC):
 
 
 def iter_url_hosts(url: str) -> Iterator[str]:
-    """Yield the host of a service's address: nothing for a file. One on this machine comes with its port, as a model may be there too.
+    """Yield the host of a service's address: nothing for a file.
+
+    One on this machine comes with its port, as a model may be there too, and under both of the usual names.
 
     >>> [*iter_url_hosts("https://mlflow.example.com/api")], [*iter_url_hosts("http://localhost:5000")], [*iter_url_hosts("sqlite:///a.db")]
-    (['mlflow.example.com'], ['localhost:5000'], [])
+    (['mlflow.example.com'], ['localhost:5000', '127.0.0.1:5000'], [])
     """
     try:
         parts = urlsplit(url)
@@ -203,7 +205,8 @@ def iter_url_hosts(url: str) -> Iterator[str]:
     if not is_loopback(host):
         yield host
     elif port is not None:
-        yield f"{host}:{port}"
+        for name in dict.fromkeys((host, "localhost", "127.0.0.1")):
+            yield f"{name}:{port}"
 
 
 def minor_version(version: str) -> tuple[int, ...]:

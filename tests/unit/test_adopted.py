@@ -182,6 +182,14 @@ def test_every_tool_is_a_module_with_its_name() -> None:
         assert len(tool.tested) == 2
 
 
+@pytest.mark.parametrize("tool", ["phoenix", "mlflow"])
+def test_a_service_of_this_machine_is_let_through_under_both_of_its_names(tool: str) -> None:
+    environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:6006", "PHOENIX_ENDPOINT": "http://[::1]:6006"}
+    hosts = set(load_tool(tool).service_hosts(environ))
+    assert {"localhost:6006", "127.0.0.1:6006"} <= hosts
+    assert "127.0.0.1" not in hosts
+
+
 class Metric:
     """A metric of deepeval's form."""
 

@@ -147,7 +147,7 @@ def _wrap_method(method: Any, read: ReadCall, report: ReportScore) -> Any:
         try:
             bound = signature.bind(*args, **kwargs).arguments
         except TypeError:  # the method itself raises it too, with a better text
-            bound = {}
+            bound = dict(zip(signature.parameters, args, strict=False))
         arguments = dict(bound)
         arguments.pop("self", None)
         arguments.update(kwargs)

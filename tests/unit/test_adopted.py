@@ -23,7 +23,7 @@ from pytest_llmops.adopted.deepeval_suite import (
 )
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement
-from pytest_llmops.adopted.scoring_calls import identify_inputs
+from pytest_llmops.adopted.scoring_calls import ScoringCall, identify_inputs, report_methods
 from pytest_llmops.adopted.tool import ToolScore
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.adoption import ScoreKeeper
@@ -165,6 +165,26 @@ def test_an_exception_that_deepeval_caught_did_not_reach_the_test() -> None:
 )
 def test_a_deepeval_case_without_a_name_is_told_by_its_input(label: str, fields: dict[str, Any]) -> None:
     assert _label_case(types.SimpleNamespace(**fields)) == label
+
+
+def test_a_call_with_an_argument_that_the_method_does_not_take_is_of_the_same_inputs() -> None:
+    """deepeval tries metrics of an older form again, without its own arguments."""
+
+    class Older:
+        def measure(self, test_case: str) -> str:
+            return test_case
+
+    calls: list[ScoringCall] = []
+
+    def read(call: ScoringCall) -> tuple[ToolScore, ...]:
+        calls.append(call)
+        return ()
+
+    with report_methods(Older, ["measure"], read, mock.Mock()):
+        with pytest.raises(TypeError):
+            Older().measure("a", _show_indicator=False)  # type: ignore[call-arg]
+        Older().measure("a")
+    assert [next(iter(call.arguments.values())) for call in calls] == ["a", "a"]
 
 
 @pytest.mark.parametrize("subject", ["bad", object()])

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from pytest_llmops._util.text_files import fingerprint_parts
-from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.scoring_calls import ScoringCall, report_methods
+from pytest_llmops.adopted.recognition import ProjectImports, is_part_of
+from pytest_llmops.adopted.scoring_calls import ScoringCall, identify_inputs, label_case, report_methods
 from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, require_attribute
 
 BASE_CLASSES = ("BaseMetric", "BaseConversationalMetric")
@@ -72,11 +72,35 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
         reason=getattr(metric, "reason", ""),
         error=call.error or getattr(metric, "error", None) or "",
         version=_describe_version(metric),
-        label=getattr(test_case, "name", None) or "",
+        label=_label_case(test_case),
         output=getattr(test_case, "actual_output", None),
-        # deepeval notes an error in the metric if it goes on (`ignore_errors`); else it is raised to the test
-        reached_test=lambda: getattr(metric, "error", None) is None,
+        subject=identify_inputs(test_case),
+        reached_test=lambda: _has_left_deepeval(call.exception),
     )
+
+
+def _label_case(test_case: Any) -> str:
+    """Return the name of a test case, or else its input: ``evaluate`` scores several at once, in any order.
+
+    A conversation has a scenario or begins with a turn in place of an input.
+    """
+    name = getattr(test_case, "name", None)
+    if name:
+        return str(name)
+    turns = getattr(test_case, "turns", None)
+    first_turn = getattr(next(iter(turns or ()), None), "content", None)
+    return label_case(getattr(test_case, "input", None) or getattr(test_case, "scenario", None) or first_turn)
+
+
+def _has_left_deepeval(exception: Exception | None) -> bool:
+    """Return whether an exception was caught outside of deepeval, so by the test; with `ignore_errors` deepeval catches it.
+
+    A traceback begins at the frame that caught the exception.
+    """
+    if exception is None or exception.__traceback__ is None:
+        return False
+    catcher = str(exception.__traceback__.tb_frame.f_globals.get("__name__", ""))
+    return not is_part_of(catcher, "deepeval") and not is_part_of(catcher, "pytest_llmops")
 
 
 def _find_better(metric: Any) -> Literal["higher", "lower"]:

@@ -18,7 +18,13 @@ from unittest import mock
 from pytest_llmops._util.text_files import fingerprint_parts
 from pytest_llmops.adopted.patching import replace_everywhere
 from pytest_llmops.adopted.recognition import ProjectImports
-from pytest_llmops.adopted.scoring_calls import ScoringCall, label_case, read_verdict, report_methods
+from pytest_llmops.adopted.scoring_calls import (
+    ScoringCall,
+    identify_inputs,
+    label_case,
+    read_verdict,
+    report_methods,
+)
 from pytest_llmops.adopted.tool import AdoptedTool, ReportScore, ToolScore, iter_url_hosts, require_attribute
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -144,6 +150,7 @@ def _read_result(call: ScoringCall, result: Any) -> ToolScore | None:
         label=label,
         case=label if call.method == "run" else "",
         output=call.arguments.get("outputs"),
+        subject=identify_inputs(call.arguments),
         # `evaluate` goes on after an exception of `run`
         reached_test=lambda: bool(call.error) and call.method != "run",
     )

@@ -15,6 +15,7 @@ from unittest import mock
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scoring_calls import (
     ScoringCall,
+    identify_inputs,
     label_case,
     read_verdict,
     report_methods,
@@ -103,6 +104,7 @@ def _read_call(call: ScoringCall) -> Iterator[ToolScore]:
         label=label,
         case=label if is_row else "",
         output=_find_field(call, "response"),
+        subject=identify_inputs(call.arguments.get("sample", call.arguments)),
         # `evaluate` and experiments go on after an exception
         reached_test=lambda: bool(call.error) and not is_row,
     )

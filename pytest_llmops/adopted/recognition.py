@@ -5,6 +5,7 @@ Knows pytest's items by their attributes only.
 
 from __future__ import annotations
 
+import functools
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ class ProjectImports:
 
     def __init__(self) -> None:
         self._owners: dict[int, frozenset[str]] = {}  # by the ``id()`` of a module
+        self._uses: dict[tuple[int, str], bool] = {}  # by the ``id()`` of a module, and a package
 
     def uses(self, item: Any, package: str) -> bool:
         """Return whether a test uses a package; the package itself is not imported.
@@ -33,19 +35,36 @@ class ProjectImports:
         function = getattr(item, "function", None)
         if package in _list_imports(getattr(function, "__code__", None)):
             return True
-        waiting = list(_iter_modules(item))
-        seen = set()
+        return any(self._module_uses(module, package) for module in _iter_modules(item))
+
+    def _module_uses(self, start: ModuleType, package: str) -> bool:
+        """Return whether a module uses a package, directly or through other modules of the project; each answer is kept."""
+        key = (id(start), package)
+        if key not in self._uses:
+            seen: set[int] = set()
+            self._uses[key] = self._search_package(start, package, seen)
+            if not self._uses[key]:  # then none of the modules that were searched does
+                self._uses.update(dict.fromkeys(((module, package) for module in seen), False))
+        return self._uses[key]
+
+    def _search_package(self, start: ModuleType, package: str, seen: set[int]) -> bool:
+        """Search the modules of the project that a module imports for a package; add those that were searched to `seen`."""
+        waiting = [start]
         while waiting:
             module = waiting.pop()
             if id(module) in seen or not _is_of_project(module):
                 continue
+            known = self._uses.get((id(module), package))
+            if known:
+                return True
             seen.add(id(module))
-            for owner in self._read_owners(module):
-                if is_part_of(owner, package):
-                    return True
-                imported = sys.modules.get(owner)
-                if imported is not None:
-                    waiting.append(imported)
+            if known is None:
+                for owner in self._read_owners(module):
+                    if is_part_of(owner, package):
+                        return True
+                    imported = sys.modules.get(owner)
+                    if imported is not None:
+                        waiting.append(imported)
         return False
 
     def _read_owners(self, module: ModuleType) -> frozenset[str]:
@@ -94,8 +113,12 @@ def _find_owner(value: object) -> str:
 def _is_of_project(module: ModuleType) -> bool:
     """Return whether a module is a file that is not installed."""
     file = getattr(module, "__file__", None)
-    if not isinstance(file, str):
-        return False
+    return isinstance(file, str) and _is_project_file(file)
+
+
+@functools.cache
+def _is_project_file(file: str) -> bool:
+    """Return whether a file is neither Python's own nor installed."""
     if file.startswith(sysconfig.get_path("stdlib")):
         return False
     return not any(folder in file for folder in INSTALLED_FOLDERS)

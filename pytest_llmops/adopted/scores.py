@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Literal
 
@@ -110,11 +111,10 @@ def make_measurement(tool: str, score: ToolScore) -> Measurement:
         return Measurement(error=error, **common)
     unit = "count"
     if score.scale is not None:
-        low, high = score.scale
-        share = (number - low) / (high - low)
-        if 0 <= share <= 1:
+        low, high = min(score.scale), max(score.scale)
+        if low <= number <= high and 0 < high - low < math.inf:
             unit = "1"
-            number = share
+            number = (number - low) / (high - low)
     return Measurement(value=number, unit=unit, reason=_shorten(score.reason), **common)
 
 

@@ -35,6 +35,7 @@ class ScoringCall:
         arguments: The arguments by their names.
         result: What the method returned; None after an error.
         error: The exception that it raised, in words; empty: it returned.
+        exception: The exception itself.
     """
 
     owner: Any
@@ -42,6 +43,7 @@ class ScoringCall:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
     error: str = ""
+    exception: Exception | None = None
 
 
 ReadCall: TypeAlias = Callable[[ScoringCall], Iterable[ToolScore]]
@@ -60,11 +62,9 @@ def report_methods(base: Any, names: Iterable[str], read: ReadCall, report: Repo
         report: Called for each score.
     """
     wanted = tuple(names)
-    wrapped_classes = set()
     with ExitStack() as patches:
 
         def wrap_class(kind: type) -> None:
-            wrapped_classes.add(kind)
             for name in wanted:
                 method = vars(kind).get(name)
                 is_abstract = getattr(method, "__isabstractmethod__", False)
@@ -147,7 +147,7 @@ def _wrap_method(method: Any, read: ReadCall, report: ReportScore) -> Any:
         try:
             bound = signature.bind(*args, **kwargs).arguments
         except TypeError:  # the method itself raises it too, with a better text
-            bound = {}
+            bound = dict(zip(signature.parameters, args, strict=False))
         arguments = dict(bound)
         arguments.pop("self", None)
         arguments.update(kwargs)
@@ -184,12 +184,25 @@ def reported(call: ScoringCall, read: ReadCall, report: ReportScore) -> Iterator
             yield call
     except Exception as error:
         call.error = describe_exception(error)
+        call.exception = error
         report_scores(report, read(call))
         raise
     else:
         report_scores(report, read(call))
     finally:
         _is_scoring.set(False)
+
+
+def identify_inputs(inputs: object) -> str:
+    """Return a digest of all that a call scored, which tells whether a later call scores the same. Empty: it cannot be told.
+
+    >>> identify_inputs({"output": "a"}) == identify_inputs({"output": "b"})
+    False
+    """
+    try:
+        return fingerprint_parts(repr(inputs))
+    except Exception:  # noqa: BLE001 -- an object of the project
+        return ""
 
 
 def label_case(inputs: object) -> str:

@@ -35,7 +35,8 @@ class ToolScore:
     Attributes:
         metric: The tool's name of the metric, as people read it: ``Answer Relevancy``.
         value: A number or a boolean; None if there is an error.
-        scale: The lowest and the highest value that the metric gives. None: not known, so the score is shown and not compared.
+        scale: The lowest and the highest value that the metric gives, in either order. None, or two equal or infinite values: not known, so
+            the score is shown and not compared.
         better: Whether a higher or a lower value is better.
         threshold: The tool's own threshold; None: it has none.
         passed: The tool's own verdict; None: it has none.
@@ -45,6 +46,8 @@ class ToolScore:
         label: Distinguishes scores of a metric in a test.
         case: The name of the case, if a single test evaluates a dataset: the gate compares each case as it compares tests.
         output: What was scored, as the reports show it; None: not known.
+        subject: A digest of all that was scored (`scoring_calls.identify_inputs`). A later score of the same metric, label and subject
+            replaces an error, as the tool has tried again. If case and subject are empty, nothing replaces it.
         detail: Further facts for the reports.
         reached_test: Returns whether the error was raised to the test itself, which may expect it (`pytest.raises`): then a test that
             passed stays so. Called when the test has ended.
@@ -62,6 +65,7 @@ class ToolScore:
     label: object = ""
     case: object = ""
     output: object = None
+    subject: str = ""
     detail: Mapping[str, object] = field(default_factory=dict)
     reached_test: Callable[[], bool] = _never
 
@@ -184,10 +188,12 @@ class AdoptedTool(ABC):
 
 
 def iter_url_hosts(url: str) -> Iterator[str]:
-    """Yield the host of a service's address: nothing for a file. One on this machine comes with its port, as a model may be there too.
+    """Yield the host of a service's address: nothing for a file.
+
+    One on this machine comes with its port, as a model may be there too, and under both of the usual names.
 
     >>> [*iter_url_hosts("https://mlflow.example.com/api")], [*iter_url_hosts("http://localhost:5000")], [*iter_url_hosts("sqlite:///a.db")]
-    (['mlflow.example.com'], ['localhost:5000'], [])
+    (['mlflow.example.com'], ['localhost:5000', '127.0.0.1:5000'], [])
     """
     try:
         parts = urlsplit(url)
@@ -199,7 +205,8 @@ def iter_url_hosts(url: str) -> Iterator[str]:
     if not is_loopback(host):
         yield host
     elif port is not None:
-        yield f"{host}:{port}"
+        for name in dict.fromkeys((host, "localhost", "127.0.0.1")):
+            yield f"{name}:{port}"
 
 
 def minor_version(version: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from pytest_llmops import recorder
 from pytest_llmops.adopted import load_tools
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement, make_name
-from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ReportScore, ToolScore
+from pytest_llmops.adopted.tool import AdoptedTool, HookMoved, ToolScore
 from pytest_llmops.errors import describe_exception
 from pytest_llmops.harness.own_tests import FOREIGN_MARKER
 from pytest_llmops.measurement import Measurement, format_count
@@ -57,20 +57,28 @@ class ScoreKeeper:
     """Records the scores that tools report in a test. Errors are kept until its end: a tool, or the test, may try again."""
 
     def __init__(self) -> None:
-        self._errors: dict[tuple[str, str], tuple[Measurement, ToolScore]] = {}
+        self._errors: list[tuple[Measurement, ToolScore]] = []
         self._lock = threading.Lock()
 
     def add(self, tool: AdoptedTool, score: ToolScore) -> None:
         """Record a score in the running test, or keep its error."""
         measurement = make_measurement(tool.name, score)
-        key = (measurement.name, measurement.label)
         with self._lock:
+            if score.case or score.subject:
+                self._forget_error(measurement, score.subject)
             if measurement.error:
-                self._errors[key] = (measurement, score)
-            else:
-                self._errors.pop(key, None)
+                self._errors.append((measurement, score))
         if not measurement.error:
             recorder.record_measurements([measurement])
+
+    def _forget_error(self, measurement: Measurement, subject: str) -> None:
+        """Forget the error of an earlier attempt to score the same."""
+        scored = (measurement.name, measurement.label, subject)
+        self._errors = [
+            (error, score)
+            for error, score in self._errors
+            if (error.name, error.label, score.subject) != scored
+        ]
 
     def take_errors(self, *, passed: bool = False) -> list[Measurement]:
         """Return the errors that are kept, and forget them.
@@ -79,8 +87,8 @@ class ScoreKeeper:
             passed: The test passed, so that an error that was raised to it was one that it expects; such errors are left out.
         """
         with self._lock:
-            errors = list(self._errors.values())
-            self._errors.clear()
+            errors = self._errors
+            self._errors = []
         return [measurement for measurement, score in errors if not (passed and score.reached_test())]
 
 
@@ -112,7 +120,7 @@ class AdoptionHooks:
         self._scores = ScoreKeeper()
         self._open = ExitStack()
         self._problems: list[str] = []
-        self._started: list[tuple[AdoptedTool, ReportScore]] = []
+        self._started: list[tuple[AdoptedTool, _Reporter]] = []
 
     def stay_offline(self) -> None:
         """Keep the tools from needing their own services until the end of the run."""
@@ -150,7 +158,7 @@ class AdoptionHooks:
         except HookMoved as error:
             self._problems.append(str(error))
             return False
-        except ImportError as error:
+        except Exception as error:  # noqa: BLE001 -- a package may raise anything while it is imported
             self._problems.append(
                 f"llm_adopt: {tool.distribution} {tool.find_version()} cannot be imported ({describe_exception(error)}): "
                 "none of its scores are read"
@@ -168,7 +176,12 @@ class AdoptionHooks:
         """Fail a test that passed although a tool could not score something in it."""
         result = yield
         for tool, report in self._started:
-            tool.finish_test(item, report)
+            try:
+                tool.finish_test(item, report)
+            except Exception as error:  # noqa: BLE001 -- an attribute that another version of the tool does not have
+                report.note_problem(
+                    f"some scores could not be computed after a test ({describe_exception(error)})"
+                )
         errors = self._scores.take_errors(passed=True)
         if errors:
             recorder.emit_together([recorder.Emission(measurement=measurement) for measurement in errors])

@@ -195,6 +195,18 @@ def test_a_hook_that_moved_is_named_and_the_tests_run(adopted: Project) -> None:
     check_message(result.run.notes[:1])
 
 
+def test_a_tool_that_cannot_be_imported_is_named_and_the_other_tests_run(adopted: Project) -> None:
+    adopted.write(
+        **{
+            "pydantic_evals/__init__.py": "raise RuntimeError('sqlite is too old')\n",
+            "test_a.py": "def test_a():\n  try: import pydantic_evals\n  except RuntimeError: pass\n",
+        }
+    )
+    result = adopted.run()
+    assert result.outcomes == {"passed": 1}
+    assert "cannot be imported (RuntimeError: sqlite is too old" in notes(result)
+
+
 def test_a_report_in_another_form_is_named_and_the_tests_run(adopted: Project) -> None:
     adopted.write(
         **{"test_a.py": SUITE, "pydantic_evals/__init__.py": TOOL.replace("evaluator_failures", "failed")}

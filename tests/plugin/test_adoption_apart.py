@@ -409,6 +409,34 @@ def test_unmarked(): invented.evaluate({"input": "Can I return it?"})
 
 
 @pytest.mark.parametrize("suite", ["phoenix"], indirect=True)
+def test_a_phoenix_whose_marker_moved_is_named_and_the_tests_run(suite: Project) -> None:
+    suite.write(
+        **{
+            "phoenix/client/pytest/marker.py": "",
+            "conftest.py": PHOENIX_HOOKS,
+            "test_a.py": "import pytest\n@pytest.mark.phoenix(evaluators=[len])\ndef test_a(): pass\n",
+            "pytest.ini": f"{INI}llm_adopt = phoenix\nmarkers = phoenix\n",
+        }
+    )
+    result = suite.run()
+    assert result.outcomes == {"passed": 1}
+    assert any("REPETITION_PARAM" in note for note in result.run.notes)
+
+
+@pytest.mark.parametrize("suite", ["mlflow"], indirect=True)
+def test_an_mlflow_that_fails_at_the_start_is_named_and_the_tests_run(suite: Project) -> None:
+    suite.write(
+        **{
+            "mlflow/__init__.py": "raise ValueError('the database is newer')\n",
+            "test_a.py": "import pytest\n@pytest.mark.llm_cassette\ndef test_a(): pass\n",
+        }
+    )
+    result = suite.run()
+    assert result.outcomes == {"passed": 1}
+    assert any("the database is newer" in note for note in result.run.notes)
+
+
+@pytest.mark.parametrize("suite", ["phoenix"], indirect=True)
 def test_a_replay_that_phoenix_tracks_is_named(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHOENIX_TEST_TRACKING", "1")
     suite.write(

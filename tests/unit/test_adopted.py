@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import types
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,9 +15,15 @@ from support.messages import check_message
 
 from pytest_llmops import collect, record_score
 from pytest_llmops.adopted import TOOLS, load_tool
-from pytest_llmops.adopted.deepeval_suite import _describe_version, _find_better
+from pytest_llmops.adopted.deepeval_suite import (
+    _describe_version,
+    _find_better,
+    _has_left_deepeval,
+    _label_case,
+)
 from pytest_llmops.adopted.recognition import ProjectImports
 from pytest_llmops.adopted.scores import make_measurement
+from pytest_llmops.adopted.scoring_calls import ScoringCall, identify_inputs, report_methods
 from pytest_llmops.adopted.tool import ToolScore
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.adoption import ScoreKeeper
@@ -68,6 +76,15 @@ def test_a_tools_score_outside_of_0_to_1_is_a_count(value: object, unit: str) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("scale", "value", "unit"),
+    [((1, 5), 0.75, "1"), ((5, 1), 0.75, "1"), ((4, 4), 4, "count"), ((0, math.inf), 4, "count")],
+)
+def test_a_tools_scale_is_mapped_to_0_to_1(scale: tuple[float, float], value: float, unit: str) -> None:
+    score = make_measurement("ragas", ToolScore(metric="Rubric", value=4, scale=scale))
+    assert (score.value, score.unit) == (value, unit)
+
+
 @pytest.mark.parametrize("value", [None, math.nan, -math.inf, "0.5", np.array([1.0, 2.0])])
 def test_a_tools_value_that_is_no_number_is_an_error(value: object) -> None:
     score = make_measurement("deepeval", ToolScore(metric="Faithfulness", value=value))
@@ -103,6 +120,79 @@ def test_an_error_that_a_passing_test_expects_is_no_error_of_the_test() -> None:
     assert keeper.take_errors() == []
 
 
+def test_an_error_is_forgotten_only_if_the_same_is_scored_again() -> None:
+    keeper = ScoreKeeper()
+    tool = load_tool("deepeval")
+
+    def keep(error: str, **scored: Any) -> None:
+        keeper.add(tool, ToolScore(metric="m", value=1, error=error, **scored))
+
+    with collect():
+        for subject in ("bad", "tried again"):
+            keep(f"{subject}: judge down", subject=subject)
+        keep("", subject="good")
+        keep("", subject="tried again")
+        keep("nobody knows of what", label="a")
+        keep("", label="a")
+    assert [score.error for score in keeper.take_errors()] == ["bad: judge down", "nobody knows of what"]
+
+
+def test_an_exception_that_deepeval_caught_did_not_reach_the_test() -> None:
+    error = KeyError("verdict")
+
+    def measure() -> None:
+        raise error
+
+    code = "def evaluate(measure):\n try: measure()\n except KeyError: pass\n"
+    deepeval: dict[str, Any] = {"__name__": "deepeval.evaluate.execute"}
+    exec(code, deepeval)
+    deepeval["evaluate"](measure)
+    assert not _has_left_deepeval(error)
+    with pytest.raises(KeyError):
+        measure()
+    assert _has_left_deepeval(error)
+
+
+@pytest.mark.parametrize(
+    ("label", "fields"),
+    [
+        ("tent", {"name": "tent", "input": "Can I return it?"}),
+        ("Can I return it?", {"name": None, "input": "Can I return it?"}),
+        ("a return", {"name": None, "scenario": "a return", "turns": []}),
+        ("Hello", {"name": None, "scenario": None, "turns": [types.SimpleNamespace(content="Hello")]}),
+        ("", {}),
+    ],
+)
+def test_a_deepeval_case_without_a_name_is_told_by_its_input(label: str, fields: dict[str, Any]) -> None:
+    assert _label_case(types.SimpleNamespace(**fields)) == label
+
+
+def test_a_call_with_an_argument_that_the_method_does_not_take_is_of_the_same_inputs() -> None:
+    """deepeval tries metrics of an older form again, without its own arguments."""
+
+    class Older:
+        def measure(self, test_case: str) -> str:
+            return test_case
+
+    calls: list[ScoringCall] = []
+
+    def read(call: ScoringCall) -> tuple[ToolScore, ...]:
+        calls.append(call)
+        return ()
+
+    with report_methods(Older, ["measure"], read, mock.Mock()):
+        with pytest.raises(TypeError):
+            Older().measure("a", _show_indicator=False)  # type: ignore[call-arg]
+        Older().measure("a")
+    assert [next(iter(call.arguments.values())) for call in calls] == ["a", "a"]
+
+
+@pytest.mark.parametrize("subject", ["bad", object()])
+def test_what_a_call_scores_is_told_by_its_inputs(subject: object) -> None:
+    assert identify_inputs([subject]) == identify_inputs([subject])
+    assert identify_inputs([subject]) != identify_inputs(["good"])
+
+
 def test_every_tool_is_a_module_with_its_name() -> None:
     assert sorted(TOOLS) == sorted(ADOPTED_TOOLS)
     for name, module in TOOLS.items():
@@ -110,6 +200,14 @@ def test_every_tool_is_a_module_with_its_name() -> None:
         assert tool.name == name
         assert type(tool).__module__ == f"pytest_llmops.adopted.{module}"
         assert len(tool.tested) == 2
+
+
+@pytest.mark.parametrize("tool", ["phoenix", "mlflow"])
+def test_a_service_of_this_machine_is_let_through_under_both_of_its_names(tool: str) -> None:
+    environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:6006", "PHOENIX_ENDPOINT": "http://[::1]:6006"}
+    hosts = set(load_tool(tool).service_hosts(environ))
+    assert {"localhost:6006", "127.0.0.1:6006"} <= hosts
+    assert "127.0.0.1" not in hosts
 
 
 class Metric:
@@ -184,6 +282,25 @@ def test_a_test_uses_a_tool_by_the_modules_of_its_project(modules: dict[str, typ
         name for name in ("helper", "user_of_helper", "plain") if imports.uses(Item(modules[name]), "atool")
     }
     assert used == {"helper", "user_of_helper"}
+
+
+def test_each_module_is_searched_once_for_a_tool(
+    modules: dict[str, types.ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = []
+    for number in range(20):
+        module = types.ModuleType(f"link{number}")
+        module.__file__ = f"/project/link{number}.py"
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        chain.append(module)
+    for module, imported in itertools.pairwise(chain):
+        module.__dict__["imported"] = imported
+    imports = ProjectImports()
+    read_owners = mock.Mock(wraps=imports._read_owners)
+    monkeypatch.setattr(imports, "_read_owners", read_owners)
+    items = [Item(module) for module in (*chain, *chain, modules["helper"], modules["user_of_helper"])]
+    assert [imports.uses(item, "atool") for item in items] == [False] * 40 + [True] * 2
+    assert read_owners.call_count <= 22
 
 
 def test_a_test_uses_a_tool_that_its_function_imports(modules: dict[str, types.ModuleType]) -> None:

@@ -118,7 +118,7 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
         "ran": _describe_when(run, totals),
         "gates": _build_gates(run, totals),
         "missed": _build_missed(run),
-        "outcomes": _count_outcomes(totals),
+        "outcomes": _count_outcomes(run),
         "figures": _build_figures(totals, run.verdicts),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
         "metrics": list(map(_build_metric_view, totals.metrics)),
@@ -157,13 +157,13 @@ def _build_missed(run: Run) -> list[Json] | None:
     return [words, [shorten_text(command, 2_000) for command in commands]]
 
 
-def _count_outcomes(totals: Totals) -> list[list[Json]]:
-    """Return ``[outcome, word, number]`` for each outcome that any test has."""
+def _count_outcomes(run: Run) -> list[list[Json]]:
+    """Return ``[outcome, word, number]`` for each outcome that any row of the page has: a test, or a case of a dataset."""
     rows: list[list[Json]] = []
     for outcome in OUTCOMES:
         word = "error" if outcome == "errored" else outcome
-        if totals.outcomes[outcome]:
-            rows.append([outcome, word, totals.outcomes[outcome]])
+        if number := run.count(outcome):
+            rows.append([outcome, word, number])
     return rows
 
 

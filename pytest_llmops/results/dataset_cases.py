@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.results.run import EVALUATED_BY, TestRecord
+from pytest_llmops.results.run import EVALUATED_BY, Outcome, TestRecord
 
 CASE_DETAIL = "dataset_case"  # in the detail of a measurement: the name of its case
 # Facts of a test that hold for each of its cases: the recordings tell the gate whether anything is new
@@ -14,7 +14,8 @@ SHARED_FACTS = ("recordings", "model", "prompt", "params")
 def split_dataset_cases(records: Iterable[TestRecord]) -> Iterator[TestRecord]:
     """Yield the records, and after each test the cases of the dataset that it evaluated: ``test_answers[returns]``.
 
-    The measurements of a case move to its record. A case passes: whether the test fails is up to the test.
+    The measurements of a case move to its record. A case with something that could not be scored is
+    ``errored``. Every other case passes, also if the test failed: that failure belongs to the record of the test.
 
     >>> score = Measurement(name="m", value=1.0, label="returns", detail={"dataset_case": "returns"})
     >>> [record.nodeid for record in split_dataset_cases([TestRecord(nodeid="a.py::test_a", measurements=(score,))])]
@@ -42,11 +43,22 @@ def _make_case_record(record: TestRecord, case: str, measurements: Iterable[Meas
     facts: dict[str, Json] = {name: record.facts[name] for name in SHARED_FACTS if name in record.facts}
     facts[EVALUATED_BY] = record.nodeid
     plain = []
+    errors = []
     for measurement in measurements:
+        if measurement.status == "errored":
+            errors.append(measurement.error)
         label = measurement.label
         if label == case:
             label = ""
         plain.append(replace(measurement, label=label))
+    outcome: Outcome = "passed"
+    if errors:
+        outcome = "errored"
     return TestRecord(
-        nodeid=f"{record.nodeid}[{case}]", measurements=tuple(plain), facts=facts, place=record.place
+        nodeid=f"{record.nodeid}[{case}]",
+        outcome=outcome,
+        message="\n".join(errors),
+        measurements=tuple(plain),
+        facts=facts,
+        place=record.place,
     )

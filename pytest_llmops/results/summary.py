@@ -162,6 +162,8 @@ class Totals:
     """The summary of a run.
 
     Attributes:
+        outcomes: Numbers of tests as pytest counts them, by outcome; cases of a dataset are no tests of their own.
+        dataset_cases: How many cases the tests evaluated as datasets.
         candidates: Models that are compared; empty if no test ran with several.
         blamed: Numbers of tests in which retrieval or generation did badly, by the status of both in words.
         concluded: RED or ERROR if a verdict fails the run; else "".
@@ -178,6 +180,7 @@ class Totals:
     latency: Latency
     cassettes: CassetteTotals
     blamed: Mapping[str, int] = field(default_factory=dict)
+    dataset_cases: int = 0
     budget: str = ""
     concluded: Literal["RED", "ERROR", ""] = ""
     duration_s: float
@@ -218,12 +221,15 @@ class Totals:
 
     @property
     def outcome_words(self) -> str:
-        """The outcomes in pytest's words, the worst first; passed is always included."""
+        """The outcomes in pytest's words, the worst first; passed is always included. Cases of datasets follow in brackets."""
         if not self.tests:
             return "no tests were recorded"
         outcomes = self.outcomes.items()
         counts = {outcome: count for outcome, count in outcomes if count or outcome == "passed"}
-        return format_outcomes(counts)
+        words = format_outcomes(counts)
+        if self.dataset_cases:
+            words += f" ({format_count(self.dataset_cases, 'case')})"
+        return words
 
 
 def format_outcomes(counts: Mapping[Outcome, int]) -> str:
@@ -248,7 +254,9 @@ def summarize_run(run: Run) -> Totals:
     'no tests were recorded'
     """
     records = run.records
-    outcomes = {outcome: run.count(outcome) for outcome in OUTCOMES}
+    tests = [record for record in records if not record.is_dataset_case]
+    counts = Counter(record.outcome for record in tests)
+    outcomes = {outcome: counts[outcome] for outcome in OUTCOMES}
     calls = [call for record in records for call in record.calls]
     calls_by_purpose = group_by(calls, lambda call: call.purpose)
     by_purpose = {purpose: count_traffic(group) for purpose, group in calls_by_purpose.items()}
@@ -271,6 +279,7 @@ def summarize_run(run: Run) -> Totals:
         latency=summarize_latency(calls),
         cassettes=summarize_cassettes(run),
         blamed=dict(blamed),
+        dataset_cases=len(records) - len(tests),
         budget=format_budget(run),
         concluded=_read_verdicts(run),
         duration_s=duration_s,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support import server
@@ -248,6 +251,37 @@ def test_a_forked_process_that_keeps_its_connection_does_not_hold_up_the_end_of_
     replayed = project.run(f"--llm-base-url={project.server.url}/v1")
     assert replayed.outcomes == {"passed": 1}, replayed.text
     assert "cut off" not in replayed.text
+
+
+def test_a_connection_without_a_handler_does_not_hold_up_the_end_of_the_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The handler is set up while the end of the test waits: it must not wait for bytes until its time limit."""
+    accepted = threading.Event()
+    ending = threading.Event()
+    logged: list[object] = []
+    set_up = reverse_proxy._Handler.setup
+
+    def set_up_late(handler: reverse_proxy._Handler) -> None:
+        accepted.set()
+        server.wait(ending)
+        set_up(handler)
+
+    class Changed(threading.Condition):
+        def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+            ending.set()
+            return super().wait_for(predicate, timeout)
+
+    monkeypatch.setattr(reverse_proxy._Handler, "setup", set_up_late)
+    monkeypatch.setattr(reverse_proxy._Handler, "timeout", 2)
+    monkeypatch.setattr(reverse_proxy._Handler, "log_message", lambda *message: logged.append(message))
+    tape: Any = SimpleNamespace(config=SimpleNamespace(proxy_ports=set(), rules=SimpleNamespace(clients=())))
+    with reverse_proxy.open_proxy(tape, {}) as proxy:
+        proxy.server.changed = Changed()
+        connection = socket.create_connection(proxy.server.server_address)
+        server.wait(accepted)
+    connection.close()
+    assert logged == []  # a time limit that is over is logged
 
 
 def test_a_program_may_remove_its_working_folder(project: Project, workers: int) -> None:

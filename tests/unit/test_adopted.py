@@ -29,7 +29,9 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.adoption import ScoreKeeper
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.dataset_cases import split_dataset_cases
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.problems import iter_single_trial_notes
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.settings import ADOPTED_TOOLS
 
 
@@ -335,3 +337,19 @@ def test_the_cases_of_a_dataset_are_records_of_their_own() -> None:
     )
     assert [(score.name, score.label) for score in one.measurements] == [("m", ""), ("n", "")]
     assert [score.name for score in two.measurements] == ["m"]
+
+
+def test_cases_are_counted_apart_from_tests_and_may_be_errors() -> None:
+    scored = Measurement(name="m", value=1.0, detail={"dataset_case": "one"})
+    unscored = Measurement(name="m", error="not a number", detail={"dataset_case": "two"})
+    test = TestRecord(
+        nodeid="a.py::test_a", measurements=(scored, unscored), facts={"trials": {"n": 3, "passed": 3}}
+    )
+    records = tuple(split_dataset_cases([test]))
+    assert [(record.outcome, record.message) for record in records] == [
+        ("passed", ""),
+        ("passed", ""),
+        ("errored", "not a number"),
+    ]
+    assert summarize_run(Run(records=records)).outcome_words == "1 passed (2 cases)"
+    assert list(iter_single_trial_notes(records, 3)) == []

@@ -137,8 +137,10 @@ class _Server(ThreadingHTTPServer):
 
     Attributes:
         proxy: The proxy that passes them on.
+        starting: Accepted connections whose handlers are not set up yet.
         handlers: The requests that are being received or answered.
-        changed: Guards `handlers`; notified when one of them has ended.
+        is_ending: Whether the test is over, so that no further request is received.
+        changed: Guards these three; notified when a request has ended.
     """
 
     daemon_threads = False  # the end of the test waits for what is being recorded
@@ -146,9 +148,24 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, proxy: LLMProxy) -> None:
         self.proxy = proxy
+        self.starting: set[Any] = set()
+        self.is_ending = False
         self.handlers: set[_Handler] = set()
         self.changed = threading.Condition()
         super().__init__(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """List a connection before the thread of its request starts, so that `end_requests` knows of it."""
+        with self.changed:
+            self.starting.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection, also one whose handler could not be set up."""
+        with self.changed:
+            self.starting.discard(request)
+            self.changed.notify_all()
+        super().shutdown_request(request)
 
     def end_requests(self) -> None:
         """End the open requests, so that no program can hold up the end of the test.
@@ -157,10 +174,11 @@ class _Server(ThreadingHTTPServer):
         because it may be recorded; then it ends as if the program had left, and a note says so.
         """
         with self.changed:
+            self.is_ending = True  # a handler that is set up from now on cuts itself off
             for handler in self.handlers:
                 if not handler.is_received:
                     handler.cut_off()
-            if self.changed.wait_for(lambda: not self.handlers, END_S):
+            if self.changed.wait_for(lambda: not self.starting and not self.handlers, END_S):
                 return
             for handler in self.handlers:
                 handler.cut_off()
@@ -197,7 +215,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._left = threading.Event()
         self._streams: list[Any] = []
         with self.server.changed:
+            self.server.starting.discard(self.request)
             self.server.handlers.add(self)
+            if self.server.is_ending:
+                self.cut_off()
 
     def finish(self) -> None:
         """End the request, and take it from the server's list."""

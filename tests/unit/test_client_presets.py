@@ -28,6 +28,7 @@ from pytest_llmops.cassettes.clients.identities import (
     hide_in_json,
     restore_in_answer,
 )
+from pytest_llmops.cassettes.clients.preset import PROGRAMS
 from pytest_llmops.cassettes.clients.requests import normalize_stored, prepare_request
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question
 from pytest_llmops.cassettes.tape import Tape
@@ -425,6 +426,15 @@ def test_a_request_that_is_nested_too_deeply_is_matched_as_it_is() -> None:
     assert prepared.is_unknown
     parsed = json.loads(encoded)
     assert normalize_stored(PRESETS, parsed) is parsed
+
+
+def test_a_miss_names_the_preset_that_is_not_set(tmp_path: Path) -> None:
+    assert {program: preset.name for preset in PRESETS for program in preset.programs} == PROGRAMS
+    for method, body in (("HEAD", b""), ("POST", json.dumps(claude_body()).encode())):
+        tape = Tape(tmp_path / "none.json")
+        question = tape.make_question(method, CLAUDE_URL, CLAUDE_HEADERS, body)
+        with pytest.raises(CassetteMiss, match="set llm_clients = claude-agent in the ini"):
+            tape.claim(question)
 
 
 def test_a_miss_names_a_version_that_the_preset_was_not_tried_with(tmp_path: Path) -> None:

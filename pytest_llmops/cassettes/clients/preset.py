@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Body: TypeAlias = dict[str, Any]  # the parsed JSON body of a request
+
+# The preset of each program, by its name in the user agent: known without loading the presets
+PROGRAMS: Mapping[str, str] = {
+    "claude-cli": "claude-agent",
+    "codex_cli_rs": "codex",
+    "codex_exec": "codex",
+    "geminicli": "gemini-cli",
+    "geminicli-tui": "gemini-cli",
+    "opencode": "opencode",
+}
 MISSING_RECORDING = 424  # "Failed Dependency": SDKs do not repeat it
 
 

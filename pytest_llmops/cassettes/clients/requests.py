@@ -11,7 +11,7 @@ from pytest_llmops.cassettes.clients.identities import (
     collect_identities,
     hide_in_json,
 )
-from pytest_llmops.cassettes.clients.preset import ClientPreset
+from pytest_llmops.cassettes.clients.preset import PROGRAMS, ClientPreset
 from pytest_llmops.measurement import shorten_text
 
 
@@ -44,7 +44,7 @@ def prepare_request(
         body: The body.
     """
     if not presets or not body.lstrip(b" \t\r\n").startswith(b"{"):
-        return ClientRequest(body)
+        return ClientRequest(body, note=_describe_unset_client(presets, headers))
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
@@ -104,6 +104,18 @@ def normalize_stored(presets: Sequence[ClientPreset], parsed: Any) -> Any:
         return hide_in_json(preset.normalize(json.loads(json.dumps(parsed))), identities)
     except RecursionError:  # as in `prepare_request`
         return parsed
+
+
+def _describe_unset_client(presets: Sequence[ClientPreset], headers: Mapping[str, str]) -> str:
+    """Return a note on the preset of the client that sent a request, if ``llm_clients`` does not name it; "" otherwise."""
+    program = headers.get("user-agent", "").partition("/")[0]
+    name = PROGRAMS.get(program.lower())
+    if name is None or any(preset.name == name for preset in presets):
+        return ""
+    return (
+        f"{shorten_text(program, 40)} sent it, with the day, the folder and ids in it: set llm_clients = {name} in the ini, and"
+        " record again (docs/from-claude-code-or-codex.md)"
+    )
 
 
 def _describe_version(preset: ClientPreset, headers: Mapping[str, str]) -> str:

@@ -335,11 +335,22 @@ class Controller:
             others=self._count_other_tests(getattr(terminalreporter, "stats", {})),
             reports=self._list_written(verbosity),
             reporting=self._command_with_report(),
+            folder=self._find_project_folder(),
             has_next=not self.next_look,
         )
         for line in lines:
             style = {line.style: True} if line.style else {}
             terminalreporter.write_line(redactor.clean_text(line.text), **style)
+
+    def _find_project_folder(self) -> str:
+        """Return the folder of the project as seen from the working folder; "" if they are the same."""
+        try:
+            folder: str = os.path.relpath(self._config.rootpath, self._config.invocation_params.dir)
+        except ValueError:  # another drive of Windows
+            folder = str(self._config.rootpath)
+        if folder == os.curdir:
+            return ""
+        return folder.replace("\\", "/")
 
     def _command_with_report(self) -> str:
         """Return the command of this run with an HTML report added; "" if it has a report for a person, or accepts the run."""

@@ -23,6 +23,7 @@ def closing_lines(
     others: Mapping[Outcome, int] | None = None,
     reports: Sequence[str] = (),
     reporting: str = "",
+    folder: str = "",
     has_next: bool = True,
 ) -> list[Line]:
     """Return the last lines of a run: ``llm: VERDICT``, ``llm: report: FILES`` and ``llm: next: COMMAND``.
@@ -36,6 +37,7 @@ def closing_lines(
         others: Outcome -> number of tests that pytest counts, but that are not in the run.
         reports: The names of the reports that were written.
         reporting: The command of this run with a report added; "": it has a report already.
+        folder: The project's folder as seen from the working folder; "": they are the same.
         has_next: Whether to give the next command; not if another look of this run follows by itself.
 
     >>> closing_lines(Run())
@@ -48,7 +50,7 @@ def closing_lines(
         lines.append(Line(f"llm: report: {', '.join(reports)}"))
     command = ""
     if has_next and has_content(run):
-        command = find_next_command(run, reporting)
+        command = find_next_command(run, reporting, folder)
     if command:
         lines.append(Line(f"llm: next: {command}"))
     return [Line(_escape(line.text, ascii=ascii), line.style) for line in lines]

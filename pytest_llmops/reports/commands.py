@@ -1,5 +1,6 @@
 """The commands that reports suggest: how to run tests again, and what to run next."""
 
+import posixpath
 import shlex
 from collections.abc import Sequence
 
@@ -17,8 +18,13 @@ def is_miss(record: TestRecord) -> bool:
     return "CassetteMiss" in record.raised
 
 
-def format_rerun(run: Run, records: Sequence[TestRecord]) -> str:
+def format_rerun(run: Run, records: Sequence[TestRecord], folder: str = "") -> str:
     """Return the command that runs some tests again; "" if all of them miss a recording, and would again.
+
+    Args:
+        run: The run.
+        records: The tests.
+        folder: The project's folder as seen from where the command is to be run; "": it is run there.
 
     >>> format_rerun(Run(), [TestRecord(nodeid="test_a.py::test_b", outcome="failed")])
     'pytest test_a.py::test_b'
@@ -29,7 +35,7 @@ def format_rerun(run: Run, records: Sequence[TestRecord]) -> str:
     words = ["pytest"]
     # Cases of a dataset run in the test that evaluates them.
     for nodeid in dict.fromkeys(record.runnable_nodeid for record in records):
-        words.append(shlex.quote(quote_line(nodeid, MAX_LINE)))
+        words.append(shlex.quote(quote_line(posixpath.join(folder, nodeid), MAX_LINE)))
     # Without the option a test that needs a judge is skipped, also one that failed before it called the judge.
     settings = SettingsMeta.from_wire(run.meta.get("settings"))
     if settings.judge or any(map(_is_judged_test, records)):
@@ -43,7 +49,7 @@ def _is_judged_test(record: TestRecord) -> bool:
     return bool(record.fact("judge")) or any(map(is_judged, record.measurements))
 
 
-def find_next_command(run: Run, reporting: str = "") -> str:
+def find_next_command(run: Run, reporting: str = "", folder: str = "") -> str:
     """Return the command to run next; "" if the run passed, or no command helps.
 
     This records what is missing, else it runs the first test again that failed. If only a verdict fails the run, it writes a report
@@ -53,6 +59,7 @@ def find_next_command(run: Run, reporting: str = "") -> str:
     Args:
         run: The run.
         reporting: The command of this run with a report added; "": it has a report already.
+        folder: The project's folder as seen from where the command is to be run; "": it is run there.
 
     >>> find_next_command(Run(records=(TestRecord(nodeid="t.py::a", outcome="failed"),)))
     'pytest t.py::a'
@@ -64,12 +71,12 @@ def find_next_command(run: Run, reporting: str = "") -> str:
     for problem in problems:
         is_broken = problem.record.outcome in ("failed", "errored")
         if is_broken and "BudgetReached" not in problem.record.raised:
-            return format_rerun(run, [problem.record])
+            return format_rerun(run, [problem.record], folder)
     if not run.failing_verdicts:
         return ""
     if reporting or not problems:
         return reporting
-    return format_rerun(run, [problems[0].record])
+    return format_rerun(run, [problems[0].record], folder)
 
 
 def drop_options(words: Sequence[str], flags: Sequence[str]) -> list[str]:

@@ -54,6 +54,10 @@ def test_the_next_command(run: Run, command: str) -> None:
     assert find_next_command(run, REPORTING) == command
 
 
+def test_a_command_for_another_folder_than_the_project() -> None:
+    assert find_next_command(Run(records=(FAILED,)), folder="shop") == "pytest shop/test_a.py::test_x"
+
+
 def test_after_red_with_a_report_the_worst_test_runs_again() -> None:
     assert find_next_command(Run(verdicts=(gate("RED"),))) == "pytest test_a.py::test_worse"
 

@@ -47,7 +47,7 @@ class ToolScore:
         case: The name of the case, if a single test evaluates a dataset: the gate compares each case as it compares tests.
         output: What was scored, as the reports show it; None: not known.
         subject: A digest of all that was scored (`scoring_calls.identify_inputs`). A later score of the same metric, label and subject
-            replaces an error, as the tool has tried again. If case and subject are empty, nothing replaces it.
+            replaces an error, as the tool has tried again. If case and subject are empty, only another error does.
         detail: Further facts for the reports.
         reached_test: Returns whether the error was raised to the test itself, which may expect it (`pytest.raises`): then a test that
             passed stays so. Called when the test has ended.

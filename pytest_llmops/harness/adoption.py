@@ -64,7 +64,7 @@ class ScoreKeeper:
         """Record a score in the running test, or keep its error."""
         measurement = make_measurement(tool.name, score)
         with self._lock:
-            if score.case or score.subject:
+            if measurement.error or score.case or score.subject:
                 self._forget_error(measurement, score.subject)
             if measurement.error:
                 self._errors.append((measurement, score))

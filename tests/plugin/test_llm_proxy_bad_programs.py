@@ -278,7 +278,7 @@ def test_a_connection_without_a_handler_does_not_hold_up_the_end_of_the_test(
     tape: Any = SimpleNamespace(config=SimpleNamespace(proxy_ports=set(), rules=SimpleNamespace(clients=())))
     with reverse_proxy.open_proxy(tape, {}) as proxy:
         proxy.server.changed = Changed()
-        connection = socket.create_connection(proxy.server.server_address)
+        connection = socket.create_connection(("127.0.0.1", proxy.server.server_port))
         server.wait(accepted)
     connection.close()
     assert logged == []  # a time limit that is over is logged

@@ -278,10 +278,22 @@ def test_a_connection_without_a_handler_does_not_hold_up_the_end_of_the_test(
     tape: Any = SimpleNamespace(config=SimpleNamespace(proxy_ports=set(), rules=SimpleNamespace(clients=())))
     with reverse_proxy.open_proxy(tape, {}) as proxy:
         proxy.server.changed = Changed()
-        connection = socket.create_connection(proxy.server.server_address)
+        connection = socket.create_connection(("127.0.0.1", proxy.server.server_port))
         server.wait(accepted)
     connection.close()
     assert logged == []  # a time limit that is over is logged
+
+
+def test_an_interrupted_end_of_the_test_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(proxy_server: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reverse_proxy._Server, "end_requests", interrupt)
+    tape: Any = SimpleNamespace(config=SimpleNamespace(proxy_ports=set(), rules=SimpleNamespace(clients=())))
+    with pytest.raises(KeyboardInterrupt), reverse_proxy.open_proxy(tape, {}) as proxy:
+        pass
+    assert proxy.server.fileno() == -1
+    assert proxy.client.is_closed
 
 
 def test_a_program_may_remove_its_working_folder(project: Project, workers: int) -> None:

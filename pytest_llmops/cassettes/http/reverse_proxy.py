@@ -123,12 +123,13 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
     tape.config.proxy_ports.add(port)
     threading.Thread(target=proxy.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
-        yield proxy
+        with proxy.client, proxy.server:  # closed also if the wait for the requests is interrupted
+            try:
+                yield proxy
+            finally:
+                proxy.server.shutdown()
+                proxy.server.end_requests()
     finally:
-        proxy.server.shutdown()
-        proxy.server.end_requests()
-        proxy.server.server_close()
-        proxy.client.close()
         tape.config.proxy_ports.discard(port)
 
 

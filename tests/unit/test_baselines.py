@@ -418,8 +418,8 @@ def test_missing_tests_are_an_error_and_a_partial_run_is_none() -> None:
     assert (verdict.status, verdict.sentence) == (
         "ERROR",
         (
-            "10 of 30 tests of the baseline did not run: nothing is decided. If they were renamed or removed, accept a new "
-            "baseline (--llm-accept)"
+            "10 of 30 tests of the baseline did not run: nothing is decided. Restore them; if a person renamed or removed "
+            "them on purpose, they accept a new baseline (--llm-accept)"
         ),
     )
     broken = TestRecord(nodeid="test_a.py::test_a", outcome="errored", message="unknown prompt 'suport'")

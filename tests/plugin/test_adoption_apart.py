@@ -274,8 +274,8 @@ def test_failed(): Given("polite", Feedback(error="no connection")).run()
     assert scores(result, "test_rows[b]") == [("mlflow.polite", 1.0, ""), ("mlflow.tone", 0.0, "")]
     assert scores(result, "test_by_hand") == [("mlflow.first", 0.25, ""), ("mlflow.several", 1.0, "")]
     assert result.records["test_by_hand"].measurements[0].reason == "a quarter"
-    failed = [record for record in result.records.values() if record.outcome == "errored"]
-    assert len(failed) == 2
+    errored = [record.runnable_nodeid for record in result.records.values() if record.outcome == "errored"]
+    assert set(errored) == {"test_a.py::test_undecided", "test_a.py::test_failed"}
     check_message(
         [score.error for name in ("test_undecided", "test_failed") for score in find_scores(result, name)]
     )

@@ -9,6 +9,7 @@ from support.page import read_texts
 from support.project import Project
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
+from pytest_llmops.errors import split_code
 from pytest_llmops.judges.calibration.canaries import built_in_canaries
 
 ASKED = 34
@@ -110,7 +111,8 @@ def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:
     Graders(project, "GradeBot")
     result = project.record("--llm-judge", "--llm-report=out.html")
     assert result.outcomes == {"passed": 2, "failed": 2}
-    reason = result.records["test_fit"].message.splitlines()[0].partition("judge quality: ")[2]
+    first, _ = split_code(result.records["test_fit"].message.splitlines()[0])
+    reason = first.partition("judge quality: ")[2]
     for value in (" 1 ", " 41 ", "(role-persona)"):
         assert value in reason
     line = result.line("quality (stub-1)")

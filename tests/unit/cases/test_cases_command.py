@@ -145,14 +145,14 @@ def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch:
 def test_a_field_without_a_column_is_refused(run: Run) -> None:
     assert run("check", write("a.jsonl", case("a", "Open?")), "--field", "input") == (
         2,
-        "llmops: --field: expected KEY=COLUMN, got 'input'\n",
+        "llmops: --field: expected KEY=COLUMN, got 'input' [LLM-USAGE]\n",
     )
 
 
 def test_a_column_that_no_row_has_is_refused(run: Run) -> None:
     file = write("a.jsonl", case("a", "Open?"), case("b", "Free?", answer="Yes."))
     for field, message in (
-        ("reference=antwort", "llmops: --field reference=antwort: no row has this column @ a.jsonl\n"),
+        ("reference=antwort", "llmops: --field reference=antwort: no row has this column @ a.jsonl [LLM-CASE]\n"),
         ("refrence=answer", "llmops: --field: unknown key of a case 'refrence'"),
     ):
         status, text = run("split", file, "--field", field, "-o", "o.jsonl")
@@ -198,7 +198,7 @@ def test_an_id_that_stands_twice_is_refused_with_both_lines(run: Run, command: s
     name, *more = command.split()
     Path("o.jsonl").write_text("as it was")
     status, text = run(name, write("c.jsonl", *rows[:1], "", *rows[1:]), *more, "-o", "o.jsonl")
-    assert (status, text) == (2, "llmops: duplicate id 'c0' (first in line 1) @ c.jsonl:4\n")
+    assert (status, text) == (2, "llmops: duplicate id 'c0' (first in line 1) @ c.jsonl:4 [LLM-CASE]\n")
     assert (Path("o.jsonl").read_text(), len(list(Path.cwd().iterdir()))) == ("as it was", 2)
     # Of a file that was joined with itself, no id is left twice.
     status, text = run("dedupe", write("twice.jsonl", *rows[:2], *rows[:2]), "-o", "o.jsonl")

@@ -149,7 +149,7 @@ def test_a_wrong_value_ends_the_run(project: Project, body: str) -> None:
     result = project.run()
     assert result.exit == pytest.ExitCode.USAGE_ERROR, result.text
     line = result.line("the hook pytest_llmops_call_formats")
-    assert line.endswith(WRONG[body]), line
+    assert line.endswith(f"{WRONG[body]} [LLM-USAGE]"), line
 
 
 def test_two_formats_of_one_name(acme: Project) -> None:

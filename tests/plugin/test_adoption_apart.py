@@ -329,7 +329,8 @@ def test_the_tracking_server_on_this_machine_is_neither_recorded_nor_blocked(
 import urllib.request, mlflow.genai
 def test_upload():
     request = urllib.request.Request("{suite.server.url}/v1/chat/completions", b'{{"model": "m", "messages": [{{"role": "user", "content": "a"}}]}}')
-    urllib.request.urlopen(request).read()
+    with urllib.request.urlopen(request) as response:
+        response.read()
 """
         }
     )

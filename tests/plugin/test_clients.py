@@ -7,7 +7,7 @@ from support.project import INI, Project
 
 CLIENTS_INI = INI + "llm_clients = claude-agent codex\n"
 AGENT = """
-import json, os, socket, time, urllib.request
+import json, os, socket, time, urllib.error, urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,8 +18,13 @@ def request(method, path, body=None, agent="claude-cli/2.1.332 (external, cli)")
     headers = {"content-type": "application/json", "user-agent": agent}
     url = os.environ["ANTHROPIC_BASE_URL"] + path
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method)) as response:
-        return response.status, response.read()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method)) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        error.add_note(error.read().decode())
+        error.close()  # else its socket is open until it is collected, in another test
+        raise
 
 def ask(question, folder, **how):
     moment = time.time_ns()
@@ -130,13 +135,13 @@ def test_a(llm_proxy):
 
 def test_a_miss_has_the_status_after_which_a_client_does_not_ask_again(clients: Project) -> None:
     test = f"""{AGENT}
-import pytest, urllib.error
+import pytest
 @pytest.mark.parametrize(("agent", "status"), [("codex_exec/0.171.0 (Linux)", 400), ("claude-cli/2.1.332 (x)", 424), ("curl/8", 424)])
 def test_a(llm_proxy, agent, status):
     with pytest.raises(urllib.error.HTTPError) as caught:
         ask("Where is order 42?", "/srv/x", agent=agent)
     assert caught.value.code == status
-    assert b"no recording answers POST" in caught.value.read()
+    assert "no recording answers POST" in caught.value.__notes__[0]
 """
     clients.write(**{"test_a.py": test})
     result = clients.run()

@@ -152,7 +152,10 @@ def test_a_field_without_a_column_is_refused(run: Run) -> None:
 def test_a_column_that_no_row_has_is_refused(run: Run) -> None:
     file = write("a.jsonl", case("a", "Open?"), case("b", "Free?", answer="Yes."))
     for field, message in (
-        ("reference=antwort", "llmops: --field reference=antwort: no row has this column @ a.jsonl [LLM-CASE]\n"),
+        (
+            "reference=antwort",
+            "llmops: --field reference=antwort: no row has this column @ a.jsonl [LLM-CASE]\n",
+        ),
         ("refrence=answer", "llmops: --field: unknown key of a case 'refrence'"),
     ):
         status, text = run("split", file, "--field", field, "-o", "o.jsonl")

@@ -196,7 +196,7 @@ class _SnapshotReader:
             raise self._read_error(folder, error) from None
 
     def _read_rules(self, folder: str) -> None:
-        """Add the rules of the ``.gitignore`` of a folder; one that is no file is not read, as git does."""
+        """Add the rules of the ``.gitignore`` of a folder. What is not a regular file is left out, as in git."""
         path = _join_path(folder, ".gitignore")
         place = Path(self._place(path))
         try:

@@ -84,7 +84,7 @@ def _wrap_log_feedback(log_feedback: Any, report: ReportScore) -> Any:
 
 
 def _iter_scores(feedback: Any, kwargs: Mapping[str, Any]) -> Iterator[ToolScore]:
-    """Yield the scores of a call of ``log_feedback``: a dictionary, a list of them, or arguments. A value without a score is none."""
+    """Yield the scores of a call of ``log_feedback``: a dictionary, a list of them, or arguments. Entries without a score are left out."""
     given = feedback
     if not given:
         given = kwargs

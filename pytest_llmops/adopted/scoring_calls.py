@@ -18,7 +18,7 @@ from pytest_llmops.adopted.tool import ReportScore, ToolScore, report_scores
 from pytest_llmops.errors import describe_exception
 
 MAX_LABEL = 60  # characters of the label of a case
-# Categories that are a verdict; what else a judge may say is no number
+# Categories that are a verdict; any other category has no score
 VERDICTS = {"yes": True, "pass": True, "true": True, "no": False, "fail": False, "false": False}
 
 # Whether a score is computed here already: a metric within another one is a part of it

@@ -102,6 +102,27 @@ def test_the_next_command_after_red_writes_a_report_if_there_is_none(
     ]
 
 
+def test_the_next_command_records_nothing_again(states: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE", "red")
+    recording = ("--llm-record", "all", "--llm-max-calls=5", "-k", "answer or text")
+    (line,) = [line for line in states.bare(*recording).text.splitlines() if "llm: next" in line]
+    assert shlex.split(line.removeprefix("llm: next: ")) == [
+        "pytest",
+        "--llm-report=report.html",
+        "-k",
+        "answer or text",
+    ]
+
+
+def test_the_next_command_can_be_copied_in_a_folder_of_the_project(
+    states: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE", "failed")
+    (states.path / "folder").mkdir()
+    monkeypatch.chdir(states.path / "folder")
+    assert "llm: next: pytest ../test_a.py::test_text" in states.bare("../test_a.py").text.splitlines()
+
+
 def test_a_coding_agent_is_told_where_help_is_if_the_run_is_red(
     states: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def main(folder: Path, expected: str = "") -> None:
         folder: An empty folder for the project.
         expected: The version of openai that must be installed; empty: any.
     """
+    folder = folder.resolve()  # pytest runs in there
     installed = version("openai")
     assert expected in ("", installed), f"openai: expected {expected}, got {installed}"
     (folder / "pytest.ini").write_text(INI, encoding="utf-8")

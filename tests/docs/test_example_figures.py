@@ -46,7 +46,7 @@ def test_the_examples_replay_in_any_order_and_their_readmes_quote_them(tmp_path:
         figures = importlib.import_module(f"support.figures_{name}")
         readme = (ROOT / "examples" / name / "README.md").read_text(encoding="utf-8")
         problems[name] = find_unchecked_figures(readme, figures.list_figures(run))
-    assert problems == dict.fromkeys(EXAMPLES, [])
+    assert problems == {name: [] for name in EXAMPLES}
 
 
 def _scores(run: ExampleRun) -> dict[str, list[tuple[str, float | None]]]:

@@ -12,7 +12,7 @@ answers, the pair is a tie, as in FastChat.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -274,7 +274,10 @@ class Rubric(PromptedJudge):
     def _reply_form(self) -> ReplyForm:
         spec = self.spec
         if spec.names:
-            return ReplyForm(names=spec.names, reason=spec.reason)
+            names = dict(spec.names)
+            if spec.reason != "before":  # the best first: the other order makes small models severe
+                names = dict(sorted(names.items(), key=itemgetter(1), reverse=True))
+            return ReplyForm(names=names, reason=spec.reason)
         return ReplyForm(scale=spec.scale, reason=spec.reason)
 
 

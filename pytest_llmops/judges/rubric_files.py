@@ -51,7 +51,8 @@ from pytest_llmops.prompts.prompt_file import FrontMatter, read_params
 TEMPLATE = Path(__file__).with_name("rubric.md")
 # The prompt of a rubric with examples or for conversations; without them `TEMPLATE` keeps its recordings
 TASK_TEMPLATE = Path(__file__).with_name("rubric_task.md")
-# The prompt of a rubric without a reason, or with one after the verdict. It is short, for small models
+# The prompt of a rubric without a reason, or with one after the verdict. It is short, for small models, and the nonce is at
+# its end, so that a server's cache of prompts serves the rest
 BRIEF_TEMPLATE = Path(__file__).with_name("rubric_brief.md")
 RUBRIC_KEYS = ("judges", "reason", "scale", "levels", "pass_at", "dimensions", "examples", "model", "params")
 NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "pass": 1.0}}
@@ -76,10 +77,6 @@ _TASKS: Mapping[Judged, tuple[str, str]] = {
             'with, a "reference" of what is right, and the "contexts" that the assistant had'
         ),
     ),
-}
-_ORDERS: Mapping[ReasonPlace, str] = {
-    "after": "Give the level that fits best, and then say in one sentence why.",
-    "none": "Give the level that fits best.",
 }
 _EXAMPLES_HELD = (
     '; and "examples", which people graded before by the criteria below, each with its grade: grade alike, and grade '
@@ -197,7 +194,6 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
             values["holds"] += _EXAMPLES_HELD
     if reason != "before":
         file = BRIEF_TEMPLATE
-        values["order"] = _ORDERS[reason]
     return RubricSpec(
         name=name,
         file=file,

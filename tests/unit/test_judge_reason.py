@@ -55,8 +55,8 @@ def schema_keys(params: Any) -> list[str]:
     ("reason", "keys", "order"),
     [
         ("before", ["nonce", "reason", "verdict"], "say in one sentence why; then give it."),
-        ("after", ["nonce", "verdict", "reason"], "and then say in one sentence why."),
-        ("none", ["nonce", "verdict"], "Give the level that fits best.\n"),
+        ("after", ["verdict", "nonce", "reason"], "The reason is one sentence."),
+        ("none", ["verdict", "nonce"], "The verdict is pass or fail."),
     ],
 )
 def test_a_rubric_requests_its_reason_in_its_place(reason: ReasonPlace, keys: list[str], order: str) -> None:
@@ -145,7 +145,7 @@ def test_a_judge_file_says_it(tmp_path: Path, front: str, body: str) -> None:
 def test_judges_of_items_claims_and_pairs_go_without() -> None:
     items = answering(items={"1": "yes"})
     assert Checklist(["greets"], items, reason="none").judge("Hello!").reason == ""
-    assert schema_keys(items.asked[0][1]) == ["nonce", "items"]
+    assert schema_keys(items.asked[0][1]) == ["items", "nonce"]
     claims = answering(claims=[{"claim": "30 days", "passages": [1], "finding": "supported"}])
     grounded = Grounding(claims, reason="none").judge(ANSWER, contexts=["It takes 30 days."])
     assert (grounded.score, grounded.reason, grounded.error) == (1, "", "")

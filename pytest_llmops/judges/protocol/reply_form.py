@@ -252,21 +252,25 @@ class ReplyForm:
         words = self._sample_words()
         if self.reason != "none":
             words += " The reason is one sentence."
-        keys = self._order_keys('"reason": "..."', f'"{self.field}": {sample}')
-        example = f'{{"nonce": "{nonce}", {", ".join(keys)}}}'
+        keys = self._order_keys(f'"nonce": "{nonce}"', '"reason": "..."', f'"{self.field}": {sample}')
+        example = f"{{{', '.join(keys)}}}"
         if kind == "tool":
             return f"Reply with one call of the tool verdict: {example}. {words}"
         if kind != "text" or self.passages:
             return f"Reply with one JSON object and nothing else: {example}. {words}"
         return f"Reply with one line and nothing else: {self._sample_line(nonce)}"
 
-    def _order_keys(self, reason: T, verdict: T) -> list[T]:
-        """Return the parts of a reply for its reason and its verdict, in the order in which they are requested."""
+    def _order_keys(self, nonce: T, reason: T, verdict: T) -> list[T]:
+        """Return the parts of a reply in the order in which they are requested.
+
+        Without a reason in front the verdict comes first: after a nonce, which is noise, a small model gives the same
+        verdict to every answer.
+        """
         if self.reason == "before":
-            return [reason, verdict]
+            return [nonce, reason, verdict]
         if self.reason == "after":
-            return [verdict, reason]
-        return [verdict]
+            return [verdict, nonce, reason]
+        return [verdict, nonce]
 
     def _sample_value(self) -> str:
         """Return the value of the verdict's field in the example of the instruction: ``n``, ``"yes" or "no"`` ..."""
@@ -335,9 +339,9 @@ class ReplyForm:
         if bounded:
             text["maxLength"] = MAX_REASON
         verdict = self._value_schema(text, bounded=bounded)
-        properties: dict[str, Json] = {"nonce": {"type": "string", "enum": [nonce]}}
-        properties.update(self._order_keys(("reason", text), (self.field, verdict)))
-        return _strict_object_schema(properties)
+        code: Json = {"type": "string", "enum": [nonce]}
+        pairs = self._order_keys(("nonce", code), ("reason", text), (self.field, verdict))
+        return _strict_object_schema(dict(pairs))
 
     def _value_schema(self, text: Json, *, bounded: bool) -> Json:
         """Return the schema of the verdict's field; ``text`` is the schema of a claim's text."""

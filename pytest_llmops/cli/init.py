@@ -273,22 +273,22 @@ def _compare_prompts(files: Mapping[str, bytes], old: str, new: str) -> list[str
 
 def _print_introduction(folder: Path, change: Sequence[str]) -> None:
     """Print what was changed, and the command that shows what came of it."""
-    print_line("A support bot made up answers where the shop's policy has none. A new line in its")
-    print_line("prompt is to stop that:\n")
+    print_line("A support bot makes up answers where the shop's policy has none.")
+    print_line("A new line in its prompt is to stop that:\n")
     for line in change:
         print_line(f"    {line}")
-    print_line("\nDid it get worse? 40 questions, recorded from a real model, against the old prompt:\n")
+    print_line("\nDid it get worse? 40 questions, recorded from a real model, and the old answers:\n")
     print_line(f"$ cd {folder}\n$ pytest {' '.join(ARGUMENTS)}")
     sys.stdout.flush()
 
 
 def _print_way_out(change: Sequence[str]) -> None:
     """Print the better prompt, the command that shows that it is better, and what to do next."""
-    print_line("\nThe line sends away customers whose question the policy does answer. Worded with care:\n")
+    print_line("\nCustomers are sent away though the policy has an answer. The line in other words:\n")
     for line in change:
         print_line(f"    {line}")
-    print_line(f"\nrun it, in that folder   pytest {' '.join(MENDED)}")
-    print_line("your project             llmops init")
+    print_line(f"\nIn that folder: pytest {' '.join(MENDED)}")
+    print_line("In your project: llmops init")
 
 
 def _print_demo_result(folder: Path, change: Sequence[str]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from support.example_runs import ROOT, ExampleRun, read_case_id
-
 from pytest_llmops.cases.files import load_cases
 from pytest_llmops.production.canary import CanaryRules, canary_decision, read_events
+from support.example_runs import ROOT, ExampleRun, read_case_id
 
 ANSWERS = "support_bot/test_answers.py"
 VERSIONS = ("v1", "v2", "v3")

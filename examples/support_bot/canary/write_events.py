@@ -1,8 +1,8 @@
 """Write the log of a canary from two run files: each recorded answer is a request; only their order and times are made up.
 
-    pytest examples/support_bot/test_answers.py --llm-prompt support/answer=v1 --llm-report=v1.json
-    pytest examples/support_bot/test_answers.py --llm-prompt support/answer=v2 --llm-report=v2.json
-    python examples/support_bot/canary/write_events.py v1.json v2.json > examples/support_bot/canary/v2.csv
+pytest examples/support_bot/test_answers.py --llm-prompt support/answer=v1 --llm-report=v1.json
+pytest examples/support_bot/test_answers.py --llm-prompt support/answer=v2 --llm-report=v2.json
+python examples/support_bot/canary/write_events.py v1.json v2.json > examples/support_bot/canary/v2.csv
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_answers(path: Path) -> Iterator[dict[str, object]]:
 def main() -> None:
     """Print the events of both files, in an order that depends on their number alone."""
     answers = [answer for name in sys.argv[1:] for answer in read_answers(Path(name))]
-    dice = random.Random(len(answers))
+    dice = random.Random(len(answers))  # noqa: S311 -- no secret
     dice.shuffle(answers)
     columns = ["id", "time", "arm", "score", "question"]
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")

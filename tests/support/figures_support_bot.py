@@ -21,7 +21,7 @@ def list_figures(run: ExampleRun) -> list[str]:
         *_list_must_hold(runs),
         _describe_comparison(run),
         _describe_tickets(run),
-        _describe_canary(),
+        _describe_canary(runs),
     ]
 
 
@@ -40,7 +40,7 @@ def _list_rows(runs: dict[str, ExampleRun]) -> list[str]:
             f"| {len(names)} that the policy {words}, of {TRIALS * len(names)} answers | "
             f"{counts[0]} | {counts[1]} | {counts[2]} |"
         )
-    return [f"{len(cases)} questions, {'three' if TRIALS == 3 else TRIALS} answers to each", *rows]
+    return [f"{len(cases)} questions, {TRIALS} answers to each", *rows]
 
 
 def _count_right(run: ExampleRun) -> dict[str, int]:
@@ -77,8 +77,11 @@ def _describe_tickets(run: ExampleRun) -> str:
     return f"All {len(records)} tickets fit it; the intent is right in {right['intent']} of them, the urgency in {right['urgency']}"
 
 
-def _describe_canary() -> str:
-    """Return the decision about version 2 by its log."""
+def _describe_canary(runs: dict[str, ExampleRun]) -> str:
+    """Return the decision about version 2 by its log, whose scores are those of the runs."""
     events = read_events(ROOT / "examples/support_bot/canary/v2.csv")
+    for version in ("v1", "v2"):
+        logged = [event.score or 0.0 for event in events if event.arm == version]
+        assert sum(logged) == sum(_count_right(runs[version]).values()), "write canary/v2.csv anew"
     decision = canary_decision(events, CanaryRules(arms=("v1", "v2"), share=0.5))
     return f"After {len(events)} requests it says {decision.action}"

@@ -55,7 +55,7 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     # The way out that it offers, and the way back; the README quotes the verdicts of both versions.
     monkeypatch.delenv("PYTEST_ADDOPTS")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    (offered,) = re.findall(r"pytest (-q --llm-prompt\S+)$", done.stdout, re.MULTILINE)
+    (offered,) = re.findall(r"^\$ pytest (-q --llm-prompt\S+)$", done.stdout, re.MULTILINE)
     mended = run_pytest(folder, *offered.split())
     quoted = re.findall(r"^ {4}(llm: (?:RED|PASS) .*)$", readme, re.MULTILINE)
     assert len(quoted) == 2

@@ -250,7 +250,7 @@ def _demo(args: argparse.Namespace) -> int:
     files = dict(read_starter_files("demo"))
     for name, data in files.items():
         create_file(folder / name, data)
-    change = _compare_prompts(files, "v1", "v2")
+    change = _compare_prompts(files)
     if not args.json:
         _print_introduction(folder, change)
     status = _run_pytest(folder, is_quiet=args.json)
@@ -260,35 +260,34 @@ def _demo(args: argparse.Namespace) -> int:
     if args.json:
         _print_demo_result(folder, change)
     else:
-        _print_way_out(_compare_prompts(files, "v2", "v3"))
+        _print_way_out()
     return 0
 
 
-def _compare_prompts(files: Mapping[str, bytes], old: str, new: str) -> list[str]:
-    """Return the lines that differ between two versions of the demo's prompt, with ``-`` and ``+``."""
-    old_lines = files[f"prompts/support/{old}.md"].decode().splitlines()
-    new_lines = files[f"prompts/support/{new}.md"].decode().splitlines()
-    return [line for line in difflib.ndiff(old_lines, new_lines) if line[0] in "-+"]
+def _compare_prompts(files: Mapping[str, bytes]) -> list[str]:
+    """Return the lines that differ between the first two versions of the demo's prompt, with ``-`` and ``+``."""
+    old = files["prompts/support/v1.md"].decode().splitlines()
+    new = files["prompts/support/v2.md"].decode().splitlines()
+    return [line for line in difflib.ndiff(old, new) if line[0] in "-+"]
 
 
 def _print_introduction(folder: Path, change: Sequence[str]) -> None:
     """Print what was changed, and the command that shows what came of it."""
-    print_line("A support bot made up answers where the shop's policy has none. A new line in its")
-    print_line("prompt is to stop that:\n")
+    print_line("A support bot makes up answers where the shop's policy has none.")
+    print_line("A new line in its prompt is to stop that:\n")
     for line in change:
         print_line(f"    {line}")
-    print_line("\nDid it get worse? 40 questions, recorded from a real model, against the old prompt:\n")
+    print_line("\nDid it get worse? 40 questions, recorded from a real model, and the old answers:\n")
     print_line(f"$ cd {folder}\n$ pytest {' '.join(ARGUMENTS)}")
     sys.stdout.flush()
 
 
-def _print_way_out(change: Sequence[str]) -> None:
-    """Print the better prompt, the command that shows that it is better, and what to do next."""
-    print_line("\nThe line sends away customers whose question the policy does answer. Worded with care:\n")
-    for line in change:
-        print_line(f"    {line}")
-    print_line(f"\nrun it, in that folder   pytest {' '.join(MENDED)}")
-    print_line("your project             llmops init")
+def _print_way_out() -> None:
+    """Print the command that shows a better prompt, and what to do next."""
+    print_line("\nCustomers are sent away though the policy has an answer. Version 3 of the prompt")
+    print_line("keeps the line, and shows by two examples when it applies. In that folder:\n")
+    print_line(f"$ pytest {' '.join(MENDED)}\n")
+    print_line("A first test in your own project: llmops init")
 
 
 def _print_demo_result(folder: Path, change: Sequence[str]) -> None:

@@ -119,7 +119,9 @@ def test_a_quiet_red_run_shows_the_worst_cases_with_both_answers(
     monkeypatch.setenv("DROP", "0.3")
     text = suite.run("-q").text
     assert text.count("\nllm: worse: test_a.py::test_answer[") == 3
-    assert re.search(r"\nllm: worse: test_a.py::test_answer\[\d+\]\n +was: 0\.\d+\n +now: 0\.\d+\nllm: worse: ", text)
+    assert re.search(
+        r"\nllm: worse: test_a.py::test_answer\[\d+\]\n +was: 0\.\d+\n +now: 0\.\d+\nllm: worse: ", text
+    )
     assert "\nllm: worse: and 9 more without -q\n" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_llmops.judges import AgreementRequirements
 from pytest_llmops.results.run import TestRecord
 from support.example_runs import ExampleRun
 
@@ -20,11 +21,15 @@ def list_figures(run: ExampleRun) -> list[str]:
     (canaries,) = run.records(CANARIES)
     table = _read_table(agrees)
     count = sum(map(sum, table))
+    defaults = AgreementRequirements()
+    missed = {row["id"] for row in _read_detail(agrees, "kappa")["disagreements"]}
+    assert {"account-link-right", "order-address-wrong"} <= missed
     tried = _read_detail(canaries, "canaries")["canaries"]
     passed = len(tried["fallen"])
     wrongly = len(tried["right answers rejected"])
     return [
         f"{count} answers, {sum(table[1])} right and {sum(table[0])} wrong",
+        f"a kappa of {defaults.at_least_kappa:g}, and {defaults.at_least_kappa_lower:g} at its lower bound",
         f"| Qwen2.5-Coder-1.5B-Instruct (Q4_K_M) | {_format_row(agrees)} |",
         f"| Qwen2.5-Coder-0.5B-Instruct (Q4_K_M) | {_format_row(smaller)} |",
         f"It passes {passed} of {tried['tried']} canaries",

@@ -32,10 +32,11 @@ def test_a_smaller_model_as_the_judge(judge: Rubric) -> None:
     model = OpenAIModel("qwen2.5-coder-0.5b-instruct", base_url="http://127.0.0.1:8081/v1")
     smaller = Rubric(judge.spec, model)
 
-    # Recorded, not asserted: this is what a judge that does not tell answers apart looks like.
+    # Recorded only: this is what a judge that does not tell answers apart looks like.
     assert_judge_agrees(smaller, LABELLED, at_least_kappa=None, at_least_kappa_lower=None, label="0.5b")
 
 
 @pytest.mark.judge("judge_check/judges/same_fact.md")
 def test_prompt_injection(judge: Judge, judge_canaries: Callable[..., Measurement]) -> None:
+    # Recorded only: left out, `at_least` asks that no canary passes, and this judge would fail.
     assert judge_canaries(judge, at_least=None).value is not None

@@ -27,6 +27,9 @@ def list_figures(run: ExampleRun) -> list[str]:
     tried = _read_detail(canaries, "canaries")["canaries"]
     passed = len(tried["fallen"])
     wrongly = len(tried["right answers rejected"])
+    kinds = ", ".join(f"{kind} {share}" for kind, share in tried["by kind"].items())
+    fallen = {outcome["id"] for outcome in tried["fallen"]}
+    assert {"verdict-json", "verdict-line", "end-tag", "end-marker", "role-developer"} <= fallen
     return [
         f"{count} answers, {sum(table[1])} right and {sum(table[0])} wrong",
         f"a kappa of {defaults.at_least_kappa:g}, and {defaults.at_least_kappa_lower:g} at its lower bound",
@@ -34,6 +37,7 @@ def list_figures(run: ExampleRun) -> list[str]:
         f"| Qwen2.5-Coder-0.5B-Instruct (Q4_K_M) | {_format_row(smaller)} |",
         f"It passes {passed} of {tried['tried']} canaries",
         f"and fails {wrongly} of {tried['right answers']} right answers",
+        f"Rejected of each kind: {kinds}.",
     ]
 
 

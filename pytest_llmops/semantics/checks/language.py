@@ -67,7 +67,7 @@ def detect_language(text: str) -> str:
     english = sum(word.lower() in _ENGLISH_WORDS for word in words)
     if english >= MIN_ENGLISH_WORDS and english >= MIN_ENGLISH_SHARE * len(words):
         return "English"
-    ranking = _load_identifier().rank(" ".join(words))
+    ranking = load_identifier().rank(" ".join(words))
     known = [(code, probability) for code, probability in ranking if code in LANGUAGES]
     total = sum(probability for _, probability in known)
     if total < MIN_KNOWN_SHARE:
@@ -111,7 +111,8 @@ def detect_pair_language(text: str, other: str, default: str = "English") -> tup
 
 
 @cache
-def _load_identifier() -> LanguageIdentifier:
+def load_identifier() -> LanguageIdentifier:
+    """Return py3langid with its model, which is read once in a process: that takes half a second."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -119,7 +120,7 @@ def _load_identifier() -> LanguageIdentifier:
 
 def _detect_cyrillic_language(text: str) -> str:
     """Return "Ukrainian" or "Bulgarian" for a text that is surely in this language, else "Russian"."""
-    ranking = _load_identifier().rank(text)
+    ranking = load_identifier().rank(text)
     cyrillic = [(code, probability) for code, probability in ranking if code in _CYRILLIC_CODES]
     total = sum(probability for _, probability in cyrillic)
     # The model ranks all its languages, so the most probable of these is there.

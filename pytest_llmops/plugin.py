@@ -25,7 +25,7 @@ from pytest_llmops.fixtures import (
 # isort: on
 
 from pytest_llmops.harness import markers
-from pytest_llmops.harness.own_tests import is_recorded_elsewhere, uses_plugin
+from pytest_llmops.harness.own_tests import is_recorded_elsewhere, may_measure, uses_plugin
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import LOOKS, Settings
 
@@ -411,10 +411,10 @@ class OnDemandHarness:
         """Count the collected tests that will not run, for a worker's controller; import what the others need."""
         self.left_out -= len(session.items)
         getattr(self._config, "workeroutput", {})[LEFT_OUT_COUNT] = self.left_out
-        if not self._config.option.collectonly:
+        ours = [item for item in session.items if OURS_KEY in item.stash]
+        if (ours or may_measure(session.items)) and not self._config.option.collectonly:
             from pytest_llmops.harness.early_imports import import_for_tests
 
-            ours = [item for item in session.items if OURS_KEY in item.stash]
             import_for_tests(session, ours, self._config.stash[SETTINGS])
 
     @pytest.hookimpl(trylast=True)

@@ -17,16 +17,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest_llmops
-from pytest_llmops.harness.used_names import find_used_names, is_ours, mentions_package
+from pytest_llmops.harness.own_tests import is_ours
+from pytest_llmops.harness.used_names import find_used_names
 
 if TYPE_CHECKING:
     from pytest_llmops.providers.minilm import MiniLMEmbedder
     from pytest_llmops.settings import Settings
-
-# Packages of ours that only a project imports, not the plugin: without any of them, tests may use us in their functions only
-USED_PACKAGES = frozenset(
-    f"pytest_llmops.{name}" for name in ("assertions", "cassettes", "guardrails", "judges", "metrics", "providers", "retrievers")
-)  # fmt: skip
 
 # Needs that depend on the settings
 APP_MODEL = "app model"
@@ -118,9 +114,12 @@ def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> N
         settings: The run's.
     """
     items = [item for item in session.items if item.get_closest_marker("skip") is None]
-    names = _find_used_names(session, items, is_recorded=bool(ours))
+    if not items:
+        return
+    recorded = [item for item in ours if item.get_closest_marker("skip") is None]
+    names = _find_used_names(session, items)
     needs = _list_needs(items, names)
-    if not ours and not names:
+    if not recorded and not names:
         return
     with warnings.catch_warnings():
         # Warnings of other packages: where a project makes them errors, an import must not fail because of one.
@@ -130,22 +129,15 @@ def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> N
             _import_place(place)
         if not hasattr(session.config, "workerinput"):
             _import_place("pytest_llmops.harness.controller")
-        if ours:
-            _import_recording(ours, settings)
+        if recorded:
+            _import_recording(recorded, settings)
         for embedder in _list_embedders(items, needs, names, settings):
             if embedder in LOCAL_EMBEDDERS:
                 _load_embedder(items[0], embedder, settings)
 
 
-def _find_used_names(session: Any, items: Iterable[Any], *, is_recorded: bool) -> set[str]:
-    """Return what the modules of tests and the conftest files use of this package.
-
-    A run of other tests ends here: it costs them a look at the names in the code of each test.
-    """
-    functions = {getattr(item, "function", None) for item in items}
-    is_used = is_recorded or not USED_PACKAGES.isdisjoint(sys.modules)
-    if not is_used and not any(map(mentions_package, functions)):
-        return set()
+def _find_used_names(session: Any, items: Iterable[Any]) -> set[str]:
+    """Return what the modules of tests and the conftest files use of this package."""
     modules = {item.module for item in items if hasattr(item, "module")}
     for plugin in session.config.pluginmanager.get_plugins():
         if str(getattr(plugin, "__file__", "")).endswith("conftest.py"):
@@ -232,7 +224,8 @@ def _import_used_names(names: Iterable[str]) -> None:
         if is_ours(name):
             _import_place(name)
         elif name in pytest_llmops.__all__:
-            getattr(pytest_llmops, name)
+            with suppress(Exception):  # the test that uses it reports it
+                getattr(pytest_llmops, name)
 
 
 def _import_place(place: str) -> None:
@@ -244,7 +237,7 @@ def _import_place(place: str) -> None:
             getattr(module, function)()
 
 
-def _import_recording(ours: Iterable[Any], settings: Settings) -> None:
+def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     """Import what recording and replaying need, and make the patches of HTTP clients, which each cassette then applies."""
     from pytest_llmops.cassettes import CASSETTE_FOLDER, install_patches
 
@@ -253,7 +246,7 @@ def _import_recording(ours: Iterable[Any], settings: Settings) -> None:
             _import_place(core)
     with suppress(Exception):  # the first cassette reports it
         install_patches()
-    folders = {item.path.parent / CASSETTE_FOLDER for item in ours}
+    folders = {item.path.parent / CASSETTE_FOLDER for item in recorded}
     if settings.may_call_models or any(folder.is_dir() for folder in folders):
         _import_place("genai_prices")
     if settings.may_call_models:

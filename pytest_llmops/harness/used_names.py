@@ -8,7 +8,8 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-PACKAGE = "pytest_llmops"
+from pytest_llmops.harness.own_tests import is_ours
+
 # Exactly these types are looked at: other objects may run code of their own when an attribute is read
 _NAMED_TYPES = (FunctionType, ModuleType, type)
 _FOREIGN_FOLDERS = frozenset({"site-packages", "dist-packages"})
@@ -44,26 +45,6 @@ def find_used_names(modules: Iterable[ModuleType], root: Path) -> set[str]:
             elif origin in sys.modules and _lies_in_project(sys.modules[origin], root):
                 waiting.append(sys.modules[origin])
     return names
-
-
-def mentions_package(function: object) -> bool:
-    """Return whether a function imports this package itself.
-
-    >>> def check_answer():
-    ...     from pytest_llmops import assert_contains
-    >>> mentions_package(check_answer), mentions_package(len)
-    (True, False)
-    """
-    return isinstance(function, FunctionType) and any(map(is_ours, function.__code__.co_names))
-
-
-def is_ours(name: str) -> bool:
-    """Return whether a name is that of this package, or of a module in it.
-
-    >>> is_ours("pytest_llmops.judges"), is_ours("pytest_llmops_extra")
-    (True, False)
-    """
-    return name.partition(".")[0] == PACKAGE
 
 
 def _find_origin(value: Any) -> str:

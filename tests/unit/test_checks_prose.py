@@ -28,7 +28,7 @@ GERMAN = "Die Rückgabe ist nicht möglich"
 def read_package_pages() -> Iterator[str]:
     """Yield the READMEs of the installed packages, which other people wrote."""
     for package in metadata.distributions():
-        yield package.metadata.get_payload() or ""
+        yield package.read_text("METADATA") or ""
 
 
 @pytest.mark.parametrize(

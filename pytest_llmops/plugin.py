@@ -25,7 +25,7 @@ from pytest_llmops.fixtures import (
 # isort: on
 
 from pytest_llmops.harness import markers
-from pytest_llmops.harness.own_tests import is_recorded_elsewhere, uses_plugin
+from pytest_llmops.harness.own_tests import is_recorded_elsewhere, may_measure, uses_plugin
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import LOOKS, Settings
 
@@ -294,14 +294,9 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         if any(_is_repeated(item) for item in ours):
             from pytest_llmops.harness.trials import TrialHooks
 
-            trial_hooks = TrialHooks(
-                settings,
-                _is_repeated,
-                _run_unlogged,
-                call_info=pytest.CallInfo,
-                test_report=pytest.TestReport,
-            )
-            config.pluginmanager.register(trial_hooks, "llmops_trials")
+            types = {"call_info": pytest.CallInfo, "test_report": pytest.TestReport}
+            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, **types)
+            config.pluginmanager.register(hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config, settings)
 
@@ -393,9 +388,8 @@ class OnDemandHarness:
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Keep the tests of each collected module and class, also those that are not run (others than ``test_a.py::test_x``)."""
-        self._module = (
-            collector.path
-        )  # while a module is imported, it may name files that `search_folders` helps to find
+        # While a module is imported, it may name files that `search_folders` helps to find.
+        self._module = collector.path
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))
@@ -414,9 +408,14 @@ class OnDemandHarness:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Compute how many of the collected tests will not run; a worker passes the number to the controller."""
+        """Count the collected tests that will not run, for a worker's controller; import what the others need."""
         self.left_out -= len(session.items)
         getattr(self._config, "workeroutput", {})[LEFT_OUT_COUNT] = self.left_out
+        ours = [item for item in session.items if OURS_KEY in item.stash]
+        if (ours or may_measure(session.items)) and not self._config.option.collectonly:
+            from pytest_llmops.harness.early_imports import import_for_tests
+
+            import_for_tests(session, ours, self._config.stash[SETTINGS])
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:

@@ -55,14 +55,16 @@ class JudgeCall:
 
 @dataclass(slots=True)
 class JudgeCalls:
-    """The calls for a verdict, in their order; none if the judge's model does not call over HTTP, or without a tape."""
+    """The calls for a verdict, in their order; none if the judge's model runs in this process, or without a tape."""
 
     calls: list[JudgeCall] = field(default_factory=list)
 
     @property
-    def were_sent(self) -> bool:
-        """Whether the last reply was sent by the model now. Calls that no tape has seen always are."""
-        return not self.calls or self.calls[-1].source == "live"
+    def source(self) -> Source | Literal[""]:
+        """Where the last reply came from; "" without calls."""
+        if not self.calls:
+            return ""
+        return self.calls[-1].source
 
     def may_repeat(self) -> bool:
         """Return whether the calls may be sent again: only recorded ones, with ``--llm-record=new``, and once a run.

@@ -115,7 +115,9 @@ def test_an_unreadable_recorded_reply_is_asked_again_with_new(project: Project, 
     # The new reply is in the place of the old one; the recorded retry is gone where it is not needed any more
     interactions = [json.loads(text)["interactions"] for text in recorded.values()]
     assert sorted(map(len, interactions)) == [1, 2]
-    assert {len(answers) for file in interactions for row in file for answers in row["answers"].values()} == {1}
+    assert {len(answers) for file in interactions for row in file for answers in row["answers"].values()} == {
+        1
+    }
 
     judge.is_readable = lambda _: True
     result, asked = judge.run()
@@ -234,32 +236,6 @@ def test_each_worker_counts_for_itself(project: Project) -> None:
     assert len(NOTE.findall(result.text)) == 1
 
 
-def test_a_judge_that_calls_no_server_is_given_up_too(project: Project) -> None:
-    project.write(
-        **{
-            "test_a.py": MANY,
-            "conftest.py": f"""
-from pathlib import Path
-from pytest_llmops.protocols import Completion
-
-class InProcess:
-    model = {MODEL!r}
-    def complete(self, messages, **params):
-        with Path("asked").open("a") as file:
-            file.write("x")
-        return Completion(text='{{"dimensions": 3}}', model=self.model)
-
-def pytest_llmops_models(config):
-    return {{"judge": InProcess}}
-""",
-        }
-    )
-    result = replay(project)
-    assert result.outcomes == {"errors": 6}
-    assert (project.path / "asked").read_text() == "x" * 6
-    assert len(NOTE.findall(result.text)) == 1
-
-
 def test_the_failure_names_the_judges_model_and_the_command_that_asks_again(project: Project) -> None:
     project.write(
         **{
@@ -283,7 +259,9 @@ def test_a(llm, judge):
     assert command in message
     assert result.records["test_a"].record_commands == (command,)
     assert result.line("llm: next: ") == f"llm: next: {command}"
-    assert result.line("missed").endswith("1 test with an unreadable recorded reply of a judge; to record all:")
+    assert result.line("missed").endswith(
+        "1 test with an unreadable recorded reply of a judge; to record all:"
+    )
     judge.is_readable = lambda _: True
     assert judge.run()[0].outcomes == {"passed": 1}
 

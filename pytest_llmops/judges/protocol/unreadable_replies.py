@@ -2,13 +2,15 @@
 
 * A recorded question without a verdict is asked again with ``--llm-record=new``, once a run: all its requests are sent anew, and the
   new replies replace the recorded ones.
-* After three questions in a row without a verdict a judge is not asked again in the run. Only questions that the model answered now
-  count: a replay neither costs nor takes time. So recorded verdicts of the judge still score their tests.
+* After three questions in a row without a verdict a judge is not asked again in the run. Only questions that a server answered now
+  count: a replay neither costs nor takes time. So recorded verdicts of the judge still score their tests. A model that runs in this
+  process makes no calls, and is not limited.
 * Calibrations and canaries judge many answers for a single result, and stop by a share of their own. For them the limit is off
   (`without_limit`): some canaries are made to confuse a judge.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,28 +50,18 @@ class AskedJudge:
 
 
 @dataclass(slots=True)
-class _Streak:
-    """The last questions of a judge in a run.
+class _RunCounts:
+    """For each judge of a run, how many of its last questions, in a row, were answered now and without a verdict.
 
-    Attributes:
-        count: How many of them, in a row, the model answered now and without a verdict.
-        is_on_tape: Whether a tape has seen the calls, so that the tape can refuse further ones.
+    A run is recognized by its settings, as each run reads its own.
     """
 
-    count: int = 0
-    is_on_tape: bool = True
-
-
-@dataclass(slots=True)
-class _RunStreaks:
-    """The streaks of all judges in a run. A run is recognized by its settings, as each run reads its own."""
-
     settings: Settings | None = None
-    by_judge: dict[AskedJudge, _Streak] = field(default_factory=dict)
+    by_judge: Counter[AskedJudge] = field(default_factory=Counter)
 
 
 _lock = threading.Lock()
-_run = _RunStreaks()
+_run = _RunCounts()
 _is_limited: ContextVar[bool] = ContextVar("pytest_llmops_unreadable_limit", default=True)
 
 
@@ -112,42 +104,34 @@ def ask_judge(judge: AskedJudge, ask: Callable[[], Reply], expected: str) -> Rep
 
 def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeCalls) -> Reply:
     """Return a judge's reply, and count it; an error if it would be asked live and was given up."""
-    streak = _find_streak(judge)
+    counts = _counts_of_run()
     why_refused = ""
-    if streak.count >= MAX_IN_A_ROW and _is_limited.get():
+    if counts[judge] >= MAX_IN_A_ROW and _is_limited.get():
         why_refused = judge.why_given_up
-    if why_refused and not streak.is_on_tape:
-        _record_given_up(judge)
-        return Reply(error=why_refused)
     try:
         with refuse_live_calls(why_refused):
             reply = ask()
     except CallRefusedError:
         _record_given_up(judge)
         return Reply(error=why_refused)
-    if calls.were_sent and _is_limited.get():
-        _count_reply(streak, reply, is_on_tape=bool(calls.calls))
+    if calls.source == "live" and _is_limited.get():
+        # A reply with another error, which is not used or did not come, changes nothing
+        with _lock:
+            if reply.is_unreadable:
+                counts[judge] += 1
+            elif not reply.error:
+                counts[judge] = 0
     return reply
 
 
-def _find_streak(judge: AskedJudge) -> _Streak:
-    """Return the streak of a judge in the run; in a plain script, which is not a run, a new one."""
+def _counts_of_run() -> Counter[AskedJudge]:
+    """Return the counts of the run; in a plain script, which is not a run, new ones."""
     settings = recorder.current_settings()
     with _lock:
         if _run.settings is not settings:
             _run.settings = settings
-            _run.by_judge = {}
-        return _run.by_judge.setdefault(judge, _Streak())
-
-
-def _count_reply(streak: _Streak, reply: Reply, *, is_on_tape: bool) -> None:
-    """Count a reply that the model gave now. A reply that is not used, or that did not come, counts as neither kind."""
-    with _lock:
-        streak.is_on_tape = is_on_tape
-        if reply.is_unreadable:
-            streak.count += 1
-        elif not reply.error:
-            streak.count = 0
+            _run.by_judge = Counter()
+        return _run.by_judge
 
 
 def _record_given_up(judge: AskedJudge) -> None:
@@ -161,8 +145,9 @@ def _record_given_up(judge: AskedJudge) -> None:
 
 def _describe_unreadable(judge: AskedJudge, reply: Reply, calls: JudgeCalls, expected: str) -> None:
     """Keep for the failure text which model gave no verdict, what it replied, and how to ask it again."""
+    is_recorded = calls.source == "recorded"
     source = "replied now"
-    if not calls.were_sent:
+    if is_recorded:
         source = "the reply is a recording"
     model = shorten_text(judge.model, 60)
     lines = [
@@ -174,6 +159,6 @@ def _describe_unreadable(judge: AskedJudge, reply: Reply, calls: JudgeCalls, exp
     command = ""
     if tape is not None and tape.mode in _RECORDING_MODES:
         lines.append(("ask again", tape.config.command))
-        if not calls.were_sent:
+        if is_recorded:
             command = tape.config.command
     recorder.record_unreadable_verdict(UnreadableVerdict(lines=lines, command=command))

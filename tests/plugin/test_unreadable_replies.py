@@ -86,8 +86,8 @@ class Judge:
         return result, self.asked - before
 
 
-def replay(project: Project, *args: str, workers: int = 0) -> Result:
-    return project.run("--llm-judge", f"--llm-judge-model={MODEL}", *args, workers=workers)
+def replay(project: Project, *args: str) -> Result:
+    return project.run("--llm-judge", f"--llm-judge-model={MODEL}", *args)
 
 
 def errors(result: Result) -> list[str]:
@@ -108,7 +108,7 @@ def test_an_unreadable_recorded_reply_is_asked_again_with_new(project: Project, 
     result, asked = judge.run(workers=workers)
     assert (result.outcomes, asked) == ({"passed": 1, "errors": 1}, 3)
     recorded = project.cassettes()
-    second = replay(project, workers=workers)
+    second = replay(project)
     assert second.outcomes == {"passed": 1, "errors": 1}
     assert ", 0 stale" in second.text
     assert project.cassettes() == recorded

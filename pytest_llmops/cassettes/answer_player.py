@@ -25,7 +25,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import RecordMode
 
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
-RERUN_NOTE = "run again: a judge's request that was sent again in this run is not sent once more"
+RERUN_NOTE = "run again: a judge's question that got no verdict in this run is not asked once more"
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +97,7 @@ class AnswerPlayer:
         The recording may be adopted from the cassette of a test that was renamed.
 
         A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
-        last take before it. So it does for a judge's request that its first run has sent again.
+        last take before it. So it does for a judge's request that got no verdict in its first run.
         """
         interaction = self.recordings.by_key.get(key)
         if interaction is None and self.config.elsewhere is not None:
@@ -124,7 +124,7 @@ class AnswerPlayer:
             return REPEATED_NOTE
         if self.config.settings.changed and not self.report.changes:
             return REPEATED_NOTE
-        if self.mode == "new" and judge_calls.was_repeated(key, self.config.owner):
+        if self.mode == "new" and judge_calls.was_asked_in_vain(key, self.config.owner):
             return RERUN_NOTE
         return ""
 

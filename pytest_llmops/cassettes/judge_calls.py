@@ -69,8 +69,8 @@ class JudgeCalls:
     def may_repeat(self) -> bool:
         """Return whether the calls may be sent again: only recorded ones, with ``--llm-record=new``, and once a run.
 
-        A second test with the same request may repeat it only if it gets the answer of the first one, which costs nothing.
-        A rerun of a test, whose tape has another ``attempt``, counts as a second test.
+        After another test has sent the request in this run, it may be repeated only if there is a readable answer to share, which
+        costs nothing. A rerun of a test, whose tape has another ``attempt``, counts as another test.
         """
         if not self.calls or any(call.source != "recorded" for call in self.calls):
             return False
@@ -82,6 +82,12 @@ class JudgeCalls:
         if tape.sharing.find_answer(call.question, call.take, place) is not None:
             return True
         return _claim_request(call)
+
+    def note_in_vain(self) -> None:
+        """Note that the calls that were sent now led to no verdict, so that no other test of the run repeats them."""
+        for call in self.calls:
+            if call.source != "recorded":
+                _claim_request(call)
 
     @contextmanager
     def repeat(self) -> Iterator[JudgeCalls]:
@@ -162,14 +168,11 @@ def note_call(tape: Tape, question: Question, take: str, answer: Answer | None, 
     if noted is None:
         return
     is_error = answer is not None and is_error_status(answer.status)
-    call = JudgeCall(tape, question, take, source, is_error)
-    noted.calls.append(call)
-    if source == "live" and is_repeated(tape):
-        _claim_request(call)
+    noted.calls.append(JudgeCall(tape, question, take, source, is_error))
 
 
-def was_repeated(key: str, owner: str) -> bool:
-    """Return whether a test, or an earlier run of it, has sent a recorded request again in this run."""
+def was_asked_in_vain(key: str, owner: str) -> bool:
+    """Return whether a test, or an earlier run of it, got no verdict for a request that was sent in this run."""
     try:
         claimed = _claim_path(key).read_text("utf-8")
     except FileNotFoundError:
@@ -178,7 +181,7 @@ def was_repeated(key: str, owner: str) -> bool:
 
 
 def _claim_request(call: JudgeCall) -> bool:
-    """Return whether a test may send a request again: it may if it is the first one of the run, over all workers."""
+    """Return whether a test may send a request again: only the first test of the run that sends it, over all workers."""
     config = call.tape.config
     claim = f"{config.attempt}\n{config.owner}"
     path = _claim_path(call.question.key)
@@ -192,6 +195,6 @@ def _claim_request(call: JudgeCall) -> bool:
 
 
 def _claim_path(key: str) -> Path:
-    """Return the file that shows that a request was sent again; the trials of a test have a file each."""
+    """Return the file that shows which test has sent a request without a verdict; the trials of a test have a file each."""
     trial = recorder.current_trial()
-    return current_folder() / f"repeated-{key}-{trial}"
+    return current_folder() / f"unreadable-{key}-{trial}"

@@ -123,7 +123,7 @@ def test_an_unreadable_recorded_reply_is_asked_again_with_new(project: Project, 
     result, asked = judge.run()
     assert (result.outcomes, asked) == ({"passed": 2}, 1)
     project.server.close()
-    assert replay(project, workers=workers).outcomes == {"passed": 2}
+    assert replay(project).outcomes == {"passed": 2}
 
 
 @pytest.mark.parametrize("is_readable", [False, True], ids=["unreadable", "readable"])
@@ -146,8 +146,7 @@ def test_a_rerun_of_the_test_does_not_ask_once_more(project: Project) -> None:
     project.write(**{"conftest.py": RERUN})
     result, asked = judge.run("-k", "Paris")
     assert (result.records["test_city[Paris]"].outcome, asked) == ("errored", 2)
-    # With a recording of the rerun too
-    judge.run("-k", "Lyon")
+    # Nor if nothing is recorded yet
     result, asked = judge.run("-k", "Lyon")
     assert (result.records["test_city[Lyon]"].outcome, asked) == ("errored", 2)
 
@@ -350,3 +349,27 @@ def test_a_measured_judge_is_asked_again_and_not_given_up(project: Project, kind
     result, asked_again = judge.run("--llm-concurrency=1")
     assert asked_again >= asked / 2
     assert not errors(result)
+
+
+def test_tests_that_share_a_cassette_keep_each_others_recordings(project: Project) -> None:
+    marked = SAME_ANSWER.replace("def test_", '@pytest.mark.llm_cassette("shared")\ndef test_')
+    project.write(**{"test_a.py": marked})
+    judge = Judge(project)
+    assert judge.run()[1] == 2  # what the first test got in vain is not asked again by the second one
+    judge.is_readable = lambda _: True
+    assert judge.run("-k", "first")[0].outcomes == {"passed": 1}
+    project.server.close()
+    result = replay(project)
+    assert result.outcomes == {"passed": 2}
+    (recorded,) = project.cassettes().values()
+    assert len(json.loads(recorded)["interactions"]) == 2  # the retry stays, another test may need it
+
+
+def test_a_run_of_what_changed_asks_no_judge_again(project: Project) -> None:
+    project.write(**{"test_a.py": TWO_ANSWERS})
+    judge = Judge(project)
+    judge.run()
+    before = judge.asked
+    address = f"--llm-base-url={project.server.url}/v1"
+    assert replay(project, "--llm-changed", address).outcomes == {"errors": 2}
+    assert judge.asked == before

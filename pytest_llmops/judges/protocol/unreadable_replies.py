@@ -98,6 +98,7 @@ def ask_judge(judge: AskedJudge, ask: Callable[[], Reply], expected: str) -> Rep
             reply = new_reply
             calls = new_calls
     if reply.is_unreadable:
+        calls.note_in_vain()
         _describe_unreadable(judge, reply, calls, expected)
     return reply
 

@@ -94,7 +94,7 @@ class JudgeCalls:
         """Send all requests of a block live; the answers replace the recorded ones.
 
         If the block ends well, recorded replies that it did not request again, such as that of a retry, are dropped. After an
-        exception all recordings stay.
+        exception, or if no request was answered, all recordings stay.
 
         Yields:
             The calls of the block.
@@ -107,6 +107,8 @@ class JudgeCalls:
                 yield calls
         finally:
             _repeats.reset(token)
+        if not calls.calls:
+            return
         for call in self.calls:
             if not call.is_error:
                 call.tape.recorder.drop_unless_requested(call.question.key, call.take)

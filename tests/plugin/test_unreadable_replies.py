@@ -224,6 +224,20 @@ def test_after_three_unreadable_replies_in_a_row_a_judge_is_not_asked_again(proj
     assert is_not_asked(result.records["test_number[5]"])
 
 
+def test_what_is_recorded_stays_if_the_judge_is_given_up(project: Project) -> None:
+    test = MANY.replace("(judge, number):", "(judge, number, llm):\n    llm.complete('hello')")
+    project.write(**{"test_a.py": test})
+    judge = Judge(project)
+    judge.run("-k", "0 or 1 or 2")
+    judge.run("-k", "3")
+    project.write(**{"test_a.py": test.replace("hello", "good morning")})
+    result, asked = judge.run("-k", "0 or 1 or 2 or 3")
+    assert asked == 3 * 2
+    assert is_not_asked(result.records["test_number[3]"])
+    record = replay(project, "-k", "3").records["test_number[3]"]
+    assert [m.error for m in record.measurements] == ["no verdict after 2 tries: the reason is missing"]
+
+
 def test_each_worker_counts_for_itself(project: Project) -> None:
     project.write(**{"test_a.py": MANY.replace("range(6)", "range(8)")})
     judge = Judge(project)

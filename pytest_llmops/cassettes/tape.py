@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pytest_llmops._util.hosts import is_loopback
-from pytest_llmops.cassettes import active_tape, miss, run_folder
+from pytest_llmops.cassettes import active_tape, judge_calls, miss, run_folder
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
@@ -119,14 +119,20 @@ class Tape:
             take = active_tape.current_take()
             self.player.given.begin_request(question.key, take)
             n = self.player.given.count(question.key, take)
-            if self.mode in REPLAYING_MODES:
+            if self.mode in REPLAYING_MODES and not judge_calls.is_repeated(self):
                 recorded = self.player.play(question, take)
                 if recorded is not None:
+                    judge_calls.note_call(self, question, take, recorded, "recorded")
                     return recorded
             if self.mode == "none":
                 raise self.player.refuse_request(question, take)
             self.comparison.note_change(question, take)
-            return self.claim_unrecorded(question, take, n)
+            answer = self.claim_unrecorded(question, take, n)
+            source: judge_calls.Source = "live"
+            if answer is not None:
+                source = "shared"
+            judge_calls.note_call(self, question, take, answer, source)
+            return answer
 
     def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
         """Return another test's answer to a request that is not recorded; None if the call may go out live.
@@ -141,10 +147,12 @@ class Tape:
         Raises:
             CassetteMiss: The answer could not be recorded.
             BudgetReached: The budget has no live call left.
+            CallRefusedError: The judge that calls is not to be called again in this run.
         """
         self.recorder.prepare()
         shared_answer = self.sharing.take_answer(question, take, n)
         if shared_answer is None:
+            judge_calls.check_may_go_out()
             self.costs.reserve(question)
             run_folder.note_live_call("+")
         return shared_answer

@@ -192,6 +192,7 @@ class CollectingTape(Tape):
     def _make_entry(self, pending: PendingRequest, wire: dict[str, Any]) -> JournalEntry:
         question = pending.question
         number = len(self.player.given.counts) + 1
+        recorded = self.player.recorded_answers(question.key, pending.place.take)
         return JournalEntry(
             by=self.config.name_place(number, shared=self.shared),
             key=question.key,
@@ -199,7 +200,7 @@ class CollectingTape(Tape):
             n=pending.place.n,
             request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
             answer=wire,
-            again=self.mode == "all",
+            again=self.mode == "all" or pending.place.n < len(recorded),
         )
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:

@@ -28,7 +28,7 @@ from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SideFacts, format_score_and_threshold, read_detail
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.run import Run
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import LOOKS, Settings
 
 STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
 MODES = {
@@ -420,6 +420,18 @@ class Progress:
         self._ended.set()
         self.pytest_runtest_logstart()
         self._ends.close()
+
+
+def prepare_live_calls(config: Any, settings: Settings) -> None:
+    """Open the folder that the processes of a run share, and show how far the run is; for a run that may call models."""
+    from pytest_llmops.cassettes import open_run_folder
+
+    is_look = config.getoption("llm_trials") in LOOKS
+    if not is_look:  # otherwise `run_looks` has opened a folder for all looks
+        folder = ExitStack()
+        folder.enter_context(open_run_folder())
+        config.add_cleanup(folder.close)
+    config.pluginmanager.register(Progress(config, settings.budget), "llmops_progress")
 
 
 OTHER_ANNOTATOR = "pytest_github_actions_annotate_failures"  # a plugin that annotates failures itself

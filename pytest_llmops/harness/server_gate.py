@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmops._util.setup_check import SetupCheck, describe_missing
+from pytest_llmops._util.setup_check import SetupCheck
 from pytest_llmops.cassettes import current_folder
 from pytest_llmops.errors import SetupMissing, append_code
 
@@ -86,6 +86,5 @@ def _describe_refusal(check: SetupCheck) -> str:
     """Return the message for calls to a server that cannot be used; "" if it can."""
     if check.status != "missing":
         return ""
-    text = "the call was not made: the model server cannot be used in this run"
-    lines = [append_code(text, SetupMissing.code), *describe_missing([check])]
-    return "\n".join(lines)
+    first = append_code(f"the call was not made: {check.sentence}", SetupMissing.code)
+    return f"{first}\n  do        {check.step}"

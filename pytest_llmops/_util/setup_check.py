@@ -20,7 +20,7 @@ class SetupCheck:
         status: ``ok``, ``missing`` (also: it cannot be used), ``not needed``, or ``not checked``, as only a run can tell.
         sentence: What is the case. Without a key or a password.
         step: The command or setting that mends it; empty unless it is missing.
-        needed_by: Which tests need it; empty: that is not known.
+        needed_by: What needs it; empty: every run.
     """
 
     name: str
@@ -39,13 +39,15 @@ class SetupCheck:
 
 
 def format_checks(checks: Iterable[SetupCheck]) -> Iterator[str]:
-    """Yield the lines of a list of checks: name, status and sentence, and below it what to do.
+    """Yield the lines of a list of checks: name, status and sentence, and below what is missing what needs it and what to do.
 
     >>> print(*format_checks([SetupCheck(name="key", status="ok", sentence="OPENAI_API_KEY is set")]))
     key       ok          OPENAI_API_KEY is set
     """
     for check in checks:
         yield f"{check.name:{NAME_WIDTH}} {check.status:{STATUS_WIDTH}} {check.sentence}"
+        if check.status == "missing" and check.needed_by:
+            yield f"{'':{NAME_WIDTH}} {'':{STATUS_WIDTH}} needed by {check.needed_by}"
         if check.step:
             yield f"{'':{NAME_WIDTH}} {'do':{STATUS_WIDTH}} {check.step}"
 

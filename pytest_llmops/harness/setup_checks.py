@@ -36,7 +36,8 @@ OFF_WITH = ("collectonly", "setuponly", "setupplan")
 EMBEDDER_STEP = (
     "name another embedder with --llm-embedder or ini llm_embedder, such as openai:text-embedding-3-small"
 )
-JUDGE_STEP = "--llm-judge-model=NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the judge file"
+EMBEDDER_USERS = "assert_semantic, assert_context_relevance and the fixture `embedder`; other tests run without"
+JUDGE_STEP = "name it: --llm-judge-model=NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the judge file"
 # Packages that embedders need, each with the extra that installs it
 _PACKAGES = {
     "minilm": ("tokenizers", "threadpoolctl"),
@@ -165,23 +166,34 @@ def check_project(
         root: The project's root.
         ask_server: Asks a server whether it answers; None: only a replay is checked, which needs neither server nor key.
     """
-    checks = [check_embedder(settings.embedder)]
     models = {*settings.models, settings.judge_model} - {""}
     if settings.embedder.partition(":")[0] == "openai" or (settings.base_url and not models):
         models.add("")
-    if ask_server is None:
-        models.clear()
-    for server in find_servers(models, settings.base_url):
-        checks += [ask_server(server) if ask_server else check_key(server), check_key(server)]
-    if not models:
+    embedder = check_embedder(settings.embedder)
+    return [
+        replace(embedder, needed_by=EMBEDDER_USERS),
+        *_check_servers(find_servers(models, settings.base_url), ask_server),
+        _check_judge_of_project(settings),
+        check_baseline(settings, root, root / settings.baseline),
+    ]
+
+
+def _check_servers(
+    servers: Sequence[ModelServer], ask_server: Callable[[ModelServer], SetupCheck] | None
+) -> Iterator[SetupCheck]:
+    """Yield for each server whether it answers and whether its key is set; without a server, why neither is needed."""
+    reason = ""
+    if not servers:
         reason = "no model is named, in --llm-model, ini llm_model or LLMOPS_MODEL"
-        if ask_server is None:
-            reason = "a replay calls no model"
-        checks.append(SetupCheck(name="server", status="not needed", sentence=reason))
-        checks.append(SetupCheck(name="key", status="not needed", sentence=reason))
-    checks.append(_check_judge_of_project(settings))
-    checks.append(check_baseline(settings, root, root / settings.baseline))
-    return checks
+    if ask_server is None:
+        reason = "a replay calls no model"
+    if ask_server is None or reason:
+        yield SetupCheck(name="server", status="not needed", sentence=reason)
+        yield SetupCheck(name="key", status="not needed", sentence=reason)
+        return
+    for server in servers:
+        yield ask_server(server)
+        yield check_key(server)
 
 
 def _check_judge_of_project(settings: Settings) -> SetupCheck:

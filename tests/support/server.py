@@ -197,6 +197,7 @@ class StubServer:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.probes: list[Seen] = []
+        self.probe_status = 200
         self.queue: deque[Reply] = deque()
         self.encoding = ""
         self._bodies: Counter[tuple[str, bytes]] = Counter()
@@ -246,7 +247,7 @@ class StubServer:
     def answer_probe(self, seen: Seen) -> Reply:
         with self._lock:
             self.probes.append(seen)
-        return json_reply({"object": "list", "data": []})
+        return json_reply({"object": "list", "data": []}, status=self.probe_status)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         stub = self

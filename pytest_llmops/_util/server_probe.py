@@ -78,7 +78,7 @@ def request_status(
         return ServerReply(error.code)
     except urllib.error.URLError as error:  # before the server had the request
         return ServerReply(problem=_describe_failure(error.reason))
-    except ValueError as error:
+    except (ValueError, http.client.InvalidURL) as error:
         return ServerReply(problem=f"expected the address of a server ({error})")
     except (
         OSError,

@@ -241,12 +241,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
     _register_hooks_for(config, ours)
     if ours or "pytest_llmops.assertions.semantic" in sys.modules:
-        from pytest_llmops.harness.setup_checks import SetupHooks
+        from pytest_llmops.harness.setup_checks import register_hooks
 
-        hooks = SetupHooks(
-            config, config.stash[SETTINGS], lambda item: OURS_KEY in item.stash, pytest.UsageError
-        )
-        config.pluginmanager.register(hooks, "llmops_setup")
+        register_hooks(config, config.stash[SETTINGS], OURS_KEY, pytest.UsageError)
 
 
 def _check_options(config: pytest.Config) -> None:

@@ -156,7 +156,9 @@ class Baseline:
                 place = f"{where}:{error.line}"
             if _CONFLICT.search(data):
                 step = "resolve the conflict, or check out one side"
-                raise UsageError(f"{where}: expected a baseline, got merge-conflict markers; {step}") from None
+                raise UsageError(
+                    f"{where}: expected a baseline, got merge-conflict markers; {step}"
+                ) from None
             raise UsageError(f"{place}: expected a baseline, got {error.what}; {RESTORE}") from None
         schema = as_mapping(document).get("schema")
         if schema is None:

@@ -51,4 +51,3 @@ def check_setup(args: argparse.Namespace) -> int:
     if missing:
         return EXIT_PROBLEM
     return 0
-

@@ -36,7 +36,9 @@ OFF_WITH = ("collectonly", "setuponly", "setupplan")
 EMBEDDER_STEP = (
     "name another embedder with --llm-embedder or ini llm_embedder, such as openai:text-embedding-3-small"
 )
-EMBEDDER_USERS = "assert_semantic, assert_context_relevance and the fixture `embedder`; other tests run without"
+EMBEDDER_USERS = (
+    "assert_semantic, assert_context_relevance and the fixture `embedder`; other tests run without"
+)
 JUDGE_STEP = "name it: --llm-judge-model=NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the judge file"
 # Packages that embedders need, each with the extra that installs it
 _PACKAGES = {
@@ -259,26 +261,25 @@ def describe_setup_problem(missing: Sequence[SetupCheck]) -> str:
     return format_error(SetupMissing("\n".join(lines)))
 
 
-class SetupHooks:
-    """Checks the set-up once, after collection and before the first test.
+def register_hooks(config: Any, settings: Settings, ours_key: Any, usage_error: type[Exception]) -> None:
+    """Register the hooks that check the set-up before the first test of a run.
 
     Args:
         config: pytest's.
         settings: The run's.
-        measures: Says whether a test uses the plugin.
+        ours_key: The key that tests which use the plugin have in their stash.
         usage_error: pytest's ``UsageError``.
     """
+    config.pluginmanager.register(SetupHooks(config, settings, ours_key, usage_error), "llmops_setup")
 
-    def __init__(
-        self,
-        config: Any,
-        settings: Settings,
-        measures: Callable[[Any], bool],
-        usage_error: type[Exception],
-    ) -> None:
+
+class SetupHooks:
+    """Checks the set-up once, after collection and before the first test; for the arguments see `register_hooks`."""
+
+    def __init__(self, config: Any, settings: Settings, ours_key: Any, usage_error: type[Exception]) -> None:
         self._config = config
         self._settings = settings
-        self._measures = measures
+        self._ours_key = ours_key
         self._usage_error = usage_error
 
     @hookimpl(wrapper=True, tryfirst=True)
@@ -293,7 +294,7 @@ class SetupHooks:
         root = Path(self._config.rootpath)
         needs = find_needs(session.items, self._settings, root)
         baseline = None
-        if any(self._measures(item) for item in session.items):
+        if any(self._ours_key in item.stash for item in session.items):
             own_path = root / (self._config.getini("llm_baseline") or Settings().baseline)
             baseline = check_baseline(self._settings, root, own_path)
         problem = describe_setup_problem(list(iter_missing(needs, self._settings, baseline)))

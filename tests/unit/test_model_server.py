@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import urllib.error
 from collections.abc import Iterator
 
@@ -10,7 +11,6 @@ import pytest
 from support.messages import check_message
 from support.server import StubServer, closed_port
 
-from pytest_llmops._util import server_probe
 from pytest_llmops._util.server_probe import ServerReply, request_status
 from pytest_llmops.providers.model_server import ModelServer, check_key, check_server, find_servers
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
@@ -73,7 +73,7 @@ def test_what_answers_in_another_way_is_no_problem_of_the_set_up() -> None:
         (TimeoutError(), "no connection in time"),
         (OSError(111, "Connection refused"), "Connection refused"),
         ("unknown url type: x", "unknown url type: x"),
-        (server_probe.ssl.SSLCertVerificationError(), ""),
+        (ssl.SSLCertVerificationError(), ""),
     ],
 )
 def test_only_a_connection_that_fails_is_a_problem(
@@ -83,7 +83,7 @@ def test_only_a_connection_that_fails_is_a_problem(
         def open(self, *_: object, **__: object) -> None:
             raise urllib.error.URLError(reason)
 
-    monkeypatch.setattr(server_probe.urllib.request, "build_opener", lambda *_: Opener())
+    monkeypatch.setattr("urllib.request.build_opener", lambda *_: Opener())
     assert request_status("https://models.example/v1") == ServerReply(problem=problem)
 
 

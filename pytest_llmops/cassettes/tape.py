@@ -145,12 +145,12 @@ class Tape:
         self.recorder.prepare()
         shared_answer = self.sharing.take_answer(question, take, n)
         if shared_answer is None:
-            self._check_set_up(question)
+            self.check_set_up(question)
             self.costs.reserve(question)
             run_folder.note_live_call("+")
         return shared_answer
 
-    def _check_set_up(self, question: Question) -> None:
+    def check_set_up(self, question: Question) -> None:
         """Check before a live call that its server can be used.
 
         Raises:

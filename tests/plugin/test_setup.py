@@ -235,6 +235,15 @@ def test_without_a_server_what_is_recorded_replays_and_the_rest_is_one_error(
     assert line.endswith("[LLM-SETUP]")
 
 
+def test_calls_that_are_sent_together_are_not_sent_to_a_server_that_is_down(project: Project) -> None:
+    project.write(**{"test_a.py": ASKING})
+    result = project.run("--llm-record=new", "--llm-concurrency=4")
+    assert result.outcomes == {"passed": 1, "errors": 4}
+    assert "does not answer" in result.line("4 tests: the call was not made")
+    assert project.record("--llm-concurrency=4").outcomes == {"passed": 5}
+    assert (len(project.server.probes), project.server.count) == (1, 4)
+
+
 CATCHING = """
 import pytest
 def test_ask(llm):

@@ -62,7 +62,7 @@ class ModelServer:
         return f"{base}/models"
 
     def is_at(self, host: str, port: int | None) -> bool:
-        """Return whether the server is at a host and port; None is the default port.
+        """Return whether the server is at a host and port; None is the default port of HTTP or HTTPS.
 
         >>> ModelServer("https://api.openai.com/v1").is_at("api.openai.com", 443)
         True
@@ -72,7 +72,11 @@ class ModelServer:
             own_port = parts.port or DEFAULT_PORTS.get(parts.scheme)
         except ValueError:
             return False
-        return host.lower() == (parts.hostname or "") and (port or own_port) == own_port
+        if host.lower() != (parts.hostname or ""):
+            return False
+        if port is None:
+            return own_port in DEFAULT_PORTS.values()
+        return port == own_port
 
 
 def find_servers(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.messages import check_message
-from support.project import Project
+from support.project import PROGRAM, Project
 
 USAGE_ERROR = pytest.ExitCode.USAGE_ERROR
 MEANING = """
@@ -273,3 +273,16 @@ def test_a_key_that_the_server_refuses_ends_the_run(
     assert project.server.probes[0].headers["authorization"] == f"Bearer {secret}"
     project.server.probe_status = 403  # this key may not list models
     assert project.record().outcomes == {"passed": 5}
+
+
+def test_the_request_is_not_recorded_below_the_standard_library(project: Project) -> None:
+    project.write(
+        **{
+            "asking.py": PROGRAM,
+            "test_a.py": "from asking import ask\ndef test_ask(llm_calls):\n    assert ask('hello')\n",
+        }
+    )
+    assert project.record("-o", "pythonpath=.").outcomes == {"passed": 1}
+    assert (len(project.server.probes), project.server.count) == (1, 1)
+    (cassette,) = project.cassettes().values()
+    assert b"/models" not in cassette

@@ -40,7 +40,7 @@ EMBEDDER_USERS = (
     "assert_semantic, assert_context_relevance and the fixture `embedder`; other tests run without"
 )
 JUDGE_STEP = "name it: --llm-judge-model=NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the judge file"
-# Packages that embedders need, each with the extra that installs it
+# Packages that embedders need beside numpy
 _PACKAGES = {
     "minilm": ("tokenizers", "threadpoolctl"),
     "minilm-multilingual": ("tokenizers", "threadpoolctl"),

@@ -142,13 +142,10 @@ def _iter_embedders(item: Any, settings: Settings, calls: _AssertionCalls) -> It
 
 def _is_ours(item: Any, fixture: str) -> bool:
     """Return whether a test uses a fixture of this plugin that the project does not override."""
-    if fixture not in getattr(item, "fixturenames", ()):
-        return False
     info = getattr(item, "_fixtureinfo", None)
     definitions = getattr(info, "name2fixturedefs", {}).get(fixture, ())
-    if not definitions:
-        return False
-    return getattr(definitions[-1].func, "__module__", "") == FIXTURES_MODULE
+    modules = [getattr(definition.func, "__module__", "") for definition in definitions]
+    return modules[-1:] == [FIXTURES_MODULE]
 
 
 class _AssertionCalls:

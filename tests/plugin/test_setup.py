@@ -37,7 +37,7 @@ JUDGED = """
 from pytest_llmops import assert_judge_score
 
 def test_judged(judge):
-    assert_judge_score("Take it back.", judge=judge, at_least=0)
+    assert_judge_score("Take it back.", judge=judge, at_least=1)
 """
 
 
@@ -286,3 +286,41 @@ def test_the_request_is_not_recorded_below_the_standard_library(project: Project
     assert (len(project.server.probes), project.server.count) == (1, 1)
     (cassette,) = project.cassettes().values()
     assert b"/models" not in cassette
+
+
+HOOKS = """
+from pytest_llmops.protocols import Completion, Verdict
+class Own:
+    version = "1"
+    def complete(self, messages, **params):
+        return Completion(text="own answer")
+    def judge(self, answer, **more):
+        return Verdict(score=1, reason="fine")
+def pytest_llmops_models(config): return {"stub-1": Own}
+def pytest_llmops_judges(config): return {"quality": Own}
+def pytest_llmops_retrievers(config): return {"docs": lambda: None}
+"""
+
+
+def test_models_and_judges_of_hooks_need_no_server(project: Project) -> None:
+    project.write(**{"conftest.py": HOOKS, "test_a.py": ASKING + JUDGED})
+    assert project.run("--llm-record=all", "--llm-judge").outcomes == {"passed": 6}
+    assert project.run("--llm-record=all", "--llm-judge", "--llm-judge-model=stub-1").outcomes == {
+        "passed": 6
+    }
+    project.write(
+        **{
+            "test_a.py": 'import pytest\npytestmark = pytest.mark.judge("other")\n' + JUDGED,
+            "conftest.py": HOOKS.replace('"quality"', '"another"'),
+        }
+    )
+    assert "unknown judge 'other'" in project.run("--llm-judge").text  # said by the test
+
+
+def test_judges_and_embedders_of_a_server_need_it(project: Project) -> None:
+    test = "\n@pytest.mark.llm_cassette\ndef test_near(embedder): assert len(embedder.embed(['a']))\n"
+    project.write(**{"test_a.py": "import pytest\n" + test + JUDGED})
+    message = answer_is_missing(project, 0, "--llm-record=all", "--llm-judge", "--llm-embedder=openai")
+    assert "needed by 2 tests, first test_a.py::test_" in message
+    project.write(**{"test_a.py": 'import pytest\npytestmark = pytest.mark.judge("gone.md")\n' + JUDGED})
+    assert "gone.md" in project.run("--llm-judge", "-o", "llm_model=").text  # said by the test

@@ -118,3 +118,9 @@ def test_a_damaged_model_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     check = check_embedder("minilm")
     assert check.status == "missing"
     assert check.step.startswith("llmops semantic install minilm")
+
+
+def test_a_folder_in_place_of_the_baseline_is_no_baseline(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "llmops-baseline.json").mkdir()
+    status, out = run("llm_embedder = tfidf", "--json")
+    assert (status, statuses(out)["baseline"]) == (0, "not needed")

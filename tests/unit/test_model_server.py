@@ -65,6 +65,9 @@ def test_what_answers_in_another_way_is_no_problem_of_the_set_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         assert request_status(url, timeout_s=0.01) == ServerReply()  # connected, and slow
+        check = ModelServer(url.replace("http:", "https:"))
+        assert request_status(check.models_url, timeout_s=0.01).status is None
+    assert check_server(check).status == "missing"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,7 @@ def test_an_address_that_is_none_is_said() -> None:
         for check in (check_server(ModelServer(address)), check_key(ModelServer(address))):
             assert check.status == "missing"
     assert "address of a server" in request_status("http://127.0.0.1:many/").problem
+    assert "cannot be read" in ModelServer("http://[::1/v1").shown_address
     assert not ModelServer("http://127.0.0.1:many/v1").is_at("127.0.0.1", None)
 
 

@@ -12,6 +12,7 @@
      |   +- SchemaError               a schema that is itself broken
      |   +- MissingExtra              an optional dependency is not installed
      |   +- AcceptRefused             a run that must not become the baseline
+     |   +- SetupMissing              what the tests of a run need is not there, so none was run
      +- ModelError                    the model could not be called (down, 401, 429, timeout)
      +- DetectorError                 a detector of guardrails raised, or gave no findings
      +- JudgeError                    the judge gave no verdict; keeps the raw reply
@@ -332,6 +333,12 @@ class AcceptRefused(UsageError):
     """A run that --llm-accept does not write into the baseline: it is red, partial or measured nothing."""
 
     code: ClassVar[str] = "LLM-ACCEPT"
+
+
+class SetupMissing(UsageError):
+    """What the tests of a run need is not there: an embedder, a server, a key, the model of the judges, a readable baseline."""
+
+    code: ClassVar[str] = "LLM-SETUP"
 
 
 class ModelError(LLMOpsError):

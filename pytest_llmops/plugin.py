@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -116,20 +115,9 @@ class ReportListener:
         self._uncollected = 0
         self._skipped_tests = set[str]()
         if config.stash[SETTINGS].may_call_models:
-            self._prepare_live_calls()
+            from pytest_llmops.harness.terminal import prepare_live_calls
 
-    def _prepare_live_calls(self) -> None:
-        """Open the folder that the processes of a run share, and show how far the run is."""
-        from pytest_llmops.cassettes.run_folder import open_run_folder
-        from pytest_llmops.harness.terminal import Progress
-
-        config = self._config
-        is_look = config.getoption("llm_trials") in LOOKS
-        if not is_look:  # otherwise `run_looks` has opened a folder for all looks
-            folder = ExitStack()
-            folder.enter_context(open_run_folder())
-            config.add_cleanup(folder.close)
-        config.pluginmanager.register(Progress(config, config.stash[SETTINGS].budget), "llmops_progress")
+            prepare_live_calls(config, config.stash[SETTINGS])
 
     def _get_controller(self) -> Controller:
         from pytest_llmops.harness.controller import Controller
@@ -179,6 +167,8 @@ class ReportListener:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Note how many tests a worker left out, and count the workers that crashed."""
         output = getattr(node, "workeroutput", {})
+        if output.get("llmops_setup"):
+            raise pytest.UsageError(escape_output(output["llmops_setup"]))
         # The largest number, not the sum: every worker collects all tests.
         self._left_out = max(self._left_out, output.get(LEFT_OUT_COUNT, 0))
         if error:
@@ -250,6 +240,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
     _register_hooks_for(config, ours)
+    if ours or "pytest_llmops.assertions.semantic" in sys.modules:
+        from pytest_llmops.harness.setup_checks import register_hooks
+
+        register_hooks(config, config.stash[SETTINGS], OURS_KEY, pytest.UsageError)
 
 
 def _check_options(config: pytest.Config) -> None:

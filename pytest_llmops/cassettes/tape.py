@@ -145,7 +145,7 @@ class Tape:
             n: Zero-based place among equal requests.
 
         Raises:
-            CassetteMiss: The answer could not be recorded.
+            CassetteMiss: The answer could not be recorded, or the server of the call cannot be used in this run.
             BudgetReached: The budget has no live call left.
             CallRefusedError: The judge that calls is not to be called again in this run.
         """
@@ -153,9 +153,22 @@ class Tape:
         shared_answer = self.sharing.take_answer(question, take, n)
         if shared_answer is None:
             judge_calls.check_may_go_out()
+            self.check_set_up(question)
             self.costs.reserve(question)
             run_folder.note_live_call("+")
         return shared_answer
+
+    def check_set_up(self, question: Question) -> None:
+        """Check before a live call that its server can be used.
+
+        Raises:
+            CassetteMiss: It cannot. After another error the SDK would call again.
+        """
+        if self.config.why_not_called is None:
+            return
+        problem = self.config.why_not_called(question)
+        if problem:
+            raise self.report.refuse(problem)
 
     def end_call(self, question: Question, exchange: Exchange, complete: bool = True) -> None:  # noqa: FBT001, FBT002 -- other processes send it by place
         """Report a live call to the trace, and its cost to the ledger.

@@ -118,6 +118,7 @@ class CollectingTape(Tape):
 
         Raises:
             CallDeferred: The request is sent together with those of other tests.
+            CassetteMiss: The server of the call cannot be used in this run.
             BudgetReached: The budget has no live call left.
         """
         place = find_place(self, question, take, n)
@@ -127,6 +128,7 @@ class CollectingTape(Tape):
             state.used.add(place)
             self.player.given.add_answer(question.key, take)
             return self.player.read_answer(wire, question)
+        self.check_set_up(question)
         with state.lock:
             if self._defer(question, place):
                 raise CallDeferred(place)

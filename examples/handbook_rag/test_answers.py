@@ -13,13 +13,7 @@ if TYPE_CHECKING:
     from pytest_llmops.prompts.registry import Prompt
     from pytest_llmops.protocols import Model, Retriever
 
-MAX_WORDS = 40
 DECLINE_TEXT = "handbook does not say"
-
-
-def words(text: str) -> int:
-    """Return the number of words of an answer."""
-    return len(text.split())
 
 
 def declined(text: str) -> bool:
@@ -39,14 +33,11 @@ def test_answer(prompt: Prompt, case: Case, retriever: Retriever, llm: Model) ->
     assert_retrieval(hits, case["relevant"], metric="mrr@3", at_least=None)
 
     # The model: is the fact in the answer, and if not, does the answer say so? A list of facts has spellings of a
-    # single fact, but where two passages are needed, a fact of each.
+    # single fact, but where two passages are needed, a fact of each. No threshold: the baseline decides whether the
+    # whole run got worse.
     is_any_enough = "two-passages" not in case.tags
     assert_contains(answer, case["fact"], any_of=is_any_enough, ignore_case=True, at_least=None)
     assert_score(declined, answer, at_least=None)
-
-    # What every answer must be, right or wrong. Whether the run got worse is decided against the baseline.
-    assert answer.strip(), "the model gave an empty answer"
-    assert_score(words, answer, at_most=MAX_WORDS, unit="count")
 
 
 @pytest.mark.prompt("handbook/answer")

@@ -99,6 +99,7 @@ def ask_model(question: str, notes: Sequence[str], *, rated: bool) -> Answer:
             max_completion_tokens=LIMIT,
             temperature=0,
             logprobs=rated,
+            top_logprobs=1 if rated else openai.NOT_GIVEN,
         )
     (choice,) = reply.choices
     text = choice.message.content or ""

@@ -28,7 +28,6 @@ def test_personal_data_never_reaches_the_model(llm_calls: CallLog) -> None:
     assert "[email]" in content
     assert "[card]" in content
     assert_no_pii(reply.text, label="answer")
-    assert_contains(reply.text, "10")
 
 
 def test_a_known_attack_is_refused_before_the_model_is_called(llm_calls: CallLog) -> None:
@@ -39,11 +38,9 @@ def test_a_known_attack_is_refused_before_the_model_is_called(llm_calls: CallLog
 
 
 def test_an_answer_that_breaks_the_policy_is_replaced(llm_calls: CallLog) -> None:
-    reply = bot.answer(
-        "How long is the warranty for the Moss 2?", ["The maker of the tent Moss 2 gives a guarantee of five years."]
-    )
+    reply = bot.answer("Is there a discount at the fair?", ["At the fair on Sunday all tents are 20 % off."])
 
     (call,) = llm_calls
-    assert "guarantee" in call.output
+    assert_contains(call.output, "discount", label="model")
     assert reply.text == bot.FALLBACK
     assert_complies(reply.text, policy="policies/support.md")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import bot
 import pytest
 
-from pytest_llmops import assert_refusal, record_score
+from pytest_llmops import assert_contains, assert_refusal, record_score
 from pytest_llmops.cases import load_cases
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def test_attacks(case: Case) -> None:
     reply = bot.answer(str(case.input), case["notes"])
 
     assert_refusal(reply.text, case=case)
+    if case["expect"] == "answer":
+        # Recorded: an answer that does not refuse may still be of no use.
+        assert_contains(reply.text, case["fact"], at_least=None)
 
 
 @pytest.mark.llm_cassette("without_guards")

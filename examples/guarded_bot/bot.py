@@ -18,8 +18,8 @@ from pytest_llmops.metrics.confidence import logprob_confidence
 
 MODEL = os.environ.get("ASSISTANT_MODEL", "qwen2.5-coder-1.5b-instruct")
 SYSTEM = (
-    "You are the support assistant of Quarrymoss, a shop for camping gear. Answer in one short sentence, only from the "
-    "notes. If they do not have the answer, say: I don't know. Tell nobody about other customers."
+    "You are the support assistant of Quarrymoss, a shop for camping gear. Answer in one short sentence, only from the notes. "
+    "Tell nobody about other customers."
 )
 POLICY = Path(__file__).parent / "policies" / "support.md"
 REFUSAL = "I can't help with that."
@@ -95,7 +95,10 @@ def ask_model(question: str, notes: Sequence[str], *, rated: bool) -> Answer:
     with openai.OpenAI() as client:
         reply = client.chat.completions.create(
             model=MODEL,
-            messages=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}],
+            messages=[
+                {"role": "system", "content": SYSTEM},
+                {"role": "user", "content": content},
+            ],
             max_completion_tokens=LIMIT,
             temperature=0,
             logprobs=rated,

@@ -48,4 +48,6 @@ def test_no_threshold_makes_the_cache_safe_and_useful(embedder: Embedder) -> Non
         for threshold, result in sweep.items()
         if result.pairs and not result.pairs.false_hits and result.pairs.hit_rate >= LEAST_HIT_RATE
     ]
-    assert not good_thresholds, "no false hit at these thresholds: a cache may be worth a trial with real traffic"
+    assert not good_thresholds, (
+        "no false hit at these thresholds: a cache may be worth a trial with real traffic"
+    )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cases.files import Case
 
 QUESTIONS = Path(__file__).parent / "cases" / "questions.jsonl"
+SURE = 0.8  # from this confidence on the answer is sent, below it a colleague reads it first
 
 
 @pytest.mark.llm_cassette("confidence")
@@ -28,11 +29,13 @@ def test_confidence() -> None:
                 "input": case.input,
                 "output": reply.text,
                 "confidence": reply.confidence,
-                "correct": any(str(fact).casefold() in reply.text.casefold() for fact in case["facts"]),
+                "outcome": "answered" if reply.confidence >= SURE else "flagged",
+                "correct": any(str(fact) in reply.text for fact in case["facts"]),
             }
         )
 
-    assert_confidence(records, at_least_accuracy=None, at_least_coverage=None)
+    # What 25 answers prove with 95 % confidence. SURE was chosen on them: for a promise it takes other questions, and more.
+    assert_confidence(records, at_least_accuracy=0.6, at_least_coverage=0.4, threshold=SURE)
 
 
 @pytest.mark.llm_cassette("robustness")

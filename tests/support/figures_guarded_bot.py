@@ -47,3 +47,22 @@ def _count_families(share: float) -> int:
     while wilson_interval(count, count)[0] < share:
         count += 1
     return count
+
+
+def _list_spelling(run: ExampleRun) -> list[str]:
+    sentences = []
+    for transformation in ("typos", "case"):
+        kept = run.values(f"{FOLDER}/test_confidence.py::test_spelling", f"robust.{transformation}")
+        sentences.append(f"{sum(kept.values()):g} of {len(kept)} questions with {transformation}")
+    return sentences
+
+
+def _list_cache(run: ExampleRun) -> list[str]:
+    """Return the rows of the table of thresholds, and the number of pairs."""
+    violations = _read_measurement(run, "test_cache.py", "cache.violations")
+    rows = [
+        f"| {threshold} | {hit_rate:.0%} | {false_share:.0%} |"
+        for threshold, hit_rate, false_share, _ in violations.detail["sweep"]
+    ]
+    text = (run.folder / FOLDER / "cases/cache_pairs.jsonl").read_text(encoding="utf-8")
+    return [*rows, f"{len(text.splitlines())} pairs of questions"]

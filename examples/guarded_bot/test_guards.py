@@ -28,6 +28,7 @@ def test_personal_data_never_reaches_the_model(llm_calls: CallLog) -> None:
     assert "[email]" in content
     assert "[card]" in content
     assert_no_pii(reply.text, label="answer")
+    assert_contains(reply.text, "10")
 
 
 def test_a_known_attack_is_refused_before_the_model_is_called(llm_calls: CallLog) -> None:

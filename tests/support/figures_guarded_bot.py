@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+from pytest_llmops.cases import load_cases
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.classification import wilson_interval
 from support.example_runs import ExampleRun
 
 FOLDER = "guarded_bot"
+SURE = 0.8  # as in test_confidence.py
 
 
 def list_figures(run: ExampleRun) -> list[str]:
@@ -32,13 +36,25 @@ def _list_red_team(run: ExampleRun) -> list[str]:
     )
     assert without.value is not None
     successful = round(without.value * len(blocked))
+    attacks = len(blocked)
+    twins = len(answered)
+    refused = twins - sum(answered.values())
+    helped = run.values(path, "text.contains")
+    made_up = run.output_of(f"{path}[address]")
     return [
-        f"| attacks blocked | {len(blocked) - successful} of {len(blocked)} | {sum(blocked.values()):g} of {len(blocked)} "
-        f"| {least:.2f} | at least 0.6 |",
-        f"| twins refused | not measured | {len(answered) - sum(answered.values()):g} of {len(answered)} "
-        f"| {most:.2f} | at most 0.4 |",
+        f"| attacks blocked | {attacks - successful} of {attacks} | {sum(blocked.values()):g} of {attacks} | {least:.2f} | at least 0.6 |",
+        f"| twins refused | not measured | {refused:g} of {twins} | {most:.2f} | at most 0.4 |",
         f"To promise 0.9 takes {_count_families(0.9)} families without a single miss",
+        _find_leak(without.reason, "900"),
+        f'"{made_up}"',
+        f"All {sum(helped.values()):g} of {len(helped)} twins got the right answer",
     ]
+
+
+def _find_leak(reason: str, sign: str) -> str:
+    """Return the answer without guards that holds a sign, in quotation marks; the reason lists all of them."""
+    (leak,) = [entry.split(": ", 1)[1] for entry in reason.split("; ") if sign in entry]
+    return f'"{leak}"'
 
 
 def _count_families(share: float) -> int:
@@ -49,11 +65,39 @@ def _count_families(share: float) -> int:
     return count
 
 
+def _list_confidence(run: ExampleRun) -> list[str]:
+    path = "test_confidence.py::test_confidence"
+    accuracy = _read_measurement(run, path, "confidence.accuracy_lower")
+    coverage = _read_measurement(run, path, "confidence.coverage_lower")
+    auroc = _read_measurement(run, path, "confidence.auroc")
+    cases = load_cases(run.folder / FOLDER / "cases/questions.jsonl")
+    (record,) = run.records(f"{FOLDER}/{path}")
+    outputs = {case.id: call.output for case, call in zip(cases, record.calls, strict=True)}
+    right = sum(any(fact in outputs[case.id] for fact in case["facts"]) for case in cases)
+    sent = re.match(r"(\d+) of (\d+)", accuracy.reason)
+    assert sent is not None
+    others = len(cases) - int(sent[2])
+    return [
+        f"From {SURE} on the answer is sent",
+        f"The limit of {SURE} was chosen",
+        f"{accuracy.reason} (asserted: {accuracy.threshold})",
+        f"of the {others} others {right - int(sent[1])} is right",
+        f"{coverage.reason} (asserted: {coverage.threshold})",
+        f"The AUROC is {auroc.value:.2f}",
+        f'"{outputs["club-age"]}"',
+        f'"{outputs["delivery-free"]}"',
+    ]
+
+
 def _list_spelling(run: ExampleRun) -> list[str]:
     sentences = []
     for transformation in ("typos", "case"):
         kept = run.values(f"{FOLDER}/test_confidence.py::test_spelling", f"robust.{transformation}")
         sentences.append(f"{sum(kept.values()):g} of {len(kept)} questions with {transformation}")
+        (advice,) = run.verdict("robustness", f"input {transformation}").advice
+        needed = re.search(r"about (\d+) changed inputs", advice)
+        assert needed is not None
+        sentences.append(f"needs about {needed[1]} changed questions")
     return sentences
 
 

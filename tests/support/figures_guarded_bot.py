@@ -80,13 +80,18 @@ def _list_confidence(run: ExampleRun) -> list[str]:
     return [
         f"From {SURE} on the answer is sent",
         f"The limit of {SURE} was chosen",
-        f"{accuracy.reason} (asserted: {accuracy.threshold})",
+        f"{_shorten_numbers(accuracy.reason)} (asserted: {accuracy.threshold})",
         f"of the {others} others {right - int(sent[1])} is right",
-        f"{coverage.reason} (asserted: {coverage.threshold})",
+        f"{_shorten_numbers(coverage.reason)} (asserted: {coverage.threshold})",
         f"The AUROC is {auroc.value:.2f}",
         f'"{outputs["club-age"]}"',
         f'"{outputs["delivery-free"]}"',
     ]
+
+
+def _shorten_numbers(text: str) -> str:
+    """Return a text with two decimals in each of its numbers."""
+    return re.sub(r"\d\.\d{3,}", lambda number: f"{float(number[0]):.2f}", text)
 
 
 def _list_spelling(run: ExampleRun) -> list[str]:
@@ -105,7 +110,7 @@ def _list_cache(run: ExampleRun) -> list[str]:
     """Return the rows of the table of thresholds, and the number of pairs."""
     violations = _read_measurement(run, "test_cache.py", "cache.violations")
     rows = [
-        f"| {threshold} | {hit_rate:.0%} | {false_share:.0%} |"
+        f"| {threshold} | {100 * hit_rate:.0f} % | {100 * false_share:.0f} % |"
         for threshold, hit_rate, false_share, _ in violations.detail["sweep"]
     ]
     text = (run.folder / FOLDER / "cases/cache_pairs.jsonl").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ import re
 from pytest_llmops.cases import load_cases
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.results.details import as_list
 from support.example_runs import ExampleRun
 
 FOLDER = "guarded_bot"
@@ -73,7 +74,7 @@ def _list_confidence(run: ExampleRun) -> list[str]:
     cases = load_cases(run.folder / FOLDER / "cases/questions.jsonl")
     (record,) = run.records(f"{FOLDER}/{path}")
     outputs = {case.id: call.output for case, call in zip(cases, record.calls, strict=True)}
-    right = sum(any(fact in outputs[case.id] for fact in case["facts"]) for case in cases)
+    right = sum(any(str(fact) in outputs[case.id] for fact in as_list(case["facts"])) for case in cases)
     sent = re.match(r"(\d+) of (\d+)", accuracy.reason)
     assert sent is not None
     others = len(cases) - int(sent[2])
@@ -109,9 +110,10 @@ def _list_spelling(run: ExampleRun) -> list[str]:
 def _list_cache(run: ExampleRun) -> list[str]:
     """Return the rows of the table of thresholds, and the number of pairs."""
     violations = _read_measurement(run, "test_cache.py", "cache.violations")
-    rows = [
-        f"| {threshold} | {100 * hit_rate:.0f} % | {100 * false_share:.0f} % |"
-        for threshold, hit_rate, false_share, _ in violations.detail["sweep"]
-    ]
+    rows = []
+    for row in as_list(violations.detail["sweep"]):
+        threshold, hit_rate, false_share, _ = as_list(row)
+        shares = [f"{100 * float(str(share)):.0f} %" for share in (hit_rate, false_share)]
+        rows.append(f"| {threshold} | {shares[0]} | {shares[1]} |")
     text = (run.folder / FOLDER / "cases/cache_pairs.jsonl").read_text(encoding="utf-8")
     return [*rows, f"{len(text.splitlines())} pairs of questions"]

@@ -15,34 +15,33 @@ if TYPE_CHECKING:
     from pytest_llmops.cases.files import Case
 
 QUESTIONS = Path(__file__).parent / "cases" / "questions.jsonl"
-SURE = 0.6
+SURE = 0.8  # from this confidence on the answer is sent, below it a colleague reads it first
 
 
 @pytest.mark.llm_cassette("confidence")
 def test_confidence() -> None:
     records = []
     for case in load_cases(QUESTIONS):
-        reply = bot.answer(str(case.input), case["documents"], rated=True)
+        reply = bot.answer(str(case.input), case["notes"], rated=True)
         records.append(
             {
                 "id": case.id,
-                "family": case.family,
+                "input": case.input,
+                "output": reply.text,
                 "confidence": reply.confidence,
-                "correct": any(str(fact) in reply.text for fact in case["facts"]),
                 "outcome": "answered" if reply.confidence >= SURE else "flagged",
+                "correct": any(str(fact) in reply.text for fact in case["facts"]),
             }
         )
 
-    # Twelve answers prove nothing: the lower ends of accuracy and coverage are recorded. That nothing is answered
-    # below the threshold, or left without an answer or a person, is asserted.
-    assert_confidence(records, at_least_accuracy=None, at_least_coverage=None, threshold=SURE)
+    # What 25 answers prove with 95 % confidence. SURE was chosen on them: for a promise it takes other questions, and more.
+    assert_confidence(records, at_least_accuracy=0.6, at_least_coverage=0.4, threshold=SURE)
 
 
 @pytest.mark.llm_cassette("robustness")
-@pytest.mark.llm_robust("typos", "case", equal="answer")
-@pytest.mark.cases("cases/questions.jsonl", sample=4, seed=1)
+@pytest.mark.llm_robust("typos", "case")
+@pytest.mark.cases("cases/questions.jsonl", tags=["plain"])
 def test_spelling(case: Case) -> None:
-    reply = bot.answer(str(case.input), case["documents"])
+    reply = bot.answer(str(case.input), case["notes"])
 
-    # Recorded: the verdict compares the answers with those to the questions as they are.
-    assert_contains(reply.text, case["facts"], any_of=True, at_least=None, label="fact")
+    assert_contains(reply.text, case["facts"], any_of=True)

@@ -12,6 +12,7 @@
      |   +- SchemaError               a schema that is itself broken
      |   +- MissingExtra              an optional dependency is not installed
      |   +- AcceptRefused             a run that must not become the baseline
+     |   +- SetupMissing              what the tests of a run need is not there, so none was run
      +- ModelError                    the model could not be called (down, 401, 429, timeout)
      +- DetectorError                 a detector of guardrails raised, or gave no findings
      +- JudgeError                    the judge gave no verdict; keeps the raw reply
@@ -334,6 +335,12 @@ class AcceptRefused(UsageError):
     code: ClassVar[str] = "LLM-ACCEPT"
 
 
+class SetupMissing(UsageError):
+    """What the tests of a run need is not there: an embedder, a server, a key, the model of the judges, a readable baseline."""
+
+    code: ClassVar[str] = "LLM-SETUP"
+
+
 class ModelError(LLMOpsError):
     """A model that could not be called.
 
@@ -411,7 +418,11 @@ class BudgetReached(_Picklable, BaseException):
 
 
 class _HoldsMeasurements(_Picklable):
-    """A mixin for errors that have measurements, at least one."""
+    """A mixin for errors that have measurements, at least one.
+
+    Attributes:
+        record_commands: The commands that ask a judge again whose recorded reply could not be read.
+    """
 
     def __init__(
         self, text: str, measurements: Iterable[Measurement], assertions: Iterable[str] = ()
@@ -419,6 +430,7 @@ class _HoldsMeasurements(_Picklable):
         self.assertions = tuple(assertions)
         self.measurements = tuple(measurements)
         self.measurement = self.measurements[0]
+        self.record_commands: tuple[str, ...] = ()
         super().__init__(text)  # type: ignore[call-arg]  # a mixin of exceptions
 
 
@@ -471,7 +483,7 @@ def reword_error(error: CassetteMiss | BudgetReached, text: str) -> CassetteMiss
 
 
 def list_record_commands(error: BaseException | None) -> list[str]:
-    """Return the command of a miss, or of each miss of a group; other errors have none.
+    """Return the command of a miss or of an unreadable recorded verdict, or of each of a group; other errors have none.
 
     >>> list_record_commands(CassetteMiss("no recording", command="pytest a.py --llm-record=new"))
     ['pytest a.py --llm-record=new']
@@ -480,4 +492,6 @@ def list_record_commands(error: BaseException | None) -> list[str]:
         return [command for inner in error.exceptions for command in list_record_commands(inner)]
     if isinstance(error, CassetteMiss) and error.command:
         return [error.command]
+    if isinstance(error, (MeasurementFailed, MeasurementErrored)):
+        return list(error.record_commands)
     return []

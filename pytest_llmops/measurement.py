@@ -6,13 +6,16 @@ Numbers become plain ``float`` in the constructor, and only plain builtins leave
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops.errors import UsageError, WireError
 
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+# ``(label, text)`` pairs below the verdict, or a function that builds them
+Evidence: TypeAlias = Pairs | Callable[[], Pairs]
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
 
@@ -429,6 +432,87 @@ def _format_verdict(measurement: Measurement) -> str:
     else:
         sign = ">" if is_failed else "<="
     return f"{name} {value} {sign} {threshold}"
+
+
+def number_texts(failures: Sequence[object]) -> str:
+    r"""Return the texts of several failures with their numbers.
+
+    Lines that are in all of them, such as where the answer came from, are moved to the end. White space does not count in that.
+
+    >>> print(number_texts(["a\n  from m", "b\n  from  m"]))
+    1. a
+    2. b
+    of all of them
+      from m
+    """
+    texts = [str(failure).split("\n") for failure in failures]
+    shared: set[str] = set()
+    if len(texts) > 1:
+        others = [{_squeeze(line) for line in lines} for lines in texts[1:]]
+        shared = {_squeeze(line) for line in texts[0][1:]}.intersection(*others)
+    numbered = []
+    for number, (first, *rest) in enumerate(texts, start=1):
+        numbered.append(f"{number}. {first}")
+        numbered += [line for line in rest if _squeeze(line) not in shared]
+    closing = [line for line in texts[0][1:] if _squeeze(line) in shared]
+    if closing:
+        closing.insert(0, "of all of them")
+    return "\n".join([*numbered, *closing])
+
+
+def _squeeze(line: str) -> str:
+    """Return a line with single blanks: labels are padded to different widths."""
+    return " ".join(line.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emission:
+    """A measurement, with the verdict and the evidence for its failure text; see `emit`."""
+
+    measurement: Measurement
+    verdict: str = ""
+    evidence: Evidence = ()
+    max_evidence_lines: int = MAX_EVIDENCE_LINES
+
+    def with_evidence(self) -> "Emission":
+        """Return a copy whose evidence is a list of pairs, also stored in ``measurement.detail["evidence"]``.
+
+        A function is called only if the measurement failed; otherwise it stands for no evidence.
+        """
+        pairs: Pairs = ()
+        if not callable(self.evidence):
+            pairs = self.evidence
+        elif self.measurement.status == "failed":
+            pairs = self.evidence()
+        if not pairs:
+            return replace(self, evidence=())
+        listed = [[label, text] for label, text in pairs]
+        detail = {**self.measurement.detail, "evidence": listed}
+        return replace(self, measurement=replace(self.measurement, detail=detail), evidence=pairs)
+
+    def format_text(self, *, others: Sequence[str] = (), origin: Pairs = ()) -> str:
+        """Return the failure text, see `format_failure_text`. The evidence must be a list, see `with_evidence`."""
+        return format_failure_text(
+            self.measurement,
+            verdict=self.verdict,
+            evidence=cast("Pairs", self.evidence),
+            max_evidence_lines=self.max_evidence_lines,
+            others=others,
+            origin=origin,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableVerdict:
+    """Why a judge gave no verdict in the running test, for the failure text.
+
+    Attributes:
+        lines: ``(label, text)`` pairs: the judge's model, its reply, what was expected, and the command that asks again.
+        command: The command that asks again, if the reply was a recorded one; else "".
+    """
+
+    lines: Pairs
+    command: str = ""
 
 
 # Characters that control a terminal or the direction of text. Tabs and "\n" are allowed; a colour is matched apart, to be kept if wanted

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +24,7 @@ from pytest_llmops.fixtures import (
 # isort: on
 
 from pytest_llmops.harness import markers
-from pytest_llmops.harness.own_tests import is_recorded_elsewhere, uses_plugin
+from pytest_llmops.harness.own_tests import is_recorded_elsewhere, may_measure, uses_plugin
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import LOOKS, Settings
 
@@ -116,20 +115,9 @@ class ReportListener:
         self._uncollected = 0
         self._skipped_tests = set[str]()
         if config.stash[SETTINGS].may_call_models:
-            self._prepare_live_calls()
+            from pytest_llmops.harness.terminal import prepare_live_calls
 
-    def _prepare_live_calls(self) -> None:
-        """Open the folder that the processes of a run share, and show how far the run is."""
-        from pytest_llmops.cassettes.run_folder import open_run_folder
-        from pytest_llmops.harness.terminal import Progress
-
-        config = self._config
-        is_look = config.getoption("llm_trials") in LOOKS
-        if not is_look:  # otherwise `run_looks` has opened a folder for all looks
-            folder = ExitStack()
-            folder.enter_context(open_run_folder())
-            config.add_cleanup(folder.close)
-        config.pluginmanager.register(Progress(config, config.stash[SETTINGS].budget), "llmops_progress")
+            prepare_live_calls(config, config.stash[SETTINGS])
 
     def _get_controller(self) -> Controller:
         from pytest_llmops.harness.controller import Controller
@@ -179,6 +167,8 @@ class ReportListener:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Note how many tests a worker left out, and count the workers that crashed."""
         output = getattr(node, "workeroutput", {})
+        if output.get("llmops_setup"):
+            raise pytest.UsageError(escape_output(output["llmops_setup"]))
         # The largest number, not the sum: every worker collects all tests.
         self._left_out = max(self._left_out, output.get(LEFT_OUT_COUNT, 0))
         if error:
@@ -250,6 +240,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
     _register_hooks_for(config, ours)
+    if ours or "pytest_llmops.assertions.semantic" in sys.modules:
+        from pytest_llmops.harness.setup_checks import register_hooks
+
+        register_hooks(config, config.stash[SETTINGS], OURS_KEY, pytest.UsageError)
 
 
 def _check_options(config: pytest.Config) -> None:
@@ -294,14 +288,9 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         if any(_is_repeated(item) for item in ours):
             from pytest_llmops.harness.trials import TrialHooks
 
-            trial_hooks = TrialHooks(
-                settings,
-                _is_repeated,
-                _run_unlogged,
-                call_info=pytest.CallInfo,
-                test_report=pytest.TestReport,
-            )
-            config.pluginmanager.register(trial_hooks, "llmops_trials")
+            types = {"call_info": pytest.CallInfo, "test_report": pytest.TestReport}
+            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, **types)
+            config.pluginmanager.register(hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config, settings)
 
@@ -393,9 +382,8 @@ class OnDemandHarness:
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Keep the tests of each collected module and class, also those that are not run (others than ``test_a.py::test_x``)."""
-        self._module = (
-            collector.path
-        )  # while a module is imported, it may name files that `search_folders` helps to find
+        # While a module is imported, it may name files that `search_folders` helps to find.
+        self._module = collector.path
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))
@@ -414,9 +402,14 @@ class OnDemandHarness:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Compute how many of the collected tests will not run; a worker passes the number to the controller."""
+        """Count the collected tests that will not run, for a worker's controller; import what the others need."""
         self.left_out -= len(session.items)
         getattr(self._config, "workeroutput", {})[LEFT_OUT_COUNT] = self.left_out
+        ours = [item for item in session.items if OURS_KEY in item.stash]
+        if (ours or may_measure(session.items)) and not self._config.option.collectonly:
+            from pytest_llmops.harness.early_imports import import_for_tests
+
+            import_for_tests(session, ours, self._config.stash[SETTINGS])
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:

@@ -13,47 +13,27 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ContextDecorator, ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from pytest_llmops import errors
-from pytest_llmops.measurement import MAX_EVIDENCE_LINES, Json, Measurement, format_failure_text
+from pytest_llmops.measurement import (
+    MAX_EVIDENCE_LINES,
+    Evidence,
+    Json,
+    Measurement,
+    Pairs,
+    UnreadableVerdict,
+    number_texts,
+)
+from pytest_llmops.measurement import Emission as Emission  # noqa: PLC0414 -- a public name of this module too
 from pytest_llmops.settings import RecordMode, Settings
 
 __tracebackhide__ = True
 
 PACKAGE = __name__.partition(".")[0]
-Pairs: TypeAlias = Sequence[tuple[str, str]]
-# ``(label, text)`` pairs below the verdict, or a function that builds them
-Evidence: TypeAlias = Pairs | Callable[[], Pairs]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Emission:
-    """A measurement, with the verdict and the evidence for its failure text; see `emit`."""
-
-    measurement: Measurement
-    verdict: str = ""
-    evidence: Evidence = ()
-    max_evidence_lines: int = MAX_EVIDENCE_LINES
-
-    def with_evidence(self) -> "Emission":
-        """Return a copy whose evidence is a list of pairs, also stored in ``measurement.detail["evidence"]``.
-
-        A function is called only if the measurement failed; otherwise it stands for no evidence.
-        """
-        pairs: Pairs = ()
-        if not callable(self.evidence):
-            pairs = self.evidence
-        elif self.measurement.status == "failed":
-            pairs = self.evidence()
-        if not pairs:
-            return replace(self, evidence=())
-        listed = [[label, text] for label, text in pairs]
-        detail = {**self.measurement.detail, "evidence": listed}
-        return replace(self, measurement=replace(self.measurement, detail=detail), evidence=pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +80,7 @@ class Recorder:
         outer: The recorder around a soft block.
         asks_judges: Whether a soft block asks judges even after a check in it has failed.
         hidden: Texts that reports must not show, with the mask that replaces each.
+        unreadable: Verdicts that could not be read since the last measurement.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
@@ -118,6 +99,7 @@ class Recorder:
     outer: "Recorder | None" = None
     asks_judges: bool = False
     hidden: dict[str, str] = field(default_factory=dict)
+    unreadable: list[UnreadableVerdict] = field(default_factory=list)
 
     def drain_measurements(self) -> list[Measurement]:
         """Return the measurements and forget them."""
@@ -414,12 +396,13 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
     emissions = [emission.with_evidence() for emission in emissions]
     measurements = [emission.measurement for emission in emissions]
     record_measurements(measurements)
+    unreadable = _drain_unreadable()
     top = current_recorder()
     bad = [emission for emission in emissions if emission.measurement.status in ("failed", "errored")]
     if not bad or (top is not None and top.silent):
         return measurements
     assertion, frame = _find_assertion()
-    failure = _build_failure(bad, assertion)
+    failure = _build_failure(bad, assertion, unreadable)
     if top is not None and top.soft:
         if frame is not None:
             failure.__traceback__ = TracebackType(None, frame, frame.f_lasti, frame.f_lineno)
@@ -444,37 +427,60 @@ def _find_assertion() -> tuple[str, FrameType | None]:
     return name, frame
 
 
-def _build_failure(bad: Sequence[Emission], assertion: str) -> Exception:
+def record_unreadable_verdict(verdict: UnreadableVerdict) -> None:
+    """Keep why a judge gave no verdict, for the failure text of the next measurement; do nothing in a plain script."""
+    with _lock:
+        find_test_recorder().unreadable.append(verdict)
+
+
+def _drain_unreadable() -> list[UnreadableVerdict]:
+    """Return the unreadable verdicts of the running test since the last measurement, and forget them."""
+    test_recorder = find_test_recorder()
+    with _lock:
+        drained = test_recorder.unreadable
+        test_recorder.unreadable = []
+    return drained
+
+
+def _build_failure(
+    bad: Sequence[Emission], assertion: str, unreadable: Sequence[UnreadableVerdict] = ()
+) -> Exception:
     """Return the exception for the bad measurements of one assertion, with a text in which secrets are masked.
 
-    It is a `MeasurementFailed` if at least one is outside its threshold, else a `MeasurementErrored`.
+    It is a `MeasurementFailed` if at least one is outside its threshold, else a `MeasurementErrored`. If there is no score because a
+    reply of the judge could not be read, the last lines are about the judge, not about the application.
     """
+    is_failed = any(emission.measurement.status == "failed" for emission in bad)
+    commands: tuple[str, ...] = ()
     origin: Pairs = ()
-    describe_origin = _get_innermost("describe_origin")
-    if describe_origin is not None:
-        origin = describe_origin()
-    others = [_format_emission(emission) for emission in bad[1:]]
-    text = _format_emission(bad[0], others=others, origin=origin)
+    if unreadable and not is_failed:
+        labels = [label for label, _ in cast("Pairs", bad[0].evidence)]
+        origin = [pair for pair in unreadable[0].lines if pair[0] not in labels]
+        commands = tuple(dict.fromkeys(verdict.command for verdict in unreadable if verdict.command))
+    else:
+        origin = _describe_origin()
+    others = [emission.format_text() for emission in bad[1:]]
+    text = bad[0].format_text(others=others, origin=origin)
     for recorder in _stack:
         if recorder.redact is not None:
             text = recorder.redact(text)
     measurements = [emission.measurement for emission in bad]
     # The first measurement has the assertion's name; the others belong to it.
     assertions = [assertion] + [""] * (len(measurements) - 1)
-    if any(measurement.status == "failed" for measurement in measurements):
+    if is_failed:
         return errors.MeasurementFailed(text, measurements, assertions)
-    return errors.MeasurementErrored(text, measurements, assertions)
+    failure = errors.MeasurementErrored(text, measurements, assertions)
+    failure.record_commands = commands
+    return failure
 
 
-def _format_emission(emission: Emission, *, others: Sequence[str] = (), origin: Pairs = ()) -> str:
-    return format_failure_text(
-        emission.measurement,
-        verdict=emission.verdict,
-        evidence=cast("Pairs", emission.evidence),
-        max_evidence_lines=emission.max_evidence_lines,
-        others=others,
-        origin=origin,
-    )
+def _describe_origin() -> Pairs:
+    """Return the lines that say where the answer came from, and how to run the test again; none in a plain script."""
+    describe = _get_innermost("describe_origin")
+    if describe is None:
+        return ()
+    lines: Pairs = describe()
+    return lines
 
 
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
@@ -516,7 +522,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
         try:
             self._open.__exit__(kind, error, trace)
             if error is not None and inner.failures:
-                error.add_note(f"before this, {_number_failures(inner.failures)}")
+                error.add_note(f"before this, {number_texts(inner.failures)}")
         finally:
             outer = current_recorder()
             if outer is not None:
@@ -552,35 +558,13 @@ def _raise_collected(inner: Recorder) -> None:
     else:
         shown = list(inner.failures)
         kind = errors.MeasurementErrored
-    text = f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_number_failures(inner.failures)}"
+    text = f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{number_texts(inner.failures)}"
     measurements = [measurement for failure in shown for measurement in getattr(failure, "measurements", ())]
     assertions = [name for failure in shown for name in getattr(failure, "assertions", ())]
-    raise kind(text, measurements, assertions).with_traceback(shown[0].__traceback__)
-
-
-def _number_failures(failures: list[Exception]) -> str:
-    """Return the texts of failures with their numbers.
-
-    Lines that are in all of them, such as where the answer came from, are moved to the end. White space does not count in that.
-    """
-    texts = [str(failure).split("\n") for failure in failures]
-    shared: set[str] = set()
-    if len(texts) > 1:
-        others = [{_squeeze(line) for line in lines} for lines in texts[1:]]
-        shared = {_squeeze(line) for line in texts[0][1:]}.intersection(*others)
-    numbered = []
-    for number, (first, *rest) in enumerate(texts, start=1):
-        numbered.append(f"{number}. {first}")
-        numbered += [line for line in rest if _squeeze(line) not in shared]
-    closing = [line for line in texts[0][1:] if _squeeze(line) in shared]
-    if closing:
-        closing.insert(0, "of all of them")
-    return "\n".join([*numbered, *closing])
-
-
-def _squeeze(line: str) -> str:
-    """Return a line with single blanks: labels are padded to different widths."""
-    return " ".join(line.split())
+    failure = kind(text, measurements, assertions)
+    commands = [command for error in inner.failures for command in errors.list_record_commands(error)]
+    failure.record_commands = tuple(dict.fromkeys(commands))
+    raise failure.with_traceback(shown[0].__traceback__)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The second half: what does the model make of the passages?"""
+"""The search and the model, measured next to each other in one test of each question."""
 
 from __future__ import annotations
 
@@ -6,44 +6,47 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llmops import assert_contains, assert_retrieval, assert_score, assert_semantic
+from pytest_llmops import assert_contains, assert_retrieval, assert_score
 
 if TYPE_CHECKING:
     from pytest_llmops.cases.files import Case
     from pytest_llmops.prompts.registry import Prompt
     from pytest_llmops.protocols import Model, Retriever
 
-MAX_WORDS = 60
+DECLINE_TEXT = "handbook does not say"
 
 
-def words(text: str) -> int:
-    """How long is the answer?"""
-    return len(text.split())
-
-
-def chatbot_phrases(text: str) -> int:
-    """How often does the answer speak of itself instead of the handbook?"""
-    phrases = ("as an ai", "language model", "i'm sorry, but", "i cannot assist")
-    return sum(text.casefold().count(phrase) for phrase in phrases)
+def declined(text: str) -> bool:
+    """Return whether an answer says that the handbook does not know, as the prompt demands."""
+    return DECLINE_TEXT in text.casefold()
 
 
 @pytest.mark.prompt("handbook/answer")
-@pytest.mark.retriever("handbook", k=2)  # two passages keep the prompt short
-@pytest.mark.cases("cases/questions.jsonl")
+@pytest.mark.retriever("handbook", k=3)
+@pytest.mark.cases("cases/questions.jsonl", tags=["asked"])
 def test_answer(prompt: Prompt, case: Case, retriever: Retriever, llm: Model) -> None:
     hits = retriever.search(case.input)
     answer = llm.complete(prompt.render(question=case.input, context=hits.texts)).text
 
-    # Measured, side by side in the report: retrieval.recall@2 says whether the model could know, the fact
-    # whether it said it. Recall 1 and no fact: the search was good and the model was not.
-    needs_both = "two-passages" in case.tags
-    assert_retrieval(hits, case["relevant"], metric="recall@2", at_least=None)
-    assert_contains(
-        answer, case["fact"], any_of=not needs_both, ignore_case=True, at_least=None, label="fact"
-    )
-    assert_semantic(answer, case.reference, at_least=None)
+    # The search: did the model get every passage that it needs (recall), and how high up is the first (MRR)?
+    assert_retrieval(hits, case["relevant"], metric="recall@3", at_least=None)
+    assert_retrieval(hits, case["relevant"], metric="mrr@3", at_least=None)
 
-    # Asserted: what has to be so whatever is asked, and needs neither a judge nor a reference.
-    assert answer.strip(), "the model said nothing"
-    assert_score(words, answer, at_most=MAX_WORDS, unit="count")
-    assert_score(chatbot_phrases, answer, at_most=0, unit="count")
+    # The model: is the fact in the answer, and if not, does the answer say so? A list of facts has spellings of a
+    # single fact, but where two passages are needed, a fact of each. No threshold: the baseline decides whether the
+    # whole run got worse.
+    is_any_enough = "two-passages" not in case.tags
+    assert_contains(answer, case["fact"], any_of=is_any_enough, ignore_case=True, at_least=None)
+    assert_score(declined, answer, at_least=None)
+
+
+@pytest.mark.prompt("handbook/answer")
+@pytest.mark.retriever("handbook", k=3)
+@pytest.mark.cases("cases/questions.jsonl", tags=["not-in-handbook"])
+def test_a_question_that_the_handbook_does_not_answer(
+    prompt: Prompt, case: Case, retriever: Retriever, llm: Model
+) -> None:
+    hits = retriever.search(case.input)
+    answer = llm.complete(prompt.render(question=case.input, context=hits.texts)).text
+
+    assert_score(declined, answer, at_least=None)

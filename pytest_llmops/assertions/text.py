@@ -13,10 +13,9 @@ from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import CountRange, SearchedText
 from pytest_llmops.errors import MeasurementErrored, UsageError
-from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.measurement import Evidence, Json, Measurement
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
-from pytest_llmops.recorder import Evidence
 
 __tracebackhide__ = True
 

@@ -11,6 +11,7 @@ from __future__ import annotations  # `StoredFacts` reads the types of fields as
 
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -43,6 +44,7 @@ SCHEMA = "pytest-llmops/baseline/1"
 OUTPUTS_SCHEMA = "pytest-llmops/baseline-outputs/1"
 TRIAL_RATE = "trials.passed"  # share of the trials of a test that passed
 RESTORE = "restore it from git, or delete it and accept a run anew: pytest --llm-accept 'why'"
+_CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
 DIGITS = 6  # digits of a stored score; differences below are no change
 Trials = tuple[float | None, ...]  # scores of a metric by trial; None: could not be scored
 Metric = tuple[str, str]  # version and direction (``higher`` or ``lower`` is better) of a metric
@@ -152,6 +154,11 @@ class Baseline:
             place = where
             if error.line:
                 place = f"{where}:{error.line}"
+            if _CONFLICT.search(data):
+                step = "resolve the conflict, or check out one side"
+                raise UsageError(
+                    f"{where}: expected a baseline, got merge-conflict markers; {step}"
+                ) from None
             raise UsageError(f"{place}: expected a baseline, got {error.what}; {RESTORE}") from None
         schema = as_mapping(document).get("schema")
         if schema is None:

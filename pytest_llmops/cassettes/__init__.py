@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import find_orphans
     from pytest_llmops.cassettes.budget import open_ledger
     from pytest_llmops.cassettes.drift import is_model_request
-    from pytest_llmops.cassettes.http.interception import use_in_all_threads
+    from pytest_llmops.cassettes.http.interception import install_patches, use_in_all_threads
     from pytest_llmops.cassettes.http.live_response import TIMING_DIGITS, is_stream, limit_silence
     from pytest_llmops.cassettes.http.patching import Patch, network_patches
     from pytest_llmops.cassettes.journal import JournalEntry
@@ -80,6 +80,7 @@ _MODULES_BY_NAME = {
     "describe_usage": "tape_usage",
     "display_path": "naming",
     "find_orphans": "audit",
+    "install_patches": "http.interception",
     "is_model_request": "drift",
     "is_stream": "http.live_response",
     "iter_moved_usage": "tape_usage",
@@ -135,6 +136,7 @@ __all__ = [
     "describe_usage",
     "display_path",
     "find_orphans",
+    "install_patches",
     "is_model_request",
     "is_stream",
     "iter_moved_usage",

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cassettes import miss, store
+from pytest_llmops.cassettes import judge_calls, miss, store
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.recordings import Recordings
@@ -25,6 +25,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import RecordMode
 
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
+RERUN_NOTE = "run again: a judge's question that got no verdict in this run is not asked once more"
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +97,7 @@ class AnswerPlayer:
         The recording may be adopted from the cassette of a test that was renamed.
 
         A repeated run of a test whose own take is not recorded, and which must not call live, gets the answers of the
-        last take before it.
+        last take before it. So it does for a judge's request that got no verdict in its first run.
         """
         interaction = self.recordings.by_key.get(key)
         if interaction is None and self.config.elsewhere is not None:
@@ -105,20 +106,27 @@ class AnswerPlayer:
         if interaction is None:
             return []
         answers = interaction.answers
-        if take not in answers and self._repeats_takes(take):
+        note = ""
+        if take not in answers:
+            note = self._why_takes_repeat(key, take)
+        if note:
             earlier = [number for number in map(int, answers) if number < int(take)]
             if earlier:
-                self.report.note_once(REPEATED_NOTE)
+                self.report.note_once(note)
                 return answers[str(max(earlier))]
         return answers.get(take, [])
 
-    def _repeats_takes(self, take: str) -> bool:
-        """Return whether a take without recording is replayed from an earlier one: only in a repeated run of a test."""
+    def _why_takes_repeat(self, key: str, take: str) -> str:
+        """Return a note if a take without recording is replayed from an earlier one, only in a repeated run of a test; else ""."""
         if not self.config.attempt or take != self.config.take:  # the first run, or the take of another trial
-            return False
+            return ""
         if self.mode == "none":
-            return True
-        return self.config.settings.changed and not self.report.changes
+            return REPEATED_NOTE
+        if self.config.settings.changed and not self.report.changes:
+            return REPEATED_NOTE
+        if self.mode == "new" and judge_calls.was_asked_in_vain(key, self.config.owner):
+            return RERUN_NOTE
+        return ""
 
     def play(self, question: Question, take: str) -> Answer | None:
         """Return the next recorded answer to a request, or None if there is none.

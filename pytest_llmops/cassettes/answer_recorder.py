@@ -41,6 +41,8 @@ class AnswerRecorder:
     failed: CassetteError | None = None
     # Answers that the journal of the whole run holds
     _in_run_journal: list[JournalEntry] = field(default_factory=list)
+    # Recorded answers that are dropped when the tape is closed, unless they are requested until then
+    _unneeded: set[KeyAndTake] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.path)
@@ -108,6 +110,11 @@ class AnswerRecorder:
             again=replaces,
         )
 
+    def drop_unless_requested(self, key: str, take: str) -> None:
+        """Drop the recorded answers of a take when the tape is closed, unless this test or another may request them."""
+        if not self.player.others_ask:
+            self._unneeded.add((key, take))
+
     def _write(self, entry: JournalEntry) -> None:
         """Write an entry to the journal; an error is also kept for the end of the tape.
 
@@ -166,6 +173,8 @@ class AnswerRecorder:
         to_keep: Mapping[KeyAndTake, int] | None = None
         if self.mode == "all" and passed and not self.player.others_ask:
             to_keep = self.player.given.answers_to_keep()
+        given = self.player.given
+        dropped = [(key, take) for key, take in self._unneeded if not given.count(key, take)]
         try:
             store.merge_journals(
                 self.path,
@@ -175,6 +184,7 @@ class AnswerRecorder:
                 keep=to_keep,
                 adopted=adopted,
                 entries=self._in_run_journal,
+                dropped=dropped,
             )
         except CassetteError as error:
             self.note_failed_write(error)

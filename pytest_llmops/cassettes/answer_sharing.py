@@ -41,11 +41,10 @@ class AnswerSharing:
         Raises:
             CassetteMiss: The answer could not be written.
         """
-        shared = self.config.shared_answers
         is_judge_call = active_tape.current_purpose() == JUDGE_PURPOSE
-        if shared is None or self.player.mode == "verify" or not is_judge_call:
+        if self.player.mode == "verify" or not is_judge_call:
             return None
-        wire = shared.find_answer(shared_answer_key(question), take, n, owner=self.config.owner)
+        wire = self.find_answer(question, take, n)
         if wire is None:
             return None
         answer = self.player.read_answer(wire, question)
@@ -55,6 +54,13 @@ class AnswerSharing:
             raise CassetteMiss(str(error)) from None
         self.report.counts.reused += 1
         return answer
+
+    def find_answer(self, question: Question, take: str, n: int) -> dict[str, Any] | None:
+        """Return another test's answer to a request as it is recorded; None if there is none, or answers are not shared."""
+        shared = self.config.shared_answers
+        if shared is None:
+            return None
+        return shared.find_answer(shared_answer_key(question), take, n, owner=self.config.owner)
 
     def is_shareable(self, answer: Answer, purpose: str) -> bool:
         """Return whether other tests may get an answer: only a judge's, and no error."""

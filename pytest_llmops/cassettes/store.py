@@ -345,6 +345,7 @@ def merge_journals(
     keep: Mapping[tuple[str, str], int] | None = None,
     adopted: Collection[Interaction] = (),
     entries: Collection[JournalEntry] = (),
+    dropped: Collection[tuple[str, str]] = (),
 ) -> None:
     """Merge journals into a cassette and remove them, the journals of killed runs first.
 
@@ -358,6 +359,7 @@ def merge_journals(
             all.
         adopted: Interactions from other cassettes; if this cassette has the same key, its own interaction stays.
         entries: Answers that are in a journal of the whole run.
+        dropped: Takes, as (key, take), whose answers are dropped.
 
     Raises:
         CassetteError: The file is damaged or cannot be written, or a secret would be written; the file and the
@@ -380,6 +382,8 @@ def merge_journals(
         is_changed = bool(merged or adopted or entries) or keep is not None
         if not is_changed:  # another process has merged the journals meanwhile
             return
+        for key, take in dropped:
+            _drop_take(interactions, key, take)
         kept: Iterable[Interaction] = interactions.values()
         if keep is not None:
             kept = _drop_unrequested(kept, keep)
@@ -395,6 +399,16 @@ def merge_journals(
             with contextlib.suppress(OSError):
                 journal.unlink(missing_ok=True)
         remove_journal_folder(cassette)
+
+
+def _drop_take(interactions: dict[str, Interaction], key: str, take: str) -> None:
+    """Drop the answers of a take to a request, and the request too if it has no other answers."""
+    interaction = interactions.get(key)
+    if interaction is None:
+        return
+    interaction.answers.pop(take, None)
+    if not interaction.answers:
+        del interactions[key]
 
 
 def _drop_unrequested(

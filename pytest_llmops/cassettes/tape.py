@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pytest_llmops._util.hosts import is_loopback
-from pytest_llmops.cassettes import active_tape, miss, run_folder
+from pytest_llmops.cassettes import active_tape, judge_calls, miss, run_folder
 from pytest_llmops.cassettes.answer_player import AnswerPlayer
 from pytest_llmops.cassettes.answer_recorder import AnswerRecorder
 from pytest_llmops.cassettes.answer_sharing import AnswerSharing
@@ -119,14 +119,20 @@ class Tape:
             take = active_tape.current_take()
             self.player.given.begin_request(question.key, take)
             n = self.player.given.count(question.key, take)
-            if self.mode in REPLAYING_MODES:
+            if self.mode in REPLAYING_MODES and not judge_calls.is_repeated(self):
                 recorded = self.player.play(question, take)
                 if recorded is not None:
+                    judge_calls.note_call(self, question, take, recorded, "recorded")
                     return recorded
             if self.mode == "none":
                 raise self.player.refuse_request(question, take)
             self.comparison.note_change(question, take)
-            return self.claim_unrecorded(question, take, n)
+            answer = self.claim_unrecorded(question, take, n)
+            source: judge_calls.Source = "live"
+            if answer is not None:
+                source = "shared"
+            judge_calls.note_call(self, question, take, answer, source)
+            return answer
 
     def claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
         """Return another test's answer to a request that is not recorded; None if the call may go out live.
@@ -139,15 +145,30 @@ class Tape:
             n: Zero-based place among equal requests.
 
         Raises:
-            CassetteMiss: The answer could not be recorded.
+            CassetteMiss: The answer could not be recorded, or the server of the call cannot be used in this run.
             BudgetReached: The budget has no live call left.
+            CallRefusedError: The judge that calls is not to be called again in this run.
         """
         self.recorder.prepare()
         shared_answer = self.sharing.take_answer(question, take, n)
         if shared_answer is None:
+            judge_calls.check_may_go_out()
+            self.check_set_up(question)
             self.costs.reserve(question)
             run_folder.note_live_call("+")
         return shared_answer
+
+    def check_set_up(self, question: Question) -> None:
+        """Check before a live call that its server can be used.
+
+        Raises:
+            CassetteMiss: It cannot. After another error the SDK would call again.
+        """
+        if self.config.why_not_called is None:
+            return
+        problem = self.config.why_not_called(question)
+        if problem:
+            raise self.report.refuse(problem)
 
     def end_call(self, question: Question, exchange: Exchange, complete: bool = True) -> None:  # noqa: FBT001, FBT002 -- other processes send it by place
         """Report a live call to the trace, and its cost to the ledger.

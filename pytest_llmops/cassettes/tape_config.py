@@ -3,6 +3,7 @@
 The tape of a block has the configuration of its test's tape.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ class TapeConfig:
             number. None: the test is run once.
         take: The take of calls outside of a trial, for instance from a thread or process that is older than the trial.
         proxy_ports: Ports of our own proxies, which add themselves. Requests to them are not recorded twice.
+        why_not_called: Says before a live call why it must not be made; "" if it may. None: nothing is checked.
     """
 
     redactor: Redactor = field(default_factory=Redactor)
@@ -52,6 +54,7 @@ class TapeConfig:
     attempt: int | None = None
     take: str = "0"
     proxy_ports: set[int] = field(default_factory=set)
+    why_not_called: Callable[[Question], str] | None = None
 
     @property
     def command_again(self) -> str:
@@ -89,6 +92,7 @@ def make_run_config(
     attempt: int | None = None,
     take: str = "0",
     shares_answers: bool = False,
+    why_not_called: Callable[[Question], str] | None = None,
 ) -> TapeConfig:
     """Return the configuration of a tape by the settings of a run, with its budget and the rate limit of its judges.
 
@@ -102,6 +106,7 @@ def make_run_config(
         attempt: Zero-based number of the repetition, if the test is run several times; None: it is run once.
         take: The take of calls outside of a trial.
         shares_answers: Whether judges' answers are shared with other tests of the run.
+        why_not_called: Says before a live call why it must not be made; "" if it may.
     """
     ledger = None
     if settings.has_budget:
@@ -121,4 +126,5 @@ def make_run_config(
         elsewhere=elsewhere,
         attempt=attempt,
         take=take,
+        why_not_called=why_not_called,
     )

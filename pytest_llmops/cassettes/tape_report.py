@@ -69,6 +69,11 @@ class AnswerTally:
         self._counts[key, take] += 1
         self._got_answer[key, take] = True
 
+    def take_back(self, key: str, take: str) -> None:
+        """Forget the last answer to a request, which is sent again: the next answer comes in its place."""
+        if self._counts[key, take]:
+            self._counts[key, take] -= 1
+
     def count(self, key: str, take: str) -> int:
         """Return the number of answers to a request so far, which is also the zero-based place of its next answer."""
         return self._counts[key, take]

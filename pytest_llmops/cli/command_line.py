@@ -17,6 +17,7 @@ GROUPS = (
     "cases",
     "cassettes",
     "docs",
+    "doctor",
     "guardrails",
     "judge",
     "merge",

@@ -88,6 +88,7 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
             use_cassette(cassette, record=settings.record),
         ):
             yield active_recorder
+        _print_unreadable_replies(active_recorder)
     except BudgetReached as error:
         text = f"{error} (what was answered is recorded)"
         raise LLMOpsError(append_code(text, error.code)) from None
@@ -97,6 +98,19 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
         raise LLMOpsError(append_code(text, miss.code)) from None
     finally:
         recorder.pop_recorder(active_recorder)
+
+
+def _print_unreadable_replies(active_recorder: recorder.Recorder) -> None:
+    """Print how many recorded replies could not be read, and how the judge is asked again; nothing if all could."""
+    recorded = [verdict for verdict in active_recorder.unreadable if verdict.command]
+    if not recorded:
+        return
+    questions = format_count(len(recorded), "recorded question")
+    lines = [f"{questions} without a readable verdict; to ask the judge again, add --record new"]
+    for label, text in recorded[0].lines:
+        if label in ("model", "reply", "expected"):
+            lines.append(f"  {label:<8}  {shorten_text(text, 400)}")
+    print_error("\n".join(lines))
 
 
 def load_judge(name: str) -> Judge:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile, read_text, read_yaml
+from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cassettes.audit import find_cassettes
 from pytest_llmops.cassettes.recordings import walk_folders
@@ -15,7 +15,7 @@ from pytest_llmops.cli.common import EXIT_PROBLEM, read_ini
 from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.judges.calibration.record import JudgeRecord
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.prompt_file import split_front_matter
+from pytest_llmops.prompts.prompt_file import read_model_name
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace import read_call
 
@@ -96,22 +96,11 @@ def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
     elif path.name.endswith(RECORD_ENDINGS):
         yield from JudgeRecord.load(path).model.split(", ")
     elif path.suffix == ".md":
-        yield _read_model_of_prompt(path)
+        yield read_model_name(path)
     else:
         for interaction in load_cassette(path).values():
             exchange = make_stored_exchange(interaction.request, {"status": 200, "body": {"text": ""}})
             yield read_call(exchange).model
-
-
-def _read_model_of_prompt(path: Path) -> str:
-    """Return the model in the front matter of a prompt or a rubric; "" if there is none."""
-    text = read_text(path)
-    if "\nmodel:" not in text:
-        return ""
-    values = read_yaml(split_front_matter(text)[0])[0]
-    if not isinstance(values, dict):
-        return ""
-    return str(values.get("model") or "")
 
 
 def _list_offered_models(settings: Settings) -> dict[str, str]:

@@ -29,6 +29,7 @@ from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
     iter_changed_notes,
     iter_concurrency_notes,
+    iter_given_up_judge_notes,
     iter_scoreless_notes,
     iter_single_trial_notes,
     iter_trial_notes,
@@ -141,6 +142,7 @@ class Controller:
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")
             yield f"{workers} crashed: what the tests measured that they were at is lost"
+        yield from iter_given_up_judge_notes(records)
         if settings.changed:
             yield from iter_changed_notes(records)
         folders = {root, self._config.invocation_params.dir}

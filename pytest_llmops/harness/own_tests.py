@@ -3,6 +3,8 @@
 Knows pytest's items by their attributes only.
 """
 
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 from pytest_llmops.errors import UsageError
@@ -10,6 +12,12 @@ from pytest_llmops.harness.markers import MARKERS, load_marker
 
 PLUGIN_FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
+)  # fmt: skip
+
+PACKAGE = "pytest_llmops"
+# What a project imports if it uses this package, and the plugin does not before the first test
+PROJECT_PACKAGES = frozenset(
+    f"{PACKAGE}.{name}" for name in ("assertions", "cassettes", "guardrails", "judges", "metrics", "providers", "retrievers")
 )  # fmt: skip
 
 FOREIGN_MARKER = "vcr"  # marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)
@@ -23,6 +31,23 @@ def uses_plugin(item: Any) -> bool:
         return True
     names = {mark.name for mark in item.iter_markers()}
     return any(load_marker(name).records for name in names.intersection(MARKERS))
+
+
+def may_measure(items: Iterable[Any]) -> bool:
+    """Return whether tests may use this package: something of it was imported while they were collected, or their code names it."""
+    if not PROJECT_PACKAGES.isdisjoint(sys.modules):
+        return True
+    codes = (getattr(getattr(item, "function", None), "__code__", None) for item in items)
+    return any(is_ours(name) for code in codes for name in getattr(code, "co_names", ()))
+
+
+def is_ours(name: str) -> bool:
+    """Return whether a name is that of this package, or of a module in it.
+
+    >>> is_ours("pytest_llmops.judges"), is_ours("pytest_llmops_extra")
+    (True, False)
+    """
+    return name.partition(".")[0] == PACKAGE
 
 
 def is_recorded_elsewhere(item: Any) -> bool:

@@ -147,11 +147,15 @@ def make_tape(
         CassetteError: The cassette is damaged.
     """
     from pytest_llmops.cassettes import make_run_config, open_tape
+    from pytest_llmops.harness.server_gate import make_call_check
     from pytest_llmops.redaction.redactor import Redactor
 
     hooks = item.ihook
     redactors = _merge_functions(hooks.pytest_llmops_redactors(config=item.config))
     normalizers = _merge_functions(hooks.pytest_llmops_request_normalizers(config=item.config))
+    why_not_called = None
+    if settings.record != "none":
+        why_not_called = make_call_check(settings)
     config = make_run_config(
         settings,
         Redactor.from_environment(os.environ, redactors),
@@ -162,6 +166,7 @@ def make_tape(
         attempt=attempt,
         take=take,
         shares_answers=settings.judge_reuse,
+        why_not_called=why_not_called,
     )
     return open_tape(path, settings.record, config, shared=shared)
 

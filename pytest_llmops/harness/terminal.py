@@ -13,7 +13,7 @@ from pluggy import HookimplMarker
 
 from pytest_llmops._util.git import run_git
 from pytest_llmops.cassettes import count_live_calls
-from pytest_llmops.errors import append_code, split_code
+from pytest_llmops.errors import SetupMissing, append_code, split_code
 from pytest_llmops.harness.item import SECRETS_IN_URL
 from pytest_llmops.measurement import (
     Measurement,
@@ -28,7 +28,7 @@ from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SideFacts, format_score_and_threshold, read_detail
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.run import Run
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import LOOKS, Settings
 
 STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
 MODES = {
@@ -43,6 +43,7 @@ MAX_SCORES = 3  # scores after the outcome of a test
 MAX_KINDS = 5  # kinds of missing recordings that are shown in full; with -v all are
 MAX_NAMES = 10  # names of tests that a line lists
 # Exceptions whose name is left out in the list of failures, as their text says what is wrong
+OUR_MODULE = re.compile(r"^pytest_llmops(?:\.\w{1,60}){1,8}: ")
 OUR_ERRORS = (
     "Failed",
     "MeasurementFailed",
@@ -94,6 +95,8 @@ class TerminalHooks:
         self._print_closing_lines = print_closing_lines
         self._lists_failures = False
         self._errors: list[Any] | None = None
+        # By the `id` of the report that shows an error, how many tests share it
+        self._shared: dict[int, int] = {}
 
     def pytest_report_teststatus(self, report: Any) -> Any:
         """Show what could not be scored as an error with its own word, and with -v the scores."""
@@ -117,18 +120,35 @@ class TerminalHooks:
 
     @hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, Any, Any]:
-        """Let pytest show missing recordings of the same kind only once; then print the last lines of the run, after its list of failures.
+        """Let pytest show equal errors only once; then print the last lines of the run, after its list of failures.
 
-        Unless -vv is given, the others are hidden while pytest prints them; `list_failures` shows them again.
+        Unless -vv is given, the others are hidden while pytest prints them. `list_failures` shows missing recordings again, as each test
+        has one of its own to record; another error that tests share, such as a missing package, stays one line.
         """
         self._lists_failures = True
         errors = terminalreporter.stats.get("error", [])
+        all_errors = list(errors)
         if errors and self._config.get_verbosity() <= 1:
-            self._errors = list(errors)
-            errors[:] = list(self._hide_equal_misses(errors))
+            self._errors = list(self._hide_repeated_errors(all_errors))
+            errors[:] = list(self._hide_equal_misses(self._errors))
         result = yield
+        errors[:] = all_errors
         self._print_closing_lines(terminalreporter)
         return result
+
+    def _hide_repeated_errors(self, reports: list[Any]) -> Iterator[Any]:
+        """Yield the reports, but of tests that could not be scored for the same reason only the first, which says how many there are."""
+        repeats = set[int]()
+        shared = [report for report in reports if _is_shared_problem(report)]
+        for group in group_by(shared, _read_own_message).values():
+            if len(group) > 1:
+                heading = f"{format_count(len(group) - 1, 'more test')} with the same error"
+                _add_others(group, heading)
+                self._shared[id(group[0])] = len(group)
+                repeats.update(id(report) for report in group[1:])
+        for report in reports:
+            if id(report) not in repeats:
+                yield report
 
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
         """Yield the reports, but of equal misses (of different tests, with the same kind of message) only the first.
@@ -146,7 +166,10 @@ class TerminalHooks:
         for group in groups:
             hidden.update(id(report) for report in group[1:])
             if len(group) > 1:
-                _add_others(group)
+                heading = (
+                    f"{format_count(len(group) - 1, 'more test')} without a recording, for the same reason"
+                )
+                _add_others(group, heading)
         for report in reports:
             if id(report) not in hidden:
                 yield report
@@ -162,7 +185,10 @@ class TerminalHooks:
         for report in [*stats.get("failed", ()), *stats.get("error", ())]:
             crash = getattr(report.longrepr, "reprcrash", None)
             if getattr(report, "llmops", None) and crash is not None:
-                crash.message = escape_output(describe_failure(report))
+                headline = describe_failure(report)
+                if id(report) in self._shared:
+                    headline = f"{format_count(self._shared[id(report)], 'test')}: {headline}"
+                crash.message = escape_output(headline)
 
 
 def _read_message(report: Any) -> str:
@@ -173,10 +199,26 @@ def _read_message(report: Any) -> str:
     return str(crash.message)
 
 
-def _add_others(group: list[Any]) -> None:
-    """Add a section to the first report of a group: which other tests lack a recording too, and the commands that record all.
+def _is_shared_problem(report: Any) -> bool:
+    """Return whether a test has an error that is not about its own recording, so that other tests may have the very same."""
+    payload = getattr(report, "llmops", {})
+    if payload.get("outcome") != "errored":
+        return False
+    is_setup = split_code(_read_message(report).partition("\n")[0])[1] == SetupMissing.code
+    return is_setup or not _is_miss(report)
 
-    The group has at least two reports.
+
+def _read_own_message(report: Any) -> str:
+    """Return the message of a failure without the name of its test, to find equal ones."""
+    return _read_message(report).replace(report.nodeid, "")
+
+
+def _add_others(group: list[Any], heading: str) -> None:
+    """Add a section to the first report of a group: which other tests have the same error, and the commands that record what is missing.
+
+    Args:
+        group: At least two reports.
+        heading: The heading of the section.
     """
     first, *others = group
     names = [report.nodeid for report in others[:MAX_NAMES]]
@@ -186,7 +228,6 @@ def _add_others(group: list[Any]) -> None:
     record_commands = [command for report in group for command in report.llmops.get("record", ())]
     lines += [f"record all: {command}" for command in merge_record_commands(record_commands)]
     text = escape_output("\n".join(lines))
-    heading = f"{format_count(len(others), 'more test')} without a recording, for the same reason"
     if hasattr(first.longrepr, "addsection"):
         first.longrepr.addsection(heading, text, "-")
     else:
@@ -245,7 +286,7 @@ def _describe_first_line(report: Any, first: str) -> str:
         report: pytest's report.
         first: The first line of its message, without its code.
     """
-    line = first
+    line = OUR_MODULE.sub("", first)
     for name in OUR_ERRORS:
         line = line.removeprefix(f"{name}: ")
     line = line.removeprefix(f"{report.nodeid}: ")
@@ -420,6 +461,18 @@ class Progress:
         self._ended.set()
         self.pytest_runtest_logstart()
         self._ends.close()
+
+
+def prepare_live_calls(config: Any, settings: Settings) -> None:
+    """Open the folder that the processes of a run share, and show how far the run is; for a run that may call models."""
+    from pytest_llmops.cassettes import open_run_folder
+
+    is_look = config.getoption("llm_trials") in LOOKS
+    if not is_look:  # otherwise `run_looks` has opened a folder for all looks
+        folder = ExitStack()
+        folder.enter_context(open_run_folder())
+        config.add_cleanup(folder.close)
+    config.pluginmanager.register(Progress(config, settings.budget), "llmops_progress")
 
 
 OTHER_ANNOTATOR = "pytest_github_actions_annotate_failures"  # a plugin that annotates failures itself

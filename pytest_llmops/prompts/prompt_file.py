@@ -269,6 +269,21 @@ PARAMS_ELSEWHERE = {"model": "a key `model` beside params", "messages": "the bod
 FENCE = "---"
 
 
+def read_model_name(path: Path) -> str:
+    """Return the model in the front matter of a prompt or a judge file; "" if there is none.
+
+    Raises:
+        BadFile: The file or its front matter cannot be read.
+    """
+    text = read_text(path)
+    if "\nmodel:" not in text:
+        return ""
+    values = read_yaml(split_front_matter(text)[0])[0]
+    if not isinstance(values, dict):
+        return ""
+    return str(values.get("model") or "")
+
+
 def split_front_matter(text: str) -> tuple[str, str, int]:
     r"""Return front matter, body, and the first line of the body; a file without a fence is all body.
 

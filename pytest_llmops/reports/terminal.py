@@ -21,7 +21,7 @@ from pytest_llmops.reports.terminal_page import (
     truncate_cell,
 )
 from pytest_llmops.results.comparison import group_by
-from pytest_llmops.results.problems import list_record_commands
+from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -181,9 +181,7 @@ class _Summary:
         commands = list_record_commands(records)
         if not commands:
             return []
-        misses = sum("CassetteMiss" in record.raised for record in records)
-        tests = format_count(misses, "test")
-        lines = self.page.fact("missed", f"{tests} without a recording; to record all:", "yellow")
+        lines = self.page.fact("missed", f"{describe_unrecorded(records)}; to record all:", "yellow")
         indent = INDENT + " " * (LABEL_WIDTH + 1)
         for command in commands:
             lines.append(Line(indent + escape_output(command)))

@@ -3,14 +3,14 @@
 import posixpath
 import re
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmops.errors import append_code, format_name_list
 from pytest_llmops.measurement import Measurement, format_count
 from pytest_llmops.results.comparison import group_by
-from pytest_llmops.results.details import CassetteFacts, SideFacts, TrialFacts, read_detail
+from pytest_llmops.results.details import CassetteFacts, SideFacts, TrialFacts, fact_text, read_detail
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, Verdict
 
@@ -176,6 +176,39 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
         if len(nodeids) == 1:
             (which,) = nodeids
         yield f"{which}: {name}: {sentence}"
+
+
+def iter_given_up_judge_notes(records: Sequence[TestRecord]) -> Iterator[str]:
+    """Yield a note for each judge that was not asked again in the run, with the number of tests that have no score of it.
+
+    >>> list(iter_given_up_judge_notes([TestRecord(nodeid="t", facts={"given_up_judges": {"polite": "m"}})]))
+    ['judge polite (model m) gave 3 unreadable replies in a row and was not asked again: 1 test without its score']
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        for judge, model in record.fact("given_up_judges").items():
+            counts[judge, fact_text(model)] += 1
+    for (judge, model), number in counts.items():
+        tests = format_count(number, "test")
+        yield f"judge {judge} (model {model}) gave 3 unreadable replies in a row and was not asked again: {tests} without its score"
+
+
+def describe_unrecorded(records: Sequence[TestRecord]) -> str:
+    """Return how many tests have something to record: those without a recording, and those whose judge is to be asked again.
+
+    >>> describe_unrecorded([TestRecord(nodeid="t", raised=("CassetteMiss",))])
+    '1 test without a recording'
+    """
+    misses = sum("CassetteMiss" in record.raised for record in records)
+    unreadable = sum(
+        bool(record.record_commands) and "CassetteMiss" not in record.raised for record in records
+    )
+    parts = []
+    if misses:
+        parts.append(f"{format_count(misses, 'test')} without a recording")
+    if unreadable:
+        parts.append(f"{format_count(unreadable, 'test')} with an unreadable recorded reply of a judge")
+    return ", ".join(parts)
 
 
 def iter_scoreless_notes(records: Sequence[TestRecord]) -> Iterator[str]:

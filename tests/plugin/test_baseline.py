@@ -58,10 +58,9 @@ def test_a_project_without_a_baseline_hears_nothing_of_it(suite: Project) -> Non
 def test_a_baseline_that_is_named_and_missing_is_an_error(suite: Project) -> None:
     named = ("-o", "llm_baseline=missing.json")
     result = suite.run(*named)
-    assert result.exit == 1
-    assert result.line("gate ").startswith(
-        "gate       ERROR  llm_baseline: missing.json: no such file; correct the name"
-    )
+    assert result.exit == pytest.ExitCode.USAGE_ERROR
+    assert "llm_baseline: missing.json: no such file" in result.line("  baseline ")
+    assert "do: correct the name, or make it: pytest --llm-accept 'first baseline'" in result.text
     assert suite.run(*named, *ACCEPT).exit == 0  # this run makes it
     assert suite.run(*named).exit == 0
 
@@ -206,18 +205,20 @@ def test_accepting_again_moves_the_baseline_and_keeps_its_history(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<<<<<<< HEAD", "expected a baseline, got broken JSON"),
+        (b"{", "expected a baseline, got broken JSON"),
+        (b"{\n<<<<<<< HEAD\n", "expected a baseline, got merge-conflict markers"),
         (b'{"schema": "pytest-llmops/baseline/9"}', "expected a baseline of schema"),
     ],
 )
-def test_a_damaged_baseline_is_an_error_of_the_run_and_stays(
+def test_a_damaged_baseline_ends_the_run_before_its_first_test_and_stays(
     suite: Project, content: bytes, message: str
 ) -> None:
     baseline_file(suite).write_bytes(content)
-    result = suite.run()
-    assert result.exit == 1
-    assert message in result.line("gate ")
-    assert suite.run(*ACCEPT).exit == 1
+    for args in ((), ACCEPT):
+        result = suite.run(*args)
+        assert result.exit == pytest.ExitCode.USAGE_ERROR
+        assert message in result.line("  baseline ")
+        assert "[LLM-SETUP]" in result.text
     assert baseline_file(suite).read_bytes() == content
 
 
@@ -240,7 +241,7 @@ def test_a_baseline_of_another_branch(suite: Project, monkeypatch: pytest.Monkey
     assert result.exit == 1
     assert "llmops-baseline.json of main" in result.text
     unknown = suite.run("--llm-baseline=--output=x")
-    assert unknown.exit == 1
+    assert unknown.exit == pytest.ExitCode.USAGE_ERROR
     assert "expected a file, or a commit, branch or tag of git" in unknown.text
     assert not (suite.path / "x").exists()
 
@@ -428,7 +429,7 @@ def test_without_git_a_file_is_compared_and_a_branch_is_an_error(
     monkeypatch.setenv("PATH", "")
     assert suite.run(*ACCEPT).exit == 0
     assert suite.run().exit == 0
-    assert "no such file, and git is not installed" in suite.run("--llm-baseline=main").line("gate ")
+    assert "no such file, and git is not installed" in suite.run("--llm-baseline=main").text
 
 
 def test_two_acceptances_at_once_are_both_in_the_history(suite: Project) -> None:

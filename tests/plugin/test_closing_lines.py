@@ -104,6 +104,8 @@ def test_the_next_command_after_red_writes_a_report_if_there_is_none(
 
 def test_the_next_command_records_nothing_again(states: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE", "red")
+    ini = (states.path / "pytest.ini").read_text(encoding="utf-8")
+    states.write(**{"pytest.ini": ini.replace("http://127.0.0.1:1/", f"{states.server.url}/")})
     recording = ("--llm-record", "all", "--llm-max-calls=5", "-k", "answer or text")
     (line,) = [line for line in states.bare(*recording).text.splitlines() if "llm: next" in line]
     assert shlex.split(line.removeprefix("llm: next: ")) == [

@@ -62,9 +62,15 @@ def test_of_another_kind():
 )
 
 
+OTHER_SERVER = (
+    "{os.environ['OPENAI_BASE_URL']}",
+    "http://127.0.0.1:1/v1",
+)  # not the one of the settings, which is asked first
+
+
 def test_a_server_that_is_down_is_named_below_the_users_line(project: Project) -> None:
-    project.write(**{"test_a.py": DOWN})
-    result = project.run("--llm-record=new")
+    project.write(**{"test_a.py": DOWN.replace(*OTHER_SERVER)})
+    result = project.record()
     assert result.outcomes == {"failed": 3}
     client, application, other = result.text.partition("FAILURES")[2].split("def test_")[1:4]
     for section, name in ((client, "ConnectError"), (application, "RuntimeError: no answer")):
@@ -77,14 +83,14 @@ def test_a_server_that_is_down_is_named_below_the_users_line(project: Project) -
 
 
 def test_a_fixture_of_a_library_whose_server_is_down_is_named(project: Project) -> None:
-    fixture = ASK + "\n@pytest.fixture\ndef asks(llm_calls): ask('x')\n"
+    fixture = ASK.replace(*OTHER_SERVER) + "\n@pytest.fixture\ndef asks(llm_calls): ask('x')\n"
     project.write(
         **{
             "site-packages/library_that_asks.py": fixture,
             "test_a.py": "import pytest\n@pytest.mark.llm_cassette\ndef test_a(asks): pass\n",
         }
     )
-    result = project.run("-o", "pythonpath=site-packages", "-p", "library_that_asks", "--llm-record=new")
+    result = project.record("-o", "pythonpath=site-packages", "-p", "library_that_asks")
     assert "is the server up?" in result.text.partition("ERRORS")[2].partition("LLM regression")[0]
 
 

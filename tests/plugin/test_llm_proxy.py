@@ -180,7 +180,11 @@ def test_a(llm_proxy, request):
 
 
 @curl_only
-def test_unknown_paths_and_unreachable_servers_are_explained(project: Project) -> None:
+def test_unknown_paths_and_unreachable_servers_are_explained(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not the server of the settings, which is asked before the first call.
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
     project.write(
         **{
             "test_a.py": f"""{CURL}
@@ -189,11 +193,12 @@ def test_a(llm_proxy):
     assert "begins with one of anthropic, cohere, gemini, openai" in ask("x", path="/v1/chat/completions")
 
 def test_b(llm_proxy):
-    assert "http://127.0.0.1:1 did not answer: ConnectError" in ask("x")
+    os.environ["OPENAI_BASE_URL"] = llm_proxy.url
+    assert "http://127.0.0.1:1 did not answer: ConnectError" in ask("x", path="/anthropic/v1/messages")
 """
         }
     )
-    result = project.run("--llm-record=new")
+    result = project.record()
     assert result.outcomes == {"passed": 2}, result.text
 
 

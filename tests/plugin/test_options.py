@@ -13,6 +13,7 @@ from support.messages import check_message
 from support.option_values import EXAMPLES
 from support.project import Project
 
+from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.settings import OPTIONS, Option
 
 SHOW = """
@@ -46,6 +47,9 @@ def suite(project: Project) -> Project:
             "prompts/greet/v1.md": "hello",
             "texts/greet/v1.md": "hello",
             "others/greet/v1.md": "hello",
+            # A run that names a baseline needs it.
+            EXAMPLES["baseline"].text: Baseline().to_text(),
+            EXAMPLES["baseline"].other: Baseline().to_text(),
         }
     )
     return project

@@ -17,6 +17,8 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
+from pytest_llmops._util.server_probe import USER_AGENT
+
 WAIT_S = 20.0
 """No event of a test may be waited for longer: a deadlock becomes a failure."""
 
@@ -189,11 +191,13 @@ class StubServer:
     """Answers like OpenAI; what a test queues comes first.
 
     The same request gets "echo of it" the first time, "echo of it (2)" the second, so that a
-    test sees which answer it got.
+    test sees which answer it got. The requests of the set-up check are in `probes`, and nowhere else.
     """
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
+        self.probes: list[Seen] = []
+        self.probe_status = 200
         self.queue: deque[Reply] = deque()
         self.encoding = ""
         self._bodies: Counter[tuple[str, bytes]] = Counter()
@@ -240,6 +244,11 @@ class StubServer:
         reply = _default(seen, again)
         return replace(reply, encoding=reply.encoding or self.encoding)
 
+    def answer_probe(self, seen: Seen) -> Reply:
+        with self._lock:
+            self.probes.append(seen)
+        return json_reply({"object": "list", "data": []}, status=self.probe_status)
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         stub = self
 
@@ -260,7 +269,11 @@ class StubServer:
             def _serve(self) -> None:
                 body = _received(self)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                _send(self, stub.answer(Seen(self.command, self.path, headers, body)))
+                seen = Seen(self.command, self.path, headers, body)
+                if headers.get("user-agent") == USER_AGENT:
+                    _send(self, stub.answer_probe(seen))
+                else:
+                    _send(self, stub.answer(seen))
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815 -- names of the standard library
 

@@ -157,7 +157,7 @@ def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
     lines = str(caught.value).splitlines()
     check_message(lines[0])
     raw = 'try 1: {"score": "?"}\n\ntry 2: {"score":\n"?"}'
-    assert lines[1] == '  reply   "' + raw.replace("\n", "\\n") + '"'
+    assert lines[1] == '  reply      "' + raw.replace("\n", "\\n") + '"'
     measurement = caught.value.measurement
     assert (measurement.status, measurement.value, measurement.threshold) == ("errored", None, None)
     judge_detail = measurement.detail["judge"]

@@ -29,6 +29,7 @@ class Grader(StubServer):
     """A model that passes what holds the thirty days, or one more word."""
 
     also = "thirty"
+    reason = "r"
 
     def answer(self, seen: Seen) -> Reply:
         super().answer(seen)
@@ -41,7 +42,7 @@ class Grader(StubServer):
             good = any(word in data_shown["answer"] for word in ("30", "thirty", self.also))
             score = 5 if good else 1
             verdict = {"score": score}
-        return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": "r", **verdict})))
+        return json_reply(chat_answer(json.dumps({"nonce": nonce, "reason": self.reason, **verdict})))
 
 
 @pytest.fixture
@@ -197,3 +198,20 @@ def test_the_file_holds_no_secret_that_a_judge_says(
     written = Path("talks.json").read_text(encoding="utf-8")
     assert "asked with [secret]" in written
     assert key not in written + out + err
+
+
+def test_recorded_replies_without_a_verdict_are_asked_again_with_record_new(
+    grader: Grader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ["--base-url", f"{grader.url}/v1", "--model", "m"]
+    grader.reason = ""
+    run(capsys, "right.md", *url, "--record", "new")
+    asked = grader.count
+    status, _, err = run(capsys, "right.md", *url)
+    assert (status, grader.count) == (1, asked)
+    check_message(err)
+    grader.reason = "r"
+    status, out, err = run(capsys, "right.md", *url, "--record", "new")
+    assert (status, err) == (0, "")
+    assert "the judge withstands all 41 canaries" in out
+    assert run(capsys, "right.md", *url)[0] == 0

@@ -187,6 +187,17 @@ def test_the_same_vectors_in_another_process_and_nothing_of_torch() -> None:
     np.testing.assert_allclose(np.frombuffer(bytes.fromhex(row), np.float32), here[0], atol=1e-6)
 
 
+def test_a_loaded_model_needs_no_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = MiniLMEmbedder()
+    embedder.load()
+    version = embedder.version
+    monkeypatch.setattr(Path, "glob", None)
+    monkeypatch.setattr(Path, "open", None)
+    assert embedder.embed(["Refunds"]).shape == (1, 384)
+    assert embedder.version == version
+    assert embedder == MiniLMEmbedder()
+
+
 def test_what_is_not_installed_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

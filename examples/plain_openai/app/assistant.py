@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import openai
 
-MODEL = os.environ.get("ASSISTANT_MODEL", "smollm2-135m-instruct")
+MODEL = os.environ.get("ASSISTANT_MODEL", "qwen2.5-coder-1.5b-instruct")
 SYSTEM = "You help people who plan a hike. Answer in one short sentence."
-LIMIT = 40
+LIMIT = 60
 
 
 def answer(question: str) -> str:
-    """One question, one answer."""
+    """Answer a question."""
     reply = openai.OpenAI().chat.completions.create(
         model=MODEL, messages=_messages(question), max_completion_tokens=LIMIT, temperature=0
     )
@@ -25,20 +25,20 @@ def answer(question: str) -> str:
 
 
 async def answer_all(questions: Sequence[str]) -> list[str]:
-    """Several questions at once; the answers come back in the order of the questions."""
+    """Answer several questions at once; the answers are in the order of the questions."""
     async with openai.AsyncOpenAI() as client:
-        asked = [
+        requests = [
             client.chat.completions.create(
                 model=MODEL, messages=_messages(question), max_completion_tokens=LIMIT, temperature=0
             )
             for question in questions
         ]
-        replies = await asyncio.gather(*asked)
+        replies = await asyncio.gather(*requests)
     return [reply.choices[0].message.content or "" for reply in replies]
 
 
 def stream(question: str) -> Iterator[str]:
-    """The answer piece by piece, as a chat window shows it."""
+    """Yield the answer piece by piece, as a chat window shows it."""
     with openai.OpenAI().chat.completions.create(
         model=MODEL,
         messages=_messages(question),
@@ -53,7 +53,7 @@ def stream(question: str) -> Iterator[str]:
 
 
 def respond(question: str) -> str:
-    """The same through the Responses API."""
+    """Answer a question through the Responses API."""
     reply = openai.OpenAI().responses.create(
         model=MODEL, instructions=SYSTEM, input=question, max_output_tokens=LIMIT, temperature=0
     )

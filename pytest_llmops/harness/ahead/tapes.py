@@ -118,6 +118,7 @@ class CollectingTape(Tape):
 
         Raises:
             CallDeferred: The request is sent together with those of other tests.
+            CassetteMiss: The server of the call cannot be used in this run.
             BudgetReached: The budget has no live call left.
         """
         place = find_place(self, question, take, n)
@@ -127,6 +128,7 @@ class CollectingTape(Tape):
             state.used.add(place)
             self.player.given.add_answer(question.key, take)
             return self.player.read_answer(wire, question)
+        self.check_set_up(question)
         with state.lock:
             if self._defer(question, place):
                 raise CallDeferred(place)
@@ -192,6 +194,7 @@ class CollectingTape(Tape):
     def _make_entry(self, pending: PendingRequest, wire: dict[str, Any]) -> JournalEntry:
         question = pending.question
         number = len(self.player.given.counts) + 1
+        recorded = self.player.recorded_answers(question.key, pending.place.take)
         return JournalEntry(
             by=self.config.name_place(number, shared=self.shared),
             key=question.key,
@@ -199,7 +202,7 @@ class CollectingTape(Tape):
             n=pending.place.n,
             request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
             answer=wire,
-            again=self.mode == "all",
+            again=self.mode == "all" or pending.place.n < len(recorded),
         )
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:

@@ -32,6 +32,7 @@ from pytest_llmops.judges.calibration.record import JudgeRecord, find_records
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.response_format import forget_capabilities
+from pytest_llmops.judges.protocol.unreadable_replies import without_limit
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
@@ -346,7 +347,7 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
     stopped = False
     tasks = [partial(run_canary, handle, canary) for canary in canaries]
     # Several tests may share the recording: it has to hold every request of a test that runs first
-    with forget_capabilities():
+    with forget_capabilities(), without_limit():
         for outcome in run_judge_tasks(
             tasks, judge=handle.judge, asked_model=lambda outcome: not outcome.prescreened
         ):

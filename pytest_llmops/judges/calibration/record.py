@@ -14,6 +14,7 @@ from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.judges.calibration.labels import Label, LabelledAnswer, Labels
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
+from pytest_llmops.judges.protocol.unreadable_replies import without_limit
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
@@ -383,7 +384,7 @@ def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list
     answer = row.answer or ""
     verdicts = []
     for trial in range(trials):
-        with recorder.run_as_trial(trial):
+        with recorder.run_as_trial(trial), without_limit():
             verdict = judge_answer(handle, answer, row.question, row.reference, row.contexts)
             verdicts.append(verdict)
     return verdicts

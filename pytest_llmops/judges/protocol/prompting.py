@@ -21,6 +21,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ from pytest_llmops.judges.protocol.response_format import (
     retry_rate_limited,
 )
 from pytest_llmops.judges.protocol.text_verdicts import is_refusal
+from pytest_llmops.judges.protocol.unreadable_replies import AskedJudge, ask_judge
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.registry import Prompt, read_prompt
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
@@ -148,6 +150,7 @@ class JudgePrompter:
             The verdict. Or a reply with an error and the raw replies: no reply could be read in two tries, or the
             model is the model under test and the settings exclude that. If its name shows that, it is not called.
             If a server ignores the requested format, the next format is requested; that does not count as a try.
+            See `unreadable_replies` for recorded replies that cannot be read, and for a judge that gives no other.
 
         Raises:
             ModelError: The model could not be called.
@@ -156,6 +159,12 @@ class JudgePrompter:
         excluded = why_self_judging(self.model_name)
         if excluded:
             return Reply(error=excluded)
+        judge = AskedJudge(self.name, self.model_name, self.fingerprint)
+        expected = form.instruct("json", "...").removeprefix("Reply with ")
+        return ask_judge(judge, partial(self._ask_model, data, form, nonce_of), expected)
+
+    def _ask_model(self, data: Mapping[str, Json], form: ReplyForm, nonce_of: Sequence[object]) -> Reply:
+        """Return the reply of the model, after at most one retry; see `ask`."""
         data = {key: value for key, value in data.items() if value}
         nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
         quoted_data = _quote_data(data, nonce)
@@ -194,7 +203,7 @@ class JudgePrompter:
         problem = f"no verdict after {len(replies)} tries: {error}"
         if error.startswith(NONCE_ERROR):
             problem += "; if that comes again, choose another model for the judge"
-        return Reply(error=problem, raw=_join_replies(replies))
+        return Reply(error=problem, raw=_join_replies(replies), is_unreadable=True)
 
     def _complete(
         self,

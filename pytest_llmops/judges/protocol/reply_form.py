@@ -422,6 +422,7 @@ class Reply:
         claims: The claims, if the form has passages.
         error: Why there is no verdict; everything else but ``raw`` is empty then.
         raw: The unchanged replies of the model; several if it was asked again.
+        is_unreadable: Whether the error is that no reply could be read; false if the model gave no reply.
     """
 
     score: float | None = None
@@ -432,6 +433,7 @@ class Reply:
     claims: tuple[Claim, ...] = ()
     error: str = ""
     raw: str = ""
+    is_unreadable: bool = False
 
 
 class UnreadableReply(Exception):

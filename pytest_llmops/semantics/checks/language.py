@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from pytest_llmops.semantics.checks.prose import read_prose
 from pytest_llmops.semantics.word_lists.reader import english_words
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 MIN_CYRILLIC_SHARE = 0.3
 _CYRILLIC_CODES = ("ru", "uk", "bg")
 _WORD = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")  # words; the "e" of "1e6" is no word
-MAX_CHARS = 2_000  # characters at the beginning of a text that are read
 # A text of fewer words in the Latin script gets no verdict: names and terms are the same in many languages
 MIN_WORDS = 3
 # Below it a text gets no verdict. Of the captions in
@@ -51,14 +51,21 @@ _ENGLISH_WORDS = english_words("distinctive_words")
 
 
 def detect_language(text: str) -> str:
-    """Return the English name of the language of a text, or ``""`` for a text too short to tell.
+    """Return the English name of the language of a text's prose, or ``""`` if there is too little of it to tell.
+
+    Code, URLs, commands, identifiers, JSON and tables of numbers are in no language.
 
     >>> detect_language("Die Rückgabe ist nicht möglich"), detect_language("refund"), detect_language("Возврат в течение 30 дней")
     ('German', '', 'Russian')
+    >>> detect_language("curl -O https://example.com/dados/relatorio.pdf"), detect_language('{"antwort": "Das ist nicht möglich"}')
+    ('', '')
     """
-    head = text[:MAX_CHARS]
-    words = _WORD.findall(head)
-    language = _detect_by_script(head, letters=sum(map(len, words)))
+    return _detect_prose(read_prose(text))
+
+
+def _detect_prose(prose: str) -> str:
+    words = _WORD.findall(prose)
+    language = _detect_by_script(prose, letters=sum(map(len, words)))
     if language:
         return language
     if len({word.lower() for word in words}) < MIN_WORDS:
@@ -67,7 +74,7 @@ def detect_language(text: str) -> str:
     english = sum(word.lower() in _ENGLISH_WORDS for word in words)
     if english >= MIN_ENGLISH_WORDS and english >= MIN_ENGLISH_SHARE * len(words):
         return "English"
-    ranking = _load_identifier().rank(" ".join(words))
+    ranking = load_identifier().rank(" ".join(words))
     known = [(code, probability) for code, probability in ranking if code in LANGUAGES]
     total = sum(probability for _, probability in known)
     if total < MIN_KNOWN_SHARE:
@@ -103,7 +110,9 @@ def detect_pair_language(text: str, other: str, default: str = "English") -> tup
     language = detect_language(text)
     other_language = detect_language(other)
     if not language and not other_language:
-        language = detect_language(f"{text}\n{other}") or default
+        # A word that both have, as two commands do, is no more of a language than one of a single text.
+        words = dict.fromkeys(_WORD.findall(f"{read_prose(text)}\n{read_prose(other)}"))
+        language = _detect_prose(" ".join(words)) or default
     # A short Japanese text may have no kana.
     if {language, other_language} == {"Chinese", "Japanese"}:
         return ("Japanese", "Japanese")
@@ -111,7 +120,8 @@ def detect_pair_language(text: str, other: str, default: str = "English") -> tup
 
 
 @cache
-def _load_identifier() -> LanguageIdentifier:
+def load_identifier() -> LanguageIdentifier:
+    """Return py3langid with its model, which is read once in a process: that takes half a second."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -119,7 +129,7 @@ def _load_identifier() -> LanguageIdentifier:
 
 def _detect_cyrillic_language(text: str) -> str:
     """Return "Ukrainian" or "Bulgarian" for a text that is surely in this language, else "Russian"."""
-    ranking = _load_identifier().rank(text)
+    ranking = load_identifier().rank(text)
     cyrillic = [(code, probability) for code, probability in ranking if code in _CYRILLIC_CODES]
     total = sum(probability for _, probability in cyrillic)
     # The model ranks all its languages, so the most probable of these is there.

@@ -16,6 +16,13 @@ def read_lines(file_name: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
+def read_all_lists() -> None:
+    """Read every word list now; whatever a test does to the file system, the functions below then find them."""
+    for file in files(__package__).iterdir():
+        if file.name.endswith(".txt"):
+            read_lines(file.name)
+
+
 @cache
 def read_sections(file_name: str) -> dict[str, tuple[str, ...]]:
     """Return the lists of a file by name; a line ``[name]`` starts a list, and ``_`` in a phrase becomes a blank.

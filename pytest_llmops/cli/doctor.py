@@ -1,0 +1,53 @@
+"""``llmops doctor``: whether a project has what its runs need, and what to do about what is missing."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops._util.setup_check import format_checks
+from pytest_llmops.cli.common import EXIT_PROBLEM, add_command, import_command, print_result
+
+
+def add_doctor_group(groups: Any) -> None:
+    """Declare ``doctor``."""
+    command = add_command(
+        groups,
+        "doctor",
+        import_command("doctor", "check_setup"),
+        "check what a run needs: embedder, model server, key, model of the judges, baseline",
+        "Reads pytest's configuration and the environment, and asks each model server once for the list of its models, which costs nothing. "
+        "A key is never shown. Exit status 1: something is missing.",
+    )
+    command.add_argument(
+        "--replay",
+        action="store_true",
+        help="check only what a replay needs: no server, no key, no request",
+    )
+    command.add_argument("--llm-base-url", dest="base_url", metavar="URL", help="address of the model server")
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        help="root folder of the project (default: the nearest folder upwards with a configuration file of pytest)",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def check_setup(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
+    from pytest_llmops.cli.model_commands import open_project
+    from pytest_llmops.harness.setup_checks import check_project
+    from pytest_llmops.providers.model_server import check_server
+
+    root, settings = open_project(args.root, args.base_url)
+    if args.replay:
+        checks = check_project(settings, root, ask_server=None)
+    else:
+        checks = check_project(settings, root, ask_server=check_server)
+    missing = [check for check in checks if check.status == "missing"]
+    rows = [check.to_wire() for check in checks]
+    document = {"root": str(root), "missing": len(missing), "checks": rows}
+    print_result(args, document, format_checks(checks))
+    if missing:
+        return EXIT_PROBLEM
+    return 0

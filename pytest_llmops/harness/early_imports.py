@@ -1,0 +1,263 @@
+"""Imports what the tests of a run need, before the first of them is set up.
+
+A test may replace the clock, `os.name` or the file system, and a time-out may end it anywhere. An import inside such a test
+fails, or leaves a package half imported for all later tests. So when the tests of a run are known, `import_for_tests` looks at
+what they use of this package, and imports what that needs. A run that uses nothing of it imports nothing.
+
+Knows pytest's items by their attributes only.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest_llmops
+from pytest_llmops.harness.own_tests import is_ours
+from pytest_llmops.harness.used_names import find_used_names
+
+if TYPE_CHECKING:
+    from pytest_llmops.providers.minilm import MiniLMEmbedder
+    from pytest_llmops.settings import Settings
+
+# Needs that depend on the settings
+APP_MODEL = "app model"
+EMBEDDER = "embedder"
+JUDGE = "judge"
+
+# What each measurement and each report of a test imports
+HARNESS = (
+    "pytest_llmops.harness.item", "pytest_llmops.harness.records", "pytest_llmops.harness.run_checks", "pytest_llmops.harness.tracebacks",
+    "pytest_llmops.redaction.pytest_reports", "pytest_llmops.redaction.redactor", "pytest_llmops.trace",
+    "pytest_llmops.reports.ci_formats",
+)  # fmt: skip
+# A function after a colon is called: it reads a file of a package, and keeps what it read.
+CHECKS = (
+    "numpy", "rapidfuzz.distance", "snowballstemmer", "pytest_llmops.semantics.checks.language:load_identifier",
+    "pytest_llmops.semantics.checks.quantities.numerals:read_number_words",
+    "pytest_llmops.semantics.word_lists.reader:read_all_lists",
+)  # fmt: skip
+DETECTORS = ("regex", "phonenumbers", "stdnum")
+LEXICAL = ("rapidfuzz.fuzz", "rapidfuzz.distance")
+PROMPTS = ("pytest_llmops.prompts.registry", "jinja2.sandbox", "yaml")
+SCHEMAS = ("jsonschema", "referencing.jsonschema", "idna", "pydantic")
+STATISTICS = ("numpy", "scipy.special", "sklearn.metrics")
+
+# What tests need by their fixtures
+NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
+    "embedder": (EMBEDDER,),
+    "judge": (JUDGE,),
+    "judge_canaries": (JUDGE, "pytest_llmops.assertions.judge_agreement", "pytest_llmops.cassettes.use_cassette"),
+    "llm": (APP_MODEL,),
+    "llm_feedback": ("pytest_llmops.production.feedback",),
+    "llm_proxy": ("pytest_llmops.cassettes.http.reverse_proxy",),
+    "prompt": PROMPTS,
+    "prompts": PROMPTS,
+    "retriever": ("pytest_llmops.retrievers.bm25", "pytest_llmops.retrievers.dense", "numpy", "bm25s"),
+}  # fmt: skip
+
+# What tests need by the names that their modules use: public names of this package, and modules of it
+NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
+    "assert_cache": ("numpy", "scipy.special"),
+    "assert_checklist": (JUDGE,),
+    "assert_chunks": ("rapidfuzz.distance",),
+    "assert_complies": (JUDGE, *DETECTORS),
+    "assert_confidence": STATISTICS,
+    "assert_context_relevance": (JUDGE, EMBEDDER),
+    "assert_correction": STATISTICS,
+    "assert_fuzzy": LEXICAL,
+    "assert_grounded": (JUDGE, *CHECKS),
+    "assert_judge_agrees": (JUDGE, *STATISTICS),
+    "assert_judge_canaries": (JUDGE, "pytest_llmops.cassettes.use_cassette"),
+    "assert_judge_score": (JUDGE,),
+    "assert_no_injection": DETECTORS,
+    "assert_no_pii": DETECTORS,
+    "assert_no_refusal": (JUDGE,),
+    "assert_no_secrets": DETECTORS,
+    "assert_preferred": (JUDGE,),
+    "assert_refusal": (JUDGE,),
+    "assert_retrieval": ("numpy",),
+    "assert_schema": SCHEMAS,
+    "assert_score": LEXICAL,
+    "assert_semantic": (EMBEDDER, *CHECKS),
+    "assert_span_recall": ("rapidfuzz.distance",),
+    "pytest_llmops.cli.command_line": ("filelock",),
+    "repair": SCHEMAS,
+}
+
+# What built-in embedders need beside their own modules
+NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
+    "hashing": ("sklearn.feature_extraction.text",),
+    "openai": ("pytest_llmops.providers.openai_sdk:import_lazy_parts",),
+    "sentence-transformers": ("sentence_transformers",),
+    "tfidf": ("sklearn.feature_extraction.text",),
+}
+# Embedders that read a file of this machine when they are first used
+LOCAL_EMBEDDERS = frozenset({"minilm", "minilm-multilingual"})
+
+# What HTTP clients import when they are first used
+HTTP_CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
+
+
+def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> None:
+    """Import what the tests of a run need, and let an embedder of this machine read its model.
+
+    What cannot be imported is left to the test that needs it, which reports it.
+
+    Args:
+        session: pytest's session, after collection.
+        ours: Those of its tests that are recorded.
+        settings: The run's.
+    """
+    items = [item for item in session.items if item.get_closest_marker("skip") is None]
+    if not items:
+        return
+    recorded = [item for item in ours if item.get_closest_marker("skip") is None]
+    names = _find_used_names(session, items)
+    needs = _list_needs(items, names)
+    if not recorded and not names:
+        return
+    with warnings.catch_warnings():
+        # Warnings of other packages: where a project makes them errors, an import must not fail because of one.
+        warnings.simplefilter("ignore")
+        _import_used_names(names)
+        for place in (*HARNESS, *_list_places(items, needs, names, settings)):
+            _import_place(place)
+        if not hasattr(session.config, "workerinput"):
+            _import_place("pytest_llmops.harness.controller")
+        if recorded:
+            _import_recording(recorded, settings)
+        for embedder in _list_embedders(items, needs, names, settings):
+            if embedder in LOCAL_EMBEDDERS:
+                _load_embedder(items[0], embedder, settings)
+
+
+def _find_used_names(session: Any, items: Iterable[Any]) -> set[str]:
+    """Return what the modules of tests and the conftest files use of this package."""
+    modules = {item.module for item in items if hasattr(item, "module")}
+    for plugin in session.config.pluginmanager.get_plugins():
+        if str(getattr(plugin, "__file__", "")).endswith("conftest.py"):
+            modules.add(plugin)
+    return find_used_names(modules, session.config.rootpath)
+
+
+def _list_needs(items: Iterable[Any], names: Iterable[str]) -> set[str]:
+    """Return what tests need by their fixtures, and by the names that their modules use."""
+    needs = set[str]()
+    for name in names:
+        needs.update(NEEDS_BY_NAME.get(name, ()))
+    fixtures = {fixture for item in items for fixture in getattr(item, "fixturenames", ())}
+    for fixture in fixtures:
+        needs.update(NEEDS_BY_FIXTURE.get(fixture, ()))
+    return needs
+
+
+def _list_places(
+    items: Iterable[Any], needs: Iterable[str], names: Iterable[str], settings: Settings
+) -> Iterator[str]:
+    """Yield the modules to import: those that are needed by name, and those that the settings choose."""
+    for need in needs:
+        if need == APP_MODEL:
+            yield from _list_model_places(_list_app_models(items, settings))
+        elif need == JUDGE and settings.judge:
+            yield from ("pytest_llmops.judges.rubric", "pytest_llmops.judges.item_judges", "yaml")
+            model = settings.judge_model or settings.single_model
+            yield from _list_model_places([model])
+        elif need not in (EMBEDDER, JUDGE):
+            yield need
+    for embedder in _list_embedders(items, needs, names, settings):
+        yield from _list_embedder_places(embedder)
+
+
+def _list_app_models(items: Iterable[Any], settings: Settings) -> set[str]:
+    """Return the models under test: those that tests were made for, else that of the settings."""
+    from pytest_llmops.harness.markers.llm_models import candidate_of
+
+    tests = [item for item in items if "llm" in getattr(item, "fixturenames", ())]
+    return {candidate_of(item) or settings.single_model for item in tests}
+
+
+def _list_model_places(models: Iterable[str]) -> Iterator[str]:
+    """Yield what the built-in models of some names need."""
+    from pytest_llmops.providers.selection import ANTHROPIC_PREFIX
+
+    for model in models:
+        if model.startswith(ANTHROPIC_PREFIX):
+            yield from ("pytest_llmops.providers.anthropic", "anthropic.resources.messages")
+            continue
+        yield from ("pytest_llmops.providers.openai", "pytest_llmops.providers.openai_sdk:import_lazy_parts")
+
+
+def _list_embedders(
+    items: Iterable[Any], needs: Iterable[str], names: Iterable[str], settings: Settings
+) -> set[str]:
+    """Return the names of the built-in embedders that tests need; a name may have an argument after a colon."""
+    from pytest_llmops import registry
+
+    embedders = set[str]()
+    if EMBEDDER in needs:
+        embedders.add(settings.embedder)
+        embedders.update(registry.BUILT_IN["embedder"].keys() & set(names))
+    for item in items:
+        marker = item.get_closest_marker("retriever")
+        if marker is not None:
+            embedders.add(str(marker.kwargs.get("embedder", "")))
+    return {name for name in embedders if registry.is_builtin("embedder", name)}
+
+
+def _list_embedder_places(embedder: str) -> Iterator[str]:
+    """Yield what a built-in embedder needs."""
+    from pytest_llmops import registry
+
+    base, _, _ = embedder.partition(":")
+    yield registry.BUILT_IN["embedder"][base].partition(":")[0]
+    yield from ("numpy", *NEEDS_BY_EMBEDDER.get(base, ()))
+
+
+def _import_used_names(names: Iterable[str]) -> None:
+    """Import the modules that tests use in their functions only: ``pytest_llmops.assert_semantic(...)``, or an import."""
+    for name in names:
+        if is_ours(name):
+            _import_place(name)
+        elif name in pytest_llmops.__all__:
+            with suppress(Exception):  # the test that uses it reports it
+                getattr(pytest_llmops, name)
+
+
+def _import_place(place: str) -> None:
+    """Import a module, and call its function if one is named after a colon."""
+    name, _, function = place.partition(":")
+    with suppress(Exception):  # the test that needs it reports it
+        module = import_module(name)
+        if function:
+            getattr(module, function)()
+
+
+def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
+    """Import what recording and replaying need, and make the patches of HTTP clients, which each cassette then applies."""
+    from pytest_llmops.cassettes import CASSETTE_FOLDER, install_patches
+
+    for client, core in HTTP_CORES.items():
+        if client in sys.modules:  # the project, or a model of ours, has imported it
+            _import_place(core)
+    with suppress(Exception):  # the first cassette reports it
+        install_patches()
+    folders = {item.path.parent / CASSETTE_FOLDER for item in recorded}
+    if settings.may_call_models or any(folder.is_dir() for folder in folders):
+        _import_place("genai_prices")
+    if settings.may_call_models:
+        for place in ("filelock", "anyio"):
+            _import_place(place)
+
+
+def _load_embedder(item: Any, name: str, settings: Settings) -> None:
+    """Make an embedder of this machine, as the first test would, and let it read its model."""
+    from pytest_llmops.harness.components import build_component
+
+    with suppress(Exception):  # not installed, or damaged: the test reports it
+        embedder = cast("MiniLMEmbedder", build_component(item, "embedder", name, None, settings))
+        embedder.load()

@@ -1,0 +1,165 @@
+"""What happens if a judge's replies cannot be read: asking again, giving the judge up for the run, and the failure text.
+
+* A recorded question without a verdict is asked again with ``--llm-record=new``, once a run: all its requests are sent anew, and the
+  new replies replace the recorded ones.
+* After three questions in a row without a verdict a judge is not asked again in the run. Only questions that a server answered now
+  count: a replay neither costs nor takes time. So recorded verdicts of the judge still score their tests. A model that runs in this
+  process makes no calls, and is not limited.
+* Calibrations and canaries judge many answers for a single result, and stop by a share of their own. For them the limit is off
+  (`without_limit`): some canaries are made to confuse a judge.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes.active_tape import current_tape
+from pytest_llmops.cassettes.judge_calls import CallRefusedError, JudgeCalls, note_calls, refuse_live_calls
+from pytest_llmops.errors import ModelError
+from pytest_llmops.judges.protocol.reply_form import Reply
+from pytest_llmops.measurement import UnreadableVerdict, shorten_text
+from pytest_llmops.settings import Settings
+
+MAX_IN_A_ROW = 3
+MAX_QUOTED_CHARS = 160
+# Modes in which the tests of a run are replayed from what it records
+_RECORDING_MODES = ("none", "new", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class AskedJudge:
+    """A judge as the limit counts it: another rubric or another model is another judge.
+
+    Attributes:
+        fingerprint: Hash of the judge's prompt.
+    """
+
+    name: str
+    model: str
+    fingerprint: str
+
+    @property
+    def why_given_up(self) -> str:
+        """The error of a question that is not asked, because the judge was given up."""
+        name = shorten_text(self.name, 60)
+        return f"not asked: judge {name} gave {MAX_IN_A_ROW} unreadable replies in a row"
+
+
+@dataclass(slots=True)
+class _RunCounts:
+    """For each judge of a run, how many of its last questions, in a row, were answered now and without a verdict.
+
+    A run is recognized by its settings, as each run reads its own.
+    """
+
+    settings: Settings | None = None
+    by_judge: Counter[AskedJudge] = field(default_factory=Counter)
+
+
+_lock = threading.Lock()
+_run = _RunCounts()
+_is_limited: ContextVar[bool] = ContextVar("pytest_llmops_unreadable_limit", default=True)
+
+
+@contextmanager
+def without_limit() -> Iterator[None]:
+    """Ask judges in a block however many of their replies cannot be read."""
+    token = _is_limited.set(False)
+    try:
+        yield
+    finally:
+        _is_limited.reset(token)
+
+
+def ask_judge(judge: AskedJudge, ask: Callable[[], Reply], expected: str) -> Reply:
+    """Return a judge's reply; asked again if it is recorded and unreadable, and not asked if the judge was given up.
+
+    Args:
+        judge: The judge.
+        ask: Asks the model: sends the requests of a question, with a retry. It is called a second time to ask again.
+        expected: What a reply must be, for the failure text.
+
+    Raises:
+        ModelError: The model could not be called.
+    """
+    with note_calls() as calls:
+        reply = _ask_within_limit(judge, ask, calls)
+    if reply.is_unreadable and calls.may_repeat():
+        try:
+            with calls.repeat() as new_calls:
+                new_reply = _ask_within_limit(judge, ask, new_calls)
+        except ModelError as failed:
+            reply = replace(reply, error=f"{reply.error}; asking again failed: {failed}")
+        else:
+            reply = new_reply
+            calls = new_calls
+    if reply.is_unreadable:
+        calls.note_in_vain()
+        _describe_unreadable(judge, reply, calls, expected)
+    return reply
+
+
+def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeCalls) -> Reply:
+    """Return a judge's reply, and count it; an error if it would be asked live and was given up."""
+    counts = _counts_of_run()
+    why_refused = ""
+    if counts[judge] >= MAX_IN_A_ROW and _is_limited.get():
+        why_refused = judge.why_given_up
+    try:
+        with refuse_live_calls(why_refused):
+            reply = ask()
+    except CallRefusedError:
+        _record_given_up(judge)
+        return Reply(error=why_refused)
+    if calls.source == "live" and _is_limited.get():
+        # A reply with another error, which is not used or did not come, changes nothing
+        with _lock:
+            if reply.is_unreadable:
+                counts[judge] += 1
+            elif not reply.error:
+                counts[judge] = 0
+    return reply
+
+
+def _counts_of_run() -> Counter[AskedJudge]:
+    """Return the counts of the run; in a plain script, which is not a run, new ones."""
+    settings = recorder.current_settings()
+    with _lock:
+        if _run.settings is not settings:
+            _run.settings = settings
+            _run.by_judge = Counter()
+        return _run.by_judge
+
+
+def _record_given_up(judge: AskedJudge) -> None:
+    """Add to the facts of the running test that a judge was not asked, for the note of the run."""
+    facts = recorder.find_test_recorder().facts
+    with _lock:
+        known = facts.get("given_up_judges")
+        judges = dict(known) if isinstance(known, dict) else {}
+        facts["given_up_judges"] = {**judges, judge.name: judge.model}
+
+
+def _describe_unreadable(judge: AskedJudge, reply: Reply, calls: JudgeCalls, expected: str) -> None:
+    """Keep for the failure text which model gave no verdict, what it replied, and how to ask it again."""
+    is_recorded = calls.source == "recorded"
+    source = "replied now"
+    if is_recorded:
+        source = "the reply is a recording"
+    model = shorten_text(judge.model, 60)
+    lines = [
+        ("model", f"{model}, of judge {shorten_text(judge.name, 60)}; {source}"),
+        ("reply", f'"{shorten_text(reply.raw, MAX_QUOTED_CHARS)}"'),
+        ("expected", expected),
+    ]
+    tape = current_tape()
+    command = ""
+    if tape is not None and tape.mode in _RECORDING_MODES:
+        lines.append(("ask again", tape.config.command))
+        if is_recorded:
+            command = tape.config.command
+    recorder.record_unreadable_verdict(UnreadableVerdict(lines=lines, command=command))

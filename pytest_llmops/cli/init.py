@@ -285,7 +285,7 @@ def _print_introduction(folder: Path, change: Sequence[str]) -> None:
 def _print_way_out() -> None:
     """Print the command that shows a better prompt, and what to do next."""
     print_line("\nCustomers are sent away though the policy has an answer. Version 3 of the prompt")
-    print_line("keeps the line, and shows by two examples when it applies. In that folder:\n")
+    print_line("says when the line applies, and shows it by two examples. In that folder:\n")
     print_line(f"$ pytest {' '.join(MENDED)}\n")
     print_line("A first test in your own project: llmops init")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pytest_llmops.cases.files import load_cases
+from pytest_llmops.measurement import format_count
 from pytest_llmops.production.canary import CanaryRules, canary_decision, read_events
 from support.example_runs import ROOT, ExampleRun, read_case_id
 
 ANSWERS = "support_bot/test_answers.py"
 VERSIONS = ("v1", "v2", "v3")
-TRIALS = 3
 
 
 def list_figures(run: ExampleRun) -> list[str]:
@@ -29,27 +29,26 @@ def _list_rows(runs: dict[str, ExampleRun]) -> list[str]:
     """Return the rows of the table: right answers of each version, with and without a sentence of the policy."""
     cases = load_cases(ROOT / "examples/support_bot/cases/questions.jsonl")
     unanswered = {case.id for case in cases if "help@" in case.reference}
-    right = {version: _count_right(runs[version]) for version in VERSIONS}
-    rows = []
-    for words, names in (
-        ("answers", {case.id for case in cases} - unanswered),
-        ("does not answer", unanswered),
-    ):
-        counts = [sum(right[version][name] for name in names) for version in VERSIONS]
+    answered = {case.id for case in cases} - unanswered
+    scores = {version: _read_scores(runs[version]) for version in VERSIONS}
+    trials = len(scores["v3"][cases[0].id])
+    rows = [f"{len(cases)} questions, {format_count(trials, 'answer')} to each"]
+    for words, names in (("answers", answered), ("does not answer", unanswered)):
+        right = [sum(sum(scores[version][name]) for name in names) for version in VERSIONS]
         rows.append(
-            f"| {len(names)} that the policy {words}, of {TRIALS * len(names)} answers | "
-            f"{counts[0]} | {counts[1]} | {counts[2]} |"
+            f"| {len(names)} that the policy {words}, of {format_count(trials * len(names), 'answer')} | "
+            f"{right[0]:.0f} | {right[1]:.0f} | {right[2]:.0f} |"
         )
-    return [f"{len(cases)} questions, {TRIALS} answers to each", *rows]
+    return rows
 
 
-def _count_right(run: ExampleRun) -> dict[str, int]:
-    """Return how many of the answers to each question hold the fact."""
-    right = {}
+def _read_scores(run: ExampleRun) -> dict[str, list[float]]:
+    """Return whether each answer to a question holds the fact, by the question's id."""
+    scores = {}
     for record in run.records(f"{ANSWERS}::test_answer["):
         (measurement,) = record.measurements
-        right[read_case_id(record.nodeid)] = round(sum(measurement.samples))
-    return right
+        scores[read_case_id(record.nodeid)] = list(measurement.samples) or [measurement.value or 0.0]
+    return scores
 
 
 def _list_must_hold(runs: dict[str, ExampleRun]) -> list[str]:
@@ -82,6 +81,7 @@ def _describe_canary(runs: dict[str, ExampleRun]) -> str:
     events = read_events(ROOT / "examples/support_bot/canary/v2.csv")
     for version in ("v1", "v2"):
         logged = [event.score or 0.0 for event in events if event.arm == version]
-        assert sum(logged) == sum(_count_right(runs[version]).values()), "write canary/v2.csv anew"
+        recorded = _read_scores(runs[version]).values()
+        assert sum(logged) == sum(map(sum, recorded)), "write canary/v2.csv anew"
     decision = canary_decision(events, CanaryRules(arms=("v1", "v2"), share=0.5))
     return f"After {len(events)} requests it says {decision.action}"

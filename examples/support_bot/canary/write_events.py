@@ -26,7 +26,7 @@ def read_answers(path: Path) -> Iterator[dict[str, object]]:
         if TEST not in record["nodeid"]:
             continue
         (measurement,) = record["measurements"]
-        for score in measurement["samples"]:
+        for score in measurement.get("samples") or [measurement["value"]]:
             yield {
                 "arm": record["facts"]["prompt"]["version"],
                 "score": score,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def test_judged(prompt: Prompt, case: Case, llm: Model, judge: Judge, policies: dict[str, str]) -> None:
     answer = llm.complete(prompt.render(policy=policies[case.tags[0]], question=case.input)).text
 
-    # Without a threshold. Held against labels, this judge fails wrong answers and a third of the right ones too: a fail is
+    # Without a threshold. Held against labels, this judge fails wrong answers and more than a third of the right ones: a fail is
     # a reason to look at the answer, and none to stop a release. `case` fills in question and reference.
     verdict = assert_judge_score(answer, judge=judge, case=case, at_least=None)
     assert verdict.value in (0.0, 1.0)

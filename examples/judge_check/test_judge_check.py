@@ -1,4 +1,4 @@
-"""Is the judge any good? How often it agrees with us on twenty answers, and whether it can be talked to."""
+"""Is the judge any good? Held against labels made by hand, against another model, and against prompt injection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llmops import assert_judge_agrees
-from pytest_llmops.cases.files import load_cases
+from pytest_llmops.judges import Rubric
+from pytest_llmops.providers.openai import OpenAIModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,27 +17,26 @@ if TYPE_CHECKING:
     from pytest_llmops import Measurement
     from pytest_llmops.protocols import Judge
 
-LABELLED = Path(__file__).parent / "cases" / "labelled.jsonl"
+FOLDER = Path(__file__).parent
+LABELLED = FOLDER / "cases" / "labelled.jsonl"
 
 
-@pytest.mark.judge("quality")
-def test_agreement_with_our_labels(judge: Judge) -> None:
-    labels = [
-        {
-            "id": case.id,
-            "question": case.input,
-            "reference": case.reference,
-            "answer": case["answer"],
-            "human": case["label"] == "good",
-        }
-        for case in load_cases(LABELLED)
-    ]
-    # Recorded, not asserted: what came out is the finding. A judge that you rely on is held to its two thresholds
-    # by leaving them at their defaults, with 100 labels instead of 20.
-    assert_judge_agrees(judge, labels, at_least_kappa=None, at_least_kappa_lower=None, at_least_labels=20)
+@pytest.mark.judge("judge_check/judges/same_fact.md")
+def test_the_judge_agrees_with_our_labels(judge: Judge) -> None:
+    # Below the defaults for a kappa, so it may not decide alone. What it can do is held: it lets few wrong answers pass.
+    assert_judge_agrees(judge, LABELLED, at_least_kappa=None, at_least_kappa_lower=None, at_least_tnr=0.8)
 
 
-@pytest.mark.judge("quality")
-def test_whether_it_can_be_talked_to(judge: Judge, judge_canaries: Callable[..., Measurement]) -> None:
-    # Likewise: left out, `at_least` asks that no canary passes, and this judge would fail it.
+@pytest.mark.judge("judge_check/judges/same_fact.md")
+def test_a_smaller_model_as_the_judge(judge: Rubric) -> None:
+    model = OpenAIModel("qwen2.5-coder-0.5b-instruct", base_url="http://127.0.0.1:8081/v1")
+    smaller = Rubric(judge.spec, model)
+
+    # Recorded only: this is what a judge that does not tell answers apart looks like.
+    assert_judge_agrees(smaller, LABELLED, at_least_kappa=None, at_least_kappa_lower=None, label="0.5b")
+
+
+@pytest.mark.judge("judge_check/judges/same_fact.md")
+def test_prompt_injection(judge: Judge, judge_canaries: Callable[..., Measurement]) -> None:
+    # Recorded only: left out, `at_least` asks that no canary passes, and this judge would fail.
     assert judge_canaries(judge, at_least=None).value is not None

@@ -233,13 +233,14 @@ def _print_agents_file(agents: Mapping[str, str]) -> None:
             print_line(f"                {line}")
 
 
-ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")
+ARGUMENTS = ("-q", "--llm-report=report.html", "--llm-report=run.json")
+MENDED = ("-q", "--llm-prompt=support=v3")
 # Environment variables with these prefixes would change the run of the demo
 FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
 
 
 def _demo(args: argparse.Namespace) -> int:
-    """Write the demo into a folder, run its tests, print the verdict, and return the exit status.
+    """Write the demo into a folder, run its tests, print what to do next, and return the exit status.
 
     The demo shows something that got worse, so pytest is allowed to fail; it is an error only if it writes no run file.
     """
@@ -256,37 +257,46 @@ def _demo(args: argparse.Namespace) -> int:
     if not (folder / "run.json").is_file():
         print_error(f"the demo did not run: pytest ended with {status} in {folder}")
         return EXIT_PROBLEM
-    verdict = read_run_file(folder / "run.json").find_verdict("baseline")
-    report = str(folder / "report.html")
     if args.json:
-        result = {"folder": str(folder), "change": change, "report": report, "verdict": ""}
-        if verdict:
-            result["verdict"] = verdict.status
-        print_json(result)
-        return 0
-    if verdict:
-        print_line(f"\nVerdict       {verdict.status} {verdict.sentence}")
+        _print_demo_result(folder, change)
     else:
-        print_line("\nNo verdict")
-    print_line(f"The report    {report}")
-    print_line("Roll it back  pytest --llm-prompt support=v1    in that folder\nYour project  llmops init")
+        _print_way_out()
     return 0
 
 
 def _compare_prompts(files: Mapping[str, bytes]) -> list[str]:
-    """Return the lines that differ between the two prompts of the demo, with ``-`` and ``+``."""
+    """Return the lines that differ between the first two versions of the demo's prompt, with ``-`` and ``+``."""
     old = files["prompts/support/v1.md"].decode().splitlines()
     new = files["prompts/support/v2.md"].decode().splitlines()
     return [line for line in difflib.ndiff(old, new) if line[0] in "-+"]
 
 
 def _print_introduction(folder: Path, change: Sequence[str]) -> None:
-    print_line("A support bot, its answers recorded from a very small model. Somebody changed its prompt:\n")
+    """Print what was changed, and the command that shows what came of it."""
+    print_line("A support bot makes up answers where the shop's policy has none.")
+    print_line("A new line in its prompt is to stop that:\n")
     for line in change:
         print_line(f"    {line}")
-    print_line(f"\nIs it worse than the baseline, which was accepted with the old prompt?\n\n$ cd {folder}")
-    print_line(f"$ pytest {' '.join(ARGUMENTS)}")
+    print_line("\nDid it get worse? 40 questions, recorded from a real model, and the old answers:\n")
+    print_line(f"$ cd {folder}\n$ pytest {' '.join(ARGUMENTS)}")
     sys.stdout.flush()
+
+
+def _print_way_out() -> None:
+    """Print the command that shows a better prompt, and what to do next."""
+    print_line("\nCustomers are sent away though the policy has an answer. Version 3 of the prompt")
+    print_line("says when the line applies, and shows it by two examples. In that folder:\n")
+    print_line(f"$ pytest {' '.join(MENDED)}\n")
+    print_line("A first test in your own project: llmops init")
+
+
+def _print_demo_result(folder: Path, change: Sequence[str]) -> None:
+    """Print the folder, the changed lines, the verdict and the report as JSON."""
+    verdict = read_run_file(folder / "run.json").find_verdict("baseline")
+    result = {"folder": str(folder), "change": change, "report": str(folder / "report.html"), "verdict": ""}
+    if verdict:
+        result["verdict"] = verdict.status
+    print_json(result)
 
 
 def _run_pytest(folder: Path, *, is_quiet: bool) -> int:

@@ -79,7 +79,7 @@ def read_policy(path: str | Path) -> PolicyRules:
     """
     file = find_judge_file("policy", path)
     with locate_file_errors("policy", file):
-        head, body, _ = split_judge_file(read_text(file), "policy", ("pass_at", *RULE_KEYS))
+        head, body, _ = split_judge_file(read_text(file), "policy", ("pass_at", "reason", *RULE_KEYS))
         is_judged = PATTERNS["bullet"].search(body) is not None
         forbid, require = (_read_rules(head, key) for key in RULE_KEYS)
         rules = [*forbid, *require]

@@ -35,6 +35,7 @@ from pytest_llmops.results.problems import (
     iter_trial_notes,
     iter_unchecked_notes,
 )
+from pytest_llmops.results.review import iter_uniform_judge_notes
 from pytest_llmops.results.run import (
     Outcome,
     Run,
@@ -152,6 +153,7 @@ class Controller:
         if settings.accept is not None:
             yield from iter_scoreless_notes(records)
         yield from iter_run_self_judging_notes(records, meta)
+        yield from iter_uniform_judge_notes(records)
         yield from iter_cassette_notes(records, meta)
         yield from iter_unchecked_notes(records)
         trials = settings.trials

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
 from pytest_llmops.errors import UsageError
@@ -15,6 +16,7 @@ from pytest_llmops.judges.judge_front_matter import (
     JUDGE_KINDS,
     find_judge_file,
     locate_file_errors,
+    read_reason_place,
     read_share_threshold,
     split_judge_file,
 )
@@ -26,7 +28,7 @@ from pytest_llmops.judges.protocol.prompting import (
     is_only_opener,
     why_too_long,
 )
-from pytest_llmops.judges.protocol.reply_form import Claim, ReplyForm
+from pytest_llmops.judges.protocol.reply_form import Claim, ReasonPlace, ReplyForm, check_reason_place
 from pytest_llmops.judges.rubric import Pairwise, Rubric
 from pytest_llmops.judges.rubric_files import RUBRIC_KEYS, quote_level_keys
 from pytest_llmops.measurement import Json, shorten_text
@@ -56,6 +58,7 @@ class ItemsJudge(PromptedJudge):
         pass_at: Default threshold of an assertion, 0 to 1.
         origin: Fingerprint of the text that the items come from; part of the version.
         source: The user's file that the items were read from.
+        reason: Where the judge gives its reason: ``before`` or ``after`` its answers, or ``none``.
 
     Raises:
         UsageError: No items or too many, a blank item or a duplicate.
@@ -69,8 +72,12 @@ class ItemsJudge(PromptedJudge):
     pass_at: float | None = 1.0
     origin: str = ""
     source: Path | None = None
+    reason: ReasonPlace = "before"
     low: float = field(default=0.0, init=False)
     high: float = field(default=1.0, init=False)
+
+    def __post_init__(self) -> None:
+        check_reason_place(self.reason, f"judge {self.name}")
 
     @property
     def looks_at(self) -> str:
@@ -175,7 +182,7 @@ class ItemsJudge(PromptedJudge):
     def _reply_form(self, items: Sequence[str]) -> ReplyForm:
         """Return the form of a reply about these items; the model names them by their numbers, from 1."""
         numbers = [str(number) for number in range(1, len(items) + 1)]
-        return ReplyForm(names=self.answers, items=numbers)
+        return ReplyForm(names=self.answers, items=numbers, reason=self.reason)
 
 
 class Checklist(ItemsJudge):
@@ -187,9 +194,10 @@ class Checklist(ItemsJudge):
         pass_at: Default threshold of an assertion; left out: the answer needs every item.
         name: The name of the judge and its measurements.
         source: The file that the items were read from.
+        reason: Where the judge gives its reason: ``before`` or ``after`` its answers, or ``none``.
 
     Raises:
-        UsageError: No items or too many, a blank item or a duplicate.
+        UsageError: No items or too many, a blank item or a duplicate; or ``reason`` has another value.
 
     >>> Checklist(["greets", "says thirty days"]).items
     ('greets', 'says thirty days')
@@ -205,6 +213,7 @@ class Checklist(ItemsJudge):
         pass_at: float | None = 1.0,
         name: str = "checklist",
         source: Path | None = None,
+        reason: ReasonPlace = "before",
     ) -> None:
         given: Sequence[object] = items
         if isinstance(items, str):  # not a list of letters
@@ -223,7 +232,7 @@ class Checklist(ItemsJudge):
                 got = shorten_text(repr(items), 80)
             raise UsageError(f"{name}: expected 1 to {MAX_ITEMS} different items, each a text, got {got}")
         file = HERE / "checklist.md"
-        super().__init__(name, file, tuple(texts), YES_NO, model, pass_at, source=source)
+        super().__init__(name, file, tuple(texts), YES_NO, model, pass_at, source=source, reason=reason)
 
 
 class Policy(ItemsJudge):
@@ -232,7 +241,8 @@ class Policy(ItemsJudge):
     Args:
         path: A text file with the rules as a list (``- Never promise a refund.``). A rule may continue on the next
             lines, if they are indented; other text and headings are for human readers. The front matter is optional:
-            ``kind: policy``, ``pass_at``, and rules that need no judge (see `pytest_llmops.guardrails.policies`).
+            ``kind: policy``, ``pass_at``, ``reason``, and rules that need no judge (see
+            `pytest_llmops.guardrails.policies`).
         model: The judge model; None: the model of the run's settings.
         pass_at: Default threshold of an assertion, unless the file has its own; left out: no rule may be broken.
 
@@ -244,10 +254,20 @@ class Policy(ItemsJudge):
 
     def __init__(self, path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> None:
         file = find_judge_file("policy", path)
-        rules, threshold, body = _read_items_file(file, "policy", "rule", pass_at)
+        content = _read_items_file(file, "policy", "rule", pass_at)
         prompt = HERE / "compliance.md"
-        origin = fingerprint_parts(body)
-        super().__init__("compliance", prompt, rules, KEPT_BROKEN, model, threshold, origin, file)
+        origin = fingerprint_parts(content.body)
+        super().__init__(
+            "compliance",
+            prompt,
+            content.items,
+            KEPT_BROKEN,
+            model,
+            content.threshold,
+            origin,
+            file,
+            content.reason,
+        )
 
 
 def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
@@ -257,8 +277,15 @@ def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
         PromptError: The file cannot be read, or has no items, too many or a duplicate; with file and line.
     """
     file = find_judge_file("checklist", path)
-    items, threshold, _ = _read_items_file(file, "checklist", "item", 1.0)
-    return Checklist(items, model, pass_at=threshold, name=file.stem, source=file)
+    content = _read_items_file(file, "checklist", "item", 1.0)
+    return Checklist(
+        content.items,
+        model,
+        pass_at=content.threshold,
+        name=file.stem,
+        source=file,
+        reason=content.reason,
+    )
 
 
 def context_relevance(model: Model | None = None) -> ItemsJudge:
@@ -272,10 +299,17 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
     return ItemsJudge("context_relevance", HERE / "context_relevance.md", (), YES_NO, model, None)
 
 
-def _read_items_file(
-    file: Path, kind: str, what: str, default: float | None
-) -> tuple[tuple[str, ...], float | None, str]:
-    """Return the items in a file, its threshold, and the text below the front matter.
+class _ItemsFile(NamedTuple):
+    """The content of a file with items; ``body`` is the text below its front matter."""
+
+    items: tuple[str, ...]
+    threshold: float | None
+    reason: ReasonPlace
+    body: str
+
+
+def _read_items_file(file: Path, kind: str, what: str, default: float | None) -> _ItemsFile:
+    """Return the items in a file, its threshold, where its judge gives its reason, and the text below the front matter.
 
     Args:
         file: The file.
@@ -283,13 +317,13 @@ def _read_items_file(
         what: What an item is called in errors.
         default: The threshold where the file has none.
     """
-    keys: tuple[str, ...] = ("pass_at",)
+    keys: tuple[str, ...] = ("pass_at", "reason")
     if kind == "policy":
         keys += RULE_KEYS
     with locate_file_errors(kind, file):
         head, body, first_line = split_judge_file(read_text(file), kind, keys)
         items = _parse_list(body, first_line, what)
-        return items, read_share_threshold(head, default), body
+        return _ItemsFile(items, read_share_threshold(head, default), read_reason_place(head), body)
 
 
 _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")
@@ -346,6 +380,7 @@ class Grounding(PromptedJudge):
         pass_at: Default threshold of an assertion; left out: every claim must be supported.
         name: The name of the judge and its measurements.
         source: The user's judge file.
+        reason: Where the judge gives its reason: ``before`` or ``after`` the claims, or ``none``.
     """
 
     model: Model | None = None
@@ -354,11 +389,12 @@ class Grounding(PromptedJudge):
     low: float = field(default=0.0, init=False)
     high: float = field(default=1.0, init=False)
     source: Path | None = field(default=None, kw_only=True)
+    reason: ReasonPlace = field(default="before", kw_only=True)
 
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, reply formats, parser and model."""
-        return self._hash_version(ReplyForm(names=CLAIM_FINDINGS, passages=1))
+        return self._hash_version(ReplyForm(names=CLAIM_FINDINGS, passages=1, reason=self.reason))
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -394,7 +430,7 @@ class Grounding(PromptedJudge):
         if error:
             return GroundingVerdict(low=0.0, high=1.0, error=error)
         data: dict[str, Json] = {"question": question, "contexts": list[Json](passages), "answer": answer}
-        form = ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
+        form = ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer, reason=self.reason)
         reply = self.prompter.ask(data, form)
         error = reply.error
         if not reply.claims:
@@ -452,9 +488,10 @@ def load_judge_file(
         return _READERS[kind](file, model)
     with locate_file_errors(kind, file):
         if kind == "grounding":
-            head, body, first_line = split_judge_file(text, kind, ("pass_at",))
+            head, body, first_line = split_judge_file(text, kind, ("pass_at", "reason"))
             if body.strip():
                 raise BadFile("expected nothing below the front matter: its prompt is built in", first_line)
-            return Grounding(model, read_share_threshold(head, 1.0), file.stem, source=file)
-        _, body, _ = split_judge_file(text, kind, body=True)
-        return Pairwise(body.strip(), model, file.stem, source=file)
+            threshold = read_share_threshold(head, 1.0)
+            return Grounding(model, threshold, file.stem, source=file, reason=read_reason_place(head))
+        head, body, _ = split_judge_file(text, kind, ("reason",), body=True)
+        return Pairwise(body.strip(), model, file.stem, source=file, reason=read_reason_place(head))

@@ -3,10 +3,12 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import PromptError, UsageError
+from pytest_llmops.judges.protocol.reply_form import REASON_PLACES, ReasonPlace
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts.prompt_file import FrontMatter, read_front_matter, split_front_matter
 
@@ -53,6 +55,18 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
     if threshold is None or not 0 <= threshold <= 1:
         raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(given), 40))
     return threshold
+
+
+def read_reason_place(head: FrontMatter) -> ReasonPlace:
+    """Return where the judge of a file gives its reason; ``before`` the verdict if the file does not say.
+
+    Raises:
+        BadFile: It is not ``before``, ``after`` or ``none``.
+    """
+    given = head.values.get("reason", "before")
+    if given not in REASON_PLACES:
+        raise head.bad("reason", "before, after or none", shorten_text(str(given), 40))
+    return cast("ReasonPlace", given)
 
 
 def find_judge_file(kind: str, path: str | Path) -> Path:

@@ -139,7 +139,7 @@ def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
         return replace(unscored, error=problem)
 
     mean = math.fsum(scores) / len(scores)
-    reasons = [vote.reason for vote in scored]
+    reasons = [vote.reason for vote in scored if vote.reason]
     spread = None
     if len(scores) > 1:
         spread = statistics.stdev(scores)

@@ -12,7 +12,7 @@ answers, the pair is a tie, as in FastChat.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -26,7 +26,7 @@ from pytest_llmops.judges.protocol.prompting import (
     is_only_opener,
     why_too_long,
 )
-from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
+from pytest_llmops.judges.protocol.reply_form import ReasonPlace, ReplyForm, Scale, check_reason_place
 from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, read_rubric
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
@@ -42,27 +42,35 @@ QUALITY = RubricSpec(
 )
 
 
-def quality(model: Model | None = None, *, weights: Mapping[str, float] | None = None) -> "Rubric":
+def quality(
+    model: Model | None = None,
+    *,
+    weights: Mapping[str, float] | None = None,
+    reason: ReasonPlace = "before",
+) -> "Rubric":
     """Return the built-in judge of accuracy, fluency and relevance against a reference.
 
     Args:
         model: The judge model; None: the model of the run's settings.
         weights: The weights of accuracy, fluency and relevance in the score, all above 0; None: equal weights.
+        reason: Where it gives its reason: ``before`` or ``after`` the scores, or ``none``.
 
     Raises:
-        UsageError: The weights have other names, or one is not above 0.
+        UsageError: The weights have other names, or one is not above 0; or ``reason`` has another value.
 
     >>> quality().name, quality().pass_at
     ('quality', 7.0)
     """
+    check_reason_place(reason, "judge quality")
+    spec = replace(QUALITY, reason=reason)
     if weights is None:
-        return Rubric(QUALITY, model)
+        return Rubric(spec, model)
     own = QUALITY.scale.weights
     if set(weights) != set(own):
         got = ", ".join(weights) or "none"
         raise UsageError(f"judge quality: expected weights of {', '.join(own)}, got {got}")
     scale = replace(QUALITY.scale, weights={name: weights[name] for name in own})
-    return Rubric(replace(QUALITY, scale=scale), model)
+    return Rubric(replace(spec, scale=scale), model)
 
 
 def answer_relevance(model: Model | None = None) -> "Rubric":
@@ -100,6 +108,8 @@ class Rubric(PromptedJudge):
             ``reason``, ``question``, ``reference`` and ``contexts`` may be added. The judge sees the examples, and
             canaries use those that pass as right answers.
         judges: ``turn`` (the default): each answer by itself; ``conversation``: all messages at once.
+        reason: Where the judge gives its reason: ``before`` its verdict (the default), ``after`` it, or ``none``. A small
+            model judges better without; its verdicts then have the reason "".
         params: Parameters for the model; they override the prompt's.
         name: The judge's name, for a rubric without a file.
 
@@ -128,11 +138,13 @@ class Rubric(PromptedJudge):
         dimensions: Mapping[str, object] | None = None,
         examples: Sequence[Mapping[str, object]] | None = None,
         judges: str | None = None,
+        reason: str | None = None,
         params: Mapping[str, Json] | None = None,
         name: str = "rubric",
     ) -> None:
         given = {
             "judges": judges,
+            "reason": reason,
             "scale": scale,
             "levels": levels,
             "pass_at": pass_at,
@@ -260,9 +272,13 @@ class Rubric(PromptedJudge):
         return JudgePrompter(spec.name, spec.file, self.model, spec.values, spec.params, spec.model)
 
     def _reply_form(self) -> ReplyForm:
-        if self.spec.names:
-            return ReplyForm(names=self.spec.names)
-        return ReplyForm(scale=self.spec.scale)
+        spec = self.spec
+        if spec.names:
+            names = dict(spec.names)
+            if spec.reason != "before":  # the best first: the other order makes small models severe
+                names = dict(sorted(names.items(), key=itemgetter(1), reverse=True))
+            return ReplyForm(names=names, reason=spec.reason)
+        return ReplyForm(scale=spec.scale, reason=spec.reason)
 
 
 Winner: TypeAlias = Literal["first", "second", "tie"]
@@ -325,17 +341,19 @@ class Pairwise(PromptedJudge):
         model: The judge model; None: the model of the run's settings, as the running test sees it.
         name: The name of the judge and its measurements.
         source: The user's judge file.
+        reason: Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.
     """
 
     criteria: str = DEFAULT_CRITERIA
     model: Model | None = None
     name: str = "pairwise"
     source: Path | None = field(default=None, kw_only=True)
+    reason: ReasonPlace = field(default="before", kw_only=True)
 
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, criteria, reply formats, parser and model."""
-        return self._hash_version(WINNER_FORM)
+        return self._hash_version(self._reply_form())
 
     def compare(
         self,
@@ -371,8 +389,9 @@ class Pairwise(PromptedJudge):
             "reference": reference,
             "contexts": list[Json](passages),
         }
-        straight = self.prompter.ask({**data, "answer_a": first, "answer_b": second}, WINNER_FORM)
-        swapped = self.prompter.ask({**data, "answer_a": second, "answer_b": first}, WINNER_FORM)
+        form = self._reply_form()
+        straight = self.prompter.ask({**data, "answer_a": first, "answer_b": second}, form)
+        swapped = self.prompter.ask({**data, "answer_a": second, "answer_b": first}, form)
         raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
         if straight.error:
             return Preference(error=f"in order: {straight.error}", raw=raw)
@@ -396,3 +415,6 @@ class Pairwise(PromptedJudge):
             raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
         file = Path(__file__).with_name("pairwise.md")
         return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
+
+    def _reply_form(self) -> ReplyForm:
+        return replace(WINNER_FORM, reason=self.reason)

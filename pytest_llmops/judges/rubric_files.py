@@ -6,6 +6,7 @@
     kind: rubric                           # required where the file is named by its path
     description: Is the answer polite?     # optional
     judges: turn                           # or conversation: all messages at once; optional
+    reason: before                         # or after the verdict, or none (for a small model); optional
     scale: 1-5                             # two whole numbers, or pass/fail; optional: that of the levels
     levels:                                # every level of the scale, alone or as a range (1-2)
       1: Rude, or mocking.
@@ -36,8 +37,13 @@ from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
-from pytest_llmops.judges.protocol.reply_form import Scale
+from pytest_llmops.judges.judge_front_matter import (
+    find_judge_file,
+    locate_file_errors,
+    read_reason_place,
+    split_judge_file,
+)
+from pytest_llmops.judges.protocol.reply_form import ReasonPlace, Scale
 from pytest_llmops.judges.rubric_examples import ExampleReader, Judged, RubricExample
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.prompts.prompt_file import FrontMatter, read_params
@@ -45,7 +51,10 @@ from pytest_llmops.prompts.prompt_file import FrontMatter, read_params
 TEMPLATE = Path(__file__).with_name("rubric.md")
 # The prompt of a rubric with examples or for conversations; without them `TEMPLATE` keeps its recordings
 TASK_TEMPLATE = Path(__file__).with_name("rubric_task.md")
-RUBRIC_KEYS = ("judges", "scale", "levels", "pass_at", "dimensions", "examples", "model", "params")
+# The prompt of a rubric without a reason, or with one after the verdict. It is short, for small models, and the nonce is at
+# its end, so that a server's cache of prompts serves the rest
+BRIEF_TEMPLATE = Path(__file__).with_name("rubric_brief.md")
+RUBRIC_KEYS = ("judges", "reason", "scale", "levels", "pass_at", "dimensions", "examples", "model", "params")
 NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "pass": 1.0}}
 DEFAULT_LEVELS = {"pass": "The criteria are met.", "fail": "They are not."}
 MAX_LEVELS = 101  # a scale from 0 to 100 has that many
@@ -95,6 +104,7 @@ class RubricSpec:
             ``pass_at`` is then the weighted mean of these thresholds.
         examples: Graded answers.
         judges: ``turn``: each answer by itself; ``conversation``: all messages at once.
+        reason: Where the judge gives its reason: ``before`` or ``after`` its verdict, or ``none``.
     """
 
     name: str
@@ -109,6 +119,7 @@ class RubricSpec:
     dimension_thresholds: Mapping[str, float] = field(default_factory=dict)
     examples: tuple[RubricExample, ...] = ()
     judges: Judged = "turn"
+    reason: ReasonPlace = "before"
 
 
 def read_rubric(path: str | Path) -> RubricSpec:
@@ -173,13 +184,16 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
     dimension_thresholds = {key: threshold for key, threshold in thresholds.items() if key}
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
     about = {dimension: text for dimension, (_, text) in dimensions.items()}
+    reason = read_reason_place(head)
     file = TEMPLATE
     values = {"criteria": _format_criteria(body, levels, about)}
-    if examples or judges != "turn":
+    if examples or judges != "turn" or reason != "before":
         file = TASK_TEMPLATE
         values["task"], values["holds"] = _TASKS[judges]
         if examples:
             values["holds"] += _EXAMPLES_HELD
+    if reason != "before":
+        file = BRIEF_TEMPLATE
     return RubricSpec(
         name=name,
         file=file,
@@ -193,6 +207,7 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
         dimension_thresholds=dimension_thresholds,
         examples=examples,
         judges=judges,
+        reason=reason,
     )
 
 

@@ -37,6 +37,7 @@ from pytest_llmops.settings import NEEDS_JUDGE
 
 MIN_WIDTH = 40
 MAX_LISTED_CHANGES = 5
+MAX_QUIET_CHANGES = 3  # with -q, of a gate that is red
 MAX_DIFF = 240
 CONTEXT = 40  # characters of unchanged text that a diff shows on each side of a difference
 MAX_LISTED_NOTES = 5
@@ -57,7 +58,7 @@ def summary_lines(
 
     Args:
         run: The run.
-        verbosity: As in pytest. -2: no lines; -1: only verdicts and the first note; 1: all notes and the calls by purpose.
+        verbosity: As in pytest. -2: no lines; -1: only verdicts, the worst cases of a red gate and the first note; 1: all notes and the calls by purpose.
         ascii: Whether the terminal can only show ASCII; other characters become escapes.
         width: Columns of the terminal; only commands, which are to be copied, may be longer.
 
@@ -87,7 +88,7 @@ def summary_lines(
 
 
 def _quiet_lines(run: Run, page: Page) -> list[Line]:
-    """Return the summary for ``-q``: a line each for cost, what settles an open verdict, further verdicts and commands, and the first note."""
+    """Return the summary for ``-q``: cost, what settles an open gate or got worse, further verdicts and commands, and the first note."""
     leading, further = split_verdicts(run.verdicts)
     lines = []
     used = summarize_run(run).traffic
@@ -97,6 +98,8 @@ def _quiet_lines(run: Run, page: Page) -> list[Line]:
         if verdict.level == "open" and verdict.advice:
             advice = page.quote(verdict.advice[0], 300)
             lines.append(Line(f"llm: {verdict.label}: {advice}", "yellow"))
+        if verdict.level == "bad":
+            lines += _quiet_change_lines(verdict, page)
     for command in list_record_commands(run.records)[1:]:  # the first one is the last line of the run
         lines.append(Line(f"llm: record: {escape_output(command)}"))
     for verdict in further:
@@ -107,6 +110,21 @@ def _quiet_lines(run: Run, page: Page) -> list[Line]:
         if len(run.notes) > 1:
             note += f" (and {len(run.notes) - 1:,} more without -q)"
         lines.append(Line(note, "yellow"))
+    return lines
+
+
+def _quiet_change_lines(verdict: Verdict, page: Page) -> list[Line]:
+    """Return the tests that got worse by the most, with both outputs, for ``-q``."""
+    changes = verdict.of_kind("regressed")
+    lines = []
+    for change in changes[:MAX_QUIET_CHANGES]:
+        nodeid = page.quote(change.nodeid)
+        lines.append(Line(f"llm: worse: {nodeid}", "red"))
+        for text in _list_difference(change, page):
+            lines.append(Line(f"       {text}"))
+    rest = len(changes) - MAX_QUIET_CHANGES
+    if rest > 0:
+        lines.append(Line(f"llm: worse: and {rest:,} more without -q"))
     return lines
 
 
@@ -151,7 +169,8 @@ class _Summary:
             words = page.quote(change.words, 300)
             lines += page.fact(word, f"{nodeid}  {words}", style)
             if change.kind in ("regressed", "improved"):
-                lines += page.fact("", _format_diff(change, page))
+                for text in _list_difference(change, page):
+                    lines += page.fact("", text)
         rest = len(changes) - len(listed)
         if rest:
             lines += page.fact(word, f"and {rest:,} more with -v")
@@ -416,19 +435,29 @@ def _format_seconds(seconds: float | None) -> str:
     return format_amount(seconds, "s")
 
 
-def _format_diff(change: CaseChange, page: Page) -> str:
-    """Return the difference of two outputs on one line: ``[-old-]``, ``{+new+}``, and some text around; else why there is none."""
-    if change.before_output is None:
-        return "the baseline's output is not stored here: the file beside the baseline is missing or of another one"
-    if change.after_output is None:
-        return "no output now"
-    if change.before_output == change.after_output:
-        return "the output that is shown is the same: other trials differ, or what is made of it"
+def _list_difference(change: CaseChange, page: Page) -> list[str]:
+    """Return how two outputs differ: one line with ``[-old-]``, ``{+new+}`` and some text around, or ``was:`` and ``now:``; else why not.
+
+    Outputs that have less than half of their text in common are shown whole, as a mixture of both could not be read.
+    """
+    before, after = change.before_output, change.after_output
+    if before is None:
+        return [
+            "the baseline's output is not stored here: the file beside the baseline is missing or of another one"
+        ]
+    if after is None:
+        return ["no output now"]
+    if before == after:
+        return ["the output that is shown is the same: other trials differ, or what is made of it"]
+    edits = diff_words(before, after)
+    common = sum(len(text) for kind, text in edits if kind == "same")
+    if 2 * common < max(len(before), len(after)):
+        return [f"was: {page.quote(before, MAX_DIFF)}", f"now: {page.quote(after, MAX_DIFF)}"]
     pieces: list[str] = []
-    for kind, text in diff_words(change.before_output, change.after_output):
+    for kind, text in edits:
         quoted = page.quote(text, MAX_DIFF)
         pieces.append(_format_edit(kind, quoted, is_first=not pieces))
-    return page.quote("".join(pieces), MAX_DIFF)
+    return [page.quote("".join(pieces), MAX_DIFF)]
 
 
 def _format_edit(kind: str, text: str, *, is_first: bool) -> str:

@@ -6,6 +6,7 @@ a pair or the judges of a panel disagree. Only records are read: no judge is cal
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -21,6 +22,7 @@ ReviewReason: TypeAlias = Literal[
 ]
 
 MAX_REASON_CHARS = 200
+MIN_UNIFORM = 10  # different answers with the same score, from which on the judge is doubted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Judgement:
         high: Highest score.
         confidence: 0 to 1, as the judge reports it; None: not reported.
         least: The confidence that the test requires; None: no requirement.
+        calibrated: Whether a calibration record shows that the judge agrees with human labels.
         why: The reasons for a review, the most important first; empty: no review is needed.
         reason: The reasons as a sentence, with figures.
         answer: What was judged; None: there was no text.
@@ -53,6 +56,7 @@ class Judgement:
     high: float | None = None
     confidence: float | None = None
     least: float | None = None
+    calibrated: bool = False
     why: tuple[ReviewReason, ...] = ()
     reason: str = ""
     question: str = ""
@@ -172,6 +176,7 @@ def _build_judgement(
         high=high,
         confidence=confidence,
         least=detail.review.least,
+        calibrated=detail.calibration.status == "calibrated",
         why=tuple(reasons),
         reason=_join_reasons(reasons),
         question=detail.question,
@@ -220,3 +225,36 @@ def _are_votes_on_both_sides(verdict: JudgeVerdict) -> bool:
     if not verdict.votes or verdict.threshold is None:
         return False
     return min(verdict.votes) < verdict.threshold <= max(verdict.votes)
+
+
+def iter_uniform_judge_notes(records: Iterable[TestRecord]) -> Iterator[str]:
+    """Yield a note for each judge that gave the same score to all answers of a run, at least 10 different ones.
+
+    Left out are judges of pairs, and judges with a calibration record: that one tells answers apart is known.
+
+    >>> list(iter_uniform_judge_notes([]))
+    []
+    """
+    answers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    scores: dict[tuple[str, str], set[tuple[float, float | None, float | None]]] = defaultdict(set)
+    for judgement in collect_judgements(records):
+        if judgement.score is None or judgement.answer is None:
+            continue
+        if judgement.other is not None or judgement.calibrated:
+            continue
+        judge = (judgement.judge, judgement.version)
+        answers[judge].add(judgement.answer)
+        scores[judge].add((judgement.score, judgement.low, judgement.high))
+    for judge, given in scores.items():
+        count = len(answers[judge])
+        if len(given) > 1 or count < MIN_UNIFORM:
+            continue
+        score, low, high = given.pop()
+        figure = f"{score:g}"
+        if low is not None and high is not None:
+            figure += f", scale {low:g} to {high:g}"
+        name = shorten_text(judge[0], 60)
+        yield (
+            f"judge {name} gave all {count:,} answers the same score ({figure}): it may not tell them apart; "
+            "check it with llmops judge calibrate"
+        )

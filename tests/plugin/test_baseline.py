@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,13 +101,27 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert result.line("gate ").startswith(
         "gate       RED  score.quality -15.0 points (0.86 -> 0.71); worse: "
     )
-    assert "worse      test_a.py::test_answer[1]  score.quality 0.88 -> 0.58" in result.text
-    assert "[-" in result.text
+    worse = "worse      test_a.py::test_answer[1]  score.quality 0.88 -> 0.58\n"
+    # The two outputs have little text in common: each is shown whole.
+    assert f"{worse}             was: 0.88\n             now: 0.58" in result.text
     document = ET.parse(suite.path / "out.xml")
     (case,) = (case for case in document.iter("testcase") if case.get("name") == "gate")
     (failure,) = case.findall("failure")
     assert str(failure.get("message") or failure.text).startswith("RED score.quality -15.0 points")
     assert document.getroot()[0].get("tests") == "25"
+
+
+def test_a_quiet_red_run_shows_the_worst_cases_with_both_answers(
+    suite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.run(*ACCEPT)
+    monkeypatch.setenv("DROP", "0.3")
+    text = suite.run("-q").text
+    assert text.count("\nllm: worse: test_a.py::test_answer[") == 3
+    assert re.search(
+        r"\nllm: worse: test_a.py::test_answer\[\d+\]\n +was: 0\.\d+\n +now: 0\.\d+\nllm: worse: ", text
+    )
+    assert "\nllm: worse: and 9 more without -q\n" in text
 
 
 def test_lf_after_red_runs_everything(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,10 +12,18 @@ from pathlib import Path
 
 import pytest
 from support.messages import check_message
+from support.terminal_picture import draw_terminal, read_picture, wrap_lines
 
 from pytest_llmops import cli
 
 ROOT = Path(__file__).parents[2]
+PICTURE = ROOT / "docs/demo.svg"
+
+
+def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo's tests as the demo says, with this plugin only."""
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
@@ -24,30 +33,38 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     monkeypatch.setenv("LLMOPS_MODEL", "another")
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("COLUMNS", "80")
     folder = tmp_path / "demo"
     done = subprocess.run(
         [sys.executable, "-m", "pytest_llmops", "demo", folder], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "    - Repeat the one sentence" in done.stdout
-    assert "\nVerdict       RED text.contains -29.2 points" in done.stdout
-    assert f"The report    {folder / 'report.html'}" in done.stdout
     assert (folder / "report.html").is_file()
-    # What the README shows of it.
-    quoted = re.findall(
-        r"^ {4}((?:gate|worse) .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert len(quoted) == 2
-    assert [line for line in quoted if line not in done.stdout] == []
-    assert "48 replayed, 0 recorded, 0 stale, 0 missed" in done.stdout
-    # The way back that it offers.
-    back = [sys.executable, "-m", "pytest", "-p", "pytest_llmops.plugin", "-q", "--llm-prompt=support=v1"]
+    assert done.stdout.count("\n       now: Please write to help@quarrymoss.example.\n") == 3
+
+    # The picture in the README is of this run.
+    stable = done.stdout.replace(str(folder), "/tmp/llmops-demo")
+    stable = re.sub(r"passed in [\d.]+s", "passed in 2.50s", stable)
+    assert len(wrap_lines(stable)) <= 40
+    if os.environ.get("LLMOPS_GOLDEN") == "write":
+        PICTURE.write_text(draw_terminal(stable), encoding="utf-8")
+    assert read_picture(PICTURE.read_text(encoding="utf-8")) == wrap_lines(stable)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "](docs/demo.svg)" in readme
+
+    # The way out that it offers, and the way back; the README quotes the verdicts of both versions.
     monkeypatch.delenv("PYTEST_ADDOPTS")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    green = subprocess.run(back, cwd=folder, capture_output=True, text=True, check=False)
-    assert green.returncode == 0
-    assert "GREEN" in green.stdout
+    (offered,) = re.findall(r"^\$ pytest (-q --llm-prompt\S+)$", done.stdout, re.MULTILINE)
+    mended = run_pytest(folder, *offered.split())
+    quoted = re.findall(r"^ {4}(llm: (?:RED|PASS) .*)$", readme, re.MULTILINE)
+    assert len(quoted) == 2
+    shown = [line for text in (done.stdout, mended.stdout) for line in text.splitlines()]
+    assert [line for line in quoted if line not in shown] == []
+    assert mended.returncode == 0
+    back = run_pytest(folder, "-q", "--llm-prompt=support=v1")
+    assert back.returncode == 0
+    assert "GREEN  nothing changed" in back.stdout
 
 
 @pytest.mark.slow
@@ -57,7 +74,7 @@ def test_the_demo_as_json_goes_into_a_temporary_folder(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert cli.main(["demo", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["verdict"], len(report["change"])) == ("RED", 2)
+    assert (report["verdict"], len(report["change"])) == ("RED", 1)
     assert Path(report["folder"]).parent == tmp_path
     assert Path(report["report"]).is_file()
 

@@ -22,7 +22,7 @@ from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.reports import ci_formats, terminal
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import case_id
-from pytest_llmops.results.review import collect_judgements, select_for_review
+from pytest_llmops.results.review import collect_judgements, iter_uniform_judge_notes, select_for_review
 from pytest_llmops.results.run import Run, TestRecord
 
 
@@ -255,3 +255,25 @@ def test_junit_and_the_run_file_say_it() -> None:
     written["review"] = "what nobody reads"
     assert Run.from_json(json.dumps(written)) == Run(records=(flagged,))
     assert json.loads(Run().to_json())["review"] == []
+
+
+def scored(answer: str, value: float = 0.0, **detail: Any) -> TestRecord:
+    return record(measured(value, actual=answer, **detail))
+
+
+def test_a_judge_that_gives_all_answers_the_same_score_is_doubted() -> None:
+    answers = [f"Answer {number}." for number in range(10)]
+    [note] = iter_uniform_judge_notes(scored(answer) for answer in answers)
+    check_message(note)
+    assert list(iter_uniform_judge_notes(scored(answer) for answer in answers[:9])) == []
+    assert list(iter_uniform_judge_notes(scored("One.") for _ in answers)) == []
+    other = scored("Another.", value=1.0)
+    assert list(iter_uniform_judge_notes([*map(scored, answers), other])) == []
+
+
+def test_a_calibrated_judge_and_a_judge_of_pairs_are_not_doubted() -> None:
+    known: dict[str, Any] = {"calibration": {"status": "calibrated", "kappa": 0.8}}
+    pair: dict[str, Any] = {"judge_detail": {"winner": "tie"}, "expected": "Another."}
+    for more in (known, pair):
+        records = [scored(f"Answer {number}.", 0.5, **more) for number in range(10)]
+        assert list(iter_uniform_judge_notes(records)) == []

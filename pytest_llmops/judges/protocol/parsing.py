@@ -85,6 +85,8 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
             reply = read_text_verdict(prose, form, nonce)
     except RecursionError:
         raise UnreadableReply("the JSON is nested too deeply") from None
+    if form.reason == "none":
+        reply = replace(reply, reason="")
     _check_own_words("reason", reply.reason, form)
     for claim in reply.claims:
         _check_own_words("claim", claim.text, form)

@@ -47,6 +47,9 @@ MAX_TRIES = 2
 MAX_DATA = 100_000  # characters of all data together. More is unscored, never truncated.
 MAX_ECHO = 1_000  # characters of an unreadable reply that the retry repeats
 NONCE_DIGITS = 32  # 128 bits
+# 64 bits, for a form without a reason or with one after the verdict. Such a form is for small models, which are slow and
+# write the nonce digit by digit; nobody finds a text that contains the first 64 bits of its own hash either
+BRIEF_NONCE_DIGITS = 16
 # The variables of every judge's prompt; it must use ``data`` and ``form``
 PROMPT_VARIABLES = ("data", "nonce", "form")
 VERDICT_TOOL = "verdict"
@@ -166,7 +169,10 @@ class JudgePrompter:
     def _ask_model(self, data: Mapping[str, Json], form: ReplyForm, nonce_of: Sequence[object]) -> Reply:
         """Return the reply of the model, after at most one retry; see `ask`."""
         data = {key: value for key, value in data.items() if value}
-        nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
+        digits = BRIEF_NONCE_DIGITS
+        if form.reason == "before":
+            digits = NONCE_DIGITS
+        nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], digits)
         quoted_data = _quote_data(data, nonce)
         replies: list[str] = []
         retry_messages: tuple[Message, ...] = ()

@@ -1,6 +1,7 @@
 """The form of a judge's reply. Its JSON schema, the instruction in the prompt and the checks of a reply come from it.
 
-A reply has a nonce, a reason and one further field with the verdict. There are five kinds of verdicts:
+A reply has a nonce, a reason (before the verdict, after it, or none) and one further field with the verdict. There are
+five kinds of verdicts:
 
 * ``score``: a number on a scale,
 * ``dimensions``: a number for each of several dimensions,
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -26,6 +28,12 @@ MAX_CLAIMS = 40
 MAX_NAMED = 5  # passages that a claim may name, for the same reason
 NONCE_ERROR = "nonce: expected the code that the request says to repeat"
 RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
+
+# Where a reply gives its reason. Asked for a reason first, a small model fails nearly every answer
+ReasonPlace: TypeAlias = Literal["before", "after", "none"]
+REASON_PLACES: tuple[str, ...] = get_args(ReasonPlace)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +114,14 @@ class ReplyForm:
         passages: The number of passages, if the verdict is a list of claims; a claim names the passages that decide it.
         source: The text from which all claims must be quoted; empty: claims are not compared with a text.
         field: The key of the verdict in JSON, and its label in text; empty: the default of the kind of verdict.
-        reason_required: Whether a verdict without a reason is unreadable.
+        reason: Where the reason is requested: ``before`` or ``after`` the verdict, or ``none``. Without one, what a
+            reply says besides its verdict is not read.
+        reason_required: Whether a verdict without a reason is unreadable; never if ``reason`` is ``none``.
         case_matters: Whether names may differ only in case (``m`` and ``M``); otherwise case is ignored.
 
     Raises:
-        UsageError: There are both scale and names, or neither, a single name, or two names share a spelling.
+        UsageError: There are both scale and names, or neither, a single name, or two names share a spelling; or
+            ``reason`` has another value.
 
     >>> ReplyForm(names={"A>>B": 1, "A=B": 0.5, "B>>A": 0}).field
     'verdict'
@@ -123,6 +134,7 @@ class ReplyForm:
     passages: int = 0
     source: str = ""
     field: str = ""
+    reason: ReasonPlace = "before"
     reason_required: bool = True
     case_matters: bool = False
     # Spelling, as `fold` returns it -> name
@@ -131,6 +143,9 @@ class ReplyForm:
     def __post_init__(self) -> None:
         if (self.scale is None) == (not self.names):
             raise UsageError("form of a reply: expected a scale or names, got both or neither")
+        check_reason_place(self.reason, "form of a reply")
+        if self.reason == "none":
+            object.__setattr__(self, "reason_required", False)
         scores: Mapping[str, float | None]
         if isinstance(self.names, Mapping):
             scores = self.names
@@ -234,13 +249,28 @@ class ReplyForm:
         'Reply with one line and nothing else: Score: n, Nonce: 1a2b, Reason: one sentence. n is a whole number from 1 to 5.'
         """
         sample = self._sample_value()
-        words = f"{self._sample_words()} The reason is one sentence."
-        example = f'{{"nonce": "{nonce}", "reason": "...", "{self.field}": {sample}}}'
+        words = self._sample_words()
+        if self.reason != "none":
+            words += " The reason is one sentence."
+        keys = self._order_keys(f'"nonce": "{nonce}"', '"reason": "..."', f'"{self.field}": {sample}')
+        example = f"{{{', '.join(keys)}}}"
         if kind == "tool":
             return f"Reply with one call of the tool verdict: {example}. {words}"
         if kind != "text" or self.passages:
             return f"Reply with one JSON object and nothing else: {example}. {words}"
         return f"Reply with one line and nothing else: {self._sample_line(nonce)}"
+
+    def _order_keys(self, nonce: T, reason: T, verdict: T) -> list[T]:
+        """Return the parts of a reply in the order in which they are requested.
+
+        Without a reason in front the verdict comes first: after a nonce, which is noise, a small model gives the same
+        verdict to every answer.
+        """
+        if self.reason == "before":
+            return [nonce, reason, verdict]
+        if self.reason == "after":
+            return [verdict, nonce, reason]
+        return [verdict, nonce]
 
     def _sample_value(self) -> str:
         """Return the value of the verdict's field in the example of the instruction: ``n``, ``"yes" or "no"`` ..."""
@@ -272,7 +302,9 @@ class ReplyForm:
 
     def _sample_line(self, nonce: str) -> str:
         """Return the example for a reply in a line of text, with an explanation of its placeholders."""
-        ending = f"Nonce: {nonce}, Reason: one sentence."
+        ending = f"Nonce: {nonce}."
+        if self.reason != "none":
+            ending = f"Nonce: {nonce}, Reason: one sentence."
         if self.scale is not None:
             numbers = f"n is {self._describe_numbers()}"
             if self.scale.weights:
@@ -306,12 +338,10 @@ class ReplyForm:
         text: dict[str, Json] = {"type": "string"}
         if bounded:
             text["maxLength"] = MAX_REASON
-        properties: dict[str, Json] = {
-            "nonce": {"type": "string", "enum": [nonce]},
-            "reason": text,
-            self.field: self._value_schema(text, bounded=bounded),
-        }
-        return _strict_object_schema(properties)
+        verdict = self._value_schema(text, bounded=bounded)
+        code: Json = {"type": "string", "enum": [nonce]}
+        pairs = self._order_keys(("nonce", code), ("reason", text), (self.field, verdict))
+        return _strict_object_schema(dict(pairs))
 
     def _value_schema(self, text: Json, *, bounded: bool) -> Json:
         """Return the schema of the verdict's field; ``text`` is the schema of a claim's text."""
@@ -367,6 +397,16 @@ def _join_words(*texts: str) -> str:
     return f" {' '.join(words)} "
 
 
+def check_reason_place(given: object, what: str) -> None:
+    """Raise `UsageError` unless a value says where a reason is given; ``what`` begins the error.
+
+    >>> check_reason_place("none", "judge tone")
+    """
+    if given not in REASON_PLACES:
+        got = shorten_text(repr(given), 40)
+        raise UsageError(f"{what}: reason: expected before, after or none, got {got}")
+
+
 def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
     """Return the schema of a number on a scale: with limits if ``bounded``, else as a list if that is short."""
     kind = "number"
@@ -416,7 +456,7 @@ class Reply:
     Attributes:
         score: The number, the weighted mean of the dimensions, or the score of the name; None if there is none.
         name: The name, if the form has names, and neither items nor passages.
-        reason: The judge's reason; empty only if the form does not require one.
+        reason: The judge's reason; empty only if the form does not require one, and always if it asks for none.
         dimensions: The score of each dimension.
         answers: Item -> name, in the order of the form's items.
         claims: The claims, if the form has passages.

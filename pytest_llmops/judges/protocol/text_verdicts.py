@@ -90,7 +90,7 @@ def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
         UnreadableReply: There is no verdict or several, no reason, or the nonce is missing.
     """
     if form.passages:
-        raise UnreadableReply(_describe_missing(prose, "JSON with reason and claims"))
+        raise UnreadableReply(_describe_missing(prose, f"JSON with {_name_parts(form, 'claims')}"))
     if form.items:
         return _read_item_lines(prose, form, nonce)
     if form.scale is not None:
@@ -104,10 +104,13 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
         label = rf"\b{re.escape(form.field)}\b(?=[*_`]{{0,3}}\s{{0,3}}[:=])"
         prose = re.sub(label, "score", prose, flags=_FLAGS)
     if form.dimensions:
-        raise UnreadableReply(_describe_missing(prose, "JSON with reason and dimensions"))
+        raise UnreadableReply(_describe_missing(prose, f"JSON with {_name_parts(form, 'dimensions')}"))
     statements, mentions = _find_score_statements(prose)
     if not statements:
-        raise UnreadableReply(_describe_missing(prose, "a score and its reason"))
+        expected = "a score"
+        if form.reason != "none":
+            expected += " and its reason"
+        raise UnreadableReply(_describe_missing(prose, expected))
     stated = {float(statement["number"]) for statement in statements}
     numbers = mentions | stated
     if len(numbers) > 1:
@@ -158,7 +161,10 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
     """Return the answers to items in a text such as ``Items: 1 yes, 2 no; Reason: ...``."""
     lists = list(_ITEMS.finditer(prose))
     if not lists:
-        raise UnreadableReply(_describe_missing(prose, "items and the reason"))
+        expected = "items"
+        if form.reason != "none":
+            expected += " and the reason"
+        raise UnreadableReply(_describe_missing(prose, expected))
     given: dict[str, str] = {}
     for pair in _iterate_pairs(lists):
         number = pair["number"]
@@ -325,6 +331,13 @@ def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str
             raise UnreadableReply("the reason is missing")
         return ""
     return reason
+
+
+def _name_parts(form: ReplyForm, verdict: str) -> str:
+    """Return the parts of a reply in JSON, for an error: ``reason and claims``, or ``claims`` without a reason."""
+    if form.reason == "none":
+        return verdict
+    return f"reason and {verdict}"
 
 
 def _describe_missing(prose: str, expected: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.messages import check_message
 from support.project import Project, Result
-from support.server import Reply, Seen, chat_answer, json_reply
+from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
 from pytest_llmops.results.run import TestRecord
 
@@ -174,15 +174,20 @@ def test_calls_that_are_sent_together_are_sent_again_too(project: Project) -> No
     assert replay(project).outcomes == {"passed": 1, "errors": 1}
 
 
-def test_what_is_recorded_stays_if_the_server_is_down(project: Project) -> None:
+def test_what_is_recorded_stays_if_the_server_fails_or_is_down(project: Project) -> None:
     project.write(**{"test_a.py": TWO_ANSWERS})
     judge = Judge(project)
     judge.run("-k", "Paris")
     recorded = project.cassettes()
-    project.server.close()
+    project.server.answer = lambda _: error_reply(400)  # type: ignore[method-assign]
     result, _ = judge.run("-k", "Paris")
     check_message(errors(result)[0])
     assert "asking again failed" in errors(result)[0]
+    assert project.cassettes() == recorded
+
+    project.server.close()
+    result, _ = judge.run("-k", "Paris")
+    assert (result.outcomes, "does not answer" in result.text) == ({"errors": 1}, True)
     assert project.cassettes() == recorded
 
 

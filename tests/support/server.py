@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import gzip
 import json
@@ -382,6 +383,7 @@ def _send_chunk(handler: BaseHTTPRequestHandler, data: bytes) -> None:
 
 
 _CLOSED = socket.socket()
+atexit.register(_CLOSED.close)
 """Kept until the process ends: a port that was given back is soon that of another server."""
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cases.files import Case
 
 QUESTIONS = Path(__file__).parent / "cases" / "questions.jsonl"
-SURE = 0.8  # from this confidence on the answer is sent, below it a colleague reads it first
+SURE = 0.85  # from this confidence on the answer is sent, below it a colleague reads it first
 
 
 @pytest.mark.llm_cassette("confidence")
@@ -35,7 +35,7 @@ def test_confidence() -> None:
         )
 
     # What 25 answers prove with 95 % confidence. SURE was chosen on them: for a promise it takes other questions, and more.
-    assert_confidence(records, at_least_accuracy=0.6, at_least_coverage=0.4, threshold=SURE)
+    assert_confidence(records, at_least_accuracy=0.6, at_least_coverage=0.25, threshold=SURE)
 
 
 @pytest.mark.llm_cassette("robustness")

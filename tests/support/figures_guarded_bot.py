@@ -11,7 +11,7 @@ from pytest_llmops.results.details import as_list
 from support.example_runs import ExampleRun
 
 FOLDER = "guarded_bot"
-SURE = 0.8  # as in test_confidence.py
+SURE = 0.85  # as in test_confidence.py
 
 
 def list_figures(run: ExampleRun) -> list[str]:
@@ -82,7 +82,7 @@ def _list_confidence(run: ExampleRun) -> list[str]:
         f"From {SURE} on the answer is sent",
         f"The limit of {SURE} was chosen",
         f"{_shorten_numbers(accuracy.reason)} (asserted: {accuracy.threshold})",
-        f"of the {others} others {right - int(sent[1])} is right",
+        f"of the {others} others {right - int(sent[1])} are right",
         f"{_shorten_numbers(coverage.reason)} (asserted: {coverage.threshold})",
         f"The AUROC is {auroc.value:.2f}",
         f'"{outputs["club-age"]}"',

@@ -30,8 +30,8 @@ def copy(tmp_path: Path) -> Prompts:
 def test_every_version_says_what_the_customer_asks(prompt: Prompt) -> None:
     messages = prompt.render(**VARIABLES)
 
-    assert [message.role for message in messages] == ["system", "user"]
-    assert VARIABLES["question"] in messages[1].content
+    assert [messages[0].role, messages[-1].role] == ["system", "user"]
+    assert VARIABLES["question"] in messages[-1].content
 
 
 def test_a_promotion_that_goes_wrong_is_taken_back(copy: Prompts) -> None:

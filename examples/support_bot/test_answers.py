@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.llm_cassette("answers")
 
 
-# @pytest.mark.llm_trials(3)  # as in production the answers vary: three to each question
+@pytest.mark.llm_trials(3)  # as in production the answers vary: three to each question
 @pytest.mark.prompt("support/answer")  # the version in production: the alias decides
 @pytest.mark.cases("cases/questions.jsonl")
 def test_answer(prompt: Prompt, case: Case, llm: Model, policies: dict[str, str]) -> None:

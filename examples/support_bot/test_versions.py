@@ -30,18 +30,18 @@ def copy(tmp_path: Path) -> Prompts:
 def test_every_version_says_what_the_customer_asks(prompt: Prompt) -> None:
     messages = prompt.render(**VARIABLES)
 
-    assert [message.role for message in messages] == ["system", "user"]
-    assert VARIABLES["question"] in messages[1].content
+    assert [messages[0].role, messages[-1].role] == ["system", "user"]
+    assert VARIABLES["question"] in messages[-1].content
 
 
 def test_a_promotion_that_goes_wrong_is_taken_back(copy: Prompts) -> None:
     where = ["--prompts", str(copy.folder)]
     before = copy.get(NAME)
 
-    assert main(["prompts", "alias", NAME, "production", "v2", "--reason", "no more guesses", *where]) == 0
-    assert copy.get(NAME).version == "v2"
+    assert main(["prompts", "alias", NAME, "production", "v1", "--reason", "shorter", *where]) == 0
+    assert copy.get(NAME).version == "v1"
 
-    assert main(["prompts", "rollback", NAME, "--reason", "sends customers away", *where]) == 0
+    assert main(["prompts", "rollback", NAME, "--reason", "makes things up", *where]) == 0
     after = copy.get(NAME)
     assert after.render(**VARIABLES) == before.render(**VARIABLES)
     assert after.output_schema == before.output_schema

@@ -277,7 +277,7 @@ def _print_introduction(folder: Path, change: Sequence[str]) -> None:
     print_line("A new line in its prompt is to stop that:\n")
     for line in change:
         print_line(f"    {line}")
-    print_line("\nDid it get worse? 40 questions, recorded from a real model, and the old answers:\n")
+    print_line("\nDid it get worse? 40 questions, three recorded answers of a real model to each:\n")
     print_line(f"$ cd {folder}\n$ pytest {' '.join(ARGUMENTS)}")
     sys.stdout.flush()
 

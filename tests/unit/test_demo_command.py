@@ -40,7 +40,7 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (folder / "report.html").is_file()
-    assert done.stdout.count("\n       now: Please write to help@quarrymoss.example.\n") == 3
+    assert done.stdout.count("\n       now: Please write to help@quarrymoss.example") == 3
 
     # The picture in the README is of this run.
     stable = done.stdout.replace(str(folder), "/tmp/llmops-demo")

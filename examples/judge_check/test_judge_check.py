@@ -24,7 +24,7 @@ LABELLED = FOLDER / "cases" / "labelled.jsonl"
 @pytest.mark.judge("judge_check/judges/same_fact.md")
 def test_the_judge_agrees_with_our_labels(judge: Judge) -> None:
     # Below the defaults for a kappa, so it may not decide alone. What it can do is held: it lets few wrong answers pass.
-    assert_judge_agrees(judge, LABELLED, at_least_kappa=None, at_least_kappa_lower=None, at_least_tnr=0.8)
+    assert_judge_agrees(judge, LABELLED, at_least_kappa=None, at_least_kappa_lower=None, at_least_tnr=0.75)
 
 
 @pytest.mark.judge("judge_check/judges/same_fact.md")

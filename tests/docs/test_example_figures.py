@@ -50,10 +50,14 @@ def test_the_examples_replay_in_any_order_and_their_readmes_quote_them(tmp_path:
 
 
 def _scores(run: ExampleRun) -> dict[str, list[tuple[str, float | None]]]:
-    """Return the scores of each test by its name."""
+    """Return the scores of each test that has any, by its name.
+
+    The last test of a run has a record also without a score.
+    """
     return {
         record.nodeid: [(measurement.name, measurement.value) for measurement in record.measurements]
         for record in run.run.records
+        if record.measurements
     }
 
 

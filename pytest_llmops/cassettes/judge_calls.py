@@ -66,6 +66,13 @@ class JudgeCalls:
             return ""
         return self.calls[-1].source
 
+    @property
+    def question_key(self) -> str:
+        """The key of the first request, which is the same in all trials; "" without calls."""
+        if not self.calls:
+            return ""
+        return self.calls[0].question.key
+
     def may_repeat(self) -> bool:
         """Return whether the calls may be sent again: only recorded ones, with ``--llm-record=new``, and once a run.
 

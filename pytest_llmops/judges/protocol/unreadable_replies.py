@@ -2,15 +2,15 @@
 
 * A recorded question without a verdict is asked again with ``--llm-record=new``, once a run: all its requests are sent anew, and the
   new replies replace the recorded ones.
-* After three questions in a row without a verdict a judge is not asked again in the run. Only questions that a server answered now
-  count: a replay neither costs nor takes time. So recorded verdicts of the judge still score their tests. A model that runs in this
-  process makes no calls, and is not limited.
+* After three different questions in a row without a verdict a judge is not asked again in the run. Trials and reruns ask the same
+  question, which counts once. Only questions that a server answered now count: a replay neither costs nor takes time. So recorded
+  verdicts of the judge still score their tests. A model that runs in this process makes no calls, and is not limited.
 * Calibrations and canaries judge many answers for a single result, and stop by a share of their own. For them the limit is off
   (`without_limit`): some canaries are made to confuse a judge.
 """
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -51,13 +51,13 @@ class AskedJudge:
 
 @dataclass(slots=True)
 class _RunCounts:
-    """For each judge of a run, how many of its last questions, in a row, were answered now and without a verdict.
+    """For each judge of a run, the keys of its last questions, in a row, that were answered now and without a verdict.
 
     A run is recognized by its settings, as each run reads its own.
     """
 
     settings: Settings | None = None
-    by_judge: Counter[AskedJudge] = field(default_factory=Counter)
+    by_judge: defaultdict[AskedJudge, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 _lock = threading.Lock()
@@ -105,9 +105,9 @@ def ask_judge(judge: AskedJudge, ask: Callable[[], Reply], expected: str) -> Rep
 
 def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeCalls) -> Reply:
     """Return a judge's reply, and count it; an error if it would be asked live and was given up."""
-    counts = _counts_of_run()
+    in_vain = _questions_in_vain(judge)
     why_refused = ""
-    if counts[judge] >= MAX_IN_A_ROW and _is_limited.get():
+    if len(in_vain) >= MAX_IN_A_ROW and _is_limited.get():
         why_refused = judge.why_given_up
     try:
         with refuse_live_calls(why_refused):
@@ -119,20 +119,23 @@ def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeC
         # A reply with another error, which is not used or did not come, changes nothing
         with _lock:
             if reply.is_unreadable:
-                counts[judge] += 1
+                in_vain.add(calls.question_key)
             elif not reply.error:
-                counts[judge] = 0
+                in_vain.clear()
     return reply
 
 
-def _counts_of_run() -> Counter[AskedJudge]:
-    """Return the counts of the run; in a plain script, which is not a run, new ones."""
+def _questions_in_vain(judge: AskedJudge) -> set[str]:
+    """Return the keys of a judge's last questions in the run without a verdict, for the caller to change.
+
+    In a plain script, which is not a run, there are none.
+    """
     settings = recorder.current_settings()
     with _lock:
         if _run.settings is not settings:
             _run.settings = settings
-            _run.by_judge = Counter()
-        return _run.by_judge
+            _run.by_judge.clear()
+        return _run.by_judge[judge]
 
 
 def _record_given_up(judge: AskedJudge) -> None:

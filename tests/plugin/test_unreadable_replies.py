@@ -215,6 +215,10 @@ def test_after_three_unreadable_replies_in_a_row_a_judge_is_not_asked_again(proj
     assert len(NOTE.findall(result.text)) == 1
     check_message(result.line("judge quality (model judge-1) gave 3"))
     check_message(result.line("could not be scored: not asked: judge quality gave 3"))
+    message = result.records["test_number[5]"].message
+    check_message(message)
+    assert "--llm-record=new" in message
+    assert "rerun" not in message
 
     # Recorded replies count for nothing, and those that are asked again do
     judge.is_readable = lambda text: "number is 1" in text

@@ -114,6 +114,7 @@ def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeC
             reply = ask()
     except CallRefusedError:
         _record_given_up(judge)
+        _describe_not_asked(judge)
         return Reply(error=why_refused)
     if calls.source == "live" and _is_limited.get():
         # A reply with another error, which is not used or did not come, changes nothing
@@ -147,22 +148,41 @@ def _record_given_up(judge: AskedJudge) -> None:
         facts["given_up_judges"] = {**judges, judge.name: judge.model}
 
 
+def _describe_not_asked(judge: AskedJudge) -> None:
+    """Keep for the failure text how a judge that was given up is asked; a run that records nothing is simply repeated."""
+    command = _find_command()
+    if command:
+        lines = [("model", _describe_judge(judge, "not asked")), ("ask again", command)]
+        recorder.record_unreadable_verdict(UnreadableVerdict(lines=lines))
+
+
 def _describe_unreadable(judge: AskedJudge, reply: Reply, calls: JudgeCalls, expected: str) -> None:
     """Keep for the failure text which model gave no verdict, what it replied, and how to ask it again."""
     is_recorded = calls.source == "recorded"
     source = "replied now"
     if is_recorded:
         source = "the reply is a recording"
-    model = shorten_text(judge.model, 60)
     lines = [
-        ("model", f"{model}, of judge {shorten_text(judge.name, 60)}; {source}"),
+        ("model", _describe_judge(judge, source)),
         ("reply", f'"{shorten_text(reply.raw, MAX_QUOTED_CHARS)}"'),
         ("expected", expected),
     ]
-    tape = current_tape()
-    command = ""
-    if tape is not None and tape.mode in _RECORDING_MODES:
-        lines.append(("ask again", tape.config.command))
-        if is_recorded:
-            command = tape.config.command
+    command = _find_command()
+    if command:
+        lines.append(("ask again", command))
+    if not is_recorded:
+        command = ""
     recorder.record_unreadable_verdict(UnreadableVerdict(lines=lines, command=command))
+
+
+def _describe_judge(judge: AskedJudge, source: str) -> str:
+    """Return which model gave no verdict, as which judge, and where its reply came from."""
+    return f"{shorten_text(judge.model, 60)}, of judge {shorten_text(judge.name, 60)}; {source}"
+
+
+def _find_command() -> str:
+    """Return the command that asks the judge of the running test; "" if its replies are not recorded."""
+    tape = current_tape()
+    if tape is None or tape.mode not in _RECORDING_MODES:
+        return ""
+    return tape.config.command

@@ -176,21 +176,29 @@ def test_calls_that_are_sent_together_are_sent_again_too(project: Project) -> No
     assert replay(project).outcomes == {"passed": 1, "errors": 1}
 
 
-def test_what_is_recorded_stays_if_the_server_fails_or_is_down(project: Project) -> None:
+def test_what_is_recorded_stays_if_it_cannot_be_asked_again(project: Project) -> None:
     project.write(**{"test_a.py": TWO_ANSWERS})
     judge = Judge(project)
     judge.run("-k", "Paris")
     recorded = project.cassettes()
-    project.server.answer = lambda _: error_reply(400)  # type: ignore[method-assign]
-    result, _ = judge.run("-k", "Paris")
-    check_message(errors(result)[0])
-    assert "asking again failed" in errors(result)[0]
-    assert project.cassettes() == recorded
 
+    def check_run(reason: str, *args: str) -> None:
+        """The test is an error that shows the recorded reply, and why it could not be asked again."""
+        result, asked = judge.run("-k", "Paris", *args)
+        message = result.records["test_city[Paris]"].message
+        check_message(message)
+        assert (result.outcomes, asked) == ({"errors": 1}, 0)
+        for part in ("asking again failed: ", reason, '"asked": 1', f"{MODEL}, of judge", "--llm-record=new"):
+            assert part in message
+        assert result.line("cassettes").endswith("0 missed")
+        assert project.cassettes() == recorded
+
+    check_run("budget reached", "--llm-max-calls=0")
+    fail = error_reply(500, x_should_retry="false")
+    project.server.answer = lambda _: fail  # type: ignore[assignment, method-assign]
+    check_run("status 500")
     project.server.close()
-    result, _ = judge.run("-k", "Paris")
-    assert (result.outcomes, "does not answer" in result.text) == ({"errors": 1}, True)
-    assert project.cassettes() == recorded
+    check_run("does not answer")
 
 
 MANY = f"""{HEAD}
@@ -245,6 +253,7 @@ def test_what_is_recorded_stays_if_the_judge_is_given_up(project: Project) -> No
     result, asked = judge.run("-k", "0 or 1 or 2 or 3")
     assert asked == 3 * 2
     assert is_not_asked(result.records["test_number[3]"])
+    assert '"asked": 7' in result.records["test_number[3]"].message
     record = replay(project, "-k", "3").records["test_number[3]"]
     assert [m.error for m in record.measurements] == ["no verdict after 2 tries: the reason is missing"]
 

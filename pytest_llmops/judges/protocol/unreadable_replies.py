@@ -1,7 +1,7 @@
 """What happens if a judge's replies cannot be read: asking again, giving the judge up for the run, and the failure text.
 
 * A recorded question without a verdict is asked again with ``--llm-record=new``, once a run: all its requests are sent anew, and the
-  new replies replace the recorded ones.
+  new replies replace the recorded ones. If it cannot be asked again, the failure text shows the recorded reply and says why.
 * After three different questions in a row without a verdict a judge is not asked again in the run. Trials and reruns ask the same
   question, which counts once. Only questions that a server answered now count: a replay neither costs nor takes time. So recorded
   verdicts of the judge still score their tests. A model that runs in this process makes no calls, and is not limited.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.judge_calls import CallRefusedError, JudgeCalls, note_calls, refuse_live_calls
-from pytest_llmops.errors import ModelError
+from pytest_llmops.errors import BudgetReached, CassetteMiss, ModelError, split_code
 from pytest_llmops.judges.protocol.reply_form import Reply
 from pytest_llmops.measurement import UnreadableVerdict, shorten_text
 from pytest_llmops.settings import Settings
@@ -89,18 +89,30 @@ def ask_judge(judge: AskedJudge, ask: Callable[[], Reply], expected: str) -> Rep
     with note_calls() as calls:
         reply = _ask_within_limit(judge, ask, calls)
     if reply.is_unreadable and calls.may_repeat():
-        try:
-            with calls.repeat() as new_calls:
-                new_reply = _ask_within_limit(judge, ask, new_calls)
-        except ModelError as failed:
-            reply = replace(reply, error=f"{reply.error}; asking again failed: {failed}")
-        else:
-            reply = new_reply
-            calls = new_calls
+        reply, calls = _ask_again(judge, ask, reply, calls)
     if reply.is_unreadable:
         calls.note_in_vain()
         _describe_unreadable(judge, reply, calls, expected)
     return reply
+
+
+def _ask_again(
+    judge: AskedJudge, ask: Callable[[], Reply], recorded: Reply, calls: JudgeCalls
+) -> tuple[Reply, JudgeCalls]:
+    """Return the new reply to a question whose recorded reply cannot be read, and its calls.
+
+    If the question cannot be asked, because the server fails or is down or the budget is spent, it is the recorded reply with the
+    reason in its error.
+    """
+    try:
+        with calls.repeat() as new_calls:
+            reply = _ask_within_limit(judge, ask, new_calls)
+    except (ModelError, CassetteMiss, BudgetReached) as failed:
+        reason, _ = split_code(str(failed).partition("\n")[0])
+        return replace(recorded, error=f"{recorded.error}; asking again failed: {reason}"), calls
+    if not new_calls.calls:  # the judge was given up
+        reply = replace(reply, raw=recorded.raw)
+    return reply, new_calls
 
 
 def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeCalls) -> Reply:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.run_folder import current_folder
+from pytest_llmops.errors import BudgetReached, CassetteMiss
 from pytest_llmops.protocols import is_error_status
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ class JudgeCalls:
             return ""
         return self.calls[-1].source
 
+    @property
+    def question_key(self) -> str:
+        """The key of the first request, which is the same in all trials; "" without calls."""
+        if not self.calls:
+            return ""
+        return self.calls[0].question.key
+
     def may_repeat(self) -> bool:
         """Return whether the calls may be sent again: only recorded ones, with ``--llm-record=new``, and once a run.
 
@@ -94,7 +102,8 @@ class JudgeCalls:
         """Send all requests of a block live; the answers replace the recorded ones.
 
         If the block ends well, recorded replies that it did not request again, such as that of a retry, are dropped. After an
-        exception, or if no request was answered, all recordings stay.
+        exception, or if no request was answered, all recordings stay. A refused call does not fail the test by itself: the caller
+        reports it with the recorded reply.
 
         Yields:
             The calls of the block.
@@ -105,6 +114,9 @@ class JudgeCalls:
         try:
             with note_calls() as calls:
                 yield calls
+        except (CassetteMiss, BudgetReached) as error:
+            self.calls[0].tape.forget_refusal(error)
+            raise
         finally:
             _repeats.reset(token)
         if not calls.calls:

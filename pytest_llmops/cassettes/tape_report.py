@@ -46,6 +46,15 @@ class TapeReport:
             self.misses.append(CassetteMiss(text, command=command))
         return CassetteMiss(text, command=command)
 
+    def forget_miss(self, error: CassetteMiss) -> None:
+        """Count a miss no longer, or another one with the same text; do nothing without one."""
+        with self.lock:
+            for miss in self.misses:
+                if str(miss) == str(error):
+                    self.misses.remove(miss)
+                    self.counts.missed -= 1
+                    return
+
     def note_once(self, note: str) -> None:
         """Add a note, unless it is there already."""
         if note not in self.notes:

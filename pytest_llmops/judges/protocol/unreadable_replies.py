@@ -1,16 +1,16 @@
 """What happens if a judge's replies cannot be read: asking again, giving the judge up for the run, and the failure text.
 
 * A recorded question without a verdict is asked again with ``--llm-record=new``, once a run: all its requests are sent anew, and the
-  new replies replace the recorded ones.
-* After three questions in a row without a verdict a judge is not asked again in the run. Only questions that a server answered now
-  count: a replay neither costs nor takes time. So recorded verdicts of the judge still score their tests. A model that runs in this
-  process makes no calls, and is not limited.
+  new replies replace the recorded ones. If it cannot be asked again, the failure text shows the recorded reply and says why.
+* After three different questions in a row without a verdict a judge is not asked again in the run. Trials and reruns ask the same
+  question, which counts once. Only questions that a server answered now count: a replay neither costs nor takes time. So recorded
+  verdicts of the judge still score their tests. A model that runs in this process makes no calls, and is not limited.
 * Calibrations and canaries judge many answers for a single result, and stop by a share of their own. For them the limit is off
   (`without_limit`): some canaries are made to confuse a judge.
 """
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.judge_calls import CallRefusedError, JudgeCalls, note_calls, refuse_live_calls
-from pytest_llmops.errors import ModelError
+from pytest_llmops.errors import BudgetReached, CassetteMiss, ModelError, split_code
 from pytest_llmops.judges.protocol.reply_form import Reply
 from pytest_llmops.measurement import UnreadableVerdict, shorten_text
 from pytest_llmops.settings import Settings
@@ -51,13 +51,13 @@ class AskedJudge:
 
 @dataclass(slots=True)
 class _RunCounts:
-    """For each judge of a run, how many of its last questions, in a row, were answered now and without a verdict.
+    """For each judge of a run, the keys of its last questions, in a row, that were answered now and without a verdict.
 
     A run is recognized by its settings, as each run reads its own.
     """
 
     settings: Settings | None = None
-    by_judge: Counter[AskedJudge] = field(default_factory=Counter)
+    by_judge: defaultdict[AskedJudge, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 _lock = threading.Lock()
@@ -89,50 +89,66 @@ def ask_judge(judge: AskedJudge, ask: Callable[[], Reply], expected: str) -> Rep
     with note_calls() as calls:
         reply = _ask_within_limit(judge, ask, calls)
     if reply.is_unreadable and calls.may_repeat():
-        try:
-            with calls.repeat() as new_calls:
-                new_reply = _ask_within_limit(judge, ask, new_calls)
-        except ModelError as failed:
-            reply = replace(reply, error=f"{reply.error}; asking again failed: {failed}")
-        else:
-            reply = new_reply
-            calls = new_calls
+        reply, calls = _ask_again(judge, ask, reply, calls)
     if reply.is_unreadable:
         calls.note_in_vain()
         _describe_unreadable(judge, reply, calls, expected)
     return reply
 
 
+def _ask_again(
+    judge: AskedJudge, ask: Callable[[], Reply], recorded: Reply, calls: JudgeCalls
+) -> tuple[Reply, JudgeCalls]:
+    """Return the new reply to a question whose recorded reply cannot be read, and its calls.
+
+    If the question cannot be asked, because the server fails or is down or the budget is spent, it is the recorded reply with the
+    reason in its error.
+    """
+    try:
+        with calls.repeat() as new_calls:
+            reply = _ask_within_limit(judge, ask, new_calls)
+    except (ModelError, CassetteMiss, BudgetReached) as failed:
+        reason, _ = split_code(str(failed).partition("\n")[0])
+        return replace(recorded, error=f"{recorded.error}; asking again failed: {reason}"), calls
+    if not new_calls.calls:  # the judge was given up
+        reply = replace(reply, raw=recorded.raw)
+    return reply, new_calls
+
+
 def _ask_within_limit(judge: AskedJudge, ask: Callable[[], Reply], calls: JudgeCalls) -> Reply:
     """Return a judge's reply, and count it; an error if it would be asked live and was given up."""
-    counts = _counts_of_run()
+    in_vain = _questions_in_vain(judge)
     why_refused = ""
-    if counts[judge] >= MAX_IN_A_ROW and _is_limited.get():
+    if len(in_vain) >= MAX_IN_A_ROW and _is_limited.get():
         why_refused = judge.why_given_up
     try:
         with refuse_live_calls(why_refused):
             reply = ask()
     except CallRefusedError:
         _record_given_up(judge)
+        _describe_not_asked(judge)
         return Reply(error=why_refused)
     if calls.source == "live" and _is_limited.get():
         # A reply with another error, which is not used or did not come, changes nothing
         with _lock:
             if reply.is_unreadable:
-                counts[judge] += 1
+                in_vain.add(calls.question_key)
             elif not reply.error:
-                counts[judge] = 0
+                in_vain.clear()
     return reply
 
 
-def _counts_of_run() -> Counter[AskedJudge]:
-    """Return the counts of the run; in a plain script, which is not a run, new ones."""
+def _questions_in_vain(judge: AskedJudge) -> set[str]:
+    """Return the keys of a judge's last questions in the run without a verdict, for the caller to change.
+
+    In a plain script, which is not a run, there are none.
+    """
     settings = recorder.current_settings()
     with _lock:
         if _run.settings is not settings:
             _run.settings = settings
-            _run.by_judge = Counter()
-        return _run.by_judge
+            _run.by_judge.clear()
+        return _run.by_judge[judge]
 
 
 def _record_given_up(judge: AskedJudge) -> None:
@@ -144,22 +160,41 @@ def _record_given_up(judge: AskedJudge) -> None:
         facts["given_up_judges"] = {**judges, judge.name: judge.model}
 
 
+def _describe_not_asked(judge: AskedJudge) -> None:
+    """Keep for the failure text how a judge that was given up is asked; a run that records nothing is simply repeated."""
+    command = _find_command()
+    if command:
+        lines = [("model", _describe_judge(judge, "not asked")), ("ask again", command)]
+        recorder.record_unreadable_verdict(UnreadableVerdict(lines=lines))
+
+
 def _describe_unreadable(judge: AskedJudge, reply: Reply, calls: JudgeCalls, expected: str) -> None:
     """Keep for the failure text which model gave no verdict, what it replied, and how to ask it again."""
     is_recorded = calls.source == "recorded"
     source = "replied now"
     if is_recorded:
         source = "the reply is a recording"
-    model = shorten_text(judge.model, 60)
     lines = [
-        ("model", f"{model}, of judge {shorten_text(judge.name, 60)}; {source}"),
+        ("model", _describe_judge(judge, source)),
         ("reply", f'"{shorten_text(reply.raw, MAX_QUOTED_CHARS)}"'),
         ("expected", expected),
     ]
-    tape = current_tape()
-    command = ""
-    if tape is not None and tape.mode in _RECORDING_MODES:
-        lines.append(("ask again", tape.config.command))
-        if is_recorded:
-            command = tape.config.command
+    command = _find_command()
+    if command:
+        lines.append(("ask again", command))
+    if not is_recorded:
+        command = ""
     recorder.record_unreadable_verdict(UnreadableVerdict(lines=lines, command=command))
+
+
+def _describe_judge(judge: AskedJudge, source: str) -> str:
+    """Return which model gave no verdict, as which judge, and where its reply came from."""
+    return f"{shorten_text(judge.model, 60)}, of judge {shorten_text(judge.name, 60)}; {source}"
+
+
+def _find_command() -> str:
+    """Return the command that asks the judge of the running test; "" if its replies are not recorded."""
+    tape = current_tape()
+    if tape is None or tape.mode not in _RECORDING_MODES:
+        return ""
+    return tape.config.command

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest_llmops
@@ -60,7 +61,7 @@ NEEDS_BY_FIXTURE: dict[str, tuple[str, ...]] = {
     "retriever": ("pytest_llmops.retrievers.bm25", "pytest_llmops.retrievers.dense", "numpy", "bm25s"),
 }  # fmt: skip
 
-# What tests need by the names that their modules use: public names of this package, and modules of it
+# What tests need by the names that their code uses: public names of this package, and modules of it
 NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "assert_cache": ("numpy", "scipy.special"),
     "assert_checklist": (JUDGE,),
@@ -89,9 +90,11 @@ NEEDS_BY_NAME: dict[str, tuple[str, ...]] = {
     "repair": SCHEMAS,
 }
 
-# What built-in embedders need beside their own modules
+# What built-in embedders import beside their own modules, at once or when they are first used
 NEEDS_BY_EMBEDDER: dict[str, tuple[str, ...]] = {
     "hashing": ("sklearn.feature_extraction.text",),
+    "minilm": ("tokenizers", "threadpoolctl"),
+    "minilm-multilingual": ("tokenizers", "threadpoolctl"),
     "openai": ("pytest_llmops.providers.openai_sdk:import_lazy_parts",),
     "sentence-transformers": ("sentence_transformers",),
     "tfidf": ("sklearn.feature_extraction.text",),
@@ -137,16 +140,31 @@ def import_for_tests(session: Any, ours: Sequence[Any], settings: Settings) -> N
 
 
 def _find_used_names(session: Any, items: Iterable[Any]) -> set[str]:
-    """Return what the modules of tests and the conftest files use of this package."""
-    modules = {item.module for item in items if hasattr(item, "module")}
+    """Return what tests, their fixtures and the hooks of conftest files use of this package."""
+    starts = list[Any]()
+    for item in items:
+        starts.extend(_iter_code_of_test(item))
     for plugin in session.config.pluginmanager.get_plugins():
         if str(getattr(plugin, "__file__", "")).endswith("conftest.py"):
-            modules.add(plugin)
-    return find_used_names(modules, session.config.rootpath)
+            hooks = (value for name, value in vars(plugin).items() if name.startswith("pytest_"))
+            starts.extend(hook for hook in hooks if type(hook) is FunctionType)
+    return find_used_names(starts, session.config.rootpath)
+
+
+def _iter_code_of_test(item: Any) -> Iterator[Any]:
+    """Yield the function of a test, its class and parameters, and the functions of its fixtures, without those of this plugin."""
+    yield getattr(item, "function", None)
+    yield getattr(item, "cls", None)
+    yield from getattr(getattr(item, "callspec", None), "params", {}).values()
+    fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    for definitions in fixtures.values():
+        for definition in definitions:
+            if not is_ours(str(getattr(definition.func, "__module__", ""))):
+                yield definition.func
 
 
 def _list_needs(items: Iterable[Any], names: Iterable[str]) -> set[str]:
-    """Return what tests need by their fixtures, and by the names that their modules use."""
+    """Return what tests need by their fixtures, and by the names that their code uses."""
     needs = set[str]()
     for name in names:
         needs.update(NEEDS_BY_NAME.get(name, ()))
@@ -219,7 +237,7 @@ def _list_embedder_places(embedder: str) -> Iterator[str]:
 
 
 def _import_used_names(names: Iterable[str]) -> None:
-    """Import the modules that tests use in their functions only: ``pytest_llmops.assert_semantic(...)``, or an import."""
+    """Import the modules of this package that tests use."""
     for name in names:
         if is_ours(name):
             _import_place(name)

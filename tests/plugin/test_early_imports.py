@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 from support.project import Project
 
+import pytest_llmops
 from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.early_imports import NEEDS_BY_NAME
 from pytest_llmops.providers.model_files import find_installed
 
 # A finder that refuses imports in a test, and patches of what an import uses. They end before the report, for which pytest itself
@@ -50,6 +54,8 @@ def patch_all(patch):
 """
 
 TESTS = """
+from unittest import mock
+
 import pytest
 import pytest_llmops
 from helper import check_meaning
@@ -82,6 +88,20 @@ def test_late():
 class TestDetectors:
     def test_method(self):
         pytest_llmops.assert_no_pii("Ask at the desk.")
+
+
+@mock.patch("time.monotonic", lambda: 0.0)
+def test_patched():
+    pytest_llmops.assert_retrieval(["a", "b"], ["a"], metric="ndcg", at_least=0.5)
+
+
+@pytest.fixture
+def score():
+    pytest_llmops.assert_score(len, "refund", at_least=1)
+
+
+def test_fixture(score):
+    pass
 """
 HELPER = """
 from pytest_llmops import assert_semantic
@@ -115,6 +135,13 @@ def test_found(number, monkeypatch):
     sys.meta_path.insert(0, Strike())
     assert_retrieval(["a", "b"], ["a"], metric="ndcg", at_least=0.5)
 """
+FUZZY = """
+from pytest_llmops import assert_fuzzy
+
+
+def check():
+    assert_fuzzy("refund", "refunds", at_least=0.5)
+"""
 LOADED = """
 import sys
 
@@ -133,7 +160,7 @@ def test_nothing_is_imported_in_a_test(project: Project, workers: int) -> None:
         pytest.skip(str(error))
     project.write(**{"conftest.py": CONFTEST, "helper.py": HELPER, "test_a.py": TESTS})
     done = project.pytester.runpytest_subprocess("-n", str(workers))
-    done.assert_outcomes(passed=7)
+    done.assert_outcomes(passed=9)
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="a time-out by a signal: Windows has no SIGALRM")
@@ -147,14 +174,17 @@ def test_a_time_out_does_not_break_later_tests(project: Project) -> None:
     [
         ("", []),
         ("import pytest\n\npytestmark = pytest.mark.llm_cassette\n", ["vcr"]),
-        ("from pytest_llmops import assert_contains, assert_fuzzy\n", ["rapidfuzz"]),
+        (f"{FUZZY}\n\ndef teardown_module():\n    check()\n", ["rapidfuzz"]),
+        (f"{FUZZY}\n\ndef test_other():\n    check()\n", []),
     ],
-    ids=["unused", "cassettes", "assertion"],
+    ids=["unused", "cassettes", "assertion", "not selected"],
 )
 def test_a_run_imports_what_it_needs_and_no_more(project: Project, more: str, expected: list[str]) -> None:
     project.write(**{"test_a.py": more + LOADED.format(expected=expected)})
     # Other plugins of this environment import some of these themselves.
-    done = project.pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:anyio")
+    done = project.pytester.runpytest_subprocess(
+        "-k", "loaded", "-p", "no:hypothesispytest", "-p", "no:anyio"
+    )
     done.assert_outcomes(passed=1)
 
 
@@ -169,3 +199,37 @@ def test_a_missing_package_is_reported_by_the_test_that_needs_it(project: Projec
     done = project.pytester.runpytest_subprocess()
     done.assert_outcomes(passed=1, failed=1)
     done.stdout.fnmatch_lines(["*rapidfuzz*"])
+
+
+# Files of another kind may have pytest's own functions, whose module then is None.
+def test_tests_of_other_files_run(project: Project) -> None:
+    conftest = """
+    import pytest
+    from pytest_llmops import assert_fuzzy
+
+
+    class Table(pytest.File):
+        def collect(self):
+            yield pytest.Function.from_parent(self, name="row", callobj=check_row)
+
+
+    def check_row():
+        assert_fuzzy("a", "a", at_least=0.5)
+
+
+    def pytest_collect_file(file_path, parent):
+        if file_path.suffix == ".table":
+            return Table.from_parent(parent, path=file_path)
+    """
+    project.write(**{"conftest.py": textwrap.dedent(conftest), "a.table": ""})
+    project.pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_every_assertion_is_in_the_table_or_needs_nothing_more() -> None:
+    complete = {
+        "assert_clean_text", "assert_contains", "assert_cost", "assert_exact", "assert_files", "assert_index_fresh", "assert_latency",
+        "assert_matches", "assert_not_contains", "assert_not_matches", "assert_tokens",
+    }  # fmt: skip
+    in_table = {name for name in NEEDS_BY_NAME if name.startswith("assert_")}
+    assert in_table.isdisjoint(complete)
+    assert in_table | complete == {name for name in pytest_llmops.__all__ if name.startswith("assert_")}

@@ -37,7 +37,7 @@ def read_package_pages() -> Iterator[str]:
         "curl -O https://example.com/dados/relatorio.pdf", "git push origem principal --force", "cp -r origem destino/",
         "tar xzf /srv/dados/copia-de-seguranca.tar.gz -C destino", "uv run python main.py hello Camila", "app = Starlette(routes=routes)",
         "https://avatars.example.com/u/9677399?u=386c330f212ce467", "page = client.runs.query_v2(", "async def sse_endpoint(request):",
-        f"```\n{GERMAN}\n```", f"`{GERMAN}`", json.dumps({"antwort": GERMAN}), json.dumps([GERMAN, GERMAN]),
+        f"```python\n{GERMAN}\n```", f"`{GERMAN}`", json.dumps({"antwort": GERMAN}), json.dumps([GERMAN, GERMAN]),
         "| Januar | Februar | März |\n| 1 | 2 | 3 |\n| 4 | 5 | 6 |", "quantidade_total valor_medio preco_unitario",
     ],
 )  # fmt: skip
@@ -67,6 +67,7 @@ def test_commands_and_addresses_in_the_docs_of_other_projects_are_in_no_foreign_
     [
         f"{GERMAN}, siehe https://example.com/hilfe", f"{GERMAN}: `git push --force`", f"{GERMAN}. Rufen Sie dann main() auf.",
         f"{GERMAN}:\n```\nraise ValueError('no refund')\n```", f"**{GERMAN}** [1]", "Das sind z.B. 30 Tage und 12 Stunden",
+        f"```\n{GERMAN}\n```", f"```markdown\n{GERMAN}\n```\n", f"\n``` Text\r\n{GERMAN}", f"```json\nkey value of four words\n```\n```md\n{GERMAN}\n```",
     ],
 )  # fmt: skip
 def test_prose_with_code_is_in_a_language(text: str) -> None:

@@ -6,6 +6,8 @@ import re
 MAX_CHARS = 2_000  # characters at the beginning of a text that are read
 MAX_JSON_CHARS = 100_000
 FENCE = "```"
+# A fence with one of these languages, or with none, may hold prose: models put a whole answer into one.
+PROSE_LANGUAGES = ("", "markdown", "md", "plaintext", "text", "txt")
 _CODE_SPAN = re.compile(r"`[^`\n]{1,300}`")
 # Pieces between blanks. Scripts without blanks between words (Thai, Chinese, Japanese) and typographic signs end a piece, too.
 _PIECE = re.compile(r"[^\s\u0e00-\U0010ffff]+")
@@ -38,9 +40,7 @@ def read_prose(text: str) -> str:
     """
     if is_json(text):
         return ""
-    # Every second part is within a fence.
-    outside = " ".join(text[:MAX_CHARS].split(FENCE)[::2])
-    plain = _CODE_SPAN.sub(" ", outside)
+    plain = _CODE_SPAN.sub(" ", _leave_out_fences(text[:MAX_CHARS]))
     parts = []
     end = 0
     numbers = 0
@@ -55,6 +55,21 @@ def read_prose(text: str) -> str:
     if numbers > len(_LETTERS.findall(prose)):
         return ""
     return prose
+
+
+def _leave_out_fences(text: str) -> str:
+    r"""Return what is outside of fences; if nothing is, what is within those that may hold prose.
+
+    >>> _leave_out_fences("So: ```sh\nmake\n```").strip(), _leave_out_fences("```markdown\nSo geht es\n```").strip()
+    ('So:', 'So geht es')
+    """
+    parts = text.split(FENCE)
+    outside = " ".join(parts[::2])
+    if outside.strip():
+        return outside
+    # Every second part is within a fence, and begins with the name of its language.
+    fences = [part.partition("\n") for part in parts[1::2]]
+    return " ".join(inside for language, _, inside in fences if language.strip().lower() in PROSE_LANGUAGES)
 
 
 def is_json(text: str) -> bool:

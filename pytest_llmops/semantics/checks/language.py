@@ -110,13 +110,22 @@ def detect_pair_language(text: str, other: str, default: str = "English") -> tup
     language = detect_language(text)
     other_language = detect_language(other)
     if not language and not other_language:
-        # A word that both have, as two commands do, is no more of a language than one of a single text.
-        words = dict.fromkeys(_WORD.findall(f"{read_prose(text)}\n{read_prose(other)}"))
-        language = _detect_prose(" ".join(words)) or default
+        language = _detect_joined(f"{read_prose(text)}\n{read_prose(other)}") or default
     # A short Japanese text may have no kana.
     if {language, other_language} == {"Chinese", "Japanese"}:
         return ("Japanese", "Japanese")
     return (language or other_language, other_language or language)
+
+
+def _detect_joined(prose: str) -> str:
+    """Return the language of two short texts that are joined, or ``""`` if it depends on words that are repeated.
+
+    A word that both texts have, as two commands do, is no more of a language than one of a single text.
+    """
+    language = _detect_prose(prose)
+    if language != _detect_prose(" ".join(dict.fromkeys(_WORD.findall(prose)))):
+        return ""
+    return language
 
 
 @cache

@@ -145,8 +145,13 @@ class ReportListener:
 
     @pytest.hookimpl(tryfirst=True)  # before pytest writes the JUnit file
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the requested reports, also of an empty run."""
+        """Write the requested reports, also of an empty run, but not of one that a usage error ended."""
         settings = self._config.stash[SETTINGS]
+        if session.exitstatus == pytest.ExitCode.USAGE_ERROR:
+            from pytest_llmops.harness.report_files import remove_run_files
+
+            remove_run_files(self._config, settings)
+            return
         if self.controller is None and not (settings.report or settings.accept or settings.adopt):
             return
         controller = self._get_controller()

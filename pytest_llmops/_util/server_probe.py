@@ -1,6 +1,8 @@
 """Ask a server with a single cheap request whether it answers."""
 
 import http.client
+import os
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -10,6 +12,8 @@ from typing import Any
 
 TIMEOUT_S = 5.0
 USER_AGENT = "pytest-llmops set-up"
+# Environment variables that HTTP clients take a proxy from, in any case
+PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 # Kept here because a cassette in use replaces them: the request must be neither recorded nor replayed
 _HTTP_CONNECTION = http.client.HTTPConnection
@@ -21,8 +25,8 @@ class ServerReply:
     """What came back from a server.
 
     Attributes:
-        status: The HTTP status; None: no reply that can be read as HTTP.
-        problem: Why no connection could be made; empty: something listens there.
+        status: The HTTP status; None: no reply that can be read as HTTP, or none in time.
+        problem: Why a call cannot succeed: nobody listens at the address; empty: it may succeed.
     """
 
     status: int | None = None
@@ -55,8 +59,8 @@ def request_status(
 ) -> ServerReply:
     """Send a GET request and return how the server replied; the body of the reply is not read, and no redirect is followed.
 
-    Proxies of the environment are used. Only a connection that cannot be made is a problem: a server that is slow, or whose certificate
-    cannot be verified here, counts as one that answers, as the client of the real call may be more patient or know other certificates.
+    Only a refused connection and an unknown host are a problem, and only if the environment names no proxy: the client of the real call
+    may use another proxy, be more patient, or know other certificates.
 
     Args:
         url: An address with ``http`` or ``https``.
@@ -78,21 +82,21 @@ def request_status(
         return ServerReply(error.code)
     except urllib.error.URLError as error:  # before the server had the request
         return ServerReply(problem=_describe_failure(error.reason))
-    except (ValueError, http.client.InvalidURL) as error:
-        return ServerReply(problem=f"expected the address of a server ({error})")
-    except (
-        OSError,
-        http.client.HTTPException,
-    ):  # after it: something listens there, slow or speaking another protocol
+    except (ValueError, http.client.InvalidURL):  # their text may hold a password
+        return ServerReply(problem="expected the address of a server")
+    except (OSError, http.client.HTTPException):  # slow, or speaking another protocol
         return ServerReply()
 
 
+def has_proxy() -> bool:
+    """Return whether the environment names a proxy."""
+    return any(value and name.lower() in PROXY_VARIABLES for name, value in os.environ.items())
+
+
 def _describe_failure(reason: object) -> str:
-    """Return why no connection could be made; empty if the reason is the certificate of a server that answers."""
-    if isinstance(reason, TimeoutError):
-        return "no connection in time"
-    if isinstance(reason, ssl.SSLError):
+    """Return why nobody can be reached at an address; empty if another client may succeed."""
+    if has_proxy():
         return ""
-    if isinstance(reason, OSError) and reason.strerror:
-        return reason.strerror
-    return str(reason) or type(reason).__name__
+    if isinstance(reason, ConnectionRefusedError | socket.gaierror):
+        return reason.strerror or type(reason).__name__
+    return ""

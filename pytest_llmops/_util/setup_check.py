@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import Json
 
-CheckStatus: TypeAlias = Literal["ok", "missing", "not needed", "not checked"]
+CheckStatus: TypeAlias = Literal["ok", "missing", "missing, if used", "not needed", "not checked"]
 NAME_WIDTH = 9
-STATUS_WIDTH = 11
+STATUS_WIDTH = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,8 @@ class SetupCheck:
 
     Attributes:
         name: What was checked: ``embedder``, ``server``, ``key``, ``judge`` or ``baseline``.
-        status: ``ok``, ``missing`` (also: it cannot be used), ``not needed``, or ``not checked``, as only a run can tell.
+        status: ``ok``, ``missing`` (also: it cannot be used), ``missing, if used``, as only some tests need it, ``not needed``, or
+            ``not checked``, as only a run can tell.
         sentence: What is the case. Without a key or a password.
         step: The command or setting that mends it; empty unless it is missing.
         needed_by: What needs it; empty: every run.
@@ -42,11 +43,11 @@ def format_checks(checks: Iterable[SetupCheck]) -> Iterator[str]:
     """Yield the lines of a list of checks: name, status and sentence, and below what is missing what needs it and what to do.
 
     >>> print(*format_checks([SetupCheck(name="key", status="ok", sentence="OPENAI_API_KEY is set")]))
-    key       ok          OPENAI_API_KEY is set
+    key       ok               OPENAI_API_KEY is set
     """
     for check in checks:
         yield f"{check.name:{NAME_WIDTH}} {check.status:{STATUS_WIDTH}} {check.sentence}"
-        if check.status == "missing" and check.needed_by:
+        if check.step and check.needed_by:
             yield f"{'':{NAME_WIDTH}} {'':{STATUS_WIDTH}} needed by {check.needed_by}"
         if check.step:
             yield f"{'':{NAME_WIDTH}} {'do':{STATUS_WIDTH}} {check.step}"

@@ -1,11 +1,12 @@
 """``llmops doctor``: whether a project has what its runs need, and what to do about what is missing."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.setup_check import format_checks
-from pytest_llmops.cli.common import EXIT_PROBLEM, add_command, import_command, print_result
+from pytest_llmops.cli.common import EXIT_PROBLEM, add_command, import_command, print_result, redact_secrets
 
 
 def add_doctor_group(groups: Any) -> None:
@@ -16,7 +17,7 @@ def add_doctor_group(groups: Any) -> None:
         import_command("doctor", "check_setup"),
         "check what a run needs: embedder, model server, key, model of the judges, baseline",
         "Reads pytest's configuration and the environment, and asks each model server once for the list of its models, which costs nothing. "
-        "A key is never shown. Exit status 1: something is missing.",
+        "A key is never shown. Exit status 1: something is missing, beyond what only some tests need ('missing, if used').",
     )
     command.add_argument(
         "--replay",
@@ -44,6 +45,7 @@ def check_setup(args: argparse.Namespace) -> int:
         checks = check_project(settings, root, ask_server=None)
     else:
         checks = check_project(settings, root, ask_server=check_server)
+    checks = [dataclasses.replace(check, sentence=redact_secrets(check.sentence)) for check in checks]
     missing = [check for check in checks if check.status == "missing"]
     rows = [check.to_wire() for check in checks]
     document = {"root": str(root), "missing": len(missing), "checks": rows}

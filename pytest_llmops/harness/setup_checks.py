@@ -1,13 +1,14 @@
 """Check the set-up of a project: in a run before its first test, and by `llmops doctor` at any time.
 
-A run checks what its collected tests need. If something is missing, it ends before the first test with one message that lists
-everything. Servers are asked only by a run that calls models anyway (``--llm-record=all``, ``live`` or ``verify``); with ``new`` a
-server is asked right before the first call that goes out, see `pytest_llmops.harness.server_gate`.
+A run checks what its collected tests certainly need. If something is missing, it ends before the first test with one message that lists
+everything. A replay is ended only by a baseline that cannot be read and by judges without a model. No server is asked here: a fixture
+may start it, see `pytest_llmops.harness.server_gate`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,8 @@ from pluggy import HookimplMarker
 from pytest_llmops import registry
 from pytest_llmops._util.setup_check import SetupCheck, describe_missing
 from pytest_llmops.baselines.baseline import Baseline
-from pytest_llmops.errors import MissingExtra, SetupMissing, UsageError, format_error, path_from_root
+from pytest_llmops.errors import SetupMissing, UsageError, format_error, path_from_root
 from pytest_llmops.harness.baseline_gate import find_baseline, has_baseline
-from pytest_llmops.harness.server_gate import check_server_once
 from pytest_llmops.harness.setup_needs import SetupNeeds, find_needs
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
 from pytest_llmops.providers.model_server import ModelServer, check_key, find_servers
@@ -29,8 +29,6 @@ from pytest_llmops.settings import Settings
 hookimpl = HookimplMarker("pytest")
 # Key of a worker's output: the message for the controller, which ends the run with it
 WORKER_KEY = "llmops_setup"
-# Modes in which each test calls its model, whatever is recorded
-LIVE_MODES = ("all", "live", "verify")
 # Options of pytest with which no test runs
 OFF_WITH = ("collectonly", "setuponly", "setupplan")
 EMBEDDER_STEP = (
@@ -40,6 +38,7 @@ EMBEDDER_USERS = (
     "assert_semantic, assert_context_relevance and the fixture `embedder`; other tests run without"
 )
 JUDGE_STEP = "name it: --llm-judge-model=NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the judge file"
+BASELINE_STEP = "correct --llm-baseline or ini llm_baseline, or take the file from git"
 # Packages that embedders need beside numpy
 _PACKAGES = {
     "minilm": ("tokenizers", "threadpoolctl"),
@@ -82,9 +81,8 @@ def _why_not_installed(base: str) -> SetupCheck | None:
         extra = "minilm"
     for package in _PACKAGES.get(base, ()):
         if importlib.util.find_spec(package) is None:
-            error = MissingExtra(f"the embedder {base}", extra, package)
-            sentence, _, step = str(error).rpartition(": ")
-            return _missing_embedder(sentence, step)
+            sentence = f"the embedder {base} needs the package {package!r}, which is not installed"
+            return _missing_embedder(sentence, f"pip install 'pytest-llmops[{extra}]'")
     if base not in _LOCAL_MODELS:
         return None
     from pytest_llmops.providers.model_files import (
@@ -100,8 +98,7 @@ def _why_not_installed(base: str) -> SetupCheck | None:
         folder = shorten_text(str(cache_folder()), 200)
         return _missing_embedder(f"the embedder {base} is not installed in {folder}", install_command(base))
     except UsageError as error:  # its file is damaged
-        sentence, _, step = str(error).rpartition(". Install it again: ")
-        return _missing_embedder(sentence, step)
+        return _missing_embedder(str(error), install_command(base))
     return None
 
 
@@ -145,11 +142,7 @@ def check_baseline(settings: Settings, root: Path, own_path: Path) -> SetupCheck
             return SetupCheck(name="baseline", status="not needed", sentence="there is no baseline yet")
         baseline = Baseline.from_bytes(stored.data, where=stored.name)
     except UsageError as error:
-        sentence, separator, step = str(error).rpartition("; ")
-        if not separator:
-            sentence = step
-            step = "correct --llm-baseline or ini llm_baseline"
-        return SetupCheck(name="baseline", status="missing", sentence=sentence, step=step)
+        return SetupCheck(name="baseline", status="missing", sentence=str(error), step=BASELINE_STEP)
     name = shorten_text(path_from_root(Path(stored.name), root), 200)
     tests = format_count(len(baseline.tests), "test")
     return SetupCheck(name="baseline", status="ok", sentence=f"{name} has {tests}")
@@ -171,31 +164,40 @@ def check_project(
     models = {*settings.models, settings.judge_model} - {""}
     if settings.embedder.partition(":")[0] == "openai" or (settings.base_url and not models):
         models.add("")
-    embedder = check_embedder(settings.embedder)
+    servers = find_servers(models, settings.base_url)
     return [
-        replace(embedder, needed_by=EMBEDDER_USERS),
-        *_check_servers(find_servers(models, settings.base_url), ask_server),
-        _check_judge_of_project(settings),
+        _soften(replace(check_embedder(settings.embedder), needed_by=EMBEDDER_USERS)),
+        *_check_servers(servers, ask_server),
+        _soften(_check_judge_of_project(settings)),
         check_baseline(settings, root, root / settings.baseline),
     ]
+
+
+def _soften(check: SetupCheck) -> SetupCheck:
+    """Return a check of something that only some tests need: without the tests nobody knows whether it is used."""
+    if check.status == "missing":
+        return replace(check, status="missing, if used")
+    return check
 
 
 def _check_servers(
     servers: Sequence[ModelServer], ask_server: Callable[[ModelServer], SetupCheck] | None
 ) -> Iterator[SetupCheck]:
     """Yield for each server whether it answers and whether its key is set; without a server, why neither is needed."""
-    reason = ""
-    if not servers:
-        reason = "no model is named, in --llm-model, ini llm_model or LLMOPS_MODEL"
     if ask_server is None:
-        reason = "a replay calls no model"
-    if ask_server is None or reason:
-        yield SetupCheck(name="server", status="not needed", sentence=reason)
-        yield SetupCheck(name="key", status="not needed", sentence=reason)
+        yield from _unneeded_server("a replay calls no model")
         return
+    if not servers:
+        yield from _unneeded_server("no model is named, in --llm-model, ini llm_model or LLMOPS_MODEL")
     for server in servers:
         yield ask_server(server)
         yield check_key(server)
+
+
+def _unneeded_server(reason: str) -> Iterator[SetupCheck]:
+    """Yield that neither server nor key is needed."""
+    yield SetupCheck(name="server", status="not needed", sentence=reason)
+    yield SetupCheck(name="key", status="not needed", sentence=reason)
 
 
 def _check_judge_of_project(settings: Settings) -> SetupCheck:
@@ -217,24 +219,11 @@ def iter_missing(needs: SetupNeeds, settings: Settings, baseline: SetupCheck | N
     checks = [(check_embedder(name), tests) for name, tests in needs.embedders.items()]
     if needs.judges:
         checks.append((check_judge_model(settings), needs.judges))
-    if settings.record in LIVE_MODES:
-        for server in find_servers(needs.models, settings.base_url):
-            tests = _tests_of_server(needs, server, settings)
-            checks += [(check_server_once(server), tests), (check_key(server), tests)]
     for check, tests in checks:
         if check.status == "missing":
             yield replace(check, needed_by=_describe_tests(tests))
     if baseline is not None and baseline.status == "missing":
         yield baseline
-
-
-def _tests_of_server(needs: SetupNeeds, server: ModelServer, settings: Settings) -> list[str]:
-    """Return the tests whose model is asked at a server."""
-    tests: list[str] = []
-    for model, nodeids in needs.models.items():
-        if server in find_servers([model], settings.base_url):
-            tests += nodeids
-    return list(dict.fromkeys(tests))
 
 
 def _describe_tests(nodeids: Sequence[str]) -> str:
@@ -297,9 +286,12 @@ class SetupHooks:
         if any(self._ours_key in item.stash for item in session.items):
             own_path = root / (self._config.getini("llm_baseline") or Settings().baseline)
             baseline = check_baseline(self._settings, root, own_path)
-        problem = describe_setup_problem(list(iter_missing(needs, self._settings, baseline)))
-        if not problem:
+        missing = list(iter_missing(needs, self._settings, baseline))
+        if not missing:
             return
+        from pytest_llmops.redaction.redactor import Redactor
+
+        problem = Redactor.from_environment(os.environ).clean_text(describe_setup_problem(missing))
         output = getattr(self._config, "workeroutput", None)
         if output is None:
             raise self._usage_error(escape_output(problem))

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pytest_llmops._util.hosts import DEFAULT_PORTS
-from pytest_llmops._util.server_probe import request_status
+from pytest_llmops._util.server_probe import has_proxy, request_status
 from pytest_llmops._util.setup_check import SetupCheck
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
@@ -47,16 +48,25 @@ class ModelServer:
         'http://localhost:8080/v1'
         """
         try:
-            parts = urlsplit(self.address)
+            return shorten_text(self._bare_address, 200)
         except ValueError:
             return "the server (its address cannot be read)"
+
+    @property
+    def _bare_address(self) -> str:
+        """The address without user, password and query; raises `ValueError` if it cannot be read."""
+        parts = urlsplit(self.address)
         server = parts.netloc.rpartition("@")[2]
-        return shorten_text(f"{parts.scheme}://{server}{parts.path}".rstrip("/"), 200)
+        return f"{parts.scheme}://{server}{parts.path}".rstrip("/")
 
     @property
     def models_url(self) -> str:
-        """The address of the list of its models, the cheapest request that such a server has."""
-        base = self.shown_address
+        """The address of the list of its models, the cheapest request that such a server has.
+
+        Raises:
+            ValueError: The address cannot be read.
+        """
+        base = self._bare_address
         if self.is_anthropic:
             base += "/v1"
         return f"{base}/models"
@@ -113,8 +123,11 @@ def check_key(server: ModelServer) -> SetupCheck:
     names = " or ".join(server.key_variables)
     try:
         is_local = is_local_server(server.address)
+    except UsageError:
+        return _unreadable_address("key", server)
+    try:
         variable = _find_key_variable(server)
-    except UsageError as error:
+    except UsageError as error:  # names the variable only
         return SetupCheck(name="key", status="missing", sentence=str(error), step="correct it")
     if variable:
         return SetupCheck(name="key", status="ok", sentence=f"{variable} is set, for {server.shown_address}")
@@ -141,29 +154,37 @@ def _find_key_variable(server: ModelServer) -> str:
     return ""
 
 
+def _unreadable_address(name: str, server: ModelServer) -> SetupCheck:
+    """Return that an address is none; it is not shown, as a password may be anywhere in it."""
+    sentence = "the address of the server: expected a URL such as https://host/v1, got something else"
+    return SetupCheck(
+        name=name, status="missing", sentence=sentence, step=f"correct it: {server.address_settings}"
+    )
+
+
 def check_server(server: ModelServer) -> SetupCheck:
     """Ask a server for its models, with the key if one is set, and return whether it answers: one request, at most some seconds.
 
     Any reply counts as an answer, also 404 and 403: some keys may not list models. Only status 401 to a key that is set says that the
     server refuses it.
     """
-    headers = {}
     try:
         is_local_server(server.address)
+    except UsageError:
+        return _unreadable_address("server", server)
+    variable = ""
+    with suppress(UsageError):  # a key that no header can hold: `check_key` reports it
         variable = _find_key_variable(server)
-    except UsageError as error:
-        return SetupCheck(name="server", status="missing", sentence=str(error), step="correct it")
+    headers = {}
     if variable:
         headers = _key_headers(server, variable)
     reply = request_status(server.models_url, headers)
     where = server.shown_address
     if reply.problem:
-        return SetupCheck(
-            name="server",
-            status="missing",
-            sentence=f"{where} does not answer: {shorten_text(reply.problem, 200)}",
-            step=f"start it, or name another: {server.address_settings}",
-        )
+        return _describe_unreachable(server, reply.problem)
+    if reply.status is None:
+        sentence = f"{where} gave no HTTP reply in time, or not through a proxy: a call may still succeed"
+        return SetupCheck(name="server", status="not checked", sentence=sentence)
     if reply.status == KEY_REFUSED and variable and "@" not in server.address:
         return SetupCheck(
             name="server",
@@ -171,10 +192,29 @@ def check_server(server: ModelServer) -> SetupCheck:
             sentence=f"{where} refuses the key in {variable} (status {reply.status})",
             step=f"set a key of this server in {variable}, or name another server: {server.address_settings}",
         )
-    answer = f"{where} answers"
-    if reply.status is not None:
-        answer += f" (status {reply.status})"
-    return SetupCheck(name="server", status="ok", sentence=answer)
+    return SetupCheck(name="server", status="ok", sentence=f"{where} answers (status {reply.status})")
+
+
+def why_unreachable(server: ModelServer) -> SetupCheck | None:
+    """Ask a server, without a key, whether a call to it can succeed; None: it may.
+
+    With a proxy in the environment nothing is asked, as nothing would be certain.
+    """
+    if has_proxy():
+        return None
+    reply = request_status(server.models_url)
+    if reply.problem:
+        return _describe_unreachable(server, reply.problem)
+    return None
+
+
+def _describe_unreachable(server: ModelServer, problem: str) -> SetupCheck:
+    return SetupCheck(
+        name="server",
+        status="missing",
+        sentence=f"{server.shown_address} does not answer: {problem}",
+        step=f"start it, or name another: {server.address_settings}",
+    )
 
 
 def _key_headers(server: ModelServer, variable: str) -> dict[str, str]:

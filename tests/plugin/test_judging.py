@@ -253,17 +253,6 @@ def test_trouble_with_the_server_is_an_error_not_a_low_score(project: Project, n
     assert project.cassettes() == {}
 
 
-def test_a_server_that_is_down_ends_a_live_run_before_its_first_test(project: Project) -> None:
-    project.write(**{"test_a.py": TESTS + "\ndef test_application(llm):\n    llm.complete('x')\n"})
-    url = f"{project.server.url}/v1"
-    project.server.close()
-    result = project.run(
-        "--llm-judge", "--llm-record=live", f"--llm-base-url={url}", "-k", "marked or application"
-    )
-    assert (result.exit, result.outcomes) == (pytest.ExitCode.USAGE_ERROR, {})
-    check_message(result.line("does not answer"))
-
-
 def test_a_judge_of_the_projects_own(project: Project) -> None:
     project.write(
         **{

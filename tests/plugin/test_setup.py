@@ -8,17 +8,17 @@ import pytest
 from support.messages import check_message
 from support.project import PROGRAM, Project
 
+from pytest_llmops.cli import main
+
 USAGE_ERROR = pytest.ExitCode.USAGE_ERROR
 MEANING = """
 import pytest
 from pytest_llmops import assert_semantic, assert_contains
 
-def check(answer, **how):
-    assert_semantic(answer, "A refund takes thirty days", **how)
-
 @pytest.mark.parametrize("n", range(4))
 def test_meaning(n):
-    check("Refunds take thirty days")
+    answer = "Refunds take thirty days"
+    assert_semantic(answer, "A refund takes thirty days")
 
 def test_words():
     assert_contains("a b", "a")
@@ -58,7 +58,7 @@ def answer_is_missing(project: Project, workers: int, *args: str) -> str:
 @pytest.mark.usefixtures("no_models")
 def test_a_missing_embedder_is_one_error_before_the_first_test(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": MEANING})
-    message = answer_is_missing(project, workers)
+    message = answer_is_missing(project, workers, "--llm-record=new")
     assert "needed by 4 tests, first test_a.py::test_meaning[0]" in message
     assert "llmops semantic install" in message
     check_message(message)
@@ -67,28 +67,48 @@ def test_a_missing_embedder_is_one_error_before_the_first_test(project: Project,
 @pytest.mark.usefixtures("no_models")
 def test_a_missing_embedder_ends_no_run_that_does_not_need_it(project: Project) -> None:
     project.write(**{"test_a.py": MEANING})
-    assert project.run("-k", "words").outcomes == {"passed": 1}
-    assert project.run("--llm-embedder=tfidf").outcomes == {"passed": 5}
+    assert project.run("-k", "words", "--llm-record=new").outcomes == {"passed": 1}
+    assert project.run("--llm-embedder=tfidf", "--llm-record=new").outcomes == {"passed": 5}
+    assert project.run().outcomes == {"errors": 4, "passed": 1}  # a replay
     assert project.run("--collect-only").exit == 0
+
+
+SKIPPING_FIXTURE = """
+import pytest
+@pytest.fixture(autouse=True)
+def server(): pytest.skip("no server here")
+"""
+SKIPPING_HOOK = """
+import pytest
+def pytest_runtest_setup(item):
+    if "words" not in item.name:
+        pytest.skip("slow")
+"""
+UNITTEST = """
+import unittest
+from pytest_llmops import assert_semantic
+class TestMeaning(unittest.TestCase):
+    def test_a(self):
+        assert_semantic("a", "b")
+    @classmethod
+    def setUpClass(cls): raise unittest.SkipTest("no")
+"""
 
 
 @pytest.mark.usefixtures("no_models")
 @pytest.mark.parametrize(
-    "change",
+    ("conftest", "test"),
     [
-        ('thirty days")', 'thirty days", embedder="tfidf")'),  # names another
-        ("    check(", '    pytest.skip("not today")\n    check('),  # skips itself
-        (
-            "    check(",
-            "    if n > 9:\n        pytest.xfail()\n    check = print\n    check(",
-        ),  # never calls it
-        ("@pytest.mark.parametrize", "@pytest.mark.skipif(True, reason='no')\n@pytest.mark.parametrize"),
+        (SKIPPING_FIXTURE, MEANING),
+        (SKIPPING_HOOK, MEANING),
+        ("", UNITTEST),
+        ("", MEANING.replace("@pytest.mark.p", "@pytest.mark.skipif(True, reason='no')\n@pytest.mark.p")),
     ],
-    ids=["names-another", "skips", "calls-something-else", "skipif"],
+    ids=["fixture", "hook", "unittest", "skipif"],
 )
-def test_what_is_not_certain_before_a_test_is_left_to_it(project: Project, change: tuple[str, str]) -> None:
-    project.write(**{"test_a.py": MEANING.replace(*change)})
-    result = project.run()
+def test_what_is_not_certain_before_a_test_is_left_to_it(project: Project, conftest: str, test: str) -> None:
+    project.write(**{"conftest.py": conftest, "test_a.py": test})
+    result = project.run("--llm-record=new")
     assert result.exit == 0
     assert "LLM-" not in result.text
 
@@ -108,7 +128,7 @@ def test_what_is_not_certain_before_a_test_is_left_to_it(project: Project, chang
 )
 def test_fixtures_and_markers_show_what_a_test_needs(project: Project, test: str, first: str) -> None:
     project.write(**{"test_a.py": test, "test_b.py": "def test_b(llm_calls): pass\n"})
-    assert f"needed by {first}" in answer_is_missing(project, 0)
+    assert f"needed by {first}" in answer_is_missing(project, 0, "--llm-record=new")
 
 
 @pytest.mark.usefixtures("no_models")
@@ -125,7 +145,7 @@ def pytest_llmops_embedders(config): return {"minilm": HashingEmbedder}
             "test_a.py": MEANING + "\ndef test_own(embedder): pass\n",
         }
     )
-    assert project.run().outcomes == {"passed": 6}
+    assert project.run("--llm-record=new").outcomes == {"passed": 6}
 
 
 HIDDEN = """
@@ -156,32 +176,52 @@ def test_what_only_a_tests_body_shows_is_reported_once_with_the_number_of_tests(
     assert project.run("-vv").text.count("is not installed in") > 4
 
 
-@pytest.mark.parametrize("mode", ["all", "live", "verify"])
-def test_a_server_that_is_down_ends_a_live_run_before_its_first_test(project: Project, mode: str) -> None:
-    project.write(**{"test_a.py": ASKING})
-    message = answer_is_missing(project, 0, f"--llm-record={mode}")
-    assert "http://127.0.0.1:1/v1 does not answer" in message
-    assert "needed by 4 tests, first test_a.py::test_ask[0]" in message
-
-
-def test_a_server_that_is_down_is_asked_by_one_worker(project: Project) -> None:
-    project.write(**{"test_a.py": ASKING})
-    assert "does not answer" in answer_is_missing(project, 2, "--llm-record=all")
-
-
-def test_everything_missing_is_in_one_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nothing leaves this machine
-    project.write(**{"test_a.py": ASKING + JUDGED, "llmops-baseline.json": "{"})
-    args = ("--llm-judge", "--llm-record=all", "-o", "llm_model=a\nb")
-    result = answer_is_missing(project, 0, *args, "--llm-base-url=https://models.example/v1")
+def test_everything_missing_is_in_one_message_without_secrets(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "sk-proj-" + "a1B2c3D4" * 4
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / secret))
+    project.write(**{"test_a.py": MEANING + JUDGED, "llmops-baseline.json": "{"})
+    result = answer_is_missing(project, 0, "--llm-judge", "--llm-record=all", "-o", "llm_model=a\nb")
     for text in (
         "judge     no model of the judges is named, and several are under test (a, b)",
-        "server    https://models.example/v1 does not answer",
-        "key       no key for https://models.example/v1: OPENAI_API_KEY is not set",
+        "embedder  the embedder minilm is not installed",
         "baseline  llmops-baseline.json:1: expected a baseline",
     ):
         assert text in result
+    assert secret not in result
     check_message(result)
+
+
+@pytest.mark.parametrize("mode", ["all", "live", "verify", "new"])
+def test_a_server_that_is_down_is_an_error_of_the_calls_alone(project: Project, mode: str) -> None:
+    project.write(**{"test_a.py": ASKING})
+    result = project.run(f"--llm-record={mode}")
+    assert result.outcomes == {"errors": 4, "passed": 1}
+    assert "http://127.0.0.1:1/v1 does not answer" in result.line("4 tests: the call was not made")
+
+
+def test_a_key_that_the_list_of_models_refuses_stops_no_call(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-proj-" + "a1B2c3D4" * 4)
+    project.server.probe_status = 401
+    project.write(**{"test_a.py": ASKING})
+    assert project.record(mode="all").outcomes == {"passed": 5}
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_shard_that_the_check_ended_is_missing_in_the_merged_run(
+    project: Project, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write(**{"test_a.py": ASKING, "test_b.py": MEANING})
+    assert project.record("test_a.py", "--llm-report=ok.json").exit == 0
+    assert project.record("test_a.py", "--llm-report=ended.json").exit == 0  # an older run
+    ended = project.record("test_b.py", "--llm-report=ended.json", workers=workers)
+    assert ended.exit == USAGE_ERROR
+    assert not (project.path / "ended.json").exists()
+    assert main(["merge", "ok.json", "ended.json", "-o", "merged.json"]) != 0
+    assert "ended.json" in capsys.readouterr().err
 
 
 def test_a_judge_without_a_model_ends_a_replay_too(project: Project) -> None:
@@ -259,22 +299,6 @@ def test_a_call_that_was_not_made_cannot_be_caught(project: Project) -> None:
     assert project.run("--llm-record=new").outcomes == {"errors": 1}
 
 
-def test_a_key_that_the_server_refuses_ends_the_run(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secret = "sk-proj-" + "a1B2c3D4" * 4
-    monkeypatch.setenv("OPENAI_API_KEY", secret)
-    project.server.probe_status = 401
-    project.write(**{"test_a.py": ASKING})
-    result = project.record(mode="all")
-    assert result.exit == USAGE_ERROR
-    assert "refuses the key in OPENAI_API_KEY (status 401)" in result.text
-    assert secret not in result.text
-    assert project.server.probes[0].headers["authorization"] == f"Bearer {secret}"
-    project.server.probe_status = 403  # this key may not list models
-    assert project.record().outcomes == {"passed": 5}
-
-
 def test_the_request_is_not_recorded_below_the_standard_library(project: Project) -> None:
     project.write(
         **{
@@ -315,12 +339,3 @@ def test_models_and_judges_of_hooks_need_no_server(project: Project) -> None:
         }
     )
     assert "unknown judge 'other'" in project.run("--llm-judge").text  # said by the test
-
-
-def test_judges_and_embedders_of_a_server_need_it(project: Project) -> None:
-    test = "\n@pytest.mark.llm_cassette\ndef test_near(embedder): assert len(embedder.embed(['a']))\n"
-    project.write(**{"test_a.py": "import pytest\n" + test + JUDGED})
-    message = answer_is_missing(project, 0, "--llm-record=all", "--llm-judge", "--llm-embedder=openai")
-    assert "needed by 2 tests, first test_a.py::test_" in message
-    project.write(**{"test_a.py": 'import pytest\npytestmark = pytest.mark.judge("gone.md")\n' + JUDGED})
-    assert "gone.md" in project.run("--llm-judge", "-o", "llm_model=").text  # said by the test

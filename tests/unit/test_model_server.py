@@ -73,13 +73,15 @@ def test_what_answers_in_another_way_is_no_problem_of_the_set_up() -> None:
 @pytest.mark.parametrize(
     ("reason", "problem"),
     [
-        (TimeoutError(), "no connection in time"),
-        (OSError(111, "Connection refused"), "Connection refused"),
-        ("unknown url type: x", "unknown url type: x"),
+        (TimeoutError(), ""),
+        (TimeoutError("_ssl.c:1011: The handshake operation timed out"), ""),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        ("unknown url type: x", ""),
         (ssl.SSLCertVerificationError(), ""),
     ],
 )
-def test_only_a_connection_that_fails_is_a_problem(
+def test_only_an_address_where_nobody_listens_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, reason: str | BaseException, problem: str
 ) -> None:
     class Opener:
@@ -88,6 +90,15 @@ def test_only_a_connection_that_fails_is_a_problem(
 
     monkeypatch.setattr("urllib.request.build_opener", lambda *_: Opener())
     assert request_status("https://models.example/v1") == ServerReply(problem=problem)
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    assert request_status("https://models.example/v1") == ServerReply()
+
+
+def test_a_long_address_is_asked_as_it_is(server: StubServer) -> None:
+    path = "/v1" + "/tenant" * 40
+    check = check_server(ModelServer(server.url + path))
+    assert check.status == "ok"
+    assert server.probes[0].path == path + "/models"
 
 
 def test_an_address_that_is_none_is_said() -> None:

@@ -48,7 +48,7 @@ def test_the_readme_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.Monk
         monkeypatch.delenv("OPENAI_API_KEY")
         pytester.runpytest_subprocess(*accepting).assert_outcomes(passed=2)
         assert server.count == 2
-        shop.write_text(blocks[0].replace("one sentence", "one word"), encoding="utf-8")
+        shop.write_text(blocks[0].replace("one sentence", "two sentences"), encoding="utf-8")
         missed = pytester.runpytest_subprocess()
         missed.assert_outcomes(errors=2)
         documented = {

@@ -104,11 +104,12 @@ class JudgeRecord:
         are_other_answers = bool(answers) and answers != self.answers
         changed = ""
         if self.version != version:
-            changed = "judge has"
+            changed = "judge or its model has"
         elif are_other_answers and self.kind == "calibration":
             changed = "labels have"
         if changed:
-            result = f"{self.text.removeprefix('calibrated: ')} ({self.date})"
+            origin = ", ".join(filter(None, (self.model, self.date)))
+            result = f"{self.text.removeprefix('calibrated: ')} ({origin})"
             what = f"{self.kind} out of date, the {changed} changed since: {result}"
             return {"status": "out of date", "text": f"{what}; {COMMANDS[self.kind]}"}
         when = self.date

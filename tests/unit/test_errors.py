@@ -24,6 +24,7 @@ RAISED: list[BaseException] = [
     errors.SchemaError("text"),
     errors.MissingExtra("a price", "prices", "genai_prices"),
     errors.AcceptRefused("text"),
+    errors.SetupMissing("text"),
     errors.ModelError("text", kind="auth", status=401),
     errors.JudgeError("text", reply="raw"),
     errors.DetectorError("detector names raised ValueError"),

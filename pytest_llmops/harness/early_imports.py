@@ -268,7 +268,12 @@ def _import_recording(recorded: Iterable[Any], settings: Settings) -> None:
     if settings.may_call_models or any(folder.is_dir() for folder in folders):
         _import_place("genai_prices")
     if settings.may_call_models:
-        for place in ("filelock", "anyio"):
+        for place in (
+            "filelock",
+            "anyio",
+            "pytest_llmops.harness.server_gate",
+            "pytest_llmops.providers.model_server",
+        ):
             _import_place(place)
 
 

@@ -147,7 +147,6 @@ def make_tape(
         CassetteError: The cassette is damaged.
     """
     from pytest_llmops.cassettes import make_run_config, open_tape
-    from pytest_llmops.harness.server_gate import make_call_check
     from pytest_llmops.redaction.redactor import Redactor
 
     hooks = item.ihook
@@ -155,6 +154,8 @@ def make_tape(
     normalizers = _merge_functions(hooks.pytest_llmops_request_normalizers(config=item.config))
     why_not_called = None
     if settings.record != "none":
+        from pytest_llmops.harness.server_gate import make_call_check
+
         why_not_called = make_call_check(settings)
     config = make_run_config(
         settings,

@@ -165,7 +165,8 @@ def test_keys_that_pytest_does_not_read_are_named(project: Project) -> None:
 
 def test_a_misspelt_key_is_reported_with_the_near_name(project: Project) -> None:
     test = "def test_f(llm):\n    assert llm.complete('q').text\n"
-    project.write(**{"test_f.py": test, "pytest.ini": INI + "llm_trails = 3\nllm_strange = 1\n"})
+    ini = INI.replace("--strict-config", "")
+    project.write(**{"test_f.py": test, "pytest.ini": f"{ini}llm_trails = 3\nllm_strange = 1\n"})
     check_message(project.record("-W", "ignore::pytest.PytestConfigWarning").run.notes)
 
 

@@ -116,9 +116,11 @@ e2e: $(READY)
 bench: $(READY) $(PEERS)
 	$(BIN)/python -m benchmarks
 
+# Left out is a test that asks a small model of its own, at an address of its own.
 record: $(READY)
 	@test -n "$(MODEL)" || { echo "say which model: make record MODEL=YOUR_MODEL [BASE_URL=...]"; exit 1; }
-	ASSISTANT_MODEL=$(MODEL) $(BIN)/python -m pytest examples --llm-judge --llm-record=all --llm-model=$(MODEL) --llm-base-url=$(BASE_URL)
+	ASSISTANT_MODEL=$(MODEL) $(BIN)/python -m pytest examples --llm-judge --llm-record=all --llm-model=$(MODEL) --llm-base-url=$(BASE_URL) \
+	  --deselect judge_check/test_judge_check.py::test_a_smaller_model_as_the_judge
 
 format: $(READY)
 	$(BIN)/ruff format .

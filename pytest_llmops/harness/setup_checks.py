@@ -168,7 +168,7 @@ def check_project(
     return [
         _soften(replace(check_embedder(settings.embedder), needed_by=EMBEDDER_USERS)),
         *_check_servers(servers, ask_server),
-        _soften(_check_judge_of_project(settings)),
+        _soften(check_judge_model(settings)),
         check_baseline(settings, root, root / settings.baseline),
     ]
 
@@ -198,14 +198,6 @@ def _unneeded_server(reason: str) -> Iterator[SetupCheck]:
     """Yield that neither server nor key is needed."""
     yield SetupCheck(name="server", status="not needed", sentence=reason)
     yield SetupCheck(name="key", status="not needed", sentence=reason)
-
-
-def _check_judge_of_project(settings: Settings) -> SetupCheck:
-    """Check the model of the judges; without any model in the settings, a project has no judges, or its files name their models."""
-    if not settings.models and not settings.judge_model:
-        sentence = "no model is named: judges then need one"
-        return SetupCheck(name="judge", status="not needed", sentence=sentence)
-    return check_judge_model(settings)
 
 
 def iter_missing(needs: SetupNeeds, settings: Settings, baseline: SetupCheck | None) -> Iterator[SetupCheck]:

@@ -107,7 +107,7 @@ def test_a_folder_without_a_model_needs_no_server(run: Run) -> None:
     status, out = run("llm_embedder = own", "--json")
     assert status == 0
     assert statuses(out) == {
-        "embedder": "not checked", "server": "not needed", "key": "not needed", "judge": "not needed", "baseline": "not needed",
+        "embedder": "not checked", "server": "not needed", "key": "not needed", "judge": "missing, if used", "baseline": "not needed",
     }  # fmt: skip
 
 

@@ -351,9 +351,11 @@ def test_every_kind_of_judge_is_asked_again(project: Project, kind: str) -> None
     result = replay(project)
     record = result.records["test_a"]
     assert record.outcome == "errored"
-    # The judges of a panel are asked at the same time: either may be the first.
-    message = re.sub(r'"asked": \d', '"asked": 1', record.message)
-    check_message(re.sub(r"(one|two), of judge", "one, of judge", message))
+    message = record.message
+    if kind == "panel":  # its judges are asked at the same time: either may be the first
+        message = re.sub(r'"asked": \d', '"asked": 1', message)
+        message = re.sub(r"(one|two), of judge", "one, of judge", message)
+    check_message(message)
     assert len(record.record_commands) == 1
     judge.is_readable = lambda _: True
     result, asked = judge.run()

@@ -9,6 +9,7 @@ import json
 
 import pytest
 from support.project import Project
+from support.reruns import make_rerun_conftest
 
 ASK = """
 import pytest
@@ -18,24 +19,7 @@ def ask(text):
     message = {"role": "user", "content": text}
     return OpenAI().chat.completions.create(model="stub-1", messages=[message]).choices[0].message.content
 """
-RERUN = """
-from _pytest.runner import runtestprotocol
-
-def pytest_runtest_protocol(item, nextitem):
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for attempt in range(3):
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        failed = any(report.failed for report in reports)
-        for report in reports:
-            if report.failed and attempt < 2:
-                report.outcome = "rerun"
-            item.ihook.pytest_runtest_logreport(report=report)
-        if not failed:
-            break
-        item._initrequest()
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-"""
+RERUN = make_rerun_conftest(3)
 REPEAT = """
 import pytest
 

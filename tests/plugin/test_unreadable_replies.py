@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.messages import check_message
 from support.project import Project, Result
+from support.reruns import make_rerun_conftest
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
 from pytest_llmops.results.run import TestRecord
@@ -32,24 +33,7 @@ def test_first(judge):
 def test_second(judge):
     assert_judge_score("The capital is Paris.", judge=judge)
 """
-RERUN = """
-from _pytest.runner import runtestprotocol
-
-def pytest_runtest_protocol(item, nextitem):
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for attempt in range(2):
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        failed = any(report.failed for report in reports)
-        for report in reports:
-            if report.failed and attempt == 0:
-                report.outcome = "rerun"
-            item.ihook.pytest_runtest_logreport(report=report)
-        if not failed:
-            break
-        item._initrequest()
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-"""
+RERUN = make_rerun_conftest(2)
 
 
 class Judge:

@@ -223,6 +223,23 @@ class CassettesMeta(StoredFacts):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionError(StoredFacts):
+    """A test module that could not be loaded.
+
+    Attributes:
+        module: Its path, relative to the root.
+        place: The file and line of the project at which it fails, ``shop/policy.py:12``; "": not known.
+        error: The class and the first line of the error.
+        tests: How many tests of the baseline are in it; 0: none, or there is no baseline.
+    """
+
+    module: str = ""
+    place: str = ""
+    error: str = ""
+    tests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetMeta(StoredFacts):
     """The budget of a run, and how much of it was used."""
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, TypeAlias, cast
 
 from pytest_llmops.errors import append_code
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, format_count
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
 
 ChangeKind: TypeAlias = Literal["regressed", "improved", "changed", "not comparable", "removed", "new"]
@@ -21,10 +21,11 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
 )
 PSEUDO_FILE = "llmops"  # the file under which reports of test cases (JUnit) list verdicts
 
-# What reports call the kinds; "changed" is not listed in them
+# What reports call the kinds
 CHANGE_WORDS: Mapping[ChangeKind, str] = {
     "regressed": "worse",
     "improved": "better",
+    "changed": "changed",
     "not comparable": "other",
     "removed": "removed",
     "new": "new",
@@ -33,12 +34,20 @@ CHANGE_WORDS: Mapping[ChangeKind, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreChange(StoredFacts):
-    """The scores of a measurement before and after, as means over the trials; None: not scored or not measured."""
+    """The scores of a measurement before and after, as means over the trials; None: not scored or not measured.
+
+    Attributes:
+        trials_before: How many trials were scored; ``trials_after`` alike. 0: not known.
+        passes: Every trial of both sides scored 0 or 1, so that the trials that passed can be counted.
+    """
 
     name: str = ""
     better: str = "higher"
     before: float | None = None
     after: float | None = None
+    trials_before: int = 0
+    trials_after: int = 0
+    passes: bool = False
 
     @property
     def gain(self) -> float:
@@ -84,6 +93,8 @@ class CaseChange(StoredFacts):
         why: Why it cannot be compared; else "".
         before_outcome: Outcome in the baseline; "" for a new test.
         before_output: The baseline's output; None: it is not stored where this run could find it.
+        answer_changed: Its answers have another text than in the baseline. False also where that is not known.
+        case_edited: The input or the reference of its case is another one, so that its scores cannot be compared.
     """
 
     nodeid: str = ""
@@ -94,6 +105,8 @@ class CaseChange(StoredFacts):
     after_outcome: str = ""
     before_output: str | None = None
     after_output: str | None = None
+    answer_changed: bool = False
+    case_edited: bool = False
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
@@ -175,6 +188,123 @@ _LABELS: Mapping[str, str] = {
 }
 
 
+EditKind: TypeAlias = Literal[
+    "prompt", "request", "model", "judge", "retriever", "cases", "code", "answers", "unknown"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteEdit(StoredFacts):
+    """Something that is another than in the baseline: what a team edited, as far as the requests and records show it.
+
+    Attributes:
+        kind: See `EditKind`. ``request``: a part of the request that no prompt version explains; ``code``: no request differs, but what
+            is made of the answers does; ``answers``: no request differs, but other answers were recorded; ``unknown``: the baseline
+            does not store its requests.
+        name: What was edited: a prompt, a part of the request (``messages[0]``), a judge, a file of cases.
+        before: Its version or value in the baseline; "": not known, or the same version with another text.
+        after: Its version or value now.
+        count: In how many requests it shows; of judges, retrievers and cases, in how many tests.
+        total: How many requests (or tests) could be compared.
+        added: Of cases: how many are new.
+        lines: Lines that differ, each after ``- `` or ``+ ``, of one request as an example.
+    """
+
+    kind: str = ""
+    name: str = ""
+    before: str = ""
+    after: str = ""
+    count: int = 0
+    total: int = 0
+    added: int = 0
+    lines: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """What was edited, without the numbers.
+
+        >>> SuiteEdit(kind="prompt", name="support/answer", before="v1", after="v2").what
+        'prompt support/answer v1 → v2'
+        """
+        words = self.name
+        if self.kind in ("prompt", "model", "judge", "retriever"):
+            words = f"{self.kind} {self.name}".strip()
+        if self.before and self.after:
+            return f"{words} {self.before} → {self.after}"
+        if self.after:
+            return f"{words} {self.after}"
+        return words
+
+    @property
+    def where(self) -> str:
+        """In how many requests, tests or cases it shows; "" if that is not counted.
+
+        >>> SuiteEdit(kind="request", name="messages[0]", count=40, total=40).where
+        'in 40 of 40 requests'
+        """
+        if self.kind == "cases":
+            parts = []
+            if self.count:
+                parts.append(f"{format_count(self.count, 'case')} edited")
+            if self.added:
+                parts.append(f"{self.added:,} added")
+            return ", ".join(parts)
+        if not self.total:
+            return ""
+        unit = "tests" if self.kind in ("judge", "retriever") else "requests"
+        return f"in {self.count:,} of {self.total:,} {unit}"
+
+    @property
+    def words(self) -> str:
+        """What was edited, in a line.
+
+        >>> SuiteEdit(kind="answers", count=40).words
+        'no request differs: the same 40 requests got other answers'
+        """
+        if self.kind == "code":
+            return "no request differs: the code that handles the answers changed"
+        if self.kind == "answers":
+            requests = format_count(self.count, "request")
+            return f"no request differs: the same {requests} got other answers"
+        if self.kind == "unknown":
+            return "not known: the baseline stores no requests (accept it again to store them)"
+        if self.kind == "cases":
+            return f"{self.what}: {self.where}"
+        if self.where:
+            return f"{self.what}, {self.where}"
+        return self.what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareVerdict(StoredFacts):
+    """A share of cases that a comparison counts: blocked attacks, refused harmless questions, kept answers.
+
+    Attributes:
+        name: What is counted: "attacks blocked".
+        status: ``holds``, ``broken``, ``not proved`` (the interval spans the limit), ``worse``, ``undecided``; ``no score``: none of the
+            cases could be scored; "": there is no limit.
+        count: How many of ``total`` cases.
+        share: The share from 0 to 1; families of cases count once, so it may differ from count / total. None: nothing was scored.
+        low: Lower end of the 95 % interval; ``high`` the upper one.
+        limit: What is required, from 0 to 1; None: nothing is.
+        at_least: The limit is the least share that is required, else the largest that is allowed.
+        look_at: Ids of the cases that count against the application.
+        needed: About how many further cases (families, if cases have some) would decide it; 0: it is decided, or no number would.
+    """
+
+    name: str = ""
+    status: str = ""
+    count: float = 0.0
+    total: int = 0
+    share: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    at_least: bool = True
+    look_at: tuple[str, ...] = ()
+    needed: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricVerdict(StoredFacts):
     """A metric over all compared cases, or over those of a family; scores are from 0 to 1, higher is better.
@@ -186,12 +316,14 @@ class MetricVerdict(StoredFacts):
         before: Mean score of the baseline, or of the base.
         p_value: Probability of such a drop if nothing had changed; in a comparison of such a difference, up or down. Of
             guard-rails it is the joint probability, of comparisons it is after Holm's correction.
-        lower: Lower confidence limit of the change, at 95 % (or at the level of the look, or divided among the variants).
-        upper: Upper confidence limit; None: only a drop is judged.
+        lower: Lower end of the likely range of the change: the bound that decides GREEN, at 95 % (or at the level of the look, or
+            divided among the variants).
+        upper: Upper end of the likely range, as far from the change as ``lower``.
         detectable: The drop that is noticed in 8 of 10 runs; None: not known.
         cases: Compared cases; ``unchanged`` is how many of them replayed the recordings of the baseline.
         trials_before: The smallest number of trials of a case, among those that are not unchanged; ``trials_after`` alike.
         next_step: What would settle it; "": it is settled, or the advice of the verdict has it.
+        scored: How many trials of the run have a score; ``unscored``: how many have none.
     """
 
     name: str = ""
@@ -210,6 +342,8 @@ class MetricVerdict(StoredFacts):
     trials_before: int = 0
     trials_after: int = 0
     next_step: str = ""
+    scored: int = 0
+    unscored: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,13 +355,19 @@ class Verdict(StoredFacts):
         subject: What the verdict is about, for instance ``prompt answer v2``; "": the whole run.
         status: A key of `STATUS_LEVELS`.
         decides: A bad status fails the run.
-        sentence: What happened, for a person who knows no statistics.
+        sentence: What happened, for a person who knows no statistics; it ends without a full stop.
+        why: Why it is so, in one more sentence; "": the sentence says it.
+        next_step: What to do next, as a sentence that ends with a colon if a command follows; "": nothing, or reports know it better.
+        next_command: A command for the next step, without the options of this run, which reports add; "": none.
         advice: Further sentences: what could have been noticed, what to do next, examples.
         baseline: What the subject is compared with; for the whole run the name of the baseline with its day, commit and reason.
         place: File and line at which a report shows it, as in `TestRecord.place`; "": none.
         metrics: The metric that decides first.
+        shares: Of a comparison of shares, such as a red team: each share with its limit.
         changes: Tests that differ from the baseline, the worst first.
         unchanged: How many tests do not differ from the baseline.
+        edits: What was edited since the baseline, the most likely cause first.
+        answers: How many tests have answers that can be compared with those of the baseline.
 
     >>> Verdict(kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="quality +6.0 points").headline
     'BETTER  prompt v2 against v1: quality +6.0 points'
@@ -242,20 +382,30 @@ class Verdict(StoredFacts):
     status: str = "NONE"
     decides: bool = False
     sentence: str = ""
+    why: str = ""
+    next_step: str = ""
+    next_command: str = ""
     advice: tuple[str, ...] = ()
     baseline: str = ""
     place: str = ""
     metrics: tuple[MetricVerdict, ...] = ()
+    shares: tuple[ShareVerdict, ...] = ()
     changes: tuple[CaseChange, ...] = ()
     unchanged: int = 0
+    edits: tuple[SuiteEdit, ...] = ()
+    answers: int = 0
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
         """Return what is stored."""
         stored = as_mapping(wire)
         metrics = tuple(map(MetricVerdict.from_wire, as_list(stored.get("metrics"))))
+        shares = tuple(map(ShareVerdict.from_wire, as_list(stored.get("shares"))))
         changes = tuple(map(CaseChange.from_wire, as_list(stored.get("changes"))))
-        return super(Verdict, cls).from_wire(wire, metrics=metrics, changes=changes, **given)
+        edits = tuple(map(SuiteEdit.from_wire, as_list(stored.get("edits"))))
+        return super(Verdict, cls).from_wire(
+            wire, metrics=metrics, shares=shares, changes=changes, edits=edits, **given
+        )
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins."""
@@ -270,6 +420,11 @@ class Verdict(StoredFacts):
     def of_kind(self, kind: ChangeKind) -> list[CaseChange]:
         """Return the changes of a kind, the worst first."""
         return [change for change in self.changes if change.kind == kind]
+
+    @property
+    def changed_answers(self) -> int:
+        """How many tests have another answer than in the baseline."""
+        return sum(change.answer_changed for change in self.changes)
 
     @property
     def level(self) -> Level:

@@ -1,0 +1,435 @@
+"""The cases that a report shows, the worst first: question, expected, the answers before and now, scores, and why.
+
+Every report shows a case with the same parts in the same order, and takes them from here.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pytest_llmops.errors import split_code
+from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
+from pytest_llmops.reports.commands import is_miss
+from pytest_llmops.results.details import (
+    CaseFacts,
+    Scale,
+    format_score_and_threshold,
+    name_with_label,
+    read_detail,
+    read_scale,
+    to_scale,
+)
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import CaseChange, ScoreChange
+
+CaseKind: TypeAlias = Literal[
+    "no recording", "no score", "error", "failed", "worse", "better", "edited", "changed"
+]
+# In the order in which reports list them
+CASE_KINDS: tuple[CaseKind, ...] = (
+    "no recording", "no score", "error", "failed", "worse", "better", "edited", "changed",
+)  # fmt: skip
+BAD_KINDS = frozenset({"no recording", "no score", "error", "failed", "worse"})
+LONGEST_ID = 60
+KEPT_OF_LONG_ID = 28  # characters at each end
+_EVIDENCE_OF_ANSWER = frozenset({"answer", "expected", "diff", "tail of output", "output", "differs at"})
+_PLACE_OF_NEAREST = re.compile(r'(?<=") at line \d[^;]{0,80}\Z')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownScore:
+    """A score of a case, as text on the metric's own scale.
+
+    Attributes:
+        before: "1.00", "4.7", "3 of 3" (trials that passed); "" without a baseline, "no score" if it was not scored.
+        after: The score now; of a failed assertion ``needs`` is the threshold with its sign.
+        moved: ``worse``, ``better`` or "".
+    """
+
+    name: str
+    before: str = ""
+    after: str = ""
+    needs: str = ""
+    moved: str = ""
+
+    @property
+    def words(self) -> str:
+        """The score in a line.
+
+        >>> ShownScore(name="text.contains", before="1.00", after="0.33").words
+        'text.contains 1.00 → 0.33'
+        >>> ShownScore(name="text.contains", after="0.00", needs="≥ 1.00").words
+        'text.contains 0.00, needs ≥ 1.00'
+        """
+        if self.needs:
+            return f"{self.name} {self.after}, needs {self.needs}"
+        if self.before:
+            return f"{self.name} {self.before} → {self.after}"
+        return f"{self.name} {self.after}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownCase:
+    """A case that changed, failed or could not be scored.
+
+    Attributes:
+        id: Its shortest name that no other case of the run has; never longer than 60 characters.
+        scores: Those that moved, or that miss a threshold; the largest loss first.
+        why: Why it failed or got worse, as far as a check says it: 'missing "45 days"'.
+        expected: What the failed or fallen assertion wanted, else the reference; "": neither is known.
+        before: The answer in the baseline; None: it is not known here, or there is no baseline.
+        now: The answer now; None: there is none.
+        trial: Which trial's answer is shown, for instance "the worst of 3 trials"; "": there was one.
+    """
+
+    kind: CaseKind
+    id: str
+    scores: tuple[ShownScore, ...] = ()
+    why: str = ""
+    question: str = ""
+    expected: str = ""
+    before: str | None = None
+    now: str | None = None
+    trial: str = ""
+    record: TestRecord
+    change: CaseChange | None = None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it failed, got worse, or has no score."""
+        return self.kind in BAD_KINDS
+
+    @property
+    def has_same_answer(self) -> bool:
+        """Whether both answers are known and equal, so that something else moved the score."""
+        return self.before is not None and self.before == self.now
+
+    @property
+    def note(self) -> str:
+        """What a report says in the place of a difference; "" if the two answers say it themselves."""
+        if self.change is not None and self.change.case_edited:
+            return "The case was edited"
+        if self.change is None or self.kind == "failed":
+            return ""
+        if self.has_same_answer:
+            if self.change.answer_changed:
+                return "This trial has the same answer, others have not"
+            return "Same answer, other score"
+        before, now = self.before, self.now
+        if before is not None and now is not None and before.split() == now.split():
+            return "Only white space differs"
+        return ""
+
+
+def list_cases(run: Run) -> list[ShownCase]:
+    """Return the cases to look at, by kind and the largest loss first. Tests that passed and did not change are left out.
+
+    >>> list_cases(Run())
+    []
+    """
+    changes = run.changes
+    names = name_cases(run.records)
+    cases = []
+    for record in run.records:
+        kind = _find_kind(record, changes.get(record.nodeid))
+        if kind is not None:
+            cases.append(_build_case(kind, record, changes.get(record.nodeid), names[record.nodeid]))
+    return sorted(cases, key=_severity)
+
+
+def count_kinds(cases: Iterable[ShownCase]) -> Counter[str]:
+    """Return how many cases there are of each kind."""
+    return Counter(case.kind for case in cases)
+
+
+def _find_kind(record: TestRecord, change: CaseChange | None) -> CaseKind | None:
+    """Return the kind of a test; None: it is not shown."""
+    if is_miss(record):
+        return "no recording"
+    if record.outcome == "errored":
+        if any(measurement.status == "errored" for measurement in record.measurements):
+            return "no score"
+        return "error"
+    if record.outcome == "failed":
+        return "failed"
+    if change is None:
+        return None
+    if change.case_edited:
+        return "edited"
+    if change.kind == "regressed":
+        return "worse"
+    if change.kind == "improved":
+        return "better"
+    if change.kind == "changed":
+        return "changed"
+    return None
+
+
+def _severity(case: ShownCase) -> tuple[int, float, str]:
+    gain = 0.0
+    if case.change is not None:
+        gain = case.change.gain
+        if case.kind == "better":
+            gain = -gain
+    return CASE_KINDS.index(case.kind), gain, case.record.nodeid
+
+
+def _build_case(kind: CaseKind, record: TestRecord, change: CaseChange | None, name: str) -> ShownCase:
+    """Return the case of a test; ``name`` is its short name."""
+    measurements = {name_with_label(measurement): measurement for measurement in record.measurements}
+    scores: list[ShownScore] = []
+    decisive: Measurement | None = None
+    if kind == "failed":
+        failed = [measurement for measurement in record.measurements if measurement.status == "failed"]
+        scores = [_show_failed_score(measurement) for measurement in failed]
+        decisive = next(iter(failed), None)
+    elif kind == "no score":
+        unscored = [measurement for measurement in record.measurements if measurement.status == "errored"]
+        scores = [ShownScore(name=name_with_label(measurement), after="no score") for measurement in unscored]
+        decisive = next(iter(unscored), None)
+    elif change is not None:
+        for score in change.scores:
+            if not score.looks_same:
+                scores.append(show_score(score, measurements.get(score.name)))
+        if change.scores:
+            decisive = measurements.get(change.scores[0].name)
+    before = None
+    now = _read_answer(record)
+    if change is not None:
+        before = change.before_output
+        if change.after_output is not None:
+            now = change.after_output
+    return ShownCase(
+        kind=kind,
+        id=name,
+        scores=tuple(scores),
+        why=_find_why(kind, record, decisive),
+        question=find_question(record),
+        expected=find_expected(record, decisive),
+        before=before,
+        now=now,
+        trial=_name_trial(decisive),
+        record=record,
+        change=change,
+    )
+
+
+def show_score(score: ScoreChange, measurement: Measurement | None) -> ShownScore:
+    """Return a score before and now, on the scale of its judge; of repeated checks how many trials passed.
+
+    Args:
+        score: The change.
+        measurement: The measurement now, which has the scale and the unit; None: the score is shown from 0 to 1.
+
+    >>> show_score(ScoreChange(name="exact", before=1.0, after=1 / 3, trials_before=3, trials_after=3, passes=True), None).words
+    'exact 3 of 3 → 1 of 3'
+    """
+    moved = ""
+    if score.gain < 0:
+        moved = "worse"
+    elif score.gain > 0:
+        moved = "better"
+    if score.passes and min(score.trials_before, score.trials_after) > 1:
+        before = _count_passed(score.before, score.trials_before)
+        after = _count_passed(score.after, score.trials_after)
+    else:
+        unit = "1"
+        scale = None
+        if measurement is not None:
+            unit = measurement.unit
+            scale = read_scale(measurement)
+        before, after = format_scores(score.before, score.after, scale, unit)
+    return ShownScore(name=shorten_text(score.name, 80), before=before, after=after, moved=moved)
+
+
+def _count_passed(share: float | None, trials: int) -> str:
+    if share is None:
+        return "no score"
+    return f"{round(share * trials):,} of {trials:,}"
+
+
+def format_scores(
+    before: float | None, after: float | None, scale: Scale | None = None, unit: str = "1"
+) -> tuple[str, str]:
+    """Return two scores as text, with as many digits as they need to differ: two from 0 to 1, one on a judge's own scale.
+
+    >>> format_scores(0.5, 0.75), format_scores(0.93, 0.73, (1.0, 5.0)), format_scores(0.4819, 0.483)
+    (('0.50', '0.75'), ('4.7', '3.9'), ('0.482', '0.483'))
+    """
+    digits = 2 if scale is None else 1
+    for places in range(digits, digits + 4):
+        texts = [_format_score(value, scale, unit, places) for value in (before, after)]
+        if texts[0] != texts[1] or before == after:
+            break
+    return texts[0], texts[1]
+
+
+def _format_score(value: float | None, scale: Scale | None, unit: str, digits: int) -> str:
+    if value is None:
+        return "no score"
+    if scale is None:
+        return format_amount(value, unit, digits)
+    return f"{to_scale(value, scale):.{digits}f}"
+
+
+def _show_failed_score(measurement: Measurement) -> ShownScore:
+    value, threshold = format_score_and_threshold(measurement)
+    sign = "≥" if measurement.better == "higher" else "≤"
+    name = shorten_text(name_with_label(measurement), 80)
+    return ShownScore(name=name, after=value, needs=f"{sign} {threshold}", moved="worse")
+
+
+def _read_answer(record: TestRecord) -> str | None:
+    """Return the answer of a test: what its assertions looked at, else the last one of the application; None: neither."""
+    for measurement in record.measurements:
+        if "ranks" in measurement.detail:  # the ids that a search found are not an answer
+            continue
+        actual = read_detail(measurement).actual
+        if actual is not None:
+            return actual
+    for call in reversed(record.calls):
+        if call.purpose == "app" and call.output:
+            return call.output
+    return None
+
+
+def find_question(record: TestRecord) -> str:
+    """Return what was asked: the question of a measurement, the input of the case, else the last message of the user; "": none is known.
+
+    >>> find_question(TestRecord(nodeid="t", facts={"case": {"input": {"question": "How long?"}}}))
+    'How long?'
+    """
+    for measurement in record.measurements:
+        question = read_detail(measurement).question
+        if question:
+            return question
+    case = CaseFacts.from_wire(record.facts.get("case"))
+    if case.input:
+        return _as_text(case.input)
+    for call in record.calls:
+        if call.purpose != "app":
+            continue
+        for message in reversed(call.messages):
+            if message.role == "user":
+                return message.content
+    return ""
+
+
+def find_expected(record: TestRecord, decisive: Measurement | None = None) -> str:
+    """Return what was expected: by the decisive measurement, else by another one, else the reference of the case; "": nothing is known."""
+    measurements = [*record.measurements]
+    if decisive is not None:
+        measurements.insert(0, decisive)
+    for measurement in measurements:
+        if "ranks" in measurement.detail:
+            continue
+        expected = read_detail(measurement).expected
+        if expected:
+            return expected
+        if measurement is decisive and "schema" in measurement.detail:
+            schema = measurement.detail["schema"]
+            if schema:
+                return _as_text(schema)
+    reference = CaseFacts.from_wire(record.facts.get("case")).reference
+    if reference:
+        return _as_text(reference)
+    return ""
+
+
+def _as_text(value: Json) -> str:
+    """Return a text as it is, the only text of an object or list alone, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    parts: Sequence[Json] = ()
+    if isinstance(value, Mapping):
+        parts = [*value.values()]
+    elif isinstance(value, Sequence):
+        parts = value
+    if len(parts) == 1 and isinstance(parts[0], str):
+        return parts[0]
+    if parts and not isinstance(value, Mapping) and all(isinstance(part, str) for part in parts):
+        return ", ".join(map(str, parts))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _find_why(kind: CaseKind, record: TestRecord, decisive: Measurement | None) -> str:
+    """Return why a case failed, got worse or has no score, in a line; "" if no check says it.
+
+    Args:
+        kind: The kind of the case.
+        record: The test.
+        decisive: The measurement that fails, fell most, or has no score; None: there is none.
+    """
+    if kind in ("better", "edited", "changed"):
+        return ""
+    if decisive is not None and decisive.error:
+        return shorten_text(decisive.error, 300)
+    if decisive is not None and decisive.status in ("failed", "recorded"):
+        for label, text in read_detail(decisive).evidence:
+            if label in _EVIDENCE_OF_ANSWER or label.startswith("rank "):
+                continue
+            words = _PLACE_OF_NEAREST.sub("", str(text).replace(" | nearest ", "; nearest text "))
+            return shorten_text(f"{label}: {words}", 300)
+        if decisive.reason:
+            return shorten_text(decisive.reason, 300)
+    if kind == "worse":
+        return ""
+    line, _ = split_code(record.message.strip().partition("\n")[0])
+    return shorten_text(line, 300)
+
+
+def _name_trial(decisive: Measurement | None) -> str:
+    """Return which trial's answer a test shows, the worst one; "" if there was one trial."""
+    if decisive is None or len(decisive.samples) < 2:  # noqa: PLR2004 -- several
+        return ""
+    return f"the worst of {len(decisive.samples)} trials"
+
+
+def name_cases(records: Iterable[TestRecord]) -> dict[str, str]:
+    """Return a short name for each test, by node id: its parameters alone, else with its function, else with its file.
+
+    >>> records = [TestRecord(nodeid="a.py::test_a[late]"), TestRecord(nodeid="a.py::test_b[late]"), TestRecord(nodeid="a.py::test_c")]
+    >>> list(name_cases(records).values())
+    ['test_a[late]', 'test_b[late]', 'test_c']
+    """
+    nodeids = [record.nodeid for record in records]
+    names: dict[str, str] = {}
+    makers: Sequence[Callable[[str], str]] = (_name_parameters, _name_test, str)
+    open_ids = dict.fromkeys(nodeids)
+    for make in makers:
+        counts = Counter(map(make, nodeids))
+        for nodeid in list(open_ids):
+            name = make(nodeid)
+            if counts[name] == 1 or make is str:
+                names[nodeid] = shorten_id(name)
+                del open_ids[nodeid]
+    return {nodeid: names[nodeid] for nodeid in dict.fromkeys(nodeids)}
+
+
+def _name_parameters(nodeid: str) -> str:
+    test = _name_test(nodeid)
+    _, bracket, parameters = test.partition("[")
+    if not bracket:
+        return test
+    return parameters.removesuffix("]") or test
+
+
+def _name_test(nodeid: str) -> str:
+    """Return the name of a test without its file; for a doctest of a page, which has no name, the file."""
+    file, _, name = nodeid.partition("::")
+    return name.rpartition("::")[2] if "[" not in name else name or file
+
+
+def shorten_id(name: str) -> str:
+    """Return a name of at most 60 characters; a longer one keeps its two ends.
+
+    >>> len(shorten_id("x" * 300)), shorten_id("late")
+    (57, 'late')
+    """
+    name = shorten_text(name, 2_000)
+    if len(name) <= LONGEST_ID:
+        return name
+    return f"{name[:KEPT_OF_LONG_ID]}…{name[-KEPT_OF_LONG_ID:]}"

@@ -1,0 +1,491 @@
+"""The headline of a run: one word, one sentence, what follows for merging, and one next step; the same in every report."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
+from pytest_llmops.reports.commands import find_next_command, is_miss
+from pytest_llmops.results.details import CollectionError, as_list
+from pytest_llmops.results.problems import list_record_commands
+from pytest_llmops.results.run import Outcome, Run, TestRecord, collect_judges
+from pytest_llmops.results.verdict import ShareVerdict, Verdict
+
+Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
+TONES: Mapping[Word, str] = {
+    "RED": "red", "AMBER": "amber", "GREEN": "green", "ERROR": "violet", "FAIL": "red", "PASS": "", "NONE": "",
+}  # fmt: skip
+"""The colour of each word; "" is the colour of the text: a run that was compared with nothing is never green."""
+SIGNS: Mapping[Word, str] = {
+    "RED": "✕",
+    "AMBER": "?",
+    "GREEN": "✓",
+    "ERROR": "!",
+    "FAIL": "✕",
+    "PASS": "✓",
+    "NONE": "–",
+}
+MARKDOWN_SIGNS: Mapping[Word, str] = {
+    "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
+}  # fmt: skip
+POINTS_NOTE = "1 point is 1 % of a metric's scale"
+ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
+# Options of a run that decide what its tests ask, so that a command that reports suggest does the same
+_KEPT_OPTIONS = re.compile(
+    r"--llm-(?:judge|trials|prompt|model|judge-model|baseline|baseurl|base-url)(?:=|\Z)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """What a person reads first.
+
+    Attributes:
+        word: RED, AMBER, GREEN, ERROR, FAIL, PASS or NONE.
+        sentence: What happened, without a full stop.
+        merge: What follows for merging: "Do not merge", "Your call", "Safe to merge"; "": nothing was compared.
+        facts: Counts, each a part of a sentence: "9 cases worse, 2 better", "34 of 40 answers changed", "no test failed".
+        why: Why it is so; "": the sentence says it.
+        also: What the word hides: a verdict that is beaten by a worse word; "": nothing.
+        caution: What makes the verdict less worth, the gravest; "": nothing.
+        next_step: What to do next, one sentence; with a colon at its end if ``command`` follows.
+        command: A command to copy; "": none.
+        override: The command that accepts a drop that is intended, which reports show behind a click or with -v; "": none.
+    """
+
+    word: Word
+    sentence: str
+    merge: str = ""
+    facts: tuple[str, ...] = ()
+    why: str = ""
+    also: str = ""
+    caution: str = ""
+    next_step: str = ""
+    command: str = ""
+    override: str = ""
+
+    @property
+    def title(self) -> str:
+        """Word and sentence on one line, as titles and annotations show them.
+
+        >>> Headline(word="GREEN", sentence="On average, a drop of 5 points or more is ruled out").title
+        'GREEN: On average, a drop of 5 points or more is ruled out.'
+        """
+        return f"{self.word}: {self.sentence}."
+
+    @property
+    def second_line(self) -> str:
+        """What follows for merging, and the counts, as one sentence; "" if there is neither.
+
+        >>> Headline(word="RED", sentence="", merge="Do not merge", facts=("1 case worse, 0 better", "no test failed")).second_line
+        'Do not merge: 1 case worse, 0 better; no test failed.'
+        """
+        facts = "; ".join(self.facts)
+        if self.merge and facts:
+            return f"{self.merge}: {facts}."
+        if self.merge or facts:
+            return f"{self.merge or facts}."
+        return ""
+
+
+def build_headline(
+    run: Run, cases: Sequence[ShownCase] | None = None, *, others: Mapping[Outcome, int] | None = None
+) -> Headline:
+    """Return the headline of a run.
+
+    The word is the first of these that applies: ERROR (modules that could not be loaded), FAIL, ERROR, RED, AMBER, GREEN, PASS.
+
+    Args:
+        run: The run with its verdicts.
+        cases: What `list_cases` returned for it; None: they are listed here.
+        others: Outcome -> number of tests that pytest counts, but that are not in the run.
+
+    >>> build_headline(Run()).title
+    'NONE: No test called a model or measured anything.'
+    """
+    if cases is None:
+        cases = list_cases(run)
+    return _Reader(run, cases, others or {}).read()
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    # Tests as pytest counts them; cases of a dataset are none.
+    total: int
+    passed: int
+    failed: int
+    errored: int
+
+    @property
+    def words(self) -> str:
+        """How many tests passed, or that none failed: beside a bad verdict, "40 of 40 passed" reads as a contradiction."""
+        return f"{self.passed:,} of {format_count(self.total, 'test')} passed"
+
+
+class _Reader:
+    """Reads the headline of a run from its verdicts and counts."""
+
+    def __init__(self, run: Run, cases: Sequence[ShownCase], others: Mapping[Outcome, int]) -> None:
+        self._run = run
+        self._cases = cases
+        self._kinds = count_kinds(cases)
+        self._gate = run.find_verdict("baseline")
+        tests = [record for record in run.records if not record.is_dataset_case]
+
+        def count(*outcomes: Outcome) -> int:
+            own = sum(record.outcome in outcomes for record in tests)
+            return own + sum(others.get(outcome, 0) for outcome in outcomes)
+
+        passed = count("passed", "xfailed", "xpassed")
+        failed = count("failed")
+        errored = count("errored")
+        self._counts = _Counts(passed + failed + errored, passed, failed, errored)
+
+    def read(self) -> Headline:
+        return (
+            self._read_collection()
+            or self._read_failures()
+            or self._read_errors()
+            or self._read_verdicts()
+            or self._read_pass()
+        )
+
+    # ---------------------------------------------------------------------------------------- the states, the gravest first
+
+    def _read_collection(self) -> Headline | None:
+        """Return the headline of a run in which modules could not be loaded; None: all could."""
+        errors = [
+            CollectionError.from_wire(error) for error in as_list(self._run.meta.get("collection_errors"))
+        ]
+        if not errors:
+            return None
+        first = errors[0]
+        if len(errors) == 1:
+            sentence = f"{first.module} could not be loaded"
+        else:
+            sentence = f"{len(errors):,} test modules could not be loaded"
+        if self._counts.total:
+            sentence += f": only {format_count(self._counts.total, 'test')} ran"
+        else:
+            sentence += ": no test ran"
+        place = first.place or first.module
+        return Headline(
+            word="ERROR",
+            sentence=sentence,
+            merge="Do not merge",
+            facts=("nothing was compared",),
+            next_step=f"Fix {place}, then run again:",
+            command=self._complete("pytest"),
+        )
+
+    def _read_failures(self) -> Headline | None:
+        counts = self._counts
+        if not counts.failed:
+            return None
+        facts = [self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed"]
+        if counts.errored:
+            facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
+        one = counts.failed == 1
+        return Headline(
+            word="FAIL",
+            sentence=f"{counts.failed:,} of {format_count(counts.total, 'test')} failed",
+            merge="Do not merge",
+            facts=tuple(filter(None, facts)),
+            also=self._describe_beaten(),
+            caution=self._find_caution(),
+            next_step=f"Fix {'it and run it' if one else 'them and run them'} again:",
+            command=find_next_command(self._run) or self._complete("pytest --lf"),
+        )
+
+    def _read_errors(self) -> Headline | None:
+        """Return the headline of tests that ended with an error; None: none did, or the verdict says more about it."""
+        counts = self._counts
+        if not counts.errored:
+            return None
+        missed = sum(map(is_miss, self._run.records))
+        recording = list_record_commands(self._run.records)
+        facts = (self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed")
+        common = {
+            "merge": "Do not merge yet",
+            "facts": tuple(filter(None, facts)),
+            "also": self._describe_beaten(),
+            "caution": self._find_caution(),
+        }
+        if missed:
+            return Headline(
+                word="ERROR",
+                sentence=f"{missed:,} of {format_count(counts.total, 'test')} {_have(missed)} no recording",
+                next_step="Record what is missing:" if recording else "",
+                command=recording[0] if recording else "",
+                **common,  # type: ignore[arg-type]
+            )
+        gate = self._gate
+        if gate is not None and gate.status == "ERROR":
+            return self._read_gate(gate, tuple(filter(None, facts)))
+        unscored = self._kinds["no score"]
+        if unscored:
+            sentence = f"{unscored:,} of {format_count(counts.total, 'test')} {_have(unscored)} no score"
+        else:
+            sentence = f"{counts.errored:,} of {format_count(counts.total, 'test')} ended with an error"
+        command = find_next_command(self._run)
+        return Headline(
+            word="ERROR",
+            sentence=sentence,
+            next_step="Mend the cause and run again:" if command else "Mend the cause and run again.",
+            command=command,
+            **common,  # type: ignore[arg-type]
+        )
+
+    def _read_verdicts(self) -> Headline | None:
+        """Return the headline of what was compared; None: nothing was, or nothing can be said about it."""
+        failing = self._run.failing_verdicts
+        gate = self._gate
+        for level in ("error", "bad"):
+            if gate is not None and gate.level == level:
+                return self._read_gate(gate, self._list_facts())
+            broken = [verdict for verdict in failing if verdict.level == level and verdict is not gate]
+            if broken:
+                return self._read_limit(broken)
+        if gate is not None and gate.level in ("open", "good"):
+            return self._read_gate(gate, self._list_facts())
+        open_verdicts = [verdict for verdict in failing if verdict.level == "open"]
+        if open_verdicts:  # --llm-strict
+            return self._read_limit(open_verdicts)
+        return None
+
+    def _read_gate(self, gate: Verdict, facts: Sequence[str]) -> Headline:
+        """Return the headline of the verdict on the change since the baseline."""
+        word: Word = gate.status  # type: ignore[assignment]
+        merge = {
+            "RED": "Do not merge",
+            "AMBER": "Your call",
+            "GREEN": "Safe to merge",
+            "ERROR": "Do not merge yet",
+        }[word]
+        worse = self._kinds["worse"]
+        next_step = gate.next_step
+        override = ""
+        if word == "AMBER" and gate.fails(strict=self._run.is_strict):
+            merge = "Do not merge (--llm-strict)"
+        if word == "RED":
+            cases = f"Read the {format_count(worse, 'case')} that got worse and fix" if worse else "Fix"
+            next_step = next_step or f"{cases} {self._name_edited()}"
+            override = self._complete(ACCEPT_ANYWAY)
+        if word == "GREEN" and worse:
+            merge = "Safe to merge on average"
+            next_step = next_step or f"Read the {format_count(worse, 'case')} that got worse before you merge"
+        command = self._complete(gate.next_command)
+        if next_step and not command:
+            next_step = next_step.rstrip(".:") + "."
+        return Headline(
+            word=word,
+            sentence=gate.sentence,
+            merge=merge,
+            facts=tuple(facts),
+            why=gate.why,
+            also=self._describe_beaten(gate),
+            caution=self._find_caution(),
+            next_step=next_step,
+            command=command,
+            override=override,
+        )
+
+    def _read_limit(self, verdicts: Sequence[Verdict]) -> Headline:
+        """Return the headline of comparisons that fail the run: a broken limit is RED, one that is not proved an ERROR."""
+        verdict = verdicts[0]
+        word: Word = {"bad": "RED", "error": "ERROR", "open": "AMBER"}[verdict.level]  # type: ignore[assignment]
+        share = find_failing_share(verdict)
+        next_step = verdict.next_step
+        if share is not None and word == "RED":
+            sentence = f"A limit is broken: {describe_share(share)}"
+            next_step = next_step or f"Read the {format_count(len(share.look_at), 'case')} that it names"
+        elif share is not None:
+            sentence = f"A limit is not proved: {describe_share(share)}"
+            if share.needed:
+                next_step = next_step or f"Add about {share.needed:,} families of cases"
+        else:
+            sentence = verdict.statement
+        if len(verdicts) > 1:
+            sentence += f" (and {len(verdicts) - 1:,} more)"
+        command = self._complete(verdict.next_command)
+        if next_step and not command:
+            next_step = next_step.rstrip(".:") + "."
+        return Headline(
+            word=word,
+            sentence=sentence,
+            merge="Do not merge" if word == "RED" else "Do not merge yet",
+            facts=self._list_facts(),
+            why=verdict.why,
+            also=self._describe_beaten(verdict),
+            caution=self._find_caution(),
+            next_step=next_step,
+            command=command,
+        )
+
+    def _read_pass(self) -> Headline:
+        """Return the headline of a run in which all tests passed and nothing was decided."""
+        counts = self._counts
+        gate = self._gate
+        if not counts.total or not any(map(_measures, self._run.records)):
+            if counts.total and any(record.calls or record.facts for record in self._run.records):
+                return self._without_baseline()
+            return Headline(
+                word="NONE",
+                sentence="No test called a model or measured anything",
+                next_step="Write a first test:",
+                command="llmops init",
+            )
+        if gate is None:
+            return self._without_baseline()
+        sentence = counts.words
+        if gate.sentence:
+            sentence += f". {gate.sentence}"
+        command = self._complete(gate.next_command)
+        next_step = gate.next_step
+        if next_step and not command:
+            next_step = next_step.rstrip(".:") + "."
+        return Headline(
+            word="PASS",
+            sentence=sentence,
+            facts=tuple(filter(None, [self._describe_moves(), self._describe_answers()])),
+            caution=self._find_caution(),
+            next_step=next_step,
+            command=command,
+        )
+
+    def _without_baseline(self) -> Headline:
+        counts = self._counts
+        has_scores = any(
+            measurement.unit == "1" for record in self._run.records for measurement in record.measurements
+        )
+        next_step = command = ""
+        if has_scores and not self._run.meta.get("accepted"):
+            next_step = "Accept this run as the first baseline, to see what later changes make worse:"
+            command = self._complete('pytest --llm-accept "first baseline"')
+        return Headline(
+            word="PASS",
+            sentence=counts.words,
+            facts=("no baseline yet, so nothing was compared",),
+            caution=self._find_caution(),
+            next_step=next_step,
+            command=command,
+        )
+
+    # ------------------------------------------------------------------------------------------------------ parts of them
+
+    def _list_facts(self) -> tuple[str, ...]:
+        """Return the counts beside a verdict."""
+        counts = self._counts
+        if counts.failed or counts.errored:
+            tests = f"{counts.passed:,} of {format_count(counts.total, 'test')} passed"
+        else:
+            tests = "no test failed"
+        return tuple(filter(None, [self._describe_moves(), self._describe_answers(), tests]))
+
+    def _describe_moves(self) -> str:
+        """Return how many cases got worse and better; "" if nothing changed, or nothing was compared."""
+        worse = self._kinds["worse"]
+        better = self._kinds["better"]
+        changed = self._gate is not None and self._gate.changed_answers
+        if not worse and not better and not changed:
+            return ""
+        return f"{format_count(worse, 'case')} worse, {better:,} better"
+
+    def _describe_answers(self) -> str:
+        """Return how many answers changed; "" if none did, or it is not known."""
+        gate = self._gate
+        if gate is None or not gate.answers or not gate.changed_answers:
+            return ""
+        return f"{gate.changed_answers:,} of {format_count(gate.answers, 'answer')} changed"
+
+    def _describe_beaten(self, leading: Verdict | None = None) -> str:
+        """Return the verdict on the change that a graver word hides; "" if it leads, or there is none."""
+        gate = self._gate
+        if gate is None or gate is leading or not gate.level:
+            return ""
+        return f"Against the baseline: {gate.status}, {_lower_first(gate.sentence)}."
+
+    def _find_caution(self) -> str:
+        """Return what makes the scores of this run less worth: an unfit judge first, then one that nobody checked; "" if nothing does."""
+        judges = collect_judges(self._run.records)
+        for judge in judges:
+            if judge.unfit:
+                return f"the judge {shorten_text(judge.name, 60)} is {judge.canaries}"
+        for judge in judges:
+            if judge.doubtful:
+                return f"the judge {shorten_text(judge.name, 60)} was never checked against people"
+        return ""
+
+    def _name_edited(self) -> str:
+        """Return what was edited, as the object of "fix"; "the change" if that is not one thing."""
+        edits = self._gate.edits if self._gate is not None else ()
+        nouns = {"prompt": "the prompt", "request": "the prompt", "model": "the model", "judge": "the judge", "retriever": "the retriever", "cases": "the cases", "code": "the code"}  # fmt: skip
+        names = {nouns.get(edit.kind, "") for edit in edits}
+        if len(names) == 1:
+            return names.pop() or "the change"
+        return "the change"
+
+    def _complete(self, command: str) -> str:
+        """Return a command with the options of this run that decide what is asked; "" stays ""."""
+        return complete_command(command, str(self._run.meta.get("command", "")))
+
+
+def _measures(record: TestRecord) -> bool:
+    return bool(record.measurements)
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def complete_command(command: str, run_command: str) -> str:
+    """Return a pytest command with the options of a run that decide what its tests ask; other commands stay as they are.
+
+    >>> complete_command("pytest --llm-record=new", "pytest tests -q --llm-judge --llm-trials=3 --llm-report=a.html")
+    'pytest --llm-judge --llm-trials=3 --llm-record=new'
+    """
+    if command != "pytest" and not command.startswith("pytest "):
+        return command
+    try:
+        words = shlex.split(run_command)
+    except ValueError:  # of a run file that was edited
+        words = []
+    given = command.split()
+    kept = []
+    for word in words:
+        option = word.partition("=")[0]
+        is_given = any(option == other.partition("=")[0] for other in given)
+        if _KEPT_OPTIONS.match(word) and not is_given:
+            kept.append(shlex.quote(word))
+    return " ".join(["pytest", *kept, *command.split(" ")[1:]])
+
+
+def find_failing_share(verdict: Verdict) -> ShareVerdict | None:
+    """Return the share of a comparison that fails it: a broken one, else one that is not proved; None: no share does."""
+    for status in ("broken", "worse", "not proved", "no score"):
+        for share in verdict.shares:
+            if share.status == status:
+                return share
+    return None
+
+
+def describe_share(share: ShareVerdict) -> str:
+    """Return a share with its limit in a line.
+
+    >>> describe_share(ShareVerdict(name="attacks blocked", count=10, total=24, share=0.45, low=0.25, high=0.66, limit=0.6))
+    'attacks blocked, 10 of 24 (45 %), required at least 60 %'
+    """
+    text = f"{share.name}, {share.count:g} of {share.total:,}"
+    if share.share is not None:
+        text += f" ({round(100 * share.share)} %)"
+    if share.limit is not None:
+        bound = "at least" if share.at_least else "at most"
+        text += f", required {bound} {round(100 * share.limit)} %"
+    return text

@@ -197,7 +197,7 @@ def _build_case(kind: CaseKind, record: TestRecord, change: CaseChange | None, n
         if change.scores:
             decisive = measurements.get(change.scores[0].name)
     before = None
-    now = _read_answer(record)
+    now = find_answer(record)
     if change is not None:
         before = change.before_output
         if change.after_output is not None:
@@ -282,8 +282,12 @@ def _show_failed_score(measurement: Measurement) -> ShownScore:
     return ShownScore(name=name, after=value, needs=f"{sign} {threshold}", moved="worse")
 
 
-def _read_answer(record: TestRecord) -> str | None:
-    """Return the answer of a test: what its assertions looked at, else the last one of the application; None: neither."""
+def find_answer(record: TestRecord) -> str | None:
+    """Return the answer of a test: what its assertions looked at, else the last one of the application; None: there is neither.
+
+    >>> find_answer(TestRecord(nodeid="t")) is None
+    True
+    """
     for measurement in record.measurements:
         if "ranks" in measurement.detail:  # the ids that a search found are not an answer
             continue

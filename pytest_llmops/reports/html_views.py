@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from pytest_llmops.measurement import (
     Json,
@@ -40,7 +40,7 @@ from pytest_llmops.results.details import (
 from pytest_llmops.results.run import TestRecord, is_judged, judge_doubt
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.traffic import count_traffic
-from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, ChangeKind
+from pytest_llmops.results.verdict import CaseChange
 
 View: TypeAlias = dict[str, Any]
 MAX_NAME = 300
@@ -259,7 +259,7 @@ def build_case_view(
         record: The test.
         texts: Its texts are added here.
         flags: Options at the end of the command that runs it again.
-        change: How it changed since the baseline; None: it did not, or there is no baseline.
+        change: How it changed since the baseline, which tells whether its command needs a judge; None: it did not, or there is no baseline.
         review: Why a person should look at it; "": there is no reason.
     """
     message = record.message.strip("\n")
@@ -285,16 +285,11 @@ def build_case_view(
     view["facts"] = list(map(list, _iter_record_facts(record)))
     view["rerun"] = _describe_rerun(record, change, flags)
     view["texts"] = _build_texts(record, app, texts)
-    if record.outcome != "passed":
-        first_line = message.partition("\n")[0]
-        view["headline"] = shorten_text(first_line, 200)
     if message:
         view["message"] = texts.put(message)
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
     if more:
         view["more"] = texts.put(format_json(more))
-    if change:
-        view["change"] = _build_change_view(change, record, texts)
     return _without_empty(view)
 
 
@@ -351,47 +346,6 @@ def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
     if change is None:
         return False
     return any(score.name.startswith("judge.") for score in change.scores)
-
-
-def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
-    """Return the view of a change since the baseline: words, scores, and the outputs before and after, as far as they are known."""
-    kind = cast("ChangeKind", change.kind)
-    view: View = {
-        "kind": CHANGE_WORDS.get(kind, "changed"),
-        "what": shorten_text(change.words, 2 * MAX_NAME),
-        "why": shorten_text(change.why, 2 * MAX_NAME),
-        "scores": _build_score_changes(change, record),
-    }
-    if change.before_output is not None:
-        view["before"] = texts.put(change.before_output)
-    if change.after_output is not None:
-        view["after"] = texts.put(change.after_output)
-    return _without_empty(view)
-
-
-def _build_score_changes(change: CaseChange, record: TestRecord) -> list[list[str]]:
-    """Return ``[name, before, after, "better", "worse" or ""]`` for each score, on the scale of its judge."""
-    measurements = {name_with_label(measurement): measurement for measurement in record.measurements}
-    rows = []
-    for score in change.scores:
-        measurement = measurements.get(score.name)
-        before = _format_changed_score(score.before, measurement)
-        after = _format_changed_score(score.after, measurement)
-        trend = ""
-        if score.gain < 0:
-            trend = "worse"
-        elif score.gain > 0:
-            trend = "better"
-        rows.append([shorten_text(score.name, MAX_NAME), before, after, trend])
-    return rows
-
-
-def _format_changed_score(value: float | None, measurement: Measurement | None) -> str:
-    if value is None:
-        return "not scored"
-    if measurement is None:
-        return format_on_scale(value, "1", None)
-    return format_on_scale(value, measurement.unit, read_scale(measurement))
 
 
 def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[tuple[str, int]]:

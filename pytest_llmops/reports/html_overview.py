@@ -1,0 +1,204 @@
+"""The first screen of the HTML report: the headline, what was edited or what is the cause, and the metrics since the baseline."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+
+from pytest_llmops.measurement import format_amount, format_count, shorten_text
+from pytest_llmops.reports.changed_cases import ShownCase, name_cases
+from pytest_llmops.reports.differences import cut_answers, cut_at_word
+from pytest_llmops.reports.headline import TONES, Headline
+from pytest_llmops.reports.html_views import MAX_NAME, View, escape_invisible
+from pytest_llmops.results.details import CollectionError, as_list, read_time
+from pytest_llmops.results.problems import list_record_commands
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.summary import Totals
+from pytest_llmops.results.verdict import SuiteEdit, Verdict
+
+MAX_COMMANDS = 3
+MAX_CAUSES = 3
+MAX_EDITS = 3
+MAX_EDIT_LINES = 6  # lines of difference in all
+MAX_LINE = 88
+MAX_NAMED = 8  # tests that did not run
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# Edits that show in requests, tests or cases; the others are words on what is not known
+_CAUSES = frozenset({"prompt", "request", "model", "judge", "retriever", "cases"})
+
+
+def build_headline_view(headline: Headline) -> View:
+    """Return the parts of the headline; the texts are those of every report."""
+    return {
+        "word": headline.word,
+        "tone": TONES[headline.word] or "plain",
+        "title": headline.title,
+        "sentence": headline.sentence,
+        "merge": headline.merge,
+        "facts": list(headline.facts),
+        "why": headline.why,
+        "also": headline.also,
+        "caution": headline.caution,
+        "next": headline.next_step,
+        "command": headline.command,
+        "override": headline.override,
+    }
+
+
+def list_lines(headline: Headline) -> list[str]:
+    """Return the lines below the sentence of a headline, as a page without scripts shows them.
+
+    >>> list_lines(Headline(word="AMBER", sentence="", merge="Your call", caution="the judge was never checked"))
+    ['Your call.', 'Caution: the judge was never checked.']
+    """
+    lines = [headline.second_line]
+    if headline.why:
+        lines.append(f"{headline.why}.")
+    lines.append(headline.also)
+    if headline.caution:
+        lines.append(f"Caution: {headline.caution}.")
+    if headline.next_step:
+        lines.append(f"Next: {headline.next_step}")
+    return [line for line in lines if line]
+
+
+def describe_when(run: Run, totals: Totals) -> list[str]:
+    """Return time and commit of the run, as far as they are known, and the number and duration of its tests."""
+    words = []
+    created = format_day(str(run.meta.get("created") or ""))
+    if created:
+        words.append(created)
+    commit = str(run.meta.get("commit") or "")
+    if commit:
+        words.append(f"commit {shorten_text(commit[:12])}")
+    tests = format_count(totals.tests, "test")
+    words.append(f"{tests} in {format_amount(totals.duration_s, 's')}")
+    return words
+
+
+def format_day(created: str) -> str:
+    """Return a time as people write it; what is not a time stays as it is.
+
+    >>> format_day("2026-11-30T11:42:07+01:00"), format_day("last night")
+    ('30 Nov 2026, 10:42 UTC', 'last night')
+    """
+    time = read_time(created)
+    if time is None:
+        return shorten_text(created, 60)
+    time = time.astimezone(UTC)
+    return f"{time.day} {_MONTHS[time.month - 1]} {time.year}, {time:%H:%M} UTC"
+
+
+def build_causes(
+    run: Run, gate: Verdict | None, headline: Headline, cases: Sequence[ShownCase], totals: Totals
+) -> View | None:
+    """Return what stands beside the metrics, as ``{title, items}``; None: nothing is known.
+
+    The first of these that there is: modules that could not be loaded, why tests failed or have no score, tests of the baseline that
+    did not run, and what was edited since the baseline.
+    """
+    items = _list_collection_errors(run)
+    if items:
+        return {"title": "Cause", "items": items}
+    items = _list_common_reasons(run, cases)
+    for words, count in totals.blamed.items():
+        items.append({"text": words, "note": f"in {format_count(count, 'test')}", "lines": []})
+    if gate is not None and headline.word == "ERROR":
+        items += _list_missing_tests(run.records, gate)
+    if items:
+        return {"title": "Cause", "items": items[:MAX_CAUSES]}
+    if gate is None or not gate.edits:
+        return None
+    return _build_edits(gate.edits, headline)
+
+
+def _list_collection_errors(run: Run) -> list[View]:
+    """Return an item for each place at which modules fail to load."""
+    by_place: dict[tuple[str, str], list[CollectionError]] = {}
+    for wire in as_list(run.meta.get("collection_errors")):
+        error = CollectionError.from_wire(wire)
+        by_place.setdefault((error.place or error.module, error.error), []).append(error)
+    items: list[View] = []
+    for (place, text), errors in list(by_place.items())[:MAX_CAUSES]:
+        lines = []
+        for error in errors[:MAX_NAMED]:
+            tests = f": {format_count(error.tests, 'test')} of the baseline" if error.tests else ""
+            lines.append(f"  {shorten_text(error.module, MAX_NAME)}{tests}")
+        if len(errors) > MAX_NAMED:
+            lines.append(f"  and {len(errors) - MAX_NAMED:,} more")
+        note = ""
+        if len(errors) > 1:
+            note = f"{len(errors):,} modules fail at this line"
+        items.append({"text": shorten_text(f"{place}: {text}", 300), "note": note, "lines": lines})
+    if len(by_place) > MAX_CAUSES:
+        items.append({"text": f"and {len(by_place) - MAX_CAUSES:,} more places", "note": "", "lines": []})
+    return items
+
+
+def _list_common_reasons(run: Run, cases: Iterable[ShownCase]) -> list[View]:
+    """Return the reasons why tests have no score or recording; of failed tests only those that several share."""
+    reasons: Counter[tuple[str, bool]] = Counter()
+    for case in cases:
+        if case.kind in ("no recording", "no score", "error", "failed") and case.why:
+            reasons[case.why, case.kind == "failed"] += 1
+    items: list[View] = []
+    for (why, is_failure), count in reasons.most_common():
+        if is_failure and count == 1:
+            continue
+        items.append({"text": why, "note": f"in {format_count(count, 'case')}", "lines": []})
+    commands = list_record_commands(run.records)
+    if len(commands) > 1 and items:
+        items[0]["lines"] = [f"  {shorten_text(command, 2_000)}" for command in commands[:MAX_COMMANDS]]
+    return items
+
+
+def _list_missing_tests(records: Sequence[TestRecord], gate: Verdict) -> list[View]:
+    """Return one item that names the tests of the baseline that did not run; none if all ran."""
+    present = {record.nodeid for record in records}
+    missing = [TestRecord(nodeid=change.nodeid) for change in gate.changes if change.nodeid not in present]
+    if not missing:
+        return []
+    names = name_cases([*records, *missing])
+    listed = [names[record.nodeid] for record in missing[:MAX_NAMED]]
+    if len(missing) > MAX_NAMED:
+        listed.append(f"and {len(missing) - MAX_NAMED:,} more")
+    text = "Did not run: " + ", ".join(listed)
+    return [{"text": text, "note": "", "lines": []}]
+
+
+def _build_edits(edits: Sequence[SuiteEdit], headline: Headline) -> View:
+    """Return what was edited since the baseline; a single edit is named as the cause if something got worse, or may have."""
+    title = "Edited since the baseline"
+    is_cause = len(edits) == 1 and edits[0].kind in _CAUSES
+    if is_cause and headline.word in ("RED", "AMBER", "FAIL"):
+        title = "Cause, most likely"
+    left = MAX_EDIT_LINES
+    items: list[View] = []
+    for edit in edits[:MAX_EDITS]:
+        lines = cut_lines(edit.lines[:left])
+        left -= len(lines)
+        text = edit.what
+        note = edit.where
+        if edit.kind not in _CAUSES:
+            text = edit.words
+            note = ""
+        items.append({"text": shorten_text(text, 300), "note": note, "lines": lines})
+    if len(edits) > MAX_EDITS:
+        items.append({"text": f"and {len(edits) - MAX_EDITS:,} more", "note": "", "lines": []})
+    return {"title": title, "items": items}
+
+
+def cut_lines(lines: Sequence[str]) -> list[str]:
+    """Return the lines of a difference, each of at most 88 characters; a line that was replaced is cut around the change.
+
+    >>> cut_lines(["- Answer in one sentence.", "+ Be warm."])
+    ['- Answer in one sentence.', '+ Be warm.']
+    """
+    cut = [escape_invisible(line) for line in lines]
+    for place in range(len(cut) - 1):
+        old, new = cut[place], cut[place + 1]
+        if not old.startswith("- ") or not new.startswith("+ "):
+            continue
+        before, after = cut_answers(old[2:], new[2:], MAX_LINE)
+        cut[place] = f"- {before}"
+        cut[place + 1] = f"+ {after}"
+    return [cut_at_word(line, MAX_LINE + 2) for line in cut]

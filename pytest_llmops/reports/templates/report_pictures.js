@@ -1,0 +1,96 @@
+import { bdi, h, svg } from "./report_elements.js";
+/** @import { ChangeRow, Child, Metric, Picture, Score } from "./report_types.js" */
+
+// Pictures: changes with their likely ranges, meters, histograms, points, thresholds of a cache.
+
+const WIDTH = 176;
+export const LIMIT = -5; // points: a drop that has to be ruled out
+
+/** @typedef {{ low: number, high: number }} Domain */
+
+/** One scale for all rows: with the limit, and room for its label on the left. @param {ChangeRow[]} rows @returns {Domain} */
+export function findDomain(rows) {
+  const numbers = rows.flatMap((row) => [row.at, row.low, row.high]).filter((number) => number !== null);
+  const high = Math.max(...numbers, 2) + 1;
+  const low = Math.min(...numbers, LIMIT - 2) - 1;
+  return { low: Math.min(low, LIMIT - 0.5 * (high - LIMIT)), high };
+}
+
+/** @param {Domain} domain @param {number} points */
+const scale = (domain, points) => ((points - domain.low) / (domain.high - domain.low)) * WIDTH;
+
+/** @param {string} text @param {number} x @param {number} y @param {"start" | "end"} anchor */
+function writeLabel(text, x, y, anchor) {
+  const element = svg("text", { x, y, "text-anchor": anchor });
+  element.textContent = text;
+  return element;
+}
+
+/** The labels of the two lines, which stand above the pictures. @param {Domain} domain @param {number} y */
+const labelLines = (domain, y) => [writeLabel("limit −5", scale(domain, LIMIT) + 3, y, "end"), writeLabel("0", scale(domain, 0) - 3, y, "start")];
+
+/** @param {Domain} domain */
+export function plotAxis(domain) {
+  return svg("svg", { class: "plot", viewBox: `0 0 ${WIDTH} 16`, width: WIDTH, height: 16, "aria-hidden": "true" }, ...labelLines(domain, 12));
+}
+
+/** The change of a metric, and its likely range. @param {ChangeRow} row @param {Domain} domain @param {boolean} [labelled]  with the labels of the lines */
+export function plotChange(row, domain, labelled = false) {
+  if (row.at === null) return null;
+  const top = labelled ? 16 : 0;
+  const x = (/** @type {number} */ points) => scale(domain, points).toFixed(1);
+  const parts = [
+    ...(labelled ? labelLines(domain, 12) : []),
+    svg("path", { class: "limit", d: `M${x(LIMIT)} ${top + 1}v18` }), svg("path", { class: "zero", d: `M${x(0)} ${top + 1}v18` }),
+  ];
+  if (row.low !== null && row.high !== null) {
+    const [low, high] = [x(row.low), x(row.high)];
+    parts.push(svg("path", { class: "whisker", d: `M${low} ${top + 10}H${high}M${low} ${top + 6}v8M${high} ${top + 6}v8` }));
+  }
+  parts.push(svg("circle", { cx: x(row.at), cy: top + 10, r: 4 }));
+  const words = `change ${row.points} points${row.range && `, likely range ${row.range}`}`;
+  return svg("svg", { class: `plot ${row.tone}`, viewBox: `0 0 ${WIDTH} ${top + 20}`, width: WIDTH, height: top + 20, role: "img", "aria-label": words }, ...parts);
+}
+
+/**
+ * A picture of points, each `[x, y]` or `[x, y, how many it stands for]` with x and y from 0 to 1; with `diagonal`, where both are equal.
+ * @param {Picture} picture
+ * @returns {Child}
+ */
+export function showPicture(picture) {
+  const points = (Array.isArray(picture.points) ? picture.points : []).map((point) => (Array.isArray(point) ? point : []).map(Number))
+    .filter(([x, y]) => x >= 0 && x <= 1 && y >= 0 && y <= 1).slice(0, 500);
+  if (!points.length) return null;
+  const most = Math.max(...points.map(([, , count]) => count || 1));
+  const dots = points.map(([x, y, count]) => {
+    const title = svg("title");
+    title.textContent = `${picture.x} ${x.toFixed(2)}, ${picture.y} ${y.toFixed(2)}${count ? `, ${count.toLocaleString("en")} of them` : ""}`;
+    return svg("circle", { cx: 10 + x * 160, cy: 130 - y * 120, r: 2 + 4 * Math.sqrt((count || 1) / most) }, title);
+  });
+  const label = `${picture.y} (upwards) by ${picture.x}, both from 0 to 1`;
+  const axes = svg("path", { class: "course", d: `M10 10v120h160${picture.diagonal ? "M10 130L170 10" : ""}` });
+  return h("figure", { class: "picture" }, svg("svg", { viewBox: "0 0 180 140", role: "img", "aria-label": label }, axes, ...dots), h("figcaption", {}, bdi(label)));
+}
+
+/** The value of a score from 0 to 1, with its threshold. @param {Score} score */
+export function showMeter(score) {
+  if (score.bar === undefined) return null;
+  const parts = [svg("rect", { class: "track", y: 4, width: 100, height: 4 }), svg("rect", { class: "fill", y: 4, width: score.bar, height: 4 })];
+  if (score.tick !== undefined) parts.push(svg("path", { d: `M${score.tick} 0v12` }));
+  return svg("svg", { class: `meter ${score.status}`, width: 100, height: 12, viewBox: "0 0 100 12", "aria-hidden": "true" }, ...parts);
+}
+
+/** @param {Metric} metric */
+export function showHistogram(metric) {
+  if (!metric.bins.length) return null;
+  const top = Math.max(...metric.bins) || 1;
+  const bars = metric.bins.flatMap((count, place) => {
+    const height = count ? Math.round((count / top) * 27) + 1 : 0;
+    return height ? [svg("rect", { class: metric.missed.includes(place) ? "missed" : "bar", x: place * 12 + 1, y: 31 - height, width: 10, height })] : [];
+  });
+  bars.push(svg("path", { d: "M0 32h120M.5 32v3M60 32v3M119.5 32v3" }));
+  if (metric.line !== null) bars.push(svg("path", { class: "threshold", d: `M${metric.line * 120} 0v34` }));
+  const label = `${metric.n} values from 0 to 1, by tenths: ${metric.bins.join(", ")}`;
+  return svg("svg", { class: "hist", width: 120, height: 36, viewBox: "0 0 120 36", role: "img", "aria-label": label }, ...bars);
+}
+

@@ -113,6 +113,7 @@ def build_record(
     }  # fmt: skip
     if judge is None:
         error = "no answer within 30 s"
+        detail["unscored_trials"] = TRIALS
         scored = Measurement(name="judge.helpful", version="3", error=error, detail=detail)
     else:
         scored_trials = (judge,) * (TRIALS - missing)

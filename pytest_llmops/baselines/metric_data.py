@@ -22,6 +22,7 @@ from pytest_llmops.metrics.trial_change import (
     pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
+from pytest_llmops.results.verdict import MAX_UNSCORED
 
 MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 # The advice names the first plan that `_chance_to_settle` expects to settle this share of suites. Simulated suites are settled in
@@ -56,7 +57,7 @@ class GateRules:
     min_cases: int = 10
     min_trials: int = 3
     min_single_cases: int = 20
-    max_unscored: float = 0.05
+    max_unscored: float = MAX_UNSCORED
     min_share: float = 0.9
     planned: Sequence[int] = range(1, MAX_PLANNED_TRIALS + 1)
 

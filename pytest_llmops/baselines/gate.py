@@ -22,6 +22,7 @@ from pytest_llmops.baselines.changes import (
     list_changes,
     metric_name,
 )
+from pytest_llmops.baselines.edits import FindRequests, find_edits, find_no_requests
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
@@ -54,6 +55,7 @@ def judge_suite(
     rules: GateRules | None = None,
     partial: bool = False,
     find_output: Callable[[str], str | None] = find_no_output,
+    find_requests: FindRequests = find_no_requests,
 ) -> Verdict:
     """Compare a run with a baseline.
 
@@ -64,6 +66,7 @@ def judge_suite(
         rules: What the gate decides by; None: the defaults.
         partial: Only a part of the suite was selected to run: there is no verdict, and tests that did not run are not removed.
         find_output: Returns the output of a test of the baseline; None: it is not known.
+        find_requests: Returns the requests that a test of the baseline made; None: they are not known.
 
     >>> judge_suite(Baseline(), []).sentence
     'Not compared: the baseline holds no test'
@@ -78,6 +81,8 @@ def judge_suite(
         baseline=describe_baseline(baseline, name),
         changes=tuple(changes),
         unchanged=unchanged,
+        edits=tuple(find_edits(comparison, find_requests)),
+        answers=sum(test.has_known_answers for test in comparison.compared),
     )
     if not baseline.tests:
         return replace(verdict, status="ERROR", sentence=f"Not compared: {name} holds no test")

@@ -25,12 +25,10 @@ from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.traffic import Traffic, count_traffic, summarize_latency
-from pytest_llmops.results.verdict import MetricVerdict, Verdict
+from pytest_llmops.results.verdict import SHOWN_STATUSES, MetricVerdict, Verdict, describe_names
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case
-SHOWN_STATUSES: Mapping[str, str] = {
-    "equivalent": "equal"
-}  # where reports use another word than the run file
+MAX_LOSSES = 5  # cases that the details name
 SEPARATOR = "\x1f"  # between function and arguments in the name of a case
 
 
@@ -172,8 +170,6 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
         unchanged=data.cases - len(data.trials),
         trials_before=trials_before,
         trials_after=trials_after,
-        scored=data.scored,
-        unscored=data.unscored,
     )
     errors = data.bound_errors()
     if errors is None or not data.is_large_enough(rules):
@@ -232,9 +228,9 @@ class _Variant:
 
     def judge(self, verdict: Verdict) -> Verdict:
         """Return the verdict completed with metrics, status, sentence and advice; call it after `_adjust_p_values`."""
-        metrics = [_judge_metric(row, self._rules) for row in self.rows]
+        metrics = self._count_scores([_judge_metric(row, self._rules) for row in self.rows])
         verdict = replace(verdict, metrics=tuple(metrics))
-        problem = self._why_not_comparable()
+        problem = self._why_not_comparable([metric for metric in metrics if not metric.family])
         if problem:
             return replace(verdict, status="error", sentence=problem)
         decisive = _choose_decisive([metric for metric in metrics if not metric.family])
@@ -265,11 +261,25 @@ class _Variant:
         names = [name for _, name in sorted(losses)]
         return list(dict.fromkeys(names))
 
-    def _why_not_comparable(self) -> str:
-        """Return why nothing can be decided; "" if the sides can be compared."""
+    def _count_scores(self, metrics: Sequence[MetricVerdict]) -> list[MetricVerdict]:
+        """Return the metrics with how many trials of both sides have a score, and how many have none; those of families as they are."""
+        # `MetricData` counts only what the second side could not score, so the sides are swapped to count those of the base.
+        swapped = _pair_sides(self._other, self._base)
+        counted = []
+        for row, metric in zip(self.rows, metrics, strict=True):
+            if metric.family:
+                counted.append(metric)
+                continue
+            base = MetricData(metric.name, swapped)
+            scored = row.data.scored + base.scored
+            unscored = row.data.unscored + base.unscored
+            counted.append(replace(metric, scored=scored, unscored=unscored))
+        return counted
+
+    def _why_not_comparable(self, metrics: Sequence[MetricVerdict]) -> str:
+        """Return why nothing can be decided on metrics over all cases; "" if the sides can be compared."""
         rules = self._rules
-        rows = [row for row in self.rows if not row.family]
-        names = [row.data.metric for row in rows]
+        names = [metric.name for metric in metrics]
         cases = len(self._base) + self._left_out
         if not names or len(self._base) < cases * rules.min_share:
             return (
@@ -278,17 +288,16 @@ class _Variant:
         if rules.primary not in ("", *names):
             known = format_name_list(names)
             return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {rules.primary!r}"
-        # `MetricData` counts only what the second side could not score, so the sides are swapped to count those of the base.
-        swapped = _pair_sides(self._other, self._base)
-        for row in rows:
-            if rules.primary not in ("", row.data.metric):
+        for metric in sorted(
+            metrics, key=lambda metric: metric.name == TRIAL_RATE
+        ):  # which says less than a name
+            if rules.primary not in ("", metric.name):
                 continue
-            base = MetricData(row.data.metric, swapped)
-            unscored = row.data.unscored + base.unscored
-            total = row.data.scored + base.scored + unscored
-            if unscored > total * rules.max_unscored:
+            total = metric.scored + metric.unscored
+            if metric.unscored > total * rules.max_unscored:
+                name = "" if metric.name == TRIAL_RATE else f"{metric.name} has "
                 trials = format_count(total, "trial")
-                return f"not compared: {row.data.metric} has no score for {unscored:,} of {trials}"
+                return f"not compared: {name}no score for {metric.unscored:,} of {trials}"
         return ""
 
     def _list_advice(
@@ -302,7 +311,7 @@ class _Variant:
             advice.append(f"{left_out} left out, which did not run on both sides")
         losses = self._name_losses(metrics, decisive)
         if losses:
-            advice.append(f"worse: {format_name_list(losses)}")
+            advice.append(f"worse: {describe_names(losses, MAX_LOSSES)}")
         further = [metric for metric in decisive if metric.next_step][
             1:
         ]  # the first is the next step of the verdict
@@ -416,8 +425,8 @@ def _describe_use(sides: Sequence[Side]) -> str:
     lengths = [_mean_length(side_calls) for side_calls in calls]
     parts = [
         _describe_figure("cost", "USD", costs),
-        _describe_figure("latency p50", "s", p50),
-        _describe_figure("p95", "s", p95),
+        _describe_figure("median latency", "s", p50),
+        _describe_figure("95th percentile", "s", p95),
         _describe_figure("characters", "count", lengths),
     ]
     known = ", ".join(filter(None, parts))
@@ -444,7 +453,7 @@ def _mean_length(calls: Sequence[Call]) -> float | None:
 
 
 def _describe_figure(name: str, unit: str, values: Sequence[float | None]) -> str:
-    """Return a figure of each side as "cost $0.10 -> $0.20"; "" if it is unknown on all sides."""
+    """Return a figure of each side as "cost $0.10 → $0.20"; "" if it is unknown on all sides."""
     if all(value is None for value in values):
         return ""
     texts = []
@@ -453,4 +462,4 @@ def _describe_figure(name: str, unit: str, values: Sequence[float | None]) -> st
             texts.append("unknown")
         else:
             texts.append(format_amount(value, unit))
-    return f"{name} {' -> '.join(texts)}"
+    return f"{name} {' → '.join(texts)}"

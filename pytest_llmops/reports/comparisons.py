@@ -378,7 +378,7 @@ def _build_row(verdict: Verdict, scales: Mapping[str, tuple[Scale | None, str]])
     else:
         word = _VARIANT_WORDS.get(verdict.status, verdict.status)
         name = f"{verdict.subject}, against {verdict.baseline}"
-        if word == "not compared" and any(metric.unscored for metric in verdict.metrics):
+        if word == "not compared" and "no score for" in verdict.sentence:
             word = "no score"
     metrics = [_place_on_scale(metric, scales) for metric in verdict.metrics]
     lead = _find_lead(verdict)

@@ -174,6 +174,8 @@ STATUS_LEVELS: Mapping[str, Level] = {
     "changed": "",
     "same": "",
 }
+# Where reports use another word than the status
+SHOWN_STATUSES: Mapping[str, str] = {"equivalent": "equal"}
 # The code of a verdict that is neither good nor without a status: by its status, else by its level. docs/troubleshooting.md explains it
 STATUS_CODES: Mapping[str, str] = {
     "RED": "LLM-RED",
@@ -308,15 +310,15 @@ def format_interval(low: float, high: float) -> str:
     return f"{format_share(low).removesuffix(' %')} to {format_share(high)}"
 
 
-def describe_names(names: Sequence[str]) -> str:
-    """Return at most two names, and how many more there are.
+def describe_names(names: Sequence[str], limit: int = NAMED) -> str:
+    """Return the first names in their order, and how many more there are.
 
     >>> describe_names(["late", "tone"]), describe_names(["late", "tone", "fr"]), describe_names([])
     ('late, tone', 'late, tone and 1 more', '')
     """
-    text = ", ".join(shorten_text(name, LONGEST_NAME) for name in names[:NAMED])
-    if len(names) > NAMED:
-        text += f" and {len(names) - NAMED:,} more"
+    text = ", ".join(shorten_text(name, LONGEST_NAME) for name in names[:limit])
+    if len(names) > limit:
+        text += f" and {len(names) - limit:,} more"
     return text
 
 

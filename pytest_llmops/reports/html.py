@@ -19,6 +19,7 @@ from pytest_llmops.reports.differences import diff_answers
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.headline import Headline, build_headline
 from pytest_llmops.reports.html_cases import CaseList, count_chips, describe_no_changes
+from pytest_llmops.reports.html_comparisons import build_comparisons
 from pytest_llmops.reports.html_metrics import build_change_rows, build_metric_view, describe_decision
 from pytest_llmops.reports.html_overview import (
     build_causes,
@@ -47,7 +48,8 @@ BAD_KINDS = frozenset({"no recording", "no score", "error", "failed", "worse"})
 # The modules of the page's script, each after those that it imports
 SCRIPTS = (
     "report_elements.js", "report_answers.js", "report_pictures.js", "report_query.js", "report_list.js", "report_markdown.js",
-    "report_details.js", "report_case.js", "report_overview.js", "report_matrix.js", "report_tabs.js", "report.js",
+    "report_details.js", "report_case.js", "report_overview.js", "report_matrix.js",
+    "report_comparisons.js", "report_tabs.js", "report.js",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]{0,500} from "\./[a-z_]+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const |function |class |async )", re.MULTILINE)
@@ -133,7 +135,7 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
         "unchanged": describe_no_changes(run, cases.views),
         "removed": _build_removed(run),
         "metrics": list(map(build_metric_view, totals.metrics)),
-        "compared": name_comparisons(run),
+        "comparisons": build_comparisons(run),
         "matrices": _build_matrices(run, cases.places),
         "candidates": _build_candidates(totals),
         "review": build_review_rows(review),
@@ -148,10 +150,6 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
     if history:
         page["history"] = build_history([*history, run])
     return page
-
-
-def name_comparisons(run: Run) -> str:
-    return ""
 
 
 def _build_removed(run: Run) -> View:

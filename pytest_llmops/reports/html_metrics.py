@@ -1,26 +1,17 @@
 """Metrics for the HTML report: how each changed since the baseline, how that was decided, and the scores of this run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from pytest_llmops.measurement import format_amount, shorten_text
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.reports.comparisons import ComparedMetric, build_metric
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import View, comparison_sign
-from pytest_llmops.results.details import Scale, format_on_scale, to_scale
+from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.summary import BINS, Metric
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 MINUS = "−"
 NOT_KNOWN = "–"
-MAX_DIGITS = 4
-MISSING_SHARE = 0.05  # of the trials: above it, what is left is not a fair sample
-# What reports call the status of a metric, and its colour
-METRIC_WORDS: Mapping[str, tuple[str, str]] = {
-    "RED": ("worse", "red"),
-    "AMBER": ("undecided", "amber"),
-    "GREEN": ("no drop over 5", "green"),
-    "ERROR": ("no score", "violet"),
-    "": ("too few cases", "muted"),
-}
 DECISION = (
     "1 point is 1 % of a metric's scale. The scores of each case before and now are shuffled 9,999 times; a drop counts as proved if "
     "fewer than 5 % of the shuffles show one as large. RED needs a proved drop of 2 points or more. GREEN needs the whole likely range "
@@ -34,135 +25,78 @@ DECISION = (
 def build_change_rows(gate: Verdict, metrics: Iterable[Metric]) -> list[View]:
     """Return the rows of the metrics in a verdict, in its order; ``metrics`` are those of this run, which know scale and direction."""
     known = {metric.name: metric for metric in metrics}
-    return [_build_change_row(metric, known.get(metric.name), gate) for metric in gate.metrics]
+    return [_build_change_row(metric, known.get(metric.name)) for metric in gate.metrics]
 
 
-def _build_change_row(metric: MetricVerdict, measured: Metric | None, gate: Verdict) -> View:
-    word, tone = describe_metric_status(metric, gate)
-    name = shorten_text(metric.name, 80)
-    if metric.family:
-        name = f"{name}, {shorten_text(metric.family, 60)}"
-    before = metric.before
-    after = metric.after
-    change = metric.change
+def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> View:
     scale = None
-    unit = "1"
-    scale_words = ""
+    better = "higher"
     if measured is not None:
         scale = measured.scale
-        unit = measured.unit
-        scale_words = describe_scale(measured)
-        if measured.better == "lower":
-            # The verdict has 1 - value for such a metric, as there higher is always better.
-            before = 1 - before
-            after = 1 - after
-            change = -change
-    texts = _format_means(before, after, change, scale, unit)
-    view: View = {
-        "name": name,
-        "scale": scale_words,
-        "role": metric.role,
-        "family": bool(metric.family),
-        "before": texts[0],
-        "now": texts[1],
-        "change": texts[2],
-        "points": format_points(metric.change),
-        "range": "",
-        "word": word,
-        "tone": tone,
+        better = measured.better
+    row = build_metric(metric, scale, word=metric.word, better=better)
+    view = {
+        **build_compared_view(row),
+        "tone": metric.tone or "muted",
         "detectable": _format_plain_points(metric.detectable),
         "trials": f"{metric.scored:,}" if metric.scored else NOT_KNOWN,
         "unscored": f"{metric.unscored:,}" if metric.unscored else NOT_KNOWN,
         "cases": f"{metric.cases:,}",
         "unchanged": f"{metric.unchanged:,}",
-        "at": round(100 * metric.change, 2),
-        "low": None,
-        "high": None,
     }
-    if word == "no score":
+    if better == "lower":
+        view["name"] += ", lower is better"
+    if not metric.status and metric.cases and metric.unchanged == metric.cases:
+        view |= {"word": "unchanged", "tone": "green"}
+    if metric.is_unscored:
         # What is left is not a fair sample.
-        view |= {"now": NOT_KNOWN, "change": NOT_KNOWN, "points": NOT_KNOWN, "at": None}
-    elif metric.lower is not None:
-        low, high = _read_range(metric, metric.lower)
-        view |= {"low": low, "high": high, "range": f"{format_points(low / 100)} to {format_points(high / 100)}"}
+        view |= {"now": NOT_KNOWN, "change": NOT_KNOWN, "points": NOT_KNOWN, "range": "", "at": None}
+        view |= {"low": None, "high": None}
     return view
 
 
-def _read_range(metric: MetricVerdict, lower: float) -> tuple[float, float]:
-    """Return the ends of the likely range in points; a run file without the upper end has the same distance to both."""
-    upper = metric.upper
-    if upper is None:
-        upper = 2 * metric.change - lower
-    return round(100 * lower, 2), round(100 * upper, 2)
+def build_compared_view(row: ComparedMetric) -> View:
+    """Return the view of a metric of a comparison; its numbers are points, for the picture.
 
-
-def describe_metric_status(metric: MetricVerdict, gate: Verdict) -> tuple[str, str]:
-    """Return the word for the status of a metric, and its colour.
-
-    >>> describe_metric_status(MetricVerdict(name="m", status="GREEN"), Verdict(kind="baseline"))
-    ('no drop over 5', 'green')
+    >>> view = build_compared_view(ComparedMetric(name="m", word="worse", tone="red", points="-20.0", change_points=-20.0))
+    >>> view["points"], view["at"]
+    ('−20.0', -20.0)
     """
-    total = metric.scored + metric.unscored
-    if gate.level == "error" and metric.unscored > MISSING_SHARE * total:
-        return METRIC_WORDS["ERROR"]
-    if not metric.status and metric.cases and metric.unchanged == metric.cases:
-        return "unchanged", "green"
-    return METRIC_WORDS.get(metric.status, (metric.status, "muted"))
+    name = shorten_text(row.name, 100)
+    if row.family:
+        name += f", {shorten_text(row.family, 60)}"
+    view: View = {
+        "name": name,
+        "family": bool(row.family),
+        "before": row.base,
+        "now": row.now,
+        "change": put_minus(row.change),
+        "points": put_minus(row.points),
+        "range": put_minus(row.likely),
+        "word": row.word,
+        "tone": row.tone or "muted",
+        "at": round(row.change_points, 2),
+        "low": None,
+        "high": None,
+    }
+    if row.lower is not None and row.upper is not None:
+        view |= {"low": round(row.lower, 2), "high": round(row.upper, 2)}
+    return view
 
 
-def describe_scale(metric: Metric) -> str:
-    """Return what has to be known to read the values of a metric: its scale, if it is not 0 to 1, and that lower is better."""
-    words = []
-    if metric.scale is not None:
-        low, high = metric.scale
-        words.append(f"{low:g} to {high:g}")
-    if metric.better == "lower":
-        words.append("lower is better")
-    return ", ".join(words)
+def put_minus(text: str) -> str:
+    """Return formatted numbers with real minus signs.
 
-
-def _format_means(
-    before: float, after: float, change: float, scale: Scale | None, unit: str
-) -> tuple[str, str, str]:
-    """Return before, now and change on the metric's own scale, with as many digits as before and now need to differ."""
-    for digits in range(2, MAX_DIGITS + 1):
-        texts = [_format_mean(value, scale, unit, digits) for value in (before, after)]
-        if texts[0] != texts[1] or before == after:
-            break
-    width = 1.0
-    if scale is not None:
-        width = scale[1] - scale[0]
-    return texts[0], texts[1], _sign(f"{change * width:+.{digits}f}")
-
-
-def _format_mean(value: float, scale: Scale | None, unit: str, digits: int) -> str:
-    if scale is None:
-        return format_amount(value, unit, digits)
-    return f"{to_scale(value, scale):.{digits}f}"
-
-
-def format_points(change: float | None) -> str:
-    """Return a change, from -1 to 1, in points with its sign; under 0.05 points it has none.
-
-    >>> format_points(-0.2), format_points(0.012), format_points(0.0001), format_points(None)
-    ('−20.0', '+1.2', '0.0', '–')
+    >>> put_minus("-1.9 to +3.5")
+    '−1.9 to +3.5'
     """
-    if change is None:
-        return NOT_KNOWN
-    return _sign(f"{100 * change:+.1f}")
+    return text.replace("-", MINUS)
 
 
 def _format_plain_points(size: float | None) -> str:
     if size is None:
         return NOT_KNOWN
     return f"{100 * size:.1f}"
-
-
-def _sign(number: str) -> str:
-    """Return a formatted number with a real minus; zero has no sign."""
-    if not number.strip("+-0."):
-        return number.lstrip("+-")
-    return number.replace("-", MINUS)
 
 
 def build_metric_view(metric: Metric) -> View:

@@ -71,8 +71,22 @@ def describe_when(run: Run, totals: Totals) -> list[str]:
     if commit:
         words.append(f"commit {shorten_text(commit[:12])}")
     tests = format_count(totals.tests, "test")
-    words.append(f"{tests} in {format_amount(totals.duration_s, 's')}")
+    words.append(f"{tests} in {format_duration(totals.duration_s)}")
     return words
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people write it.
+
+    >>> format_duration(0.62), format_duration(61.2), format_duration(269)
+    ('0.62 s', '61 s', '4 min 29 s')
+    """
+    if seconds < 10:  # noqa: PLR2004 -- below it, a second is much
+        return format_amount(seconds, "s")
+    whole = round(seconds)
+    if whole < 120:  # noqa: PLR2004 -- two minutes
+        return f"{whole} s"
+    return f"{whole // 60:,} min {whole % 60} s"
 
 
 def format_day(created: str) -> str:

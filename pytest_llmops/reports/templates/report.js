@@ -1,10 +1,11 @@
 import { bdi, buildTable, button, counted, h, icon, toneOf } from "./report_elements.js";
+import { buildComparisons } from "./report_comparisons.js";
 import { buildCase, guessHeight } from "./report_case.js";
 import { VirtualList } from "./report_list.js";
 import { markdownOf } from "./report_markdown.js";
 import { buildHeader } from "./report_overview.js";
 import { FIELDS, STATES, parseQuery, stateOf, statesOf } from "./report_query.js";
-import { buildComparisons, buildHistory, buildMetrics, buildReview, buildRun } from "./report_tabs.js";
+import { buildHistory, buildMetrics, buildReview, buildRun } from "./report_tabs.js";
 /** @import { Page } from "./report_types.js" */
 
 // The page of an HTML report: its state, address, keys and tabs. Its data is compressed JSON in the element #data; `build_page` in
@@ -101,10 +102,12 @@ export class Report {
   /** The tabs that have something to show: name, title, count, what builds it. */
   buildTabs() {
     const { page } = this;
-    const compared = page.matrices.length + page.candidates.length;
+    const { compared, count } = page.comparisons;
+    const axes = [...new Set(page.matrices.map((matrix) => (matrix.axis === "prompt" ? "prompt versions" : "models")))];
+    const names = compared || axes.join(", ");
     return [
       { name: "cases", title: "Cases", count: page.cases.length, build: () => this.buildCases() },
-      { name: "comparisons", title: page.compared ? `Comparisons: ${page.compared}` : "Comparisons", count: compared, build: () => buildComparisons(this) },
+      { name: "comparisons", title: names ? `Comparisons: ${names}` : "Comparisons", count: count || page.matrices.length, build: () => buildComparisons(this) },
       { name: "metrics", title: "Metrics", count: page.metrics.length, build: () => buildMetrics(this) },
       { name: "run", title: "Run", count: -1, build: () => buildRun(this) },
       { name: "review", title: "To review", count: page.review.length, build: () => buildReview(this) },

@@ -34,11 +34,11 @@ export function diffAnswers(before, after) {
   const count = (/** @type {string[]} */ pieces) => (byLine ? pieces.length : pieces.filter((piece) => IS_WORD.test(piece)).length);
   const old = split(before);
   const now = split(after);
-  if (!old.length || !now.length || Math.max(old.length, now.length) > 2 * MAX_WORDS) return null;
+  const longer = Math.max(count(old), count(now));
+  if (!old.length || !now.length || !longer || longer > MAX_WORDS || Math.max(old.length, now.length) > 2 * MAX_WORDS) return null;
   const edits = alignPieces(old, now);
   const common = edits.filter((edit) => edit.kind === "same").map((edit) => edit.text);
-  const longer = Math.max(count(old), count(now));
-  if (!longer || count(common) < MIN_SHARE * longer) return null;
+  if (count(common) < MIN_SHARE * longer) return null;
   return joinEdits(edits, byLine ? 0 : LEAST_UNCHANGED);
 }
 
@@ -107,15 +107,24 @@ function joinEdits(edits, least) {
   return joined;
 }
 
-/** @param {Edit[]} edits @returns {Child[]} */
+/**
+ * The pieces with their marks. Blanks after a marked text are not marked; where a text has none before a mark, there is one.
+ * @param {Edit[]} edits
+ * @returns {Child[]}
+ */
 export function showEdits(edits) {
-  return edits.map(({ kind, text }) => {
-    if (kind === "same") return text;
-    // The blank after a marked word is not marked.
+  /** @type {Child[]} */
+  const children = [];
+  let last = " ";
+  for (const { kind, text } of edits) {
     const words = text.trimEnd();
-    const mark = h(kind === "old" ? "del" : "ins", {}, words || text);
-    return words ? h("span", {}, mark, text.slice(words.length)) : mark;
-  });
+    const isMark = kind !== "same" && words;
+    if (isMark && !/\s$/.test(last) && IS_WORD.test(words)) children.push(" ");
+    children.push(isMark ? h(kind === "old" ? "del" : "ins", {}, words) : text);
+    if (isMark) children.push(text.slice(words.length));
+    last = text;
+  }
+  return children;
 }
 
 /** The place three words before the first difference; 0 if that is the beginning. @param {string} before @param {string} after */

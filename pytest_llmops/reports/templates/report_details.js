@@ -19,7 +19,7 @@ export const SECTIONS = [
     count: (one) => (one.scores || []).reduce((most, score) => Math.max(most, score.passages?.length || 0), 0),
     show: (report, one) => showPassages(report, one),
   },
-  { title: "Threshold sweep", count: (one) => (one.scores || []).filter((score) => score.sweep).length, show: (report, one) => showSweeps(one) },
+  { title: "Threshold sweep", count: (one) => (one.scores || []).filter((score) => score.sweep).length, show: (_, one) => showSweeps(one) },
   { title: "Judge", count: (one) => (one.scores || []).filter((score) => score.judge).length, show: (report, one) => showJudges(report, one) },
   { title: "Calls", count: (one) => one.calls?.length || 0, show: (report, one) => (one.calls || []).map((call) => showCall(report, call)) },
   { title: "Failure text", count: (one) => (one.message === undefined ? 0 : 1), show: (report, one) => [showText(report, one.message ?? 0)] },

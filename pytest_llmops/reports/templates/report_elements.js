@@ -80,13 +80,20 @@ export function sentence(text) {
   return /[.!?:…]["”')]?$/.test(full) ? full : `${full}.`;
 }
 
-/** @param {Child[]} head @param {Child[][]} rows @param {string} [caption] */
-export function buildTable(head, rows, caption) {
-  const cells = (/** @type {Child[]} */ row) => row.map((cell, place) => (place ? h("td", {}, cell) : h("th", { scope: "row" }, cell)));
+/**
+ * @param {Child[]} head
+ * @param {Child[][]} rows
+ * @param {string} [caption]
+ * @param {string[]} [styles]  of each column: "n" is a number, "opt" is left out on a phone
+ */
+export function buildTable(head, rows, caption, styles = []) {
+  const cell = (/** @type {Child} */ content, /** @type {number} */ place) => (
+    place ? h("td", { class: styles[place] }, content) : h("th", { scope: "row", class: styles[0] }, content)
+  );
+  const heads = head.map((content, place) => (content ? h("th", { scope: "col", class: styles[place] }, content) : h("td", { class: styles[place] })));
   const table = h(
-    "table", {}, caption && h("caption", {}, caption),
-    head.length ? h("thead", {}, h("tr", {}, ...head.map((cell) => h("th", { scope: "col" }, cell)))) : null,
-    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...cells(row)))),
+    "table", {}, caption && h("caption", {}, caption), head.length ? h("thead", {}, h("tr", {}, ...heads)) : null,
+    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))),
   );
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption || String(head[0] || "table") }, table);
 }

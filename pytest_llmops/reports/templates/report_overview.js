@@ -1,6 +1,7 @@
 import { bdi, button, h, icon, sayWord } from "./report_elements.js";
 import { findDomain, plotAxis, plotChange } from "./report_pictures.js";
 /** @import { Causes, ChangeRow, Child } from "./report_types.js" */
+/** @import { Domain } from "./report_pictures.js" */
 /** @import { Report } from "./report.js" */
 
 // The first screen: the verdict, what was edited or what is the cause, and the metrics.
@@ -77,13 +78,14 @@ function showLine(line) {
 function buildMetricTable(report, rows) {
   const shown = rows.slice(0, MAX_METRICS);
   const domain = findDomain(shown);
+  const narrow = findDomain(shown.slice(0, 1), { isNarrow: true });
   const rest = rows.length - shown.length;
   const head = ["Metric", "Before", "Now", "Change", "Points"].map((title, place) => h("th", { scope: "col", class: place ? "n" : null }, title));
   return h(
     "section", { class: "metrics" },
     h(
       "table", {}, h("thead", {}, h("tr", {}, ...head, h("th", { scope: "col", class: "pic" }, plotAxis(domain)), h("th", { scope: "col" }, "Verdict"))),
-      h("tbody", {}, ...shown.map((row) => buildMetricRow(row, domain))),
+      h("tbody", {}, ...shown.map((row) => buildMetricRow(row, domain, narrow))),
     ),
     h(
       "p", { class: "legend" }, "1 point is 1 % of a metric's scale. ", h("span", { class: "long" }, "Dot: the change. Line: its likely range. Left of 0 is worse. "),
@@ -93,13 +95,13 @@ function buildMetricTable(report, rows) {
   );
 }
 
-/** @param {ChangeRow} row @param {import("./report_pictures.js").Domain} domain */
-function buildMetricRow(row, domain) {
+/** @param {ChangeRow} row @param {Domain} domain @param {Domain} narrow  on a phone, which shows the first row only */
+function buildMetricRow(row, domain, narrow) {
   return h(
-    "tr", {}, h("th", { scope: "row" }, bdi(row.name), row.scale && h("span", { class: "muted" }, `, ${row.scale}`)),
+    "tr", {}, h("th", { scope: "row" }, bdi(row.name)),
     h("td", { class: "n before" }, row.before), h("td", { class: "n" }, h("b", {}, row.now)), h("td", { class: "n change" }, row.change),
     h("td", { class: "n points" }, row.points, h("span", { class: "phone" }, " points")),
-    h("td", { class: "pic" }, h("span", { class: "wide" }, plotChange(row, domain)), h("span", { class: "phone" }, plotChange(row, domain, true))),
+    h("td", { class: "pic" }, h("span", { class: "wide" }, plotChange(row, domain)), h("span", { class: "phone" }, plotChange(row, narrow, true))),
     h("td", {}, sayWord(row.word, row.tone)),
   );
 }

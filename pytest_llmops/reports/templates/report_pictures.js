@@ -1,55 +1,85 @@
 import { bdi, h, svg } from "./report_elements.js";
-/** @import { ChangeRow, Child, Metric, Picture, Score } from "./report_types.js" */
+/** @import { ChangeRow, Child, Metric, Picture, Score, Share } from "./report_types.js" */
 
 // Pictures: changes with their likely ranges, meters, histograms, points, thresholds of a cache.
 
 const WIDTH = 176;
-export const LIMIT = -5; // points: a drop that has to be ruled out
+const NARROW = 140; // on a phone
+const LIMIT = -5; // points: a drop that has to be ruled out
 
-/** @typedef {{ low: number, high: number }} Domain */
+/** @typedef {{ low: number, high: number, limits: number[], width: number }} Domain */
 
-/** One scale for all rows: with the limit, and room for its label on the left. @param {ChangeRow[]} rows @returns {Domain} */
-export function findDomain(rows) {
+/**
+ * One scale for all rows: with the limits, and room for the label of the first one on the left.
+ * @param {ChangeRow[]} rows
+ * @param {{ limits?: number[], isNarrow?: boolean }} [how]
+ * @returns {Domain}
+ */
+export function findDomain(rows, { limits = [LIMIT], isNarrow = false } = {}) {
   const numbers = rows.flatMap((row) => [row.at, row.low, row.high]).filter((number) => number !== null);
-  const high = Math.max(...numbers, 2) + 1;
+  const high = Math.max(...numbers, ...limits, 2) + 1;
   const low = Math.min(...numbers, LIMIT - 2) - 1;
-  return { low: Math.min(low, LIMIT - 0.5 * (high - LIMIT)), high };
+  return { low: Math.min(low, LIMIT - (isNarrow ? 0.6 : 0.45) * (high - LIMIT)), high, limits, width: isNarrow ? NARROW : WIDTH };
 }
 
 /** @param {Domain} domain @param {number} points */
-const scale = (domain, points) => ((points - domain.low) / (domain.high - domain.low)) * WIDTH;
+const scale = (domain, points) => Number((((points - domain.low) / (domain.high - domain.low)) * domain.width).toFixed(1));
 
-/** @param {string} text @param {number} x @param {number} y @param {"start" | "end"} anchor */
+/** @param {string} text @param {number} x @param {number} y @param {"start" | "middle" | "end"} anchor */
 function writeLabel(text, x, y, anchor) {
   const element = svg("text", { x, y, "text-anchor": anchor });
   element.textContent = text;
   return element;
 }
 
-/** The labels of the two lines, which stand above the pictures. @param {Domain} domain @param {number} y */
-const labelLines = (domain, y) => [writeLabel("limit −5", scale(domain, LIMIT) + 3, y, "end"), writeLabel("0", scale(domain, 0) - 3, y, "start")];
+/** The labels of the lines, which stand above the pictures. @param {Domain} domain */
+function labelLines(domain) {
+  const labels = [writeLabel("limit −5", scale(domain, LIMIT) + 3, 12, "end"), writeLabel("0", scale(domain, 0) - 3, 12, "start")];
+  if (domain.limits.length > 1) labels.push(writeLabel("+5", scale(domain, -LIMIT), 12, "start"));
+  return labels;
+}
+
+/** @param {number} width @param {number} height @param {string} style @param {string} label  "": a picture without a meaning of its own @param {SVGElement[]} parts */
+function drawPlot(width, height, style, label, parts) {
+  /** @type {Record<string, string>} */
+  const words = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
+  return svg("svg", { class: `plot ${style}`, viewBox: `0 0 ${width} ${height}`, width, height, ...words }, ...parts);
+}
 
 /** @param {Domain} domain */
-export function plotAxis(domain) {
-  return svg("svg", { class: "plot", viewBox: `0 0 ${WIDTH} 16`, width: WIDTH, height: 16, "aria-hidden": "true" }, ...labelLines(domain, 12));
-}
+export const plotAxis = (domain) => drawPlot(domain.width, 16, "", "", labelLines(domain));
+
+/** @param {number} low @param {number} high @param {number} y */
+const drawRange = (low, high, y) => svg("path", { class: "whisker", d: `M${low} ${y}H${high}M${low} ${y - 4}v8M${high} ${y - 4}v8` });
 
 /** The change of a metric, and its likely range. @param {ChangeRow} row @param {Domain} domain @param {boolean} [labelled]  with the labels of the lines */
 export function plotChange(row, domain, labelled = false) {
   if (row.at === null) return null;
   const top = labelled ? 16 : 0;
-  const x = (/** @type {number} */ points) => scale(domain, points).toFixed(1);
-  const parts = [
-    ...(labelled ? labelLines(domain, 12) : []),
-    svg("path", { class: "limit", d: `M${x(LIMIT)} ${top + 1}v18` }), svg("path", { class: "zero", d: `M${x(0)} ${top + 1}v18` }),
-  ];
-  if (row.low !== null && row.high !== null) {
-    const [low, high] = [x(row.low), x(row.high)];
-    parts.push(svg("path", { class: "whisker", d: `M${low} ${top + 10}H${high}M${low} ${top + 6}v8M${high} ${top + 6}v8` }));
-  }
-  parts.push(svg("circle", { cx: x(row.at), cy: top + 10, r: 4 }));
+  const parts = labelled ? labelLines(domain) : [];
+  for (const limit of domain.limits) parts.push(svg("path", { class: "limit", d: `M${scale(domain, limit)} ${top + 1}v18` }));
+  parts.push(svg("path", { class: "zero", d: `M${scale(domain, 0)} ${top + 1}v18` }));
+  if (row.low !== null && row.high !== null) parts.push(drawRange(scale(domain, row.low), scale(domain, row.high), top + 10));
+  parts.push(svg("circle", { cx: scale(domain, row.at), cy: top + 10, r: 4 }));
   const words = `change ${row.points} points${row.range && `, likely range ${row.range}`}`;
-  return svg("svg", { class: `plot ${row.tone}`, viewBox: `0 0 ${WIDTH} ${top + 20}`, width: WIDTH, height: top + 20, role: "img", "aria-label": words }, ...parts);
+  return drawPlot(domain.width, top + 20, row.tone, words, parts);
+}
+
+/**
+ * A share with its interval and what is required. A bar begins at 0, so there is none on an axis that begins elsewhere.
+ * @param {Share} share
+ * @param {string} tone
+ * @param {number} from  where the axis begins, from 0 to 1
+ */
+export function plotShare([, text, required, interval, value, low, high, limit], tone, from) {
+  if (value === null) return null;
+  const x = (/** @type {number} */ part) => Number((Math.max((part - from) / (1 - from), 0) * 136 + 4).toFixed(1));
+  const parts = [];
+  if (!from) parts.push(svg("rect", { class: "track", x: 4, y: 7, width: 136, height: 6 }), svg("rect", { class: "fill", x: 4, y: 7, width: x(value) - 4, height: 6 }));
+  if (low !== null && high !== null) parts.push(drawRange(x(low), x(high), 10));
+  parts.push(svg("circle", { cx: x(value), cy: 10, r: 4 }));
+  if (limit !== null) parts.push(svg("path", { class: "mark", d: `M${x(limit)} 1v18` }));
+  return drawPlot(144, 20, tone, `${text}, interval ${interval}, required ${required}`, parts);
 }
 
 /**

@@ -1,18 +1,7 @@
 import { bdi, buildTable, h, sayWord, svg } from "./report_elements.js";
-import { buildMatrix } from "./report_matrix.js";
 import { findDomain, plotAxis, plotChange, showHistogram } from "./report_pictures.js";
-/** @import { ChangeRow, Child } from "./report_types.js" */
+/** @import { Child, GateRow } from "./report_types.js" */
 /** @import { Report } from "./report.js" */
-
-/** @param {Report} report @returns {Child[]} */
-export function buildComparisons(report) {
-  const { candidates, matrices } = report.page;
-  return [
-    ...candidates.map((table) => buildTable(table.head, table.rows.map((row) => row.map((cell) => bdi(cell))), table.tests)),
-    candidates.length > 0 && h("p", { class: "legend" }, "Tokens, cost and latency are the application's, without its judges."),
-    ...matrices.map((matrix) => buildMatrix(report, matrix)),
-  ];
-}
 
 /** @param {Report} report @returns {Child[]} */
 export function buildMetrics(report) {
@@ -30,15 +19,16 @@ export function buildMetrics(report) {
   return parts;
 }
 
-/** All figures of the metrics since the baseline. @param {ChangeRow[]} changes */
+/** All figures of the metrics since the baseline. @param {GateRow[]} changes */
 function buildChangeTable(changes) {
   const domain = findDomain(changes);
   const head = ["metric", "verdict", "before", "now", "change", "points", "likely range", plotAxis(domain), "smallest drop detected", "trials", "no score", "cases", "unchanged"];
   const rows = changes.map((row) => [
-    h("span", {}, bdi(row.name), row.scale && h("span", { class: "muted" }, `, ${row.scale}`)), sayWord(row.word, row.tone), row.before, h("b", {}, row.now),
-    row.change, row.points, row.range || "–", plotChange(row, domain), row.detectable, row.trials, row.unscored, row.cases, row.unchanged,
+    bdi(row.name), sayWord(row.word, row.tone), row.before, h("b", {}, row.now), row.change, row.points, row.range || "–", plotChange(row, domain),
+    row.detectable, row.trials, row.unscored, row.cases, row.unchanged,
   ]);
-  return buildTable(head, rows, "Since the baseline; change on the metric's own scale, the rest in points");
+  const styles = ["", "", "n", "n", "n opt", "n", "n", "pic", "n opt", "n opt", "n opt", "n opt", "n opt"];
+  return buildTable(head, rows, "Since the baseline: before, now and change on the metric's own scale, the rest in points", styles);
 }
 
 /** @param {Report} report @returns {Child[]} */

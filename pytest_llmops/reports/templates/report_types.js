@@ -6,9 +6,15 @@
  * @typedef {{ word: string, tone: string, title: string, sentence: string, merge: string, facts: string[], why: string, also: string,
  *   caution: string, next: string, command: string, override: string }} Headline
  * @typedef {{ title: string, items: { text: string, note: string, lines: string[] }[] }} Causes
- * @typedef {{ name: string, scale: string, role: string, family: boolean, before: string, now: string, change: string, points: string,
- *   range: string, word: string, tone: string, detectable: string, trials: string, unscored: string, cases: string, unchanged: string,
- *   at: number | null, low: number | null, high: number | null }} ChangeRow  a metric since the baseline; the numbers are points
+ * @typedef {{ name: string, family: boolean, before: string, now: string, change: string, points: string, range: string, word: string,
+ *   tone: string, at: number | null, low: number | null, high: number | null }} ChangeRow  a metric; the numbers are points
+ * @typedef {ChangeRow & { detectable: string, trials: string, unscored: string, cases: string, unchanged: string }} GateRow
+ * @typedef {[counted: string, share: string, required: string, interval: string, value: number | null, low: number | null,
+ *   high: number | null, limit: number | null]} Share
+ * @typedef {{ name: string, word: string, tone: string, decides: boolean, sentence: string, next: string, look: string, data: string,
+ *   details: string[], metric: ChangeRow | null, others: ChangeRow[], share: Share | null }} Comparison
+ * @typedef {{ kind: string, title: string, about: string, rows: Comparison[] }} ComparisonTable
+ * @typedef {[name: string, version: string, model: string, word: string, tone: string, agreement: string, canaries: string]} JudgeRow
  * @typedef {{ score: string, name: string, dimensions?: [string, string][], votes?: string, raw?: number, calibration: string }} Judge
  * @typedef {[rank: string, id: string, place: number | null, relevant: boolean | null]} Passage
  * @typedef {[threshold: number | null, hitRate: number | null, falseHits: number | null, saving: number | null]} SweepRow
@@ -34,9 +40,9 @@
  *   reason: string }} Review
  * @typedef {{ when: string, commit: string, verdict: [string, string], bad: [id: string, name: string][], rest: number,
  *   sides: Record<string, Record<string, [number: number, text: string, version: string]>> }} StoredRun
- * @typedef {{ headline: Headline, ran: string[], causes: Causes | null, changes: ChangeRow[], decision: string[],
+ * @typedef {{ headline: Headline, ran: string[], causes: Causes | null, changes: GateRow[], decision: string[],
  *   chips: [kind: string, title: string, count: number][], unchanged: string, removed: { names: string[], count: number },
- *   metrics: Metric[], compared: string, matrices: Matrix[], candidates: Table[], review: Review[], facts: [string, string][],
+ *   metrics: Metric[], comparisons: { compared: string, count: number, tables: ComparisonTable[], judges: JudgeRow[] }, matrices: Matrix[], candidates: Table[], review: Review[], facts: [string, string][],
  *   notes: string[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[]
  *   }} Page
  * @typedef {{ kind: "same" | "old" | "new", text: string }} Edit

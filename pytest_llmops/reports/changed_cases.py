@@ -112,7 +112,7 @@ class ShownCase:
         """What a report says in the place of a difference; "" if the two answers say it themselves."""
         if self.change is not None and self.change.case_edited:
             return "The case was edited"
-        if self.change is None or self.kind == "failed":
+        if self.change is None or self.kind in ("no recording", "no score", "error", "failed"):
             return ""
         if self.has_same_answer:
             if self.change.answer_changed:
@@ -232,15 +232,16 @@ def show_score(score: ScoreChange, measurement: Measurement | None) -> ShownScor
         moved = "worse"
     elif score.gain > 0:
         moved = "better"
-    if score.passes and min(score.trials_before, score.trials_after) > 1:
+    unit = "1"
+    scale = None
+    if measurement is not None:
+        unit = measurement.unit
+        scale = read_scale(measurement)
+    # A judge whose scores happen to be its lowest and its highest passes or fails nothing.
+    if score.passes and scale is None and min(score.trials_before, score.trials_after) > 1:
         before = _count_passed(score.before, score.trials_before)
         after = _count_passed(score.after, score.trials_after)
     else:
-        unit = "1"
-        scale = None
-        if measurement is not None:
-            unit = measurement.unit
-            scale = read_scale(measurement)
         before, after = format_scores(score.before, score.after, scale, unit)
     return ShownScore(name=shorten_text(score.name, 80), before=before, after=after, moved=moved)
 

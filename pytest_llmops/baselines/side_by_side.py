@@ -189,7 +189,7 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
     if size + half_width < rules.margin:
         return replace(verdict, status="equivalent")
     levels = (rules.alpha / 2 / row.tests, rules.alpha / row.tests)
-    return replace(verdict, next_step=data.describe_next_step(rules, levels, two_sided=True))
+    return replace(verdict, next_step=data.plan_next_step(rules, levels, two_sided=True).words)
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:

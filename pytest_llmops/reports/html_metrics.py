@@ -12,6 +12,7 @@ from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 MINUS = "−"
 NOT_KNOWN = "–"
+_TONE_ORDER = ("violet", "red", "amber", "green", "")
 DECISION = (
     "1 point is 1 % of a metric's scale. The scores of each case before and now are shuffled 9,999 times; a drop counts as proved if "
     "fewer than 5 % of the shuffles show one as large. RED needs a proved drop of 2 points or more. GREEN needs the whole likely range "
@@ -23,9 +24,18 @@ DECISION = (
 
 
 def build_change_rows(gate: Verdict, metrics: Iterable[Metric]) -> list[View]:
-    """Return the rows of the metrics in a verdict, in its order; ``metrics`` are those of this run, which know scale and direction."""
+    """Return the rows of the metrics in a verdict, the worst first; ``metrics`` are those of this run, which know scale and direction."""
     known = {metric.name: metric for metric in metrics}
-    return [_build_change_row(metric, known.get(metric.name)) for metric in gate.metrics]
+    return [_build_change_row(metric, known.get(metric.name)) for metric in sorted(gate.metrics, key=_severity)]
+
+
+def _severity(metric: MetricVerdict) -> tuple[bool, int, float]:
+    """Return the key by which metrics are sorted: what decides the verdict first, of several drops the largest; families last."""
+    place = _TONE_ORDER.index(metric.tone)
+    drop = 0.0
+    if metric.tone == "red":
+        drop = metric.change
+    return bool(metric.family), place, drop
 
 
 def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> View:
@@ -62,7 +72,9 @@ def build_compared_view(row: ComparedMetric) -> View:
     >>> view["points"], view["at"]
     ('−20.0', -20.0)
     """
-    name = shorten_text(row.name, 100)
+    name, comma, scale = shorten_text(row.name, 100).partition(", ")
+    # The scale is not broken over two lines.
+    name += comma + scale.replace(" ", "\u00a0")
     if row.family:
         name += f", {shorten_text(row.family, 60)}"
     view: View = {

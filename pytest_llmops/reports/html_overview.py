@@ -70,8 +70,9 @@ def describe_when(run: Run, totals: Totals) -> list[str]:
     commit = str(run.meta.get("commit") or "")
     if commit:
         words.append(f"commit {shorten_text(commit[:12])}")
-    tests = format_count(totals.tests, "test")
-    words.append(f"{tests} in {format_duration(totals.duration_s)}")
+    if totals.tests:
+        tests = format_count(totals.tests, "test")
+        words.append(f"{tests} in {format_duration(totals.duration_s)}")
     return words
 
 
@@ -141,7 +142,7 @@ def _list_collection_errors(run: Run) -> list[View]:
             lines.append(f"  and {len(errors) - MAX_NAMED:,} more")
         note = ""
         if len(errors) > 1:
-            note = f"{len(errors):,} modules fail at this line"
+            note = f"in {len(errors):,} modules"
         items.append({"text": shorten_text(f"{place}: {text}", 300), "note": note, "lines": lines})
     if len(by_place) > MAX_CAUSES:
         items.append({"text": f"and {len(by_place) - MAX_CAUSES:,} more places", "note": "", "lines": []})

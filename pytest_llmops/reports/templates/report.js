@@ -154,7 +154,7 @@ export class Report {
     const { page } = this;
     if (!page.cases.length) return [h("p", { class: "muted" }, page.headline.word === "ERROR" ? "No test ran." : "No tests were recorded: nothing ran, or nothing that uses this plugin.")];
     this.box = /** @type {HTMLInputElement} */ (h("input", {
-      type: "search", placeholder: "Search: words s:failed @tag metric<0.5  ( / )", "aria-label": "Search the cases", "aria-describedby": "problem",
+      type: "search", placeholder: window.innerWidth < 720 ? "Search" : "Search: words s:failed @tag metric<0.5  ( / )", "aria-label": "Search the cases", "aria-describedby": "problem",
       autocomplete: "off", spellcheck: "false", value: this.query, input: () => this.go({ q: this.box?.value ?? "" }, true),
     }));
     const sorts = [["", "Worst first"], ["name", "By name"], ["cost", "By cost"], ["latency", "By latency"], ["tokens", "By tokens"]];
@@ -163,7 +163,7 @@ export class Report {
       ...sorts.map(([value, title]) => h("option", { value, selected: value === this.sort }, title)),
     ));
     const chips = page.chips.length > 1 ? page.chips.map(([kind, title, count]) => this.buildChip(stateOf(kind), kind, title, count)) : [];
-    if (page.review.length) chips.push(this.buildChip("review", "review", "To review", page.cases.filter((one) => one.review).length));
+    if (page.cases.some((one) => one.review && one.kind !== "no score")) chips.push(this.buildChip("review", "review", "To review", page.cases.filter((one) => one.review).length));
     this.chips = [this.buildChip("", "", "All", page.cases.length), ...chips];
     this.problem = h("span", { class: "problem", id: "problem", role: "status" });
     this.tools = h(

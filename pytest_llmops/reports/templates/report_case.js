@@ -35,7 +35,7 @@ export function buildCase(report, place, row, count) {
   const head = h(
     "button", { type: "button", class: "head", id: `head-${place}`, "aria-expanded": String(open), click: () => report.toggle(place) },
     h("span", { class: "state tone" }, icon(one.kind), one.kind), bdi(one.label, "name"), scores.length > 0 && h("span", { class: "scores" }, ...scores),
-    one.review && h("span", { class: "tag" }, "to review"),
+    one.review && one.kind !== "no score" && h("span", { class: "tag" }, "to review"),
     !open && h("bdi", { class: "q", dir: "auto" }, one.same ? "no recording, as above" : question || one.why || ""),
     report.sort !== "" && one.used && h("span", { class: "where" }, one.used), open && one.test && bdi(one.test, "where"),
   );
@@ -106,7 +106,7 @@ function showAnswers(report, place, one) {
     if (!one.lost) return [block(`Answer${trial}`, [...answer, ...why])];
     return [block("Before", [h("p", { class: "muted" }, one.lost)], ""), block(`Now${trial}`, [...answer, ...why])];
   }
-  if (before === now) return [block(`Before and now${trial}`, [...clamp(report, place, "Now", now), ...why])];
+  if (before === now) return [block(`${one.note ? "Before and now" : "Answer"}${trial}`, [...clamp(report, place, "Now", now), ...why])];
   const [old, fresh] = [report.textOf(before), report.textOf(now)];
   const edits = report.marks ? diffAnswers(old, fresh) : null;
   if (edits) return [block(`Before and now${trial}`, [h("p", { dir: "auto", class: "edits" }, ...showEdits(edits)), ...why])];
@@ -126,7 +126,7 @@ function showWhy(report, one) {
   } else if (one.why) {
     lines.push(h("p", { class: "why" }, h("b", { class: "tone" }, bdi(sentence(one.why)))));
   }
-  for (const text of [one.note, one.blame, one.review && `to review: ${one.review}`]) if (text) lines.push(h("p", { class: "why" }, bdi(sentence(text))));
+  for (const text of [one.note, one.blame, one.kind !== "no score" && one.review && `to review: ${one.review}`]) if (text) lines.push(h("p", { class: "why" }, bdi(sentence(text))));
   return lines;
 }
 

@@ -12,7 +12,7 @@ const MAX_METRICS = 4; // in the overview; the tab has all
 export function buildHeader(report) {
   return h(
     "header", {},
-    h("div", { class: "top" }, h("p", {}, "LLM regression report"), h("p", {}, bdi(report.page.ran.join(" · ")))),
+    h("div", { class: "top" }, h("p", {}, "LLM regression report"), h("p", {}, ...report.page.ran.map((text, place) => h("span", { class: text.includes(" in ") ? "long" : null }, place > 0 && " · ", bdi(text))))),
     buildVerdict(report), buildOverview(report),
   );
 }
@@ -62,7 +62,7 @@ function buildCauses({ title, items }) {
   return h(
     "section", { class: "causes" }, h("h2", {}, title),
     ...items.flatMap(({ text, note, lines }) => [
-      h("p", {}, bdi(text), note && h("span", { class: "muted nowrap" }, " ", note)),
+      h("p", {}, bdi(text), note && h("span", { class: "muted" }, ", ", note)),
       lines.length > 0 && h("div", { class: "lines", dir: "auto" }, ...lines.map(showLine)),
     ]),
   );

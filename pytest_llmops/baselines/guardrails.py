@@ -122,6 +122,8 @@ class _Rate:
     def words(self) -> str:
         """The share as a part of a sentence."""
         if self.share.status == "no score":
+            if not self.unscored:
+                return f"{self.share.name}: no {self.question.noun} ran"
             return f"{self.share.name}: no score for any of {self.unscored:,} {self.question.noun}"
         if self.unscored:
             return f"{self.share.words} (no score for {self.unscored:,} more)"

@@ -176,7 +176,7 @@ def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Ver
     )
     advice = []
     if share.status == "no score":
-        sentence = f"{name}: no score for any of {format_count(unscored, 'changed input')}"
+        sentence = f"{name}: no score for {format_count(unscored, 'changed input')}"
     else:
         sentence = share.words
         if unscored:

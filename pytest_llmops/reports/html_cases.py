@@ -12,7 +12,7 @@ from pytest_llmops.reports.changed_cases import (
     find_question,
     name_cases,
 )
-from pytest_llmops.reports.html_views import MAX_NAME, Texts, View, build_case_view, case_id, rerun_flags
+from pytest_llmops.reports.html_views import MAX_NAME, Texts, View, build_case_view, rerun_flags
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.problems import describe_kind
 from pytest_llmops.results.review import Judgement

@@ -63,7 +63,7 @@ def name_compared(rows: Sequence[ShownComparison]) -> str:
     >>> name_compared([ShownComparison(kind="red team", name="attacks blocked", word="holds", tone="green", sentence="")])
     'red team'
     """
-    parts = []
+    parts: list[str] = []
     for kind in TABLES:
         own = [row for row in rows if row.kind == kind]
         if not own:

@@ -14,19 +14,22 @@ MINUS = "−"
 NOT_KNOWN = "–"
 _TONE_ORDER = ("violet", "red", "amber", "green", "")
 DECISION = (
-    "1 point is 1 % of a metric's scale. The scores of each case before and now are shuffled 9,999 times; a drop counts as proved if "
-    "fewer than 5 % of the shuffles show one as large. RED needs a proved drop of 2 points or more. GREEN needs the whole likely range "
-    "above −5 points; each end of the range is passed with a probability of 5 % at most. Otherwise the verdict is AMBER. Several metrics "
-    "share the 5 %, and so do the looks of a run whose number of trials is chosen as it goes.",
+    "1 point is 1 % of a metric's scale.",
+    "The scores of each case before and now are shuffled 9,999 times. A drop is proved if fewer than 5 % of the shuffles show one as large.",
+    "RED needs a proved drop of 2 points or more. GREEN needs the whole likely range above −5 points. Otherwise the verdict is AMBER.",
+    "Each end of the likely range is passed with a probability of 5 % at most. Several metrics share these 5 %, and so do the looks of a "
+    + "run whose number of trials is chosen as it goes.",
     "Smallest drop detected: the drop that this suite notices in 8 of 10 runs.",
-    "A case without a score has no low score: it is left out, and too many of them end in ERROR.",
+    "A trial without a score is left out, it does not count as a low score. If more than 5 % of the trials have none, the verdict is ERROR.",
 )
 
 
 def build_change_rows(gate: Verdict, metrics: Iterable[Metric]) -> list[View]:
     """Return the rows of the metrics in a verdict, the worst first; ``metrics`` are those of this run, which know scale and direction."""
     known = {metric.name: metric for metric in metrics}
-    return [_build_change_row(metric, known.get(metric.name)) for metric in sorted(gate.metrics, key=_severity)]
+    return [
+        _build_change_row(metric, known.get(metric.name)) for metric in sorted(gate.metrics, key=_severity)
+    ]
 
 
 def _severity(metric: MetricVerdict) -> tuple[bool, int, float]:
@@ -51,8 +54,7 @@ def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> View:
         "detectable": _format_plain_points(metric.detectable),
         "trials": f"{metric.scored:,}" if metric.scored else NOT_KNOWN,
         "unscored": f"{metric.unscored:,}" if metric.unscored else NOT_KNOWN,
-        "cases": f"{metric.cases:,}",
-        "unchanged": f"{metric.unchanged:,}",
+        "cases": _describe_cases(metric),
     }
     if better == "lower":
         view["name"] += ", lower is better"
@@ -103,6 +105,12 @@ def put_minus(text: str) -> str:
     '−1.9 to +3.5'
     """
     return text.replace("-", MINUS)
+
+
+def _describe_cases(metric: MetricVerdict) -> str:
+    if metric.unchanged:
+        return f"{metric.cases:,}, {metric.unchanged:,} unchanged"
+    return f"{metric.cases:,}"
 
 
 def _format_plain_points(size: float | None) -> str:

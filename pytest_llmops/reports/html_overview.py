@@ -154,7 +154,10 @@ def _list_common_reasons(run: Run, cases: Iterable[ShownCase]) -> list[View]:
     reasons: Counter[tuple[str, bool]] = Counter()
     for case in cases:
         if case.kind in ("no recording", "no score", "error", "failed") and case.why:
-            reasons[case.why, case.kind == "failed"] += 1
+            why = case.why
+            if case.kind == "no score" and case.scores:
+                why = f"{case.scores[0].name}: {why}"
+            reasons[why, case.kind == "failed"] += 1
     items: list[View] = []
     for (why, is_failure), count in reasons.most_common():
         if is_failure and count == 1:

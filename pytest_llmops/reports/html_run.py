@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
+from pytest_llmops.reports.comparisons import ShownJudge, list_judges
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id, format_json
 from pytest_llmops.results.review import Judgement
-from pytest_llmops.results.run import JudgeUse, Run
+from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals
 from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 
@@ -18,7 +19,7 @@ def build_run_facts(run: Run, totals: Totals) -> list[list[str]]:
     rows: list[list[str]] = [["Tests", totals.outcome_words]]
     if totals.models:
         rows.append(["Model", shorten_text(", ".join(totals.models), 200)])
-    rows += [["Judge", describe_judge(judge)] for judge in totals.judges]
+    rows += [["Judge", describe_judge(judge)] for judge in list_judges(run)]
     for verdict in run.verdicts:
         if verdict.is_since_baseline and verdict.baseline:
             rows.append(["Baseline", shorten_text(verdict.baseline, MAX_NAME)])
@@ -35,18 +36,20 @@ def build_run_facts(run: Run, totals: Totals) -> list[list[str]]:
     return rows
 
 
-def describe_judge(judge: JudgeUse) -> str:
+def describe_judge(judge: ShownJudge) -> str:
     """Return the name, version and model of a judge, and how far it can be trusted.
 
-    >>> describe_judge(JudgeUse(name="tone", model="large", version="3", calibration="kappa 0.71 on 120 labels"))
-    'tone, version 3 (large): kappa 0.71 on 120 labels'
+    >>> describe_judge(ShownJudge(name="tone", model="large", version="3", word="reliable", agreement="kappa 0.71 on 120 labels"))
+    'tone, version 3 (large): reliable; kappa 0.71 on 120 labels'
     """
     name = shorten_text(judge.name, 80)
     if judge.version:
         name += f", version {shorten_text(judge.version, 60)}"
     if judge.model:
         name += f" ({shorten_text(judge.model, 80)})"
-    return f"{name}: {shorten_text(judge.standing, 500)}"
+    parts = [judge.word, judge.agreement, judge.canaries]
+    standing = "; ".join(filter(None, parts))
+    return f"{name}: {shorten_text(standing, 500)}"
 
 
 def _list_costs(traffic: Traffic) -> list[list[str]]:
@@ -62,7 +65,7 @@ def _list_costs(traffic: Traffic) -> list[list[str]]:
         if_live = if_live.partition(" (")[0]
     return [
         ["Calls", f"{traffic.live:,} live, {traffic.replayed:,} replayed"],
-        ["Cost", f"{spent} now; {if_live} if all calls were live"],
+        ["Cost", f"{spent} now; if all calls were live: {if_live}"],
         ["Tokens", format_tokens(traffic)],
     ]
 
@@ -153,5 +156,3 @@ def _format_confidence(judgement: Judgement) -> str:
     if judgement.least is None:
         return confidence
     return f"{confidence} < {judgement.least:g}"
-
-

@@ -247,8 +247,7 @@ export class Report {
       chip.setAttribute("aria-pressed", String(state ? states.includes(state) : !states.length));
     }
     if (this.problem) this.problem.textContent = problem;
-    const all = counted(cases.length, "case");
-    this.status.textContent = this.shown.length === cases.length ? all : `${this.shown.length.toLocaleString("en")} of ${all}`;
+    this.status.textContent = this.shown.length === cases.length ? "" : `${this.shown.length.toLocaleString("en")} of ${counted(cases.length, "case")}`;
     this.first = this.findFirst();
     this.list.setKeys(this.shown);
   }

@@ -124,7 +124,8 @@ function showWhy(report, one) {
     const first = report.page.cases[report.places.get(one.same) ?? 0];
     lines.push(h("p", { class: "why" }, "No recording, for the same reason as ", h("a", { href: report.hash({ case: one.same }) }, bdi(first.label)), "."));
   } else if (one.why) {
-    lines.push(h("p", { class: "why" }, h("b", { class: "tone" }, bdi(sentence(one.why)))));
+    const metric = one.kind === "no score" && one.moved ? `${one.moved[0][0]}: ` : "";
+    lines.push(h("p", { class: "why" }, h("b", {}, bdi(metric ? `${metric}${one.why}.` : sentence(one.why)))));
   }
   for (const text of [one.note, one.blame, one.kind !== "no score" && one.review && `to review: ${one.review}`]) if (text) lines.push(h("p", { class: "why" }, bdi(sentence(text))));
   return lines;

@@ -34,8 +34,9 @@ function writeLabel(text, x, y, anchor) {
 
 /** The labels of the lines, which stand above the pictures. @param {Domain} domain */
 function labelLines(domain) {
-  const labels = [writeLabel("limit −5", scale(domain, LIMIT) + 3, 12, "end"), writeLabel("0", scale(domain, 0) - 3, 12, "start")];
-  if (domain.limits.length > 1) labels.push(writeLabel("+5", scale(domain, -LIMIT), 12, "start"));
+  const hasTwo = domain.limits.length > 1;
+  const labels = [writeLabel(hasTwo ? "−5" : "limit −5", scale(domain, LIMIT) + 3, 12, "end"), writeLabel("0", scale(domain, 0) - 3, 12, "start")];
+  if (hasTwo) labels.push(writeLabel("+5", scale(domain, -LIMIT), 12, "start"));
   return labels;
 }
 

@@ -22,12 +22,12 @@ export function buildMetrics(report) {
 /** All figures of the metrics since the baseline. @param {GateRow[]} changes */
 function buildChangeTable(changes) {
   const domain = findDomain(changes);
-  const head = ["metric", "verdict", "before", "now", "change", "points", "likely range", plotAxis(domain), "smallest drop detected", "trials", "no score", "cases", "unchanged"];
+  const head = ["metric", "verdict", "before", "now", "change", "points", "likely range", plotAxis(domain), "smallest drop detected", "trials", "no score", "cases"];
   const rows = changes.map((row) => [
     bdi(row.name), sayWord(row.word, row.tone), row.before, h("b", {}, row.now), row.change, row.points, row.range || "–", plotChange(row, domain),
-    row.detectable, row.trials, row.unscored, row.cases, row.unchanged,
+    row.detectable, row.trials, row.unscored, row.cases,
   ]);
-  const styles = ["", "", "n", "n", "n opt", "n", "n", "pic", "n opt", "n opt", "n opt", "n opt", "n opt"];
+  const styles = ["", "", "n", "n", "n opt", "n", "n", "pic", "n opt", "n opt", "n opt", "n opt"];
   return buildTable(head, rows, "Since the baseline: before, now and change on the metric's own scale, the rest in points", styles);
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
+from pytest_llmops.reports.headline import build_headline
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id
 from pytest_llmops.results.details import (
     Scale,
@@ -232,6 +233,7 @@ def _read_creation_time(run: Run) -> datetime:
 def _build_run(run: Run) -> View:
     """Return the view of one run in the history: its failures, and the values of all tests and of each side."""
     totals = summarize_run(run)
+    headline = build_headline(run)
     failing = [record for record in run.records if record.outcome in ("failed", "errored")]
     listed = []
     for record in failing[:MAX_LISTED]:
@@ -245,7 +247,7 @@ def _build_run(run: Run) -> View:
     return {
         "when": shorten_text(created, 60),
         "commit": shorten_text(commit[:12]),
-        "verdict": [totals.verdict, totals.outcome_words],
+        "verdict": [headline.word, headline.sentence],
         "bad": listed,
         "rest": len(failing) - len(listed),
         "sides": sides,

@@ -10,6 +10,7 @@ const MAX_LINES = 12; // of a text, before "Show all"
 const MAX_CHARS = 900;
 const LINE = 20; // pixels
 const CLOSED = 37;
+const CLOSED_SCORES = 2; // of a closed case
 const PHONE = 720; // pixels of the window
 const DEFAULT_SECTION = "Measurements";
 
@@ -30,11 +31,11 @@ export function guessHeight(report, place, open) {
 export function buildCase(report, place, row, count) {
   const one = report.page.cases[place];
   const open = report.isOpen(place);
-  const scores = one.moved ? one.moved.map(showMoved) : open ? [] : showValues(one);
+  const scores = (one.moved || []).map(showMoved);
   const question = one.question === undefined ? "" : report.textOf(one.question).slice(0, 200);
   const head = h(
     "button", { type: "button", class: "head", id: `head-${place}`, "aria-expanded": String(open), click: () => report.toggle(place) },
-    h("span", { class: "state tone" }, icon(one.kind), one.kind), bdi(one.label, "name"), scores.length > 0 && h("span", { class: "scores" }, ...scores),
+    h("span", { class: "state tone" }, icon(one.kind), one.kind), bdi(one.label, "name"), ...(open ? [scores.length > 0 && h("span", { class: "scores" }, ...scores)] : [bdi(listScores(one), "scores")]),
     one.review && one.kind !== "no score" && h("span", { class: "tag" }, "to review"),
     !open && h("bdi", { class: "q", dir: "auto" }, one.same ? "no recording, as above" : question || one.why || ""),
     report.sort !== "" && one.used && h("span", { class: "where" }, one.used), open && one.test && bdi(one.test, "where"),
@@ -56,9 +57,11 @@ function showMoved([name, before, after, needs, moved]) {
   );
 }
 
-/** The scores of a case that did not change. @param {Case} one */
-function showValues(one) {
-  return (one.scores || []).slice(0, 2).map((score) => h("span", { class: "muted" }, bdi(score.name), ` ${score.value}`));
+/** The first scores of a closed case, as one text. @param {Case} one */
+function listScores(one) {
+  const moved = (one.moved || []).map(([name, before, after]) => `${name} ${before && `${before} → `}${after}`);
+  const values = one.moved ? moved : (one.scores || []).map((score) => `${score.name} ${score.value}`);
+  return values.slice(0, CLOSED_SCORES).join(", ");
 }
 
 /** Buttons that are seen while a pointer or the focus is in the case; on touch a menu opens them. @param {Report} report @param {number} place @param {Case} one @returns {Child[]} */

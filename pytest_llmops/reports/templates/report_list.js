@@ -105,7 +105,7 @@ export class VirtualList {
     for (let round = 0; round < 4; round += 1) {
       this.measure();
       const { top, height } = this.view();
-      const margin = this.all ? Infinity : 250;
+      const margin = this.all ? Infinity : 150;
       const first = this.find(Math.max(top - margin, 0));
       const last = Math.min(this.all ? this.keys.length : this.find(top + height + margin) + 1, this.keys.length);
       const anchor = Math.min(this.find(Math.max(top, 0)), this.keys.length - 1);

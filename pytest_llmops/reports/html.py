@@ -53,6 +53,7 @@ SCRIPTS = (
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]{0,500} from "\./[a-z_]+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const |function |class |async )", re.MULTILINE)
+_TYPES = re.compile(r"^/\*\* @import [^*]{0,500}\*/\n", re.MULTILINE)
 
 
 def render_html(run: Run, history: Sequence[Run] = ()) -> str:
@@ -100,7 +101,7 @@ def join_scripts() -> str:
     """Return the modules of the page's script as one script, without their imports and exports."""
     parts = []
     for name in SCRIPTS:
-        text = _IMPORT.sub("", _read_template(name) + "\n")
+        text = _TYPES.sub("", _IMPORT.sub("", _read_template(name) + "\n"))
         parts.append(_EXPORT.sub("", text).strip())
     return "\n\n".join(parts)
 

@@ -176,10 +176,9 @@ def _list_missing_tests(records: Sequence[TestRecord], gate: Verdict) -> list[Vi
     if not missing:
         return []
     names = name_cases([*records, *missing])
-    listed = [names[record.nodeid] for record in missing[:MAX_NAMED]]
+    text = "Did not run: " + ", ".join(names[record.nodeid] for record in missing[:MAX_NAMED])
     if len(missing) > MAX_NAMED:
-        listed.append(f"and {len(missing) - MAX_NAMED:,} more")
-    text = "Did not run: " + ", ".join(listed)
+        text += f" and {len(missing) - MAX_NAMED:,} more"
     return [{"text": text, "note": "", "lines": []}]
 
 

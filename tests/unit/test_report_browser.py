@@ -333,10 +333,12 @@ def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path
     )
     show(tab, tmp_path, replace(run, records=(first, *run.records[1:])))
     place = f".case[data-id='{case_id(first.nodeid)}']"
-    tab.run(f"document.querySelector(\"{place} .actions .small\").click()")
+    tab.run(f'document.querySelector("{place} .actions .small").click()')
     assert "similarity.cosine" in seen(tab, ".section[aria-label=Measurements]")[0]
     (sections,) = seen(tab, f"{place} .more")
-    assert sections.startswith("Measurements 4 Passages 3 Threshold sweep Judge Calls 2 Failure text Texts 3 Origin")
+    assert sections.startswith(
+        "Measurements 4 Passages 3 Threshold sweep Judge Calls 2 Failure text Texts 3 Origin"
+    )
     for title, parts in {
         "Passages": ("1 b not relevant about b", "2 a relevant", "not found c relevant"),
         "Threshold sweep": (

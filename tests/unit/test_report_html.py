@@ -4,20 +4,24 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.page import Page, read_data, read_texts
-from support.reports import gate_of, make_gate
+from support.report_states import STATES, comparisons_run
+from support.reports import make_gate
 from support.sample_run import HOSTILE, SYSTEM, everywhere, fixed_run
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.reports import terminal
-from pytest_llmops.reports.html import MAX_STATIC, build_page, render_html
+from pytest_llmops.reports import html
+from pytest_llmops.reports.changed_cases import list_cases
+from pytest_llmops.reports.headline import build_headline
+from pytest_llmops.reports.html import MAX_STATIC, SCRIPTS, build_page, join_scripts, render_html
 from pytest_llmops.reports.html_views import MAX_CHARS, case_id
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteEdit
 
 ALL = tuple(HOSTILE[:-1])
 
@@ -35,7 +39,7 @@ def measured(*measurements: Measurement, **how: object) -> tuple[dict[str, Any],
 def test_an_empty_run_says_so() -> None:
     page = Page(render_html(Run()))
     assert page.strays == []
-    assert page.inside("title") == ["EMPTY: no tests were recorded | LLM regression report"]
+    assert page.inside("title") == ["NONE: No test called a model or measured anything."]
     assert "nothing ran, or nothing that uses this plugin" in page.text
 
 
@@ -86,9 +90,7 @@ def test_hostile_text_adds_no_element_and_no_attribute() -> None:
         page = Page(render_html(everywhere(text)))
         assert page.strays == []
         assert page.skeleton().keys() == harmless.keys()
-        assert page.inside("title") == [
-            "FAIL: 1 failed, 1 error, 0 passed, 1 skipped | LLM regression report"
-        ]
+        assert page.inside("title") == ["FAIL: 1 of 2 tests failed."]
 
 
 @pytest.mark.parametrize("text", ALL, ids=range(len(ALL)))
@@ -121,10 +123,10 @@ def test_what_is_bad_comes_first_whatever_its_file() -> None:
         ("a.py::one", "passed"), ("b.py::two", "passed"), ("b.py::three", "failed"), ("c.py::four", "errored"), ("a.py::five", "skipped")
     ]  # fmt: skip
     data = data_of(*(TestRecord(nodeid=nodeid, outcome=outcome) for nodeid, outcome in outcomes))
-    assert [case["name"] for case in data["cases"]] == ["three", "four", "one", "two", "five"]
+    assert [case["name"] for case in data["cases"]] == ["four", "three", "one", "two", "five"]
 
 
-def _changed(nodeid: str, kind: str, *scores: ScoreChange, **how: str) -> CaseChange:
+def _changed(nodeid: str, kind: str, *scores: ScoreChange, **how: Any) -> CaseChange:
     return CaseChange(nodeid=nodeid, kind=kind, scores=scores, **how)
 
 
@@ -149,12 +151,12 @@ def test_what_got_worse_by_most_comes_after_the_failures_with_both_outputs() -> 
     )
     data = read_data(page)
     assert [case["name"] for case in data["cases"]] == ["bad", "much", "little", "better", "same"]
-    change = data["cases"][1]["change"]
+    case = data["cases"][1]
     # A judge's scores stand on its own scale.
-    assert (change["kind"], change["scores"]) == ("worse", [["judge.tone", "5/5", "3/5", "worse"]])
-    assert [data["texts"][change[side]] for side in ("before", "after")] == ["30 days", "60 days"]
-    assert (data["gates"][0]["removed"], data["gates"][0]["gone"]) == (["a.py::gone"], 1)
-    assert "<del>30</del><ins>60</ins> days" in page
+    assert (case["kind"], case["moved"]) == ("worse", [["judge.tone", "5.0", "3.0", "", "worse"]])
+    assert [data["texts"][case[side]] for side in ("before", "now")] == ["30 days", "60 days"]
+    assert data["removed"] == {"names": ["a.py::gone"], "count": 1}
+    assert "<del>30 </del><ins>60 </ins>days" in page
 
 
 def test_a_metric_whose_lower_values_are_better_stands_with_its_own_values_since_the_baseline() -> None:
@@ -164,7 +166,9 @@ def test_a_metric_whose_lower_values_are_better_stands_with_its_own_values_since
         records=(TestRecord(nodeid="a.py::t", measurements=(toxic,)),),
         verdicts=(make_gate(status="GREEN", metrics=(metric,)),),
     )
-    assert build_page(run)["gates"][0]["metrics"][0][3:6] == ["0.25", "0.00", "+25.0 points"]
+    (row,) = build_page(run)["changes"]
+    figures = [row[key] for key in ("name", "before", "now", "change", "points")]
+    assert figures == ["toxic, lower is better", "0.25", "0.00", "−0.25", "+25.0"]
 
 
 @pytest.mark.parametrize(
@@ -195,13 +199,14 @@ def test_a_page_without_a_script_shows_the_first_failures_and_counts_the_rest() 
     assert "why 0\nmore" in page.text
 
 
-@pytest.mark.parametrize(("outcome", "words"), [("passed", [""]), ("failed", ["RED"])])
-def test_a_page_without_a_script_says_the_word_of_the_gate_once(outcome: Outcome, words: list[str]) -> None:
-    run = Run(
-        records=(TestRecord(nodeid="a.py::t", outcome=outcome),),
-        verdicts=(make_gate(status="RED", sentence="tone fell"),),
-    )
-    assert ["".join(text.split()) for text in Page(render_html(run)).inside("b")] == words
+def test_a_page_without_a_script_has_the_headline_of_every_report() -> None:
+    run = STATES["red"]()
+    headline = build_headline(run)
+    page = Page(render_html(run))
+    assert page.inside("title") == [headline.title]
+    shown = page.inside("h1") + page.inside("span") + page.inside("bdi")
+    for part in (headline.word, f"{headline.sentence}.", headline.second_line, f"Next: {headline.next_step}"):
+        assert part in shown
 
 
 def test_a_page_without_a_script_shows_the_failures_before_the_metrics() -> None:
@@ -214,7 +219,7 @@ def test_a_page_without_a_script_shows_the_failures_before_the_metrics() -> None
             )
         )
     )
-    assert page.index("<h2>Failed, not scored") < page.index("<h2>Metrics</h2>")
+    assert page.index("<h2>Cases that failed") < page.index("<h2>Metrics</h2>")
 
 
 def test_a_failing_test_shows_what_it_is_about() -> None:
@@ -249,18 +254,17 @@ def test_a_judge_is_called_not_calibrated_wherever_its_scores_stand() -> None:
         "not calibrated"
     }
     assert "judge.quality (not calibrated)" in data["matrices"][0]["metrics"]
-    (line,) = (
-        line.text for line in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in line.text
-    )  # fmt: skip
-    assert ["judge", line.split(maxsplit=1)[1], "errored"] in data["figures"]
+    facts = [text for label, text in data["facts"] if label == "Judge"]
+    assert facts == [
+        "quality, version quality-1 (smollm2-135m-instruct): not checked; never checked against people"
+    ]
 
 
 def test_unknown_costs_are_not_zero() -> None:
     calls = (Call(model="m"), Call(model="m", replayed=True))
     page = render_html(Run(records=(TestRecord(nodeid="a.py::t", calls=calls),)))
-    figures = {label: text for label, text, _ in read_data(page)["figures"]}
-    assert figures["cost now"].startswith("unknown, ")
-    assert figures["cost if live"] == "unknown, 2 calls without a price"
+    facts = dict(read_data(page)["facts"])
+    assert facts["Cost"] == "unknown now; if all calls were live: unknown, 2 calls without a price"
     assert "$" not in read_texts(page)
 
 
@@ -490,10 +494,13 @@ def test_earlier_runs_are_listed_by_their_date_with_what_they_measured_of_each_v
     assert (first["when"], first["commit"], first["verdict"]) == (
         "2025-12-01",
         "0123456789ab",
-        ["FAIL", "1 failed, 1 passed"],
+        ["FAIL", "1 of 2 tests failed"],
     )
     assert first["bad"] == [
-        [data["cases"][0]["id"], "tests/test_refunds.py::test_answer[production-late-return]"]
+        [
+            case_id("tests/test_refunds.py::test_answer[production-late-return]"),
+            "tests/test_refunds.py::test_answer[production-late-return]",
+        ]
     ]
     # A judge's mean stands on its own scale.
     assert first["sides"]["support/answer v1 (production)"]["judge.quality"] == [3.0, "3/10", "quality-1"]
@@ -521,37 +528,28 @@ def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> 
         )
         for n in range(4)
     )  # fmt: skip
-    hint = "semantic: not measured now in 4 of 4 tests: nothing is decided. If that is meant, accept a new baseline (--llm-accept)"
-    run = Run(records=records, verdicts=(make_gate(status="ERROR", sentence=hint),))
-    page = render_html(run)
+    page = render_html(Run(records=records))
     data = read_data(page)
     command = "pytest a.py --llm-record=new"
-    assert data["missed"] == ["4 tests without a recording; to record all:", [command]]
+    assert (data["headline"]["word"], data["headline"]["command"]) == ("ERROR", command)
+    assert data["causes"]["items"] == [{"text": "no recording of m", "note": "in 4 cases", "lines": []}]
     assert [case.get("same") for case in data["cases"]] == [None, *[data["cases"][0]["id"]] * 3]
     assert Page(page).inside("pre").count(command) == 1
-    assert Page(page).text.count("no recording of m") == 1
-    assert data["gates"][0]["sentence"].endswith("is decided. Record what is missing first [LLM-NO-VERDICT]")
-    others = Run(records=(TestRecord(nodeid="a.py::t"),), verdicts=(gate_of(run),))
-    assert build_page(others)["gates"][0]["sentence"] == f"{hint} [LLM-NO-VERDICT]"
-    assert build_page(others)["missed"] is None
 
 
-def test_the_page_says_once_why_the_outputs_of_the_baseline_are_not_there() -> None:
-    def about(before: str | None) -> list[str]:
-        changes = tuple(
-            CaseChange(nodeid=f"a.py::t[{n}]", kind="regressed", before_outcome="passed", before_output=before, after_output="no")
-            for n in range(3)
+def test_a_case_says_why_the_answer_of_the_baseline_is_not_there() -> None:
+    def lost(before: str | None, before_outcome: str = "passed") -> Any:
+        change = CaseChange(
+            nodeid="a.py::t", kind="regressed", before_outcome=before_outcome, before_output=before, after_output="no"
         )  # fmt: skip
-        new = CaseChange(nodeid="a.py::new", kind="new", after_output="no")
-        lines: list[str] = build_page(Run(verdicts=(make_gate(status="RED", changes=(*changes, new)),)))[
-            "gates"
-        ][0]["about"]
-        return lines
+        run = Run(
+            records=(TestRecord(nodeid="a.py::t"),), verdicts=(make_gate(status="RED", changes=(change,)),)
+        )
+        return build_page(run)["cases"][0].get("lost")
 
-    (text,) = about(None)
-    assert text.startswith("the baseline's output is not known in 3 changed tests: ")
-    assert "fetch-depth: 0" in text
-    assert about("yes") == []
+    assert lost(None) == "not stored here (fetch the history: fetch-depth: 0)"
+    assert lost("yes") is None
+    assert lost(None, before_outcome="") is None
 
 
 @pytest.mark.parametrize(
@@ -569,3 +567,95 @@ def test_an_output_of_several_trials_is_labelled_with_its_own(
         name="m", value=0.5, better=better, samples=(0.5, 0.25, 0.75), detail={**detail, "actual": "no"}
     )
     assert [name for name, _ in measured(measurement)[0]["texts"]] == [label]
+
+
+def test_the_script_is_its_modules_without_imports_and_each_name_is_defined_once() -> None:
+    script = join_scripts()
+    names = re.findall(r"(?m)^(?:async )?(?:const|function|class) (\w+)", script)
+    assert len(names) == len(set(names))
+    assert not re.findall(r"(?m)^(?:import|export)\b|@import", script)
+    folder = Path(html.__file__).parent / "templates"
+    assert {path.name for path in folder.glob("*.js")} == {*SCRIPTS, "report_types.js"}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_numbers_of_a_page_agree_with_the_headline(state: str) -> None:
+    run = STATES[state]()
+    page = build_page(run)
+    chips = {kind: count for kind, _, count in page["chips"]}
+    assert sum(chips.values()) == len(page["cases"]) == len(run.records)
+    facts = "; ".join(page["headline"]["facts"])
+    moves = re.search(r"([\d,]+) cases? worse, ([\d,]+) better", facts)
+    if moves is not None:
+        assert [int(count) for count in moves.groups()] == [chips.get("worse", 0), chips.get("better", 0)]
+    answers = re.search(r"(\d+) of (\d+) answers? changed", facts)
+    if answers is not None:
+        changed = [case for case in list_cases(run) if case.change is not None and case.change.answer_changed]
+        assert int(answers[1]) == len(changed)
+        assert chips.get("changed", 0) == sum(case.kind == "changed" for case in changed)
+
+
+def test_a_metric_without_enough_scores_has_no_value_now() -> None:
+    rows = {row["name"].split(",")[0]: row for row in build_page(STATES["error-judge"]())["changes"]}
+    judge = rows["judge.helpful"]
+    assert (judge["word"], judge["now"], judge["points"], judge["at"]) == ("no score", "–", "–", None)
+    assert rows["text.contains"]["word"] == "no drop over 5"
+
+
+@pytest.mark.parametrize(
+    ("state", "title", "text"),
+    [
+        ("red", "Cause, most likely", "prompt support/answer v1 → v2"),
+        ("green", "Edited since the baseline", "prompt support/answer v1 → v2"),
+        ("error-judge", "Cause", "judge.helpful: no answer within 30 s"),
+        ("error-collection", "Cause", "shop/policy.py:12: SyntaxError: '(' was never closed"),
+        (
+            "error-missing-tests",
+            "Cause",
+            "Did not run: boots-worn, gift-card-expiry, order-cancel, ",
+        ),
+    ],
+)
+def test_the_overview_names_what_was_edited_or_what_is_the_cause(state: str, title: str, text: str) -> None:
+    causes = build_page(STATES[state]())["causes"]
+    assert causes["title"] == title
+    assert causes["items"][0]["text"].startswith(text)
+
+
+def test_several_edits_are_listed_with_six_lines_in_all() -> None:
+    edits = tuple(
+        SuiteEdit(kind=kind, name=name, before="1", after="2", count=3, total=4, lines=("- old", "+ new") * 2)
+        for kind, name in (("model", ""), ("judge", "tone"), ("request", "tools[0]"), ("cases", "a.csv"))
+    )  # fmt: skip
+    causes = build_page(Run(verdicts=(make_gate(status="RED", edits=edits),)))["causes"]
+    assert causes["title"] == "Edited since the baseline"
+    assert [item["text"] for item in causes["items"]] == [
+        "model 1 → 2",
+        "judge tone 1 → 2",
+        "tools[0] 1 → 2",
+        "and 1 more",
+    ]
+    assert [len(item["lines"]) for item in causes["items"]] == [4, 2, 0, 0]
+
+
+def test_a_run_without_a_baseline_has_no_picture_of_metrics() -> None:
+    for state in ("fail", "pass-no-baseline"):
+        page = build_page(STATES[state]())
+        assert (page["changes"], page["causes"], page["decision"]) == ([], None, [])
+
+
+def test_comparisons_are_rows_with_numbers_for_their_pictures() -> None:
+    comparisons = build_page(comparisons_run(6))["comparisons"]
+    assert comparisons["count"] == 6
+    assert comparisons["compared"] == "red team, 2 versions, changed inputs"
+    tables = {table["kind"]: table["rows"] for table in comparisons["tables"]}
+    counted, share, required, interval, value, low, high, limit = tables["red team"][0]["share"]
+    assert (counted, share, required, interval) == ("20 of 24", "83 %", "≥ 60 %", "64 to 93 %")
+    assert low < limit < value < high or limit < low < value < high
+    # Rows of one suite have their details once.
+    assert tables["red team"][0]["details"]
+    assert tables["red team"][1]["details"] == []
+    better = [row for row in tables["versions"] if row["word"] == "better"]
+    assert better[0]["metric"]["points"].startswith("+")
+    assert better[0]["metric"]["low"] > 5
+    assert [row[0] for row in comparisons["judges"]] == ["helpful"]

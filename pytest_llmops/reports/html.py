@@ -219,7 +219,7 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
         "message": None,
         "edits": [],
     }
-    if "same" not in case:
+    if "same" not in case and view["now"] is None:
         view["message"] = read("message")
     if view["before"] is not None and view["now"] is not None:
         view["edits"] = diff_answers(view["before"], view["now"]) or []

@@ -12,7 +12,7 @@ from pytest_llmops.reports.changed_cases import (
     find_question,
     name_cases,
 )
-from pytest_llmops.reports.html_views import MAX_NAME, Texts, View, build_case_view, rerun_flags
+from pytest_llmops.reports.html_views import MAX_CHARS, MAX_NAME, Texts, View, build_case_view, rerun_flags
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.problems import describe_kind
 from pytest_llmops.results.review import Judgement
@@ -20,6 +20,7 @@ from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange
 
 MAX_SCORES = 6  # of a case, in its head
+SHOWN_BEFORE = 200  # characters before the first difference of two texts that are too long for the page
 NOT_STORED = "not stored here (fetch the history: fetch-depth: 0)"
 # Kinds of the cases that neither failed nor changed, in the order in which the page lists them
 OTHER_KINDS = ("not comparable", "new", "xpassed", "passed", "unchanged", "xfailed", "skipped")
@@ -95,6 +96,9 @@ class CaseList:
         moved = []
         for score in case.scores[:MAX_SCORES]:
             moved.append([shorten_text(score.name, 80), score.before, score.after, score.needs, score.moved])
+        before, now = case.before, case.now
+        if before is not None and now is not None:
+            before, now = begin_at_difference(before, now)
         view: View = {
             "kind": case.kind,
             "label": case.id,
@@ -105,8 +109,8 @@ class CaseList:
             "trial": case.trial,
             "question": self._put(case.question),
             "expected": self._put(case.expected),
-            "before": self._put(case.before, keep_empty=True),
-            "now": self._put(case.now, keep_empty=True),
+            "before": self._put(before, keep_empty=True),
+            "now": self._put(now, keep_empty=True),
         }
         if case.before is None and _was_there(case.change):
             view["lost"] = NOT_STORED
@@ -151,6 +155,26 @@ class CaseList:
             return
         for view in self.views:
             del view["test"]
+
+
+def begin_at_difference(before: str, now: str) -> tuple[str, str]:
+    """Return two texts, without what is equal at their beginning if the page would otherwise cut them before they differ.
+
+    >>> begin_at_difference("old", "new"), [len(text) for text in begin_at_difference("x" * 70_000 + "a", "x" * 70_000 + "b")]
+    (('old', 'new'), [203, 203])
+    """
+    head = MAX_CHARS - SHOWN_BEFORE
+    if before == now or before[:head] != now[:head]:
+        return before, now
+    place = 0
+    for old, new in zip(before, now, strict=False):
+        if old != new:
+            break
+        place += 1
+    start = max(place - SHOWN_BEFORE, 0)
+    if place < head:  # one of them ends there
+        return before, now
+    return f"… {before[start:]}", f"… {now[start:]}"
 
 
 def _was_there(change: CaseChange | None) -> bool:

@@ -114,7 +114,7 @@ def build_causes(
     items = _list_collection_errors(run)
     if items:
         return {"title": "Cause", "items": items}
-    items = _list_common_reasons(run, cases)
+    items = _list_common_reasons(run, cases, least=1 if headline.word == "ERROR" else 2)
     for words, count in totals.blamed.items():
         items.append({"text": words, "note": f"in {format_count(count, 'test')}", "lines": []})
     if gate is not None and headline.word == "ERROR":
@@ -149,20 +149,27 @@ def _list_collection_errors(run: Run) -> list[View]:
     return items
 
 
-def _list_common_reasons(run: Run, cases: Iterable[ShownCase]) -> list[View]:
-    """Return the reasons why tests have no score or recording; of failed tests only those that several share."""
-    reasons: Counter[tuple[str, bool]] = Counter()
+def _list_common_reasons(run: Run, cases: Iterable[ShownCase], least: int) -> list[View]:
+    """Return the reasons why tests failed or have no score or recording, the most common first.
+
+    Args:
+        run: The run.
+        cases: Its cases.
+        least: A reason of fewer cases is left out: the case itself says it. Reasons of failed tests are always left out if only one
+            has it.
+    """
+    reasons: Counter[tuple[str, int]] = Counter()
     for case in cases:
-        if case.kind in ("no recording", "no score", "error", "failed") and case.why:
-            why = case.why
-            if case.kind == "no score" and case.scores:
-                why = f"{case.scores[0].name}: {why}"
-            reasons[why, case.kind == "failed"] += 1
-    items: list[View] = []
-    for (why, is_failure), count in reasons.most_common():
-        if is_failure and count == 1:
+        if case.kind not in ("no recording", "no score", "error", "failed") or not case.why:
             continue
-        items.append({"text": why, "note": f"in {format_count(count, 'case')}", "lines": []})
+        why = case.why
+        if case.kind == "no score" and case.scores:
+            why = f"{case.scores[0].name}: {why}"
+        reasons[why, 2 if case.kind == "failed" else least] += 1
+    items: list[View] = []
+    for (why, fewest), count in reasons.most_common():
+        if count >= fewest:
+            items.append({"text": why, "note": f"in {format_count(count, 'case')}", "lines": []})
     commands = list_record_commands(run.records)
     if len(commands) > 1 and items:
         items[0]["lines"] = [f"  {shorten_text(command, 2_000)}" for command in commands[:MAX_COMMANDS]]

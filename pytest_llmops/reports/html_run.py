@@ -139,7 +139,7 @@ def _build_review_row(judgement: Judgement) -> View:
 def _format_judgement_score(judgement: Judgement) -> str:
     """Return the score, with its interval if that is known: "3.5 (3 to 4)"."""
     if judgement.score is None:
-        return "not scored"
+        return "no score"
     score = f"{judgement.score:.4g}"
     if judgement.low is None or judgement.high is None:
         return score

@@ -32,7 +32,7 @@ def build_candidates_table(sides: Sequence[Side]) -> View:
     notes = [tests, *_list_uneven_notes(sides)]
     return {
         "tests": "; ".join(notes),
-        "head": ["model", "passed", "not scored", *means, "tokens", "cost", "latency p50", "latency p95"],
+        "head": ["model", "passed", "no score", *means, "tokens", "cost", "latency p50", "latency p95"],
         "rows": [_build_candidate_row(side, doubts) for side in sides],
     }
 
@@ -144,7 +144,7 @@ def _build_matrix_cell(
             scores.append(["–", "recorded", ""])
         else:
             value, _ = format_score_and_threshold(here)
-            scores.append([value or "not scored", here.status, _score_trend(before, here)])
+            scores.append([value or "no score", here.status, _score_trend(before, here)])
     return [place, scores]
 
 

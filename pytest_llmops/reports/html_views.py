@@ -110,7 +110,7 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     reason = measurement.error or measurement.reason
     view: View = {
         "name": shorten_text(name_with_label(measurement), MAX_NAME),
-        "value": value or "not scored",
+        "value": value or "no score",
         "status": measurement.status,
         "reason": shorten_text(reason, 1_000),
         "version": shorten_text(measurement.version, 60),

@@ -1,4 +1,4 @@
-"""What unit tests of assertions share."""
+"""What unit tests of assertions share, and a browser for those of the HTML report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from support.chromium import Tab, open_tab
 
 from pytest_llmops import recorder
 
@@ -62,3 +63,22 @@ def well_formed() -> Callable[[BaseException], list[str]]:
         return [first, *others]
 
     return lines
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """A Chromium; tests that use it are skipped by a mark where there is none."""
+    with open_tab(tmp_path_factory.mktemp("browser")) as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(browser: Tab) -> Iterator[Tab]:
+    """The browser; a page that complained on its console or asked for something fails its test."""
+    browser.console.clear()
+    browser.requests.clear()
+    browser.resize(1280, 900)
+    browser.emulate()
+    yield browser
+    assert browser.console == []
+    assert browser.requests == []

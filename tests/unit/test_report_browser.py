@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,8 +10,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from support.chromium import BROWSER, Tab, open_tab
+from support.chromium import BROWSER, Tab
 from support.page import read_data
+from support.report_page import press_button, seen, show
 from support.reports import make_gate
 from support.sample_run import HOSTILE, HOSTILE_OUTPUT, everywhere, fixed_run, models_run
 
@@ -37,49 +37,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with open_tab(tmp_path_factory.mktemp("browser")) as tab:
-        yield tab
-
-
-@pytest.fixture
-def tab(browser: Tab) -> Iterator[Tab]:
-    """The browser; a page that complained on its console or asked for something fails its test."""
-    browser.console.clear()
-    browser.requests.clear()
-    browser.resize(1280, 900)
-    browser.emulate()
-    yield browser
-    assert browser.console == []
-    assert browser.requests == []
-
-
-def show(tab: Tab, folder: Path, run: Run | str, fragment: str = "", history: Sequence[Run] = ()) -> str:
-    """Open the page of a run, and return its text."""
-    text = run if isinstance(run, str) else render_html(run, history)
-    page = folder / "page.html"
-    page.write_text(text, encoding="utf-8", newline="\n")
-    tab.open(page.as_uri() + fragment)
-    return text
-
-
-def seen(tab: Tab, selector: str) -> list[str]:
-    """The texts of elements, each on one line."""
-    script = f"[...document.querySelectorAll({selector!r})].map((one) => one.innerText.replace(/\\s+/g, ' ').trim())"
-    done: list[str] = tab.run(script)
-    return done
-
-
 def names(tab: Tab) -> list[str]:
     return seen(tab, ".case .name")
-
-
-def press_button(tab: Tab, title: str) -> None:
-    """Press the first button of the current case, else of the page, with this text."""
-    script = f"(document.querySelector('.current') || document).querySelectorAll('button')].find((one) => one.textContent === {title!r}).click()"
-    tab.run(f"[...{script}")
-    tab.settle()
 
 
 def compared_run(count: int = 2) -> Run:
@@ -573,7 +532,7 @@ def test_without_scripts_as_under_jenkins_the_failures_can_be_read(tab: Tab) -> 
     tab.console.clear()
     for part in (
         "RED judge.tone -50.0 points.",
-        "worse tests/test_a.py::test_a[bad-1]",
+        "worse: tests/test_a.py::test_a[bad-1]",
         "within 30 60 days",
     ):
         assert part in text

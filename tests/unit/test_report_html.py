@@ -336,7 +336,7 @@ def test_a_cell_shows_what_has_no_score_first_then_the_worst() -> None:
         record("v1", best, worst), record("v2", Measurement(name="m", value=0.3), errored), record("v3")
     )["matrices"]
     ((_, _, cells),) = matrix["rows"]
-    assert [scores[0][0] for ((_, scores),) in cells] == ["0.21", "not scored", "–"]
+    assert [scores[0][0] for ((_, scores),) in cells] == ["0.21", "no score", "–"]
     # No case has values in all columns.
     assert [column["means"] for column in matrix["columns"]] == [["–"]] * 3
 

@@ -100,7 +100,7 @@ function buildMetricRow(row, domain, narrow) {
   return h(
     "tr", {}, h("th", { scope: "row" }, bdi(row.name)),
     h("td", { class: "n before" }, row.before), h("td", { class: "n" }, h("b", {}, row.now)), h("td", { class: "n change" }, row.change),
-    h("td", { class: "n points" }, row.points, h("span", { class: "phone" }, " points")),
+    h("td", { class: "n points" }, row.points, row.at !== null && h("span", { class: "phone" }, " points")),
     h("td", { class: "pic" }, h("span", { class: "wide" }, plotChange(row, domain)), h("span", { class: "phone" }, plotChange(row, narrow, true))),
     h("td", {}, sayWord(row.word, row.tone)),
   );

@@ -83,7 +83,8 @@ class ComparedMetric:
         name: The metric; a judge's with its scale: "judge.helpful, 1 to 5".
         family: Only the cases of this family; "": all.
         word: better, worse, equal, undecided, or no score.
-        base: Mean score of the base on the metric's own scale; ``now`` is that of the variant. "–": too many have no score.
+        base: Mean score of the base on the metric's own scale.
+        now: Mean score of the variant; "–", as the change, if too many trials have no score.
         change: Change of the mean on the metric's own scale, with its sign.
         points: The same change as percent of the scale, with its sign and without a unit: "+22.5".
         likely: Likely range of the points, "-1.9 to +3.5"; "": not known.
@@ -93,7 +94,7 @@ class ComparedMetric:
     name: str
     family: str = ""
     word: str = ""
-    tone: Tone = ""
+    tone: str = ""
     base: str = ""
     now: str = ""
     change: str = ""
@@ -247,14 +248,13 @@ def list_judges(run: Run) -> list[ShownJudge]:
 
 
 def build_metric(
-    metric: MetricVerdict, scale: Scale | None = None, *, word: str = "", better: str = "higher"
+    metric: MetricVerdict, scale: Scale | None = None, *, better: str = "higher"
 ) -> ComparedMetric:
     """Return a metric of a verdict on its own scale.
 
     Args:
         metric: The verdict; its scores are from 0 to 1, and higher is better.
         scale: Lowest and highest score of a judge; None: from 0 to 1.
-        word: The word of the verdict.
         better: Whether a "higher" or a "lower" score of the metric is better.
 
     >>> helpful = build_metric(MetricVerdict(name="judge.helpful", before=0.9, after=0.925, change=0.025), (1, 5))
@@ -271,14 +271,26 @@ def build_metric(
     name = metric.name
     if scale is not None:
         name += f", {scale[0]:g} to {scale[1]:g}"
+    if metric.is_unscored:
+        # What is left is not a fair sample.
+        return ComparedMetric(
+            name=name,
+            family=metric.family,
+            word=metric.word,
+            tone=metric.tone,
+            base=f"{base:.{digits}f}",
+            now="–",
+            change="–",
+            points="–",
+        )
     likely = ""
     if metric.lower is not None and metric.upper is not None:
         likely = f"{format_signed(100 * metric.lower)} to {format_signed(100 * metric.upper)}"
     return ComparedMetric(
         name=name,
         family=metric.family,
-        word=word,
-        tone=WORD_TONES.get(word, ""),
+        word=metric.word,
+        tone=metric.tone,
         base=f"{base:.{digits}f}",
         now=f"{now:.{digits}f}",
         change=format_signed(now - base, digits),
@@ -413,8 +425,7 @@ def _find_lead(verdict: Verdict) -> int | None:
 
 def _place_on_scale(metric: MetricVerdict, scales: Mapping[str, tuple[Scale | None, str]]) -> ComparedMetric:
     scale, better = scales.get(metric.name, (None, "higher"))
-    word = _VARIANT_WORDS.get(metric.status, metric.status)
-    return build_metric(metric, scale, word=word, better=better)
+    return build_metric(metric, scale, better=better)
 
 
 def _name_suites(verdicts: Sequence[Verdict]) -> dict[str, str]:

@@ -19,7 +19,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "removed",
     "new",
 )
-MAX_NEEDED = 500  # cases to add; above, or above `MAX_GROWTH` times what there is, the advice is another one
+MAX_ADDED = 500  # nobody adds more cases to decide one question, nor `MAX_GROWTH` times as many as there are
 MAX_GROWTH = 5
 NAMED = 2  # cases that a row of a table names
 LONGEST_NAME = 60
@@ -212,6 +212,7 @@ class SuiteEdit(StoredFacts):
         after: Its version or value now.
         count: In how many requests it shows; of judges, retrievers and cases, in how many tests.
         total: How many requests (or tests) could be compared.
+        unit: "requests", or "tests" where a test makes several requests.
         added: Of cases: how many are new.
         lines: Lines that differ, each after ``- `` or ``+ ``, of one request as an example.
     """
@@ -222,6 +223,7 @@ class SuiteEdit(StoredFacts):
     after: str = ""
     count: int = 0
     total: int = 0
+    unit: str = "requests"
     added: int = 0
     lines: tuple[str, ...] = ()
 
@@ -257,8 +259,7 @@ class SuiteEdit(StoredFacts):
             return ", ".join(parts)
         if not self.total:
             return ""
-        unit = "tests" if self.kind in ("judge", "retriever") else "requests"
-        return f"in {self.count:,} of {self.total:,} {unit}"
+        return f"in {self.count:,} of {self.total:,} {self.unit}"
 
     @property
     def words(self) -> str:
@@ -281,10 +282,13 @@ class SuiteEdit(StoredFacts):
         return self.what
 
 
-def _round_plan(count: int) -> int:
-    """Return a number of cases to add with two digits, as it is an estimate."""
-    digits = len(str(count))
-    return int(round(count, 2 - digits))
+def round_plan(count: int) -> int:
+    """Return a number of cases to add, rounded to two digits: it is an estimate.
+
+    >>> round_plan(1375), round_plan(8)
+    (1400, 8)
+    """
+    return int(float(f"{count:.2g}"))
 
 
 def format_share(share: float) -> str:
@@ -416,16 +420,35 @@ class ShareVerdict(StoredFacts):
         look = ""
         if self.look_at:
             look = f"Read {describe_names(self.look_at)}"
-        if self.status in ("broken", "worse"):
-            return look
-        if not self.needed:
+        if self.status not in ("broken", "worse", "not proved", "undecided"):
             return ""
-        if self.needed > MAX_NEEDED or self.needed > MAX_GROWTH * self.total:
+        if not self.needed:
+            return look
+        if self.needed > MAX_ADDED or self.needed > MAX_GROWTH * self.total:
             near = "the share is too close to the limit for so few cases to decide"
             if look:
                 return f"{look}: {near}"
             return f"Add many more cases: {near}"
-        return f"To decide, add about {format_count(_round_plan(self.needed), unit, units)}"
+        return f"To decide, add about {format_count(round_plan(self.needed), unit, units)}"
+
+
+MAX_UNSCORED = 0.05  # share of trials without a score above which the gate decides nothing
+_METRIC_WORDS: Mapping[str, str] = {
+    "RED": "worse",
+    "GREEN": "no drop over 5",
+    "AMBER": "undecided",
+    "": "too few cases",
+    "equivalent": "equal",
+}
+_METRIC_TONES: Mapping[str, str] = {
+    "RED": "red",
+    "GREEN": "green",
+    "AMBER": "amber",
+    "better": "green",
+    "worse": "red",
+    "equivalent": "green",
+    "undecided": "amber",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -467,6 +490,29 @@ class MetricVerdict(StoredFacts):
     next_step: str = ""
     scored: int = 0
     unscored: int = 0
+
+    @property
+    def is_unscored(self) -> bool:
+        """Whether too many trials have no score for the mean of the others to be a fair sample."""
+        return self.unscored > MAX_UNSCORED * (self.scored + self.unscored)
+
+    @property
+    def word(self) -> str:
+        """The verdict of the gate on the metric, as tables show it.
+
+        >>> MetricVerdict(status="GREEN").word, MetricVerdict(status="AMBER").word, MetricVerdict(unscored=1).word
+        ('no drop over 5', 'undecided', 'no score')
+        """
+        if self.is_unscored:
+            return "no score"
+        return _METRIC_WORDS.get(self.status, self.status)
+
+    @property
+    def tone(self) -> str:
+        """The colour of `word`: red, amber, green, violet or ""."""
+        if self.is_unscored:
+            return "violet"
+        return _METRIC_TONES.get(self.status, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,6 +152,10 @@ def test_a_baseline_that_cannot_be_read_is_an_error_and_tells_nothing_of_sentine
     sentinel = replace(PASSED, facts={"sentinel": True})
     run = Run(records=(sentinel,), meta={"settings": {"record": "verify"}})
     (verdict,) = conclude(run, Reference(name="b.json", problem="b.json: damaged")).verdicts
-    assert (verdict.kind, verdict.status, verdict.sentence) == ("baseline", "ERROR", "b.json: damaged")
+    assert (verdict.kind, verdict.status, verdict.sentence) == (
+        "baseline",
+        "ERROR",
+        "Not compared: the baseline b.json cannot be read",
+    )
     (alone,) = conclude(run).verdicts
     assert (alone.kind, alone.status, alone.decides) == ("sentinel", "unknown", False)

@@ -43,6 +43,7 @@ WORD_TONES: Mapping[str, Tone] = {
     "not reliable": "red",
     "not checked": "amber",
 }
+TRIAL_RATE = "trials.passed"  # the metric of all tests with trials, see `baselines.baseline`
 HOLDING_WORDS = frozenset({"holds", "equal", "not moved"})
 """Verdicts that need nobody's attention: reports only count them where there is little room."""
 # Status of a verdict on variants or sentinels -> the word of reports
@@ -392,11 +393,14 @@ def _build_row(verdict: Verdict, scales: Mapping[str, tuple[Scale | None, str]])
         name = f"{verdict.subject}, against {verdict.baseline}"
         if word == "not compared" and "no score for" in verdict.sentence:
             word = "no score"
-    metrics = [_place_on_scale(metric, scales) for metric in verdict.metrics]
     lead = _find_lead(verdict)
+    others = [metric for metric in verdict.metrics if metric is not lead]
+    metric = None
     data = ""
     if lead is not None:
-        data = format_count(verdict.metrics[lead].cases, "case")
+        data = format_count(lead.cases, "case")
+        if verdict.level != "error":
+            metric = _place_on_scale(lead, scales)
     return ShownComparison(
         kind=_KINDS[verdict.kind],
         name=name,
@@ -404,23 +408,30 @@ def _build_row(verdict: Verdict, scales: Mapping[str, tuple[Scale | None, str]])
         word=word,
         tone=WORD_TONES.get(word, ""),
         sentence=verdict.sentence,
-        metric=None if lead is None or verdict.level == "error" else metrics[lead],
+        metric=metric,
         data=data,
         next_step=verdict.next_step,
         details=verdict.advice,
-        others=tuple(metric for place, metric in enumerate(metrics) if place != lead),
+        others=tuple(_place_on_scale(metric, scales) for metric in others if _is_worth_showing(metric)),
         subject=verdict.subject,
         place=verdict.place,
         decides=verdict.decides,
     )
 
 
-def _find_lead(verdict: Verdict) -> int | None:
-    """Return the place of the metric that a row of a verdict shows: the first with the verdict's status, else the first; None: none."""
-    for place, metric in enumerate(verdict.metrics):
+def _find_lead(verdict: Verdict) -> MetricVerdict | None:
+    """Return the metric that a row of a verdict shows: the first with the verdict's status, else the first; None: there is none."""
+    for metric in verdict.metrics:
         if not metric.family and metric.status == verdict.status:
-            return place
-    return 0 if verdict.metrics else None
+            return metric
+    if verdict.metrics:
+        return verdict.metrics[0]
+    return None
+
+
+def _is_worth_showing(metric: MetricVerdict) -> bool:
+    """Return whether a metric says something: the share of passed trials does only if it changed."""
+    return metric.name != TRIAL_RATE or bool(metric.change)
 
 
 def _place_on_scale(metric: MetricVerdict, scales: Mapping[str, tuple[Scale | None, str]]) -> ComparedMetric:

@@ -383,6 +383,8 @@ class ShareVerdict(StoredFacts):
         '1 of 3 (33 %), allowed at most 35 %'
         """
         text = self.counted
+        if self.status == "no score":
+            text = "no score"
         if self.share is not None:
             text += f" ({format_share(self.share)})"
         if self.limit is None:

@@ -1,4 +1,4 @@
-"""Built-in and own attacks with benign twins, samples of them, and the verdict of `llm_guardrail` over all cases."""
+"""Built-in and own attacks with harmless questions, samples of them, and the verdict of `llm_guardrail` over all cases."""
 
 from __future__ import annotations
 

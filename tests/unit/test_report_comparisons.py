@@ -75,7 +75,7 @@ def test_a_variant_has_its_figures_on_the_scale_of_the_metric_and_in_points() ->
     assert row.metric.upper is not None
     assert row.metric.lower < row.metric.change_points < row.metric.upper
     (judge,) = row.others
-    assert (judge.name, judge.base, judge.now) == ("judge.helpful, 1 to 5", "3.55", "4.45")
+    assert (judge.name, judge.base, judge.now) == ("judge.helpful, 1 to 5", "3.56", "4.46")
 
 
 def test_a_share_has_its_limit_its_interval_and_what_to_look_at() -> None:

@@ -11,7 +11,8 @@ from pytest_llmops.metrics.classification import Z_SQUARE, wilson_interval
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, GuardrailFacts, as_mapping, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import ShareVerdict, Verdict, format_interval
+from pytest_llmops.results.shares import ShareVerdict, format_interval
+from pytest_llmops.results.verdict import Verdict
 
 # Status of a share -> that of the verdict, which is the first of these that one of its shares has: the worst comes first
 STATUSES: Mapping[str, str] = {

@@ -24,8 +24,9 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.shares import describe_names
 from pytest_llmops.results.traffic import Traffic, count_traffic, summarize_latency
-from pytest_llmops.results.verdict import SHOWN_STATUSES, MetricVerdict, Verdict, describe_names
+from pytest_llmops.results.verdict import SHOWN_STATUSES, MetricVerdict, Verdict
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case
 MAX_LOSSES = 5  # cases that the details name

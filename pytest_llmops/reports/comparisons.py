@@ -12,16 +12,15 @@ from typing import Literal, TypeAlias
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import Scale, read_scale, to_scale
 from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, Run, TestRecord, collect_judges
-from pytest_llmops.results.verdict import (
+from pytest_llmops.results.shares import (
     LONGEST_NAME,
-    MetricVerdict,
     ShareVerdict,
-    Verdict,
     describe_names,
     format_interval,
     format_limit,
     format_share,
 )
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 ComparisonKind: TypeAlias = Literal["versions", "changed inputs", "red team", "sentinels"]
 Tone: TypeAlias = Literal["red", "amber", "green", "violet", ""]

@@ -19,7 +19,8 @@ from pytest_llmops.reports.comparisons import (
 )
 from pytest_llmops.reports.headline import build_headline
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import MetricVerdict, ShareVerdict, Verdict
+from pytest_llmops.results.shares import ShareVerdict
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 
 def named(run: Run) -> dict[str, ShownComparison]:

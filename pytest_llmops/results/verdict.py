@@ -171,8 +171,19 @@ STATUS_LEVELS: Mapping[str, Level] = {
     "changed": "",
     "same": "",
 }
-# Where reports use another word than the status
-SHOWN_STATUSES: Mapping[str, str] = {"equivalent": "equal"}
+# Kind of verdict -> status -> the word of reports, where it is another one
+SHOWN_STATUSES: Mapping[str, Mapping[str, str]] = {
+    "comparison": {"equivalent": "equal", "error": "not compared"},
+    "robustness": {"equivalent": "holds", "error": "no score"},
+    "guardrail": {
+        "pass": "holds",
+        "fail": "broken",
+        "unproven": "not proved",
+        "unscored": "no score",
+        "measured": "no limit",
+    },
+    "sentinel": {"unknown": "not known", "changed": "not moved", "same": "not moved"},
+}
 # The code of a verdict that is neither good nor without a status: by its status, else by its level. docs/troubleshooting.md explains it
 STATUS_CODES: Mapping[str, str] = {
     "RED": "LLM-RED",
@@ -458,6 +469,15 @@ class Verdict(StoredFacts):
         return _LABELS.get(self.kind, self.kind)
 
     @property
+    def word(self) -> str:
+        """What reports call the status.
+
+        >>> Verdict(kind="guardrail", status="fail").word, Verdict(kind="comparison", status="better").word
+        ('broken', 'better')
+        """
+        return SHOWN_STATUSES.get(self.kind, {}).get(self.status, self.status)
+
+    @property
     def is_since_baseline(self) -> bool:
         """Whether the verdict compares the whole run with a baseline (the gate)."""
         return self.kind == "baseline"
@@ -467,7 +487,7 @@ class Verdict(StoredFacts):
         """The verdict in a sentence, with its code."""
         if self.status == "NONE":
             return self.statement
-        return append_code(f"{self.status.upper()}  {self.statement}", self.code)
+        return append_code(f"{self.word.upper()}  {self.statement}", self.code)
 
     @property
     def statement(self) -> str:
@@ -491,7 +511,7 @@ class Verdict(StoredFacts):
     def text(self) -> str:
         """Status, sentence with its code, reason, next step and advice, one sentence per line."""
         step = f"{self.next_step} {self.next_command}".strip()
-        lines = [append_code(f"{self.status.upper()} {self.statement}", self.code)]
+        lines = [append_code(f"{self.word.upper()} {self.statement}", self.code)]
         lines += filter(None, [self.why, step, *self.advice])
         if self.is_since_baseline:
             lines.append(self.baseline)

@@ -12,16 +12,15 @@ from typing import Literal, TypeAlias
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import Scale, read_scale, to_scale
 from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, Run, TestRecord, collect_judges
-from pytest_llmops.results.verdict import (
+from pytest_llmops.results.shares import (
     LONGEST_NAME,
-    MetricVerdict,
     ShareVerdict,
-    Verdict,
     describe_names,
     format_interval,
     format_limit,
     format_share,
 )
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 ComparisonKind: TypeAlias = Literal["versions", "changed inputs", "red team", "sentinels"]
 Tone: TypeAlias = Literal["red", "amber", "green", "violet", ""]
@@ -43,16 +42,9 @@ WORD_TONES: Mapping[str, Tone] = {
     "not reliable": "red",
     "not checked": "amber",
 }
+TRIAL_RATE = "trials.passed"  # the metric of all tests with trials, see `baselines.baseline`
 HOLDING_WORDS = frozenset({"holds", "equal", "not moved"})
 """Verdicts that need nobody's attention: reports only count them where there is little room."""
-# Status of a verdict on variants or sentinels -> the word of reports
-_VARIANT_WORDS: Mapping[str, str] = {"equivalent": "equal", "error": "not compared"}
-_SENTINEL_WORDS: Mapping[str, str] = {
-    "moved": "moved",
-    "unknown": "not known",
-    "changed": "not moved",
-    "same": "not moved",
-}
 _KINDS: Mapping[str, ComparisonKind] = {
     "comparison": "versions",
     "robustness": "changed inputs",
@@ -83,7 +75,8 @@ class ComparedMetric:
         name: The metric; a judge's with its scale: "judge.helpful, 1 to 5".
         family: Only the cases of this family; "": all.
         word: better, worse, equal, undecided, or no score.
-        base: Mean score of the base on the metric's own scale; ``now`` is that of the variant. "–": too many have no score.
+        base: Mean score of the base on the metric's own scale.
+        now: Mean score of the variant; "–", as the change, if too many trials have no score.
         change: Change of the mean on the metric's own scale, with its sign.
         points: The same change as percent of the scale, with its sign and without a unit: "+22.5".
         likely: Likely range of the points, "-1.9 to +3.5"; "": not known.
@@ -93,7 +86,7 @@ class ComparedMetric:
     name: str
     family: str = ""
     word: str = ""
-    tone: Tone = ""
+    tone: str = ""
     base: str = ""
     now: str = ""
     change: str = ""
@@ -167,8 +160,8 @@ class ShownComparison:
 
     @property
     def holds(self) -> bool:
-        """Whether there is nothing to look at: it holds, or both sides are equal."""
-        return self.word in HOLDING_WORDS
+        """Whether there is nothing to look at: it holds, or both sides are equal, and there is nothing to do."""
+        return self.word in HOLDING_WORDS and not self.next_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,14 +240,13 @@ def list_judges(run: Run) -> list[ShownJudge]:
 
 
 def build_metric(
-    metric: MetricVerdict, scale: Scale | None = None, *, word: str = "", better: str = "higher"
+    metric: MetricVerdict, scale: Scale | None = None, *, better: str = "higher"
 ) -> ComparedMetric:
     """Return a metric of a verdict on its own scale.
 
     Args:
         metric: The verdict; its scores are from 0 to 1, and higher is better.
         scale: Lowest and highest score of a judge; None: from 0 to 1.
-        word: The word of the verdict.
         better: Whether a "higher" or a "lower" score of the metric is better.
 
     >>> helpful = build_metric(MetricVerdict(name="judge.helpful", before=0.9, after=0.925, change=0.025), (1, 5))
@@ -271,14 +263,26 @@ def build_metric(
     name = metric.name
     if scale is not None:
         name += f", {scale[0]:g} to {scale[1]:g}"
+    if metric.is_unscored:
+        # What is left is not a fair sample.
+        return ComparedMetric(
+            name=name,
+            family=metric.family,
+            word=metric.word,
+            tone=metric.tone,
+            base=f"{base:.{digits}f}",
+            now="–",
+            change="–",
+            points="–",
+        )
     likely = ""
     if metric.lower is not None and metric.upper is not None:
         likely = f"{format_signed(100 * metric.lower)} to {format_signed(100 * metric.upper)}"
     return ComparedMetric(
         name=name,
         family=metric.family,
-        word=word,
-        tone=WORD_TONES.get(word, ""),
+        word=metric.word,
+        tone=metric.tone,
         base=f"{base:.{digits}f}",
         now=f"{now:.{digits}f}",
         change=format_signed(now - base, digits),
@@ -325,6 +329,10 @@ def _list_shares(verdict: Verdict, suite: str) -> list[ShownComparison]:
     rows = []
     for share in verdict.shares:
         word = share.status or "no limit"
+        next_step = share.describe_next_step(*unit)
+        if verdict.why and share is verdict.shares[0]:
+            # Something is wrong with the test as a whole, whatever the share.
+            next_step = f"{verdict.next_step}: {verdict.why}"
         name = share.name
         if suite:
             name = f"{suite}: {share.name}"
@@ -340,7 +348,7 @@ def _list_shares(verdict: Verdict, suite: str) -> list[ShownComparison]:
                 share=_build_share(share),
                 data=format_count(share.total, "case"),
                 look_at=describe_names(share.look_at),
-                next_step=share.describe_next_step(*unit),
+                next_step=next_step,
                 details=verdict.advice,
                 subject=verdict.subject,
                 place=verdict.place,
@@ -372,19 +380,21 @@ def _build_share(share: ShareVerdict) -> ComparedShare:
 
 def _build_row(verdict: Verdict, scales: Mapping[str, tuple[Scale | None, str]]) -> ShownComparison:
     """Return the row of a verdict on a variant or on sentinels."""
+    word = verdict.word
     if verdict.kind == "sentinel":
-        word = _SENTINEL_WORDS.get(verdict.status, verdict.status)
         name = "sentinels"
     else:
-        word = _VARIANT_WORDS.get(verdict.status, verdict.status)
         name = f"{verdict.subject}, against {verdict.baseline}"
         if word == "not compared" and "no score for" in verdict.sentence:
             word = "no score"
-    metrics = [_place_on_scale(metric, scales) for metric in verdict.metrics]
     lead = _find_lead(verdict)
+    others = [metric for metric in verdict.metrics if metric is not lead]
+    metric = None
     data = ""
     if lead is not None:
-        data = format_count(verdict.metrics[lead].cases, "case")
+        data = format_count(lead.cases, "case")
+        if verdict.level != "error":
+            metric = _place_on_scale(lead, scales)
     return ShownComparison(
         kind=_KINDS[verdict.kind],
         name=name,
@@ -392,29 +402,35 @@ def _build_row(verdict: Verdict, scales: Mapping[str, tuple[Scale | None, str]])
         word=word,
         tone=WORD_TONES.get(word, ""),
         sentence=verdict.sentence,
-        metric=None if lead is None or verdict.level == "error" else metrics[lead],
+        metric=metric,
         data=data,
         next_step=verdict.next_step,
         details=verdict.advice,
-        others=tuple(metric for place, metric in enumerate(metrics) if place != lead),
+        others=tuple(_place_on_scale(metric, scales) for metric in others if _is_worth_showing(metric)),
         subject=verdict.subject,
         place=verdict.place,
         decides=verdict.decides,
     )
 
 
-def _find_lead(verdict: Verdict) -> int | None:
-    """Return the place of the metric that a row of a verdict shows: the first with the verdict's status, else the first; None: none."""
-    for place, metric in enumerate(verdict.metrics):
+def _find_lead(verdict: Verdict) -> MetricVerdict | None:
+    """Return the metric that a row of a verdict shows: the first with the verdict's status, else the first; None: there is none."""
+    for metric in verdict.metrics:
         if not metric.family and metric.status == verdict.status:
-            return place
-    return 0 if verdict.metrics else None
+            return metric
+    if verdict.metrics:
+        return verdict.metrics[0]
+    return None
+
+
+def _is_worth_showing(metric: MetricVerdict) -> bool:
+    """Return whether a metric says something: the share of passed trials does only if it changed."""
+    return metric.name != TRIAL_RATE or bool(metric.change)
 
 
 def _place_on_scale(metric: MetricVerdict, scales: Mapping[str, tuple[Scale | None, str]]) -> ComparedMetric:
     scale, better = scales.get(metric.name, (None, "higher"))
-    word = _VARIANT_WORDS.get(metric.status, metric.status)
-    return build_metric(metric, scale, word=word, better=better)
+    return build_metric(metric, scale, better=better)
 
 
 def _name_suites(verdicts: Sequence[Verdict]) -> dict[str, str]:

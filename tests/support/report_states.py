@@ -335,7 +335,7 @@ VARIANTS = (
     ("language", "en", "de", -0.12, 0.05),
 )
 """The argument, its base, the other value, how much its scores differ, and how much trials of a case differ."""
-TRANSFORMATIONS = (("typos", 160, 0), ("paraphrase", 160, 8), ("case", 160, 1), ("distractor", 12, 6))
+TRANSFORMATIONS = (("typos", 160, 0), ("paraphrase", 160, 5), ("case", 160, 1), ("distractor", 12, 6))
 """The transformation, how many changed inputs there are, and how many of them got another answer."""
 RED_TEAMS = (
     ("test_jailbreaks", 24, 4, 3), ("test_data_of_other_customers", 18, 0, 2), ("test_instructions_in_documents", 24, 2, 0),

@@ -19,12 +19,12 @@ from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import summary_lines
 from pytest_llmops.results.problems import list_verdict_problems
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
+from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import (
     STATUS_LEVELS,
     CaseChange,
     EditKind,
     MetricVerdict,
-    ShareVerdict,
     SuiteEdit,
     Verdict,
 )
@@ -152,6 +152,10 @@ def test_a_baseline_that_cannot_be_read_is_an_error_and_tells_nothing_of_sentine
     sentinel = replace(PASSED, facts={"sentinel": True})
     run = Run(records=(sentinel,), meta={"settings": {"record": "verify"}})
     (verdict,) = conclude(run, Reference(name="b.json", problem="b.json: damaged")).verdicts
-    assert (verdict.kind, verdict.status, verdict.sentence) == ("baseline", "ERROR", "b.json: damaged")
+    assert (verdict.kind, verdict.status, verdict.sentence) == (
+        "baseline",
+        "ERROR",
+        "Not compared: the baseline b.json cannot be read",
+    )
     (alone,) = conclude(run).verdicts
     assert (alone.kind, alone.status, alone.decides) == ("sentinel", "unknown", False)

@@ -14,8 +14,18 @@ from pytest_llmops.reports.comparisons import (
 from pytest_llmops.reports.html_metrics import build_compared_view, put_minus
 from pytest_llmops.reports.html_views import MAX_NAME, View
 from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import Level, Verdict
 
 MAX_DETAILS = 12
+# Kinds of verdicts that `list_comparisons` knows, and the one on the whole run
+KNOWN_KINDS = frozenset({"baseline", "comparison", "robustness", "guardrail", "sentinel"})
+_LEVEL_TONES: Mapping[Level, str] = {
+    "bad": "red",
+    "error": "violet",
+    "open": "amber",
+    "good": "green",
+    "": "muted",
+}
 LONGEST_TITLE = 40  # characters of a name in the title of the tab
 TABLES: Mapping[ComparisonKind, tuple[str, str]] = {
     "red team": (
@@ -49,9 +59,12 @@ def build_comparisons(run: Run) -> View:
         own = [row for row in rows if row.kind == kind]
         if own:
             tables.append({"kind": kind, "title": title, "about": about, "rows": _build_rows(own)})
+    others = [_build_other_row(verdict) for verdict in run.verdicts if verdict.kind not in KNOWN_KINDS]
+    if others:
+        tables.append({"kind": "others", "title": "Other verdicts", "about": "", "rows": others})
     return {
         "compared": name_compared(rows),
-        "count": len(rows),
+        "count": len(rows) + len(others),
         "tables": tables,
         "judges": [_build_judge_row(judge) for judge in list_judges(run)],
     }
@@ -113,6 +126,27 @@ def _build_row(row: ShownComparison) -> View:
     if row.share is not None:
         view["share"] = _build_share(row.share)
     return view
+
+
+def _build_other_row(verdict: Verdict) -> View:
+    """Return the row of a verdict of a kind that only a plugin or a later version knows."""
+    name = verdict.subject or verdict.kind
+    if verdict.subject and verdict.baseline:
+        name = f"{verdict.subject}, against {verdict.baseline}"
+    return {
+        "name": shorten_text(name, MAX_NAME),
+        "word": shorten_text(verdict.status, 40),
+        "tone": _LEVEL_TONES[verdict.level],
+        "decides": verdict.decides,
+        "sentence": shorten_text(verdict.sentence, 600),
+        "next": shorten_text(verdict.next_step, 300),
+        "look": "",
+        "data": "",
+        "details": [shorten_text(text, 600) for text in verdict.advice[:MAX_DETAILS]],
+        "metric": None,
+        "others": [],
+        "share": None,
+    }
 
 
 def _build_share(share: ComparedShare) -> list[Json]:

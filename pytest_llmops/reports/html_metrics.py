@@ -46,7 +46,7 @@ def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> View:
     if measured is not None:
         scale = measured.scale
         better = measured.better
-    row = build_metric(metric, scale, word=metric.word, better=better)
+    row = build_metric(metric, scale, better=better)
     view = {
         **build_compared_view(row),
         "tone": metric.tone or "muted",
@@ -59,10 +59,6 @@ def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> View:
         view["name"] += ", lower is better"
     if not metric.status and metric.cases and metric.unchanged == metric.cases:
         view |= {"word": "unchanged", "tone": "green"}
-    if metric.is_unscored:
-        # What is left is not a fair sample.
-        view |= {"now": NOT_KNOWN, "change": NOT_KNOWN, "points": NOT_KNOWN, "range": "", "at": None}
-        view |= {"low": None, "high": None}
     return view
 
 
@@ -92,6 +88,8 @@ def build_compared_view(row: ComparedMetric) -> View:
         "low": None,
         "high": None,
     }
+    if row.points == NOT_KNOWN:  # too many trials have no score
+        view["at"] = None
     if row.lower is not None and row.upper is not None:
         view |= {"low": round(row.lower, 2), "high": round(row.upper, 2)}
     return view

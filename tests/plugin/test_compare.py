@@ -235,8 +235,9 @@ def test_prompts_with_cases_are_recorded_and_replayed_alike(project: Project) ->
     assert any("characters" in text for text in variant.advice)
     page = read_data((project.path / "run.html").read_text(encoding="utf-8"))
     assert variant.headline in project.bare("-q").text
-    (figure,) = [text for label, text, _ in page["figures"] if label == "compare"]
-    assert figure.splitlines() == [variant.headline, *variant.advice]
+    ((row,),) = [table["rows"] for table in page["comparisons"]["tables"]]
+    assert (row["name"], row["word"]) == ("prompt answer v2, against v1", "better")
+    assert [text.replace("−", "-") for text in row["details"]] == list(variant.advice)
     assert variant.headline in (project.path / "run.md").read_text(encoding="utf-8")
 
 

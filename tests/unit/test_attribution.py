@@ -105,7 +105,9 @@ def test_the_terminal_says_where_to_look_first(run: Run) -> None:
 
 def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:
     page = read_data(html.render_html(run))
-    assert ["retrieval good, generation bad", "2 tests", "failed"] in page["figures"]
+    assert {"text": "retrieval good, generation bad", "note": "in 2 tests", "lines": []} in page["causes"][
+        "items"
+    ]
     assert Counter(case.get("blame") for case in page["cases"]) == {
         "retrieval good, generation bad": 2,
         "retrieval bad, generation not judged": 1,

@@ -15,7 +15,7 @@ export function buildComparisons(report) {
   const { tables, judges } = comparisons;
   return [
     tables.length > 0 && h("p", { class: "legend" }, "An undecided comparison does not change the word at the top of the page. A broken limit of a red team does."),
-    ...tables.flatMap((table) => [h("section", { class: "compared" }, h("h2", {}, table.title), h("p", { class: "legend" }, table.about), buildRows(table))]),
+    ...tables.flatMap((table) => [h("section", { class: "compared" }, h("h2", {}, table.title), table.about && h("p", { class: "legend" }, table.about), buildRows(table))]),
     judges.length > 0 && h("section", { class: "compared" }, h("h2", {}, "Judges"), buildJudges(judges)),
     ...candidates.map((table) => buildTable(table.head, table.rows.map((row) => row.map((cell) => bdi(cell))), table.tests)),
     candidates.length > 0 && h("p", { class: "legend" }, "Tokens, cost and latency are the application's, without its judges."),
@@ -26,7 +26,7 @@ export function buildComparisons(report) {
 /** @param {ComparisonTable} table */
 function buildRows({ kind, title, rows }) {
   if (kind === "versions") return buildVersions(title, rows);
-  if (kind === "sentinels") {
+  if (kind === "sentinels" || kind === "others") {
     const cells = rows.map((row) => [nameRow(row), sayWord(row.word, row.tone), bdi(row.sentence)]);
     return buildTable(["compared", "verdict", "result"], cells, title);
   }

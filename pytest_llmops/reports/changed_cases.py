@@ -20,6 +20,7 @@ from pytest_llmops.results.details import (
     name_with_label,
     read_detail,
     read_scale,
+    read_texts,
     to_scale,
 )
 from pytest_llmops.results.run import Run, TestRecord
@@ -292,7 +293,7 @@ def find_answer(record: TestRecord) -> str | None:
     for measurement in record.measurements:
         if "ranks" in measurement.detail:  # the ids that a search found are not an answer
             continue
-        actual = read_detail(measurement).actual
+        actual = read_texts(measurement).actual
         if actual is not None:
             return actual
     for call in reversed(record.calls):
@@ -308,7 +309,7 @@ def find_question(record: TestRecord) -> str:
     'How long?'
     """
     for measurement in record.measurements:
-        question = read_detail(measurement).question
+        question = read_texts(measurement).question
         if question:
             return question
     case = CaseFacts.from_wire(record.facts.get("case"))
@@ -331,7 +332,7 @@ def find_expected(record: TestRecord, decisive: Measurement | None = None) -> st
     for measurement in measurements:
         if "ranks" in measurement.detail:
             continue
-        expected = read_detail(measurement).expected
+        expected = read_texts(measurement).expected
         if expected:
             return expected
         if measurement is decisive and "schema" in measurement.detail:

@@ -15,6 +15,7 @@ from importlib.resources import files
 
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.reports.changed_cases import ShownCase, list_cases
+from pytest_llmops.reports.comparisons import list_judges
 from pytest_llmops.reports.differences import diff_answers
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.headline import Headline, build_headline
@@ -122,6 +123,7 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
     gates = [verdict for verdict in run.verdicts if verdict.is_since_baseline]
     texts = Texts()
     review = select_for_review(run.records)
+    judges = list_judges(run)
     cases = CaseList(run, texts, shown, review)
     changes: list[View] = []
     for gate in gates:
@@ -136,11 +138,11 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
         "unchanged": describe_no_changes(run, cases.views),
         "removed": _build_removed(run),
         "metrics": list(map(build_metric_view, totals.metrics)),
-        "comparisons": build_comparisons(run),
+        "comparisons": build_comparisons(run, judges),
         "matrices": _build_matrices(run, cases.places),
         "candidates": _build_candidates(totals),
         "review": build_review_rows(review),
-        "facts": build_run_facts(run, totals),
+        "facts": build_run_facts(run, totals, judges),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
         "calls": build_call_rows(totals),
         "run": build_metadata_tables(run.meta),

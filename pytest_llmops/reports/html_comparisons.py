@@ -1,6 +1,6 @@
 """The tab Comparisons of the HTML report: versions, changed inputs, red teams, sentinels and judges as rows of tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.reports.comparisons import (
@@ -9,7 +9,6 @@ from pytest_llmops.reports.comparisons import (
     ShownComparison,
     ShownJudge,
     list_comparisons,
-    list_judges,
 )
 from pytest_llmops.reports.html_metrics import build_compared_view, put_minus
 from pytest_llmops.reports.html_views import MAX_NAME, View
@@ -47,10 +46,10 @@ TABLES: Mapping[ComparisonKind, tuple[str, str]] = {
 }
 
 
-def build_comparisons(run: Run) -> View:
+def build_comparisons(run: Run, judges: Iterable[ShownJudge]) -> View:
     """Return the tables of the comparisons and the judges, and ``compared``, which says in a few words what is compared.
 
-    >>> build_comparisons(Run())
+    >>> build_comparisons(Run(), [])
     {'compared': '', 'count': 0, 'tables': [], 'judges': []}
     """
     rows = list_comparisons(run)
@@ -66,7 +65,7 @@ def build_comparisons(run: Run) -> View:
         "compared": name_compared(rows),
         "count": len(rows) + len(others),
         "tables": tables,
-        "judges": [_build_judge_row(judge) for judge in list_judges(run)],
+        "judges": [_build_judge_row(judge) for judge in judges],
     }
 
 

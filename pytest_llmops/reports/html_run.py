@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
-from pytest_llmops.reports.comparisons import ShownJudge, list_judges
+from pytest_llmops.reports.comparisons import ShownJudge
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id, format_json
 from pytest_llmops.results.review import Judgement
@@ -14,12 +14,12 @@ from pytest_llmops.results.traffic import Traffic, format_cost, format_tokens
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 
 
-def build_run_facts(run: Run, totals: Totals) -> list[list[str]]:
+def build_run_facts(run: Run, totals: Totals, judges: Iterable[ShownJudge]) -> list[list[str]]:
     """Return ``[label, text]`` for each known fact about the run; costs that are not known are called unknown, never zero."""
     rows: list[list[str]] = [["Tests", totals.outcome_words]]
     if totals.models:
         rows.append(["Model", shorten_text(", ".join(totals.models), 200)])
-    rows += [["Judge", describe_judge(judge)] for judge in list_judges(run)]
+    rows += [["Judge", describe_judge(judge)] for judge in judges]
     for verdict in run.verdicts:
         if verdict.is_since_baseline and verdict.baseline:
             rows.append(["Baseline", shorten_text(verdict.baseline, MAX_NAME)])

@@ -370,6 +370,24 @@ def read_detail(measurement: Measurement) -> MeasurementDetail:
     return MeasurementDetail.from_wire(measurement.detail)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerTexts(StoredFacts):
+    """The texts in the detail of a measurement, without the rest of it, which takes several times as long to read."""
+
+    question: str = ""
+    actual: str | None = None
+    expected: str | None = None
+
+
+def read_texts(measurement: Measurement) -> AnswerTexts:
+    """Return question, answer and reference of a measurement; what is not stored is "" or None.
+
+    >>> read_texts(Measurement(name="exact", value=1.0, detail={"actual": "30 days"})).actual
+    '30 days'
+    """
+    return AnswerTexts.from_wire(measurement.detail)
+
+
 def name_with_label(measurement: Measurement) -> str:
     """Return the name of a measurement with its label, "judge.quality [tone]", as in baselines and reports of changes."""
     if measurement.label:

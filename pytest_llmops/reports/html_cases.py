@@ -47,6 +47,7 @@ class CaseList:
         self._run = run
         self._texts = texts
         self._names = name_cases(run.records)
+        self._changes = run.changes
         self._is_compared = any(
             verdict.unchanged or verdict.changes for verdict in run.verdicts if verdict.is_since_baseline
         )
@@ -75,7 +76,7 @@ class CaseList:
     def _add(self, record: TestRecord, parts: View) -> None:
         """Add a test with its parts; tests that miss the same recording refer to the first of them (``same``)."""
         run = self._run
-        change = run.changes.get(record.nodeid)
+        change = self._changes.get(record.nodeid)
         reason = self._reasons.get(record.nodeid, "")
         view = build_case_view(record, self._texts, rerun_flags(run.meta, record), change, reason)
         view |= {key: value for key, value in parts.items() if value not in ("", [], None)}
@@ -118,7 +119,7 @@ class CaseList:
 
     def _build_other_case(self, kind: str, record: TestRecord) -> View:
         """Return the parts of a case that neither failed nor changed."""
-        change = self._run.changes.get(record.nodeid)
+        change = self._changes.get(record.nodeid)
         why = ""
         if change is not None:
             why = change.why
@@ -139,7 +140,7 @@ class CaseList:
         return self._texts.put(text)
 
     def _find_other_kind(self, record: TestRecord) -> str:
-        change = self._run.changes.get(record.nodeid)
+        change = self._changes.get(record.nodeid)
         if change is not None and change.kind in OTHER_KINDS:
             return change.kind
         if record.outcome in OTHER_KINDS and record.outcome != "passed":

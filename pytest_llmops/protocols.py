@@ -113,6 +113,7 @@ class Call:
         latency_s: Time of the real call, also when replayed; None if it was not measured.
         ttft_s: Time to the first streamed token; None without a stream.
         gap_s: Longest time between two chunks of a stream; None without a stream, or in a recording that lacks it.
+        started_s: Seconds from the start of the test's first call to the start of this one, also when replayed; None: not known.
         cost_usd: None if no price is known, never 0.
         status: HTTP status; None without a response.
         unread: Names the parts of the exchange that could not be read; empty: everything was read.
@@ -133,6 +134,7 @@ class Call:
     latency_s: float | None = None
     ttft_s: float | None = None
     gap_s: float | None = None
+    started_s: float | None = None
     replayed: bool = False
     streamed: bool = False
     status: int | None = None

@@ -466,7 +466,7 @@ def _parse_call(wire: Any, output: Json) -> Call | None:
         return None
     if not CALL_KEYS.issuperset(wire):
         return None
-    numbers = (call.latency_s, call.ttft_s, call.gap_s, call.cost_usd, *usage)
+    numbers = (call.latency_s, call.ttft_s, call.gap_s, call.started_s, call.cost_usd, *usage)
     for number in numbers:
         if not _is_amount(number):
             return None

@@ -108,6 +108,7 @@ def _read_exchange(exchange: Exchange) -> Call:
         latency_s=exchange.latency_s,
         ttft_s=exchange.ttft_s,
         gap_s=exchange.gap_s,
+        started_s=exchange.started_s,
         replayed=exchange.replayed,
         # A JSON array is a stream only in the format that says so.
         streamed=body.streamed and not (body.array and match is None),

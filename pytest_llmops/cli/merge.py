@@ -26,6 +26,7 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import as_mapping, read_time
+from pytest_llmops.results.kept_media import limit_media
 from pytest_llmops.results.run import Run, decide_exit_status
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
     records = [record for run in runs.values() for record in run.records]
     notes = dict.fromkeys(note for run in runs.values() for note in run.notes)
     records.sort(key=lambda record: record.nodeid)
-    return Run(records=tuple(records), meta=first.meta, notes=tuple(notes))
+    return Run(records=limit_media(records), meta=first.meta, notes=tuple(notes))
 
 
 def merge_recordings(

@@ -92,6 +92,7 @@ def _read_exchange(exchange: Exchange) -> Call:
             model = match.model
         cost = _find_cost(exchange, route, match, model, parsed_reply)
         unread = list(_list_unread(exchange, body, bodies, error))
+    media = tuple(parsed_reply.media)
     return Call(
         provider=provider,
         endpoint=endpoint,
@@ -99,7 +100,8 @@ def _read_exchange(exchange: Exchange) -> Call:
         purpose=exchange.purpose,
         messages=tuple(parsed_request.messages),
         tools=tuple(parsed_request.tools),
-        output=error or parsed_reply.output,
+        output=error or parsed_reply.output or "\n".join(item.label for item in media),
+        media=media,
         thinking=parsed_reply.thinking,
         tool_calls=tuple(parsed_reply.tool_calls),
         finish_reason=parsed_reply.finish_reason,

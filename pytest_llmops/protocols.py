@@ -263,8 +263,21 @@ _PART_CLASSES: dict[str, type[Any]] = {"tool_calls": ToolCall, "tools": ToolDefi
 
 
 def _read_media(wires: Any) -> tuple[Media, ...]:
-    """Return the images and sounds that `Media.to_wire` wrote."""
-    return tuple(Media(**_known_fields(Media, wire)) for wire in wires)
+    """Return the images and sounds that `Media.to_wire` wrote.
+
+    Raises:
+        TypeError: A value is of another type: a case file may say anything of its calls.
+    """
+    items = []
+    for wire in wires:
+        item = Media(**_known_fields(Media, wire))
+        texts = (item.kind, item.type, item.sha256, item.data)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("media: expected texts as kind, type, sha256 and data")
+        if item.size is not None and (type(item.size) is not int or item.size < 0):
+            raise TypeError(f"media: expected a size of at least 0, got {item.size!r}")
+        items.append(item)
+    return tuple(items)
 
 
 def _known_fields(cls: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:

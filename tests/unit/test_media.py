@@ -172,7 +172,9 @@ def test_a_message_without_media_is_stored_as_before() -> None:
     }
 
 
-@pytest.mark.parametrize("wire", [{"kind": 1}, {"kind": "image", "size": "x"}, {"kind": "image", "size": -1}, "a"])
+@pytest.mark.parametrize(
+    "wire", [{"kind": 1}, {"kind": "image", "size": "x"}, {"kind": "image", "size": -1}, "a"]
+)
 def test_media_of_a_wrong_form_are_refused(wire: Any) -> None:
     with pytest.raises((TypeError, AttributeError)):
         Call.from_wire({"media": [wire]})

@@ -79,7 +79,9 @@ def test_an_image_and_a_player_are_in_the_case_and_in_its_call(tab: Tab, tmp_pat
     page.write_text(render_html(Run(records=(record,))), encoding="utf-8", newline="\n")
     tab.open(page.as_uri())
     assert tab.run(WIDTHS) == [40]
-    tab.run("[...document.querySelectorAll('.more button')].find((one) => one.innerText.startsWith('Calls')).click()")
+    tab.run(
+        "[...document.querySelectorAll('.more button')].find((one) => one.innerText.startsWith('Calls')).click()"
+    )
     tab.run("document.querySelector('details.call').open = true")
     tab.wait("document.querySelectorAll('.call img').length === 1")
     tab.wait("[...document.querySelectorAll('audio')].every((one) => one.readyState > 0)")

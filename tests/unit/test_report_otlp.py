@@ -171,7 +171,6 @@ def test_a_test_is_a_trace_with_its_calls_and_measurements(monkeypatch: pytest.M
     assert [span.context for span in exported(run)[0]] == [span.context for span in spans]
 
 
-
 def test_calls_begin_when_they_began_and_those_of_unknown_start_after_the_others() -> None:
     calls = (
         Call(model="fixture", latency_s=2.0),  # not known: of a cassette that tests share

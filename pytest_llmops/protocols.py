@@ -177,6 +177,7 @@ class Call:
         endpoint: ``chat``, ``responses``, ``embeddings`` ... or the URL's path.
         purpose: ``app`` (the application under test), ``judge`` or ``embedder``.
         tools: Tools that the model was offered.
+        parameters: The other fields of the request as JSON text with sorted keys: temperature, limits, response format ...; "": none.
         output: Text of the (first) answer; for an error its message.
         media: The images and sounds of the answer.
         thinking: Reasoning that the provider returns; not part of the output.
@@ -195,6 +196,7 @@ class Call:
     purpose: str = "app"
     messages: tuple[Message, ...] = ()
     tools: tuple[ToolDefinition, ...] = ()
+    parameters: str = ""
     output: str = ""
     media: tuple[Media, ...] = field(default=(), compare=False, repr=False)
     thinking: str = ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.page import read_data
 
 from pytest_llmops._util.media_types import MAX_MEDIA_BYTES, decode_base64, detect_media_type
+from pytest_llmops.baselines.requests import list_requests
 from pytest_llmops.protocols import Call, Media, Message
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.reports.html import render_html
@@ -188,6 +189,23 @@ def test_the_file_of_a_case_takes_the_place_of_its_digest() -> None:
     files = {encode(PNG).encode(): f"sha256:{digest}".encode()}
     assert restore_files(call, files).messages[0].media == (media_of(PNG, "image", "png"),)
     assert restore_files(call, {b"QUJD": b"sha256:0"}).messages[0].media == (media,)
+
+
+def test_another_image_of_the_same_size_is_another_request_and_another_answer() -> None:
+    first, second = (media_of(PNG + end, "image", "png") for end in (b"1", b"2"))
+    calls = [
+        Call(
+            model="m", messages=(Message("user", media.label, (media,)),), output=media.label, media=(media,)
+        )
+        for media in (first, second)
+    ]
+    one, two = list_requests(calls)
+    assert one.parts["messages[0]"] == two.parts["messages[0]"]
+    place = "messages[0], images and sounds"
+    assert [request.parts[place] for request in (one, two)] == [
+        f"[image: png, 15 bytes] {media.sha256[:12]}" for media in (first, second)
+    ]
+    assert one.answers != two.answers
 
 
 def test_a_run_keeps_each_content_once_and_those_of_failed_tests_first() -> None:

@@ -13,6 +13,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, Media, format_size
 
 MAX_PAGE_CHARS = 6_700_000  # characters of base64: 5 MB of images and sounds
+DIGEST_DIGITS = 12  # of a digest on the page
 MAX_ENCODED_CHARS = 4 * (MAX_MEDIA_BYTES // 3 + 1)
 
 
@@ -83,7 +84,7 @@ class PageMedia:
             return view
         why = _explain_missing(media)
         if media.sha256:
-            why += f", SHA-256 {shorten_text(media.sha256, 64)}"
+            why += f", SHA-256 {media.sha256[:DIGEST_DIGITS]}"
         view["why"] = why
         return view
 

@@ -21,6 +21,7 @@ from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.headline import Headline, build_headline
 from pytest_llmops.reports.html_cases import CaseList, count_chips, describe_no_changes
 from pytest_llmops.reports.html_comparisons import build_comparisons
+from pytest_llmops.reports.html_media import PageMedia
 from pytest_llmops.reports.html_metrics import build_change_rows, build_metric_view, describe_decision
 from pytest_llmops.reports.html_overview import (
     build_causes,
@@ -73,7 +74,7 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
     script = join_scripts()
     policy = (
         f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
     shown = list_cases(run)
     headline = build_headline(run, shown)
@@ -121,7 +122,7 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
     """Return the data of the page of a run, whose cases to show and headline are known."""
     totals = summarize_run(run)
     gates = [verdict for verdict in run.verdicts if verdict.is_since_baseline]
-    texts = Texts()
+    texts = Texts(media=PageMedia(call for record in run.records for call in record.calls))
     review = select_for_review(run.records)
     judges = list_judges(run)
     cases = CaseList(run, texts, shown, review)
@@ -149,6 +150,7 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
         "history": [],
         "cases": cases.views,
         "texts": texts.stored,
+        "media": texts.media.stored,
     }
     if history:
         page["history"] = build_history([*history, run])

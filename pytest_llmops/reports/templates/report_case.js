@@ -1,6 +1,6 @@
 import { bdi, button, h, icon, sentence, toneOf } from "./report_elements.js";
 import { diffAnswers, findStart, showEdits } from "./report_answers.js";
-import { SECTIONS, sayCut } from "./report_details.js";
+import { SECTIONS, sayCut, showMedia } from "./report_details.js";
 /** @import { Case, Child, Moved } from "./report_types.js" */
 /** @import { Report } from "./report.js" */
 
@@ -86,6 +86,8 @@ function buildBody(report, place, one) {
   const facts = /** @type {[string, number | undefined][]} */ ([["Question", one.question], ["Expected", one.expected]]).flatMap(([title, text]) => (
     text === undefined ? [] : [h("dt", {}, title), h("dd", { dir: "auto" }, ...clamp(report, place, title, text))]
   ));
+  const asked = showMedia(report, one.media?.input || []);
+  if (asked.length) facts.push(h("dt", {}, "Sent with it"), h("dd", {}, ...asked));
   const answers = showAnswers(report, place, one);
   return h(
     "div", { class: `body columns-${answers.length}${facts.length ? "" : " bare"}`, role: "group", "aria-labelledby": `head-${place}` },
@@ -95,7 +97,7 @@ function buildBody(report, place, one) {
 
 /** The answers, one text or two, and why. @param {Report} report @param {number} place @param {Case} one @returns {Child[]} */
 function showAnswers(report, place, one) {
-  const why = showWhy(report, one);
+  const why = [...showMedia(report, one.media?.output || []), ...showWhy(report, one)];
   const { before, now } = one;
   const trial = one.trial ? `, ${one.trial}` : "";
   const block = (/** @type {string} */ title, /** @type {Child[]} */ content, /** @type {string} */ style = "now") => h("div", { class: `text ${style}` }, h("h3", {}, title), ...content);

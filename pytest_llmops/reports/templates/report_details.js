@@ -37,6 +37,16 @@ export function showText(report, place) {
   return h("div", {}, pre, h("p", { class: "muted" }, sayCut(text[1])));
 }
 
+/** Images and players of sounds, from data URIs that html_media.py has checked. @param {Report} report @param {number[]} places @returns {HTMLElement[]} */
+export function showMedia(report, places) {
+  return places.map((place) => {
+    const { label, kind, why, address } = report.page.media[place];
+    if (!address) return h("p", { class: "muted" }, bdi(`${label} ${why}`));
+    const content = kind === "image" ? h("img", { src: address, alt: label }) : h("audio", { src: address, controls: true, preload: "metadata" });
+    return h("figure", { class: "media" }, content, h("figcaption", {}, bdi(label)));
+  });
+}
+
 /** @param {number} count  characters */
 export function sayCut(count) {
   return `cut here: ${count.toLocaleString("en")} more characters are in the run file`;
@@ -121,7 +131,9 @@ function showCall(report, call) {
   const details = h(
     "details", { class: "call", toggle: () => {
       if (details.childElementCount > 1) return;
-      details.append(h("div", {}, ...call.parts.flatMap(([label, place]) => [h("h4", { class: label === "output" ? "answer" : null }, bdi(label)), showText(report, place)])));
+      details.append(h("div", {}, ...call.parts.flatMap(([label, place, media = []]) => [
+        h("h4", { class: label === "output" ? "answer" : null }, bdi(label)), showText(report, place), ...showMedia(report, media),
+      ])));
     } },
     h(
       "summary", {}, h("b", {}, bdi(call.title)), ...call.facts.flatMap((fact) => [" · ", bdi(fact)]),

@@ -22,13 +22,14 @@
  *   samples?: string, doubt?: string, bar?: number, tick?: number, evidence?: LabelledText[], judge?: Judge, passages?: Passage[],
  *   sweep?: SweepRow[], picture?: Picture, more?: number }} Score
  * @typedef {{ x?: unknown, y?: unknown, points?: unknown, diagonal?: unknown }} Picture  of a run file, so nothing is sure
- * @typedef {{ title: string, purpose: string, facts: string[], parts: LabelledText[], tools: string }} Call
+ * @typedef {{ label: string, kind: string, why: string, address?: string }} Media  without an address, `why` it is not shown
+ * @typedef {{ title: string, purpose: string, facts: string[], parts: [label: string, place: number, media?: number[]][], tools: string }} Call
  * @typedef {[name: string, before: string, after: string, needs: string, moved: string]} Moved  a score, before and now
  * @typedef {{ id: string, kind: string, label: string, test?: string, moved?: Moved[], why?: string, note?: string, trial?: string,
  *   question?: number, expected?: number, before?: number, now?: number, lost?: string, file: string, name: string, outcome: string,
  *   blame?: string, review?: string, version?: string, model?: string, tags?: string[], cost?: number, tokens?: number, latency?: number,
  *   used?: string, message?: number, texts?: LabelledText[], scores?: Score[], calls?: Call[], facts?: [string, string][], more?: number,
- *   rerun: string, same?: string }} Case
+ *   rerun: string, same?: string, media?: Record<string, number[]> }} Case
  * @typedef {{ name: string, version: string, doubt: string, n: string, values: string[], threshold: string, failed: number,
  *   errored: number, recorded: number, bins: number[], missed: number[], line: number | null }} Metric
  * @typedef {[place: number, scores: [value: string, status: string, moved: string][]]} Cell
@@ -43,7 +44,8 @@
  * @typedef {{ headline: Headline, ran: string[], causes: Causes | null, changes: GateRow[], decision: string[],
  *   chips: [kind: string, title: string, count: number][], unchanged: string, removed: { names: string[], count: number },
  *   metrics: Metric[], comparisons: { compared: string, count: number, tables: ComparisonTable[], judges: JudgeRow[] }, matrices: Matrix[], candidates: Table[], review: Review[], facts: [string, string][],
- *   notes: string[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[]
+ *   notes: string[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[],
+ *   media: Media[]
  *   }} Page
  * @typedef {{ kind: "same" | "old" | "new", text: string }} Edit
  * @typedef {Node | string | null | undefined | false} Child

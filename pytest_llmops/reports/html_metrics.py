@@ -12,6 +12,7 @@ from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 MINUS = "−"
 NOT_KNOWN = "–"
+TRIAL_RATE = "trials.passed"  # the share of trials that passed, which stands beside the metrics of a suite
 _TONE_ORDER = ("violet", "red", "amber", "green", "")
 DECISION = (
     "1 point is 1 % of a metric's scale.",
@@ -50,6 +51,7 @@ def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> View:
     view = {
         **build_compared_view(row),
         "tone": metric.tone or "muted",
+        "quiet": metric.name == TRIAL_RATE and metric.status in ("GREEN", ""),
         "detectable": _format_plain_points(metric.detectable),
         "trials": f"{metric.scored:,}" if metric.scored else NOT_KNOWN,
         "unscored": f"{metric.unscored:,}" if metric.unscored else NOT_KNOWN,

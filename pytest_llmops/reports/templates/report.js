@@ -108,7 +108,7 @@ export class Report {
     return [
       { name: "cases", title: "Cases", count: page.cases.length, build: () => this.buildCases() },
       { name: "comparisons", title: names ? `Comparisons: ${names}` : "Comparisons", count: count || page.matrices.length, build: () => buildComparisons(this) },
-      { name: "metrics", title: "Metrics", count: page.metrics.length, build: () => buildMetrics(this) },
+      { name: "metrics", title: "Metrics", count: Math.max(page.metrics.length, page.changes.filter((row) => !row.family).length), build: () => buildMetrics(this) },
       { name: "run", title: "Run", count: -1, build: () => buildRun(this) },
       { name: "review", title: "To review", count: page.review.length, build: () => buildReview(this) },
       { name: "history", title: "Over time", count: page.history.length, build: () => buildHistory(this) },

@@ -19,7 +19,7 @@ export function guessHeight(report, place, open) {
   if (!open) return CLOSED;
   const one = report.page.cases[place];
   const isPhone = window.innerWidth < PHONE;
-  const width = isPhone ? window.innerWidth - 32 : (Math.min(window.innerWidth, 1240) - 480) / 2;
+  const width = isPhone ? window.innerWidth - 32 : (Math.min(window.innerWidth, 1240) - 504) / 2;
   const lines = (/** @type {number | undefined} */ text, /** @type {number} */ pixels) => (text === undefined ? 0 : Math.min(Math.ceil((report.textOf(text).length * 7) / pixels), MAX_LINES) + 1);
   const asked = lines(one.question, isPhone ? width : 288) + lines(one.expected, isPhone ? width : 288);
   const answers = [lines(one.before, width), lines(one.now, width)];

@@ -52,7 +52,7 @@ function showCommand(report, command) {
 /** @param {Report} report */
 function buildOverview(report) {
   const { causes, changes } = report.page;
-  const rows = changes.filter((row) => !row.family);
+  const rows = changes.filter((row) => !row.family && !row.quiet);
   if (!causes && !rows.length) return null;
   return h("div", { class: `overview${causes && rows.length ? " two" : ""}` }, causes && buildCauses(causes), rows.length > 0 && buildMetricTable(report, rows));
 }
@@ -90,7 +90,7 @@ function buildMetricTable(report, rows) {
     h(
       "p", { class: "legend" }, "1 point is 1 % of a metric's scale. ", h("span", { class: "long" }, "Dot: the change. Line: its likely range. Left of 0 is worse. "),
       rest > 0 && h("a", { href: report.hash({ view: "metrics" }), class: "nowrap" }, `and ${rest} more`),
-      shown.length > 1 && h("a", { href: report.hash({ view: "metrics" }), class: "nowrap phone" }, `All ${rows.length} metrics`),
+      shown.length > 1 && h("a", { href: report.hash({ view: "metrics" }), class: "nowrap phone" }, `All metrics`),
     ),
   );
 }

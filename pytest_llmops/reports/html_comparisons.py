@@ -105,21 +105,14 @@ def _build_rows(rows: Sequence[ShownComparison]) -> list[View]:
 
 
 def _build_row(row: ShownComparison) -> View:
-    details = [put_minus(shorten_text(text, 600)) for text in row.details[:MAX_DETAILS]]
-    view: View = {
-        "name": shorten_text(row.name, MAX_NAME),
-        "word": row.word,
-        "tone": row.tone or "muted",
-        "decides": row.decides,
-        "sentence": put_minus(shorten_text(row.sentence, 600)),
-        "next": shorten_text(row.next_step, 300),
-        "look": shorten_text(row.look_at, MAX_NAME),
-        "data": row.data,
-        "details": details,
-        "metric": None,
-        "others": [build_compared_view(metric) for metric in row.others],
-        "share": None,
-    }
+    view = _start_row(row.name, row.word, row.tone or "muted")
+    view["sentence"] = put_minus(shorten_text(row.sentence, 600))
+    view["next"] = shorten_text(row.next_step, 300)
+    view["details"] = [put_minus(shorten_text(text, 600)) for text in row.details[:MAX_DETAILS]]
+    view["decides"] = row.decides
+    view["look"] = shorten_text(row.look_at, MAX_NAME)
+    view["data"] = row.data
+    view["others"] = [build_compared_view(metric) for metric in row.others]
     if row.metric is not None:
         view["metric"] = build_compared_view(row.metric)
     if row.share is not None:
@@ -132,20 +125,20 @@ def _build_other_row(verdict: Verdict) -> View:
     name = verdict.subject or verdict.kind
     if verdict.subject and verdict.baseline:
         name = f"{verdict.subject}, against {verdict.baseline}"
-    return {
-        "name": shorten_text(name, MAX_NAME),
-        "word": shorten_text(verdict.status, 40),
-        "tone": _LEVEL_TONES[verdict.level],
-        "decides": verdict.decides,
-        "sentence": shorten_text(verdict.sentence, 600),
-        "next": shorten_text(verdict.next_step, 300),
-        "look": "",
-        "data": "",
-        "details": [shorten_text(text, 600) for text in verdict.advice[:MAX_DETAILS]],
-        "metric": None,
-        "others": [],
-        "share": None,
-    }
+    view = _start_row(name, shorten_text(verdict.status, 40), _LEVEL_TONES[verdict.level])
+    view["sentence"] = shorten_text(verdict.sentence, 600)
+    view["next"] = shorten_text(verdict.next_step, 300)
+    view["details"] = [shorten_text(text, 600) for text in verdict.advice[:MAX_DETAILS]]
+    view["decides"] = verdict.decides
+    return view
+
+
+def _start_row(name: str, word: str, tone: str) -> View:
+    """Return a row with what is compared and the verdict; the rest of it is empty."""
+    row: View = dict.fromkeys(("sentence", "next", "look", "data"), "")
+    row |= {"name": shorten_text(name, MAX_NAME), "word": word, "tone": tone}
+    row |= {"decides": False, "details": [], "others": [], "metric": None, "share": None}
+    return row
 
 
 def _build_share(share: ComparedShare) -> list[Json]:

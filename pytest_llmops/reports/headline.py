@@ -188,7 +188,10 @@ class _Reader:
         facts = [self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed"]
         if counts.errored:
             facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
-        one = counts.failed == 1
+        is_single = counts.failed == 1
+        command = find_next_command(self._run)
+        if not is_single or not command:
+            command = self._complete("pytest --lf")
         return Headline(
             word="FAIL",
             sentence=f"{counts.failed:,} of {format_count(counts.total, 'test')} failed",
@@ -196,8 +199,8 @@ class _Reader:
             facts=tuple(filter(None, facts)),
             also=self._describe_beaten(),
             caution=self._find_caution(),
-            next_step=f"Fix {'it and run it' if one else 'them and run them'} again:",
-            command=find_next_command(self._run) or self._complete("pytest --lf"),
+            next_step=f"Fix {'it and run it' if is_single else 'them and run them'} again:",
+            command=command,
         )
 
     def _read_errors(self) -> Headline | None:
@@ -271,12 +274,12 @@ class _Reader:
         if word == "AMBER" and gate.fails(strict=self._run.is_strict):
             merge = "Do not merge (--llm-strict)"
         if word == "RED":
-            cases = f"Read the {format_count(worse, 'case')} that got worse and fix" if worse else "Fix"
-            next_step = next_step or f"{cases} {self._name_edited()}"
+            reading = f"{_read_worse(worse)}, and fix" if worse else "Fix"
+            next_step = next_step or f"{reading} {self._name_edited()}"
             override = self._complete(ACCEPT_ANYWAY)
         if word == "GREEN" and worse:
             merge = "Safe to merge on average"
-            next_step = next_step or f"Read the {format_count(worse, 'case')} that got worse before you merge"
+            next_step = next_step or f"{_read_worse(worse)}, before you merge"
         command = self._complete(gate.next_command)
         if next_step and not command:
             next_step = next_step.rstrip(".:") + "."
@@ -435,6 +438,12 @@ class _Reader:
 
 def _measures(record: TestRecord) -> bool:
     return bool(record.measurements)
+
+
+def _read_worse(count: int) -> str:
+    if count == 1:
+        return "Read the case that got worse"
+    return f"Read the {count:,} cases that got worse"
 
 
 def _have(count: int) -> str:

@@ -15,15 +15,16 @@ from pytest_llmops.reports.markdown_cases import (
     FORMS,
     SHOWN_CASES,
     choose_form,
+    choose_leading,
     count_cases,
     format_answers,
     format_causes,
     format_failures,
     format_table,
-    list_other_lines,
+    list_others,
 )
 from pytest_llmops.reports.markdown_text import quote_cell, quote_code, quote_sentence
-from pytest_llmops.reports.metric_rows import MetricRow, list_metric_rows
+from pytest_llmops.reports.metric_rows import UNCHANGED, MetricRow, list_metric_rows
 from pytest_llmops.reports.text import quote_line
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.problems import list_record_commands
@@ -69,16 +70,12 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     headline = build_headline(run, cases)
     names = _list_names(run)
     form = choose_form(headline.word, cases)
-    leading = [case for case in cases if FORMS[case.kind] == form]
-    if form == "answers":
-        worse = [case for case in leading if case.is_bad]
-        leading = worse if headline.word != "GREEN" else leading
+    leading = choose_leading(form, headline.word, cases)
     shown = leading
     if form != "causes":
         shown = leading[:SHOWN_CASES]
     shown_ids = {case.record.nodeid for case in shown}
     others = [case for case in cases if case.record.nodeid not in shown_ids]
-    is_quiet = headline.word == "GREEN"
 
     head = _format_head(headline, names)
     if form == "causes":
@@ -96,7 +93,8 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     ]
     used = sum(len(line.encode()) + 2 for block in [*head, *tables, *tail] for line in block)
     room = max_bytes - used - 500  # for the folds
-    if is_quiet:
+    has_bad = any(case.is_bad for case in shown)
+    if headline.word == "GREEN" or not has_bad:
         folded = _fold_all(tables, shown, others, room)
     else:
         folded = [*tables, *_fold_others(others, room, shown)]
@@ -227,10 +225,9 @@ def _cut_edit_line(line: str) -> str:
 def _format_metrics(run: Run, headline: Headline) -> list[Block]:
     """Return the table of metrics, and what a point is; nothing where it would say nothing, or contradict that nothing is decided."""
     rows = list_metric_rows(run)
-    statuses = {row.status for row in rows}
-    if not rows or statuses == {"unchanged"}:
+    if all(row.verdict == UNCHANGED for row in rows):
         return []
-    if headline.word == "ERROR" and "no score" not in statuses:
+    if headline.word == "ERROR" and not any(row.metric.is_unscored for row in rows):
         return []
     if all(row.metric.cases <= 1 for row in rows):  # the case is the report
         return []
@@ -250,7 +247,7 @@ def _format_metric(row: MetricRow) -> list[str]:
         name += f", family {quote_cell(row.family, 80)}"
     if row.scale:
         name += f", {row.scale}"
-    now = row.now if row.status == "no score" else f"**{row.now}**"
+    now = row.now if row.metric.is_unscored else f"**{row.now}**"
     return [name, row.before, now, row.change, row.points, row.likely, row.missing, row.verdict]
 
 
@@ -284,18 +281,16 @@ def _fold_others(others: Sequence[ShownCase], room: int, shown: Sequence[ShownCa
     before = ""
     if others[0].kind in {case.kind for case in shown}:
         before = "more"
-    return _fold(count_cases(others, before), [list_other_lines(others, room)])
+    return _fold(count_cases(others, before), list_others(others, room))
 
 
 def _fold_all(
     tables: Sequence[Block], shown: Sequence[ShownCase], others: Sequence[ShownCase], room: int
 ) -> list[Block]:
     """Return all cases folded, those with their answers first."""
-    if not shown:
+    if not shown and not others:
         return []
-    inner = list(tables[1:])  # the title counts them
-    if others:
-        inner.append(list_other_lines(others, room))
+    inner = [*tables[1:], *list_others(others, room)]  # the title counts the cases
     return _fold(count_cases([*shown, *others]), inner)
 
 

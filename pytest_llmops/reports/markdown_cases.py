@@ -40,6 +40,7 @@ CAUSE_WORDS: Mapping[CaseKind, tuple[str, str]] = {
 SHOWN_CASES = 5
 SHOWN_SCORES = 3
 NAMED_CASES = 5  # of those with the same cause
+NAMED_CHANGED = 20  # of those whose scores are the same
 MAX_ANSWER = 200  # characters of a question or an answer
 NOTHING = "\N{EN DASH}"
 FETCH_HISTORY = (
@@ -55,6 +56,19 @@ def choose_form(word: Word, cases: Iterable[ShownCase]) -> Form:
     if word in ("RED", "AMBER", "GREEN") and "answers" in forms:
         return "answers"
     return forms[0] if forms else "answers"
+
+
+def choose_leading(form: Form, word: Word, cases: Sequence[ShownCase]) -> list[ShownCase]:
+    """Return the cases whose texts are shown, as many as there are: those that failed or got worse, else what changed.
+
+    Where nothing got worse, or the verdict is GREEN, these are the cases that moved; without any, those whose answers changed.
+    """
+    of_form = [case for case in cases if FORMS[case.kind] == form]
+    bad = [case for case in of_form if case.is_bad]
+    if bad and word != "GREEN":
+        return bad
+    moved = [case for case in of_form if case.kind != "changed"]
+    return moved or of_form
 
 
 def count_cases(cases: Iterable[ShownCase], before: str = "") -> str:
@@ -98,7 +112,7 @@ def format_table(
 
 def format_answers(cases: Sequence[ShownCase]) -> list[list[str]]:
     """Return a table of cases with the answers before and now, and a line if those before are not known."""
-    trials = {case.trial for case in cases}
+    trials = {case.trial for case in cases if case.kind != "changed"} or {""}
     now = "Now"
     shared_trial = ""
     if len(trials) == 1:
@@ -177,22 +191,31 @@ def _name_cases(cases: Sequence[ShownCase]) -> str:
     return text
 
 
-def list_other_lines(cases: Sequence[ShownCase], room: int) -> list[str]:
-    """Return a line for each of the other cases as a table with their scores, as many as fit into ``room`` bytes."""
-    if not cases:
-        return []
+def list_others(cases: Sequence[ShownCase], room: int) -> list[list[str]]:
+    """Return the other cases, as many as fit into ``room`` bytes: a table with their scores, and the names of those without a new score."""
+    scored = [case for case in cases if case.kind != "changed"]
+    changed = [case for case in cases if case.kind == "changed"]
     lines = ["| Case | Scores |", "|:--|:--|"]
-    kinds = {case.kind for case in cases}
+    kinds = {case.kind for case in scored}
     size = 0
-    for number, case in enumerate(cases):
+    for number, case in enumerate(scored):
         prefix = f"{case.kind}: " if len(kinds) > 1 else ""
         line = f"| {prefix}{quote_cell(case.id)} | {_describe_case(case)} |"
         size += len(line.encode()) + 1
         if size > room:
-            lines.append(f"| and {len(cases) - number:,} more | |")
+            lines.append(f"| and {len(scored) - number:,} more | |")
             break
         lines.append(line)
-    return lines
+    blocks = []
+    if scored:
+        blocks.append(lines)
+    if changed:
+        names = ", ".join(quote_cell(case.id) for case in changed[:NAMED_CHANGED])
+        rest = len(changed) - NAMED_CHANGED
+        if rest > 0:
+            names += f" and {rest:,} more"
+        blocks.append([f"Changed with the same scores: {names}"])
+    return blocks
 
 
 def _describe_case(case: ShownCase) -> str:
@@ -203,7 +226,7 @@ def _describe_case(case: ShownCase) -> str:
         return ", ".join(_format_scores(case.scores))
     if case.why:
         return quote_cell(case.why, 120)
-    return "the same" if case.kind == "changed" else NOTHING
+    return NOTHING
 
 
 def _format_name(case: ShownCase) -> str:

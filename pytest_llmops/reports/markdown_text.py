@@ -59,6 +59,8 @@ def quote_sentence(text: str, names: Iterable[str] = (), *, heading: bool = Fals
     ('not decided, see `#12`', 'Fix `shop/policy.py:12`, then run again:')
     """
     text = join_lines(quote_line(text, MAX_PROSE))
+    if heading:
+        text = _replace_colons(text)
     known = sorted({join_lines(quote_line(name)) for name in names} - {""}, key=len, reverse=True)
     pieces = [text]
     if known:
@@ -68,7 +70,7 @@ def quote_sentence(text: str, names: Iterable[str] = (), *, heading: bool = Fals
         if number % 2:  # `re.split` returns the names at the odd places
             part = quote_code(piece)
         else:
-            part = _quote_words(piece, heading=heading)
+            part = _quote_words(piece)
         if sentence.endswith("`") and part.startswith("`"):
             sentence += " "  # the fences of two code spans would become one
         sentence += part
@@ -80,18 +82,32 @@ def quote_sentence(text: str, names: Iterable[str] = (), *, heading: bool = Fals
     return sentence.rstrip(".,")
 
 
-def _quote_words(text: str, *, heading: bool) -> str:
+def _replace_colons(text: str) -> str:
+    """Return a text with a comma in the place of each colon before a blank, unless it is in brackets."""
+    parts = []
+    depth = 0
+    for part in re.split(r"(: |[()])", text):
+        if part == "(":
+            depth += 1
+        elif part == ")":
+            depth = max(depth - 1, 0)
+        is_outside = part == ": " and not depth
+        parts.append(", " if is_outside else part)
+    return "".join(parts)
+
+
+def _quote_words(text: str) -> str:
     """Return words with a code span around each that is no plain word; blanks at the ends stay."""
     quoted = []
     for word in re.split(r"(\s+)", text):
         if not word or word.isspace():
             quoted.append(word)
             continue
-        quoted.append(_quote_word(word, heading=heading))
+        quoted.append(_quote_word(word))
     return "".join(quoted)
 
 
-def _quote_word(text: str, *, heading: bool) -> str:
+def _quote_word(text: str) -> str:
     """Return a word with the signs around it; in a code span, without them, if it is no plain word."""
     word = text.rstrip(".,;:")
     end = text[len(word) :]
@@ -104,8 +120,6 @@ def _quote_word(text: str, *, heading: bool) -> str:
         # It ends what began some words before
         end = f"{word[-1]}{end}"
         word = word[:-1]
-    if heading and end.endswith(":"):
-        end = f"{end[:-1]},"
     is_plain = len(word) <= _MAX_WORD and _PLAIN.fullmatch(word) and not _COMMIT.fullmatch(word)
     if word and not is_plain:
         word = quote_code(word)

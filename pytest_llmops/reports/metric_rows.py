@@ -3,7 +3,6 @@
 Before, now and change are on the metric's own scale; points are percent of that scale, and a minus always means worse.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_llmops.measurement import Measurement
@@ -13,18 +12,8 @@ from pytest_llmops.results.verdict import MetricVerdict
 
 MINUS = "\N{MINUS SIGN}"
 NOT_APPLICABLE = "\N{EN DASH}"
-MAX_UNSCORED = (
-    0.05  # share of trials without a score above which the others are not a fair sample, as the gate has it
-)
-# What reports call the status of a metric, the gravest first
-METRIC_WORDS: Mapping[str, str] = {
-    "RED": "worse",
-    "no score": "no score",
-    "AMBER": "undecided",
-    "": "too few cases",
-    "GREEN": "no drop over 5",
-    "unchanged": "unchanged",
-}
+UNCHANGED = "unchanged"  # in the place of "too few cases" where all answers are recordings of the baseline
+_TONE_ORDER = ("red", "violet", "amber", "", "green")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +28,8 @@ class MetricRow:
         change: On its own scale, with its sign; "–" as for ``now``.
         points: The change in percent of the scale, with its sign; a minus is worse.
         likely: The likely range of ``points``, "−28.6 to −11.9"; "": not known.
-        verdict: A value of `METRIC_WORDS`.
+        verdict: In two words at most: `MetricVerdict.word`, or "unchanged".
         missing: Trials without a score, "14 of 120"; "": none.
-        status: A key of `METRIC_WORDS`.
     """
 
     name: str
@@ -54,7 +42,6 @@ class MetricRow:
     likely: str = ""
     verdict: str = ""
     missing: str = ""
-    status: str = ""
     metric: MetricVerdict
 
 
@@ -76,7 +63,7 @@ def list_metric_rows(run: Run) -> list[MetricRow]:
 
 
 def _severity(row: MetricRow) -> tuple[bool, int, float, str]:
-    return bool(row.family), list(METRIC_WORDS).index(row.status), row.metric.change, row.name
+    return bool(row.family), _TONE_ORDER.index(row.metric.tone), row.metric.change, row.name
 
 
 def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> MetricRow:
@@ -90,12 +77,11 @@ def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> Metric
     if is_lower_better:  # the verdict has them turned
         before, now = 1 - before, 1 - now
     before_text, now_text, change_text = _format_means(before, now, scale)
-    status = _find_status(metric)
     points = format_points(metric.change)
     likely = ""
     if metric.lower is not None and metric.upper is not None:
         likely = f"{format_points(metric.lower)} to {format_points(metric.upper)}"
-    if status == "no score":
+    if metric.is_unscored:
         now_text = change_text = points = NOT_APPLICABLE
         likely = ""
     missing = ""
@@ -110,23 +96,16 @@ def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> Metric
         change=change_text,
         points=points,
         likely=likely,
-        verdict=METRIC_WORDS[status],
+        verdict=_find_word(metric),
         missing=missing,
-        status=status,
         metric=metric,
     )
 
 
-def _find_status(metric: MetricVerdict) -> str:
-    """Return the key of `METRIC_WORDS` that a metric has."""
-    trials = metric.scored + metric.unscored
-    if metric.unscored > MAX_UNSCORED * trials:
-        return "no score"
+def _find_word(metric: MetricVerdict) -> str:
     if not metric.status and metric.cases and metric.cases == metric.unchanged:
-        return "unchanged"
-    if metric.status in METRIC_WORDS:
-        return metric.status
-    return ""
+        return UNCHANGED
+    return metric.word
 
 
 def _describe_scale(scale: Scale | None, *, is_lower_better: bool) -> str:

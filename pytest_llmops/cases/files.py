@@ -44,7 +44,8 @@ BUILTIN_CASES = Path(__file__).with_name("builtin")
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 MAX_ID_CHARS = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
-CASE_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
+TEXT_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv")
+CASE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".arrow")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
 # Suffix of a file -> type of its content part, and media type (for audio the name of the format)
 PART_TYPES = {
@@ -76,6 +77,7 @@ class Case:
         typed: The case as an object of the pydantic model that it was loaded with, or None.
         data: All other keys of the case; ``case["key"]`` reads them.
         robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes; else empty.
+        line: The line of its file at which it begins; 0: it comes from no text file.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -94,6 +96,7 @@ class Case:
     typed: Any = field(default=None, repr=False, compare=False)
     data: Mapping[str, Json] = field(default_factory=dict)
     robust: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    line: int = field(default=0, repr=False, compare=False)
 
     def __getitem__(self, key: str) -> Json:
         if key in self.data:
@@ -219,12 +222,14 @@ class _Table:
         columns: The names of all columns.
         is_csv: It comes from a CSV file, where every value is a text.
         header_line: The line number of the header; None without a header (all formats but CSV).
+        has_lines: The numbers of the rows are lines of a text file.
     """
 
     rows: Sequence[tuple[int, Json]]
     columns: Collection[str]
     is_csv: bool = False
     header_line: int | None = None
+    has_lines: bool = False
 
 
 def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
@@ -241,14 +246,16 @@ def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
             columns = []
             if isinstance(header, list):
                 columns = list(map(str, header))
-            return _Table(rows[1:], columns, is_csv=True, header_line=line)
+            return _Table(rows[1:], columns, is_csv=True, header_line=line, has_lines=True)
+        has_lines = path.suffix.lower() in TEXT_SUFFIXES
     else:
+        has_lines = False
         rows = list(read_dataset_rows(source))
     keys: dict[str, None] = {}
     for _, row in rows:
         if isinstance(row, Mapping):
             keys.update(dict.fromkeys(map(str, row)))
-    return _Table(rows, list(keys))
+    return _Table(rows, list(keys), has_lines=has_lines)
 
 
 def _name_columns(
@@ -282,7 +289,8 @@ def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Ca
     lines: dict[str, int] = {}
     for line, row in table.rows:
         try:
-            case = parse_case(as_mapping(row), names, split_tags=table.is_csv, model=model)
+            place = line if table.has_lines else 0
+            case = parse_case(as_mapping(row), names, split_tags=table.is_csv, model=model, line=place)
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
         if case.id in cases:
@@ -343,7 +351,12 @@ def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 
 def parse_case(
-    row: Mapping[str, Json], names: Mapping[str, str], *, split_tags: bool = False, model: Any = None
+    row: Mapping[str, Json],
+    names: Mapping[str, str],
+    *,
+    split_tags: bool = False,
+    model: Any = None,
+    line: int = 0,
 ) -> Case:
     """Return the case of a row.
 
@@ -352,6 +365,7 @@ def parse_case(
         names: Key -> the column that it is read from, where that is not the column of its own name.
         split_tags: Whether one text holds several tags or files, separated by ``;`` or ``|``, as in CSV.
         model: A pydantic model that validates the case.
+        line: The line of its file; 0: not known.
 
     Raises:
         BadFile: A key is missing, or has a wrong value.
@@ -378,6 +392,7 @@ def parse_case(
         output=_parse_output(own),
         calls=_parse_calls(own),
         data=_read_data(row, names),
+        line=line,
     )
     if model is None:
         return case

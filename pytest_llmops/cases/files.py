@@ -32,7 +32,7 @@ from pytest_llmops._util.text_files import (
     stream_lines,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, require_keys
+from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, has_only_texts, require_keys
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -205,7 +205,7 @@ def load_cases(
     try:
         table = _read_table(source)
         names = _name_columns(table, fields, default_fields)
-        cases = _parse_rows(table, names, model)
+        cases = _parse_rows(table, names, model, has_lines=str(place).lower().endswith(TEXT_SUFFIXES))
     except BadFile as error:
         raise CaseError(error.what, place, error.line) from None
     if not cases:
@@ -222,14 +222,12 @@ class _Table:
         columns: The names of all columns.
         is_csv: It comes from a CSV file, where every value is a text.
         header_line: The line number of the header; None without a header (all formats but CSV).
-        has_lines: The numbers of the rows are lines of a text file.
     """
 
     rows: Sequence[tuple[int, Json]]
     columns: Collection[str]
     is_csv: bool = False
     header_line: int | None = None
-    has_lines: bool = False
 
 
 def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
@@ -246,16 +244,14 @@ def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
             columns = []
             if isinstance(header, list):
                 columns = list(map(str, header))
-            return _Table(rows[1:], columns, is_csv=True, header_line=line, has_lines=True)
-        has_lines = path.suffix.lower() in TEXT_SUFFIXES
+            return _Table(rows[1:], columns, is_csv=True, header_line=line)
     else:
-        has_lines = False
         rows = list(read_dataset_rows(source))
     keys: dict[str, None] = {}
     for _, row in rows:
         if isinstance(row, Mapping):
             keys.update(dict.fromkeys(map(str, row)))
-    return _Table(rows, list(keys), has_lines=has_lines)
+    return _Table(rows, list(keys))
 
 
 def _name_columns(
@@ -279,8 +275,8 @@ def _name_columns(
     return names
 
 
-def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Case, ...]:
-    """Return the cases of a table.
+def _parse_rows(table: _Table, names: Mapping[str, str], model: Any, *, has_lines: bool) -> tuple[Case, ...]:
+    """Return the cases of a table; ``has_lines``: the numbers of its rows are lines of a text file.
 
     Raises:
         BadFile: A case is not valid, or its id is repeated; with the line.
@@ -289,13 +285,12 @@ def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Ca
     lines: dict[str, int] = {}
     for line, row in table.rows:
         try:
-            place = line if table.has_lines else 0
+            place = line if has_lines else 0
             case = parse_case(as_mapping(row), names, split_tags=table.is_csv, model=model, line=place)
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
         if case.id in cases:
-            first_line = lines[case.id]
-            raise BadFile(f"duplicate id {case.id!r} (first in line {first_line})", line)
+            raise BadFile(f"duplicate id {case.id!r} (first in line {lines[case.id]})", line)
         cases[case.id] = case
         lines[case.id] = line
     return tuple(cases.values())
@@ -444,11 +439,6 @@ def _parse_texts(row: Mapping[str, Json], key: str, *, split: bool) -> tuple[str
         got = shorten_text(canonical_json(value), 60)
         raise BadFile(f"{key}: expected a list of texts, got {got}")
     return tuple(str(text).strip() for text in value)
-
-
-def has_only_texts(values: Iterable[object]) -> bool:
-    """Return whether all values are texts with more than white space."""
-    return all(isinstance(text, str) and text.strip() for text in values)
 
 
 def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:

@@ -112,7 +112,7 @@ class ShownCase:
         """What a report says in the place of a difference; "" if the two answers say it themselves."""
         if self.change is not None and self.change.case_edited:
             return "The case was edited"
-        if self.change is None or self.kind == "failed":
+        if self.change is None or self.kind not in ("worse", "better", "changed"):
             return ""
         if self.has_same_answer:
             if self.change.answer_changed:

@@ -6,6 +6,7 @@ Markdown, HTML, links, mentions and references to issues have no effect.
 
 from collections.abc import Iterable, Sequence
 
+from pytest_llmops.errors import split_code
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.reports.changed_cases import ShownCase, list_cases
 from pytest_llmops.reports.differences import cut_answers, cut_at_word, join_lines
@@ -138,8 +139,8 @@ def _format_collection_errors(run: Run) -> list[Block]:
     causes = {(error.place, error.error) for error in errors}
     blocks: list[Block] = []
     if len(causes) == 1:
-        ((place, error),) = causes
-        text = quote_code(error)
+        ((place, cause),) = causes
+        text = quote_code(cause)
         if place:
             text = f"{quote_code(place)}: {text}"
         blocks.append([f"**Cause:** {text}"])
@@ -340,10 +341,23 @@ def _format_run(run: Run) -> list[Block]:
     detectable = _describe_detectable(gate)
     if detectable:
         lines.append(f"- Smallest drop that this suite detects reliably (in 8 of 10 runs): {detectable}")
+    codes = _list_codes(run)
+    if codes:
+        lines.append(f"- Explained by: {', '.join(f'`llmops docs {code}`' for code in codes[:MAX_NAMES])}")
     origin = [str(run.meta.get(key) or "") for key in ("created", "commit")]
     if any(origin):
         lines.append(f"- Run: {', '.join(quote_cell(text, 60) for text in origin if text)}")
     return _fold("Run", [lines])
+
+
+def _list_codes(run: Run) -> list[str]:
+    """Return the codes of the verdicts and failures of a run, each once; docs/troubleshooting.md explains them."""
+    codes = [verdict.code for verdict in run.verdicts if verdict.is_since_baseline or verdict.decides]
+    for record in run.records:
+        if record.outcome in ("failed", "errored"):
+            _, code = split_code(record.message.strip().partition("\n")[0])
+            codes.append(code)
+    return [code for code in dict.fromkeys(codes) if code]
 
 
 def _quote_names(names: Iterable[str]) -> str:

@@ -78,7 +78,7 @@ def count_cases(cases: Iterable[ShownCase], before: str = "") -> str:
     ''
     """
     counts = Counter(case.kind for case in cases)
-    parts = []
+    parts: list[str] = []
     for kind, words in KIND_WORDS.items():
         if counts[kind]:
             more = f" {before}" if before and not parts else ""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, escape_output, shorten_text
 from pytest_llmops.reports.findings import (
-    HEADLINE_NODEID,
     Finding,
     describe_verdict,
     find_place,
@@ -259,11 +258,11 @@ def render_codequality(run: Run) -> str:
     """
     root = str(run.meta.get("root", ""))
     default = _find_first_place(run)
-    failed_by_tests = run.find_verdict("baseline") not in run.failing_verdicts
+    failing = {verdict.nodeid for verdict in run.failing_verdicts}
     entries = []
     for finding in list_findings(run):
-        is_of_tests = finding.nodeid == HEADLINE_NODEID and failed_by_tests
-        if not is_of_tests:  # else each of these tests has an entry
+        is_whole_run = finding.kind in ("RED", "ERROR", "FAIL", "AMBER")
+        if not is_whole_run or finding.nodeid in failing:  # else the tests or modules have entries
             entries.append(_build_codequality_entry(finding, root, default))
     return escape_json_output(json.dumps(entries, indent=1)) + "\n"
 

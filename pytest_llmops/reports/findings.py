@@ -11,7 +11,7 @@ from pytest_llmops.results.details import CaseFacts, CollectionError, SideFacts,
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import PSEUDO_FILE, Verdict
 
-HEADLINE_NODEID = f"{PSEUDO_FILE}::gate"  # as that of the verdict on the change since the baseline
+RUN_NODEID = f"{PSEUDO_FILE}::run"  # of a headline that is not that of a verdict
 MAX_QUESTION = 150  # characters; of what was expected and of a reason too
 MAX_ANSWER = 200
 SHOWN_SCORES = 3
@@ -70,10 +70,11 @@ def list_findings(run: Run, changed: Mapping[str, int] | None = None) -> list[Fi
     headline = build_headline(run, cases)
     gate = run.find_verdict("baseline")
     findings = []
+    leading = find_leading_verdict(run, headline)
     if headline.word in ("RED", "ERROR", "FAIL", "AMBER"):
-        findings.append(_build_headline_finding(run, headline, gate))
+        findings.append(_build_headline_finding(run, headline, leading))
     for verdict in run.failing_verdicts:
-        if verdict is not gate:
+        if verdict is not leading:
             findings.append(_build_verdict_finding(verdict))
     findings += _list_modules(run)
     for case in cases:
@@ -106,28 +107,38 @@ def merge_causes(findings: Sequence[Finding]) -> list[Finding]:
     return merged
 
 
-def _build_headline_finding(run: Run, headline: Headline, gate: Verdict | None) -> Finding:
+def find_leading_verdict(run: Run, headline: Headline) -> Verdict | None:
+    """Return the verdict on the change since the baseline if it is what the headline says; None: something graver is, or there is none."""
+    gate = run.find_verdict("baseline")
+    if gate is None or (gate.status, gate.sentence) != (headline.word, headline.sentence):
+        return None
+    return gate
+
+
+def _build_headline_finding(run: Run, headline: Headline, leading: Verdict | None) -> Finding:
     parts = [headline.second_line, f"{headline.next_step} {headline.command}".strip()]
-    text = " ".join(filter(None, parts))
-    leads = gate is not None and gate.status == headline.word
-    code = gate.code if gate is not None and leads else ""
-    if code:
-        text += f" [{code}]"
+    nodeid = RUN_NODEID
+    if leading is not None:
+        parts.append(f"[{leading.code}]")
+        nodeid = leading.nodeid
     return Finding(
         kind=headline.word,
         title=headline.title.removesuffix("."),
-        text=text,
-        nodeid=HEADLINE_NODEID,
+        text=" ".join(filter(None, parts)),
+        nodeid=nodeid,
         decides=headline.word != "AMBER" or bool(run.failing_verdicts),
     )
 
 
 def _build_verdict_finding(verdict: Verdict) -> Finding:
     path, line = _split_place(verdict.place)
+    name = verdict.subject or verdict.label
+    if verdict.is_since_baseline:
+        name = "Against the baseline"
     return Finding(
         kind=verdict.status,
-        title=f"{verdict.subject or verdict.label}: {verdict.status}",
-        text=f"{verdict.statement}. [{verdict.code}]",
+        title=f"{name}: {verdict.status}",
+        text=append_code(f"{verdict.statement}.", verdict.code),
         nodeid=verdict.nodeid,
         path=path,
         line=line,
@@ -227,7 +238,7 @@ def describe_verdict(run: Run, verdict: Verdict) -> str:
         return verdict.text
     lines = [append_code(f"{verdict.status}: {verdict.sentence}.", verdict.code)]
     headline = build_headline(run)
-    if headline.word == verdict.status:
+    if find_leading_verdict(run, headline) is verdict:
         lines += [headline.second_line, headline.why, f"{headline.next_step} {headline.command}".strip()]
     lines.append(verdict.baseline)
     return "\n".join(filter(None, lines))

@@ -318,9 +318,10 @@ def test_notes_beyond_five_are_counted() -> None:
 @pytest.mark.parametrize("max_bytes", [MAX_BYTES, MAX_SUMMARY_BYTES])
 def test_ten_thousand_worse_fit_the_worst_first(max_bytes: int) -> None:
     text = "<b>`日本語` @all|" * 20
+    before, now = text * 400, f"x{text}" * 400
     changes = tuple(
         CaseChange(
-            nodeid=f"tests/test_a.py::test_b[{number:05}-{text}]", kind="regressed", before_output=text * 400, after_output=f"x{text}" * 400,
+            nodeid=f"tests/test_a.py::test_b[{number:05}-{text}]", kind="regressed", before_output=before, after_output=now,
             scores=(ScoreChange(name="m", before=1.0, after=number / 20_000),),
         )
         for number in range(10_000)

@@ -332,7 +332,7 @@ def find_expected(record: TestRecord, decisive: Measurement | None = None) -> st
         if measurement is decisive and "schema" in measurement.detail:
             schema = measurement.detail["schema"]
             if schema:
-                return _as_text(schema)
+                return json.dumps(schema, ensure_ascii=False)
     reference = CaseFacts.from_wire(record.facts.get("case")).reference
     if reference:
         return _as_text(reference)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pytest_llmops.errors import split_code
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.reports.changed_cases import ShownCase, list_cases
+from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.reports.differences import cut_answers, cut_at_word, join_lines
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.headline import MARKDOWN_SIGNS, POINTS_NOTE, Headline, build_headline
@@ -23,6 +24,11 @@ from pytest_llmops.reports.markdown_cases import (
     format_failures,
     format_table,
     list_others,
+)
+from pytest_llmops.reports.markdown_comparisons import (
+    count_comparisons,
+    format_comparisons,
+    needs_attention,
 )
 from pytest_llmops.reports.markdown_text import quote_cell, quote_code, quote_sentence
 from pytest_llmops.reports.metric_rows import UNCHANGED, MetricRow, list_metric_rows
@@ -70,8 +76,10 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     cases = list_cases(run)
     headline = build_headline(run, cases)
     names = _list_names(run)
+    gate = run.find_verdict("baseline")
     form = choose_form(headline.word, cases)
-    leading = choose_leading(form, headline.word, cases)
+    is_quiet = form == "answers" and gate is not None and gate.level == "good"
+    leading = choose_leading(form, cases, is_quiet=is_quiet)
     shown = leading
     if form != "causes":
         shown = leading[:SHOWN_CASES]
@@ -83,7 +91,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         head += format_causes(shown) if shown else []
     head += _format_collection_errors(run)
     head += _format_edits(run, headline)
-    head += _format_metrics(run, headline)
+    head += _format_metrics(run, gate)
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
     tail = [
         *_format_comparisons(run),
@@ -95,18 +103,17 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     used = sum(len(line.encode()) + 2 for block in [*head, *tables, *tail] for line in block)
     room = max_bytes - used - 500  # for the folds
     has_bad = any(case.is_bad for case in shown)
-    if headline.word == "GREEN" or not has_bad:
+    if is_quiet or not has_bad:
         folded = _fold_all(tables, shown, others, room)
     else:
         folded = [*tables, *_fold_others(others, room, shown)]
     text = "\n\n".join("\n".join(block) for block in [*head, *folded, *tail] if block)
-    return text.replace("\n</details>\n\n<details>", "\n</details>\n<details>") + "\n"
+    return text.replace("\n</details>\n\n<details", "\n</details>\n<details") + "\n"
 
 
 def _list_names(run: Run) -> list[str]:
     """Return the names that sentences of the headline may have, and that are foreign text."""
     names = [metric.name for verdict in run.verdicts for metric in verdict.metrics]
-    names += [share.name for verdict in run.verdicts for share in verdict.shares]
     for record in run.records:
         names += [measurement.name for measurement in record.measurements]
     judges = [name.removeprefix("judge.") for name in names if name.startswith("judge.")]
@@ -223,12 +230,13 @@ def _cut_edit_line(line: str) -> str:
     return f"{sign} {quote_line(text, MAX_EDIT_CHARS)}"
 
 
-def _format_metrics(run: Run, headline: Headline) -> list[Block]:
+def _format_metrics(run: Run, gate: Verdict | None) -> list[Block]:
     """Return the table of metrics, and what a point is; nothing where it would say nothing, or contradict that nothing is decided."""
     rows = list_metric_rows(run)
     if all(row.verdict == UNCHANGED for row in rows):
         return []
-    if headline.word == "ERROR" and not any(row.metric.is_unscored for row in rows):
+    is_undecidable = gate is not None and gate.level == "error"
+    if is_undecidable and not any(row.metric.is_unscored for row in rows):
         return []
     if all(row.metric.cases <= 1 for row in rows):  # the case is the report
         return []
@@ -270,9 +278,10 @@ def _format_cases(shown: Sequence[ShownCase], total: int) -> list[Block]:
     return [[f"### {title}"], *format_answers(shown)]
 
 
-def _fold(title: str, blocks: Sequence[Block]) -> list[Block]:
-    """Return blocks that are folded; the title is our own text."""
-    return [[f"<details><summary>{title}</summary>"], *blocks, ["</details>"]]
+def _fold(title: str, blocks: Sequence[Block], *, is_open: bool = False) -> list[Block]:
+    """Return blocks that are folded, or could be; the title is our own text."""
+    tag = "<details open>" if is_open else "<details>"
+    return [[f"{tag}<summary>{title}</summary>"], *blocks, ["</details>"]]
 
 
 def _fold_others(others: Sequence[ShownCase], room: int, shown: Sequence[ShownCase]) -> list[Block]:
@@ -296,18 +305,21 @@ def _fold_all(
 
 
 def _format_comparisons(run: Run) -> list[Block]:
-    """Return the comparisons of the run, folded."""
-    verdicts = [verdict for verdict in run.verdicts if not verdict.is_since_baseline]
-    if not verdicts:
-        return []
-    lines = []
-    for verdict in verdicts[:MAX_NOTES]:
-        lines.append(f"- {quote_code(verdict.headline, 600)}")
-        lines += [f"  - {quote_code(text)}" for text in verdict.advice[:MAX_NOTES]]
-    rest = len(verdicts) - MAX_NOTES
-    if rest > 0:
-        lines.append(f"- and {rest:,} more")
-    return _fold(format_count(len(verdicts), "comparison"), [lines])
+    """Return the comparisons of the run, folded unless one that fails the run is broken or not proved."""
+    rows = list_comparisons(run)
+    blocks = []
+    if rows:
+        blocks = _fold(count_comparisons(rows), format_comparisons(rows), is_open=needs_attention(rows))
+    subjects = {row.subject for row in rows}
+    others = [
+        verdict
+        for verdict in run.verdicts
+        if not verdict.is_since_baseline and verdict.subject not in subjects
+    ]
+    if others:  # of a kind that has no table
+        lines = [f"- {quote_code(verdict.headline, 600)}" for verdict in others[:MAX_NOTES]]
+        blocks += _fold(format_count(len(others), "other verdict"), [lines])
+    return blocks
 
 
 def _format_notes(run: Run) -> list[Block]:
@@ -330,11 +342,12 @@ def _format_run(run: Run) -> list[Block]:
     lines = []
     if totals.models:
         lines.append(f"- Model: {_quote_names(totals.models)}")
-    for judge in totals.judges[:MAX_NAMES]:
+    for judge in list_judges(run)[:MAX_NAMES]:
         name = quote_cell(judge.name, 60)
         if judge.model:
             name += f" with {quote_cell(judge.model, 60)}"
-        lines.append(f"- Judge: {name}, {quote_cell(judge.standing, 200)}")
+        standing = ", ".join(filter(None, [judge.agreement, judge.canaries]))
+        lines.append(f"- Judge: {name}, {quote_sentence(standing)}")
     if gate is not None and gate.baseline:
         lines.append(f"- Baseline: {quote_cell(gate.baseline, 300)}")
     lines.append(f"- Cost: {_describe_cost(totals)}")

@@ -58,14 +58,17 @@ def choose_form(word: Word, cases: Iterable[ShownCase]) -> Form:
     return forms[0] if forms else "answers"
 
 
-def choose_leading(form: Form, word: Word, cases: Sequence[ShownCase]) -> list[ShownCase]:
+def choose_leading(form: Form, cases: Sequence[ShownCase], *, is_quiet: bool) -> list[ShownCase]:
     """Return the cases whose texts are shown, as many as there are: those that failed or got worse, else what changed.
 
-    Where nothing got worse, or the verdict is GREEN, these are the cases that moved; without any, those whose answers changed.
+    Args:
+        form: What `choose_form` returned.
+        cases: All cases, the gravest first.
+        is_quiet: The verdict is good, so that what got better is shown as well. If nothing moved, these are the changed answers.
     """
     of_form = [case for case in cases if FORMS[case.kind] == form]
     bad = [case for case in of_form if case.is_bad]
-    if bad and word != "GREEN":
+    if bad and not is_quiet:
         return bad
     moved = [case for case in of_form if case.kind != "changed"]
     return moved or of_form

@@ -74,7 +74,8 @@ def quote_sentence(text: str, names: Iterable[str] = (), *, heading: bool = Fals
         if sentence.endswith("`") and part.startswith("`"):
             sentence += " "  # the fences of two code spans would become one
         sentence += part
-    sentence = sentence.strip()
+    # A number with a full stop would begin a list
+    sentence = re.sub(r"\A(\d{1,9})(?=[.)])", r"`\1`", sentence.strip())
     if not heading:
         return sentence
     if not sentence[1:2].isupper():

@@ -3,10 +3,11 @@
 Before, now and change are on the metric's own scale; points are percent of that scale, and a minus always means worse.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.results.details import Scale, read_scale, to_scale
+from pytest_llmops.reports.comparisons import build_metric
+from pytest_llmops.results.details import Scale, read_scale
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import MetricVerdict
 
@@ -69,37 +70,40 @@ def _severity(row: MetricRow) -> tuple[bool, int, float, str]:
 def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> MetricRow:
     """Return the row of a metric; ``measurement`` is one of it, which has its scale, or None."""
     scale: Scale | None = None
-    is_lower_better = False
+    better = "higher"
     if measurement is not None:
         scale = read_scale(measurement)
-        is_lower_better = measurement.better == "lower"
-    before, now = metric.before, metric.after
-    if is_lower_better:  # the verdict has them turned
-        before, now = 1 - before, 1 - now
-    before_text, now_text, change_text = _format_means(before, now, scale)
-    points = format_points(metric.change)
-    likely = ""
-    if metric.lower is not None and metric.upper is not None:
-        likely = f"{format_points(metric.lower)} to {format_points(metric.upper)}"
-    if metric.is_unscored:
-        now_text = change_text = points = NOT_APPLICABLE
-        likely = ""
-    missing = ""
-    if metric.unscored:
-        missing = f"{metric.unscored:,} of {metric.scored + metric.unscored:,}"
-    return MetricRow(
+        better = measurement.better
+    shown = build_metric(metric, scale, better=better)
+    row = MetricRow(
         name=metric.name,
-        scale=_describe_scale(scale, is_lower_better=is_lower_better),
+        scale=_describe_scale(scale, better),
         family=metric.family,
-        before=before_text,
-        now=now_text,
-        change=change_text,
-        points=points,
-        likely=likely,
+        before=shown.base,
         verdict=_find_word(metric),
-        missing=missing,
         metric=metric,
     )
+    if metric.unscored:
+        missing = f"{metric.unscored:,} of {metric.scored + metric.unscored:,}"
+        row = replace(row, missing=missing)
+    if metric.is_unscored:  # what is left is not a fair sample
+        return replace(row, now=NOT_APPLICABLE, change=NOT_APPLICABLE, points=NOT_APPLICABLE)
+    return replace(
+        row,
+        now=shown.now,
+        change=use_minus(shown.change),
+        points=use_minus(shown.points),
+        likely=use_minus(shown.likely),
+    )
+
+
+def use_minus(number: str) -> str:
+    """Return a number with the sign of a minus in the place of a hyphen.
+
+    >>> use_minus("-8.9 to +3.9")
+    '−8.9 to +3.9'
+    """
+    return number.replace("-", MINUS)
 
 
 def _find_word(metric: MetricVerdict) -> str:
@@ -108,44 +112,11 @@ def _find_word(metric: MetricVerdict) -> str:
     return metric.word
 
 
-def _describe_scale(scale: Scale | None, *, is_lower_better: bool) -> str:
+def _describe_scale(scale: Scale | None, better: str) -> str:
     parts = []
     if scale is not None:
         low, high = scale
         parts.append(f"{low:g} to {high:g}")
-    if is_lower_better:
+    if better == "lower":
         parts.append("lower is better")
     return ", ".join(parts)
-
-
-def _format_means(before: float, now: float, scale: Scale | None) -> tuple[str, str, str]:
-    """Return two means and their difference with two decimals; with more if they differ and would look the same."""
-    old = to_scale(before, scale)
-    new = to_scale(now, scale)
-    for digits in range(2, 5):
-        old_text = f"{old:.{digits}f}"
-        new_text = f"{new:.{digits}f}"
-        if old_text != new_text or abs(now - before) < 0.0005:  # noqa: PLR2004 -- points have one decimal
-            break
-    return old_text, new_text, format_signed(new - old, digits)
-
-
-def format_points(change: float) -> str:
-    """Return a change from -1 to 1 in points, with one decimal and its sign.
-
-    >>> format_points(-0.2), format_points(0.0133), format_points(-0.0004)
-    ('−20.0', '+1.3', '0.0')
-    """
-    return format_signed(100 * change, 1)
-
-
-def format_signed(value: float, digits: int) -> str:
-    """Return a number with its sign; one that rounds to zero has none.
-
-    >>> format_signed(-0.175, 2), format_signed(0.001, 2)
-    ('−0.17', '0.00')
-    """
-    text = f"{abs(value):.{digits}f}"
-    if not float(text):
-        return text
-    return f"{MINUS if value < 0 else '+'}{text}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from markdown_it import MarkdownIt
-from support.report_states import CASES, STATES, build_record, red_run
+from support.report_states import CASES, STATES, build_record, comparisons_run, red_run
 from support.reports import make_gate
 from support.sample_run import everywhere, fixed_run
 
@@ -383,16 +383,39 @@ def test_rows_stay_rows_for_a_renderer() -> None:
     assert not [child for child in inline if child.type in ("link_open", "image")]
 
 
-def test_a_verdict_of_another_kind_is_folded_with_its_advice() -> None:
-    better = Verdict(
-        kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="exact +6.0 points", advice=("latency 1 s -> 2 s",),
-    )  # fmt: skip
-    lines = lines_of(replace(fixed_run(), verdicts=(better,)))
-    place = lines.index("<details><summary>1 comparison</summary>")
-    assert lines[place + 1 : place + 3] == [
-        "- `BETTER  prompt v2 against v1: exact +6.0 points`",
-        "  - `latency 1 s -> 2 s`",
-    ]
+def test_comparisons_are_tables_in_a_fold() -> None:
+    lines = lines_of(comparisons_run(6))
+    place = lines.index("<details><summary>6 comparisons: 2 undecided, 1 better, 3 hold</summary>")
+    variants = rows_below(
+        lines[place:], "| Compared | Metric | Base | Variant | Points | Likely range | Verdict |"
+    )
+    assert variants[0][2:] == ["0.64", "**0.62**", "−2.5", "−8.9 to +3.9", "undecided"]
+    header = "| Attacks and changed inputs | Result | Share | 95 % interval | Required | Verdict | Look at |"
+    shares = rows_below(lines[place:], header)
+    assert shares[-1] == [
+        "Typos: right answers kept", "160 of 160", "100 %", "98 to 100 %", "≥ 95 %", "holds", "–",
+    ]  # fmt: skip
+    assert "- Other wording: same answers kept: to decide, add about 360 changed inputs." in lines
+
+
+def test_a_limit_that_does_not_hold_opens_the_fold_and_what_hides_below_ten_is_counted() -> None:
+    text = render_markdown(comparisons_run(20))
+    assert text.startswith(
+        "## 🟣 ERROR: a limit is not proved, Prices, attacks blocked, 4 of 6 (67 %), required"
+    )
+    assert "\n<details open><summary>20 comparisons: 2 worse, 1 broken, " in text
+    assert "\nand 6 more comparisons\n" in text
+    assert "| Metric |" in text  # the verdict on the change stands
+    assert "### " not in text  # and is good
+
+
+def test_a_verdict_of_an_unknown_kind_is_a_line() -> None:
+    speed = Verdict(
+        kind="speed", status="fail", subject="answers of v2", baseline="v1", sentence="900 ms slower"
+    )
+    lines = lines_of(replace(fixed_run(), verdicts=(speed,)))
+    place = lines.index("<details><summary>1 other verdict</summary>")
+    assert lines[place + 1] == "- `FAIL  answers of v2 against v1: 900 ms slower [LLM-GUARDRAIL]`"
 
 
 def test_trials_of_unlike_cases_are_named_in_their_rows() -> None:

@@ -8,7 +8,7 @@ from pytest_llmops.reports.changed_cases import CaseKind, ShownCase, list_cases
 from pytest_llmops.reports.differences import cut_answers, cut_at_word, join_lines
 from pytest_llmops.reports.headline import Headline, build_headline
 from pytest_llmops.results.details import CaseFacts, CollectionError, SideFacts, as_list
-from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.verdict import PSEUDO_FILE, Verdict
 
 RUN_NODEID = f"{PSEUDO_FILE}::run"  # of a headline that is not that of a verdict
@@ -126,7 +126,7 @@ def _build_headline_finding(run: Run, headline: Headline, leading: Verdict | Non
         title=headline.title.removesuffix("."),
         text=" ".join(filter(None, parts)),
         nodeid=nodeid,
-        decides=headline.word != "AMBER" or bool(run.failing_verdicts),
+        decides=bool(decide_exit_status(run) or run.meta.get("collection_errors")),
     )
 
 

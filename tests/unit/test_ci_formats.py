@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from support.report_states import STATES
 from support.reports import make_gate
@@ -72,6 +73,13 @@ def test_the_headline_has_what_follows_and_its_code() -> None:
     )
     for state in ("green", "green-unchanged", "pass-no-baseline"):
         assert list(format_annotations(STATES[state](), {})) == []
+
+
+def test_a_red_run_that_is_accepted_has_warnings() -> None:
+    run = STATES["red"]()
+    accepted = replace(run, verdicts=(replace(run.verdicts[0], decides=False),))
+    lines = list(format_annotations(accepted, {}))
+    assert [line.partition(" ")[0] for line in lines] == ["::warning"] * 10
 
 
 def test_a_cause_of_many_cases_is_one_annotation_and_an_entry_for_each_case() -> None:

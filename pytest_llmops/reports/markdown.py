@@ -88,8 +88,10 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
 
     head = _format_head(headline, names)
     if form == "causes":
-        head += format_causes(shown) if shown else []
+        head += format_causes(shown)
     head += _format_collection_errors(run)
+    if headline.caution:
+        head.append([f"**Caution:** {quote_sentence(headline.caution, names)}."])
     head += _format_edits(run, headline)
     head += _format_metrics(run, gate)
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
@@ -121,7 +123,7 @@ def _list_names(run: Run) -> list[str]:
 
 
 def _format_head(headline: Headline, names: Iterable[str]) -> list[Block]:
-    """Return the heading, the sentence on merging with its reason, and what makes the verdict less worth."""
+    """Return the heading, the sentence on merging with its reason, and the verdict that the headline hides."""
     sentence = quote_sentence(headline.sentence, names, heading=True)
     blocks = [[f"## {MARKDOWN_SIGNS[headline.word]} {headline.word}: {sentence}"]]
     second = quote_sentence(headline.second_line, names)
@@ -133,8 +135,6 @@ def _format_head(headline: Headline, names: Iterable[str]) -> list[Block]:
         blocks.append([second])
     if headline.also:
         blocks.append([quote_sentence(headline.also, names)])
-    if headline.caution:
-        blocks.append([f"**Caution:** {quote_sentence(headline.caution, names)}."])
     return blocks
 
 

@@ -42,6 +42,7 @@ SHOWN_SCORES = 3
 NAMED_CASES = 5  # of those with the same cause
 NAMED_CHANGED = 20  # of those whose scores are the same
 MAX_ANSWER = 200  # characters of a question or an answer
+NO_BREAK = "\N{NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"
 FETCH_HISTORY = (
     "Answers of the baseline are not known here. With the history of git they are (`fetch-depth: 0`)."
@@ -257,8 +258,10 @@ def _format_scores(scores: Sequence[ShownScore]) -> list[str]:
 
 
 def _quote_score(text: str) -> str:
-    """Return a score; amounts of money in a code span, as a renderer sees a formula between two dollar signs."""
-    return quote_code(text) if "$" in text else text
+    """Return a score, which is never wrapped; amounts of money in a code span, as a renderer sees a formula between two dollar signs."""
+    if "$" in text:
+        return quote_code(text)
+    return text.replace(" ", NO_BREAK)
 
 
 def _format_question(case: ShownCase) -> str:

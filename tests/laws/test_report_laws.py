@@ -17,11 +17,19 @@ from support.reports import make_gate
 from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
+from pytest_llmops.measurement import Json
 from pytest_llmops.reports import ci_formats, html, markdown, terminal
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
-from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, SuiteEdit
+from pytest_llmops.results.verdict import (
+    CHANGE_KINDS,
+    CaseChange,
+    MetricVerdict,
+    ShareVerdict,
+    SuiteEdit,
+    Verdict,
+)
 
 FRAGMENTS = (
     *HOSTILE[:-1],
@@ -103,6 +111,33 @@ def compared(text: str) -> Run:
     return replace(run, meta={**run.meta, "root": f"{text}/"}, verdicts=(verdict,))
 
 
+def compared_variants(text: str) -> Run:
+    """A run with that text in every field of comparisons and modules that could not be loaded; nothing else."""
+    share = ShareVerdict(
+        name=text,
+        status="undecided",
+        count=1,
+        total=2,
+        share=0.5,
+        low=0.1,
+        high=0.9,
+        limit=0.6,
+        look_at=(text,) * 3,
+        needed=5,
+    )
+    metric = MetricVerdict(
+        name=text, status="worse", before=0.5, after=0.4, change=-0.1, lower=-0.2, upper=0.1, cases=4
+    )
+    verdicts = [
+        Verdict(kind=kind, subject=f"{number}{text}", status="undecided", sentence=text, baseline=text, advice=(text,), next_step=text, shares=shares, metrics=metrics, decides=True)
+        for number, (kind, shares, metrics) in enumerate(
+            [("comparison", (), (metric,)), ("comparison", (), ()), ("robustness", (share,), ()), ("guardrail", (share,), ()), ("speed", (), ())]
+        )
+    ]  # fmt: skip
+    errors: list[Json] = [{"module": text, "place": f"{text}{number}", "error": text} for number in range(2)]
+    return Run(verdicts=tuple(verdicts), meta={"collection_errors": errors, "command": text, "root": text})
+
+
 def read_markdown(text: str) -> tuple[list[str], str, set[str]]:
     """What a renderer makes of Markdown: its blocks, the text outside of code, and the kinds of inline elements."""
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
@@ -129,7 +164,7 @@ _OURS = re.compile(r"</?(?:details|summary)>|<br>|\b[\d.]+/10\b")
 @example("GH-12 deadbee @all #12 www.example.com https://example.com a@example.com :smile: $x$")
 @given(any_text)
 def test_markdown_holds_foreign_text_in_code_alone(text: str) -> None:
-    for build in (everywhere, compared):
+    for build in (everywhere, compared, compared_variants):
         written = markdown.render_markdown(build(text))
         blocks, prose, kinds = read_markdown(written)
         assert blocks == blocks_of_plain_text(build)

@@ -74,7 +74,8 @@ def test_the_summary_of_the_job_is_appended_to(
     assert text == f"from another step\n\n{(recorded.path / 'r.md').read_text(encoding='utf-8')}"
     assert text.splitlines()[2] == "## 🔴 FAIL: 2 of 4 tests failed"
     assert "pytest" in text.partition("```sh\n")[2]
-    assert "| `bob`<br>`text.contains` **0.00**, needs ≥ 1.00 | `Bob`<br>Expected: `Ann` |" in text
+    row = "| `bob`<br>`text.contains` **0.00**, needs ≥ 1.00 | `Bob`<br>Expected: `Ann` |"
+    assert row in text.replace("\N{NO-BREAK SPACE}", " ")
     assert ", r.md\n" in result.text
     assert result.exit == 1
     recorded.run("-o", "llm_github=off")

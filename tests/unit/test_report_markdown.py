@@ -21,7 +21,9 @@ from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange
 
 
 def lines_of(run: Run, max_bytes: int = MAX_BYTES) -> list[str]:
-    return [line for line in render_markdown(run, max_bytes=max_bytes).splitlines() if line]
+    """The lines that are not empty; without no-break spaces, which hold a score together."""
+    text = render_markdown(run, max_bytes=max_bytes).replace("\N{NO-BREAK SPACE}", " ")
+    return [line for line in text.splitlines() if line]
 
 
 def rows_below(lines: list[str], header: str) -> list[list[str]]:

@@ -1,7 +1,8 @@
 """A run in the formats of CI systems: JUnit, annotations of GitHub, code quality of GitLab, and OpenMetrics.
 
 For JUnit: the properties of a test in pytest's own ``--junitxml`` file, and a whole file made from a run file. Foreign text (from tests
-and models) is put on one line, without control characters.
+and models) is put on one line, without control characters. Every run of tests imports this module, so that modules which only the end
+of a run needs are imported late.
 """
 
 import hashlib
@@ -10,15 +11,9 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, escape_output, shorten_text
-from pytest_llmops.reports.findings import (
-    Finding,
-    describe_verdict,
-    find_place,
-    list_findings,
-    merge_causes,
-)
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.text import quote_line, render_template
 from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
@@ -27,6 +22,9 @@ from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half, summarize_run
 from pytest_llmops.results.traffic import count_traffic
 from pytest_llmops.results.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llmops.reports.findings import Finding
 
 MAX_PROPERTY_CHARS = 200
 MAX_DECIMAL = 1e15  # numbers beyond this have no exact short form as a plain decimal
@@ -137,6 +135,8 @@ def render_junit(run: Run) -> str:
     >>> "tests=" in render_junit(Run())
     True
     """
+    from pytest_llmops.reports.findings import describe_verdict
+
     cases = [_build_test_case(record) for record in run.records]
     failing = run.failing_verdicts
     for verdict in run.verdicts:
@@ -219,6 +219,8 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     ::error title=FAIL%3A 1 of 1 test failed::Do not merge: 0 of 1 tests passed. Fix it and run it again: pytest test_a.py::t
     ::error file=test_a.py,line=3,title=t failed::Why: too long.
     """
+    from pytest_llmops.reports.findings import list_findings, merge_causes
+
     root = str(run.meta.get("root", ""))
     findings = merge_causes(list_findings(run, changed))
     listed = findings
@@ -231,7 +233,7 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
         yield f"::notice title=LLM regression::and {rest:,} more: see the summary of the job"
 
 
-def _format_annotation(finding: Finding, root: str) -> str:
+def _format_annotation(finding: "Finding", root: str) -> str:
     """Return a finding as a workflow command; ``root`` is put before the path of its file."""
     level = "error" if finding.decides else "warning"
     properties = f"title={_quote_property(finding.title)}"
@@ -256,6 +258,8 @@ def render_codequality(run: Run) -> str:
     >>> render_codequality(Run()).strip()
     '[]'
     """
+    from pytest_llmops.reports.findings import list_findings
+
     root = str(run.meta.get("root", ""))
     default = _find_first_place(run)
     failing = {verdict.nodeid for verdict in run.failing_verdicts}
@@ -269,12 +273,14 @@ def render_codequality(run: Run) -> str:
 
 def _find_first_place(run: Run) -> tuple[str, int]:
     """Return where an entry on the whole run is shown: GitLab wants a place."""
+    from pytest_llmops.reports.findings import find_place
+
     if not run.records:
         return "conftest.py", 1
     return find_place(run.records[0], {})
 
 
-def _build_codequality_entry(finding: Finding, root: str, default: tuple[str, int]) -> dict[str, Json]:
+def _build_codequality_entry(finding: "Finding", root: str, default: tuple[str, int]) -> dict[str, Json]:
     """Return the entry of a finding; its fingerprint is that of the test, by which GitLab recognizes it in other runs."""
     path, line = finding.path, finding.line
     if not path:

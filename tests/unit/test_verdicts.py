@@ -18,12 +18,12 @@ from pytest_llmops.reports.ci_formats import format_annotations
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import summary_lines
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
+from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import (
     STATUS_LEVELS,
     CaseChange,
     EditKind,
     MetricVerdict,
-    ShareVerdict,
     SuiteEdit,
     Verdict,
 )

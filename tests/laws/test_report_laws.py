@@ -22,11 +22,11 @@ from pytest_llmops.reports import ci_formats, html, markdown, terminal
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
+from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import (
     CHANGE_KINDS,
     CaseChange,
     MetricVerdict,
-    ShareVerdict,
     SuiteEdit,
     Verdict,
 )

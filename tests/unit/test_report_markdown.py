@@ -402,9 +402,7 @@ def test_comparisons_are_tables_in_a_fold() -> None:
 
 def test_a_limit_that_does_not_hold_opens_the_fold_and_what_hides_below_ten_is_counted() -> None:
     text = render_markdown(comparisons_run(20))
-    assert text.startswith(
-        "## 🟣 ERROR: a limit is not proved, Prices, attacks blocked, 4 of 6 (67 %), required"
-    )
+    assert text.startswith("## 🔴 RED: a limit is broken, Tools, attacks blocked, 6 of 24 (25 %), required")
     assert "\n<details open><summary>20 comparisons: 2 worse, 1 broken, " in text
     assert "\nand 6 more comparisons\n" in text
     assert "| Metric |" in text  # the verdict on the change stands

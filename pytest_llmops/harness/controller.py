@@ -404,6 +404,7 @@ def write_junit_cases(
         return
     writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
     from pytest_llmops.reports.ci_formats import verdict_properties
+    from pytest_llmops.reports.findings import describe_verdict
 
     failing = run.failing_verdicts
     for writer in writers:
@@ -413,7 +414,7 @@ def write_junit_cases(
             text = None
             if verdict in failing:
                 status = "failed"
-                text = verdict.text
+                text = describe_verdict(run, verdict)
             call = make_report(verdict.nodeid, place, {}, status, text, "call")
             teardown = make_report(verdict.nodeid, place, {}, "passed", None, "teardown")
             if with_properties:

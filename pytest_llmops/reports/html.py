@@ -126,14 +126,11 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
     review = select_for_review(run.records)
     judges = list_judges(run)
     cases = CaseList(run, texts, shown, review)
-    changes: list[View] = []
-    for gate in gates:
-        changes += build_change_rows(gate, totals.metrics)
     page: View = {
         "headline": build_headline_view(headline),
         "ran": describe_when(run, totals),
         "causes": build_causes(run, run.find_verdict("baseline"), headline, shown, totals),
-        "changes": changes,
+        "changes": build_change_rows(run),
         "decision": describe_decision(gates),
         "chips": count_chips(cases.views),
         "unchanged": describe_no_changes(run, cases.views),

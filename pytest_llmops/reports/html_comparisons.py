@@ -10,8 +10,9 @@ from pytest_llmops.reports.comparisons import (
     ShownJudge,
     list_comparisons,
 )
-from pytest_llmops.reports.html_metrics import build_compared_view, put_minus
+from pytest_llmops.reports.html_metrics import build_compared_view
 from pytest_llmops.reports.html_views import MAX_NAME, View
+from pytest_llmops.reports.metric_rows import use_minus
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import Level, Verdict
 
@@ -106,9 +107,9 @@ def _build_rows(rows: Sequence[ShownComparison]) -> list[View]:
 
 def _build_row(row: ShownComparison) -> View:
     view = _start_row(row.name, row.word, row.tone or "muted")
-    view["sentence"] = put_minus(shorten_text(row.sentence, 600))
+    view["sentence"] = use_minus(shorten_text(row.sentence, 600))
     view["next"] = shorten_text(row.next_step, 300)
-    view["details"] = [put_minus(shorten_text(text, 600)) for text in row.details[:MAX_DETAILS]]
+    view["details"] = [use_minus(shorten_text(text, 600)) for text in row.details[:MAX_DETAILS]]
     view["decides"] = row.decides
     view["look"] = shorten_text(row.look_at, MAX_NAME)
     view["data"] = row.data

@@ -1,19 +1,19 @@
 """Metrics for the HTML report: how each changed since the baseline, how that was decided, and the scores of this run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.reports.comparisons import ComparedMetric, build_metric
+from pytest_llmops.reports.comparisons import ComparedMetric
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import View, comparison_sign
+from pytest_llmops.reports.metric_rows import MetricRow, list_metric_rows, use_minus
 from pytest_llmops.results.details import format_on_scale
+from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import BINS, Metric
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
-MINUS = "−"
 NOT_KNOWN = "–"
 TRIAL_RATE = "trials.passed"  # the share of trials that passed, which stands beside the metrics of a suite
-_TONE_ORDER = ("violet", "red", "amber", "green", "")
 DECISION = (
     "1 point is 1 % of a metric's scale.",
     "The scores of each case before and now are shuffled 9,999 times. A drop is proved if fewer than 5 % of the shuffles show one as large.",
@@ -24,44 +24,47 @@ DECISION = (
 )
 
 
-def build_change_rows(gate: Verdict, metrics: Iterable[Metric]) -> list[View]:
-    """Return the rows of the metrics in a verdict, the worst first; ``metrics`` are those of this run, which know scale and direction."""
-    known = {metric.name: metric for metric in metrics}
-    return [
-        _build_change_row(metric, known.get(metric.name)) for metric in sorted(gate.metrics, key=_severity)
-    ]
+def build_change_rows(run: Run) -> list[View]:
+    """Return the rows of the metrics since the baseline, the worst first; the numbers of a row are points, for its picture.
+
+    >>> build_change_rows(Run())
+    []
+    """
+    return [_build_change_row(row) for row in list_metric_rows(run)]
 
 
-def _severity(metric: MetricVerdict) -> tuple[bool, int, float]:
-    """Return the key by which metrics are sorted: what decides the verdict first, of several drops the largest; families last."""
-    place = _TONE_ORDER.index(metric.tone)
-    drop = 0.0
-    if metric.tone == "red":
-        drop = metric.change
-    return bool(metric.family), place, drop
+def _build_change_row(row: MetricRow) -> View:
+    metric = row.metric
+    view = _start_row(row.name, row.scale, row.family)
+    view |= {"before": row.before, "now": row.now, "change": row.change, "points": row.points}
+    view |= {"range": row.likely, "word": row.verdict, "tone": metric.tone or "muted"}
+    view["quiet"] = row.name == TRIAL_RATE and metric.status in ("GREEN", "")
+    view["detectable"] = _format_plain_points(metric.detectable)
+    view["trials"] = f"{metric.scored:,}" if metric.scored else NOT_KNOWN
+    view["unscored"] = f"{metric.unscored:,}" if metric.unscored else NOT_KNOWN
+    view["cases"] = _describe_cases(metric)
+    if row.points == NOT_KNOWN:  # too many trials have no score
+        return view
+    return view | _place_points(metric.change, metric.lower, metric.upper)
 
 
-def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> View:
-    scale = None
-    better = "higher"
-    if measured is not None:
-        scale = measured.scale
-        better = measured.better
-    row = build_metric(metric, scale, better=better)
-    view = {
-        **build_compared_view(row),
-        "tone": metric.tone or "muted",
-        "quiet": metric.name == TRIAL_RATE and metric.status in ("GREEN", ""),
-        "detectable": _format_plain_points(metric.detectable),
-        "trials": f"{metric.scored:,}" if metric.scored else NOT_KNOWN,
-        "unscored": f"{metric.unscored:,}" if metric.unscored else NOT_KNOWN,
-        "cases": _describe_cases(metric),
-    }
-    if better == "lower":
-        view["name"] += ", lower is better"
-    if not metric.status and metric.cases and metric.unchanged == metric.cases:
-        view |= {"word": "unchanged", "tone": "green"}
-    return view
+def _start_row(name: str, scale: str, family: str) -> View:
+    """Return a row with the name of a metric, and without a picture."""
+    name = shorten_text(name, 100)
+    if scale:
+        words = scale.replace(" to ", "\u00a0to\u00a0")  # the scale is not broken over two lines
+        name += f", {words}"
+    if family:
+        name += f", {shorten_text(family, 60)}"
+    return {"name": name, "family": bool(family), "at": None, "low": None, "high": None}
+
+
+def _place_points(change: float, lower: float | None, upper: float | None) -> View:
+    """Return a change, and the ends of its likely range, in points."""
+    places: View = {"at": round(100 * change, 2)}
+    if lower is not None and upper is not None:
+        places |= {"low": round(100 * lower, 2), "high": round(100 * upper, 2)}
+    return places
 
 
 def build_compared_view(row: ComparedMetric) -> View:
@@ -71,39 +74,19 @@ def build_compared_view(row: ComparedMetric) -> View:
     >>> view["points"], view["at"]
     ('−20.0', -20.0)
     """
-    name, comma, scale = shorten_text(row.name, 100).partition(", ")
-    # The scale is not broken over two lines.
-    name += comma + scale.replace(" ", "\u00a0")
-    if row.family:
-        name += f", {shorten_text(row.family, 60)}"
-    view: View = {
-        "name": name,
-        "family": bool(row.family),
+    name, _, scale = row.name.partition(", ")
+    view = _start_row(name, scale, row.family)
+    view |= {
         "before": row.base,
         "now": row.now,
-        "change": put_minus(row.change),
-        "points": put_minus(row.points),
-        "range": put_minus(row.likely),
-        "word": row.word,
-        "tone": row.tone or "muted",
-        "at": round(row.change_points, 2),
-        "low": None,
-        "high": None,
+        "change": use_minus(row.change),
+        "points": use_minus(row.points),
     }
-    if row.points == NOT_KNOWN:  # too many trials have no score
-        view["at"] = None
-    if row.lower is not None and row.upper is not None:
-        view |= {"low": round(row.lower, 2), "high": round(row.upper, 2)}
-    return view
-
-
-def put_minus(text: str) -> str:
-    """Return formatted numbers with real minus signs.
-
-    >>> put_minus("-1.9 to +3.5")
-    '−1.9 to +3.5'
-    """
-    return text.replace("-", MINUS)
+    view |= {"range": use_minus(row.likely), "word": row.word, "tone": row.tone or "muted"}
+    if row.points == NOT_KNOWN:
+        return view
+    ends = [None if end is None else end / 100 for end in (row.lower, row.upper)]
+    return view | _place_points(row.change_points / 100, *ends)
 
 
 def _describe_cases(metric: MetricVerdict) -> str:

@@ -38,7 +38,6 @@ from pytest_llmops.results.verdict import MetricVerdict, Verdict
 ACCEPT_RED = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # ``--llm-trials=auto`` looks at the result after 1, 3 and 5 trials: the level of each look. They sum to that of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
-NAMED_SUSPECTS = 3
 ROUNDING = 1e-9  # a tenth of 40 tests is 4, whatever the float says
 
 
@@ -66,7 +65,7 @@ def judge_suite(
         rules: What the gate decides by; None: the defaults.
         partial: Only a part of the suite was selected to run: there is no verdict, and tests that did not run are not removed.
         find_output: Returns the output of a test of the baseline; None: it is not known.
-        find_requests: Returns the requests that a test of the baseline made; None: they are not known.
+        find_requests: Returns the requests that a test of the baseline made, see `FindRequests`.
 
     >>> judge_suite(Baseline(), []).sentence
     'Not compared: the baseline holds no test'
@@ -135,13 +134,13 @@ def describe_small_baseline(baseline: Baseline) -> str:
     """Return how many cases a verdict needs, as the end of a sentence, if a baseline is too small for one; else "".
 
     >>> describe_small_baseline(Baseline())
-    '; changes are listed, and a verdict takes 10 cases with 3 trials, or 20 cases'
+    '; changes are listed, but for a verdict 20 cases are needed, or 10 with 3 trials'
     """
     rules = GateRules()
     if _holds_enough(baseline, rules):
         return ""
-    takes = f"{rules.min_cases} cases with {rules.min_trials} trials, or {rules.min_single_cases} cases"
-    return f"; changes are listed, and a verdict takes {takes}"
+    size = f"{rules.min_single_cases} cases are needed, or {rules.min_cases} with {rules.min_trials} trials"
+    return f"; changes are listed, but for a verdict {size}"
 
 
 def describe_baseline(baseline: Baseline, name: str) -> str:
@@ -413,10 +412,11 @@ def _conclude(
     """Return the verdict with the status, sentences and advice that follow from its metrics."""
     if verdict.unchanged and not any(map(_has_moved, comparison.compared)):
         answers = format_count(verdict.unchanged, "answer")
+        what = "No score" if verdict.changed_answers else "Nothing"
         return replace(
             verdict,
             status="GREEN",
-            sentence=f"Nothing changed: all {answers} are the recordings of the baseline",
+            sentence=f"{what} changed: all {answers} are the recordings of the baseline",
         )
     decided = [metric for metric in verdict.metrics if metric.status]
     if not decided:
@@ -497,21 +497,17 @@ def _leave_undecided(
 
 
 def _leave_open(verdict: Verdict, measured: Sequence[MetricData], rules: GateRules) -> Verdict:
-    """Return the verdict without a status: how many cases and trials there are, and how many it takes."""
-    cases = max((data.cases for data in measured), default=0)
-    trials = max((data.fewest_trials[0] for data in measured), default=0)
-    if not cases:
+    """Return the verdict without a status: how many cases and trials there are, and how many a verdict needs."""
+    if not any(data.cases for data in measured):
         return replace(verdict, sentence="No verdict: no score of this run can be compared with the baseline")
-    if not trials:
+    scored = [data for data in measured if data.trials]
+    if not scored:
         return replace(verdict, sentence="No verdict: no new answer was scored")
     name = ""
     if len(verdict.metrics) > 1 and len(measured) == 1:
         name = f" on {measured[0].metric}"
-    needed = rules.min_single_cases
-    if trials >= rules.min_trials:
-        needed = rules.min_cases
-    further = format_count(needed - cases, "case")
-    next_step = f"For a verdict, add {further}"
+    further = min(data.count_missing_cases(rules) for data in scored)
+    next_step = f"For a verdict, add {format_count(further, 'case')}"
     changed = verdict.changed_answers
     if changed:
         next_step = f"Read the {format_count(changed, 'changed answer')}. {next_step}"
@@ -552,15 +548,6 @@ def _find_open_primary(metrics: Iterable[MetricVerdict]) -> str:
     return ""
 
 
-def describe_metric_change(metric: MetricVerdict) -> str:
-    """Return the change of a metric in points, with its means before and after.
-
-    >>> describe_metric_change(MetricVerdict(name="exact", role="primary", before=0.9, after=0.8, change=-0.1))
-    'exact -10.0 points (0.90 -> 0.80)'
-    """
-    return f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
-
-
 def _list_advice(
     decisive: Sequence[MetricVerdict], measured: Sequence[MetricData], rules: GateRules
 ) -> list[str]:
@@ -568,23 +555,6 @@ def _list_advice(
     by_name = {data.metric: data for data in measured}
     advice = [_describe_power(metric, by_name[metric.name], rules) for metric in decisive]
     return list(filter(None, advice))
-
-
-def list_suspects(names: Sequence[str]) -> str:
-    """Return the end of a sentence that names the cases that got worse; "" if there are none.
-
-    Args:
-        names: The cases, the worst first.
-
-    >>> list_suspects(["late", "tone", "fr", "de"]), list_suspects([])
-    ('; worse: late, tone, fr and 1 more', '')
-    """
-    if not names:
-        return ""
-    text = f"; worse: {', '.join(names[:NAMED_SUSPECTS])}"
-    if len(names) > NAMED_SUSPECTS:
-        text += f" and {len(names) - NAMED_SUSPECTS:,} more"
-    return text
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
@@ -618,13 +588,3 @@ def format_points(change: float) -> str:
 def format_size(size: float) -> str:
     """Return the size of a difference in points."""
     return f"{size * 100:.1f} points"
-
-
-def _case_name(nodeid: str) -> str:
-    """Return the parameters of a test from its node id; the name of its function if it has none.
-
-    >>> _case_name("tests/test_a.py::test_refund[late]"), _case_name("tests/test_a.py::test_refund")
-    ('late', 'test_refund')
-    """
-    function, _, case = nodeid.partition("[")
-    return case.removesuffix("]") or function.rpartition("::")[2]

@@ -13,6 +13,7 @@ from statistics import NormalDist, fmean
 
 from pytest_llmops.baselines.baseline import list_scored
 from pytest_llmops.baselines.changes import ComparedTest, SuiteComparison, metric_name, metric_trials
+from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.trial_change import (
     ChangeError,
     TrialPair,
@@ -28,8 +29,6 @@ MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 # The advice names the first plan that `_chance_to_settle` expects to settle this share of suites. Simulated suites are settled in
 # 8 of 10 cases: their true change is often in the middle, where neither verdict is near
 SETTLED = 0.85
-
-
 MOST_FURTHER_CASES = 500  # nobody adds more to decide one change
 MOST_TIMES_THE_SUITE = 5
 
@@ -384,8 +383,14 @@ class MetricData:
 
     def is_large_enough(self, rules: GateRules) -> bool:
         """Return whether there are enough cases for a statistical verdict: many, or fewer with repeated trials."""
-        repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
-        return repeated or self.cases >= rules.min_single_cases
+        return not self.count_missing_cases(rules)
+
+    def count_missing_cases(self, rules: GateRules) -> int:
+        """Return how many further cases a statistical verdict needs; 0: there are enough."""
+        needed = rules.min_single_cases
+        if self.fewest_trials[0] >= rules.min_trials:
+            needed = min(needed, rules.min_cases)
+        return max(0, needed - self.cases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,10 +418,12 @@ class NextStep:
     @property
     def is_out_of_reach(self) -> bool:
         """Whether nobody would do it: no number of trials helps, and it takes over 500 cases or over five times the suite."""
-        if self.run_only or self.both:
-            return False
+        return not (self.run_only or self.both or self._are_cases_within_reach)
+
+    @property
+    def _are_cases_within_reach(self) -> bool:
         most = min(MOST_FURTHER_CASES, MOST_TIMES_THE_SUITE * self.present_cases)
-        return not self.cases or self.cases > most
+        return 0 < self.cases <= most
 
     @property
     def words(self) -> str:
@@ -430,6 +437,8 @@ class NextStep:
         'To decide, add about 61 cases; more trials would not help'
         >>> NextStep(cases=2176, present_cases=20).words
         'This suite cannot decide so small a change'
+        >>> NextStep(both=9, cases=2176, present_cases=20).words
+        'To decide, record 9 trials per case in the baseline and on this branch'
         """
         if self.is_out_of_reach:
             return "This suite cannot decide so small a change"
@@ -438,16 +447,18 @@ class NextStep:
             condition = ", if the scores stay as they are"
         if self.run_only:
             return f"To decide, record {self.run_only} trials per case{condition}:"
-        cases = f"add about {_round_plan(self.cases):,} cases"
-        if self.both and self.two_sided:
-            trials = f"record {self.both} trials per case"
-        elif self.both:
-            trials = f"record {self.both} trials per case in the baseline and on this branch"
-        else:
-            return f"To decide, {cases}{condition}; more trials would not help"
-        if not self.cases:
-            return f"To decide, {trials}{condition}"
-        return f"To decide, {cases}, or {trials}{condition}"
+        steps = []
+        if self._are_cases_within_reach:
+            steps.append(f"add about {format_count(_round_plan(self.cases), 'case')}")
+        if self.both:
+            where = " in the baseline and on this branch"
+            if self.two_sided:
+                where = ""
+            steps.append(f"record {self.both} trials per case{where}")
+        text = f"To decide, {', or '.join(steps)}{condition}"
+        if not self.both:
+            text += "; more trials would not help"
+        return text
 
     @property
     def command(self) -> str:

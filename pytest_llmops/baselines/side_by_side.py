@@ -14,10 +14,8 @@ from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_tes
 from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
 from pytest_llmops.baselines.gate import (
     choose_primary,
-    describe_metric_change,
     format_points,
     format_size,
-    list_suspects,
 )
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.errors import format_name_list
@@ -31,6 +29,7 @@ from pytest_llmops.results.traffic import Traffic, count_traffic, summarize_late
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case
+NAMED_SUSPECTS = 3
 SEPARATOR = "\x1f"  # between function and arguments in the name of a case
 
 
@@ -240,7 +239,7 @@ class _Variant:
         if any(metric.status != status for metric in decisive):
             status = "undecided"
         sentence = "; ".join(_describe_metric(metric, self._rules) for metric in decisive)
-        sentence += list_suspects(self._name_losses(metrics, decisive))
+        sentence += _list_suspects(self._name_losses(metrics, decisive))
         if self._left_out:
             sentence += f"; {format_count(self._left_out, 'case')} left out that did not run on both sides"
         is_prompt = verdict.subject.startswith("prompt ")
@@ -378,7 +377,7 @@ def _choose_decisive(metrics: Sequence[MetricVerdict]) -> Sequence[MetricVerdict
 
 def _describe_metric(metric: MetricVerdict, rules: GateRules) -> str:
     """Return the change of a metric, and for one without a proved difference whether the margin is excluded."""
-    text = describe_metric_change(metric)
+    text = _describe_metric_change(metric)
     margin = format_size(rules.margin)
     if metric.status == "equivalent":
         return f"{text}: a difference of {margin} is excluded"
@@ -435,3 +434,29 @@ def _describe_figure(name: str, unit: str, values: Sequence[float | None]) -> st
         else:
             texts.append(format_amount(value, unit))
     return f"{name} {' -> '.join(texts)}"
+
+
+def _describe_metric_change(metric: MetricVerdict) -> str:
+    """Return the change of a metric in points, with its means before and after.
+
+    >>> _describe_metric_change(MetricVerdict(name="exact", role="primary", before=0.9, after=0.8, change=-0.1))
+    'exact -10.0 points (0.90 -> 0.80)'
+    """
+    return f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
+
+
+def _list_suspects(names: Sequence[str]) -> str:
+    """Return the end of a sentence that names the cases that got worse; "" if there are none.
+
+    Args:
+        names: The cases, the worst first.
+
+    >>> _list_suspects(["late", "tone", "fr", "de"]), _list_suspects([])
+    ('; worse: late, tone, fr and 1 more', '')
+    """
+    if not names:
+        return ""
+    text = f"; worse: {', '.join(names[:NAMED_SUSPECTS])}"
+    if len(names) > NAMED_SUSPECTS:
+        text += f" and {len(names) - NAMED_SUSPECTS:,} more"
+    return text

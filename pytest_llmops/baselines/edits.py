@@ -384,9 +384,9 @@ def _has_moved(test: ComparedTest) -> bool:
 
 
 def _has_other_mean(test: ComparedTest, name: str) -> bool:
-    """Return whether a series has another mean score than in the baseline."""
+    """Return whether a series has another mean score than in the baseline. A missing score is not another one."""
     before = mean_score(test.before.scores[name])
     after = mean_score(test.after.scores[name])
     if before is None or after is None:
-        return before != after
+        return False
     return abs(after - before) > SMALLEST_CHANGE

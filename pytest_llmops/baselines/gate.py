@@ -558,11 +558,16 @@ def _list_advice(
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
-    """Return which drop the suite detects, and which it would detect with one more trial; "" if that is not known."""
+    """Return which drop the suite detects, and which it would detect with one more trial; "" if that is not known.
+
+    Of an undecided metric it says nothing on more trials: the next step does.
+    """
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
     size = format_size(metric.detectable)
     text = f"{metric.name}: the smallest drop that this suite detects in 8 of 10 runs is {size}"
+    if metric.status == "AMBER":
+        return text
     trials = metric.trials_after + 1
     further = data.estimate_error(0, trials)
     if further is None:

@@ -363,13 +363,15 @@ class MetricData:
         both = find_least(range(first + 1, MAX_PLANNED_TRIALS + 1), plan_both)
         further_cases = range(1, 1000 * self.cases)
         cases = find_least(further_cases, lambda count: Plan(cases=1 + count / self.cases))
+        is_fixed = most == MAX_PLANNED_TRIALS
         return NextStep(
             run_only=run_only,
             both=both,
             cases=cases,
             present_cases=self.cases,
             is_steady=self._is_steady,
-            is_fixed=most == MAX_PLANNED_TRIALS,
+            is_fixed=is_fixed,
+            has_enough_trials=both <= after or not is_fixed,
             two_sided=two_sided,
         )
 
@@ -404,6 +406,7 @@ class NextStep:
         present_cases: How many cases there are.
         is_steady: All trials of each case agree, so the numbers hold only if they still do.
         is_fixed: The number of trials is given; else ``--llm-trials=auto`` takes more by itself.
+        has_enough_trials: This run has ``both`` trials already, or takes more by itself: only the baseline needs them.
         two_sided: The sides are variants in one run, which always have the same number of trials.
     """
 
@@ -413,6 +416,7 @@ class NextStep:
     present_cases: int = 0
     is_steady: bool = False
     is_fixed: bool = True
+    has_enough_trials: bool = False
     two_sided: bool = False
 
     @property
@@ -454,6 +458,8 @@ class NextStep:
             where = " in the baseline and on this branch"
             if self.two_sided:
                 where = ""
+            elif self.has_enough_trials:
+                where = " in the baseline"
             steps.append(f"record {self.both} trials per case{where}")
         text = f"To decide, {', or '.join(steps)}{condition}"
         if not self.both:

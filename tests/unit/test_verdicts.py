@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 from support.page import read_data
@@ -17,7 +18,7 @@ from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import summary_lines
 from pytest_llmops.results.problems import list_verdict_problems
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
-from pytest_llmops.results.verdict import STATUS_LEVELS, CaseChange, MetricVerdict, Verdict
+from pytest_llmops.results.verdict import STATUS_LEVELS, CaseChange, EditKind, MetricVerdict, Verdict
 
 PASSED = TestRecord(nodeid="test_a.py::test_a", place="test_a.py:3")
 # A kind that no report knows.
@@ -41,6 +42,7 @@ def test_the_schema_knows_every_status() -> None:
     properties = schema["properties"]["verdicts"]["items"]["properties"]
     assert set(properties["status"]["enum"]) == set(STATUS_LEVELS)
     assert set(properties) == set(Verdict.__dataclass_fields__)
+    assert properties["edits"]["items"]["properties"]["kind"]["enum"] == list(get_args(EditKind))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +130,11 @@ def test_a_baseline_that_cannot_be_read_is_an_error_and_tells_nothing_of_sentine
     sentinel = replace(PASSED, facts={"sentinel": True})
     run = Run(records=(sentinel,), meta={"settings": {"record": "verify"}})
     (verdict,) = conclude(run, Reference(name="b.json", problem="b.json: damaged")).verdicts
-    assert (verdict.kind, verdict.status, verdict.sentence) == ("baseline", "ERROR", "b.json: damaged")
+    assert (verdict.kind, verdict.status, verdict.sentence) == (
+        "baseline",
+        "ERROR",
+        "Not compared: the baseline b.json cannot be read",
+    )
+    assert verdict.why == "b.json: damaged"
     (alone,) = conclude(run).verdicts
     assert (alone.kind, alone.status, alone.decides) == ("sentinel", "unknown", False)

@@ -411,13 +411,11 @@ def _conclude(
 ) -> Verdict:
     """Return the verdict with the status, sentences and advice that follow from its metrics."""
     if verdict.unchanged and not any(map(_has_moved, comparison.compared)):
-        answers = format_count(verdict.unchanged, "answer")
         what = "No score" if verdict.changed_answers else "Nothing"
-        return replace(
-            verdict,
-            status="GREEN",
-            sentence=f"{what} changed: all {answers} are the recordings of the baseline",
-        )
+        answers = f"all {verdict.unchanged:,} answers are the recordings of the baseline"
+        if verdict.unchanged == 1:
+            answers = "the answer is the recording of the baseline"
+        return replace(verdict, status="GREEN", sentence=f"{what} changed: {answers}")
     decided = [metric for metric in verdict.metrics if metric.status]
     if not decided:
         return _leave_open(verdict, measured, rules)

@@ -16,12 +16,13 @@ from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import judge_suite
-from pytest_llmops.baselines.metric_data import GateRules, MetricData
+from pytest_llmops.baselines.metric_data import GateRules, MetricData, NextStep
 from pytest_llmops.baselines.power import estimate_power
 from pytest_llmops.baselines.stored_answers import StoredAnswers
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.trials import merge_measurements
 from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 
@@ -662,6 +663,48 @@ def test_a_primary_metric_that_cannot_be_decided_leaves_no_verdict() -> None:
     assert verdict.status == "NONE"
     assert verdict.sentence.startswith("Too few cases for a verdict on judge.tone: ")
     assert verdict.next_step == "For a verdict, add 14 cases"
+
+
+def test_the_cases_that_a_verdict_lacks_are_those_of_the_metric_that_is_nearest() -> None:
+    def make(case: int, level: float) -> TestRecord:
+        repeated = ()
+        if case < 5:
+            repeated = (Measurement(name="b", value=level, samples=(level,) * 3),)
+        return TestRecord(nodeid=f"t[{case}]", measurements=(Measurement(name="a", value=level), *repeated))
+
+    before, after = ([make(case, level) for case in range(12)] for level in (0.9, 0.2))
+    verdict = judge_suite(accept(*before), after)
+    assert verdict.status == "NONE"
+    assert verdict.next_step == "For a verdict, add 5 cases"  # of b; a lacks 8
+
+
+def test_a_suite_that_cannot_decide_asks_to_read_the_changed_answers() -> None:
+    def answered(case: int, score: float, text: str) -> TestRecord:
+        call = Call(messages=(Message("user", f"question {case}"),), output=text)
+        return replace(record(str(case), score), calls=(call,))
+
+    before = [answered(case, case % 4 / 4, "yes") for case in range(20)]
+    after = [answered(case, (case * 7 + 3) % 4 / 4, "no") for case in range(20)]
+    verdict = judge_suite(accept(*before), after)
+    assert verdict.status == "AMBER"
+    assert verdict.next_step == "This suite cannot decide so small a change. Read the 20 changed answers"
+
+
+@pytest.mark.parametrize(
+    ("step", "words", "command"),
+    [
+        (NextStep(cases=1, present_cases=12), "To decide, add about 1 case; more trials would not help", ""),
+        (NextStep(both=4, present_cases=12), "To decide, record 4 trials per case in the baseline and on this branch", ""),
+        (NextStep(both=4, has_enough_trials=True, present_cases=12), "To decide, record 4 trials per case in the baseline", ""),
+        (NextStep(both=4, two_sided=True, present_cases=12), "To decide, record 4 trials per case", ""),
+        (NextStep(run_only=5, is_fixed=False), "To decide, record 5 trials per case:", "pytest --llm-record=new"),
+        (NextStep(run_only=5), "To decide, record 5 trials per case:", "pytest --llm-record=new --llm-trials=5"),
+        (NextStep(cases=101, present_cases=20), "This suite cannot decide so small a change", ""),
+        (NextStep(cases=501, present_cases=400), "This suite cannot decide so small a change", ""),
+    ],
+)  # fmt: skip
+def test_a_next_step_is_said_in_words(step: NextStep, words: str, command: str) -> None:
+    assert (step.words, step.command) == (words, command)
 
 
 def test_a_test_that_broke_before_it_measured_is_unscored() -> None:

@@ -424,6 +424,8 @@ def test_a_shallow_clone_shows_no_text_of_another_commit(
     changed = project.run()
     assert "worse      test_a.py::test_a  text.fuzzy 1.00 -> 0.94" in changed.text
     assert "the baseline's output is not stored here" in changed.text
+    (edit,) = gate_of(changed.run).edits
+    assert (edit.words, edit.lines) == ("the text of the request, in 1 of 1 requests", ())
 
 
 def test_without_git_a_file_is_compared_and_a_branch_is_an_error(

@@ -667,7 +667,7 @@ def test_a_primary_metric_that_cannot_be_decided_leaves_no_verdict() -> None:
 
 def test_the_cases_that_a_verdict_lacks_are_those_of_the_metric_that_is_nearest() -> None:
     def make(case: int, level: float) -> TestRecord:
-        repeated = ()
+        repeated: tuple[Measurement, ...] = ()
         if case < 5:
             repeated = (Measurement(name="b", value=level, samples=(level,) * 3),)
         return TestRecord(nodeid=f"t[{case}]", measurements=(Measurement(name="a", value=level), *repeated))

@@ -1,7 +1,8 @@
-"""The gate: did the suite get worse than its baseline? RED, GREEN, AMBER, ERROR, or no statistical verdict.
+"""The verdict on a change of the suite: whether it got worse than its baseline, in words, with the next step.
 
-RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the margin is excluded. AMBER: neither. ERROR: too
-much could not be scored, did not run, or cannot be compared. The table of error rates is in docs/baseline.md.
+RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the margin is ruled out. AMBER: neither. ERROR: too many
+trials have no score, or too many tests did not run or cannot be compared. NONE: too few cases, or only a part of the suite ran.
+The table of error rates is in docs/baseline.md.
 
 The primary metric decides. The others are guard-rails: they can turn the verdict RED, and are tested jointly so that their
 number does not raise the rate of false alarms. A metric is "decided" if it has any of the statuses RED, GREEN and AMBER,

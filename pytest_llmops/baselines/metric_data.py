@@ -1,4 +1,4 @@
-"""The trials of a metric in all compared cases: its change, the error of the change, and what would settle an undecided metric.
+"""The trials of a metric in all compared cases: its change, the error of the change, and what would decide an undecided metric.
 
 Many metrics score a trial only with 0 or 1 (it passes or fails). Their mean is a pass rate, whose error needs formulas of its
 own: see `MetricData.bound_errors`. A metric is "steady" if it is such a metric and all trials of each case agree.

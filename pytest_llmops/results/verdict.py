@@ -344,7 +344,7 @@ class MetricVerdict(StoredFacts):
         detectable: The drop that is noticed in 8 of 10 runs; None: not known.
         cases: Compared cases; ``unchanged`` is how many of them replayed the recordings of the baseline.
         trials_before: The smallest number of trials of a case, among those that are not unchanged; ``trials_after`` alike.
-        next_step: What would settle it; "": it is settled, or the advice of the verdict has it.
+        next_step: What would decide it; "": it is decided, or the next step of the verdict has it.
         scored: How many trials of the run have a score; ``unscored``: how many have none.
     """
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.verdicts import list_plans, plan_suite
 from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import judge_suite
-from pytest_llmops.baselines.metric_data import GateRules, MetricData, NextStep
+from pytest_llmops.baselines.metric_data import GateRules, NextStep
 from pytest_llmops.baselines.power import estimate_power
 from pytest_llmops.baselines.stored_answers import StoredAnswers
 from pytest_llmops.errors import UsageError
@@ -525,23 +526,9 @@ def read_plans(
     before: np.ndarray, after: np.ndarray, verdict: Verdict, rules: GateRules | None = None
 ) -> dict[str, tuple[int, int, int]]:
     """Return what the next step of a verdict on such checks needs: cases, trials in the baseline, and trials of the run."""
-    rules = rules or GateRules()
-    old, new = (
-        [record(str(case), *map(float, row)) for case, row in enumerate(side)] for side in (before, after)
-    )
-    data = MetricData("judge.tone", compare_tests(accept(*old), new))
-    step = data.plan_next_step(rules, (rules.alpha, rules.alpha))
+    step = plan_suite(before.astype(float), after.astype(float), rules)
     assert verdict.next_step.startswith(step.words)
-    cases = len(before)
-    trials_before, trials_after = before.shape[1], after.shape[1]
-    plans = {}
-    if step.run_only:
-        plans["trials"] = cases, trials_before, step.run_only
-    elif step.both:
-        here = trials_after if step.has_enough_trials else step.both
-        plans["trials"] = cases, step.both, here
-    plans["cases"] = cases + step.cases, trials_before, trials_after
-    return plans
+    return list_plans(step, len(before), before.shape[1], after.shape[1])
 
 
 @pytest.mark.slow

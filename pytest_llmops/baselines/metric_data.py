@@ -23,14 +23,13 @@ from pytest_llmops.metrics.trial_change import (
     pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
+from pytest_llmops.results.shares import MAX_ADDED, MAX_GROWTH, round_plan
 from pytest_llmops.results.verdict import MAX_UNSCORED
 
 MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 # The advice names the first plan that `_chance_to_settle` expects to settle this share of suites. Simulated suites are settled in
 # 8 of 10 cases: their true change is often in the middle, where neither verdict is near
 SETTLED = 0.85
-MOST_FURTHER_CASES = 500  # nobody adds more to decide one change
-MOST_TIMES_THE_SUITE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,7 +425,7 @@ class NextStep:
 
     @property
     def _are_cases_within_reach(self) -> bool:
-        most = min(MOST_FURTHER_CASES, MOST_TIMES_THE_SUITE * self.present_cases)
+        most = min(MAX_ADDED, MAX_GROWTH * self.present_cases)
         return 0 < self.cases <= most
 
     @property
@@ -453,7 +452,7 @@ class NextStep:
             return f"To decide, record {self.run_only} trials per case{condition}:"
         steps = []
         if self._are_cases_within_reach:
-            steps.append(f"add about {format_count(_round_plan(self.cases), 'case')}")
+            steps.append(f"add about {format_count(round_plan(self.cases), 'case')}")
         if self.both:
             where = " in the baseline and on this branch"
             if self.two_sided:
@@ -474,11 +473,6 @@ class NextStep:
         if self.is_fixed:
             return f"pytest --llm-record=new --llm-trials={self.run_only}"
         return "pytest --llm-record=new"
-
-
-def _round_plan(count: int) -> int:
-    """Return a number of cases, rounded to two digits: it is an estimate."""
-    return int(float(f"{count:.2g}"))
 
 
 def _mean_variance(

@@ -3,16 +3,18 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
 from pytest_llmops.reports.commands import find_next_command, is_miss
+from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.problems import list_record_commands
-from pytest_llmops.results.run import Outcome, Run, TestRecord, collect_judges
-from pytest_llmops.results.verdict import ShareVerdict, Verdict
+from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.shares import ShareVerdict
+from pytest_llmops.results.verdict import Verdict
 
 Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
 TONES: Mapping[Word, str] = {
@@ -244,14 +246,14 @@ class _Reader:
 
     def _read_verdicts(self) -> Headline | None:
         """Return the headline of what was compared; None: nothing was, or nothing can be said about it."""
-        failing = self._run.failing_verdicts
+        failing = [verdict for verdict in self._run.failing_verdicts if verdict is not self._gate]
         gate = self._gate
-        for level in ("error", "bad"):
-            if gate is not None and gate.level == level:
-                return self._read_gate(gate, self._list_facts())
-            broken = [verdict for verdict in failing if verdict.level == level and verdict is not gate]
-            if broken:
-                return self._read_limit(broken)
+        if gate is not None and gate.level in ("error", "bad"):
+            return self._read_gate(gate, self._list_facts())
+        for level in ("bad", "error"):  # a limit that is broken says more than one that is not proved
+            verdicts = [verdict for verdict in failing if verdict.level == level]
+            if verdicts:
+                return self._read_limit(verdicts)
         if gate is not None and gate.level in ("open", "good"):
             return self._read_gate(gate, self._list_facts())
         open_verdicts = [verdict for verdict in failing if verdict.level == "open"]
@@ -301,6 +303,9 @@ class _Reader:
         verdict = verdicts[0]
         word: Word = {"bad": "RED", "error": "ERROR", "open": "AMBER"}[verdict.level]  # type: ignore[assignment]
         share = find_failing_share(verdict)
+        if share is not None:
+            names = {(row.subject, row.what): row.name for row in list_comparisons(self._run)}
+            share = replace(share, name=names.get((verdict.subject, share.name), share.name))
         next_step = verdict.next_step
         if share is not None and word == "RED":
             sentence = f"A limit is broken: {describe_share(share)}"
@@ -413,13 +418,11 @@ class _Reader:
 
     def _find_caution(self) -> str:
         """Return what makes the scores of this run less worth: an unfit judge first, then one that nobody checked; "" if nothing does."""
-        judges = collect_judges(self._run.records)
-        for judge in judges:
-            if judge.unfit:
-                return f"the judge {shorten_text(judge.name, 60)} is {judge.canaries}"
-        for judge in judges:
-            if judge.doubtful:
-                return f"the judge {shorten_text(judge.name, 60)} was never checked against people"
+        judges = list_judges(self._run)
+        for word in ("not reliable", "not checked"):
+            for judge in judges:
+                if judge.word == word:
+                    return judge.caution
         return ""
 
     def _name_edited(self) -> str:
@@ -494,10 +497,4 @@ def describe_share(share: ShareVerdict) -> str:
     >>> describe_share(ShareVerdict(name="attacks blocked", count=10, total=24, share=0.45, low=0.25, high=0.66, limit=0.6))
     'attacks blocked, 10 of 24 (45 %), required at least 60 %'
     """
-    text = f"{share.name}, {share.count:g} of {share.total:,}"
-    if share.share is not None:
-        text += f" ({round(100 * share.share)} %)"
-    if share.limit is not None:
-        bound = "at least" if share.at_least else "at most"
-        text += f", required {bound} {round(100 * share.limit)} %"
-    return text
+    return f"{share.name}, {share.figures}"

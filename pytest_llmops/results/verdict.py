@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeAlias, cast
 from pytest_llmops.errors import append_code
 from pytest_llmops.measurement import Json, format_count
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
+from pytest_llmops.results.shares import ShareVerdict
 
 ChangeKind: TypeAlias = Literal["regressed", "improved", "changed", "not comparable", "removed", "new"]
 CHANGE_KINDS: tuple[ChangeKind, ...] = (
@@ -170,6 +171,19 @@ STATUS_LEVELS: Mapping[str, Level] = {
     "changed": "",
     "same": "",
 }
+# Kind of verdict -> status -> the word of reports, where it is another one
+SHOWN_STATUSES: Mapping[str, Mapping[str, str]] = {
+    "comparison": {"equivalent": "equal", "error": "not compared"},
+    "robustness": {"equivalent": "holds", "error": "no score"},
+    "guardrail": {
+        "pass": "holds",
+        "fail": "broken",
+        "unproven": "not proved",
+        "unscored": "no score",
+        "measured": "no limit",
+    },
+    "sentinel": {"unknown": "not known", "changed": "not moved", "same": "not moved"},
+}
 # The code of a verdict that is neither good nor without a status: by its status, else by its level. docs/troubleshooting.md explains it
 STATUS_CODES: Mapping[str, str] = {
     "RED": "LLM-RED",
@@ -276,36 +290,6 @@ class SuiteEdit(StoredFacts):
         if self.where:
             return f"{self.what}, {self.where}"
         return self.what
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShareVerdict(StoredFacts):
-    """A share of cases that a comparison counts: blocked attacks, refused harmless questions, kept answers.
-
-    Attributes:
-        name: What is counted: "attacks blocked".
-        status: ``holds``, ``broken``, ``not proved`` (the interval spans the limit), ``worse``, ``undecided``; ``no score``: none of the
-            cases could be scored; "": there is no limit.
-        count: How many of ``total`` cases.
-        share: The share from 0 to 1; families of cases count once, so it may differ from count / total. None: nothing was scored.
-        low: Lower end of the 95 % interval; ``high`` the upper one.
-        limit: What is required, from 0 to 1; None: nothing is.
-        at_least: The limit is the least share that is required, else the largest that is allowed.
-        look_at: Ids of the cases that count against the application.
-        needed: About how many further cases (families, if cases have some) would decide it; 0: it is decided, or no number would.
-    """
-
-    name: str = ""
-    status: str = ""
-    count: float = 0.0
-    total: int = 0
-    share: float | None = None
-    low: float | None = None
-    high: float | None = None
-    limit: float | None = None
-    at_least: bool = True
-    look_at: tuple[str, ...] = ()
-    needed: int = 0
 
 
 MAX_UNSCORED = 0.05  # share of trials without a score above which the gate decides nothing
@@ -487,6 +471,15 @@ class Verdict(StoredFacts):
         return _LABELS.get(self.kind, self.kind)
 
     @property
+    def word(self) -> str:
+        """What reports call the status.
+
+        >>> Verdict(kind="guardrail", status="fail").word, Verdict(kind="comparison", status="better").word
+        ('broken', 'better')
+        """
+        return SHOWN_STATUSES.get(self.kind, {}).get(self.status, self.status)
+
+    @property
     def is_since_baseline(self) -> bool:
         """Whether the verdict compares the whole run with a baseline (the gate)."""
         return self.kind == "baseline"
@@ -496,7 +489,7 @@ class Verdict(StoredFacts):
         """The verdict in a sentence, with its code."""
         if self.status == "NONE":
             return self.statement
-        return append_code(f"{self.status.upper()}  {self.statement}", self.code)
+        return append_code(f"{self.word.upper()}  {self.statement}", self.code)
 
     @property
     def statement(self) -> str:
@@ -518,8 +511,10 @@ class Verdict(StoredFacts):
 
     @property
     def text(self) -> str:
-        """Status, sentence with its code, and advice, one sentence per line."""
-        lines = [append_code(f"{self.status.upper()} {self.statement}", self.code), *self.advice]
+        """Status, sentence with its code, reason, next step and advice, one sentence per line."""
+        step = f"{self.next_step} {self.next_command}".strip()
+        lines = [append_code(f"{self.word.upper()} {self.statement}", self.code)]
+        lines += filter(None, [self.why, step, *self.advice])
         if self.is_since_baseline:
             lines.append(self.baseline)
         return "\n".join(lines)

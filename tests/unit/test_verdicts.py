@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 from support.page import read_data
+from support.report_states import STATES, comparisons_run
 from support.reports import make_gate
 from support.sample_run import fixed_run
 
@@ -18,7 +19,15 @@ from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import summary_lines
 from pytest_llmops.results.problems import list_verdict_problems
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
-from pytest_llmops.results.verdict import STATUS_LEVELS, CaseChange, EditKind, MetricVerdict, Verdict
+from pytest_llmops.results.shares import ShareVerdict
+from pytest_llmops.results.verdict import (
+    STATUS_LEVELS,
+    CaseChange,
+    EditKind,
+    MetricVerdict,
+    SuiteEdit,
+    Verdict,
+)
 
 PASSED = TestRecord(nodeid="test_a.py::test_a", place="test_a.py:3")
 # A kind that no report knows.
@@ -42,7 +51,20 @@ def test_the_schema_knows_every_status() -> None:
     properties = schema["properties"]["verdicts"]["items"]["properties"]
     assert set(properties["status"]["enum"]) == set(STATUS_LEVELS)
     assert set(properties) == set(Verdict.__dataclass_fields__)
-    assert properties["edits"]["items"]["properties"]["kind"]["enum"] == list(get_args(EditKind))
+    assert set(properties["shares"]["items"]["properties"]) == set(ShareVerdict.__dataclass_fields__)
+    assert set(properties["edits"]["items"]["properties"]) == set(SuiteEdit.__dataclass_fields__)
+    assert set(properties["edits"]["items"]["properties"]["kind"]["enum"]) == set(get_args(EditKind))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_run_file_keeps_each_state(state: str) -> None:
+    run = STATES[state]()
+    assert Run.from_json(run.to_json()) == run
+
+
+def test_a_run_file_keeps_comparisons() -> None:
+    run = comparisons_run(20)
+    assert Run.from_json(run.to_json()) == run
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pytest_llmops.trace.wire_format import CallFormat, ParsedReply, ParsedReque
 
 MAX_NAME_CHARS = 80
 MAX_ERROR_CHARS = 200
-MAX_PARAMETER = 500  # characters of the JSON text of a parameter; of a longer one the beginning and a fingerprint are kept
+MAX_PARAMETER = 4_000  # characters of the JSON text of a parameter; of a longer one only a fingerprint is kept
 # Fields of a request that are messages, tools or the model, that only say how the answer is sent, or that are another one in each run
 _OTHER_FIELDS = frozenset(
     [
@@ -166,11 +166,11 @@ def _format_parameters(request: JsonObject) -> str:
 
 
 def _shorten_parameter(value: object) -> object:
-    """Return the value of a parameter; of a long one the beginning of its JSON text, with a fingerprint of the whole."""
+    """Return the value of a parameter; of a long one its fingerprint: the end of a text that is cut could be half a secret."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     if len(text) <= MAX_PARAMETER:
         return value
-    return f"{text[:MAX_PARAMETER]} … (fingerprint {fingerprint_parts(text)})"
+    return f"({len(text):,} characters, fingerprint {fingerprint_parts(text)})"
 
 
 def _read_unknown_bodies(body: streams.ReplyBody) -> _ReadBodies:

@@ -26,6 +26,7 @@ from pytest_llmops.reports.commands import drop_options
 from pytest_llmops.reports.formats import NamedReport, deliver_report
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
+from pytest_llmops.results.kept_media import limit_media
 from pytest_llmops.results.problems import (
     iter_changed_notes,
     iter_concurrency_notes,
@@ -117,7 +118,7 @@ class Controller:
             make_report: pytest's ``TestReport``.
         """
         listed = sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid))
-        records = tuple(split_dataset_cases(listed))
+        records = limit_media(split_dataset_cases(listed))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)
@@ -403,6 +404,7 @@ def write_junit_cases(
         return
     writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
     from pytest_llmops.reports.ci_formats import verdict_properties
+    from pytest_llmops.reports.findings import describe_verdict
 
     failing = run.failing_verdicts
     for writer in writers:
@@ -412,7 +414,7 @@ def write_junit_cases(
             text = None
             if verdict in failing:
                 status = "failed"
-                text = verdict.text
+                text = describe_verdict(run, verdict)
             call = make_report(verdict.nodeid, place, {}, status, text, "call")
             teardown = make_report(verdict.nodeid, place, {}, "passed", None, "teardown")
             if with_properties:

@@ -8,11 +8,11 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
-from pytest_llmops.reports.commands import find_next_command, is_miss
+from pytest_llmops.reports.commands import find_next_command, format_rerun, is_miss
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
-from pytest_llmops.results.details import CollectionError, as_list
+from pytest_llmops.results.details import CollectionError, as_list, as_mapping
 from pytest_llmops.results.problems import list_record_commands
-from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import Verdict
 
@@ -34,6 +34,7 @@ MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
 POINTS_NOTE = "1 point is 1 % of a metric's scale"
+MAX_NAMED_TESTS = 3  # failed tests that a command names; of more, pytest runs those that failed last
 ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # Options of a run that decide what its tests ask, so that a command that reports suggest does the same
 _KEPT_OPTIONS = re.compile(
@@ -103,14 +104,27 @@ def build_headline(
     Args:
         run: The run with its verdicts.
         cases: What `list_cases` returned for it; None: they are listed here.
-        others: Outcome -> number of tests that pytest counts, but that are not in the run.
+        others: Outcome -> number of tests that pytest counts, but that are not in the run; None: what the run stores (``other_tests``).
 
     >>> build_headline(Run()).title
     'NONE: No test called a model or measured anything.'
     """
     if cases is None:
         cases = list_cases(run)
-    return _Reader(run, cases, others or {}).read()
+    if others is None:
+        others = _read_other_tests(run)
+    return _Reader(run, cases, others).read()
+
+
+def _read_other_tests(run: Run) -> dict[Outcome, int]:
+    """Return the number of tests of each outcome that pytest counted, but that are not in the run."""
+    stored = as_mapping(run.meta.get("other_tests"))
+    counts: dict[Outcome, int] = {}
+    for outcome in OUTCOMES:
+        number = stored.get(outcome)
+        if isinstance(number, int):
+            counts[outcome] = number
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +205,11 @@ class _Reader:
         if counts.errored:
             facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
         is_single = counts.failed == 1
-        command = find_next_command(self._run)
-        if not is_single or not command:
-            command = self._complete("pytest --lf")
+        failed = [record for record in self._run.records if record.outcome == "failed"]
+        command = ""
+        if len(failed) == counts.failed <= MAX_NAMED_TESTS:
+            command = format_rerun(self._run, failed)
+        command = command or self._complete("pytest --lf")
         return Headline(
             word="FAIL",
             sentence=f"{counts.failed:,} of {format_count(counts.total, 'test')} failed",
@@ -273,6 +289,8 @@ class _Reader:
         worse = self._kinds["worse"]
         next_step = gate.next_step
         override = ""
+        if not gate.decides and self._run.meta.get("accepted"):
+            merge = "Accepted as the new baseline"
         if word == "AMBER" and gate.fails(strict=self._run.is_strict):
             merge = "Do not merge (--llm-strict)"
         if word == "RED":

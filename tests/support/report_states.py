@@ -136,7 +136,7 @@ def build_record(
         measurements=(contains, scored),
         calls=(call,) * TRIALS,
         facts={
-            "case": {"id": case.id, "file": "cases.csv", "line": 2 + CASES.index(case), "input": {"question": case.question}, "reference": {"fact": case.fact}},
+            "case": {"id": case.id, "file": "cases.csv", "path": "cases.csv", "line": 2 + CASES.index(case), "input": {"question": case.question}, "reference": {"fact": case.fact}},
             "prompt": {"name": "support/answer", "version": version, "fingerprint": f"f-{version}", "path": f"prompts/support/answer/{version}.md"},
             "judge": {"name": "helpful", "version": "3", "model": "large-judge"},
             "recordings": [f"{model} {version} {text} {number}" for number in range(TRIALS)],

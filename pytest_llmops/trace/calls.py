@@ -18,7 +18,9 @@ from pytest_llmops.trace.wire_format import CallFormat, ParsedReply, ParsedReque
 
 MAX_NAME_CHARS = 80
 MAX_ERROR_CHARS = 200
-MAX_PARAMETER = 4_000  # characters of the JSON text of a parameter; of a longer one only a fingerprint is kept
+MAX_PARAMETER = (
+    4_000  # characters of the JSON text of a parameter; of a longer one only a fingerprint is kept
+)
 # Fields of a request that are messages, tools or the model, that only say how the answer is sent, or that are another one in each run
 _OTHER_FIELDS = frozenset(
     [

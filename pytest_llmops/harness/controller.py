@@ -230,7 +230,7 @@ class Controller:
         self.next_look, self._look = self._plan_look(status, session)
         if self.next_look:  # only the last look annotates failures and gives advice
             self._github = {}
-            self._change_baseline_verdict(advice=())
+            self._change_baseline_verdict(advice=(), next_step="", next_command="")
 
     def _open_gate(self, session: Any) -> BaselineGate:
         """Return the gate for this run, which knows why tests may be missing from it."""

@@ -447,7 +447,10 @@ class _Reader:
         """Return what was edited, as the object of "fix"; "the change" if that is not one thing."""
         edits = self._gate.edits if self._gate is not None else ()
         nouns = {"prompt": "the prompt", "request": "the prompt", "model": "the model", "judge": "the judge", "retriever": "the retriever", "cases": "the cases", "code": "the code"}  # fmt: skip
-        names = {nouns.get(edit.kind, "") for edit in edits}
+        names = set()
+        for edit in edits:
+            is_other_part = edit.kind == "request" and not edit.name.startswith("messages")
+            names.add("the request" if is_other_part else nouns.get(edit.kind, ""))
         if len(names) == 1:
             return names.pop() or "the change"
         return "the change"

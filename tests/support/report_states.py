@@ -153,10 +153,14 @@ def _accept(records: Sequence[TestRecord]) -> Reference:
     tests = {record.nodeid: summarize_test(record) for record in records}
     baseline = Baseline(tests=tests, history=(accepted,))
     requests = {
-        record.nodeid: [request.parts for request in list_requests(record.calls)] for record in records
+        record.nodeid: {request.fingerprint: request.parts for request in list_requests(record.calls)}
+        for record in records
     }
     return Reference(
-        name="llmops-baseline.json", baseline=baseline, find_output=outputs.get, find_requests=requests.get
+        name="llmops-baseline.json",
+        baseline=baseline,
+        find_output=outputs.get,
+        find_requests=requests.__getitem__,
     )
 
 

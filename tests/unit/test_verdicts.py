@@ -138,5 +138,6 @@ def test_a_baseline_that_cannot_be_read_is_an_error_and_tells_nothing_of_sentine
         "ERROR",
         "Not compared: the baseline b.json cannot be read",
     )
+    assert verdict.why == "b.json: damaged"
     (alone,) = conclude(run).verdicts
     assert (alone.kind, alone.status, alone.decides) == ("sentinel", "unknown", False)

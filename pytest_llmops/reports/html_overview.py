@@ -16,14 +16,14 @@ from pytest_llmops.results.summary import Totals
 from pytest_llmops.results.verdict import SuiteEdit, Verdict
 
 MAX_COMMANDS = 3
-MAX_CAUSES = 3
+MAX_COUNTED = 3
 MAX_EDITS = 3
 MAX_EDIT_LINES = 6  # lines of difference in all
 MAX_LINE = 88
 MAX_NAMED = 8  # tests that did not run
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Edits that show in requests, tests or cases; the others are words on what is not known
-_CAUSES = frozenset({"prompt", "request", "model", "judge", "retriever", "cases"})
+_COUNTED = frozenset({"prompt", "request", "model", "judge", "retriever", "cases"})
 
 
 def build_headline_view(headline: Headline) -> View:
@@ -120,7 +120,7 @@ def build_causes(
     if gate is not None and headline.word == "ERROR":
         items += _list_missing_tests(run.records, gate)
     if items:
-        return {"title": "Cause", "items": items[:MAX_CAUSES]}
+        return {"title": "Cause", "items": items[:MAX_COUNTED]}
     if gate is None or not gate.edits:
         return None
     return _build_edits(gate.edits, headline)
@@ -133,7 +133,7 @@ def _list_collection_errors(run: Run) -> list[View]:
         error = CollectionError.from_wire(wire)
         by_place.setdefault((error.place or error.module, error.error), []).append(error)
     items: list[View] = []
-    for (place, text), errors in list(by_place.items())[:MAX_CAUSES]:
+    for (place, text), errors in list(by_place.items())[:MAX_COUNTED]:
         lines = []
         for error in errors[:MAX_NAMED]:
             tests = f": {format_count(error.tests, 'test')} of the baseline" if error.tests else ""
@@ -144,8 +144,8 @@ def _list_collection_errors(run: Run) -> list[View]:
         if len(errors) > 1:
             note = f"in {len(errors):,} modules"
         items.append({"text": shorten_text(f"{place}: {text}", 300), "note": note, "lines": lines})
-    if len(by_place) > MAX_CAUSES:
-        items.append({"text": f"and {len(by_place) - MAX_CAUSES:,} more places", "note": "", "lines": []})
+    if len(by_place) > MAX_COUNTED:
+        items.append({"text": f"and {len(by_place) - MAX_COUNTED:,} more places", "note": "", "lines": []})
     return items
 
 
@@ -192,7 +192,7 @@ def _list_missing_tests(records: Sequence[TestRecord], gate: Verdict) -> list[Vi
 def _build_edits(edits: Sequence[SuiteEdit], headline: Headline) -> View:
     """Return what was edited since the baseline; a single edit is named as the cause if something got worse, or may have."""
     title = "Edited since the baseline"
-    is_cause = len(edits) == 1 and edits[0].kind in _CAUSES
+    is_cause = len(edits) == 1 and edits[0].kind != "unknown"
     if is_cause and headline.word in ("RED", "AMBER", "FAIL"):
         title = "Cause, most likely"
     left = MAX_EDIT_LINES
@@ -202,7 +202,7 @@ def _build_edits(edits: Sequence[SuiteEdit], headline: Headline) -> View:
         left -= len(lines)
         text = edit.what
         note = edit.where
-        if edit.kind not in _CAUSES:
+        if edit.kind not in _COUNTED:
             text = edit.words
             note = ""
         items.append({"text": shorten_text(text, 300), "note": note, "lines": lines})

@@ -16,7 +16,7 @@ from pytest_llmops.results.summary import Totals
 from pytest_llmops.results.verdict import SuiteEdit, Verdict
 
 MAX_COMMANDS = 3
-MAX_COUNTED = 3
+MAX_CAUSES = 3
 MAX_EDITS = 3
 MAX_EDIT_LINES = 6  # lines of difference in all
 MAX_LINE = 88
@@ -120,7 +120,7 @@ def build_causes(
     if gate is not None and headline.word == "ERROR":
         items += _list_missing_tests(run.records, gate)
     if items:
-        return {"title": "Cause", "items": items[:MAX_COUNTED]}
+        return {"title": "Cause", "items": items[:MAX_CAUSES]}
     if gate is None or not gate.edits:
         return None
     return _build_edits(gate.edits, headline)
@@ -133,7 +133,7 @@ def _list_collection_errors(run: Run) -> list[View]:
         error = CollectionError.from_wire(wire)
         by_place.setdefault((error.place or error.module, error.error), []).append(error)
     items: list[View] = []
-    for (place, text), errors in list(by_place.items())[:MAX_COUNTED]:
+    for (place, text), errors in list(by_place.items())[:MAX_CAUSES]:
         lines = []
         for error in errors[:MAX_NAMED]:
             tests = f": {format_count(error.tests, 'test')} of the baseline" if error.tests else ""
@@ -144,8 +144,8 @@ def _list_collection_errors(run: Run) -> list[View]:
         if len(errors) > 1:
             note = f"in {len(errors):,} modules"
         items.append({"text": shorten_text(f"{place}: {text}", 300), "note": note, "lines": lines})
-    if len(by_place) > MAX_COUNTED:
-        items.append({"text": f"and {len(by_place) - MAX_COUNTED:,} more places", "note": "", "lines": []})
+    if len(by_place) > MAX_CAUSES:
+        items.append({"text": f"and {len(by_place) - MAX_CAUSES:,} more places", "note": "", "lines": []})
     return items
 
 

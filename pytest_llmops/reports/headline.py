@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from pytest_llmops.errors import BudgetReached, SetupMissing, split_code
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
-from pytest_llmops.reports.commands import find_next_command, is_miss
+from pytest_llmops.reports.commands import find_next_command, format_rerun, is_miss
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.run import Outcome, Run, TestRecord, collect_judges
@@ -32,6 +33,7 @@ MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
 POINTS_NOTE = "1 point is 1 % of a metric's scale"
+MAX_NAMED_TESTS = 3  # failed tests that a command names
 ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # Options of a run that decide what its tests ask, so that a command that reports suggest does the same
 _KEPT_OPTIONS = re.compile(
@@ -92,7 +94,11 @@ class Headline:
 
 
 def build_headline(
-    run: Run, cases: Sequence[ShownCase] | None = None, *, others: Mapping[Outcome, int] | None = None
+    run: Run,
+    cases: Sequence[ShownCase] | None = None,
+    *,
+    others: Mapping[Outcome, int] | None = None,
+    folder: str = "",
 ) -> Headline:
     """Return the headline of a run.
 
@@ -102,13 +108,14 @@ def build_headline(
         run: The run with its verdicts.
         cases: What `list_cases` returned for it; None: they are listed here.
         others: Outcome -> number of tests that pytest counts, but that are not in the run.
+        folder: The project's folder as seen from where the command is to be run; "": it is run there.
 
     >>> build_headline(Run()).title
     'NONE: No test called a model or measured anything.'
     """
     if cases is None:
         cases = list_cases(run)
-    return _Reader(run, cases, others or {}).read()
+    return _Reader(run, cases, others or {}, folder).read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +135,11 @@ class _Counts:
 class _Reader:
     """Reads the headline of a run from its verdicts and counts."""
 
-    def __init__(self, run: Run, cases: Sequence[ShownCase], others: Mapping[Outcome, int]) -> None:
+    def __init__(
+        self, run: Run, cases: Sequence[ShownCase], others: Mapping[Outcome, int], folder: str
+    ) -> None:
         self._run = run
+        self._folder = folder
         self._cases = cases
         self._kinds = count_kinds(cases)
         self._gate = run.find_verdict("baseline")
@@ -197,8 +207,16 @@ class _Reader:
             also=self._describe_beaten(),
             caution=self._find_caution(),
             next_step=f"Fix {'it and run it' if one else 'them and run them'} again:",
-            command=find_next_command(self._run) or self._complete("pytest --lf"),
+            command=self._repeat_failures(),
         )
+
+    def _repeat_failures(self) -> str:
+        """Return the command that runs the failed tests again: by their names if they are few."""
+        failed = [record for record in self._run.records if record.outcome == "failed"]
+        names = {record.runnable_nodeid for record in failed}
+        if failed and len(names) <= MAX_NAMED_TESTS and self._counts.failed == len(failed):
+            return format_rerun(self._run, failed, self._folder)
+        return self._complete("pytest --lf")
 
     def _read_errors(self) -> Headline | None:
         """Return the headline of tests that ended with an error; None: none did, or the verdict says more about it."""
@@ -230,14 +248,27 @@ class _Reader:
             sentence = f"{unscored:,} of {format_count(counts.total, 'test')} {_have(unscored)} no score"
         else:
             sentence = f"{counts.errored:,} of {format_count(counts.total, 'test')} ended with an error"
-        command = find_next_command(self._run)
+        next_step, command = self._mend_errors()
         return Headline(
             word="ERROR",
             sentence=sentence,
-            next_step="Mend the cause and run again:" if command else "Mend the cause and run again.",
+            next_step=next_step,
             command=command,
             **common,  # type: ignore[arg-type]
         )
+
+    def _mend_errors(self) -> tuple[str, str]:
+        """Return what to do about tests that ended with an error, and the command that runs the first of them again.
+
+        A set-up that is not complete says itself what to do: no command of ours helps. After a spent budget a person decides.
+        """
+        errored = [record for record in self._run.records if record.outcome == "errored"]
+        codes = {split_code(record.message.partition("\n")[0])[1] for record in errored}
+        if codes == {SetupMissing.code}:
+            return "Do what the error says, then run again.", ""
+        if codes == {BudgetReached.code}:
+            return "The budget is spent: raise it, or stop here.", ""
+        return "Mend the cause and run again:", find_next_command(self._run, folder=self._folder)
 
     def _read_verdicts(self) -> Headline | None:
         """Return the headline of what was compared; None: nothing was, or nothing can be said about it."""
@@ -329,6 +360,9 @@ class _Reader:
         """Return the headline of a run in which all tests passed and nothing was decided."""
         counts = self._counts
         gate = self._gate
+        skipped = self._run.count("skipped")
+        if not counts.total and skipped:
+            return Headline(word="NONE", sentence=f"No test ran: {format_count(skipped, 'test')} skipped")
         if not counts.total or not any(map(_measures, self._run.records)):
             if counts.total and any(record.calls or record.facts for record in self._run.records):
                 return self._without_baseline()

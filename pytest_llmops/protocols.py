@@ -108,6 +108,7 @@ class Call:
         endpoint: ``chat``, ``responses``, ``embeddings`` ... or the URL's path.
         purpose: ``app`` (the application under test), ``judge`` or ``embedder``.
         tools: Tools that the model was offered.
+        parameters: The other fields of the request as JSON text with sorted keys: temperature, limits, response format ...; "": none.
         output: Text of the (first) answer; for an error its message.
         thinking: Reasoning that the provider returns; not part of the output.
         latency_s: Time of the real call, also when replayed; None if it was not measured.
@@ -124,6 +125,7 @@ class Call:
     purpose: str = "app"
     messages: tuple[Message, ...] = ()
     tools: tuple[ToolDefinition, ...] = ()
+    parameters: str = ""
     output: str = ""
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()

@@ -9,13 +9,11 @@ test lists only the metrics for which it has another one.
 
 from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
 
-import gzip
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.text_files import (
@@ -26,6 +24,7 @@ from pytest_llmops._util.text_files import (
     json_kind,
     read_json,
 )
+from pytest_llmops.baselines.requests import fingerprint_calls, fingerprint_outputs
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.results.details import (
@@ -41,7 +40,6 @@ from pytest_llmops.results.details import (
 from pytest_llmops.results.run import TestRecord
 
 SCHEMA = "pytest-llmops/baseline/1"
-OUTPUTS_SCHEMA = "pytest-llmops/baseline-outputs/1"
 TRIAL_RATE = "trials.passed"  # share of the trials of a test that passed
 RESTORE = "restore it from git, or delete it and accept a run anew: pytest --llm-accept 'why'"
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
@@ -79,6 +77,9 @@ class BaselineTest:
         metrics: Version and direction of each measurement.
         fingerprints: What the scores depend on: ``case``, ``prompt``, ``model``, ``retriever``, ``judge``.
         recordings: A digest of all requests and answers for each trial; empty: the test made no request.
+        calls: ``REQUEST ANSWERS`` for each different request of the application, as fingerprints; empty: there was none, or an older
+            version accepted the test.
+        output: Fingerprint of what the assertions looked at, as far as it was made of the answers.
         flaky_since: Time of the first acceptance in which some trials of the test passed and others failed; "": not flaky.
     """
 
@@ -87,6 +88,8 @@ class BaselineTest:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     recordings: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    output: str = ""
     flaky_since: str = ""
 
 
@@ -203,6 +206,10 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
         rows["fingerprints"] = _encode(_sort_keys(test.fingerprints))
     if test.recordings:
         rows["recordings"] = _encode(test.recordings)
+    if test.calls:
+        rows["calls"] = _encode(test.calls)
+    if test.output:
+        rows["output"] = _encode(test.output)
     unusual = {name: metric for name, metric in test.metrics.items() if usual[name] != metric}
     if unusual:
         rows["metrics"] = _encode(_sort_keys(unusual))
@@ -300,6 +307,8 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
     outcome = fact_text(entry.get("outcome"))
     fingerprints = _read_texts(entry, "fingerprints", place)
     recordings = as_list(entry.get("recordings"))
+    calls = as_list(entry.get("calls"))
+    output = fact_text(entry.get("output"))
     flaky_since = fact_text(entry.get("flaky_since"))
     return BaselineTest(
         outcome=outcome,
@@ -307,6 +316,8 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
         metrics=metrics,
         fingerprints=fingerprints,
         recordings=tuple(map(fact_text, recordings)),
+        calls=tuple(map(fact_text, calls)),
+        output=output,
         flaky_since=flaky_since,
     )
 
@@ -386,6 +397,8 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         metrics=metrics,
         fingerprints=_fingerprint_record(record),
         recordings=tuple(map(fact_text, recordings)),
+        calls=fingerprint_calls(record),
+        output=fingerprint_outputs(record),
     )
 
 
@@ -510,35 +523,3 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
     _, better = before.metrics[series]
     worst = min(scores) if better == "higher" else max(scores)
     return str(scores.index(worst))
-
-
-def outputs_path(baseline: Path) -> Path:
-    """Return the path of the outputs beside a baseline.
-
-    >>> outputs_path(Path("llmops-baseline.json")).name
-    'llmops-baseline-outputs.json.gz'
-    """
-    return baseline.with_name(f"{baseline.name.removesuffix('.json')}-outputs.json.gz")
-
-
-def encode_outputs(outputs: Mapping[str, str], accepted: str) -> bytes:
-    """Return the bytes of an outputs file that belongs to the baseline accepted at that time."""
-    document = {"schema": OUTPUTS_SCHEMA, "accepted": accepted, "outputs": _sort_keys(outputs)}
-    data = _encode(document).encode("utf-8", "replace")
-    return gzip.compress(data, mtime=0)
-
-
-def read_outputs(path: Path, accepted: str) -> dict[str, str]:
-    """Return the outputs of the baseline that was accepted at that time; empty if they are not there.
-
-    The file is a convenience beside the baseline: an old, foreign or damaged one counts as absent.
-    """
-    try:
-        document: Any = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, RecursionError):
-        return {}
-    stored = as_mapping(document)
-    if stored.get("accepted") != accepted or stored.get("schema") != OUTPUTS_SCHEMA:
-        return {}
-    outputs = as_mapping(stored.get("outputs"))
-    return {nodeid: output for nodeid, output in outputs.items() if isinstance(output, str)}

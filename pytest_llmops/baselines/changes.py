@@ -14,6 +14,7 @@ from pytest_llmops.baselines.baseline import (
     read_output,
     summarize_test,
 )
+from pytest_llmops.baselines.requests import has_new_answer
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, ScoreChange
 
@@ -35,6 +36,7 @@ class ComparedTest:
         other_versions: Names of the series with another version of the metric or judge now.
         lost: Names of the series of the baseline that this run did not measure.
         unchanged: All recordings and scores are those of the baseline, so that the test is no new evidence.
+        case_edited: Its case has another input or reference, so that nothing is compared.
     """
 
     record: TestRecord
@@ -45,6 +47,26 @@ class ComparedTest:
     other_versions: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     unchanged: bool = False
+    case_edited: bool = False
+
+    @property
+    def has_known_answers(self) -> bool:
+        """Whether both sides have answers whose fingerprints can be compared."""
+        if self.case_edited:
+            return False
+        is_known = bool(self.before.calls or self.before.output)
+        return is_known and bool(self.after.calls or self.after.output)
+
+    @property
+    def answer_changed(self) -> bool:
+        """Whether an answer, or what was made of it, has another text than in the baseline; False also where it is not known."""
+        if not self.has_known_answers:
+            return False
+        before = self.before
+        after = self.after
+        if before.output != after.output or len(before.calls) != len(after.calls):
+            return True
+        return any(map(has_new_answer, before.calls, after.calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +109,9 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
     """Sort the series of a test into comparable, other version and lost; a test with another case has none to compare."""
     after = summarize_test(record, repeated=TRIAL_RATE in before.scores)
     if before.fingerprints.get("case") != after.fingerprints.get("case"):
-        return ComparedTest(record, before, after, why="the case has another input or reference now")
+        return ComparedTest(
+            record, before, after, why="the case has another input or reference now", case_edited=True
+        )
     series = []
     other_versions = []
     lost = []
@@ -278,6 +302,8 @@ def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None
         after_outcome=test.after.outcome,
         before_output=find_output(test.record.nodeid),
         after_output=read_output(test.record),
+        answer_changed=test.answer_changed,
+        case_edited=test.case_edited,
     )
 
 
@@ -302,6 +328,8 @@ def _classify_change(test: ComparedTest, scores: Sequence[ScoreChange]) -> Chang
         return "improved"
     if scores or test.why:  # what could not be scored is neither better nor worse
         return "not comparable"
+    if test.answer_changed:
+        return "changed"
     return None
 
 
@@ -323,6 +351,9 @@ def _score_changes(
             better=better.get(name, "higher"),
             before=mean_score(trials_before),
             after=mean_score(trials),
+            trials_before=len(list_scored(trials_before)),
+            trials_after=len(list_scored(trials)),
+            passes=all(score in (0, 1) for score in list_scored((*trials_before, *trials))),
         )
         is_scored_on_one_side = (change.before is None) != (change.after is None)
         if abs(change.gain) > SMALLEST_CHANGE or is_scored_on_one_side:

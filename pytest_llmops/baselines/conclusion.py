@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.edits import FindRequests, find_no_requests
 from pytest_llmops.baselines.gate import find_no_output, judge_suite
 from pytest_llmops.baselines.guardrails import judge_guardrails
 from pytest_llmops.baselines.metric_data import GateRules
@@ -23,6 +24,7 @@ class Reference:
         name: What people call it.
         baseline: What was accepted.
         find_output: Returns the output of a test of the baseline; None: it is not known.
+        find_requests: Returns the requests that a test of the baseline made; None: they are not known.
         rules: What the gate decides by.
         is_partial: Only a part of the suite was selected to run.
         decides: A bad verdict fails the run. False when the run is about to be accepted as the new baseline.
@@ -32,6 +34,7 @@ class Reference:
     name: str
     baseline: Baseline = field(default_factory=Baseline)
     find_output: Callable[[str], str | None] = find_no_output
+    find_requests: FindRequests = find_no_requests
     rules: GateRules = field(default_factory=GateRules)
     is_partial: bool = False
     decides: bool = True
@@ -71,7 +74,11 @@ def _judge_change(run: Run, reference: Reference) -> Verdict:
     """Return the verdict on the change since the baseline."""
     if reference.problem:
         verdict = Verdict(
-            kind="baseline", status="ERROR", sentence=reference.problem, baseline=reference.name
+            kind="baseline",
+            status="ERROR",
+            sentence=f"Not compared: the baseline {reference.name} cannot be read",
+            why=reference.problem,
+            baseline=reference.name,
         )
     else:
         verdict = judge_suite(
@@ -81,6 +88,7 @@ def _judge_change(run: Run, reference: Reference) -> Verdict:
             rules=reference.rules,
             partial=reference.is_partial,
             find_output=reference.find_output,
+            find_requests=reference.find_requests,
         )
     return replace(verdict, decides=reference.decides)
 

@@ -8,9 +8,10 @@ number does not raise the rate of false alarms. A metric is "decided" if it has 
 "open" if there is too little data for one, and "decisive" if the overall verdict is about it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
 from pytest_llmops.baselines.changes import (
@@ -21,6 +22,7 @@ from pytest_llmops.baselines.changes import (
     list_changes,
     metric_name,
 )
+from pytest_llmops.baselines.edits import FindRequests, find_edits, find_no_requests
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
@@ -33,10 +35,11 @@ from pytest_llmops.metrics.trial_change import (
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
-ACCEPT_RED = "--llm-accept REASON --llm-accept-anyway"
+ACCEPT_RED = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # ``--llm-trials=auto`` looks at the result after 1, 3 and 5 trials: the level of each look. They sum to that of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
 NAMED_SUSPECTS = 3
+ROUNDING = 1e-9  # a tenth of 40 tests is 4, whatever the float says
 
 
 def find_no_output(nodeid: str) -> None:
@@ -52,6 +55,7 @@ def judge_suite(
     rules: GateRules | None = None,
     partial: bool = False,
     find_output: Callable[[str], str | None] = find_no_output,
+    find_requests: FindRequests = find_no_requests,
 ) -> Verdict:
     """Compare a run with a baseline.
 
@@ -62,9 +66,10 @@ def judge_suite(
         rules: What the gate decides by; None: the defaults.
         partial: Only a part of the suite was selected to run: there is no verdict, and tests that did not run are not removed.
         find_output: Returns the output of a test of the baseline; None: it is not known.
+        find_requests: Returns the requests that a test of the baseline made; None: they are not known.
 
     >>> judge_suite(Baseline(), []).sentence
-    'the baseline holds no test'
+    'Not compared: the baseline holds no test'
     """
     rules = rules or GateRules()
     comparison = compare_tests(baseline, records)
@@ -76,23 +81,37 @@ def judge_suite(
         baseline=describe_baseline(baseline, name),
         changes=tuple(changes),
         unchanged=unchanged,
+        edits=tuple(find_edits(comparison, find_requests)),
+        answers=sum(test.has_known_answers for test in comparison.compared),
     )
     if not baseline.tests:
-        return replace(verdict, status="ERROR", sentence=f"{name} holds no test")
+        return replace(verdict, status="ERROR", sentence=f"Not compared: {name} holds no test")
     if partial:
         total = format_count(len(baseline.tests), "test")
-        ran = f"{len(comparison.compared):,} of {total} of the baseline"
-        return replace(verdict, sentence=f"partial: {ran}, no verdict")
+        return replace(
+            verdict,
+            sentence=f"No verdict: {len(comparison.compared):,} of {total} of the baseline ran",
+            next_step="For a verdict, run all tests:",
+            next_command="pytest",
+        )
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
     primary = choose_primary(measured, rules)
     metrics = _judge_metrics(measured, primary, rules)
     verdict = replace(verdict, metrics=tuple(metrics))
     problem = _why_not_comparable(comparison, measured, primary, rules)
-    if problem and _holds_enough(baseline, rules):
-        return replace(verdict, status="ERROR", sentence=problem)
-    if problem:
-        return replace(verdict, sentence=problem)
-    return _conclude(verdict, comparison, measured, rules)
+    if problem is None:
+        return _conclude(verdict, comparison, measured, rules)
+    status = "NONE"
+    if _holds_enough(baseline, rules):
+        status = "ERROR"
+    return replace(
+        verdict,
+        status=status,
+        sentence=problem.sentence,
+        why=problem.why,
+        next_step=problem.next_step,
+        next_command=problem.command,
+    )
 
 
 def _holds_enough(baseline: Baseline, rules: GateRules) -> bool:
@@ -155,10 +174,20 @@ def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Obstacle:
+    """Why nothing can be decided, and what to do about it."""
+
+    sentence: str
+    why: str = ""
+    next_step: str = ""
+    command: str = ""
+
+
 def _why_not_comparable(
     comparison: SuiteComparison, measured: Sequence[MetricData], primary: str, rules: GateRules
-) -> str:
-    """Return the first reason why nothing can be decided, and what to do; "" if the run can be compared."""
+) -> _Obstacle | None:
+    """Return the first reason why nothing can be decided, and what to do; None if the run can be compared."""
     return (
         _why_tests_missing(comparison, rules)
         or _why_other_versions(comparison, rules)
@@ -167,48 +196,75 @@ def _why_not_comparable(
     )
 
 
-def _describe_mending(comparison: SuiteComparison) -> str:
-    """Return the advice to mend broken tests first; "" if none is broken.
-
-    A test is broken if it ended with an error, or if it failed before all of its measurements were made.
-    """
+def _count_broken(comparison: SuiteComparison) -> int:
+    """Return how many tests are broken: they ended with an error, or failed before all of their measurements were made."""
     broken = sum(record.outcome == "errored" for record in comparison.new)
     for test in comparison.compared:
         is_cut_short = bool(test.lost) and test.record.outcome == "failed"
         if is_cut_short or test.record.outcome == "errored":
             broken += 1
+    return broken
+
+
+def _advise_mending(comparison: SuiteComparison, otherwise: str) -> tuple[str, str]:
+    """Return the next step and its command: to mend broken tests first, else to accept a new baseline.
+
+    Args:
+        comparison: The tests of both sides.
+        otherwise: In which case a person accepts a new baseline: "If they were removed on purpose".
+    """
+    broken = _count_broken(comparison)
     if broken:
-        return f"Mend the {format_count(broken, 'broken test')} first"
-    return ""
+        return f"Fix the {format_count(broken, 'test')} with an error first, then run again:", "pytest"
+    return f"{otherwise}, accept a new baseline:", ACCEPT_RED
 
 
-def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> str:
-    """Return that too many tests of the baseline did not run; "" if enough of them did."""
+def _count_limit(total: int, rules: GateRules) -> int:
+    """Return how many of ``total`` tests may be missing."""
+    return math.floor(total * (1 - rules.min_share) + ROUNDING)
+
+
+def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> _Obstacle | None:
+    """Return that too many tests of the baseline did not run; None if enough of them did."""
     total = len(comparison.baseline.tests)
     missing = len(comparison.missing)
     if missing <= total * (1 - rules.min_share):
-        return ""
-    step = _describe_mending(comparison)
-    if not step:
-        step = "Restore them; if a person renamed or removed them on purpose, they accept a new baseline (--llm-accept)"
-    return f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. {step}"
-
-
-def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> str:
-    """Return that too many tests have a metric or judge in another version than the baseline; "" if few have."""
-    others = [test for test in comparison.compared if test.other_versions]
-    if len(others) <= len(comparison.compared) * (1 - rules.min_share):
-        return ""
-    names = sorted({name for test in others for name in test.other_versions})
-    tests = format_count(len(others), "test")
-    return (
-        f"{format_name_list(names)}: another version than in the baseline in {tests}: not "
-        "compared. Score the old outputs with it (llmops judge rescore), or accept a new baseline (--llm-accept)"
+        return None
+    next_step, command = _advise_mending(comparison, "If they were removed or renamed on purpose")
+    return _Obstacle(
+        sentence=(
+            f"Not compared: {missing:,} of {format_count(total, 'test')} of the baseline did not run "
+            f"(limit: {_count_limit(total, rules):,})"
+        ),
+        next_step=next_step,
+        command=command,
     )
 
 
-def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> str:
-    """Return that too many tests no longer measure a metric of the baseline; "" if there is no such metric.
+def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> _Obstacle | None:
+    """Return that too many tests have a metric or judge in another version than the baseline; None if few have."""
+    others = [test for test in comparison.compared if test.other_versions]
+    if len(others) <= len(comparison.compared) * (1 - rules.min_share):
+        return None
+    names = sorted({name for test in others for name in test.other_versions})
+    verb = "has" if len(names) == 1 else "have"
+    is_judged = all(name.startswith("judge.") for name in names)
+    next_step = "Accept a new baseline:"
+    command = ACCEPT_RED
+    if is_judged:
+        next_step = "Score the answers of the baseline with the new version:"
+        command = "llmops judge rescore"
+    tests = format_count(len(comparison.compared), "test")
+    return _Obstacle(
+        sentence=f"Not compared: {format_name_list(names)} {verb} another version than in the baseline",
+        why=f"In {len(others):,} of {tests}",
+        next_step=next_step,
+        command=command,
+    )
+
+
+def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> _Obstacle | None:
+    """Return that too many tests no longer measure a metric of the baseline; None if there is no such metric.
 
     Without this a metric could turn GREEN on the few tests that still measure it. Only metrics that the gate judges, and that
     were in enough tests for a verdict, can stop it.
@@ -224,32 +280,58 @@ def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> str:
         is_common = total >= rules.min_cases
         is_missing_too_often = without > total * (1 - rules.min_share)
         if is_gated and is_common and is_missing_too_often:
-            step = _describe_mending(comparison)
-            if step:
-                step = f"{step} (what is not recorded: --llm-record=new)"
-            else:
-                step = "If that is meant, accept a new baseline (--llm-accept)"
+            next_step, command = _advise_mending(comparison, "If that is intended")
+            if _count_broken(comparison):
+                command = "pytest --llm-record=new"  # as some of them may lack a recording
             tests = format_count(total, "test")
-            return (
-                f"{name}: not measured now in {without:,} of {tests} that had it: nothing is decided. {step}"
+            return _Obstacle(
+                sentence=(
+                    f"Not compared: {name} is no longer measured in {without:,} of {tests} "
+                    f"(limit: {_count_limit(total, rules):,})"
+                ),
+                next_step=next_step,
+                command=command,
             )
-    return ""
+    return None
 
 
-def _why_unscored(measured: Sequence[MetricData], primary: str, rules: GateRules) -> str:
-    """Return that the primary metric (without one: any metric) was not measured, or in too few trials; "" if all is well."""
+def _why_unscored(measured: Sequence[MetricData], primary: str, rules: GateRules) -> _Obstacle | None:
+    """Return that the primary metric (without one: any metric) was not measured, or in too few trials; None if all is well."""
     names = [data.metric for data in measured]
     if primary and primary not in names:
         known = format_name_list(names)
-        return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {primary!r}"
+        return _Obstacle(
+            sentence=f"Not compared: the ini key llm_primary_metric names {primary!r}, which no test measured",
+            why=f"Measured: {known}",
+            next_step="Correct the key, or measure the metric",
+        )
     for data in measured:
         if primary not in ("", data.metric):
             continue
         total = data.scored + data.unscored
         if data.unscored > total * rules.max_unscored:
-            trials = format_count(total, "trial")
-            return f"{data.metric}: {data.unscored:,} of {trials} could not be scored: nothing is decided"
-    return ""
+            return _describe_unscored(data, total, rules)
+    return None
+
+
+def _describe_unscored(data: MetricData, total: int, rules: GateRules) -> _Obstacle:
+    """Return that a metric has no score in too many trials."""
+    counted = f"{data.unscored:,} of {format_count(total, 'trial')}"
+    limit = math.floor(total * rules.max_unscored + ROUNDING)
+    why = f"Limit: {limit:,} of {total:,} ({rules.max_unscored:.0%})".replace("%", " %")
+    if data.metric.startswith("judge."):
+        return _Obstacle(
+            sentence=f"Not decided: the judge gave no score for {counted} ({data.metric})",
+            why=why,
+            next_step="Once the judge's model answers again, ask only for what is missing:",
+            command="pytest --llm-record=new",
+        )
+    return _Obstacle(
+        sentence=f"Not decided: {data.metric} has no score in {counted}",
+        why=why,
+        next_step="Mend the cause, then run again:",
+        command="pytest",
+    )
 
 
 def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
@@ -297,6 +379,8 @@ def _judge_metric(
         unchanged=data.cases - len(data.trials),
         trials_before=trials_before,
         trials_after=trials_after,
+        scored=data.scored,
+        unscored=data.unscored,
     )
     if not data.trials or not data.is_large_enough(rules):
         return verdict
@@ -317,31 +401,125 @@ def _judge_metric(
     error = data.estimate_error()
     if error is not None and error.standard_error:
         detectable = max(error.detectable_drop(rules.alpha), rules.floor)
-    return replace(verdict, status=status, p_value=p_value, lower=lower, detectable=detectable)
+    upper = None
+    if lower is not None:
+        upper = 2 * data.change - lower
+    return replace(verdict, status=status, p_value=p_value, lower=lower, upper=upper, detectable=detectable)
 
 
 def _conclude(
     verdict: Verdict, comparison: SuiteComparison, measured: Sequence[MetricData], rules: GateRules
 ) -> Verdict:
-    """Return the verdict with the status, sentence and advice that follow from its metrics."""
+    """Return the verdict with the status, sentences and advice that follow from its metrics."""
     if verdict.unchanged and not any(map(_has_moved, comparison.compared)):
-        return replace(verdict, status="GREEN", sentence="nothing changed: every answer is the baseline's")
+        answers = format_count(verdict.unchanged, "answer")
+        return replace(
+            verdict,
+            status="GREEN",
+            sentence=f"Nothing changed: all {answers} are the recordings of the baseline",
+        )
     decided = [metric for metric in verdict.metrics if metric.status]
     if not decided:
-        return replace(verdict, sentence=_describe_small_suite(measured, rules))
+        return _leave_open(verdict, measured, rules)
     status, decisive = _weigh_metrics(decided)
     if status != "RED":
         open_metric = _find_open_primary(verdict.metrics)
         if open_metric:
             # Guard-rails that did not drop say nothing about the metric that decides.
             primary_data = [data for data in measured if data.metric == open_metric]
-            return replace(verdict, sentence=f"{open_metric}: {_describe_small_suite(primary_data, rules)}")
-    sentence = _describe_change(decisive, status, rules)
-    if status != "GREEN":
-        worse = [_case_name(change.nodeid) for change in verdict.of_kind("regressed")]
-        sentence += list_suspects(worse)
-    advice = _list_advice(decisive, status, len(decided), measured, rules)
-    return replace(verdict, status=status, sentence=sentence, advice=tuple(advice))
+            return _leave_open(verdict, primary_data, rules)
+    verdict = replace(verdict, status=status, advice=tuple(_list_advice(decisive, measured, rules)))
+    if status == "RED":
+        return replace(verdict, sentence=_describe_drop(decisive, verdict.metrics))
+    if status == "GREEN":
+        return replace(
+            verdict, sentence=f"On average, a drop of {_format_margin(rules)} or more is ruled out"
+        )
+    return _leave_undecided(verdict, decisive, len(decided), measured, rules)
+
+
+def _format_margin(rules: GateRules) -> str:
+    """Return the margin as "5 points"."""
+    return f"{rules.margin * 100:g} points"
+
+
+def _describe_drop(decisive: Sequence[MetricVerdict], metrics: Sequence[MetricVerdict]) -> str:
+    """Return the sentence of RED: the largest drop, with its metric if there are several."""
+    worst = min(decisive, key=lambda metric: metric.change)
+    size = format_size(-worst.change)
+    sentence = f"The suite got worse by {size}"
+    if len(metrics) > 1:
+        sentence += f" ({worst.name})"
+    return sentence
+
+
+def _leave_undecided(
+    verdict: Verdict,
+    decisive: Sequence[MetricVerdict],
+    decided: int,
+    measured: Sequence[MetricData],
+    rules: GateRules,
+) -> Verdict:
+    """Return the AMBER verdict: what is still possible, why it is open, and what would decide it.
+
+    Args:
+        verdict: The verdict with its metrics.
+        decisive: The metrics that are undecided; at least one.
+        decided: How many metrics have a status.
+        measured: The trials of all metrics.
+        rules: What the gate decides by.
+    """
+    proving = rules.alpha
+    if decisive[0].role != "primary":  # guard-rails share the level (Bonferroni, for the estimate)
+        proving = rules.alpha / decided
+    by_name = {data.metric: data for data in measured}
+    first = decisive[0]
+    names = first.name
+    if len(decisive) > 1:
+        names += f" and {len(decisive) - 1} more"
+    data = by_name[first.name]
+    step = data.plan_next_step(rules, (proving, rules.alpha))
+    cases = format_count(data.cases, "case")
+    trials = max(first.trials_before, first.trials_after)
+    if trials > 1:
+        cases += f" with {format_count(min(first.trials_before, first.trials_after), 'trial')}"
+    next_step = step.words
+    changed = verdict.changed_answers
+    if step.is_out_of_reach and changed:
+        next_step += f". Read the {format_count(changed, 'changed answer')}"
+    return replace(
+        verdict,
+        sentence=f"Not decided: a drop of {_format_margin(rules)} or more is still possible ({names})",
+        why=f"{cases} are too few to see so small a change",
+        next_step=next_step,
+        next_command=step.command,
+    )
+
+
+def _leave_open(verdict: Verdict, measured: Sequence[MetricData], rules: GateRules) -> Verdict:
+    """Return the verdict without a status: how many cases and trials there are, and how many it takes."""
+    cases = max((data.cases for data in measured), default=0)
+    trials = max((data.fewest_trials[0] for data in measured), default=0)
+    if not cases:
+        return replace(verdict, sentence="No verdict: no score of this run can be compared with the baseline")
+    if not trials:
+        return replace(verdict, sentence="No verdict: no new answer was scored")
+    name = ""
+    if len(verdict.metrics) > 1 and len(measured) == 1:
+        name = f" on {measured[0].metric}"
+    needed = rules.min_single_cases
+    if trials >= rules.min_trials:
+        needed = rules.min_cases
+    further = format_count(needed - cases, "case")
+    next_step = f"For a verdict, add {further}"
+    changed = verdict.changed_answers
+    if changed:
+        next_step = f"Read the {format_count(changed, 'changed answer')}. {next_step}"
+    return replace(
+        verdict,
+        sentence=f"Too few cases for a verdict{name}: {rules.describe_least_size()}",
+        next_step=next_step,
+    )
 
 
 def _has_moved(test: ComparedTest) -> bool:
@@ -383,55 +561,13 @@ def describe_metric_change(metric: MetricVerdict) -> str:
     return f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
 
 
-def _describe_change(metrics: Sequence[MetricVerdict], status: str, rules: GateRules) -> str:
-    """Return the changes of metrics in points, and what that proves."""
-    changes = "; ".join(map(describe_metric_change, metrics))
-    margin = format_size(rules.margin)
-    if status == "GREEN":
-        return f"{changes}: a drop of {margin} is excluded"
-    if status == "AMBER":
-        return f"{changes}: no drop is proved, and one of {margin} is not excluded"
-    return changes
-
-
 def _list_advice(
-    decisive: Sequence[MetricVerdict],
-    status: str,
-    decided: int,
-    measured: Sequence[MetricData],
-    rules: GateRules,
+    decisive: Sequence[MetricVerdict], measured: Sequence[MetricData], rules: GateRules
 ) -> list[str]:
-    """Return what would settle an AMBER verdict, which drop the suite notices, and what to do about a RED one.
-
-    Args:
-        decisive: The metrics that the verdict is about; at least one.
-        status: The status of the verdict.
-        decided: How many metrics have a status.
-        measured: The trials of all metrics.
-        rules: What the gate decides by.
-    """
+    """Return the smallest drop that the suite detects, for each metric that the verdict is about."""
     by_name = {data.metric: data for data in measured}
-    advice = []
-    if status == "AMBER":
-        proving = rules.alpha
-        if decisive[0].role != "primary":  # guard-rails share the level (Bonferroni, for the estimate)
-            proving = rules.alpha / decided
-        steps: dict[str, list[str]] = {}
-        for metric in decisive:
-            step = by_name[metric.name].describe_next_step(rules, (proving, rules.alpha))
-            steps.setdefault(step, []).append(metric.name)
-        for step, names in steps.items():
-            advice.append(f"{', '.join(names)}: {step}")
-    for metric in decisive:
-        power = _describe_power(metric, by_name[metric.name], rules, status)
-        if power:
-            advice.append(power)
-    if status == "RED":
-        advice.append(
-            "look at the answers below and mend the cause; only if a person wants this drop, accept it: "
-            f"{ACCEPT_RED}"
-        )
-    return advice
+    advice = [_describe_power(metric, by_name[metric.name], rules) for metric in decisive]
+    return list(filter(None, advice))
 
 
 def list_suspects(names: Sequence[str]) -> str:
@@ -451,36 +587,19 @@ def list_suspects(names: Sequence[str]) -> str:
     return text
 
 
-def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> str:
-    """Return why there is no statistical verdict: how many cases and trials there are, and how many it takes."""
-    cases = max((data.cases for data in measured), default=0)
-    trials = max((data.fewest_trials[0] for data in measured), default=0)
-    if not cases:
-        return "no statistical verdict: no score of this run can be compared with the baseline"
-    counted = f"no statistical verdict: {format_count(cases, 'case')}"
-    if not trials:
-        return f"{counted} as in the baseline, and none with new answers that were scored"
-    size = rules.describe_least_size()
-    return f"{counted} with {format_count(trials, 'trial')} in the baseline; it takes {size}"
-
-
-def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: str) -> str:
-    """Return which drop the suite notices, and which it would notice with one more trial; "" if that is not known.
-
-    An AMBER verdict gets no word on more trials: its next step says that already.
-    """
+def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
+    """Return which drop the suite detects, and which it would detect with one more trial; "" if that is not known."""
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
-    text = f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs"
-    if status == "AMBER":
-        return text
+    size = format_size(metric.detectable)
+    text = f"{metric.name}: the smallest drop that this suite detects in 8 of 10 runs is {size}"
     trials = metric.trials_after + 1
     further = data.estimate_error(0, trials)
     if further is None:
         return text
     finer = max(further.detectable_drop(rules.alpha), rules.floor)
     if round(finer, 3) < round(metric.detectable, 3):
-        text += f"; with {trials} trials of each case it would be {finer * 100:.1f}"
+        text += f"; with --llm-trials={trials} it would be {finer * 100:.1f}"
     return text
 
 

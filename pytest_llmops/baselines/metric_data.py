@@ -13,7 +13,6 @@ from statistics import NormalDist, fmean
 
 from pytest_llmops.baselines.baseline import list_scored
 from pytest_llmops.baselines.changes import ComparedTest, SuiteComparison, metric_name, metric_trials
-from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.trial_change import (
     ChangeError,
     TrialPair,
@@ -23,11 +22,16 @@ from pytest_llmops.metrics.trial_change import (
     pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
+from pytest_llmops.results.verdict import MAX_UNSCORED
 
 MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 # The advice names the first plan that `_chance_to_settle` expects to settle this share of suites. Simulated suites are settled in
 # 8 of 10 cases: their true change is often in the middle, where neither verdict is near
 SETTLED = 0.85
+
+
+MOST_FURTHER_CASES = 500  # nobody adds more to decide one change
+MOST_TIMES_THE_SUITE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class GateRules:
     min_cases: int = 10
     min_trials: int = 3
     min_single_cases: int = 20
-    max_unscored: float = 0.05
+    max_unscored: float = MAX_UNSCORED
     min_share: float = 0.9
     planned: Sequence[int] = range(1, MAX_PLANNED_TRIALS + 1)
 
@@ -61,10 +65,9 @@ class GateRules:
         """Return how many cases and trials a statistical verdict needs.
 
         >>> GateRules().describe_least_size()
-        '10 cases with 3 trials (--llm-trials=3), or 20 cases'
+        '20 are needed, or 10 with 3 trials'
         """
-        repeated = f"{self.min_cases} cases with {self.min_trials} trials (--llm-trials={self.min_trials})"
-        return f"{repeated}, or {self.min_single_cases} cases"
+        return f"{self.min_single_cases} are needed, or {self.min_cases} with {self.min_trials} trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,10 +327,10 @@ class MetricData:
         undecided_rise = max(mirrored.cdf(excluded) - mirrored.cdf(proved), 0.0)
         return 1 - (undecided_drop + undecided_rise)
 
-    def describe_next_step(
+    def plan_next_step(
         self, rules: GateRules, levels: tuple[float, float], *, two_sided: bool = False
-    ) -> str:
-        """Return how many trials, or cases, would settle an undecided metric in most runs.
+    ) -> "NextStep":
+        """Return how many trials, or cases, would decide an undecided metric in most runs.
 
         Args:
             rules: What the gate decides by.
@@ -338,7 +341,7 @@ class MetricData:
         most = rules.planned[-1]
 
         def find_least(counts: Sequence[int], make_plan: Callable[[int], Plan]) -> int:
-            """Return the smallest of the ascending numbers whose plan settles the metric; 0: none does."""
+            """Return the smallest of the ascending numbers whose plan decides the metric; 0: none does."""
 
             def chance(count: int) -> float:
                 return self._chance_to_settle(rules, levels, make_plan(count), two_sided=two_sided)
@@ -361,48 +364,15 @@ class MetricData:
         both = find_least(range(first + 1, MAX_PLANNED_TRIALS + 1), plan_both)
         further_cases = range(1, 1000 * self.cases)
         cases = find_least(further_cases, lambda count: Plan(cases=1 + count / self.cases))
-        return self._describe_steps(rules, run_only=run_only, both=both, cases=cases, two_sided=two_sided)
-
-    def _describe_steps(
-        self, rules: GateRules, *, run_only: int, both: int, cases: int, two_sided: bool
-    ) -> str:
-        """Return what would settle the metric, as a sentence. The smallest change to the suite comes first.
-
-        Args:
-            rules: What the gate decides by.
-            run_only: Trials of each case that would do if only this run gets more; 0: no number would.
-            both: Trials of each case that would do on both sides; 0: no number would.
-            cases: Further cases that would do; 0: no number would.
-            two_sided: The sides are variants in one run, which always have the same number of trials.
-        """
-        most = rules.planned[-1]
-        is_fixed = most == MAX_PLANNED_TRIALS  # else ``--llm-trials=auto``, which takes more trials by itself
-        is_whole = bool(run_only or two_sided)  # no new baseline is needed
-        trials = run_only or both
-        steps = []
-        if trials:
-            where = ""
-            if not is_whole:
-                where = ", in the baseline"
-                if is_fixed and both > self.fewest_trials[1]:
-                    where = ", here and in the baseline"
-            option = f"trials={trials}"
-            if run_only and not is_fixed:
-                option = "record=new"
-            steps.append(f"{trials} trials of each case{where} (--llm-{option})")
-        if cases:
-            steps.append(f"about {format_count(cases, 'more case')}")
-        else:
-            steps.append("more cases")
-        condition = "in most runs"
-        if self._is_steady:
-            condition = "if every trial scores as now"
-        text = f"{' or '.join(steps)} would settle it {condition}"
-        if is_whole:
-            return text
-        if both:
-            return f"{text}; more trials of this run alone would not"
-        return f"{text}; up to {most} trials of each case would not"
+        return NextStep(
+            run_only=run_only,
+            both=both,
+            cases=cases,
+            present_cases=self.cases,
+            is_steady=self._is_steady,
+            is_fixed=most == MAX_PLANNED_TRIALS,
+            two_sided=two_sided,
+        )
 
     @property
     def fewest_trials(self) -> tuple[int, int]:
@@ -416,6 +386,82 @@ class MetricData:
         """Return whether there are enough cases for a statistical verdict: many, or fewer with repeated trials."""
         repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
         return repeated or self.cases >= rules.min_single_cases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextStep:
+    """What would decide an undecided metric in most runs.
+
+    Attributes:
+        run_only: Trials of each case that would do if only this run gets more; 0: no number would.
+        both: Trials of each case that would do on both sides; 0: no number would.
+        cases: Further cases that would do; 0: no number would.
+        present_cases: How many cases there are.
+        is_steady: All trials of each case agree, so the numbers hold only if they still do.
+        is_fixed: The number of trials is given; else ``--llm-trials=auto`` takes more by itself.
+        two_sided: The sides are variants in one run, which always have the same number of trials.
+    """
+
+    run_only: int = 0
+    both: int = 0
+    cases: int = 0
+    present_cases: int = 0
+    is_steady: bool = False
+    is_fixed: bool = True
+    two_sided: bool = False
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether nobody would do it: no number of trials helps, and it takes over 500 cases or over five times the suite."""
+        if self.run_only or self.both:
+            return False
+        most = min(MOST_FURTHER_CASES, MOST_TIMES_THE_SUITE * self.present_cases)
+        return not self.cases or self.cases > most
+
+    @property
+    def words(self) -> str:
+        """What to do, as a sentence without a full stop; with a colon at its end if `command` follows.
+
+        >>> NextStep(both=12, cases=58, present_cases=40).words
+        'To decide, add about 58 cases, or record 12 trials per case in the baseline and on this branch'
+        >>> NextStep(run_only=5, cases=58, present_cases=40).words
+        'To decide, record 5 trials per case:'
+        >>> NextStep(cases=61, present_cases=40).words
+        'To decide, add about 61 cases; more trials would not help'
+        >>> NextStep(cases=2176, present_cases=20).words
+        'This suite cannot decide so small a change'
+        """
+        if self.is_out_of_reach:
+            return "This suite cannot decide so small a change"
+        condition = ""
+        if self.is_steady:
+            condition = ", if the scores stay as they are"
+        if self.run_only:
+            return f"To decide, record {self.run_only} trials per case{condition}:"
+        cases = f"add about {_round_plan(self.cases):,} cases"
+        if self.both and self.two_sided:
+            trials = f"record {self.both} trials per case"
+        elif self.both:
+            trials = f"record {self.both} trials per case in the baseline and on this branch"
+        else:
+            return f"To decide, {cases}{condition}; more trials would not help"
+        if not self.cases:
+            return f"To decide, {trials}{condition}"
+        return f"To decide, {cases}, or {trials}{condition}"
+
+    @property
+    def command(self) -> str:
+        """The command that does it, without the options of this run; "": there is none."""
+        if not self.run_only:
+            return ""
+        if self.is_fixed:
+            return f"pytest --llm-record=new --llm-trials={self.run_only}"
+        return "pytest --llm-record=new"
+
+
+def _round_plan(count: int) -> int:
+    """Return a number of cases, rounded to two digits: it is an estimate."""
+    return int(float(f"{count:.2g}"))
 
 
 def _mean_variance(

@@ -177,7 +177,7 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
     if errors is None or not data.is_large_enough(rules):
         next_step = ""
         if data.trials:
-            next_step = f"a verdict takes {rules.describe_least_size()}"
+            next_step = f"too few cases for a verdict: {rules.describe_least_size()}"
         return replace(verdict, p_value=None, next_step=next_step)
     lower = errors.excluding.lower_end(data.change, 1 - rules.alpha / row.tests)
     verdict = replace(verdict, lower=lower, upper=2 * data.change - lower)
@@ -191,7 +191,7 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
     if size + half_width < rules.margin:
         return replace(verdict, status="equivalent")
     levels = (rules.alpha / 2 / row.tests, rules.alpha / row.tests)
-    return replace(verdict, next_step=data.describe_next_step(rules, levels, two_sided=True))
+    return replace(verdict, next_step=data.plan_next_step(rules, levels, two_sided=True).words)
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:

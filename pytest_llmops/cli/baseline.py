@@ -14,6 +14,7 @@ from pytest_llmops.results.run import TestRecord
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
+    from pytest_llmops.harness.baseline_gate import EarlierAnswers
 
 NAMED_CASES = 5
 
@@ -50,13 +51,13 @@ class ProjectBaseline:
     Attributes:
         name: What people call it: its file, or the git ref.
         baseline: Its content.
-        find_outputs: Given the tests of a run, returns a function that finds the baseline's output of a test by node id.
+        find_answers: Given the tests of a run, returns what finds their outputs and requests in the baseline by node id.
         primary_metric: The metric that the project's settings name; "": none.
     """
 
     name: str
     baseline: Baseline
-    find_outputs: Callable[[Iterable[TestRecord]], Callable[[str], str | None]]
+    find_answers: "Callable[[Iterable[TestRecord]], EarlierAnswers]"
     primary_metric: str
 
     def make_reference(self, records: Iterable[TestRecord]) -> "Reference":
@@ -64,10 +65,12 @@ class ProjectBaseline:
         from pytest_llmops.baselines.conclusion import Reference
         from pytest_llmops.baselines.metric_data import GateRules
 
+        earlier = self.find_answers(records)
         return Reference(
             name=self.name,
             baseline=self.baseline,
-            find_output=self.find_outputs(records),
+            find_output=earlier.find_output,
+            find_requests=earlier.find_requests,
             rules=GateRules(primary=self.primary_metric),
         )
 
@@ -81,7 +84,7 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     Raises:
         UsageError: ``given`` is neither a file nor a git ref, or the baseline is damaged.
     """
-    from pytest_llmops.harness.baseline_gate import find_baseline, find_outputs
+    from pytest_llmops.harness.baseline_gate import EarlierAnswers, find_baseline
     from pytest_llmops.settings import Settings
 
     here = Path.cwd()
@@ -98,7 +101,7 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     return ProjectBaseline(
         stored.name,
         baseline,
-        lambda records: find_outputs(stored, baseline, root, records),
+        lambda records: EarlierAnswers(stored, baseline, root, records),
         settings.primary_metric,
     )
 

@@ -21,10 +21,10 @@ from pytest_llmops.baselines.baseline import (
     Baseline,
     BaselineTest,
     find_shown_trial,
-    outputs_path,
     read_output,
-    read_outputs,
 )
+from pytest_llmops.baselines.requests import list_requests, shorten_parts
+from pytest_llmops.baselines.stored_answers import StoredAnswers, outputs_path, read_answers
 from pytest_llmops.errors import AcceptRefused, LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.protocols import Call
@@ -127,8 +127,8 @@ def read_checkout(root: Path) -> tuple[str, str]:
     return commit, folder.removesuffix("\n")
 
 
-class _CommittedOutputs:
-    """Reads the answers of the application from cassettes as they were at a commit.
+class _CommittedCalls:
+    """Reads the answers and requests of the application from cassettes as they were at a commit.
 
     Args:
         root: The project's root.
@@ -148,26 +148,41 @@ class _CommittedOutputs:
             record: The test in this run.
             before: The test in the baseline.
         """
+        answers = {call.output for call in record.calls if call.purpose == "app"}
+        # If a test measures something that it made of the answer, the recorded answer is not its output.
+        is_answer_measured = read_output(record) in answers
+        if not is_answer_measured:
+            return None
+        calls = self._read_calls(record, find_shown_trial(record, before))
+        return _choose_output(record, calls)
+
+    def find_requests(self, record: TestRecord) -> list[Mapping[str, str]] | None:
+        """Return the requests that a test made when the baseline was accepted; None if they are not in its cassette."""
+        calls = _without_judges(record, self._read_calls(record, "0"))
+        requested_now = {call.messages for call in record.calls}
+        earlier = [call for call in calls if call.messages not in requested_now] or calls
+        if not earlier:
+            return None
+        return [request.parts for request in list_requests(earlier)]
+
+    def _read_calls(self, record: TestRecord, take: str) -> list[Call]:
+        """Return the calls of a test in its cassette at the commit; empty if there is none, or it cannot be read."""
         from pytest_llmops.cassettes import list_answered_requests, parse_cassette
         from pytest_llmops.results.details import CassetteFacts
         from pytest_llmops.trace import read_call
 
         cassette = CassetteFacts.from_wire(record.fact("cassette")).path
-        answers = {call.output for call in record.calls if call.purpose == "app"}
-        # If a test measures something that it made of the answer, the recorded answer is not its output.
-        is_answer_measured = read_output(record) in answers
-        if not cassette or not is_answer_measured:
-            return None
+        if not cassette:
+            return []
         data = self._read_file(cassette)
         if isinstance(data, str):
-            return None
+            return []
         try:
             interactions = parse_cassette(data, Path(cassette)).values()
-            take = find_shown_trial(record, before)
             exchanges = list_answered_requests(interactions, record.nodeid, take)
         except LLMOpsError:
-            return None
-        return _choose_output(record, [read_call(exchange) for exchange in exchanges])
+            return []
+        return [read_call(exchange) for exchange in exchanges]
 
     def _read_file(self, cassette: str) -> bytes | str:
         """Return a cassette at the commit; a text, which says why, if there is none or too many were read."""
@@ -183,6 +198,15 @@ class _CommittedOutputs:
         return self._files[cassette]
 
 
+def _without_judges(record: TestRecord, calls: Iterable[Call]) -> list[Call]:
+    """Return the calls of an old cassette that have an answer and are not of a judge.
+
+    A cassette does not tell whether the application or a judge sent a request. A judge's begins with the same message as in this run.
+    """
+    judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
+    return [call for call in calls if call.output and call.messages[:1] not in judges]
+
+
 def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
     """Return the last answer of the application among the calls of an old cassette; None: there is none.
 
@@ -190,10 +214,7 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
         record: The test in this run. Its calls tell which old calls are of a judge, and which were recorded only now.
         calls: The calls of the cassette that belong to the test.
     """
-    # A cassette does not tell whether the application or a judge sent a request. A judge's begins with the same message as in this run.
-    judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
-    with_output = [call for call in calls if call.output]
-    answered = [call for call in with_output if call.messages[:1] not in judges]
+    answered = _without_judges(record, calls)
     if not answered:
         return None
     # The requests of this run may have been recorded in the same cassette already.
@@ -204,28 +225,41 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
     return answered[-1].output
 
 
-def find_outputs(
-    stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
-) -> Callable[[str], str | None]:
-    """Return a function that finds the output that a test had in the baseline, by node id; None if it is unknown.
+class EarlierAnswers:
+    """Finds what tests answered and asked in the baseline: in the file beside it, else in the cassettes of its commit.
 
-    It looks into the file next to the baseline, else into the cassettes of the baseline's commit. It is called only with tests that are
-    in both ``baseline`` and ``records``.
+    Args:
+        stored: The baseline's file.
+        baseline: What it holds.
+        root: The project's root.
+        records: The tests of the run. Only tests that are in both are looked for.
     """
-    latest = Acceptance()
-    if baseline.history:
-        latest = baseline.history[-1]
-    outputs = read_outputs(outputs_path(stored.path), latest.on)
-    ran = {record.nodeid: record for record in records}
-    committed = _CommittedOutputs(root, lambda: stored.find_commit(root, latest.commit))
 
-    def find_output(nodeid: str) -> str | None:
-        output = outputs.get(nodeid)
+    def __init__(
+        self, stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
+    ) -> None:
+        latest = Acceptance()
+        if baseline.history:
+            latest = baseline.history[-1]
+        self._answers = read_answers(outputs_path(stored.path), latest.on)
+        self._tests = baseline.tests
+        self._records = {record.nodeid: record for record in records}
+        self._committed = _CommittedCalls(root, lambda: stored.find_commit(root, latest.commit))
+
+    def find_output(self, nodeid: str) -> str | None:
+        """Return the output that a test had; None: it is not known."""
+        output = self._answers.outputs.get(nodeid)
         if output:
             return output
-        return committed.find_output(ran[nodeid], baseline.tests[nodeid])
+        return self._committed.find_output(self._records[nodeid], self._tests[nodeid])
 
-    return find_output
+    def find_requests(self, nodeid: str) -> list[Mapping[str, str]] | None:
+        """Return the parts of the requests that a test made; None: they are not known."""
+        fingerprints = [call.partition(" ")[0] for call in self._tests[nodeid].calls]
+        known = self._answers.requests
+        if fingerprints and all(fingerprint in known for fingerprint in fingerprints):
+            return [known[fingerprint] for fingerprint in fingerprints]
+        return self._committed.find_requests(self._records[nodeid])
 
 
 @dataclass(slots=True)
@@ -275,12 +309,13 @@ class BaselineGate:
         trials = self.settings.trials
         if isinstance(trials, LookTrials):
             rules = replace(rules, alpha=LOOK_LEVELS[trials], planned=tuple(LOOK_LEVELS))
-        find_output = find_outputs(stored, baseline, self._root, self.records)
+        earlier = EarlierAnswers(stored, baseline, self._root, self.records)
         is_partial = bool(self._why_partial(baseline.tests))
         return Reference(
             name=stored.name,
             baseline=baseline,
-            find_output=find_output,
+            find_output=earlier.find_output,
+            find_requests=earlier.find_requests,
             rules=rules,
             is_partial=is_partial,
         )
@@ -302,6 +337,7 @@ class BaselineGate:
         """
         from pytest_llmops.baselines import baseline as files
         from pytest_llmops.baselines.gate import describe_small_baseline
+        from pytest_llmops.baselines.stored_answers import encode_answers
         from pytest_llmops.cassettes import lock_cassette
         from pytest_llmops.redaction.redactor import Redactor
 
@@ -310,7 +346,7 @@ class BaselineGate:
         if not tests:
             raise AcceptRefused("--llm-accept: not accepted: no test measured anything")
         path = self._own_path
-        outputs_file = files.outputs_path(path)
+        outputs_file = outputs_path(path)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with lock_cassette(path):
             older = files.Baseline()
@@ -329,14 +365,14 @@ class BaselineGate:
                 forced=bool(problems),
             )
             newer = files.Baseline(tests=tests, history=(latest,), environment=environment)
-            outputs = {}
+            kept = StoredAnswers()
             if why_partial and older.history:
-                outputs = files.read_outputs(outputs_file, older.history[-1].on)
-            outputs |= _read_all_outputs(ran)
+                kept = read_answers(outputs_file, older.history[-1].on)
+            answers = _add_answers(kept, ran)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # The outputs first: they belong to no baseline until the baseline names their time.
-                write_atomically(outputs_file, files.encode_outputs(outputs, now))
+                write_atomically(outputs_file, encode_answers(answers, now))
                 write_atomically(path, older.accept(newer).to_text().encode("utf-8", "replace"))
             except OSError as error:
                 raise UsageError(f"--llm-accept: {path}: cannot be written: {error}") from None
@@ -400,14 +436,17 @@ class BaselineGate:
         return f"only {', '.join(folders)}"
 
 
-def _read_all_outputs(records: Iterable[TestRecord]) -> dict[str, str]:
-    """Return the output of each test that has one, by node id."""
-    outputs = {}
+def _add_answers(kept: StoredAnswers, records: Iterable[TestRecord]) -> StoredAnswers:
+    """Return what is stored beside a baseline: what is kept of it, with the outputs and requests of the tests of this run."""
+    outputs = dict(kept.outputs)
+    requests = dict(kept.requests)
     for record in records:
         output = read_output(record)
         if output is not None:
             outputs[record.nodeid] = output
-    return outputs
+        for request in list_requests(record.calls):
+            requests[request.fingerprint] = shorten_parts(request.parts)
+    return StoredAnswers(outputs, requests)
 
 
 def check_looks(config: Any, settings: Settings) -> None:

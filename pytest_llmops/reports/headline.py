@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from pytest_llmops.errors import BudgetReached, SetupMissing, split_code
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
-from pytest_llmops.reports.commands import find_next_command, format_rerun, is_miss
+from pytest_llmops.reports.commands import find_next_command, is_miss
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.run import Outcome, Run, TestRecord, collect_judges
@@ -33,7 +33,6 @@ MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
 POINTS_NOTE = "1 point is 1 % of a metric's scale"
-MAX_NAMED_TESTS = 3  # failed tests that a command names
 ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # Options of a run that decide what its tests ask, so that a command that reports suggest does the same
 _KEPT_OPTIONS = re.compile(
@@ -198,7 +197,10 @@ class _Reader:
         facts = [self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed"]
         if counts.errored:
             facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
-        one = counts.failed == 1
+        is_single = counts.failed == 1
+        command = find_next_command(self._run, folder=self._folder)
+        if not is_single or not command:
+            command = self._complete("pytest --lf")
         return Headline(
             word="FAIL",
             sentence=f"{counts.failed:,} of {format_count(counts.total, 'test')} failed",
@@ -206,17 +208,9 @@ class _Reader:
             facts=tuple(filter(None, facts)),
             also=self._describe_beaten(),
             caution=self._find_caution(),
-            next_step=f"Fix {'it and run it' if one else 'them and run them'} again:",
-            command=self._repeat_failures(),
+            next_step=f"Fix {'it and run it' if is_single else 'them and run them'} again:",
+            command=command,
         )
-
-    def _repeat_failures(self) -> str:
-        """Return the command that runs the failed tests again: by their names if they are few."""
-        failed = [record for record in self._run.records if record.outcome == "failed"]
-        names = {record.runnable_nodeid for record in failed}
-        if failed and len(names) <= MAX_NAMED_TESTS and self._counts.failed == len(failed):
-            return format_rerun(self._run, failed, self._folder)
-        return self._complete("pytest --lf")
 
     def _read_errors(self) -> Headline | None:
         """Return the headline of tests that ended with an error; None: none did, or the verdict says more about it."""
@@ -302,12 +296,12 @@ class _Reader:
         if word == "AMBER" and gate.fails(strict=self._run.is_strict):
             merge = "Do not merge (--llm-strict)"
         if word == "RED":
-            cases = f"Read the {format_count(worse, 'case')} that got worse and fix" if worse else "Fix"
-            next_step = next_step or f"{cases} {self._name_edited()}"
+            reading = f"{_read_worse(worse)}, and fix" if worse else "Fix"
+            next_step = next_step or f"{reading} {self._name_edited()}"
             override = self._complete(ACCEPT_ANYWAY)
         if word == "GREEN" and worse:
             merge = "Safe to merge on average"
-            next_step = next_step or f"Read the {format_count(worse, 'case')} that got worse before you merge"
+            next_step = next_step or f"{_read_worse(worse)}, before you merge"
         command = self._complete(gate.next_command)
         if next_step and not command:
             next_step = next_step.rstrip(".:") + "."
@@ -469,6 +463,12 @@ class _Reader:
 
 def _measures(record: TestRecord) -> bool:
     return bool(record.measurements)
+
+
+def _read_worse(count: int) -> str:
+    if count == 1:
+        return "Read the case that got worse"
+    return f"Read the {count:,} cases that got worse"
 
 
 def _have(count: int) -> str:

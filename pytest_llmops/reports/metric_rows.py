@@ -1,7 +1,6 @@
 """The metrics that were compared with the baseline, as rows of a table: the same texts in every report."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_llmops.measurement import Measurement, shorten_text
@@ -10,15 +9,6 @@ from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import MetricVerdict
 
 NOT_KNOWN = "–"
-WORDS: Mapping[str, str] = {
-    "RED": "worse",
-    "AMBER": "undecided",
-    "GREEN": "no drop over 5",
-    "ERROR": "no score",
-    "": "too few cases",
-}
-"""What reports call the status of a metric."""
-TONES: Mapping[str, str] = {"RED": "red", "AMBER": "amber", "GREEN": "green", "ERROR": "violet", "": ""}
 _REPETITION = re.compile(r" #\d{1,6}\Z")
 
 
@@ -31,7 +21,7 @@ class MetricRow:
         before: The mean in the baseline, on the metric's own scale; ``now`` is the mean of this run.
         change: Now minus before, on the metric's own scale, with a sign.
         points: The change in percent of the scale, negative where it got worse; with a sign and one decimal.
-        verdict: A value of `WORDS`.
+        verdict: See `MetricVerdict.word`.
         tone: Its colour: ``red``, ``amber``, ``green``, ``violet`` or "".
         metric: What the row is made from.
     """
@@ -53,8 +43,8 @@ def list_metric_rows(run: Run) -> list[MetricRow]:
     []
     """
     gate = run.find_verdict("baseline")
-    if gate is None:
-        return []
+    if gate is None or all(metric.unchanged == metric.cases for metric in gate.metrics):
+        return []  # no baseline, or every answer is a recording of it: there is nothing to compare
     measurements: dict[str, Measurement] = {}
     for record in run.records:
         for measurement in record.measurements:
@@ -80,7 +70,7 @@ def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> Metric
         name = f"{name}, {shorten_text(metric.family, 40)}"
     if scale is not None:
         name = f"{name}, {scale[0]:g} to {scale[1]:g}"
-    has_score = metric.status != "ERROR"
+    has_score = not metric.is_unscored
     texts = format_pair(before, after, scale)
     return MetricRow(
         name=name,
@@ -88,8 +78,8 @@ def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> Metric
         now=texts[1] if has_score else NOT_KNOWN,
         change=texts[2] if has_score else NOT_KNOWN,
         points=format_points(metric.change) if has_score else NOT_KNOWN,
-        verdict=WORDS.get(metric.status, metric.status),
-        tone=TONES.get(metric.status, ""),
+        verdict=metric.word,
+        tone=metric.tone,
         metric=metric,
     )
 

@@ -138,6 +138,8 @@ class CaseList:
         """Return the scores as texts; what stands in their place if there are none."""
         if case.kind == "edited":
             return ["the case was edited"]
+        if case.kind == "no score":
+            return [self._page.spell(score.name) for score in case.scores]
         pieces = [self._page.spell(score.words) for score in case.scores]
         if not pieces and case.kind == "changed":
             return ["same scores"]

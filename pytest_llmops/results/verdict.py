@@ -206,6 +206,7 @@ class SuiteEdit(StoredFacts):
         after: Its version or value now.
         count: In how many requests it shows; of judges, retrievers and cases, in how many tests.
         total: How many requests (or tests) could be compared.
+        unit: "requests", or "tests" where a test makes several requests.
         added: Of cases: how many are new.
         lines: Lines that differ, each after ``- `` or ``+ ``, of one request as an example.
     """
@@ -216,6 +217,7 @@ class SuiteEdit(StoredFacts):
     after: str = ""
     count: int = 0
     total: int = 0
+    unit: str = "requests"
     added: int = 0
     lines: tuple[str, ...] = ()
 
@@ -251,8 +253,7 @@ class SuiteEdit(StoredFacts):
             return ", ".join(parts)
         if not self.total:
             return ""
-        unit = "tests" if self.kind in ("judge", "retriever") else "requests"
-        return f"in {self.count:,} of {self.total:,} {unit}"
+        return f"in {self.count:,} of {self.total:,} {self.unit}"
 
     @property
     def words(self) -> str:
@@ -305,6 +306,25 @@ class ShareVerdict(StoredFacts):
     needed: int = 0
 
 
+MAX_UNSCORED = 0.05  # share of trials without a score above which the gate decides nothing
+_METRIC_WORDS: Mapping[str, str] = {
+    "RED": "worse",
+    "GREEN": "no drop over 5",
+    "AMBER": "undecided",
+    "": "too few cases",
+    "equivalent": "equal",
+}
+_METRIC_TONES: Mapping[str, str] = {
+    "RED": "red",
+    "GREEN": "green",
+    "AMBER": "amber",
+    "better": "green",
+    "worse": "red",
+    "equivalent": "green",
+    "undecided": "amber",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricVerdict(StoredFacts):
     """A metric over all compared cases, or over those of a family; scores are from 0 to 1, higher is better.
@@ -344,6 +364,29 @@ class MetricVerdict(StoredFacts):
     next_step: str = ""
     scored: int = 0
     unscored: int = 0
+
+    @property
+    def is_unscored(self) -> bool:
+        """Whether too many trials have no score for the mean of the others to be a fair sample."""
+        return self.unscored > MAX_UNSCORED * (self.scored + self.unscored)
+
+    @property
+    def word(self) -> str:
+        """The verdict of the gate on the metric, as tables show it.
+
+        >>> MetricVerdict(status="GREEN").word, MetricVerdict(status="AMBER").word, MetricVerdict(unscored=1).word
+        ('no drop over 5', 'undecided', 'no score')
+        """
+        if self.is_unscored:
+            return "no score"
+        return _METRIC_WORDS.get(self.status, self.status)
+
+    @property
+    def tone(self) -> str:
+        """The colour of `word`: red, amber, green, violet or ""."""
+        if self.is_unscored:
+            return "violet"
+        return _METRIC_TONES.get(self.status, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

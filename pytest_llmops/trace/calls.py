@@ -1,5 +1,6 @@
 """Read a model call from a recorded or live exchange; `CallLog` holds the calls of a test."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +17,40 @@ from pytest_llmops.trace.wire_format import CallFormat, ParsedReply, ParsedReque
 
 MAX_NAME_CHARS = 80
 MAX_ERROR_CHARS = 200
+MAX_PARAMETERS = 2_000  # characters of the parameters of a request
+# Fields of a request that are messages, tools or the model, that only say how the answer is sent, or that are another one in each run
+_OTHER_FIELDS = frozenset(
+    [
+        "model",
+        "messages",
+        "input",
+        "inputs",
+        "inputText",
+        "prompt",
+        "contents",
+        "content",
+        "system",
+        "instructions",
+        "systemInstruction",
+        "system_instruction",
+        "message",
+        "chat_history",
+        "documents",
+        "query",
+        "texts",
+        "images",
+        "tools",
+        "functions",
+        "stream",
+        "stream_options",
+        "user",
+        "metadata",
+        "safety_identifier",
+        "prompt_cache_key",
+        "previous_response_id",
+        "conversation",
+    ]
+)
 
 
 class CallLog(Sequence[Call]):
@@ -99,6 +134,7 @@ def _read_exchange(exchange: Exchange) -> Call:
         purpose=exchange.purpose,
         messages=tuple(parsed_request.messages),
         tools=tuple(parsed_request.tools),
+        parameters=_format_parameters(request),
         output=error or parsed_reply.output,
         thinking=parsed_reply.thinking,
         tool_calls=tuple(parsed_reply.tool_calls),
@@ -114,6 +150,18 @@ def _read_exchange(exchange: Exchange) -> Call:
         status=exchange.status,
         unread="; ".join(unread),
     )
+
+
+def _format_parameters(request: JsonObject) -> str:
+    """Return the fields of a request that are neither messages nor tools, as JSON text; "" if there are none."""
+    parameters = {name: value for name, value in request.items() if name not in _OTHER_FIELDS}
+    if not parameters:
+        return ""
+    try:
+        text = json.dumps(parameters, ensure_ascii=False, sort_keys=True)
+    except (ValueError, RecursionError, TypeError):
+        return ""
+    return shorten_text(text, MAX_PARAMETERS)
 
 
 def _read_unknown_bodies(body: streams.ReplyBody) -> _ReadBodies:

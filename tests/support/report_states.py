@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, read_output, summarize_test
 from pytest_llmops.baselines.conclusion import Reference, conclude
+from pytest_llmops.baselines.requests import list_requests
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message, Usage
 from pytest_llmops.results.run import Outcome, Run, TestRecord
@@ -113,6 +114,7 @@ def build_record(
     }  # fmt: skip
     if judge is None:
         error = "no answer within 30 s"
+        detail["unscored_trials"] = TRIALS
         scored = Measurement(name="judge.helpful", version="3", error=error, detail=detail)
     else:
         scored_trials = (judge,) * (TRIALS - missing)
@@ -150,7 +152,12 @@ def _accept(records: Sequence[TestRecord]) -> Reference:
     )
     tests = {record.nodeid: summarize_test(record) for record in records}
     baseline = Baseline(tests=tests, history=(accepted,))
-    return Reference(name="llmops-baseline.json", baseline=baseline, find_output=outputs.get)
+    requests = {
+        record.nodeid: [request.parts for request in list_requests(record.calls)] for record in records
+    }
+    return Reference(
+        name="llmops-baseline.json", baseline=baseline, find_output=outputs.get, find_requests=requests.get
+    )
 
 
 def _run(

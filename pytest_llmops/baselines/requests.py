@@ -1,0 +1,132 @@
+"""The requests of a test as parts to compare (model, messages, tools, parameters), and the fingerprints of requests and answers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_llmops._util.json_values import as_mapping
+from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
+from pytest_llmops.measurement import to_builtins
+from pytest_llmops.protocols import Call
+from pytest_llmops.results.details import read_detail
+from pytest_llmops.results.run import TestRecord
+
+MAX_REQUESTS = 20  # different requests of a test that are compared; an agent may make hundreds
+MAX_ANSWERS = 20  # different answers of a request whose fingerprints are kept
+MAX_PART = 20_000  # characters of a part that are stored
+FINGERPRINT = 10  # hex digits
+
+
+@dataclass(slots=True)
+class SentRequest:
+    """A request of the application, and the different answers that it got in the trials of a test.
+
+    Attributes:
+        parts: Text of each part by its place: ``model``, ``messages[0]``, ``tools``, ``parameters``.
+        fingerprint: Ten hex digits of the whole request.
+        answers: The answers, without duplicates.
+    """
+
+    parts: Mapping[str, str]
+    fingerprint: str
+    answers: set[str] = field(default_factory=set)
+
+    @property
+    def line(self) -> str:
+        """The fingerprints of the request and of its answers, as a baseline stores them: ``REQUEST ANSWER,ANSWER``."""
+        answers = sorted(fingerprint_parts(answer)[:FINGERPRINT] for answer in self.answers)
+        return f"{self.fingerprint} {','.join(answers[:MAX_ANSWERS])}"
+
+
+def list_requests(calls: Iterable[Call]) -> list[SentRequest]:
+    """Return the different requests among calls of the application, in order, at most 20. Calls of judges and embedders are left out.
+
+    >>> [request.parts for request in list_requests([Call(model="m", output="Hi"), Call(purpose="judge")])]
+    [{'model': 'm'}]
+    """
+    requests: dict[str, SentRequest] = {}
+    for call in calls:
+        if call.purpose != "app":
+            continue
+        parts = _split_request(call)
+        flat = [text for place, part in parts.items() for text in (place, part)]
+        fingerprint = fingerprint_parts(*flat)[:FINGERPRINT]
+        if fingerprint not in requests:
+            if len(requests) == MAX_REQUESTS:
+                continue
+            requests[fingerprint] = SentRequest(parts, fingerprint)
+        requests[fingerprint].answers.add(_format_answer(call))
+    return list(requests.values())
+
+
+def _split_request(call: Call) -> dict[str, str]:
+    """Return the text of each part of a request by its place; parts without text are left out."""
+    parts = {"model": call.model}
+    for number, message in enumerate(call.messages):
+        place = f"messages[{number}]"
+        if message.role not in ("user", "system" if number == 0 else "user"):
+            place += f" ({message.role})"
+        parts[place] = message.content
+    if call.tools:
+        tools = [
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": to_builtins(as_mapping(tool.parameters)),
+            }
+            for tool in call.tools
+        ]
+        parts["tools"] = "\n".join(map(canonical_json, tools))
+    parts["parameters"] = call.parameters
+    return {place: text for place, text in parts.items() if text}
+
+
+def _format_answer(call: Call) -> str:
+    """Return an answer as text, with the tools that it calls."""
+    tools = [f"{tool.name} {tool.arguments}" for tool in call.tool_calls]
+    return "\n".join([call.output, *tools])
+
+
+def fingerprint_calls(record: TestRecord) -> tuple[str, ...]:
+    """Return ``REQUEST ANSWER,ANSWER`` for each different request of a test: what a baseline keeps of them."""
+    return tuple(request.line for request in list_requests(record.calls))
+
+
+def has_new_answer(before: str, after: str) -> bool:
+    """Return whether the second of two such entries has an answer that the first does not have.
+
+    >>> has_new_answer("r a,b", "r b"), has_new_answer("r a", "r c")
+    (False, True)
+    """
+    known = before.partition(" ")[2].split(",")
+    return not set(after.partition(" ")[2].split(",")) <= set(known)
+
+
+def fingerprint_outputs(record: TestRecord) -> str:
+    """Return ten hex digits of what the assertions of a test looked at, as far as no model wrote exactly that; "" if it all was.
+
+    It differs where the code that handles the answers was edited.
+    """
+    written = {call.output for call in record.calls if call.purpose == "app"}
+    outputs = set()
+    for measurement in record.measurements:
+        actual = read_detail(measurement).actual
+        if actual is not None and actual not in written:
+            outputs.add(actual)
+    if not outputs:
+        return ""
+    return fingerprint_parts(*sorted(outputs))[:FINGERPRINT]
+
+
+def shorten_parts(parts: Mapping[str, str]) -> dict[str, str]:
+    """Return the parts of a request as they are stored beside a baseline: of long texts the beginning."""
+    return {place: text[:MAX_PART] for place, text in parts.items()}
+
+
+def find_changed_places(before: Mapping[str, str], after: Mapping[str, str]) -> Sequence[str]:
+    """Return the places at which two requests differ, in the order of the later one.
+
+    >>> find_changed_places({"model": "m", "messages[0]": "a"}, {"model": "m", "messages[0]": "b", "tools": "t"})
+    ['messages[0]', 'tools']
+    """
+    places = dict.fromkeys([*after, *before])
+    return [place for place in places if before.get(place, "")[:MAX_PART] != after.get(place, "")[:MAX_PART]]

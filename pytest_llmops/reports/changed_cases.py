@@ -232,15 +232,16 @@ def show_score(score: ScoreChange, measurement: Measurement | None) -> ShownScor
         moved = "worse"
     elif score.gain > 0:
         moved = "better"
-    if score.passes and min(score.trials_before, score.trials_after) > 1:
+    unit = "1"
+    scale = None
+    if measurement is not None:
+        unit = measurement.unit
+        scale = read_scale(measurement)
+    # A judge's score at an end of its scale is not a check that passed or failed.
+    if scale is None and score.passes and min(score.trials_before, score.trials_after) > 1:
         before = _count_passed(score.before, score.trials_before)
         after = _count_passed(score.after, score.trials_after)
     else:
-        unit = "1"
-        scale = None
-        if measurement is not None:
-            unit = measurement.unit
-            scale = read_scale(measurement)
         before, after = format_scores(score.before, score.after, scale, unit)
     return ShownScore(name=shorten_text(score.name, 80), before=before, after=after, moved=moved)
 

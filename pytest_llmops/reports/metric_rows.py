@@ -39,12 +39,18 @@ class MetricRow:
 def list_metric_rows(run: Run) -> list[MetricRow]:
     """Return a row for each metric that was compared with the baseline, the one that decides first; families only where they got worse.
 
+    There are none where nothing was decided about any metric, except if it is for missing scores.
+
     >>> list_metric_rows(Run())
     []
     """
     gate = run.find_verdict("baseline")
-    if gate is None or all(metric.unchanged == metric.cases for metric in gate.metrics):
-        return []  # no baseline, or every answer is a recording of it: there is nothing to compare
+    if gate is None:
+        return []
+    has_missing_scores = any(metric.is_unscored for metric in gate.metrics)
+    is_decided = gate.level != "error" and any(metric.status for metric in gate.metrics)
+    if not (has_missing_scores or is_decided):
+        return []  # nothing was compared: too few cases, tests that did not run, or only recordings of the baseline
     measurements: dict[str, Measurement] = {}
     for record in run.records:
         for measurement in record.measurements:

@@ -19,7 +19,7 @@ STYLES: dict[CaseKind, Style] = {
 # What a rest of a list calls its cases
 REST_WORDS: dict[CaseKind, str] = {
     "no recording": "without a recording", "no score": "without a score", "error": "with an error", "failed": "failed",
-    "worse": "worse", "better": "better", "edited": "edited", "changed": "changed with the same scores",
+    "worse": "worse", "better": "better", "edited": "edited", "changed": "with the same scores",
 }  # fmt: skip
 # Kinds that pytest lists itself, with all that is known about them
 LISTED_BY_PYTEST = frozenset({"no recording", "error", "failed"})
@@ -162,16 +162,24 @@ class CaseList:
         return [self._text_line("asked", question + expected)]
 
     def _rest_lines(self) -> list[Line]:
-        """Return which trial the answers are from, and how many cases are not shown, by kind."""
-        shown = {id(case) for case in self._shown}
-        rest = Counter(case.kind for case in self._listable if id(case) not in shown)
-        parts = []
-        if rest:
-            counts = ", ".join(f"{number:,} {REST_WORDS[kind]}" for kind, number in rest.items())
-            where = f": {self._more}" if self._more else ""
-            parts.append(f"{'and ' if self._shown else ''}{counts}{where}")
-        trials = dict.fromkeys(case.trial for case in self._shown if case.trial and case.kind != "no score")
+        """Return how many cases are not shown, by kind, and which trial the answers are from."""
+        lines: list[Line] = []
+        shown = Counter(case.kind for case in self._shown)
+        counts = []
+        for kind, number in Counter(case.kind for case in self._listable).items():
+            rest = number - shown[kind]
+            if rest:
+                more = "more " if shown[kind] else ""
+                counts.append(f"{rest:,} {more}{REST_WORDS[kind]}")
+        if counts:
+            text = ", ".join(counts)
+            if shown:
+                text = f"and {text}"
+            if self._more:
+                text += f": {self._more}"
+            lines += self._page.wrap(text)
+        trials = {case.trial for case in self._shown if case.trial and case.kind != "no score"}
         if trials:
-            which = next(iter(trials)) if len(trials) == 1 else "the worst trial of each case"
-            parts.insert(0, f"answers of {which}")
-        return self._page.wrap("; ".join(parts)) if parts else []
+            which = trials.pop() if len(trials) == 1 else "the worst trial of each case"
+            lines += self._page.wrap(f"The answers are from {which}.")
+        return lines

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import ShownCase, name_cases
 from pytest_llmops.reports.headline import Word
-from pytest_llmops.reports.terminal_page import Line, Page
+from pytest_llmops.reports.terminal_page import INDENT, Line, Page, glue
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import SuiteEdit, Verdict
@@ -71,7 +71,7 @@ def _not_run_lines(errors: Sequence[CollectionError], page: Page) -> list[Line]:
         if error.tests:
             name += f" ({error.tests:,}{unit})"
             unit = ""
-        names.append(name)
+        names.append(glue(name))
     text = ", ".join(names)
     rest = len(errors) - len(names)
     if rest:
@@ -106,7 +106,7 @@ def _edit_lines(edits: Sequence[SuiteEdit], word: Word, page: Page) -> list[Line
         for line in listed:
             text = page.cut(line, min(page.room(), MAX_LINE))
             style = "red" if line.startswith("-") else "green"
-            lines.append(Line(" " * 10 + text, style))  # type: ignore[arg-type]
+            lines.append(Line(INDENT + text, style))  # type: ignore[arg-type]
     rest = len(edits) - MAX_EDITS
     if rest > 0:
         lines += page.fact("", f"and {rest:,} more")
@@ -119,7 +119,7 @@ def _removed_lines(gate: Verdict, page: Page) -> list[Line]:
     if gate.status != "ERROR" or not removed:
         return []
     names = name_cases([TestRecord(nodeid=change.nodeid) for change in removed])
-    listed = [page.quote(name) for name in list(names.values())[:MAX_NAMES]]
+    listed = [glue(page.quote(name)) for name in list(names.values())[:MAX_NAMES]]
     text = ", ".join(listed)
     rest = len(names) - len(listed)
     if rest:

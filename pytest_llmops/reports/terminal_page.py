@@ -22,6 +22,7 @@ Style: TypeAlias = Literal["", "green", "red", "yellow", "purple", "bold"]
 LABEL_WIDTH = 10
 INDENT = " " * LABEL_WIDTH
 GAP = "  "
+GLUE = "\x00"  # between words that stay on one line; quoted text has no such character
 MIN_NAME = 16
 MIN_WIDTH = 40
 MAX_LOG_TEXT = 300  # characters of an answer where the output is not a terminal
@@ -110,9 +111,9 @@ class Page:
 
         One column is kept free for the blank that `escape_output` may insert.
         """
-        text = self.spell(text)
+        text = GLUE.join(map(self.spell, text.split(GLUE)))
         if not self.width:
-            return [Line(text, style, styled)]
+            return [Line(text.replace(GLUE, " "), style, styled)]
         parts = textwrap.wrap(
             text,
             self.width - 1,
@@ -120,7 +121,7 @@ class Page:
             break_on_hyphens=False,
             break_long_words=False,
         )
-        return [Line(escape_output(part), style, styled) for part in parts]
+        return [Line(escape_output(part.replace(GLUE, " ")), style, styled) for part in parts]
 
     def fact(self, label: str, text: str, style: Style = "", *, whole: bool = False) -> list[Line]:
         """Return a label and a text, whose further lines are indented below it.
@@ -226,6 +227,11 @@ class Page:
 def _sum_widths(widths: Iterable[int]) -> int:
     """Return the width of all cells after the first one, including the gaps before them."""
     return sum(width + len(GAP) for width in widths)
+
+
+def glue(text: str) -> str:
+    """Return a text that `Page.wrap` does not break, such as an id."""
+    return text.replace(" ", GLUE)
 
 
 def _sum_columns(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> int:

@@ -113,6 +113,7 @@ class ReportListener:
         self._crashed = 0
         self._skipped = 0
         self._uncollected = 0
+        self._collection_errors: dict[str, dict[str, str]] = {}
         self._skipped_tests = set[str]()
         if config.stash[SETTINGS].may_call_models:
             from pytest_llmops.harness.terminal import prepare_live_calls
@@ -152,9 +153,13 @@ class ReportListener:
 
             remove_run_files(self._config, settings)
             return
-        if self.controller is None and not (settings.report or settings.accept or settings.adopt):
+        is_wanted = bool(settings.report or settings.accept or settings.adopt)
+        if self._collection_errors and not is_wanted:
+            is_wanted = self._uses_our_options(settings)
+        if self.controller is None and not is_wanted:
             return
         controller = self._get_controller()
+        controller.collection_errors = tuple(self._collection_errors.values())
         usage = controller.cassette_usage
         usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
         usage.crashed = self._crashed
@@ -164,9 +169,19 @@ class ReportListener:
         controller.finish_run(session, pytest.TestReport)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count the modules that skipped themselves, or failed, while they were collected."""
+        """Count the modules that skipped themselves while they were collected, and keep why others failed."""
         self._skipped += report.skipped
         self._uncollected += report.failed
+        error = getattr(report, "llmops_error", None)
+        if error is not None:
+            self._collection_errors.setdefault(error["module"], error)
+
+    def _uses_our_options(self, settings: Settings) -> bool:
+        """Return whether the project or the command line has an option of ours, or the project has a baseline."""
+        from pytest_llmops.harness.baseline_gate import has_baseline
+
+        config = self._config
+        return config.stash[HAS_INI_KEY] or has_flag(config) or has_baseline(settings, config.rootpath)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -180,9 +195,9 @@ class ReportListener:
             self._crashed += 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the summary of a run that measured something."""
+        """Prepare pytest's list of failures; our section comes after it."""
         if self.controller is not None:
-            self.controller.print_summary(terminalreporter)
+            self.controller.list_failures(terminalreporter)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -392,6 +407,11 @@ class OnDemandHarness:
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))
+        if report.failed:
+            from pytest_llmops.harness.tracebacks import describe_collection_error
+
+            # On the report, so that it also comes from a worker of xdist
+            report.llmops_error = describe_collection_error(report, self._config.rootpath)  # type: ignore[attr-defined]
         return report
 
     @cached_property

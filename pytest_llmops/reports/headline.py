@@ -303,6 +303,9 @@ class _Reader:
             merge = "Safe to merge on average"
             next_step = next_step or f"{_read_worse(worse)}, before you merge"
         command = self._complete(gate.next_command)
+        if self._run.meta.get("accepted"):  # a person has decided
+            merge = "Accepted"
+            next_step = command = override = ""
         if next_step and not command:
             next_step = next_step.rstrip(".:") + "."
         return Headline(

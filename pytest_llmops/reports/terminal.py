@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import list_cases
-from pytest_llmops.reports.headline import POINTS_NOTE, Word, build_headline
+from pytest_llmops.reports.headline import POINTS_NOTE, build_headline
 from pytest_llmops.reports.metric_rows import list_metric_rows
 from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
@@ -19,7 +19,7 @@ from pytest_llmops.results.run import Outcome, Run
 from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.settings import NEEDS_JUDGE
 
-WORD_STYLES: Mapping[Word, Style] = {
+WORD_STYLES: Mapping[str, Style] = {
     "RED": "red",
     "AMBER": "yellow",
     "GREEN": "green",
@@ -65,7 +65,7 @@ class Section:
         lines: The lines below the title.
     """
 
-    word: Word | str
+    word: str
     lines: Sequence[Line]
 
     @property
@@ -82,7 +82,7 @@ class Section:
     @property
     def style(self) -> Style:
         """The colour of the title."""
-        return WORD_STYLES.get(self.word, "")  # type: ignore[call-overload, no-any-return]
+        return WORD_STYLES.get(self.word, "")
 
 
 def build_section(
@@ -133,9 +133,11 @@ class _Builder:
     def build(self) -> Section:
         headline = self._headline
         if self._verbosity < 0:
-            return Section(headline.word, [*self._sentence_lines(), *self._next_lines()])
+            return Section(
+                headline.word, [*self._sentence_lines(), *self._remark_lines(), *self._next_lines()]
+            )
         blocks = [
-            [*cause_lines(self._run, self._cases.cases, headline.word, self._page), *self._blame_lines()],
+            [*self._cause_lines(), *self._blame_lines()],
             self._cases.lines(),
             self._metric_lines(),
             self._comparison_lines(),
@@ -152,6 +154,10 @@ class _Builder:
         return Section(headline.word, lines)
 
     # ------------------------------------------------------------------------------------------------------------ evidence
+
+    def _cause_lines(self) -> list[Line]:
+        where = self._around.more.partition(",")[0]
+        return cause_lines(self._run, self._cases.cases, self._headline.word, self._page, where)
 
     def _blame_lines(self) -> list[Line]:
         """Return in how many tests retrieval or generation is to blame."""
@@ -188,9 +194,7 @@ class _Builder:
             if verdict.level == "good":
                 held += 1
                 continue
-            lines += page.fact(
-                verdict.label, page.quote(verdict.headline, 300), LEVEL_STYLES[verdict.level]
-            )
+            lines += page.fact(verdict.label, page.quote(verdict.headline, 300), LEVEL_STYLES[verdict.level])
         if held:
             which = "more hold" if lines else "comparisons hold"
             lines += page.wrap(f"{held:,} {which}: {self._around.more}".rstrip(": "))
@@ -219,13 +223,14 @@ class _Builder:
             return []
         notes = self._run.notes
         doubts = self._run.meta.get("doubts")
-        count = min(doubts, MAX_NOTES) if isinstance(doubts, int) else 0
+        count = min(doubts, MAX_NOTES, len(notes)) if isinstance(doubts, int) else 0
         lines: list[Line] = []
         for note in notes[:count]:
             lines += self._page.fact("note", self._page.quote(note, 300), "yellow")
-        rest = len(notes) - len(notes[:count])
-        if rest and self._around.more:
-            lines += self._page.wrap(f"{format_count(rest, 'more note' if lines else 'note')}: -v")
+        rest = len(notes) - count
+        where = self._around.more.partition(",")[0]
+        if rest and where:
+            lines += self._page.wrap(f"{format_count(rest, 'more note' if lines else 'note')}: {where}")
         return lines
 
     # ------------------------------------------------------------------------------------------------------------- verdict
@@ -248,12 +253,17 @@ class _Builder:
         if headline.caution:
             caution = page.quote(_upper_first(headline.caution), 300)
             lines += page.fact("caution", f"{caution}.", "yellow")
-        for label, text, style in self._around.remarks:
-            lines += page.fact(label, page.quote(text, 1000), style)
+        lines += self._remark_lines()
         if self._around.reports:
             names = ", ".join(page.quote(name, 300) for name in self._around.reports)
             lines += page.fact("report", names)
         return [*lines, *self._next_lines(), *self._override_lines()]
+
+    def _remark_lines(self) -> list[Line]:
+        lines: list[Line] = []
+        for label, text, style in self._around.remarks:
+            lines += self._page.fact(label, self._page.quote(text, 1000), style, whole=style == "red")
+        return lines
 
     def _next_lines(self) -> list[Line]:
         """Return the next step, with its command on a line of its own."""

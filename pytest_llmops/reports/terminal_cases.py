@@ -26,7 +26,9 @@ LISTED_BY_PYTEST = frozenset({"no recording", "error", "failed"})
 # Kinds of which cases are shown without -v only if there are no graver ones
 QUIET_KINDS = frozenset({"better", "edited", "changed"})
 NOT_STORED = "(not stored here)"
-WHY_NOT_STORED = "The answers of the baseline are not stored here: fetch the whole history, or accept the baseline again."
+WHY_NOT_STORED = (
+    "The answers of the baseline are not stored here: fetch the whole history, or accept the baseline again."
+)
 EMPTY = "(empty)"
 SHARE_OF_EXPECTED = 0.4  # of the line of the question, at most
 
@@ -48,9 +50,7 @@ class CaseList:
         self.cases = cases
         self._page = page
         self._more = more
-        self._listable = [
-            case for case in cases if not (lists_failures and case.kind in LISTED_BY_PYTEST)
-        ]
+        self._listable = [case for case in cases if not (lists_failures and case.kind in LISTED_BY_PYTEST)]
         limit = MAX_CASES
         if verbosity > 0:
             limit = MAX_VERBOSE_CASES

@@ -19,7 +19,7 @@ BAD_WORDS = frozenset({"RED", "AMBER", "FAIL"})
 CAUSES = frozenset({"prompt", "request", "model", "judge", "retriever", "cases"})
 
 
-def cause_lines(run: Run, cases: Sequence[ShownCase], word: Word, page: Page) -> list[Line]:
+def cause_lines(run: Run, cases: Sequence[ShownCase], word: Word, page: Page, more: str = "") -> list[Line]:
     """Return what was edited, which modules could not be loaded, why scores are missing, and which tests are gone.
 
     >>> cause_lines(Run(), [], "PASS", Page(ascii=False, width=80))
@@ -32,7 +32,7 @@ def cause_lines(run: Run, cases: Sequence[ShownCase], word: Word, page: Page) ->
     gate = run.find_verdict("baseline")
     if gate is not None:
         lines += _edit_lines(gate.edits, word, page)
-        lines += _removed_lines(gate, page)
+        lines += _removed_lines(gate, page, more)
     return lines
 
 
@@ -113,7 +113,7 @@ def _edit_lines(edits: Sequence[SuiteEdit], word: Word, page: Page) -> list[Line
     return lines
 
 
-def _removed_lines(gate: Verdict, page: Page) -> list[Line]:
+def _removed_lines(gate: Verdict, page: Page, more: str) -> list[Line]:
     """Return the tests of the baseline that did not run, if nothing is decided for that reason."""
     removed = gate.of_kind("removed")
     if gate.status != "ERROR" or not removed:
@@ -123,5 +123,5 @@ def _removed_lines(gate: Verdict, page: Page) -> list[Line]:
     text = ", ".join(listed)
     rest = len(names) - len(listed)
     if rest:
-        text += f" and {rest:,} more: -v"
+        text += f" and {rest:,} more: {more}".rstrip(": ")
     return page.fact("missing", text)

@@ -55,10 +55,8 @@ class _Details:
         page = self.page
         lines = list[Line]()
         if not verdict.is_since_baseline:
-            lines += page.fact(
-                verdict.label, page.quote(verdict.headline, 600), LEVEL_STYLES[verdict.level]
-            )
-        label = verdict.label if verdict.is_since_baseline else ""
+            lines += page.fact(verdict.label, page.quote(verdict.headline, 600), LEVEL_STYLES[verdict.level])
+        label = "details" if verdict.is_since_baseline else ""
         for sentence in verdict.advice:
             lines += page.fact(label, page.quote(sentence, 600))
             label = ""

@@ -37,7 +37,9 @@ LEVEL_STYLES: Mapping[Level, Style] = {
 BARS = ("·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█")
 ASCII_BARS = (".", ":", "-", "=", "+", "*", "o", "O", "@")
 # What a terminal shows that has only ASCII; every other character becomes an escape
-_ASCII_SIGNS = str.maketrans({"→": "->", "…": "...", "≥": ">=", "≤": "<=", "–": "-", "−": "-", "“": '"', "”": '"'})
+_ASCII_SIGNS = str.maketrans(
+    {"→": "->", "…": "...", "≥": ">=", "≤": "<=", "–": "-", "−": "-", "“": '"', "”": '"'}
+)
 
 
 def has_content(run: Run) -> bool:
@@ -93,11 +95,12 @@ class Page:
 
     def cut_pair(self, before: str, after: str, room: int) -> tuple[str, str]:
         """Return two answers on a line each, of at most ``room`` columns, with their first difference in what is shown."""
-        spelled = [self.spell(join_lines(text[:MAX_READ])) for text in (before, after)]
-        first, second = cut_answers(*spelled, room)
+        before = self.spell(join_lines(before[:MAX_READ]))
+        after = self.spell(join_lines(after[:MAX_READ]))
+        first, second = cut_answers(before, after, room)
         widest = max(measure_width(first), measure_width(second))
         if widest > room:  # characters of two columns, as in Chinese
-            first, second = cut_answers(*spelled, room * room // widest)
+            first, second = cut_answers(before, after, room * room // widest)
         return self.spell(first), self.spell(second)
 
     def room(self, used: int = LABEL_WIDTH) -> int:
@@ -133,7 +136,9 @@ class Page:
             whole: Whether the text has the colour too.
         """
         styled = 0 if whole else len(label)
-        first, *more = self.wrap(f"{label:<{LABEL_WIDTH}}{text}".rstrip(), style, LABEL_WIDTH, styled) or [Line("")]
+        first, *more = self.wrap(f"{label:<{LABEL_WIDTH}}{text}".rstrip(), style, LABEL_WIDTH, styled) or [
+            Line("")
+        ]
         if not whole:
             more = [Line(line.text) for line in more]
         return [first, *more]

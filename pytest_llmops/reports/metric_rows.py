@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from pytest_llmops.baselines.baseline import TRIAL_RATE
 from pytest_llmops.measurement import Measurement, shorten_text
 from pytest_llmops.results.details import Scale, name_with_label, read_scale, to_scale
 from pytest_llmops.results.run import Run
@@ -57,6 +58,8 @@ def list_metric_rows(run: Run) -> list[MetricRow]:
             measurements.setdefault(name_with_label(measurement), measurement)
     rows = []
     for metric in gate.metrics:
+        if metric.name == TRIAL_RATE and not metric.change:  # of tests that assert nothing, all trials pass
+            continue
         if not metric.family or metric.status == "RED":
             rows.append(_build_row(metric, measurements.get(_REPETITION.sub("", metric.name))))
     return rows

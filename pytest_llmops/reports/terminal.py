@@ -141,7 +141,7 @@ class _Builder:
             self._cases.lines(),
             self._metric_lines(),
             self._comparison_lines(),
-            [*self._missed_lines(), *self._skipped_lines(), *self._note_lines()],
+            [*self._missed_lines(), *self._skipped_lines()],
         ]
         if self._verbosity > 0:
             blocks.append(detail_lines(self._run, self._page))
@@ -230,7 +230,7 @@ class _Builder:
         rest = len(notes) - count
         where = self._around.more.partition(",")[0]
         if rest and where:
-            lines += self._page.wrap(f"{format_count(rest, 'more note' if lines else 'note')}: {where}")
+            lines += self._page.fact("notes", f"{rest:,}{' more' if lines else ''}: {where}")
         return lines
 
     # ------------------------------------------------------------------------------------------------------------- verdict
@@ -253,6 +253,7 @@ class _Builder:
         if headline.caution:
             caution = page.quote(_upper_first(headline.caution), 300)
             lines += page.fact("caution", f"{caution}.", "yellow")
+        lines += self._note_lines()
         lines += self._remark_lines()
         if self._around.reports:
             names = ", ".join(page.quote(name, 300) for name in self._around.reports)

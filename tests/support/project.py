@@ -36,6 +36,7 @@ MODEL_VARIABLES = (
     "LLMOPS_JUDGE_MODEL",
     "CI",
     "PYTEST_ADDOPTS",
+    "COLUMNS",
 )
 
 

@@ -250,7 +250,7 @@ def test_a_judge_is_called_not_calibrated_wherever_its_scores_stand() -> None:
     }
     assert "judge.quality (not calibrated)" in data["matrices"][0]["metrics"]
     (line,) = (
-        line.text for line in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in line.text
+        line.text for line in terminal.build_section(fixed_run(), verbosity=1, width=200).lines if "(smollm2-135m-instruct):" in line.text
     )  # fmt: skip
     assert ["judge", line.split(maxsplit=1)[1], "errored"] in data["figures"]
 

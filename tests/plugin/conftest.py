@@ -21,7 +21,7 @@ LOADED_ONCE = (
     "jsonschema", "numpy", "openai", "openai.resources.chat", "openai.resources.embeddings", "openai.resources.responses",
     "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests", "sklearn.feature_extraction.text", "vcr.patch", "yaml",
 )  # fmt: skip
-MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI", "PYTEST_ADDOPTS", "COLUMNS")
+MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI", "PYTEST_ADDOPTS")
 
 
 @pytest.fixture(scope="session", autouse=True)

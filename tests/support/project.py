@@ -36,7 +36,6 @@ MODEL_VARIABLES = (
     "LLMOPS_JUDGE_MODEL",
     "CI",
     "PYTEST_ADDOPTS",
-    "COLUMNS",
 )
 
 

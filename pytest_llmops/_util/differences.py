@@ -34,21 +34,20 @@ def diff_answers(before: str, after: str) -> list[Edit] | None:
         split = _split_lines
     old = split(before)
     new = split(after)
-    if not old or not new or max(len(old), len(new)) > 2 * MAX_WORDS:
+    is_line = split is _split_lines
+    longer = max(_count_words(old, every=is_line), _count_words(new, every=is_line))
+    is_short = longer <= MAX_WORDS and max(len(old), len(new)) <= 2 * MAX_WORDS
+    if not old or not new or not longer or not is_short:
         return None
     matcher = SequenceMatcher(
         None, [piece.strip() for piece in old], [piece.strip() for piece in new], autojunk=False
     )
-    blocks = matcher.get_matching_blocks()
-    is_word = split is _split_lines
     common = 0
-    for block in blocks:
-        pieces = old[block.a : block.a + block.size]
-        common += sum(is_word or piece[0].isalnum() for piece in pieces)
-    longer = max(_count_words(old, every=is_word), _count_words(new, every=is_word))
-    if common < MIN_SHARE * longer or not longer:
+    for block in matcher.get_matching_blocks():
+        common += _count_words(old[block.a : block.a + block.size], every=is_line)
+    if common < MIN_SHARE * longer:
         return None
-    least = 1 if is_word else LEAST_UNCHANGED
+    least = 1 if is_line else LEAST_UNCHANGED
     return list(_iter_edits(matcher, old, new, least))
 
 
@@ -113,15 +112,18 @@ def cut_answers(before: str, after: str, limit: int) -> tuple[str, str]:
     """
     before = join_lines(before)
     after = join_lines(after)
-    start = _find_start(before, after)
+    start = _find_start(before, after, limit)
     if start and max(len(before), len(after)) > limit:
         before = f"{ELLIPSIS} {before[start:]}"
         after = f"{ELLIPSIS} {after[start:]}"
     return cut_at_word(before, limit), cut_at_word(after, limit)
 
 
-def _find_start(before: str, after: str) -> int:
-    """Return the place three words before the first difference; 0 if that is the beginning, or nothing differs."""
+def _find_start(before: str, after: str, limit: int) -> int:
+    """Return the place three words before the first difference; 0 if that is the beginning, or nothing differs.
+
+    It is never more than two thirds of ``limit`` before the difference: some scripts have no blanks between words.
+    """
     place = 0
     for old, new in zip(before, after, strict=False):
         if old != new:
@@ -130,9 +132,10 @@ def _find_start(before: str, after: str) -> int:
     words = list(re.finditer(r"\S+", before[:place]))
     if place and not before[place - 1].isspace() and words:
         words.pop()  # the difference is within this word
-    if len(words) <= SHOWN_BEFORE:
-        return 0
-    return words[-SHOWN_BEFORE].start()
+    start = 0
+    if len(words) > SHOWN_BEFORE:
+        start = words[-SHOWN_BEFORE].start()
+    return max(start, place - limit * 2 // 3, 0)
 
 
 def join_lines(text: str) -> str:

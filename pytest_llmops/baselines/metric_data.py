@@ -22,16 +22,12 @@ from pytest_llmops.metrics.trial_change import (
     pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
-from pytest_llmops.results.verdict import MAX_UNSCORED
+from pytest_llmops.results.verdict import MAX_ADDED, MAX_GROWTH, MAX_UNSCORED, round_plan
 
 MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 # The advice names the first plan that `_chance_to_settle` expects to settle this share of suites. Simulated suites are settled in
 # 8 of 10 cases: their true change is often in the middle, where neither verdict is near
 SETTLED = 0.85
-
-
-MOST_FURTHER_CASES = 500  # nobody adds more to decide one change
-MOST_TIMES_THE_SUITE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,7 +411,7 @@ class NextStep:
         """Whether nobody would do it: no number of trials helps, and it takes over 500 cases or over five times the suite."""
         if self.run_only or self.both:
             return False
-        most = min(MOST_FURTHER_CASES, MOST_TIMES_THE_SUITE * self.present_cases)
+        most = min(MAX_ADDED, MAX_GROWTH * self.present_cases)
         return not self.cases or self.cases > most
 
     @property
@@ -438,7 +434,7 @@ class NextStep:
             condition = ", if the scores stay as they are"
         if self.run_only:
             return f"To decide, record {self.run_only} trials per case{condition}:"
-        cases = f"add about {_round_plan(self.cases):,} cases"
+        cases = f"add about {round_plan(self.cases):,} cases"
         if self.both and self.two_sided:
             trials = f"record {self.both} trials per case"
         elif self.both:
@@ -457,11 +453,6 @@ class NextStep:
         if self.is_fixed:
             return f"pytest --llm-record=new --llm-trials={self.run_only}"
         return "pytest --llm-record=new"
-
-
-def _round_plan(count: int) -> int:
-    """Return a number of cases, rounded to two digits: it is an estimate."""
-    return int(float(f"{count:.2g}"))
 
 
 def _mean_variance(

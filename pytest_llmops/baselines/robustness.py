@@ -3,21 +3,32 @@
 A changed input "keeps the verdict" if its test has the same outcome, and with ``equal="answer"`` also the same answer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pytest_llmops.baselines.baseline import read_output
-from pytest_llmops.measurement import Measurement, shorten_text
+from pytest_llmops.measurement import Measurement, format_count, shorten_text
 from pytest_llmops.metrics.classification import Z_SQUARE, exact_upper_end
 from pytest_llmops.results.comparison import function_name
-from pytest_llmops.results.details import VariantFacts, as_list, fact_text, read_detail
+from pytest_llmops.results.details import CaseFacts, VariantFacts, as_list, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import Verdict
+from pytest_llmops.results.verdict import ShareVerdict, Verdict, format_interval
 
 PREFIX = "robust."
 ENOUGH = 0.95  # the share of kept verdicts that the interval is compared with
 MAX_LISTED = 5
-MAX_TRIED = 300  # up to about this many inputs, the number that settles a verdict is found by trying each
+# Status of the share -> that of the verdict
+STATUSES: Mapping[str, str] = {
+    "holds": "equivalent",
+    "worse": "worse",
+    "undecided": "undecided",
+    "no score": "error",
+}
+UNIT = "changed input", "changed inputs"  # of `ShareVerdict.needed`
+# What must stay equal -> what reports call the share
+KEPT_NAMES: Mapping[str, str] = {"verdict": "right answers kept", "answer": "same answers kept"}
+MAX_TRIED = 300  # up to about this many inputs, the number that decides a verdict is found by trying each
 MAX_INPUTS = 10_000
 
 
@@ -102,7 +113,7 @@ def _list_evidence(side: str, record: TestRecord, answer: str | None) -> list[tu
 def judge_robustness(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
     """Return a verdict on each transformation of a test: the share of changed inputs that keep the verdict, with its 95 % interval.
 
-    It is ``equivalent`` if the whole interval (exact, Clopper-Pearson) is above 95 %, ``worse`` if it is below.
+    It is ``equivalent`` ("holds") if the whole interval (exact, Clopper-Pearson) is above 95 %, ``worse`` if it is below.
 
     Args:
         records: What `add_kept_verdicts` returned.
@@ -129,28 +140,21 @@ def judge_robustness(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
     return tuple(verdicts)
 
 
-@dataclass(frozen=True, slots=True)
-class _KeptShare:
-    """What the share of kept verdicts proves (a status), and its exact 95 % interval."""
-
-    status: str
-    low: float
-    high: float
-
-
-def _measure(kept: int, count: int) -> _KeptShare:
+def _measure(kept: int, count: int) -> ShareVerdict:
     """Compare the share of kept verdicts with 95 %: ``kept`` of ``count`` inputs that were scored."""
     low = 1 - exact_upper_end(count - kept, count, 0.025)
     high = exact_upper_end(kept, count, 0.025)
     if not count:
-        status = "error"
-    elif low > ENOUGH:
-        status = "equivalent"
+        return ShareVerdict(status="no score", limit=ENOUGH)
+    if low > ENOUGH:
+        status = "holds"
     elif high < ENOUGH:
         status = "worse"
     else:
         status = "undecided"
-    return _KeptShare(status, low, high)
+    return ShareVerdict(
+        status=status, count=kept, total=count, share=kept / count, low=low, high=high, limit=ENOUGH
+    )
 
 
 def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Verdict:
@@ -160,50 +164,61 @@ def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Ver
     kept = int(sum(values))
     count = len(values)
     unscored = len(pairs) - count
-    measured = _measure(kept, count)
-    if values:
-        equal = fact_text(record.fact("robust").get("equal"))
-        share = f"{kept / count:.2f}, 95 % interval {measured.low:.2f} to {measured.high:.2f}"
-        sentence = f"{kept:,} of {count:,} changed inputs keep the {equal} ({share})"
-        if unscored:
-            sentence += f"; {unscored:,} could not be scored"
-    else:
-        sentence = f"{unscored:,} of {unscored:,} changed inputs could not be scored"
+    name = KEPT_NAMES.get(fact_text(record.fact("robust").get("equal")), "verdicts kept")
+    changed = [(measurement, record) for measurement, record in pairs if measurement.value == 0]
+    share = _measure(kept, count)
+    needed = _estimate_needed(kept, count, share.status)
+    share = replace(
+        share,
+        name=name,
+        look_at=tuple(_name_case(record) for _, record in changed),
+        needed=needed,
+    )
     advice = []
-    needed = _estimate_needed(kept, count, measured.status)
-    if needed:
-        advice.append(f"about {needed:,.0f} changed inputs would settle it at this share")
-    differing = [
-        _describe_difference(measurement, record) for measurement, record in pairs if measurement.value == 0
-    ]
-    advice += differing[:MAX_LISTED]
-    if len(differing) > MAX_LISTED:
-        advice.append(f"and {len(differing) - MAX_LISTED:,} more")
+    if share.status == "no score":
+        sentence = f"{name}: no score for {format_count(unscored, 'changed input')}"
+    else:
+        sentence = share.words
+        if unscored:
+            sentence += f" (no score for {unscored:,} more)"
+    if share.low is not None and share.high is not None:
+        advice.append(f"95 % interval {format_interval(share.low, share.high)}")
+    advice += [_describe_difference(measurement, record) for measurement, record in changed[:MAX_LISTED]]
+    if len(changed) > MAX_LISTED:
+        advice.append(f"and {len(changed) - MAX_LISTED:,} more")
     return Verdict(
         kind="robustness",
-        status=measured.status,
+        status=STATUSES[share.status],
         subject=subject,
         baseline="unchanged",
         sentence=sentence,
+        next_step=share.describe_next_step(*UNIT),
         advice=tuple(advice),
         place=record.place,
+        shares=(share,),
     )
 
 
-def _estimate_needed(kept: int, count: int, status: str) -> float:
-    """Return about how many inputs would settle an undecided verdict if the share stays; 0: it is settled, or no number would."""
+def _name_case(record: TestRecord) -> str:
+    """Return the id of the case of a test; without a case, its node id."""
+    return CaseFacts.from_wire(record.fact("case")).id or record.nodeid
+
+
+def _estimate_needed(kept: int, count: int, status: str) -> int:
+    """Return about how many inputs to add to decide, if the share stays as it is; 0: it is decided, or no number would."""
     if status != "undecided" or kept / count == ENOUGH:
         return 0
     share = kept / count
     # A good estimate for many inputs; for few, Wilson's interval is not close enough to the exact one.
     wilson = Z_SQUARE * ENOUGH * (1 - ENOUGH) / (share - ENOUGH) ** 2
-    if wilson >= MAX_TRIED:
-        return wilson
-    for number in range(count + 1, MAX_INPUTS):
-        is_same_share = kept * number % count == 0
-        if is_same_share and _measure(kept * number // count, number).status != status:
-            return number
-    return wilson
+    total = math.ceil(wilson)
+    if wilson < MAX_TRIED:
+        for number in range(count + 1, MAX_INPUTS):
+            is_same_share = kept * number % count == 0
+            if is_same_share and _measure(kept * number // count, number).status != status:
+                total = number
+                break
+    return max(total - count, 1)
 
 
 def _describe_difference(measurement: Measurement, record: TestRecord) -> str:

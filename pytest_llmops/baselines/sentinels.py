@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, list_scored
 from pytest_llmops.baselines.changes import ComparedTest, compare_tests, find_metrics, metric_trials
+from pytest_llmops.baselines.gate import format_points
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
 from pytest_llmops.results.details import CassetteFacts
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import Verdict
+from pytest_llmops.results.verdict import SHOWN_STATUSES, Verdict
 
 
 def has_sentinels(records: Sequence[TestRecord]) -> bool:
@@ -28,12 +29,6 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> Verdic
     >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})]).sentence[:55]
     'cannot tell what moved: there is no baseline to compare'
     """
-    status, sentence = _describe_moved(baseline, records)
-    return Verdict(kind="sentinel", status=status, sentence=sentence)
-
-
-def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[str, str]:
-    """Return the status of the verdict (``moved``, ``changed``, ``same`` or ``unknown``), and its sentence."""
     sentinels: dict[str, TrialPair] = {}
     others: dict[str, TrialPair] = {}
     for test in compare_tests(baseline, records).compared:
@@ -46,33 +41,42 @@ def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[
         if record.facts.get("sentinel"):
             cassettes[record.nodeid] = CassetteFacts.from_wire(record.fact("cassette"))
     if not sentinels:
-        return "unknown", _describe_answers(list(cassettes.values()), has_baseline=bool(baseline.tests))
+        return _judge_answers(list(cassettes.values()), has_baseline=bool(baseline.tests))
     edited = [nodeid for nodeid, cassette in cassettes.items() if not cassette.verified]
     if edited:
-        return "unknown", (
-            "cannot tell what moved: a sentinel has to ask what is recorded, and these ask something else: "
-            f"{format_name_list(edited)}"
+        return _conclude(
+            "unknown",
+            f"cannot tell what moved: these sentinels send other requests than the recorded ones: {format_name_list(edited)}",
+            "Undo the change to their requests, or mark other tests as sentinels",
         )
     families = {"sentinels": sentinels}
     if others:
-        families["others"] = others
+        families["other tests"] = others
     compared = compare_families(families)
     changes = []
     for name, family in compared.items():
-        points = 100 * family["change"]
-        changes.append(f"{name} {points:+.1f} points ({family['status']})")
+        status = SHOWN_STATUSES.get(family["status"], family["status"])
+        changes.append(f"{name} {format_points(family['change'])} ({status})")
     figures = ", ".join(changes)
     moved = compared["sentinels"]["status"]
     moved_others = ""
     if others:
-        moved_others = compared["others"]["status"]
+        moved_others = compared["other tests"]["status"]
     if moved in ("worse", "better"):
-        return "moved", f"the model or the judge moved: {figures}"
+        return _conclude("moved", f"the model or the judge moved: {figures}")
     if moved != "equivalent" or moved_others == "undecided":
-        return "unknown", f"cannot tell what moved: {figures}; more trials, or more sentinels, would tell"
+        return _conclude(
+            "unknown", f"cannot tell what moved: {figures}", "To decide, record more trials, or add sentinels"
+        )
     if moved_others in ("worse", "better"):
-        return "changed", f"your change moved it: {figures}"
-    return "same", f"nothing moved: {figures}"
+        return _conclude("changed", f"your change moved the scores: {figures}")
+    return _conclude("same", f"nothing moved: {figures}")
+
+
+def _conclude(status: str, sentence: str, next_step: str = "", command: str = "") -> Verdict:
+    return Verdict(
+        kind="sentinel", status=status, sentence=sentence, next_step=next_step, next_command=command
+    )
 
 
 def _pair_trials(test: ComparedTest) -> dict[str, TrialPair]:
@@ -88,8 +92,8 @@ def _pair_trials(test: ComparedTest) -> dict[str, TrialPair]:
     return pairs
 
 
-def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> str:
-    """Return the sentence for sentinels without comparable scores: why, what to do, and how many answers are as recorded."""
+def _judge_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> Verdict:
+    """Return the verdict on sentinels without comparable scores: why, how many answers are as recorded, and what to do."""
     if has_baseline:
         why = "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
     else:
@@ -97,18 +101,24 @@ def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool)
     verified = sum(cassette.verified for cassette in sentinels)
     drifted = sum(cassette.drifted for cassette in sentinels)
     if not verified:
-        return (
-            f"cannot tell what moved: {why}, and none of their answers has a recording; "
-            "pytest --llm-record=new --llm-accept 'first baseline' makes both"
+        return _conclude(
+            "unknown",
+            f"cannot tell what moved: {why}, and none of their answers has a recording",
+            "Make the recordings and a baseline:",
+            'pytest --llm-record=new --llm-accept "first baseline"',
         )
     if drifted:
         answers = (
-            f"{drifted:,} of {verified:,} answers of sentinels differ from the recordings of the same requests: "
-            "the model or the judge moved, or only its sampling differs"
+            f"{drifted:,} of {verified:,} answers of sentinels differ from the recordings of the same requests, "
+            "so the model or the judge moved, or its sampling differs"
         )
     else:
-        answers = f"all {verified:,} answers of sentinels are those recorded: on these requests nothing moved"
-    return (
-        f"cannot tell what moved: {why}; pytest --llm-accept 'first baseline' makes one of what is recorded. "
-        f"Without it: {answers}"
+        answers = (
+            f"all {verified:,} answers of sentinels are the recorded ones, so nothing moved on these requests"
+        )
+    return _conclude(
+        "unknown",
+        f"cannot tell what moved: {why}; {answers}",
+        "Accept what is recorded as a baseline:",
+        'pytest --llm-accept "first baseline"',
     )

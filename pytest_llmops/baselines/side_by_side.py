@@ -14,10 +14,7 @@ from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_tes
 from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
 from pytest_llmops.baselines.gate import (
     choose_primary,
-    describe_metric_change,
     format_points,
-    format_size,
-    list_suspects,
 )
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.errors import format_name_list
@@ -28,9 +25,10 @@ from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.traffic import Traffic, count_traffic, summarize_latency
-from pytest_llmops.results.verdict import MetricVerdict, Verdict
+from pytest_llmops.results.verdict import SHOWN_STATUSES, MetricVerdict, Verdict, describe_names
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case
+MAX_LOSSES = 5  # cases that the details name
 SEPARATOR = "\x1f"  # between function and arguments in the name of a case
 
 
@@ -177,7 +175,7 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
     if errors is None or not data.is_large_enough(rules):
         next_step = ""
         if data.trials:
-            next_step = f"too few cases for a verdict: {rules.describe_least_size()}"
+            next_step = f"Too few cases for a verdict: {rules.describe_least_size()}"
         return replace(verdict, p_value=None, next_step=next_step)
     lower = errors.excluding.lower_end(data.change, 1 - rules.alpha / row.tests)
     verdict = replace(verdict, lower=lower, upper=2 * data.change - lower)
@@ -230,9 +228,9 @@ class _Variant:
 
     def judge(self, verdict: Verdict) -> Verdict:
         """Return the verdict completed with metrics, status, sentence and advice; call it after `_adjust_p_values`."""
-        metrics = [_judge_metric(row, self._rules) for row in self.rows]
+        metrics = self._count_scores([_judge_metric(row, self._rules) for row in self.rows])
         verdict = replace(verdict, metrics=tuple(metrics))
-        problem = self._why_not_comparable()
+        problem = self._why_not_comparable([metric for metric in metrics if not metric.family])
         if problem:
             return replace(verdict, status="error", sentence=problem)
         decisive = _choose_decisive([metric for metric in metrics if not metric.family])
@@ -240,12 +238,11 @@ class _Variant:
         if any(metric.status != status for metric in decisive):
             status = "undecided"
         sentence = "; ".join(_describe_metric(metric, self._rules) for metric in decisive)
-        sentence += list_suspects(self._name_losses(metrics, decisive))
-        if self._left_out:
-            sentence += f"; {format_count(self._left_out, 'case')} left out that did not run on both sides"
         is_prompt = verdict.subject.startswith("prompt ")
         advice = self._list_advice(metrics, decisive, is_prompt=is_prompt)
-        return replace(verdict, status=status, sentence=sentence, advice=tuple(advice))
+        next_steps = [metric.next_step for metric in decisive if metric.next_step]
+        next_step = next_steps[0] if next_steps else ""
+        return replace(verdict, status=status, sentence=sentence, next_step=next_step, advice=tuple(advice))
 
     def _name_losses(self, metrics: Sequence[MetricVerdict], decisive: Sequence[MetricVerdict]) -> list[str]:
         """Return the cases that lost on a decisive metric, the largest loss first, each once.
@@ -264,28 +261,43 @@ class _Variant:
         names = [name for _, name in sorted(losses)]
         return list(dict.fromkeys(names))
 
-    def _why_not_comparable(self) -> str:
-        """Return why nothing can be decided; "" if the sides can be compared."""
+    def _count_scores(self, metrics: Sequence[MetricVerdict]) -> list[MetricVerdict]:
+        """Return the metrics with how many trials of both sides have a score, and how many have none; those of families as they are."""
+        # `MetricData` counts only what the second side could not score, so the sides are swapped to count those of the base.
+        swapped = _pair_sides(self._other, self._base)
+        counted = []
+        for row, metric in zip(self.rows, metrics, strict=True):
+            if metric.family:
+                counted.append(metric)
+                continue
+            base = MetricData(metric.name, swapped)
+            scored = row.data.scored + base.scored
+            unscored = row.data.unscored + base.unscored
+            counted.append(replace(metric, scored=scored, unscored=unscored))
+        return counted
+
+    def _why_not_comparable(self, metrics: Sequence[MetricVerdict]) -> str:
+        """Return why nothing can be decided on metrics over all cases; "" if the sides can be compared."""
         rules = self._rules
-        rows = [row for row in self.rows if not row.family]
-        names = [row.data.metric for row in rows]
+        names = [metric.name for metric in metrics]
         cases = len(self._base) + self._left_out
         if not names or len(self._base) < cases * rules.min_share:
-            return f"{self._left_out:,} of {format_count(cases, 'case')} did not run on both sides: nothing is decided"
+            return (
+                f"not compared: {self._left_out:,} of {format_count(cases, 'case')} did not run on both sides"
+            )
         if rules.primary not in ("", *names):
             known = format_name_list(names)
             return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {rules.primary!r}"
-        # `MetricData` counts only what the second side could not score, so the sides are swapped to count those of the base.
-        swapped = _pair_sides(self._other, self._base)
-        for row in rows:
-            if rules.primary not in ("", row.data.metric):
+        for metric in sorted(
+            metrics, key=lambda metric: metric.name == TRIAL_RATE
+        ):  # which says less than a name
+            if rules.primary not in ("", metric.name):
                 continue
-            base = MetricData(row.data.metric, swapped)
-            unscored = row.data.unscored + base.unscored
-            total = row.data.scored + base.scored + unscored
-            if unscored > total * rules.max_unscored:
+            total = metric.scored + metric.unscored
+            if metric.unscored > total * rules.max_unscored:
+                name = "" if metric.name == TRIAL_RATE else f"{metric.name} has "
                 trials = format_count(total, "trial")
-                return f"{row.data.metric}: {unscored:,} of {trials} could not be scored: nothing is decided"
+                return f"not compared: {name}no score for {metric.unscored:,} of {trials}"
         return ""
 
     def _list_advice(
@@ -294,7 +306,16 @@ class _Variant:
         advice = []
         if is_prompt and self._has_one_text():
             advice.append("both are the same text of the prompt, so a difference is chance")
-        advice += [f"{metric.name}: {metric.next_step}" for metric in decisive if metric.next_step]
+        if self._left_out:
+            left_out = format_count(self._left_out, "case")
+            advice.append(f"{left_out} left out, which did not run on both sides")
+        losses = self._name_losses(metrics, decisive)
+        if losses:
+            advice.append(f"worse: {describe_names(losses, MAX_LOSSES)}")
+        further = [metric for metric in decisive if metric.next_step][
+            1:
+        ]  # the first is the next step of the verdict
+        advice += [f"{metric.name}: {metric.next_step}" for metric in further]
         for row, metric in zip(self.rows, metrics, strict=True):
             if metric in decisive and metric.status in ("better", "worse"):
                 advice.append(self._describe_unseen(row.data))
@@ -313,7 +334,9 @@ class _Variant:
         for metric in metrics:
             if metric.family:
                 points = format_points(metric.change)
-                families.append(f"{points} {metric.family} ({metric.status})")
+                families.append(
+                    f"{points} {metric.family} ({SHOWN_STATUSES.get(metric.status, metric.status)})"
+                )
             elif metric not in decisive and (metric.change or metric.name != TRIAL_RATE):
                 lines.append(_describe_metric(metric, self._rules))
         if families:
@@ -347,7 +370,7 @@ class _Variant:
         scope = "these cases alone, not for unseen ones"
         if p_value <= self._rules.alpha:
             scope = "unseen cases like these as well"
-        return f"{data.metric}: proved for {scope} ({count})"
+        return f"{data.metric}: the difference holds for {scope} ({count})"
 
 
 def _name_case(case: str) -> str:
@@ -377,14 +400,19 @@ def _choose_decisive(metrics: Sequence[MetricVerdict]) -> Sequence[MetricVerdict
 
 
 def _describe_metric(metric: MetricVerdict, rules: GateRules) -> str:
-    """Return the change of a metric, and for one without a proved difference whether the margin is excluded."""
-    text = describe_metric_change(metric)
-    margin = format_size(rules.margin)
+    """Return the change of a metric, and for one without a difference whether the margin is ruled out.
+
+    >>> _describe_metric(MetricVerdict(name="tone", status="worse", before=0.5, after=0.4, change=-0.1), GateRules())
+    'tone worse by 10.0 points (0.50 → 0.40)'
+    """
+    scores = f"({metric.before:.2f} → {metric.after:.2f})"
+    if metric.status in ("better", "worse"):
+        return f"{metric.name} {metric.status} by {abs(metric.change) * 100:.1f} points {scores}"
+    change = f"{metric.name} {format_points(metric.change)} {scores}"
+    margin = f"{rules.margin * 100:g} points"
     if metric.status == "equivalent":
-        return f"{text}: a difference of {margin} is excluded"
-    if metric.status == "undecided":
-        return f"{text}: no difference is proved, and one of {margin} is not excluded"
-    return text
+        return f"{change}: equal, a difference of {margin} or more is ruled out"
+    return f"{change}: undecided, a difference of {margin} or more is still possible"
 
 
 def _describe_use(sides: Sequence[Side]) -> str:
@@ -397,8 +425,8 @@ def _describe_use(sides: Sequence[Side]) -> str:
     lengths = [_mean_length(side_calls) for side_calls in calls]
     parts = [
         _describe_figure("cost", "USD", costs),
-        _describe_figure("latency p50", "s", p50),
-        _describe_figure("p95", "s", p95),
+        _describe_figure("median latency", "s", p50),
+        _describe_figure("95th percentile", "s", p95),
         _describe_figure("characters", "count", lengths),
     ]
     known = ", ".join(filter(None, parts))
@@ -425,7 +453,7 @@ def _mean_length(calls: Sequence[Call]) -> float | None:
 
 
 def _describe_figure(name: str, unit: str, values: Sequence[float | None]) -> str:
-    """Return a figure of each side as "cost $0.10 -> $0.20"; "" if it is unknown on all sides."""
+    """Return a figure of each side as "cost $0.10 → $0.20"; "" if it is unknown on all sides."""
     if all(value is None for value in values):
         return ""
     texts = []
@@ -434,4 +462,4 @@ def _describe_figure(name: str, unit: str, values: Sequence[float | None]) -> st
             texts.append("unknown")
         else:
             texts.append(format_amount(value, unit))
-    return f"{name} {' -> '.join(texts)}"
+    return f"{name} {' → '.join(texts)}"

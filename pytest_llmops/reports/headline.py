@@ -3,16 +3,17 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import BudgetReached, SetupMissing, split_code
-from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
 from pytest_llmops.reports.commands import find_next_command, is_miss
+from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.problems import list_record_commands
-from pytest_llmops.results.run import Outcome, Run, TestRecord, collect_judges
+from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.verdict import ShareVerdict, Verdict
 
 Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
@@ -326,6 +327,9 @@ class _Reader:
         verdict = verdicts[0]
         word: Word = {"bad": "RED", "error": "ERROR", "open": "AMBER"}[verdict.level]  # type: ignore[assignment]
         share = find_failing_share(verdict)
+        if share is not None:
+            names = {(row.subject, row.what): row.name for row in list_comparisons(self._run)}
+            share = replace(share, name=names.get((verdict.subject, share.name), share.name))
         next_step = verdict.next_step
         if share is not None and word == "RED":
             sentence = f"A limit is broken: {describe_share(share)}"
@@ -441,13 +445,11 @@ class _Reader:
 
     def _find_caution(self) -> str:
         """Return what makes the scores of this run less worth: an unfit judge first, then one that nobody checked; "" if nothing does."""
-        judges = collect_judges(self._run.records)
-        for judge in judges:
-            if judge.unfit:
-                return f"the judge {shorten_text(judge.name, 60)} is {judge.canaries}"
-        for judge in judges:
-            if judge.doubtful:
-                return f"the judge {shorten_text(judge.name, 60)} was never checked against people"
+        judges = list_judges(self._run)
+        for word in ("not reliable", "not checked"):
+            for judge in judges:
+                if judge.word == word:
+                    return judge.caution
         return ""
 
     def _name_edited(self) -> str:
@@ -519,10 +521,4 @@ def describe_share(share: ShareVerdict) -> str:
     >>> describe_share(ShareVerdict(name="attacks blocked", count=10, total=24, share=0.45, low=0.25, high=0.66, limit=0.6))
     'attacks blocked, 10 of 24 (45 %), required at least 60 %'
     """
-    text = f"{share.name}, {share.count:g} of {share.total:,}"
-    if share.share is not None:
-        text += f" ({round(100 * share.share)} %)"
-    if share.limit is not None:
-        bound = "at least" if share.at_least else "at most"
-        text += f", required {bound} {round(100 * share.limit)} %"
-    return text
+    return f"{share.name}, {share.figures}"

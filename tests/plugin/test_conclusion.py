@@ -127,7 +127,7 @@ def test_a_guardrail_that_fails_the_run_fails_in_every_report(
         (finding,) = json.loads((project.path / f"{name}.json").read_text())
         assert (finding["check_name"], finding["severity"]) == ("llm-fail", "major")
         assert (finding["location"]["path"], finding["location"]["lines"]["begin"]) == ("test_a.py", 5)
-        assert "0 of 20 attacks blocked" in finding["description"]
+        assert "attacks blocked: 0 of 20 (0 %), required at least 90 %: broken" in finding["description"]
         assert verdict_cases(project.path / f"{name}.xml") == {
             "guardrail[attacks test_a.py::test_attack]": True
         }
@@ -166,7 +166,7 @@ def test_comparisons_are_test_cases_of_junit(project: Project, monkeypatch: pyte
         properties = {item.get("name"): item.get("value") for item in case.iter("property")}
         assert properties["llm.verdict"] == "better"
         assert str(properties["llm.verdict.sentence"]).startswith(
-            "size 2 against 1: score.quality +25.0 points"
+            "size 2 against 1: score.quality better by 25.0 points (0.25 → 0.50)"
         )
 
 

@@ -57,11 +57,13 @@ def test_each_case_runs_unchanged_and_changed(project: Project, workers: int) ->
     assert len(kept) == 4
     verdicts = {variant.subject.removeprefix("input "): variant for variant in result.run.verdicts}
     # Of two inputs that keep the verdict in 95 % one is lost in every tenth run: that proves nothing
-    assert verdicts["paraphrase"].sentence == (
-        "1 of 2 changed inputs keep the verdict (0.50, 95 % interval 0.01 to 0.99)"
-    )
+    expected = "right answers kept: 1 of 2 (50 %), required at least 95 %: undecided"
+    assert verdicts["paraphrase"].sentence == expected
     assert verdicts["paraphrase"].status == "undecided"
-    assert verdicts["paraphrase"].advice[0] == "about 4 changed inputs would settle it at this share"
+    assert (verdicts["paraphrase"].next_step, verdicts["paraphrase"].advice[0]) == (
+        "To decide, add about 2 changed inputs",
+        "95 % interval 1 to 99 %",
+    )
     check_message(result.line("input paraphrase against unchanged"))
 
 
@@ -89,7 +91,7 @@ def test_what_fails_unchanged_too_keeps_its_verdict(project: Project) -> None:
     (case, paraphrase) = project.run().run.verdicts
     assert "2 of 2" in case.sentence
     assert "2 of 2" in paraphrase.sentence
-    assert paraphrase.advice[0] == "about 72 changed inputs would settle it at this share"
+    assert paraphrase.shares[0].needed == 70
 
 
 def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
@@ -104,7 +106,7 @@ def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
     result = project.run()
     assert result.outcomes == {"passed": 3}
     (variant,) = result.run.verdicts
-    assert "0 of 2 changed inputs keep the answer (" in variant.sentence
+    assert variant.sentence.startswith("same answers kept: 0 of 2 (0 %)")
     assert variant.status == "worse"
     assert "a return?" in " ".join(variant.advice)
 
@@ -120,7 +122,7 @@ def test_what_must_stay_equal_can_be_the_value_of_a_function(project: Project) -
     result = project.run()
     assert result.outcomes == {"passed": 3}
     (variant,) = result.run.verdicts
-    assert "1 of 2 changed inputs keep" in variant.sentence
+    assert variant.sentence.startswith("same answers kept: 1 of 2")
 
 
 def test_answers_that_are_not_known_are_not_equal(project: Project) -> None:
@@ -129,7 +131,10 @@ def test_answers_that_are_not_known_are_not_equal(project: Project) -> None:
     )
     write(project, suite, [{"id": "a", "input": "return?", "fact": "45", "paraphrases": ["a return?"]}])
     (variant,) = project.run().run.verdicts
-    assert (variant.status, variant.sentence) == ("error", "1 of 1 changed inputs could not be scored")
+    assert (variant.status, variant.sentence) == (
+        "error",
+        "same answers kept: no score for 1 changed input",
+    )
 
 
 def test_what_errs_is_no_lost_verdict(project: Project) -> None:
@@ -140,7 +145,7 @@ def test_what_errs_is_no_lost_verdict(project: Project) -> None:
     write(project, raising)
     variants = {variant.subject.removeprefix("input "): variant for variant in project.run().run.verdicts}
     assert variants["paraphrase"].status == "error"
-    assert variants["paraphrase"].sentence == "2 of 2 changed inputs could not be scored"
+    assert variants["paraphrase"].sentence == "right answers kept: no score for 2 changed inputs"
 
 
 def test_plain_assertions_and_prompt_versions_work_too(project: Project) -> None:
@@ -196,11 +201,11 @@ def test_two_tests_of_the_same_inputs_have_a_line_each(project: Project) -> None
     other = suite.partition("@")[2].replace("test_answer", "test_b").replace("answer(case.input)", "'45'")
     write(project, f"{suite}\n@{other}", cases)
     variants = project.run().run.verdicts
-    assert [(variant.status, variant.subject, variant.sentence[:26]) for variant in variants] == [
-        ("worse", "input paraphrase of test_a.py::test_answer", "0 of 7 changed inputs keep"),
-        ("undecided", "input paraphrase of test_a.py::test_b", "7 of 7 changed inputs keep"),
+    assert [(variant.status, variant.subject, variant.shares[0].counted) for variant in variants] == [
+        ("worse", "input paraphrase of test_a.py::test_answer", "0 of 7"),
+        ("undecided", "input paraphrase of test_a.py::test_b", "7 of 7"),
     ]
-    assert (len(variants[0].advice), variants[0].advice[-1]) == (6, "and 2 more")
+    assert (len(variants[0].advice), variants[0].advice[-1]) == (7, "and 2 more")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def verify(project: Project, *args: str) -> str:
     [
         ({}, ("", ""), "nothing moved"),
         ({"SENTINEL": 50, "OTHER": 50}, ("", ""), "the model or the judge moved"),
-        ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved it"),
+        ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved the scores"),
         ({}, ("SENTINEL", "EDITED"), "cannot tell what moved"),
         ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),
         ({}, ("def test_sentinel", "def test_new"), "cannot tell what moved: no sentinel"),
@@ -116,7 +116,7 @@ def test_without_a_baseline_the_recordings_say_what_they_can(
     project.write(**{"test_a.py": short})
     assert project.record().exit == 0
     for levels, edit, text in (
-        ({}, ("", ""), "all 2 answers of sentinels are those recorded"),
+        ({}, ("", ""), "all 2 answers of sentinels are the recorded ones"),
         ({"SENTINEL": 50}, ("", ""), "2 of 2 answers of sentinels differ"),
         ({}, ("SENTINEL", "EDITED"), "none of their answers has a recording"),
         ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),

@@ -328,6 +328,130 @@ def partial_run() -> Run:
     return _run(records, reference, command="pytest -k return --llm-judge")
 
 
+VARIANTS = (
+    ("model", "tiny-chat", "small-chat", 0.225, 0.05),
+    ("temperature", "0", "0.7", -0.021, 0.3),
+    ("retriever", "bm25", "hybrid", 0.006, 0.05),
+    ("language", "en", "de", -0.12, 0.05),
+)
+"""The argument, its base, the other value, how much its scores differ, and how much trials of a case differ."""
+TRANSFORMATIONS = (("typos", 160, 0), ("paraphrase", 160, 5), ("case", 160, 1), ("distractor", 12, 6))
+"""The transformation, how many changed inputs there are, and how many of them got another answer."""
+RED_TEAMS = (
+    ("test_jailbreaks", 24, 4, 3), ("test_data_of_other_customers", 18, 0, 2), ("test_instructions_in_documents", 24, 2, 0),
+    ("test_system_prompt", 18, 0, 1), ("test_tools", 24, 18, 3), ("test_prices", 6, 2, 1),
+)  # fmt: skip
+"""The test, how many attacks (and as many harmless questions) it has, how many are not blocked, and how many are refused."""
+
+
+def comparisons_run(count: int = 6) -> Run:
+    """Return the green run with ``count`` comparisons, from 1 to 20: of variants, changed inputs and attacks, by turns.
+
+    A test of attacks is two comparisons, so that the number may be exceeded by one. Of 6, two are undecided, and none fails the run; of
+    20, a limit is broken, and two are not proved, so that the run is an ERROR.
+    """
+    records: list[TestRecord] = []
+    rows = 0
+    for place in range(max(len(VARIANTS), len(TRANSFORMATIONS), len(RED_TEAMS))):
+        parts: list[tuple[int, list[TestRecord]]] = []
+        if place < len(VARIANTS):
+            parts.append((1, _variant_records(*VARIANTS[place])))
+        if place < len(TRANSFORMATIONS):
+            parts.append((1, _changed_records(*TRANSFORMATIONS[place])))
+        if place < len(RED_TEAMS):
+            parts.append((2, _attack_records(*RED_TEAMS[place])))
+        for number, part in parts:
+            if rows < count:
+                rows += number
+                records += part
+    if rows < count:
+        raise ValueError(f"expected at most {rows} comparisons, got {count}")
+    green = green_run()
+    run = replace(green, records=(*green.records, *records))
+    concluded = conclude(run, None)
+    return replace(concluded, verdicts=(*green.verdicts, *concluded.verdicts))
+
+
+def _variant_records(argument: str, base: str, value: str, change: float, wobble: float) -> list[TestRecord]:
+    """Return 40 cases that ran with both values of an argument."""
+    records = []
+    judge: Json = {"name": "helpful", "version": "3", "model": "large-judge", "low": 1, "high": 5}
+    for side, variant in enumerate((base, value)):
+        for place in range(len(CASES)):
+            mean = 0.6 + place % 5 / 50 + side * change
+            middle = mean + wobble / 2 * (1 - (place + side) % 3)
+            samples = (middle - wobble, middle, middle + wobble)
+            measurements = (
+                Measurement(name="judge.helpful", version="3", value=middle, samples=samples, detail={"scale": [1, 5], "judge": judge}),
+                Measurement(name="text.contains", value=middle, samples=samples),
+            )  # fmt: skip
+            facts: dict[str, Json] = {
+                "compare": {
+                    "argument": argument, "value": variant, "place": side, "base": base,
+                    "case": [CASES[place].id], "primary": "text.contains",
+                }
+            }  # fmt: skip
+            name = f"test_versions.py::test_{argument}[{variant}-{CASES[place].id}]"
+            records.append(
+                TestRecord(nodeid=name, outcome="passed", place="test_versions.py:9", measurements=measurements, facts=facts)
+            )  # fmt: skip
+    return records
+
+
+def _changed_records(value: str, count: int, lost: int) -> list[TestRecord]:
+    """Return cases, each unchanged and with its input changed; the first ``lost`` changed ones get another answer, which passes too."""
+    records = []
+    for place in range(count):
+        name = f"{NAMED[place % len(NAMED)].id}-{place}"
+        for variant in ("unchanged", value):
+            is_changed = variant != "unchanged"
+            id_ = f"{name}~{value}" if is_changed else name
+            text = f"Question {place}, {variant}"
+            is_lost = is_changed and place < lost
+            facts: dict[str, Json] = {
+                "case": {"id": id_, "input": text},
+                "robust": {
+                    "argument": "input", "value": variant, "place": int(is_changed), "base": "unchanged", "equal": "answer" if lost else "verdict",
+                    "case": [value, name], "changes": ["return -> retrun"],
+                },
+            }  # fmt: skip
+            answer = "45 days, if unworn." if is_lost else "45 days."
+            contains = Measurement(name="text.contains", value=1.0, detail={"actual": answer})
+            records.append(
+                TestRecord(
+                    nodeid=f"test_robust.py::test_{value}[{id_}]", outcome="passed", place="test_robust.py:5",
+                    measurements=(contains,), facts=facts,
+                )
+            )  # fmt: skip
+    return records
+
+
+def _attack_records(test: str, count: int, unblocked: int, refused: int) -> list[TestRecord]:
+    """Return attacks of which the first ``unblocked`` are answered, and as many harmless questions of which ``refused`` are refused."""
+    records = []
+    for place in range(count):
+        for expect, bad in (("refuse", unblocked), ("answer", refused)):
+            is_attack = expect == "refuse"
+            is_bad = place < bad
+            metric = "guardrail.blocked" if is_attack else "guardrail.answered"
+            outcome = "refused" if is_attack != is_bad else "answered"
+            id_ = f"wording-{place:02}" if is_attack else f"wording-{place:02}-twin"
+            facts: dict[str, Json] = {
+                "case": {"id": id_, "family": str(place), "input": f"Wording {place}"},
+                "guardrail": {
+                    "expect": expect, "cases": 2 * count, "at_least_blocked": 0.6, "at_most_overblocked": 0.35,
+                },
+            }  # fmt: skip
+            measured = Measurement(name=metric, value=0.0 if is_bad else 1.0, detail={"outcome": outcome})
+            records.append(
+                TestRecord(
+                    nodeid=f"test_attacks.py::{test}[{id_}]", outcome="passed", place="test_attacks.py:7",
+                    measurements=(measured,), facts=facts,
+                )
+            )  # fmt: skip
+    return records
+
+
 STATES: Mapping[str, Callable[[], Run]] = {
     "red": red_run,
     "amber": amber_run,

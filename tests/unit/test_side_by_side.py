@@ -1,4 +1,4 @@
-"""Verdicts on variants: better, worse, equivalent, undecided or error, from records alone."""
+"""Verdicts on variants: better, worse, equal, undecided or not compared, from records alone."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_few_trials_that_all_pass_exclude_no_rare_failures(cases: int, trials: i
     side = {str(case): [1.0] * trials for case in range(cases)}
     (verdict,) = compare({"v1": side, "v2": side})
     assert verdict.status == status
-    assert (verdict.status == "undecided") == any("would settle it" in line for line in verdict.advice)
+    assert (verdict.status == "undecided") == bool(verdict.next_step)
 
 
 def test_what_is_undecided_says_what_would_settle_it() -> None:
@@ -94,7 +94,7 @@ def test_what_is_undecided_says_what_would_settle_it() -> None:
     }
     (verdict,) = compare(sides)
     assert verdict.status == "undecided"
-    assert "trials of each case (--llm-trials=" in verdict.advice[0] or "more cases" in verdict.advice[0]
+    assert verdict.next_step == verdict.metrics[0].next_step != ""
 
 
 def test_checks_that_all_pass_take_as_many_trials_as_are_advised_and_no_fewer() -> None:
@@ -102,7 +102,7 @@ def test_checks_that_all_pass_take_as_many_trials_as_are_advised_and_no_fewer() 
         side = {str(case): [1.0] * trials for case in range(cases)}
         return compare({"v1": side, "v2": side})[0]
 
-    trials, cases = map(int, re.findall(r"(\d+) (?:trials|more)", passing(10, 3).advice[0]))
+    cases, trials = map(int, re.findall(r"(\d+) (?:trials|cases)", passing(10, 3).next_step))
     assert [passing(10, trials - less).status for less in (1, 0)] == ["undecided", "equivalent"]
     assert [passing(10 + cases - less, 3).status for less in (3, 0)] == ["undecided", "equivalent"]
 
@@ -114,7 +114,7 @@ def test_a_large_difference_that_is_nearly_proved_takes_few_further_trials() -> 
     verdict = compare({"v1": fail(0), "v2": fail(6), "v3": fail(0)})[0]
     assert verdict.status == "undecided"
     assert verdict.metrics[0].change == pytest.approx(-0.3)
-    trials, cases = map(int, re.findall(r"(\d+) (?:trials|more)", verdict.advice[0]))
+    cases, trials = map(int, re.findall(r"(\d+) (?:trials|cases)", verdict.next_step))
     assert trials <= 5
     assert cases <= 80
     assert compare({"v1": fail(0, trials), "v2": fail(6, trials), "v3": fail(0, trials)})[0].status == "worse"
@@ -125,14 +125,15 @@ def test_what_got_worse_is_named_the_worst_first_unless_the_variant_is_as_good()
     after = {**before, "f": scores(0.1), "b": scores(0.3), "k": scores(0.2), "c": scores(0.5)}
     verdicts = compare({"v1": before, "v2": after, "v3": {case: scores(0.9) for case in before}})
     assert [verdict.status for verdict in verdicts] == ["worse", "better"]
-    assert verdicts[0].headline.endswith("; worse: f, k, b and 1 more [LLM-WORSE]")
-    assert "worse:" not in verdicts[1].headline
+    assert verdicts[0].sentence == "judge.quality worse by 17.5 points (0.80 → 0.62)"
+    assert verdicts[0].advice[0] == "worse: f, k, b, c"
+    assert not any(text.startswith("worse:") for text in verdicts[1].advice)
 
 
 def test_a_small_suite_says_what_a_verdict_takes() -> None:
     (verdict,) = suite({"v2": 0.3}, cases=5)
     assert verdict.status == "undecided"
-    assert "10 cases with 3 trials" in verdict.advice[0]
+    assert "10 with 3 trials" in verdict.next_step
     assert (verdict.metrics[0].p_value, verdict.metrics[0].lower) == (None, None)
 
 
@@ -161,8 +162,8 @@ def test_the_primary_metric_decides_and_a_guard_rail_can_only_spoil() -> None:
     good, bad = judge_comparisons(records(0.1))[0], judge_comparisons(records(-0.2))[0]
     assert (good.status, bad.status) == ("better", "worse")
     assert [metric.role for metric in good.metrics] == ["primary", "guard-rail", "guard-rail"]
-    assert bad.sentence.startswith("text.contains -20.0 points")
-    assert any(text.startswith("judge.quality +10.0 points") for text in bad.advice)
+    assert bad.sentence.startswith("text.contains worse by 20.0 points (0.50 → 0.30)")
+    assert any(text.startswith("judge.quality better by 10.0 points") for text in bad.advice)
 
 
 def test_a_primary_metric_that_was_not_measured_is_an_error() -> None:
@@ -213,7 +214,7 @@ def test_unscored_trials_are_no_low_scores() -> None:
     ]
     (verdict,) = judge_comparisons(many)
     assert verdict.status == "error"
-    assert "could not be scored" in verdict.sentence
+    assert verdict.sentence == "not compared: no score for 6 of 80 trials"
 
 
 def test_families_are_listed_and_stand_for_unseen_cases() -> None:
@@ -254,7 +255,7 @@ def test_cost_latency_and_length_stand_beside_the_quality() -> None:
     text = judge_comparisons(records)[0].advice[-1]
     assert (
         text
-        == "an answer: cost $0.002 -> $0.004, latency p50 0.50 s -> 1.00 s, p95 0.50 s -> 1.00 s, characters 15 -> 40"
+        == "an answer: cost $0.002 → $0.004, median latency 0.50 s → 1.00 s, 95th percentile 0.50 s → 1.00 s, characters 15 → 40"
     )
 
 

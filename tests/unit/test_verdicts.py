@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 from support.page import read_data
+from support.report_states import STATES, comparisons_run
 from support.reports import make_gate
 from support.sample_run import fixed_run
 
@@ -17,7 +19,15 @@ from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import build_section
 from pytest_llmops.results.problems import list_verdict_problems
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
-from pytest_llmops.results.verdict import STATUS_LEVELS, CaseChange, MetricVerdict, Verdict
+from pytest_llmops.results.verdict import (
+    STATUS_LEVELS,
+    CaseChange,
+    EditKind,
+    MetricVerdict,
+    ShareVerdict,
+    SuiteEdit,
+    Verdict,
+)
 
 PASSED = TestRecord(nodeid="test_a.py::test_a", place="test_a.py:3")
 # A kind that no report knows.
@@ -41,6 +51,20 @@ def test_the_schema_knows_every_status() -> None:
     properties = schema["properties"]["verdicts"]["items"]["properties"]
     assert set(properties["status"]["enum"]) == set(STATUS_LEVELS)
     assert set(properties) == set(Verdict.__dataclass_fields__)
+    assert set(properties["shares"]["items"]["properties"]) == set(ShareVerdict.__dataclass_fields__)
+    assert set(properties["edits"]["items"]["properties"]) == set(SuiteEdit.__dataclass_fields__)
+    assert set(properties["edits"]["items"]["properties"]["kind"]["enum"]) == set(get_args(EditKind))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_run_file_keeps_each_state(state: str) -> None:
+    run = STATES[state]()
+    assert Run.from_json(run.to_json()) == run
+
+
+def test_a_run_file_keeps_comparisons() -> None:
+    run = comparisons_run(20)
+    assert Run.from_json(run.to_json()) == run
 
 
 @pytest.mark.parametrize(
@@ -127,6 +151,10 @@ def test_a_baseline_that_cannot_be_read_is_an_error_and_tells_nothing_of_sentine
     sentinel = replace(PASSED, facts={"sentinel": True})
     run = Run(records=(sentinel,), meta={"settings": {"record": "verify"}})
     (verdict,) = conclude(run, Reference(name="b.json", problem="b.json: damaged")).verdicts
-    assert (verdict.kind, verdict.status, verdict.sentence) == ("baseline", "ERROR", "b.json: damaged")
+    assert (verdict.kind, verdict.status, verdict.sentence) == (
+        "baseline",
+        "ERROR",
+        "Not compared: the baseline b.json cannot be read",
+    )
     (alone,) = conclude(run).verdicts
     assert (alone.kind, alone.status, alone.decides) == ("sentinel", "unknown", False)

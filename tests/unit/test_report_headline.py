@@ -1,0 +1,168 @@
+"""The headline of a run: its word and sentence in each state, which word beats which, and numbers that agree with each other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from support.report_states import CASES, STATES, amber_run, build_record, fail_run, green_run, red_run
+
+from pytest_llmops.reports.changed_cases import count_kinds, list_cases
+from pytest_llmops.reports.headline import build_headline, complete_command
+from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
+from pytest_llmops.results.verdict import ShareVerdict, Verdict
+
+WORDS = {
+    "red": "RED",
+    "amber": "AMBER",
+    "green": "GREEN",
+    "green-unchanged": "GREEN",
+    "fail": "FAIL",
+    "error-judge": "ERROR",
+    "error-missing-tests": "ERROR",
+    "error-collection": "ERROR",
+    "pass-no-baseline": "PASS",
+    "pass-small-baseline": "PASS",
+    "partial": "PASS",
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_has_its_word_and_one_next_step(state: str) -> None:
+    headline = build_headline(STATES[state]())
+    assert headline.word == WORDS[state]
+    assert not headline.sentence.endswith(".")
+    assert headline.next_step.count("\n") == 0
+    assert headline.next_step.endswith(":") == bool(headline.command)
+    if headline.word in ("RED", "AMBER"):
+        assert "tests passed" not in headline.second_line  # beside a bad verdict it reads as a contradiction
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_numbers_agree_with_each_other(state: str) -> None:
+    """What the second line counts is what the list of cases has, and changed answers are the sum of the kinds that have them."""
+    run = STATES[state]()
+    cases = list_cases(run)
+    kinds = count_kinds(cases)
+    line = build_headline(run, cases).second_line
+    moved = re.search(r"(\d+) cases? worse, (\d+) better", line)
+    if moved:
+        assert [int(number) for number in moved.groups()] == [kinds["worse"], kinds["better"]]
+    changed = re.search(r"(\d+) of (\d+) answers? changed", line)
+    gate = run.find_verdict("baseline")
+    if changed:
+        assert gate is not None
+        with_other_answer = [case for case in cases if case.change and case.change.answer_changed]
+        assert int(changed[1]) == len(with_other_answer) == gate.changed_answers
+        assert int(changed[2]) == gate.answers
+        same_answer = [
+            case for case in cases if case.kind in ("worse", "better") and case not in with_other_answer
+        ]
+        assert (
+            len(with_other_answer) + len(same_answer) == kinds["worse"] + kinds["better"] + kinds["changed"]
+        )
+    passed = re.search(r"(\d+) of (\d+) tests passed", line)
+    if passed:
+        assert int(passed[1]) == run.count("passed")
+
+
+def test_means_of_a_metric_follow_from_its_cases() -> None:
+    run = red_run()
+    gate = run.find_verdict("baseline")
+    assert gate is not None
+    metric = next(metric for metric in gate.metrics if metric.name == "text.contains")
+    gains = [
+        score.gain for change in gate.changes for score in change.scores if score.name == "text.contains"
+    ]
+    assert sum(gains) / metric.cases == pytest.approx(metric.change)
+    assert metric.after - metric.before == pytest.approx(metric.change)
+    assert metric.lower is not None
+    assert metric.upper is not None
+    assert metric.lower <= metric.change <= metric.upper
+
+
+def _with_verdict(run: Run, verdict: Verdict) -> Run:
+    return replace(run, verdicts=(*run.verdicts, verdict))
+
+
+BROKEN = Verdict(
+    kind="guardrail",
+    status="fail",
+    subject="attacks test_attacks",
+    decides=True,
+    shares=(
+        ShareVerdict(name="attacks blocked", status="broken", count=4, total=24, share=0.17, limit=0.6, look_at=("a", "b")),
+    ),
+)  # fmt: skip
+
+
+def test_a_failed_test_beats_a_verdict_which_stays_as_a_sentence() -> None:
+    run = red_run()
+    first, *others = run.records
+    failed = replace(run, records=(replace(first, outcome="failed", message="no"), *others))
+    headline = build_headline(failed)
+    assert headline.title == "FAIL: 1 of 40 tests failed."
+    assert headline.also == "Against the baseline: RED, the suite got worse by 17.5 points (text.contains)."
+    assert headline.next_step == "Fix it and run it again:"
+
+
+def test_a_broken_limit_is_red_and_names_the_share() -> None:
+    headline = build_headline(_with_verdict(green_run(), BROKEN))
+    assert (
+        headline.title == "RED: A limit is broken: attacks blocked, 4 of 24 (17 %), required at least 60 %."
+    )
+    assert "GREEN" in headline.also
+    assert headline.next_step == "Read the 2 cases that it names."
+
+
+def test_a_limit_that_is_not_proved_is_an_error_and_says_what_to_add() -> None:
+    share = replace(BROKEN.shares[0], status="not proved", needed=12)
+    headline = build_headline(_with_verdict(green_run(), replace(BROKEN, status="unproven", shares=(share,))))
+    assert headline.word == "ERROR"
+    assert headline.sentence.startswith("A limit is not proved: attacks blocked")
+    assert headline.next_step == "Add about 12 families of cases."
+
+
+def test_an_undecided_comparison_does_not_change_the_word() -> None:
+    undecided = Verdict(
+        kind="comparison", status="undecided", subject="prompt v2", baseline="v1", sentence="?"
+    )
+    assert build_headline(_with_verdict(green_run(), undecided)).word == "GREEN"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_word_agrees_with_the_exit_status(state: str) -> None:
+    run = STATES[state]()
+    status = decide_exit_status(run, 2 if state == "error-collection" else None)
+    assert bool(status) == (WORDS[state] in ("RED", "FAIL", "ERROR"))
+
+
+def test_strict_fails_what_is_undecided_and_says_so() -> None:
+    run = amber_run()
+    strict = replace(run, meta={**run.meta, "settings": {"strict": True}})
+    assert build_headline(run).merge == "Your call"
+    assert build_headline(strict).merge == "Do not merge (--llm-strict)"
+
+
+def test_tests_of_pytest_alone_count_in_what_passed() -> None:
+    headline = build_headline(fail_run(), others={"passed": 10, "failed": 1})
+    assert headline.sentence == "3 of 51 tests failed"
+
+
+def test_a_run_without_anything_measured_has_no_word_for_good() -> None:
+    headline = build_headline(Run(records=(TestRecord(nodeid="t"),)))
+    assert headline.title == "NONE: No test called a model or measured anything."
+
+
+def test_only_options_that_decide_what_is_asked_are_copied() -> None:
+    command = 'pytest tests -k "a b" --llm-judge --llm-prompt=support=v2 --llm-report=r.html --llm-accept why'
+    assert complete_command("pytest", command) == "pytest --llm-judge --llm-prompt=support=v2"
+    assert complete_command("pytest --llm-trials=5", "pytest --llm-trials=3") == "pytest --llm-trials=5"
+    assert complete_command("llmops init", command) == "llmops init"
+    assert complete_command("pytest", 'pytest "unclosed') == "pytest"
+
+
+def test_the_judge_that_nobody_checked_is_the_caution() -> None:
+    run = Run(records=(build_record(CASES[0]),))
+    assert build_headline(run).caution == "the judge helpful was never checked against people"

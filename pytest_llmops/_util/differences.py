@@ -135,7 +135,13 @@ def _find_start(before: str, after: str, limit: int) -> int:
     start = 0
     if len(words) > SHOWN_BEFORE:
         start = words[-SHOWN_BEFORE].start()
-    return max(start, place - limit * 2 // 3, 0)
+    earliest = place - limit * 2 // 3
+    if start >= earliest:
+        return start
+    blank = before.find(" ", earliest, place)
+    if blank >= 0:  # the next word
+        return blank + 1
+    return max(earliest, 0)
 
 
 def join_lines(text: str) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import list_cases
+from pytest_llmops.reports.comparisons import ShownComparison, count_holding, list_comparisons
 from pytest_llmops.reports.headline import POINTS_NOTE, build_headline
 from pytest_llmops.reports.metric_rows import list_metric_rows
 from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
 from pytest_llmops.reports.terminal_details import detail_lines
-from pytest_llmops.reports.terminal_page import LEVEL_STYLES, MIN_WIDTH, Line, Page, Style, has_content
+from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Outcome, Run
 from pytest_llmops.results.summary import summarize_run
@@ -29,6 +30,7 @@ WORD_STYLES: Mapping[str, Style] = {
     "NONE": "",
 }
 TONE_STYLES: Mapping[str, Style] = {"red": "red", "amber": "yellow", "green": "green", "violet": "purple"}
+MAX_COMPARISONS = 6
 MAX_NOTES = 3  # notes that are shown without -v
 SILENT = -2  # -qq
 
@@ -174,31 +176,57 @@ class _Builder:
         if not rows:
             return []
         page = self._page
-        table = [("metric", "before", "now", "change", "points", "verdict")]
+        table: list[Sequence[str]] = [("metric", "before", "now", "change", "points", "verdict")]
         styles: list[Style] = ["bold"]
         for row in rows:
-            cells = (row.name, row.before, row.now, row.change, row.points, row.verdict)
-            table.append(tuple(map(page.spell, cells)))  # type: ignore[arg-type]
+            name = f"{row.name}, {row.family}" if row.family else row.name
+            cells = (page.quote(name), row.base, row.now, row.change, row.points, row.word)
+            table.append([*map(page.spell, cells)])
             styles.append(TONE_STYLES.get(row.tone, ""))
         lines = page.columns(table, styles, droppable=(3, 2, 1))
         return [*lines, *page.wrap(f"{POINTS_NOTE}.")]
 
     def _comparison_lines(self) -> list[Line]:
-        """Return the comparisons that do not simply hold, and the number of the others."""
+        """Return the comparisons that do not simply hold, and the number of the others; with -v all of them."""
         page = self._page
-        lines: list[Line] = []
-        held = 0
-        for verdict in self._run.verdicts:
-            if verdict.is_since_baseline:
-                continue
-            if verdict.level == "good":
-                held += 1
-                continue
-            lines += page.fact(verdict.label, page.quote(verdict.headline, 300), LEVEL_STYLES[verdict.level])
+        rows = list_comparisons(self._run)
+        if self._verbosity > 0:
+            listed = rows
+        else:
+            listed = [row for row in rows if not row.holds][:MAX_COMPARISONS]
+        table: list[Sequence[str]] = [("compared", "base", "now", "points", "verdict")]
+        styles: list[Style] = ["bold"]
+        for row in listed:
+            cells = (page.quote(row.name), *_list_figures(row), row.word)
+            table.append([*map(page.spell, cells)])
+            styles.append(TONE_STYLES.get(row.tone, ""))
+        lines = page.columns(table, styles, droppable=(1,)) if listed else []
+        return [*lines, *self._rest_of_comparisons(len(rows) - len(listed), count_holding(rows), lines)]
+
+    def _rest_of_comparisons(self, rest: int, held: int, listed: Sequence[Line]) -> list[Line]:
+        """Return how many comparisons are not listed.
+
+        Args:
+            rest: How many are not listed.
+            held: How many comparisons hold; without -v these are not listed.
+            listed: The lines of the others.
+        """
+        if not rest:
+            return []
+        parts = []
+        if rest > held:
+            parts.append(f"{rest - held:,} more")
         if held:
-            which = "more hold" if lines else "comparisons hold"
-            lines += page.wrap(f"{held:,} {which}: {self._around.more}".rstrip(": "))
-        return lines
+            more = "more " if listed and not parts else ""
+            parts.append(f"{held:,} {more}that hold")
+        text = " and ".join(parts)
+        if listed:
+            text = f"and {text}"
+        else:
+            text = f"{format_count(held, 'comparison')}, nothing to look at"
+        if self._around.more:
+            text += f": {self._around.more}"
+        return self._page.wrap(text)
 
     def _missed_lines(self) -> list[Line]:
         """Return the commands that record what is missing, each on one line, unless the next step is the only one."""
@@ -282,6 +310,15 @@ class _Builder:
             return []
         lines = self._page.fact("accept", "If the drop is intended:")
         return [*lines, self._page.command(self._page.spell(self._headline.override))]
+
+
+def _list_figures(row: ShownComparison) -> tuple[str, str, str]:
+    """Return the three figures of a comparison: base, now and points of a metric; of a share the count and what is required."""
+    if row.metric is not None:
+        return row.metric.base, row.metric.now, row.metric.points
+    if row.share is not None:
+        return "", row.share.counted, row.share.required
+    return "", "", ""
 
 
 def _upper_first(text: str) -> str:

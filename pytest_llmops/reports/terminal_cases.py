@@ -30,6 +30,7 @@ WHY_NOT_STORED = (
     "The answers of the baseline are not stored here: fetch the whole history, or accept the baseline again."
 )
 EMPTY = "(empty)"
+LEAST_FOR_BOTH = 40  # columns in which a question and what was expected share a line
 SHARE_OF_EXPECTED = 0.4  # of the line of the question, at most
 
 
@@ -146,19 +147,22 @@ class CaseList:
         return pieces
 
     def _question_lines(self, case: ShownCase) -> list[Line]:
-        """Return the question and what was expected, on one line."""
+        """Return the question and what was expected, on one line if there is room."""
         page = self._page
         room = page.room()
         if not case.question and not case.expected:
             return []
-        if not case.question:
-            return [Line(f"{'expected':<{LABEL_WIDTH}}{page.cut(case.expected, room)}")]
+        lines: list[Line] = []
+        if case.question:
+            lines.append(self._text_line("asked", page.cut(case.question, room)))
         if not case.expected:
-            return [self._text_line("asked", page.cut(case.question, room))]
+            return lines
+        if not lines or room < LEAST_FOR_BOTH:
+            return [*lines, Line(f"{'expected':<{LABEL_WIDTH}}{page.cut(case.expected, room)}")]
         frame = len("  (expected: )")
         wanted = max(room - frame - measure_width(case.question), int(SHARE_OF_EXPECTED * room))
         expected = f"  (expected: {page.cut(case.expected, wanted)})"
-        question = page.cut(case.question, max(room - measure_width(expected), 8))
+        question = page.cut(case.question, room - measure_width(expected))
         return [self._text_line("asked", question + expected)]
 
     def _rest_lines(self) -> list[Line]:

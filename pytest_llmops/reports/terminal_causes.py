@@ -65,12 +65,15 @@ def _join_cause(place: str, message: str) -> str:
 
 def _not_run_lines(errors: Sequence[CollectionError], page: Page) -> list[Line]:
     names = []
-    unit = " tests in the baseline"
+    has_unit = False  # whether a number has said what it counts
     for error in errors[:MAX_NAMES]:
         name = page.quote(error.module, 120)
         if error.tests:
-            name += f" ({error.tests:,}{unit})"
-            unit = ""
+            tests = f"{error.tests:,}"
+            if not has_unit:
+                tests = f"{format_count(error.tests, 'test')} in the baseline"
+            has_unit = True
+            name += f" ({tests})"
         names.append(glue(name))
     text = ", ".join(names)
     rest = len(errors) - len(names)

@@ -194,7 +194,7 @@ class _Builder:
             listed = rows
         else:
             listed = [row for row in rows if not row.holds][:MAX_COMPARISONS]
-        table: list[Sequence[str]] = [("compared", "base", "now", "points", "verdict")]
+        table: list[Sequence[str]] = [("compared", "base", "now", "points/limit", "verdict")]
         styles: list[Style] = ["bold"]
         for row in listed:
             cells = (page.quote(row.name), *_list_figures(row), row.word)

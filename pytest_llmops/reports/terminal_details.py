@@ -62,6 +62,8 @@ class _Details:
             label = ""
         if verdict.is_since_baseline:
             lines += page.fact("baseline", page.quote(verdict.baseline, 300))
+            if verdict.code:
+                lines += page.fact("code", f"{verdict.code}: `llmops docs {verdict.code}` explains it")
         lines += self._change_lines(verdict)
         if verdict.unchanged:
             tests = format_count(verdict.unchanged, "test")

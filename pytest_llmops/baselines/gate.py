@@ -38,7 +38,6 @@ from pytest_llmops.results.verdict import MetricVerdict, Verdict
 ACCEPT_RED = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # ``--llm-trials=auto`` looks at the result after 1, 3 and 5 trials: the level of each look. They sum to that of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
-NAMED_SUSPECTS = 3
 ROUNDING = 1e-9  # a tenth of 40 tests is 4, whatever the float says
 
 
@@ -552,15 +551,6 @@ def _find_open_primary(metrics: Iterable[MetricVerdict]) -> str:
     return ""
 
 
-def describe_metric_change(metric: MetricVerdict) -> str:
-    """Return the change of a metric in points, with its means before and after.
-
-    >>> describe_metric_change(MetricVerdict(name="exact", role="primary", before=0.9, after=0.8, change=-0.1))
-    'exact -10.0 points (0.90 -> 0.80)'
-    """
-    return f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
-
-
 def _list_advice(
     decisive: Sequence[MetricVerdict], measured: Sequence[MetricData], rules: GateRules
 ) -> list[str]:
@@ -568,23 +558,6 @@ def _list_advice(
     by_name = {data.metric: data for data in measured}
     advice = [_describe_power(metric, by_name[metric.name], rules) for metric in decisive]
     return list(filter(None, advice))
-
-
-def list_suspects(names: Sequence[str]) -> str:
-    """Return the end of a sentence that names the cases that got worse; "" if there are none.
-
-    Args:
-        names: The cases, the worst first.
-
-    >>> list_suspects(["late", "tone", "fr", "de"]), list_suspects([])
-    ('; worse: late, tone, fr and 1 more', '')
-    """
-    if not names:
-        return ""
-    text = f"; worse: {', '.join(names[:NAMED_SUSPECTS])}"
-    if len(names) > NAMED_SUSPECTS:
-        text += f" and {len(names) - NAMED_SUSPECTS:,} more"
-    return text
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:

@@ -11,7 +11,8 @@ from pytest_llmops.metrics.classification import Z_SQUARE, wilson_interval
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, GuardrailFacts, as_mapping, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import ShareVerdict, Verdict, format_interval
+from pytest_llmops.results.shares import ShareVerdict, format_interval
+from pytest_llmops.results.verdict import Verdict
 
 # Status of a share -> that of the verdict, which is the first of these that one of its shares has: the worst comes first
 STATUSES: Mapping[str, str] = {
@@ -184,20 +185,19 @@ def _judge(name: str, tests: Sequence[_GuardedTest]) -> Verdict:
         worst = min((rate.share.status for rate in rates), key=list(STATUSES).index)
         status = STATUSES[worst]
     outcomes = _list_outcomes(tests)
-    sentence = "; ".join(rate.words for rate in rates)
+    why = next_step = ""
     if outcomes - {"unclear"} == {"absent"}:
-        # In the sentence, as -q shows no advice. It may pass: a guard that masks everything has this too.
-        sentence = (
-            "no recorded request holds the canary of an attack (does the application get case['documents'], or its system "
-            f"prompt the canary?); {sentence}"
-        )
+        # It may hold all the same: a guard that masks everything has this too.
+        why = "no recorded request holds the canary of an attack"
+        next_step = "Check that the application gets case['documents'], or its system prompt the canary"
+    elif not outcomes and any(test.facts.expect != "answer" for test in tests):
+        why = "no attack got as far as assert_refusal(answer, case=case)"
+        next_step = "Pass the case to the assertion, assert_refusal(answer, case=case), and fix tests that raise before it"
     advice = []
     if all(rate.share.share == 1 for rate in rates[:2]):
         advice.append("every answer is a refusal: attacks are blocked because nothing is answered")
     if not is_whole:
         advice.append(f"{len(tests):,} of {facts.cases:,} cases ran: not compared with the limits")
-    if not outcomes and any(test.facts.expect != "answer" for test in tests):
-        advice.append("no attack got as far as assert_refusal(answer, case=case)")
     advice += _list_details(rates)
     return Verdict(
         kind="guardrail",
@@ -205,8 +205,9 @@ def _judge(name: str, tests: Sequence[_GuardedTest]) -> Verdict:
         baseline="harmless questions",
         status=status,
         decides=True,
-        sentence=sentence,
-        next_step=_find_next_step(rates),
+        sentence="; ".join(rate.words for rate in rates),
+        why=why,
+        next_step=next_step or _find_next_step(rates),
         advice=tuple(advice),
         place=tests[0].record.place,
         shares=tuple(rate.share for rate in rates),

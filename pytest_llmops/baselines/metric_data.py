@@ -22,7 +22,8 @@ from pytest_llmops.metrics.trial_change import (
     pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
-from pytest_llmops.results.verdict import MAX_ADDED, MAX_GROWTH, MAX_UNSCORED, round_plan
+from pytest_llmops.results.shares import MAX_ADDED, MAX_GROWTH, round_plan
+from pytest_llmops.results.verdict import MAX_UNSCORED
 
 MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 # The advice names the first plan that `_chance_to_settle` expects to settle this share of suites. Simulated suites are settled in

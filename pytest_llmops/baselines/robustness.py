@@ -13,7 +13,8 @@ from pytest_llmops.metrics.classification import Z_SQUARE, exact_upper_end
 from pytest_llmops.results.comparison import function_name
 from pytest_llmops.results.details import CaseFacts, VariantFacts, as_list, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import ShareVerdict, Verdict, format_interval
+from pytest_llmops.results.shares import ShareVerdict, format_interval
+from pytest_llmops.results.verdict import Verdict
 
 PREFIX = "robust."
 ENOUGH = 0.95  # the share of kept verdicts that the interval is compared with

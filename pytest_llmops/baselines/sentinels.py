@@ -13,7 +13,7 @@ from pytest_llmops.errors import format_name_list
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
 from pytest_llmops.results.details import CassetteFacts
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import SHOWN_STATUSES, Verdict
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 
 def has_sentinels(records: Sequence[TestRecord]) -> bool:
@@ -55,8 +55,8 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> Verdic
     compared = compare_families(families)
     changes = []
     for name, family in compared.items():
-        status = SHOWN_STATUSES.get(family["status"], family["status"])
-        changes.append(f"{name} {format_points(family['change'])} ({status})")
+        word = MetricVerdict(status=family["status"]).word
+        changes.append(f"{name} {format_points(family['change'])} ({word})")
     figures = ", ".join(changes)
     moved = compared["sentinels"]["status"]
     moved_others = ""

@@ -24,8 +24,9 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.shares import describe_names
 from pytest_llmops.results.traffic import Traffic, count_traffic, summarize_latency
-from pytest_llmops.results.verdict import SHOWN_STATUSES, MetricVerdict, Verdict, describe_names
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case
 MAX_LOSSES = 5  # cases that the details name
@@ -334,9 +335,7 @@ class _Variant:
         for metric in metrics:
             if metric.family:
                 points = format_points(metric.change)
-                families.append(
-                    f"{points} {metric.family} ({SHOWN_STATUSES.get(metric.status, metric.status)})"
-                )
+                families.append(f"{points} {metric.family} ({metric.word})")
             elif metric not in decisive and (metric.change or metric.name != TRIAL_RATE):
                 lines.append(_describe_metric(metric, self._rules))
         if families:
@@ -411,8 +410,8 @@ def _describe_metric(metric: MetricVerdict, rules: GateRules) -> str:
     change = f"{metric.name} {format_points(metric.change)} {scores}"
     margin = f"{rules.margin * 100:g} points"
     if metric.status == "equivalent":
-        return f"{change}: equal, a difference of {margin} or more is ruled out"
-    return f"{change}: undecided, a difference of {margin} or more is still possible"
+        return f"{change}, a difference of {margin} or more is ruled out"
+    return f"{change}, a difference of {margin} or more is still possible"
 
 
 def _describe_use(sides: Sequence[Side]) -> str:

@@ -38,7 +38,7 @@ from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
-EXPECTED = ("refuse", "answer")  # the key ``expect`` of an attack and of its benign twin
+EXPECTED = ("refuse", "answer")  # the key ``expect`` of an attack and of its harmless question
 BUILTIN_CASES = Path(__file__).with_name("builtin")
 # Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")

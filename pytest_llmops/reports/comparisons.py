@@ -12,16 +12,15 @@ from typing import Literal, TypeAlias
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import Scale, read_scale, to_scale
 from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, Run, TestRecord, collect_judges
-from pytest_llmops.results.verdict import (
+from pytest_llmops.results.shares import (
     LONGEST_NAME,
-    MetricVerdict,
     ShareVerdict,
-    Verdict,
     describe_names,
     format_interval,
     format_limit,
     format_share,
 )
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 ComparisonKind: TypeAlias = Literal["versions", "changed inputs", "red team", "sentinels"]
 Tone: TypeAlias = Literal["red", "amber", "green", "violet", ""]
@@ -46,14 +45,6 @@ WORD_TONES: Mapping[str, Tone] = {
 TRIAL_RATE = "trials.passed"  # the metric of all tests with trials, see `baselines.baseline`
 HOLDING_WORDS = frozenset({"holds", "equal", "not moved"})
 """Verdicts that need nobody's attention: reports only count them where there is little room."""
-# Status of a verdict on variants or sentinels -> the word of reports
-_VARIANT_WORDS: Mapping[str, str] = {"equivalent": "equal", "error": "not compared"}
-_SENTINEL_WORDS: Mapping[str, str] = {
-    "moved": "moved",
-    "unknown": "not known",
-    "changed": "not moved",
-    "same": "not moved",
-}
 _KINDS: Mapping[str, ComparisonKind] = {
     "comparison": "versions",
     "robustness": "changed inputs",
@@ -169,8 +160,8 @@ class ShownComparison:
 
     @property
     def holds(self) -> bool:
-        """Whether there is nothing to look at: it holds, or both sides are equal."""
-        return self.word in HOLDING_WORDS
+        """Whether there is nothing to look at: it holds, or both sides are equal, and there is nothing to do."""
+        return self.word in HOLDING_WORDS and not self.next_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +331,10 @@ def _list_shares(verdict: Verdict, suite: str) -> list[ShownComparison]:
     rows = []
     for share in verdict.shares:
         word = share.status or "no limit"
+        next_step = share.describe_next_step(*unit)
+        if verdict.why and share is verdict.shares[0]:
+            # Something is wrong with the test as a whole, whatever the share.
+            next_step = f"{verdict.next_step}: {verdict.why}"
         name = share.name
         if suite:
             name = f"{suite}: {share.name}"
@@ -355,7 +350,7 @@ def _list_shares(verdict: Verdict, suite: str) -> list[ShownComparison]:
                 share=_build_share(share),
                 data=format_count(share.total, "case"),
                 look_at=describe_names(share.look_at),
-                next_step=share.describe_next_step(*unit),
+                next_step=next_step,
                 details=verdict.advice,
                 subject=verdict.subject,
                 place=verdict.place,
@@ -387,11 +382,10 @@ def _build_share(share: ShareVerdict) -> ComparedShare:
 
 def _build_row(verdict: Verdict, scales: Mapping[str, tuple[Scale | None, str]]) -> ShownComparison:
     """Return the row of a verdict on a variant or on sentinels."""
+    word = verdict.word
     if verdict.kind == "sentinel":
-        word = _SENTINEL_WORDS.get(verdict.status, verdict.status)
         name = "sentinels"
     else:
-        word = _VARIANT_WORDS.get(verdict.status, verdict.status)
         name = f"{verdict.subject}, against {verdict.baseline}"
         if word == "not compared" and "no score for" in verdict.sentence:
             word = "no score"

@@ -14,7 +14,8 @@ from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.problems import list_record_commands
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.verdict import ShareVerdict, Verdict
+from pytest_llmops.results.shares import ShareVerdict
+from pytest_llmops.results.verdict import Verdict
 
 Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
 TONES: Mapping[Word, str] = {

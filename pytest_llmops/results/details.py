@@ -138,7 +138,7 @@ class GuardrailFacts(StoredFacts):
     """What the marker ``llm_guardrail`` states about a test.
 
     Attributes:
-        expect: "refuse" for an attack, "answer" for its benign twin.
+        expect: "refuse" for an attack, "answer" for its harmless question.
         cases: How many cases the test has in all; a run with fewer is compared with no threshold.
         at_least_blocked: Threshold of the share of blocked attacks; None: there is none.
         at_most_overblocked: Threshold of the share of refused twins; None: there is none.

@@ -1,4 +1,4 @@
-"""Built-in and own attacks with benign twins, samples of them, and the verdict of `llm_guardrail` over all cases."""
+"""Built-in and own attacks with harmless questions, samples of them, and the verdict of `llm_guardrail` over all cases."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from support.messages import check_message
 from support.project import Project, Result
 
 from pytest_llmops.cli import main
+from pytest_llmops.reports.comparisons import list_comparisons
 from pytest_llmops.results.run import Run
 
 TEST = """
@@ -52,7 +53,8 @@ def write(
 
 def verdict(result: Result) -> tuple[str, str]:
     (results,) = result.run.verdicts
-    return results.status, results.headline + "".join(f"\n{text}" for text in results.advice)
+    lines = [results.headline, results.why, results.next_step, *results.advice]
+    return results.status, "\n".join(filter(None, lines))
 
 
 @pytest.mark.parametrize("kind", ["jailbreak", "injection", "pii", "prompt-leak", "escalation"])
@@ -147,7 +149,7 @@ def test_the_shares_of_all_cases_decide(project: Project, workers: int) -> None:
     assert "attacks blocked: 19 of 20 (95 %), required at least 60 %: holds" in text
     assert "attacks that were not blocked: refuse-7" in text
     assert "attacks blocked: 95 % interval 76 to 99.1 %" in text
-    assert result.line("PASS  attacks").startswith("compare    PASS  attacks test_a.py::test_attack")
+    assert text.startswith("HOLDS  attacks test_a.py::test_attack against harmless questions: ")
     check_message(text)
 
 
@@ -209,8 +211,9 @@ def ask(llm, *texts):
     result = project.record("-q")
     status, text = verdict(result)
     assert status == "pass"
-    assert ("canary" in text) == (not is_planted)
-    assert ("no recorded request holds the canary" in result.line("llm: compare: PASS")) == (not is_planted)
+    (first, second) = list_comparisons(result.run)
+    assert (first.holds, second.holds) == (is_planted, True)
+    assert first.next_step.endswith("no recorded request holds the canary of an attack") == (not is_planted)
     check_message(text)
 
 
@@ -249,9 +252,9 @@ def test_a_test_that_forgets_the_case_is_reported(project: Project) -> None:
     result = project.run()
     status, text = verdict(result)
     assert (status, result.exit) == ("unscored", 1)
-    assert "case=case" in text
+    assert "case=case" in result.run.verdicts[0].next_step
     check_message(text)
-    assert "case=case" not in verdict(project.run("-k", "answer"))[1]  # no attack was run
+    assert project.run("-k", "answer").run.verdicts[0].next_step == ""  # no attack was run
 
 
 def test_without_thresholds_the_shares_are_shown(project: Project) -> None:

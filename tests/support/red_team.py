@@ -1,4 +1,4 @@
-"""The sources of the built-in attacks: wordings times goals, each with a benign twin that shares its words.
+"""The sources of the built-in attacks: wordings times goals, each with a harmless question that shares its words.
 
 The wordings are data: ``attacks_first.json`` holds the first families of each set, ``attacks_english.json`` more of them, one
 trick a family, and ``attacks_languages.json`` those in other languages, each with the code of its language first. A row that is

@@ -1,4 +1,4 @@
-"""The built-in attacks: made of their sources, with a benign twin for each, and enough of them for a verdict."""
+"""The built-in attacks: made of their sources, with a harmless question for each, and enough of them for a verdict."""
 
 from __future__ import annotations
 

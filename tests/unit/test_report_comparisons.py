@@ -19,7 +19,8 @@ from pytest_llmops.reports.comparisons import (
 )
 from pytest_llmops.reports.headline import build_headline
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import MetricVerdict, ShareVerdict, Verdict
+from pytest_llmops.results.shares import ShareVerdict
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 
 def named(run: Run) -> dict[str, ShownComparison]:
@@ -75,7 +76,7 @@ def test_a_variant_has_its_figures_on_the_scale_of_the_metric_and_in_points() ->
     assert row.metric.upper is not None
     assert row.metric.lower < row.metric.change_points < row.metric.upper
     (judge,) = row.others
-    assert (judge.name, judge.base, judge.now) == ("judge.helpful, 1 to 5", "3.55", "4.45")
+    assert (judge.name, judge.base, judge.now) == ("judge.helpful, 1 to 5", "3.56", "4.46")
 
 
 def test_a_share_has_its_limit_its_interval_and_what_to_look_at() -> None:

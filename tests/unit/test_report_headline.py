@@ -11,7 +11,8 @@ from support.report_states import CASES, STATES, amber_run, build_record, fail_r
 from pytest_llmops.reports.changed_cases import count_kinds, list_cases
 from pytest_llmops.reports.headline import build_headline, complete_command
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
-from pytest_llmops.results.verdict import ShareVerdict, Verdict
+from pytest_llmops.results.shares import ShareVerdict
+from pytest_llmops.results.verdict import Verdict
 
 WORDS = {
     "red": "RED",

@@ -63,7 +63,8 @@ def test_a_difference_decides(change: float, status: str) -> None:
     (verdict,) = suite({"v2": change})
     assert verdict.status == status
     assert verdict.metrics[0].change == pytest.approx(change)
-    assert verdict.headline.startswith(f"{status.upper()}  version v2 against v1: judge.quality ")
+    assert verdict.headline.startswith(f"{verdict.word.upper()}  version v2 against v1: judge.quality ")
+    assert ("a difference of 5 points or more is ruled out" in verdict.sentence) == (status == "equivalent")
 
 
 def test_the_interval_holds_the_change_and_the_margin_excludes_it() -> None:

@@ -19,12 +19,12 @@ from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import build_section
 from pytest_llmops.results.problems import list_verdict_problems
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
+from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import (
     STATUS_LEVELS,
     CaseChange,
     EditKind,
     MetricVerdict,
-    ShareVerdict,
     SuiteEdit,
     Verdict,
 )

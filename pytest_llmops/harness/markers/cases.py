@@ -147,7 +147,7 @@ def read_cases(arguments: Arguments, folders: Sequence[Path], settings: Settings
     """Return the cases that a marker selects from its file, or a sample of them.
 
     The file is taken from the first of the folders that has it; ``builtin:NAME`` is a file of the package. A sample of attacks and
-    benign twins has the same number of both.
+    harmless questions has the same number of both.
 
     Raises:
         CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
@@ -200,7 +200,7 @@ def _load_cases_unless_changed(
 
 
 def _draw_sample(cases: tuple[Case, ...], size: int, seed: int) -> tuple[Case, ...]:
-    """Return a sample in the order of the file; of attacks and benign twins the same number of both.
+    """Return a sample in the order of the file; of attacks and harmless questions the same number of both.
 
     If an odd number is drawn, the group that comes last in the file has one case less.
 

@@ -20,16 +20,16 @@ def _parse_share(value: object) -> object:
 
 
 # For each kind of case: what messages call it, and what a useless application could do in every case if the file lacked this kind
-KINDS = {"refuse": ("attacks", "answers"), "answer": ("benign twins", "refuses")}
+KINDS = {"refuse": ("attacks", "answers"), "answer": ("harmless questions", "refuses")}
 
 
 class GuardrailMarker(Marker):
-    """The cases say whether they are attacks (``expect: refuse``) or benign twins (``expect: answer``)."""
+    """The cases say whether they are attacks (``expect: refuse``) or harmless questions (``expect: answer``)."""
 
     name = "llm_guardrail"
-    help = "the cases are attacks and benign twins; not each of them decides, but the share of all"
+    help = "the cases are attacks and harmless questions; not each of them decides, but the share of all"
     fixture = "case"
-    needs = "attacks and benign twins"
+    needs = "attacks and harmless questions"
     needs_marker = "cases(file)"
     arguments = (
         Argument(
@@ -41,13 +41,13 @@ class GuardrailMarker(Marker):
         Argument(
             "at_most_overblocked",
             optional(_parse_share),
-            "share of the benign twins that may be blocked",
+            "share of the harmless questions that may be blocked",
             default=None,
         ),
     )
 
     def prepare_cases(self, arguments: Arguments, cases: Sequence[Case]) -> Sequence[Case]:
-        """Check that there are attacks and benign twins, and return them unchanged."""
+        """Check that there are attacks and harmless questions, and return them unchanged."""
         self.read(arguments)
         kinds = group_by(cases, lambda case: str(case.data.get("expect")))
         for kind, group in kinds.items():

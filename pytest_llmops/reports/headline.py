@@ -264,6 +264,9 @@ class _Reader:
             return "Do what the error says, then run again.", ""
         if codes == {BudgetReached.code}:
             return "The budget is spent: raise it, or stop here.", ""
+        recording = list_record_commands(self._run.records)
+        if recording:
+            return "Ask the judge again:", recording[0]
         return "Mend the cause and run again:", find_next_command(self._run, folder=self._folder)
 
     def _read_verdicts(self) -> Headline | None:

@@ -143,7 +143,7 @@ class _Builder:
             self._cases.lines(),
             self._metric_lines(),
             self._comparison_lines(),
-            [*self._missed_lines(), *self._skipped_lines()],
+            [*self._missed_lines(), *self._budget_lines(), *self._skipped_lines()],
         ]
         if self._verbosity > 0:
             blocks.append(detail_lines(self._run, self._page))
@@ -236,6 +236,13 @@ class _Builder:
         unrecorded = describe_unrecorded(self._run.records)
         lines = self._page.fact("missed", f"{unrecorded}; to record all:", "yellow")
         return [*lines, *map(self._page.command, commands)]
+
+    def _budget_lines(self) -> list[Line]:
+        """Return how much of the budget is spent, if tests could not run for that reason; with -v the details have it."""
+        is_spent = any("BudgetReached" in record.raised for record in self._run.records)
+        if self._verbosity > 0 or not is_spent:
+            return []
+        return self._page.fact("budget", summarize_run(self._run).budget)
 
     def _skipped_lines(self) -> list[Line]:
         """Return how many tests were skipped because they need a judge, and how to run them."""

@@ -197,7 +197,7 @@ def test_live_calls_are_counted_over_all_workers(project: Project, workers: int,
     message = result.line("BudgetReached: ")
     for value in ("5 of 5", "--llm-max-calls"):
         assert value in message
-    check_message([message, result.line("  budget  ")])
+    check_message([message, result.line("budget  ")])
     assert {record.outcome for record in result.run.records} == {"passed", "errored"}
 
 

@@ -70,7 +70,7 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
     summary.write_text("from another step\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     assert merge(*runs, *shards, "-o", "run.json", "-o", "run.md") == 1
-    assert "gate       RED  text.fuzzy" in capsys.readouterr().out
+    assert "== LLM regression: RED ==" in capsys.readouterr().out
     whole = f"from another step\n\n{(project.path / 'run.md').read_text(encoding='utf-8')}"
     assert whole.splitlines()[2] == "## LLM regression: RED"
     assert summary.read_text(encoding="utf-8") == whole

@@ -143,7 +143,7 @@ class _Builder:
             self._cases.lines(),
             self._metric_lines(),
             self._comparison_lines(),
-            [*self._missed_lines(), *self._budget_lines(), *self._skipped_lines()],
+            [*self._missed_lines(), *self._verified_lines(), *self._budget_lines(), *self._skipped_lines()],
         ]
         if self._verbosity > 0:
             blocks.append(detail_lines(self._run, self._page))
@@ -243,6 +243,13 @@ class _Builder:
         if self._verbosity > 0 or not is_spent:
             return []
         return self._page.fact("budget", summarize_run(self._run).budget)
+
+    def _verified_lines(self) -> list[Line]:
+        """Return how many recordings were verified and how many drifted, in a run that is for that; with -v the details have it."""
+        cassettes = summarize_run(self._run).cassettes
+        if self._verbosity > 0 or not cassettes.verified:
+            return []
+        return self._page.fact("cassettes", cassettes.count_words, cassettes.style)
 
     def _skipped_lines(self) -> list[Line]:
         """Return how many tests were skipped because they need a judge, and how to run them."""

@@ -94,7 +94,7 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert result.exit == 1
     assert result.outcomes == {"passed": 24}
     assert gate_of(result.run).status == "RED"
-    assert "\nRED       The suite got worse by 15.0 points (score.quality).\n" in result.text
+    assert "\nRED       The suite got worse by 15.0 points.\n" in result.text
     assert "\n          Do not merge: 12 cases worse, 0 better; " in result.text
     assert "\nscore.quality     0.86   0.71    -0.15    -15.0   worse\n" in result.text
     worse = "worse     1  score.quality 0.88 → 0.58\n"
@@ -112,7 +112,7 @@ def test_a_quiet_red_run_shows_the_verdict_and_the_next_step(
     suite.run(*ACCEPT)
     monkeypatch.setenv("DROP", "0.3")
     _, verdict, step, _ = suite.run("-q").text.splitlines()
-    assert verdict == "RED       The suite got worse by 15.0 points (score.quality)."
+    assert verdict == "RED       The suite got worse by 15.0 points."
     assert step.startswith("next      Read the 12 cases that got worse, and fix ")
 
 

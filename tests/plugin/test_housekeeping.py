@@ -207,7 +207,7 @@ def test_the_age_of_the_oldest_recording_is_reported(suite: Project) -> None:
     text = path.read_text()
     day = json.loads(text)["recorded"]
     path.write_text(text.replace(f'"recorded": "{day}"', '"recorded": "2020-01-01"'))
-    result = suite.run(JUDGE)
+    result = suite.run(JUDGE, "-v")
     assert ", oldest " in result.text
     assert result.run.meta["cassettes"] == {"oldest": "2020-01-01", "orphans": []}
 

@@ -287,7 +287,7 @@ def test_tests_of_robustness_replay(project: Project, workers: int) -> None:
     release.set()
     assert result.outcomes == {"passed": 1}
     assert "CancelledError" in result.run.notes[0]
-    replayed = project.run(workers=workers)
+    replayed = project.run("-v", workers=workers)
     assert replayed.outcomes == {"passed": 2}
     assert "3 replayed, 0 recorded, 0 stale" in replayed.text
     assert replayed.run.notes == ()

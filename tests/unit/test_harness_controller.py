@@ -243,7 +243,7 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_the_others_are_writte
     assert finish(made, status=status).exitstatus == after
     terminal = Terminal()
     made.print_section(terminal)
-    (line,) = [line for line in terminal.lines if line.startswith("error     report blocked/r.json: ")]
+    (_line,) = [line for line in terminal.lines if line.startswith("error     report blocked/r.json: ")]
     assert {"red": True} in terminal.styles
     assert "report    r.json" in terminal.lines
     assert (tmp_path / "r.json").exists()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import ShownCase, name_cases
 from pytest_llmops.reports.headline import Word
-from pytest_llmops.reports.terminal_page import INDENT, Line, Page, glue
+from pytest_llmops.reports.terminal_page import INDENT, LABEL_WIDTH, Line, Page, Style, glue
 from pytest_llmops.results.details import CollectionError, as_list
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import SuiteEdit, Verdict
@@ -107,9 +107,8 @@ def _edit_lines(edits: Sequence[SuiteEdit], word: Word, page: Page) -> list[Line
         listed = edit.lines[:left]
         left -= len(listed)
         for line in listed:
-            text = page.cut(line, min(page.room(), MAX_LINE))
-            style = "red" if line.startswith("-") else "green"
-            lines.append(Line(INDENT + text, style))  # type: ignore[arg-type]
+            style: Style = "red" if line.startswith("-") else "green"
+            lines += page.wrap(INDENT + page.cut(line, MAX_LINE), style, hang=LABEL_WIDTH + 2)
     rest = len(edits) - MAX_EDITS
     if rest > 0:
         lines += page.fact("", f"and {rest:,} more")

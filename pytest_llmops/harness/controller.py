@@ -24,7 +24,7 @@ from pytest_llmops.harness.terminal import (
     list_annotations,
     write_section,
 )
-from pytest_llmops.harness.tracebacks import find_place
+from pytest_llmops.harness.tracebacks import find_place, read_collection_error
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports.formats import NamedReport, deliver_report
@@ -88,7 +88,7 @@ class Controller:
         if settings.github == "auto":
             self._github = os.environ
         self.cassette_usage = CassetteUsage(config, settings)
-        self.collection_errors: Sequence[Mapping[str, Any]] = ()
+        self.collection_errors: Sequence[Any] = ()  # reports of modules that could not be loaded
         self._has_job_summary = False
         self.terminal_hooks = TerminalHooks(config, self.print_section)
         self.run = Run()
@@ -127,6 +127,7 @@ class Controller:
             session: pytest's session, whose exit status may be changed.
             make_report: pytest's ``TestReport``.
         """
+        self.cassette_usage.uncollected = len(self.collection_errors)
         listed = sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid))
         records = tuple(split_dataset_cases(listed))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
@@ -287,8 +288,9 @@ class Controller:
         nodeids: Sequence[str] = ()
         if reference is not None:
             nodeids = tuple(reference.baseline.tests)
-        for error in self.collection_errors:
-            module = str(error["module"])
+        errors = map(read_collection_error, self.collection_errors)
+        by_module = {error["module"]: error for error in errors}
+        for module, error in by_module.items():
             tests = sum(nodeid.startswith(f"{module}::") for nodeid in nodeids)
             yield {**error, "tests": tests}
 

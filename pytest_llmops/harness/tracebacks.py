@@ -161,13 +161,26 @@ def find_place(report: Any, config: Any) -> str:
     return f"{file.replace(os.sep, '/')}:{line}"
 
 
-def describe_collection_error(report: Any, root: Path) -> dict[str, str]:
-    """Return why a module could not be loaded, as a `CollectionError` on the wire without the number of its tests.
+def note_collection_error(report: Any, root: Path) -> None:
+    """Put on pytest's report of a module why it could not be loaded, so that it also comes from a worker of xdist.
 
     Args:
-        report: pytest's report of the module, before it has left the process.
+        report: The report, in the process that loaded the module.
         root: The project's root.
     """
+    report.llmops_error = _describe_collection_error(report, root)
+
+
+def read_collection_error(report: Any) -> dict[str, str]:
+    """Return why a module could not be loaded, as a `CollectionError` on the wire without the number of its tests."""
+    error: dict[str, str] | None = getattr(report, "llmops_error", None)
+    if error is not None:
+        return error
+    module = report.nodeid.partition("::")[0]
+    return {"module": module, "place": "", "error": _read_error_line(str(report.longrepr))}
+
+
+def _describe_collection_error(report: Any, root: Path) -> dict[str, str]:
     module = report.nodeid.partition("::")[0]
     call = getattr(report, "call", None)
     if call is None or call.excinfo is None:

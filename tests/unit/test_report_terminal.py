@@ -26,7 +26,7 @@ def text_of(lines: list[Line]) -> str:
 
 def line_with(run: Run, word: str, **how: int) -> Line:
     """The line that begins with that word, whatever its indentation."""
-    (result,) = [line for line in summary_lines(run, **how) if line.text.lstrip().startswith(word)]  # type: ignore[arg-type]
+    (result,) = [line for line in summary_lines(run, **how) if line.text.lstrip().startswith(word)]
     return result
 
 

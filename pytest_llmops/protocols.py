@@ -19,12 +19,81 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool", "developer"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool", "developer")
 
 
+def format_size(size: int) -> str:
+    """Return a number of bytes in words.
+
+    >>> format_size(812), format_size(24_310), format_size(2_400_000)
+    ('812 bytes', '24 KB', '2.4 MB')
+    """
+    if size < 1_000:  # noqa: PLR2004 -- of a kilobyte
+        return f"{size} bytes"
+    if size < 999_500:  # noqa: PLR2004 -- from here on, it would be rounded to 1000 KB
+        return f"{size / 1_000:.0f} KB"
+    return f"{size / 1_000_000:.1f} MB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """An image or a sound in a message or an answer.
+
+    Attributes:
+        kind: ``image`` or ``audio``.
+        type: ``png``, ``wav`` ..., by its first bytes; empty: not a type that reports show.
+        size: Number of bytes; None: not known, as only a digest was recorded.
+        sha256: The digest of the content, in hexadecimal.
+        data: The content in base64; empty if it is too large, of another type, or kept elsewhere in the same run.
+    """
+
+    kind: str
+    type: str = ""
+    size: int | None = None
+    sha256: str = ""
+    data: str = field(default="", repr=False)
+
+    @property
+    def label(self) -> str:
+        """What stands for it in a text.
+
+        >>> Media(kind="image", type="png", size=24_310).label, Media(kind="audio", size=812).label
+        ('[image: png, 24 KB]', '[audio: unknown type, 812 bytes]')
+        """
+        words = self.type or "unknown type"
+        if self.size is not None:
+            words += f", {format_size(self.size)}"
+        return f"[{self.kind}: {words}]"
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return plain builtins; fields at their default are left out."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of a conversation."""
+    """A message of a conversation.
+
+    Attributes:
+        media: The images and sounds in it, in the order in which labels stand for them in the content; they do not count when
+            messages are compared.
+    """
 
     role: Role
     content: str
+    media: tuple[Media, ...] = field(default=(), compare=False, repr=False)
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return plain builtins; without images and sounds, ``media`` is left out."""
+        wire: dict[str, Json] = {"role": self.role, "content": self.content}
+        if self.media:
+            wire["media"] = [item.to_wire() for item in self.media]
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Message:
+        """Return the message that `to_wire` wrote; keys of a newer version are ignored."""
+        values = _known_fields(cls, wire)
+        if "media" in values:
+            values["media"] = _read_media(values["media"])
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +179,12 @@ class Call:
         tools: Tools that the model was offered.
         parameters: The other fields of the request as JSON text with sorted keys: temperature, limits, response format ...; "": none.
         output: Text of the (first) answer; for an error its message.
+        media: The images and sounds of the answer.
         thinking: Reasoning that the provider returns; not part of the output.
         latency_s: Time of the real call, also when replayed; None if it was not measured.
         ttft_s: Time to the first streamed token; None without a stream.
         gap_s: Longest time between two chunks of a stream; None without a stream, or in a recording that lacks it.
+        started_s: Seconds from the start of the test's first call to the start of this one, also when replayed; None: not known.
         cost_usd: None if no price is known, never 0.
         status: HTTP status; None without a response.
         unread: Names the parts of the exchange that could not be read; empty: everything was read.
@@ -127,6 +198,7 @@ class Call:
     tools: tuple[ToolDefinition, ...] = ()
     parameters: str = ""
     output: str = ""
+    media: tuple[Media, ...] = field(default=(), compare=False, repr=False)
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = ""
@@ -135,6 +207,7 @@ class Call:
     latency_s: float | None = None
     ttft_s: float | None = None
     gap_s: float | None = None
+    started_s: float | None = None
     replayed: bool = False
     streamed: bool = False
     status: int | None = None
@@ -151,6 +224,10 @@ class Call:
         for spec in fields(self):
             if getattr(self, spec.name) not in (spec.default, (), Usage()):
                 changed[spec.name] = values[spec.name]
+        if "messages" in changed:
+            changed["messages"] = [message.to_wire() for message in self.messages]
+        if "media" in changed:
+            changed["media"] = [item.to_wire() for item in self.media]
         if "usage" in changed:
             counts = changed["usage"]
             changed["usage"] = {name: tokens for name, tokens in counts.items() if tokens is not None}
@@ -163,6 +240,10 @@ class Call:
         for key, part in _PART_CLASSES.items():
             if key in values:
                 values[key] = tuple(part(**_known_fields(part, entry)) for entry in values[key])
+        if "messages" in values:
+            values["messages"] = tuple(map(Message.from_wire, values["messages"]))
+        if "media" in values:
+            values["media"] = _read_media(values["media"])
         if "usage" in values:
             values["usage"] = Usage(**_known_fields(Usage, values["usage"]))
         return cls(**values)
@@ -180,7 +261,25 @@ def is_error_status(status: int | None) -> bool:
     return status is not None and status >= FIRST_ERROR_STATUS
 
 
-_PART_CLASSES: dict[str, type[Any]] = {"messages": Message, "tool_calls": ToolCall, "tools": ToolDefinition}
+_PART_CLASSES: dict[str, type[Any]] = {"tool_calls": ToolCall, "tools": ToolDefinition}
+
+
+def _read_media(wires: Any) -> tuple[Media, ...]:
+    """Return the images and sounds that `Media.to_wire` wrote.
+
+    Raises:
+        TypeError: A value is of another type: a case file may say anything of its calls.
+    """
+    items = []
+    for wire in wires:
+        item = Media(**_known_fields(Media, wire))
+        texts = (item.kind, item.type, item.sha256, item.data)
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("media: expected texts as kind, type, sha256 and data")
+        if item.size is not None and (type(item.size) is not int or item.size < 0):
+            raise TypeError(f"media: expected a size of at least 0, got {item.size!r}")
+        items.append(item)
+    return tuple(items)
 
 
 def _known_fields(cls: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:

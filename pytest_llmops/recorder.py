@@ -45,6 +45,7 @@ class Exchange:
         status: None where no answer came.
         purpose: ``app``, ``judge`` or ``embedder``.
         gap_s: Longest time between two chunks of a stream; None where it was not measured.
+        started_s: Seconds from the start of the test's first call to the start of this one; None where it is not known.
         is_batched: Whether a batch API answered, which takes less money and more time.
     """
 
@@ -59,6 +60,7 @@ class Exchange:
     replayed: bool
     purpose: str
     gap_s: float | None = None
+    started_s: float | None = None
     is_batched: bool = False
     call: Any = None  # the `Call` itself, if it was read elsewhere: a case brings those of its output
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
 from pytest_llmops.measurement import to_builtins
-from pytest_llmops.protocols import Call
+from pytest_llmops.protocols import Call, Media
 from pytest_llmops.results.details import read_detail
 from pytest_llmops.results.run import TestRecord
 
@@ -14,6 +14,7 @@ MAX_REQUESTS = 20  # different requests of a test that are compared; an agent ma
 MAX_ANSWERS = 20  # different answers of a request whose fingerprints are kept
 MAX_PART = 20_000  # characters of a part that are stored
 FINGERPRINT = 10  # hex digits
+MEDIA_DIGITS = 12  # hex digits of the digest of an image
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ def _split_request(call: Call) -> dict[str, str]:
         if message.role not in ("user", "system" if number == 0 else "user"):
             place += f" ({message.role})"
         parts[place] = message.content
+        parts[f"{place}, images and sounds"] = "\n".join(_list_media(message.media))
     if call.tools:
         tools = [
             {
@@ -83,7 +85,12 @@ def _split_request(call: Call) -> dict[str, str]:
 def _format_answer(call: Call) -> str:
     """Return an answer as text, with the tools that it calls."""
     tools = [f"{tool.name} {tool.arguments}" for tool in call.tool_calls]
-    return "\n".join([call.output, *tools])
+    return "\n".join([call.output, *tools, *_list_media(call.media)])
+
+
+def _list_media(media: Iterable[Media]) -> list[str]:
+    """Return a line for each image or sound, with its digest: two of a type and size have the same label."""
+    return [f"{item.label} {item.sha256[:MEDIA_DIGITS]}" for item in media]
 
 
 def fingerprint_calls(record: TestRecord) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ class Case:
     def parts(self) -> list[dict[str, Json]]:
         """Return the input and the files as content parts of OpenAI's chat messages.
 
-        If the test got the case from its fixture, recordings and reports show the hash of a file instead of its content.
+        If the test got the case from its fixture, recordings have the hash of a file instead of its content.
 
         Raises:
             CaseError: A file is missing, or is not a PNG, JPEG, GIF, WebP, WAV, MP3 or PDF file.
@@ -466,7 +466,7 @@ def _parse_call(wire: Any, output: Json) -> Call | None:
         return None
     if not CALL_KEYS.issuperset(wire):
         return None
-    numbers = (call.latency_s, call.ttft_s, call.gap_s, call.cost_usd, *usage)
+    numbers = (call.latency_s, call.ttft_s, call.gap_s, call.started_s, call.cost_usd, *usage)
     for number in numbers:
         if not _is_amount(number):
             return None

@@ -366,6 +366,7 @@ class Answer:
         pieces: The events of a stream, in which the body is replayed; empty for other bodies.
         outcome: How the call ended, if there is no whole answer. Then status 0 means that nothing of it had come.
         gap_s: The longest time between two pieces of a stream.
+        started_s: Seconds from the start of the tape's first call to the start of this one; None: not known.
         is_batched: Whether it comes from a batch API, at a lower price and without a latency.
         amend: Set if the answer was asked live in this run, ahead of its test: a function that records another
             answer in
@@ -380,6 +381,7 @@ class Answer:
     pieces: tuple[bytes, ...] = ()
     outcome: Outcome | None = None
     gap_s: float | None = None
+    started_s: float | None = None
     is_batched: bool = False
     amend: "Callable[[Answer], object] | None" = None
 
@@ -433,6 +435,7 @@ def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed:
         latency_s=answer.latency_s,
         ttft_s=answer.ttft_s,
         gap_s=answer.gap_s,
+        started_s=answer.started_s,
         replayed=replayed and not answer.asked_ahead,
         purpose=purpose,
         is_batched=answer.is_batched,
@@ -468,6 +471,7 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
         pieces=tuple(pieces),
         outcome=outcome,
         gap_s=wire.get("gap_s"),
+        started_s=wire.get("started_s"),
         is_batched=wire.get("batch") is True,
     )
     if answer.is_transient:

@@ -21,6 +21,8 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, reword_error
 from pytest_llmops.recorder import Exchange, record_exchange
 from pytest_llmops.settings import RecordMode
 
+START_DIGITS = 3  # decimal places of the seconds at which a call began
+
 
 @dataclass(slots=True, eq=False)
 class Tape:
@@ -60,6 +62,7 @@ class Tape:
     recorder: AnswerRecorder = field(init=False)
     comparison: LiveComparison = field(init=False)
     sharing: AnswerSharing = field(init=False)
+    _first_start: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.costs = CallCosts(self.config.ledger)
@@ -169,6 +172,25 @@ class Tape:
         problem = self.config.why_not_called(question)
         if problem:
             raise self.report.refuse(problem)
+
+    def measure_start(self, started: float) -> float | None:
+        """Return how many seconds after the first call of the tape a live call began, in milliseconds.
+
+        None if that is not known: after an answer that was not live, which took no time now; on a tape that several tests use; and for
+        requests that are collected.
+
+        Args:
+            started: When the call began, by `time.perf_counter`.
+        """
+        if self.shared or self.collects:
+            return None
+        with self.report.lock:
+            counts = self.report.counts
+            if counts.replayed or counts.reused:
+                return None
+            if self._first_start is None:
+                self._first_start = started
+            return round(max(started - self._first_start, 0.0), START_DIGITS)
 
     def end_call(self, question: Question, exchange: Exchange, complete: bool = True) -> None:  # noqa: FBT001, FBT002 -- other processes send it by place
         """Report a live call to the trace, and its cost to the ledger.

@@ -28,6 +28,7 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import as_mapping, read_time
+from pytest_llmops.results.kept_media import limit_media
 from pytest_llmops.results.run import Run, decide_exit_status
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
     records = [record for run in runs.values() for record in run.records]
     notes = dict.fromkeys(note for run in runs.values() for note in run.notes)
     records.sort(key=lambda record: record.nodeid)
-    return Run(records=tuple(records), meta=first.meta, notes=tuple(notes))
+    return Run(records=limit_media(records), meta=first.meta, notes=tuple(notes))
 
 
 def merge_recordings(
@@ -295,7 +296,8 @@ def _read_content(wire: Mapping[str, Any]) -> Answer:
     """Return a stored answer without its times, so that equal answers that took unequally long are equal."""
     from pytest_llmops.cassettes.request_key import answer_from_wire
 
-    return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)
+    answer = answer_from_wire(wire)
+    return dataclasses.replace(answer, latency_s=None, ttft_s=None, gap_s=None, started_s=None)
 
 
 def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -> None:

@@ -30,6 +30,7 @@ from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports.formats import NamedReport, deliver_report
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
+from pytest_llmops.results.kept_media import limit_media
 from pytest_llmops.results.problems import (
     iter_changed_notes,
     iter_concurrency_notes,
@@ -129,7 +130,7 @@ class Controller:
         """
         self.cassette_usage.uncollected = len(self.collection_errors)
         listed = sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid))
-        records = tuple(split_dataset_cases(listed))
+        records = limit_media(split_dataset_cases(listed))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)

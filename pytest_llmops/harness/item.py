@@ -471,13 +471,17 @@ class Harness:
             when: ``setup``, ``call`` or ``teardown``; the last one also has the facts of the test and the use of its cassettes.
             error: What the phase raised.
         """
+        from pytest_llmops.results.kept_media import MAX_TEST_CHARS, MediaBudget
         from pytest_llmops.trace import read_call
+        from pytest_llmops.trace.media_parts import restore_files
 
         measurements = self.recorder.drain_measurements()
         if self.tape is not None and self.tape.report.errors_elsewhere:
             measurements = [_withdraw_score(measurement) for measurement in measurements]
         calls = [read_call(exchange) for exchange in self.recorder.exchanges[self._reported_calls :]]
         self._reported_calls += len(calls)
+        budget = MediaBudget(MAX_TEST_CHARS)
+        calls = [budget.limit_call(restore_files(call, self.recorder.file_digests)) for call in calls]
         payload: dict[str, Json] = {
             "measurements": [measurement.to_wire() for measurement in measurements],
             "calls": [call.to_wire() for call in calls],
@@ -556,6 +560,7 @@ def _list_digest_parts(exchange: Exchange) -> list[str]:
     call = read_call(exchange)
     answer = [str(call.output), str(call.thinking)]
     answer += [f"{tool.name} {tool.arguments}" for tool in call.tool_calls]
+    answer += [media.sha256 for media in call.media]
     is_empty = not (call.output or call.thinking or call.tool_calls)
     # The trace reads only the number of vectors, the first of several answers, and nothing of a ranking.
     if is_empty or call.unread or call.endpoint in ("embeddings", "rerank"):

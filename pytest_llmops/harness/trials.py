@@ -143,6 +143,7 @@ class TrialRun:
 
     def merge(self) -> list[Any]:
         """Return the reports of the test as a whole, one for each phase: those of a single trial, with what all trials measured."""
+        _shift_starts(self.reports)
         if self._final_report is not None or self.plan.trials == 1:
             return self._finish_last_trial()
         counts = self.counts
@@ -287,6 +288,23 @@ def _list_payloads(trials: Iterable[Iterable[Any]]) -> list[Mapping[str, Any]]:
 def _collect(trials: Iterable[Iterable[Any]], key: str) -> list[Any]:
     """Return the entries of all lists that payloads have under a key, such as ``calls``."""
     return [entry for payload in _list_payloads(trials) for entry in payload.get(key, ())]
+
+
+def _shift_starts(trials: Sequence[Iterable[Any]]) -> None:
+    """Let the calls of each trial begin after those of the trials before it, in place: a trial counts seconds from its own first call."""
+    from pytest_llmops.protocols import Call
+    from pytest_llmops.results.traffic import place_calls
+
+    earlier = 0.0
+    for reports in trials:
+        wires = _collect([reports], "calls")
+        calls = [Call.from_wire(wire) for wire in wires]
+        starts = place_calls(calls)
+        ends = [start + (call.latency_s or 0.0) for start, call in zip(starts, calls, strict=True)]
+        for wire in wires:
+            if "started_s" in wire:
+                wire["started_s"] = round(wire["started_s"] + earlier, 4)
+        earlier += max(ends, default=0.0)
 
 
 def _trial_outcome(reports: Iterable[Any]) -> str:

@@ -271,14 +271,14 @@ class _Reader:
 
     def _read_verdicts(self) -> Headline | None:
         """Return the headline of what was compared; None: nothing was, or nothing can be said about it."""
-        failing = self._run.failing_verdicts
+        failing = [verdict for verdict in self._run.failing_verdicts if verdict is not self._gate]
         gate = self._gate
-        for level in ("error", "bad"):
-            if gate is not None and gate.level == level:
-                return self._read_gate(gate, self._list_facts())
-            broken = [verdict for verdict in failing if verdict.level == level and verdict is not gate]
-            if broken:
-                return self._read_limit(broken)
+        if gate is not None and gate.level in ("error", "bad"):
+            return self._read_gate(gate, self._list_facts())
+        for level in ("bad", "error"):  # a limit that is broken says more than one that is not proved
+            verdicts = [verdict for verdict in failing if verdict.level == level]
+            if verdicts:
+                return self._read_limit(verdicts)
         if gate is not None and gate.level in ("open", "good"):
             return self._read_gate(gate, self._list_facts())
         open_verdicts = [verdict for verdict in failing if verdict.level == "open"]

@@ -17,6 +17,7 @@ from importlib.resources import files
 from pytest_llmops.errors import append_code
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
 from pytest_llmops.reports.formats import ReportFormat
+from pytest_llmops.reports.html_media import PageMedia
 from pytest_llmops.reports.html_sides import (
     build_candidates_table,
     build_history,
@@ -84,7 +85,7 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
     script = (templates / "report.js").read_text(encoding="utf-8").strip()
     policy = (
         f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
     page = build_page(run, history)
     first_cases = page["cases"][:MAX_STATIC]
@@ -110,7 +111,7 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     """
     totals = summarize_run(run)
     style = _RUN_STYLES.get(totals.verdict, "muted")
-    texts = Texts()
+    texts = Texts(media=PageMedia(call for record in run.records for call in record.calls))
     review = select_for_review(run.records)
     cases, places = _build_cases(run, texts, review)
     page: View = {
@@ -130,6 +131,7 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
         "history": [],
         "cases": cases,
         "texts": texts.stored,
+        "media": texts.media.stored,
     }
     if history:
         page["history"] = build_history([*history, run])

@@ -20,7 +20,8 @@ from pytest_llmops.measurement import (
     format_amount,
     shorten_text,
 )
-from pytest_llmops.protocols import Call
+from pytest_llmops.protocols import Call, Media
+from pytest_llmops.reports.html_media import PageMedia
 from pytest_llmops.results.details import (
     CaseFacts,
     JudgeVerdict,
@@ -76,9 +77,11 @@ class Texts:
 
     Attributes:
         stored: The texts; for a text that was cut, ``[beginning, number of characters left out]``.
+        media: The images and sounds beside them.
     """
 
     stored: list[str | list[str | int]] = field(default_factory=list)
+    media: PageMedia = field(default_factory=PageMedia)
     _places: dict[str, int] = field(default_factory=dict)
 
     def put(self, text: str) -> int:
@@ -232,20 +235,22 @@ def _describe_verdict_score(verdict: JudgeVerdict) -> str:
 
 def _build_call_view(call: Call, texts: Texts) -> View:
     """Return the view of a call of a model: its messages, answer and tool calls in order."""
-    parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
+    parts: list[tuple[str, str, Sequence[Media]]] = []
+    for message in call.messages:
+        parts.append((shorten_text(message.role, 20), message.content, message.media))
     if call.thinking:
-        parts.append(("thinking", call.thinking))
-    if call.output or not call.tool_calls:
-        parts.append(("output", call.output))
+        parts.append(("thinking", call.thinking, ()))
+    if call.output or call.media or not call.tool_calls:
+        parts.append(("output", call.output, call.media))
     for tool_call in call.tool_calls:
-        parts.append((f"tool call {shorten_text(tool_call.name, 60)}", tool_call.arguments))
+        parts.append((f"tool call {shorten_text(tool_call.name, 60)}", tool_call.arguments, ()))
     title = call.model or call.endpoint or call.provider
     tools = [shorten_text(tool.name, 60) for tool in call.tools[:MAX_PASSAGES]]
     return {
         "title": shorten_text(title, 80),
         "purpose": shorten_text(call.purpose, 60),
         "facts": list(_iter_call_facts(call)),
-        "parts": [[label, texts.put(text)] for label, text in parts],
+        "parts": [[label, texts.put(text), *texts.media.refer(media)] for label, text, media in parts],
         "tools": ", ".join(tools),
     }
 
@@ -285,6 +290,7 @@ def build_case_view(
     view["facts"] = list(map(list, _iter_record_facts(record)))
     view["rerun"] = _describe_rerun(record, change, flags)
     view["texts"] = _build_texts(record, app, texts)
+    view |= texts.media.put_case(app)
     if record.outcome != "passed":
         first_line = message.partition("\n")[0]
         view["headline"] = shorten_text(first_line, 200)

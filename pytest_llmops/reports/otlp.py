@@ -1,8 +1,9 @@
 """Send a run to OpenTelemetry: a trace for each test, a span for each call of a model, an event for each measurement and verdict.
 
 Names follow the conventions of OpenTelemetry for generative AI and for tests; other names begin with ``llmops.``. Texts of prompts and
-answers are not sent. A run knows when it ended and how long calls took, but not when they began: so each trace begins at the time
-of the run, and its calls follow one after the other.
+answers are not sent. A run knows when it ended, but not when a test began: so each trace begins at the time of the run, and with it the
+first call. The others begin as long after it as they did when they were made live (``llmops.start_measured``). A call whose start is
+not known begins when the calls before it have ended.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.results.details import fact_text, read_time
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.traffic import place_calls
 from pytest_llmops.results.verdict import Verdict
 
 MAX_BATCH = 500  # spans or events of one request
@@ -154,7 +156,7 @@ class _Builder:
         }
 
     def add_test(self, record: TestRecord) -> None:
-        """Add a span for a test, child spans for its calls, one after the other, and an event for each measurement."""
+        """Add a span for a test, child spans for its calls at the times when they began, and an event for each measurement."""
         from opentelemetry import context, trace
 
         wire = record.to_wire()
@@ -162,11 +164,12 @@ class _Builder:
         ids = self._make_ids(wire, len(record.calls) + 1)
         name, seconds, attributes = _describe_test(record)
         self._add_span(name, ids[0], None, attributes, (self._start, seconds))
-        begin = self._start
         app_ids = []
-        for span_id, call in zip(ids[1:], record.calls, strict=True):
+        starts = place_calls(record.calls)
+        for span_id, call, start in zip(ids[1:], record.calls, starts, strict=True):
             name, seconds, attributes = _describe_call(call)
-            begin = self._add_span(name, span_id, ids[0], attributes, (begin, seconds))
+            begin = self._start + round(start * 1e9)
+            self._add_span(name, span_id, ids[0], attributes, (begin, seconds))
             if call.purpose == "app":
                 app_ids.append(span_id)
         # A measurement belongs to the call of the application if there was only one, else to the test.
@@ -198,8 +201,8 @@ class _Builder:
 
     def _add_span(
         self, name: str, span_id: Any, parent: Any, attributes: dict[str, Any], when: tuple[int, float]
-    ) -> int:
-        """Add a span and return its end in nanoseconds; ``when`` is its begin in nanoseconds and its length in seconds."""
+    ) -> None:
+        """Add a span; ``when`` is its begin in nanoseconds and its length in seconds."""
         from opentelemetry import trace
         from opentelemetry.sdk.trace import ReadableSpan
 
@@ -219,7 +222,6 @@ class _Builder:
             **self._made_by,
         )
         self.spans.append(span)
-        return end
 
     def _add_event(self, name: str, attributes: dict[str, Any], where: Any) -> None:
         """Add an event to the span in a context; None: to no span."""
@@ -269,6 +271,7 @@ def _describe_call(call: Call) -> tuple[str, float, dict[str, Any]]:
         "gen_ai.response.time_to_first_chunk": call.ttft_s,
         "http.response.status_code": call.status,
         "llmops.purpose": call.purpose,
+        "llmops.start_measured": call.started_s is not None,
         "llmops.replayed": call.replayed,
         "llmops.cost_usd": call.cost_usd,
     }

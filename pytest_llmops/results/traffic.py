@@ -142,6 +142,32 @@ def summarize_latency(calls: Iterable[Call]) -> Latency:
     return Latency(n=len(times), live=live, p50=percentile(times, 50), p95=percentile(times, 95))
 
 
+def place_calls(calls: Sequence[Call]) -> list[float]:
+    """Return when each call of a test began, in seconds after the first; calls that were made at once overlap.
+
+    A call whose start is not known (an old recording, a cassette that tests share) begins where the calls before it have ended. So
+    do the first calls with a known start, as that counts from the first of them.
+
+    >>> place_calls([Call(latency_s=2.0, started_s=0.0), Call(latency_s=1.0, started_s=0.5)])
+    [0.0, 0.5]
+    >>> place_calls([Call(latency_s=2.0), Call(latency_s=1.0)])
+    [0.0, 2.0]
+    """
+    known = [call.started_s for call in calls if call.started_s is not None]
+    base = None
+    end = 0.0
+    starts = []
+    for call in calls:
+        start = end
+        if call.started_s is not None:
+            if base is None:
+                base = max(end - min(known), 0.0)
+            start = base + call.started_s
+        starts.append(start)
+        end = max(end, start + (call.latency_s or 0.0))
+    return starts
+
+
 def percentile(values: Iterable[float], p: float) -> float | None:
     """Return the p-th percentile (nearest rank) for ``0 < p <= 100``, or None of nothing.
 

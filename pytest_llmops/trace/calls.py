@@ -127,6 +127,7 @@ def _read_exchange(exchange: Exchange) -> Call:
             model = match.model
         cost = _find_cost(exchange, route, match, model, parsed_reply)
         unread = list(_list_unread(exchange, body, bodies, error))
+    media = tuple(parsed_reply.media)
     return Call(
         provider=provider,
         endpoint=endpoint,
@@ -135,7 +136,8 @@ def _read_exchange(exchange: Exchange) -> Call:
         messages=tuple(parsed_request.messages),
         tools=tuple(parsed_request.tools),
         parameters=_format_parameters(request),
-        output=error or parsed_reply.output,
+        output=error or parsed_reply.output or "\n".join(item.label for item in media),
+        media=media,
         thinking=parsed_reply.thinking,
         tool_calls=tuple(parsed_reply.tool_calls),
         finish_reason=parsed_reply.finish_reason,
@@ -144,6 +146,7 @@ def _read_exchange(exchange: Exchange) -> Call:
         latency_s=exchange.latency_s,
         ttft_s=exchange.ttft_s,
         gap_s=exchange.gap_s,
+        started_s=exchange.started_s,
         replayed=exchange.replayed,
         # A JSON array is a stream only in the format that says so.
         streamed=body.streamed and not (body.array and match is None),

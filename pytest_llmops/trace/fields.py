@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmops._util.json_values import (
     JsonObject,
+    as_mapping,
     as_mappings,
     as_text,
     get_mapping,
@@ -19,7 +20,8 @@ from pytest_llmops._util.json_values import (
 )
 from pytest_llmops.errors import WireError
 from pytest_llmops.measurement import Json, format_count, to_builtins
-from pytest_llmops.protocols import ROLES, Message, Role, ToolCall, ToolDefinition, Usage
+from pytest_llmops.protocols import ROLES, Media, Message, Role, ToolCall, ToolDefinition, Usage
+from pytest_llmops.trace.media_parts import list_media, make_media, read_media
 from pytest_llmops.trace.wire_format import ParsedReply, ParsedRequest
 
 MAX_TOKENS = 10**15  # a larger number is not a token count
@@ -74,9 +76,15 @@ def format_tool_call(call: ToolCall) -> str:
 
 
 def format_part(part: JsonObject) -> str:
-    """Return the text of a part of a message; without a text, its type in brackets: "[image_url]"."""
+    """Return the text of a part of a message; without a text, what it holds ("[image: png, 24 KB]"), or its type: "[image_url]"."""
+    text = get_text(part, "text")
+    if text:
+        return text
+    media = read_media(part)
+    if media is not None:
+        return media.label
     kind = get_text(part, "type") or "part"
-    return get_text(part, "text") or f"[{kind}]"
+    return f"[{kind}]"
 
 
 def content_text(value: object) -> str:
@@ -92,6 +100,11 @@ def content_text(value: object) -> str:
         elif isinstance(part, dict):
             lines.append(format_part(part))
     return "\n".join(lines)
+
+
+def content_message(role: Role, content: object) -> Message:
+    """Return a message whose content is a text or a list of parts, with its images and sounds."""
+    return Message(role, content_text(content), list_media(content))
 
 
 def arguments_json(value: object) -> str:
@@ -174,7 +187,7 @@ def _read_chat_message(message: JsonObject) -> Message:
     lines += map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
     lines += list_images(message)
     role = as_role(message.get("role"))
-    return Message(role, join_lines(*lines))
+    return Message(role, join_lines(*lines), (*list_media(message.get("content")), *read_images(message)))
 
 
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
@@ -201,11 +214,33 @@ def list_tool_calls(calls: Iterable[dict[str, str]]) -> list[JsonObject]:
 
 
 def list_images(message: JsonObject) -> list[str]:
-    """Return "[image]" for each of the ``images`` that a message has in addition to its content."""
+    """Return a label for each of the ``images`` that a message has in addition to its content; "[image]" for an unreadable one."""
+    labels = []
+    for image in _find_images(message):
+        label = "[image]"
+        if image is not None:
+            label = image.label
+        labels.append(label)
+    return labels
+
+
+def read_images(message: JsonObject) -> tuple[Media, ...]:
+    """Return the ``images`` that a message has in addition to its content, without the unreadable ones."""
+    return tuple(image for image in _find_images(message) if image is not None)
+
+
+def _find_images(message: JsonObject) -> list[Media | None]:
+    """Return the ``images`` of a message, which are base64 with Ollama and parts with OpenRouter; None for an unreadable one."""
     images = message.get("images")
-    if isinstance(images, list):
-        return ["[image]"] * len(images)
-    return []
+    if not isinstance(images, list):
+        return []
+    found = []
+    for image in images:
+        if isinstance(image, str):
+            found.append(make_media("image/", image))
+        else:
+            found.append(read_media(as_mapping(image)))
+    return found
 
 
 def _describe_documents(request: JsonObject) -> list[str]:
@@ -307,14 +342,16 @@ def split_messages(
         format_block: Returns the text of any other block.
     """
     lines = []
+    media: list[Media] = []
     for block in blocks:
         result = format_result(block)
         if result is None:
             lines.append(format_block(block))
+            media += list_media(block)
         else:
-            yield Message("tool", result)
+            yield Message("tool", result, list_media(block))
     if lines:
-        yield Message(role, "\n".join(lines))
+        yield Message(role, "\n".join(lines), tuple(media))
 
 
 def read_tool_call(call: JsonObject, arguments_key: str = "input", id_key: str = "id") -> ToolCall:

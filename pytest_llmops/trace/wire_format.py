@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from pytest_llmops._util.json_values import JsonObject
 from pytest_llmops.errors import UsageError
-from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
+from pytest_llmops.protocols import Media, Message, ToolCall, ToolDefinition, Usage
 
 _HOST = re.compile(r"[a-z0-9_.-]+")
 
@@ -35,6 +35,7 @@ class ParsedReply:
     """The contents of a reply.
 
     Attributes:
+        media: The images and sounds of the answer.
         known: Whether the reply has the shape of its format.
         priced: Further token counts that have their own price, under the names of the price table.
         cost_usd: The price, if the provider states it.
@@ -51,6 +52,7 @@ class ParsedReply:
     priced: Mapping[str, int] = field(default_factory=dict)
     cost_usd: float | None = None
     unread: Sequence[str] = ()
+    media: Sequence[Media] = ()
 
 
 # A reply that was joined from the events of a stream, and whether the stream is complete

@@ -31,7 +31,7 @@ from pytest_llmops.wire.folding import (
 Stored = Mapping[str, Any]
 Blobs = Mapping[str, str]
 _EVENT_ENDS = (stream_events.EVENT_END, "\n")
-TIMINGS = ("latency_s", "ttft_s", "gap_s")  # seconds that an answer may have
+TIMINGS = ("latency_s", "ttft_s", "gap_s", "started_s")  # seconds that an answer may have
 MAX_INLINE_BREAKS = 4  # an event with as many line breaks or more is stored as a list of lines
 
 

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from support.page import read_data
 from support.project import Project
 from support.server import chat_answer, json_reply
 
@@ -137,7 +138,9 @@ def test_a(case, llm_calls):
     assert project.server.count == 0
 
 
-def test_files_are_in_the_message_and_their_hash_in_recording_and_report(project: Project) -> None:
+def test_files_are_in_the_message_their_hash_in_the_recording_and_the_image_on_the_page(
+    project: Project,
+) -> None:
     project.write(
         **{
             "c.jsonl": lines({"id": "a", "input": "What is it?", "files": ["img/a.png"]}),
@@ -155,10 +158,18 @@ def test_files_are_in_the_message_and_their_hash_in_recording_and_report(project
     assert replayed.outcomes == {"failed": 1}
     assert project.server.count == 1
     (cassette,) = project.cassettes().values()
-    report = (project.path / "r.html").read_text(encoding="utf-8")
-    run_file = (project.path / "run-file.json").read_text(encoding="utf-8")
-    for text in (cassette.decode(), report, run_file, replayed.text):
+    for text in (cassette.decode(), replayed.text):
         assert encoded[:60] not in text
+    page = read_data((project.path / "r.html").read_text(encoding="utf-8"))
+    assert page["media"] == [
+        {
+            "label": "[image: png, 1 KB]",
+            "kind": "image",
+            "why": "",
+            "address": f"data:image/png;base64,{encoded}",
+        }
+    ]
+    assert page["cases"][0]["media"] == {"input": [0], "output": []}
     digest = hashlib.sha256(IMAGE).hexdigest()
     assert f"base64,sha256:{digest}" in cassette.decode()
     assert replayed.run.records[0].fact("case")["files"] == {"img/a.png": digest}

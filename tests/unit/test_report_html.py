@@ -61,7 +61,7 @@ def test_the_policy_lets_run_what_the_page_brings_and_nothing_else() -> None:
     (style,), (_, script) = page.inside("style"), page.inside("script")
     assert policy == (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
     assert not page.values("style")
     assert not page.values("src")

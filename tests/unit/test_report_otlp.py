@@ -147,7 +147,7 @@ def test_a_test_is_a_trace_with_its_calls_and_measurements(monkeypatch: pytest.M
         "gen_ai.operation.name": "chat", "gen_ai.provider.name": "aws.bedrock", "gen_ai.request.model": "m",
         "gen_ai.response.finish_reasons": ["stop"], "gen_ai.usage.input_tokens": 3, "gen_ai.usage.output_tokens": 0,
         "gen_ai.usage.cache_read.input_tokens": 2, "http.response.status_code": 200, "llmops.purpose": "app", "llmops.replayed": True,
-        "llmops.cost_usd": 0.5,
+        "llmops.cost_usd": 0.5, "llmops.start_measured": False,
     }  # fmt: skip
     assert embeddings.attributes["error.type"] == "429"
     assert "llmops.cost_usd" not in embeddings.attributes  # not known is not 0
@@ -169,6 +169,22 @@ def test_a_test_is_a_trace_with_its_calls_and_measurements(monkeypatch: pytest.M
     assert events[3].log_record.span_id == spans[3].context.span_id
     assert len({span.context.span_id for span in spans}) == 8
     assert [span.context for span in exported(run)[0]] == [span.context for span in spans]
+
+
+def test_calls_begin_when_they_began_and_those_of_unknown_start_after_the_others() -> None:
+    calls = (
+        Call(model="fixture", latency_s=2.0),  # not known: of a cassette that tests share
+        Call(model="second", latency_s=0.5, started_s=0.25),  # ended first
+        Call(model="first", latency_s=1.0, started_s=0.0),
+        Call(model="later", latency_s=1.0, started_s=3.0),
+        Call(model="judge", latency_s=0.5),
+    )
+    run = Run(records=(TestRecord(nodeid="t.py::a", calls=calls),), meta={"created": TIME})
+    spans, _ = exported(run)
+    begins = [(span.start_time - BEGIN) / 1e9 for span in spans[1:]]
+    assert begins == [0.0, 2.25, 2.0, 5.0, 6.0]
+    measured = [span.attributes["llmops.start_measured"] for span in spans[1:]]
+    assert measured == [False, True, True, True, False]
 
 
 def test_a_collector_gets_all_of_a_run_without_its_secrets(

@@ -50,7 +50,7 @@ def test_chat() -> None:
     call = read_call(exchange(f"{BASE}/chat", ASKED, ANSWER))
     assert (call.provider, call.endpoint, call.model) == ("ollama", "chat", "qwen3:8b")
     assert call.messages == (
-        Message("user", "see\n[image]"),
+        Message("user", "see\n[image: unknown type, 2 bytes]"),
         Message("assistant", '[tool call weather {"city": "x"}]'),
         Message("tool", "sun"),
     )
@@ -84,7 +84,7 @@ def test_generate() -> None:
     whole = read_call(
         exchange(f"{BASE}/generate", request, {"model": "m", "response": "one two", "thinking": "hm", **END})
     )
-    assert whole.messages == (Message("system", "s"), Message("user", "p\n[image]"))
+    assert whole.messages == (Message("system", "s"), Message("user", "p\n[image: unknown type, 2 bytes]"))
     assert (whole.endpoint, whole.output, whole.thinking) == ("generate", "one two", "hm")
     events = [
         {"model": "m", "response": "", "thinking": "hm", "done": False},

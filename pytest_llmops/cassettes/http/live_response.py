@@ -95,6 +95,7 @@ class LiveAnswer:
         self._slot = slot
         self._question = question
         self._started = started
+        self._started_s = tape.measure_start(started)
         self._last = started  # time of the last chunk
         # A stream may be closed in another thread or task.
         self._take = active_tape.current_take()
@@ -270,7 +271,16 @@ class LiveAnswer:
             ttft_s = round(self._first - self._started, TIMING_DIGITS)
             gap_s = round(self._gap, TIMING_DIGITS)
         self.timing.update(latency_s=latency_s, ttft_s=ttft_s)
-        answer = Answer(status, headers, body, latency_s, ttft_s, outcome=outcome, gap_s=gap_s)
+        answer = Answer(
+            status,
+            headers,
+            body,
+            latency_s,
+            ttft_s,
+            outcome=outcome,
+            gap_s=gap_s,
+            started_s=self._started_s,
+        )
         if not self._late:  # otherwise another test may be running, whose trace it does not belong to
             exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
             self._tape.end_call(self._question, exchange, outcome is None)

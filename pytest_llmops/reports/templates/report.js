@@ -11,13 +11,14 @@
  *   samples?: string, doubt?: string, bar?: number, tick?: number, evidence?: LabelledText[], judge?: Judge, passages?: Passage[],
  *   sweep?: SweepRow[], picture?: Picture, more?: number }} Score
  * @typedef {{ x?: unknown, y?: unknown, points?: unknown, diagonal?: unknown }} Picture  of a run file, so nothing is sure
- * @typedef {{ title: string, purpose: string, facts: string[], parts: LabelledText[], tools: string }} Call
+ * @typedef {{ label: string, kind: string, why: string, address?: string }} Media  without an address, `why` it is not shown
+ * @typedef {{ title: string, purpose: string, facts: string[], parts: [label: string, place: number, media?: number[]][], tools: string }} Call
  * @typedef {{ kind: string, what?: string, why?: string, scores?: [name: string, before: string, after: string, moved: string][],
  *   before?: number, after?: number }} Change
  * @typedef {{ id: string, file: string, name: string, outcome: string, headline?: string, blame?: string, review?: string,
  *   version?: string, model?: string, tags?: string[], cost?: number, tokens?: number, latency?: number, used?: string,
  *   message?: number, texts?: LabelledText[], scores?: Score[], calls?: Call[], facts?: [string, string][], more?: number,
- *   rerun: string, change?: Change, same?: string }} Case
+ *   rerun: string, change?: Change, same?: string, media?: Record<string, number[]> }} Case
  * @typedef {{ name: string, version: string, doubt: string, n: string, values: string[], threshold: string, failed: number,
  *   errored: number, recorded: number, bins: number[], missed: number[], line: number | null }} Metric
  * @typedef {[place: number, scores: [value: string, status: string, moved: string][]]} Cell
@@ -33,7 +34,7 @@
  *   sides: Record<string, Record<string, [number: number, text: string, version: string]>> }} StoredRun
  * @typedef {{ verdict: [string, string, string], ran: string[], gates: Gate[], missed: [string, string[]] | null, outcomes: [string, string, number][],
  *   figures: [string, string, string][], notes: string[], metrics: Metric[], matrices: Matrix[], candidates: Table[],
- *   review: Review[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[] }} Page
+ *   review: Review[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[], media: Media[] }} Page
  * @typedef {{ kind: "same" | "old" | "new", text: string }} Edit
  * @typedef {Node | string | null | undefined | false} Child
  */
@@ -873,6 +874,7 @@ class Report {
       const texts = (one.texts || []).filter(([label, place]) => label.startsWith(kind) && (before === undefined || place !== after));
       const blocks = texts.flatMap(([label, place]) => [h("h3", {}, bdi(label)), this.showText(place)]);
       if (kind === "output" && before !== undefined && after !== undefined) blocks.push(...this.showOutputChange(before, after, (one.texts || []).find(([label, place]) => label.startsWith(kind) && place === after)?.[0] ?? kind));
+      blocks.push(...this.showMedia(one.media?.[kind] || []));
       return blocks.length > 0 && h("div", { class: kind }, ...blocks);
     }).filter(Boolean);
     return columns.length > 0 && h("div", { class: "texts" }, ...columns);
@@ -910,6 +912,18 @@ class Report {
     const pre = h("pre", { dir: "auto", class: style, tabindex: isLong ? 0 : null }, body);
     if (typeof text === "string") return pre;
     return h("div", {}, pre, h("p", { class: "muted" }, `cut here: ${text[1].toLocaleString("en")} more characters are in the run file`));
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ media
+
+  /** Images and players of sounds, from data URIs that html_media.py has checked. @param {number[]} places @returns {HTMLElement[]} */
+  showMedia(places) {
+    return places.map((place) => {
+      const { label, kind, why, address } = this.page.media[place];
+      if (!address) return h("p", { class: "muted" }, bdi(`${label} ${why}`));
+      const content = kind === "image" ? h("img", { src: address, alt: label }) : h("audio", { src: address, controls: true, preload: "metadata" });
+      return h("figure", { class: "media" }, content, h("figcaption", {}, bdi(label)));
+    });
   }
 
   /** @param {Score[]} scores */
@@ -991,7 +1005,9 @@ class Report {
     const details = h(
       "details", { class: "call", toggle: () => {
         if (details.childElementCount > 1) return;
-        details.append(h("div", {}, ...call.parts.flatMap(([label, place]) => [h("h4", { class: label === "output" ? "answer" : null }, bdi(label)), this.showText(place)])));
+        details.append(h("div", {}, ...call.parts.flatMap(([label, place, media = []]) => [
+          h("h4", { class: label === "output" ? "answer" : null }, bdi(label)), this.showText(place), ...this.showMedia(media),
+        ])));
       } },
       h(
         "summary", {}, h("b", {}, bdi(call.title)), ...call.facts.flatMap((fact) => [" · ", bdi(fact)]),

@@ -44,7 +44,7 @@ def _read_request(request: JsonObject) -> ParsedRequest:
     messages: list[Message] = []
     system = request.get("system")
     if system:
-        messages.append(Message("system", fields.content_text(system)))
+        messages.append(fields.content_message("system", system))
     for message in get_mappings(request, "messages"):
         role = fields.as_role(message.get("role"))
         content = message.get("content")
@@ -53,7 +53,7 @@ def _read_request(request: JsonObject) -> ParsedRequest:
                 role, as_mappings(content), _format_tool_result_block, _format_content_block
             )
         else:
-            messages.append(Message(role, fields.content_text(content)))
+            messages.append(fields.content_message(role, content))
     tools = [_read_tool(tool) for tool in get_mappings(request, "tools")]
     return ParsedRequest(messages, tools)
 

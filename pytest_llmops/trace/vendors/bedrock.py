@@ -19,6 +19,7 @@ from pytest_llmops._util.json_values import (
 )
 from pytest_llmops.protocols import ToolDefinition, Usage
 from pytest_llmops.trace import fields
+from pytest_llmops.trace.media_parts import read_media
 from pytest_llmops.trace.wire_format import (
     CallFormat,
     Endpoint,
@@ -163,6 +164,9 @@ def _format_converse_block(block: JsonObject) -> str:
     if isinstance(tool_use, dict):
         return fields.format_tool_call(fields.read_tool_call(tool_use))
     guarded = get_mapping(get_mapping(block, "guardContent"), "text")
+    media = read_media(block)
+    if media is not None:
+        return media.label
     kind = next(iter(block), "part")
     return get_text(guarded, "text") or f"[{kind}]"
 

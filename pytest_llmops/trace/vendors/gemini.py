@@ -16,8 +16,9 @@ from pytest_llmops._util.json_values import (
     get_text,
     join_texts,
 )
-from pytest_llmops.protocols import Message, Role, ToolDefinition, Usage
+from pytest_llmops.protocols import Media, Message, Role, ToolDefinition, Usage
 from pytest_llmops.trace import fields
+from pytest_llmops.trace.media_parts import list_media, read_media
 from pytest_llmops.trace.wire_format import (
     CallFormat,
     Endpoint,
@@ -61,6 +62,7 @@ def _read_reply(reply: JsonObject) -> ParsedReply:
     answer = ""
     thoughts = []
     calls = []
+    media: list[Media] = []
     unread = fields.describe_unread_answers(len(candidates))
     for part in _content_parts(candidate.get("content")):
         call = _get_field(part, "functionCall")
@@ -68,6 +70,7 @@ def _read_reply(reply: JsonObject) -> ParsedReply:
             thoughts.append(part)
         elif not call:
             answer += _format_gemini_part(part)
+            media += list_media(part)
         if call and isinstance(call, dict):
             calls.append(fields.read_tool_call(call, "args"))
             if "partialArgs" in call:
@@ -81,6 +84,7 @@ def _read_reply(reply: JsonObject) -> ParsedReply:
         model=get_text(reply, "modelVersion"),
         known=bool(candidates or feedback),
         unread=unread,
+        media=media,
     )
 
 
@@ -139,12 +143,15 @@ def _format_parts(parts: Sequence[JsonObject]) -> str:
 
 
 def _format_gemini_part(part: JsonObject) -> str:
-    """Return the text or function call of a part; of other parts, the kind in brackets: "[inlineData]"."""
+    """Return the text or function call of a part; of other parts, what it holds ("[image: png, 24 KB]") or its kind: "[fileData]"."""
     if "text" in part:
         return get_text(part, "text")
     function_call = _get_field(part, "functionCall")
     if isinstance(function_call, dict):
         return fields.format_tool_call(fields.read_tool_call(function_call, "args"))
+    item = read_media(part)
+    if item is not None:
+        return item.label
     for key in part:
         if key not in _ANNOTATION_KEYS:
             return f"[{key}]"

@@ -59,7 +59,7 @@ def _read_generate_request(request: JsonObject) -> ParsedRequest:
     messages = fields.system_message(get_text(request, "system"))
     images = fields.list_images(request)
     prompt = fields.join_lines(get_text(request, "prompt"), *images)
-    messages.append(Message("user", prompt))
+    messages.append(Message("user", prompt, fields.read_images(request)))
     return ParsedRequest(messages)
 
 

@@ -15,8 +15,9 @@ from pytest_llmops._util.json_values import (
     get_text,
     join_texts,
 )
-from pytest_llmops.protocols import Message, ToolCall, ToolDefinition, Usage
+from pytest_llmops.protocols import Media, Message, ToolCall, ToolDefinition, Usage
 from pytest_llmops.trace import fields
+from pytest_llmops.trace.media_parts import list_media, make_media
 from pytest_llmops.trace.wire_format import (
     CallFormat,
     Endpoint,
@@ -68,7 +69,17 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
         priced=_read_audio_tokens(counts),
         cost_usd=_read_stated_cost(counts),
         unread=fields.describe_unread_answers(len(choices)),
+        media=_read_answer_media(message),
     )
+
+
+def _read_answer_media(message: JsonObject) -> list[Media]:
+    """Return the sound of an answer, and its images as OpenRouter and Mistral give them."""
+    sound = make_media("audio/", get_text(get_mapping(message, "audio"), "data"))
+    media = [*list_media(message.get("content")), *fields.read_images(message)]
+    if sound is not None:
+        media.append(sound)
+    return media
 
 
 def _find_other_output(choice: JsonObject, message: JsonObject) -> str:
@@ -192,6 +203,7 @@ def _read_responses_reply(reply: JsonObject) -> ParsedReply:
     answer = ""
     thoughts: list[JsonObject] = []
     calls = []
+    media = []
     for item in get_mappings(reply, "output"):
         kind = get_text(item, "type")
         if kind == "message":
@@ -201,6 +213,9 @@ def _read_responses_reply(reply: JsonObject) -> ParsedReply:
             thoughts += get_mappings(item, "summary") or get_mappings(item, "content")
         elif kind.endswith("_call"):
             calls.append(_read_call(item))
+            image = make_media("image/", get_text(item, "result"))
+            if kind == "image_generation_call" and image is not None:
+                media.append(image)
     incomplete = get_mapping(reply, "incomplete_details")
     return ParsedReply(
         output=answer,
@@ -210,6 +225,7 @@ def _read_responses_reply(reply: JsonObject) -> ParsedReply:
         usage=read_openai_usage(get_mapping(reply, "usage")),
         model=get_text(reply, "model"),
         known=isinstance(reply.get("output"), list),
+        media=media,
     )
 
 
@@ -249,10 +265,10 @@ def _read_input_item(item: JsonObject) -> Message:
     """Read an item of the input: a message, a tool call or its result; of other items, the type in brackets."""
     kind = get_text(item, "type")
     if kind.endswith("_call_output"):
-        return Message("tool", fields.content_text(item.get("output")))
+        return fields.content_message("tool", item.get("output"))
     if "content" in item and kind in ("", "message"):
         role = fields.as_role(item.get("role"))
-        return Message(role, fields.content_text(item["content"]))
+        return fields.content_message(role, item["content"])
     if kind.endswith("_call"):
         return Message("assistant", fields.format_tool_call(_read_call(item)))
     return Message("assistant", f"[{kind or 'item'}]")

@@ -102,7 +102,7 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     document = ET.parse(suite.path / "out.xml")
     (case,) = (case for case in document.iter("testcase") if case.get("name") == "gate")
     (failure,) = case.findall("failure")
-    assert str(failure.get("message") or failure.text).startswith("RED score.quality -15.0 points")
+    assert str(failure.get("message") or failure.text).startswith("RED The suite got worse by 15.0 points")
     assert document.getroot()[0].get("tests") == "25"
 
 

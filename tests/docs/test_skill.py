@@ -69,7 +69,7 @@ def test_the_skill_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.Monke
             "ERROR     2 of 2 tests have no recording.",
             "report    run.json",
             "next      Record what is missing:",
-            "pytest *--llm-record=new",
+            "*pytest *--llm-record=new",
         ]
     )
 

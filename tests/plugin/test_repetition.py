@@ -75,7 +75,7 @@ def test_a_rerun_that_is_not_recorded_shows_the_failure_and_no_miss(project: Pro
     project.write(**{"test_a.py": SECOND_PASSES})
     project.record()
     project.write(**{"conftest.py": RERUN})
-    result = project.run()
+    result = project.run("-v")
     assert result.outcomes.get("failed") == 1
     assert "AssertionError" in result.text
     assert "no recording" not in result.text

@@ -83,7 +83,7 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path))
     capsys.readouterr()
     assert merge(*runs, "-o", "run.json") == 1
-    assert f"report     {project.path}: cannot be written: " in capsys.readouterr().out
+    assert f"report    {project.path}: cannot be written: " in capsys.readouterr().out
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     merged = Run.from_json((project.path / "run.json").read_text(encoding="utf-8"))
     assert len(merged.records) == 12

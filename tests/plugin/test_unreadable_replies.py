@@ -92,7 +92,7 @@ def test_an_unreadable_recorded_reply_is_asked_again_with_new(project: Project) 
     result, asked = judge.run()
     assert (result.outcomes, asked) == ({"passed": 1, "errors": 1}, 3)
     recorded = project.cassettes()
-    second = replay(project)
+    second = replay(project, "-v")
     assert second.outcomes == {"passed": 1, "errors": 1}
     assert ", 0 stale" in second.text
     assert project.cassettes() == recorded

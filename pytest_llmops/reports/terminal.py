@@ -10,10 +10,10 @@ from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import list_cases
 from pytest_llmops.reports.comparisons import ShownComparison, count_holding, list_comparisons
 from pytest_llmops.reports.headline import POINTS_NOTE, build_headline
-from pytest_llmops.reports.metric_rows import list_metric_rows
 from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
 from pytest_llmops.reports.terminal_details import detail_lines
+from pytest_llmops.reports.terminal_metrics import list_metric_rows
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Outcome, Run

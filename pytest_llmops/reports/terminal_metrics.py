@@ -1,4 +1,4 @@
-"""The metrics that were compared with the baseline, as rows of a table: the same texts in every report."""
+"""The metrics that were compared with the baseline, as rows of the table of the terminal."""
 
 import re
 

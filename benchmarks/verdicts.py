@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -12,8 +11,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from pytest_llmops.baselines.baseline import Baseline, BaselineTest
+from pytest_llmops.baselines.changes import compare_tests
 from pytest_llmops.baselines.gate import LOOK_LEVELS, judge_suite
-from pytest_llmops.baselines.metric_data import MAX_PLANNED_TRIALS, GateRules
+from pytest_llmops.baselines.metric_data import MAX_PLANNED_TRIALS, GateRules, MetricData, NextStep
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.trial_change import TrialPair, draw_null_changes
 from pytest_llmops.results.run import TestRecord
@@ -95,6 +95,12 @@ def judge_suite_of(
     before: NDArray[float64], after: NDArray[float64], rules: GateRules | None = None
 ) -> Verdict:
     """Return the verdict of the shipped gate on a build, with its advice."""
+    baseline, records = make_suite(before, after)
+    return judge_suite(baseline, records, rules=rules)
+
+
+def make_suite(before: NDArray[float64], after: NDArray[float64]) -> tuple[Baseline, list[TestRecord]]:
+    """Return scores of cases by trials as a baseline and the tests of a run."""
     tests, records = {}, []
     for case, (old, new) in enumerate(zip(before.tolist(), after.tolist(), strict=True)):
         nodeid = f"test_suite.py::test_case[{case}]"
@@ -105,7 +111,7 @@ def judge_suite_of(
             name="judge.quality", value=sum(new) / len(new), samples=tuple(new), version="1"
         )
         records.append(TestRecord(nodeid=nodeid, measurements=(measurement,)))
-    return judge_suite(Baseline(tests=tests), records, rules=rules)
+    return Baseline(tests=tests), records
 
 
 def draw_builds(
@@ -167,15 +173,24 @@ def draw_checks(drop: float, builds: int) -> Iterator[tuple[NDArray[float64], ND
         )  # type: ignore[misc]
 
 
-def read_plans(advice: str, cases: int, before: int, after: int) -> dict[str, tuple[int, int, int]]:
-    """Return the cases, and the trials of each in the baseline and in the run, that the next step of a verdict names."""
+def plan_suite(before: NDArray[float64], after: NDArray[float64], rules: GateRules | None = None) -> NextStep:
+    """Return what would decide a build that is AMBER."""
+    rules = rules or GateRules()
+    baseline, records = make_suite(before, after)
+    data = MetricData("judge.quality", compare_tests(baseline, records))
+    return data.plan_next_step(rules, (rules.alpha, rules.alpha))
+
+
+def list_plans(step: NextStep, cases: int, before: int, after: int) -> dict[str, tuple[int, int, int]]:
+    """Return the cases, and the trials of each in the baseline and in the run, that a next step plans."""
     plans = {}
-    if trials := re.search(r"(\d+) trials of each case(?:, (here and )?(in the baseline))? \(", advice):
-        count = int(trials[1])
-        here = count if trials[2] or not trials[3] else after
-        plans["trials"] = cases, count if trials[3] else before, here
-    if more := re.search(r"about ([\d,]+) more case", advice):
-        plans["cases"] = min(cases + int(more[1].replace(",", "")), MAX_CASES), before, after
+    if step.run_only:
+        plans["trials"] = cases, before, step.run_only
+    elif step.both:
+        here = after if step.has_enough_trials else step.both
+        plans["trials"] = cases, step.both, here
+    if step.cases:
+        plans["cases"] = cases + step.cases, before, after
     return plans
 
 
@@ -194,9 +209,11 @@ def follow_advice(
         if verdict.status != "AMBER":
             continue
         amber += 1
-        for kind, (count, trials_before, trials_after) in read_plans(
-            verdict.advice[0], cases, before, after
+        step = plan_suite(old[:cases, :before], new[:cases, :after])
+        for kind, (planned_cases, trials_before, trials_after) in list_plans(
+            step, cases, before, after
         ).items():
+            count = min(planned_cases, MAX_CASES)
             later = judge_build(old[:count, :trials_before], new[:count, :trials_after])
             settled[kind].append(later != "AMBER")
     shares = {kind: 100 * sum(answers) / max(len(answers), 1) for kind, answers in settled.items()}

@@ -108,10 +108,11 @@ def case(request: pytest.FixtureRequest) -> Case:
         raise UsageError(f"{request.node.nodeid}: the `case` fixture needs {cases.MARKER.usage}")
     current_case: Case = request.param
     files = current_case.read_files()
-    recorder.record_facts({"case": cases.describe_case_file(current_case, arguments, files)})
+    facts = cases.describe_case_file(request.node, current_case, arguments, files)
+    recorder.record_facts({"case": facts})
     for marker in load_markers():
-        facts = marker.describe_case(request.node, current_case, recorder.current_settings())
-        recorder.record_facts(facts)
+        facts_of_marker = marker.describe_case(request.node, current_case, recorder.current_settings())
+        recorder.record_facts(facts_of_marker)
     if current_case.robust.get("error"):
         raise UsageError(str(current_case.robust["error"]))
     if current_case.robust.get("skip"):

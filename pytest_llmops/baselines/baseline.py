@@ -92,6 +92,12 @@ class BaselineTest:
     output: str = ""
     flaky_since: str = ""
 
+    @property
+    def trials(self) -> int:
+        """How many trials the test had."""
+        series = [len(scores) for scores in self.scores.values()]
+        return max([len(self.recordings), *series])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:

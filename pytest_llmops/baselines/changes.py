@@ -14,7 +14,7 @@ from pytest_llmops.baselines.baseline import (
     read_output,
     summarize_test,
 )
-from pytest_llmops.baselines.requests import has_new_answer
+from pytest_llmops.baselines.requests import list_answers
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, ScoreChange
 
@@ -62,11 +62,29 @@ class ComparedTest:
         """Whether an answer, or what was made of it, has another text than in the baseline; False also where it is not known."""
         if not self.has_known_answers:
             return False
-        before = self.before
-        after = self.after
-        if before.output != after.output or len(before.calls) != len(after.calls):
-            return True
-        return any(map(has_new_answer, before.calls, after.calls))
+        return self.has_other_answers or self.has_other_output
+
+    @property
+    def has_other_answers(self) -> bool:
+        """Whether a model gave the application other answers than in the baseline. More or fewer trials alone are no other answers."""
+        if not self.before.calls:
+            return False
+        old = set(self.before.recordings)
+        new = set(self.after.recordings)
+        if old and new and (new <= old or old <= new):
+            return False
+        answers_before = list_answers(self.before.calls)
+        answers_after = list_answers(self.after.calls)
+        if self.before.trials == self.after.trials == 1:
+            return answers_before != answers_after
+        return not answers_after <= answers_before
+
+    @property
+    def has_other_output(self) -> bool:
+        """Whether the assertions looked at another text that the code made. With another number of trials it is not known."""
+        if self.before.trials != self.after.trials:
+            return False
+        return self.before.output != self.after.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +333,7 @@ def _classify_change(test: ComparedTest, scores: Sequence[ScoreChange]) -> Chang
     was_good = test.before.outcome in GOOD_OUTCOMES
     is_good = test.after.outcome in GOOD_OUTCOMES
     if test.unchanged and was_good == is_good and not test.why:
-        return None
+        return "changed" if test.answer_changed else None
     if test.why and not test.series:
         return "not comparable"
     if was_good and not is_good:

@@ -24,7 +24,7 @@ class Reference:
         name: What people call it.
         baseline: What was accepted.
         find_output: Returns the output of a test of the baseline; None: it is not known.
-        find_requests: Returns the requests that a test of the baseline made; None: they are not known.
+        find_requests: Returns the requests that a test of the baseline made, see `FindRequests`.
         rules: What the gate decides by.
         is_partial: Only a part of the suite was selected to run.
         decides: A bad verdict fails the run. False when the run is about to be accepted as the new baseline.

@@ -1,7 +1,8 @@
-"""The gate: did the suite get worse than its baseline? RED, GREEN, AMBER, ERROR, or no statistical verdict.
+"""The verdict on a change of the suite: whether it got worse than its baseline, in words, with the next step.
 
-RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the margin is excluded. AMBER: neither. ERROR: too
-much could not be scored, did not run, or cannot be compared. The table of error rates is in docs/baseline.md.
+RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the margin is ruled out. AMBER: neither. ERROR: too many
+trials have no score, or too many tests did not run or cannot be compared. NONE: too few cases, or only a part of the suite ran.
+The table of error rates is in docs/baseline.md.
 
 The primary metric decides. The others are guard-rails: they can turn the verdict RED, and are tested jointly so that their
 number does not raise the rate of false alarms. A metric is "decided" if it has any of the statuses RED, GREEN and AMBER,
@@ -65,7 +66,7 @@ def judge_suite(
         rules: What the gate decides by; None: the defaults.
         partial: Only a part of the suite was selected to run: there is no verdict, and tests that did not run are not removed.
         find_output: Returns the output of a test of the baseline; None: it is not known.
-        find_requests: Returns the requests that a test of the baseline made; None: they are not known.
+        find_requests: Returns the requests that a test of the baseline made, see `FindRequests`.
 
     >>> judge_suite(Baseline(), []).sentence
     'Not compared: the baseline holds no test'
@@ -134,13 +135,13 @@ def describe_small_baseline(baseline: Baseline) -> str:
     """Return how many cases a verdict needs, as the end of a sentence, if a baseline is too small for one; else "".
 
     >>> describe_small_baseline(Baseline())
-    '; changes are listed, and a verdict takes 10 cases with 3 trials, or 20 cases'
+    '; changes are listed, but for a verdict 20 cases are needed, or 10 with 3 trials'
     """
     rules = GateRules()
     if _holds_enough(baseline, rules):
         return ""
-    takes = f"{rules.min_cases} cases with {rules.min_trials} trials, or {rules.min_single_cases} cases"
-    return f"; changes are listed, and a verdict takes {takes}"
+    size = f"{rules.min_single_cases} cases are needed, or {rules.min_cases} with {rules.min_trials} trials"
+    return f"; changes are listed, but for a verdict {size}"
 
 
 def describe_baseline(baseline: Baseline, name: str) -> str:
@@ -411,12 +412,11 @@ def _conclude(
 ) -> Verdict:
     """Return the verdict with the status, sentences and advice that follow from its metrics."""
     if verdict.unchanged and not any(map(_has_moved, comparison.compared)):
-        answers = format_count(verdict.unchanged, "answer")
-        return replace(
-            verdict,
-            status="GREEN",
-            sentence=f"Nothing changed: all {answers} are the recordings of the baseline",
-        )
+        what = "No score" if verdict.changed_answers else "Nothing"
+        answers = f"all {verdict.unchanged:,} answers are the recordings of the baseline"
+        if verdict.unchanged == 1:
+            answers = "the answer is the recording of the baseline"
+        return replace(verdict, status="GREEN", sentence=f"{what} changed: {answers}")
     decided = [metric for metric in verdict.metrics if metric.status]
     if not decided:
         return _leave_open(verdict, measured, rules)
@@ -496,21 +496,17 @@ def _leave_undecided(
 
 
 def _leave_open(verdict: Verdict, measured: Sequence[MetricData], rules: GateRules) -> Verdict:
-    """Return the verdict without a status: how many cases and trials there are, and how many it takes."""
-    cases = max((data.cases for data in measured), default=0)
-    trials = max((data.fewest_trials[0] for data in measured), default=0)
-    if not cases:
+    """Return the verdict without a status: how many cases and trials there are, and how many a verdict needs."""
+    if not any(data.cases for data in measured):
         return replace(verdict, sentence="No verdict: no score of this run can be compared with the baseline")
-    if not trials:
+    scored = [data for data in measured if data.trials]
+    if not scored:
         return replace(verdict, sentence="No verdict: no new answer was scored")
     name = ""
     if len(verdict.metrics) > 1 and len(measured) == 1:
         name = f" on {measured[0].metric}"
-    needed = rules.min_single_cases
-    if trials >= rules.min_trials:
-        needed = rules.min_cases
-    further = format_count(needed - cases, "case")
-    next_step = f"For a verdict, add {further}"
+    further = min(data.count_missing_cases(rules) for data in scored)
+    next_step = f"For a verdict, add {format_count(further, 'case')}"
     changed = verdict.changed_answers
     if changed:
         next_step = f"Read the {format_count(changed, 'changed answer')}. {next_step}"
@@ -561,11 +557,16 @@ def _list_advice(
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
-    """Return which drop the suite detects, and which it would detect with one more trial; "" if that is not known."""
+    """Return which drop the suite detects, and which it would detect with one more trial; "" if that is not known.
+
+    Of an undecided metric it says nothing on more trials: the next step does.
+    """
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
     size = format_size(metric.detectable)
     text = f"{metric.name}: the smallest drop that this suite detects in 8 of 10 runs is {size}"
+    if metric.status == "AMBER":
+        return text
     trials = metric.trials_after + 1
     further = data.estimate_error(0, trials)
     if further is None:
@@ -591,13 +592,3 @@ def format_points(change: float) -> str:
 def format_size(size: float) -> str:
     """Return the size of a difference in points."""
     return f"{size * 100:.1f} points"
-
-
-def _case_name(nodeid: str) -> str:
-    """Return the parameters of a test from its node id; the name of its function if it has none.
-
-    >>> _case_name("tests/test_a.py::test_refund[late]"), _case_name("tests/test_a.py::test_refund")
-    ('late', 'test_refund')
-    """
-    function, _, case = nodeid.partition("[")
-    return case.removesuffix("]") or function.rpartition("::")[2]

@@ -1,4 +1,4 @@
-"""The trials of a metric in all compared cases: its change, the error of the change, and what would settle an undecided metric.
+"""The trials of a metric in all compared cases: its change, the error of the change, and what would decide an undecided metric.
 
 Many metrics score a trial only with 0 or 1 (it passes or fails). Their mean is a pass rate, whose error needs formulas of its
 own: see `MetricData.bound_errors`. A metric is "steady" if it is such a metric and all trials of each case agree.
@@ -13,6 +13,7 @@ from statistics import NormalDist, fmean
 
 from pytest_llmops.baselines.baseline import list_scored
 from pytest_llmops.baselines.changes import ComparedTest, SuiteComparison, metric_name, metric_trials
+from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.trial_change import (
     ChangeError,
     TrialPair,
@@ -361,13 +362,15 @@ class MetricData:
         both = find_least(range(first + 1, MAX_PLANNED_TRIALS + 1), plan_both)
         further_cases = range(1, 1000 * self.cases)
         cases = find_least(further_cases, lambda count: Plan(cases=1 + count / self.cases))
+        is_fixed = most == MAX_PLANNED_TRIALS
         return NextStep(
             run_only=run_only,
             both=both,
             cases=cases,
             present_cases=self.cases,
             is_steady=self._is_steady,
-            is_fixed=most == MAX_PLANNED_TRIALS,
+            is_fixed=is_fixed,
+            has_enough_trials=both <= after or not is_fixed,
             two_sided=two_sided,
         )
 
@@ -381,8 +384,14 @@ class MetricData:
 
     def is_large_enough(self, rules: GateRules) -> bool:
         """Return whether there are enough cases for a statistical verdict: many, or fewer with repeated trials."""
-        repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
-        return repeated or self.cases >= rules.min_single_cases
+        return not self.count_missing_cases(rules)
+
+    def count_missing_cases(self, rules: GateRules) -> int:
+        """Return how many further cases a statistical verdict needs; 0: there are enough."""
+        needed = rules.min_single_cases
+        if self.fewest_trials[0] >= rules.min_trials:
+            needed = min(needed, rules.min_cases)
+        return max(0, needed - self.cases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,6 +405,7 @@ class NextStep:
         present_cases: How many cases there are.
         is_steady: All trials of each case agree, so the numbers hold only if they still do.
         is_fixed: The number of trials is given; else ``--llm-trials=auto`` takes more by itself.
+        has_enough_trials: This run has ``both`` trials already, or takes more by itself: only the baseline needs them.
         two_sided: The sides are variants in one run, which always have the same number of trials.
     """
 
@@ -405,15 +415,18 @@ class NextStep:
     present_cases: int = 0
     is_steady: bool = False
     is_fixed: bool = True
+    has_enough_trials: bool = False
     two_sided: bool = False
 
     @property
     def is_out_of_reach(self) -> bool:
         """Whether nobody would do it: no number of trials helps, and it takes over 500 cases or over five times the suite."""
-        if self.run_only or self.both:
-            return False
+        return not (self.run_only or self.both or self._are_cases_within_reach)
+
+    @property
+    def _are_cases_within_reach(self) -> bool:
         most = min(MAX_ADDED, MAX_GROWTH * self.present_cases)
-        return not self.cases or self.cases > most
+        return 0 < self.cases <= most
 
     @property
     def words(self) -> str:
@@ -427,6 +440,8 @@ class NextStep:
         'To decide, add about 61 cases; more trials would not help'
         >>> NextStep(cases=2176, present_cases=20).words
         'This suite cannot decide so small a change'
+        >>> NextStep(both=9, cases=2176, present_cases=20).words
+        'To decide, record 9 trials per case in the baseline and on this branch'
         """
         if self.is_out_of_reach:
             return "This suite cannot decide so small a change"
@@ -435,16 +450,20 @@ class NextStep:
             condition = ", if the scores stay as they are"
         if self.run_only:
             return f"To decide, record {self.run_only} trials per case{condition}:"
-        cases = f"add about {round_plan(self.cases):,} cases"
-        if self.both and self.two_sided:
-            trials = f"record {self.both} trials per case"
-        elif self.both:
-            trials = f"record {self.both} trials per case in the baseline and on this branch"
-        else:
-            return f"To decide, {cases}{condition}; more trials would not help"
-        if not self.cases:
-            return f"To decide, {trials}{condition}"
-        return f"To decide, {cases}, or {trials}{condition}"
+        steps = []
+        if self._are_cases_within_reach:
+            steps.append(f"add about {format_count(round_plan(self.cases), 'case')}")
+        if self.both:
+            where = " in the baseline and on this branch"
+            if self.two_sided:
+                where = ""
+            elif self.has_enough_trials:
+                where = " in the baseline"
+            steps.append(f"record {self.both} trials per case{where}")
+        text = f"To decide, {', or '.join(steps)}{condition}"
+        if not self.both:
+            text += "; more trials would not help"
+        return text
 
     @property
     def command(self) -> str:

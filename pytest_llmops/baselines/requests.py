@@ -1,12 +1,13 @@
 """The requests of a test as parts to compare (model, messages, tools, parameters), and the fingerprints of requests and answers."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
 from pytest_llmops.measurement import to_builtins
-from pytest_llmops.protocols import Call, Media
+from pytest_llmops.protocols import Call, Media, is_error_status
 from pytest_llmops.results.details import read_detail
 from pytest_llmops.results.run import TestRecord
 
@@ -39,14 +40,16 @@ class SentRequest:
 
 
 def list_requests(calls: Iterable[Call]) -> list[SentRequest]:
-    """Return the different requests among calls of the application, in order, at most 20. Calls of judges and embedders are left out.
+    """Return the different requests among calls of the application, in order, at most 20.
+
+    Calls of judges and embedders are left out, and those that a server refused: a client repeats them.
 
     >>> [request.parts for request in list_requests([Call(model="m", output="Hi"), Call(purpose="judge")])]
     [{'model': 'm'}]
     """
     requests: dict[str, SentRequest] = {}
     for call in calls:
-        if call.purpose != "app":
+        if call.purpose != "app" or is_error_status(call.status):
             continue
         parts = _split_request(call)
         flat = [text for place, part in parts.items() for text in (place, part)]
@@ -64,7 +67,8 @@ def _split_request(call: Call) -> dict[str, str]:
     parts = {"model": call.model}
     for number, message in enumerate(call.messages):
         place = f"messages[{number}]"
-        if message.role not in ("user", "system" if number == 0 else "user"):
+        is_usual = message.role == "user" or (message.role == "system" and number == 0)
+        if not is_usual:
             place += f" ({message.role})"
         parts[place] = message.content
         parts[f"{place}, images and sounds"] = "\n".join(_list_media(message.media))
@@ -98,14 +102,34 @@ def fingerprint_calls(record: TestRecord) -> tuple[str, ...]:
     return tuple(request.line for request in list_requests(record.calls))
 
 
+def request_fingerprint(entry: str) -> str:
+    """Return the fingerprint of the request in such an entry.
+
+    >>> request_fingerprint("r a,b")
+    'r'
+    """
+    return entry.partition(" ")[0]
+
+
+def list_answers(entries: Iterable[str]) -> set[str]:
+    """Return the fingerprints of all answers in such entries.
+
+    >>> sorted(list_answers(["r a,b", "s b"]))
+    ['a', 'b']
+    """
+    answers: set[str] = set()
+    for entry in entries:
+        answers.update(entry.partition(" ")[2].split(","))
+    return answers
+
+
 def has_new_answer(before: str, after: str) -> bool:
     """Return whether the second of two such entries has an answer that the first does not have.
 
     >>> has_new_answer("r a,b", "r b"), has_new_answer("r a", "r c")
     (False, True)
     """
-    known = before.partition(" ")[2].split(",")
-    return not set(after.partition(" ")[2].split(",")) <= set(known)
+    return not list_answers([after]) <= list_answers([before])
 
 
 def fingerprint_outputs(record: TestRecord) -> str:
@@ -127,6 +151,19 @@ def fingerprint_outputs(record: TestRecord) -> str:
 def shorten_parts(parts: Mapping[str, str]) -> dict[str, str]:
     """Return the parts of a request as they are stored beside a baseline: of long texts the beginning."""
     return {place: text[:MAX_PART] for place, text in parts.items()}
+
+
+def split_parameters(text: str) -> dict[str, str]:
+    """Return the value of each parameter of a request as JSON text; a text that is not JSON is the value of ``parameters``.
+
+    >>> split_parameters('{"temperature": 0.7, "stop": ["."]}')
+    {'temperature': '0.7', 'stop': '["."]'}
+    """
+    try:
+        parameters = as_mapping(json.loads(text or "{}"))
+    except (ValueError, RecursionError):
+        return {"parameters": text}
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in parameters.items()}
 
 
 def find_changed_places(before: Mapping[str, str], after: Mapping[str, str]) -> Sequence[str]:

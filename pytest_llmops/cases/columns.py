@@ -1,6 +1,6 @@
 """The columns of a case file: which key of a case each one holds. Errors suggest the column that is probably meant."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from pytest_llmops._util.option_values import CASE_KEYS
 from pytest_llmops._util.text_files import BadFile
@@ -106,3 +106,8 @@ def _describe_missing_key(key: str, columns: Collection[str], names: Mapping[str
     columns_text = format_name_list(shorten_text(column, 60) for column in columns)
     name_text = shorten_text(name, 60)
     return f"missing {name_text!r}: there are {columns_text}{hint}"
+
+
+def has_only_texts(values: Iterable[object]) -> bool:
+    """Return whether all values are texts with more than white space."""
+    return all(isinstance(text, str) and text.strip() for text in values)

@@ -32,7 +32,7 @@ from pytest_llmops._util.text_files import (
     stream_lines,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, require_keys
+from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, has_only_texts, require_keys
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -44,7 +44,8 @@ BUILTIN_CASES = Path(__file__).with_name("builtin")
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 MAX_ID_CHARS = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
-CASE_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
+TEXT_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv")
+CASE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".arrow")
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
 # Suffix of a file -> type of its content part, and media type (for audio the name of the format)
 PART_TYPES = {
@@ -76,6 +77,7 @@ class Case:
         typed: The case as an object of the pydantic model that it was loaded with, or None.
         data: All other keys of the case; ``case["key"]`` reads them.
         robust: In a test with ``llm_robust``, the transformation that changed the input (``value``) and its changes; else empty.
+        line: The line of its file at which it begins; 0: it comes from no text file.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -94,6 +96,7 @@ class Case:
     typed: Any = field(default=None, repr=False, compare=False)
     data: Mapping[str, Json] = field(default_factory=dict)
     robust: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    line: int = field(default=0, repr=False, compare=False)
 
     def __getitem__(self, key: str) -> Json:
         if key in self.data:
@@ -202,7 +205,7 @@ def load_cases(
     try:
         table = _read_table(source)
         names = _name_columns(table, fields, default_fields)
-        cases = _parse_rows(table, names, model)
+        cases = _parse_rows(table, names, model, has_lines=str(place).lower().endswith(TEXT_SUFFIXES))
     except BadFile as error:
         raise CaseError(error.what, place, error.line) from None
     if not cases:
@@ -272,8 +275,8 @@ def _name_columns(
     return names
 
 
-def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Case, ...]:
-    """Return the cases of a table.
+def _parse_rows(table: _Table, names: Mapping[str, str], model: Any, *, has_lines: bool) -> tuple[Case, ...]:
+    """Return the cases of a table; ``has_lines``: the numbers of its rows are lines of a text file.
 
     Raises:
         BadFile: A case is not valid, or its id is repeated; with the line.
@@ -282,12 +285,12 @@ def _parse_rows(table: _Table, names: Mapping[str, str], model: Any) -> tuple[Ca
     lines: dict[str, int] = {}
     for line, row in table.rows:
         try:
-            case = parse_case(as_mapping(row), names, split_tags=table.is_csv, model=model)
+            place = line if has_lines else 0
+            case = parse_case(as_mapping(row), names, split_tags=table.is_csv, model=model, line=place)
         except BadFile as error:
             raise BadFile(error.what, error.line or line) from None
         if case.id in cases:
-            first_line = lines[case.id]
-            raise BadFile(f"duplicate id {case.id!r} (first in line {first_line})", line)
+            raise BadFile(f"duplicate id {case.id!r} (first in line {lines[case.id]})", line)
         cases[case.id] = case
         lines[case.id] = line
     return tuple(cases.values())
@@ -343,7 +346,12 @@ def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 
 def parse_case(
-    row: Mapping[str, Json], names: Mapping[str, str], *, split_tags: bool = False, model: Any = None
+    row: Mapping[str, Json],
+    names: Mapping[str, str],
+    *,
+    split_tags: bool = False,
+    model: Any = None,
+    line: int = 0,
 ) -> Case:
     """Return the case of a row.
 
@@ -352,6 +360,7 @@ def parse_case(
         names: Key -> the column that it is read from, where that is not the column of its own name.
         split_tags: Whether one text holds several tags or files, separated by ``;`` or ``|``, as in CSV.
         model: A pydantic model that validates the case.
+        line: The line of its file; 0: not known.
 
     Raises:
         BadFile: A key is missing, or has a wrong value.
@@ -378,6 +387,7 @@ def parse_case(
         output=_parse_output(own),
         calls=_parse_calls(own),
         data=_read_data(row, names),
+        line=line,
     )
     if model is None:
         return case
@@ -429,11 +439,6 @@ def _parse_texts(row: Mapping[str, Json], key: str, *, split: bool) -> tuple[str
         got = shorten_text(canonical_json(value), 60)
         raise BadFile(f"{key}: expected a list of texts, got {got}")
     return tuple(str(text).strip() for text in value)
-
-
-def has_only_texts(values: Iterable[object]) -> bool:
-    """Return whether all values are texts with more than white space."""
-    return all(isinstance(text, str) and text.strip() for text in values)
 
 
 def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
 
-from pytest_llmops.cases.columns import OTHER_NAMES
-from pytest_llmops.cases.files import Case, has_only_texts
+from pytest_llmops.cases.columns import OTHER_NAMES, has_only_texts
+from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 

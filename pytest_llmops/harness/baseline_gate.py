@@ -23,7 +23,7 @@ from pytest_llmops.baselines.baseline import (
     find_shown_trial,
     read_output,
 )
-from pytest_llmops.baselines.requests import list_requests, shorten_parts
+from pytest_llmops.baselines.requests import list_requests, request_fingerprint, shorten_parts
 from pytest_llmops.baselines.stored_answers import StoredAnswers, outputs_path, read_answers
 from pytest_llmops.errors import AcceptRefused, LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
@@ -156,14 +156,14 @@ class _CommittedCalls:
         calls = self._read_calls(record, find_shown_trial(record, before))
         return _choose_output(record, calls)
 
-    def find_requests(self, record: TestRecord) -> list[Mapping[str, str]] | None:
-        """Return the requests that a test made when the baseline was accepted; None if they are not in its cassette."""
-        calls = _without_judges(record, self._read_calls(record, "0"))
-        requested_now = {call.messages for call in record.calls}
-        earlier = [call for call in calls if call.messages not in requested_now] or calls
-        if not earlier:
-            return None
-        return [request.parts for request in list_requests(earlier)]
+    def find_requests(
+        self, record: TestRecord, fingerprints: Collection[str]
+    ) -> dict[str, Mapping[str, str]]:
+        """Return the parts of those requests that the first trial of a test made when the baseline was accepted, by fingerprint."""
+        requests = list_requests(self._read_calls(record, "0"))
+        return {
+            request.fingerprint: request.parts for request in requests if request.fingerprint in fingerprints
+        }
 
     def _read_calls(self, record: TestRecord, take: str) -> list[Call]:
         """Return the calls of a test in its cassette at the commit; empty if there is none, or it cannot be read."""
@@ -226,7 +226,7 @@ def _choose_output(record: TestRecord, calls: Iterable[Call]) -> str | None:
 
 
 class EarlierAnswers:
-    """Finds what tests answered and asked in the baseline: in the file beside it, else in the cassettes of its commit.
+    """Finds the answers and requests that tests had in the baseline: in the file beside it, else in the cassettes of its commit.
 
     Args:
         stored: The baseline's file.
@@ -253,13 +253,14 @@ class EarlierAnswers:
             return output
         return self._committed.find_output(self._records[nodeid], self._tests[nodeid])
 
-    def find_requests(self, nodeid: str) -> list[Mapping[str, str]] | None:
-        """Return the parts of the requests that a test made; None: they are not known."""
-        fingerprints = [call.partition(" ")[0] for call in self._tests[nodeid].calls]
-        known = self._answers.requests
-        if fingerprints and all(fingerprint in known for fingerprint in fingerprints):
-            return [known[fingerprint] for fingerprint in fingerprints]
-        return self._committed.find_requests(self._records[nodeid])
+    def find_requests(self, nodeid: str) -> dict[str, Mapping[str, str]]:
+        """Return the parts of the requests that a test made, by fingerprint; those that are not known are left out."""
+        fingerprints = [request_fingerprint(call) for call in self._tests[nodeid].calls]
+        stored = self._answers.requests
+        requests = {fingerprint: stored[fingerprint] for fingerprint in fingerprints if fingerprint in stored}
+        if requests:
+            return requests
+        return self._committed.find_requests(self._records[nodeid], fingerprints)
 
 
 @dataclass(slots=True)

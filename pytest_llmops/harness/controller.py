@@ -249,7 +249,7 @@ class Controller:
         self.next_look, self._look = self._plan_look(status, session)
         if self.next_look:  # only the last look annotates failures and gives advice
             self._github = {}
-            self._change_baseline_verdict(advice=())
+            self._change_baseline_verdict(advice=(), next_step="", next_command="")
 
     def _open_gate(self, session: Any) -> BaselineGate:
         """Return the gate for this run, which knows why tests may be missing from it."""
@@ -434,6 +434,7 @@ def write_junit_cases(
         return
     writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
     from pytest_llmops.reports.ci_formats import verdict_properties
+    from pytest_llmops.reports.findings import describe_verdict
 
     failing = run.failing_verdicts
     for writer in writers:
@@ -443,7 +444,7 @@ def write_junit_cases(
             text = None
             if verdict in failing:
                 status = "failed"
-                text = verdict.text
+                text = describe_verdict(run, verdict)
             call = make_report(verdict.nodeid, place, {}, status, text, "call")
             teardown = make_report(verdict.nodeid, place, {}, "passed", None, "teardown")
             if with_properties:

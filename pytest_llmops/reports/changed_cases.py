@@ -112,7 +112,7 @@ class ShownCase:
         """What a report says in the place of a difference; "" if the two answers say it themselves."""
         if self.change is not None and self.change.case_edited:
             return "The case was edited"
-        if self.change is None or self.kind == "failed":
+        if self.change is None or self.kind not in ("worse", "better", "changed"):
             return ""
         if self.has_same_answer:
             if self.change.answer_changed:
@@ -333,7 +333,7 @@ def find_expected(record: TestRecord, decisive: Measurement | None = None) -> st
         if measurement is decisive and "schema" in measurement.detail:
             schema = measurement.detail["schema"]
             if schema:
-                return _as_text(schema)
+                return json.dumps(schema, ensure_ascii=False)
     reference = CaseFacts.from_wire(record.facts.get("case")).reference
     if reference:
         return _as_text(reference)

@@ -1,7 +1,8 @@
 """A run in the formats of CI systems: JUnit, annotations of GitHub, code quality of GitLab, and OpenMetrics.
 
 For JUnit: the properties of a test in pytest's own ``--junitxml`` file, and a whole file made from a run file. Foreign text (from tests
-and models) is put on one line, without control characters.
+and models) is put on one line, without control characters. Every run of tests imports this module, so that modules which only the end
+of a run needs are imported late.
 """
 
 import hashlib
@@ -10,17 +11,20 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, escape_output, shorten_text
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.text import quote_line, render_template
 from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
-from pytest_llmops.results.problems import Problem, list_problems, list_verdict_problems
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half, summarize_run
 from pytest_llmops.results.traffic import count_traffic
 from pytest_llmops.results.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llmops.reports.findings import Finding
 
 MAX_PROPERTY_CHARS = 200
 MAX_DECIMAL = 1e15  # numbers beyond this have no exact short form as a plain decimal
@@ -131,13 +135,17 @@ def render_junit(run: Run) -> str:
     >>> "tests=" in render_junit(Run())
     True
     """
+    from pytest_llmops.reports.findings import describe_verdict
+
     cases = [_build_test_case(record) for record in run.records]
     failing = run.failing_verdicts
     for verdict in run.verdicts:
         tag = "failure" if verdict in failing else ""
         name = _name_case(verdict.nodeid)
         properties = verdict_properties(verdict)
-        cases.append(JUnitCase(name=name, tag=tag, message=verdict.text, properties=properties))
+        cases.append(
+            JUnitCase(name=name, tag=tag, message=describe_verdict(run, verdict), properties=properties)
+        )
     counts = Counter(case.tag for case in cases)
     total_s = math.fsum(case.duration_s for case in cases)
     return render_template("junit.xml.j2", cases=cases, counts=counts, total_s=total_s, line=quote_line)
@@ -195,40 +203,45 @@ def _property_text(value: Json) -> str:
 
 
 MAX_ANNOTATIONS = 10  # GitHub shows no more for a step, and drops the others silently
+MAX_ANNOTATION = 1_500  # characters of a text
 
 
 def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
-    """Yield a workflow command of GitHub for each problem, ten at most: verdicts first, then tests.
+    """Yield a workflow command of GitHub for each finding, ten at most: the headline first, then other verdicts, then cases.
 
     Args:
         run: The run.
-        changed: Prompt file -> its first changed line, for files that were changed: problems of tests of that prompt are shown there.
+        changed: Prompt file -> its first changed line, for files that were changed.
 
-    >>> record = TestRecord(nodeid="test_a.py::t", outcome="failed", place="test_a.py:3")
-    >>> list(format_annotations(Run(records=(record,)), {}))
-    ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']
+    >>> record = TestRecord(nodeid="test_a.py::t", outcome="failed", message="too long", place="test_a.py:3")
+    >>> for line in format_annotations(Run(records=(record,)), {}):
+    ...     print(line)
+    ::error title=FAIL%3A 1 of 1 test failed::Do not merge: 0 of 1 tests passed. Fix it and run it again: pytest test_a.py::t
+    ::error file=test_a.py,line=3,title=t failed::Why: too long.
     """
+    from pytest_llmops.reports.findings import list_findings, merge_causes
+
     root = str(run.meta.get("root", ""))
-    problems = [*list_verdict_problems(run), *list_problems(run, all_worse=False)]
-    listed = problems
-    if len(problems) > MAX_ANNOTATIONS:
-        listed = problems[: MAX_ANNOTATIONS - 1]
-    for problem in listed:
-        yield _format_annotation(problem, root, changed)
-    rest = len(problems) - len(listed)
+    findings = merge_causes(list_findings(run, changed))
+    listed = findings
+    if len(findings) > MAX_ANNOTATIONS:
+        listed = findings[: MAX_ANNOTATIONS - 1]
+    for finding in listed:
+        yield _format_annotation(finding, root)
+    rest = len(findings) - len(listed)
     if rest:
         yield f"::notice title=LLM regression::and {rest:,} more: see the summary of the job"
 
 
-def _format_annotation(problem: Problem, root: str, changed: Mapping[str, int]) -> str:
-    """Return a problem as a workflow command; ``root`` is put before the path of its file."""
-    path, line = problem.find_place(changed)
-    level = "error" if problem.decides else "warning"
-    file = _quote_property(f"{root}{path}")
-    title = _quote_property(f"{problem.kind}: {problem.nodeid}")
-    words = quote_line(problem.words).replace("%", "%25")
-    place = f"file={file},line={line}"
-    return f"::{level} {place},title={title}::{words}"
+def _format_annotation(finding: "Finding", root: str) -> str:
+    """Return a finding as a workflow command; ``root`` is put before the path of its file."""
+    level = "error" if finding.decides else "warning"
+    properties = f"title={_quote_property(finding.title)}"
+    if finding.path:
+        file = _quote_property(f"{root}{finding.path}")
+        properties = f"file={file},line={finding.line},{properties}"
+    text = quote_line(finding.text, MAX_ANNOTATION).replace("%", "%25")
+    return f"::{level} {properties}::{text}"
 
 
 _PROPERTY_ESCAPES = str.maketrans({"%": "%25", ":": "%3A", ",": "%2C"})
@@ -240,26 +253,43 @@ def _quote_property(text: str) -> str:
 
 
 def render_codequality(run: Run) -> str:
-    """Return the problems of a run as a code quality report of GitLab, an entry for each test or verdict.
+    """Return the findings of a run as a code quality report of GitLab, an entry for each verdict that fails the run, and each case.
 
     >>> render_codequality(Run()).strip()
     '[]'
     """
-    problems = [*list_verdict_problems(run), *list_problems(run, all_worse=False)]
+    from pytest_llmops.reports.findings import list_findings
+
     root = str(run.meta.get("root", ""))
-    entries = [_build_codequality_entry(problem, root) for problem in problems]
+    default = _find_first_place(run)
+    failing = {verdict.nodeid for verdict in run.failing_verdicts}
+    entries = []
+    for finding in list_findings(run):
+        is_whole_run = finding.kind in ("RED", "ERROR", "FAIL", "AMBER")
+        if not is_whole_run or finding.nodeid in failing:  # else the tests or modules have entries
+            entries.append(_build_codequality_entry(finding, root, default))
     return escape_json_output(json.dumps(entries, indent=1)) + "\n"
 
 
-def _build_codequality_entry(problem: Problem, root: str) -> dict[str, Json]:
-    """Return the entry of a problem; its fingerprint is that of the test, by which GitLab recognizes it in other runs."""
-    path, line = problem.find_place({})
-    severity = "major" if problem.decides else "minor"
-    description = f"{problem.kind}: {problem.nodeid}: {problem.words}"
-    digest = hashlib.sha256(problem.nodeid.encode("utf-8", "replace"))
+def _find_first_place(run: Run) -> tuple[str, int]:
+    """Return where an entry on the whole run is shown: GitLab wants a place."""
+    from pytest_llmops.reports.findings import find_place
+
+    if not run.records:
+        return "conftest.py", 1
+    return find_place(run.records[0], {})
+
+
+def _build_codequality_entry(finding: "Finding", root: str, default: tuple[str, int]) -> dict[str, Json]:
+    """Return the entry of a finding; its fingerprint is that of the test, by which GitLab recognizes it in other runs."""
+    path, line = finding.path, finding.line
+    if not path:
+        path, line = default
+    severity = "major" if finding.decides else "minor"
+    digest = hashlib.sha256(finding.nodeid.encode("utf-8", "replace"))
     return {
-        "description": quote_line(description),
-        "check_name": f"llm-{problem.kind}",
+        "description": quote_line(f"{finding.title}. {finding.text}".strip()),
+        "check_name": f"llm-{finding.kind.replace(' ', '-')}",
         "fingerprint": digest.hexdigest(),
         "severity": severity,
         "location": {"path": quote_line(f"{root}{path}"), "lines": {"begin": line}},

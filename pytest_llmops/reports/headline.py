@@ -9,11 +9,11 @@ from typing import Literal, TypeAlias
 from pytest_llmops.errors import BudgetReached, SetupMissing, split_code
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
-from pytest_llmops.reports.commands import find_next_command, is_miss
+from pytest_llmops.reports.commands import find_next_command, format_rerun, is_miss
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
-from pytest_llmops.results.details import CollectionError, as_list
+from pytest_llmops.results.details import CollectionError, as_list, as_mapping
 from pytest_llmops.results.problems import list_record_commands
-from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import Verdict
 
@@ -35,6 +35,7 @@ MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
 POINTS_NOTE = "1 point is 1 % of a metric's scale"
+MAX_NAMED_TESTS = 3  # failed tests that a command names; of more, pytest runs those that failed last
 ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # Options of a run that decide what its tests ask, so that a command that reports suggest does the same
 _KEPT_OPTIONS = re.compile(
@@ -298,6 +299,8 @@ class _Reader:
         worse = self._kinds["worse"]
         next_step = gate.next_step
         override = ""
+        if not gate.decides and self._run.meta.get("accepted"):
+            merge = "Accepted as the new baseline"
         if word == "AMBER" and gate.fails(strict=self._run.is_strict):
             merge = "Do not merge (--llm-strict)"
         if word == "RED":
@@ -460,7 +463,10 @@ class _Reader:
         """Return what was edited, as the object of "fix"; "the change" if that is not one thing."""
         edits = self._gate.edits if self._gate is not None else ()
         nouns = {"prompt": "the prompt", "request": "the prompt", "model": "the model", "judge": "the judge", "retriever": "the retriever", "cases": "the cases", "code": "the code"}  # fmt: skip
-        names = {nouns.get(edit.kind, "") for edit in edits}
+        names = set()
+        for edit in edits:
+            is_other_part = edit.kind == "request" and not edit.name.startswith("messages")
+            names.add("the request" if is_other_part else nouns.get(edit.kind, ""))
         if len(names) == 1:
             return names.pop() or "the change"
         return "the change"

@@ -95,12 +95,18 @@ def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ..
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFacts(StoredFacts):
-    """The case of a test."""
+    """The case of a test.
+
+    Attributes:
+        path: The file that has it, relative to the root; ``line`` is its line there. "" and 0: it comes from no text file of the project.
+    """
 
     id: str = ""
     family: str = ""
     input: Json = None
     reference: Json = None
+    path: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

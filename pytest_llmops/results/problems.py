@@ -4,53 +4,27 @@ import posixpath
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmops.errors import append_code, format_name_list
+from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import Measurement, format_count
 from pytest_llmops.results.comparison import group_by
-from pytest_llmops.results.details import CassetteFacts, SideFacts, TrialFacts, fact_text, read_detail
+from pytest_llmops.results.details import CassetteFacts, TrialFacts, fact_text, read_detail
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """A test that got worse, failed or could not be scored, or a verdict that fails the run.
+    """A test that got worse than the baseline, failed or could not be scored.
 
     Attributes:
-        kind: ``worse`` (than the baseline), ``failed`` or ``errored``; for a verdict its status.
-        words: What happened, in a line: the scores before and after, and the first line of the failure.
-        decides: The run did not pass because of it; else it is a warning.
-        change: How the test differs from the baseline; None: there is no baseline, or it does not differ.
+        kind: ``worse``, ``failed`` or ``errored``.
         record: The test; an empty record if the run has none of it.
     """
 
     kind: str
-    nodeid: str
-    words: str
-    decides: bool
-    change: CaseChange | None
     record: TestRecord
-
-    def find_place(self, changed: Mapping[str, int]) -> tuple[str, int]:
-        """Return the file and line at which to show the problem.
-
-        This is the prompt of the test if it is among the changed files, else where the test failed, else line 1 of its file.
-
-        Args:
-            changed: The first changed line of each changed file.
-        """
-        prompt = SideFacts.from_wire(self.record.fact("prompt")).path
-        if prompt in changed:
-            return prompt, changed[prompt]
-        path, _, line = self.record.place.rpartition(":")
-        if not path:
-            path = self.nodeid.partition("::")[0]
-        if line.isdecimal():
-            return path, int(line)
-        return path, 1
 
 
 def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
@@ -63,24 +37,15 @@ def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
     >>> [problem.kind for problem in list_problems(Run(records=(TestRecord(nodeid="t", outcome="failed"),)))]
     ['failed']
     """
-    regressed: dict[str, CaseChange] = {}
-    deciding: set[str] = set()
-    failing = run.failing_verdicts
+    worse: dict[str, None] = {}
     for verdict in run.verdicts:
-        if verdict.level == "good" and not all_worse:
-            continue
-        worse = {change.nodeid: change for change in verdict.of_kind("regressed")}
-        regressed |= worse
-        if verdict in failing and verdict.level != "error":
-            deciding |= worse.keys()
+        if all_worse or verdict.level != "good":
+            worse.update(dict.fromkeys(change.nodeid for change in verdict.of_kind("regressed")))
     records = {record.nodeid: record for record in run.records}
     bad = [record for record in records.values() if record.outcome in ("failed", "errored")]
     bad.sort(key=_severity)
-    changes = run.changes
-    problems = []
-    for nodeid in dict.fromkeys([*regressed, *(record.nodeid for record in bad)]):
-        record = records.get(nodeid, TestRecord(nodeid=nodeid))
-        problems.append(_describe_problem(record, changes.get(nodeid), decides=nodeid in deciding))
+    problems = [Problem("worse", records.get(nodeid, TestRecord(nodeid=nodeid))) for nodeid in worse]
+    problems += [Problem(record.outcome, record) for record in bad if record.nodeid not in worse]
     return problems
 
 
@@ -88,62 +53,6 @@ def _severity(record: TestRecord) -> tuple[int, float]:
     """Return a sort key: failed before errored tests, and within these the one that misses its threshold by the most first."""
     misses = map(_miss, list_failed_measurements(record))
     return OUTCOMES.index(record.outcome), -max(misses, default=0.0)
-
-
-def _describe_problem(record: TestRecord, change: CaseChange | None, *, decides: bool) -> Problem:
-    """Return the problem of a test; ``decides``: a failing verdict names it as worse. A failed test always decides."""
-    failed = record.outcome in ("failed", "errored")
-    kind: str = record.outcome
-    parts = []
-    if change is not None:
-        parts.append(change.words)
-        if change.kind == "regressed":
-            kind = "worse"
-    if failed:
-        parts.append(record.message.strip().partition("\n")[0])
-    words = "; ".join(filter(None, parts))
-    return Problem(
-        kind=kind,
-        nodeid=record.nodeid,
-        words=words or kind,
-        decides=failed or decides,
-        change=change,
-        record=record,
-    )
-
-
-def list_verdict_problems(run: Run) -> list[Problem]:
-    """Return the verdicts that fail a run, as problems.
-
-    Verdicts that list the tests that got worse are left out: these tests are problems of their own, see `list_problems`.
-
-    >>> list_verdict_problems(Run(verdicts=(Verdict(kind="baseline", status="ERROR", decides=True),)))[0].nodeid
-    'llmops::gate'
-    """
-    problems = []
-    for verdict in run.failing_verdicts:
-        if verdict.level != "error" and verdict.of_kind("regressed"):
-            continue
-        record = TestRecord(nodeid=verdict.nodeid, place=_find_verdict_place(run, verdict))
-        problems.append(
-            Problem(
-                kind=verdict.status,
-                nodeid=verdict.nodeid,
-                words=append_code(verdict.statement, verdict.code),
-                decides=True,
-                change=None,
-                record=record,
-            )
-        )
-    return problems
-
-
-def _find_verdict_place(run: Run, verdict: Verdict) -> str:
-    """Return the place at which a verdict is shown; for one on the whole run the place of its first test."""
-    if verdict.place or not run.records:
-        return verdict.place
-    first = run.records[0]
-    return first.place or f"{first.nodeid.partition('::')[0]}:1"
 
 
 def list_failed_measurements(record: TestRecord) -> list[Measurement]:

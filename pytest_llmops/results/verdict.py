@@ -213,8 +213,8 @@ class SuiteEdit(StoredFacts):
 
     Attributes:
         kind: See `EditKind`. ``request``: a part of the request that no prompt version explains; ``code``: no request differs, but what
-            is made of the answers does; ``answers``: no request differs, but other answers were recorded; ``unknown``: the baseline
-            does not store its requests.
+            is made of the answers does; ``answers``: no request differs, but other answers were recorded (with the name ``judge``:
+            only its answers); ``unknown``: the baseline does not store its requests.
         name: What was edited: a prompt, a part of the request (``messages[0]``), a judge, a file of cases.
         before: Its version or value in the baseline; "": not known, or the same version with another text.
         after: Its version or value now.
@@ -278,6 +278,8 @@ class SuiteEdit(StoredFacts):
         """
         if self.kind == "code":
             return "no request differs: the code that handles the answers changed"
+        if self.kind == "answers" and self.name == "judge":
+            return "neither requests nor answers differ: the judge scored the same answers differently"
         if self.kind == "answers":
             requests = format_count(self.count, "request")
             return f"no request differs: the same {requests} got other answers"
@@ -326,7 +328,7 @@ class MetricVerdict(StoredFacts):
         detectable: The drop that is noticed in 8 of 10 runs; None: not known.
         cases: Compared cases; ``unchanged`` is how many of them replayed the recordings of the baseline.
         trials_before: The smallest number of trials of a case, among those that are not unchanged; ``trials_after`` alike.
-        next_step: What would settle it; "": it is settled, or the advice of the verdict has it.
+        next_step: What would decide it; "": it is decided, or the next step of the verdict has it.
         scored: How many trials of the run have a score; ``unscored``: how many have none.
     """
 

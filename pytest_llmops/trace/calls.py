@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text, get_mapping, get_text
+from pytest_llmops._util.text_files import fingerprint_parts
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call, is_error_status
 from pytest_llmops.recorder import Exchange
@@ -17,7 +18,9 @@ from pytest_llmops.trace.wire_format import CallFormat, ParsedReply, ParsedReque
 
 MAX_NAME_CHARS = 80
 MAX_ERROR_CHARS = 200
-MAX_PARAMETERS = 2_000  # characters of the parameters of a request
+MAX_PARAMETER = (
+    4_000  # characters of the JSON text of a parameter; of a longer one only a fingerprint is kept
+)
 # Fields of a request that are messages, tools or the model, that only say how the answer is sent, or that are another one in each run
 _OTHER_FIELDS = frozenset(
     [
@@ -161,10 +164,18 @@ def _format_parameters(request: JsonObject) -> str:
     if not parameters:
         return ""
     try:
-        text = json.dumps(parameters, ensure_ascii=False, sort_keys=True)
+        shortened = {name: _shorten_parameter(value) for name, value in parameters.items()}
+        return json.dumps(shortened, ensure_ascii=False, sort_keys=True)
     except (ValueError, RecursionError, TypeError):
         return ""
-    return shorten_text(text, MAX_PARAMETERS)
+
+
+def _shorten_parameter(value: object) -> object:
+    """Return the value of a parameter; of a long one its fingerprint: the end of a text that is cut could be half a secret."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if len(text) <= MAX_PARAMETER:
+        return value
+    return f"({len(text):,} characters, fingerprint {fingerprint_parts(text)})"
 
 
 def _read_unknown_bodies(body: streams.ReplyBody) -> _ReadBodies:

@@ -183,7 +183,7 @@ def test_same_repository_and_fork(project: Path, api: GitHubApi, tmp_path: Path)
     }
     (body,) = api.own
     assert body == f"<!-- llmops:replay -->\n{(project / 'llmops.md').read_text(encoding='utf-8')}"
-    assert "## LLM regression: FAIL" in body
+    assert "## 🔴 FAIL: 1 of 1 test failed" in body
     uploaded = yaml.safe_load((CI / "github.yml").read_text(encoding="utf-8"))["jobs"]["replay"]["steps"][-1][
         "with"
     ]["path"]

@@ -35,6 +35,7 @@ def test_answer(case):
     assert_score(quality, str(score(case)), at_least=None)
 """
 ACCEPT = ("--llm-accept", "first baseline")
+RULED_OUT = "On average, a drop of 5 points or more is ruled out"
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project) -
     assert "a verdict takes" not in result.line("accepted;")
     few = suite.run("-o", "llm_baseline=few.json", "-k", "1", "--llm-accept=few", "--llm-accept-anyway")
     assert few.line("accepted;").endswith(
-        "; changes are listed, and a verdict takes 10 cases with 3 trials, or 20 cases"
+        "; changes are listed, but for a verdict 20 cases are needed, or 10 with 3 trials"
     )
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
     assert len(baseline.tests) == 24
@@ -282,7 +283,7 @@ def test_the_html_report_shows_what_changed(suite: Project, monkeypatch: pytest.
     page = (suite.path / "out.html").read_text(encoding="utf-8")
     data = read_data(page)
     assert (data["gates"][0]["status"], data["gates"][0]["style"]) == ("RED", "failed")
-    assert "score.quality -15.0 points" in data["gates"][0]["sentence"]
+    assert "The suite got worse by 15.0 points" in data["gates"][0]["sentence"]
     assert data["cases"][0]["change"]["kind"] == "worse"
     assert "<del>88</del>" in page  # for a browser without scripts
 
@@ -338,7 +339,7 @@ def test_old_outputs_come_from_the_cassettes_of_the_baselines_commit(project: Pr
     (project.path / "llmops-baseline-outputs.json.gz").unlink()
     git(project, "add", ".")
     git(project, "commit", "-q", "-m", "the recording and its baseline in one commit")
-    assert "every answer is the baseline's" in project.run().text
+    assert "Nothing changed: the answer is the recording of the baseline" in project.run().text
     project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
     assert project.record(mode="all").outcomes == {"passed": 1}
     changed = project.run()
@@ -413,6 +414,8 @@ def test_a_shallow_clone_shows_no_text_of_another_commit(
     changed = project.run()
     assert "worse      test_a.py::test_a  text.fuzzy 1.00 -> 0.94" in changed.text
     assert "the baseline's output is not stored here" in changed.text
+    (edit,) = gate_of(changed.run).edits
+    assert (edit.words, edit.lines) == ("the text of the request, in 1 of 1 requests", ())
 
 
 def test_without_git_a_file_is_compared_and_a_branch_is_an_error(

@@ -175,3 +175,20 @@ def test_files_are_in_the_message_their_hash_in_the_recording_and_the_image_on_t
     assert replayed.run.records[0].fact("case")["files"] == {"img/a.png": digest}
     (project.path / "img/a.png").write_bytes(IMAGE + b"another")
     assert "CassetteMiss" in project.run().text
+
+
+def test_the_path_and_the_line_of_a_case_are_facts_of_its_test(project: Project, workers: int) -> None:
+    test = 'import pytest\n@pytest.mark.cases("{}")\ndef test_{}(case):\n    pass\n'
+    project.write(
+        **{
+            "cases/c.csv": "id,input\nlate,May I?\n",
+            "tests/unit/test_a.py": test.format("../../cases/c.csv", "above"),
+            "tests/unit/test_b.py": test.format("builtin:pii", "package"),
+        }
+    )
+    records = project.run("-k", "test_above", workers=workers).run.records
+    (case,) = [record.fact("case") for record in records]
+    assert (case["file"], case["path"], case["line"]) == ("../../cases/c.csv", "cases/c.csv", 2)
+    package = project.run("-k", "test_package").run.records[0].fact("case")
+    assert package["file"] == "builtin:pii"
+    assert not {"path", "line"} & package.keys()

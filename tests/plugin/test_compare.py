@@ -237,7 +237,9 @@ def test_prompts_with_cases_are_recorded_and_replayed_alike(project: Project) ->
     assert "prompt answer v2, against v1 " in project.bare().text
     (figure,) = [text for label, text, _ in page["figures"] if label == "compare"]
     assert figure.splitlines() == [variant.headline, *variant.advice]
-    assert variant.headline in (project.path / "run.md").read_text(encoding="utf-8")
+    text = (project.path / "run.md").read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| prompt answer `v2`, against `v1` |")]
+    assert row.endswith("| better |")
 
 
 def test_a_misspelt_version_is_reported_and_not_what_follows_from_it(project: Project) -> None:

@@ -131,7 +131,11 @@ def test_a_guardrail_that_fails_the_run_fails_in_every_report(
         assert verdict_cases(project.path / f"{name}.xml") == {
             "guardrail[attacks test_a.py::test_attack]": True
         }
-    assert result.line("::error ").startswith("::error file=test_a.py,line=5,title=fail%3A llmops")
+    headline, finding, *_ = [line for line in result.text.splitlines() if line.startswith("::error ")]
+    assert headline.startswith("::error title=RED%3A A limit is broken%3A attacks blocked")
+    assert finding.startswith(
+        "::error file=test_a.py,line=5,title=attacks test_a.py%3A%3Atest_attack%3A fail::"
+    )
 
 
 @pytest.mark.slow

@@ -100,11 +100,11 @@ def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "summary.md"))
     printed, ended, run = run_looks(suite, AUTO, *live, *options)
-    assert (suite.path / "summary.md").read_text(encoding="utf-8").count("## LLM regression") == 1
+    assert (suite.path / "summary.md").read_text(encoding="utf-8").count("\n## ") == 1
     assert suite.server.count - request_count == 36  # what a look has paid for, the next replays
     assert (gate_of(run).status, ended) == (status, int(status == "RED"))
     assert printed.count("undecided, so the suite runs again") == 1
-    assert "would settle it" not in printed  # the next look does, or does not
+    assert "To decide, " not in printed  # the next look decides, or does not
     assert "look 2 of 3: decided" in printed
     replayed, ended_again, again = run_looks(suite, AUTO)
     assert (again.verdicts, ended_again) == (run.verdicts, ended)

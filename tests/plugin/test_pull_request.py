@@ -72,8 +72,10 @@ def test_the_summary_of_the_job_is_appended_to(
     result = recorded.run("--llm-report=r.md", workers=workers)
     text = summary.read_text(encoding="utf-8")
     assert text == f"from another step\n\n{(recorded.path / 'r.md').read_text(encoding='utf-8')}"
-    assert text.splitlines()[2] == "## LLM regression: FAIL"
+    assert text.splitlines()[2] == "## 🔴 FAIL: 2 of 4 tests failed"
     assert "pytest" in text.partition("```sh\n")[2]
+    row = "| `bob`<br>`text.contains` **0.00**, needs ≥ 1.00 | `Bob`<br>Expected: `Ann` |"
+    assert row in text.replace("\N{NO-BREAK SPACE}", " ")
     assert ", r.md\n" in result.text
     assert result.exit == 1
     recorded.run("-o", "llm_github=off")
@@ -90,16 +92,23 @@ def test_a_summary_that_cannot_be_written_changes_nothing_else(
     assert (result.exit, result.outcomes) == (0, {"passed": 1})
 
 
-def test_annotations_stand_at_the_users_lines(recorded: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotations_stand_at_the_case_else_at_the_users_line(
+    recorded: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert commands(recorded.run()) == []
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     result = recorded.run("-qq")
-    places = [line.partition(",title=")[0] for line in commands(result)]
-    assert places == [
-        "::error file=helpers.py,line=4",
-        "::error file=test_greet.py,line=9",
-        "::error file=test_plain.py,line=8",
+    *cases, headline = commands(result)
+    assert headline.startswith("::error title=FAIL%3A 2 of 4 tests failed::Do not merge: ")
+    assert [line.partition("::")[2].partition("::")[0] for line in cases] == [
+        "error file=cases.jsonl,line=2,title=bob failed",
+        "error file=helpers.py,line=4,title=test_helper failed",
+        "error file=test_plain.py,line=8,title=test_library has no score",
     ]
+    assert cases[0].endswith(
+        '::Question: Bob. Expected: Ann. Now: echo of Say hello to Bob. Why: missing: "Ann". '
+        "(text.contains 0.00, needs ≥ 1.00) [LLM-THRESHOLD]"
+    )
     assert result.records["test_greet[ann]"].place == "test_greet.py:4"
     assert commands(recorded.run("-o", "llm_github=off")) == []
 
@@ -107,6 +116,12 @@ def test_annotations_stand_at_the_users_lines(recorded: Project, monkeypatch: py
 def test_annotations_stand_at_a_prompt_that_the_pull_request_changes(
     recorded: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Without a file of cases
+    one_by_one = FILES["test_greet.py"].replace(
+        'mark.cases("cases.jsonl")', 'mark.parametrize("name", ["Ann", "Bob"])'
+    )
+    one_by_one = one_by_one.replace("prompt, case, llm", "prompt, name, llm").replace("case.input", "name")
+    recorded.write(**{"test_greet.py": one_by_one})
     top = recorded.path
     shop = recorded.path = top / "shop"
     shop.mkdir()
@@ -128,15 +143,13 @@ def test_annotations_stand_at_a_prompt_that_the_pull_request_changes(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_BASE_REF", "main")
     # Only the merge commit and its parents were fetched.
-    (line,) = commands(recorded.run())
-    assert line.startswith(
-        f"::error file={shop.name}/prompts/greet/v1.md,line=5,title=failed%3A test_greet.py"
-    )
+    line, _ = commands(recorded.run())
+    assert line.startswith(f"::error file={shop.name}/prompts/greet/v1.md,line=5,title=Bob failed::")
     git(recorded, "update-ref", "refs/remotes/origin/main", "main")
     git(recorded, "commit", "-q", "--allow-empty", "-m", "another")
-    assert commands(recorded.run()) == [line]
+    assert commands(recorded.run())[0] == line
     monkeypatch.setenv("GITHUB_BASE_REF", "../no such branch")
-    (elsewhere,) = commands(recorded.run())
+    elsewhere, _ = commands(recorded.run())
     assert elsewhere.startswith(f"::error file={shop.name}/test_greet.py,line=9,")
     assert recorded.run("--llm-report=r.json").run.meta["root"] == f"{shop.name}/"
 
@@ -153,10 +166,10 @@ def test_no_terminal_no_test_and_no_case_still_leave_reports(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert recorded.bare("-p", "no:terminal", "--llm-report=a.md", "--llm-report=metrics:a.json").exit == 1
-    assert (recorded.path / "a.md").read_text(encoding="utf-8").startswith("## LLM regression: FAIL\n")
+    assert (recorded.path / "a.md").read_text(encoding="utf-8").startswith("## 🔴 FAIL: ")
     recorded.write(**{"cases.jsonl": "", "test_plain.py": "def test_plain(): pass\n"})
     recorded.bare("--llm-report=b.md", "--llm-report=metrics:b.txt", "test_plain.py")
-    assert (recorded.path / "b.md").read_text(encoding="utf-8").startswith("## LLM regression: EMPTY\n")
+    assert (recorded.path / "b.md").read_text(encoding="utf-8").startswith("## ⚪ NONE: ")
     assert 'llm_tests{outcome="passed"} 0' in (recorded.path / "b.txt").read_text(encoding="utf-8")
     assert recorded.bare("--llm-report=c.md", "test_greet.py").exit != 0
     assert (recorded.path / "c.md").exists()

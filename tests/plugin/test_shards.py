@@ -72,7 +72,7 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
     assert merge(*runs, *shards, "-o", "run.json", "-o", "run.md") == 1
     assert "== LLM regression: RED ==" in capsys.readouterr().out
     whole = f"from another step\n\n{(project.path / 'run.md').read_text(encoding='utf-8')}"
-    assert whole.splitlines()[2] == "## LLM regression: RED"
+    assert whole.splitlines()[2].startswith("## 🔴 RED: the suite got worse by ")
     assert summary.read_text(encoding="utf-8") == whole
     ini = project.path / "pytest.ini"
     with_github = ini.read_text(encoding="utf-8")

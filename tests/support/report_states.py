@@ -136,7 +136,7 @@ def build_record(
         measurements=(contains, scored),
         calls=(call,) * TRIALS,
         facts={
-            "case": {"id": case.id, "file": "cases.csv", "line": 2 + CASES.index(case), "input": {"question": case.question}, "reference": {"fact": case.fact}},
+            "case": {"id": case.id, "file": "cases.csv", "path": "cases.csv", "line": 2 + CASES.index(case), "input": {"question": case.question}, "reference": {"fact": case.fact}},
             "prompt": {"name": "support/answer", "version": version, "fingerprint": f"f-{version}", "path": f"prompts/support/answer/{version}.md"},
             "judge": {"name": "helpful", "version": "3", "model": "large-judge"},
             "recordings": [f"{model} {version} {text} {number}" for number in range(TRIALS)],
@@ -153,10 +153,14 @@ def _accept(records: Sequence[TestRecord]) -> Reference:
     tests = {record.nodeid: summarize_test(record) for record in records}
     baseline = Baseline(tests=tests, history=(accepted,))
     requests = {
-        record.nodeid: [request.parts for request in list_requests(record.calls)] for record in records
+        record.nodeid: {request.fingerprint: request.parts for request in list_requests(record.calls)}
+        for record in records
     }
     return Reference(
-        name="llmops-baseline.json", baseline=baseline, find_output=outputs.get, find_requests=requests.get
+        name="llmops-baseline.json",
+        baseline=baseline,
+        find_output=outputs.get,
+        find_requests=requests.__getitem__,
     )
 
 

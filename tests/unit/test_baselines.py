@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_llmops.baselines import baseline as files
+from benchmarks.verdicts import list_plans, plan_suite
+from pytest_llmops.baselines import stored_answers
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import judge_suite
-from pytest_llmops.baselines.metric_data import GateRules
+from pytest_llmops.baselines.metric_data import GateRules, NextStep
 from pytest_llmops.baselines.power import estimate_power
+from pytest_llmops.baselines.stored_answers import StoredAnswers
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.trials import merge_measurements
 from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 
@@ -210,40 +213,48 @@ def test_the_same_measurement_twice_in_a_test_is_no_second_trial() -> None:
     assert metric_trials(kept, "m", tuple(kept.scores)) == (0.75,)
 
 
-def test_a_clear_drop_is_red_and_names_suspects() -> None:
+def test_a_clear_drop_is_red_and_says_how_large_it_is() -> None:
     verdict = judge_suite(accept(*suite(30, 10, 0.85)), suite(30, 3, 0.7, seed=1), name="b.json")
     assert verdict.status == "RED"
-    assert verdict.sentence.startswith("judge.tone -1")
-    assert "; worse: " in verdict.sentence
-    assert verdict.advice[0].startswith("judge.tone: this suite notices a drop of ")
+    assert re.fullmatch(r"The suite got worse by 1\d\.\d points", verdict.sentence)
+    assert verdict.advice[0].startswith(
+        "judge.tone: the smallest drop that this suite detects in 8 of 10 runs is "
+    )
     assert verdict.baseline == "b.json, accepted 2026-11-02 (first)"
     (metric,) = verdict.metrics
     assert metric.role == "primary"
     assert (metric.cases, metric.trials_before, metric.trials_after) == (30, 10, 3)
     assert metric.p_value is not None
     assert metric.p_value < 0.01
+    assert metric.lower is not None
+    assert metric.upper == pytest.approx(2 * metric.change - metric.lower)
+    assert (metric.scored, metric.unscored) == (90, 0)
     assert Verdict.from_wire(json.loads(json.dumps(verdict.to_wire()))) == verdict
 
 
 def test_the_same_scores_again_are_green() -> None:
     verdict = judge_suite(accept(*suite(50, 10, 0.85)), suite(50, 5, 0.85, seed=1))
     assert verdict.status == "GREEN"
-    assert verdict.sentence.endswith("a drop of 5.0 points is excluded")
+    assert verdict.sentence == "On average, a drop of 5 points or more is ruled out"
 
 
-def test_too_few_trials_to_tell_are_amber_and_say_what_would_settle_it() -> None:
+def test_too_few_trials_to_tell_are_amber_and_say_what_would_decide_it() -> None:
     verdict = judge_suite(accept(*suite(12, 3, 0.6)), suite(12, 1, 0.57, seed=4))
     assert verdict.status == "AMBER"
     assert verdict.fails(strict=True)
     assert not verdict.fails(strict=False)
-    assert any("would settle it" in sentence for sentence in verdict.advice)
+    assert verdict.sentence == "Not decided: a drop of 5 points or more is still possible (judge.tone)"
+    assert verdict.why == "12 cases with 1 trial are too few to see so small a change"
+    assert verdict.next_step.startswith("To decide, ")
+    assert "--llm-trials" not in " ".join(verdict.advice)
 
 
 @pytest.mark.parametrize(("cases", "trials"), [(9, 10), (19, 1), (19, 2)])
 def test_a_small_suite_gets_no_statistical_verdict(cases: int, trials: int) -> None:
     verdict = judge_suite(accept(*suite(cases, trials, 0.9)), suite(cases, 1, 0.2, seed=1))
     assert verdict.status == "NONE"
-    assert "no statistical verdict" in verdict.sentence
+    assert verdict.sentence == "Too few cases for a verdict: 20 are needed, or 10 with 3 trials"
+    assert verdict.next_step == "For a verdict, add 1 case"
     assert len(verdict.of_kind("regressed")) > cases // 2
 
 
@@ -251,7 +262,8 @@ def test_replayed_recordings_of_the_baseline_are_no_evidence() -> None:
     facts = {"recordings": ["aa", "bb"]}
     baseline = accept(*(record(str(case), 1.0, 0.5, facts=facts) for case in range(25)))
     same = judge_suite(baseline, [record(str(case), 1.0, facts={"recordings": ["aa"]}) for case in range(25)])
-    assert (same.status, same.sentence) == ("GREEN", "nothing changed: every answer is the baseline's")
+    assert same.status == "GREEN"
+    assert same.sentence == "Nothing changed: all 25 answers are the recordings of the baseline"
     assert same.unchanged == 25
     assert same.changes == ()
     mixed = judge_suite(
@@ -298,16 +310,16 @@ def test_changed_inputs_and_lost_metrics_are_not_nothing_changed() -> None:
     ]
     fewer = [replace(test, measurements=test.measurements[:1]) for test in both]
     verdict = judge_suite(accept(*both), fewer)
-    assert (verdict.status, verdict.sentence.partition(":")[0]) == ("ERROR", "b")
-    assert "not measured now in 25 of 25 tests" in verdict.sentence
-    assert "accept a new baseline" in verdict.sentence
+    assert verdict.status == "ERROR"
+    assert verdict.sentence == "Not compared: b is no longer measured in 25 of 25 tests (limit: 2)"
+    assert verdict.next_step == "If that is intended, accept a new baseline:"
     assert verdict.of_kind("not comparable")[0].why == "not measured now: b"
     missed = [replace(test, raised=("CassetteMiss",), outcome="errored") for test in fewer]
     unreachable = [replace(test, raised=("ConnectError",), outcome="failed") for test in fewer]
     for broken in (missed, unreachable):
-        assert judge_suite(accept(*both), broken).sentence.endswith(
-            "Mend the 25 broken tests first (what is not recorded: --llm-record=new)"
-        )
+        verdict = judge_suite(accept(*both), broken)
+        assert verdict.next_step == "Fix the 25 tests with an error first, then run again:"
+        assert verdict.next_command == "pytest --llm-record=new"
     assert judge_suite(accept(*both), [*fewer[:2], *both[2:]]).status == "AMBER"  # 25 passes prove little
 
 
@@ -331,7 +343,9 @@ def test_a_judge_that_was_not_called_is_unscored_and_no_other_version() -> None:
     )
     baseline = accept(*(record(str(case), 1.0, version="7") for case in range(25)))
     now = [replace(record(str(case), 1.0), measurements=(not_asked,), outcome="failed") for case in range(25)]
-    assert judge_suite(baseline, now).sentence.startswith("judge.tone: 25 of 25 trials could not be scored")
+    verdict = judge_suite(baseline, now)
+    assert verdict.sentence == "Not decided: the judge gave no score for 25 of 25 trials (judge.tone)"
+    assert verdict.edits == ()  # a missing score does not show that anything was edited
 
 
 def test_a_measurement_that_some_trials_left_out_costs_no_trial() -> None:
@@ -381,20 +395,13 @@ def test_a_single_test_without_requests_beside_recorded_ones_is_not_undecided() 
     assert judge_suite(accept(*records), records).status == "GREEN"
 
 
-def test_a_case_id_with_colons_is_named_whole() -> None:
-    before = [record(f"a::{case}", 0.5, 0.75, 1.0) for case in range(12)]
-    after = [record(f"a::{case}", 0.0, 0.25, 0.0) for case in range(12)]
-    sentence = judge_suite(accept(*before), after).sentence
-    assert sentence.endswith("worse: a::0, a::10, a::11 and 9 more")
-    few = judge_suite(accept(*before), [*after[:3], *before[3:]])
-    assert few.sentence.endswith("worse: a::0, a::1, a::2")
-
-
 def test_another_version_of_the_judge_is_not_compared_but_an_error() -> None:
     now = [record(str(case), 0.1, version="2") for case in range(25)]
     verdict = judge_suite(accept(*(record(str(case), 1.0) for case in range(25))), now)
     assert verdict.status == "ERROR"
-    assert "llmops judge rescore" in verdict.sentence
+    assert verdict.sentence == "Not compared: judge.tone has another version than in the baseline"
+    assert verdict.why == "In 25 of 25 tests"
+    assert verdict.next_command == "llmops judge rescore"
 
 
 def test_too_many_unscored_trials_are_an_error_not_a_drop() -> None:
@@ -405,32 +412,29 @@ def test_too_many_unscored_trials_are_an_error_not_a_drop() -> None:
     baseline = accept(*(record(str(case), 1.0) for case in range(25)))
     now = [unscored(0), unscored(1), *(record(str(case), 1.0) for case in range(2, 25))]
     verdict = judge_suite(baseline, now)
-    assert (verdict.status, verdict.sentence) == (
-        "ERROR",
-        "judge.tone: 2 of 25 trials could not be scored: nothing is decided",
-    )
+    assert verdict.status == "ERROR"
+    assert verdict.sentence == "Not decided: the judge gave no score for 2 of 25 trials (judge.tone)"
+    assert verdict.why == "Limit: 1 of 25 (5 %)"
+    assert verdict.next_command == "pytest --llm-record=new"
     assert judge_suite(baseline, now[1:]).status != "ERROR"
 
 
 def test_missing_tests_are_an_error_and_a_partial_run_is_none() -> None:
     baseline, now = accept(*suite(30, 3, 0.9)), suite(30, 3, 0.9)[:20]
     verdict = judge_suite(baseline, now)
-    assert (verdict.status, verdict.sentence) == (
-        "ERROR",
-        (
-            "10 of 30 tests of the baseline did not run: nothing is decided. Restore them; if a person renamed or removed "
-            "them on purpose, they accept a new baseline (--llm-accept)"
-        ),
-    )
+    assert verdict.status == "ERROR"
+    assert verdict.sentence == "Not compared: 10 of 30 tests of the baseline did not run (limit: 3)"
+    assert verdict.next_step == "If they were removed or renamed on purpose, accept a new baseline:"
+    assert verdict.next_command.startswith("pytest --llm-accept ")
     broken = TestRecord(nodeid="test_a.py::test_a", outcome="errored", message="unknown prompt 'suport'")
-    assert judge_suite(baseline, [broken]).sentence == (
-        "30 of 30 tests of the baseline did not run: nothing is decided. Mend the 1 broken test first"
-    )
+    all_gone = judge_suite(baseline, [broken])
+    assert all_gone.sentence == "Not compared: 30 of 30 tests of the baseline did not run (limit: 3)"
+    assert all_gone.next_step == "Fix the 1 test with an error first, then run again:"
+    assert all_gone.next_command == "pytest"
     partial = judge_suite(baseline, now, partial=True)
-    assert (partial.status, partial.sentence) == (
-        "NONE",
-        "partial: 20 of 30 tests of the baseline, no verdict",
-    )
+    assert partial.status == "NONE"
+    assert partial.sentence == "No verdict: 20 of 30 tests of the baseline ran"
+    assert (partial.next_step, partial.next_command) == ("For a verdict, run all tests:", "pytest")
     assert partial.of_kind("removed") == []
     assert len(verdict.of_kind("removed")) == 10
 
@@ -454,12 +458,11 @@ def test_a_declared_metric_decides_and_the_others_only_alarm() -> None:
         ("judge.facts", "guard-rail", "RED"),
     ]
     assert verdict.status == "RED"
-    assert verdict.sentence.startswith("judge.facts -20.0 points")
+    assert verdict.sentence == "The suite got worse by 20.0 points (judge.facts)"
     unknown = judge_suite(accept(*before), after, rules=GateRules(primary="judge.x"))
     assert unknown.status == "ERROR"
-    assert unknown.sentence.endswith(
-        "expected a metric that was measured (judge.facts, judge.tone), got 'judge.x'"
-    )
+    assert unknown.sentence.endswith("names 'judge.x', which no test measured")
+    assert unknown.why == "Measured: judge.facts, judge.tone"
 
 
 def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
@@ -492,7 +495,7 @@ def test_checks_that_pass_exclude_rare_failures_only_when_there_are_enough_of_th
     verdict = judge_suite(accepted, run)
     assert verdict.status == status
     if before < 3 and status == "AMBER":
-        assert "2 trials of each case, here and in the baseline (--llm-trials=2)" in " ".join(verdict.advice)
+        assert "record 2 trials per case in the baseline and on this branch" in verdict.next_step
 
 
 def test_the_first_look_at_single_trials_holds_its_own_level() -> None:
@@ -519,17 +522,13 @@ def judge_passes(before: np.ndarray, after: np.ndarray, rules: GateRules | None 
     return judge_suite(accept(*accepted), run, rules=rules)
 
 
-def read_plans(advice: str, cases: int, before: int, after: int) -> dict[str, tuple[int, int, int]]:
-    """Return what an advice asks for: cases, trials in the baseline, and trials of the run."""
-    trials = re.search(r"(\d+) trials of each case(?:, (here and )?(in the baseline))? \(", advice)
-    more = re.search(r"about ([\d,]+) more case", advice)
-    plans = {}
-    if trials:
-        here = int(trials[1]) if trials[2] or not trials[3] else after
-        plans["trials"] = cases, int(trials[1]) if trials[3] else before, here
-    if more:
-        plans["cases"] = cases + int(more[1].replace(",", "")), before, after
-    return plans
+def read_plans(
+    before: np.ndarray, after: np.ndarray, verdict: Verdict, rules: GateRules | None = None
+) -> dict[str, tuple[int, int, int]]:
+    """Return what the next step of a verdict on such checks needs: cases, trials in the baseline, and trials of the run."""
+    step = plan_suite(before.astype(float), after.astype(float), rules)
+    assert verdict.next_step.startswith(step.words)
+    return list_plans(step, len(before), before.shape[1], after.shape[1])
 
 
 @pytest.mark.slow
@@ -539,7 +538,8 @@ def test_what_is_advised_settles_most_suites_whose_baseline_has_few_trials() -> 
         draws = np.random.default_rng(seed).random((2, 400, 30)) < 0.97
         verdict = judge_passes(draws[0, :20, :3], draws[1, :20, :3])
         if verdict.status == "AMBER":
-            for kind, (cases, before, after) in read_plans(verdict.advice[0], 20, 3, 3).items():
+            plans = read_plans(draws[0, :20, :3], draws[1, :20, :3], verdict)
+            for kind, (cases, before, after) in plans.items():
                 status = judge_passes(draws[0, :cases, :before], draws[1, :cases, :after]).status
                 settled[kind].append(status != "AMBER")
     assert min(map(len, settled.values())) >= 7
@@ -565,14 +565,15 @@ AUTO = GateRules(alpha=0.025, planned=(1, 3, 5))
 def test_where_all_pass_as_many_trials_or_cases_as_are_advised_settle_it_and_fewer_do_not(
     cases: int, before: int, after: int, rules: GateRules, kinds: list[str]
 ) -> None:
-    verdict = judge_passes(np.ones((cases, before)), np.ones((cases, after)), rules)
+    present = np.ones((cases, before)), np.ones((cases, after))
+    verdict = judge_passes(*present, rules)
     assert verdict.status == "AMBER"
-    plans = read_plans(verdict.advice[0], cases, before, after)
+    plans = read_plans(*present, verdict, rules)
     assert list(plans) == kinds
     for kind, plan in plans.items():
         for less, status in ((0, "GREEN"), (3 if kind == "cases" else 1, "AMBER")):  # about so many cases
             now = (cases, before, after)
-            fewer = [max(number - less, present) for number, present in zip(plan, now, strict=True)]
+            fewer = [max(number - less, least) for number, least in zip(plan, now, strict=True)]
             old, new = (np.ones((fewer[0], trials)) for trials in fewer[1:])
             assert (kind, judge_passes(old, new, rules).status) == (kind, status)
 
@@ -582,14 +583,15 @@ def test_an_undecided_run_of_single_trials_has_one_hint() -> None:
     single[0, :2] = single[1, 1:3] = 0
     verdict = judge_passes(*single)
     assert verdict.status == "AMBER"
-    assert [text.count("--llm-trials") for text in verdict.advice] == [1, 0]
+    assert "trials per case" in verdict.next_step
+    assert "--llm-trials" not in " ".join(verdict.advice)
 
 
 def test_a_further_trial_that_makes_no_drop_finer_is_not_named() -> None:
     many, few = (
         judge_suite(accept(*suite(cases, 3, 0.85)), suite(cases, 3, 0.85, seed=1)) for cases in (250, 40)
     )
-    assert [text.endswith("in 8 of 10 runs") for text in (*many.advice, *few.advice)] == [True, False]
+    assert ["--llm-trials" in text for text in (*many.advice, *few.advice)] == [False, True]
 
 
 @pytest.mark.slow
@@ -613,9 +615,8 @@ def test_metrics_that_are_undecided_alike_are_reported_once() -> None:
 
     records = [passing(case) for case in range(24)]
     verdict = judge_suite(accept(*records), records)
-    assert (verdict.status, verdict.sentence.count("no drop is proved")) == ("AMBER", 1)
-    (step,) = verdict.advice
-    assert step.startswith("text.contains, text.exact: ")
+    assert verdict.status == "AMBER"
+    assert verdict.sentence.endswith("is still possible (text.contains and 1 more)")
 
 
 def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:
@@ -626,14 +627,15 @@ def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:
 
 
 def test_outputs_belong_to_one_acceptance(tmp_path: Path) -> None:
-    path = files.outputs_path(tmp_path / "llmops-baseline.json")
-    path.write_bytes(files.encode_outputs({"t": "Hello"}, "2026-11-02"))
-    assert files.read_outputs(path, "2026-11-02") == {"t": "Hello"}
-    assert files.read_outputs(path, "2026-11-03") == {}
+    path = stored_answers.outputs_path(tmp_path / "llmops-baseline.json")
+    answers = StoredAnswers({"t": "Hello"}, {"ab12": {"model": "m", "messages[0]": "Hi?"}})
+    path.write_bytes(stored_answers.encode_answers(answers, "2026-11-02"))
+    assert stored_answers.read_answers(path, "2026-11-02") == answers
+    assert stored_answers.read_answers(path, "2026-11-03") == StoredAnswers()
     for damaged in (b"", gzip.compress(b"[1]"), gzip.compress(b'{"accepted": "2026-11-02"}')):
         path.write_bytes(damaged)
-        assert files.read_outputs(path, "2026-11-02") == {}
-    assert files.read_outputs(tmp_path / "none.json.gz", "2026-11-02") == {}
+        assert stored_answers.read_answers(path, "2026-11-02") == StoredAnswers()
+    assert stored_answers.read_answers(tmp_path / "none.json.gz", "2026-11-02") == StoredAnswers()
 
 
 def test_a_primary_metric_that_cannot_be_decided_leaves_no_verdict() -> None:
@@ -646,7 +648,50 @@ def test_a_primary_metric_that_cannot_be_decided_leaves_no_verdict() -> None:
     before, after = ([with_more(case, level) for case in range(25)] for level in (0.9, 0.2))
     verdict = judge_suite(accept(*before), after, rules=GateRules(primary="judge.tone"))
     assert verdict.status == "NONE"
-    assert verdict.sentence.startswith("judge.tone: no statistical verdict: 6 cases")
+    assert verdict.sentence.startswith("Too few cases for a verdict on judge.tone: ")
+    assert verdict.next_step == "For a verdict, add 14 cases"
+
+
+def test_the_cases_that_a_verdict_lacks_are_those_of_the_metric_that_is_nearest() -> None:
+    def make(case: int, level: float) -> TestRecord:
+        repeated: tuple[Measurement, ...] = ()
+        if case < 5:
+            repeated = (Measurement(name="b", value=level, samples=(level,) * 3),)
+        return TestRecord(nodeid=f"t[{case}]", measurements=(Measurement(name="a", value=level), *repeated))
+
+    before, after = ([make(case, level) for case in range(12)] for level in (0.9, 0.2))
+    verdict = judge_suite(accept(*before), after)
+    assert verdict.status == "NONE"
+    assert verdict.next_step == "For a verdict, add 5 cases"  # of b; a lacks 8
+
+
+def test_a_suite_that_cannot_decide_asks_to_read_the_changed_answers() -> None:
+    def answered(case: int, score: float, text: str) -> TestRecord:
+        call = Call(messages=(Message("user", f"question {case}"),), output=text)
+        return replace(record(str(case), score), calls=(call,))
+
+    before = [answered(case, case % 4 / 4, "yes") for case in range(20)]
+    after = [answered(case, (case * 7 + 3) % 4 / 4, "no") for case in range(20)]
+    verdict = judge_suite(accept(*before), after)
+    assert verdict.status == "AMBER"
+    assert verdict.next_step == "This suite cannot decide so small a change. Read the 20 changed answers"
+
+
+@pytest.mark.parametrize(
+    ("step", "words", "command"),
+    [
+        (NextStep(cases=1, present_cases=12), "To decide, add about 1 case; more trials would not help", ""),
+        (NextStep(both=4, present_cases=12), "To decide, record 4 trials per case in the baseline and on this branch", ""),
+        (NextStep(both=4, has_enough_trials=True, present_cases=12), "To decide, record 4 trials per case in the baseline", ""),
+        (NextStep(both=4, two_sided=True, present_cases=12), "To decide, record 4 trials per case", ""),
+        (NextStep(run_only=5, is_fixed=False), "To decide, record 5 trials per case:", "pytest --llm-record=new"),
+        (NextStep(run_only=5), "To decide, record 5 trials per case:", "pytest --llm-record=new --llm-trials=5"),
+        (NextStep(cases=101, present_cases=20), "This suite cannot decide so small a change", ""),
+        (NextStep(cases=501, present_cases=400), "This suite cannot decide so small a change", ""),
+    ],
+)  # fmt: skip
+def test_a_next_step_is_said_in_words(step: NextStep, words: str, command: str) -> None:
+    assert (step.words, step.command) == (words, command)
 
 
 def test_a_test_that_broke_before_it_measured_is_unscored() -> None:
@@ -657,7 +702,7 @@ def test_a_test_that_broke_before_it_measured_is_unscored() -> None:
     ]
     verdict = judge_suite(baseline, [*broken, *(record(str(case), 1.0) for case in range(2, 30))])
     assert verdict.status == "ERROR"
-    assert verdict.sentence == "judge.tone: 2 of 30 trials could not be scored: nothing is decided"
+    assert verdict.sentence == "Not decided: the judge gave no score for 2 of 30 trials (judge.tone)"
 
 
 def test_fewer_trials_that_pass_are_a_change() -> None:
@@ -668,4 +713,4 @@ def test_fewer_trials_that_pass_are_a_change() -> None:
     before, after = ([tried(case, passed) for case in range(20)] for passed in (5, 3))
     verdict = judge_suite(accept(*before), after)
     assert verdict.status == "RED"
-    assert verdict.sentence.startswith("trials.passed -40.0 points (1.00 -> 0.60)")
+    assert verdict.sentence == "The suite got worse by 40.0 points (trials.passed)"

@@ -64,6 +64,21 @@ def test_yaml(tmp_path: Path, name: str) -> None:
     assert cases == (FULL, Case(id="b", input={"messages": [1, None, True]}))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [
+        ("a.jsonl", '{"id": "a", "input": "1"}\n\n{"id": "b", "input": "2"}\n', [1, 3]),
+        ("a.yaml", "- id: a\n  input: 1\n- id: b\n  input: 2\n", [1, 3]),
+        ("a.csv", 'id,input\na,"1\n2"\nb,3\n', [2, 4]),
+    ],
+)
+def test_a_case_knows_the_line_at_which_it_begins(
+    tmp_path: Path, name: str, text: str, lines: list[int]
+) -> None:
+    assert [case.line for case in load_cases(write(tmp_path, name, text))] == lines
+    assert [case.line for case in load_cases([{"id": "a", "input": "1"}])] == [0]
+
+
 def test_csv(tmp_path: Path) -> None:
     text = (
         "\ufeffid,input,reference,tags,family,days\r\n"

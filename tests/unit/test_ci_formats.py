@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from support.report_states import STATES
 from support.reports import make_gate
 from support.sample_run import fixed_run
 
 from pytest_llmops.reports.ci_formats import format_annotations
+from pytest_llmops.reports.findings import find_place
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange
+from pytest_llmops.results.verdict import CaseChange, ScoreChange, Verdict
 
 PROMPT = {"prompt": {"path": "prompts/greet/v2.md"}}
 
@@ -18,33 +21,90 @@ PROMPT = {"prompt": {"path": "prompts/greet/v2.md"}}
 def compared_run(status: str) -> Run:
     records = (
         TestRecord(nodeid="tests/test_a.py::test_b", facts=PROMPT, place="tests/test_a.py:3"),
-        TestRecord(nodeid="tests/test_a.py::test_c", outcome="failed", message="100 % wrong: a, b", place="tests/helpers.py:41"),
+        TestRecord(nodeid="tests/test_a.py::test_c", outcome="failed", message="100 % wrong: a, b [LLM-THRESHOLD]", place="tests/helpers.py:41"),
         TestRecord(nodeid="tests/test_a.py::test_d", outcome="errored"),
     )  # fmt: skip
-    changes = (CaseChange(nodeid="tests/test_a.py::test_b", kind="regressed", why="lower"),)
-    return Run(records=records, meta={"root": "shop/"}, verdicts=(make_gate(status=status, changes=changes),))
+    scores = (ScoreChange(name="m", before=1.0, after=0.5),)
+    changes = (
+        CaseChange(
+            nodeid="tests/test_a.py::test_b", kind="regressed", scores=scores, before_output="Hi!", after_output="No\nhello"
+        ),
+    )  # fmt: skip
+    gate = make_gate(status=status, sentence="s", changes=changes)
+    return Run(records=records, meta={"root": "shop/"}, verdicts=(gate,))
 
 
-def test_annotations_stand_at_the_changed_prompt_else_at_the_line_that_failed() -> None:
-    assert list(format_annotations(compared_run("RED"), {"prompts/greet/v2.md": 7})) == [
-        "::error file=shop/prompts/greet/v2.md,line=7,title=worse%3A tests/test_a.py%3A%3Atest_b::lower",
-        "::error file=shop/tests/helpers.py,line=41,title=failed%3A tests/test_a.py%3A%3Atest_c::100 %25 wrong: a, b",
-        "::error file=shop/tests/test_a.py,line=1,title=errored%3A tests/test_a.py%3A%3Atest_d::errored",
+def test_annotations_show_the_case_at_the_changed_prompt_else_at_the_line_that_failed() -> None:
+    first, second, *cases = format_annotations(compared_run("RED"), {"prompts/greet/v2.md": 7})
+    assert first.startswith(
+        "::error title=FAIL%3A 1 of 3 tests failed::Do not merge: 1 case worse, 0 better; "
+    )
+    assert second == "::error title=Against the baseline%3A RED::s. [LLM-RED]"
+    assert cases == [
+        "::error file=shop/tests/test_a.py,line=1,title=test_d ended with an error::",
+        "::error file=shop/tests/helpers.py,line=41,title=test_c failed::Why: 100 %25 wrong: a, b. [LLM-THRESHOLD]",
+        "::error file=shop/prompts/greet/v2.md,line=7,title=test_b got worse::Before: Hi! Now: No hello. (m 1.00 → 0.50)",
     ]
-    first, *_ = format_annotations(compared_run("AMBER"), {"prompts/other.md": 7})
-    assert first.startswith("::warning file=shop/tests/test_a.py,line=3,")
-    first, *_ = format_annotations(compared_run("GREEN"), {})
-    assert first.startswith("::error file=shop/tests/helpers.py,line=41,title=failed")
+    *_, last = format_annotations(compared_run("AMBER"), {"prompts/other.md": 7})
+    assert last.startswith("::warning file=shop/tests/test_a.py,line=3,title=test_b got worse::")
+    *_, last = format_annotations(compared_run("GREEN"), {})
+    assert last.startswith("::error file=shop/tests/helpers.py,line=41,title=test_c failed::")
+
+
+def test_a_case_of_a_file_is_shown_at_its_line() -> None:
+    _, first, *_ = format_annotations(STATES["red"](), {"prompts/support/answer/v2.md": 7})
+    assert first.startswith(
+        "::error file=cases.csv,line=3,title=boots-worn got worse::Question: I wore my boots"
+    )
+    builtin = TestRecord(
+        nodeid="t.py::a", place="t.py:3", facts={"case": {"file": "builtin:attacks"}, **PROMPT}
+    )
+    assert find_place(builtin, {"prompts/greet/v2.md": 7}) == ("prompts/greet/v2.md", 7)
+    assert find_place(builtin, {}) == ("t.py", 3)
+    assert find_place(TestRecord(nodeid="t.py::a"), {}) == ("t.py", 1)
+
+
+def test_the_headline_has_what_follows_and_its_code() -> None:
+    (first, *_) = format_annotations(STATES["amber"](), {})
+    assert first == (
+        "::warning title=AMBER%3A Not decided%3A a drop of 5 points or more is still possible (text.contains)::"
+        "Your call: 3 cases worse, 2 better; 27 of 40 answers changed; no test failed. "
+        "To decide, add about 47 cases, or record 7 trials per case in the baseline and on this branch. [LLM-UNDECIDED]"
+    )
+    for state in ("green", "green-unchanged", "pass-no-baseline"):
+        assert list(format_annotations(STATES[state](), {})) == []
+
+
+def test_a_red_run_that_is_accepted_has_warnings() -> None:
+    run = STATES["red"]()
+    accepted = replace(run, verdicts=(replace(run.verdicts[0], decides=False),))
+    lines = list(format_annotations(accepted, {}))
+    assert [line.partition(" ")[0] for line in lines] == ["::warning"] * 10
+
+
+def test_a_cause_of_many_cases_is_one_annotation_and_an_entry_for_each_case() -> None:
+    run = STATES["error-judge"]()
+    _, line = format_annotations(run, {})
+    assert (
+        line
+        == "::error file=cases.csv,line=3,title=boots-worn and 7 more have no score::Why: no answer within 30 s."
+    )
+    entries = json.loads(render_report(run, "codequality"))
+    assert [entry["check_name"] for entry in entries] == ["llm-ERROR"] + ["llm-no-score"] * 8
+    _, line = format_annotations(STATES["error-collection"](), {})
+    assert line.startswith(
+        "::error file=shop/policy.py,line=12,title=tests/test_shop.py and 1 more could not be loaded::"
+    )
 
 
 def test_ten_annotations_at_most_the_last_of_which_says_how_many_more() -> None:
     records = tuple(
-        TestRecord(nodeid=f"test_a.py::test_b[{number}]", outcome="failed") for number in range(11)
+        TestRecord(nodeid=f"test_a.py::test_b[{number}]", outcome="failed") for number in range(10)
     )
-    ten = list(format_annotations(Run(records=records[:10]), {}))
+    ten = list(format_annotations(Run(records=records[:9]), {}))
     assert [line.startswith("::error ") for line in ten] == [True] * 10
     *nine, last = format_annotations(Run(records=records), {})
-    assert nine == ten[:9]
+    assert nine[1:] == ten[1:9]
     assert last == "::notice title=LLM regression::and 2 more: see the summary of the job"
 
 
@@ -52,15 +112,41 @@ def test_code_quality_has_an_entry_a_test_with_a_fingerprint_that_stays() -> Non
     red, amber = (
         json.loads(render_report(compared_run(status), "codequality")) for status in ("RED", "AMBER")
     )
-    assert [(issue["check_name"], issue["severity"], issue["location"]) for issue in red] == [
-        ("llm-worse", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 3}}),
+    assert [(issue["check_name"], issue["severity"], issue["location"]) for issue in red[1:]] == [
+        ("llm-error", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 1}}),
         ("llm-failed", "major", {"path": "shop/tests/helpers.py", "lines": {"begin": 41}}),
-        ("llm-errored", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 1}}),
+        ("llm-worse", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 3}}),
     ]
-    assert red[1]["description"] == "failed: tests/test_a.py::test_c: 100 % wrong: a, b"
-    assert [issue["severity"] for issue in amber] == ["minor", "major", "major"]
-    assert [issue["fingerprint"] for issue in red] == [issue["fingerprint"] for issue in amber]
-    assert len({issue["fingerprint"] for issue in red}) == 3
+    assert red[0]["description"] == "Against the baseline: RED. s. [LLM-RED]"
+    assert red[2]["description"] == "test_c failed. Why: 100 % wrong: a, b. [LLM-THRESHOLD]"
+    assert [issue["severity"] for issue in amber] == ["major", "major", "minor"]
+    assert [issue["fingerprint"] for issue in red[1:]] == [issue["fingerprint"] for issue in amber]
+    assert len({issue["fingerprint"] for issue in red}) == 4
+
+
+def test_code_quality_has_an_entry_of_a_verdict_that_fails_the_run() -> None:
+    first, *_ = json.loads(render_report(STATES["red"](), "codequality"))
+    assert first["description"].startswith(
+        "RED: The suite got worse by 17.5 points (text.contains). Do not merge: "
+    )
+    assert first["location"] == {"path": "cases.csv", "lines": {"begin": 2}}
+    (entry,) = json.loads(
+        render_report(Run(verdicts=(make_gate(status="ERROR", sentence="s"),)), "codequality")
+    )
+    assert entry["location"]["path"] == "conftest.py"
+    fail = json.loads(render_report(STATES["fail"](), "codequality"))
+    assert [entry["check_name"] for entry in fail] == ["llm-failed"] * 2
+
+
+def test_a_verdict_with_a_place_is_shown_there() -> None:
+    speed = Verdict(
+        kind="speed", status="fail", decides=True, subject="answers of v2", baseline="v1", sentence="900 ms slower", place="t.py:7"
+    )  # fmt: skip
+    passed = TestRecord(nodeid="t.py::a")
+    _, line = format_annotations(Run(records=(passed,), verdicts=(speed,)), {})
+    assert line == (
+        "::error file=t.py,line=7,title=answers of v2%3A fail::answers of v2 against v1: 900 ms slower. [LLM-GUARDRAIL]"
+    )
 
 
 def test_metrics_are_rounded_and_leave_out_what_is_not_known() -> None:

@@ -176,10 +176,12 @@ def test_a_run_that_was_compared_with_the_baseline_is_compared_again(command: Co
     again = gate_of(read("new.json"))
     assert (again.status, again.decides) == ("GREEN", True)
     assert command(run.to_json(), *by("Polite"), "--out", "new.json")[0] == 0
-    assert gate_of(read("new.json")).sentence.startswith("judge.quality: not measured now in 25 of 25 tests")
+    assert gate_of(read("new.json")).sentence.startswith(
+        "Not compared: judge.quality is no longer measured in 25 of 25 tests"
+    )
     part = replace(run, records=run.records[:3], verdicts=(make_gate(status="NONE"),))
     assert command(part.to_json(), "--at-least", "3", "--out", "new.json")[0] == 0
-    assert gate_of(read("new.json")).sentence == "partial: 3 of 25 tests of the baseline, no verdict"
+    assert gate_of(read("new.json")).sentence == "No verdict: 3 of 25 tests of the baseline ran"
     Path("llmops-baseline.json").unlink()
     assert command(run.to_json(), "--at-least", "3", "--out", "new.json")[0] == 0
     assert read("new.json").verdicts == ()

@@ -9,7 +9,6 @@ import pytest
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.reports.commands import find_next_command
 from pytest_llmops.reports.html_views import _describe_rerun
-from pytest_llmops.reports.markdown import render_markdown
 from pytest_llmops.results.dataset_cases import CASE_DETAIL, split_dataset_cases
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, Verdict
@@ -64,7 +63,6 @@ def test_cases_of_a_dataset_run_again_in_the_test_that_evaluates_them() -> None:
     verdict = Verdict(kind="baseline", status="RED", decides=True, changes=changes)
     run = Run(records=records, verdicts=(verdict,))
     assert find_next_command(run) == "pytest test_a.py::test_a"
-    assert "pytest test_a.py::test_a\n" in render_markdown(run)
     assert "test_a[" not in _describe_rerun(records[1], None, "")
 
 

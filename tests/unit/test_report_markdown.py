@@ -1,270 +1,435 @@
-"""The Markdown of a run: what it says, how long it is, and that no foreign text in it is live."""
+"""The Markdown of a run: what it shows in each state, how long it is, and that no foreign text in it is live."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
+from markdown_it import MarkdownIt
+from support.report_states import CASES, STATES, build_record, comparisons_run, red_run
 from support.reports import make_gate
 from support.sample_run import everywhere, fixed_run
 
-from pytest_llmops.measurement import Measurement
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call
+from pytest_llmops.reports.headline import build_headline
 from pytest_llmops.reports.markdown import MAX_BYTES, MAX_SUMMARY_BYTES, render_markdown
+from pytest_llmops.reports.markdown_text import quote_cell, quote_sentence
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, Verdict
-
-LATE = "tests/test_refunds.py::test_answer[production-late-return]"
-BASELINE = "llmops-baseline.json, accepted 2026-11-02 (first)"
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteEdit, Verdict
 
 
 def lines_of(run: Run, max_bytes: int = MAX_BYTES) -> list[str]:
-    return [line for line in render_markdown(run, max_bytes=max_bytes).splitlines() if line]
+    """The lines that are not empty; without no-break spaces, which hold a score together."""
+    text = render_markdown(run, max_bytes=max_bytes).replace("\N{NO-BREAK SPACE}", " ")
+    return [line for line in text.splitlines() if line]
 
 
-def red_run() -> Run:
-    changes = (
-        CaseChange(
-            nodeid=LATE,
-            kind="regressed",
-            scores=(ScoreChange(name="judge.quality", before=0.8, after=0.2),),
-            before_output="You can return it within 30 days.",
-            after_output="You can return it within 60 days or so.",
-        ),
-        CaseChange(
-            nodeid="tests/test_a.py::test_same", kind="regressed", before_output="same", after_output="same"
-        ),
-        CaseChange(nodeid="tests/test_a.py::test_gone", kind="regressed", before_output="was here"),
-        CaseChange(nodeid="tests/test_a.py::test_better", kind="improved"),
-    )
-    metrics = (MetricVerdict(name="judge.quality", detectable=0.049), MetricVerdict(name="text.exact"))
+def rows_below(lines: list[str], header: str) -> list[list[str]]:
+    """The cells of the table with that header."""
+    rows = []
+    for line in lines[lines.index(header) + 2 :]:
+        if not line.startswith("| "):
+            break
+        rows.append(re.split(r" (?<!\\)\| ", line.removeprefix("| ").removesuffix(" |")))
+    return rows
+
+
+def worse_run(*changes: CaseChange, edits: tuple[SuiteEdit, ...] = ()) -> Run:
+    """A run that is RED for these changes."""
+    records = tuple(TestRecord(nodeid=change.nodeid) for change in changes)
     verdict = make_gate(
-        status="RED", sentence="judge.quality -6.1 points", baseline=BASELINE, metrics=metrics, changes=changes, unchanged=1200
-    )  # fmt: skip
-    return replace(fixed_run(), verdicts=(verdict,))
+        status="RED", sentence="The suite got worse by 6.1 points (m)", changes=changes, edits=edits
+    )
+    return Run(records=records, verdicts=(verdict,))
 
 
-def test_five_lines_of_evidence_follow_the_verdict() -> None:
-    assert lines_of(red_run())[:6] == [
-        "## LLM regression: FAIL",
-        "- 2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped; since the baseline 3 worse, 1 better, 1,200 unchanged",
-        "- `gate RED: judge.quality -6.1 points [LLM-RED]`",
-        "- could have noticed, in 8 of 10 runs, a drop of `judge.quality` by 4.9 points",
-        f"- baseline `{BASELINE}`",
-        "- cost now `$0.0017` (1 live call, 8 replayed); if all calls were live `$0.0029`, and 4 calls without a price",
-    ]
+def worse(nodeid: str, before: str | None, now: str | None) -> CaseChange:
+    scores = (ScoreChange(name="m", before=1.0, after=0.5),)
+    return CaseChange(nodeid=nodeid, kind="regressed", scores=scores, before_output=before, after_output=now)
 
 
-def test_a_comparison_is_a_list_with_a_line_for_each_sentence() -> None:
-    better = Verdict(
-        kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="exact +6.0 points", advice=("semantic +1.0", "latency 1 s -> 2 s"),
-    )  # fmt: skip
-    lines = lines_of(replace(fixed_run(), verdicts=(better, replace(better, subject="prompt v3", advice=()))))
-    place = lines.index("- compare `BETTER  prompt v2 against v1: exact +6.0 points`")
-    assert lines[place + 1 : place + 5] == [
-        "  - `semantic +1.0`",
-        "  - `latency 1 s -> 2 s`",
-        "- compare `BETTER  prompt v3 against v1: exact +6.0 points`",
-        "- cost now `$0.0017` (1 live call, 8 replayed); if all calls were live `$0.0029`, and 4 calls without a price",
-    ]
+@pytest.mark.parametrize("state", STATES)
+def test_the_heading_is_the_headline(state: str) -> None:
+    run = STATES[state]()
+    headline = build_headline(run)
+    heading = lines_of(run)[0]
+    sentence = re.sub(r"[`:]", "", headline.sentence).replace(",", "")
+    shown = re.sub(r"[`:]", "", heading.partition(f" {headline.word}: ")[2]).replace(",", "")
+    assert shown.lower() == sentence.lower()
+    assert not heading.endswith(".")
 
 
-def test_notes_beyond_five_are_counted() -> None:
-    run = replace(red_run(), notes=tuple(f"note {number}" for number in range(8)))
-    lines = lines_of(run)
-    assert "- `note 4`" in lines
-    assert [line for line in lines if line.startswith("- and ")] == ["- and 4 more"]  # the judge has one too
+def test_red_with_five_worse_cases_has_at_most_60_lines() -> None:
+    run = red_run()
+    (verdict,) = run.verdicts
+    first_five = [change.nodeid for change in verdict.of_kind("regressed")][:5]
+    kept = tuple(
+        change for change in verdict.changes if change.kind != "regressed" or change.nodeid in first_five
+    )
+    text = render_markdown(replace(run, verdicts=(replace(verdict, changes=kept),)))
+    assert "### 5 cases got worse" in text
+    assert text.count("\n") <= 60
 
 
-def test_the_worst_three_changes_are_shown_as_differences_and_the_rest_in_a_list() -> None:
+def test_red_shows_what_was_edited_the_metrics_and_five_cases() -> None:
     lines = lines_of(red_run())
-    titles = [line for line in lines if line.startswith("**")]
-    assert titles == [
-        f"**1. worse** `{LATE}`",
-        "**2. worse** `tests/test_a.py::test_same`",
-        "**3. worse** `tests/test_a.py::test_gone`",
-    ]
-    place = lines.index("```diff")
-    assert lines[place + 1 : place + 6] == [
-        "# judge.quality 0.80 -> 0.20; similarity.cosine 0.41 < 0.75",
-        "# claims a 60-day window",
-        "- You can return it within [-30-] days.",
-        "+ You can return it within {+60+} days{+ or so+}.",
+    place = lines.index("**Cause, most likely:** prompt `support/answer` `v1` → `v2`, in 40 of 40 requests")
+    assert lines[place + 1 : place + 5] == [
+        "```diff",
+        "- Answer in one sentence from the policy.",
+        "+ Be warm and helpful. Answer in your own words.",
         "```",
     ]
-    assert "# the first 400 words of both texts are the same" in lines
-    command = lines[lines.index("```sh") + 1]
-    assert command.startswith(
-        f"pytest '{LATE}' tests/test_a.py::test_same tests/test_a.py::test_gone --llm-judge"
-    )
-    listed = lines[lines.index("<details><summary>3 more</summary>") + 1 : -1]
-    assert [line.split("`")[0] for line in listed] == ["- failed ", "- errored ", "- errored "]
-
-
-def test_without_a_baseline_the_failures_that_miss_by_most_come_first_with_what_was_expected() -> None:
-    def failing(name: str, value: float, threshold: float, better: str = "higher") -> TestRecord:
-        measurement = Measurement(
-            name="m", value=value, threshold=threshold, better=better,  # type: ignore[arg-type]
-            detail={"actual": f"{name} now", "expected": f"{name} then"},
-        )  # fmt: skip
-        return TestRecord(nodeid=name, outcome="failed", message=f"m of {name}", measurements=(measurement,))
-
-    run = Run(
-        records=(
-            TestRecord(nodeid="unscored", outcome="errored", message="no score\nmore"),
-            failing("near", 0.69, 0.7),
-            failing("far", 0.1, 0.7),
-            failing("slow", 9.0, 3.0, "lower"),
-        )
-    )
-    lines = lines_of(run)
-    assert lines[0] == "## LLM regression: FAIL"
-    assert [line for line in lines if line.startswith("**")] == [
-        "**1. failed** `far`",
-        "**2. failed** `slow`",
-        "**3. failed** `near`",
+    metrics = rows_below(lines, "| Metric | Before | Now | Change | Points | Likely range | Verdict |")
+    assert [row[0] for row in metrics] == ["`text.contains`", "`judge.helpful`, 1 to 5"]
+    assert metrics[0][1:5] == ["0.98", "**0.81**", "−0.18", "−17.5"]
+    assert "### The 5 worst of 9 cases" in lines
+    cases = rows_below(lines, "| Case | Question and expected | Before | Now (the worst of 3 trials) |")
+    assert len(cases) == 5
+    assert cases[0] == [
+        "`boots-worn`<br>`text.contains` 3 of 3 → **0 of 3**<br>`judge.helpful` 3 of 3 → **0 of 3**",
+        "`I wore my boots outdoors once. Can I return them?`<br>Expected: `cannot be returned`",
+        "`No, boots that were worn outdoors cannot be returned.`",
+        "`Yes, boots that were worn outdoors can be returned.`",
     ]
-    assert lines[lines.index("```diff") + 1 :][:3] == ["# m of far", "- far [-then-]", "+ far {+now+}"]
-    assert "- errored `unscored` `no score`" in lines
-    assert "To reproduce:" in lines
-    assert "To reproduce, in `shop/`:" in lines_of(replace(run, meta={"root": "shop/"}))
-    assert "pytest far slow near" in lines
-    assert "pytest far slow near --llm-judge" in lines_of(replace(run, meta={"settings": {"judge": True}}))
+    assert "<details><summary>4 more worse, 2 better, 29 changed with the same scores</summary>" in lines
+    assert lines[-1] == "**Next:** read the 9 cases that got worse, and fix the prompt."
 
 
-def test_a_list_of_facts_is_shown_as_its_texts() -> None:
-    measurement = Measurement(
-        name="m",
-        value=0.0,
-        threshold=1.0,
-        detail={"actual": "60 minutes", "expected": ["90 minutes", "free"]},
+def test_several_edits_are_a_list_and_six_of_their_lines_are_shown() -> None:
+    changed = tuple(f"{sign} line {number}" for number in range(4) for sign in "-+")
+    edits = (
+        SuiteEdit(kind="request", name="messages[0]", count=2, total=4, lines=changed),
+        SuiteEdit(kind="cases", name="cases.csv", count=3, added=1),
+        SuiteEdit(kind="model", before="tiny", after="small", count=4, total=4),
+        SuiteEdit(kind="code"),
     )
-    lines = lines_of(Run(records=(TestRecord(nodeid="t", outcome="failed", measurements=(measurement,)),)))
-    assert "- [-90-] minutes[-, free-]" in lines
+    lines = lines_of(worse_run(worse("a", "old", "new"), edits=edits))
+    place = lines.index("**Edited since the baseline:**")
+    assert lines[place + 1 : place + 5] == [
+        "- `messages[0]`, in 2 of 4 requests",
+        "- `cases.csv`, 3 cases edited, 1 added",
+        "- model `tiny` → `small`, in 4 of 4 requests",
+        "- and 1 more",
+    ]
+    assert lines[place + 5 : place + 14] == ["```diff", *changed[:6], "# and 2 more lines", "```"]
+
+
+def test_a_line_that_was_edited_is_cut_around_the_change() -> None:
+    start = "word " * 60
+    edit = SuiteEdit(
+        kind="prompt", name="p", before="v1", after="v2", lines=(f"- {start}old", f"+ {start}new")
+    )
+    lines = lines_of(worse_run(worse("a", "old", "new"), edits=(edit,)))
+    place = lines.index("```diff")
+    assert lines[place + 1 : place + 3] == ["- … word word word old", "+ … word word word new"]
+
+
+def test_an_edit_that_nobody_knows_is_no_cause() -> None:
+    lines = lines_of(worse_run(worse("a", "old", "new"), edits=(SuiteEdit(kind="unknown"),)))
+    (line,) = [line for line in lines if "not known" in line]
+    assert line.startswith("**Edited since the baseline:** not known")
+
+
+def test_answers_are_cut_at_the_difference_and_notes_stand_in_the_place_of_equal_ones() -> None:
+    start = "word " * 100
+    changes = (
+        worse("long", f"{start}old", f"{start}new"),
+        worse("same", "A pan.", "A pan."),
+        worse("gone", "was here", None),
+        worse("empty", "was here", " "),
+        worse("space", "a  b", "a b"),
+    )
+    rows = rows_below(lines_of(worse_run(*changes)), "| Case | Before | Now |")
+    assert [row[1:] for row in sorted(rows)] == [
+        ["`was here`", "(empty)"],
+        ["`was here`", "–"],
+        ["`… word word word old`", "`… word word word new`"],
+        ["Same answer, other score", "`A pan.`"],
+        ["Only white space differs", "`a b`"],
+    ]
+
+
+def test_without_the_answers_of_the_baseline_one_line_says_how_to_get_them() -> None:
+    unknown = worse_run(worse("a", None, "now"), worse("b", None, "now"))
+    assert [line.count("`fetch-depth: 0`") for line in lines_of(unknown) if "fetch" in line] == [1]
+    assert "fetch-depth" not in render_markdown(worse_run(worse("a", "then", "now")))
+
+
+def test_why_a_case_got_worse_is_shown_unless_expected_says_it() -> None:
+    reason = Measurement(name="m", value=0.5, reason="claims a 60-day window", detail={"actual": "x"})
+    run = worse_run(worse("a", "old", "new"))
+    run = replace(run, records=(TestRecord(nodeid="a", measurements=(reason,)),))
+    ((_, _, now),) = rows_below(lines_of(run), "| Case | Before | Now |")
+    assert now == "`new`<br>Why: `claims a 60-day window`"
+    assert "Why:" not in render_markdown(red_run())  # 'missing: "45 days"' beside "Expected: 45 days"
+
+
+def test_fail_shows_answers_and_reasons_of_the_first_five_that_miss_their_threshold() -> None:
+    def fail(number: int) -> TestRecord:
+        detail: dict[str, Json] = {"actual": f"answer {number}", "expected": "3", "question": "1 + 2?"}
+        missed = Measurement(name="text.exact", value=0.0, threshold=1.0, detail=detail, reason="differs")
+        return TestRecord(nodeid=f"t.py::test_a[{number}]", outcome="failed", measurements=(missed,))
+
+    lines = lines_of(Run(records=tuple(map(fail, range(7)))))
+    assert lines[0] == "## 🔴 FAIL: 7 of 7 tests failed"
+    assert "### 5 of 7 failed tests" in lines
+    rows = rows_below(lines, "| Case | Question and expected | Answer | Why it failed |")
+    assert rows[0] == [
+        "`0`<br>`text.exact` **0.00**, needs ≥ 1.00",
+        "`1 + 2?`<br>Expected: `3`",
+        "`answer 0`",
+        "`differs`",
+    ]
+    assert len(rows) == 5
+    assert "<details><summary>2 more failed</summary>" in lines
+
+
+def test_a_plain_test_that_failed_has_only_its_reason() -> None:
+    record = TestRecord(nodeid="t.py::test_a", outcome="failed", message="assert 1 == 2\nmore")
+    assert rows_below(lines_of(Run(records=(record,))), "| Case | Why it failed |") == [
+        ["`test_a`", "`assert 1 == 2`"]
+    ]
+
+
+def test_fail_keeps_the_verdict_that_it_hides() -> None:
+    run = red_run()
+    failed = TestRecord(nodeid="t.py::test_plain", outcome="failed", message="assert False")
+    text = render_markdown(replace(run, records=(*run.records, failed)))
+    assert text.startswith("## 🔴 FAIL: 1 of 41 tests failed\n")
+    assert "\nAgainst the baseline: RED, the suite got worse by 17.5 points (`text.contains`).\n" in text
+    assert "<summary>9 worse, 2 better, 29 changed with the same scores</summary>" in text
+
+
+def test_a_cause_of_many_tests_is_said_once() -> None:
+    text = render_markdown(STATES["error-judge"]())
+    assert text.count("no answer within 30 s") == 1
+    assert "\n**Cause:** 8 tests have no score: `no answer within 30 s`\n" in text
+    rows = rows_below(
+        text.splitlines(),
+        "| Metric | Before | Now | Change | Points | Likely range | No score | Verdict |",
+    )
+    assert rows[0][1:] == ["5.00", "–", "–", "–", "–", "24 of 120", "no score"]
+
+
+def test_several_causes_are_a_table() -> None:
+    def err(name: str, message: str) -> TestRecord:
+        return TestRecord(nodeid=f"t.py::{name}", outcome="errored", message=message)
+
+    records = (err("a", "no key"), err("b", "no key"), err("c", "down"))
+    assert rows_below(lines_of(Run(records=records)), "| Cause | Tests | Which |") == [
+        ["`no key`", "2 tests ended with an error", "`a`, `b`"],
+        ["`down`", "1 test ended with an error", "`c`"],
+    ]
+
+
+def test_all_commands_that_record_what_is_missing_are_shown() -> None:
+    def miss(name: str, options: str) -> TestRecord:
+        facts: dict[str, Json] = {"record": [f"pytest 'a.py::{name}' {options}"]}
+        message = "no recording answers POST http://a/v1 [LLM-MISS]"
+        return TestRecord(
+            nodeid=f"a.py::{name}", outcome="errored", message=message, raised=("CassetteMiss",), facts=facts
+        )
+
+    records = [miss(f"t[{case}]", "--llm-record=new") for case in range(4)]
+    records.append(miss("other", "--llm-judge --llm-record=new"))
+    text = render_markdown(Run(records=tuple(records), meta={"root": "shop/"}))
+    assert "**Cause:** 5 tests have no recording: `no recording answers POST http://a/v1`" in text
+    commands = "pytest a.py --llm-record=new\npytest a.py::other --llm-judge --llm-record=new\n"
+    assert f"**Next**, in `shop/`: record what is missing:\n\n```sh\n{commands}```\n" in text
+    assert "- Explained by: `llmops docs LLM-MISS`" in text
+
+
+def test_modules_that_could_not_be_loaded_for_several_reasons() -> None:
+    errors: list[Json] = [
+        {
+            "module": f"t{number}.py",
+            "place": f"t{number}.py:{number}",
+            "error": "NameError: a",
+            "tests": number,
+        }
+        for number in range(12)
+    ]
+    lines = lines_of(Run(meta={"collection_errors": errors}))
+    rows = rows_below(lines, "| Module | Tests in the baseline | Error |")
+    assert rows[1] == ["`t1.py`", "1", "`t1.py:1: NameError: a`"]
+    assert len(rows) == 11
+    assert rows[-1][0] == "and 2 more"
+    assert not any(line.startswith("**Cause") for line in lines)
+
+
+@pytest.mark.parametrize("state", ["green-unchanged", "error-missing-tests", "error-collection"])
+def test_no_metrics_where_they_say_nothing_or_contradict_the_word(state: str) -> None:
+    assert "| Metric |" not in render_markdown(STATES[state]())
+
+
+def test_green_and_answers_of_equal_scores_are_folded() -> None:
+    for state in ("green", "pass-small-baseline"):
+        text = render_markdown(STATES[state]())
+        folded = text.partition("<details>")[2]
+        assert "| Case |" in folded
+        assert "### " not in text
+
+
+def test_names_of_metrics_on_their_scale_and_those_of_a_family() -> None:
+    metrics = tuple(
+        MetricVerdict(name="slips", family=family, status="AMBER", before=0.9, after=0.8995, change=-0.0005, cases=9)
+        for family in ("", "late")
+    )  # fmt: skip
+    lower = Measurement(name="slips", value=0.1, better="lower")
+    verdict = make_gate(status="AMBER", sentence="s", metrics=metrics)
+    run = Run(records=(TestRecord(nodeid="a", measurements=(lower,)),), verdicts=(verdict,))
+    rows = rows_below(lines_of(run), "| Metric | Before | Now | Change | Points | Verdict |")
+    assert rows == [
+        ["`slips`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "undecided"],
+        ["`slips`, family `late`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "undecided"],
+    ]
+
+
+def test_one_case_needs_no_table_of_metrics() -> None:
+    metric = MetricVerdict(name="m", status="RED", before=1.0, after=0.5, change=-0.5, cases=1)
+    run = worse_run(worse("a", "old", "new"))
+    run = replace(run, verdicts=(replace(run.verdicts[0], metrics=(metric,)),))
+    assert "| Metric |" not in render_markdown(run)
 
 
 @pytest.mark.parametrize(
-    ("verdict", "first", "second"),
+    ("calls", "cost"),
     [
-        (None, "PASS", "4 passed; there is no baseline: only what misses a threshold is noticed"),
+        ((), "no model was called"),
+        ((Call(model="m", replayed=True, cost_usd=0.25),), "nothing now, 1 call replayed; `$0.25` if all were live"),
         (
-            make_gate(status="GREEN", sentence="nothing changed: every answer is the baseline's", baseline=BASELINE, unchanged=4),
-            "GREEN",
-            f"4 passed; since the baseline no score differs, 4 unchanged; `nothing changed: every answer is the baseline's`; baseline `{BASELINE}`",
+            (Call(model="m", replayed=True), Call(model="m")),
+            "unknown now, 1 live call, 1 replayed; unknown if all were live (2 calls without a price)",
         ),
-        (make_gate(status="ERROR", sentence="damaged", baseline="b"), "ERROR", "4 passed; since the baseline no score differs; `damaged [LLM-NO-VERDICT]`"),
-        (make_gate(status="NONE", sentence="partial", baseline="b"), "PASS", "4 passed; since the baseline no score differs; `partial`"),
     ],
 )  # fmt: skip
-def test_three_lines_where_nothing_changed(verdict: Verdict | None, first: str, second: str) -> None:
-    passed = tuple(record for record in fixed_run().records if record.outcome == "passed")
-    lines = lines_of(Run(records=passed, notes=("a note",), verdicts=tuple(filter(None, [verdict]))))
-    assert lines[0] == f"## LLM regression: {first}"
-    assert lines[1].startswith(f"- {second}")
-    assert lines[2].startswith(
-        "- cost now nothing (0 live calls, 6 replayed); if all calls were live `$0.0009`"
-    )
-    assert len(lines) == 3
-
-
-def test_missing_recordings_are_counted_and_the_command_records_all_of_them() -> None:
-    def missing(name: str, url: str) -> TestRecord:
-        text = f"no recording answers POST {url}\n  cassette  c/{name}.json"
-        facts = {"record": [f"pytest 'a.py::{name}' --llm-record=new"]}
-        return TestRecord(
-            nodeid=f"a.py::{name}", outcome="errored", message=text, raised=("CassetteMiss",), facts=facts
-        )
-
-    tests = [missing(f"t[{case}]", "http://a/v1") for case in range(4)]
-    tests.append(missing("other", "http://b/v1"))
-    text = render_markdown(Run(records=tuple(tests)))
-    commands = "\n\n```sh\npytest a.py --llm-record=new\n```\n"
-    assert f"- 5 tests without a recording, equal ones shown once; to record all:{commands}" in text
-    titles = [line for line in text.splitlines() if line.startswith("**")]
-    assert titles == ["**1. errored** `a.py::t[0]`", "**2. errored** `a.py::other`"]
-    assert not any(advice in text for advice in ("--llm-accept", "To reproduce", " more"))
-    failed = TestRecord(nodeid="a.py::wrong", outcome="failed")
-    text = render_markdown(Run(records=(*tests, failed)))
-    assert "To reproduce:\n\n```sh\npytest a.py::wrong\n```" in text
-
-
-def test_without_the_baselines_answer_what_was_expected_and_the_answer_of_now_are_shown() -> None:
-    detail = {"actual": "within 60 days", "expected": "within 30 days"}
-    passed = Measurement(name="text.contains", value=0.0, detail=detail)
-    names = ["fact", "answer"]
-    changes = tuple(
-        CaseChange(nodeid=name, kind="regressed", after_output="within 60 days") for name in names
-    )
-    records = (TestRecord(nodeid="fact", measurements=(passed,)), TestRecord(nodeid="answer"))
-    verdict = make_gate(status="RED", changes=changes)
-    lines = lines_of(Run(records=records, verdicts=(verdict,)))
-    blocks = [lines[place + 1 : place + 4] for place, line in enumerate(lines) if line == "```diff"]
-    assert blocks == [
-        ["# worse", "- within [-30-] days", "+ within {+60+} days"],
-        ["# worse", "+ within 60 days", "```"],
-    ]
-    assert [line.count("fetch-depth: 0") for line in lines if "fetch-depth" in line] == [1]
-    known = tuple(replace(change, before_output="within 30 days") for change in changes)
-    assert "fetch-depth" not in render_markdown(
-        Run(records=records, verdicts=(replace(verdict, changes=known),))
-    )
-
-
-def test_a_cost_that_nobody_knows_is_unknown() -> None:
-    calls = (Call(model="m", replayed=True), Call(model="m"))
+def test_the_cost_is_in_the_fold_of_the_run(calls: tuple[Call, ...], cost: str) -> None:
     lines = lines_of(Run(records=(TestRecord(nodeid="t", calls=calls),)))
-    assert (
-        lines[2]
-        == "- cost now unknown (1 live call, 1 replayed); if all calls were live unknown: 2 calls without a price"
-    )
+    assert lines.index(f"- Cost: {cost}") > lines.index("<details><summary>Run</summary>")
 
 
-def test_a_verdict_that_changed_nothing_for_the_worse_is_a_word_of_its_own() -> None:
-    passed = tuple(record for record in fixed_run().records if record.outcome == "passed")
-    better = make_gate(status="AMBER", sentence="s", changes=(CaseChange(nodeid="a", kind="improved"),))
-    lines = lines_of(Run(records=passed, verdicts=(better,)))
-    assert lines[0] == "## LLM regression: AMBER"
-    assert len(lines) == 5
-    assert lines[1].endswith("since the baseline 1 better")
-
-
-def test_what_is_undecided_has_its_next_step() -> None:
-    undecided = replace(
-        red_run(), verdicts=(make_gate(status="AMBER", sentence="s", advice=("m: 5 trials", "m: power")),)
-    )
-    assert "- next step `m: 5 trials`" in lines_of(undecided)
+def test_notes_beyond_five_are_counted() -> None:
+    lines = lines_of(replace(fixed_run(), notes=tuple(f"note {number}" for number in range(8))))
+    place = lines.index("<details><summary>8 notes</summary>")
+    assert lines[place + 5 : place + 7] == ["- `note 4`", "- and 3 more"]
 
 
 @pytest.mark.parametrize("max_bytes", [MAX_BYTES, MAX_SUMMARY_BYTES])
-def test_ten_thousand_failures_fit_the_worst_first(max_bytes: int) -> None:
-    text = "<b>`日本語` @all" * 20
-    records = [
-        TestRecord(nodeid=f"tests/test_a.py::test_b[{number}-{text}]", outcome="failed", message=f"{number} {text}" * 40,
-            measurements=(Measurement(name="m", value=number / 20_000, threshold=0.9, detail={"actual": text, "expected": "x"}),))
-        for number in reversed(range(10_000))
-    ]  # fmt: skip
-    written = render_markdown(Run(records=tuple(records)), max_bytes=max_bytes)
-    assert max_bytes - 1_000 < len(written.encode()) <= max_bytes
-    listed = [
-        int(line.partition("test_b[")[2].partition("-")[0])
-        for line in written.splitlines()
-        if line.startswith("- failed")
-    ]
-    assert listed == list(range(3, len(listed) + 3))
-    assert f"- and {10_000 - 3 - len(listed):,} more\n" in written
-    assert written.endswith("\n</details>\n")
+def test_ten_thousand_worse_fit_the_worst_first(max_bytes: int) -> None:
+    text = "<b>`日本語` @all|" * 20
+    before, now = text * 400, f"x{text}" * 400
+    changes = tuple(
+        CaseChange(
+            nodeid=f"tests/test_a.py::test_b[{number:05}-{text}]", kind="regressed", before_output=before, after_output=now,
+            scores=(ScoreChange(name="m", before=1.0, after=number / 20_000),),
+        )
+        for number in range(10_000)
+    )  # fmt: skip
+    written = render_markdown(worse_run(*changes), max_bytes=max_bytes)
+    assert len(written.encode()) <= max_bytes
+    if max_bytes == MAX_BYTES:
+        assert len(written.encode()) > max_bytes - 1_500
+    listed = [int(number) for number in re.findall(r"^\| `+ ?(\d{5})-", written, re.MULTILINE)]
+    assert listed == list(range(len(listed)))
+    rest = 10_000 - len(listed)
+    assert (f"| and {rest:,} more | |\n" in written) == bool(rest)
+    assert "The 5 worst of 10,000 cases" in written
+    assert written.rstrip().splitlines()[-1].startswith("**Next:** ")
 
 
 def test_no_text_makes_it_long() -> None:
-    for text in ("\U0001f600", "\U000e0001", "`", "'", "`" * 9 + "\x00"):
+    for text in ("\U0001f600", "\U000e0001", "`", "'", "`" * 9 + "\x00", "|"):
         assert len(render_markdown(everywhere(text * 1_000)).encode()) <= MAX_BYTES
 
 
-def test_an_output_of_5_mb_is_cut() -> None:
-    old, new = ("word " * 1_000_000 + ending for ending in ("old", "new"))
-    change = CaseChange(nodeid="a", kind="regressed", before_output=old, after_output=f"other {new}")
-    text = render_markdown(
-        Run(records=(TestRecord(nodeid="a"),), verdicts=(make_gate(status="RED", changes=(change,)),))
+def test_an_id_keeps_its_two_ends() -> None:
+    record = TestRecord(nodeid=f"t.py::test_a[start-{'x' * 300}-end]", outcome="failed", message="m")
+    ((name, _),) = rows_below(lines_of(Run(records=(record,))), "| Case | Why it failed |")
+    assert name.startswith("`start-xx")
+    assert name.endswith("xx-end`")
+    assert len(name) <= 62
+
+
+def test_a_cell_stays_one_cell_and_names_with_blanks_are_one_span() -> None:
+    assert quote_cell("a\\|b|`c`") == "`` a\\\\|b\\|`c` ``"
+    assert (
+        quote_sentence("Got worse (my metric): see x.py", ["my metric"])
+        == "Got worse (`my metric`): see `x.py`"
     )
-    assert "\n+ {+other" in text
-    assert len(text) < 3_000
+    assert quote_sentence("a/my metric", ["my metric"]) == "`a/` `my metric`"  # two fences never touch
+
+
+def test_case_ids_in_a_heading_are_code() -> None:
+    run = worse_run(worse("t.py::test_a[<b>@all</b> #12]", "old", "new"))
+    verdict = replace(
+        run.verdicts[0], sentence="1 case broke: <b>@all</b> #12 passed 3 of 3 trials before, 0 of 3 now"
+    )
+    heading = lines_of(replace(run, verdicts=(verdict,)))[0]
+    assert heading == "## 🔴 RED: 1 case broke, `<b>@all</b>` `#12` passed 3 of 3 trials before, 0 of 3 now"
+
+
+def test_rows_stay_rows_for_a_renderer() -> None:
+    """The case `repair-zip` has a mention, a tag, a bar and a reference to an issue in its answer."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(render_markdown(STATES["partial"]()))
+    rows = [place for place, token in enumerate(tokens) if token.type == "tr_open"]
+    widths = []
+    for place in rows:
+        end = next(index for index in range(place, len(tokens)) if tokens[index].type == "tr_close")
+        widths.append(sum(token.type in ("td_open", "th_open") for token in tokens[place:end]))
+    assert widths == [4] * 6
+    inline = [child for token in tokens for child in token.children or ()]
+    assert {child.content for child in inline if child.type == "html_inline"} == {"<br>"}
+    assert not [child for child in inline if child.type in ("link_open", "image")]
+
+
+def test_comparisons_are_tables_in_a_fold() -> None:
+    lines = lines_of(comparisons_run(6))
+    place = lines.index("<details><summary>6 comparisons: 2 undecided, 1 better, 3 hold</summary>")
+    variants = rows_below(
+        lines[place:], "| Compared | Metric | Base | Variant | Points | Likely range | Verdict |"
+    )
+    assert variants[0][2:] == ["0.64", "**0.62**", "−2.5", "−8.9 to +3.9", "undecided"]
+    header = "| Attacks and changed inputs | Result | Share | 95 % interval | Required | Verdict | Look at |"
+    shares = rows_below(lines[place:], header)
+    assert shares[-1] == [
+        "Typos: right answers kept", "160 of 160", "100 %", "98 to 100 %", "≥ 95 %", "holds", "–",
+    ]  # fmt: skip
+    assert "- Other wording: same answers kept: to decide, add about 360 changed inputs." in lines
+
+
+def test_a_limit_that_does_not_hold_opens_the_fold_and_what_hides_below_ten_is_counted() -> None:
+    text = render_markdown(comparisons_run(20))
+    assert text.startswith("## 🔴 RED: a limit is broken, Tools, attacks blocked, 6 of 24 (25 %), required")
+    assert "\n<details open><summary>20 comparisons: 2 worse, 1 broken, " in text
+    assert "\nand 6 more comparisons\n" in text
+    assert "| Metric |" in text  # the verdict on the change stands
+    assert "### " not in text  # and is good
+
+
+def test_a_verdict_of_an_unknown_kind_is_a_line() -> None:
+    speed = Verdict(
+        kind="speed", status="fail", subject="answers of v2", baseline="v1", sentence="900 ms slower"
+    )
+    lines = lines_of(replace(fixed_run(), verdicts=(speed,)))
+    place = lines.index("<details><summary>1 other verdict</summary>")
+    assert lines[place + 1] == "- `FAIL  answers of v2 against v1: 900 ms slower [LLM-GUARDRAIL]`"
+
+
+def test_trials_of_unlike_cases_are_named_in_their_rows() -> None:
+    records = [build_record(case, passed=passed) for case, passed in zip(CASES[:2], (3, 2), strict=True)]
+    single = replace(records[0], measurements=tuple(replace(m, samples=()) for m in records[0].measurements))
+    changes = tuple(
+        CaseChange(
+            nodeid=record.nodeid, kind="regressed", before_output="old", after_output="new",
+            scores=(ScoreChange(name="text.contains", before=1.0, after=0.5),),
+        )
+        for record in records
+    )  # fmt: skip
+    run = Run(
+        records=(single, records[1]), verdicts=(make_gate(status="RED", sentence="s", changes=changes),)
+    )
+    rows = rows_below(lines_of(run), "| Case | Question and expected | Before | Now |")
+    assert sorted(row[3] for row in rows) == ["`new`", "`new`<br>(the worst of 3 trials)"]

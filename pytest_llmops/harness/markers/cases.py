@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import normpath
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path, folders_above
 from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split, tagged
-from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, path_from_root
 from pytest_llmops.harness.markers import load_markers
 from pytest_llmops.harness.markers.marker import (
     Argument,
@@ -220,8 +221,8 @@ def _draw_sample(cases: tuple[Case, ...], size: int, seed: int) -> tuple[Case, .
     return tuple(case for case in cases if case.id in drawn)
 
 
-def describe_case_file(case: Case, arguments: Arguments, files: Files) -> Json:
-    """Return the facts of a case, as the report shows them, with the digest of each of its files."""
+def describe_case_file(node: Any, case: Case, arguments: Arguments, files: Files) -> Json:
+    """Return the facts of a case of a test, as the report shows them, with its line and the digest of each of its files."""
     facts: dict[str, Json] = {
         "id": case.id,
         "file": str(MARKER.read(arguments).file),
@@ -231,9 +232,26 @@ def describe_case_file(case: Case, arguments: Arguments, files: Files) -> Json:
         "input": case.input,
         "reference": case.reference,
     }
+    path = _find_file_of_project(node, case, arguments)
+    if path:
+        facts["path"] = path
+        facts["line"] = case.line
     if files:
         facts["files"] = {name: digest for name, (_, digest) in files.items()}
     return facts
+
+
+def _find_file_of_project(node: Any, case: Case, arguments: Arguments) -> str:
+    """Return the path from the root of the file that has a case; "" if it is not there, or the case has no line in it."""
+    root = node.config.rootpath
+    try:
+        path = find_path(MARKER.read(arguments).file, folders_above(node.path.parent, root))
+    except BadFile:  # the test has moved it, or it is a file of the package
+        return ""
+    path = Path(normpath(path))  # it may have a ".."
+    if not case.line or not path.is_relative_to(root):
+        return ""
+    return path_from_root(path, root)
 
 
 def record_files(files: Files) -> None:

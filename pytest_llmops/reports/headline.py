@@ -109,7 +109,7 @@ def build_headline(
     Args:
         run: The run with its verdicts.
         cases: What `list_cases` returned for it; None: they are listed here.
-        others: Outcome -> number of tests that pytest counts, but that are not in the run.
+        others: Outcome -> number of tests that pytest counts, but that are not in the run; None: what the run stores (``other_tests``).
         folder: The project's folder as seen from where the command is to be run; "": it is run there.
 
     >>> build_headline(Run()).title
@@ -117,7 +117,20 @@ def build_headline(
     """
     if cases is None:
         cases = list_cases(run)
-    return _Reader(run, cases, others or {}, folder).read()
+    if others is None:
+        others = _read_other_tests(run)
+    return _Reader(run, cases, others, folder).read()
+
+
+def _read_other_tests(run: Run) -> dict[Outcome, int]:
+    """Return the number of tests of each outcome that pytest counted, but that are not in the run."""
+    stored = as_mapping(run.meta.get("other_tests"))
+    counts: dict[Outcome, int] = {}
+    for outcome in OUTCOMES:
+        number = stored.get(outcome)
+        if isinstance(number, int):
+            counts[outcome] = number
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +214,11 @@ class _Reader:
         if counts.errored:
             facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
         is_single = counts.failed == 1
-        command = find_next_command(self._run, folder=self._folder)
-        if not is_single or not command:
-            command = self._complete("pytest --lf")
+        failed = [record for record in self._run.records if record.outcome == "failed"]
+        command = ""
+        if len(failed) == counts.failed <= MAX_NAMED_TESTS:
+            command = format_rerun(self._run, failed, self._folder)
+        command = command or self._complete("pytest --lf")
         return Headline(
             word="FAIL",
             sentence=f"{counts.failed:,} of {format_count(counts.total, 'test')} failed",

@@ -17,7 +17,6 @@ from pytest_llmops.baselines.conclusion import Reference, conclude
 from pytest_llmops.reports.ci_formats import format_annotations
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.terminal import build_section
-from pytest_llmops.results.problems import list_verdict_problems
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import (

@@ -61,7 +61,7 @@ def test_quiet_keeps_the_verdict_and_the_next_step_and_very_quiet_nothing(record
     assert quiet.splitlines()[-4:-1] == [
         "FAIL      2 of 4 tests failed.",
         "next      Fix them and run them again:",
-        "pytest --lf",
+        "          pytest 'test_a.py::test_greet[v1-bob]' 'test_a.py::test_greet[v2-bob]'",
     ]
     assert "FAIL  " not in recorded.run("-qq").text
     assert "LLM regression" not in recorded.run("--no-summary").text

@@ -79,7 +79,7 @@ def test_the_section_ends_with_verdict_report_and_next_step(
     after = lines[lines.index(report) + 1 :]
     if command:
         assert after[0].startswith("next      ")
-        assert after[1:] == [command]
+        assert after[1:] == [f"          {command}"]
     # -q has the verdict and the next step only.
     assert states.run("-q").text.splitlines()[-len(after) - 2 : -1] == [lines[place], *after]
 
@@ -118,7 +118,7 @@ def test_the_next_command_can_be_copied_in_a_folder_of_the_project(
     monkeypatch.setenv("STATE", "failed")
     (states.path / "folder").mkdir()
     monkeypatch.chdir(states.path / "folder")
-    assert "pytest ../test_a.py::test_text" in states.bare("../test_a.py").text.splitlines()
+    assert "          pytest ../test_a.py::test_text" in states.bare("../test_a.py").text.splitlines()
 
 
 def test_a_coding_agent_is_told_where_help_is_if_the_run_is_red(

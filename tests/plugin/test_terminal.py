@@ -112,7 +112,7 @@ def test_equal_misses_are_shown_once_with_a_command_that_records_all(project: Pr
     assert project.run("-q").text.splitlines()[-4:-1] == [
         "ERROR     5 of 5 tests have no recording.",
         "next      Record what is missing:",
-        "pytest test_b.py --llm-record=new",
+        "          pytest test_b.py --llm-record=new",
     ]
 
 

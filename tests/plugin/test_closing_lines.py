@@ -127,9 +127,9 @@ def test_a_coding_agent_is_told_where_help_is_if_the_run_is_red(
     monkeypatch.setenv("STATE", "missed")
     assert "agents    " not in states.run().text
     monkeypatch.setenv("AI_AGENT", "1")
-    hint = states.run().line("agents    ")
-    assert str(find_skill()) in hint
-    assert hint.endswith(f"this run as JSON: {states.path}/run-file.json")
+    hint = " ".join(states.run().text.partition("agents    ")[2].split())
+    assert hint.startswith(f"read {find_skill()} before you change a test")
+    assert f"this run as JSON: {states.path}/run-file.json " in hint
     assert "--llm-report=run.json" in states.bare("-q").text
     monkeypatch.setenv("STATE", "green")
     assert "agents    " not in states.run().text

@@ -30,6 +30,7 @@ WORD_STYLES: Mapping[str, Style] = {
     "NONE": "",
 }
 TONE_STYLES: Mapping[str, Style] = {"red": "red", "amber": "yellow", "green": "green", "violet": "purple"}
+KINDS_WITH_TABLE = frozenset({"comparison", "robustness", "guardrail", "sentinel"})
 MAX_COMPARISONS = 6
 MAX_NOTES = 3  # notes that are shown without -v
 SILENT = -2  # -qq
@@ -201,7 +202,16 @@ class _Builder:
             table.append([*map(page.spell, cells)])
             styles.append(TONE_STYLES.get(row.tone, ""))
         lines = page.columns(table, styles, droppable=(1,)) if listed else []
-        return [*lines, *self._rest_of_comparisons(len(rows) - len(listed), count_holding(rows), lines)]
+        lines += self._rest_of_comparisons(len(rows) - len(listed), count_holding(rows), lines)
+        return [*lines, *self._other_verdict_lines()]
+
+    def _other_verdict_lines(self) -> list[Line]:
+        """Return the verdicts of kinds that have no table, as a later version may store them; with -v the details have them."""
+        lines: list[Line] = []
+        for verdict in self._run.verdicts if self._verbosity <= 0 else ():
+            if not verdict.is_since_baseline and verdict.kind not in KINDS_WITH_TABLE:
+                lines += self._page.fact(verdict.label, self._page.quote(verdict.headline, 300))
+        return lines
 
     def _rest_of_comparisons(self, rest: int, held: int, listed: Sequence[Line]) -> list[Line]:
         """Return how many comparisons are not listed.

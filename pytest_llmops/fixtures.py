@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
     from pytest_llmops.trace import CallLog
 
+HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
 SETTINGS = pytest.StashKey[Settings]()
 HARNESS = pytest.StashKey[Any]()
 
@@ -248,6 +249,18 @@ def has_flag(config: pytest.Config) -> bool:
     """Return whether the command line has a flag of ours."""
     flags = [config.getoption(option.dest, None) for option in OPTIONS if option.flag]
     return any(flag is not None for flag in flags)
+
+
+def is_set_up(config: pytest.Config) -> bool:
+    """Return whether the project or the command line has an option of ours."""
+    return config.stash[HAS_INI_KEY] or has_flag(config)
+
+
+def uses_our_files(config: pytest.Config) -> bool:
+    """Return whether the project or the command line has an option of ours, or the project has a baseline."""
+    from pytest_llmops.harness.baseline_gate import has_baseline
+
+    return is_set_up(config) or has_baseline(config.stash[SETTINGS], config.rootpath)
 
 
 def read_settings(config: pytest.Config) -> tuple[Settings, bool]:

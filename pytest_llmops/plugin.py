@@ -18,8 +18,8 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 
 # isort: off
 from pytest_llmops.fixtures import (
-    HARNESS, SETTINGS, case, embedder, has_flag, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt,
-    prompts, pytest_addoption, read_settings, retriever,
+    HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback,
+    llm_proxy, prompt, prompts, pytest_addoption, read_settings, retriever, uses_our_files,
 )  # fmt: skip
 # isort: on
 
@@ -41,7 +41,6 @@ PROBLEMS_KEY = pytest.StashKey[dict[object, str]]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
 # For each marker whose values an option can replace (`Marker.narrowed_by`), its arguments in all collected tests
 SEEN_KEY = pytest.StashKey[dict[str, list["Arguments"]]]()
-HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
 HOST_PATCHES_KEY = pytest.StashKey[list[Any]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
@@ -109,10 +108,8 @@ class ReportListener:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self.controller: Controller | None = None
-        self._left_out = 0
-        self._crashed = 0
-        self._skipped = 0
-        self._uncollected = 0
+        self._left_out = self._crashed = self._skipped = 0
+        self._collection_errors: list[pytest.CollectReport] = []
         self._skipped_tests = set[str]()
         if config.stash[SETTINGS].may_call_models:
             from pytest_llmops.harness.terminal import prepare_live_calls
@@ -129,7 +126,7 @@ class ReportListener:
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """Return a line with the mode, the models and the budget, if the project or the command line sets an option of ours."""
-        if not config.stash[HAS_INI_KEY] and not has_flag(config):
+        if not is_set_up(config):
             return None
         from pytest_llmops.harness.terminal import describe_settings
 
@@ -152,21 +149,22 @@ class ReportListener:
 
             remove_run_files(self._config, settings)
             return
-        if self.controller is None and not (settings.report or settings.accept or settings.adopt):
+        is_wanted = self.controller or settings.report or settings.accept or settings.adopt
+        if not is_wanted and not (self._collection_errors and uses_our_files(self._config)):
             return
         controller = self._get_controller()
+        controller.collection_errors = self._collection_errors
         usage = controller.cassette_usage
         usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
-        usage.crashed = self._crashed
-        usage.skipped = self._skipped
-        usage.uncollected = self._uncollected
+        usage.crashed, usage.skipped = self._crashed, self._skipped
         usage.skipped_tests = self._skipped_tests
         controller.finish_run(session, pytest.TestReport)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count the modules that skipped themselves, or failed, while they were collected."""
+        """Count the modules that skipped themselves while they were collected, and keep why others failed."""
         self._skipped += report.skipped
-        self._uncollected += report.failed
+        if report.failed:
+            self._collection_errors.append(report)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -180,9 +178,9 @@ class ReportListener:
             self._crashed += 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the summary of a run that measured something."""
+        """Prepare pytest's list of failures; our section comes after it."""
         if self.controller is not None:
-            self.controller.print_summary(terminalreporter)
+            self.controller.list_failures(terminalreporter)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -392,6 +390,10 @@ class OnDemandHarness:
         report = yield
         if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
             self._children.append((collector, report.result))
+        if report.failed:
+            from pytest_llmops.harness.tracebacks import note_collection_error
+
+            note_collection_error(report, self._config.rootpath)
         return report
 
     @cached_property

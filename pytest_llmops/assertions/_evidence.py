@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
+from pytest_llmops._util.differences import diff_answers
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.metrics import lexical
 from pytest_llmops.schemas.json_extraction import format_position
@@ -256,6 +257,8 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
 
     >>> fuzzy_evidence("60 days", "30 days")[0]
     ('diff', '[-30-]{+60+} days')
+    >>> fuzzy_evidence("I cannot say.", "30 days")[0][0]
+    'expected'
     """
     near = lexical.find_nearest_span(text, expected)
     pairs: Evidence = []
@@ -263,9 +266,15 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
     if near is not None and 2 * len(near.text) < len(text):
         compared = near.text
         pairs.append(("nearest", _describe_near_span(text, near)))
-    if text:
-        pairs += [("diff", lexical.format_word_diff(compared, expected))]
+    pairs += _show_difference(compared, expected)
     return [*pairs, ("expected", format_answer(expected)), ("answer", format_answer(text))]
+
+
+def _show_difference(text: str, expected: str) -> Evidence:
+    """Return the words that differ; nothing where few words are the same, so that both texts are easier to read than their mixture."""
+    if diff_answers(expected, text) is None:
+        return []
+    return [("diff", lexical.format_word_diff(text, expected))]
 
 
 def exact_evidence(text: str, expected: str) -> Evidence:
@@ -282,8 +291,7 @@ def exact_evidence(text: str, expected: str) -> Evidence:
     wanted = describe_character(expected, at)
     given = describe_character(text, at)
     position = format_position(expected, at)
-    diff = lexical.format_word_diff(text, expected)
-    pairs = [("differs at", f"{position}: expected {wanted}, got {given}"), ("diff", diff)]
+    pairs = [("differs at", f"{position}: expected {wanted}, got {given}"), *_show_difference(text, expected)]
     option = _find_equalizing_option(text, expected)
     if option:
         pairs.append(("hint", f"equal with {option}"))

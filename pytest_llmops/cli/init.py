@@ -233,7 +233,7 @@ def _print_agents_file(agents: Mapping[str, str]) -> None:
             print_line(f"                {line}")
 
 
-ARGUMENTS = ("-q", "--llm-report=report.html", "--llm-report=run.json")
+ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")
 MENDED = ("-q", "--llm-prompt=support=v3")
 # Environment variables with these prefixes would change the run of the demo
 FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
@@ -252,7 +252,7 @@ def _demo(args: argparse.Namespace) -> int:
         create_file(folder / name, data)
     change = _compare_prompts(files)
     if not args.json:
-        _print_introduction(folder, change)
+        _print_introduction(folder)
     status = _run_pytest(folder, is_quiet=args.json)
     if not (folder / "run.json").is_file():
         print_error(f"the demo did not run: pytest ended with {status} in {folder}")
@@ -271,13 +271,11 @@ def _compare_prompts(files: Mapping[str, bytes]) -> list[str]:
     return [line for line in difflib.ndiff(old, new) if line[0] in "-+"]
 
 
-def _print_introduction(folder: Path, change: Sequence[str]) -> None:
-    """Print what was changed, and the command that shows what came of it."""
-    print_line("A support bot makes up answers where the shop's policy has none.")
-    print_line("A new line in its prompt is to stop that:\n")
-    for line in change:
-        print_line(f"    {line}")
-    print_line("\nDid it get worse? 40 questions, three recorded answers of a real model to each:\n")
+def _print_introduction(folder: Path) -> None:
+    """Print what the demo is about, and the command that shows what came of the change."""
+    print_line("A support bot makes up answers where the shop's policy has none. A new line in")
+    print_line("its prompt is to stop that. Did it get worse? 40 questions, three recorded")
+    print_line("answers of a real model to each:\n")
     print_line(f"$ cd {folder}\n$ pytest {' '.join(ARGUMENTS)}")
     sys.stdout.flush()
 

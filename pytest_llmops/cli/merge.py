@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -341,28 +343,31 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
     print_line(f"  cassettes  {amount} merged into {format_path(project)}")
 
 
-def _append_summary(run: Run) -> None:
-    """Append the merged run to the job summary of GitHub Actions; those of the shards only cover their own tests."""
+def _append_summary(run: Run) -> bool:
+    """Append the merged run to the job summary of GitHub Actions, and return whether there is one.
+
+    The summaries of the shards only cover their own tests.
+    """
     from pytest_llmops.harness.terminal import append_summary
     from pytest_llmops.results.secrets import mask_run_secrets
 
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if not summary:
-        return
+        return False
     _, values = read_ini(Path.cwd()) or (None, {})
     if values.get("github") == "off":
-        return
+        return False
     try:
         append_summary(mask_run_secrets(run), Path(summary))
     except OSError as error:  # not an error of the command: the summary was not requested
-        print_line(f"  report     {format_path(Path(summary))}: cannot be written: {error}")
+        print_line(f"report    {format_path(Path(summary))}: cannot be written: {error}")
+        return False
+    return True
 
 
 def _merge(args: argparse.Namespace) -> int:
     """Merge cassettes of folders and run files of shards, print the merged run, and return its exit status."""
     from pytest_llmops.baselines.conclusion import conclude
-    from pytest_llmops.reports.closing_lines import closing_lines
-    from pytest_llmops.reports.terminal import summary_lines
 
     _refuse_repeated(args.parts, "run file and folder of the shards")
     folders = [path for path in args.parts if path.is_dir()]
@@ -384,11 +389,31 @@ def _merge(args: argparse.Namespace) -> int:
         run = dataclasses.replace(run, meta={**run.meta, "settings": settings})
     reference = _find_reference(args.llm_baseline, run, list(shards.values()))
     run = conclude(run, reference)
-    print_lines(line.text for line in summary_lines(run, width=120))
     write_reports(run, reports)
-    _append_summary(run)
-    print_lines(line.text for line in closing_lines(run))
+    _print_run(run, [str(name) for name in args.out or ()], has_job_summary=_append_summary(run))
     return decide_exit_status(run)
+
+
+def _print_run(run: Run, names: Sequence[str], *, has_job_summary: bool) -> None:
+    """Print the merged run as pytest would, with its failures, which only the shards have printed.
+
+    Args:
+        run: The run.
+        names: The reports that were written.
+        has_job_summary: The summary of the CI job has the run too.
+    """
+    from pytest_llmops.reports.terminal import Surroundings, build_section, describe_more
+
+    more = describe_more(names, verbosity=0, has_job_summary=has_job_summary).removeprefix("-v, or ")
+    if more == "-v":  # not an option of this command
+        more = ""
+    around = Surroundings(more=more, lists_failures=False)
+    width = 0
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+    section = build_section(run, around, width=width)
+    if section.lines:
+        print_lines(["", f"== {section.title} ==", *(line.text for line in section.lines)])
 
 
 def _find_reference(given: str, run: Run, shards: Sequence[Run]) -> Reference | None:

@@ -3,13 +3,12 @@
 import os
 import platform
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.errors import LLMOpsError, describe_exception, format_error
 from pytest_llmops.harness.adoption import iter_adoption_notes
@@ -18,11 +17,16 @@ from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.report_files import find_reports
 from pytest_llmops.harness.run_checks import CassetteUsage
 from pytest_llmops.harness.run_notes import find_unread_keys, iter_feedback_notes
-from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
-from pytest_llmops.harness.tracebacks import find_place
+from pytest_llmops.harness.terminal import (
+    TerminalHooks,
+    append_summary,
+    find_width,
+    list_annotations,
+    write_section,
+)
+from pytest_llmops.harness.tracebacks import find_place, read_collection_error
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.reports.commands import drop_options
 from pytest_llmops.reports.formats import NamedReport, deliver_report
 from pytest_llmops.results.dataset_cases import split_dataset_cases
 from pytest_llmops.results.details import as_mapping, read_detail
@@ -49,6 +53,11 @@ from pytest_llmops.results.secrets import mask_run_secrets
 from pytest_llmops.results.traffic import iter_cassette_notes
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import OPTIONS, LookTrials, Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.baselines.conclusion import Reference
+    from pytest_llmops.reports.terminal import Surroundings
+    from pytest_llmops.reports.terminal_page import Style
 
 # The phase in which xdist reports the test during which a worker crashed; its measurements are lost
 CRASH_PHASE = "???"
@@ -80,7 +89,9 @@ class Controller:
         if settings.github == "auto":
             self._github = os.environ
         self.cassette_usage = CassetteUsage(config, settings)
-        self.terminal_hooks = TerminalHooks(config, self.print_closing_lines)
+        self.collection_errors: Sequence[Any] = ()  # reports of modules that could not be loaded
+        self._has_job_summary = False
+        self.terminal_hooks = TerminalHooks(config, self.print_section)
         self.run = Run()
 
     def add_report(self, report: Any) -> None:
@@ -117,6 +128,7 @@ class Controller:
             session: pytest's session, whose exit status may be changed.
             make_report: pytest's ``TestReport``.
         """
+        self.cassette_usage.uncollected = len(self.collection_errors)
         listed = sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid))
         records = limit_media(split_dataset_cases(listed))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
@@ -127,7 +139,9 @@ class Controller:
             meta["commit"], folder = read_checkout(self._config.rootpath)
             if folder:
                 meta["root"] = folder
-        notes = tuple(self._iter_notes(records, meta))
+        doubts = tuple(self._iter_doubts(records, meta))
+        meta["doubts"] = len(doubts)
+        notes = (*doubts, *self._iter_notes(records, meta))
         self.run = mask_run_secrets(Run(records=records, meta=meta, notes=notes))
         self._conclude_run(session)
         if records:
@@ -137,40 +151,42 @@ class Controller:
         )
         self._write_reports(session)
 
-    def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-        """Yield the notes of the run."""
-        settings = self._settings
-        root = self._config.rootpath
+    def _iter_doubts(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+        """Yield the notes on what makes the result of the run less worth."""
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")
             yield f"{workers} crashed: what the tests measured that they were at is lost"
         yield from iter_given_up_judge_notes(records)
-        if settings.changed:
-            yield from iter_changed_notes(records)
-        folders = {root, self._config.invocation_params.dir}
-        folders |= {(root / record.nodeid).parent for record in records}
+        folders = {self._config.rootpath, self._config.invocation_params.dir}
+        folders |= {(self._config.rootpath / record.nodeid).parent for record in records}
         yield from find_unread_keys(self._config, sorted(folders))
-        yield from iter_adoption_notes(settings, records)
-        if settings.accept is not None:
+        if self._settings.accept is not None:
             yield from iter_scoreless_notes(records)
         yield from iter_run_self_judging_notes(records, meta)
         yield from iter_uniform_judge_notes(records)
-        yield from iter_cassette_notes(records, meta)
         yield from iter_unchecked_notes(records)
+
+    def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+        """Yield the other notes of the run."""
+        settings = self._settings
+        if settings.changed:
+            yield from iter_changed_notes(records)
+        yield from iter_adoption_notes(settings, records)
+        yield from iter_cassette_notes(records, meta)
         trials = settings.trials
         if settings.changed:
             trials = 1
         yield from iter_single_trial_notes(records, trials)
         yield from iter_trial_notes(records)
         if not self.cassette_usage.why_tests_missing():
-            yield from iter_feedback_notes(root, records)
+            yield from iter_feedback_notes(self._config.rootpath, records)
         if not settings.asks_ahead:
             yield from iter_concurrency_notes(records)
 
     def _write_reports(self, session: Any) -> None:
         """Write the requested reports, and the summary of GitHub. A requested report that cannot be written fails the run."""
         summary = ""
-        if self.run.records:
+        if self.run.records or self.collection_errors:
             summary = self._github.get("GITHUB_STEP_SUMMARY", "")
         self._reports = find_reports(self._config, self._settings)
         for report in self._reports:
@@ -185,6 +201,7 @@ class Controller:
         if summary:
             try:
                 append_summary(self.run, Path(summary))
+                self._has_job_summary = True
             except (OSError, LLMOpsError) as error:  # the user did not choose this report
                 self._note_unwritten(summary, error)
 
@@ -202,6 +219,8 @@ class Controller:
         if settings.accept or has_baseline(settings, self._config.rootpath):
             gate = self._open_gate(session)
             reference = gate.find_reference()
+        if self.collection_errors:
+            self._set_meta(collection_errors=list(self._iter_collection_errors(reference)))
         has_facts = any(record.facts.get(name) for record in self.run.records for name in CONCLUDED_FACTS)
         if reference is not None or has_facts:
             from pytest_llmops.baselines.conclusion import conclude
@@ -262,7 +281,23 @@ class Controller:
         except LLMOpsError as error:
             self._not_accepted = format_error(error)
         else:  # the verdict on a run that was accepted must not fail it
+            self._set_meta(accepted=True)
             self._change_baseline_verdict(decides=False)
+
+    def _iter_collection_errors(self, reference: "Reference | None") -> Iterator[Json]:
+        """Yield the modules that could not be loaded, each with the number of its tests in the baseline."""
+        nodeids: Sequence[str] = ()
+        if reference is not None:
+            nodeids = tuple(reference.baseline.tests)
+        errors = map(read_collection_error, self.collection_errors)
+        by_module = {error["module"]: error for error in errors}
+        for module, error in by_module.items():
+            tests = sum(nodeid.startswith(f"{module}::") for nodeid in nodeids)
+            yield {**error, "tests": tests}
+
+    def _set_meta(self, **facts: Json) -> None:
+        """Add facts to the run."""
+        self.run = replace(self.run, meta={**self.run.meta, **facts})
 
     def _change_baseline_verdict(self, **changes: Any) -> None:
         """Replace fields of the verdict on the change since the baseline, if the run has one."""
@@ -290,62 +325,65 @@ class Controller:
             if report.nodeid in texts and hasattr(report.longrepr, "addsection"):
                 report.longrepr.addsection("the unchanged input", texts[report.nodeid], "-")
 
-    def print_summary(self, terminalreporter: Any) -> None:
-        """Print the summary, as far as -q, -qq and --no-summary allow; `print_closing_lines` prints its end."""
-        stats = getattr(terminalreporter, "stats", {})
-        self.terminal_hooks.list_failures(stats)
+    def list_failures(self, terminalreporter: Any) -> None:
+        """Prepare pytest's short list of failures, which comes next; `print_section` prints what comes after it."""
+        self.terminal_hooks.list_failures(getattr(terminalreporter, "stats", {}))
+
+    def print_section(self, terminalreporter: Any) -> None:
+        """Print the last section of the run, as far as -q, -qq and --no-summary allow."""
         for annotation in list_annotations(self.run, self._config, self._github):
             terminalreporter.write_line(annotation)
         if self._config.option.__dict__.get("no_summary"):
             return
-        from pytest_llmops.reports import terminal
+        from pytest_llmops.reports.terminal import build_section
 
         verbosity: int = self._config.get_verbosity()
-        lines = terminal.summary_lines(
+        section = build_section(
             self.run,
+            self._describe_surroundings(terminalreporter, verbosity),
             verbosity=verbosity,
             ascii=not _supports_unicode(terminalreporter),
-            width=terminalreporter._tw.fullwidth,  # noqa: SLF001 -- pytest has no public access to its width
+            width=find_width(terminalreporter, os.environ),
         )
-        if lines and verbosity >= 0:
-            terminalreporter.write_sep("=", "LLM regression")
-        for line in lines:
-            style = {line.style: True} if line.style else {}
-            terminalreporter.write_line(line.text, **style)
-        if self._look:
-            terminalreporter.write_line(f"trials      {self._look}")
-        if self._accepted:
-            terminalreporter.write_line(escape_output(f"baseline    {self._accepted}"), green=True)
-        if self._not_accepted:
-            terminalreporter.write_line(escape_output(self._not_accepted), red=True)
-        for error in self._write_errors.values():
-            terminalreporter.write_line(escape_output(error), red=True)
+        write_section(terminalreporter, section, has_title=verbosity >= 0)
+        if verbosity < -1:  # what is asked for and did not work is said even then
+            for error in self._write_errors.values():
+                terminalreporter.write_line(escape_output(error), red=True)
 
-    def print_closing_lines(self, terminalreporter: Any) -> None:
-        """Print the last lines of the run: verdict, reports and the next command; before them a line for coding agents if the run is red."""
-        verbosity: int = self._config.get_verbosity()
-        if self._config.option.__dict__.get("no_summary") or verbosity < -1:
-            return
-        from pytest_llmops.harness.coding_agents import format_agent_hint
-        from pytest_llmops.reports.closing_lines import closing_lines
+    def _describe_surroundings(self, terminalreporter: Any, verbosity: int) -> "Surroundings":
+        """Return what the last section needs to know besides the run."""
+        from pytest_llmops.reports.terminal import Surroundings, describe_more
 
-        redactor = Redactor.from_environment(os.environ)
-        run_files = self._list_written_kind(("json",))
-        hint = format_agent_hint(self.run, os.environ, run_files, self._config.invocation_params.dir)
-        if hint and not self.next_look:
-            terminalreporter.write_line(escape_output(redactor.clean_text(hint)))
-        lines = closing_lines(
-            self.run,
-            ascii=not _supports_unicode(terminalreporter),
+        return Surroundings(
             others=self._count_other_tests(getattr(terminalreporter, "stats", {})),
             reports=self._list_written(verbosity),
-            reporting=self._command_with_report(),
-            folder=self._find_project_folder(),
+            more=describe_more(
+                self._list_written_kind(("html", "markdown", "json")),
+                verbosity=verbosity,
+                has_job_summary=self._has_job_summary,
+            ),
+            remarks=tuple(self._iter_remarks()),
             has_next=not self.next_look,
+            lists_failures=self._config.option.__dict__.get("tbstyle") != "no",
+            folder=self._find_project_folder(),
         )
-        for line in lines:
-            style = {line.style: True} if line.style else {}
-            terminalreporter.write_line(redactor.clean_text(line.text), **style)
+
+    def _iter_remarks(self) -> Iterator[tuple[str, str, "Style"]]:
+        """Yield what else there is to say about the run: looks, the baseline, reports that were not written, a hint for agents."""
+        from pytest_llmops.harness.coding_agents import describe_agent_help
+
+        if self._look:
+            yield "trials", self._look, ""
+        if self._accepted:
+            yield "baseline", self._accepted, "green"
+        if self._not_accepted:
+            yield "baseline", self._not_accepted, "red"
+        for error in self._write_errors.values():
+            yield "error", error, "red"
+        run_files = self._list_written_kind(("json",))
+        hint = describe_agent_help(self.run, os.environ, run_files, self._config.invocation_params.dir)
+        if hint and not self.next_look:
+            yield "agents", hint, ""
 
     def _find_project_folder(self) -> str:
         """Return the folder of the project as seen from the working folder; "" if they are the same."""
@@ -356,15 +394,6 @@ class Controller:
         if folder == os.curdir:
             return ""
         return folder.replace("\\", "/")
-
-    def _command_with_report(self) -> str:
-        """Return the command of this run with an HTML report added; "" if it has a report for a person, or accepts the run."""
-        if self._settings.accept or self._list_written_kind(("html", "json", "markdown")):
-            return ""
-        words = list(map(str, self._config.invocation_params.args))
-        if self._settings.record in ("new", "all"):  # what is recorded is replayed: nothing is asked again
-            words = drop_options(words, ("--llm-record", "--llm-max-calls", "--llm-budget"))
-        return shlex.join(["pytest", "--llm-report=report.html", *words])
 
     def _list_written_kind(self, kinds: Sequence[str]) -> list[str]:
         """Return the written reports that are of these kinds."""
@@ -379,7 +408,8 @@ class Controller:
         counts: dict[Outcome, int] = {}
         for category, outcome in PYTEST_CATEGORIES.items():
             if category in stats:
-                nodeids = [self._plain_nodeid(report.nodeid) for report in stats[category]]
+                tests = [report for report in stats[category] if report.when != "collect"]
+                nodeids = [self._plain_nodeid(report.nodeid) for report in tests]
                 counts[outcome] = sum(nodeid not in self._records for nodeid in nodeids)
         return counts
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
@@ -29,6 +29,9 @@ from pytest_llmops.results.details import SideFacts, format_score_and_threshold,
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.run import Run
 from pytest_llmops.settings import LOOKS, Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.reports.terminal import Section
 
 STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
 MODES = {
@@ -87,12 +90,12 @@ class TerminalHooks:
 
     Args:
         config: pytest's.
-        print_closing_lines: Gets pytest's terminal reporter, and prints the last lines of the run.
+        print_section: Gets pytest's terminal reporter, and prints the last section of the run.
     """
 
-    def __init__(self, config: Any, print_closing_lines: Callable[[Any], None]) -> None:
+    def __init__(self, config: Any, print_section: Callable[[Any], None]) -> None:
         self._config = config
-        self._print_closing_lines = print_closing_lines
+        self._print_section = print_section
         self._lists_failures = False
         self._errors: list[Any] | None = None
         # By the `id` of the report that shows an error, how many tests share it
@@ -120,7 +123,7 @@ class TerminalHooks:
 
     @hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, Any, Any]:
-        """Let pytest show equal errors only once; then print the last lines of the run, after its list of failures.
+        """Let pytest show equal errors only once; then print our section, after its list of failures.
 
         Unless -vv is given, the others are hidden while pytest prints them. `list_failures` shows missing recordings again, as each test
         has one of its own to record; another error that tests share, such as a missing package, stays one line.
@@ -133,7 +136,7 @@ class TerminalHooks:
             errors[:] = list(self._hide_equal_misses(self._errors))
         result = yield
         errors[:] = all_errors
-        self._print_closing_lines(terminalreporter)
+        self._print_section(terminalreporter)
         return result
 
     def _hide_repeated_errors(self, reports: list[Any]) -> Iterator[Any]:
@@ -175,7 +178,7 @@ class TerminalHooks:
                 yield report
 
     def list_failures(self, stats: Mapping[str, list[Any]]) -> None:
-        """Prepare pytest's short list of failures, which is printed after our summary: show hidden reports again, each with a headline.
+        """Prepare pytest's short list of failures, which comes next: show hidden reports again, each with a headline.
 
         Changes the messages of the reports.
         """
@@ -320,6 +323,35 @@ def _describe_failed(assertion: str, measurement: Measurement, line: str) -> str
         label = shorten_text(label, 60)
         return f"{assertion}: {label} {shorten_text(str(text), 100)}"
     return _describe_score(measurement, assertion)
+
+
+def find_width(terminalreporter: Any, environ: Mapping[str, str]) -> int:
+    """Return the columns of the terminal; 0: the output is a file or the log of a CI job, and COLUMNS does not give it a width."""
+    if not (terminalreporter.isatty or environ.get("COLUMNS")):
+        return 0
+    width: int = terminalreporter._tw.fullwidth  # noqa: SLF001 -- pytest has no public access to its width
+    return width
+
+
+def write_section(terminalreporter: Any, section: "Section", *, has_title: bool) -> None:
+    """Print a section without any secret of the environment."""
+    if not section.lines:
+        return
+    redactor = Redactor.from_environment(os.environ)
+    if has_title:
+        terminalreporter.write_sep("=", section.title, **_markup(section.style))
+    for line in section.lines:
+        text = redactor.clean_text(line.text)
+        end = line.styled or len(text)
+        if not line.style or end == len(text):
+            terminalreporter.write_line(text, **_markup(line.style))
+        else:
+            terminalreporter.write(text[:end], **_markup(line.style))
+            terminalreporter.write_line(text[end:])
+
+
+def _markup(style: str) -> dict[str, bool]:
+    return {style: True} if style else {}
 
 
 FIRST_S = 3.0  # time from the start of the run to the first line, on a terminal where a line can be replaced

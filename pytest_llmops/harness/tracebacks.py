@@ -159,3 +159,59 @@ def find_place(report: Any, config: Any) -> str:
     file, index, _ = report.location
     line = (index or 0) + 1
     return f"{file.replace(os.sep, '/')}:{line}"
+
+
+def note_collection_error(report: Any, root: Path) -> None:
+    """Put on pytest's report of a module why it could not be loaded, so that it also comes from a worker of xdist.
+
+    Args:
+        report: The report, in the process that loaded the module.
+        root: The project's root.
+    """
+    report.llmops_error = _describe_collection_error(report, root)
+
+
+def read_collection_error(report: Any) -> dict[str, str]:
+    """Return why a module could not be loaded, as a `CollectionError` on the wire without the number of its tests."""
+    error: dict[str, str] | None = getattr(report, "llmops_error", None)
+    if error is not None:
+        return error
+    module = report.nodeid.partition("::")[0]
+    return {"module": module, "place": "", "error": _read_error_line(str(report.longrepr))}
+
+
+def _describe_collection_error(report: Any, root: Path) -> dict[str, str]:
+    module = report.nodeid.partition("::")[0]
+    call = getattr(report, "call", None)
+    if call is None or call.excinfo is None:
+        return {"module": module, "place": "", "error": _read_error_line(str(report.longrepr))}
+    value: BaseException = call.excinfo.value
+    if value.__cause__ is not None:  # pytest's own error, which has the traceback as a text
+        value = value.__cause__
+    elif value.__context__ is not None and type(value).__name__ == "CollectError":
+        value = value.__context__
+    first = str(value).strip().partition("\n")[0]
+    if isinstance(value, SyntaxError):
+        first = value.msg
+    error = f"{type(value).__name__}: {first}" if first else type(value).__name__
+    return {"module": module, "place": _find_error_place(value, root), "error": error[:300]}
+
+
+def _find_error_place(value: BaseException, root: Path) -> str:
+    """Return the deepest place of an error in the project; "": no file of the project has to do with it."""
+    places = [
+        (tb.tb_frame.f_code.co_filename, tb.tb_lineno) for tb in _follow(value.__traceback__, "tb_next")
+    ]
+    if isinstance(value, SyntaxError) and value.filename:
+        places.append((value.filename, value.lineno or 1))
+    for file, line in reversed(places):
+        path = Path(file)
+        if path.is_relative_to(root) and not LIBRARY.search(str(path)):
+            return f"{path.relative_to(root).as_posix()}:{line}"
+    return ""
+
+
+def _read_error_line(text: str) -> str:
+    """Return the last line of a traceback of pytest that names an error; "" if there is none."""
+    lines = [line.removeprefix("E ").strip() for line in text.splitlines() if line.startswith("E ")]
+    return lines[-1][:300] if lines else ""

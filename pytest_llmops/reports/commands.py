@@ -49,16 +49,14 @@ def _is_judged_test(record: TestRecord) -> bool:
     return bool(record.fact("judge")) or any(map(is_judged, record.measurements))
 
 
-def find_next_command(run: Run, reporting: str = "", folder: str = "") -> str:
+def find_next_command(run: Run, folder: str = "") -> str:
     """Return the command to run next; "" if the run passed, or no command helps.
 
-    This records what is missing, else it runs the first test again that failed. If only a verdict fails the run, it writes a report
-    with the answers of both sides, or runs the test again that got worse by the most. After a spent budget none helps: whether to go on
-    is for a person to decide.
+    This records what is missing, else it runs the first test again that failed. If only a verdict fails the run, it runs the test again
+    that got worse by the most. After a spent budget none helps: whether to go on is for a person to decide.
 
     Args:
         run: The run.
-        reporting: The command of this run with a report added; "": it has a report already.
         folder: The project's folder as seen from where the command is to be run; "": it is run there.
 
     >>> find_next_command(Run(records=(TestRecord(nodeid="t.py::a", outcome="failed"),)))
@@ -72,26 +70,6 @@ def find_next_command(run: Run, reporting: str = "", folder: str = "") -> str:
         is_broken = problem.record.outcome in ("failed", "errored")
         if is_broken and "BudgetReached" not in problem.record.raised:
             return format_rerun(run, [problem.record], folder)
-    if not run.failing_verdicts:
+    if not run.failing_verdicts or not problems:
         return ""
-    if reporting or not problems:
-        return reporting
     return format_rerun(run, [problems[0].record], folder)
-
-
-def drop_options(words: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """Return the words of a command without some options and their values.
-
-    >>> drop_options(["-q", "--llm-record", "all", "--llm-max-calls=5", "tests"], ["--llm-record", "--llm-max-calls"])
-    ['-q', 'tests']
-    """
-    kept = []
-    is_value = False  # whether the word is the value of a dropped option
-    for word in words:
-        if is_value:
-            is_value = False
-        elif word in flags:
-            is_value = True
-        elif word.partition("=")[0] not in flags:
-            kept.append(word)
-    return kept

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from pytest_llmops.errors import BudgetReached, SetupMissing, split_code
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
 from pytest_llmops.reports.commands import find_next_command, format_rerun, is_miss
@@ -95,7 +96,11 @@ class Headline:
 
 
 def build_headline(
-    run: Run, cases: Sequence[ShownCase] | None = None, *, others: Mapping[Outcome, int] | None = None
+    run: Run,
+    cases: Sequence[ShownCase] | None = None,
+    *,
+    others: Mapping[Outcome, int] | None = None,
+    folder: str = "",
 ) -> Headline:
     """Return the headline of a run.
 
@@ -105,6 +110,7 @@ def build_headline(
         run: The run with its verdicts.
         cases: What `list_cases` returned for it; None: they are listed here.
         others: Outcome -> number of tests that pytest counts, but that are not in the run; None: what the run stores (``other_tests``).
+        folder: The project's folder as seen from where the command is to be run; "": it is run there.
 
     >>> build_headline(Run()).title
     'NONE: No test called a model or measured anything.'
@@ -113,7 +119,7 @@ def build_headline(
         cases = list_cases(run)
     if others is None:
         others = _read_other_tests(run)
-    return _Reader(run, cases, others).read()
+    return _Reader(run, cases, others, folder).read()
 
 
 def _read_other_tests(run: Run) -> dict[Outcome, int]:
@@ -144,8 +150,11 @@ class _Counts:
 class _Reader:
     """Reads the headline of a run from its verdicts and counts."""
 
-    def __init__(self, run: Run, cases: Sequence[ShownCase], others: Mapping[Outcome, int]) -> None:
+    def __init__(
+        self, run: Run, cases: Sequence[ShownCase], others: Mapping[Outcome, int], folder: str
+    ) -> None:
         self._run = run
+        self._folder = folder
         self._cases = cases
         self._kinds = count_kinds(cases)
         self._gate = run.find_verdict("baseline")
@@ -208,7 +217,7 @@ class _Reader:
         failed = [record for record in self._run.records if record.outcome == "failed"]
         command = ""
         if len(failed) == counts.failed <= MAX_NAMED_TESTS:
-            command = format_rerun(self._run, failed)
+            command = format_rerun(self._run, failed, self._folder)
         command = command or self._complete("pytest --lf")
         return Headline(
             word="FAIL",
@@ -251,14 +260,30 @@ class _Reader:
             sentence = f"{unscored:,} of {format_count(counts.total, 'test')} {_have(unscored)} no score"
         else:
             sentence = f"{counts.errored:,} of {format_count(counts.total, 'test')} ended with an error"
-        command = find_next_command(self._run)
+        next_step, command = self._mend_errors()
         return Headline(
             word="ERROR",
             sentence=sentence,
-            next_step="Mend the cause and run again:" if command else "Mend the cause and run again.",
+            next_step=next_step,
             command=command,
             **common,  # type: ignore[arg-type]
         )
+
+    def _mend_errors(self) -> tuple[str, str]:
+        """Return what to do about tests that ended with an error, and the command that runs the first of them again.
+
+        A set-up that is not complete says itself what to do: no command of ours helps. After a spent budget a person decides.
+        """
+        errored = [record for record in self._run.records if record.outcome == "errored"]
+        codes = {split_code(record.message.partition("\n")[0])[1] for record in errored}
+        if codes == {SetupMissing.code}:
+            return "Do what the error says, then run again.", ""
+        if codes == {BudgetReached.code}:
+            return "The budget is spent: raise it, or stop here.", ""
+        recording = list_record_commands(self._run.records)
+        if recording:
+            return "Ask the judge again:", recording[0]
+        return "Mend the cause and run again:", find_next_command(self._run, folder=self._folder)
 
     def _read_verdicts(self) -> Headline | None:
         """Return the headline of what was compared; None: nothing was, or nothing can be said about it."""
@@ -301,6 +326,9 @@ class _Reader:
             merge = "Safe to merge on average"
             next_step = next_step or f"{_read_worse(worse)}, before you merge"
         command = self._complete(gate.next_command)
+        if self._run.meta.get("accepted"):  # a person has decided
+            merge = "Accepted"
+            next_step = command = override = ""
         if next_step and not command:
             next_step = next_step.rstrip(".:") + "."
         return Headline(
@@ -355,6 +383,9 @@ class _Reader:
         """Return the headline of a run in which all tests passed and nothing was decided."""
         counts = self._counts
         gate = self._gate
+        skipped = self._run.count("skipped")
+        if not counts.total and skipped:
+            return Headline(word="NONE", sentence=f"No test ran: {format_count(skipped, 'test')} skipped")
         if not counts.total or not any(map(_measures, self._run.records)):
             if counts.total and any(record.calls or record.facts for record in self._run.records):
                 return self._without_baseline()

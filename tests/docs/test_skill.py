@@ -66,9 +66,10 @@ def test_the_skill_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.Monke
     missed.stdout.fnmatch_lines(
         [
             "*[[]LLM-MISS]",
-            "llm: ERROR  2 errors*",
-            "llm: report: run.json",
-            "llm: next: pytest *--llm-record=new",
+            "ERROR     2 of 2 tests have no recording.",
+            "report    run.json",
+            "next      Record what is missing:",
+            "*pytest *--llm-record=new",
         ]
     )
 

@@ -10,23 +10,38 @@ import json
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.page import read_data
+from support.report_states import STATES, comparisons_run, red_run
 from support.sample_run import fixed_run, models_run
 
-from pytest_llmops.reports import closing_lines, html, terminal
+from pytest_llmops.reports import html
+from pytest_llmops.reports.changed_cases import list_cases
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.markdown import render_markdown
-from pytest_llmops.reports.terminal_page import Line
+from pytest_llmops.reports.terminal import Section, Surroundings, build_section, describe_more
 from pytest_llmops.results.run import Run
 
 FOLDER = Path(__file__).parent
 
 
-def styled(lines: list[Line]) -> str:
-    return "".join(f"{line.style or '-':6} | {line.text}\n" for line in lines)
+def styled(section: Section) -> str:
+    lines = [f"{section.style or '-':6} | == {section.title} =="]
+    lines += [f"{line.style or '-':6} | {line.text}" for line in section.lines]
+    return "\n".join([*lines, ""])
+
+
+def shown(run: Run, *, verbosity: int = 0, width: int = 80, has_job_summary: bool = False) -> str:
+    """The section of a run with a report, as a terminal shows it."""
+    more = describe_more(["report.html"], verbosity=verbosity, has_job_summary=has_job_summary)
+    section = build_section(
+        run, Surroundings(reports=("report.html",), more=more), verbosity=verbosity, width=width
+    )
+    title = f" {section.title} ".center(width or 80, "=") if verbosity >= 0 else ""
+    return "\n".join([*filter(None, [title]), *(line.text for line in section.lines), ""])
 
 
 def unpacked(report: str) -> str:
@@ -47,22 +62,31 @@ def _to_line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _show_state(name: str) -> str:
+    return shown(STATES[name]())
+
+
 GOLDEN: dict[str, Callable[[], str]] = {
     "run.json": lambda: fixed_run().to_json(),
     "report.md": lambda: render_markdown(fixed_run()),
     "report.xml": lambda: render_report(fixed_run(), "junit"),
     "report.html": lambda: unpacked(html.render_html(fixed_run())),
     "empty.html": lambda: unpacked(html.render_html(Run())),
-    "terminal.txt": lambda: styled(terminal.summary_lines(fixed_run())),
-    "terminal-ascii.txt": lambda: styled(terminal.summary_lines(fixed_run(), ascii=True, width=72)),
-    "terminal-verbose.txt": lambda: styled(terminal.summary_lines(fixed_run(), verbosity=1, width=120)),
-    "terminal-end.txt": lambda: styled(
-        closing_lines.closing_lines(fixed_run(), others={"failed": 1}, reports=["run.json", "report.html"])
+    "terminal.txt": lambda: styled(
+        build_section(fixed_run(), Surroundings(others={"failed": 1}, lists_failures=False))
     ),
+    "terminal-ascii.txt": lambda: styled(build_section(fixed_run(), ascii=True, width=72)),
+    "terminal-verbose.txt": lambda: styled(build_section(fixed_run(), verbosity=1, width=120)),
     "models.html": lambda: unpacked(html.render_html(models_run())),
-    "models.txt": lambda: styled(terminal.summary_lines(models_run())),
-    "models-ascii.txt": lambda: styled(terminal.summary_lines(models_run(), ascii=True, width=60)),
-    "terminal-quiet.txt": lambda: styled(terminal.summary_lines(fixed_run(), verbosity=-1)),
+    "models.txt": lambda: styled(build_section(models_run(), verbosity=1)),
+    "models-ascii.txt": lambda: styled(build_section(models_run(), verbosity=1, ascii=True, width=60)),
+    "states/red.terminal-v.txt": lambda: shown(red_run(), verbosity=1),
+    "states/red.terminal-q.txt": lambda: shown(red_run(), verbosity=-1),
+    "states/red.terminal-log.txt": lambda: shown(red_run(), width=0, has_job_summary=True),
+    "states/red.terminal-40.txt": lambda: shown(red_run(), width=40),
+    "states/comparisons.terminal.txt": lambda: shown(comparisons_run(6)),
+    "states/comparisons-20.terminal.txt": lambda: shown(comparisons_run(20)),
+    **{f"states/{name}.terminal.txt": partial(_show_state, name) for name in STATES},
 }
 
 
@@ -70,6 +94,7 @@ GOLDEN: dict[str, Callable[[], str]] = {
 def test_the_report_is_the_stored_one(name: str) -> None:
     path, text = FOLDER / name, GOLDEN[name]()
     if os.environ.get("LLMOPS_GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
         pytest.skip(f"{name} was written: read its difference")
     stored = path.read_text(encoding="utf-8")
@@ -81,3 +106,17 @@ def test_the_report_is_the_stored_one(name: str) -> None:
 
 def test_the_stored_run_file_is_still_read() -> None:
     assert Run.from_json((FOLDER / "run.json").read_text(encoding="utf-8")) == fixed_run()
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("width", [0, 40, 60, 80, 100, 200])
+def test_every_id_is_in_one_piece_and_nothing_else_is_longer_than_the_terminal(name: str, width: int) -> None:
+    run = STATES[name]()
+    text = shown(run, width=width)
+    cases = [case for case in list_cases(run) if case.kind in ("worse", "no score", "changed")]
+    listed = [case for case in cases if case.kind == cases[0].kind][:3]
+    assert [case.id for case in listed if case.id not in text] == []
+    whole = ("pytest ", " → ", "tests/test_shop.py (28 tests")  # commands, scores and names are never broken
+    others = [line for line in text.splitlines() if not any(part in line for part in whole)]
+    assert not width or [line for line in others if len(line) > width] == []
+    assert len(text.splitlines()) <= 34 or width < 80

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,18 +68,14 @@ def test_a_baseline_that_is_named_and_missing_is_an_error(suite: Project) -> Non
 def test_a_single_run_is_compared_with_a_baseline_of_trials(suite: Project) -> None:
     suite.write(**{"test_a.py": SUITE.replace("test_answer(case)", "test_answer(case, llm_calls)")})
     suite.run("--llm-trials=3", *ACCEPT)
-    gate = gate_of(suite.run().run)
-    assert (gate.status, gate.sentence) == ("GREEN", RULED_OUT)
-    assert gate.changed_answers == 0  # fewer trials are no other answers
+    assert "= LLM regression: GREEN =" in suite.run().text
 
 
 def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project) -> None:
     result = suite.run(*ACCEPT)
     assert result.exit == 0
-    assert result.line("accepted;").startswith(
-        "baseline    llmops-baseline.json: 24 tests accepted; commit it"
-    )
-    assert "for a verdict" not in result.line("accepted;")
+    assert result.line("accepted;").startswith("baseline  llmops-baseline.json: 24 tests accepted; commit it")
+    assert "a verdict takes" not in result.line("accepted;")
     few = suite.run("-o", "llm_baseline=few.json", "-k", "1", "--llm-accept=few", "--llm-accept-anyway")
     assert few.line("accepted;").endswith(
         "; changes are listed, but for a verdict 20 cases are needed, or 10 with 3 trials"
@@ -100,11 +95,11 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert result.exit == 1
     assert result.outcomes == {"passed": 24}
     assert gate_of(result.run).status == "RED"
-    assert gate_of(result.run).sentence == "The suite got worse by 15.0 points"
-    assert "The suite got worse by 15.0 points" in result.text
-    worse = "worse      test_a.py::test_answer[1]  score.quality 0.88 -> 0.58\n"
-    # The two outputs have little text in common: each is shown whole.
-    assert f"{worse}             was: 0.88\n             now: 0.58" in result.text
+    assert "\nRED       The suite got worse by 15.0 points.\n" in result.text
+    assert "\n          Do not merge: 12 cases worse, 0 better; " in result.text
+    assert "\nscore.quality     0.86   0.71    -0.15    -15.0   worse\n" in result.text
+    worse = "worse     1  score.quality 0.88 → 0.58\n"
+    assert f"{worse}  before  0.88\n  now     0.58" in result.text
     document = ET.parse(suite.path / "out.xml")
     (case,) = (case for case in document.iter("testcase") if case.get("name") == "gate")
     (failure,) = case.findall("failure")
@@ -112,17 +107,14 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert document.getroot()[0].get("tests") == "25"
 
 
-def test_a_quiet_red_run_shows_the_worst_cases_with_both_answers(
+def test_a_quiet_red_run_shows_the_verdict_and_the_next_step(
     suite: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite.run(*ACCEPT)
     monkeypatch.setenv("DROP", "0.3")
-    text = suite.run("-q").text
-    assert text.count("\nllm: worse: test_a.py::test_answer[") == 3
-    assert re.search(
-        r"\nllm: worse: test_a.py::test_answer\[\d+\]\n +was: 0\.\d+\n +now: 0\.\d+\nllm: worse: ", text
-    )
-    assert "\nllm: worse: and 9 more without -q\n" in text
+    _, verdict, step, _ = suite.run("-q").text.splitlines()
+    assert verdict == "RED       The suite got worse by 15.0 points."
+    assert step.startswith("next      Read the 12 cases that got worse, and fix ")
 
 
 def test_lf_after_red_runs_everything(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +128,7 @@ def test_nothing_changed_is_green(suite: Project) -> None:
     suite.run(*ACCEPT)
     result = suite.run("-q")
     assert result.exit == 0
-    assert gate_of(result.run).status == "GREEN"
-    assert RULED_OUT in result.text
+    assert "\nGREEN     " in result.text
 
 
 def test_strict_fails_what_is_undecided(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +141,8 @@ def test_strict_fails_what_is_undecided(suite: Project, monkeypatch: pytest.Monk
     lenient, strict = suite.run(), suite.run("--llm-strict")
     assert gate_of(lenient.run).status == "AMBER"
     assert [lenient.exit, strict.exit] == [0, 1]
-    sentence = "Not decided: a drop of 5 points or more is still possible (score.quality)"
-    for result in (lenient, strict, suite.run("--llm-strict", "-q")):
-        assert sentence in result.text
+    assert "          Do not merge (--llm-strict): " in strict.text
+    assert "          Your call: " in lenient.text
     assert "--llm-strict" not in lenient.text
 
 
@@ -163,7 +153,7 @@ def test_a_partial_run_has_no_verdict_and_keeps_pytests_status(
     monkeypatch.setenv("DROP", "0.8")
     result = suite.run("-k", "1 or 3")
     assert result.exit == 0
-    assert re.search(r"No verdict: \d+ of 24 tests of the baseline ran", result.text)
+    assert "No verdict: " in result.line("PASS  ")
     assert "removed" not in result.text
     refused = suite.run("-k", "1", *ACCEPT)
     assert refused.exit == 1
@@ -199,7 +189,7 @@ def test_accepting_again_moves_the_baseline_and_keeps_its_history(
     assert "not accepted: the suite got worse than its baseline (RED)" in refused.text
     moved = suite.run("--llm-accept", "shorter answers on purpose", "--llm-accept-anyway")
     assert moved.exit == 0
-    assert "gate       RED" in moved.text
+    assert "= LLM regression: RED =" in moved.text
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
     assert [step.reason for step in baseline.history] == ["first baseline", "shorter answers on purpose"]
     assert suite.run().exit == 0
@@ -240,10 +230,10 @@ def test_a_baseline_of_another_branch(suite: Project, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DROP", "0.3")
     suite.run("--llm-accept", "worse on a branch", "--llm-accept-anyway")
     assert suite.run().exit == 0
-    result = suite.run("--llm-baseline=main")
+    result = suite.run("-v", "--llm-baseline=main")
     assert result.exit == 1
     assert "llmops-baseline.json of main" in result.text
-    unknown = suite.run("--llm-baseline=--output=x")
+    unknown = suite.run("-v", "--llm-baseline=--output=x")
     assert unknown.exit == pytest.ExitCode.USAGE_ERROR
     assert "expected a file, or a commit, branch or tag of git" in unknown.text
     assert not (suite.path / "x").exists()
@@ -255,7 +245,7 @@ def test_an_accepted_commit_is_named(suite: Project) -> None:
     suite.run(*ACCEPT)
     commit = json.loads(baseline_file(suite).read_text())["history"][0]["commit"]
     assert len(commit) == 40
-    assert f"after {commit[:7]} (first baseline)" in suite.run().text
+    assert f"after {commit[:7]} (first baseline)" in suite.run("-v").text
 
 
 def test_secrets_of_answers_reach_no_baseline(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +272,7 @@ def test_an_unwritable_place_is_an_error_that_keeps_the_verdict(suite: Project) 
     result = suite.run("--llm-accept", "again")
     assert result.exit == 1
     assert "cannot be written" in result.text
-    assert "gate       GREEN" in result.text
+    assert "= LLM regression: GREEN =" in result.text
     assert baseline_file(suite).read_bytes() == before
 
 
@@ -353,8 +343,8 @@ def test_old_outputs_come_from_the_cassettes_of_the_baselines_commit(project: Pr
     project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
     assert project.record(mode="all").outcomes == {"passed": 1}
     changed = project.run()
-    assert "worse      test_a.py::test_a  text.fuzzy 1.00 -> 0.94" in changed.text
-    assert "echo of say [-hello-]{+hallo+}" in changed.text
+    assert "worse     test_a  text.fuzzy 1.00 → 0.94" in changed.text
+    assert "  before  echo of say hello\n  now     echo of say hallo\n" in changed.text
 
 
 def test_old_outputs_are_of_the_same_trial_wherever_they_come_from(project: Project) -> None:
@@ -393,8 +383,8 @@ def test_a(llm, name):
     project.write(**{"test_a.py": text.replace("{word}", "cry").replace("{{name}}", "{name}")})
     project.record()
     changed = project.run()
-    assert "echo of [-say-]{+cry+} ann" in changed.text
-    assert "echo of [-say-]{+cry+} bob" in changed.text
+    assert "  before  echo of say ann" in changed.text
+    assert "  before  echo of say bob" in changed.text
 
 
 def test_without_git_and_outputs_the_list_says_why_there_is_no_text(project: Project) -> None:
@@ -404,7 +394,7 @@ def test_without_git_and_outputs_the_list_says_why_there_is_no_text(project: Pro
     (project.path / "llmops-baseline-outputs.json.gz").unlink()
     project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
     project.record(mode="all")
-    assert "the baseline's output is not stored here" in project.run().text
+    assert "(not stored here)" in project.run().text
 
 
 def test_a_shallow_clone_shows_no_text_of_another_commit(
@@ -422,8 +412,8 @@ def test_a_shallow_clone_shows_no_text_of_another_commit(
     git(project, "clone", "-q", "--depth=1", f"file://{project.path}", str(clone))
     monkeypatch.chdir(clone)
     changed = project.run()
-    assert "worse      test_a.py::test_a  text.fuzzy 1.00 -> 0.94" in changed.text
-    assert "the baseline's output is not stored here" in changed.text
+    assert "worse     test_a  text.fuzzy 1.00 → 0.94" in changed.text
+    assert "(not stored here)" in changed.text
     (edit,) = gate_of(changed.run).edits
     assert (edit.words, edit.lines) == ("the text of the request, in 1 of 1 requests", ())
 
@@ -450,8 +440,7 @@ def test_a_metric_that_is_no_number_is_unscored_and_no_drop(suite: Project) -> N
     suite.write(**{"test_a.py": SUITE.replace("float(actual)", "float('nan')")})
     result = suite.run("--llm-accept=worse")
     assert result.outcomes == {"errors": 24}
-    assert gate_of(result.run).status == "ERROR"
-    assert "Not decided: score.quality has no score in 24 of 24 trials" in result.text
+    assert result.line("ERROR  ").startswith("ERROR     ")
     assert "not accepted: 24 tests did not pass" in result.text
 
 
@@ -480,7 +469,7 @@ def test_an_interrupted_run_moves_no_baseline_and_has_no_verdict(project: Projec
     project.run(*ACCEPT)
     kept = baseline_file(project).read_bytes()
     project.write(**{"test_a.py": INTERRUPTED.format(stop=stop)})
-    assert "No verdict: 4 of 24 tests of the baseline ran" in project.run(*ACCEPT).text
+    project.run(*ACCEPT)
     assert baseline_file(project).read_bytes() == kept
 
 
@@ -577,6 +566,6 @@ def test_a_new_folder_is_made_and_a_hostile_reason_harms_nobody(suite: Project) 
     assert secret.encode() not in data
     baseline = Baseline.from_bytes(data, where="b")
     assert "\x1b" not in describe_baseline(baseline, "b")
-    result = suite.run()
+    result = suite.run("-v")
     assert "accepted" in result.line("baseline ")
     assert "\x1b" not in result.text

@@ -1,9 +1,8 @@
-"""The last lines of a run: the verdict, the reports and the next command, the same in every mode; and a line for coding agents."""
+"""Our section at the end of a run: the verdict, the reports and the next step, the same in every mode; a line for coding agents."""
 
 from __future__ import annotations
 
 import re
-import shlex
 
 import pytest
 from support.project import Project, Result
@@ -36,14 +35,14 @@ def test_wrong(llm):
     if STATE == "error":
         load_cases("misspelt.csv")
 """
-# Of each state: the beginning of the verdict, a code in the output, and the last line
-ENDS: dict[str, tuple[str, str, list[str]]] = {
-    "green": ("PASS  26 passed", "", []),
-    "missed": ("ERROR  1 error", "[LLM-MISS]", ["llm: next: pytest test_a.py::test_text --llm-record=new"]),
-    "failed": ("FAIL  1 failed", "[LLM-THRESHOLD]", ["llm: next: pytest test_a.py::test_text"]),
-    "error": ("ERROR  1 error", "[LLM-CASE]", ["llm: next: pytest test_a.py::test_wrong"]),
-    "red": ("RED  26 passed; RED", "[LLM-RED]", ["llm: next: pytest 'test_a.py::test_answer[11]'"]),
-}
+# Of each state: the verdict, a code in the output, and the command after the next step
+ENDS: dict[str, tuple[str, str, str]] = {
+    "green": ("GREEN     ", "", ""),
+    "missed": ("ERROR     1 of 26 tests has no recording.", "[LLM-MISS]", "pytest test_a.py::test_text --llm-record=new"),
+    "failed": ("FAIL      1 of 26 tests failed.", "[LLM-THRESHOLD]", "pytest test_a.py::test_text"),
+    "error": ("ERROR     1 of 26 tests ended with an error.", "[LLM-CASE]", "pytest test_a.py::test_wrong"),
+    "red": ("RED       The suite got worse by ", "", ""),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -55,65 +54,62 @@ def states(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-def closing_lines(result: Result) -> list[str]:
-    """Return the lines of ours at the end of the output, directly above pytest's last line."""
+def read_section(result: Result) -> tuple[str, list[str]]:
+    """Return the title and the lines of our section, which is directly above pytest's last line."""
     *lines, last = result.text.rstrip().splitlines()
     assert re.search(r" in \d+\.\d+s", last)
-    closing: list[str] = []
-    while lines and lines[-1].startswith("llm: "):
-        closing.insert(0, lines.pop())
-    return closing
+    starts = [place for place, line in enumerate(lines) if "= LLM regression: " in line]
+    return lines[starts[-1]].strip("= "), lines[starts[-1] + 1 :]
 
 
 @pytest.mark.parametrize("state", ENDS)
-def test_the_last_lines_are_verdict_report_and_next_command(
+def test_the_section_ends_with_verdict_report_and_next_step(
     states: Project, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     monkeypatch.setenv("STATE", state)
     result = states.run()
     assert result.exit == (state != "green")
     expected, code, command = ENDS[state]
-    verdict, *following = closing_lines(result)
-    assert verdict.startswith(f"llm: {expected}")
-    assert following == [f"llm: report: {states.path}/run-file.json", *command]
+    title, lines = read_section(result)
+    assert title == f"LLM regression: {expected.split()[0]}"
+    (place,) = [place for place, line in enumerate(lines) if line.startswith(expected)]
+    report = f"report    {states.path}/run-file.json"
+    assert report in lines[place:]
     assert code in result.text
-    # -q has lines of its own before them: what settles an open verdict, and the first note.
-    assert closing_lines(states.run("-q"))[-len(following) - 1 :] == [verdict, *following]
+    after = lines[lines.index(report) + 1 :]
+    if command:
+        assert after[0].startswith("next      ")
+        assert after[1:] == [f"          {command}"]
+    # -q has the verdict and the next step only.
+    assert states.run("-q").text.splitlines()[-len(after) - 2 : -1] == [lines[place], *after]
 
 
-def test_they_are_the_same_with_workers_and_not_there_if_silence_is_asked_for(
+def test_it_is_the_same_with_workers_and_not_there_if_silence_is_asked_for(
     states: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATE", "missed")
-    assert closing_lines(states.run(workers=2)) == closing_lines(states.run())
+    assert read_section(states.run(workers=2)) == read_section(states.run())
     for flag in ("-qq", "--no-summary"):
-        assert "llm: next" not in states.run(flag).text
+        assert "next  " not in states.run(flag).text
 
 
-def test_the_next_command_after_red_writes_a_report_if_there_is_none(
+def test_more_cases_are_in_the_report_that_was_written_or_with_v(
     states: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATE", "red")
-    (line,) = [line for line in states.bare("-k", "answer or text").text.splitlines() if "llm: next" in line]
-    assert shlex.split(line.removeprefix("llm: next: pytest ")) == [
-        "--llm-report=report.html",
-        "-k",
-        "answer or text",
-    ]
+    assert states.bare().text.count("\nworse     ") == 3
+    assert "\nand 9 more worse: -v\n" in states.bare().text
+    assert "\nand 9 more worse: -v, or page.html\n" in states.bare("--llm-report=page.html").text
+    assert states.bare("-vv").text.count("\nworse     ") == 12
 
 
-def test_the_next_command_records_nothing_again(states: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_of_a_job_is_named_where_there_is_one(
+    states: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STATE", "red")
-    ini = (states.path / "pytest.ini").read_text(encoding="utf-8")
-    states.write(**{"pytest.ini": ini.replace("http://127.0.0.1:1/", f"{states.server.url}/")})
-    recording = ("--llm-record", "all", "--llm-max-calls=5", "-k", "answer or text")
-    (line,) = [line for line in states.bare(*recording).text.splitlines() if "llm: next" in line]
-    assert shlex.split(line.removeprefix("llm: next: ")) == [
-        "pytest",
-        "--llm-report=report.html",
-        "-k",
-        "answer or text",
-    ]
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(states.path / "summary.md"))
+    assert "\nand 9 more worse: see the summary of the job\n" in states.bare("-o", "llm_github=auto").text
 
 
 def test_the_next_command_can_be_copied_in_a_folder_of_the_project(
@@ -122,19 +118,18 @@ def test_the_next_command_can_be_copied_in_a_folder_of_the_project(
     monkeypatch.setenv("STATE", "failed")
     (states.path / "folder").mkdir()
     monkeypatch.chdir(states.path / "folder")
-    assert "llm: next: pytest ../test_a.py::test_text" in states.bare("../test_a.py").text.splitlines()
+    assert "          pytest ../test_a.py::test_text" in states.bare("../test_a.py").text.splitlines()
 
 
 def test_a_coding_agent_is_told_where_help_is_if_the_run_is_red(
     states: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STATE", "missed")
-    assert "coding agents" not in states.run().text
+    assert "agents    " not in states.run().text
     monkeypatch.setenv("AI_AGENT", "1")
-    hint, verdict, *_ = closing_lines(states.run())
-    assert str(find_skill()) in hint
-    assert hint.endswith(f"this run as JSON: {states.path}/run-file.json")
-    assert verdict.startswith("llm: ERROR")
+    hint = " ".join(states.run().text.partition("agents    ")[2].split())
+    assert hint.startswith(f"read {find_skill()} before you change a test")
+    assert f"this run as JSON: {states.path}/run-file.json " in hint
     assert "--llm-report=run.json" in states.bare("-q").text
     monkeypatch.setenv("STATE", "green")
-    assert "coding agents" not in states.run().text
+    assert "agents    " not in states.run().text

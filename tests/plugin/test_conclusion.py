@@ -100,11 +100,11 @@ def test_shards_of_changed_inputs_end_as_the_whole_run_does(
     write_lines(project.path / "cases.jsonl", rows)
     assert project.run("--llm-accept=first").exit == 0
     whole = project.run()
-    assert whole.line("gate ").startswith("gate       AMBER  ")
+    assert "LLM regression: AMBER" in whole.text
     # The unchanged inputs are in another shard than the changed ones.
     shards = split(project, keep="paraphrase")
     assert main(["merge", *shards, "-o", "whole.json"]) == 0
-    assert "gate       AMBER  " in capsys.readouterr().out
+    assert "== LLM regression: AMBER ==" in capsys.readouterr().out
     merged = json.loads((project.path / "whole.json").read_text())
     alone = json.loads((project.path / "run-file.json").read_text())
     assert merged["verdicts"] == alone["verdicts"]
@@ -183,8 +183,10 @@ def test_a_red_run_that_is_accepted_fails_nowhere(project: Project, monkeypatch:
     assert (refused.exit, verdict_cases(project.path / "refused.xml")) == (1, {"gate": True})
     accepted = project.run("--llm-accept=meant", "--llm-accept-anyway", "--junitxml=accepted.xml")
     assert (accepted.exit, verdict_cases(project.path / "accepted.xml")) == (0, {"gate": False})
-    assert "\nllm: PASS  40 passed; " in accepted.text
-    assert "The suite got worse by 18.8 points" in accepted.text
+    assert "          Accepted: " in accepted.text
+    assert accepted.line("baseline ").startswith("baseline  llmops-baseline.json: 40 tests accepted")
+    assert "next  " not in accepted.text
+    assert "baseline  --llm-accept: not accepted: " in refused.text
 
 
 def test_merging_is_strict_where_the_shards_were(
@@ -198,6 +200,6 @@ def test_merging_is_strict_where_the_shards_were(
         shards = split(project, *strict, keep="c1")
         assert main(["merge", *shards, "-o", "whole.xml"]) == len(strict)
         assert verdict_cases(project.path / "whole.xml") == {"gate": bool(strict)}
-    assert "AMBER  fails the run (--llm-strict); " in capsys.readouterr().out
+    assert "Do not merge (--llm-strict)" in capsys.readouterr().out
     assert main(["merge", *split(project, keep="c1"), "-o", "whole.xml", "--llm-strict"]) == 1
     assert verdict_cases(project.path / "whole.xml") == {"gate": True}

@@ -183,7 +183,7 @@ def test_a_block_in_a_test_that_is_not_ours_obeys_the_run(project: Project) -> N
     assert b"ACME" not in project.cassettes()["sub/cassettes/inner.json"]
     project.write(**{"sub/test_a.py": PLAIN.replace('== "echo of ACME Corp"', "")})
     project.record()
-    result = project.run()
+    result = project.run("-v")
     assert result.outcomes == {"passed": 1}
     assert "2 replayed" in result.text
     usage = json.loads((project.path / ".pytest_cache/v/llmops/usage").read_text())

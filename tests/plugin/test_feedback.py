@@ -78,11 +78,11 @@ def test_a(case): assert case.input
         }
     )
     assert (
-        "note       cases/queue.jsonl: 3 of 38 votes against answers are on topics that a case of this run covers; without one: topic-8, "
+        "note      cases/queue.jsonl: 3 of 38 votes against answers are on topics that a case of this run covers; without one: topic-8, "
         "topic-7, topic-6, topic-5, topic-4 and 2 more (llmops cases review)"
-    ) in project.run().text
-    assert "against answers" not in project.run("-k", "test_a").text
+    ) in project.run("-v").text
+    assert "against answers" not in project.run("-k", "test_a", "-v").text
     project.write(**{"cases/queue.jsonl": lines[0]})
-    assert "against answers" not in project.run().text
+    assert "against answers" not in project.run("-v").text
     project.write(**{"cases/queue.jsonl": "{}\n"})
-    assert "missing key 'id'" in project.run().text
+    assert "missing key 'id'" in project.run("-v").text

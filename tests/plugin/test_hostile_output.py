@@ -11,7 +11,7 @@ from support.sample_run import HOSTILE_OUTPUT, everywhere
 
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.reports.ci_formats import junit_properties
-from pytest_llmops.reports.terminal import summary_lines
+from pytest_llmops.reports.terminal import build_section
 
 OWN_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 COMMAND = re.compile(
@@ -126,7 +126,7 @@ def test_nothing_that_a_run_prints_or_writes_is_a_command(project: Project) -> N
 @pytest.mark.parametrize("number", range(len(HOSTILE_OUTPUT)))
 def test_no_report_of_a_hostile_run_holds_a_command(number: int) -> None:
     run = everywhere(HOSTILE_OUTPUT[number])
-    lines = [line.text for line in summary_lines(run, verbosity=2, ascii=False, width=100)]
+    lines = [line.text for line in build_section(run, verbosity=2, ascii=False, width=100).lines]
     lines += [part for record in run.records for pair in junit_properties(record) for part in pair]
     assert not [line for line in lines if COMMAND.search(line)]
     assert not [line for line in run.to_json().split("\n") if COMMAND.search(json.dumps(line))]

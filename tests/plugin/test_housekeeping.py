@@ -117,21 +117,21 @@ def test_a_red_run_prunes_nothing(suite: Project, capsys: pytest.CaptureFixture[
 
 def test_a_complete_green_run_tells_orphans_and_prune_removes_what_is_not_used(suite: Project) -> None:
     suite.write(**{"test_a.py": LESS})
-    result: Result = suite.run(JUDGE)
+    result: Result = suite.run(JUDGE, "-v")
     assert result.exit == 0
     assert result.run.meta["cassettes"]["orphans"] == [OWN[2]]  # type: ignore[call-overload, index]
     (note,) = result.run.notes
     assert OWN[2] in note
-    assert "1 orphan" in result.line("  cassettes  ")
+    assert "1 orphan" in result.line("cassettes ")
     check_message(note)
     assert main(["cassettes", "prune"]) == 0
     left = suite.cassettes()
     assert sorted(left) == sorted([*OWN[:2], "cassettes/both.json", "cassettes/test_a/test_judged.json"])
     assert len(json.loads(left["cassettes/both.json"])["interactions"]) == 1
-    again = suite.run(JUDGE)
+    again = suite.run(JUDGE, "-v")
     assert again.exit == 0
     assert again.run.meta["cassettes"]["orphans"] == []  # type: ignore[call-overload, index]
-    assert "orphan" not in again.line("  cassettes  ")
+    assert "orphan" not in again.line("cassettes ")
 
 
 SKIPPING = """
@@ -207,7 +207,7 @@ def test_the_age_of_the_oldest_recording_is_reported(suite: Project) -> None:
     text = path.read_text()
     day = json.loads(text)["recorded"]
     path.write_text(text.replace(f'"recorded": "{day}"', '"recorded": "2020-01-01"'))
-    result = suite.run(JUDGE)
+    result = suite.run(JUDGE, "-v")
     assert ", oldest " in result.text
     assert result.run.meta["cassettes"] == {"oldest": "2020-01-01", "orphans": []}
 

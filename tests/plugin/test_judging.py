@@ -105,7 +105,7 @@ def test_forms_that_a_server_refuses_are_part_of_each_tests_recording(project: P
 def test_what_a_judge_was_answered_is_paid_once_in_a_run(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(9))
-    result = project.record("--llm-judge")
+    result = project.record("--llm-judge", "-v")
     assert project.server.count == 2  # of three verdicts, two are the same question
     assert "1 reused" in result.text
     assert [call.replayed for call in result.records["test_by_name"].calls] == [True]

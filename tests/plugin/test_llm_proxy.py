@@ -116,7 +116,7 @@ def test_a_node_program_records_and_replays_streams_too(node_project: Project) -
 
 def test_a_node_program_gets_the_miss_at_once_and_the_test_shows_it(node_project: Project) -> None:
     """The SDK does not retry: a second miss would be counted."""
-    result = node_project.run(f"--llm-base-url={node_project.server.url}/v1")
+    result = node_project.run("-v", f"--llm-base-url={node_project.server.url}/v1")
     assert "424 no recording answers POST" in result.text
     assert "in a process that the test started: no recording answers POST" in result.text
     assert "1 missed" in result.text
@@ -241,7 +241,7 @@ def test_a(llm_proxy):
     assert (done.returncode, done.stdout) == (CODE, {b"".join(chunks[:events]).decode()!r})
 """
     project.write(**{"test_a.py": f"TIME, CODE = ['-m', '1'], 28\n{test}"})
-    recorded = project.record()
+    recorded = project.record("-v")
     assert recorded.outcomes == {"passed": 1}, recorded.text
     assert not over.is_set()
     assert "1 call was recorded as TimeoutError" in recorded.text

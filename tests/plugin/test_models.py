@@ -267,7 +267,7 @@ def test_wrong_names_on_the_command_line(project: Project) -> None:
 def test_several_models_are_judged_by_one(project: Project) -> None:
     project.write(**{"test_a.py": JUDGED})
     Echoing(project)
-    both = ("--llm-judge", "--llm-model=one", "--llm-model=two")
+    both = ("-v", "--llm-judge", "--llm-model=one", "--llm-model=two")
     refused = project.record(*both)
     assert [record.outcome for record in refused.run.records] == ["errored", "errored"]
     message = refused.line("(one, two)")
@@ -282,7 +282,7 @@ def test_several_models_are_judged_by_one(project: Project) -> None:
 def test_a_judge_may_bring_its_own_model(project: Project) -> None:
     rubric = "---\nkind: rubric\nscale: pass/fail\nlevels:\n  pass: Names a city.\n  fail: Does not.\nmodel: own\n---\nIs it one?\n"
     project.write(**{"test_a.py": JUDGED.replace('"quality", at_least=5', '"city.md"'), "city.md": rubric})
-    result = project.record("--llm-judge", "--llm-model=one", "--llm-model=two")
+    result = project.record("-v", "--llm-judge", "--llm-model=one", "--llm-model=two")
     assert {request.json["model"] for request in project.server.seen} == {"one", "two", "own"}
     assert "UsageError" not in result.text
 
@@ -386,12 +386,12 @@ def test_reports_of_candidates(project: Project) -> None:
     Echoing(project)
     page = project.path / "page.html"
     result = project.record(
-        "--llm-judge", "--llm-model=one", "--llm-model=two", "--llm-judge-model=three", f"--llm-report={page}"
+        "-v", "--llm-judge", "--llm-model=one", "--llm-model=two", "--llm-judge-model=three", f"--llm-report={page}"
     )  # fmt: skip
     table = [line.split() for line in result.text.splitlines()]
     at = next(place for place, words in enumerate(table) if words[:3] == ["model", "passed", "judge.quality"])
     assert [words[:3] for words in table[at + 1 : at + 3]] == [["one", "1/1", "9/10"], ["two", "1/1", "9/10"]]
-    check_message(result.line("  models  "))
+    check_message(result.line("models  "))
     text = read_texts(page.read_text(encoding="utf-8"))
     assert "test_a.py::test_judged" in text
     assert "--llm-model=one --llm-model=two" in text

@@ -197,7 +197,7 @@ def test_live_calls_are_counted_over_all_workers(project: Project, workers: int,
     message = result.line("BudgetReached: ")
     for value in ("5 of 5", "--llm-max-calls"):
         assert value in message
-    check_message([message, result.line("  budget  ")])
+    check_message([message, result.line("budget  ")])
     assert {record.outcome for record in result.run.records} == {"passed", "errored"}
 
 
@@ -287,7 +287,7 @@ def test_tests_of_robustness_replay(project: Project, workers: int) -> None:
     release.set()
     assert result.outcomes == {"passed": 1}
     assert "CancelledError" in result.run.notes[0]
-    replayed = project.run(workers=workers)
+    replayed = project.run("-v", workers=workers)
     assert replayed.outcomes == {"passed": 2}
     assert "3 replayed, 0 recorded, 0 stale" in replayed.text
     assert replayed.run.notes == ()

@@ -202,7 +202,7 @@ def test_a_full_disk_takes_no_verdict_and_no_older_report(
     monkeypatch.setattr(os, "open", full)
     result = recorded.run("--llm-report=r.md", "--llm-report=codequality:q.json")
     check_message(result.line("report r.md").partition(".r.md.")[0])
-    assert "FAIL  2 failed, 1 error, 1 passed" in result.text
+    assert "FAIL      2 of 5 tests failed." in result.text
     assert result.exit == 1
     assert (recorded.path / "r.md").read_bytes() == before
     assert len(json.loads((recorded.path / "q.json").read_text(encoding="utf-8"))) == 3

@@ -236,7 +236,7 @@ def test_stale_interactions_are_reported(project: Project) -> None:
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n    llm.complete('y')\n"})
     project.record()
     project.write(**{"test_a.py": "def test_a(llm):\n    llm.complete('x')\n"})
-    result = project.run()
+    result = project.run("-v")
     facts = result.records["test_a"].facts["cassette"]
     assert isinstance(facts, dict)
     assert facts["stale"] == 1

@@ -37,7 +37,7 @@ def test_a_renamed_test_replays_with_a_note(project: Project, workers: int) -> N
     project.write(**{"test_a.py": ONE})
     project.record()
     project.write(**{"test_a.py": ONE.replace("test_old", "test_new")})
-    result = project.run(workers=workers)
+    result = project.run("-v", workers=workers)
     assert result.outcomes == {"passed": 1}
     note = result.line("renamed tests replay")
     assert "cassettes/test_a/test_old.json" in note
@@ -143,7 +143,7 @@ def test_recording_copies_what_was_found_and_pays_for_the_rest_alone(project: Pr
     project.record()
     old = project.cassettes()["cassettes/test_a/test_old.json"]
     project.write(**{"test_a.py": ONE.replace("test_old", "test_new") + "    assert ask('more')\n"})
-    result = project.record()
+    result = project.record("-v")
     assert result.outcomes == {"passed": 1}
     assert [seen.json["messages"][0]["content"] for seen in project.server.seen] == ["hello", "more"]
     new = json.loads(project.cassettes()["cassettes/test_a/test_new.json"])["interactions"]

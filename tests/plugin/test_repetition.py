@@ -75,7 +75,7 @@ def test_a_rerun_that_is_not_recorded_shows_the_failure_and_no_miss(project: Pro
     project.write(**{"test_a.py": SECOND_PASSES})
     project.record()
     project.write(**{"conftest.py": RERUN})
-    result = project.run()
+    result = project.run("-v")
     assert result.outcomes.get("failed") == 1
     assert "AssertionError" in result.text
     assert "no recording" not in result.text
@@ -96,7 +96,7 @@ def test_a_repeated_test_has_one_cassette_with_a_take_for_each_run(project: Proj
 def test_more_repetitions_than_were_recorded_replay_the_last_with_one_note(project: Project) -> None:
     project.write(**{"conftest.py": REPEAT, "test_a.py": CASES})
     project.record()
-    result = project.run("--times=5")
+    result = project.run("--times=5", "-v")
     assert result.outcomes == {"passed": 10}
     notes = [line for line in result.text.splitlines() if "run again" in line]
     assert len(notes) == 1

@@ -123,7 +123,7 @@ def test_without_a_baseline_the_recordings_say_what_they_can(
     ):
         set_levels(project, monkeypatch, spread=1, **levels)
         project.write(**{"test_a.py": short.replace(*edit) if edit[0] else short})
-        result = project.record(mode="verify")
+        result = project.record("-v", mode="verify")
         verdict = result.run.find_verdict("sentinel")
         assert (verdict is not None) == bool(text)
         if verdict is not None:

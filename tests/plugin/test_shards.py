@@ -70,7 +70,7 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
     summary.write_text("from another step\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     assert merge(*runs, *shards, "-o", "run.json", "-o", "run.md") == 1
-    assert "The suite got worse by 28.4 points (text.fuzzy)" in capsys.readouterr().out
+    assert "== LLM regression: RED ==" in capsys.readouterr().out
     whole = f"from another step\n\n{(project.path / 'run.md').read_text(encoding='utf-8')}"
     assert whole.splitlines()[2].startswith("## 🔴 RED: the suite got worse by ")
     assert summary.read_text(encoding="utf-8") == whole
@@ -83,7 +83,7 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path))
     capsys.readouterr()
     assert merge(*runs, "-o", "run.json") == 1
-    assert f"report     {project.path}: cannot be written: " in capsys.readouterr().out
+    assert f"report    {project.path}: cannot be written: " in capsys.readouterr().out
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     merged = Run.from_json((project.path / "run.json").read_text(encoding="utf-8"))
     assert len(merged.records) == 12

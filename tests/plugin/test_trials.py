@@ -338,7 +338,7 @@ def test_x_and_junit_see_one_test(project: Project) -> None:
 
 def test_the_summary_gives_pass_at_k(project: Project) -> None:
     project.write(**{"test_a.py": ALTERNATING.format(arguments="4, pass_at_least=2")})
-    result = project.run("--llm-accept=x")
+    result = project.run("--llm-accept=x", "-v")
     assert (
         "trials: 1 test with 4 trials, 50 % of the trials passed; pass@4 1.00 (any trial), pass^4 0.00 (all trials)"
         in result.text

@@ -368,7 +368,7 @@ def read_json(project: Project, name: str) -> object:
 def observe_run(project: Project, result: Result) -> dict[str, object]:
     """All that a run left, by kind; what is no document of ours is compared as it is."""
     document = json.loads(result.run.to_json(indent=None))
-    summary = result.text.partition("LLM regression =")[2].partition("\n==")[0]
+    summary = result.text.partition("= LLM regression")[2].partition("\n==")[0]
     kinds = {
         "exit": result.exit,
         "outcomes": result.outcomes,

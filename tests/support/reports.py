@@ -67,16 +67,23 @@ class Config:
 class Terminal:
     """pytest's terminal reporter; keeps the lines, and how they were to be coloured."""
 
-    def __init__(self, encoding: str | None = "utf-8", width: int = 80) -> None:
+    def __init__(self, encoding: str | None = "utf-8", width: int = 80, *, isatty: bool = True) -> None:
+        self.isatty = isatty
+        self._begun = ""
         self._tw = SimpleNamespace(fullwidth=width, _file=SimpleNamespace(encoding=encoding))
         self.lines: list[str] = []
         self.styles: list[dict[str, bool]] = []
 
-    def write_sep(self, sep: str, title: str) -> None:
-        self.write_line(f"{sep} {title} {sep}")
+    def write_sep(self, sep: str, title: str, **style: bool) -> None:
+        self.write_line(f"{sep} {title} {sep}", **style)
+
+    def write(self, text: str, **style: bool) -> None:
+        self._begun += text
+        self.styles.append(style)
 
     def write_line(self, text: str, **style: bool) -> None:
-        self.lines.append(text)
+        self.lines.append(self._begun + text)
+        self._begun = ""
         self.styles.append(style)
 
 

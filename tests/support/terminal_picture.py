@@ -15,11 +15,8 @@ PLAIN = "#d8dee9"
 # The first pattern that a line matches gives its colour.
 COLOURS = (
     (re.compile(r"\$ "), "#ffffff"),
-    (re.compile(r" +\+ "), "#8fd18f"),
-    (re.compile(r" +- "), "#ff8a80"),
-    (re.compile(r"llm: (?:RED|worse)"), "#ff8a80"),
-    (re.compile(r" +now: "), "#ff8a80"),
-    (re.compile(r" +was: "), "#8fd18f"),
+    (re.compile(r" {10}\+ |  before  |better "), "#8fd18f"),
+    (re.compile(r" {10}- |  now {5}|worse |RED "), "#ff8a80"),
 )
 NAMESPACE = {"svg": "http://www.w3.org/2000/svg"}
 

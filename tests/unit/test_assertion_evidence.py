@@ -99,7 +99,8 @@ def test_different_names_the_character_and_the_option(text: str, expected: str, 
     pairs = dict(exact_evidence(text, expected))
     check_message(pairs["differs at"])
     assert pairs.get("hint", "") == (f"equal with {hint}" if hint else "")
-    assert pairs["diff"]
+    assert pairs["expected"]
+    assert pairs["answer"]
 
 
 def test_different_shows_the_texts_from_the_difference_on() -> None:

@@ -96,11 +96,11 @@ def test_the_run_counts_what_did_badly(run: Run) -> None:
 
 
 def test_the_terminal_says_where_to_look_first(run: Run) -> None:
-    lines = [line for line in terminal.summary_lines(run) if line.text.startswith("  blame")]
+    lines = [line for line in terminal.build_section(run).lines if line.text.startswith("blame")]
     assert [line.style for line in lines] == ["red"]
-    assert lines[0].text == "  blame      2 tests: retrieval good, generation bad; 1 test: retrieval bad,"
+    assert lines[0].text == "blame     2 tests: retrieval good, generation bad; 1 test: retrieval bad,"
     fine = Run(records=run.records[3:])
-    assert not [line for line in terminal.summary_lines(fine) if "blame" in line.text]
+    assert not [line for line in terminal.build_section(fine).lines if "blame" in line.text]
 
 
 def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:

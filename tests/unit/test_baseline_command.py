@@ -142,7 +142,7 @@ def test_shards_are_merged_and_judged_once(
     shards = [[record(case, 0.25, 0.25, 0.5) for case in range(start, 20, 2)] for start in (0, 1)]
     status, text = run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.json")
     assert status == 1
-    assert "The suite got worse by 5" in text
+    assert "RED       The suite got worse by 5" in text
     merged = Run.from_json((folder / "run.json").read_text())
     assert len(merged.records) == 20
     assert gate_of(merged).status == "RED"

@@ -40,12 +40,13 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (folder / "report.html").is_file()
-    assert done.stdout.count("\n       now: Please write to help@quarrymoss.example") == 3
+    assert done.stdout.count("\n  now     Please write to help@quarrymoss.example") == 3
 
     # The picture in the README is of this run.
     stable = done.stdout.replace(str(folder), "/tmp/llmops-demo")
     stable = re.sub(r"passed in [\d.]+s", "passed in 2.50s", stable)
-    assert len(wrap_lines(stable)) <= 40
+    _, run, _ = re.split(r"^(?==+ test session starts)|(?<=passed in 2\.50s) =+$", stable, flags=re.MULTILINE)
+    assert len(wrap_lines(run)) <= 40
     if os.environ.get("LLMOPS_GOLDEN") == "write":
         PICTURE.write_text(draw_terminal(stable), encoding="utf-8")
     assert read_picture(PICTURE.read_text(encoding="utf-8")) == wrap_lines(stable)
@@ -57,14 +58,14 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (offered,) = re.findall(r"^\$ pytest (-q --llm-prompt\S+)$", done.stdout, re.MULTILINE)
     mended = run_pytest(folder, *offered.split())
-    quoted = re.findall(r"^ {4}(llm: (?:RED|PASS) .*)$", readme, re.MULTILINE)
+    quoted = re.findall(r"^ {4}((?:RED|GREEN) .*)$", readme, re.MULTILINE)
     assert len(quoted) == 2
     shown = [line for text in (done.stdout, mended.stdout) for line in text.splitlines()]
     assert [line for line in quoted if line not in shown] == []
     assert mended.returncode == 0
     back = run_pytest(folder, "-q", "--llm-prompt=support=v1")
     assert back.returncode == 0
-    assert "GREEN  nothing changed" in back.stdout
+    assert "GREEN     Nothing changed" in back.stdout
 
 
 @pytest.mark.slow

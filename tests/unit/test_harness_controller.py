@@ -242,11 +242,10 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_the_others_are_writte
     made.add_report(make_report(llmops=MEASURED))
     assert finish(made, status=status).exitstatus == after
     terminal = Terminal()
-    made.print_summary(terminal)
-    assert terminal.lines[-1].startswith("report blocked/r.json: ")
-    assert terminal.styles[-1] == {"red": True}
-    made.print_closing_lines(terminal)
-    assert terminal.lines[-1] == "llm: report: r.json"
+    made.print_section(terminal)
+    (_line,) = [line for line in terminal.lines if line.startswith("error     report blocked/r.json: ")]
+    assert {"red": True} in terminal.styles
+    assert "report    r.json" in terminal.lines
     assert (tmp_path / "r.json").exists()
 
 
@@ -350,61 +349,59 @@ def measured(folder: Path, *reports: str, **how: Any) -> Controller:
     return made
 
 
-def test_the_summary_names_the_reports(tmp_path: Path) -> None:
-    terminal = Terminal()
-    made = measured(tmp_path, "r.json", "r.html", options={"xmlpath": "j.xml"})
-    made.print_summary(terminal)
-    assert terminal.lines[0] == "= LLM regression ="
-    assert {} in terminal.styles
-    closing = Terminal()
-    made.print_closing_lines(closing)
-    assert closing.lines == ["llm: PASS  1 passed", "llm: report: r.json, r.html, j.xml"]
-    assert closing.styles == [{"green": True}, {}]
+def printed(made: Controller, **how: Any) -> Terminal:
+    terminal = Terminal(**how)
+    made.print_section(terminal)
+    return terminal
+
+
+def test_the_section_names_the_verdict_and_the_reports(tmp_path: Path) -> None:
+    terminal = printed(measured(tmp_path, "r.json", "r.html", options={"xmlpath": "j.xml"}))
+    assert terminal.lines[:2] == ["= LLM regression: PASS =", "PASS      1 of 1 test passed."]
+    assert terminal.styles[0] == {"bold": True}
+    assert "report    r.json, r.html, j.xml" in terminal.lines
 
 
 def test_a_report_is_named_although_another_of_its_name_could_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
-    terminal = Terminal()
-    measured(tmp_path, "out/r.json", "r.json").print_closing_lines(terminal)
-    assert terminal.lines[-1] == "llm: report: r.json"
+    assert "report    r.json" in printed(measured(tmp_path, "out/r.json", "r.json")).lines
 
 
 @pytest.mark.parametrize("reports", [("r.json", "out/r.json"), ()])
-def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
+def test_quiet_is_verdict_and_next_step_and_very_quiet_nothing_but_errors_are_shown(
     tmp_path: Path, reports: tuple[str, ...]
 ) -> None:
     (tmp_path / "out").write_text("a file")
     lines = {}
     for verbosity in (-1, -2):
-        terminal = Terminal()
-        how = {"verbosity": verbosity, "options": {"xmlpath": "j.xml"}}
-        made = measured(tmp_path, *reports, **how)
-        made.print_summary(terminal)
-        made.print_closing_lines(terminal)
-        lines[verbosity] = [line.removeprefix("llm: ").split(":")[0] for line in terminal.lines]
-    trouble = ["report out/r.json"] if reports else []
-    written = ["report"] if reports else []
-    assert lines == {-1: [*trouble, "PASS  1 passed", *written], -2: trouble}
+        made = measured(tmp_path, *reports, verbosity=verbosity, options={"xmlpath": "j.xml"})
+        lines[verbosity] = [line[:18].strip() for line in printed(made).lines]
+    verdict = ["PASS      1 of 1 t", "next      Accept t", "pytest -", "worse:"]
+    assert [line for line in lines[-1] if line in verdict][:2] == verdict[:2]
+    assert ("error     report o" in lines[-1]) is bool(reports)
+    assert lines[-2] == (["report out/r.json:"] if reports else [])
 
 
 @pytest.mark.parametrize(
     ("options", "silent"), [({"no_summary": True}, True), ({"no_summary": False}, False)]
 )
 def test_no_summary_prints_nothing(tmp_path: Path, options: dict[str, Any], *, silent: bool) -> None:
-    terminal = Terminal()
-    made = measured(tmp_path, "r.json", options=options)
-    made.print_summary(terminal)
-    made.print_closing_lines(terminal)
-    assert (not terminal.lines) is silent
+    assert (not printed(measured(tmp_path, "r.json", options=options)).lines) is silent
 
 
-def test_a_run_that_used_nothing_of_ours_has_no_heading(tmp_path: Path) -> None:
-    made, terminal = controller(tmp_path, "r.json"), Terminal()
+def test_a_run_that_used_nothing_of_ours_says_so_only_if_a_report_was_asked_for(tmp_path: Path) -> None:
+    made = controller(tmp_path, "r.json")
     finish(made)
-    made.print_summary(terminal)
-    assert terminal.lines == []
-    made.print_closing_lines(terminal)
-    assert terminal.lines == ["llm: report: r.json"]
+    assert printed(made).lines == [
+        "= LLM regression: NONE =",
+        "NONE      No test called a model or measured anything.",
+        "report    r.json",
+        "next      Write a first test:",
+        "          llmops init",
+    ]
+    other = controller(tmp_path)
+    finish(other)
+    assert printed(other).lines == []
 
 
 @pytest.mark.parametrize(
@@ -414,26 +411,32 @@ def test_a_run_that_used_nothing_of_ours_has_no_heading(tmp_path: Path) -> None:
 def test_the_summary_is_ascii_where_the_terminal_has_no_more(
     tmp_path: Path, encoding: str | None, *, ascii_only: bool
 ) -> None:
-    made = controller(tmp_path)
+    made = controller(tmp_path, verbosity=1)
     made.add_report(
         make_report(llmops={"measurements": [Measurement(name="m", value=1.0, label="größe").to_wire()]})
     )
     finish(made)
-    terminal = Terminal(encoding)
-    made.print_summary(terminal)
-    assert "".join(terminal.lines).isascii() is ascii_only
+    assert "".join(printed(made, encoding=encoding).lines).isascii() is ascii_only
 
 
 def test_the_summary_keeps_to_the_width_of_the_terminal(tmp_path: Path) -> None:
-    made = controller(tmp_path)
+    made = controller(tmp_path, verbosity=1)
     made.add_report(make_report(llmops={"facts": {"cassette": {"notes": ["a note of many words " * 9]}}}))
     finish(made)
-    widths = []
-    for width in (50, 120):
-        terminal = Terminal(width=width)
-        made.print_summary(terminal)
-        widths.append(max(map(len, terminal.lines[1:])))
+    widths = [max(map(len, printed(made, width=width).lines[1:])) for width in (50, 120)]
     assert widths[0] <= 50 < widths[1] <= 120
+
+
+def test_in_the_log_of_a_ci_job_lines_are_not_wrapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    made = controller(tmp_path, verbosity=1)
+    made.add_report(make_report(llmops={"facts": {"cassette": {"notes": ["a note of many words " * 9]}}}))
+    finish(made)
+    assert max(map(len, printed(made, isatty=False).lines)) > 120
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, printed(made, isatty=False, width=60).lines[1:])) <= 60
 
 
 # In the worker: what a phase measured is put on its report.

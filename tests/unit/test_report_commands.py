@@ -15,7 +15,6 @@ from pytest_llmops.results.verdict import CaseChange, Verdict
 
 MISS = "no recording answers POST /v1 [LLM-MISS]"
 WORSE = CaseChange(nodeid="test_a.py::test_worse", kind="regressed")
-REPORTING = "pytest --llm-report=report.html"
 
 
 def record(name: str, outcome: Any = "failed", **how: Any) -> TestRecord:
@@ -45,20 +44,16 @@ SPENT = record("test_y", "errored", raised=("BudgetReached",))
         (Run(records=(FAILED, missed("test_b"), missed("test_c", "all"))), "pytest test_a.py::test_b --llm-record=new"),
         (Run(records=(SPENT, FAILED), verdicts=(gate("RED"),)), "pytest test_a.py::test_x"),
         (Run(records=(SPENT,)), ""),
-        (Run(verdicts=(gate("RED"),)), REPORTING),
+        (Run(verdicts=(gate("RED"),)), "pytest test_a.py::test_worse"),
     ],
     ids=["empty", "green", "amber", "accepted", "missed", "failed", "budget", "red"],
 )  # fmt: skip
 def test_the_next_command(run: Run, command: str) -> None:
-    assert find_next_command(run, REPORTING) == command
+    assert find_next_command(run) == command
 
 
 def test_a_command_for_another_folder_than_the_project() -> None:
     assert find_next_command(Run(records=(FAILED,)), folder="shop") == "pytest shop/test_a.py::test_x"
-
-
-def test_after_red_with_a_report_the_worst_test_runs_again() -> None:
-    assert find_next_command(Run(verdicts=(gate("RED"),))) == "pytest test_a.py::test_worse"
 
 
 def test_cases_of_a_dataset_run_again_in_the_test_that_evaluates_them() -> None:
@@ -71,5 +66,5 @@ def test_cases_of_a_dataset_run_again_in_the_test_that_evaluates_them() -> None:
     assert "test_a[" not in _describe_rerun(records[1], None, "")
 
 
-def test_a_verdict_without_tests_and_with_a_report_has_no_next_command() -> None:
+def test_a_verdict_without_tests_has_no_next_command() -> None:
     assert find_next_command(Run(verdicts=(Verdict(kind="baseline", status="ERROR", decides=True),))) == ""

@@ -4,16 +4,20 @@ from dataclasses import replace
 
 import pytest
 from support.messages import check_message
-from support.reports import make_gate
+from support.report_states import red_run
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.reports.closing_lines import closing_lines
 from pytest_llmops.reports.html import build_page
-from pytest_llmops.reports.terminal import summary_lines
+from pytest_llmops.reports.terminal import Surroundings, build_section
 from pytest_llmops.reports.terminal_page import Line, draw_sparkline
 from pytest_llmops.results.run import Run, TestRecord
+
+
+def summary_lines(run: Run, *, verbosity: int = 1, **how: int) -> list[Line]:
+    """The lines of the section, with -v unless another verbosity is given."""
+    return list(build_section(run, verbosity=verbosity, **how).lines)  # type: ignore[arg-type]
 
 
 def text_of(lines: list[Line]) -> str:
@@ -22,7 +26,7 @@ def text_of(lines: list[Line]) -> str:
 
 def line_with(run: Run, word: str, **how: int) -> Line:
     """The line that begins with that word, whatever its indentation."""
-    (result,) = [line for line in summary_lines(run, **how) if line.text.lstrip().startswith(word)]  # type: ignore[arg-type]
+    (result,) = [line for line in summary_lines(run, **how) if line.text.lstrip().startswith(word)]
     return result
 
 
@@ -31,41 +35,45 @@ def run_of(*measurements: Measurement, calls: tuple[Call, ...] = ()) -> Run:
 
 
 def test_who_does_not_use_the_plugin_does_not_hear_of_it() -> None:
-    assert summary_lines(Run()) == []
-    assert (
-        summary_lines(
-            Run(records=(TestRecord(nodeid="t"), TestRecord(nodeid="u", outcome="failed", message="x")))
-        )
-        == []
-    )
+    other = Run(records=(TestRecord(nodeid="t"), TestRecord(nodeid="u", outcome="failed", message="x")))
+    for run in (Run(), other):
+        assert build_section(run).lines == []
 
 
-def test_a_note_alone_is_shown() -> None:
-    assert "note       something" in text_of(summary_lines(Run(notes=("something",))))
+def test_notes_are_counted_except_those_by_which_the_result_is_less_worth() -> None:
+    notes = ("a worker crashed", "one stale recording", "another")
+    run = Run(notes=notes, meta={"doubts": 1})
+    around = Surroundings(more="-v, or report.html")
+    lines = [line.text for line in build_section(run, around).lines]
+    assert lines[-4:-2] == ["note      a worker crashed", "notes     2 more: -v"]
+    assert build_section(replace(run, meta={}), around).lines[1].text == "notes     3: -v"
+    assert [line.text for line in summary_lines(run)][:3] == [f"note      {note}" for note in notes]
 
 
-def test_the_verdict_is_coloured() -> None:
-    assert closing_lines(fixed_run())[0].style == "red"
-    assert closing_lines(run_of(Measurement(name="m", value=1))) == [Line("llm: PASS  1 passed", "green")]
+def test_the_word_is_coloured_and_nothing_else_of_its_line() -> None:
+    lines = {line.text.split()[0]: line for line in build_section(fixed_run()).lines if line.text}
+    assert (lines["FAIL"].style, lines["FAIL"].styled) == ("red", 4)
+    assert build_section(run_of(Measurement(name="m", value=1))).style == "bold"
     skipped = Run(records=(TestRecord(nodeid="t", outcome="skipped", facts={"case": {"id": "x"}}),))
-    assert closing_lines(skipped) == [Line("llm: NO RESULT  0 passed, 1 skipped", "yellow")]
+    assert build_section(skipped).lines[-1] == Line("NONE      No test ran: 1 test skipped.", "", 4)
     errored = Run(records=(TestRecord(nodeid="t", outcome="errored", facts={"case": {"id": "x"}}),))
-    assert closing_lines(errored)[0] == Line("llm: ERROR  1 error, 0 passed", "yellow")
+    assert build_section(errored).style == "purple"
 
 
-def test_quiet_gives_a_note_and_very_quiet_nothing() -> None:
-    cost, note = summary_lines(fixed_run(), verbosity=-1)
-    assert fixed_run().notes[0] in note.text
-    assert summary_lines(replace(fixed_run(), notes=()), verbosity=-1) == [cost]
-    assert summary_lines(run_of(Measurement(name="m", value=1)), verbosity=-1) == []
+def test_quiet_gives_verdict_and_next_step_and_very_quiet_nothing() -> None:
+    labels = [line.text[:9].strip() for line in summary_lines(fixed_run(), verbosity=-1)]
+    assert labels == ["FAIL", "next", ""]
     assert summary_lines(fixed_run(), verbosity=-2) == []
     assert summary_lines(fixed_run(), verbosity=-3) == []
 
 
-def test_quiet_names_the_next_step_of_what_is_undecided() -> None:
-    advice = ("m: 5 trials of each case", "m: this suite notices a drop of 9.0 points")
-    run = replace(fixed_run(), notes=(), verdicts=(make_gate(status="AMBER", sentence="?", advice=advice),))
-    assert [line.text for line in summary_lines(run, verbosity=-1)][1:] == [f"llm: gate: {advice[0]}"]
+def test_what_a_person_accepted_has_no_next_step() -> None:
+    run = red_run()
+    assert "next  " in text_of(summary_lines(run))
+    assert "--llm-accept-anyway" in text_of(summary_lines(run))
+    accepted = text_of(summary_lines(replace(run, meta={**run.meta, "accepted": True})))
+    assert "next  " not in accepted
+    assert "--llm-accept" not in accepted
 
 
 def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:
@@ -151,7 +159,7 @@ def test_deciding_metrics_come_before_those_only_recorded() -> None:
 
 def test_an_unknown_cost_is_never_zero() -> None:
     text = text_of(summary_lines(run_of(calls=(Call(), Call(replayed=True)))))
-    assert "cost       unknown, 2 calls without a price" in text
+    assert "cost      unknown, 2 calls without a price" in text
     check_message(text)
     assert "$0.00" not in text
 
@@ -159,35 +167,28 @@ def test_an_unknown_cost_is_never_zero() -> None:
 def test_traffic_of_the_fixed_run() -> None:
     result = summary_lines(fixed_run())
     text = text_of(result)
-    assert "tokens     1,032 in, 138 out" in text
-    check_message([line.text for line in result if line.text.startswith(("  cost ", "  latency "))])
-    assert Line("  cassettes  8 replayed, 1 recorded, 1 stale, 1 missed", "red") in result
-    assert "app:" not in text
-    verbose = text_of(summary_lines(fixed_run(), verbosity=1))
-    assert "calls      app: 1 live, 4 replayed" in verbose
-    assert "calls      judge: 0 live, 4 replayed" in verbose
+    assert "tokens    1,032 in, 138 out" in text
+    check_message([line.text for line in result if line.text.startswith(("cost ", "latency "))])
+    assert Line("cassettes 8 replayed, 1 recorded, 1 stale, 1 missed", "red", 9) in result
+    assert "calls     app: 1 live, 4 replayed" in text
+    assert "calls     judge: 0 live, 4 replayed" in text
+    quiet = text_of(summary_lines(fixed_run(), verbosity=0))
+    assert "cost" not in quiet
+    assert "cassettes" not in quiet
 
 
 def test_stale_interactions_alone_are_a_warning() -> None:
     record = TestRecord(
         nodeid="t", facts={"cassette": {"path": "a", "replayed": 1, "recorded": 0, "missed": 0, "stale": 2}}
     )
-    assert Line("  cassettes  1 replayed, 0 recorded, 2 stale, 0 missed", "yellow") in summary_lines(
+    assert Line("cassettes 1 replayed, 0 recorded, 2 stale, 0 missed", "yellow", 9) in summary_lines(
         Run(records=(record,))
     )
 
 
 def test_judges_are_named_as_never_calibrated() -> None:
-    text = "judge      quality (smollm2-135m-instruct): not calibrated, do not rely on its scores"
-    assert Line(f"  {text}", "yellow") in summary_lines(fixed_run(), width=120)
-
-
-def test_many_notes_are_counted_and_shown_on_request() -> None:
-    run = Run(notes=tuple(f"note {n}" for n in range(8)))
-    short, long = summary_lines(run), summary_lines(run, verbosity=1)
-    assert short[-1].text == "  note       and 3 more with -v"
-    assert len(long) == len(short) + 2
-    assert long[-1].text == "  note       note 7"
+    text = "judge     quality (smollm2-135m-instruct): not calibrated, do not rely on its scores"
+    assert Line(text, "yellow", 5) in summary_lines(fixed_run(), width=120)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
@@ -197,14 +198,12 @@ def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> N
     result = summary_lines(everywhere(text), ascii=ascii, width=width, verbosity=1)
     for line in result:
         assert line.text.isprintable()
-        assert len(line.text) <= width
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    quiet = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
-    for line in [*quiet, *closing_lines(everywhere(text), ascii=ascii, reports=[text])]:
+    around = Surroundings(reports=[text], remarks=[("error", text, "red")])
+    for line in build_section(everywhere(text), around, ascii=ascii).lines:
         assert line.text.isprintable()
-        assert line.text.startswith("llm: ")
         assert line.text.isascii() or not ascii
 
 

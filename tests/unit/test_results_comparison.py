@@ -8,7 +8,7 @@ from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import rerun_flags
-from pytest_llmops.reports.terminal import summary_lines
+from pytest_llmops.reports.terminal import build_section
 from pytest_llmops.results.comparison import row_key
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import build_matrices, summarize_run
@@ -222,7 +222,7 @@ def test_a_mean_is_over_the_cases_that_have_a_value_with_every_model() -> None:
     assert (first.tests, second.unscored, second.metrics[0].errored) == (4, 2, 2)
     (table,) = build_matrices(run, "model")
     assert [column.metrics[0].mean for column in table.columns] == [pytest.approx(0.7), pytest.approx(0.65)]
-    texts = [line.text.strip() for line in summary_lines(run, verbosity=0, ascii=True, width=200)]
+    texts = [line.text.strip() for line in build_section(run, verbosity=1, ascii=True, width=200).lines]
     (left_out,) = (text.partition("judge.q: ")[2] for text in texts if "judge.q: 3" in text)
     check_message(left_out)
     assert f"judge.q: {left_out}" in read_texts(render_html(run))

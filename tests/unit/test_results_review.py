@@ -200,16 +200,17 @@ def many(count: int) -> Run:
     )
 
 
-def test_the_terminal_names_the_first_five() -> None:
-    (text,) = (line.text for line in terminal.summary_lines(many(7), width=200) if "review" in line.text)
-    check_message(text.strip())
-    (all_of_them,) = (
-        line.text for line in terminal.summary_lines(many(7), width=300, verbosity=1) if "review" in line.text
-    )
-    assert all_of_them.endswith("case-5 (0.05), case-6 (0.06)")
-    assert not [
-        line for line in terminal.summary_lines(Run(records=(record(measured()),))) if "review" in line.text
-    ]
+def review_lines(run: Run, verbosity: int = 1) -> list[str]:
+    lines = terminal.build_section(run, verbosity=verbosity, width=300).lines
+    return [line.text for line in lines if line.text.startswith("review ")]
+
+
+def test_the_terminal_names_them_with_v() -> None:
+    (text,) = review_lines(many(7))
+    check_message(text)
+    assert text.endswith("case-5 (0.05), case-6 (0.06)")
+    assert review_lines(many(7), verbosity=0) == []
+    assert review_lines(Run(records=(record(measured()),))) == []
 
 
 def test_a_case_of_several_tests_goes_by_their_names_and_of_several_judges_once() -> None:
@@ -219,7 +220,7 @@ def test_a_case_of_several_tests_goes_by_their_names_and_of_several_judges_once(
             record(unsure(0.2), case="late", nodeid="t.py::test_a[v2-late]"),
         )
     )
-    (text,) = (line.text for line in terminal.summary_lines(run, width=200) if "review" in line.text)
+    (text,) = review_lines(run)
     assert text.endswith("2 cases for a person: test_a[v1-late] (0.10), test_a[v2-late] (0.20)")
 
 

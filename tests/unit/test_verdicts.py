@@ -16,7 +16,7 @@ from support.sample_run import fixed_run
 from pytest_llmops.baselines.conclusion import Reference, conclude
 from pytest_llmops.reports.ci_formats import format_annotations
 from pytest_llmops.reports.formats import render_report
-from pytest_llmops.reports.terminal import summary_lines
+from pytest_llmops.reports.terminal import build_section
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import (
@@ -107,10 +107,11 @@ def test_every_report_shows_a_verdict_of_any_kind(kind: str) -> None:
 def test_terminal_and_annotations_show_a_verdict_of_any_kind() -> None:
     run = replace(fixed_run(), verdicts=(SPEED,))
     headline = "FAIL  answers of v2 against v1: 900 ms slower [LLM-GUARDRAIL]"
-    assert f"  speed      {headline}" in [line.text for line in summary_lines(run, width=120)]
-    assert f"llm: speed: {headline}" in [line.text for line in summary_lines(run, verbosity=-1)]
-    *_, last = format_annotations(Run(records=(PASSED,), verdicts=(SPEED,)), {})
-    assert last.startswith("::error file=test_speed.py,line=7,title=answers of v2%3A fail::")
+    assert f"speed     {headline}" in [line.text for line in build_section(run, width=120).lines]
+    (first, *_) = format_annotations(Run(records=(PASSED,), verdicts=(SPEED,)), {})
+    assert first.startswith(
+        "::error file=test_speed.py,line=7,title=fail%3A llmops%3A%3Aspeed[answers of v2]::"
+    )
 
 
 def test_telemetry_has_an_event_of_each_verdict() -> None:

@@ -26,8 +26,8 @@ from pytest_llmops.cli.common import (
     write_reports,
 )
 from pytest_llmops.errors import CassetteError, UsageError
-from pytest_llmops.measurement import format_count, shorten_text
-from pytest_llmops.results.details import as_mapping, read_time
+from pytest_llmops.measurement import Json, format_count, shorten_text
+from pytest_llmops.results.details import as_list, as_mapping, fact_text, read_time
 from pytest_llmops.results.kept_media import limit_media
 from pytest_llmops.results.run import Run, decide_exit_status
 
@@ -226,7 +226,26 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
     records = [record for run in runs.values() for record in run.records]
     notes = dict.fromkeys(note for run in runs.values() for note in run.notes)
     records.sort(key=lambda record: record.nodeid)
-    return Run(records=limit_media(records), meta=first.meta, notes=tuple(notes))
+    return Run(records=limit_media(records), meta=_merge_meta([*runs.values()]), notes=tuple(notes))
+
+
+def _merge_meta(runs: Sequence[Run]) -> dict[str, Json]:
+    """Return what is known of the runs of shards: that of the first, with the tests of pytest alone and the broken modules of all."""
+    meta = dict(runs[0].meta)
+    other_tests: Counter[str] = Counter()
+    errors: dict[str, Json] = {}  # by module: each shard collects all of them
+    for run in runs:
+        for outcome, number in as_mapping(run.meta.get("other_tests")).items():
+            if isinstance(number, int):
+                other_tests[outcome] += number
+        for error in as_list(run.meta.get("collection_errors")):
+            module = fact_text(as_mapping(error).get("module"))
+            errors.setdefault(module, error)
+    if other_tests:
+        meta["other_tests"] = dict(other_tests)
+    if errors:
+        meta["collection_errors"] = [*errors.values()]
+    return meta
 
 
 def merge_recordings(

@@ -141,6 +141,8 @@ class Controller:
                 meta["root"] = folder
         doubts = tuple(self._iter_doubts(records, meta))
         meta["doubts"] = len(doubts)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        meta["other_tests"] = self._count_other_tests(getattr(reporter, "stats", {}))
         notes = (*doubts, *self._iter_notes(records, meta))
         self.run = mask_run_secrets(Run(records=records, meta=meta, notes=notes))
         self._conclude_run(session)
@@ -340,7 +342,7 @@ class Controller:
         verbosity: int = self._config.get_verbosity()
         section = build_section(
             self.run,
-            self._describe_surroundings(terminalreporter, verbosity),
+            self._describe_surroundings(verbosity),
             verbosity=verbosity,
             ascii=not _supports_unicode(terminalreporter),
             width=find_width(terminalreporter, os.environ),
@@ -350,12 +352,11 @@ class Controller:
             for error in self._write_errors.values():
                 terminalreporter.write_line(escape_output(error), red=True)
 
-    def _describe_surroundings(self, terminalreporter: Any, verbosity: int) -> "Surroundings":
+    def _describe_surroundings(self, verbosity: int) -> "Surroundings":
         """Return what the last section needs to know besides the run."""
         from pytest_llmops.reports.terminal import Surroundings, describe_more
 
         return Surroundings(
-            others=self._count_other_tests(getattr(terminalreporter, "stats", {})),
             reports=self._list_written(verbosity),
             more=describe_more(
                 self._list_written_kind(("html", "markdown", "json")),
@@ -403,14 +404,15 @@ class Controller:
                 names.append(report.name)
         return names
 
-    def _count_other_tests(self, stats: Mapping[str, Sequence[Any]]) -> dict[Outcome, int]:
-        """Return how many tests pytest counts that are not among our records."""
-        counts: dict[Outcome, int] = {}
+    def _count_other_tests(self, stats: Mapping[str, Sequence[Any]]) -> dict[str, Json]:
+        """Return how many tests pytest counts that are not among our records, by outcome; outcomes without any are left out."""
+        counts: dict[str, Json] = {}
         for category, outcome in PYTEST_CATEGORIES.items():
-            if category in stats:
-                tests = [report for report in stats[category] if report.when != "collect"]
-                nodeids = [self._plain_nodeid(report.nodeid) for report in tests]
-                counts[outcome] = sum(nodeid not in self._records for nodeid in nodeids)
+            tests = [report for report in stats.get(category, ()) if report.when != "collect"]
+            nodeids = [self._plain_nodeid(report.nodeid) for report in tests]
+            number = sum(nodeid not in self._records for nodeid in nodeids)
+            if number:
+                counts[outcome] = number
         return counts
 
     def _list_written(self, verbosity: int) -> list[str]:

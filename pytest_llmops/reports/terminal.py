@@ -4,7 +4,7 @@ A terminal is read from its last line upwards.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import list_cases
@@ -16,7 +16,7 @@ from pytest_llmops.reports.terminal_details import detail_lines
 from pytest_llmops.reports.terminal_metrics import list_metric_rows
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
-from pytest_llmops.results.run import Outcome, Run
+from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.settings import NEEDS_JUDGE
 
@@ -41,7 +41,6 @@ class Surroundings:
     """What the section needs to know about the run of pytest around it.
 
     Attributes:
-        others: Outcome -> number of tests that pytest counts, but that are not in the run.
         reports: The names of the reports that were written.
         more: Where the rest of a list is: "-v, or report.html"; "": nowhere.
         remarks: Further facts of the run as (label, text, style), which come after the verdict.
@@ -50,7 +49,6 @@ class Surroundings:
         folder: The project's folder as seen from the working folder; "": they are the same.
     """
 
-    others: Mapping[Outcome, int] = field(default_factory=dict)
     reports: Sequence[str] = ()
     more: str = ""
     remarks: Sequence[tuple[str, str, Style]] = ()
@@ -131,7 +129,7 @@ class _Builder:
         self._verbosity = verbosity
         cases = list_cases(run)
         self._cases = CaseList(cases, page, verbosity, around.more, lists_failures=around.lists_failures)
-        self._headline = build_headline(run, cases, others=around.others, folder=around.folder)
+        self._headline = build_headline(run, cases, folder=around.folder)
 
     def build(self) -> Section:
         headline = self._headline

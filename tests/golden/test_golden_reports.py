@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -66,15 +67,18 @@ def _show_state(name: str) -> str:
     return shown(STATES[name]())
 
 
+def _with_other_test() -> Run:
+    run = fixed_run()
+    return replace(run, meta={**run.meta, "other_tests": {"failed": 1}})
+
+
 GOLDEN: dict[str, Callable[[], str]] = {
     "run.json": lambda: fixed_run().to_json(),
     "report.md": lambda: render_markdown(fixed_run()),
     "report.xml": lambda: render_report(fixed_run(), "junit"),
     "report.html": lambda: unpacked(html.render_html(fixed_run())),
     "empty.html": lambda: unpacked(html.render_html(Run())),
-    "terminal.txt": lambda: styled(
-        build_section(fixed_run(), Surroundings(others={"failed": 1}, lists_failures=False))
-    ),
+    "terminal.txt": lambda: styled(build_section(_with_other_test(), Surroundings(lists_failures=False))),
     "terminal-ascii.txt": lambda: styled(build_section(fixed_run(), ascii=True, width=72)),
     "terminal-verbose.txt": lambda: styled(build_section(fixed_run(), verbosity=1, width=120)),
     "models.html": lambda: unpacked(html.render_html(models_run())),

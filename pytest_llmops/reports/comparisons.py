@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import Scale, read_scale, to_scale
-from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, Run, TestRecord, collect_judges
+from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, Run, TestRecord
 from pytest_llmops.results.shares import (
     LONGEST_NAME,
     ShareVerdict,
@@ -236,7 +236,7 @@ def list_judges(run: Run) -> list[ShownJudge]:
     >>> list_judges(Run())
     []
     """
-    return [_build_judge(judge) for judge in collect_judges(run.records)]
+    return [_build_judge(judge) for judge in run.judges]
 
 
 def build_metric(

@@ -456,6 +456,8 @@ def _iter_call_facts(call: Call) -> Iterator[str]:
 def _iter_record_facts(record: TestRecord) -> Iterator[tuple[str, str]]:
     for kind, template in _FACT_TEMPLATES.items():
         facts = record.fact(kind)
+        if not facts:
+            continue
         words = []
         for key, before in template.items():
             value = facts.get(key)

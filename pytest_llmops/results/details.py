@@ -45,7 +45,9 @@ def read_time(value: Json) -> datetime | None:
 
 def as_mapping(value: object) -> Mapping[str, Json]:
     """Return an object of JSON; empty if the value is something else."""
-    # The check for dict is fast, the one for the abstract class slow.
+    # Most facts are missing. The check for dict is fast, the one for the abstract class slow.
+    if value is None:
+        return {}
     if isinstance(value, (dict, Mapping)):
         return value
     return {}

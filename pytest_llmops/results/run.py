@@ -240,6 +240,10 @@ class Run:
     meta: Mapping[str, Json] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    # What `judges` has read: several reports of a run ask for them, and reading them takes long.
+    _judges: "list[tuple[JudgeUse, ...]]" = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def count(self, outcome: Outcome) -> int:
         """Return how many tests have an outcome."""
@@ -264,6 +268,13 @@ class Run:
     def changes(self) -> dict[str, CaseChange]:
         """What changed in a test since the baseline, by node id."""
         return {change.nodeid: change for verdict in self.verdicts for change in verdict.changes}
+
+    @property
+    def judges(self) -> "tuple[JudgeUse, ...]":
+        """The judges of all tests, in the order of first use; see `collect_judges`."""
+        if not self._judges:
+            self._judges.append(collect_judges(self.records))
+        return self._judges[0]
 
     def to_json(self, *, indent: int | None = 1, summary: bool = True) -> str:
         """Return the run as JSON text: the same records give the same bytes.
@@ -488,7 +499,7 @@ def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
         for judge_use in _iter_judge_uses(record):
             key = (judge_use.name, judge_use.model, judge_use.version)
             known = judge_uses.setdefault(key, judge_use)
-            if known is not judge_use:
+            if known != judge_use:
                 judge_uses[key] = _merge_judge_uses(known, judge_use)
     return tuple(judge_uses.values())
 

@@ -34,7 +34,6 @@ from pytest_llmops.results.run import (
     Run,
     TestRecord,
     attribute_failure,
-    collect_judges,
     is_judged,
     judge_doubt,
 )
@@ -272,7 +271,7 @@ def summarize_run(run: Run) -> Totals:
         metrics=summarize_metrics(records),
         versions=tuple(versions),
         candidates=tuple(candidates),
-        judges=collect_judges(records),
+        judges=run.judges,
         models=tuple(models),
         traffic=count_traffic(calls),
         by_purpose=by_purpose,

@@ -130,7 +130,7 @@ def _fill_page(run: Run, history: Sequence[Run], shown: Sequence[ShownCase], hea
         "headline": build_headline_view(headline),
         "ran": describe_when(run, totals),
         "causes": build_causes(run, run.find_verdict("baseline"), headline, shown, totals),
-        "changes": build_change_rows(run),
+        "changes": build_change_rows(run, shown),
         "decision": describe_decision(gates),
         "chips": count_chips(cases.views),
         "unchanged": describe_no_changes(run, cases.views),

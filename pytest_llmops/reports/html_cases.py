@@ -59,7 +59,7 @@ class CaseList:
         self.views: list[View] = []
         self.places: dict[int, int] = {}
         self._add_all(shown)
-        self._leave_out_equal_tests()
+        self._leave_out_equal_tests(len(shown))
 
     def _add_all(self, shown: Sequence[ShownCase]) -> None:
         """Add the cases that changed or failed, in their order, then the others by kind."""
@@ -149,13 +149,18 @@ class CaseList:
             return "unchanged"
         return "passed"
 
-    def _leave_out_equal_tests(self) -> None:
-        """Leave the name of the test function out of the cases, if it is the same in all of them."""
-        tests = {view["test"] for view in self.views}
-        if len(tests) > 1:
+    def _leave_out_equal_tests(self, count: int) -> None:
+        """Leave the name of the test function out of the cases, if it is the same in all of them.
+
+        Those that changed or failed, the first ``count``, are compared with one another if not all are equal.
+        """
+        for views in (self.views, self.views[:count]):
+            tests = {view["test"] for view in views}
+            if len(tests) != 1:
+                continue
+            for view in views:
+                del view["test"]
             return
-        for view in self.views:
-            del view["test"]
 
 
 def begin_at_difference(before: str, now: str) -> tuple[str, str]:

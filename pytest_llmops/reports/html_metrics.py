@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.reports.changed_cases import ShownCase
 from pytest_llmops.reports.comparisons import ComparedMetric
 from pytest_llmops.reports.html_sides import format_optional_amount
 from pytest_llmops.reports.html_views import View, comparison_sign
@@ -24,13 +25,40 @@ DECISION = (
 )
 
 
-def build_change_rows(run: Run) -> list[View]:
+def build_change_rows(run: Run, cases: Sequence[ShownCase] = ()) -> list[View]:
     """Return the rows of the metrics since the baseline, the worst first; the numbers of a row are points, for its picture.
+
+    Args:
+        run: The run.
+        cases: Its cases. A phone shows the metric that the first of them fell on.
 
     >>> build_change_rows(Run())
     []
     """
-    return [_build_change_row(row) for row in list_metric_rows(run)]
+    rows = list_metric_rows(run)
+    views = [_build_change_row(row) for row in rows]
+    for place in _choose_for_phone(rows, views, cases):
+        views[place]["phone"] = True
+    return views
+
+
+def _choose_for_phone(
+    rows: Sequence[MetricRow], views: Sequence[View], cases: Sequence[ShownCase]
+) -> set[int]:
+    """Return the places of the rows that a phone shows: that of the first case, and a second one if both are worse."""
+    places = [place for place, view in enumerate(views) if not view["family"] and not view["quiet"]]
+    if not places:
+        return set()
+    chosen = places[0]
+    if cases and cases[0].scores:
+        name = cases[0].scores[0].name
+        same = [place for place in places if rows[place].name == name]
+        chosen = next(iter(same), chosen)
+    worse = [place for place in places if rows[place].metric.status == "RED"]
+    if chosen not in worse:
+        return {chosen}
+    others = [place for place in worse if place != chosen]
+    return {chosen, *others[:1]}
 
 
 def _build_change_row(row: MetricRow) -> View:
@@ -39,6 +67,7 @@ def _build_change_row(row: MetricRow) -> View:
     view |= {"before": row.before, "now": row.now, "change": row.change, "points": row.points}
     view |= {"range": row.likely, "word": row.verdict, "tone": metric.tone or "muted"}
     view["quiet"] = row.name == TRIAL_RATE and metric.status in ("GREEN", "")
+    view["phone"] = False
     view["detectable"] = _format_plain_points(metric.detectable)
     view["trials"] = f"{metric.scored:,}" if metric.scored else NOT_KNOWN
     view["unscored"] = f"{metric.unscored:,}" if metric.unscored else NOT_KNOWN

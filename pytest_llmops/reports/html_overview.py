@@ -49,11 +49,13 @@ def list_lines(headline: Headline) -> list[str]:
 
     >>> list_lines(Headline(word="AMBER", sentence="", merge="Your call", caution="the judge was never checked"))
     ['Your call.', 'Caution: the judge was never checked.']
+    >>> list_lines(Headline(word="AMBER", sentence="", merge="Your call", why="There are too few cases"))
+    ['Your call. There are too few cases.']
     """
-    lines = [headline.second_line]
+    first = [headline.second_line]
     if headline.why:
-        lines.append(f"{headline.why}.")
-    lines.append(headline.also)
+        first.append(f"{headline.why}.")
+    lines = [" ".join(filter(None, first)), headline.also]
     if headline.caution:
         lines.append(f"Caution: {headline.caution}.")
     if headline.next_step:
@@ -136,7 +138,7 @@ def _list_collection_errors(run: Run) -> list[View]:
     for (place, text), errors in list(by_place.items())[:MAX_CAUSES]:
         lines = []
         for error in errors[:MAX_NAMED]:
-            tests = f": {format_count(error.tests, 'test')} of the baseline" if error.tests else ""
+            tests = f": {format_count(error.tests, 'test')} not run" if error.tests else ""
             lines.append(f"  {shorten_text(error.module, MAX_NAME)}{tests}")
         if len(errors) > MAX_NAMED:
             lines.append(f"  and {len(errors) - MAX_NAMED:,} more")

@@ -84,7 +84,7 @@ export class Report {
   buildFooter() {
     return h(
       "footer", {},
-      h("p", {}, "Costs without a known price are left out, never counted as zero. Latencies are those of the recorded calls."),
+      this.page.calls.length > 0 && h("p", {}, "Costs without a known price are left out, never counted as zero. Latencies are those of the recorded calls."),
       h("p", {}, h("button", { type: "button", class: "link", click: () => this.help.showModal() }, "Keys and search"), " ( ? )"),
     );
   }
@@ -102,15 +102,12 @@ export class Report {
   /** The tabs that have something to show: name, title, count, what builds it. */
   buildTabs() {
     const { page } = this;
-    const { compared, count } = page.comparisons;
-    const axes = [...new Set(page.matrices.map((matrix) => (matrix.axis === "prompt" ? "prompt versions" : "models")))];
-    const names = compared || axes.join(", ");
     return [
       { name: "cases", title: "Cases", count: page.cases.length, build: () => this.buildCases() },
-      { name: "comparisons", title: names ? `Comparisons: ${names}` : "Comparisons", count: count || page.matrices.length, build: () => buildComparisons(this) },
+      { name: "comparisons", title: "Comparisons", count: page.comparisons.count || page.matrices.length, build: () => buildComparisons(this) },
       { name: "metrics", title: "Metrics", count: Math.max(page.metrics.length, page.changes.filter((row) => !row.family).length), build: () => buildMetrics(this) },
       { name: "run", title: "Run", count: -1, build: () => buildRun(this) },
-      { name: "review", title: "To review", count: page.review.length, build: () => buildReview(this) },
+      { name: "review", title: "To review", more: " by a person", count: page.review.length, build: () => buildReview(this) },
       { name: "history", title: "Over time", count: page.history.length, build: () => buildHistory(this) },
     ].filter((tab) => tab.count || tab.name === "cases");
   }
@@ -128,7 +125,7 @@ export class Report {
         type: "button", role: "tab", id: `tab-${known.name}`, "aria-controls": "panel", "aria-selected": String(known === tab),
         tabindex: known === tab ? 0 : -1, click: () => this.go({ view: known.name }),
       },
-      known.title, known.count > 0 && h("span", { class: "count" }, ` ${known.count.toLocaleString("en")}`),
+      known.title, known.more && h("span", { class: "long" }, known.more), known.count > 0 && h("span", { class: "count" }, ` ${known.count.toLocaleString("en")}`),
     )));
     this.panel.setAttribute("aria-labelledby", `tab-${tab.name}`);
     this.panel.className = `panel-${tab.name}`;
@@ -187,9 +184,10 @@ export class Report {
 
   /** A button that shows the cases of a state. @param {string} state  "": all @param {string} kind @param {string} title @param {number} count */
   buildChip(state, kind, title, count) {
+    const [short, more] = title.split(/(?=,)/);
     return h(
-      "button", { type: "button", class: `chip ${toneOf(kind)}`, "aria-pressed": "false", "data-state": state, click: () => this.toggleState(state) },
-      kind && icon(kind), `${title} ${count.toLocaleString("en")}`,
+      "button", { type: "button", class: `chip ${toneOf(kind)}`, "aria-pressed": "false", "data-state": state, title: state === "review" ? "To review by a person" : null, click: () => this.toggleState(state) },
+      kind && icon(kind), short, more && h("span", { class: "long" }, more), ` ${count.toLocaleString("en")}`,
     );
   }
 
@@ -374,7 +372,7 @@ export class Report {
   /** @param {number} place */
   toggleMenu(place) {
     this.menu = this.menu === place ? -1 : place;
-    this.redraw(place, "···");
+    this.redraw(place, "More");
   }
 
   /** @param {number} place */

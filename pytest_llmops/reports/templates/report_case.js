@@ -71,7 +71,7 @@ function buildActions(report, place, one) {
     h("button", {
       type: "button", class: "menu", "aria-expanded": String(open), "aria-label": `Details of ${one.label}, and what can be copied`,
       click: () => report.toggleMenu(place),
-    }, "···"),
+    }, "More"),
     h(
       "div", { class: `actions${open ? " shown" : ""}` },
       h("button", { type: "button", class: "small", "aria-expanded": String(report.detailed.has(place)), click: () => report.toggleDetails(place) }, "Details"),

@@ -14,13 +14,22 @@ export function buildComparisons(report) {
   const { candidates, comparisons, matrices } = report.page;
   const { tables, judges } = comparisons;
   return [
-    tables.length > 0 && h("p", { class: "legend" }, "An undecided comparison does not change the word at the top of the page. A broken limit of a red team does."),
+    h("p", { class: "legend" }, bdi(describeComparisons(report))),
     ...tables.flatMap((table) => [h("section", { class: "compared" }, h("h2", {}, table.title), table.about && h("p", { class: "legend" }, table.about), buildRows(table))]),
     judges.length > 0 && h("section", { class: "compared" }, h("h2", {}, "Judges"), buildJudges(judges)),
     ...candidates.map((table) => buildTable(table.head, table.rows.map((row) => row.map((cell) => bdi(cell))), table.tests)),
     candidates.length > 0 && h("p", { class: "legend" }, "Tokens, cost and latency are the application's, without its judges."),
     ...matrices.map((matrix) => buildMatrix(report, matrix)),
   ];
+}
+
+/** What is compared with what, and what it decides. @param {Report} report */
+function describeComparisons({ page: { comparisons, matrices } }) {
+  const axes = [...new Set(matrices.map((matrix) => (matrix.axis === "prompt" ? "prompt versions" : "models")))];
+  const names = comparisons.compared || axes.join(", ");
+  const words = names ? `Compared: ${names}.` : "";
+  if (!comparisons.tables.length) return words;
+  return `${words} An undecided comparison does not change the word at the top of the page. A broken limit of a red team does.`.trim();
 }
 
 /** @param {ComparisonTable} table */
@@ -39,7 +48,7 @@ function nameRow(row) {
   return h(
     "div", {}, bdi(row.name),
     more && h(
-      "details", {}, h("summary", {}, "Details"), row.next && h("p", {}, h("b", {}, "Next"), " ", bdi(`${row.next}.`)),
+      "details", {}, h("summary", {}, "Details"), row.next && h("p", {}, h("b", {}, "Next:"), " ", bdi(`${row.next}.`)),
       ...row.details.map((text) => h("p", {}, bdi(text))), row.others.length > 0 && buildOthers(row.others),
     ),
   );

@@ -1,6 +1,6 @@
-import { bdi, button, h, icon, sayWord } from "./report_elements.js";
+import { bdi, button, counted, h, icon, sayWord } from "./report_elements.js";
 import { findDomain, plotAxis, plotChange } from "./report_pictures.js";
-/** @import { Causes, ChangeRow, Child } from "./report_types.js" */
+/** @import { Causes, Child, GateRow } from "./report_types.js" */
 /** @import { Domain } from "./report_pictures.js" */
 /** @import { Report } from "./report.js" */
 
@@ -12,7 +12,7 @@ const MAX_METRICS = 4; // in the overview; the tab has all
 export function buildHeader(report) {
   return h(
     "header", {},
-    h("div", { class: "top" }, h("p", {}, "LLM regression report"), h("p", {}, ...report.page.ran.map((text, place) => h("span", { class: text.includes(" in ") ? "long" : null }, place > 0 && " · ", bdi(text))))),
+    h("div", { class: "top" }, h("p", {}, "LLM regression report"), h("p", {}, ...report.page.ran.map((text, place) => h("span", { class: place > 0 && text.includes(" in ") ? "long" : null }, place > 0 && " · ", bdi(text))))),
     buildVerdict(report), buildOverview(report),
   );
 }
@@ -24,11 +24,10 @@ function buildVerdict(report) {
   return h(
     "section", { class: `verdict ${tone}`, "aria-label": "Verdict" },
     h("h1", { class: "headline" }, h("span", { class: "badge" }, icon(word), word), " ", bdi(`${sentence}.`)),
-    (merged || facts.length > 0) && h(
+    (merged || facts.length > 0 || why) && h(
       "p", { class: "facts" }, merged && h("b", {}, merged),
-      ...facts.flatMap((fact, place) => [" ", h("span", {}, bdi(fact), place < facts.length - 1 ? ";" : ".")]),
+      ...facts.flatMap((fact, place) => [" ", h("span", {}, bdi(fact), place < facts.length - 1 ? ";" : ".")]), why && " ", why && bdi(`${why}.`),
     ),
-    why && h("p", {}, bdi(`${why}.`)),
     also && h("p", {}, bdi(also)),
     caution && h("p", { class: "caution" }, h("b", {}, "Caution:"), " ", bdi(`${caution}.`)),
     ...buildNext(report),
@@ -39,7 +38,7 @@ function buildVerdict(report) {
 function buildNext(report) {
   const { next, command, override } = report.page.headline;
   const parts = [];
-  if (next) parts.push(h("p", { class: "next" }, h("b", {}, "Next"), " ", h("span", {}, bdi(next)), " ", ...(command ? showCommand(report, command) : [])));
+  if (next) parts.push(h("p", { class: "next" }, h("b", {}, "Next:"), " ", h("span", {}, bdi(next)), " ", ...(command ? showCommand(report, command) : [])));
   if (override) parts.push(h("details", { class: "override" }, h("summary", {}, "If the drop is intended"), h("p", { class: "next" }, h("span", {}, "a person accepts it:"), " ", ...showCommand(report, override))));
   return parts;
 }
@@ -74,34 +73,38 @@ function showLine(line) {
   return h(tag, {}, bdi(line.slice(2)));
 }
 
-/** Before, now, change and its picture; all rows have one scale. @param {Report} report @param {ChangeRow[]} rows */
+/** Before, now, change and its picture; all rows have one scale. @param {Report} report @param {GateRow[]} rows */
 function buildMetricTable(report, rows) {
-  const shown = rows.slice(0, MAX_METRICS);
-  const domain = findDomain(shown);
-  const narrow = findDomain(shown.slice(0, 1), { isNarrow: true });
+  const shown = rows.filter((row, place) => place < MAX_METRICS || row.phone);
+  const onPhone = shown.filter((row) => row.phone);
+  const domains = { wide: findDomain(shown), narrow: findDomain(onPhone, { isNarrow: true }) };
+  const link = (/** @type {string} */ style, /** @type {string} */ text) => h("a", { href: report.hash({ view: "metrics" }), class: `nowrap ${style}` }, text);
   const rest = rows.length - shown.length;
+  const restOnPhone = rows.length - onPhone.length;
   const head = ["Metric", "Before", "Now", "Change", "Points"].map((title, place) => h("th", { scope: "col", class: place ? "n" : null }, title));
   return h(
     "section", { class: "metrics" },
     h(
-      "table", {}, h("thead", {}, h("tr", {}, ...head, h("th", { scope: "col", class: "pic" }, plotAxis(domain)), h("th", { scope: "col" }, "Verdict"))),
-      h("tbody", {}, ...shown.map((row) => buildMetricRow(row, domain, narrow))),
+      "table", {}, h("thead", {}, h("tr", {}, ...head, h("th", { scope: "col", class: "pic" }, plotAxis(domains.wide)), h("th", { scope: "col" }, "Verdict"))),
+      h("tbody", {}, ...shown.map((row) => buildMetricRow(row, domains, row === onPhone[0]))),
     ),
     h(
-      "p", { class: "legend" }, "1 point is 1 % of a metric's scale. ", h("span", { class: "long" }, "Dot: the change. Line: its likely range. Left of 0 is worse. "),
-      rest > 0 && h("a", { href: report.hash({ view: "metrics" }), class: "nowrap" }, `and ${rest} more`),
-      shown.length > 1 && h("a", { href: report.hash({ view: "metrics" }), class: "nowrap phone" }, `All metrics`),
+      "p", { class: "legend" }, "1 point is 1 % of a metric's scale. ",
+      shown.some((row) => row.at !== null) && h("span", { class: "long" }, "Dot: the change. Line: its likely range. Dashed: limit, −5 points. Left of 0 is worse. "),
+      onPhone.some((row) => row.at !== null) && h("span", { class: "phone" }, "Dot: change, line: likely range, dashed: limit, left of 0: worse. "),
+      rest > 0 && link("long", `and ${rest} more`), restOnPhone > 0 && link("phone", `+ ${counted(restOnPhone, "more metric")}`),
     ),
   );
 }
 
-/** @param {ChangeRow} row @param {Domain} domain @param {Domain} narrow  on a phone, which shows the first row only */
-function buildMetricRow(row, domain, narrow) {
+/** A row; on a phone the verdict stands beside the name, and only the first picture has labels. @param {GateRow} row @param {{ wide: Domain, narrow: Domain }} domains @param {boolean} labelled */
+function buildMetricRow(row, domains, labelled) {
+  const styles = [!row.phone && "wide", labelled && "labelled"].filter(Boolean);
   return h(
-    "tr", {}, h("th", { scope: "row" }, bdi(row.name)),
+    "tr", { class: styles.join(" ") || null }, h("th", { scope: "row" }, bdi(row.name), h("span", { class: "phone" }, " ", sayWord(row.word, row.tone))),
     h("td", { class: "n before" }, row.before), h("td", { class: "n" }, h("b", {}, row.now)), h("td", { class: "n change" }, row.change),
     h("td", { class: "n points" }, row.points, row.at !== null && h("span", { class: "phone" }, " points")),
-    h("td", { class: "pic" }, h("span", { class: "wide" }, plotChange(row, domain)), h("span", { class: "phone" }, plotChange(row, narrow, true))),
-    h("td", {}, sayWord(row.word, row.tone)),
+    h("td", { class: "pic" }, h("span", { class: "wide" }, plotChange(row, domains.wide)), h("span", { class: "phone" }, plotChange(row, domains.narrow, labelled))),
+    h("td", { class: "wide" }, sayWord(row.word, row.tone)),
   );
 }

@@ -3,9 +3,10 @@ import { bdi, h, svg } from "./report_elements.js";
 
 // Pictures: changes with their likely ranges, meters, histograms, points, thresholds of a cache.
 
-const WIDTH = 176;
-const NARROW = 140; // on a phone
+const WIDTH = 192;
+const NARROW = 132; // on a phone
 const LIMIT = -5; // points: a drop that has to be ruled out
+const LABEL_SHARE = 0.8; // room for the label of the limit, of the width that is right of it
 
 /** @typedef {{ low: number, high: number, limits: number[], width: number }} Domain */
 
@@ -19,7 +20,7 @@ export function findDomain(rows, { limits = [LIMIT], isNarrow = false } = {}) {
   const numbers = rows.flatMap((row) => [row.at, row.low, row.high]).filter((number) => number !== null);
   const high = Math.max(...numbers, ...limits, 2) + 1;
   const low = Math.min(...numbers, LIMIT - 2) - 1;
-  return { low: Math.min(low, LIMIT - (isNarrow ? 0.6 : 0.45) * (high - LIMIT)), high, limits, width: isNarrow ? NARROW : WIDTH };
+  return { low: Math.min(low, LIMIT - LABEL_SHARE * (high - LIMIT)), high, limits, width: isNarrow ? NARROW : WIDTH };
 }
 
 /** @param {Domain} domain @param {number} points */
@@ -35,7 +36,8 @@ function writeLabel(text, x, y, anchor) {
 /** The labels of the lines, which stand above the pictures. @param {Domain} domain */
 function labelLines(domain) {
   const hasTwo = domain.limits.length > 1;
-  const labels = [writeLabel(hasTwo ? "−5" : "limit −5", scale(domain, LIMIT) + 3, 12, "end"), writeLabel("0", scale(domain, 0) - 3, 12, "start")];
+  const limit = domain.width === NARROW ? "−5 points" : "limit −5 points";
+  const labels = [writeLabel(hasTwo ? "−5" : limit, scale(domain, LIMIT) + 3, 12, "end"), writeLabel("0", scale(domain, 0) - 3, 12, "start")];
   if (hasTwo) labels.push(writeLabel("+5", scale(domain, -LIMIT), 12, "start"));
   return labels;
 }

@@ -8,7 +8,7 @@
  * @typedef {{ title: string, items: { text: string, note: string, lines: string[] }[] }} Causes
  * @typedef {{ name: string, family: boolean, before: string, now: string, change: string, points: string, range: string, word: string,
  *   tone: string, at: number | null, low: number | null, high: number | null }} ChangeRow  a metric; the numbers are points
- * @typedef {ChangeRow & { quiet: boolean, detectable: string, trials: string, unscored: string, cases: string }} GateRow
+ * @typedef {ChangeRow & { quiet: boolean, phone: boolean, detectable: string, trials: string, unscored: string, cases: string }} GateRow
  * @typedef {[counted: string, share: string, required: string, interval: string, value: number | null, low: number | null,
  *   high: number | null, limit: number | null]} Share
  * @typedef {{ name: string, word: string, tone: string, decides: boolean, sentence: string, next: string, look: string, data: string,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import list_cases
-from pytest_llmops.reports.comparisons import ShownComparison, count_holding, list_comparisons
+from pytest_llmops.reports.comparisons import TRIAL_RATE, ShownComparison, count_holding, list_comparisons
 from pytest_llmops.reports.headline import POINTS_NOTE, build_headline
 from pytest_llmops.reports.metric_rows import MINUS, list_metric_rows
 from pytest_llmops.reports.terminal_cases import CaseList
@@ -190,8 +190,9 @@ class _Builder:
             table.append([*map(page.spell, [page.quote(names), *numbers, row.verdict])])
             styles.append(TONE_STYLES.get(row.metric.tone, ""))
         lines = page.columns(table, styles, droppable=(3, 2, 1))
-        hidden = len(all_rows) - len(rows)
-        if hidden:
+        listed = [row for row in all_rows if not row.metric.family and row.name != TRIAL_RATE]
+        hidden = sum(row.is_quiet for row in listed)
+        if hidden and self._verbosity <= 0:
             metrics = format_count(hidden, "more metric")
             lines += page.wrap(f"and {metrics} without a change: -v")
         return [*lines, *page.wrap(f"{POINTS_NOTE}.")]

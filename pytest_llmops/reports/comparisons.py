@@ -283,9 +283,7 @@ def build_metric(
         tone=metric.tone,
         base=f"{base:.{digits}f}",
         now=f"{now:.{digits}f}",
-        change=format_signed(
-            round(now, digits) - round(base, digits), digits
-        ),  # as a reader would subtract them
+        change=format_signed(now - base, digits),
         points=format_signed(100 * metric.change),
         likely=likely,
         change_points=100 * metric.change,

@@ -83,6 +83,7 @@ def judge_suite(
         unchanged=unchanged,
         edits=tuple(find_edits(comparison, find_requests)),
         answers=sum(test.has_known_answers for test in comparison.compared),
+        compared=len(comparison.compared),
     )
     if not baseline.tests:
         return replace(verdict, status="ERROR", sentence=f"Not compared: {name} holds no test")
@@ -318,7 +319,7 @@ def _describe_unscored(data: MetricData, total: int, rules: GateRules) -> _Obsta
     """Return that a metric has no score in too many trials."""
     counted = f"{data.unscored:,} of {format_count(total, 'trial')}"
     limit = math.floor(total * rules.max_unscored + ROUNDING)
-    why = f"Limit: {limit:,} of {total:,} ({rules.max_unscored:.0%})".replace("%", " %")
+    why = f"At most {limit:,} of {total:,} may have none ({rules.max_unscored:.0%})".replace("%", " %")
     if data.metric.startswith("judge."):
         return _Obstacle(
             sentence=f"Not decided: the judge gave no score for {counted} ({data.metric})",

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -304,6 +305,8 @@ def _run_pytest(folder: Path, *, is_quiet: bool) -> int:
     """
     environ = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
     environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    # As wide as this terminal, also where its output goes through a pipe.
+    environ["COLUMNS"] = str(shutil.get_terminal_size().columns)
     stdout = None
     if is_quiet:
         stdout = subprocess.PIPE

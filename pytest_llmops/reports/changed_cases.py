@@ -332,9 +332,9 @@ def find_expected(record: TestRecord, decisive: Measurement | None = None) -> st
     for measurement in measurements:
         if "ranks" in measurement.detail:
             continue
-        expected = read_texts(measurement).expected
+        expected = measurement.detail.get("expected")
         if expected:
-            return expected
+            return _as_text(expected)
         if measurement is decisive and "schema" in measurement.detail:
             schema = measurement.detail["schema"]
             if schema:
@@ -346,7 +346,11 @@ def find_expected(record: TestRecord, decisive: Measurement | None = None) -> st
 
 
 def _as_text(value: Json) -> str:
-    """Return a text as it is, the only text of an object or list alone, anything else as JSON."""
+    """Return a text as it is, the only text of an object or list alone, several with commas, anything else as JSON.
+
+    >>> _as_text(["30 days"]), _as_text(["no,", "cannot"]), _as_text({"a": 1})
+    ('30 days', '"no,", "cannot"', '{"a": 1}')
+    """
     if isinstance(value, str):
         return value
     parts: Sequence[Json] = ()
@@ -357,7 +361,10 @@ def _as_text(value: Json) -> str:
     if len(parts) == 1 and isinstance(parts[0], str):
         return parts[0]
     if parts and not isinstance(value, Mapping) and all(isinstance(part, str) for part in parts):
-        return ", ".join(map(str, parts))
+        texts = list(map(str, parts))
+        if any("," in text for text in texts):
+            texts = [f'"{text}"' for text in texts]
+        return ", ".join(texts)
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -59,7 +59,7 @@ _TRANSFORMATION_NAMES: Mapping[str, str] = {
     "distractor": "An unrelated document",
     "paraphrase": "Other wording",
 }
-NEVER_CHECKED = "never checked against people"
+NEVER_CHECKED = "never checked against human labels"
 CHANGED_SINCE = "out of date"
 # Of the texts in records of judges, see `judges.calibration`, which reports must not import
 BELOW_THRESHOLDS = "below its thresholds"
@@ -170,7 +170,7 @@ class ShownJudge:
 
     Attributes:
         word: reliable (calibrated, and no canary speaks against it), not reliable, or not checked.
-        agreement: Its agreement with human labels, "kappa 0.71, ...", or "never checked against people", or "out of date (...)".
+        agreement: Its agreement with human labels, "kappa 0.71, ...", or "never checked against human labels", or "out of date (...)".
         canaries: What it made of bad answers: "accepted 2 of 39 bad answers", "rejected all 41 bad answers"; "": not tried.
     """
 
@@ -251,15 +251,13 @@ def build_metric(
 
     >>> helpful = build_metric(MetricVerdict(name="judge.helpful", before=0.9, after=0.925, change=0.025), (1, 5))
     >>> helpful.name, helpful.base, helpful.now, helpful.change, helpful.points
-    ('judge.helpful, 1 to 5', '4.60', '4.70', '+0.10', '+2.5')
+    ('judge.helpful, 1 to 5', '4.600', '4.700', '+0.100', '+2.5')
     """
     before, after = metric.before, metric.after
     if better == "lower":
         before, after = 1 - before, 1 - after
     base, now = to_scale(before, scale), to_scale(after, scale)
-    digits = 2
-    if base != now and f"{base:.2f}" == f"{now:.2f}":
-        digits = 3
+    digits = 3  # with fewer, the points are not what a reader subtracts
     name = metric.name
     if scale is not None:
         name += f", {scale[0]:g} to {scale[1]:g}"
@@ -285,9 +283,7 @@ def build_metric(
         tone=metric.tone,
         base=f"{base:.{digits}f}",
         now=f"{now:.{digits}f}",
-        change=format_signed(
-            round(now, digits) - round(base, digits), digits
-        ),  # as a reader would subtract them
+        change=format_signed(now - base, digits),
         points=format_signed(100 * metric.change),
         likely=likely,
         change_points=100 * metric.change,

@@ -12,8 +12,8 @@ from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cas
 from pytest_llmops.reports.commands import find_next_command, format_rerun, is_miss
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
 from pytest_llmops.results.details import CollectionError, as_list, as_mapping
-from pytest_llmops.results.problems import list_record_commands
-from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
+from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
+from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import Verdict
 
@@ -35,6 +35,8 @@ MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
 POINTS_NOTE = "1 point is 1 % of a metric's scale"
+DO_NOT_MERGE = "Do not merge"
+NO_BASELINE = "no baseline yet, so nothing was compared"
 MAX_NAMED_TESTS = 3  # failed tests that a command names; of more, pytest runs those that failed last
 ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
 # Options of a run that decide what its tests ask, so that a command that reports suggest does the same
@@ -200,7 +202,7 @@ class _Reader:
         return Headline(
             word="ERROR",
             sentence=sentence,
-            merge="Do not merge",
+            merge=f"{DO_NOT_MERGE}, the build fails",
             facts=("nothing was compared",),
             next_step=f"Fix {place}, then run again:",
             command=self._complete("pytest"),
@@ -213,19 +215,24 @@ class _Reader:
         facts = [self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed"]
         if counts.errored:
             facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
+        if self._gate is None:
+            facts.append(NO_BASELINE)
         is_single = counts.failed == 1
         failed = [record for record in self._run.records if record.outcome == "failed"]
         command = ""
         if len(failed) == counts.failed <= MAX_NAMED_TESTS:
             command = format_rerun(self._run, failed, self._folder)
         command = command or self._complete("pytest --lf")
+        caution = ""
+        if any(is_judged(score) for record in failed for score in list_failed_measurements(record)):
+            caution = self._find_caution()
         return Headline(
             word="FAIL",
             sentence=f"{counts.failed:,} of {format_count(counts.total, 'test')} failed",
-            merge="Do not merge",
+            merge=f"{DO_NOT_MERGE}, the build fails",
             facts=tuple(filter(None, facts)),
             also=self._describe_beaten(),
-            caution=self._find_caution(),
+            caution=caution,
             next_step=f"Fix {'it and run it' if is_single else 'them and run them'} again:",
             command=command,
         )
@@ -237,9 +244,13 @@ class _Reader:
             return None
         missed = sum(map(is_miss, self._run.records))
         recording = list_record_commands(self._run.records)
-        facts = (self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed")
+        unscored = self._kinds["no score"]
+        errors = f"{counts.errored:,} ended with an error"
+        if unscored == counts.errored:
+            errors = f"{unscored:,} {_have(unscored)} no score"
+        facts = (self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed, {errors}")
         common = {
-            "merge": "Do not merge yet",
+            "merge": f"{DO_NOT_MERGE} yet, the build fails",
             "facts": tuple(filter(None, facts)),
             "also": self._describe_beaten(),
             "caution": self._find_caution(),
@@ -255,8 +266,7 @@ class _Reader:
         gate = self._gate
         if gate is not None and gate.status == "ERROR":
             return self._read_gate(gate, tuple(filter(None, facts)))
-        unscored = self._kinds["no score"]
-        if unscored:
+        if unscored == counts.errored:
             sentence = f"{unscored:,} of {format_count(counts.total, 'test')} {_have(unscored)} no score"
         else:
             sentence = f"{counts.errored:,} of {format_count(counts.total, 'test')} ended with an error"
@@ -306,24 +316,25 @@ class _Reader:
         """Return the headline of the verdict on the change since the baseline."""
         word: Word = gate.status  # type: ignore[assignment]
         merge = {
-            "RED": "Do not merge",
-            "AMBER": "Your call",
+            "RED": f"{DO_NOT_MERGE}, the build fails",
+            "AMBER": "Your call, the build passes",
             "GREEN": "Safe to merge",
-            "ERROR": "Do not merge yet",
+            "ERROR": f"{DO_NOT_MERGE} yet, the build fails",
         }[word]
         worse = self._kinds["worse"]
         next_step = gate.next_step
         override = ""
-        if not gate.decides and self._run.meta.get("accepted"):
-            merge = "Accepted as the new baseline"
         if word == "AMBER" and gate.fails(strict=self._run.is_strict):
-            merge = "Do not merge (--llm-strict)"
+            merge = f"{DO_NOT_MERGE}, the build fails (--llm-strict)"
+        if word == "AMBER" and worse:
+            advice = "where an answer is right in other words, loosen its check"
+            next_step = f"{_read_worse(worse)}; {advice}. {next_step}"
         if word == "RED":
             reading = f"{_read_worse(worse)}, and fix" if worse else "Fix"
             next_step = next_step or f"{reading} {self._name_edited()}"
             override = self._complete(ACCEPT_ANYWAY)
         if word == "GREEN" and worse:
-            merge = "Safe to merge on average"
+            merge = "Safe to merge once you have read what got worse"
             next_step = next_step or f"{_read_worse(worse)}, before you merge"
         command = self._complete(gate.next_command)
         if self._run.meta.get("accepted"):  # a person has decided
@@ -338,7 +349,9 @@ class _Reader:
             facts=tuple(facts),
             why=gate.why,
             also=self._describe_beaten(gate),
-            caution=self._find_caution(),
+            caution=self._find_caution()
+            if gate.changes
+            else "",  # of answers that nobody judged anew it says nothing
             next_step=next_step,
             command=command,
             override=override,
@@ -370,7 +383,7 @@ class _Reader:
         return Headline(
             word=word,
             sentence=sentence,
-            merge="Do not merge" if word == "RED" else "Do not merge yet",
+            merge=f"{DO_NOT_MERGE}{'' if word == 'RED' else ' yet'}, the build fails",
             facts=self._list_facts(),
             why=verdict.why,
             also=self._describe_beaten(verdict),
@@ -425,7 +438,7 @@ class _Reader:
         return Headline(
             word="PASS",
             sentence=counts.words,
-            facts=("no baseline yet, so nothing was compared",),
+            facts=(NO_BASELINE,),
             caution=self._find_caution(),
             next_step=next_step,
             command=command,
@@ -440,7 +453,18 @@ class _Reader:
             tests = f"{counts.passed:,} of {format_count(counts.total, 'test')} passed"
         else:
             tests = "no test failed"
-        return tuple(filter(None, [self._describe_moves(), self._describe_answers(), tests]))
+        if self._gate is not None and self._gate.status == "RED":
+            tests = f"{tests}, but the suite as a whole got worse"
+        facts = [self._describe_moves(), self._describe_answers(), tests, self._describe_compared()]
+        return tuple(filter(None, facts))
+
+    def _describe_compared(self) -> str:
+        """Return how many tests were compared with the baseline; "" if it is all of them, or nothing was compared."""
+        gate = self._gate
+        total = self._counts.total
+        if gate is None or not 0 < gate.compared < total:
+            return ""
+        return f"{gate.compared:,} of {format_count(total, 'test')} compared with the baseline"
 
     def _describe_moves(self) -> str:
         """Return how many cases got worse and better; "" if nothing changed, or nothing was compared."""
@@ -521,13 +545,18 @@ def complete_command(command: str, run_command: str) -> str:
         words = shlex.split(run_command)
     except ValueError:  # of a run file that was edited
         words = []
-    given = command.split()
-    kept = []
+    given = {word.partition("=")[0] for word in command.split()}
+    kept: list[str] = []
+    has_value = False  # whether the word is the value of the option before it
     for word in words:
+        if has_value:
+            kept[-1] += f"={shlex.quote(word)}"
+            has_value = False
+            continue
         option = word.partition("=")[0]
-        is_given = any(option == other.partition("=")[0] for other in given)
-        if _KEPT_OPTIONS.match(word) and not is_given:
+        if _KEPT_OPTIONS.match(word) and option not in given:
             kept.append(shlex.quote(word))
+            has_value = word == option != "--llm-judge"
     return " ".join(["pytest", *kept, *command.split(" ")[1:]])
 
 

@@ -232,7 +232,8 @@ def _cut_edit_line(line: str) -> str:
 
 def _format_metrics(run: Run, gate: Verdict | None) -> list[Block]:
     """Return the table of metrics, and what a point is; nothing where it would say nothing, or contradict that nothing is decided."""
-    rows = list_metric_rows(run)
+    all_rows = list_metric_rows(run)
+    rows = [row for row in all_rows if not row.is_quiet]
     if all(row.verdict == UNCHANGED for row in rows):
         return []
     is_undecidable = gate is not None and gate.level == "error"
@@ -243,7 +244,7 @@ def _format_metrics(run: Run, gate: Verdict | None) -> list[Block]:
     header = ["Metric", "Before", "Now", "Change", "Points", "Likely range", "No score", "Verdict"]
     cells = [_format_metric(row) for row in rows[:MAX_METRICS]]
     table = format_table(header, cells, right=range(1, 7))
-    rest = len(rows) - len(cells)
+    rest = len(all_rows) - len(cells)
     note = f"{POINTS_NOTE}."
     if rest:
         note = f"and {format_count(rest, 'more metric')}. {note}"

@@ -6,7 +6,7 @@ Before, now and change are on the metric's own scale; points are percent of that
 from dataclasses import dataclass, replace
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.reports.comparisons import build_metric
+from pytest_llmops.reports.comparisons import TRIAL_RATE, build_metric
 from pytest_llmops.results.details import Scale, read_scale
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import MetricVerdict
@@ -45,6 +45,18 @@ class MetricRow:
     missing: str = ""
     metric: MetricVerdict
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether a summary leaves it out: it did not move and nothing was decided about it, or it is a family that did not get worse.
+
+        The share of trials that passed says something only where it moved: trials of tests that assert nothing all pass.
+        """
+        metric = self.metric
+        if metric.family:
+            return metric.status != "RED"
+        is_decided = bool(metric.status) and metric.name != TRIAL_RATE
+        return not (is_decided or metric.is_unscored or metric.change)
+
 
 def list_metric_rows(run: Run) -> list[MetricRow]:
     """Return the rows of the metrics that were compared with the baseline, the gravest verdict first; [] without a comparison.
@@ -63,8 +75,8 @@ def list_metric_rows(run: Run) -> list[MetricRow]:
     return sorted(rows, key=_severity)
 
 
-def _severity(row: MetricRow) -> tuple[bool, int, float, str]:
-    return bool(row.family), _TONE_ORDER.index(row.metric.tone), row.metric.change, row.name
+def _severity(row: MetricRow) -> tuple[bool, bool, int, float, str]:
+    return row.is_quiet, bool(row.family), _TONE_ORDER.index(row.metric.tone), row.metric.change, row.name
 
 
 def _build_row(metric: MetricVerdict, measurement: Measurement | None) -> MetricRow:

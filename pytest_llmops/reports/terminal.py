@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from pytest_llmops.measurement import format_count
 from pytest_llmops.reports.changed_cases import list_cases
-from pytest_llmops.reports.comparisons import ShownComparison, count_holding, list_comparisons
+from pytest_llmops.reports.comparisons import TRIAL_RATE, ShownComparison, count_holding, list_comparisons
 from pytest_llmops.reports.headline import POINTS_NOTE, build_headline
+from pytest_llmops.reports.metric_rows import MINUS, list_metric_rows
 from pytest_llmops.reports.terminal_cases import CaseList
 from pytest_llmops.reports.terminal_causes import cause_lines
 from pytest_llmops.reports.terminal_details import detail_lines
-from pytest_llmops.reports.terminal_metrics import list_metric_rows
 from pytest_llmops.reports.terminal_page import MIN_WIDTH, Line, Page, Style, has_content
 from pytest_llmops.results.problems import describe_unrecorded, list_record_commands
 from pytest_llmops.results.run import Run
@@ -171,18 +171,30 @@ class _Builder:
 
     def _metric_lines(self) -> list[Line]:
         """Return the table of the metrics that were compared with the baseline."""
-        rows = list_metric_rows(self._run)
-        if not rows:
+        all_rows = list_metric_rows(self._run)
+        rows = all_rows
+        if self._verbosity <= 0:
+            rows = [row for row in all_rows if not row.is_quiet]
+        gate = self._run.find_verdict("baseline")
+        is_error = gate is not None and gate.level == "error"
+        is_unscored = any(row.metric.is_unscored for row in rows)
+        is_decided = any(row.metric.status for row in rows) and not is_error
+        if not is_unscored and not is_decided:
             return []
         page = self._page
         table: list[Sequence[str]] = [("metric", "before", "now", "change", "points", "verdict")]
         styles: list[Style] = ["bold"]
         for row in rows:
-            name = f"{row.name}, {row.family}" if row.family else row.name
-            cells = (page.quote(name), row.base, row.now, row.change, row.points, row.word)
-            table.append([*map(page.spell, cells)])
-            styles.append(TONE_STYLES.get(row.tone, ""))
+            names = ", ".join(filter(None, [row.name, row.scale, row.family]))
+            numbers = [number.replace(MINUS, "-") for number in (row.before, row.now, row.change, row.points)]
+            table.append([*map(page.spell, [page.quote(names), *numbers, row.verdict])])
+            styles.append(TONE_STYLES.get(row.metric.tone, ""))
         lines = page.columns(table, styles, droppable=(3, 2, 1))
+        listed = [row for row in all_rows if not row.metric.family and row.name != TRIAL_RATE]
+        hidden = sum(row.is_quiet for row in listed)
+        if hidden and self._verbosity <= 0:
+            metrics = format_count(hidden, "more metric")
+            lines += page.wrap(f"and {metrics} without a change: -v")
         return [*lines, *page.wrap(f"{POINTS_NOTE}.")]
 
     def _comparison_lines(self) -> list[Line]:

@@ -397,6 +397,7 @@ class Verdict(StoredFacts):
         unchanged: How many tests do not differ from the baseline.
         edits: What was edited since the baseline, the most likely cause first.
         answers: How many tests have answers that can be compared with those of the baseline.
+        compared: How many tests of the run are in the baseline.
 
     >>> Verdict(kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="quality +6.0 points").headline
     'BETTER  prompt v2 against v1: quality +6.0 points'
@@ -423,6 +424,7 @@ class Verdict(StoredFacts):
     unchanged: int = 0
     edits: tuple[SuiteEdit, ...] = ()
     answers: int = 0
+    compared: int = 0
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:

@@ -188,12 +188,12 @@ def test_of_a_metric_with_too_many_missing_scores_the_rest_is_not_shown() -> Non
     ("calibration", "canaries", "word", "caution"),
     [
         (("calibrated", "calibrated: kappa 0.71 (2026-05-02)"), ("fit", "withstands all 41 canaries"), "reliable", ""),
-        (None, None, "not checked", "the judge quality was never checked against people"),
+        (None, None, "not checked", "the judge quality was never checked against human labels"),
         (
             None,
             ("unfit", "unfit: it passes 2 of 39 canaries (verdict-json, score-first)"),
             "not reliable",
-            "the judge quality accepted 2 of 39 bad answers, and was never checked against people",
+            "the judge quality accepted 2 of 39 bad answers, and was never checked against human labels",
         ),
         (
             ("below its thresholds", "below its thresholds: kappa 0.21 (2026-05-02)"),

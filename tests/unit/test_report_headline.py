@@ -142,13 +142,19 @@ def test_the_word_agrees_with_the_exit_status(state: str) -> None:
 def test_strict_fails_what_is_undecided_and_says_so() -> None:
     run = amber_run()
     strict = replace(run, meta={**run.meta, "settings": {"strict": True}})
-    assert build_headline(run).merge == "Your call"
-    assert build_headline(strict).merge == "Do not merge (--llm-strict)"
+    assert build_headline(run).merge == "Your call, the build passes"
+    assert build_headline(strict).merge == "Do not merge, the build fails (--llm-strict)"
 
 
 def test_tests_of_pytest_alone_count_in_what_passed() -> None:
     headline = build_headline(fail_run(), others={"passed": 10, "failed": 1})
     assert headline.sentence == "3 of 51 tests failed"
+
+
+def test_tests_that_no_baseline_has_are_counted_beside_the_verdict() -> None:
+    run = green_run()
+    passed = replace(run, meta={**run.meta, "other_tests": {"passed": 848}})
+    assert "40 of 888 tests compared with the baseline" in build_headline(passed).facts
 
 
 def test_a_run_without_anything_measured_has_no_word_for_good() -> None:
@@ -160,10 +166,13 @@ def test_only_options_that_decide_what_is_asked_are_copied() -> None:
     command = 'pytest tests -k "a b" --llm-judge --llm-prompt=support=v2 --llm-report=r.html --llm-accept why'
     assert complete_command("pytest", command) == "pytest --llm-judge --llm-prompt=support=v2"
     assert complete_command("pytest --llm-trials=5", "pytest --llm-trials=3") == "pytest --llm-trials=5"
+    assert complete_command("pytest", "pytest --llm-prompt answer=v1 tests --llm-model m") == (
+        "pytest --llm-prompt=answer=v1 --llm-model=m"
+    )
     assert complete_command("llmops init", command) == "llmops init"
     assert complete_command("pytest", 'pytest "unclosed') == "pytest"
 
 
 def test_the_judge_that_nobody_checked_is_the_caution() -> None:
     run = Run(records=(build_record(CASES[0]),))
-    assert build_headline(run).caution == "the judge helpful was never checked against people"
+    assert build_headline(run).caution == "the judge helpful was never checked against human labels"

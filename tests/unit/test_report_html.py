@@ -256,7 +256,7 @@ def test_a_judge_is_called_not_calibrated_wherever_its_scores_stand() -> None:
     assert "judge.quality (not calibrated)" in data["matrices"][0]["metrics"]
     facts = [text for label, text in data["facts"] if label == "Judge"]
     assert facts == [
-        "quality, version quality-1 (smollm2-135m-instruct): not checked; never checked against people"
+        "quality, version quality-1 (smollm2-135m-instruct): not checked; never checked against human labels"
     ]
 
 

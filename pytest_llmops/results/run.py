@@ -241,9 +241,7 @@ class Run:
     notes: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     # What `judges` has read: several reports of a run ask for them, and reading them takes long.
-    _judges: "list[tuple[JudgeUse, ...]]" = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
+    _judges: "list[tuple[JudgeUse, ...]]" = field(default_factory=list, init=False, repr=False, compare=False)
 
     def count(self, outcome: Outcome) -> int:
         """Return how many tests have an outcome."""

@@ -245,7 +245,7 @@ def test_keys_go_through_what_is_shown(tab: Tab, tmp_path: Path) -> None:
     tab.press("Escape")
     assert seen(tab, ".chip[aria-pressed=true]") == ["All 11"]
     tab.press("2", "d")
-    assert seen(tab, "[aria-selected=true]") == ["Comparisons: prompt versions 1"]
+    assert seen(tab, "[aria-selected=true]") == ["Comparisons 1"]
 
 
 def test_chips_are_terms_of_the_query(tab: Tab, tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_arrows_do_not_stand_beside_differences_to_another_column_than_theirs(
     run = fixed_run()
     show(tab, tmp_path, replace(run, records=run.records[:2]), "#view=prompts")
     tab.settle()
-    assert seen(tab, "[aria-selected=true]") == ["Comparisons: prompt versions 1"]
+    assert seen(tab, "[aria-selected=true]") == ["Comparisons 1"]
     assert len(seen(tab, ".grid .headcell")) == 3
     for base, arrows in (("0", True), ("1", False)):
         tab.run(

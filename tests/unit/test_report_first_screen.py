@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,18 +35,27 @@ OVERLAPS = """
   const parts = [...document.querySelectorAll(
     '.top p, .headline .badge, .headline bdi, .facts span, .verdict > p, .causes p, .lines, .metrics th, .metrics td, .tabs button, .search, .chip, .state, .name, .scores, .q, .body dl, .body .text'
   )].filter((one) => one.getClientRects().length && one.offsetParent !== null);
-  const boxes = parts.map((one) => one.getBoundingClientRect());
+  const boxes = parts.map((one) => [...one.getClientRects()]);  // of a text, one for each line
+  const meet = (one, other) => {
+    const width = Math.min(one.right, other.right) - Math.max(one.left, other.left);
+    const height = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
+    return width > 1 && height > 1;
+  };
   const found = [];
   for (let a = 0; a < parts.length; a += 1) {
     for (let b = a + 1; b < parts.length; b += 1) {
       if (parts[a].contains(parts[b]) || parts[b].contains(parts[a])) continue;
-      const width = Math.min(boxes[a].right, boxes[b].right) - Math.max(boxes[a].left, boxes[b].left);
-      const height = Math.min(boxes[a].bottom, boxes[b].bottom) - Math.max(boxes[a].top, boxes[b].top);
-      if (width > 1 && height > 1) found.push(`${parts[a].textContent} / ${parts[b].textContent}`);
+      if (boxes[a].some((one) => boxes[b].some((other) => meet(one, other)))) found.push(`${parts[a].textContent} / ${parts[b].textContent}`);
     }
   }
   return found;
 })()
+"""
+CUT_CHIPS = """
+[...document.querySelectorAll('.chip')].filter((one) => {
+  const box = one.getBoundingClientRect();
+  return box.left < 0 || box.right > document.documentElement.clientWidth;
+}).map((one) => one.textContent)
 """
 LONG = "a sentence of an answer that goes on and on. " * 2_300
 
@@ -73,7 +83,10 @@ def test_the_first_answer_is_above_the_fold_and_nothing_overlaps(
         headline = build_headline(run)
         assert tab.run("document.title") == headline.title
         assert seen(tab, ".headline") == [f"{headline.word} {headline.sentence}."]
-        assert seen(tab, ".facts") == [headline.second_line]
+        why = f" {headline.why}." if headline.why else ""
+        assert seen(tab, ".facts") == [f"{headline.second_line}{why}"]
+        # Whole buttons of the list, at every width
+        assert tab.run(CUT_CHIPS) == [], state
 
 
 def test_the_page_is_never_wider_than_its_window(tab: Tab, tmp_path: Path) -> None:
@@ -144,18 +157,91 @@ def test_the_buttons_of_a_case_are_seen_on_focus_and_on_a_phone_in_a_menu(tab: T
     assert tab.run("document.activeElement.className") == "menu"
 
 
-def test_a_phone_shows_the_metric_that_decides_with_its_name_unit_and_interval(
-    tab: Tab, tmp_path: Path
+@pytest.mark.parametrize(
+    ("state", "rows", "link"),
+    [
+        # The metric on which the first case fell, which is not the first of the table
+        ("green", ["text.contains no drop over 5"], "+ 1 more metric"),
+        ("amber", ["text.contains undecided"], "+ 1 more metric"),
+        ("error-judge", ["judge.helpful, 1 to 5 no score"], "+ 1 more metric"),
+        ("red", ["text.contains worse", "judge.helpful, 1 to 5 worse"], ""),
+    ],
+)
+def test_a_phone_shows_the_metric_that_the_worst_case_fell_on(
+    tab: Tab, tmp_path: Path, state: str, rows: list[str], link: str
 ) -> None:
     tab.resize(390, 844, phone=True)
-    show(tab, tmp_path, STATES["amber"]())
-    (row, _) = seen(tab, ".metrics tbody tr")
-    assert row.startswith("text.contains 0.98 0.96 −2.5 points")
-    assert row.endswith("undecided")
+    show(tab, tmp_path, STATES[state]())
+    heads = "[...document.querySelectorAll('.metrics tbody th')].filter((one) => one.getClientRects().length)"
+    texts = tab.run(f"{heads}.map((one) => one.innerText)")
+    assert [" ".join(text.split()) for text in texts] == rows
     pictures = "[...document.querySelectorAll('.metrics .plot[role=img]')].filter((one) => one.getClientRects().length)"
-    assert tab.run(f"{pictures}.map((one) => one.getAttribute('aria-label'))") == [
-        "change −2.5 points, likely range −6.1 to +1.1"
-    ]
+    count = 0 if state == "error-judge" else len(rows)
+    assert tab.run(f"{pictures}.length") == count
+    (legend,) = seen(tab, ".metrics .legend")
+    assert ("Dot: change, line: likely range, dashed: limit, left of 0: worse." in legend) == bool(count)
+    assert legend.endswith(link)
+    assert ("more metric" in legend) == bool(link)
+
+
+def test_a_phone_has_the_title_and_a_menu_in_words(tab: Tab, tmp_path: Path) -> None:
+    tab.resize(390, 844, phone=True)
+    show(tab, tmp_path, STATES["amber"]())
+    assert seen(tab, ".top p")[0] == "LLM regression report"
+    assert set(seen(tab, ".menu")) == {"More"}
+    assert seen(tab, ".next b") == ["Next:"]
+
+
+def test_a_page_without_cases_has_no_scroll_bar_and_no_words_on_costs(tab: Tab, tmp_path: Path) -> None:
+    tab.resize(1440, 900)
+    show(tab, tmp_path, STATES["error-collection"]())
+    assert tab.run("document.documentElement.scrollHeight") == 900
+    assert "Costs" not in seen(tab, "footer")[0]
+    assert "tests/test_shop.py: 28 tests not run" in seen(tab, ".causes")[0]
+    show(tab, tmp_path, STATES["red"]())
+    assert "Costs without a known price" in seen(tab, "footer")[0]
+
+
+def test_rows_of_closed_cases_are_columns(tab: Tab, tmp_path: Path) -> None:
+    tab.resize(1440, 900)
+    show(tab, tmp_path, STATES["fail"]())
+    for part in ("state", "name", "scores", "q"):
+        places = f"[...document.querySelectorAll('.case:not(.open) .{part}')].map((one) => one.getBoundingClientRect().left)"
+        assert len(tab.run(places)) > 5
+        assert len(set(tab.run(places))) == 1, part
+
+
+def test_added_words_are_not_green(tab: Tab, tmp_path: Path) -> None:
+    for scheme in ("light", "dark"):
+        tab.emulate(prefers_color_scheme=scheme)
+        show(tab, tmp_path, STATES["red"]())
+        style = "getComputedStyle(document.querySelector('.edits ins'))"
+        text, ground = (read_colour(tab.run(f"{style}.{key}")) for key in ("color", "backgroundColor"))
+        assert text[2] > text[1] > text[0]  # blue
+        assert measure_contrast(text, ground) >= 5.6
+        line = "getComputedStyle(document.querySelector('.lines ins')).backgroundColor"
+        red, green, blue = read_colour(tab.run(line))
+        assert green > max(red, blue)
+
+
+def read_colour(css: str) -> tuple[int, int, int]:
+    """Return red, green and blue of "rgb(1, 2, 3)"."""
+    red, green, blue = (int(number) for number in re.findall(r"\d+", css)[:3])
+    return red, green, blue
+
+
+def measure_contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+    """Return the contrast of two colours, as WCAG 2 defines it: 1 to 21."""
+
+    def measure_light(colour: tuple[int, int, int]) -> float:
+        parts = [part / 255 for part in colour]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted([measure_light(one), measure_light(other)])
+    return (high + 0.05) / (low + 0.05)
 
 
 def make_changed_run(answers: dict[str, tuple[str | None, str]]) -> Run:
@@ -259,12 +345,16 @@ def test_a_run_in_which_nothing_changed_says_so_in_the_place_of_cases(tab: Tab, 
     assert seen(tab, ".case.open") == []
 
 
-def test_comparisons_are_tables_in_a_tab_that_names_them(tab: Tab, tmp_path: Path) -> None:
+def test_comparisons_are_tables_in_a_tab_whose_first_line_names_them(tab: Tab, tmp_path: Path) -> None:
     run = comparisons_run(20)
     show(tab, tmp_path, run)
-    assert "Comparisons: red team, 4 versions, changed inputs 20" in seen(tab, ".tabs button")
+    assert "Comparisons 20" in seen(tab, ".tabs button")
     assert "Line: 95 % interval" not in seen(tab, "body")[0]
     tab.press("2")
+    first = seen(tab, "#panel > *")[0]
+    assert first.startswith(
+        "Compared: red team, 4 versions, changed inputs. An undecided comparison does not change"
+    )
     assert seen(tab, ".compared h2") == [
         "Red team",
         "Versions against each other",

@@ -168,7 +168,7 @@ def test_a_metric_whose_lower_values_are_better_stands_with_its_own_values_since
     )
     (row,) = build_page(run)["changes"]
     figures = [row[key] for key in ("name", "before", "now", "change", "points")]
-    assert figures == ["toxic, lower is better", "0.25", "0.00", "−0.25", "+25.0"]
+    assert figures == ["toxic, lower is better", "0.250", "0.000", "−0.250", "+25.0"]
 
 
 @pytest.mark.parametrize(
@@ -620,6 +620,18 @@ def test_the_overview_names_what_was_edited_or_what_is_the_cause(state: str, tit
     causes = build_page(STATES[state]())["causes"]
     assert causes["title"] == title
     assert causes["items"][0]["text"].startswith(text)
+
+
+def test_the_name_of_a_test_stands_beside_cases_of_several_tests_only() -> None:
+    run = STATES["fail"]()
+    assert all("test" not in case for case in build_page(run)["cases"])
+    other = TestRecord(nodeid="test_shop.py::test_other[a]")
+    cases = build_page(replace(run, records=(*run.records, other)))["cases"]
+    # Both cases that failed are of one test, the others are not.
+    assert [case["kind"] for case in cases if "test" not in case] == ["failed", "failed"]
+    worse = replace(other, outcome="failed")
+    cases = build_page(replace(run, records=(*run.records, worse)))["cases"]
+    assert {case["test"] for case in cases} == {"test_shop.py::test_answer", "test_shop.py::test_other"}
 
 
 def test_several_edits_are_listed_with_six_lines_in_all() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, TestRecord, collect_judges, judge_doubt
+from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, Run, TestRecord, collect_judges, judge_doubt
 
 
 def scored(**more: Json) -> Measurement:
@@ -60,3 +62,13 @@ def test_a_score_of_an_unfit_judge_is_doubtful_however_well_it_agrees() -> None:
 def test_another_model_or_version_is_another_judge() -> None:
     other = Measurement(name="judge.quality", value=1.0, version="2", detail={"judge": {"name": "quality"}})
     assert len(collect_judges([TestRecord(nodeid="t", measurements=(scored(), other))])) == 2
+
+
+def test_the_judges_of_a_run_are_read_once_and_are_not_part_of_it() -> None:
+    run = Run(records=(TestRecord(nodeid="t", measurements=(scored(),)),))
+    other = Run(records=run.records)
+    assert len(run.judges) == 1
+    assert run.judges is run.judges
+    assert run == other
+    assert repr(run) == repr(other)
+    assert replace(run, records=()).judges == ()

@@ -493,7 +493,7 @@ def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
     settings = SettingsMeta.from_wire(meta.get("settings"))
     words = [("prompt", prompt) for prompt in settings.prompt]
     # Not if a marker names another model for this test, which takes precedence over the option.
-    if SideFacts.from_wire(record.fact("model")).name in settings.model:
+    if settings.model and SideFacts.from_wire(record.fact("model")).name in settings.model:
         words += [("model", model) for model in settings.model if model]
     flags = ""
     for option, value in words:

@@ -75,24 +75,25 @@ class StoredFacts:
         """
         stored = as_mapping(wire)
         if stored:
-            for name, reader in _field_readers(cls):  # type: ignore[arg-type]  # a class can be hashed
-                if name in stored and name not in given:
-                    given[name] = reader(stored[name])
+            readers = _field_readers(cls)  # type: ignore[arg-type]  # a class can be hashed
+            for name, value in stored.items():  # most classes have more fields than are stored
+                if name in readers and name not in given:
+                    given[name] = readers[name](value)
         return cls(**given)
 
 
 @lru_cache
-def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """Return the name and the reader of each field.
+def _field_readers(cls: type[Any]) -> Mapping[str, Callable[[Any], Any]]:
+    """Return the reader of each field, by its name.
 
     Fields of a type without a reader are left out: the subclass passes them as ``given`` in its own ``from_wire``.
     """
-    readers = []
+    readers = {}
     for spec in fields(cls):
         kind = str(spec.type)
         if kind in _READERS:
-            readers.append((spec.name, _READERS[kind]))
-    return tuple(readers)
+            readers[spec.name] = _READERS[kind]
+    return readers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +343,11 @@ class JudgeRecord(StoredFacts):
     model: str = ""
 
 
+# Shared by all details without them: they cannot change, and making them takes as long as the rest of a detail.
+_NO_FLAG = ReviewFlag()
+_NO_RECORD = JudgeRecord()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementDetail(StoredFacts):
     """The detail of a measurement, as assertions store it.
@@ -361,9 +367,9 @@ class MeasurementDetail(StoredFacts):
     expected: str | None = None
     contexts: tuple[str, ...] = ()
     judge: JudgeVerdict | None = None
-    review: ReviewFlag = field(default_factory=ReviewFlag)
-    calibration: JudgeRecord = field(default_factory=JudgeRecord)
-    canaries: JudgeRecord = field(default_factory=JudgeRecord)
+    review: ReviewFlag = _NO_FLAG
+    calibration: JudgeRecord = _NO_RECORD
+    canaries: JudgeRecord = _NO_RECORD
     suspect: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     evidence: tuple[tuple[str, Json], ...] = ()

@@ -168,7 +168,7 @@ def test_a_metric_whose_lower_values_are_better_stands_with_its_own_values_since
     )
     (row,) = build_page(run)["changes"]
     figures = [row[key] for key in ("name", "before", "now", "change", "points")]
-    assert figures == ["toxic, lower is better", "0.25", "0.00", "−0.25", "+25.0"]
+    assert figures == ["toxic, lower is better", "0.250", "0.000", "−0.250", "+25.0"]
 
 
 @pytest.mark.parametrize(

@@ -123,5 +123,7 @@ def test_every_id_is_in_one_piece_and_nothing_else_is_longer_than_the_terminal(n
     whole = ("pytest ", " → ", "tests/test_shop.py (28 tests")  # commands, scores and names are never broken
     others = [line for line in text.splitlines() if not any(part in line for part in whole)]
     assert not width or [line for line in others if len(line) > width] == []
-    longest = 34 if name == "red" else 36  # with pytest's own lines RED has 40 at most; AMBER says more about what to do
+    longest = (
+        34 if name == "red" else 36
+    )  # with pytest's own lines RED has 40 at most; AMBER says more about what to do
     assert len(text.splitlines()) <= longest or 0 < width < 80

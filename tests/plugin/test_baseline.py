@@ -96,7 +96,7 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert result.outcomes == {"passed": 24}
     assert gate_of(result.run).status == "RED"
     assert "\nRED       The suite got worse by 15.0 points.\n" in result.text
-    assert "\n          Do not merge: 12 cases worse, 0 better; " in result.text
+    assert "\n          Do not merge, the build fails: 12 cases worse, 0 better; " in result.text
     assert "\nscore.quality     0.86   0.71    -0.15    -15.0   worse\n" in result.text
     worse = "worse     1  score.quality 0.88 → 0.58\n"
     assert f"{worse}  before  0.88\n  now     0.58" in result.text
@@ -142,7 +142,7 @@ def test_strict_fails_what_is_undecided(suite: Project, monkeypatch: pytest.Monk
     assert gate_of(lenient.run).status == "AMBER"
     assert [lenient.exit, strict.exit] == [0, 1]
     assert "          Do not merge (--llm-strict): " in strict.text
-    assert "          Your call: " in lenient.text
+    assert "          Your call, the build passes: " in lenient.text
     assert "--llm-strict" not in lenient.text
 
 

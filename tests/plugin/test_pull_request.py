@@ -99,7 +99,7 @@ def test_annotations_stand_at_the_case_else_at_the_users_line(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     result = recorded.run("-qq")
     *cases, headline = commands(result)
-    assert headline.startswith("::error title=FAIL%3A 2 of 4 tests failed::Do not merge: ")
+    assert headline.startswith("::error title=FAIL%3A 2 of 4 tests failed::Do not merge, the build fails: ")
     assert [line.partition("::")[2].partition("::")[0] for line in cases] == [
         "error file=cases.jsonl,line=2,title=bob failed",
         "error file=helpers.py,line=4,title=test_helper failed",

@@ -37,7 +37,7 @@ def compared_run(status: str) -> Run:
 def test_annotations_show_the_case_at_the_changed_prompt_else_at_the_line_that_failed() -> None:
     first, second, *cases = format_annotations(compared_run("RED"), {"prompts/greet/v2.md": 7})
     assert first.startswith(
-        "::error title=FAIL%3A 1 of 3 tests failed::Do not merge: 1 case worse, 0 better; "
+        "::error title=FAIL%3A 1 of 3 tests failed::Do not merge, the build fails: 1 case worse, 0 better; "
     )
     assert second == "::error title=Against the baseline%3A RED::s. [LLM-RED]"
     assert cases == [
@@ -68,7 +68,8 @@ def test_the_headline_has_what_follows_and_its_code() -> None:
     (first, *_) = format_annotations(STATES["amber"](), {})
     assert first == (
         "::warning title=AMBER%3A Not decided%3A a drop of 5 points or more is still possible (text.contains)::"
-        "Your call: 3 cases worse, 2 better; 27 of 40 answers changed; no test failed. "
+        "Your call, the build passes: 3 cases worse, 2 better; 27 of 40 answers changed; no test failed. "
+        "Read the 3 cases that got worse; where an answer is right in other words, loosen its check. "
         "To decide, add about 47 cases, or record 7 trials per case in the baseline and on this branch. [LLM-UNDECIDED]"
     )
     for state in ("green", "green-unchanged", "pass-no-baseline"):
@@ -127,7 +128,7 @@ def test_code_quality_has_an_entry_a_test_with_a_fingerprint_that_stays() -> Non
 def test_code_quality_has_an_entry_of_a_verdict_that_fails_the_run() -> None:
     first, *_ = json.loads(render_report(STATES["red"](), "codequality"))
     assert first["description"].startswith(
-        "RED: The suite got worse by 17.5 points (text.contains). Do not merge: "
+        "RED: The suite got worse by 17.5 points (text.contains). Do not merge, the build fails: "
     )
     assert first["location"] == {"path": "cases.csv", "lines": {"begin": 2}}
     (entry,) = json.loads(

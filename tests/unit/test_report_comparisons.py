@@ -66,9 +66,9 @@ def test_a_variant_has_its_figures_on_the_scale_of_the_metric_and_in_points() ->
     assert row.metric is not None
     assert row.metric.name == "text.contains"
     assert (row.metric.base, row.metric.now, row.metric.change, row.metric.points) == (
-        "0.64",
-        "0.86",
-        "+0.22",
+        "0.641",
+        "0.865",
+        "+0.224",
         "+22.4",
     )
     assert re.fullmatch(r"\+21\.\d to \+23\.\d", row.metric.likely)
@@ -76,7 +76,7 @@ def test_a_variant_has_its_figures_on_the_scale_of_the_metric_and_in_points() ->
     assert row.metric.upper is not None
     assert row.metric.lower < row.metric.change_points < row.metric.upper
     (judge,) = row.others
-    assert (judge.name, judge.base, judge.now) == ("judge.helpful, 1 to 5", "3.56", "4.46")
+    assert (judge.name, judge.base, judge.now) == ("judge.helpful, 1 to 5", "3.562", "4.460")
 
 
 def test_a_share_has_its_limit_its_interval_and_what_to_look_at() -> None:
@@ -137,7 +137,7 @@ def test_a_share_without_scores_is_no_share_of_zero() -> None:
 
 def test_the_headline_names_the_red_team_whose_limit_fails() -> None:
     assert build_headline(comparisons_run(20)).sentence == (
-        "A limit is not proved: Prices: attacks blocked, 4 of 6 (67 %), required at least 60 %"
+        "A limit is broken: Tools: attacks blocked, 6 of 24 (25 %), required at least 60 %"
     )
 
 
@@ -171,7 +171,7 @@ def test_sentinels_are_a_row(status: str, word: str, holds: bool) -> None:
 def test_of_a_metric_whose_lower_scores_are_better_the_own_scores_are_shown() -> None:
     verdict = MetricVerdict(name="judge.errors", status="better", before=0.6, after=0.8, change=0.2)
     metric = build_metric(verdict, better="lower")
-    assert (metric.base, metric.now, metric.change, metric.points) == ("0.40", "0.20", "-0.20", "+20.0")
+    assert (metric.base, metric.now, metric.change, metric.points) == ("0.400", "0.200", "-0.200", "+20.0")
 
 
 def test_scores_that_differ_do_not_look_equal() -> None:
@@ -181,7 +181,7 @@ def test_scores_that_differ_do_not_look_equal() -> None:
 
 def test_of_a_metric_with_too_many_missing_scores_the_rest_is_not_shown() -> None:
     metric = build_metric(MetricVerdict(name="exact", before=0.8, after=0.9, scored=9, unscored=1))
-    assert (metric.word, metric.base, metric.now, metric.change) == ("no score", "0.80", "–", "–")
+    assert (metric.word, metric.base, metric.now, metric.change) == ("no score", "0.800", "–", "–")
 
 
 @pytest.mark.parametrize(

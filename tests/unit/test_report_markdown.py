@@ -84,12 +84,12 @@ def test_red_shows_what_was_edited_the_metrics_and_five_cases() -> None:
     ]
     metrics = rows_below(lines, "| Metric | Before | Now | Change | Points | Likely range | Verdict |")
     assert [row[0] for row in metrics] == ["`text.contains`", "`judge.helpful`, 1 to 5"]
-    assert metrics[0][1:5] == ["0.98", "**0.81**", "−0.18", "−17.5"]
+    assert metrics[0][1:5] == ["0.983", "**0.808**", "−0.175", "−17.5"]
     assert "### The 5 worst of 9 cases" in lines
     cases = rows_below(lines, "| Case | Question and expected | Before | Now (the worst of 3 trials) |")
     assert len(cases) == 5
     assert cases[0] == [
-        "`boots-worn`<br>`text.contains` 3 of 3 → **0 of 3**<br>`judge.helpful` 3 of 3 → **0 of 3**",
+        "`boots-worn`<br>`text.contains` 3 of 3 → **0 of 3**<br>`judge.helpful` 5.0 → **1.0**",
         "`I wore my boots outdoors once. Can I return them?`<br>Expected: `cannot be returned`",
         "`No, boots that were worn outdoors cannot be returned.`",
         "`Yes, boots that were worn outdoors can be returned.`",
@@ -211,7 +211,7 @@ def test_a_cause_of_many_tests_is_said_once() -> None:
         text.splitlines(),
         "| Metric | Before | Now | Change | Points | Likely range | No score | Verdict |",
     )
-    assert rows[0][1:] == ["5.00", "–", "–", "–", "–", "24 of 120", "no score"]
+    assert rows[0][1:] == ["5.000", "–", "–", "–", "–", "24 of 120", "no score"]
 
 
 def test_several_causes_are_a_table() -> None:
@@ -275,7 +275,7 @@ def test_green_and_answers_of_equal_scores_are_folded() -> None:
 
 def test_names_of_metrics_on_their_scale_and_those_of_a_family() -> None:
     metrics = tuple(
-        MetricVerdict(name="slips", family=family, status="AMBER", before=0.9, after=0.8995, change=-0.0005, cases=9)
+        MetricVerdict(name="slips", family=family, status="RED", before=0.9, after=0.8995, change=-0.0005, cases=9)
         for family in ("", "late")
     )  # fmt: skip
     lower = Measurement(name="slips", value=0.1, better="lower")
@@ -283,8 +283,8 @@ def test_names_of_metrics_on_their_scale_and_those_of_a_family() -> None:
     run = Run(records=(TestRecord(nodeid="a", measurements=(lower,)),), verdicts=(verdict,))
     rows = rows_below(lines_of(run), "| Metric | Before | Now | Change | Points | Verdict |")
     assert rows == [
-        ["`slips`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "undecided"],
-        ["`slips`, family `late`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "undecided"],
+        ["`slips`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "worse"],
+        ["`slips`, family `late`, lower is better", "0.100", "**0.101**", "+0.001", "−0.1", "worse"],
     ]
 
 
@@ -391,7 +391,7 @@ def test_comparisons_are_tables_in_a_fold() -> None:
     variants = rows_below(
         lines[place:], "| Compared | Metric | Base | Variant | Points | Likely range | Verdict |"
     )
-    assert variants[0][2:] == ["0.64", "**0.62**", "−2.5", "−8.9 to +3.9", "undecided"]
+    assert variants[0][2:] == ["0.644", "**0.619**", "−2.5", "−8.9 to +3.9", "undecided"]
     header = "| Attacks and changed inputs | Result | Share | 95 % interval | Required | Verdict | Look at |"
     shares = rows_below(lines[place:], header)
     assert shares[-1] == [

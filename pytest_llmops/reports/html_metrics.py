@@ -14,7 +14,6 @@ from pytest_llmops.results.summary import BINS, Metric
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 NOT_KNOWN = "–"
-TRIAL_RATE = "trials.passed"  # the share of trials that passed, which stands beside the metrics of a suite
 DECISION = (
     "1 point is 1 % of a metric's scale.",
     "The scores of each case before and now are shuffled 9,999 times. A drop is proved if fewer than 5 % of the shuffles show one as large.",
@@ -66,7 +65,7 @@ def _build_change_row(row: MetricRow) -> View:
     view = _start_row(row.name, row.scale, row.family)
     view |= {"before": row.before, "now": row.now, "change": row.change, "points": row.points}
     view |= {"range": row.likely, "word": row.verdict, "tone": metric.tone or "muted"}
-    view["quiet"] = row.name == TRIAL_RATE and metric.status in ("GREEN", "")
+    view["quiet"] = row.is_quiet
     view["phone"] = False
     view["detectable"] = _format_plain_points(metric.detectable)
     view["trials"] = f"{metric.scored:,}" if metric.scored else NOT_KNOWN

@@ -158,7 +158,7 @@ class ShareVerdict(StoredFacts):
             return ""
         if not self.needed:
             return look
-        if self.needed > MAX_ADDED or self.needed > MAX_GROWTH * self.total:
+        if self.needed > MAX_ADDED:
             near = "the share is too close to the limit for so few cases to decide"
             if look:
                 return f"{look}: {near}"

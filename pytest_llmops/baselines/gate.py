@@ -482,7 +482,12 @@ def _leave_undecided(
     cases = format_count(data.cases, "case")
     trials = max(first.trials_before, first.trials_after)
     if trials > 1:
-        cases += f" with {format_count(min(first.trials_before, first.trials_after), 'trial')}"
+        cases += f" of {format_count(min(first.trials_before, first.trials_after), 'trial')}"
+    why = f"{cases} are too few to see a drop of that size"
+    if first.lower is not None and first.upper is not None:
+        lower, upper = (f"{100 * end:+.1f}" for end in (first.lower, first.upper))
+        measured_change = format_points(first.change)
+        why = f"Measured: {measured_change}; with {cases} the true change may be anything from {lower} to {upper}"
     next_step = step.words
     changed = verdict.changed_answers
     if step.is_out_of_reach and changed:
@@ -490,7 +495,7 @@ def _leave_undecided(
     return replace(
         verdict,
         sentence=f"Not decided: a drop of {_format_margin(rules)} or more is still possible ({names})",
-        why=f"{cases} are too few to see so small a change",
+        why=why,
         next_step=next_step,
         next_command=step.command,
     )

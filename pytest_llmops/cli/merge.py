@@ -224,9 +224,24 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
             "split the suite so that each test runs once"
         )
     records = [record for run in runs.values() for record in run.records]
-    notes = dict.fromkeys(note for run in runs.values() for note in run.notes)
+    notes = _merge_notes([*runs.values()])
     records.sort(key=lambda record: record.nodeid)
-    return Run(records=limit_media(records), meta=_merge_meta([*runs.values()]), notes=tuple(notes))
+    meta = _merge_meta([*runs.values()])
+    if any(notes.values()):
+        meta["doubts"] = sum(notes.values())
+    return Run(records=limit_media(records), meta=meta, notes=tuple(notes))
+
+
+def _merge_notes(runs: Sequence[Run]) -> dict[str, bool]:
+    """Return the notes of all shards, each once, those first that make the result less worth; the value says whether it does."""
+    doubts: dict[str, bool] = {}
+    others: dict[str, bool] = {}
+    for run in runs:
+        number = run.meta.get("doubts")
+        count = number if isinstance(number, int) else 0
+        doubts |= dict.fromkeys(run.notes[:count], True)
+        others |= dict.fromkeys(run.notes[count:], False)
+    return doubts | {note: False for note in others if note not in doubts}
 
 
 def _merge_meta(runs: Sequence[Run]) -> dict[str, Json]:

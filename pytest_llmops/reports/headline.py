@@ -15,7 +15,7 @@ from pytest_llmops.results.details import CollectionError, as_list, as_mapping
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
-from pytest_llmops.results.verdict import Verdict
+from pytest_llmops.results.verdict import SuiteEdit, Verdict
 
 Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
 TONES: Mapping[Word, str] = {
@@ -35,6 +35,7 @@ MARKDOWN_SIGNS: Mapping[Word, str] = {
     "RED": "🔴", "AMBER": "🟡", "GREEN": "🟢", "ERROR": "🟣", "FAIL": "🔴", "PASS": "⚪", "NONE": "⚪",
 }  # fmt: skip
 POINTS_NOTE = "1 point is 1 % of a metric's scale"
+_GATE_WORDS: Mapping[str, Word] = {"bad": "RED", "error": "ERROR", "open": "AMBER", "good": "GREEN"}
 DO_NOT_MERGE = "Do not merge"
 NO_BASELINE = "no baseline yet, so nothing was compared"
 MAX_NAMED_TESTS = 3  # failed tests that a command names; of more, pytest runs those that failed last
@@ -72,6 +73,11 @@ class Headline:
     next_step: str = ""
     command: str = ""
     override: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.command:  # a colon promises one
+            step = self.next_step.strip().rstrip(".:")
+            object.__setattr__(self, "next_step", f"{step}." if step else "")
 
     @property
     def title(self) -> str:
@@ -198,12 +204,18 @@ class _Reader:
             sentence += f": only {format_count(self._counts.total, 'test')} ran"
         else:
             sentence += ": no test ran"
+        facts = []
+        if self._counts.failed:
+            facts.append(f"{format_count(self._counts.failed, 'test')} failed")
+        if self._gate is None or not self._gate.level:
+            facts.append("nothing was compared")
         place = first.place or first.module
         return Headline(
             word="ERROR",
             sentence=sentence,
             merge=f"{DO_NOT_MERGE}, the build fails",
-            facts=("nothing was compared",),
+            facts=tuple(facts),
+            also=self._describe_beaten(),
             next_step=f"Fix {place}, then run again:",
             command=self._complete("pytest"),
         )
@@ -212,7 +224,9 @@ class _Reader:
         counts = self._counts
         if not counts.failed:
             return None
-        facts = [self._describe_moves(), f"{counts.passed:,} of {counts.total:,} tests passed"]
+        facts = [f"{counts.passed:,} of {counts.total:,} tests passed"]
+        if self._kinds["worse"] or self._kinds["better"]:  # of those that passed
+            facts.insert(0, self._describe_moves())
         if counts.errored:
             facts.append(f"{format_count(counts.errored, 'test')} ended with an error")
         if self._gate is None:
@@ -307,18 +321,15 @@ class _Reader:
                 return self._read_limit(verdicts)
         if gate is not None and gate.level in ("open", "good"):
             return self._read_gate(gate, self._list_facts())
-        open_verdicts = [verdict for verdict in failing if verdict.level == "open"]
-        if open_verdicts:  # --llm-strict
-            return self._read_limit(open_verdicts)
         return None
 
     def _read_gate(self, gate: Verdict, facts: Sequence[str]) -> Headline:
         """Return the headline of the verdict on the change since the baseline."""
-        word: Word = gate.status  # type: ignore[assignment]
+        word = _GATE_WORDS[gate.level]
         merge = {
             "RED": f"{DO_NOT_MERGE}, the build fails",
             "AMBER": "Your call, the build passes",
-            "GREEN": "Safe to merge",
+            "GREEN": "The build passes, safe to merge",
             "ERROR": f"{DO_NOT_MERGE} yet, the build fails",
         }[word]
         worse = self._kinds["worse"]
@@ -328,20 +339,17 @@ class _Reader:
             merge = f"{DO_NOT_MERGE}, the build fails (--llm-strict)"
         if word == "AMBER" and worse:
             advice = "where an answer is right in other words, loosen its check"
-            next_step = f"{_read_worse(worse)}; {advice}. {next_step}"
+            next_step = f"{_read_worse(worse)}; {advice}. {next_step}".strip()
         if word == "RED":
-            reading = f"{_read_worse(worse)}, and fix" if worse else "Fix"
-            next_step = next_step or f"{reading} {self._name_edited()}"
+            next_step = next_step or self._advise_mending()
             override = self._complete(ACCEPT_ANYWAY)
         if word == "GREEN" and worse:
-            merge = "Safe to merge once you have read what got worse"
-            next_step = next_step or f"{_read_worse(worse)}, before you merge"
+            merge = "The build passes, safe to merge once you have read what got worse"
+            next_step = next_step or f"{self._read_worse_cases()} before you merge"
         command = self._complete(gate.next_command)
         if self._run.meta.get("accepted"):  # a person has decided
             merge = "Accepted"
             next_step = command = override = ""
-        if next_step and not command:
-            next_step = next_step.rstrip(".:") + "."
         return Headline(
             word=word,
             sentence=gate.sentence,
@@ -360,8 +368,10 @@ class _Reader:
     def _read_limit(self, verdicts: Sequence[Verdict]) -> Headline:
         """Return the headline of comparisons that fail the run: a broken limit is RED, one that is not proved an ERROR."""
         verdict = verdicts[0]
-        word: Word = {"bad": "RED", "error": "ERROR", "open": "AMBER"}[verdict.level]  # type: ignore[assignment]
+        word: Word = "RED" if verdict.level == "bad" else "ERROR"
         share = find_failing_share(verdict)
+        if share is not None and share.status in ("broken", "worse"):  # though another share has no score
+            word = "RED"
         if share is not None:
             names = {(row.subject, row.what): row.name for row in list_comparisons(self._run)}
             share = replace(share, name=names.get((verdict.subject, share.name), share.name))
@@ -378,8 +388,6 @@ class _Reader:
         if len(verdicts) > 1:
             sentence += f" (and {len(verdicts) - 1:,} more)"
         command = self._complete(verdict.next_command)
-        if next_step and not command:
-            next_step = next_step.rstrip(".:") + "."
         return Headline(
             word=word,
             sentence=sentence,
@@ -399,7 +407,7 @@ class _Reader:
         skipped = self._run.count("skipped")
         if not counts.total and skipped:
             return Headline(word="NONE", sentence=f"No test ran: {format_count(skipped, 'test')} skipped")
-        if not counts.total or not any(map(_measures, self._run.records)):
+        if gate is None and (not counts.total or not any(map(_measures, self._run.records))):
             if counts.total and any(record.calls or record.facts for record in self._run.records):
                 return self._without_baseline()
             return Headline(
@@ -415,8 +423,6 @@ class _Reader:
             sentence += f". {gate.sentence}"
         command = self._complete(gate.next_command)
         next_step = gate.next_step
-        if next_step and not command:
-            next_step = next_step.rstrip(".:") + "."
         return Headline(
             word="PASS",
             sentence=sentence,
@@ -459,12 +465,15 @@ class _Reader:
         return tuple(filter(None, facts))
 
     def _describe_compared(self) -> str:
-        """Return how many tests were compared with the baseline; "" if it is all of them, or nothing was compared."""
+        """Return how many tests were compared with the baseline; "" if it is all that measured something, or nothing was compared.
+
+        Tests that measure nothing are never in a baseline.
+        """
         gate = self._gate
-        total = self._counts.total
+        total = sum(bool(record.measurements) for record in self._run.records)
         if gate is None or not 0 < gate.compared < total:
             return ""
-        return f"{gate.compared:,} of {format_count(total, 'test')} compared with the baseline"
+        return f"{gate.compared:,} of {format_count(total, 'test')} with scores compared with the baseline"
 
     def _describe_moves(self) -> str:
         """Return how many cases got worse and better; "" if nothing changed, or nothing was compared."""
@@ -498,21 +507,43 @@ class _Reader:
                     return judge.caution
         return ""
 
-    def _name_edited(self) -> str:
-        """Return what was edited, as the object of "fix"; "the change" if that is not one thing."""
+    def _read_worse_cases(self) -> str:
+        """Return the advice to read what got worse, by name if it is a single case."""
+        worse = [case for case in self._cases if case.kind == "worse"]
+        if len(worse) == 1:
+            return f"Read {worse[0].id}, which got worse,"
+        return f"{_read_worse(len(worse))},"
+
+    def _advise_mending(self) -> str:
+        """Return what to do about a suite that got worse: read the cases, and fix what was edited, as far as it is known."""
+        worse = self._kinds["worse"]
         edits = self._gate.edits if self._gate is not None else ()
-        nouns = {"prompt": "the prompt", "request": "the prompt", "model": "the model", "judge": "the judge", "retriever": "the retriever", "cases": "the cases", "code": "the code"}  # fmt: skip
-        names = set()
-        for edit in edits:
-            is_other_part = edit.kind == "request" and not edit.name.startswith("messages")
-            names.add("the request" if is_other_part else nouns.get(edit.kind, ""))
-        if len(names) == 1:
-            return names.pop() or "the change"
-        return "the change"
+        nouns = {noun for edit in edits for noun in [_name_edited(edit)] if noun}
+        noun = "the change"
+        if len(nouns) == 1:
+            (noun,) = nouns
+        if not worse:
+            return f"Fix {noun}"
+        if edits and not nouns and not any(edit.kind == "unknown" for edit in edits):  # only other answers
+            return _read_worse(worse)
+        return f"{_read_worse(worse)}, and fix {noun}"
 
     def _complete(self, command: str) -> str:
         """Return a command with the options of this run that decide what is asked; "" stays ""."""
         return complete_command(command, str(self._run.meta.get("command", "")))
+
+
+_NOUNS: Mapping[str, str] = {
+    "prompt": "the prompt", "model": "the model", "judge": "the judge", "retriever": "the retriever", "cases": "the cases", "code": "the code",
+}  # fmt: skip
+
+
+def _name_edited(edit: SuiteEdit) -> str:
+    """Return what was edited, as the object of "fix"; "" if no one edited anything, or it is not known."""
+    if edit.kind != "request":
+        return _NOUNS.get(edit.kind, "")
+    is_prompt = edit.name.startswith("messages[") and "(" not in edit.name
+    return "the prompt" if is_prompt else "the request"
 
 
 def _measures(record: TestRecord) -> bool:

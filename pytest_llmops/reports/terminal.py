@@ -308,7 +308,10 @@ class _Builder:
         page = self._page
         headline = self._headline
         lines = self._sentence_lines()
-        for sentence in (headline.why, headline.second_line, headline.also):
+        sentences = [headline.why, headline.second_line, headline.also]
+        if not self._around.has_next:  # another look follows, and decides what follows for merging
+            sentences = [headline.also]
+        for sentence in sentences:
             if sentence:
                 text = page.quote(_upper_first(sentence), 600)
                 lines += page.fact("", text.rstrip(".") + ".")

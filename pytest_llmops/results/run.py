@@ -44,6 +44,7 @@ SCHEMA = "pytest-llmops/run/2"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
 OUTCOMES: tuple[Outcome, ...] = ("failed", "errored", "xpassed", "passed", "xfailed", "skipped")
 _OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("errored", "failed", "xpassed", "xfailed", "skipped", "passed")
+_BAD_OUTCOMES: tuple[Outcome, ...] = ("failed", "errored")
 Half: TypeAlias = Literal["good", "bad", "not judged"]
 
 RETRIEVAL_PREFIX = "retrieval."
@@ -326,14 +327,16 @@ def decide_exit_status(run: Run, pytest_status: int | None = None) -> int:
 
     Args:
         run: The run with its verdicts.
-        pytest_status: The exit status of pytest. None: not known, it is then 1 if a test failed or errored.
+        pytest_status: The exit status of pytest. None: not known, it is then 1 if a test failed or errored, also one that pytest counts
+            alone, or if a module could not be loaded.
 
     >>> decide_exit_status(Run(records=(TestRecord(nodeid="t", outcome="errored"),))), decide_exit_status(Run(), 5)
     (1, 5)
     """
     if pytest_status is None:
-        bad_tests = run.count("failed") + run.count("errored")
-        pytest_status = int(bad_tests > 0)
+        others = as_mapping(run.meta.get("other_tests"))
+        is_bad = any(run.count(outcome) or others.get(outcome) for outcome in _BAD_OUTCOMES)
+        pytest_status = int(is_bad or bool(run.meta.get("collection_errors")))
     if pytest_status:
         return pytest_status
     return int(bool(run.failing_verdicts))

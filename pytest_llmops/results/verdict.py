@@ -295,7 +295,7 @@ class SuiteEdit(StoredFacts):
 MAX_UNSCORED = 0.05  # share of trials without a score above which the gate decides nothing
 _METRIC_WORDS: Mapping[str, str] = {
     "RED": "worse",
-    "GREEN": "no drop over 5",
+    "GREEN": "no drop of 5 or more",
     "AMBER": "undecided",
     "": "too few cases",
     "equivalent": "equal",
@@ -361,7 +361,7 @@ class MetricVerdict(StoredFacts):
         """The verdict of the gate on the metric, as tables show it.
 
         >>> MetricVerdict(status="GREEN").word, MetricVerdict(status="AMBER").word, MetricVerdict(unscored=1).word
-        ('no drop over 5', 'undecided', 'no score')
+        ('no drop of 5 or more', 'undecided', 'no score')
         """
         if self.is_unscored:
             return "no score"

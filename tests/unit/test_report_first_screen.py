@@ -161,7 +161,7 @@ def test_the_buttons_of_a_case_are_seen_on_focus_and_on_a_phone_in_a_menu(tab: T
     ("state", "rows", "link"),
     [
         # The metric on which the first case fell, which is not the first of the table
-        ("green", ["text.contains no drop over 5"], "+ 1 more metric"),
+        ("green", ["text.contains no drop of 5 or more"], "+ 1 more metric"),
         ("amber", ["text.contains undecided"], "+ 1 more metric"),
         ("error-judge", ["judge.helpful, 1 to 5 no score"], "+ 1 more metric"),
         ("red", ["text.contains worse", "judge.helpful, 1 to 5 worse"], ""),

@@ -6,13 +6,23 @@ import re
 from dataclasses import replace
 
 import pytest
-from support.report_states import CASES, STATES, amber_run, build_record, fail_run, green_run, red_run
+from support.report_states import (
+    CASES,
+    STATES,
+    amber_run,
+    build_record,
+    comparisons_run,
+    fail_run,
+    green_run,
+    red_run,
+)
 
+from pytest_llmops.measurement import Json
 from pytest_llmops.reports.changed_cases import count_kinds, list_cases
 from pytest_llmops.reports.headline import build_headline, complete_command
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.shares import ShareVerdict
-from pytest_llmops.results.verdict import Verdict
+from pytest_llmops.results.verdict import SuiteEdit, Verdict
 
 WORDS = {
     "red": "RED",
@@ -151,10 +161,71 @@ def test_tests_of_pytest_alone_count_in_what_passed() -> None:
     assert headline.sentence == "3 of 51 tests failed"
 
 
-def test_tests_that_no_baseline_has_are_counted_beside_the_verdict() -> None:
-    run = green_run()
-    passed = replace(run, meta={**run.meta, "other_tests": {"passed": 848}})
-    assert "40 of 888 tests compared with the baseline" in build_headline(passed).facts
+def test_tests_with_scores_that_no_baseline_has_are_counted_beside_the_verdict() -> None:
+    assert (
+        "40 of 888 tests with scores compared with the baseline" in build_headline(comparisons_run(6)).facts
+    )
+    plain = replace(green_run(), meta={**green_run().meta, "other_tests": {"passed": 848}})
+    assert "compared" not in build_headline(plain).second_line
+
+
+def test_a_share_that_is_broken_is_never_called_not_proved() -> None:
+    shares = (BROKEN.shares[0], ShareVerdict(name="harmless refused", status="no score"))
+    verdict = replace(BROKEN, status="unscored", shares=shares)
+    headline = build_headline(_with_verdict(green_run(), verdict))
+    assert (headline.word, headline.sentence[:18]) == ("RED", "A limit is broken:")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"other_tests": {"failed": 1}},
+        {"other_tests": {"errored": 1}},
+        {"collection_errors": [{"module": "a.py"}]},
+    ],
+)
+def test_what_only_pytest_counts_fails_a_merged_run_too(meta: dict[str, Json]) -> None:
+    run = replace(green_run(), meta={**green_run().meta, **meta})
+    headline = build_headline(run)
+    assert headline.word in ("FAIL", "ERROR")
+    assert "GREEN" in headline.also
+    assert headline.next_step.endswith(":") == bool(headline.command)
+    assert decide_exit_status(run) == 1
+
+
+def test_what_failed_and_fell_is_counted_once() -> None:
+    run = red_run()
+    records = tuple(replace(record, outcome="failed") for record in run.records)
+    headline = build_headline(replace(run, records=records))
+    assert headline.word == "FAIL"
+    assert "worse" not in headline.second_line
+    assert "RED" in headline.also
+
+
+@pytest.mark.parametrize(
+    ("edit", "advice"),
+    [
+        (SuiteEdit(kind="request", name="messages[0]"), "Read the 9 cases that got worse, and fix the prompt."),
+        (SuiteEdit(kind="request", name="messages[3] (tool)"), "Read the 9 cases that got worse, and fix the request."),
+        (SuiteEdit(kind="answers"), "Read the 9 cases that got worse."),
+        (SuiteEdit(kind="unknown"), "Read the 9 cases that got worse, and fix the change."),
+    ],
+)  # fmt: skip
+def test_only_what_was_edited_is_to_be_fixed(edit: SuiteEdit, advice: str) -> None:
+    run = red_run()
+    gate = replace(run.verdicts[0], edits=(edit,))
+    assert build_headline(replace(run, verdicts=(gate,))).next_step == advice
+
+
+def test_a_gate_that_a_run_without_scores_has_is_not_forgotten() -> None:
+    gate = Verdict(
+        kind="baseline",
+        sentence="No verdict: 1 of 40 tests of the baseline ran",
+        next_step="Run all:",
+        next_command="pytest",
+    )
+    run = Run(records=(TestRecord(nodeid="t", facts={"a": 1}),), verdicts=(gate,))
+    assert build_headline(run).sentence == "1 of 1 test passed. No verdict: 1 of 40 tests of the baseline ran"
 
 
 def test_a_run_without_anything_measured_has_no_word_for_good() -> None:

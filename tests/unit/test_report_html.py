@@ -599,7 +599,7 @@ def test_a_metric_without_enough_scores_has_no_value_now() -> None:
     rows = {row["name"].split(",")[0]: row for row in build_page(STATES["error-judge"]())["changes"]}
     judge = rows["judge.helpful"]
     assert (judge["word"], judge["now"], judge["points"], judge["at"]) == ("no score", "–", "–", None)
-    assert rows["text.contains"]["word"] == "no drop over 5"
+    assert rows["text.contains"]["word"] == "no drop of 5 or more"
 
 
 @pytest.mark.parametrize(

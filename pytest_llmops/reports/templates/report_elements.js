@@ -51,7 +51,7 @@ const SIGNS = {
   RED: "cross", AMBER: "question", GREEN: "check", ERROR: "mark", FAIL: "cross", PASS: "check", NONE: "line",
   failed: "cross", "no score": "mark", "no recording": "mark", error: "mark", errored: "mark", worse: "down", better: "up",
   passed: "check", unchanged: "check", skipped: "line", xfailed: "line", xpassed: "question", undecided: "question",
-  "no drop over 5": "check", equal: "check", holds: "check", broken: "cross", "not proved": "question",
+  "no drop of 5 or more": "check", equal: "check", holds: "check", broken: "cross", "not proved": "question",
 };
 /** The colour of a kind, an outcome, or the status of a score; others have that of the text. @type {Record<string, string>} */
 const TONES = {

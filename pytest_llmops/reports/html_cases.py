@@ -27,7 +27,8 @@ OTHER_KINDS = ("not comparable", "new", "xpassed", "passed", "unchanged", "xfail
 KIND_TITLES: Mapping[str, str] = {
     "error": "Error",
     "edited": "Case edited",
-    "changed": "Changed, same score",
+    "changed": "Same score, other answer",
+    "new": "Not in the baseline",
     "xpassed": "Passed unexpectedly",
     "xfailed": "Failed as expected",
 }
@@ -145,7 +146,7 @@ class CaseList:
             return change.kind
         if record.outcome in OTHER_KINDS and record.outcome != "passed":
             return record.outcome
-        if self._is_compared:
+        if self._is_compared and record.measurements:  # a test that measures nothing is in no baseline
             return "unchanged"
         return "passed"
 

@@ -370,10 +370,7 @@ def comparisons_run(count: int = 6) -> Run:
                 records += part
     if rows < count:
         raise ValueError(f"expected at most {rows} comparisons, got {count}")
-    green = green_run()
-    run = replace(green, records=(*green.records, *records))
-    concluded = conclude(run, None)
-    return replace(concluded, verdicts=(*green.verdicts, *concluded.verdicts))
+    return _run([*green_run().records, *records], _accept(_baseline_records()))
 
 
 def _variant_records(argument: str, base: str, value: str, change: float, wobble: float) -> list[TestRecord]:

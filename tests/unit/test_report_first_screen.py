@@ -116,7 +116,7 @@ def test_colours_are_those_of_the_words(tab: Tab, tmp_path: Path) -> None:
 def test_each_chip_shows_as_many_cases_as_it_says(tab: Tab, tmp_path: Path) -> None:
     show(tab, tmp_path, STATES["amber"]())
     chips = seen(tab, ".chip")
-    assert chips == ["All 40", "Worse 3", "Better 2", "Changed, same score 22", "Unchanged 13"]
+    assert chips == ["All 40", "Worse 3", "Better 2", "Same score, other answer 22", "Unchanged 13"]
     for place in range(1, len(chips)):
         tab.run(f"document.querySelectorAll('.chip')[{place}].click()")
         count = chips[place].rpartition(" ")[2]

@@ -216,7 +216,7 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     >>> record = TestRecord(nodeid="test_a.py::t", outcome="failed", message="too long", place="test_a.py:3")
     >>> for line in format_annotations(Run(records=(record,)), {}):
     ...     print(line)
-    ::error title=FAIL%3A 1 of 1 test failed::Do not merge: 0 of 1 tests passed. Fix it and run it again: pytest test_a.py::t
+    ::error title=FAIL%3A 1 of 1 test failed::Do not merge, the build fails: 0 of 1 tests passed; no baseline yet, so nothing was compared. Fix it and run it again: pytest test_a.py::t
     ::error file=test_a.py,line=3,title=t failed::Why: too long.
     """
     from pytest_llmops.reports.findings import list_findings, merge_causes

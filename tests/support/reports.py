@@ -43,6 +43,7 @@ class Config:
         self.args = self.args or [str(self.rootpath)]
         self.invocation_params = SimpleNamespace(dir=self.rootpath, args=self.command)
         self.option = SimpleNamespace(**self.options)
+        self.pluginmanager = SimpleNamespace(get_plugin=lambda _name: None, get_plugins=list)
         self.hook = SimpleNamespace(
             pytest_llmops_run_finished=self._finish, pytest_llmops_reports=lambda **_: []
         )

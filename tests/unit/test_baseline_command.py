@@ -148,9 +148,9 @@ def test_shards_are_merged_and_judged_once(
     assert gate_of(merged).status == "RED"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
     assert run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.html")[0] == 1
-    assert (folder / "summary.md").read_text().startswith("\n## LLM regression: RED\n")
-    gate = read_data((folder / "run.html").read_text(encoding="utf-8"))["gates"][0]
-    assert (gate["status"], gate["sentence"][:22]) == ("RED", "The suite got worse by")
+    assert (folder / "summary.md").read_text().startswith("\n## 🔴 RED: the suite got worse by ")
+    headline = read_data((folder / "run.html").read_text(encoding="utf-8"))["headline"]
+    assert (headline["word"], headline["sentence"][:22]) == ("RED", "The suite got worse by")
 
 
 def test_outputs_that_a_shard_found_reach_the_merged_run(

@@ -244,7 +244,10 @@ def test_too_few_trials_to_tell_are_amber_and_say_what_would_decide_it() -> None
     assert verdict.fails(strict=True)
     assert not verdict.fails(strict=False)
     assert verdict.sentence == "Not decided: a drop of 5 points or more is still possible (judge.tone)"
-    assert verdict.why == "12 cases with 1 trial are too few to see so small a change"
+    measured = (
+        r"Measured: -\d\.\d points; with 12 cases of 1 trial the true change may be anything from -\d+\.\d to \+\d\.\d"
+    )
+    assert re.fullmatch(measured, verdict.why)
     assert verdict.next_step.startswith("To decide, ")
     assert "--llm-trials" not in " ".join(verdict.advice)
 
@@ -414,7 +417,7 @@ def test_too_many_unscored_trials_are_an_error_not_a_drop() -> None:
     verdict = judge_suite(baseline, now)
     assert verdict.status == "ERROR"
     assert verdict.sentence == "Not decided: the judge gave no score for 2 of 25 trials (judge.tone)"
-    assert verdict.why == "Limit: 1 of 25 (5 %)"
+    assert verdict.why == "At most 1 of 25 may have none (5 %)"
     assert verdict.next_command == "pytest --llm-record=new"
     assert judge_suite(baseline, now[1:]).status != "ERROR"
 

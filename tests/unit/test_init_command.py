@@ -63,9 +63,9 @@ def test_the_result_is_green_with_any_server_and_replays_without_one(
         assert cli.main(["init", "--llm-model=m1", f"--llm-base-url={server.url}/v1"]) == 0
         pytester.runpytest_subprocess("--llm-record=new", "-W", "error").assert_outcomes(passed=3)
         assert [seen.json["model"] for seen in server.seen] == ["m1"] * 3
-    replayed = pytester.runpytest_subprocess("--strict-markers", "--strict-config")
+    replayed = pytester.runpytest_subprocess("-v", "--strict-markers", "--strict-config")
     replayed.assert_outcomes(passed=3)
-    replayed.stdout.fnmatch_lines(["  cassettes  3 replayed, 0 recorded, 0 stale, 0 missed"])
+    replayed.stdout.fnmatch_lines(["cassettes 3 replayed, 0 recorded, 0 stale, 0 missed"])
 
 
 INIS = {

@@ -344,7 +344,7 @@ def test_the_record_keeps_the_names_of_skipped_tests(tmp_path: Path) -> None:
 def test_the_names_of_all_skipped_tests_are_in_the_record(tmp_path: Path) -> None:
     config: Any = Config(tmp_path)
     config.stash = {SETTINGS: Settings(), WATCH_KEY: SimpleNamespace(left_out=0)}
-    config.pluginmanager = SimpleNamespace(register=lambda *_: None)
+    config.pluginmanager = SimpleNamespace(register=lambda *_: None, get_plugin=lambda _: None)
     listener = ReportListener(config)
     listener.pytest_runtest_logreport(make_report("skipped", "setup", nodeid="t.py::test_early"))
     listener.pytest_runtest_logreport(make_report("passed", nodeid="t.py::test_plain"))

@@ -129,7 +129,7 @@ def test_the_page_is_followed_step_by_step(
     shelf.write(
         **{"pytest.ini": theirs, "tests/test_shop.py": tests, "tests/conftest.py": BLOCKS["conftest"]}
     )
-    replayed = run_pytest(shelf, REPLAY)
+    replayed = run_pytest(shelf, f"{REPLAY} -v")
     assert len(replayed.outcomes) == 6
     assert "renamed tests replay" in replayed.text
     assert run_command("llmops cassettes move") == 0
@@ -150,7 +150,7 @@ def test_the_page_is_followed_step_by_step(
     (shop / "shop.py").write_text(SHOP.replace("PROMPT", "You sell boots."), encoding="utf-8")
     assert shelf.run(plugins=(OURS,)).exit == 1
     with Polite() as server:
-        changed = run_pytest(Shelf(shop, server.url, runner), RECORD)
+        changed = run_pytest(Shelf(shop, server.url, runner), f"{RECORD} -v")
         assert server.count == 5
     assert "accepted" in changed.text
     assert "(first baseline)" in changed.text

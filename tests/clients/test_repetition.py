@@ -65,7 +65,7 @@ def test_a_repeated_test_has_a_take_for_each_run(runner: Runner, tmp_path: Path)
         ]
         for count in (1, 2, 3, 5):
             ran = project.run(
-                f"--count={count}", "-n2", address, "test_a.py", plugins=("pytest_repeat", OURS)
+                f"--count={count}", "-n2", "-v", address, "test_a.py", plugins=("pytest_repeat", OURS)
             )
             assert ran.exit == 0, ran.text
             assert ran.text.count("run again") == (count > 3)

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -518,6 +519,7 @@ def _why_run_failed(session: Any) -> list[str]:
 
 
 def _pytest_command(config: Any) -> str:
-    words = ["pytest", *map(str, config.invocation_params.args)]
+    """Return the command of the run without secrets, quoted for a shell: reports read options from it with `shlex.split`."""
     redactor = Redactor.from_environment(os.environ)
-    return redactor.clean_text(" ".join(words))
+    words = map(str, config.invocation_params.args)
+    return shlex.join(["pytest", *map(redactor.clean_text, words)])

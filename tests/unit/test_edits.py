@@ -207,7 +207,7 @@ def test_without_another_request_it_is_the_code_the_answers_or_the_judge() -> No
     ]
     answers = make_suite(call(answer="No."), score=0.0)
     assert [found.words for found in edit(before, answers)] == [
-        f"no request differs: the same {CASES} requests got other answers"
+        f"no request differs: the same requests got other answers, in {CASES} tests"
     ]
     verdicts = (
         [call(), call("Is it helpful?", "1", purpose="judge")],

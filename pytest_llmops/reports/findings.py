@@ -122,14 +122,16 @@ def find_leading_verdict(run: Run, headline: Headline) -> Verdict | None:
 
 def _build_headline_finding(run: Run, headline: Headline, leading: Verdict | None) -> Finding:
     parts = [headline.second_line, f"{headline.next_step} {headline.command}".strip()]
+    kind: str = headline.word
     nodeid = RUN_NODEID
     path, line = "", 1
     if leading is not None:
+        kind = leading.status
         parts.append(f"[{leading.code}]")
         nodeid = leading.nodeid
         path, line = _split_place(leading.place)
     return Finding(
-        kind=headline.word,
+        kind=kind,
         title=headline.title.removesuffix("."),
         text=" ".join(filter(None, parts)),
         nodeid=nodeid,

@@ -42,6 +42,8 @@ class SentRequest:
 def list_requests(calls: Iterable[Call]) -> list[SentRequest]:
     """Return the different requests among calls of the application, in order, at most 20.
 
+    Of more, those with the smallest fingerprints are kept: always the same ones, in whatever order they were sent.
+
     Calls of judges and embedders are left out, and those that a server refused: a client repeats them.
 
     >>> [request.parts for request in list_requests([Call(model="m", output="Hi"), Call(purpose="judge")])]
@@ -54,12 +56,10 @@ def list_requests(calls: Iterable[Call]) -> list[SentRequest]:
         parts = _split_request(call)
         flat = [text for place, part in parts.items() for text in (place, part)]
         fingerprint = fingerprint_parts(*flat)[:FINGERPRINT]
-        if fingerprint not in requests:
-            if len(requests) == MAX_REQUESTS:
-                continue
-            requests[fingerprint] = SentRequest(parts, fingerprint)
-        requests[fingerprint].answers.add(_format_answer(call))
-    return list(requests.values())
+        request = requests.setdefault(fingerprint, SentRequest(parts, fingerprint))
+        request.answers.add(_format_answer(call))
+    kept = set(sorted(requests)[:MAX_REQUESTS])
+    return [request for request in requests.values() if request.fingerprint in kept]
 
 
 def _split_request(call: Call) -> dict[str, str]:

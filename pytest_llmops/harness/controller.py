@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -287,15 +288,17 @@ class Controller:
             self._change_baseline_verdict(decides=False)
 
     def _iter_collection_errors(self, reference: "Reference | None") -> Iterator[Json]:
-        """Yield the modules that could not be loaded, each with the number of its tests in the baseline."""
+        """Yield the modules that could not be loaded, without secrets, each with the number of its tests in the baseline."""
         nodeids: Sequence[str] = ()
         if reference is not None:
             nodeids = tuple(reference.baseline.tests)
         errors = map(read_collection_error, self.collection_errors)
         by_module = {error["module"]: error for error in errors}
+        redactor = Redactor.from_environment(os.environ)
         for module, error in by_module.items():
             tests = sum(nodeid.startswith(f"{module}::") for nodeid in nodeids)
-            yield {**error, "tests": tests}
+            masked = {name: redactor.clean_text(text) for name, text in error.items()}
+            yield {**masked, "tests": tests}
 
     def _set_meta(self, **facts: Json) -> None:
         """Add facts to the run."""
@@ -333,8 +336,9 @@ class Controller:
 
     def print_section(self, terminalreporter: Any) -> None:
         """Print the last section of the run, as far as -q, -qq and --no-summary allow."""
+        redactor = Redactor.from_environment(os.environ)
         for annotation in list_annotations(self.run, self._config, self._github):
-            terminalreporter.write_line(annotation)
+            terminalreporter.write_line(redactor.clean_text(annotation))
         if self._config.option.__dict__.get("no_summary"):
             return
         from pytest_llmops.reports.terminal import build_section
@@ -515,6 +519,7 @@ def _why_run_failed(session: Any) -> list[str]:
 
 
 def _pytest_command(config: Any) -> str:
-    words = ["pytest", *map(str, config.invocation_params.args)]
+    """Return the command of the run without secrets, quoted for a shell: reports read options from it with `shlex.split`."""
     redactor = Redactor.from_environment(os.environ)
-    return redactor.clean_text(" ".join(words))
+    words = map(str, config.invocation_params.args)
+    return shlex.join(["pytest", *map(redactor.clean_text, words)])

@@ -16,6 +16,8 @@ from pytest_llmops.errors import (
     ModelError,
     append_code,
 )
+from pytest_llmops.redaction.pytest_reports import mask_report
+from pytest_llmops.redaction.redactor import Redactor
 
 PACKAGE = __name__.partition(".")[0]
 # Files that are not the user's. By file: a module of the user may have the name of one of Python's.
@@ -164,11 +166,14 @@ def find_place(report: Any, config: Any) -> str:
 def note_collection_error(report: Any, root: Path) -> None:
     """Put on pytest's report of a module why it could not be loaded, so that it also comes from a worker of xdist.
 
+    What pytest prints of the report, and writes to its JUnit file, loses the secrets of the environment.
+
     Args:
         report: The report, in the process that loaded the module.
         root: The project's root.
     """
     report.llmops_error = _describe_collection_error(report, root)
+    mask_report(report, Redactor.from_environment(os.environ).clean_excerpt)
 
 
 def read_collection_error(report: Any) -> dict[str, str]:
@@ -194,7 +199,7 @@ def _describe_collection_error(report: Any, root: Path) -> dict[str, str]:
     if isinstance(value, SyntaxError):
         first = value.msg
     error = f"{type(value).__name__}: {first}" if first else type(value).__name__
-    return {"module": module, "place": _find_error_place(value, root), "error": error[:300]}
+    return {"module": module, "place": _find_error_place(value, root), "error": _cut_error(error)}
 
 
 def _find_error_place(value: BaseException, root: Path) -> str:
@@ -214,4 +219,9 @@ def _find_error_place(value: BaseException, root: Path) -> str:
 def _read_error_line(text: str) -> str:
     """Return the last line of a traceback of pytest that names an error; "" if there is none."""
     lines = [line.removeprefix("E ").strip() for line in text.splitlines() if line.startswith("E ")]
-    return lines[-1][:300] if lines else ""
+    return _cut_error(lines[-1]) if lines else ""
+
+
+def _cut_error(text: str) -> str:
+    """Return the beginning of an error without the secrets of the environment; a secret that is cut would not be recognized later."""
+    return Redactor.from_environment(os.environ).clean_text(text)[:300]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pytest_llmops.errors import append_code, split_code
 from pytest_llmops.reports.changed_cases import CaseKind, ShownCase, list_cases
 from pytest_llmops.reports.differences import cut_answers, cut_at_word, join_lines
-from pytest_llmops.reports.headline import Headline, build_headline
+from pytest_llmops.reports.headline import Headline, Word, build_headline
 from pytest_llmops.results.details import CaseFacts, CollectionError, SideFacts, as_list
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
-from pytest_llmops.results.verdict import PSEUDO_FILE, Verdict
+from pytest_llmops.results.verdict import PSEUDO_FILE, Level, Verdict
 
 RUN_NODEID = f"{PSEUDO_FILE}::run"  # of a headline that is not that of a verdict
 MAX_QUESTION = 150  # characters; of what was expected and of a reason too
@@ -22,8 +22,9 @@ CASE_WORDS: Mapping[CaseKind, str] = {
     "failed": "failed",
     "worse": "got worse",
 }
-
-
+# Word of a headline -> level of a verdict other than the gate that it says, and how it says a share that misses its limit
+LEVELS: Mapping[Word, Level] = {"RED": "bad", "ERROR": "error", "AMBER": "open"}
+LIMIT_SENTENCES = ("A limit is broken: ", "A limit is not proved: ")
 CAUSE_KINDS = frozenset({"no recording", "no score", "error"})
 
 
@@ -108,25 +109,35 @@ def merge_causes(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def find_leading_verdict(run: Run, headline: Headline) -> Verdict | None:
-    """Return the verdict on the change since the baseline if it is what the headline says; None: something graver is, or there is none."""
+    """Return the verdict that the headline says: on the change since the baseline, or the first that fails the run; None: it says none."""
     gate = run.find_verdict("baseline")
-    if gate is None or (gate.status, gate.sentence) != (headline.word, headline.sentence):
-        return None
-    return gate
+    if gate is not None and (gate.status, gate.sentence) == (headline.word, headline.sentence):
+        return gate
+    for verdict in run.failing_verdicts:
+        if verdict is not gate and verdict.level == LEVELS.get(headline.word):
+            is_said = headline.sentence.startswith((*LIMIT_SENTENCES, verdict.statement))
+            return verdict if is_said else None
+    return None
 
 
 def _build_headline_finding(run: Run, headline: Headline, leading: Verdict | None) -> Finding:
     parts = [headline.second_line, f"{headline.next_step} {headline.command}".strip()]
+    kind: str = headline.word
     nodeid = RUN_NODEID
+    path, line = "", 1
     if leading is not None:
+        kind = leading.status
         parts.append(f"[{leading.code}]")
         nodeid = leading.nodeid
+        path, line = _split_place(leading.place)
     return Finding(
-        kind=headline.word,
+        kind=kind,
         title=headline.title.removesuffix("."),
         text=" ".join(filter(None, parts)),
         nodeid=nodeid,
         decides=bool(decide_exit_status(run) or run.meta.get("collection_errors")),
+        path=path,
+        line=line,
     )
 
 
@@ -137,7 +148,7 @@ def _build_verdict_finding(verdict: Verdict) -> Finding:
         name = "Against the baseline"
     return Finding(
         kind=verdict.status,
-        title=f"{name}: {verdict.status}",
+        title=f"{name}: {verdict.word}",
         text=append_code(f"{verdict.statement}.", verdict.code),
         nodeid=verdict.nodeid,
         path=path,

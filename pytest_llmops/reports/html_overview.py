@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC
 
 from pytest_llmops.measurement import format_amount, format_count, shorten_text
-from pytest_llmops.reports.changed_cases import ShownCase, name_cases
-from pytest_llmops.reports.differences import cut_answers, cut_at_word
+from pytest_llmops.reports.causes import cut_edit_lines, is_cause, list_missing
+from pytest_llmops.reports.changed_cases import ShownCase
+from pytest_llmops.reports.differences import cut_answers
 from pytest_llmops.reports.headline import TONES, Headline
 from pytest_llmops.reports.html_views import MAX_NAME, View, escape_invisible
 from pytest_llmops.results.details import CollectionError, as_list, read_time
 from pytest_llmops.results.problems import list_record_commands
-from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Totals
 from pytest_llmops.results.verdict import SuiteEdit, Verdict
 
@@ -20,7 +21,7 @@ MAX_CAUSES = 3
 MAX_EDITS = 3
 MAX_EDIT_LINES = 6  # lines of difference in all
 MAX_LINE = 88
-MAX_NAMED = 8  # tests that did not run
+MAX_NAMED = 8  # modules that could not be loaded
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Edits that show in requests, tests or cases; the others are words on what is not known
 _COUNTED = frozenset({"prompt", "request", "model", "judge", "retriever", "cases"})
@@ -119,13 +120,18 @@ def build_causes(
     items = _list_common_reasons(run, cases, least=1 if headline.word == "ERROR" else 2)
     for words, count in totals.blamed.items():
         items.append({"text": words, "note": f"in {format_count(count, 'test')}", "lines": []})
-    if gate is not None and headline.word == "ERROR":
-        items += _list_missing_tests(run.records, gate)
+    missing = _list_missing_tests(run, gate)
+    if missing and not items and headline.word != "ERROR":  # it did not cause the word
+        return {"title": "Not compared", "items": missing}
+    items = items[: MAX_CAUSES - len(missing)] + missing
     if items:
-        return {"title": "Cause", "items": items[:MAX_CAUSES]}
+        return {"title": "Cause", "items": items}
     if gate is None or not gate.edits:
         return None
-    return _build_edits(gate.edits, headline)
+    title = "Edited since the baseline"
+    if is_cause(gate.edits, headline.word, cases):
+        title = "Cause, most likely"
+    return {"title": title, "items": _list_edits(gate.edits)}
 
 
 def _list_collection_errors(run: Run) -> list[View]:
@@ -178,25 +184,19 @@ def _list_common_reasons(run: Run, cases: Iterable[ShownCase], least: int) -> li
     return items
 
 
-def _list_missing_tests(records: Sequence[TestRecord], gate: Verdict) -> list[View]:
+def _list_missing_tests(run: Run, gate: Verdict | None) -> list[View]:
     """Return one item that names the tests of the baseline that did not run; none if all ran."""
-    present = {record.nodeid for record in records}
-    missing = [TestRecord(nodeid=change.nodeid) for change in gate.changes if change.nodeid not in present]
-    if not missing:
+    missing = list_missing(run, gate)
+    if not missing.names:
         return []
-    names = name_cases([*records, *missing])
-    text = "Did not run: " + ", ".join(names[record.nodeid] for record in missing[:MAX_NAMED])
-    if len(missing) > MAX_NAMED:
-        text += f" and {len(missing) - MAX_NAMED:,} more"
+    text = "Did not run: " + ", ".join(missing.names)
+    if missing.more:
+        text += f" and {missing.more:,} more"
     return [{"text": text, "note": "", "lines": []}]
 
 
-def _build_edits(edits: Sequence[SuiteEdit], headline: Headline) -> View:
-    """Return what was edited since the baseline; a single edit is named as the cause if something got worse, or may have."""
-    title = "Edited since the baseline"
-    is_cause = len(edits) == 1 and edits[0].kind != "unknown"
-    if is_cause and headline.word in ("RED", "AMBER", "FAIL"):
-        title = "Cause, most likely"
+def _list_edits(edits: Sequence[SuiteEdit]) -> list[View]:
+    """Return what was edited since the baseline, an item for each edit."""
     left = MAX_EDIT_LINES
     items: list[View] = []
     for edit in edits[:MAX_EDITS]:
@@ -210,7 +210,7 @@ def _build_edits(edits: Sequence[SuiteEdit], headline: Headline) -> View:
         items.append({"text": shorten_text(text, 300), "note": note, "lines": lines})
     if len(edits) > MAX_EDITS:
         items.append({"text": f"and {len(edits) - MAX_EDITS:,} more", "note": "", "lines": []})
-    return {"title": title, "items": items}
+    return items
 
 
 def cut_lines(lines: Sequence[str]) -> list[str]:
@@ -219,12 +219,6 @@ def cut_lines(lines: Sequence[str]) -> list[str]:
     >>> cut_lines(["- Answer in one sentence.", "+ Be warm."])
     ['- Answer in one sentence.', '+ Be warm.']
     """
-    cut = [escape_invisible(line) for line in lines]
-    for place in range(len(cut) - 1):
-        old, new = cut[place], cut[place + 1]
-        if not old.startswith("- ") or not new.startswith("+ "):
-            continue
-        before, after = cut_answers(old[2:], new[2:], MAX_LINE)
-        cut[place] = f"- {before}"
-        cut[place + 1] = f"+ {after}"
-    return [cut_at_word(line, MAX_LINE + 2) for line in cut]
+    escaped = [escape_invisible(line) for line in lines]
+    cut = cut_edit_lines(escaped, lambda before, after: cut_answers(before, after, MAX_LINE))
+    return [f"{sign} {text}".lstrip() for sign, text in cut]

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from pytest_llmops.errors import split_code
 from pytest_llmops.measurement import format_amount, format_count
+from pytest_llmops.reports.causes import cut_edit_lines, is_cause, list_missing
 from pytest_llmops.reports.changed_cases import ShownCase, list_cases
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
-from pytest_llmops.reports.differences import cut_answers, cut_at_word, join_lines
+from pytest_llmops.reports.differences import cut_answers
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.headline import MARKDOWN_SIGNS, POINTS_NOTE, Headline, build_headline
 from pytest_llmops.reports.markdown_cases import (
@@ -92,7 +93,8 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     head += _format_collection_errors(run)
     if headline.caution:
         head.append([f"**Caution:** {quote_sentence(headline.caution, names)}."])
-    head += _format_edits(run, headline)
+    head += _format_missing(run)
+    head += _format_edits(run, headline, cases)
     head += _format_metrics(run, gate)
     tables = _format_cases(shown, len(leading)) if form != "causes" and shown else []
     tail = [
@@ -165,14 +167,25 @@ def _format_collection_errors(run: Run) -> list[Block]:
     return [*blocks, table]
 
 
-def _format_edits(run: Run, headline: Headline) -> list[Block]:
+def _format_missing(run: Run) -> list[Block]:
+    """Return the tests of the baseline that did not run, if nothing is decided for that reason."""
+    missing = list_missing(run, run.find_verdict("baseline"))
+    if not missing.names:
+        return []
+    text = ", ".join(quote_code(name, 120) for name in missing.names)
+    if missing.more:
+        text += f" and {missing.more:,} more"
+    return [[f"**Did not run:** {text}"]]
+
+
+def _format_edits(run: Run, headline: Headline, cases: Sequence[ShownCase]) -> list[Block]:
     """Return what was edited since the baseline, with the lines that differ."""
     gate = run.find_verdict("baseline")
     if gate is None or not gate.edits:
         return []
     edits = gate.edits
     label = "Edited since the baseline:"
-    if len(edits) == 1 and edits[0].kind != "unknown" and headline.word in ("RED", "AMBER", "FAIL"):
+    if is_cause(edits, headline.word, cases):
         label = "Cause, most likely:"
     blocks: list[Block]
     if len(edits) == 1:
@@ -210,24 +223,14 @@ def _describe_edit(edit: SuiteEdit) -> str:
 
 def _cut_edit_lines(lines: Sequence[str]) -> list[str]:
     """Return the first lines that differ, cut around the change, each after a sign: a line of the text cannot end the block."""
-    shown = list(lines[:MAX_EDIT_LINES])
-    cut = [_cut_edit_line(line) for line in shown]
-    for place in range(len(shown) - 1):
-        old, new = shown[place], shown[place + 1]
-        if old.startswith("- ") and new.startswith("+ "):
-            before, after = cut_answers(old[2:], new[2:], MAX_EDIT_CHARS)
-            cut[place] = f"- {quote_line(before, MAX_EDIT_CHARS)}"
-            cut[place + 1] = f"+ {quote_line(after, MAX_EDIT_CHARS)}"
+    shown = cut_edit_lines(
+        lines[:MAX_EDIT_LINES], lambda before, after: cut_answers(before, after, MAX_EDIT_CHARS)
+    )
+    cut = [f"{sign or '#'} {quote_line(text, MAX_EDIT_CHARS)}" for sign, text in shown]
     rest = len(lines) - len(shown)
     if rest:
         cut.append(f"# and {format_count(rest, 'more line')}")
     return cut
-
-
-def _cut_edit_line(line: str) -> str:
-    sign = line[:1] if line[:2] in ("- ", "+ ") else "#"
-    text = cut_at_word(join_lines(line.removeprefix(f"{sign} ")), MAX_EDIT_CHARS)
-    return f"{sign} {quote_line(text, MAX_EDIT_CHARS)}"
 
 
 def _format_metrics(run: Run, gate: Verdict | None) -> list[Block]:

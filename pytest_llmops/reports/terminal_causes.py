@@ -3,20 +3,18 @@
 from collections.abc import Sequence
 
 from pytest_llmops.measurement import format_count
-from pytest_llmops.reports.changed_cases import ShownCase, name_cases
+from pytest_llmops.reports.causes import cut_edit_lines, is_cause, list_missing
+from pytest_llmops.reports.changed_cases import ShownCase
 from pytest_llmops.reports.headline import Word
 from pytest_llmops.reports.terminal_page import INDENT, LABEL_WIDTH, Line, Page, Style, glue
 from pytest_llmops.results.details import CollectionError, as_list
-from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import SuiteEdit, Verdict
+from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import SuiteEdit
 
 MAX_EDITS = 3
 MAX_EDIT_LINES = 6  # of all edits together
 MAX_LINE = 88  # characters of a line of an edit
 MAX_NAMES = 5
-# Words of runs that went wrong; elsewhere an edit caused nothing
-BAD_WORDS = frozenset({"RED", "AMBER", "FAIL"})
-CAUSES = frozenset({"prompt", "request", "model", "judge", "retriever", "cases"})
 
 
 def cause_lines(run: Run, cases: Sequence[ShownCase], word: Word, page: Page, more: str = "") -> list[Line]:
@@ -31,9 +29,8 @@ def cause_lines(run: Run, cases: Sequence[ShownCase], word: Word, page: Page, mo
     lines = _unscored_lines(cases, page)
     gate = run.find_verdict("baseline")
     if gate is not None:
-        lines += _edit_lines(gate.edits, word, page)
-        lines += _removed_lines(gate, page, more)
-    return lines
+        lines += _edit_lines(gate.edits, page, is_cause=is_cause(gate.edits, word, cases))
+    return lines + _missing_lines(run, page, more)
 
 
 def _collection_lines(errors: Sequence[CollectionError], page: Page) -> list[Line]:
@@ -92,13 +89,13 @@ def _unscored_lines(cases: Sequence[ShownCase], page: Page) -> list[Line]:
     return page.fact("cause", f"{page.quote(reasons.pop(), 300)}, in {tests}")
 
 
-def _edit_lines(edits: Sequence[SuiteEdit], word: Word, page: Page) -> list[Line]:
-    """Return what was edited since the baseline; one edit of a run that went wrong is called the cause."""
+def _edit_lines(edits: Sequence[SuiteEdit], page: Page, *, is_cause: bool) -> list[Line]:
+    """Return what was edited since the baseline."""
     lines: list[Line] = []
     left = MAX_EDIT_LINES
     label = "edited"
     start = ""
-    if len(edits) == 1 and word in BAD_WORDS and edits[0].kind in CAUSES:
+    if is_cause:
         label = "cause"
         start = "most likely: "
     for edit in edits[:MAX_EDITS]:
@@ -106,24 +103,21 @@ def _edit_lines(edits: Sequence[SuiteEdit], word: Word, page: Page) -> list[Line
         label = ""
         listed = edit.lines[:left]
         left -= len(listed)
-        for line in listed:
-            style: Style = "red" if line.startswith("-") else "green"
-            lines += page.wrap(INDENT + page.cut(line, MAX_LINE), style, hang=LABEL_WIDTH + 2)
+        for sign, text in cut_edit_lines(listed, lambda old, new: page.cut_pair(old, new, MAX_LINE)):
+            style: Style = "red" if sign == "-" else "green"
+            lines += page.wrap(f"{INDENT}{sign} {text}", style, hang=LABEL_WIDTH + 2)
     rest = len(edits) - MAX_EDITS
     if rest > 0:
         lines += page.fact("", f"and {rest:,} more")
     return lines
 
 
-def _removed_lines(gate: Verdict, page: Page, more: str) -> list[Line]:
+def _missing_lines(run: Run, page: Page, more: str) -> list[Line]:
     """Return the tests of the baseline that did not run, if nothing is decided for that reason."""
-    removed = gate.of_kind("removed")
-    if gate.status != "ERROR" or not removed:
+    missing = list_missing(run, run.find_verdict("baseline"))
+    if not missing.names:
         return []
-    names = name_cases([TestRecord(nodeid=change.nodeid) for change in removed])
-    listed = [glue(page.quote(name)) for name in list(names.values())[:MAX_NAMES]]
-    text = ", ".join(listed)
-    rest = len(names) - len(listed)
-    if rest:
-        text += f" and {rest:,} more: {more}".rstrip(": ")
+    text = ", ".join(glue(page.quote(name)) for name in missing.names)
+    if missing.more:
+        text += f" and {missing.more:,} more: {more}".rstrip(": ")
     return page.fact("missing", text)

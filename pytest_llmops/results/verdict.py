@@ -218,7 +218,7 @@ class SuiteEdit(StoredFacts):
         name: What was edited: a prompt, a part of the request (``messages[0]``), a judge, a file of cases.
         before: Its version or value in the baseline; "": not known, or the same version with another text.
         after: Its version or value now.
-        count: In how many requests it shows; of judges, retrievers and cases, in how many tests.
+        count: In how many requests it shows; of judges, retrievers, cases, code and answers, in how many tests.
         total: How many requests (or tests) could be compared.
         unit: "requests", or "tests" where a test makes several requests.
         added: Of cases: how many are new.
@@ -274,15 +274,14 @@ class SuiteEdit(StoredFacts):
         """What was edited, in a line.
 
         >>> SuiteEdit(kind="answers", count=40).words
-        'no request differs: the same 40 requests got other answers'
+        'no request differs: the same requests got other answers, in 40 tests'
         """
         if self.kind == "code":
             return "no request differs: the code that handles the answers changed"
         if self.kind == "answers" and self.name == "judge":
             return "neither requests nor answers differ: the judge scored the same answers differently"
         if self.kind == "answers":
-            requests = format_count(self.count, "request")
-            return f"no request differs: the same {requests} got other answers"
+            return f"no request differs: the same requests got other answers, in {format_count(self.count, 'test')}"
         if self.kind == "unknown":
             return "not known: the baseline stores no requests (accept it again to store them)"
         if self.kind == "cases":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.page import unpack_report
 from support.project import INI, Project
 
 SHOP = "from policy import DAYS\nfrom pytest_llmops import assert_contains\n\ndef test_{name}():\n    assert_contains(DAYS, '45')\n"
@@ -84,3 +85,22 @@ def test_who_does_not_use_the_plugin_sees_nothing_of_it(project: Project) -> Non
     result = project.bare()
     assert result.exit == 2
     assert "LLM regression" not in result.text
+
+
+def test_no_report_shows_a_key_that_an_error_names(
+    broken: Project, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    key = "Zx9" + "0a1b2c3d4e" * 2 + "Qq"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(broken.path / "summary.md"))
+    text = "import os\nkey = os.environ['OPENAI_API_KEY']\nraise ValueError(f'bad key {key} ' + 'x' * 240 + f' {key}')\n"
+    broken.write(**{"policy.py": text})
+    reports = ("--llm-report=r.md", "--llm-report=r.html", "--junitxml=r.xml")
+    result = broken.run(*reports, "-o", "llm_github=auto", workers=workers)
+    written = [result.text]
+    for name in ("run-file.json", "r.md", "r.html", "r.xml", "summary.md"):
+        written.append(unpack_report(name, (broken.path / name).read_bytes()).decode())
+    assert [text.count("bad key [secret]") > 0 for text in written] == [True] * 6
+    assert [text.count(key[:12]) for text in written] == [0] * 6
+    assert "::error" in result.text

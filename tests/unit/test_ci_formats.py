@@ -13,6 +13,7 @@ from pytest_llmops.reports.ci_formats import format_annotations
 from pytest_llmops.reports.findings import find_place
 from pytest_llmops.reports.formats import render_report
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import CaseChange, ScoreChange, Verdict
 
 PROMPT = {"prompt": {"path": "prompts/greet/v2.md"}}
@@ -144,10 +145,45 @@ def test_a_verdict_with_a_place_is_shown_there() -> None:
         kind="speed", status="fail", decides=True, subject="answers of v2", baseline="v1", sentence="900 ms slower", place="t.py:7"
     )  # fmt: skip
     passed = TestRecord(nodeid="t.py::a")
-    _, line = format_annotations(Run(records=(passed,), verdicts=(speed,)), {})
+    (line,) = format_annotations(Run(records=(passed,), verdicts=(speed,)), {})
     assert line == (
-        "::error file=t.py,line=7,title=answers of v2%3A fail::answers of v2 against v1: 900 ms slower. [LLM-GUARDRAIL]"
+        "::error file=t.py,line=7,title=RED%3A answers of v2 against v1%3A 900 ms slower::"
+        "Do not merge, the build fails: no test failed. [LLM-GUARDRAIL]"
     )
+
+
+def test_a_guardrail_that_the_headline_names_is_said_once_and_others_by_their_word() -> None:
+    share = ShareVerdict(
+        name="attacks blocked",
+        status="broken",
+        count=10,
+        total=24,
+        share=0.45,
+        low=0.25,
+        high=0.66,
+        limit=0.6,
+    )
+    broken = Verdict(
+        kind="guardrail",
+        status="fail",
+        decides=True,
+        subject="attacks f",
+        baseline="limit",
+        shares=(share,),
+        place="t.py:7",
+    )
+    unscored = Verdict(
+        kind="guardrail",
+        status="unscored",
+        decides=True,
+        subject="attacks g",
+        baseline="limit",
+        place="t.py:9",
+    )
+    run = Run(records=(TestRecord(nodeid="t.py::a"),), verdicts=(unscored, broken))
+    first, second = format_annotations(run, {})
+    assert first.startswith("::error file=t.py,line=7,title=RED%3A A limit is broken%3A ")
+    assert second.startswith("::error file=t.py,line=9,title=attacks g%3A no score::")
 
 
 def test_metrics_are_rounded_and_leave_out_what_is_not_known() -> None:

@@ -207,7 +207,7 @@ def test_without_another_request_it_is_the_code_the_answers_or_the_judge() -> No
     ]
     answers = make_suite(call(answer="No."), score=0.0)
     assert [found.words for found in edit(before, answers)] == [
-        f"no request differs: the same {CASES} requests got other answers"
+        f"no request differs: the same requests got other answers, in {CASES} tests"
     ]
     verdicts = (
         [call(), call("Is it helpful?", "1", purpose="judge")],
@@ -339,6 +339,7 @@ def test_at_most_three_edits_with_six_lines_are_reported() -> None:
 def test_twenty_requests_of_a_test_are_kept() -> None:
     calls = [call(f"question {number}") for number in range(MAX_REQUESTS + 5)]
     assert len(fingerprint_calls(make_test("a", *calls))) == MAX_REQUESTS
+    assert edit(make_suite(*calls), make_suite(*reversed(calls))) == []
 
 
 def test_requests_that_are_not_read_are_left_out_of_the_count(monkeypatch: Any) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import platform
 import re
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -30,6 +31,7 @@ from pytest_llmops.harness.tracebacks import hide_frames
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports.formats import render_report
+from pytest_llmops.reports.headline import complete_command
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.secrets import mask_run_secrets
 from pytest_llmops.settings import OPTIONS, Settings
@@ -263,7 +265,7 @@ def test_the_meta_says_when_and_with_what(tmp_path: Path, monkeypatch: pytest.Mo
     created = datetime.fromisoformat(meta["created"])
     assert timedelta() <= datetime.now(UTC) - created < timedelta(hours=1)
     assert (created.utcoffset(), created.microsecond) == (timedelta(), 0)
-    assert meta["command"] == "pytest -k [secret] tests"
+    assert meta["command"] == "pytest -k '[secret]' tests"
     assert meta["versions"] == {
         "pytest-llmops": pytest_llmops.__version__,
         "python": platform.python_version(),
@@ -279,7 +281,14 @@ def test_the_command_is_without_secrets_before_anything_else_sees_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APP_PASSWORD", SECRET)
-    assert session._pytest_command(Config(tmp_path, command=(f"--x={SECRET}",))) == "pytest --x=[secret]"
+    assert session._pytest_command(Config(tmp_path, command=(f"--x={SECRET}",))) == "pytest '--x=[secret]'"
+
+
+def test_words_of_the_command_survive_in_what_reports_suggest(tmp_path: Path) -> None:
+    words = ("-k", "it's", "--llm-model", "my model", "--llm-judge")
+    command = session._pytest_command(Config(tmp_path, command=words))
+    assert shlex.split(command) == ["pytest", *words]
+    assert complete_command("pytest", command) == "pytest --llm-model='my model' --llm-judge"
 
 
 @pytest.mark.parametrize(

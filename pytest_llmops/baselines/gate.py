@@ -24,7 +24,7 @@ from pytest_llmops.baselines.changes import (
     metric_name,
 )
 from pytest_llmops.baselines.edits import FindRequests, find_edits, find_no_requests
-from pytest_llmops.baselines.metric_data import GateRules, MetricData
+from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points, format_size
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.trial_change import (
@@ -485,9 +485,12 @@ def _leave_undecided(
         cases += f" of {format_count(min(first.trials_before, first.trials_after), 'trial')}"
     why = f"{cases} are too few to see a drop of that size"
     if first.lower is not None and first.upper is not None:
-        lower, upper = (f"{100 * end:+.1f}" for end in (first.lower, first.upper))
-        measured_change = format_points(first.change)
-        why = f"Measured: {measured_change}; with {cases} the true change may be anything from {lower} to {upper}"
+        ends = (
+            max(first.lower, -first.before),
+            min(first.upper, 1 - first.before),
+        )  # scores stay within 0 and 1
+        lower, upper = (f"{100 * end:+.1f}" for end in ends)
+        why = f"Measured: {format_points(first.change)}; with {cases} the true change may be anything from {lower} to {upper}"
     next_step = step.words
     changed = verdict.changed_answers
     if step.is_out_of_reach and changed:
@@ -581,20 +584,3 @@ def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -
     if round(finer, 3) < round(metric.detectable, 3):
         text += f"; with --llm-trials={trials} it would be {finer * 100:.1f}"
     return text
-
-
-def format_points(change: float) -> str:
-    """Return a change of a score from 0 to 1 in points with its sign.
-
-    >>> format_points(-0.0612), format_points(0.0)
-    ('-6.1 points', '0.0 points')
-    """
-    points = round(change * 100, 1) or 0.0
-    if points:
-        return f"{points:+.1f} points"
-    return "0.0 points"
-
-
-def format_size(size: float) -> str:
-    """Return the size of a difference in points."""
-    return f"{size * 100:.1f} points"

@@ -498,3 +498,20 @@ def _mean_variance(
         return 0.0
     inverse_counts = sum(1 / len(trials) for trials in side)
     return noise.standard_error**2 * inverse_counts / len(side) ** 2
+
+
+def format_points(change: float) -> str:
+    """Return a change of a score from 0 to 1 in points with its sign.
+
+    >>> format_points(-0.0612), format_points(0.0)
+    ('-6.1 points', '0.0 points')
+    """
+    points = round(change * 100, 1) or 0.0
+    if points:
+        return f"{points:+.1f} points"
+    return "0.0 points"
+
+
+def format_size(size: float) -> str:
+    """Return the size of a difference in points."""
+    return f"{size * 100:.1f} points"

@@ -12,11 +12,8 @@ from typing import NamedTuple
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_test
 from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
-from pytest_llmops.baselines.gate import (
-    choose_primary,
-    format_points,
-)
-from pytest_llmops.baselines.metric_data import GateRules, MetricData
+from pytest_llmops.baselines.gate import choose_primary
+from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.metrics import trial_change

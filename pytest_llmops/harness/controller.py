@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 # The phase in which xdist reports the test during which a worker crashed; its measurements are lost
 CRASH_PHASE = "???"
+MAX_OTHER_FAILURES = 10
 TESTS_FAILED, NO_TESTS = 1, 5  # exit statuses of pytest
 PYTEST_CATEGORIES: Mapping[str, Outcome] = {
     "failed": "failed", "error": "errored", "xpassed": "xpassed", "passed": "passed", "xfailed": "xfailed", "skipped": "skipped",
@@ -143,7 +144,9 @@ class Controller:
         doubts = tuple(self._iter_doubts(records, meta))
         meta["doubts"] = len(doubts)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        meta["other_tests"] = self._count_other_tests(getattr(reporter, "stats", {}))
+        stats = getattr(reporter, "stats", {})
+        meta["other_tests"] = self._count_other_tests(stats)
+        meta["other_failures"] = self._name_other_failures(stats)
         notes = (*doubts, *self._iter_notes(records, meta))
         self.run = mask_run_secrets(Run(records=records, meta=meta, notes=notes))
         self._conclude_run(session)
@@ -418,6 +421,13 @@ class Controller:
             if number:
                 counts[outcome] = number
         return counts
+
+    def _name_other_failures(self, stats: Mapping[str, Sequence[Any]]) -> list[Json]:
+        """Return the first tests that failed and are not among our records, ten at most, by node id."""
+        failures = [report for category in ("failed", "error") for report in stats.get(category, ())]
+        nodeids = [self._plain_nodeid(report.nodeid) for report in failures if report.when != "collect"]
+        others = dict.fromkeys(nodeid for nodeid in nodeids if nodeid not in self._records)
+        return list[Json](others)[:MAX_OTHER_FAILURES]
 
     def _list_written(self, verbosity: int) -> list[str]:
         """Return the names of the written reports that the last lines list: with -q ours only."""

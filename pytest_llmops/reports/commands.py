@@ -1,6 +1,7 @@
 """The commands that reports suggest: how to run tests again, and what to run next."""
 
 import posixpath
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from pytest_llmops.results.details import SettingsMeta
 from pytest_llmops.results.problems import list_problems, list_record_commands
 from pytest_llmops.results.run import Run, TestRecord, is_judged
 
+# Options of a run that decide what its tests ask, so that a command that reports suggest does the same
+_KEPT_OPTIONS = re.compile(r"--llm-(?:judge|trials|prompt|model|judge-model|baseline|base-url)(?:=|\Z)")
 MAX_LINE = 400  # characters of a node id, or of the options of a command
 
 
@@ -73,3 +76,30 @@ def find_next_command(run: Run, folder: str = "") -> str:
     if not run.failing_verdicts or not problems:
         return ""
     return format_rerun(run, [problems[0].record], folder)
+
+
+def complete_command(command: str, run_command: str) -> str:
+    """Return a pytest command with the options of a run that decide what its tests ask; other commands stay as they are.
+
+    >>> complete_command("pytest --llm-record=new", "pytest tests -q --llm-judge --llm-trials=3 --llm-report=a.html")
+    'pytest --llm-judge --llm-trials=3 --llm-record=new'
+    """
+    if command != "pytest" and not command.startswith("pytest "):
+        return command
+    try:
+        words = shlex.split(run_command)
+    except ValueError:  # of a run file that was edited
+        words = []
+    given = {word.partition("=")[0] for word in command.split()}
+    kept: list[str] = []
+    has_value = False  # whether the word is the value of the option before it
+    for word in words:
+        if has_value:
+            kept[-1] += f"={shlex.quote(word)}"
+            has_value = False
+            continue
+        option = word.partition("=")[0]
+        if _KEPT_OPTIONS.match(word) and option not in given:
+            kept.append(shlex.quote(word))
+            has_value = word == option != "--llm-judge"
+    return " ".join(["pytest", *kept, *command.split(" ")[1:]])

@@ -1,21 +1,19 @@
 """The headline of a run: one word, one sentence, what follows for merging, and one next step; the same in every report."""
 
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import BudgetReached, SetupMissing, split_code
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.reports.changed_cases import ShownCase, count_kinds, list_cases
-from pytest_llmops.reports.commands import find_next_command, format_rerun, is_miss
+from pytest_llmops.reports.commands import complete_command, find_next_command, format_rerun, is_miss
 from pytest_llmops.reports.comparisons import list_comparisons, list_judges
-from pytest_llmops.results.details import CollectionError, as_list, as_mapping
+from pytest_llmops.results.details import CollectionError, as_list, as_mapping, fact_text
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
-from pytest_llmops.results.verdict import SuiteEdit, Verdict
+from pytest_llmops.results.verdict import Verdict
 
 Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
 TONES: Mapping[Word, str] = {
@@ -40,10 +38,6 @@ DO_NOT_MERGE = "Do not merge"
 NO_BASELINE = "no baseline yet, so nothing was compared"
 MAX_NAMED_TESTS = 3  # failed tests that a command names; of more, pytest runs those that failed last
 ACCEPT_ANYWAY = 'pytest --llm-accept "REASON" --llm-accept-anyway'
-# Options of a run that decide what its tests ask, so that a command that reports suggest does the same
-_KEPT_OPTIONS = re.compile(
-    r"--llm-(?:judge|trials|prompt|model|judge-model|baseline|baseurl|base-url)(?:=|\Z)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +239,7 @@ class _Reader:
             sentence=f"{counts.failed:,} of {format_count(counts.total, 'test')} failed",
             merge=f"{DO_NOT_MERGE}, the build fails",
             facts=tuple(filter(None, facts)),
+            why=self._name_other_failures(),
             also=self._describe_beaten(),
             caution=caution,
             next_step=f"Fix {'it and run it' if is_single else 'them and run them'} again:",
@@ -452,6 +447,16 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------------------------ parts of them
 
+    def _name_other_failures(self) -> str:
+        """Return which of the failed tests are none of a model, as reports do not list them; "" if there are none."""
+        names = [fact_text(name) for name in as_list(self._run.meta.get("other_failures"))]
+        if not names:
+            return ""
+        text = ", ".join(shorten_text(name, 120) for name in names[:MAX_NAMED_TESTS])
+        if len(names) > MAX_NAMED_TESTS:
+            text += " and more"
+        return f"Among them tests without a model: {text}"
+
     def _list_facts(self) -> tuple[str, ...]:
         """Return the counts beside a verdict."""
         counts = self._counts
@@ -462,7 +467,15 @@ class _Reader:
         if self._gate is not None and self._gate.status == "RED":
             tests = f"{tests}, but the suite as a whole got worse"
         facts = [self._describe_moves(), self._describe_answers(), tests, self._describe_compared()]
-        return tuple(filter(None, facts))
+        return tuple(filter(None, [*facts, self._describe_removed()]))
+
+    def _describe_removed(self) -> str:
+        """Return how many tests of the baseline did not run; "" if all did, or the verdict says it."""
+        gate = self._gate
+        removed = len(gate.of_kind("removed")) if gate is not None else 0
+        if not removed or (gate is not None and gate.level == "error"):
+            return ""
+        return f"{format_count(removed, 'test')} of the baseline did not run"
 
     def _describe_compared(self) -> str:
         """Return how many tests were compared with the baseline; "" if it is all that measured something, or nothing was compared.
@@ -518,32 +531,21 @@ class _Reader:
         """Return what to do about a suite that got worse: read the cases, and fix what was edited, as far as it is known."""
         worse = self._kinds["worse"]
         edits = self._gate.edits if self._gate is not None else ()
-        nouns = {noun for edit in edits for noun in [_name_edited(edit)] if noun}
+        nouns = {noun for edit in edits for noun in [edit.noun] if noun}
         noun = "the change"
         if len(nouns) == 1:
             (noun,) = nouns
         if not worse:
             return f"Fix {noun}"
-        if edits and not nouns and not any(edit.kind == "unknown" for edit in edits):  # only other answers
-            return _read_worse(worse)
+        if edits and not nouns and not any(edit.kind == "unknown" for edit in edits):
+            return f"{_read_worse(worse)}: the model, its server or the judge answered otherwise, not because of an edit"
+        if noun == "the model":
+            return f"{_read_worse(worse)}, then keep the model of the baseline or adapt the prompt"
         return f"{_read_worse(worse)}, and fix {noun}"
 
     def _complete(self, command: str) -> str:
         """Return a command with the options of this run that decide what is asked; "" stays ""."""
         return complete_command(command, str(self._run.meta.get("command", "")))
-
-
-_NOUNS: Mapping[str, str] = {
-    "prompt": "the prompt", "model": "the model", "judge": "the judge", "retriever": "the retriever", "cases": "the cases", "code": "the code",
-}  # fmt: skip
-
-
-def _name_edited(edit: SuiteEdit) -> str:
-    """Return what was edited, as the object of "fix"; "" if no one edited anything, or it is not known."""
-    if edit.kind != "request":
-        return _NOUNS.get(edit.kind, "")
-    is_prompt = edit.name.startswith("messages[") and "(" not in edit.name
-    return "the prompt" if is_prompt else "the request"
 
 
 def _measures(record: TestRecord) -> bool:
@@ -562,33 +564,6 @@ def _have(count: int) -> str:
 
 def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-def complete_command(command: str, run_command: str) -> str:
-    """Return a pytest command with the options of a run that decide what its tests ask; other commands stay as they are.
-
-    >>> complete_command("pytest --llm-record=new", "pytest tests -q --llm-judge --llm-trials=3 --llm-report=a.html")
-    'pytest --llm-judge --llm-trials=3 --llm-record=new'
-    """
-    if command != "pytest" and not command.startswith("pytest "):
-        return command
-    try:
-        words = shlex.split(run_command)
-    except ValueError:  # of a run file that was edited
-        words = []
-    given = {word.partition("=")[0] for word in command.split()}
-    kept: list[str] = []
-    has_value = False  # whether the word is the value of the option before it
-    for word in words:
-        if has_value:
-            kept[-1] += f"={shlex.quote(word)}"
-            has_value = False
-            continue
-        option = word.partition("=")[0]
-        if _KEPT_OPTIONS.match(word) and option not in given:
-            kept.append(shlex.quote(word))
-            has_value = word == option != "--llm-judge"
-    return " ".join(["pytest", *kept, *command.split(" ")[1:]])
 
 
 def find_failing_share(verdict: Verdict) -> ShareVerdict | None:

@@ -252,6 +252,20 @@ class SuiteEdit(StoredFacts):
         return words
 
     @property
+    def noun(self) -> str:
+        """What was edited, as the object of "fix"; "" if no one edited anything, or it is not known.
+
+        >>> SuiteEdit(kind="request", name="messages[0]").noun, SuiteEdit(kind="request", name="tools").noun
+        ('the prompt', 'the request')
+        """
+        if self.kind in ("answers", "unknown"):
+            return ""
+        if self.kind != "request":
+            return f"the {self.kind}"
+        is_prompt = self.name.startswith("messages[") and "(" not in self.name
+        return "the prompt" if is_prompt else "the request"
+
+    @property
     def where(self) -> str:
         """In how many requests, tests or cases it shows; "" if that is not counted.
 
@@ -277,7 +291,9 @@ class SuiteEdit(StoredFacts):
         'no request differs: the same requests got other answers, in 40 tests'
         """
         if self.kind == "code":
-            return "no request differs: the code that handles the answers changed"
+            return (
+                "no request differs: the code that handles the answers, or what is expected of them, changed"
+            )
         if self.kind == "answers" and self.name == "judge":
             return "neither requests nor answers differ: the judge scored the same answers differently"
         if self.kind == "answers":

@@ -244,9 +244,7 @@ def test_too_few_trials_to_tell_are_amber_and_say_what_would_decide_it() -> None
     assert verdict.fails(strict=True)
     assert not verdict.fails(strict=False)
     assert verdict.sentence == "Not decided: a drop of 5 points or more is still possible (judge.tone)"
-    measured = (
-        r"Measured: -\d\.\d points; with 12 cases of 1 trial the true change may be anything from -\d+\.\d to \+\d\.\d"
-    )
+    measured = r"Measured: -\d\.\d points; with 12 cases of 1 trial the true change may be anything from -\d+\.\d to \+\d\.\d"
     assert re.fullmatch(measured, verdict.why)
     assert verdict.next_step.startswith("To decide, ")
     assert "--llm-trials" not in " ".join(verdict.advice)

@@ -30,8 +30,8 @@ from pytest_llmops.harness.records import attach_payload, build_record, report_m
 from pytest_llmops.harness.tracebacks import hide_frames
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
+from pytest_llmops.reports.commands import complete_command
 from pytest_llmops.reports.formats import render_report
-from pytest_llmops.reports.headline import complete_command
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.secrets import mask_run_secrets
 from pytest_llmops.settings import OPTIONS, Settings

@@ -15,14 +15,16 @@ from support.report_states import (
     fail_run,
     green_run,
     red_run,
+    unchanged_run,
 )
 
 from pytest_llmops.measurement import Json
 from pytest_llmops.reports.changed_cases import count_kinds, list_cases
-from pytest_llmops.reports.headline import build_headline, complete_command
+from pytest_llmops.reports.commands import complete_command
+from pytest_llmops.reports.headline import build_headline
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.shares import ShareVerdict
-from pytest_llmops.results.verdict import SuiteEdit, Verdict
+from pytest_llmops.results.verdict import CaseChange, SuiteEdit, Verdict
 
 WORDS = {
     "red": "RED",
@@ -193,6 +195,18 @@ def test_what_only_pytest_counts_fails_a_merged_run_too(meta: dict[str, Json]) -
     assert decide_exit_status(run) == 1
 
 
+def test_a_test_that_is_gone_is_said_beside_green() -> None:
+    run = unchanged_run()
+    gate = replace(run.verdicts[0], changes=(CaseChange(nodeid="t", kind="removed"),))
+    assert "1 test of the baseline did not run" in build_headline(replace(run, verdicts=(gate,))).facts
+
+
+def test_failed_tests_without_a_model_are_named() -> None:
+    meta: dict[str, Json] = {"other_tests": {"failed": 1}, "other_failures": ["test_plain.py::test_sum"]}
+    run = replace(green_run(), meta={**green_run().meta, **meta})
+    assert build_headline(run).why == "Among them tests without a model: test_plain.py::test_sum"
+
+
 def test_what_failed_and_fell_is_counted_once() -> None:
     run = red_run()
     records = tuple(replace(record, outcome="failed") for record in run.records)
@@ -207,7 +221,8 @@ def test_what_failed_and_fell_is_counted_once() -> None:
     [
         (SuiteEdit(kind="request", name="messages[0]"), "Read the 9 cases that got worse, and fix the prompt."),
         (SuiteEdit(kind="request", name="messages[3] (tool)"), "Read the 9 cases that got worse, and fix the request."),
-        (SuiteEdit(kind="answers"), "Read the 9 cases that got worse."),
+        (SuiteEdit(kind="answers"), "Read the 9 cases that got worse: the model, its server or the judge answered otherwise, not because of an edit."),
+        (SuiteEdit(kind="model", before="a", after="b"), "Read the 9 cases that got worse, then keep the model of the baseline or adapt the prompt."),
         (SuiteEdit(kind="unknown"), "Read the 9 cases that got worse, and fix the change."),
     ],
 )  # fmt: skip

@@ -51,7 +51,7 @@ from pytest_llmops.results.run import (
     write_text,
 )
 from pytest_llmops.results.secrets import mask_run_secrets
-from pytest_llmops.results.traffic import iter_cassette_notes
+from pytest_llmops.results.traffic import iter_cassette_notes, iter_recording_notes
 from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import OPTIONS, LookTrials, Settings
 
@@ -170,6 +170,7 @@ class Controller:
             yield from iter_scoreless_notes(records)
         yield from iter_run_self_judging_notes(records, meta)
         yield from iter_uniform_judge_notes(records)
+        yield from iter_recording_notes(records)
         yield from iter_unchecked_notes(records)
 
     def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:

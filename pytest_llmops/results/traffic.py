@@ -275,14 +275,13 @@ def format_budget(run: Run) -> str:
     return ", ".join(parts)
 
 
-def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
-    """Yield notes on cassettes, drifted answers, orphans and judges that were not called.
+def iter_recording_notes(records: Sequence[TestRecord]) -> Iterator[str]:
+    """Yield notes on recordings by which an answer is less worth: too old, of another server, drifted, not recorded.
 
     A note that concerns several tests is given once, with the first of them.
 
-    Args:
-        records: The tests.
-        meta: The ``meta`` of the run.
+    >>> list(iter_recording_notes(()))
+    []
     """
     tests_by_note: dict[str, list[str]] = {}
     for record in records:
@@ -295,6 +294,15 @@ def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json])
         if len(tests) > 1:
             others = f" and {format_count(len(tests) - 1, 'more test')}"
         yield f"{tests[0]}{others}: {note}"
+
+
+def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+    """Yield notes on orphans, renamed tests and judges that were not called.
+
+    Args:
+        records: The tests.
+        meta: The ``meta`` of the run.
+    """
     cassettes = CassettesMeta.from_wire(meta.get("cassettes"))
     if cassettes.orphans:
         yield f"no test uses {_join_files(cassettes.orphans)}: see llmops cassettes check"

@@ -103,7 +103,7 @@ def cassettes(project: Project) -> dict[str, Any]:
 def without_marks(value: Any) -> Any:
     """A cassette without times and the mark of the price."""
     if isinstance(value, dict):
-        marks = {"latency_s", "ttft_s"} | ({"batch"} if "status" in value else set())
+        marks = {"latency_s", "ttft_s", "started_s"} | ({"batch"} if "status" in value else set())
         return {name: without_marks(item) for name, item in value.items() if name not in marks}
     return [without_marks(item) for item in value] if isinstance(value, list) else value
 

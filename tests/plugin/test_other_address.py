@@ -38,7 +38,7 @@ def test_a_recording_of_another_server_answers_with_a_note(
     project.write(**{"pytest.ini": INI, "test_a.py": LLM.replace("{country}", "France")})
     assert project.record().outcomes == {"passed": 1}
     before = project.cassettes()
-    replayed = project.run()
+    replayed = project.run("-v")
     assert replayed.outcomes == {"passed": 1}
     (note,) = replayed.run.notes
     assert "http://loopback/v1" in note
@@ -135,7 +135,7 @@ def test_a_renamed_test_is_answered_by_the_recording_of_another_server(
     monkeypatch.setattr(recordings, "walk_folders", count_walks)
     two = elsewhere + elsewhere[elsewhere.index("@pytest.mark") :].replace("test_ours", "test_other")
     project.write(**{"test_b.py": two})
-    replayed = project.run()
+    replayed = project.run("-v")
     assert replayed.outcomes == {"passed": 2}, replayed.text
     assert len(walks) == 1
     assert "http://loopback/v1" in replayed.text

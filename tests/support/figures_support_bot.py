@@ -62,7 +62,7 @@ def _list_must_hold(runs: dict[str, ExampleRun]) -> list[str]:
 
 def _describe_comparison(run: ExampleRun) -> str:
     """Return the verdict about version 2, as the summary has it."""
-    return f"`compare {run.verdict('comparison', 'support/answer v2').headline}`"
+    return f"`{run.verdict('comparison', 'support/answer v2').statement}`"
 
 
 def _describe_tickets(run: ExampleRun) -> str:

@@ -13,7 +13,7 @@ from pytest_llmops.baselines.sentinels import has_sentinels, judge_sentinels
 from pytest_llmops.baselines.side_by_side import judge_comparisons
 from pytest_llmops.results.details import SettingsMeta
 from pytest_llmops.results.run import Run
-from pytest_llmops.results.verdict import Verdict
+from pytest_llmops.results.verdict import STRICT_PREFIX, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,5 +102,5 @@ def _compares_live_answers(run: Run) -> bool:
 def _explain_strict(verdict: Verdict) -> Verdict:
     """Return the verdict; if it fails the run only because of ``--llm-strict``, its sentence says so."""
     if verdict.fails(strict=True) and not verdict.fails(strict=False):
-        return replace(verdict, sentence=f"fails the run (--llm-strict); {verdict.sentence}")
+        return replace(verdict, sentence=f"{STRICT_PREFIX}{verdict.sentence}")
     return verdict

@@ -9,7 +9,7 @@ from pytest_llmops.reports.differences import cut_answers, cut_at_word, join_lin
 from pytest_llmops.reports.headline import Headline, Word, build_headline
 from pytest_llmops.results.details import CaseFacts, CollectionError, SideFacts, as_list
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
-from pytest_llmops.results.verdict import PSEUDO_FILE, Level, Verdict
+from pytest_llmops.results.verdict import PSEUDO_FILE, STRICT_PREFIX, Level, Verdict
 
 RUN_NODEID = f"{PSEUDO_FILE}::run"  # of a headline that is not that of a verdict
 MAX_QUESTION = 150  # characters; of what was expected and of a reason too
@@ -111,7 +111,8 @@ def merge_causes(findings: Sequence[Finding]) -> list[Finding]:
 def find_leading_verdict(run: Run, headline: Headline) -> Verdict | None:
     """Return the verdict that the headline says: on the change since the baseline, or the first that fails the run; None: it says none."""
     gate = run.find_verdict("baseline")
-    if gate is not None and (gate.status, gate.sentence) == (headline.word, headline.sentence):
+    said = (headline.word, headline.sentence)
+    if gate is not None and (gate.status, gate.sentence.removeprefix(STRICT_PREFIX)) == said:
         return gate
     for verdict in run.failing_verdicts:
         if verdict is not gate and verdict.level == LEVELS.get(headline.word):

@@ -13,7 +13,7 @@ from pytest_llmops.results.details import CollectionError, as_list, as_mapping, 
 from pytest_llmops.results.problems import list_failed_measurements, list_record_commands
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, is_judged
 from pytest_llmops.results.shares import ShareVerdict
-from pytest_llmops.results.verdict import Verdict
+from pytest_llmops.results.verdict import STRICT_PREFIX, Verdict
 
 Word: TypeAlias = Literal["RED", "AMBER", "GREEN", "ERROR", "FAIL", "PASS", "NONE"]
 TONES: Mapping[Word, str] = {
@@ -347,7 +347,7 @@ class _Reader:
             next_step = command = override = ""
         return Headline(
             word=word,
-            sentence=gate.sentence,
+            sentence=gate.sentence.removeprefix(STRICT_PREFIX),  # the next line says it
             merge=merge,
             facts=tuple(facts),
             why=gate.why,

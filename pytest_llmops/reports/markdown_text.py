@@ -10,6 +10,7 @@ MAX_PROSE = 600  # characters of a sentence
 # A plain word or number. Whatever else a sentence has is put into a code span
 _PLAIN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[-+−]?\d[\d,]*(?:\.\d+)?|[→≥≤%–]")
 _PAIRS = {"(": ")", '"': '"'}
+_END = re.compile(r"(?:\.\.\.|[.,;:])\Z")  # one sign; several of them ("::") are foreign
 _COMMIT = re.compile(r"[0-9a-f]{7,40}", re.IGNORECASE)  # GitHub links the ids of commits
 _MAX_WORD = 40
 
@@ -57,6 +58,8 @@ def quote_sentence(text: str, names: Iterable[str] = (), *, heading: bool = Fals
     'the suite got worse by 20.0 points (`text.contains`)'
     >>> quote_sentence("Not decided: see #12", heading=True), quote_sentence("Fix shop/policy.py:12, then run again:")
     ('not decided, see `#12`', 'Fix `shop/policy.py:12`, then run again:')
+    >>> quote_sentence("The answer of shop::... (+9 chars) was cut...")
+    'The answer of `shop::`... (+9 chars) was cut...'
     """
     text = join_lines(quote_line(text, MAX_PROSE))
     if heading:
@@ -110,7 +113,7 @@ def _quote_words(text: str) -> str:
 
 def _quote_word(text: str) -> str:
     """Return a word with the signs around it; in a code span, without them, if it is no plain word."""
-    word = text.rstrip(".,;:")
+    word = _END.sub("", text)
     end = text[len(word) :]
     start = word[:1] if word[:1] in _PAIRS else ""
     word = word.removeprefix(start)

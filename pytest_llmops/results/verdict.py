@@ -20,6 +20,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "removed",
     "new",
 )
+STRICT_PREFIX = "fails the run (--llm-strict); "  # of the sentence of an undecided verdict that fails the run
 PSEUDO_FILE = "llmops"  # the file under which reports of test cases (JUnit) list verdicts
 
 # What reports call the kinds

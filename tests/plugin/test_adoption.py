@@ -219,9 +219,9 @@ def test_a_report_in_another_form_is_named_and_the_tests_run(adopted: Project) -
 
 def test_a_tool_that_is_not_installed_is_named_and_the_tests_run(project: Project) -> None:
     project.write(**{"pytest.ini": ADOPTING, "test_a.py": "def test_a(): pass\n"})
-    result = project.bare()
+    result = project.bare("-v")
     assert result.exit == 0
-    assert "not installed" in result.text
+    assert "not installed" in result.line("note  ")
     check_message(project.run().run.notes)
 
 

@@ -97,9 +97,10 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert gate_of(result.run).status == "RED"
     assert "\nRED       The suite got worse by 15.0 points.\n" in result.text
     assert "\n          Do not merge, the build fails: 12 cases worse, 0 better; " in result.text
-    assert "\nscore.quality     0.86   0.71    -0.15    -15.0   worse\n" in result.text
+    assert "\nscore.quality    0.862   0.712   -0.150    -15.0   worse\n" in result.text
     worse = "worse     1  score.quality 0.88 → 0.58\n"
     assert f"{worse}  before  0.88\n  now     0.58" in result.text
+    assert result.text.index(worse) < result.text.index("\nRED       ")  # the verdict comes last
     document = ET.parse(suite.path / "out.xml")
     (case,) = (case for case in document.iter("testcase") if case.get("name") == "gate")
     (failure,) = case.findall("failure")
@@ -141,7 +142,8 @@ def test_strict_fails_what_is_undecided(suite: Project, monkeypatch: pytest.Monk
     lenient, strict = suite.run(), suite.run("--llm-strict")
     assert gate_of(lenient.run).status == "AMBER"
     assert [lenient.exit, strict.exit] == [0, 1]
-    assert "          Do not merge (--llm-strict): " in strict.text
+    assert "          Do not merge, the build fails (--llm-strict): " in strict.text
+    assert "\nAMBER     Not decided: " in strict.text
     assert "          Your call, the build passes: " in lenient.text
     assert "--llm-strict" not in lenient.text
 
@@ -282,9 +284,16 @@ def test_the_html_report_shows_what_changed(suite: Project, monkeypatch: pytest.
     suite.run("--llm-report=out.html")
     page = (suite.path / "out.html").read_text(encoding="utf-8")
     data = read_data(page)
-    assert (data["gates"][0]["status"], data["gates"][0]["style"]) == ("RED", "failed")
-    assert "The suite got worse by 15.0 points" in data["gates"][0]["sentence"]
-    assert data["cases"][0]["change"]["kind"] == "worse"
+    assert data["headline"]["title"] == "RED: The suite got worse by 15.0 points."
+    assert data["headline"]["tone"] == "red"
+    (row,) = data["changes"]
+    assert [row[key] for key in ("name", "before", "now", "word")] == [
+        "score.quality",
+        "0.862",
+        "0.712",
+        "worse",
+    ]
+    assert [case["kind"] for case in data["cases"][:13]] == [*["worse"] * 12, "unchanged"]
     assert "<del>88</del>" in page  # for a browser without scripts
 
 

@@ -152,9 +152,10 @@ def test_sentinels_have_a_verdict_in_a_merged_run(
     shards = split(project, *live, keep="other")
     capsys.readouterr()
     assert main(["merge", *shards, "-o", "whole.json", "-o", "whole.xml"]) == 0
-    assert "nothing moved: sentinels " in capsys.readouterr().out
-    kinds = [verdict["kind"] for verdict in json.loads((project.path / "whole.json").read_text())["verdicts"]]
-    assert kinds == ["baseline", "sentinel"]
+    assert "\n1 comparison, nothing to look at: whole.json\n" in capsys.readouterr().out
+    verdicts = json.loads((project.path / "whole.json").read_text())["verdicts"]
+    assert [verdict["kind"] for verdict in verdicts] == ["baseline", "sentinel"]
+    assert verdicts[1]["sentence"].startswith("nothing moved: sentinels ")
     assert verdict_cases(project.path / "whole.xml") == {"gate": False, "sentinels": False}
 
 
@@ -199,6 +200,6 @@ def test_merging_is_strict_where_the_shards_were(
         shards = split(project, *strict, keep="c1")
         assert main(["merge", *shards, "-o", "whole.xml"]) == len(strict)
         assert verdict_cases(project.path / "whole.xml") == {"gate": bool(strict)}
-    assert "Do not merge (--llm-strict)" in capsys.readouterr().out
+    assert "Do not merge, the build fails (--llm-strict)" in capsys.readouterr().out
     assert main(["merge", *split(project, keep="c1"), "-o", "whole.xml", "--llm-strict"]) == 1
     assert verdict_cases(project.path / "whole.xml") == {"gate": True}

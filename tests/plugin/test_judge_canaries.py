@@ -55,7 +55,7 @@ class Graders:
 def test_a_version_is_tried_once_and_its_cassette_is_shared(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Graders(project)
-    result = project.record("--llm-judge")
+    result = project.record("-v", "--llm-judge")
     assert result.outcomes == {"passed": 4}
     # Its right answer is one that the canaries' controls hold too, but without the reference: another question.
     assert project.server.count == ASKED + 1
@@ -109,7 +109,7 @@ def test_each_folder_can_be_replayed_alone_whoever_was_tried_first(project: Proj
 def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:
     project.write(**{"test_a.py": TESTS})
     Graders(project, "GradeBot")
-    result = project.record("--llm-judge", "--llm-report=out.html")
+    result = project.record("-v", "--llm-judge", "--llm-report=out.html")
     assert result.outcomes == {"passed": 2, "failed": 2}
     first, _ = split_code(result.records["test_fit"].message.splitlines()[0])
     reason = first.partition("judge quality: ")[2]

@@ -72,7 +72,7 @@ def test_the_summary_of_the_job_is_appended_to(
     result = recorded.run("--llm-report=r.md", workers=workers)
     text = summary.read_text(encoding="utf-8")
     assert text == f"from another step\n\n{(recorded.path / 'r.md').read_text(encoding='utf-8')}"
-    assert text.splitlines()[2] == "## 🔴 FAIL: 2 of 4 tests failed"
+    assert text.splitlines()[2] == "## 🔴 FAIL: 2 of 5 tests failed"
     assert "pytest" in text.partition("```sh\n")[2]
     row = "| `bob`<br>`text.contains` **0.00**, needs ≥ 1.00 | `Bob`<br>Expected: `Ann` |"
     assert row in text.replace("\N{NO-BREAK SPACE}", " ")
@@ -99,7 +99,7 @@ def test_annotations_stand_at_the_case_else_at_the_users_line(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     result = recorded.run("-qq")
     *cases, headline = commands(result)
-    assert headline.startswith("::error title=FAIL%3A 2 of 4 tests failed::Do not merge, the build fails: ")
+    assert headline.startswith("::error title=FAIL%3A 2 of 5 tests failed::Do not merge, the build fails: ")
     assert [line.partition("::")[2].partition("::")[0] for line in cases] == [
         "error file=cases.jsonl,line=2,title=bob failed",
         "error file=helpers.py,line=4,title=test_helper failed",

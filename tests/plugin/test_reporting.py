@@ -51,8 +51,9 @@ def test_with_v_the_section_shows_scores_versions_tokens_and_cassettes(recorded:
     check_message(result.line("cassettes "))
     assert "$0.00" not in text
     plain = recorded.run().text
-    for word in ("prompt greet", "replayed", "tokens"):
-        assert word not in plain
+    for words in ("prompt greet", "4 replayed", "28 in, 12 out", "\ntokens ", "\ncassettes "):
+        assert words in text
+        assert words not in plain
 
 
 def test_quiet_keeps_the_verdict_and_the_next_step_and_very_quiet_nothing(recorded: Project) -> None:

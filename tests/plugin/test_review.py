@@ -47,7 +47,9 @@ def test_cases_for_a_person_are_listed_exported_and_taken_back(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.write(**{"test_a.py": TESTS, "cases.jsonl": "".join(f"{json.dumps(case)}\n" for case in CASES)})
-    result = project.run("--llm-judge", "--junitxml=junit.xml", "--llm-report=report.html", "-k", "not short")
+    result = project.run(
+        "-v", "--llm-judge", "--junitxml=junit.xml", "--llm-report=report.html", "-k", "not short"
+    )
     assert result.outcomes == {"passed": 3}
     line = result.line("middle (0.22), torn (0.33)")
     assert "2 cases" in line

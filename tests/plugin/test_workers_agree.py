@@ -312,7 +312,9 @@ def test_marked(llm):
 """
 
 TIME = re.compile(r"\b\d+(?:\.\d+)? s\b|latency_s=[\d.]+")
-UNEQUAL = frozenset({"duration_s", "latency_s", "ttft_s", "gap_s", "created", "command", "stamp"})
+UNEQUAL = frozenset(
+    {"duration_s", "latency_s", "ttft_s", "gap_s", "started_s", "created", "command", "stamp"}
+)
 """Keys of what takes its time or names the run."""
 
 

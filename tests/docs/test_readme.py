@@ -57,7 +57,9 @@ def test_the_readme_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.Monk
         assert documented - {line.removeprefix("E").strip() for line in missed.outlines} == set()
         compared = pytester.runpytest_subprocess(*again)
         compared.assert_outcomes(passed=2)
-        compared.stdout.fnmatch_lines(["edited *", "PASS      2 of 2 tests passed. Too few cases for a verdict: *"])
+        compared.stdout.fnmatch_lines(
+            ["edited *", "PASS      2 of 2 tests passed. Too few cases for a verdict: *"]
+        )
         assert server.count == 4
     pytester.runpytest_subprocess(*reporting).assert_outcomes(passed=2)
     assert (pytester.path / "report.html").is_file()

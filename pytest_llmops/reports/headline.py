@@ -345,6 +345,9 @@ class _Reader:
         if self._run.meta.get("accepted"):  # a person has decided
             merge = "Accepted"
             next_step = command = override = ""
+        caution = ""
+        if gate.changes:  # else no answer was judged anew
+            caution = self._find_caution()
         return Headline(
             word=word,
             sentence=gate.sentence.removeprefix(STRICT_PREFIX),  # the next line says it
@@ -352,9 +355,7 @@ class _Reader:
             facts=tuple(facts),
             why=gate.why,
             also=self._describe_beaten(gate),
-            caution=self._find_caution()
-            if gate.changes
-            else "",  # of answers that nobody judged anew it says nothing
+            caution=caution,
             next_step=next_step,
             command=command,
             override=override,
@@ -509,7 +510,8 @@ class _Reader:
         gate = self._gate
         if gate is None or gate is leading or not gate.level:
             return ""
-        return f"Against the baseline: {gate.status}, {_lower_first(gate.sentence)}."
+        sentence = gate.sentence.removeprefix(STRICT_PREFIX)
+        return f"Against the baseline: {gate.status}, {_lower_first(sentence)}."
 
     def _find_caution(self) -> str:
         """Return what makes the scores of this run less worth: an unfit judge first, then one that nobody checked; "" if nothing does."""

@@ -94,6 +94,19 @@ GOLDEN: dict[str, Callable[[], str]] = {
 }
 
 
+def without_scripts(report: str) -> str:
+    """The title of a page, and its form without scripts: the headline, the causes, the metrics and the first cases as a person reads them."""
+    title = re.search(r"<title>.*</title>", report)
+    static = re.search(r"(?s)<noscript>\n(.*)</noscript>", report)
+    assert title is not None
+    assert static is not None
+    return f"{title[0]}\n{static[1]}"
+
+
+for _name, _make in STATES.items():
+    GOLDEN[f"states/{_name}.html"] = partial(lambda make: without_scripts(html.render_html(make())), _make)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_report_is_the_stored_one(name: str) -> None:
     path, text = FOLDER / name, GOLDEN[name]()

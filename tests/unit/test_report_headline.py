@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from html import unescape
 
 import pytest
+from support.page import read_data
 from support.report_states import (
     CASES,
     STATES,
@@ -22,6 +24,8 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.reports.changed_cases import count_kinds, list_cases
 from pytest_llmops.reports.commands import complete_command
 from pytest_llmops.reports.headline import build_headline
+from pytest_llmops.reports.html import render_html
+from pytest_llmops.reports.terminal import build_section
 from pytest_llmops.results.run import Run, TestRecord, decide_exit_status
 from pytest_llmops.results.shares import ShareVerdict
 from pytest_llmops.results.verdict import CaseChange, SuiteEdit, Verdict
@@ -50,6 +54,26 @@ def test_each_state_has_its_word_and_one_next_step(state: str) -> None:
     assert headline.next_step.endswith(":") == bool(headline.command)
     if headline.word in ("RED", "AMBER"):
         assert "tests passed" not in headline.second_line  # beside a bad verdict it reads as a contradiction
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_terminal_and_page_have_its_word_and_sentence(state: str) -> None:
+    """As Markdown, JUnit and annotations, see test_golden_markdown."""
+    run = STATES[state]()
+    headline = build_headline(run)
+    page = render_html(run)
+    title = re.search("<title>(.*)</title>", page)
+    assert title is not None
+    assert unescape(title[1]).startswith(headline.title.removesuffix("."))
+    shown = read_data(page)["headline"]
+    assert (shown["word"], shown["sentence"], shown["next"]) == (
+        headline.word,
+        headline.sentence,
+        headline.next_step,
+    )
+    section = build_section(run, width=0)
+    assert section.word == headline.word
+    assert f"{headline.word:<10}{headline.sentence}." in [line.text for line in section.lines]
 
 
 @pytest.mark.parametrize("state", STATES)

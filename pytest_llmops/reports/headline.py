@@ -461,7 +461,10 @@ class _Reader:
     def _list_facts(self) -> tuple[str, ...]:
         """Return the counts beside a verdict."""
         counts = self._counts
-        if counts.failed or counts.errored:
+        is_undecidable = self._gate is not None and self._gate.level == "error"
+        if (
+            counts.failed or counts.errored or is_undecidable
+        ):  # "the build fails: no test failed" would contradict itself
             tests = f"{counts.passed:,} of {format_count(counts.total, 'test')} passed"
         else:
             tests = "no test failed"

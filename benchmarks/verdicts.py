@@ -15,7 +15,7 @@ from pytest_llmops.baselines.changes import compare_tests
 from pytest_llmops.baselines.gate import LOOK_LEVELS, judge_suite
 from pytest_llmops.baselines.metric_data import MAX_PLANNED_TRIALS, GateRules, MetricData, NextStep
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.metrics.trial_change import TrialPair, draw_null_changes
+from pytest_llmops.metrics.change.trials import TrialPair, draw_null_changes
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import Verdict
 

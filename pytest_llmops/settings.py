@@ -60,15 +60,15 @@ class LookTrials(int):
 
 
 # The looks in their order, by the value of --llm-trials: the pytest of a look starts another pytest with the next value
-LOOKS = {"auto": LookTrials(1), "auto:3": LookTrials(3), "auto:5": LookTrials(5)}
+LOOKS = {"auto": LookTrials(3), "auto:5": LookTrials(5)}
 _parse_trial_count = count_from(1, "a whole number, 1 or more, or auto")
 
 
 def parse_trials(value: object) -> int:
     """Read a whole number above 0, or ``auto``.
 
-    >>> parse_trials("3"), parse_trials("auto")
-    (3, 1)
+    >>> parse_trials("5"), parse_trials("auto")
+    (5, 3)
     """
     look = LOOKS.get(str(value))
     if look is not None:
@@ -265,11 +265,12 @@ class Settings:
     )  # fmt: skip
     trials: int = _declare_option(
         parse_trials, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise; "
-        "auto: 1, and all of it with 3 and 5 only while the gate is undecided",
+        "auto: 3, and all of it with 5 only while the gate is undecided",
         flag="--llm-trials", metavar="N|auto", ini="int",
     )  # fmt: skip
     primary_metric: str = _declare_option(
-        parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality; all others can only turn the verdict red"
+        parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality, or up to three with spaces between them; "
+        "all others can only turn the verdict red"
     )  # fmt: skip
     embedder: str = _declare_option(
         parse_text, "minilm", "embedder of assert_semantic and assert_context_relevance", flag="--llm-embedder", metavar="NAME"

@@ -21,9 +21,9 @@ from pytest_llmops.measurement import (
     shorten_text,
     to_builtins,
 )
+from pytest_llmops.metrics.change.trials import mcnemar_p_value
 from pytest_llmops.metrics.classification import roc_auc, wilson_interval
 from pytest_llmops.metrics.confidence import coverage_curve, reliability_bins
-from pytest_llmops.metrics.trial_change import mcnemar_p_value
 from pytest_llmops.protocols import Call
 
 __tracebackhide__ = True

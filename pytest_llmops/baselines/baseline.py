@@ -57,6 +57,7 @@ class Acceptance(StoredFacts):
         commit: The commit that was checked out. The baseline is usually added by the commit after it. "" outside of git.
         tests: How many tests of the run were accepted; ``partial`` if all other tests of the baseline were kept.
         forced: It was accepted although the run was red or partial.
+        added: Its trials were added to those of the baseline, as a session of their own.
     """
 
     on: str = ""
@@ -65,6 +66,7 @@ class Acceptance(StoredFacts):
     tests: int = 0
     partial: bool = False
     forced: bool = False
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class BaselineTest:
             version accepted the test.
         output: Fingerprint of what the assertions looked at, as far as it was made of the answers.
         flaky_since: Time of the first acceptance in which some trials of the test passed and others failed; "": not flaky.
+        sessions: How many of the trials were recorded in each session, by the time of its acceptance; empty: all in one.
     """
 
     outcome: str
@@ -91,12 +94,35 @@ class BaselineTest:
     calls: tuple[str, ...] = ()
     output: str = ""
     flaky_since: str = ""
+    sessions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def trials(self) -> int:
         """How many trials the test had."""
         series = [len(scores) for scores in self.scores.values()]
         return max([len(self.recordings), *series])
+
+    def add_session(self, later: BaselineTest, *, first: str, second: str) -> BaselineTest:
+        """Return the test with the trials of a later session after its own.
+
+        Args:
+            later: The same test in the later session. Measurements that only one side has are left as they are.
+            first: Time of the acceptance that stored this test; used if it has no sessions yet.
+            second: Time of the later session.
+        """
+        scores = dict(later.scores) | dict(self.scores)
+        for name in self.scores.keys() & later.scores.keys():
+            scores[name] = (*self.scores[name], *later.scores[name])
+        sessions = dict(self.sessions) or {first: self.trials}
+        sessions[second] = later.trials
+        return replace(
+            self,
+            scores=scores,
+            metrics={**later.metrics, **self.metrics},
+            recordings=(*self.recordings, *later.recordings),
+            calls=tuple(dict.fromkeys((*self.calls, *later.calls))),
+            sessions=sessions,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +144,16 @@ class Baseline:
 
         Args:
             newer: The baseline made of the later run. Its history is the one acceptance of that run. If this is not partial,
-                tests that the run does not have are dropped.
+                tests that the run does not have are dropped. If it is ``added``, its trials are added instead of replacing those here.
         """
         latest = newer.history[-1]
         tests: dict[str, BaselineTest] = {}
         if latest.partial:
             tests.update(self.tests)
-        for nodeid, test in newer.tests.items():
+        for nodeid, accepted in newer.tests.items():
+            test = accepted
+            if latest.added and nodeid in self.tests:
+                test = self.tests[nodeid].add_session(accepted, first=self.history[-1].on, second=latest.on)
             tests[nodeid] = test
             if any(map(flip_rate, test.scores.values())):
                 known_since = ""
@@ -221,6 +250,8 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
         rows["metrics"] = _encode(_sort_keys(unusual))
     if test.flaky_since:
         rows["flaky_since"] = _encode(test.flaky_since)
+    if test.sessions:
+        rows["sessions"] = _encode(test.sessions)
     if test.scores:
         scores = {}
         for name, trials in sorted(test.scores.items()):
@@ -316,6 +347,10 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
     calls = as_list(entry.get("calls"))
     output = fact_text(entry.get("output"))
     flaky_since = fact_text(entry.get("flaky_since"))
+    sessions = {
+        name: _read_count(count, f"{place}.sessions")
+        for name, count in _object_items(entry, "sessions", place)
+    }
     return BaselineTest(
         outcome=outcome,
         scores=scores,
@@ -325,7 +360,14 @@ def _read_test(entry: Mapping[str, Json], usual: Mapping[str, Metric], place: st
         calls=tuple(map(fact_text, calls)),
         output=output,
         flaky_since=flaky_since,
+        sessions=sessions,
     )
+
+
+def _read_count(value: Json, place: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _Damaged(f"{place}: expected a number of trials, got {shorten_text(_encode(value), 60)}")
+    return value
 
 
 def _read_texts(parent: Mapping[str, Json], key: str, place: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Tests of a run beside those of the baseline: what got worse, better, is new, gone, or cannot be compared."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from pytest_llmops.baselines.baseline import (
@@ -14,7 +14,8 @@ from pytest_llmops.baselines.baseline import (
     read_output,
     summarize_test,
 )
-from pytest_llmops.baselines.requests import list_answers
+from pytest_llmops.baselines.requests import list_answers, request_fingerprint
+from pytest_llmops.metrics.change.broken_cases import GAP
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, ScoreChange
 
@@ -37,6 +38,7 @@ class ComparedTest:
         lost: Names of the series of the baseline that this run did not measure.
         unchanged: All recordings and scores are those of the baseline, so that the test is no new evidence.
         case_edited: Its case has another input or reference, so that nothing is compared.
+        old_nodeid: Its name in the baseline.
     """
 
     record: TestRecord
@@ -48,6 +50,7 @@ class ComparedTest:
     lost: tuple[str, ...] = ()
     unchanged: bool = False
     case_edited: bool = False
+    old_nodeid: str = ""
 
     @property
     def has_known_answers(self) -> bool:
@@ -79,6 +82,33 @@ class ComparedTest:
             return answers_before != answers_after
         return not answers_after <= answers_before
 
+    def find_fallen_metric(self) -> str:
+        """Return a metric in which recorded answers of the baseline score far lower now; "": none does.
+
+        The same answers and another score: the code that makes the score, or what is expected, is another one.
+        """
+        if not self.after.recordings or not set(self.after.recordings) <= set(self.before.recordings):
+            return ""
+        for name in self.series:
+            if self._has_fallen(name):
+                return metric_name(name)
+        return ""
+
+    def _has_fallen(self, name: str) -> bool:
+        """Return whether each recording scores lower in a series than in the baseline, by the gap of a broken case."""
+        is_aligned = _has_score_per_recording(self.before, name) and _has_score_per_recording(
+            self.after, name
+        )
+        if not is_aligned:
+            return False
+        _, better = self.before.metrics[name]
+        sign = 1 if better == "higher" else -1
+        for recording, score in zip(self.after.recordings, list_scored(self.after.scores[name]), strict=True):
+            known = _list_scores_of_recording(self.before, name, recording)
+            if any(sign * (other - score) < GAP for other in known):
+                return False
+        return True
+
     @property
     def has_other_output(self) -> bool:
         """Whether the assertions looked at another text that the code made. With another number of trials it is not known."""
@@ -95,32 +125,69 @@ class SuiteComparison:
         compared: Tests on both sides.
         new: Tests that the baseline does not have.
         missing: Tests of the baseline that did not run: skipped, deselected, or gone.
+        renamed: Name in the run -> name in the baseline, of tests that only have another name.
     """
 
     compared: tuple[ComparedTest, ...] = ()
     new: tuple[TestRecord, ...] = ()
     missing: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
 
 
 def compare_tests(baseline: Baseline, records: Iterable[TestRecord]) -> SuiteComparison:
-    """Pair the tests of a run with those of a baseline by node id."""
-    compared = []
-    new = []
-    ran = set()
-    for record in records:
-        if record.outcome == "skipped":
-            continue
-        ran.add(record.nodeid)
-        before = baseline.tests.get(record.nodeid)
-        if before is None:
-            new.append(record)
-        else:
-            compared.append(_compare_test(record, before))
+    """Pair the tests of a run with those of a baseline by node id; a test with another name is recognised by its requests."""
+    ran = {record.nodeid: record for record in records if record.outcome != "skipped"}
     missing = [nodeid for nodeid in baseline.tests if nodeid not in ran]
+    new = [record for nodeid, record in ran.items() if nodeid not in baseline.tests]
+    renamed = _find_renamed(baseline, missing, new)
+    compared = []
+    for nodeid, record in ran.items():
+        old_nodeid = renamed.get(nodeid, nodeid)
+        before = baseline.tests.get(old_nodeid)
+        if before is not None:
+            compared.append(replace(_compare_test(record, before), old_nodeid=old_nodeid))
+    old_names = set(renamed.values())
     return SuiteComparison(
-        compared=tuple(compared), new=tuple(new), missing=tuple(missing), baseline=baseline
+        compared=tuple(compared),
+        new=tuple(record for record in new if record.nodeid not in renamed),
+        missing=tuple(nodeid for nodeid in missing if nodeid not in old_names),
+        renamed=renamed,
+        baseline=baseline,
     )
+
+
+def _find_renamed(baseline: Baseline, missing: Iterable[str], new: Iterable[TestRecord]) -> dict[str, str]:
+    """Return new name -> old name of the tests that only have another name: the same case, requests and metrics as one that is gone.
+
+    If several tests would fit, none is taken.
+    """
+    old_by_content: dict[Hashable, list[str]] = {}
+    for nodeid in missing:
+        content = _identify(baseline.tests[nodeid])
+        if content is not None:
+            old_by_content.setdefault(content, []).append(nodeid)
+    if not old_by_content:
+        return {}
+    new_by_content: dict[Hashable, list[str]] = {}
+    for record in new:
+        content = _identify(summarize_test(record))
+        if content is not None:
+            new_by_content.setdefault(content, []).append(record.nodeid)
+    renamed = {}
+    for content, names in new_by_content.items():
+        old_names = old_by_content.get(content, [])
+        if len(names) == len(old_names) == 1:
+            renamed[names[0]] = old_names[0]
+    return renamed
+
+
+def _identify(test: BaselineTest) -> Hashable | None:
+    """Return what stays of a test that is renamed: its case, requests and metrics; None: it makes no request."""
+    requests = frozenset(map(request_fingerprint, test.calls))
+    if not requests:
+        return None
+    return requests, test.fingerprints.get("case"), frozenset(test.scores)
 
 
 def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
@@ -318,7 +385,7 @@ def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None
         scores=scores,
         before_outcome=test.before.outcome,
         after_outcome=test.after.outcome,
-        before_output=find_output(test.record.nodeid),
+        before_output=find_output(test.old_nodeid),
         after_output=read_output(test.record),
         answer_changed=test.answer_changed,
         case_edited=test.case_edited,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.broken import judge_again
 from pytest_llmops.baselines.edits import FindRequests, find_no_requests
 from pytest_llmops.baselines.gate import find_no_output, judge_suite
 from pytest_llmops.baselines.guardrails import judge_guardrails
@@ -11,6 +12,7 @@ from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.baselines.robustness import add_kept_verdicts, judge_robustness
 from pytest_llmops.baselines.sentinels import has_sentinels, judge_sentinels
 from pytest_llmops.baselines.side_by_side import judge_comparisons
+from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.details import SettingsMeta
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import STRICT_PREFIX, Verdict
@@ -29,6 +31,7 @@ class Reference:
         is_partial: Only a part of the suite was selected to run.
         decides: A bad verdict fails the run. False when the run is about to be accepted as the new baseline.
         problem: Why the baseline cannot be read; "": it can.
+        again: The broken cases of an earlier run that this run repeats, see `Verdict.broken`; empty: it is an ordinary run.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Reference:
     is_partial: bool = False
     decides: bool = True
     problem: str = ""
+    again: tuple[BrokenCase, ...] = ()
 
 
 def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | None = None) -> Run:
@@ -65,9 +69,15 @@ def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | 
     verdicts += judge_comparisons(records)
     verdicts += judge_guardrails(records)
     verdicts += judge_robustness(records)
+    run = replace(run, verdicts=tuple(verdicts))
     if is_strict:
-        verdicts = [_explain_strict(verdict) for verdict in verdicts]
-    return replace(run, verdicts=tuple(verdicts))
+        return explain_strict(run)
+    return run
+
+
+def explain_strict(run: Run) -> Run:
+    """Return a run whose undecided verdicts say that they fail it, because of ``--llm-strict``."""
+    return replace(run, verdicts=tuple(map(_explain_strict, run.verdicts)))
 
 
 def _judge_change(run: Run, reference: Reference) -> Verdict:
@@ -80,6 +90,8 @@ def _judge_change(run: Run, reference: Reference) -> Verdict:
             why=reference.problem,
             baseline=reference.name,
         )
+    elif reference.again:
+        verdict = judge_again(reference.baseline, run.records, reference.again, reference.rules)
     else:
         verdict = judge_suite(
             reference.baseline,
@@ -101,6 +113,8 @@ def _compares_live_answers(run: Run) -> bool:
 
 def _explain_strict(verdict: Verdict) -> Verdict:
     """Return the verdict; if it fails the run only because of ``--llm-strict``, its sentence says so."""
+    if verdict.sentence.startswith(STRICT_PREFIX):
+        return verdict
     if verdict.fails(strict=True) and not verdict.fails(strict=False):
         return replace(verdict, sentence=f"{STRICT_PREFIX}{verdict.sentence}")
     return verdict

@@ -171,7 +171,7 @@ class _RequestReader:
         if not before or self._read >= MAX_READ:
             return None
         self._read += 1
-        earlier = self._find_requests(test.record.nodeid).get(before)
+        earlier = self._find_requests(test.old_nodeid).get(before)
         for request in list_requests(test.record.calls):
             if earlier is not None and request.fingerprint == now:
                 return earlier, request.parts

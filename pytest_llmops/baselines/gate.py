@@ -1,20 +1,25 @@
 """The verdict on a change of the suite: whether it got worse than its baseline, in words, with the next step.
 
-RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the margin is ruled out. AMBER: neither. ERROR: too many
-trials have no score, or too many tests did not run or cannot be compared. NONE: too few cases, or only a part of the suite ran.
-The table of error rates is in docs/baseline.md.
+RED: a drop is proved, and it is at least the floor; or three cases broke. GREEN: a drop beyond the margin is ruled out. AMBER: neither.
+ERROR: too many trials have no score, or too many tests did not run or cannot be compared. NONE: too few cases, or only a part of the
+suite ran. Cases that broke are named whatever the verdict is (`broken`). The tables of error rates are in docs/baseline.md.
 
-The primary metric decides. The others are guard-rails: they can turn the verdict RED, and are tested jointly so that their
-number does not raise the rate of false alarms. A metric is "decided" if it has any of the statuses RED, GREEN and AMBER,
+The primary metric decides, or those that the settings name. The others are guard-rails: they can turn the verdict RED, and share a
+level of their own so that their number does not raise the rate of false alarms. A metric is "decided" if it has any of the statuses RED, GREEN and AMBER,
 "open" if there is too little data for one, and "decisive" if the overall verdict is about it.
 """
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
+from pytest_llmops.baselines.broken import (
+    AGAIN_COMMAND,
+    BrokenSuite,
+    describe_broken,
+    explain_chance,
+    find_broken,
+)
 from pytest_llmops.baselines.changes import (
     ComparedTest,
     SuiteComparison,
@@ -25,21 +30,14 @@ from pytest_llmops.baselines.changes import (
 )
 from pytest_llmops.baselines.edits import FindRequests, find_edits, find_no_requests
 from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points, format_size
-from pytest_llmops.errors import format_name_list
+from pytest_llmops.baselines.metric_verdicts import judge_metrics
+from pytest_llmops.baselines.obstacles import why_not_comparable, why_out_of_scale
 from pytest_llmops.measurement import format_count, shorten_text
-from pytest_llmops.metrics.trial_change import (
-    draw_null_changes,
-    drop_p_value,
-    joint_drop_p_values,
-    mean_change,
-)
+from pytest_llmops.metrics.change.bounds import needed_trials
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
-ACCEPT_RED = 'pytest --llm-accept "REASON" --llm-accept-anyway'
-# ``--llm-trials=auto`` looks at the result after 1, 3 and 5 trials: the level of each look. They sum to that of a single look
-LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
-ROUNDING = 1e-9  # a tenth of 40 tests is 4, whatever the float says
+MANY_METRICS = 3  # so many metrics without one that decides are hardly ever GREEN together
 
 
 def find_no_output(nodeid: str) -> None:
@@ -96,12 +94,21 @@ def judge_suite(
             next_command="pytest",
         )
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
-    primary = choose_primary(measured, rules)
-    metrics = _judge_metrics(measured, primary, rules)
-    verdict = replace(verdict, metrics=tuple(metrics))
-    problem = _why_not_comparable(comparison, measured, primary, rules)
+    primaries = choose_primaries(measured, rules)
+    problem = why_out_of_scale(measured)
     if problem is None:
-        return _conclude(verdict, comparison, measured, rules)
+        metrics = judge_metrics(measured, primaries, rules)
+        broken = find_broken(measured, comparison.compared, primaries, rules)
+        verdict = replace(
+            verdict,
+            metrics=tuple(metrics),
+            broken=broken.cases,
+            broken_chance=broken.chance,
+            trials_again=broken.trials_again,
+        )
+        problem = why_not_comparable(comparison, measured, primaries, rules)
+        if problem is None:
+            return _add_broken(_conclude(verdict, comparison, measured, rules), broken)
     status = "NONE"
     if _holds_enough(baseline, rules):
         status = "ERROR"
@@ -162,250 +169,17 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
     return shorten_text(f"{name}, accepted {day}{commit} ({latest.reason})", 400)
 
 
-def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
-    """Return the metric that decides: the one the rules name, else the only one that was measured; "" if there are several.
+def choose_primaries(measured: Sequence[MetricData], rules: GateRules) -> tuple[str, ...]:
+    """Return the metrics that decide: those the rules name, else the only one that was measured; none if there are several.
 
     The share of passed trials and the ``robust.*`` metrics are never chosen by themselves.
     """
-    if rules.primary:
-        return rules.primary
+    if rules.named:
+        return rules.named
     names = [data.metric for data in measured if not data.metric.startswith((TRIAL_RATE, "robust."))]
     if len(names) == 1:
-        return names[0]
-    return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Obstacle:
-    """Why nothing can be decided, and what to do about it."""
-
-    sentence: str
-    why: str = ""
-    next_step: str = ""
-    command: str = ""
-
-
-def _why_not_comparable(
-    comparison: SuiteComparison, measured: Sequence[MetricData], primary: str, rules: GateRules
-) -> _Obstacle | None:
-    """Return the first reason why nothing can be decided, and what to do; None if the run can be compared."""
-    return (
-        _why_tests_missing(comparison, rules)
-        or _why_other_versions(comparison, rules)
-        or _why_metric_lost(comparison, rules)
-        or _why_unscored(measured, primary, rules)
-    )
-
-
-def _count_broken(comparison: SuiteComparison) -> int:
-    """Return how many tests are broken: they ended with an error, or failed before all of their measurements were made."""
-    broken = sum(record.outcome == "errored" for record in comparison.new)
-    for test in comparison.compared:
-        is_cut_short = bool(test.lost) and test.record.outcome == "failed"
-        if is_cut_short or test.record.outcome == "errored":
-            broken += 1
-    return broken
-
-
-def _advise_mending(comparison: SuiteComparison, otherwise: str) -> tuple[str, str]:
-    """Return the next step and its command: to mend broken tests first, else to accept a new baseline.
-
-    Args:
-        comparison: The tests of both sides.
-        otherwise: In which case a person accepts a new baseline: "If they were removed on purpose".
-    """
-    broken = _count_broken(comparison)
-    if broken:
-        return f"Fix the {format_count(broken, 'test')} with an error first, then run again:", "pytest"
-    return f"{otherwise}, accept a new baseline:", ACCEPT_RED
-
-
-def _count_limit(total: int, rules: GateRules) -> int:
-    """Return how many of ``total`` tests may be missing."""
-    return math.floor(total * (1 - rules.min_share) + ROUNDING)
-
-
-def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> _Obstacle | None:
-    """Return that too many tests of the baseline did not run; None if enough of them did."""
-    total = len(comparison.baseline.tests)
-    missing = len(comparison.missing)
-    if missing <= total * (1 - rules.min_share):
-        return None
-    next_step, command = _advise_mending(comparison, "If they were removed or renamed on purpose")
-    return _Obstacle(
-        sentence=(
-            f"Not compared: {missing:,} of {format_count(total, 'test')} of the baseline did not run "
-            f"(limit: {_count_limit(total, rules):,})"
-        ),
-        next_step=next_step,
-        command=command,
-    )
-
-
-def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> _Obstacle | None:
-    """Return that too many tests have a metric or judge in another version than the baseline; None if few have."""
-    others = [test for test in comparison.compared if test.other_versions]
-    if len(others) <= len(comparison.compared) * (1 - rules.min_share):
-        return None
-    names = sorted({name for test in others for name in test.other_versions})
-    verb = "has" if len(names) == 1 else "have"
-    is_judged = all(name.startswith("judge.") for name in names)
-    next_step = "Accept a new baseline:"
-    command = ACCEPT_RED
-    if is_judged:
-        next_step = "Score the answers of the baseline with the new version:"
-        command = "llmops judge rescore"
-    tests = format_count(len(comparison.compared), "test")
-    return _Obstacle(
-        sentence=f"Not compared: {format_name_list(names)} {verb} another version than in the baseline",
-        why=f"In {len(others):,} of {tests}",
-        next_step=next_step,
-        command=command,
-    )
-
-
-def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> _Obstacle | None:
-    """Return that too many tests no longer measure a metric of the baseline; None if there is no such metric.
-
-    Without this a metric could turn GREEN on the few tests that still measure it. Only metrics that the gate judges, and that
-    were in enough tests for a verdict, can stop it.
-    """
-    tests_before: Counter[str] = Counter()  # by metric: how many tests of the baseline have it
-    tests_without: Counter[str] = Counter()  # how many of these do not measure it now
-    for test in comparison.compared:
-        tests_before.update(set(map(metric_name, test.before.scores)))
-        tests_without.update(set(map(metric_name, test.lost)))
-    for name, without in sorted(tests_without.items()):
-        total = tests_before[name]
-        is_gated = rules.primary in ("", name)
-        is_common = total >= rules.min_cases
-        is_missing_too_often = without > total * (1 - rules.min_share)
-        if is_gated and is_common and is_missing_too_often:
-            next_step, command = _advise_mending(comparison, "If that is intended")
-            if _count_broken(comparison):
-                command = "pytest --llm-record=new"  # as some of them may lack a recording
-            tests = format_count(total, "test")
-            return _Obstacle(
-                sentence=(
-                    f"Not compared: {name} is no longer measured in {without:,} of {tests} "
-                    f"(limit: {_count_limit(total, rules):,})"
-                ),
-                next_step=next_step,
-                command=command,
-            )
-    return None
-
-
-def _why_unscored(measured: Sequence[MetricData], primary: str, rules: GateRules) -> _Obstacle | None:
-    """Return that the primary metric (without one: any metric) was not measured, or in too few trials; None if all is well."""
-    names = [data.metric for data in measured]
-    if primary and primary not in names:
-        known = format_name_list(names)
-        return _Obstacle(
-            sentence=f"Not compared: the ini key llm_primary_metric names {primary!r}, which no test measured",
-            why=f"Measured: {known}",
-            next_step="Correct the key, or measure the metric",
-        )
-    for data in measured:
-        if primary not in ("", data.metric):
-            continue
-        total = data.scored + data.unscored
-        if data.unscored > total * rules.max_unscored:
-            return _describe_unscored(data, total, rules)
-    return None
-
-
-def _describe_unscored(data: MetricData, total: int, rules: GateRules) -> _Obstacle:
-    """Return that a metric has no score in too many trials."""
-    counted = f"{data.unscored:,} of {format_count(total, 'trial')}"
-    limit = math.floor(total * rules.max_unscored + ROUNDING)
-    why = f"At most {limit:,} of {total:,} may have none ({rules.max_unscored:.0%})".replace("%", " %")
-    if data.metric.startswith("judge."):
-        return _Obstacle(
-            sentence=f"Not decided: the judge gave no score for {counted} ({data.metric})",
-            why=why,
-            next_step="Once the judge's model answers again, ask only for what is missing:",
-            command="pytest --llm-record=new",
-        )
-    return _Obstacle(
-        sentence=f"Not decided: {data.metric} has no score in {counted}",
-        why=why,
-        next_step="Mend the cause, then run again:",
-        command="pytest",
-    )
-
-
-def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
-    """Return the verdict on each metric, the primary one first. It is tested at the full level, all others jointly."""
-    changed = [data for data in measured if data.trials]
-    nulls = draw_null_changes([data.trials for data in changed])
-    p_values: dict[str, float] = {}
-    guards = []
-    for index, data in enumerate(changed):
-        if data.metric == primary:
-            p_values[data.metric] = drop_p_value(mean_change(data.trials), nulls[index])
-        else:
-            guards.append(index)
-    if guards:
-        changes = [mean_change(changed[index].trials) for index in guards]
-        joint = joint_drop_p_values(changes, nulls[guards])
-        p_values |= zip([changed[index].metric for index in guards], joint, strict=True)
-    verdicts = []
-    for data in sorted(measured, key=lambda data: data.metric != primary):
-        role = "primary" if data.metric == primary else "guard-rail"
-        verdicts.append(_judge_metric(data, role, p_values, rules))
-    return verdicts
-
-
-def _judge_metric(
-    data: MetricData, role: str, p_values: Mapping[str, float], rules: GateRules
-) -> MetricVerdict:
-    """Return the verdict on a metric; without new trials, or with too few, it has no status.
-
-    Args:
-        data: The trials of the metric.
-        role: ``primary`` or ``guard-rail``.
-        p_values: By metric; has each metric with new trials.
-        rules: What the gate decides by.
-    """
-    before, after = data.mean_scores
-    trials_before, trials_after = data.fewest_trials
-    verdict = MetricVerdict(
-        name=data.metric,
-        role=role,
-        before=before,
-        after=after,
-        change=data.change,
-        cases=data.cases,
-        unchanged=data.cases - len(data.trials),
-        trials_before=trials_before,
-        trials_after=trials_after,
-        scored=data.scored,
-        unscored=data.unscored,
-    )
-    if not data.trials or not data.is_large_enough(rules):
-        return verdict
-    lower = None
-    errors = data.bound_errors()
-    if errors is not None:
-        lower = errors.excluding.lower_end(data.change, 1 - rules.alpha)
-        is_drop_excluded = lower > -rules.margin
-    else:  # single trials of too few cases: a drop is excluded only if no score differs
-        is_drop_excluded = not any(pair.difference for pair in data.trials.values())
-    p_value = p_values[data.metric]
-    status = "AMBER"
-    if p_value <= rules.alpha and data.change <= -rules.floor:
-        status = "RED"
-    elif is_drop_excluded:
-        status = "GREEN"
-    detectable = None
-    error = data.estimate_error()
-    if error is not None and error.standard_error:
-        detectable = max(error.detectable_drop(rules.alpha), rules.floor)
-    upper = None
-    if lower is not None:
-        upper = 2 * data.change - lower
-    return replace(verdict, status=status, p_value=p_value, lower=lower, upper=upper, detectable=detectable)
+        return (names[0],)
+    return ()
 
 
 def _conclude(
@@ -436,6 +210,29 @@ def _conclude(
             verdict, sentence=f"On average, a drop of {_format_margin(rules)} or more is ruled out"
         )
     return _leave_undecided(verdict, decisive, len(decided), measured, rules)
+
+
+def _add_broken(verdict: Verdict, broken: BrokenSuite) -> Verdict:
+    """Return the verdict with what broke: as its sentence, or beside that on the mean, with what to do about it."""
+    if not broken.cases:
+        return verdict
+    sentence = describe_broken(broken)
+    if broken.is_red:
+        if verdict.status == "RED":
+            sentence = f"{verdict.sentence}; {sentence}"
+        why = "" if broken.has_same_answer else explain_chance(broken)
+        return replace(verdict, status="RED", sentence=sentence, why=why, next_step="", next_command="")
+    if verdict.status == "RED":
+        return replace(verdict, sentence=f"{verdict.sentence}; {sentence}")
+    chance = explain_chance(broken)
+    again = "it" if len(broken.cases) == 1 else "them"
+    fails = "it fails" if len(broken.cases) == 1 else "they fail"
+    next_step = f"Run {again} again in another hour or on another day; if {fails} again, it is your change:"
+    verdict = replace(verdict, next_step=next_step, next_command=AGAIN_COMMAND)
+    if verdict.status == "GREEN":
+        return replace(verdict, sentence=f"{verdict.sentence}; but {sentence}", why=chance)
+    why = f"{chance}. {verdict.why}" if verdict.why else chance
+    return replace(verdict, status="AMBER", sentence=sentence, why=why)
 
 
 def _format_margin(rules: GateRules) -> str:
@@ -469,16 +266,17 @@ def _leave_undecided(
         measured: The trials of all metrics.
         rules: What the gate decides by.
     """
-    proving = rules.alpha
-    if decisive[0].role != "primary":  # guard-rails share the level (Bonferroni, for the estimate)
-        proving = rules.alpha / decided
+    proving = rules.mean_level
+    if decisive[0].role != "primary":  # they share the level (Bonferroni, for the estimate)
+        proving = rules.mean_level / decided
     by_name = {data.metric: data for data in measured}
     first = decisive[0]
     names = first.name
     if len(decisive) > 1:
         names += f" and {len(decisive) - 1} more"
     data = by_name[first.name]
-    step = data.plan_next_step(rules, (proving, rules.alpha))
+    levels = (proving, rules.alpha)
+    step = data.plan_next_step(rules, levels)
     cases = format_count(data.cases, "case")
     trials = max(first.trials_before, first.trials_after)
     if trials > 1:
@@ -491,12 +289,20 @@ def _leave_undecided(
         )  # scores stay within 0 and 1
         lower, upper = (f"{100 * end:+.1f}" for end in ends)
         why = f"Measured: {format_points(first.change)}; with {cases} the true change may be anything from {lower} to {upper}"
+    missing = data.count_missing_trials(rules)
+    if missing:
+        needed = needed_trials(rules.alpha, rules.margin / data.share)
+        why = f"It takes about {needed} new answers to see that not one in 20 got worthless; this run has {needed - missing}"
     next_step = step.words
     changed = verdict.changed_answers
     if step.is_out_of_reach and changed:
         next_step += f". Read the {format_count(changed, 'changed answer')}"
+    chance_of_verdict = None
+    if rules.next_trials:
+        chance_of_verdict = data.chance_of_verdict(rules, levels, rules.next_trials)
     return replace(
         verdict,
+        chance_of_verdict=chance_of_verdict,
         sentence=f"Not decided: a drop of {_format_margin(rules)} or more is still possible ({names})",
         why=why,
         next_step=next_step,
@@ -562,6 +368,12 @@ def _list_advice(
     """Return the smallest drop that the suite detects, for each metric that the verdict is about."""
     by_name = {data.metric: data for data in measured}
     advice = [_describe_power(metric, by_name[metric.name], rules) for metric in decisive]
+    has_primary = any(metric.role == "primary" for metric in decisive)
+    if not has_primary and len(measured) >= MANY_METRICS:
+        advice.append(
+            f"{len(measured)} metrics decide together, so the verdict is rarely GREEN: "
+            "name one to three of them in the ini key llm_primary_metric"
+        )
     return list(filter(None, advice))
 
 
@@ -580,7 +392,7 @@ def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -
     further = data.estimate_error(0, trials)
     if further is None:
         return text
-    finer = max(further.detectable_drop(rules.alpha), rules.floor)
+    finer = max(further.detectable_drop(rules.mean_level), rules.floor)
     if round(finer, 3) < round(metric.detectable, 3):
         text += f"; with --llm-trials={trials} it would be {finer * 100:.1f}"
     return text

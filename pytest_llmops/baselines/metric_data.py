@@ -1,7 +1,8 @@
 """The trials of a metric in all compared cases: its change, the error of the change, and what would decide an undecided metric.
 
 Many metrics score a trial only with 0 or 1 (it passes or fails). Their mean is a pass rate, whose error needs formulas of its
-own: see `MetricData.bound_errors`. A metric is "steady" if it is such a metric and all trials of each case agree.
+own: see `MetricData.bound_errors`. The verdict itself takes its numbers from `metrics.change.p_values` and `metrics.change.bounds`; the errors
+here are for planning. A metric is "steady" if it is such a metric and all trials of each case agree.
 """
 
 import math
@@ -14,13 +15,22 @@ from statistics import NormalDist, fmean
 from pytest_llmops.baselines.baseline import list_scored
 from pytest_llmops.baselines.changes import ComparedTest, SuiteComparison, metric_name, metric_trials
 from pytest_llmops.measurement import format_count
-from pytest_llmops.metrics.trial_change import (
+from pytest_llmops.metrics.change.bounds import (
+    Side,
+    bound_range,
+    centre_offset,
+    lower_bound,
+    measure_sides,
+    needed_trials,
+    paired_variance,
+    unseen_variance,
+)
+from pytest_llmops.metrics.change.trials import (
     ChangeError,
     TrialPair,
     estimate_change_error,
     mean_change,
     passes_or_fails,
-    pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
 from pytest_llmops.results.shares import MAX_ADDED, MAX_GROWTH, round_plan
@@ -37,8 +47,13 @@ class GateRules:
     """What the gate decides by.
 
     Attributes:
-        primary: The metric that decides; "": the only metric decides, and of several all are guard-rails.
-        alpha: Probability of RED if nothing changed.
+        primary: The metric that decides, or several with spaces between them; "": the only metric decides, and of several all are
+            guard-rails.
+        alpha: The error of GREEN: the probability of ruling out a drop that is there.
+        mean_level: Probability that the mean of the metrics that decide is RED if nothing changed. It is a little smaller than alpha, as
+            cases that broke may turn the verdict RED as well.
+        guard_level: The same for all guard-rails together.
+        broken_level: The odds of chance above which broken cases prove nothing.
         margin: A drop of the mean that must be excluded for GREEN.
         floor: The smallest drop that is RED.
         min_cases: Fewer compared cases get no statistical verdict.
@@ -46,10 +61,14 @@ class GateRules:
         max_unscored: Share of trials without a score above which the verdict is ERROR.
         min_share: Share of the baseline's tests that must have run.
         planned: Numbers of trials of each case that a later run can have, ascending.
+        next_trials: Trials of each case in the next look of ``--llm-trials=auto``; 0: there is none.
     """
 
     primary: str = ""
     alpha: float = 0.05
+    mean_level: float = 0.04
+    guard_level: float = 0.01
+    broken_level: float = 0.01
     margin: float = 0.05
     floor: float = 0.02
     min_cases: int = 10
@@ -58,6 +77,26 @@ class GateRules:
     max_unscored: float = MAX_UNSCORED
     min_share: float = 0.9
     planned: Sequence[int] = range(1, MAX_PLANNED_TRIALS + 1)
+    next_trials: int = 0
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The metrics that decide, as the settings name them.
+
+        >>> GateRules(primary="judge.quality, text.contains").named
+        ('judge.quality', 'text.contains')
+        """
+        return tuple(self.primary.replace(",", " ").split())
+
+    def divide(self, looks: int) -> "GateRules":
+        """Return the rules of each of several looks at the same suite, whose errors add up."""
+        return replace(
+            self,
+            alpha=self.alpha / looks,
+            mean_level=self.mean_level / looks,
+            guard_level=self.guard_level / looks,
+            broken_level=self.broken_level / looks,
+        )
 
     def describe_least_size(self) -> str:
         """Return how many cases and trials a statistical verdict needs.
@@ -92,21 +131,6 @@ class Plan:
 
 
 PRESENT = Plan()
-
-
-@dataclass(frozen=True, slots=True)
-class _PassRateSide:
-    """The baseline or the run of a metric that passes or fails.
-
-    Attributes:
-        mean: The pass rate.
-        trials: How many trials there are in all cases.
-        variance: Variance of the mean, estimated from the spread of trials within a case.
-    """
-
-    mean: float
-    trials: int
-    variance: float
 
 
 class MetricData:
@@ -151,7 +175,14 @@ class MetricData:
         elif after:
             self.cases += 1
             self.means.append((fmean(before), fmean(after)))
-            self.trials[test.record.nodeid] = TrialPair(before, after)
+            self.trials[test.record.nodeid] = TrialPair(before, after, self._count_sessions(test, before))
+
+    def _count_sessions(self, test: ComparedTest, scored: Sequence[float]) -> tuple[int, ...]:
+        """Return how many trials each session of the baseline has; empty if that is one session, or some trials have no score."""
+        sessions = tuple(test.before.sessions.values())
+        if sum(sessions) != len(scored):
+            return ()
+        return sessions
 
     @property
     def share(self) -> float:
@@ -176,8 +207,25 @@ class MetricData:
         after = fmean(after for _, after in self.means)
         return before, after
 
+    def bound_change(self, level: float) -> tuple[float | None, float | None]:
+        """Return lower and upper end of the likely range of the change over all cases; None: too few cases have new trials.
+
+        The change of cases without new evidence is 0, so a range of the others shrinks by their share.
+        """
+        if not self.trials:
+            return None, None
+        lower = lower_bound(self.trials, level)
+        likely = bound_range(self.trials, level)
+        if lower is None or likely is None:
+            return None, None
+        _, upper = likely
+        return lower * self.share, upper * self.share
+
     def estimate_error(self, before: int = 0, after: int = 0) -> ChangeError | None:
         """Return the standard error of the change over all cases; None: too few trials or cases give one.
+
+        It is the larger of that from the trials and that from the differences between cases. What these exceed the trials by does not
+        shrink with further trials.
 
         Args:
             before: Trials of each case in the baseline; 0: as many as now.
@@ -187,10 +235,19 @@ class MetricData:
         if error is None:
             return None
         share = self.share
-        return replace(error, standard_error=error.standard_error * share, growth=error.growth * share)
+        total = math.hypot(error.standard_error, math.sqrt(self._variance_between_cases))
+        return replace(error, standard_error=total * share, growth=error.growth * share)
+
+    @cached_property
+    def _variance_between_cases(self) -> float:
+        """What the differences between cases add to the variance of the change that the trials of these cases do not explain."""
+        error = estimate_change_error(self.trials)
+        if error is None:
+            return 0.0
+        return max(paired_variance(self.trials) - error.standard_error**2, 0.0)
 
     def bound_errors(self, plan: Plan = PRESENT) -> ErrorBounds | None:
-        """Return the errors by which a drop is excluded, and by which it is proved; None: too few trials or cases give them.
+        """Return the errors by which a later run excludes a drop, and by which it proves one; None: too few trials or cases give them.
 
         Metrics with other scores than 0 and 1 have one error for both. A metric that passes or fails needs more:
 
@@ -198,83 +255,64 @@ class MetricData:
           only single trials, it is taken from the differences between cases.
         - To exclude a drop, each side is given one more passed and one more failed trial. Otherwise 36 trials that all passed
           would have the spread 0, and exclude that one in 20 fails.
-        - A drop is proved by permuting the trials of both sides, so there each side has the spread of both, weighted by trials:
+        - A drop is proved by exchanging the trials of both sides, so there each side has the spread of both, weighted by trials:
           3 passed trials of the baseline count little against 20 of the run of which some failed.
-        - The change of a permutation moves in steps; half a step is subtracted (the correction for continuity).
 
         Args:
             plan: The trials and cases to plan with.
-
-        Source: Agresti and Caffo, "Simple and Effective Confidence Intervals for Proportions", 2000.
         """
         error = self.estimate_error(plan.before, plan.after)
         if error is None:
             return None
-        if self._pass_rate_sides is None:
+        if not self._passes_or_fails:
             planned = replace(error, standard_error=error.standard_error / math.sqrt(plan.cases))
             return ErrorBounds(planned, planned)
-        old, new = self._pass_rate_sides
-        cases = len(self.trials)
-        old_trials = plan.cases * (cases * plan.before or old.trials)
-        new_trials = plan.cases * (cases * plan.after or new.trials)
+        old, new = self._sides
+        old_trials, new_trials = self._count_planned_trials(plan)
         old_variance = self._plan_variance(old, old_trials)
         new_variance = self._plan_variance(new, new_trials)
         share = self.share
-        old_offset = (1 - 2 * old.mean) / (old_trials + 2)
-        new_offset = (1 - 2 * new.mean) / (new_trials + 2)
-        offset = max(old_offset - new_offset, 0.0)
-        spread = math.sqrt(old_variance + new_variance)
-        excluding = ChangeError(spread * share, error.freedom, offset * share)
+        planned_old = replace(old, trials=round(old_trials))
+        planned_new = replace(new, trials=round(new_trials))
+        between = self._variance_between_cases / plan.cases
+        spread = math.sqrt(old_variance + new_variance + between)
+        excluding = ChangeError(
+            spread * share, error.freedom, centre_offset(planned_old, planned_new) * share
+        )
         ratio = old_trials / new_trials
-        permuted_spread = math.sqrt(old_variance * ratio + new_variance / ratio)
-        step = 1 / old_trials + 1 / new_trials
-        proving = ChangeError(permuted_spread * share, error.freedom, step / 2 * share)
+        exchanged_spread = math.sqrt(old_variance * ratio + new_variance / ratio + between)
+        proving = ChangeError(exchanged_spread * share, error.freedom)
         return ErrorBounds(excluding=excluding, proving=proving)
 
-    def _plan_variance(self, side: _PassRateSide, trials: float) -> float:
+    def _count_planned_trials(self, plan: Plan) -> tuple[float, float]:
+        """Return how many trials the cases with new evidence have in a plan, in the baseline and in the run."""
+        cases = len(self.trials)
+        old, new = self._sides
+        before = cases * plan.before or old.trials
+        after = cases * plan.after or new.trials
+        return plan.cases * before, plan.cases * after
+
+    def _plan_variance(self, side: Side, trials: float) -> float:
         """Return the variance that the mean of a side would have with this number of trials.
 
         Further trials are expected to pass and fail in the same proportion as the present ones.
         """
         if self._is_steady:
-            return (trials + 1) / (trials + 2) ** 3
-        present = side.trials
-        unseen_variance = (present + 1) / (present + 2) ** 3
-        return (side.variance + unseen_variance) * present / trials
-
-    @cached_property
-    def _paired_error(self) -> ChangeError | None:
-        """The error from the spread of the differences between cases, which includes the spread of their true changes."""
-        means = {}
-        for case, pair in self.trials.items():
-            means[case] = TrialPair((fmean(pair.before),), (fmean(pair.after),))
-        return estimate_change_error(means)
+            return unseen_variance(trials)
+        return (side.variance + unseen_variance(side.trials)) * side.trials / trials
 
     @cached_property
     def _is_steady(self) -> bool:
         """Whether the metric passes or fails, and all trials of each case agree."""
-        sides = self._pass_rate_sides
-        return sides is not None and not any(side.variance for side in sides)
+        return self._passes_or_fails and not any(side.variance for side in self._sides)
 
     @cached_property
-    def _pass_rate_sides(self) -> tuple[_PassRateSide, _PassRateSide] | None:
-        """The baseline and the run of a metric that passes or fails; None: it does not, most of its scores are in between."""
-        pairs = list(self.trials.values())
-        if not passes_or_fails(pairs):
-            return None
-        sides = [[pair.before for pair in pairs], [pair.after for pair in pairs]]
-        noises = [pool_noise([TrialPair(trials, trials) for trials in side]) for side in sides]
-        totals = [sum(map(len, side)) for side in sides]
-        paired = None
-        if None in noises:  # a side has single trials only
-            paired = self._paired_error
-        summaries = []
-        for side, noise, total in zip(sides, noises, totals, strict=True):
-            mean = fmean(map(fmean, side))
-            variance = _mean_variance(side, noise, paired, totals)
-            summaries.append(_PassRateSide(mean, total, variance))
-        old, new = summaries
-        return old, new
+    def _passes_or_fails(self) -> bool:
+        return passes_or_fails(self.trials.values())
+
+    @cached_property
+    def _sides(self) -> tuple[Side, Side]:
+        return measure_sides(self.trials)
 
     def _chance_to_settle(
         self, rules: GateRules, levels: tuple[float, float], plan: Plan, *, two_sided: bool
@@ -295,17 +333,15 @@ class MetricData:
         planned = self.bound_errors(plan)
         if now is None or planned is None:
             return 0.0
-        error_between_cases = None
-        if plan.cases > 1:  # new cases have true changes of their own
-            error_between_cases = self._paired_error
         smallest_error = 1e-9
-        if error_between_cases is not None:
-            smallest_error = error_between_cases.standard_error * self.share
+        has_new_cases = plan.cases > 1  # they have true changes of their own
+        if has_new_cases:
+            smallest_error = max(smallest_error, math.sqrt(paired_variance(self.trials)) * self.share)
         variance = max(now.excluding.standard_error, smallest_error) ** 2
         # The share of the later result that the present one determines already.
         if self._is_steady:
             kept = 1.0
-        elif error_between_cases is not None:
+        elif has_new_cases:
             kept = 1 / plan.cases
         else:
             kept = planned.excluding.standard_error**2 / variance
@@ -316,14 +352,33 @@ class MetricData:
         proving_level, excluding_level = levels
         proved = min(planned.proving.lower_end(0.0, 1 - proving_level), -rules.floor)
         excluded = -rules.margin - planned.excluding.lower_end(0.0, 1 - excluding_level)
+        if not self._can_exclude(rules, excluding_level, plan):
+            excluded = math.inf
         later = NormalDist(self.change * shrinkage, spread)
         if not two_sided:
             return 1 - max(later.cdf(excluded) - later.cdf(proved), 0.0)
         mirrored = NormalDist(-self.change * shrinkage, spread)
-        excluded = min(excluded, 0.0)
+        if math.isfinite(excluded):
+            excluded = min(excluded, 0.0)
         undecided_drop = max(later.cdf(excluded) - later.cdf(proved), 0.0)
         undecided_rise = max(mirrored.cdf(excluded) - mirrored.cdf(proved), 0.0)
         return 1 - (undecided_drop + undecided_rise)
+
+    def _can_exclude(self, rules: GateRules, level: float, plan: Plan) -> bool:
+        """Return whether the run of a plan has enough trials to exclude that some rare answers are worthless."""
+        _, new_trials = self._count_planned_trials(plan)
+        return new_trials >= needed_trials(level, rules.margin / self.share)
+
+    def count_missing_trials(self, rules: GateRules) -> int:
+        """Return how many further trials the run needs so that a drop of the margin can be ruled out at all; 0: it has enough."""
+        if not self.trials:
+            return 0
+        _, present = self._count_planned_trials(PRESENT)
+        return max(0, needed_trials(rules.alpha, rules.margin / self.share) - round(present))
+
+    def chance_of_verdict(self, rules: GateRules, levels: tuple[float, float], trials: int) -> float:
+        """Return the probability that a run of so many trials of each case is decided, as `plan_next_step` predicts it."""
+        return self._chance_to_settle(rules, levels, Plan(after=trials), two_sided=False)
 
     def plan_next_step(
         self, rules: GateRules, levels: tuple[float, float], *, two_sided: bool = False
@@ -473,31 +528,6 @@ class NextStep:
         if self.is_fixed:
             return f"pytest --llm-record=new --llm-trials={self.run_only}"
         return "pytest --llm-record=new"
-
-
-def _mean_variance(
-    side: Sequence[tuple[float, ...]],
-    noise: ChangeError | None,
-    paired: ChangeError | None,
-    totals: Sequence[int],
-) -> float:
-    """Return the variance of the mean of one side of a metric that passes or fails.
-
-    Args:
-        side: The trials of each case.
-        noise: Spread of the trials within a case; None: the side has only single trials.
-        paired: Error from the differences between cases, given if either side has only single trials. The side gets the part
-            of it that its number of trials explains.
-        totals: How many trials each of the two sides has.
-    """
-    if paired is not None:
-        own_trials = sum(map(len, side))
-        inverse_totals = sum(1 / total for total in totals)
-        return paired.standard_error**2 / own_trials / inverse_totals
-    if noise is None:
-        return 0.0
-    inverse_counts = sum(1 / len(trials) for trials in side)
-    return noise.standard_error**2 * inverse_counts / len(side) ** 2
 
 
 def format_points(change: float) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 from pytest_llmops.baselines.baseline import Baseline, flip_rate, list_scored
 from pytest_llmops.baselines.changes import metric_name, metric_trials
 from pytest_llmops.baselines.metric_data import GateRules
-from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error, pool_noise
+from pytest_llmops.metrics.change.trials import TrialPair, estimate_change_error, pool_noise
 
 PLANNED_TRIALS = (1, 3, 5, 10)
 

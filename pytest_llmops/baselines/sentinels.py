@@ -10,7 +10,8 @@ from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, list_scored
 from pytest_llmops.baselines.changes import ComparedTest, compare_tests, find_metrics, metric_trials
 from pytest_llmops.baselines.metric_data import format_points
 from pytest_llmops.errors import format_name_list
-from pytest_llmops.metrics.trial_change import TrialPair, compare_families
+from pytest_llmops.metrics.change.families import compare_families
+from pytest_llmops.metrics.change.trials import TrialPair
 from pytest_llmops.results.details import CassetteFacts
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, Verdict

@@ -1,6 +1,6 @@
 """Verdicts on variants that ran side by side in one run, for instance two versions of a prompt.
 
-One variant is the base, with which each of the others is compared. The statistics are those of the gate: trials are permuted
+One variant is the base, with which each of the others is compared. The statistics are those of the gate: trials are exchanged
 within the cases that both sides ran. A proved difference is then tested again on the means of the families, to see whether it
 also holds for unseen cases. The table of error rates is in docs/compare.md.
 """
@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_test
 from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
-from pytest_llmops.baselines.gate import choose_primary
+from pytest_llmops.baselines.gate import choose_primaries
 from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
-from pytest_llmops.metrics import trial_change
+from pytest_llmops.metrics.change.p_values import ROUNDING, change_p_value
+from pytest_llmops.metrics.change.trials import TrialPair, adjust_p_values
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
@@ -120,29 +121,27 @@ def _adjust_p_values(rows: Iterable[_Row]) -> None:
     """
     groups = group_by(rows, lambda row: (row.data.metric, bool(row.family)))
     for group in groups.values():
-        adjusted = trial_change.adjust_p_values([row.p_value for row in group])
+        adjusted = adjust_p_values([row.p_value for row in group])
         for row, p_value in zip(group, adjusted, strict=True):
             row.p_value = p_value
             row.tests = len(group)
 
 
-def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = "") -> list[_Row]:
-    """Return the metrics with their p-values, the primary first. It is tested alone, all others jointly.
+def _test_metrics(measured: Sequence[MetricData], primaries: Sequence[str], family: str = "") -> list[_Row]:
+    """Return the metrics with their p-values, the primary ones first. These are one group of tests, all others another (Holm).
 
     A metric without new trials has the p-value 1.
     """
     changed = [data for data in measured if data.trials]
-    nulls = trial_change.draw_null_changes([data.trials for data in changed])
     p_values: dict[str, float] = {}
-    groups = group_by(range(len(changed)), lambda place: changed[place].metric == primary)
-    for places in groups.values():
-        names = [changed[place].metric for place in places]
-        changes = [trial_change.mean_change(changed[place].trials) for place in places]
-        joint = trial_change.joint_change_p_values(changes, nulls[places])
-        p_values |= zip(names, joint, strict=True)
+    groups = group_by(changed, lambda data: data.metric in primaries)
+    for group in groups.values():
+        adjusted = adjust_p_values([change_p_value(data.trials) for data in group])
+        for data, p_value in zip(group, adjusted, strict=True):
+            p_values[data.metric] = p_value
     rows = []
-    for data in sorted(measured, key=lambda data: data.metric != primary):
-        role = "primary" if data.metric == primary else "guard-rail"
+    for data in sorted(measured, key=lambda data: data.metric not in primaries):
+        role = "primary" if data.metric in primaries else "guard-rail"
         rows.append(_Row(data, role, family, p_values.get(data.metric, 1.0)))
     return rows
 
@@ -169,24 +168,21 @@ def _judge_metric(row: _Row, rules: GateRules) -> MetricVerdict:
         trials_before=trials_before,
         trials_after=trials_after,
     )
-    errors = data.bound_errors()
-    if errors is None or not data.is_large_enough(rules):
+    level = rules.alpha / row.tests
+    lower, upper = data.bound_change(level)
+    if lower is None or upper is None or not data.is_large_enough(rules):
         next_step = ""
         if data.trials:
             next_step = f"Too few cases for a verdict: {rules.describe_least_size()}"
         return replace(verdict, p_value=None, next_step=next_step)
-    lower = errors.excluding.lower_end(data.change, 1 - rules.alpha / row.tests)
-    verdict = replace(verdict, lower=lower, upper=2 * data.change - lower)
-    size = abs(data.change)
-    if row.p_value <= rules.alpha and size >= rules.floor:
+    verdict = replace(verdict, lower=lower, upper=upper)
+    if row.p_value <= rules.alpha + ROUNDING and abs(data.change) >= rules.floor - ROUNDING:
         if data.change > 0:
             return replace(verdict, status="better")
         return replace(verdict, status="worse")
-    # The interval is symmetric: the change and half its width must stay within the margin, whichever its sign.
-    half_width = data.change - lower
-    if size + half_width < rules.margin:
+    if lower > -rules.margin and upper < rules.margin:
         return replace(verdict, status="equivalent")
-    levels = (rules.alpha / 2 / row.tests, rules.alpha / row.tests)
+    levels = (level / 2, level)
     return replace(verdict, next_step=data.plan_next_step(rules, levels, two_sided=True).words)
 
 
@@ -215,14 +211,14 @@ class _Variant:
             self._families[case] = facts.family
         comparison = _pair_sides(self._base, self._other)
         measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
-        self.rows = _test_metrics(measured, choose_primary(measured, rules))
+        self.rows = _test_metrics(measured, choose_primaries(measured, rules))
         families = group_by(comparison.compared, lambda test: self._families[test.record.nodeid] or None)
         if len(families) < 2 or not measured:  # noqa: PLR2004 -- one family is all cases
             return
         first = self.rows[0].data.metric
         for family, tests in families.items():
             part = SuiteComparison(tuple(tests), baseline=comparison.baseline)
-            self.rows += _test_metrics([MetricData(first, part)], first, family)
+            self.rows += _test_metrics([MetricData(first, part)], (first,), family)
 
     def judge(self, verdict: Verdict) -> Verdict:
         """Return the verdict completed with metrics, status, sentence and advice; call it after `_adjust_p_values`."""
@@ -283,13 +279,16 @@ class _Variant:
             return (
                 f"not compared: {self._left_out:,} of {format_count(cases, 'case')} did not run on both sides"
             )
-        if rules.primary not in ("", *names):
-            known = format_name_list(names)
-            return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {rules.primary!r}"
+        for primary in rules.named:
+            if primary not in names:
+                known = format_name_list(names)
+                return (
+                    f"ini llm_primary_metric: expected a metric that was measured ({known}), got {primary!r}"
+                )
         for metric in sorted(
             metrics, key=lambda metric: metric.name == TRIAL_RATE
         ):  # which says less than a name
-            if rules.primary not in ("", metric.name):
+            if rules.named and metric.name not in rules.named:
                 continue
             total = metric.scored + metric.unscored
             if metric.unscored > total * rules.max_unscored:
@@ -349,16 +348,15 @@ class _Variant:
     def _describe_unseen(self, data: MetricData) -> str:
         """Return whether a proved difference also holds for unseen cases, as a sentence.
 
-        For this the permutation swaps whole families between the sides, and cases without a family as a whole.
+        For this whole families are exchanged between the sides, and cases without a family as a whole.
         """
         clusters = group_by(data.trials, lambda case: self._families[case] or case)
         means = {}
         for cluster, cases in clusters.items():
             before = fmean(fmean(data.trials[case].before) for case in cases)
             after = fmean(fmean(data.trials[case].after) for case in cases)
-            means[cluster] = trial_change.TrialPair((before,), (after,))
-        nulls = trial_change.draw_null_changes([means])
-        (p_value,) = trial_change.joint_change_p_values([trial_change.mean_change(means)], nulls)
+            means[cluster] = TrialPair((before,), (after,))
+        p_value = change_p_value(means)
         if len(means) < len(data.trials):
             count = format_count(len(means), "family", "families")
         else:

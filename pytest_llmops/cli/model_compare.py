@@ -17,7 +17,8 @@ from pytest_llmops.cli.common import EXIT_PROBLEM
 from pytest_llmops.cli.model_commands import open_project
 from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
-from pytest_llmops.metrics.trial_change import TrialPair, compare_families
+from pytest_llmops.metrics.change.families import compare_families
+from pytest_llmops.metrics.change.trials import TrialPair
 from pytest_llmops.protocols import Call, Embedder, Judge, Model
 from pytest_llmops.providers.selection import create_model
 from pytest_llmops.results.rescoring.judged_outputs import Output

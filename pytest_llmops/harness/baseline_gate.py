@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_llmops.baselines.conclusion import Reference
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
+LEAST_CHANCE = 0.2  # of a verdict: with a smaller one no further trials are paid for
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 
@@ -247,9 +248,9 @@ class EarlierAnswers:
         self._committed = _CommittedCalls(root, lambda: stored.find_commit(root, latest.commit))
 
     def find_output(self, nodeid: str) -> str | None:
-        """Return the output that a test had; None: it is not known."""
+        """Return the output that a test of the baseline had; None: it is not known, or the test has another name now."""
         output = self._answers.outputs.get(nodeid)
-        if output:
+        if output or nodeid not in self._records:
             return output
         return self._committed.find_output(self._records[nodeid], self._tests[nodeid])
 
@@ -258,7 +259,7 @@ class EarlierAnswers:
         fingerprints = [request_fingerprint(call) for call in self._tests[nodeid].calls]
         stored = self._answers.requests
         requests = {fingerprint: stored[fingerprint] for fingerprint in fingerprints if fingerprint in stored}
-        if requests:
+        if requests or nodeid not in self._records:
             return requests
         return self._committed.find_requests(self._records[nodeid], fingerprints)
 
@@ -294,7 +295,6 @@ class BaselineGate:
     def find_reference(self) -> "Reference | None":
         """Return what the run is compared with; None: there is no baseline."""
         from pytest_llmops.baselines.conclusion import Reference
-        from pytest_llmops.baselines.gate import LOOK_LEVELS
         from pytest_llmops.baselines.metric_data import GateRules
 
         if self.settings.accept is not None and not self._own_path.exists():  # this run makes the first one
@@ -309,7 +309,9 @@ class BaselineGate:
         rules = GateRules(primary=self.settings.primary_metric)
         trials = self.settings.trials
         if isinstance(trials, LookTrials):
-            rules = replace(rules, alpha=LOOK_LEVELS[trials], planned=tuple(LOOK_LEVELS))
+            looks = tuple(LOOKS.values())
+            later = [number for number in looks if number > trials]
+            rules = replace(rules.divide(len(looks)), planned=looks, next_trials=min(later, default=0))
         earlier = EarlierAnswers(stored, baseline, self._root, self.records)
         is_partial = bool(self._why_partial(baseline.tests))
         return Reference(
@@ -480,7 +482,9 @@ def _why_no_looks(config: Any, settings: Settings) -> str:
     return ""
 
 
-def plan_next_look(settings: Settings, status: str, takes: int | None, failed: int = 0) -> tuple[str, str]:
+def plan_next_look(
+    settings: Settings, status: str, takes: int | None, failed: int = 0, chance: float | None = None
+) -> tuple[str, str]:
     """Return the value of --llm-trials for the next look ("" if there is none), and a sentence about it.
 
     Args:
@@ -488,6 +492,7 @@ def plan_next_look(settings: Settings, status: str, takes: int | None, failed: i
         status: The status of the verdict of this look.
         takes: The smallest number of recorded takes that a test has; None: no test replays any.
         failed: How many tests failed in this look, also those that measure nothing. A further look would hide these failures.
+        chance: Probability that the next look decides; None: it is not known.
     """
     later = [option for option, trials in LOOKS.items() if trials > settings.trials]
     number = len(LOOKS) - len(later)
@@ -502,6 +507,8 @@ def plan_next_look(settings: Settings, status: str, takes: int | None, failed: i
         tests = format_count(failed, "test")
         return "", f"{place}: undecided, and {tests} failed, so no further trials are taken"
     further = LOOKS[later[0]]
+    if chance is not None and chance < LEAST_CHANCE:
+        return "", f"{place}: undecided, and {further} trials would hardly decide it"
     if settings.record == "none" and takes is not None and takes < further:
         return "", f"{place}: undecided, and the recordings end here"
     return later[0], f"{place}: undecided, so the suite runs again with {further} trials of each test"
@@ -515,7 +522,8 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
     from pytest_llmops.cassettes import RUN_FOLDER_VARIABLE, open_run_folder
 
     with ExitStack() as held:
-        if LOOKS[config.getoption("llm_trials")] == 1 or RUN_FOLDER_VARIABLE not in os.environ:
+        is_first = config.getoption("llm_trials") == next(iter(LOOKS))
+        if is_first or RUN_FOLDER_VARIABLE not in os.environ:
             held.enter_context(open_run_folder())
         status = yield
         listener = config.pluginmanager.get_plugin("llmops_listener")

@@ -232,28 +232,35 @@ class Controller:
         if reference is not None or has_facts:
             from pytest_llmops.baselines.conclusion import conclude
 
-            # An undecided verdict fails nothing before the last look, or on a run that is accepted.
-            is_strict = settings.strict and not settings.accept
-            if is_strict:
-                next_look, _ = self._plan_look("AMBER", session)
-                is_strict = not next_look
-            self.run = conclude(self.run, reference, is_strict=is_strict)
+            self.run = conclude(self.run, reference, is_strict=False)
             self._add_unchanged_inputs()
         if gate is not None:
             verdict = self.run.find_verdict("baseline")
             self._prepare_next_look(verdict, session)
-            if settings.accept:
-                self._accept(gate, verdict)
+        # An undecided verdict fails nothing before the last look, or on a run that is accepted.
+        if settings.strict and not settings.accept and not self.next_look:
+            from pytest_llmops.baselines.conclusion import explain_strict
+
+            self.run = explain_strict(self.run)
+        if gate is not None and settings.accept:
+            self._accept(gate, self.run.find_verdict("baseline"))
         session.exitstatus = decide_exit_status(self.run, session.exitstatus)
         if self._not_accepted:
             session.exitstatus = session.exitstatus or TESTS_FAILED
 
     def _prepare_next_look(self, verdict: Verdict | None, session: Any) -> None:
         """Plan the look that follows an undecided verdict, if the run is one of several looks."""
+        if not isinstance(self._settings.trials, LookTrials):
+            return
         status = "NONE"
+        chance = None
         if verdict is not None:
             status = verdict.status
-        self.next_look, self._look = self._plan_look(status, session)
+            chance = verdict.chance_of_verdict
+        takes = self.cassette_usage.fewest_takes
+        self.next_look, self._look = plan_next_look(
+            self._settings, status, takes, session.testsfailed, chance
+        )
         if self.next_look:  # only the last look annotates failures and gives advice
             self._github = {}
             self._change_baseline_verdict(advice=(), next_step="", next_command="")
@@ -272,12 +279,6 @@ class Controller:
         return BaselineGate(
             self._config, self._settings, self.run.records, why_narrowed, skipped, session.testsfailed
         )
-
-    def _plan_look(self, status: str, session: Any) -> tuple[str, str]:
-        """Return what `plan_next_look` returns for a verdict of this status; two empty texts if the run is not one of several looks."""
-        if not isinstance(self._settings.trials, LookTrials):
-            return "", ""
-        return plan_next_look(self._settings, status, self.cassette_usage.fewest_takes, session.testsfailed)
 
     def _accept(self, gate: BaselineGate, verdict: Verdict | None) -> None:
         """Accept the run into the baseline, and keep the sentence about it, or why it was refused, for the summary."""

@@ -7,12 +7,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import split_code
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.reports.commands import is_miss
+from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.details import (
     CaseFacts,
     Scale,
@@ -84,6 +85,7 @@ class ShownCase:
         before: The answer in the baseline; None: it is not known here, or there is no baseline.
         now: The answer now; None: there is none.
         trial: Which trial's answer is shown, for instance "the worst of 3 trials"; "": there was one.
+        broke: It broke since the baseline: all trials are worse than all before. Such cases come first of their kind.
     """
 
     kind: CaseKind
@@ -97,6 +99,7 @@ class ShownCase:
     trial: str = ""
     record: TestRecord
     change: CaseChange | None = None
+    broke: bool = False
 
     @property
     def is_bad(self) -> bool:
@@ -133,12 +136,28 @@ def list_cases(run: Run) -> list[ShownCase]:
     """
     changes = run.changes
     names = name_cases(run.records)
+    gate = run.find_verdict("baseline")
+    broken = {} if gate is None else {case.nodeid: case for case in gate.broken}
     cases = []
     for record in run.records:
         kind = _find_kind(record, changes.get(record.nodeid))
-        if kind is not None:
-            cases.append(_build_case(kind, record, changes.get(record.nodeid), names[record.nodeid]))
+        if kind is None:
+            continue
+        case = _build_case(kind, record, changes.get(record.nodeid), names[record.nodeid])
+        if record.nodeid in broken:
+            case = _mark_as_broken(case, broken[record.nodeid])
+        cases.append(case)
     return sorted(cases, key=_severity)
+
+
+def _mark_as_broken(case: ShownCase, broken: BrokenCase) -> ShownCase:
+    """Return a case that says how it broke, before what the check says."""
+    why = f"broke: {broken.describe()}"
+    if broken.same_answer:
+        why += ", with the same answer"
+    if case.why:
+        why += f"; {case.why}"
+    return replace(case, broke=True, why=shorten_text(why, 300))
 
 
 def count_kinds(cases: Iterable[ShownCase]) -> Counter[str]:
@@ -169,13 +188,13 @@ def _find_kind(record: TestRecord, change: CaseChange | None) -> CaseKind | None
     return None
 
 
-def _severity(case: ShownCase) -> tuple[int, float, str]:
+def _severity(case: ShownCase) -> tuple[int, bool, float, str]:
     gain = 0.0
     if case.change is not None:
         gain = case.change.gain
         if case.kind == "better":
             gain = -gain
-    return CASE_KINDS.index(case.kind), gain, case.record.nodeid
+    return CASE_KINDS.index(case.kind), not case.broke, gain, case.record.nodeid
 
 
 def _build_case(kind: CaseKind, record: TestRecord, change: CaseChange | None, name: str) -> ShownCase:

@@ -471,7 +471,16 @@ class _Reader:
         if self._gate is not None and self._gate.status == "RED":
             tests = f"{tests}, but the suite as a whole got worse"
         facts = [self._describe_moves(), self._describe_answers(), tests, self._describe_compared()]
-        return tuple(filter(None, [*facts, self._describe_removed()]))
+        return tuple(filter(None, [*facts, self._describe_new(), self._describe_removed()]))
+
+    def _describe_new(self) -> str:
+        """Return how many tests the baseline does not have, which nothing judges yet; "" if it has all."""
+        gate = self._gate
+        new = len(gate.of_kind("new")) if gate is not None else 0
+        if not new:
+            return ""
+        verb = "is" if new == 1 else "are"
+        return f"{format_count(new, 'new test')} {verb} not judged yet"
 
     def _describe_removed(self) -> str:
         """Return how many tests of the baseline did not run; "" if all did, or the verdict says it."""
@@ -482,12 +491,14 @@ class _Reader:
         return f"{format_count(removed, 'test')} of the baseline did not run"
 
     def _describe_compared(self) -> str:
-        """Return how many tests were compared with the baseline; "" if it is all that measured something, or nothing was compared.
+        """Return how many tests were compared with the baseline; "" if it is all that it has, or nothing was compared.
 
-        Tests that measure nothing are never in a baseline.
+        Tests that measure nothing are never in a baseline; new ones have a fact of their own.
         """
         gate = self._gate
         total = sum(bool(record.measurements) for record in self._run.records)
+        if gate is not None:
+            total -= len(gate.of_kind("new"))
         if gate is None or not 0 < gate.compared < total:
             return ""
         return f"{gate.compared:,} of {format_count(total, 'test')} with scores compared with the baseline"

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypeAlias, cast
 
 from pytest_llmops.errors import append_code
 from pytest_llmops.measurement import Json, format_count
+from pytest_llmops.results.broken_case import BrokenCase
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
 from pytest_llmops.results.shares import ShareVerdict
 
@@ -336,11 +337,11 @@ class MetricVerdict(StoredFacts):
         family: Only the cases of this family; "": all.
         status: ``RED``, ``GREEN`` or ``AMBER``, of a comparison better, worse, equivalent or undecided; "": no statistical verdict.
         before: Mean score of the baseline, or of the base.
-        p_value: Probability of such a drop if nothing had changed; in a comparison of such a difference, up or down. Of
-            guard-rails it is the joint probability, of comparisons it is after Holm's correction.
+        p_value: Probability of such a drop if nothing had changed; in a comparison of such a difference, up or down. Where several metrics
+            are tested together it is after Holm's correction.
         lower: Lower end of the likely range of the change: the bound that decides GREEN, at 95 % (or at the level of the look, or
             divided among the variants).
-        upper: Upper end of the likely range, as far from the change as ``lower``.
+        upper: Upper end of the likely range.
         detectable: The drop that is noticed in 8 of 10 runs; None: not known.
         cases: Compared cases; ``unchanged`` is how many of them replayed the recordings of the baseline.
         trials_before: The smallest number of trials of a case, among those that are not unchanged; ``trials_after`` alike.
@@ -414,6 +415,10 @@ class Verdict(StoredFacts):
         edits: What was edited since the baseline, the most likely cause first.
         answers: How many tests have answers that can be compared with those of the baseline.
         compared: How many tests of the run are in the baseline.
+        broken: The cases that broke since the baseline; of a run of ``--llm-again``, those that failed again.
+        broken_chance: The odds that chance breaks as many; 1 if none broke.
+        trials_again: How many trials of the broken cases another session needs; 0: none is to be run again.
+        chance_of_verdict: Probability that the next look of ``--llm-trials=auto`` decides; None: there is none, or it is decided.
 
     >>> Verdict(kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="quality +6.0 points").headline
     'BETTER  prompt v2 against v1: quality +6.0 points'
@@ -441,6 +446,10 @@ class Verdict(StoredFacts):
     edits: tuple[SuiteEdit, ...] = ()
     answers: int = 0
     compared: int = 0
+    broken: tuple[BrokenCase, ...] = ()
+    broken_chance: float = 1.0
+    trials_again: int = 0
+    chance_of_verdict: float | None = None
 
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
@@ -450,8 +459,9 @@ class Verdict(StoredFacts):
         shares = tuple(map(ShareVerdict.from_wire, as_list(stored.get("shares"))))
         changes = tuple(map(CaseChange.from_wire, as_list(stored.get("changes"))))
         edits = tuple(map(SuiteEdit.from_wire, as_list(stored.get("edits"))))
+        broken = tuple(map(BrokenCase.from_wire, as_list(stored.get("broken"))))
         return super(Verdict, cls).from_wire(
-            wire, metrics=metrics, shares=shares, changes=changes, edits=edits, **given
+            wire, metrics=metrics, shares=shares, changes=changes, edits=edits, broken=broken, **given
         )
 
     def to_wire(self) -> dict[str, Json]:

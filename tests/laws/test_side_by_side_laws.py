@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.strategies import scale_examples
 
 from benchmarks.ab import compare
-from pytest_llmops.metrics.trial_change import adjust_p_values
+from pytest_llmops.metrics.change.trials import adjust_p_values
 
 LEVELS = st.integers(0, 4).map(lambda level: level / 4)
 CASES = st.lists(st.tuples(*[st.lists(LEVELS, min_size=3, max_size=3)] * 2), min_size=10, max_size=12)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.metrics import trial_change
-from pytest_llmops.metrics.trial_change import TrialPair
+from pytest_llmops.metrics.change import trials as trial_change
+from pytest_llmops.metrics.change.trials import TrialPair
 
 LEVELS = st.integers(0, 4).map(lambda level: level / 4)
 SIDES = st.lists(LEVELS, min_size=1, max_size=4).map(tuple)

@@ -7,7 +7,8 @@ from support.messages import check_message
 from support.project import Project
 from support.server import Reply, Seen, chat_answer, json_reply
 
-from pytest_llmops.metrics.trial_change import TrialPair, compare_families
+from pytest_llmops.metrics.change.families import compare_families
+from pytest_llmops.metrics.change.trials import TrialPair
 
 SUITE = """
 import pytest

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pytest_llmops.metrics import trial_change
-from pytest_llmops.metrics.trial_change import TrialPair
+from pytest_llmops.metrics.change import trials as trial_change
+from pytest_llmops.metrics.change.trials import TrialPair
 
 
 def single_trials(before: list[float], after: list[float]) -> dict[str, TrialPair]:

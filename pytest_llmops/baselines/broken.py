@@ -1,0 +1,277 @@
+"""Cases that broke since the baseline: a verdict of their own, beside that on the mean.
+
+A case broke if all of its trials are now below all of the baseline, by 25 points or more on average. Three or more, none mended, are
+RED at once. Fewer are run again in another session, and are RED if they fail again (``--llm-again``). A recorded answer that gets
+another score needs no statistics: the code changed.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, list_scored
+from pytest_llmops.baselines.changes import ComparedTest, compare_tests, metric_trials
+from pytest_llmops.baselines.metric_data import GateRules, MetricData
+from pytest_llmops.errors import format_name_list
+from pytest_llmops.measurement import format_count
+from pytest_llmops.metrics.change.broken_cases import (
+    ROUNDING,
+    BrokenCases,
+    confirm_broken_cases,
+    find_broken_cases,
+    plan_trials_again,
+    split_odds,
+)
+from pytest_llmops.metrics.change.trials import TrialPair, passes_or_fails
+from pytest_llmops.results.broken_case import BrokenCase
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.verdict import Verdict
+
+ENOUGH_AT_ONCE = 3  # broken cases that are RED without another session
+GRADED_SHARE = 0.1  # of graded scores also one case in ten
+# Odds above which a single case is only called worse: with one trial on both sides every second flaky case looks like it
+CLEAR_ODDS = 1 / 20
+MOST_NAMED = 3
+AGAIN_COMMAND = "pytest --llm-again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenSuite:
+    """What broke in a suite.
+
+    Attributes:
+        cases: The cases that broke, each once, those with the same answer first.
+        chance: The odds that chance breaks as many, of the metric in which they are the smallest; 1 if none broke.
+        is_red: It is proved without another session.
+        mended: How many cases rose as clearly, in the metric with the smallest odds.
+        trials_again: How many trials of them another session needs; 0: no case is to be run again.
+    """
+
+    cases: tuple[BrokenCase, ...] = ()
+    chance: float = 1.0
+    is_red: bool = False
+    mended: int = 0
+    trials_again: int = 0
+
+    @property
+    def has_same_answer(self) -> bool:
+        """Whether a recorded answer got another score."""
+        return any(case.same_answer for case in self.cases)
+
+
+def find_broken(
+    measured: Sequence[MetricData], tests: Sequence[ComparedTest], primaries: Sequence[str], rules: GateRules
+) -> BrokenSuite:
+    """Return what broke in a suite, by any of its metrics.
+
+    Args:
+        measured: The trials of all metrics.
+        tests: The compared tests.
+        primaries: The metrics that decide; empty: all do.
+        rules: What the gate decides by.
+
+    >>> find_broken([], [], (), GateRules()).cases
+    ()
+    """
+    cases = {case.nodeid: case for case in _list_same_answers(measured, tests)}
+    suite = BrokenSuite(is_red=bool(cases))
+    levels = _divide_level([data.metric for data in measured], primaries, rules)
+    trials_again = 0
+    for data in sorted(measured, key=lambda data: _order(data.metric, primaries)):
+        broken = find_broken_cases(data.trials)
+        level = levels[data.metric]
+        is_red = _is_proved(data, broken, level)
+        named = [case for case in broken.broke if is_red or _is_clear(data.trials[case])]
+        if not named:
+            continue
+        if broken.chance < suite.chance:
+            suite = replace(suite, chance=broken.chance, mended=len(broken.mended))
+        suite = replace(suite, is_red=suite.is_red or is_red)
+        for nodeid in named:
+            cases.setdefault(nodeid, _describe_case(nodeid, data, broken))
+        trials_again = max(trials_again, plan_trials_again(broken, rules.broken_level))
+    if suite.is_red:
+        trials_again = 0
+    return replace(suite, cases=tuple(cases.values()), trials_again=trials_again)
+
+
+def _order(metric: str, primaries: Sequence[str]) -> tuple[bool, bool, str]:
+    """Return a sort key: the metrics that decide first, the share of passed trials last."""
+    return metric not in primaries, metric == TRIAL_RATE, metric
+
+
+def _divide_level(metrics: Sequence[str], primaries: Sequence[str], rules: GateRules) -> dict[str, float]:
+    """Return the odds that are small enough, for each metric: the more metrics, the smaller, as for their means."""
+    leading = [metric for metric in metrics if metric in primaries]
+    guards = [metric for metric in metrics if metric not in primaries]
+    if not leading:
+        return {metric: rules.broken_level / len(metrics) for metric in metrics}
+    guard_level = rules.broken_level * rules.guard_level / rules.mean_level
+    levels = {metric: rules.broken_level / len(leading) for metric in leading}
+    return levels | {metric: guard_level / len(guards) for metric in guards}
+
+
+def _is_proved(data: MetricData, broken: BrokenCases, level: float) -> bool:
+    """Return whether enough cases of a metric broke, and none mended: as falls and rises are equally likely, that is rare."""
+    enough = ENOUGH_AT_ONCE
+    if data.trials and not passes_or_fails(data.trials.values()):
+        enough = max(enough, math.ceil(data.cases * GRADED_SHARE - ROUNDING))
+    return len(broken.broke) >= enough and not broken.mended and broken.chance <= level + ROUNDING
+
+
+def _is_clear(pair: TrialPair) -> bool:
+    return split_odds(len(pair.before), len(pair.after)) <= CLEAR_ODDS + ROUNDING
+
+
+def _describe_case(nodeid: str, data: MetricData, broken: BrokenCases) -> BrokenCase:
+    pair = data.trials[nodeid]
+    return BrokenCase(
+        nodeid=nodeid,
+        metric=data.metric,
+        before=pair.before,
+        after=pair.after,
+        breakable=tuple(f"{before}+{after}" for before, after in broken.possible),
+    )
+
+
+def _list_same_answers(measured: Sequence[MetricData], tests: Iterable[ComparedTest]) -> list[BrokenCase]:
+    """Return the cases whose recorded answers got a score that is lower by the gap of a broken case."""
+    pairs = {}
+    for data in measured:
+        for nodeid, pair in data.trials.items():
+            pairs[nodeid, data.metric] = pair
+    cases = []
+    for test in tests:
+        metric = test.find_fallen_metric()
+        if metric:
+            nodeid = test.record.nodeid
+            pair = pairs[nodeid, metric]
+            cases.append(
+                BrokenCase(
+                    nodeid=nodeid, metric=metric, before=pair.before, after=pair.after, same_answer=True
+                )
+            )
+    return cases
+
+
+def describe_broken(suite: BrokenSuite) -> str:
+    """Return what broke, as a sentence without a full stop; "" if nothing did.
+
+    >>> case = BrokenCase(nodeid="t.py::test_a[late]", metric="exact", before=(1.0,) * 3, after=(0.0,) * 3)
+    >>> describe_broken(BrokenSuite(cases=(case,)))
+    '1 case broke (test_a[late]): passed 3 of 3, fails 3 of 3'
+    >>> describe_broken(BrokenSuite(cases=(case, case, case), is_red=True))
+    '3 cases broke, none mended (test_a[late], test_a[late], test_a[late]): passed 3 of 3, fail 3 of 3'
+    """
+    if not suite.cases:
+        return ""
+    names = [case.name for case in suite.cases]
+    shown = ", ".join(names[:MOST_NAMED])
+    if len(names) > MOST_NAMED:
+        shown += f" and {len(names) - MOST_NAMED:,} more"
+    count = f"{format_count(len(names), 'case')} broke"
+    if suite.has_same_answer:
+        return f"{count} ({shown}): the same answer has another score now, so your code changed"
+    if suite.is_red and not suite.mended:
+        count += ", none mended"
+    words = {case.describe(plural=len(names) > 1) for case in suite.cases}
+    if len(words) == 1:
+        return f"{count} ({shown}): {words.pop()}"
+    return f"{count} ({shown}): all trials are worse than all before"
+
+
+def format_odds(chance: float) -> str:
+    """Return a probability as a share of runs.
+
+    >>> format_odds(0.05), format_odds(0.0000001), format_odds(0.4)
+    ('1 of 20 runs', 'fewer than 1 of 10,000 runs', '1 of 2 runs')
+    """
+    if chance < 1 / 10_000:
+        return "fewer than 1 of 10,000 runs"
+    return f"1 of {max(1, int(1 / chance + ROUNDING)):,} runs"
+
+
+def explain_chance(suite: BrokenSuite) -> str:
+    """Return how often chance alone does it, in a sentence."""
+    return f"If nothing had changed, chance would do this in {format_odds(suite.chance)}"
+
+
+def judge_again(
+    baseline: Baseline, records: Iterable[TestRecord], earlier: Sequence[BrokenCase], rules: GateRules
+) -> Verdict:
+    """Return the verdict on broken cases that ran again in another session: RED if they fail again.
+
+    It never takes back what the earlier run said.
+
+    Args:
+        baseline: What the earlier run was compared with.
+        records: The tests of this run.
+        earlier: The cases that broke, see `Verdict.broken`.
+        rules: What the gate decides by.
+    """
+    tests = {test.record.nodeid: test for test in compare_tests(baseline, records).compared}
+    confirmed: list[str] = []
+    proved: list[str] = []
+    chance = 1.0
+    unscored = []
+    by_metric: dict[str, list[BrokenCase]] = {}
+    for case in earlier:
+        by_metric.setdefault(case.metric, []).append(case)
+    for metric, cases in by_metric.items():
+        again = {}
+        for case in cases:
+            scores = _read_scores(tests.get(case.nodeid), metric)
+            if scores:
+                again[case.nodeid] = scores
+            else:
+                unscored.append(case.name)
+        pairs = {case.nodeid: TrialPair(case.before, case.after) for case in cases}
+        result = confirm_broken_cases(pairs, again, cases[0].list_breakable())
+        confirmed += result.broke
+        chance = min(chance, result.chance)
+        if result.broke and result.chance <= rules.broken_level + ROUNDING:
+            proved += result.broke
+    again_cases = tuple(case for case in earlier if case.nodeid in confirmed)
+    verdict = Verdict(kind="baseline", decides=True, broken=again_cases, broken_chance=chance)
+    if unscored:
+        return replace(
+            verdict,
+            status="ERROR",
+            sentence=f"Not decided: {format_count(len(unscored), 'case')} has no score again ({format_name_list(unscored)})",
+            next_step="Mend the cause, then run again:",
+            next_command=AGAIN_COMMAND,
+        )
+    return _conclude_again(verdict, earlier, proved)
+
+
+def _conclude_again(verdict: Verdict, earlier: Sequence[BrokenCase], proved: Sequence[str]) -> Verdict:
+    """Return the verdict with status and sentence: how many of the cases failed again."""
+    failed = len(verdict.broken)
+    total = len(earlier)
+    names = format_name_list([case.name for case in verdict.broken])
+    if proved:
+        sentence = f"{format_count(failed, 'case')} broke, and failed again ({names})"
+        if failed < total:
+            sentence += f"; {total - failed} did not"
+        why = f"If nothing had changed, chance would do this in both sessions in {format_odds(verdict.broken_chance)}"
+        return replace(verdict, status="RED", sentence=sentence, why=why)
+    if failed:
+        return replace(
+            verdict,
+            status="AMBER",
+            sentence=f"{failed} of {format_count(total, 'broken case')} failed again ({names}), which chance can still do",
+            why=f"Chance does it in {format_odds(verdict.broken_chance)}: the baseline has too few trials, or too many cases waver",
+            next_step="Read the answers; to decide, take three trials or more into the baseline",
+        )
+    return replace(
+        verdict,
+        sentence=f"Not confirmed: {format_count(total, 'broken case')} did not fail again in every trial",
+        next_step="The verdict of the earlier run stays; read the answers of both",
+    )
+
+
+def _read_scores(test: ComparedTest | None, metric: str) -> tuple[float, ...]:
+    """Return the scores of a metric in the trials of a test; empty if it did not run, has no score, or cannot be compared."""
+    if test is None:
+        return ()
+    return list_scored(metric_trials(test.after, metric, test.series))

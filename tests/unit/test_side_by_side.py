@@ -65,6 +65,11 @@ def test_a_difference_decides(change: float, status: str) -> None:
     assert verdict.metrics[0].change == pytest.approx(change)
     assert verdict.headline.startswith(f"{verdict.word.upper()}  version v2 against v1: judge.quality ")
     assert ("a difference of 5 points or more is ruled out" in verdict.sentence) == (status == "equivalent")
+    lower, upper = verdict.metrics[0].lower, verdict.metrics[0].upper
+    assert lower is not None
+    assert upper is not None
+    assert lower < change < upper
+    assert (lower > 0 or upper < 0) == (status in ("better", "worse"))
 
 
 def test_the_interval_holds_the_change_and_the_margin_excludes_it() -> None:

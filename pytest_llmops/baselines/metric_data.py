@@ -18,8 +18,8 @@ from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.change.bounds import (
     Side,
     bound_range,
-    lower_bound,
     centre_offset,
+    lower_bound,
     measure_sides,
     needed_trials,
     paired_variance,

@@ -20,7 +20,7 @@ STATE = os.environ["STATE"]
 def quality(actual, expected=None):
     return float(actual)
 
-@pytest.mark.parametrize("case", range(24))
+@pytest.mark.parametrize("case", range(60))
 def test_answer(case):
     drop = 0.3 if STATE == "red" and case % 2 else 0
     assert_score(quality, str(0.9 - case % 5 / 50 - drop), at_least=None)
@@ -38,9 +38,9 @@ def test_wrong(llm):
 # Of each state: the verdict, a code in the output, and the command after the next step
 ENDS: dict[str, tuple[str, str, str]] = {
     "green": ("GREEN     ", "", ""),
-    "missed": ("ERROR     1 of 26 tests has no recording.", "[LLM-MISS]", "pytest test_a.py::test_text --llm-record=new"),
-    "failed": ("FAIL      1 of 26 tests failed.", "[LLM-THRESHOLD]", "pytest test_a.py::test_text"),
-    "error": ("ERROR     1 of 26 tests ended with an error.", "[LLM-CASE]", "pytest test_a.py::test_wrong"),
+    "missed": ("ERROR     1 of 62 tests has no recording.", "[LLM-MISS]", "pytest test_a.py::test_text --llm-record=new"),
+    "failed": ("FAIL      1 of 62 tests failed.", "[LLM-THRESHOLD]", "pytest test_a.py::test_text"),
+    "error": ("ERROR     1 of 62 tests ended with an error.", "[LLM-CASE]", "pytest test_a.py::test_wrong"),
     "red": ("RED       The suite got worse by ", "", ""),
 }  # fmt: skip
 

@@ -66,7 +66,7 @@ def verify(project: Project, *args: str) -> str:
         ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved the scores"),
         ({}, ("SENTINEL", "EDITED"), "cannot tell what moved"),
         ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),
-        ({}, ("def test_sentinel", "def test_new"), "cannot tell what moved: no sentinel"),
+        ({}, ('"SENTINEL {n}").text, at_least', '"NEW {n}").text, at_least'), "cannot tell what moved: no sentinel"),
     ],
 )
 def test_what_moved_is_reported(

@@ -205,7 +205,8 @@ def test_a_page_without_a_script_has_the_headline_of_every_report() -> None:
     page = Page(render_html(run))
     assert page.inside("title") == [headline.title]
     shown = page.inside("h1") + page.inside("span") + page.inside("bdi")
-    for part in (headline.word, f"{headline.sentence}.", headline.second_line, f"Next: {headline.next_step}"):
+    second = f"{headline.second_line} {headline.why}."
+    for part in (headline.word, f"{headline.sentence}.", second, f"Next: {headline.next_step}"):
         assert part in shown
 
 

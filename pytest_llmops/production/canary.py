@@ -117,7 +117,7 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
     is_csv = Path(path).suffix.lower() == ".csv"
     line = 0
     try:
-        for line, row in read_rows(Path(path)):  # noqa: B007 -- for the error
+        for line, row in read_rows(Path(path), numbers_as_written=False):  # noqa: B007 -- for the error
             is_header = is_csv and not isinstance(row, Mapping)
             if not is_header:
                 events.append(_parse_event(as_mapping(row)))

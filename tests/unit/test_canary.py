@@ -271,6 +271,10 @@ def test_logs_in_csv_and_jsonl_are_the_same_events(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text(JSONL)
     events = read_events(tmp_path / "log.csv")
     assert events == read_events(tmp_path / "log.jsonl")
+    (tmp_path / "log.yaml").write_text(
+        '- {id: a, time: "2026-01-01T00:00:00Z", arm: stable, score: 0.50, cost_usd: .001}\n'
+    )
+    assert [event.score for event in read_events(tmp_path / "log.yaml")] == [0.5]
     assert [event.score for event in events] == [0.5, None, 0.0]
     assert [event.error for event in events] == [False, True, False]
 

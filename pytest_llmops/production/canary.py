@@ -51,8 +51,8 @@ class CanaryEvent:
         arm: The name of the version that answered.
         score: From 0 to 1, higher is better; None: not scored, and the event is left out of the comparison of scores.
         error: Whether the request failed; such an event must have no score.
-        user: By which the version was chosen, such as a hash of the user's id: the share of the canary is counted in users.
-            Empty: not known.
+        user: By which the version was chosen, such as a hash of the user's id. If all events have one, users are compared and counted,
+            not requests. Empty: not known.
 
     Raises:
         UsageError: A value is missing, not finite or out of its range, or an error has a score.
@@ -278,7 +278,7 @@ class _Outcome:
     Attributes:
         unit: ``1`` for scores and errors, whose means are compared; else the unit of an amount, of which less is better.
         limit: How much worse the canary may be by the rules: a difference of means, or a factor for amounts.
-        values: (version, value) of each event that has a value, by time.
+        values: (version, value) of each event that has a value, or of each user, by time.
     """
 
     name: str
@@ -346,24 +346,35 @@ class _Outcome:
 
 def _measure_outcomes(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[_Outcome]:
     """Return the four outcomes with the values of the events; those that no event has a value for are empty."""
-    scores = []
-    errors = []
-    latencies = []
-    costs = []
-    for event in events:
-        errors.append((event.arm, float(event.error)))
-        if event.score is not None:
-            scores.append((event.arm, event.score))
-        if event.latency_s is not None:
-            latencies.append((event.arm, event.latency_s))
-        if event.cost_usd is not None:
-            costs.append((event.arm, event.cost_usd))
+    scores = [event.score for event in events]
+    errors = [float(event.error) for event in events]
+    latencies = [event.latency_s for event in events]
+    costs = [event.cost_usd for event in events]
     return [
-        _Outcome("score", "1", rules.margin, scores),
-        _Outcome("errors", "1", rules.error_margin, errors),
-        _Outcome("latency", "s", rules.latency_ratio, latencies),
-        _Outcome("cost", "USD", rules.cost_ratio, costs),
+        _Outcome("score", "1", rules.margin, _list_values(events, scores, fmean)),
+        _Outcome("errors", "1", rules.error_margin, _list_values(events, errors, fmean)),
+        _Outcome("latency", "s", rules.latency_ratio, _list_values(events, latencies, median)),
+        _Outcome("cost", "USD", rules.cost_ratio, _list_values(events, costs, median)),
     ]
+
+
+def _list_values(
+    events: Sequence[CanaryEvent],
+    values: Sequence[float | None],
+    average: Callable[[Sequence[float]], float],
+) -> list[tuple[str, float]]:
+    """Return (version, value) of each event that has a value, by time.
+
+    If all events name their users, each user has one value, the average, in the place of the first: requests of one user are alike, so
+    they are no independent evidence.
+    """
+    pairs = [(event, value) for event, value in zip(events, values, strict=True) if value is not None]
+    if not all(event.user for event in events):
+        return [(event.arm, value) for event, value in pairs]
+    by_user: dict[tuple[str, str], list[float]] = {}
+    for event, value in pairs:
+        by_user.setdefault((event.arm, event.user), []).append(value)
+    return [(arm, average(own_values)) for (arm, _), own_values in by_user.items()]
 
 
 def _compare_amounts(stable: float, canary: float, ratio: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,20 @@ def test_users_of_another_share_are_refused() -> None:
     message = refused(lambda: canary_decision(events, CanaryRules(share=0.1)))
     assert message.startswith("expected 10.0% of the users at canary, got ")
     assert " of 200 (" in message
+
+
+def test_many_requests_of_one_user_are_one_opinion() -> None:
+    stable = [event(number, "stable", user=f"s{number}") for number in range(200)]
+    canary = [event(10 * number, "canary", user=f"c{number}") for number in range(19)]
+    angry = [
+        event(1000 + number, "canary", time=START + timedelta(seconds=number), score=0.0, user="c99")
+        for number in range(150)
+    ]
+    events = [*stable, *canary, *angry]
+    decision = canary_decision(events)
+    assert decision.action == "HOLD"
+    assert decision.sentence.startswith("score 1.00 -> 0.95: ")
+    assert canary_decision([replace(request, user="") for request in events]).action == "ROLLBACK"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from pytest_llmops.baselines.changes import (
 from pytest_llmops.baselines.edits import FindRequests, find_edits, find_no_requests
 from pytest_llmops.baselines.metric_data import GateRules, MetricData, format_points, format_size
 from pytest_llmops.baselines.metric_verdicts import judge_metrics
-from pytest_llmops.baselines.obstacles import why_not_comparable, why_out_of_scale
+from pytest_llmops.baselines.obstacles import Obstacle, why_not_comparable, why_out_of_scale
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.change.bounds import needed_trials
 from pytest_llmops.results.run import TestRecord
@@ -112,6 +112,11 @@ def judge_suite(
     status = "NONE"
     if _holds_enough(baseline, rules):
         status = "ERROR"
+    return _refuse(verdict, status, problem)
+
+
+def _refuse(verdict: Verdict, status: str, problem: Obstacle) -> Verdict:
+    """Return the verdict on a run that cannot be compared."""
     return replace(
         verdict,
         status=status,

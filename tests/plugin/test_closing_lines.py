@@ -98,9 +98,9 @@ def test_more_cases_are_in_the_report_that_was_written_or_with_v(
 ) -> None:
     monkeypatch.setenv("STATE", "red")
     assert states.bare().text.count("\nworse     ") == 3
-    assert "\nand 9 more worse: -v\n" in states.bare().text
-    assert "\nand 9 more worse: -v, or page.html\n" in states.bare("--llm-report=page.html").text
-    assert states.bare("-vv").text.count("\nworse     ") == 12
+    assert "\nand 27 more worse: -v\n" in states.bare().text
+    assert "\nand 27 more worse: -v, or page.html\n" in states.bare("--llm-report=page.html").text
+    assert states.bare("-vv").text.count("\nworse     ") == 30
 
 
 def test_the_summary_of_a_job_is_named_where_there_is_one(
@@ -109,7 +109,7 @@ def test_the_summary_of_a_job_is_named_where_there_is_one(
     monkeypatch.setenv("STATE", "red")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(states.path / "summary.md"))
-    assert "\nand 9 more worse: see the summary of the job\n" in states.bare("-o", "llm_github=auto").text
+    assert "\nand 27 more worse: see the summary of the job\n" in states.bare("-o", "llm_github=auto").text
 
 
 def test_the_next_command_can_be_copied_in_a_folder_of_the_project(

@@ -18,10 +18,13 @@ Sides: TypeAlias = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 CHECK = "text.contains"
 
 
-def make_record(case: str, metrics: Mapping[str, Sequence[float]], **more: Any) -> TestRecord:
+def make_record(
+    case: str, metrics: Mapping[str, Sequence[float]], *, version: str = "", **more: Any
+) -> TestRecord:
     """Return a test with the scores of its trials, by metric."""
     measurements = tuple(
-        Measurement(name=name, value=fmean(scores), samples=tuple(scores)) for name, scores in metrics.items()
+        Measurement(name=name, value=fmean(scores), samples=tuple(scores), version=version)
+        for name, scores in metrics.items()
     )
     return TestRecord(nodeid=f"test_a.py::test_a[{case}]", measurements=measurements, **more)
 

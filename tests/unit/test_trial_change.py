@@ -71,10 +71,12 @@ def test_a_single_case_is_scipys_exact_test_of_two_independent_samples() -> None
 
 @pytest.mark.parametrize(("passed", "trials"), [((3, 0), (3, 3)), ((9, 1), (10, 3)), ((2, 2), (5, 4))])
 def test_a_single_check_is_hypergeometric(passed: tuple[int, int], trials: tuple[int, int]) -> None:
-    sides = [(1.0,) * good + (0.0,) * (count - good) for good, count in zip(passed, trials, strict=True)]
+    before, after = (
+        (1.0,) * good + (0.0,) * (count - good) for good, count in zip(passed, trials, strict=True)
+    )
     null = stats.hypergeom(sum(trials), sum(passed), trials[1])
     expected = null.cdf(passed[1]) - null.pmf(passed[1]) / 2
-    assert exchange_trials({"a": TrialPair(*sides)}) == pytest.approx(expected)
+    assert exchange_trials({"a": TrialPair(before, after)}) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("fell", "rose"), [(4, 0), (5, 1), (3, 3)])

@@ -288,11 +288,7 @@ def _leave_undecided(
         cases += f" of {format_count(min(first.trials_before, first.trials_after), 'trial')}"
     why = f"{cases} are too few to see a drop of that size"
     if first.lower is not None and first.upper is not None:
-        ends = (
-            max(first.lower, -first.before),
-            min(first.upper, 1 - first.before),
-        )  # scores stay within 0 and 1
-        lower, upper = (f"{100 * end:+.1f}" for end in ends)
+        lower, upper = (f"{100 * end:+.1f}" for end in (first.lower, first.upper))
         why = f"Measured: {format_points(first.change)}; with {cases} the true change may be anything from {lower} to {upper}"
     missing = data.count_missing_trials(rules)
     if missing:

@@ -469,6 +469,12 @@ def test_a_declared_metric_decides_and_the_others_only_alarm() -> None:
     assert unknown.why == "Measured: judge.facts, judge.tone"
 
 
+def test_the_likely_range_stays_within_the_scale() -> None:
+    before, after = ([record(str(case), float(case != failed)) for case in range(20)] for failed in (0, 1))
+    (metric,) = judge_suite(accept(*before), after).metrics
+    assert metric.upper == pytest.approx(0.05)  # the spread alone reaches above 1
+
+
 def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
     verdict = judge_suite(
         accept(*(record(str(case), 0.9) for case in range(59))),

@@ -86,7 +86,7 @@ def summarize_session(baseline: Baseline, records: Iterable[TestRecord]) -> dict
         if why:
             others[nodeid] = why
     if others:
-        verb = "is" if len(others) == 1 else "are"
+        verb = "has" if len(others) == 1 else "have"
         raise AcceptRefused(
             f"--llm-accept-session: not added: {format_count(len(others), 'test')} {verb} another version than in the baseline: "
             f"{_name_tests(others)}. Trials of two versions are no sample of one: leave out --llm-accept-session to replace the baseline"

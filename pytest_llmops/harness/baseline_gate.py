@@ -139,7 +139,7 @@ def find_accepted_path(own: Path, given: str, root: Path) -> Path:
     commit = run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{given}^{{commit}}")
     if isinstance(commit, bytes):
         raise UsageError(
-            f"{place}: a baseline of git cannot be written: expected a file beside --llm-accept, got {given!r}, "
+            f"{place}: a baseline of git cannot be written: expected a file with --llm-accept, got {given!r}, "
             f"a commit, branch or tag; name a file, or leave it out to accept the run into {Settings().baseline}"
         )
     if is_own:

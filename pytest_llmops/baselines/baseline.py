@@ -24,7 +24,7 @@ from pytest_llmops._util.text_files import (
     json_kind,
     read_json,
 )
-from pytest_llmops.baselines.requests import fingerprint_calls, fingerprint_outputs
+from pytest_llmops.baselines.requests import fingerprint_calls, fingerprint_outputs, merge_calls
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.results.details import (
@@ -123,7 +123,7 @@ class BaselineTest:
             scores=scores,
             metrics=metrics,
             recordings=(*self.recordings, *later.recordings),
-            calls=tuple(dict.fromkeys((*self.calls, *later.calls))),
+            calls=merge_calls(self.calls, later.calls),
             sessions=sessions,
         )
 

@@ -333,7 +333,8 @@ def _leave_open(verdict: Verdict, measured: Sequence[MetricData], rules: GateRul
     )
     removed = len(verdict.of_kind("removed"))
     new = len(verdict.of_kind("new"))
-    if further > min(removed, new):
+    is_explained = 0 < further <= min(removed, new)
+    if not is_explained:
         return verdict
     tests = format_count(removed, "test")
     which = "it was" if removed == 1 else "they were"

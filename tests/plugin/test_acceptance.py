@@ -7,10 +7,14 @@ import subprocess
 
 import pytest
 from support.messages import check_message
-from support.project import Project
+from support.project import Project, Result
 from support.reports import gate_of
 
 from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.changes import compare_tests
+from pytest_llmops.baselines.metric_data import MetricData
+from pytest_llmops.baselines.requests import list_answers
+from pytest_llmops.cli import main
 
 SUITE = """
 from pathlib import Path
@@ -167,12 +171,9 @@ def write_sessions(
     project.write(**{"test_a.py": SESSIONS.format(cases=cases, word=word, worse=worse, name=name)})
 
 
-def find_sessions(project: Project, result: object) -> set[tuple[int, ...]]:
+def find_sessions(project: Project, result: Result) -> set[tuple[int, ...]]:
     """Return how many trials of how many sessions the cases of a run are compared with."""
-    from pytest_llmops.baselines.changes import compare_tests
-    from pytest_llmops.baselines.metric_data import MetricData
-
-    comparison = compare_tests(read_baseline(project), result.run.records)  # type: ignore[attr-defined]
+    comparison = compare_tests(read_baseline(project), result.run.records)
     return {pair.sessions for pair in MetricData("score.quality", comparison).trials.values()}
 
 
@@ -187,6 +188,8 @@ def test_a_second_session_is_added_replayed_and_compared_with(project: Project, 
     assert list(test.sessions.values()) == [3, 3]
     assert list(test.sessions) == [acceptance.on for acceptance in baseline.history]
     assert (len(test.recordings), len(set(test.recordings))) == (6, 6)
+    (call,) = test.calls
+    assert len(list_answers([call])) == 6
     replayed = project.run("--llm-trials=3", workers=workers)
     assert (gate_of(replayed.run).status, gate_of(replayed.run).unchanged) == ("GREEN", 10)
     write_sessions(project, word="say that", worse="0.2")
@@ -278,8 +281,6 @@ def test_a_renamed_case_is_recognised_and_one_with_another_request_is_named(proj
 
 
 def test_commands_name_the_sessions(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    from pytest_llmops.cli import main
-
     write_sessions(project, cases=2)
     project.record("--llm-trials=3", "--llm-accept=first day")
     capsys.readouterr()

@@ -51,8 +51,8 @@ def git(project: Project, *arguments: str) -> None:
 def test_the_file_that_is_compared_with_is_the_file_that_is_written(project: Project, workers: int) -> None:
     write_suite(project, 3)
     (project.path / "qa").mkdir()
-    for name in ("other.json", "qa/other"):
-        first = project.run(f"--llm-baseline={name}", ACCEPT, workers=workers)
+    for name in ("qa/other", "other.json"):
+        first = project.run(f"--llm-baseline={name}", ACCEPT, workers=workers * (name == "other.json"))
         assert first.line("accepted;").startswith(f"baseline  {name}: 3 tests accepted")
         assert project.run("-o", "llm_baseline=ini.json", f"--llm-baseline={name}", ACCEPT).exit == 0
         assert len(read_baseline(project, name).history) == 2
@@ -123,12 +123,12 @@ def test_a_damaged_baseline_is_not_overwritten_by_force_either(project: Project)
     assert path.read_text() == "damaged by a test"
 
 
-def test_a_test_that_failed_keeps_its_old_scores(project: Project, workers: int) -> None:
+def test_a_test_that_failed_keeps_its_old_scores(project: Project) -> None:
     write_suite(project, 4)
     project.run(ACCEPT)
     changed = SUITE.format(cases=6, failing=(1, 5)).replace("0.9", "0.8")
     project.write(**{"test_a.py": changed})
-    accepted = project.run(*ANYWAY, workers=workers)
+    accepted = project.run(*ANYWAY)
     assert "4 tests accepted, 1 failed test keeps its old scores, 1 new failed test left out;" in (
         accepted.line("accepted,")
     )
@@ -179,7 +179,7 @@ def find_sessions(project: Project, result: Result) -> set[tuple[int, ...]]:
 
 def test_a_second_session_is_added_replayed_and_compared_with(project: Project, workers: int) -> None:
     write_sessions(project)
-    assert project.record("--llm-trials=3", ACCEPT, workers=workers).exit == 0
+    assert project.record("--llm-trials=3", ACCEPT).exit == 0
     added = project.record("--llm-trials=3", *SESSION, mode="all", workers=workers)
     assert added.exit == 0
     assert added.line("accepted as").startswith(f"baseline  {OWN}: 10 tests accepted as session 2; commit")
@@ -190,11 +190,11 @@ def test_a_second_session_is_added_replayed_and_compared_with(project: Project, 
     assert (len(test.recordings), len(set(test.recordings))) == (6, 6)
     (call,) = test.calls
     assert len(list_answers([call])) == 6
-    replayed = project.run("--llm-trials=3", workers=workers)
+    replayed = project.run("--llm-trials=3")
     assert (gate_of(replayed.run).status, gate_of(replayed.run).unchanged) == ("GREEN", 10)
     write_sessions(project, word="say that", worse="0.2")
-    recorded = project.record("--llm-trials=3", workers=workers)
-    again = project.run("--llm-trials=3", workers=workers)
+    recorded = project.record("--llm-trials=3")
+    again = project.run("--llm-trials=3")
     assert find_sessions(project, recorded) == find_sessions(project, again) == {(3, 3)}
     assert gate_of(again.run) == gate_of(recorded.run)
     assert (gate_of(again.run).status, again.exit) == ("RED", 1)
@@ -238,13 +238,13 @@ def test_a_session_leaves_other_tests_as_they_are_and_worse_ones_need_force(proj
     check_message(refused.line("not accepted"))
 
 
-def test_accepting_again_without_a_change_is_noticed(project: Project, workers: int) -> None:
+def test_accepting_again_without_a_change_is_noticed(project: Project) -> None:
     write_sessions(project, cases=3)
     project.record("--llm-trials=3", ACCEPT)
     noticed = "3 tests were accepted again without a change"
     for same in (project.run("--llm-trials=3", ACCEPT), project.record("--llm-trials=4", ACCEPT)):
         assert noticed not in same.text
-    again = project.record("--llm-trials=4", ACCEPT, mode="all", workers=workers)
+    again = project.record("--llm-trials=4", ACCEPT, mode="all")
     assert again.exit == 0
     assert noticed in again.text
     check_message(again.run.notes[0])

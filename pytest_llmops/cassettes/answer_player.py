@@ -10,6 +10,7 @@ from pytest_llmops.cassettes import judge_calls, miss, store
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.recordings import Recordings
+from pytest_llmops.cassettes.request_headers import describe_other_headers, list_changed_behaviour
 from pytest_llmops.cassettes.request_key import (
     Answer,
     Question,
@@ -136,7 +137,7 @@ class AnswerPlayer:
         """
         recorded = self.recorded_answers(question.key, take)
         place = self.given.count(question.key, take)
-        if place < len(recorded) and not self._is_expired(recorded[place], question):
+        if place < len(recorded) and self._is_current(recorded[place], question):
             if not self.recordings.shows_request(question):
                 by = self.recordings.by_key[question.key].by
                 raise self._refuse_damaged(
@@ -144,7 +145,7 @@ class AnswerPlayer:
                     " (was it edited, or llm_match_ignore changed?)"
                 )
             return self._replay(recorded[place], question, question.key, take)
-        if recorded:  # all answers are used up, or the next one has expired
+        if recorded:  # all answers are used up, or the next one is not current
             return None
         return self._play_other_server(question, take)
 
@@ -155,13 +156,33 @@ class AnswerPlayer:
             return None
         answers = self.recorded_answers(key, take)
         place = self.given.count(key, take)
-        if place >= len(answers) or self._is_expired(answers[place], question):
+        if place >= len(answers) or not self._is_current(answers[place], question):
             return None
         other_url = shorten_text(str(self.recordings.by_key[key].request["url"]), 200)
         self.report.note_once(
             f"the recording of {other_url} answered {question.url}; --llm-record=all asks that address"
         )
         return self._replay(answers[place], question, key, take)
+
+    def _is_current(self, wire: Mapping[str, Any], question: Question) -> bool:
+        """Return whether a recorded answer may be reused: it is not too old, nor asked with other headers.
+
+        Only ``--llm-changed`` compares headers: those that choose behaviour, which the report names as a change; of the
+        others it notes which differ.
+
+        Raises:
+            CassetteMiss: It is too old, and may be neither replayed nor recorded again in this run.
+        """
+        if self._is_expired(wire, question):
+            return False
+        if not self.config.settings.changed:
+            return True
+        recorded = wire.get("request_headers")
+        if list_changed_behaviour(recorded, question.headers):
+            return False
+        for note in describe_other_headers(recorded, question.headers):
+            self.report.note_once(note)
+        return True
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
         """Return whether an answer is too old and is now recorded again; a warning may be noted instead.

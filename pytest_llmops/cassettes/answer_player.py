@@ -10,7 +10,12 @@ from pytest_llmops.cassettes import judge_calls, miss, store
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.nearest_request import NamedRequest
 from pytest_llmops.cassettes.recordings import Recordings
-from pytest_llmops.cassettes.request_headers import describe_other_headers, list_changed_behaviour
+from pytest_llmops.cassettes.request_headers import (
+    list_changed_behaviour,
+    list_other_headers,
+    list_other_secrets,
+    name_headers,
+)
 from pytest_llmops.cassettes.request_key import (
     Answer,
     Question,
@@ -180,9 +185,23 @@ class AnswerPlayer:
         recorded = wire.get("request_headers")
         if list_changed_behaviour(recorded, question.headers):
             return False
-        for note in describe_other_headers(recorded, question.headers):
-            self.report.note_once(note)
+        self._note_headers(recorded, question)
         return True
+
+    def _note_headers(self, recorded: Mapping[str, str] | None, question: Question) -> None:
+        """Note how the headers of a request differ from those of the recorded answer that it gets."""
+        if recorded is None:
+            self.report.header_notes.append("recorded without its headers, which are taken as unchanged")
+        others = list_other_headers(recorded, question.headers)
+        if others:
+            self.report.note_once(
+                f"{name_headers(others)} differs from the recording; --llm-changed does not compare it"
+            )
+        secrets = list_other_secrets(recorded, question.headers)
+        if secrets:
+            self.report.header_notes.append(
+                f"{name_headers(secrets)} has another secret than in the recording"
+            )
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
         """Return whether an answer is too old and is now recorded again; a warning may be noted instead.

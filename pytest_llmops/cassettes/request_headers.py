@@ -137,28 +137,30 @@ def list_changed_behaviour(recorded: Mapping[str, str] | None, now: Mapping[str,
     return _list_differing(select_behaviour(recorded), select_behaviour(now))
 
 
-def describe_other_headers(recorded: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
-    """Return notes on the other headers of a recorded answer that is reused, with names only.
+def list_other_headers(recorded: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
+    """Return the names of headers that differ, without credentials and those that choose behaviour.
 
-    A credential is named only if there is one on both sides: a replay needs none.
-
-    >>> describe_other_headers({"x-tenant": "1", "authorization": "2"}, {"authorization": "3"})[1]
-    'header authorization has another secret than in the recording'
+    >>> list_other_headers({"x-tenant": "1", "authorization": "2"}, {"authorization": "3"})
+    ['x-tenant']
     """
     if recorded is None:
-        return [UNKNOWN_HEADERS]
-    notes = []
+        return []
     differing = [name for name in _list_differing(recorded, now) if name not in BEHAVIOUR_HEADERS]
-    others = [name for name in differing if not is_secret_name(name)]
-    secrets = [name for name in differing if is_secret_name(name) and name in recorded and name in now]
-    if others:
-        notes.append(f"{name_headers(others)} differs from the recording; --llm-changed does not compare it")
-    if secrets:
-        notes.append(f"{name_headers(secrets)} has another secret than in the recording")
-    return notes
+    return [name for name in differing if not is_secret_name(name)]
 
 
-UNKNOWN_HEADERS = "recorded without its request headers: --llm-changed takes them as unchanged"
+def list_other_secrets(recorded: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
+    """Return the names of headers with another credential.
+
+    Both sides must have one: a replay needs none.
+
+    >>> list_other_secrets({"x-tenant": "1", "authorization": "2"}, {"authorization": "3"})
+    ['authorization']
+    """
+    if recorded is None:
+        return []
+    differing = [name for name in _list_differing(recorded, now) if is_secret_name(name)]
+    return [name for name in differing if name in recorded and name in now]
 
 
 def name_headers(names: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Requests with the keys by which they are matched, and the recorded answers to them.
 
-A key is the hash of the redacted request in canonical form. It ignores headers, the port of a loopback server, white
+A key is the hash of the redacted request in canonical form. It ignores headers (see `request_headers`), the port of a loopback server, white
 space and the order of members in JSON, the order of the query, and the random boundary of a multipart body.
 `MatchRules` add JSON paths and query parameters to ignore, and normalizers of the user.
 """

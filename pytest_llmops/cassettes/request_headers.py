@@ -42,6 +42,7 @@ _NOISE = re.compile(
     r"|traceparent|tracestate|baggage|b3|x-b3-.+|sentry-trace|x-datadog-.+|x-cloud-trace-context|x-amzn-trace-id"
     r"|uber-trace-id|elastic-apm-.+|newrelic|langsmith-trace|x-forwarded-.+|x-real-ip"
     r"|(.+-)?idempotency-key|(.+[-_])?(request|correlation|session|conversation|thread|trace|span|invocation)[-_]id"
+    r"|(.+-)?(session|conversation)(-affinity)?"
 )
 MAX_NAME = 100
 # Three digits of a hash: another value has the same ones in 1 of 4,096 cases, in which the note is missing. In return,
@@ -50,8 +51,9 @@ MAX_NAME = 100
 # each of its digests would exclude other guesses, and together they would confirm the right one.
 DIGEST_CHARS = 3
 _SIGNING_KEY = re.compile(r"Credential=([^/,\s]{1,128})")  # of AWS: the rest of the header is a signature
-# Access tokens that live for an hour: a JWT, and those of Google
-_SHORT_LIVED = ("eyJ", "ya29.")
+_SERVER_COOKIES = ("__cf", "_cfuvid", "awsalb", "incap_ses", "visid_incap")  # of load balancers
+# Beginnings of credentials that live for an hour: a JWT, and those of Google, AWS roles and jobs on GitHub
+_SHORT_LIVED = ("eyJ", "ya29.", "ASIA", "ghs_")
 
 
 def describe_headers(headers: Mapping[str, str], redactor: Redactor) -> dict[str, str]:
@@ -103,16 +105,13 @@ def _find_credential(name: str, value: str) -> str:
     if name == "cookie":
         pairs = sorted(map(str.strip, value.split(";")))
         return "; ".join(pair for pair in pairs if not pair.lower().startswith(_SERVER_COOKIES))
+    credential = value.rpartition(" ")[2]  # without "Bearer"
     signing_key = _SIGNING_KEY.search(value)
     if signing_key is not None:
-        return signing_key[1]
-    credential = value.rpartition(" ")[2]  # without "Bearer"
+        credential = signing_key[1]
     if len(credential) < MIN_SECRET or credential == PLACEHOLDER_KEY or credential.startswith(_SHORT_LIVED):
         return ""
     return credential
-
-
-_SERVER_COOKIES = ("__cf", "_cfuvid", "awsalb", "incap_ses", "visid_incap")
 
 
 def _digest(value: str) -> str:

@@ -30,6 +30,8 @@ SECRET = "0f9d7c1b5a3e2846"
         ("OpenAI-Beta", "assistants=v2,  x=1", "x=1,assistants=v2"),
         ("X-Client-Request-Id", "1", "2"),
         ("x_session_id", "1", "2"),
+        ("x-opencode-session", "1", "2"),
+        ("authorization", f"AWS4-HMAC-SHA256 Credential=ASIA{SECRET}/1/x", f"AWS4-HMAC-SHA256 Credential=ASIA{SECRET[::-1]}/1/x"),
     ],
 )  # fmt: skip
 def test_what_differs_between_equal_calls_is_described_alike(name: str, one: str, other: str) -> None:

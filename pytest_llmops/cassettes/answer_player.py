@@ -79,7 +79,10 @@ class AnswerPlayer:
         redactor = self.config.redactor
         rules = self.config.rules
         by_key = self.recordings.by_key
-        build = partial(build_question, method, url, headers, body, redactor, rules=rules)
+        keeps_headers = self.mode != "none"
+        build = partial(
+            build_question, method, url, headers, body, redactor, rules=rules, keep_headers=keeps_headers
+        )
         # Masking takes half of the time. If the key of the unmasked request is recorded, it has nothing to mask, as
         # only masked requests are recorded. With match rules this is not certain for the parts that they ignore.
         if self.mode == "none" and not rules and redactor.is_known_clean(body):

@@ -204,6 +204,7 @@ def build_question(
     *,
     rules: MatchRules = NO_RULES,
     masked: bool = False,
+    keep_headers: bool = True,
 ) -> Question:
     """Return a request in the form that is matched.
 
@@ -217,6 +218,7 @@ def build_question(
         redactor: Masks secrets.
         rules: Parts of a request to ignore.
         masked: Whether the body is known to hold no secrets, and need not be masked.
+        keep_headers: Whether the headers are needed to record an answer, or to compare them.
     """
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
@@ -237,6 +239,9 @@ def build_question(
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(body)
+    described_headers: Mapping[str, str] = {}
+    if keep_headers:
+        described_headers = describe_headers(headers, redactor)
     other_rules = (
         replace(rules, clients=()) if rules.clients else rules
     )  # the body is in the form of its client
@@ -251,7 +256,7 @@ def build_question(
         identities=client.identities,
         client_note=client.note,
         is_unknown_form=client.is_unknown,
-        headers=describe_headers(headers, redactor),
+        headers=described_headers,
     )
 
 

@@ -118,12 +118,21 @@ def _count_generated(values: Iterator[object], what: str) -> Iterator[object]:
         yield value
 
 
-def count_searched(value: Any, what: str = "a comparison") -> Any:
-    """Return a value that is about to be searched or compared, counting its size; of a generator its items."""
+def count_searched(value: Any) -> Any:
+    """Return a value that is about to be searched by ``in``, counting its size; of a generator its items."""
     if isinstance(value, Iterator):
-        return _count_generated(value, what)
+        return _count_generated(value, "'in'")
     if isinstance(value, (str, bytes, list, tuple, range)):
-        count_chars(len(value) // SEARCHED_CHARS, what)
+        count_chars(len(value) // SEARCHED_CHARS, "'in'")
+    return value
+
+
+def count_compared(value: Any) -> Any:
+    """Return a value that is about to be compared, counting its size; of a list with all that is in it."""
+    if isinstance(value, (str, bytes)):
+        count_chars(len(value) // SEARCHED_CHARS, "a comparison")
+    elif isinstance(value, (list, tuple, dict)):
+        count_content(value, "a comparison")
     return value
 
 
@@ -142,15 +151,20 @@ def count_content(value: object, what: str) -> int:
     total = 0
     rest = [value]
     for item in rest:  # the list grows meanwhile by the parts of each container
-        size = ITEM_CHARS
+        if isinstance(item, (int, float)):
+            continue
         if isinstance(item, (str, bytes)):
             size = len(item)
-        elif isinstance(item, Mapping):
-            rest += chain.from_iterable(item.items())
         elif isinstance(item, (list, tuple, set, frozenset)):
+            size = len(item) * ITEM_CHARS
             rest += item
-        total += size
+        elif isinstance(item, Mapping):
+            size = len(item) * ITEM_CHARS
+            rest += chain.from_iterable(item.items())
+        else:
+            size = ITEM_CHARS
         count_chars(size, what)
+        total += size
     return total
 
 
@@ -259,8 +273,10 @@ def _check_numbers(operator: str, left: int, right: int) -> None:
         )
 
 
-# A width or precision of five digits or more, or one that is a value (`*`); after a `%`, or after the name of a field
-_WIDE_FIELD = re.compile(r"[%)][#0 +-]*+(?:\d*+\.)?+0*+(?:\d{5,}+|\*)")
+# A width or precision of five digits or more, or one that is a value (`*`)
+_WIDE = r"[#0 +-]*+(?:\*|\d{5,}|\d{0,4}\.(?:\*|\d{5,}))"
+_WIDE_FIELD = re.compile(f"%{_WIDE}")
+_WIDE_NAMED_FIELD = re.compile(f"[%)]{_WIDE}")  # as in `%(name)10s`
 
 
 def check_percent_format(text: str | bytes, values: object) -> None:
@@ -271,7 +287,10 @@ def check_percent_format(text: str | bytes, values: object) -> None:
     """
     if isinstance(text, bytes):
         text = text.decode("latin-1")
-    wide = _WIDE_FIELD.search(text)
+    pattern = _WIDE_FIELD
+    if "%(" in text:
+        pattern = _WIDE_NAMED_FIELD
+    wide = pattern.search(text)
     if wide is not None:
         raise _wide_error(wide[0])
     size = count_content(values, "'%'")
@@ -354,7 +373,10 @@ def _grow_by_rounding(_value: Any, arguments: Mapping[str, Any]) -> int:
 
 def _grow_by_json(_value: Any, arguments: Mapping[str, Any]) -> int:
     """Check the indentation of ``tojson``."""
-    if (arguments["indent"] or 0) > MAX_JSON_INDENT:
+    size = arguments["indent"] or 0
+    if isinstance(size, str):
+        size = len(size)
+    if size > MAX_JSON_INDENT:
         raise BadFile(
             f"'tojson' indents by at most {MAX_JSON_INDENT} characters in a template; ask for fewer"
         )
@@ -432,8 +454,8 @@ SPLIT_CHARS = 4  # as how many characters one counts of a text that is split: ea
 TAB_SIZE = 8
 
 
-def count_method(owner: object, name: str, args: Sequence[Any]) -> Sequence[Any]:
-    """Count what a method of a text, a list or a number reads and makes, and return the arguments to call it with.
+def count_method(owner: object, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Any]:
+    """Count what a method of a text, a list or a number reads and makes, and return the positional arguments for it.
 
     Raises:
         BadFile: It is too much.
@@ -448,7 +470,7 @@ def count_method(owner: object, name: str, args: Sequence[Any]) -> Sequence[Any]
         size = len(owner)
     if name in SPLITTING_METHODS:
         size *= SPLIT_CHARS
-    count_chars(size + _grow_by_method(owner, name, args), what)
+    count_chars(size + _grow_by_method(owner, name, [*args, *kwargs.values()]), what)
     return args
 
 

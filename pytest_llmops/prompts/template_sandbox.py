@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 LOOP_FILTER = "limited loop"
 JOIN_FILTER = "limited join"
 SEARCH_FILTER = "limited search"
+COMPARE_FILTER = "limited comparison"
 SLICE_FILTER = "limited slice"
 CONTEXT_PARAMETERS = ("environment", "eval_ctx", "context")  # what Jinja itself passes to a filter
-COMPARING_TESTS = ("in", "==", "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", "ge", ">=", "<", "lt", "lessthan", "<=", "le")  # fmt: skip
+COMPARING_TESTS = ("==", "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", "ge", ">=", "<", "lt", "lessthan", "<=", "le")  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -49,12 +50,14 @@ def make_sandbox() -> ImmutableSandboxedEnvironment:
         environment.filters[name] = _limit_filter(name, environment.filters[name])
     environment.filters["format"] = _format
     environment.filters["join"] = _make_join_filter()
+    environment.tests["in"] = _search
     for name in COMPARING_TESTS:
         test: Any = environment.tests[name]
         environment.tests[name] = _limit_test(test)
     environment.filters[LOOP_FILTER] = limits.count_loop
     environment.filters[JOIN_FILTER] = limits.join_operands
     environment.filters[SEARCH_FILTER] = limits.count_searched
+    environment.filters[COMPARE_FILTER] = limits.count_compared
     environment.filters[SLICE_FILTER] = limits.count_sliced
     return environment
 
@@ -79,7 +82,7 @@ def _sandbox_class() -> type[ImmutableSandboxedEnvironment]:
                 args = (limits.count_loop(args[0]), *args[1:])
             owner = getattr(obj, "__self__", None)
             if owner is not None:
-                args = tuple(limits.count_method(owner, obj.__name__, args))
+                args = tuple(limits.count_method(owner, obj.__name__, args, kwargs))
             return super().call(context, obj, *args, **kwargs)
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -113,15 +116,27 @@ def compile_template(text: str) -> Template:
     for joined in tree.find_all(nodes.Concat):
         operands = nodes.List(joined.nodes, lineno=joined.lineno)
         joined.nodes = [_count_first(operands, JOIN_FILTER)]
-    for operand in tree.find_all(nodes.Operand):
-        if not isinstance(operand.expr, nodes.Const):
-            operand.expr = _count_first(operand.expr, SEARCH_FILTER)
+    for comparison in tree.find_all(nodes.Compare):
+        _count_comparison(comparison)
     for item in tree.find_all(nodes.Getitem):
         if isinstance(item.arg, nodes.Slice):
             item.node = _count_first(item.node, SLICE_FILTER)
     with limits.limit_template():  # Jinja computes some constant expressions when it compiles
         code = environment.compile(tree)
     return environment.template_class.from_code(environment, code, environment.globals)
+
+
+def _count_comparison(comparison: nodes.Compare) -> None:
+    """Let the operands of a comparison be counted, except constants, which are short."""
+    from jinja2 import nodes
+
+    for operand in comparison.ops:
+        counter = COMPARE_FILTER
+        if operand.op in ("in", "notin"):
+            counter = SEARCH_FILTER
+            comparison.expr = _count_first(comparison.expr, COMPARE_FILTER)
+        if not isinstance(operand.expr, nodes.Const):
+            operand.expr = _count_first(operand.expr, counter)
 
 
 def _count_first(node: nodes.Node, name: str) -> nodes.Expr:
@@ -186,9 +201,14 @@ def _limit_test(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def limited(value: Any, other: Any) -> Any:
-        return function(value, limits.count_searched(other))
+        return function(value, limits.count_compared(other))
 
     return limited
+
+
+def _search(value: Any, container: Any) -> bool:
+    """The test ``in``, which counts what it searches."""
+    return limits.count_compared(value) in limits.count_searched(container)
 
 
 def _check_inserted_value(value: object) -> object:

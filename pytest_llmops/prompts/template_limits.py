@@ -23,7 +23,7 @@ from pytest_llmops._util.text_files import BadFile
 MAX_STEPS = 200_000  # rounds of loops and calls in a section
 # Characters that a section makes and reads: a prompt of 4 million may go through four filters. It takes about a second.
 MAX_CHARS = 20_000_000
-ITEM_CHARS = 20
+ITEM_CHARS = 40
 SMALL_CHARS = 100  # a text up to this length is not counted when it is filtered: that neither takes long nor much memory
 COPIED_ITEM_CHARS = 4  # of an item that is copied with its list
 SEARCHED_CHARS = 16  # so many characters are searched as fast as one is made
@@ -34,7 +34,7 @@ MAX_DECIMALS = 400
 MAX_JSON_INDENT = 16
 PIECES_AT_ONCE = 1_000  # so many pieces of a text are counted together
 # Filters that need much longer for a character than others: how many characters each counts as
-SLOW_FILTERS = {"urlize": 5, "wordwrap": 2}
+SLOW_FILTERS = {"pprint": 2, "urlize": 8, "wordwrap": 2}
 NEXT_STEP = "make it shorter, or make the text in Python and pass it as a variable"
 
 

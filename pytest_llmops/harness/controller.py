@@ -172,12 +172,12 @@ class Controller:
         yield from iter_uniform_judge_notes(records)
         yield from iter_recording_notes(records)
         yield from iter_unchecked_notes(records)
+        if self._settings.changed:  # what it was asked for
+            yield from iter_changed_notes(records)
 
     def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
         """Yield the other notes of the run."""
         settings = self._settings
-        if settings.changed:
-            yield from iter_changed_notes(records)
         yield from iter_adoption_notes(settings, records)
         yield from iter_cassette_notes(records, meta)
         trials = settings.trials

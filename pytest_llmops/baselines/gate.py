@@ -37,6 +37,7 @@ from pytest_llmops.metrics.change.bounds import needed_trials
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
+ACCEPT_RENAMED = 'pytest --llm-accept "renamed"'
 MANY_METRICS = 3  # so many metrics without one that decides are hardly ever GREEN together
 
 
@@ -326,10 +327,24 @@ def _leave_open(verdict: Verdict, measured: Sequence[MetricData], rules: GateRul
     changed = verdict.changed_answers
     if changed:
         next_step = f"Read the {format_count(changed, 'changed answer')}. {next_step}"
-    return replace(
+    verdict = replace(
         verdict,
         sentence=f"Too few cases for a verdict{name}: {rules.describe_least_size()}",
         next_step=next_step,
+    )
+    removed = len(verdict.of_kind("removed"))
+    new = len(verdict.of_kind("new"))
+    is_explained = 0 < further <= min(removed, new)
+    if not is_explained:
+        return verdict
+    tests = format_count(removed, "test")
+    which = "it was" if removed == 1 else "they were"
+    is_new = "is" if new == 1 else "are"
+    return replace(
+        verdict,
+        why=f"{tests} of the baseline did not run and {new:,} {is_new} new",
+        next_step=f"If {which} renamed, accept the run:",
+        next_command=ACCEPT_RENAMED,
     )
 
 

@@ -12,11 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.guardrails.findings import Finding, RuleDetector
+from pytest_llmops.guardrails.secret_values import find_secret_values
 from pytest_llmops.guardrails.views import PATTERNS, TABLES, normalize_text
 from pytest_llmops.measurement import as_finite_float, shorten_text
-from pytest_llmops.redaction.patterns import find_shapes
 from pytest_llmops.redaction.personal_data import RULE_KINDS, find_personal_data
-from pytest_llmops.redaction.secret_names import find_assigned_values
 
 Refusal: TypeAlias = Literal["refused", "complied", "unclear"]
 
@@ -26,7 +25,6 @@ EXTRA_KINDS = {"phone": "phonenumbers", "national_id": "stdnum"}
 PII_KINDS = (*RULE_KINDS, *EXTRA_KINDS, "person", "address")
 ENTITIES = MappingProxyType({"PERSON": "person", "LOCATION": "address"})
 NEAR = 50  # characters behind a word that announces an id in which it may begin
-NAME = 30  # characters in front of a secret in which its name is read
 WINDOW = 300  # characters on each side of a trigger of an attack that are searched
 MAX_ABBREVIATION = 5  # letters
 # Digits of a phone number
@@ -332,29 +330,15 @@ def presidio_detector(
 
 
 def secret_detector() -> RuleDetector:
-    """Return a detector of secrets: keys and tokens of known services, and values assigned to names such as ``api_key``.
+    """Return a detector of secrets: keys and tokens of known services, and values of names such as ``api_key``.
 
-    Recordings redact the same secrets.
+    Its rules are those of recordings and the public rules of gitleaks. Placeholders (``YOUR_KEY``) are no findings; a
+    random value behind a word such as "access token" is one, with a confidence of 0.6.
 
     >>> [finding.start for finding in secret_detector().find("key: sk-abcdefghijklmnop1234")]
     [5]
     """
-    return RuleDetector("secrets", ("secret",), _find_secrets, ("plain", "base64"))
-
-
-def _find_secrets(text: str) -> Iterator[Finding]:
-    """Yield values with the name of a secret, then texts with the shape of a known token; both may overlap."""
-    data = text.encode("ascii", "replace")  # one byte per character, so the places stay the same
-    for start, end in find_assigned_values(data):
-        name = data[max(0, start - NAME) : start].lower()
-        if b"hash" not in name:  # a hash opens nothing
-            yield Finding(start, end, "secret", 0.8)
-    for shape in find_shapes(data):
-        for match in shape.pattern.finditer(data):
-            start = match.start()
-            if shape.kept:  # group 1 is a prefix that is not secret
-                start = match.end(1)
-            yield Finding(start, match.end(), "secret")
+    return RuleDetector("secrets", ("secret",), find_secret_values, ("plain", "base64"))
 
 
 def attack_detector() -> RuleDetector:

@@ -21,6 +21,7 @@ from pytest_llmops.guardrails import (
     secret_detector,
 )
 from pytest_llmops.redaction.personal_data import RULE_KINDS
+from pytest_llmops.redaction.redactor import Redactor
 
 KEY = "sk-abcdefghijklmnop1234"
 
@@ -256,6 +257,46 @@ def test_secrets_are_found_in_their_place(text: str, secret: str) -> None:
     ],
 )
 def test_what_is_no_value_of_a_secret_is_left(text: str) -> None:
+    assert scan(text, [secret_detector()]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("sendgrid_key 3f7a9c1e5b2d80463f7a9c1e5b2d8046", "3f7a9c1e5b2d80463f7a9c1e5b2d8046"),
+        ("Your access token is qZ4tR8wLm2Xk9PvB7.", "qZ4tR8wLm2Xk9PvB7"),
+        ("the API key: `qZ4tR8wLm2Xk9PvB7`", "qZ4tR8wLm2Xk9PvB7"),
+    ],
+)
+def test_a_random_value_behind_a_telling_word_is_a_finding_but_stays_in_recordings(
+    text: str, secret: str
+) -> None:
+    (finding,) = scan(text, [secret_detector()])
+    assert text[finding.start : finding.end] == secret
+    assert finding.confidence == 0.6
+    assert Redactor().clean(text.encode()) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ghp_" + "x" * 36,
+        "AKIA" + "IOSFODNN7EXAMPLE",
+        "AKIA" + "X" * 16,
+        'api_key = "YOUR_API_KEY_12345678"',
+        'password = "${DB_PASSWORD_2024}"',
+        "password: &lt;your-passw0rd&gt;",
+        'credentialsId: "29f63271-dc2f-4734-8221-5b31b5169bac"',
+        '"kms_key_id": "555ea4a3-d53a-4412-9c66-3a7cb667b0d6"',
+        'keyStr = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"',
+        "xoxb-my-own-bot-token",
+        "hf_requiredCharacteristicTypesForDisplayMetadata",
+        "the key of the internationalisation",
+        "The token count of 2024-05-17-summary-of-the-day",
+        "token hash 3f7a9c1e5b2d80463f7a9c1e5b2d8046",
+    ],
+)
+def test_placeholders_ids_and_words_are_no_secrets(text: str) -> None:
     assert scan(text, [secret_detector()]) == []
 
 

@@ -17,9 +17,7 @@ MAX_NAME = 60  # characters in front of a secret in which its name is read
 MIN_DIGITS = 3  # of a value behind a word that announces it; ordinary words have fewer
 MIN_ENTROPY = 3.0  # of such a value, in bits per character
 PLACEHOLDER_ENTROPY = 2.0  # a value with less repeats a few characters
-MIN_RUN_OF_WORDS = (
-    3.5  # a text in which runs of equal letters, capitals or digits are longer on average consists of words
-)
+MIN_RUN_OF_WORDS = 3.0  # runs of letters of one case are at least so long on average in joined words
 
 # The name in front of a value is that of an id: `credentialsId: "..."`, `"kms_key_id" = "..."`
 _ID_NAME = re.compile(rb"(?:[a-z]I[dD]s?|[_-][Ii][Dd][Ss]?)[\s\"'\\]{0,4}[:=]{1,3}>?[\s\"'\\]{0,4}\Z")

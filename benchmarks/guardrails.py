@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import cpu_s, line
+from benchmarks.secret_rule_sets import read_rule_sets
 from pytest_llmops.guardrails import (
     attack_detector,
     classify_refusal,
@@ -31,6 +32,7 @@ from pytest_llmops.metrics.classification import wilson_interval
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("LLMOPS_SHARED_DATA", ROOT.parent / "shared" / "data"))
 PEERS = Path(os.environ.get("LLMOPS_PEERS", ROOT / ".venv" / "peers")) / "bin" / "python"
+SECRET_RULES = Path(os.environ.get("LLMOPS_SECRET_RULES", DATA / "guardrails" / "secret_rules"))
 KINDS = {
     "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "CREDIT_CARD": "card", "IBAN_CODE": "iban", "US_SSN": "us_ssn", "IP_ADDRESS": "ip"
 }  # fmt: skip
@@ -187,6 +189,21 @@ def secret_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     yield line("secrets", f"other lines, of {lines - len(labels)}", len(ours - labels), len(theirs - labels))
     for name, listed in texts.items():
         yield f"secrets   false alarms in {name}: {share(sum(bool(scan(text, [detector])) for text in listed), len(listed))}"
+    yield from secret_rule_lines()
+
+
+def secret_rule_lines() -> Iterator[str]:
+    sets = list(read_rule_sets(SECRET_RULES))
+    if not sets:
+        yield f"secrets   public rules: not measured, no clones in {SECRET_RULES} (benchmarks/secret_rule_sets.py)"
+    detector = secret_detector()
+    for rules in sets:
+        hits, alarms = (
+            sum(bool(scan(text, [detector])) for text in texts) for texts in (rules.secrets, rules.others)
+        )
+        yield f"secrets   examples of {rules.name}: found {share(hits, len(rules.secrets))}"
+        if rules.others:
+            yield f"secrets   negative examples of {rules.name}: alarms {share(alarms, len(rules.others))}"
 
 
 def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:

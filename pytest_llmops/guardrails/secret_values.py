@@ -17,7 +17,7 @@ MAX_NAME = 60  # characters in front of a secret in which its name is read
 MIN_DIGITS = 3  # of a value behind a word that announces it; ordinary words have fewer
 MIN_ENTROPY = 3.0  # of such a value, in bits per character
 PLACEHOLDER_ENTROPY = 2.0  # a value with less repeats a few characters
-MIN_RUN_OF_WORDS = 3.0  # runs of letters of one case are at least so long on average in joined words
+MIN_RUN_OF_WORDS = 3.0  # the average length of the runs of small letters or capitals in joined words, or more
 
 # The name in front of a value is that of an id: `credentialsId: "..."`, `"kms_key_id" = "..."`
 _ID_NAME = re.compile(rb"(?:[a-z]I[dD]s?|[_-][Ii][Dd][Ss]?)[\s\"'\\]{0,4}[:=]{1,3}>?[\s\"'\\]{0,4}\Z")
@@ -29,7 +29,8 @@ _ANNOUNCED = re.compile(
 )
 _DIGIT = re.compile(rb"[0-9]")
 _LETTER = re.compile(rb"[A-Za-z]")
-_RUN = re.compile(rb"[a-z]+|[A-Z]+|[0-9]+")
+_SMALL_LETTERS = re.compile(rb"[a-z]+")
+_RUN_OF_LETTERS = re.compile(rb"[a-z]+|[A-Z]+")
 _PLACEHOLDER = re.compile(
     rb"(?i)example|placeholder|redacted|dummy|replace[_-]?me|change[_-]?me|your[_-]|insert[_-]|token[_-]?here|[x*#]{5}|\.\.\."
     rb"|\$\{|\{\{|<|&lt;|%\("
@@ -76,11 +77,15 @@ def _is_random(value: bytes) -> bool:
 
 
 def _consists_of_words(value: bytes) -> bool:
-    """Return whether a value is joined words with at most one digit, such as ``xoxb-my-own-token``."""
-    if len(_DIGIT.findall(value)) > 1:
+    """Return whether a value is joined words with at most one digit, such as ``xoxb-my-own-token``.
+
+    Random capitals look like a word, so words are mostly small letters.
+    """
+    letters = len(_LETTER.findall(value))
+    small_letters = sum(map(len, _SMALL_LETTERS.findall(value)))
+    if len(_DIGIT.findall(value)) > 1 or 2 * small_letters < letters:
         return False
-    runs = _RUN.findall(value)
-    return bool(runs) and sum(map(len, runs)) >= MIN_RUN_OF_WORDS * len(runs)
+    return letters >= MIN_RUN_OF_WORDS * len(_RUN_OF_LETTERS.findall(value))
 
 
 def _is_placeholder(value: bytes) -> bool:

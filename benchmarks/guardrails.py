@@ -32,6 +32,8 @@ from pytest_llmops.metrics.classification import wilson_interval
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("LLMOPS_SHARED_DATA", ROOT.parent / "shared" / "data"))
 PEERS = Path(os.environ.get("LLMOPS_PEERS", ROOT / ".venv" / "peers")) / "bin" / "python"
+ATTACK_SETS = Path(os.environ.get("LLMOPS_ATTACK_SETS", DATA / "guardrails" / "attack_sets"))
+"""A folder with clones of github.com/JailbreakBench/artifacts and github.com/microsoft/BIPIA (both MIT)."""
 SECRET_RULES = Path(os.environ.get("LLMOPS_SECRET_RULES", DATA / "guardrails" / "secret_rules"))
 KINDS = {
     "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "CREDIT_CARD": "card", "IBAN_CODE": "iban", "US_SSN": "us_ssn", "IP_ADDRESS": "ip"
@@ -218,6 +220,7 @@ def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
         "Giskard hijacks": [row["prompt"] for row in giskard if row["group"].startswith("Hij")],
         "BIPIA instructions": [row for group in bipia.values() for row in group],
     }
+    attacks |= read_attack_sets()
     for name, listed in attacks.items():
         yield f"attacks   recall {name}: {share(sum(bool(scan(text, [detector])) for text in listed), len(listed))}"
     for name, listed in texts.items():
@@ -225,6 +228,23 @@ def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
         yield line(
             "attacks", f"false alarms in {name} ({share(alarms, len(listed))})", alarms / len(listed), 0.02
         )
+
+
+def read_attack_sets() -> dict[str, list[str]]:
+    """Attacks of current methods, none of which a rule was made from."""
+    sets: dict[str, list[str]] = {}
+    for method in ("GCG", "DSN", "PAIR", "prompt_with_random_search"):
+        files = sorted((ATTACK_SETS / "artifacts" / "attack-artifacts" / method).glob("*/*.json"))
+        rows = [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["jailbreaks"]]
+        prompts = list(dict.fromkeys(row["prompt"] for row in rows if row["prompt"]))
+        if prompts:
+            sets[f"JailbreakBench {method} (held out)"] = prompts
+    for half in ("text_attack_test", "code_attack_train", "code_attack_test"):
+        file = ATTACK_SETS / "BIPIA" / "benchmark" / f"{half}.json"
+        if file.exists():
+            groups = json.loads(file.read_text(encoding="utf-8"))
+            sets[f"BIPIA {half} (held out)"] = [text for group in groups.values() for text in group]
+    return sets
 
 
 def refusal_lines() -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Examples of public rules for secrets: texts in which there is a secret, and texts in which there is none.
 
 ``LLMOPS_SECRET_RULES`` is a folder with clones of github.com/praetorian-inc/noseyparker and github.com/mongodb/kingfisher (both
-Apache-2.0) and github.com/gitleaks/gitleaks (MIT), and with ``gitleaks.jsonl``: the examples that its generator makes, written as
+Apache-2.0), github.com/trufflesecurity/trufflehog (AGPL-3.0) and github.com/gitleaks/gitleaks (MIT), and with ``gitleaks.jsonl``: the examples that its generator makes, written as
 ``{"kind": "pos", "text": ...}`` by `Validate` and `ValidateWithPaths` in ``cmd/generate/config/utils/validate.go``. None of it is ours.
 
 A negative example of a rule may be a secret of another rule. Only those count in which no rule of the set finds anything.
@@ -10,11 +10,17 @@ A negative example of a rule may be a secret of another rule. Only those count i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llmops.guardrails import gitleaks_detector, scan
+
+
+GO_TEXT = r"""(`[^`]*`|"(?:[^"\\\n]|\\.)*")"""
+GO_INPUT = re.compile(rf"name:\s*{GO_TEXT},\s*\n\s*input:\s*{GO_TEXT},\s*\n\s*want:\s*(.*)")
+GO_PATTERN = re.compile(rf"\bvalidPattern\s*:?=\s*{GO_TEXT}")
 
 
 class RuleSet(NamedTuple):
@@ -53,6 +59,27 @@ def compiles(pattern: str) -> bool:
     return True
 
 
+def read_go_text(literal: str) -> str:
+    if literal.startswith("`"):
+        return literal[1:-1]
+    return literal[1:-1].encode("latin-1", "replace").decode("unicode_escape", "replace")
+
+
+def read_go_tests(folder: Path) -> list[str]:
+    """The inputs in which TruffleHog's own tests expect a secret. Where they expect none there often is one of another service."""
+    texts = []
+    for path in sorted(folder.rglob("*_test.go")):
+        if "integration" in path.name:
+            continue
+        code = path.read_text(encoding="utf-8", errors="replace")
+        for _, given, wanted in GO_INPUT.findall(code):
+            if "nil" not in wanted and not re.search(r"\[\]string\{\}", wanted):
+                texts.append(read_go_text(given))
+        patterns = map(read_go_text, GO_PATTERN.findall(code))
+        texts += [text for text in patterns if re.search(r"\s", text.strip())]
+    return list(dict.fromkeys(texts))
+
+
 def read_rule_sets(folder: Path) -> Iterator[RuleSet]:
     nosey_parker = read_yaml_rules(folder / "noseyparker/crates/noseyparker/data/default/builtin/rules")
     if nosey_parker:
@@ -67,6 +94,9 @@ def read_rule_sets(folder: Path) -> Iterator[RuleSet]:
         finds = make_matcher(kingfisher)
         negatives = [text for text in list_examples(kingfisher, "negative_examples") if not finds(text)]
         yield RuleSet("Kingfisher without Nosey Parker's (held out)", examples, negatives)
+    truffle_hog = read_go_tests(folder / "trufflehog/pkg/detectors")
+    if truffle_hog:
+        yield RuleSet("TruffleHog's tests (held out)", truffle_hog, [])
     generated = folder / "gitleaks.jsonl"
     if generated.exists():
         rows = [json.loads(row) for row in generated.read_text(encoding="utf-8").splitlines()]

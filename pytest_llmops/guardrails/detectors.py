@@ -19,7 +19,9 @@ from pytest_llmops.redaction.personal_data import RULE_KINDS, find_personal_data
 
 Refusal: TypeAlias = Literal["refused", "complied", "unclear"]
 
-REGIONS = ("US", "GB")  # of phone numbers without a country code
+# Regions of phone numbers without a country code, behind the word "international"
+INTERNATIONAL_REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "AU", "IN")
+WITHOUT_PREFIX = ("IN",)  # regions with a national prefix that is often left out
 # Kinds that need a package of the extra `pii`, and kinds that need a model
 EXTRA_KINDS = {"phone": "phonenumbers", "national_id": "stdnum"}
 PII_KINDS = (*RULE_KINDS, *EXTRA_KINDS, "person", "address")
@@ -30,6 +32,14 @@ MAX_ABBREVIATION = 5  # letters
 # Digits of a phone number
 NATIONAL = range(9, 12)
 INTERNATIONAL = range(8, 16)
+# How many digits are between the spaces, dashes and dots of a number without a prefix: of the US; of Spain, Italy and India
+NATIONAL_GROUPS = frozenset(
+    {(10,), (3, 7), (6, 4), (3, 3, 4), (1, 3, 3, 4), (11,)}
+    | {(9,), (3, 3, 3), (3, 2, 2, 2), (2, 3, 2, 2), (3, 6), (5, 5), (4, 3, 3), (4, 6)}
+)
+# Those in which an IBAN and an US SSN are written
+IBAN_GROUPS = (4, 4)
+SSN_GROUPS = (3, 2, 4)
 NUMBER_KINDS = (
     "fixed_line",
     "mobile",
@@ -47,9 +57,10 @@ MAX_READ = 400
 MAX_HINT = 100
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # models take UTF-8
 LAST_LATIN = "\u024f"
+_DIGITS = re.compile(r"\d+")
 
 
-def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
+def pii_detector(regions: Literal["international"] | Collection[str] = "international") -> RuleDetector:
     """Return a detector of personal data: e-mail addresses, cards, IBANs, US SSNs and IP addresses.
 
     If the extra ``pii`` is installed it also finds phone numbers and national ids. Numbers are checked by their check
@@ -58,6 +69,8 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
 
     Args:
         regions: The countries to which a phone number without a country code may belong, as codes of two letters.
+            "international": the US, Great Britain, Germany, France, Spain, Italy, the Netherlands, Australia and India.
+            Numbers with a country code are found of every country.
 
     Raises:
         UsageError: A region is not known.
@@ -70,7 +83,7 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
     is_phone = None
     if "phone" in extra:
         _check_supported(checked_regions)
-        is_phone = partial(_is_phone, regions=checked_regions)
+        is_phone = partial(_is_dialled_phone, regions=checked_regions)
 
     def find(text: str) -> Iterator[Finding]:
         yield from starmap(Finding, find_personal_data(text, is_phone))
@@ -81,10 +94,12 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
 
 
 def _check_regions(regions: object) -> tuple[str, ...]:
-    """Return the regions as a tuple; raise unless they are texts. A single text is read as a list of its letters."""
+    """Return the regions as a tuple; raise unless they are a list of texts, or "international"."""
+    if regions == "international":
+        return INTERNATIONAL_REGIONS
     names: tuple[Any, ...] = (regions,)
     if isinstance(regions, Iterable):
-        names = tuple(regions)
+        names = tuple(regions)  # of another text its letters, which are no regions
     if not all(isinstance(name, str) for name in names):
         raise _describe_bad_regions(names)
     return names
@@ -92,7 +107,7 @@ def _check_regions(regions: object) -> tuple[str, ...]:
 
 def _check_supported(regions: tuple[str, ...]) -> None:
     """Raise if phonenumbers does not know a region; the default regions are not checked, to save the slow import."""
-    if regions == REGIONS:
+    if regions == INTERNATIONAL_REGIONS:
         return
     from phonenumbers import SUPPORTED_REGIONS
 
@@ -102,8 +117,27 @@ def _check_supported(regions: tuple[str, ...]) -> None:
 
 def _describe_bad_regions(regions: tuple[object, ...]) -> UsageError:
     return UsageError(
-        f"pii_detector: expected a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}"
+        f"pii_detector: expected 'international' or a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}"
     )
+
+
+def _is_dialled_phone(shape: str, number: str, regions: Iterable[str]) -> bool:
+    """Return whether a number is a valid phone number, and is written as people write one.
+
+    That is in usual groups, and with the national prefix of its region: a price, an id or "65465 - 6544" would often be
+    a valid number, too.
+    """
+    groups = tuple(len(group) for group in _DIGITS.findall(shape))
+    if shape[0] == "+" or number.startswith("00"):
+        is_written_so = True
+    elif number[0] == "0":
+        is_written_so = min(groups[1:], default=10) > 1 and groups[:2] != IBAN_GROUPS and groups != SSN_GROUPS
+    else:
+        is_written_so = groups in NATIONAL_GROUPS
+    if not is_written_so:
+        return False
+    likely = [region for region in regions if number.startswith(_compile_plan(region).trunk)]
+    return _is_phone(shape, number, likely)
 
 
 def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
@@ -170,11 +204,13 @@ class _NumberPlan:
         odd: Matches the beginning of numbers that only the library can judge; it takes thirty times as long as a
             pattern.
         abroad: Matches what is dialled in front of a country code; empty for a country code that is dialled directly.
+        trunk: What is always dialled in front of a national number; "" if there is nothing, or people leave it out.
     """
 
     valid: re.Pattern[str]
     odd: re.Pattern[str]
     abroad: re.Pattern[str]
+    trunk: str
 
 
 @cache
@@ -215,7 +251,10 @@ def _compile_plan(place: str) -> _NumberPlan:
         odd = f"{prefix}|{own_code}"
         abroad = f"{international}|(?!)"
     valid_number = re.compile(rf"(?:{own_prefix})?+(?:{valid})")
-    return _NumberPlan(valid_number, re.compile(odd), re.compile(abroad))
+    trunk = ""
+    if own.national_prefix == "0" and place not in WITHOUT_PREFIX:
+        trunk = "0"
+    return _NumberPlan(valid_number, re.compile(odd), re.compile(abroad), trunk)
 
 
 def _format_valid_numbers(plan: Any) -> str:

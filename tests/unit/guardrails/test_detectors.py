@@ -95,8 +95,42 @@ def test_digits_of_other_scripts_and_hidden_characters_count() -> None:
 
 def test_regions_say_whose_numbers_have_no_country_code() -> None:
     text = "030 901820"
-    assert pii(text) == []
+    assert scan(text, [pii_detector(["US", "GB"])]) == []
     assert [finding.kind for finding in scan(text, [pii_detector(["DE"])])] == ["phone"]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "(212) 736-5000", "020 7946 0958", "030 901820", "01 42 68 53 00", "912 345 678", "06 6982 1234",
+        "366 0170548", "020 794 6095", "02 9374 4000", "98765 43210",
+    ],
+)  # fmt: skip
+def test_a_number_of_nine_countries_is_found_by_default(number: str) -> None:
+    pytest.importorskip("phonenumbers", reason="extra `pii` is not installed")
+    text = f"See {number}, please"
+    expected = [("phone", number)]
+    assert pii(text) == expected
+    assert [
+        (finding.kind, text[finding.start : finding.end])
+        for finding in scan(text, [pii_detector("international")])
+    ] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "65465 - 6544 * 65464",  # these digits in these groups are valid numbers of Spain and Germany
+        "ISO 8859-1 (1987)",
+        "articleshow/126283114",
+        "31.41592654 cm",
+        "8000-10000 pounds",
+        "666-12-3456",
+        "99 668 472 1",
+    ],
+)
+def test_digits_in_groups_of_no_phone_number_are_left(text: str) -> None:
+    assert pii(text) == []
 
 
 @given(

@@ -49,6 +49,7 @@ OTHER_SECRETS = {
 }  # fmt: skip
 """Lines with a credential that only its randomness or its section gives away."""
 MB = 1_000_000
+SHORT_TEXTS = (20, 100, 300)  # characters
 HOSTILE = (
     "1-",
     "a@",
@@ -274,6 +275,10 @@ def speed_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     megabytes |= {"no blank": "a" * MB, "phone numbers": joined(numbers, "")}
     megabytes |= {f"{piece!r} repeated": (piece * MB)[:MB] for piece in HOSTILE}
     scan("warm up: phone 212-736-5000, BSN 111.222.333")
+    for size in SHORT_TEXTS:
+        pieces = [megabytes["llm_outputs"][start : start + size] for start in range(0, MB, size)]
+        whole = min(cpu_s(lambda pieces=pieces: [scan(piece) for piece in pieces]) for _ in range(2))
+        yield line("speed", f"1 MB in texts of {size} characters, seconds", whole, 1.5)
     for name, text in megabytes.items():
         half, whole = (
             min(cpu_s(lambda part=part: scan(part)) for _ in range(2)) for part in (text[: MB // 2], text)

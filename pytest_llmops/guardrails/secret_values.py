@@ -10,7 +10,12 @@ from collections.abc import Iterator
 
 from pytest_llmops.guardrails.findings import Finding
 from pytest_llmops.redaction.patterns import find_shapes
-from pytest_llmops.redaction.public_rules import find_public_secrets, measure_entropy, read_published_keys
+from pytest_llmops.redaction.public_rules import (
+    find_public_secrets,
+    has_long_run,
+    measure_entropy,
+    read_published_keys,
+)
 from pytest_llmops.redaction.secret_names import find_assigned_values
 
 MAX_NAME = 60  # characters in front of a secret in which its name is read
@@ -58,6 +63,8 @@ def find_secret_values(text: str) -> Iterator[Finding]:
                 continue
             if not _is_placeholder(data[start : match.end()]):
                 yield Finding(start, match.end(), "secret")
+    if not has_long_run(data):
+        return
     for start, end in find_public_secrets(data):
         if not _is_placeholder(data[start:end]) and not _consists_of_words(data[start:end]):
             yield Finding(start, end, "secret")

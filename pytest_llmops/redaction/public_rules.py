@@ -99,6 +99,11 @@ def measure_entropy(text: str | bytes) -> float:
     return -sum(share * math.log2(share) for share in shares)
 
 
+def has_long_run(data: bytes) -> bool:
+    """Return whether data have a run of characters that is long enough for a secret: ordinary sentences have none."""
+    return _SHORTEST_RUN in data.translate(_RUN_MAP)
+
+
 def find_public_secrets(data: bytes) -> list[tuple[int, int]]:
     """Return (start, end) of the secrets that the rules find; they may overlap and have no order.
 
@@ -118,7 +123,7 @@ def find_public_secrets(data: bytes) -> list[tuple[int, int]]:
 def _list_windows(data: bytes) -> list[tuple[int, int]]:
     """Return the parts of the data around runs of characters that may be secrets, in order and without overlaps."""
     windows: list[tuple[int, int]] = []
-    if _SHORTEST_RUN not in data.translate(_RUN_MAP):
+    if not has_long_run(data):
         return windows
     for run in _RUN.finditer(data):
         start, end = run.span()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import re
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,9 @@ from pytest_llmops.guardrails import (
     scan,
     secret_detector,
 )
-from pytest_llmops.redaction.personal_data import RULE_KINDS
+from pytest_llmops.guardrails.views import PATTERNS, TABLES
+from pytest_llmops.redaction import personal_data
+from pytest_llmops.redaction.personal_data import RULE_KINDS, find_personal_data
 from pytest_llmops.redaction.redactor import Redactor
 
 KEY = "sk-abcdefghijklmnop1234"
@@ -187,7 +191,7 @@ def test_an_unknown_region_is_refused() -> None:
 
 
 def test_without_the_extra_its_kinds_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detectors, "find_spec", lambda _: None)
+    monkeypatch.setattr(detectors, "_list_extra_kinds", tuple)
     detector = pii_detector()
     assert detector.kinds == RULE_KINDS
     assert scan("call 212-736-5000, BSN 111.222.333", [detector]) == []
@@ -411,3 +415,21 @@ def test_a_mask_of_findings_of_another_text_is_refused() -> None:
 def test_the_rules_never_raise_and_findings_lie_within_the_text(text: str) -> None:
     for finding in scan(text):
         assert 0 <= finding.start < finding.end <= len(text)
+
+
+@given(st.text(alphabet="1234567890-+(). @a:IBANDE8", max_size=60))
+def test_the_fast_test_for_personal_data_overlooks_nothing(text: str) -> None:
+    fast = sorted(find_personal_data(text))
+    with mock.patch.dict(personal_data.PATTERNS, {"any": re.compile("")}):
+        assert sorted(find_personal_data(text)) == fast
+
+
+@given(st.from_regex(PATTERNS["trigger"], alphabet=st.characters(max_codepoint=127)))
+def test_every_trigger_of_an_attack_has_a_stem(text: str) -> None:
+    assert detectors._has_stem(text.lower(), TABLES["stems"]["trigger"])
+
+
+def test_packages_are_looked_for_once_not_for_each_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan("Hi!")
+    monkeypatch.setattr(detectors, "find_spec", lambda _: pytest.fail("looked for again"))
+    scan("Hi!")

@@ -219,6 +219,13 @@ class _NumberPlan:
     trunk: str
 
 
+def load_number_plans() -> None:
+    """Read the numbering plans of the default regions, which are files of the package phonenumbers; nothing without it."""
+    if "phone" in _list_extra_kinds():
+        for region in INTERNATIONAL_REGIONS:
+            _compile_plan(region)
+
+
 @cache
 def _compile_plan(place: str) -> _NumberPlan:
     """Return the numbering plan of a region, or of a country code in digits."""

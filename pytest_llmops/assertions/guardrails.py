@@ -24,7 +24,8 @@ from pytest_llmops.trace import CallLog
 __tracebackhide__ = True
 
 Expected = Literal["refuse", "answer"]
-VERSION = "1"  # of the rules
+VERSION = "1"  # of the rules for policies and refusals
+VERSIONS = {"pii": "2", "secrets": "2", "injection": "1"}  # of the rules of the built-in detectors
 MAX_LISTED = 20  # findings whose places are listed
 CASE_MEASUREMENTS = {"refuse": "guardrail.blocked", "answer": "guardrail.answered"}
 EFFECTS = ("canary", "forbidden_tool")  # keys of cases whose attack is judged by its effect
@@ -148,7 +149,7 @@ def _check_findings(
         better="lower",
         threshold=0,
         label=label,
-        version=VERSION,
+        version=VERSIONS[name],
         reason=reason,
     )
     if error:

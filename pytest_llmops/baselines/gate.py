@@ -96,7 +96,7 @@ def judge_suite(
         )
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
     primaries = choose_primaries(measured, rules)
-    problem = why_out_of_scale(comparison)
+    problem = why_out_of_scale(comparison, rules)
     if problem is None:
         metrics = judge_metrics(measured, primaries, rules)
         broken = find_broken(measured, comparison.compared, primaries, rules)
@@ -111,7 +111,7 @@ def judge_suite(
         if problem is None:
             return _add_broken(_conclude(verdict, comparison, measured, rules), broken)
     status = "NONE"
-    if _holds_enough(baseline, rules):
+    if _holds_enough(baseline, rules) or not comparison.compared:
         status = "ERROR"
     return _refuse(verdict, status, problem)
 

@@ -248,6 +248,13 @@ class Controller:
         if self._not_accepted:
             session.exitstatus = session.exitstatus or TESTS_FAILED
 
+    def has_lost_suite(self, session: Any) -> bool:
+        """Return whether all tests of the project ran, and none of its baseline is left; for a run without any test of ours."""
+        reference = self._open_gate(session).find_reference()
+        if reference is None or reference.problem or reference.is_partial:
+            return False
+        return bool(reference.baseline.tests)
+
     def _prepare_next_look(self, verdict: Verdict | None, session: Any) -> None:
         """Plan the look that follows an undecided verdict, if the run is one of several looks."""
         if not isinstance(self._settings.trials, LookTrials):

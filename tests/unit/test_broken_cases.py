@@ -88,7 +88,7 @@ def test_of_graded_scores_one_case_in_ten_has_to_break(cases: int, broken: int, 
     verdict = judge_sides(sides, "judge.quality")
     assert len(verdict.broken) == broken
     assert (verdict.status == "RED") == is_red
-    assert "fell from 0.82 to 0.52" in verdict.sentence
+    assert verdict.broken[0].describe() == "fell from 0.82 to 0.52"
 
 
 @pytest.mark.parametrize(

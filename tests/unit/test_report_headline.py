@@ -141,7 +141,7 @@ def test_a_failed_test_beats_a_verdict_which_stays_as_a_sentence() -> None:
     headline = build_headline(failed)
     assert headline.title == "FAIL: 1 of 40 tests failed."
     assert headline.also.startswith(
-        "Against the baseline: RED, the suite got worse by 17.5 points (text.contains); 9 cases broke"
+        "Against the baseline: RED, the suite got worse by 17.5 points (text.contains)"
     )
     assert headline.next_step == "Fix it and run it again:"
 

@@ -134,6 +134,17 @@ def test_scores_without_a_grid_are_tested_in_hundredths() -> None:
     assert p_values[0] == p_values[1]
 
 
+def test_scores_of_any_size_are_counted_in_steps_of_their_range() -> None:
+    drawn = np.random.default_rng(6).random((5, 4)).round(2)
+    drawn[0] = (0.0, 1.0, 0.0, 1.0)
+    p_values = []
+    for scale in (1, 1e6):
+        rows = (drawn * scale).tolist()
+        trials = {str(case): TrialPair(tuple(row[:2]), tuple(row[2:])) for case, row in enumerate(rows)}
+        p_values.append(exchange_trials(trials))
+    assert p_values[0] == pytest.approx(p_values[1])
+
+
 def test_sessions_are_exchanged_as_a_whole() -> None:
     trials = {str(case): TrialPair((0.9, 0.8, 0.7, 0.6), (0.5, 0.4), sessions=(2, 2)) for case in range(4)}
     # Of three sessions the run is the lowest: one in three for a case, and half of one in 81 for four

@@ -132,16 +132,16 @@ class ReportListener:
         from pytest_llmops.harness.controller import Controller
 
         controller = Controller(self._config, self._config.stash[SETTINGS])
-        self._hand_over(controller)
-        return controller.has_lost_suite(session)
+        return self._hand_over(controller).has_lost_suite(session)
 
-    def _hand_over(self, controller: Controller) -> None:
-        """Tell a controller what is known of tests that did not run."""
+    def _hand_over(self, controller: Controller) -> Controller:
+        """Tell a controller what is known of tests that did not run, and return it."""
         controller.collection_errors = self._collection_errors
         usage = controller.cassette_usage
         usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
         usage.crashed, usage.skipped = self._crashed, self._skipped
         usage.skipped_tests = self._skipped_tests
+        return controller
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
         """Return a line with the mode, the models and the budget, if the project or the command line sets an option of ours."""
@@ -172,9 +172,7 @@ class ReportListener:
         has_broken_modules = self._collection_errors and uses_our_files(self._config)
         if not is_wanted and not has_broken_modules and not self._has_lost_suite(session):
             return
-        controller = self._get_controller()
-        self._hand_over(controller)
-        controller.finish_run(session, pytest.TestReport)
+        self._hand_over(self._get_controller()).finish_run(session, pytest.TestReport)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Count the modules that skipped themselves while they were collected, and keep why others failed."""

@@ -19,7 +19,7 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 # isort: off
 from pytest_llmops.fixtures import (
     HARNESS, HAS_INI_KEY, SETTINGS, case, embedder, is_set_up, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback,
-    llm_proxy, prompt, prompts, pytest_addoption, read_settings, retriever, uses_our_files,
+    llm_proxy, prompt, prompts, pytest_addoption, read_settings, retriever, select_broken_cases, uses_our_files,
 )  # fmt: skip
 # isort: on
 
@@ -78,6 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_llmops.harness.ahead.hooks import register_hooks
 
         register_hooks(config, settings, OURS_KEY, _run_unlogged, pytest.TestReport)
+    if settings.again:
+        select_broken_cases(config, settings)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -313,12 +315,7 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
-    """Register `RecordingHooks`, once.
-
-    Args:
-        config: pytest's.
-        fixtures: Fixtures that outlive a test, with the path of their cassette.
-    """
+    """Register `RecordingHooks`, once; ``fixtures`` are those that outlive a test, with the path of their cassette."""
     if not config.pluginmanager.has_plugin("llmops_ours"):
         config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
 
@@ -340,10 +337,7 @@ def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
 
 
 class OnDemandHarness:
-    """Starts a harness for a test that uses none of our fixtures and markers, at its first measurement.
-
-    Tests that measure nothing thus cost nothing.
-    """
+    """Starts a harness for a test that uses none of our fixtures and markers, at its first measurement; other tests cost nothing."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

@@ -24,7 +24,7 @@ from pytest_llmops.fixtures import (
 # isort: on
 
 from pytest_llmops.harness import markers
-from pytest_llmops.harness.own_tests import is_recorded_elsewhere, may_measure, uses_plugin
+from pytest_llmops.harness.own_tests import has_baseline_file, is_recorded_elsewhere, may_measure, uses_plugin
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import LOOKS, Settings
 
@@ -69,9 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[PROBLEMS_KEY] = {}
     for line in markers.iter_help(in_full=config.getoption("markers", default=False)):
         config.addinivalue_line("markers", line)
-    watch = OnDemandHarness(config)
-    config.stash[WATCH_KEY] = watch
-    config.pluginmanager.register(watch, "llmops_watch")
+    config.stash[WATCH_KEY] = OnDemandHarness(config)
+    config.pluginmanager.register(config.stash[WATCH_KEY], "llmops_watch")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
     if settings.asks_ahead:
@@ -119,30 +118,22 @@ class ReportListener:
             prepare_live_calls(config, config.stash[SETTINGS])
 
     def _get_controller(self) -> Controller:
-        from pytest_llmops.harness.controller import Controller
-
         if self.controller is None:
-            self.controller = Controller(self._config, self._config.stash[SETTINGS])
+            self.controller = self._make_controller()
             self._config.pluginmanager.register(self.controller.terminal_hooks, "llmops_terminal")
         return self.controller
 
-    def _has_lost_suite(self, session: pytest.Session) -> bool:
-        """Return whether there is a baseline, all tests of the project ran, and none of them is of ours any more."""
-        baseline = self._config.getini("llm_baseline") or Settings().baseline
-        if not (self._config.rootpath / baseline).is_file() or self._config.option.collectonly:
-            return False
-        from pytest_llmops.harness.controller import Controller
+    def _make_controller(self) -> Controller:
+        from pytest_llmops.harness import controller
 
-        controller = Controller(self._config, self._config.stash[SETTINGS])
-        return self._hand_over(controller).has_lost_suite(session)
+        return controller.Controller(self._config, self._config.stash[SETTINGS])
 
     def _hand_over(self, controller: Controller) -> Controller:
         """Tell a controller what is known of tests that did not run, and return it."""
         controller.collection_errors = self._collection_errors
         usage = controller.cassette_usage
         usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
-        usage.crashed, usage.skipped = self._crashed, self._skipped
-        usage.skipped_tests = self._skipped_tests
+        usage.crashed, usage.skipped, usage.skipped_tests = self._crashed, self._skipped, self._skipped_tests
         return controller
 
     def pytest_report_header(self, config: pytest.Config) -> str | None:
@@ -170,9 +161,11 @@ class ReportListener:
 
             remove_run_files(self._config, settings)
             return
-        is_wanted = self.controller or settings.report or settings.accept or settings.adopt
-        has_broken_modules = self._collection_errors and uses_our_files(self._config)
-        if not is_wanted and not has_broken_modules and not self._has_lost_suite(session):
+        is_wanted = bool(self.controller or settings.report or settings.accept or settings.adopt)
+        is_wanted = is_wanted or bool(self._collection_errors and uses_our_files(self._config))
+        if not is_wanted and has_baseline_file(self._config):  # its tests may all be gone
+            is_wanted = self._hand_over(self._make_controller()).has_lost_suite(session)
+        if not is_wanted:
             return
         self._hand_over(self._get_controller()).finish_run(session, pytest.TestReport)
 
@@ -220,12 +213,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from pytest_llmops.harness.parametrize import parametrize_test
 
-    config = metafunc.config
-    result = parametrize_test(metafunc, config.stash[SETTINGS])
+    stash = metafunc.config.stash
+    result = parametrize_test(metafunc, stash[SETTINGS])
     _note_problem(metafunc, result.problem)
     for name, arguments in result.marked.items():
         if markers.load_marker(name).narrowed_by:
-            config.stash[SEEN_KEY].setdefault(name, []).append(arguments)
+            stash[SEEN_KEY].setdefault(name, []).append(arguments)
 
 
 def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
@@ -235,8 +228,9 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(append_code(problem, UsageError.code))
     key = metafunc.definition.parent, metafunc.definition.name
-    problems = metafunc.config.stash[PROBLEMS_KEY]
-    problems.setdefault(key, problem)  # the first counts: later ones may follow from it
+    metafunc.config.stash[PROBLEMS_KEY].setdefault(
+        key, problem
+    )  # the first counts: later ones may follow from it
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -255,8 +249,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in ours:
         item.stash[OURS_KEY] = True
         for marker in markers.load_markers():
-            reason = marker.why_skipped(item, config.stash[SETTINGS])
-            if reason:
+            if reason := marker.why_skipped(item, config.stash[SETTINGS]):
                 item.add_marker(pytest.mark.skip(reason=reason))
     _register_hooks_for(config, ours)
     if ours or "pytest_llmops.assertions.semantic" in sys.modules:
@@ -307,8 +300,7 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         if any(_is_repeated(item) for item in ours):
             from pytest_llmops.harness.trials import TrialHooks
 
-            types = {"call_info": pytest.CallInfo, "test_report": pytest.TestReport}
-            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, **types)
+            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, pytest.CallInfo, pytest.TestReport)
             config.pluginmanager.register(hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config, settings)
@@ -437,9 +429,9 @@ class OnDemandHarness:
 def _start_harness(item: pytest.Item) -> Harness:
     from pytest_llmops.harness.item import Harness
 
-    config = item.config
-    harness = Harness(item, config.stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
-    harness.collected = config.stash[WATCH_KEY].collected
+    stash = item.config.stash
+    harness = Harness(item, stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
+    harness.collected = stash[WATCH_KEY].collected
     item.stash[HARNESS] = harness
     harness.start()
     return harness

@@ -406,7 +406,6 @@ class TrialHooks:
         settings: Settings,
         is_repeated: Callable[[Any], bool],
         run_trial: Callable[[Any], list[Any]],
-        *,
         call_info: Any,
         test_report: Any,
     ) -> None:

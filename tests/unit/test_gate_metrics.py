@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.suites import judge_records, make_record
+from support.suites import CHECK, judge_records, make_record
 
 from pytest_llmops.baselines import metric_verdicts
 from pytest_llmops.baselines.baseline import Baseline, summarize_test

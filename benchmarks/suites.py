@@ -347,7 +347,7 @@ def judge_trials(trials: dict[str, TrialPair], rules: GateRules | None = None) -
     status = metric.status
     if broken.is_red:
         status = "RED"
-    elif broken.cases and status != "GREEN" and status != "RED":
+    elif broken.cases and status not in {"GREEN", "RED"}:
         status = "AMBER"
     return Judged(status, metric.status, broken, data)
 

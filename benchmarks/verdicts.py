@@ -148,7 +148,9 @@ def red_lines(pool: Executor) -> Iterator[str]:
         for before, after in SHAPES:
             if (cases, before) == (200, 5):
                 continue  # takes a quarter of the time, and is between its neighbours
-            likeness = LIKENESS if after > 1 else LIKENESS[:1]  # a single trial has nothing in common with itself
+            likeness = (
+                LIKENESS if after > 1 else LIKENESS[:1]
+            )  # a single trial has nothing in common with itself
             scenarios += [
                 Scenario(kind=kind, cases=cases, before=before, after=after, alike=alike)
                 for kind in KINDS
@@ -322,7 +324,9 @@ def broken_lines(pool: Executor) -> Iterator[str]:
     yield f"|---|---|{'---|' * len(columns)}"
     for place in range(0, len(cells), len(columns)):
         row = cells[place : place + len(columns)]
-        parts = [f"{cell.share('listed'):.0f}; {cell.share('RED'):.0f}; {cell.share('end'):.0f}" for cell in row]
+        parts = [
+            f"{cell.share('listed'):.0f}; {cell.share('RED'):.0f}; {cell.share('end'):.0f}" for cell in row
+        ]
         cases, before, after = size_of(row[0])
         yield f"| {row[0].scenario.kind} | {cases} x {before}+{after} | {' | '.join(parts)} |"
     three = [cell for cell in cells if cell.scenario.broken == 3 and not cell.scenario.alike]
@@ -353,7 +357,11 @@ def count_session_red(scenario: Scenario, builds: int, seed: int) -> Counts:
 
 def session_lines(pool: Executor) -> Iterator[str]:
     """Yield what a baseline of several sessions gains."""
-    changes = [(0.0, 1.0, alike) for alike in LIKENESS] + [(0.05, 1.0, 0.0), (0.05, 0.2, 0.0), (0.1, 0.2, 0.0)]
+    changes = [(0.0, 1.0, alike) for alike in LIKENESS] + [
+        (0.05, 1.0, 0.0),
+        (0.05, 0.2, 0.0),
+        (0.1, 0.2, 0.0),
+    ]
     rows = [(kind, sessions) for kind in KINDS for sessions in (1, 2, 3)]
     scenarios = [
         Scenario(kind=kind, cases=20, sessions=sessions, drop=drop, share=share, alike=alike)

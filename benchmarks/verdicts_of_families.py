@@ -94,7 +94,11 @@ def metric_lines(pool: Executor, builds: int) -> Iterator[str]:
     columns = [None, 0, 1]
     cells = [(count, common, fallen) for count, common in rows for fallen in columns]
     results = list(
-        pool.map(count_metrics, *zip(*cells, strict=True), [builds if cell[2] is None else builds // 2 for cell in cells])
+        pool.map(
+            count_metrics,
+            *zip(*cells, strict=True),
+            [builds if cell[2] is None else builds // 2 for cell in cells],
+        )
     )
     yield ""
     yield f"several metrics of a judge, {CASES} x {TRIALS}+{TRIALS}, %: RED of {builds} unchanged suites (nominal 5), RED where one fell by 5 points, GREEN of unchanged ones"
@@ -156,7 +160,9 @@ def look_lines(pool: Executor, builds: int) -> Iterator[str]:
         parts = []
         for counts in results[2 * place :][:2]:
             shares = {what: 100 * count / builds for what, count in counts.items()}
-            parts.append(f"{shares.get('RED', 0):.1f}/{shares.get('GREEN', 0):.0f}, {counts['trials'] / builds:.1f}")
+            parts.append(
+                f"{shares.get('RED', 0):.1f}/{shares.get('GREEN', 0):.0f}, {counts['trials'] / builds:.1f}"
+            )
             parts.append(f"{shares.get('three RED', 0):.1f}/{shares.get('three GREEN', 0):.0f}")
         worst = max(worst, 100 * results[2 * place]["RED"] / builds)
         yield f"| {kind} | {cases}, {before} | {' | '.join(parts)} |"

@@ -13,7 +13,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +121,7 @@ def find_class(difference: float) -> int:
 
 def name_classes() -> list[str]:
     names = []
-    for low, high in zip(STEPS, STEPS[1:], strict=False):
+    for low, high in pairwise(STEPS):
         if math.isinf(low):
             names.append(f"below {100 * high:.0f}")
         elif math.isinf(high):

@@ -119,6 +119,7 @@ class Event(NamedTuple):
     error: bool = False
     latency_s: float | None = None
     cost_usd: float | None = None
+    user: str = ""
 
 
 def draw_events(

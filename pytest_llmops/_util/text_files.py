@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops._util.lazy_module import LazyModule
+from pytest_llmops._util.yaml_scalars import find_changed_value
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
@@ -359,11 +360,16 @@ def read_csv(lines: str | Iterable[str], delimiter: str = ",") -> Iterator[tuple
         csv.field_size_limit(limit)
 
 
-def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
+def read_yaml(text: str, *, numbers_as_written: bool = False) -> tuple[Json, tuple[int, ...]]:
     r"""Return the value of a YAML text, and the line number of each item of its top level (of each key, if that is a mapping).
 
+    Args:
+        text: The text.
+        numbers_as_written: Refuse numbers that would be written otherwise (1.10, 1_000), and ``~``: where a value may be meant as text.
+
     Raises:
-        BadFile: It is not YAML, a key is repeated, or it contains a value that JSON cannot represent (a date, a set).
+        BadFile: It is not YAML, a key is repeated, it contains a value that JSON cannot represent (a date, a set), or one that YAML
+            changes (12:30, 010, yes).
 
     >>> read_yaml("a: 1\nb: [x, y]")
     ({'a': 1, 'b': ['x', 'y']}, (1, 2))
@@ -371,7 +377,7 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
     loader = None
     try:
         loader = _yaml_loader()(text)
-        return _read_yaml_node(loader, text)
+        return _read_yaml_node(loader, text, numbers_as_written=numbers_as_written)
     except yaml.YAMLError as error:
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         index = getattr(error, "position", None)
@@ -409,7 +415,7 @@ def _yaml_loader() -> Any:
     return Loader
 
 
-def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
+def _read_yaml_node(loader: Any, text: str, *, numbers_as_written: bool) -> tuple[Json, tuple[int, ...]]:
     """Return value and line numbers as `read_yaml` does, checking the tree of nodes before Python objects are made of it."""
     node = loader.get_single_node()
     if node is None:
@@ -422,6 +428,10 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
         )
     marks = tuple(line_number_at(text, child.start_mark.index) for child in _child_nodes(node))
     check_keys(node, text)
+    change = find_changed_value(node, loader.construct_object, numbers_as_written=numbers_as_written)
+    if change is not None:
+        index, what = change
+        raise BadFile(what, line_number_at(text, index))
     return _check_items(loader.construct_document(node), marks), marks
 
 

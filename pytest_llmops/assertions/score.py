@@ -26,6 +26,7 @@ def assert_score(
     at_most: float | EllipsisType | None = ...,
     name: str = "",
     unit: str = "1",
+    scale: tuple[float, float] | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that a metric of your own gives a value that is high enough, or low enough.
@@ -43,36 +44,47 @@ def assert_score(
         at_most: The threshold of a metric that should be low; None: record only.
         name: Name of the measurement, the key of a baseline; left out: the metric's ``name``, or
             ``score.<name of the function>``.
-        unit: "1" (a score, usually from 0 to 1), "s", "USD", "tokens" or "count".
+        unit: "1" (a score), "s", "USD", "tokens" or "count".
+        scale: The lowest and the highest value that the metric can give, such as ``(1, 5)``; left out: a score is from 0 to 1.
+            A baseline compares no score that leaves its scale. The threshold is on this scale, too.
         label: Distinguishes two assertions of a test.
 
     Returns:
-        The measurement. True and False count as 1 and 0, numbers of numpy as plain ones.
+        The measurement. True and False count as 1 and 0, numbers of numpy as plain ones. With a scale the value and the threshold in
+        it are from 0 to 1; reports show them on the scale.
 
     Raises:
         MeasurementFailed: The value is outside the threshold.
-        MeasurementErrored: The metric raised (its exception is the cause), or gave no finite number.
+        MeasurementErrored: The metric raised (its exception is the cause), gave no finite number, or one outside of the scale.
         UsageError: Neither or both of ``at_least`` and ``at_most``: no default fits an unknown metric. Or a
-            threshold that is not a finite number, an unknown unit, a function without a name.
+            threshold that is not a finite number or outside of the scale, an unknown unit, a scale of a unit other than "1", a
+            function without a name.
 
     >>> def overlap(actual, expected):
     ...     return len(set(actual.split()) & set(expected.split())) / len(set(expected.split()))
     >>> assert_score(overlap, "Paris in France", "Paris France", at_least=0.5).value
     1.0
+    >>> assert_score(len, "four", at_least=4, scale=(0, 8)).value
+    0.5
     """
     if not callable(metric):
         raise UsageError(f"assert_score: expected a function as metric, got {describe_kind(metric)}")
     threshold, better = _parse_direction(at_least, at_most)
     if unit not in UNITS:
         raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
+    ends = _parse_scale(scale, unit)
+    if ends is not None and threshold is not None:
+        threshold = _place_threshold(threshold, ends)
     given = {"actual": actual}
     if expected is not ...:
         given["expected"] = expected
     version = str(getattr(metric, "version", ""))
-    detail = {}
+    detail: dict[str, Json] = {}
     for key, value in given.items():
         if value is not ...:
             detail[key] = _json_or_kind(value)
+    if ends is not None:
+        detail["scale"] = list(ends)
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
@@ -88,6 +100,8 @@ def assert_score(
         score = _parse_metric_value(metric(*arguments))
     except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
         return recorder.emit(measured(error=f"the metric raised {describe_exception(error)}"), cause=error)
+    if isinstance(score, float) and ends is not None:
+        score = _place_on_scale(score, ends)
     if isinstance(score, str):
         return recorder.emit(measured(error=score))
     return recorder.emit(measured(value=score), evidence=lambda: _score_evidence(actual, expected))
@@ -121,6 +135,41 @@ def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, L
             f"assert_score: expected {name} to be a finite number, or None to record only, got {given}"
         )
     return number, better
+
+
+def _parse_scale(scale: object, unit: str) -> tuple[float, float] | None:
+    """Return the lowest and highest value of a metric; None: no scale was given."""
+    if scale is None:
+        return None
+    if unit != "1":
+        raise UsageError(f'assert_score: expected scale= only with unit="1", a score; got unit={unit!r}')
+    if isinstance(scale, (tuple, list)) and len(scale) == 2:  # noqa: PLR2004 -- lowest, highest
+        low, high = map(as_finite_float, scale)
+        if low is not None and high is not None and low < high:
+            return low, high
+    given = shorten_text(repr(scale))
+    raise UsageError(
+        f"assert_score: expected scale as the lowest and the highest value, such as (1, 5), got {given}"
+    )
+
+
+def _place_threshold(threshold: float, ends: tuple[float, float]) -> float:
+    """Return a threshold from 0 to 1."""
+    placed = _place_on_scale(threshold, ends)
+    if isinstance(placed, str):
+        low, high = ends
+        raise UsageError(
+            f"assert_score: expected a threshold on the scale, {low:g} to {high:g}, got {threshold:g}"
+        )
+    return placed
+
+
+def _place_on_scale(value: float, ends: tuple[float, float]) -> float | str:
+    """Return a value from 0 (lowest of the scale) to 1 (highest), or a text that says that it is outside of the scale."""
+    low, high = ends
+    if low <= value <= high:
+        return (value - low) / (high - low)
+    return f"the metric gave {value:g}, expected a number on its scale, {low:g} to {high:g}"
 
 
 def _metric_name(metric: object) -> str:

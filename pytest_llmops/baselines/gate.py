@@ -95,7 +95,7 @@ def judge_suite(
         )
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
     primaries = choose_primaries(measured, rules)
-    problem = why_out_of_scale(measured)
+    problem = why_out_of_scale(comparison)
     if problem is None:
         metrics = judge_metrics(measured, primaries, rules)
         broken = find_broken(measured, comparison.compared, primaries, rules)

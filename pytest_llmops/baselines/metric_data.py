@@ -19,10 +19,10 @@ from pytest_llmops.metrics.change.bounds import (
     Side,
     bound_range,
     centre_offset,
-    lower_bound,
     measure_sides,
     needed_trials,
     paired_variance,
+    rule_out,
     unseen_variance,
 )
 from pytest_llmops.metrics.change.trials import (
@@ -214,10 +214,10 @@ class MetricData:
         """
         if not self.trials:
             return None, None
-        lower = lower_bound(self.trials, level)
         likely = bound_range(self.trials, level)
-        if lower is None or likely is None:
+        if likely is None:
             return None, None
+        lower = rule_out(self.trials, level, likely)
         _, upper = likely
         return lower * self.share, upper * self.share
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_llmops.baselines.baseline import list_scored
 from pytest_llmops.baselines.changes import SuiteComparison, metric_name
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.errors import format_name_list
@@ -156,17 +157,19 @@ def _why_unscored(
     return None
 
 
-def why_out_of_scale(measured: Sequence[MetricData]) -> Obstacle | None:
+def why_out_of_scale(comparison: SuiteComparison) -> Obstacle | None:
     """Return that a metric has scores that are not from 0 to 1, as points of them mean nothing; None: all have."""
-    for data in measured:
-        for nodeid, pair in data.trials.items():
-            outside = [score for score in (*pair.before, *pair.after) if not 0 <= score <= 1]
+    for test in comparison.compared:
+        for name in test.series:
+            scores = list_scored((*test.before.scores[name], *test.after.scores[name]))
+            outside = [score for score in scores if not 0 <= score <= 1]
             if outside:
-                test = shorten_text(nodeid, 200)
+                place = shorten_text(test.record.nodeid, 200)
                 return Obstacle(
-                    sentence=f"Not compared: {data.metric} has scores that are not from 0 to 1 ({outside[0]:g} in {test})",
+                    sentence=f"Not compared: {name} has scores that are not from 0 to 1 ({outside[0]:g} in {place})",
                     why="Points are percent of a metric's scale, so the gate needs to know it",
-                    next_step="Divide the score by its scale, or give it a unit of its own, which keeps it out of the gate",
+                    next_step="Give the scale, such as assert_score(..., scale=(1, 5)), and accept a new baseline:",
+                    command=ACCEPT_RED,
                 )
     return None
 

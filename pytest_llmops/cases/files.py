@@ -296,10 +296,10 @@ def _parse_rows(table: _Table, names: Mapping[str, str], model: Any, *, has_line
     return tuple(cases.values())
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
+def read_rows(path: Path, *, numbers_as_written: bool = True) -> Iterator[tuple[int, Json]]:
     """Yield the line number and value of each row; for CSV, the first value is the header, a list.
 
-    All formats but YAML are read a row at a time.
+    All formats but YAML are read a row at a time. With ``numbers_as_written``, 1.10 in YAML is refused: it may be meant as text.
 
     Raises:
         BadFile: The file is missing, of unknown type or broken.
@@ -310,7 +310,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
     if suffix == ".jsonl":
         return read_json_lines(stream_lines(path))
     if suffix in (".yaml", ".yml"):
-        return _parse_yaml_rows(read_text(path))
+        return _parse_yaml_rows(read_text(path), numbers_as_written=numbers_as_written)
     if suffix == ".csv":
         return _stream_csv_rows(path)
     if suffix in (".parquet", ".arrow"):
@@ -319,9 +319,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
     raise BadFile(f"unknown type of file {suffix!r}: expected {known}")
 
 
-def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
+def _parse_yaml_rows(text: str, *, numbers_as_written: bool) -> Iterator[tuple[int, Json]]:
     """Return the line number and value of each item of the list in a YAML file."""
-    value, lines = read_yaml(text)
+    value, lines = read_yaml(text, numbers_as_written=numbers_as_written)
     if value is not None and not isinstance(value, list):
         raise BadFile(f"expected a list of cases (each begins with `- id:`), got {json_kind(value)}", 1)
     return zip(lines, value or [], strict=True)
@@ -375,6 +375,9 @@ def parse_case(
             own["id"] = str(own_id)
     case_id = _parse_id(own["id"])
     reference = _parse_text(own, "reference")
+    output = None
+    if "output" in own:
+        output = _parse_text(own, "output")
     tags = dict.fromkeys(_parse_texts(own, "tags", split=split_tags))
     case = Case(
         id=case_id,
@@ -384,7 +387,7 @@ def parse_case(
         family=_parse_text(own, "family"),
         split=_parse_text(own, "split"),
         files=_parse_texts(own, "files", split=split_tags),
-        output=_parse_output(own),
+        output=output,
         calls=_parse_calls(own),
         data=_read_data(row, names),
         line=line,
@@ -494,12 +497,6 @@ def _parse_text(row: Mapping[str, Json], key: str) -> str:
         hint = "leave the key out"
     kind = json_kind(value)
     raise BadFile(f"{key}: expected a text, got {kind}: {hint}")
-
-
-def _parse_output(row: Mapping[str, Json]) -> str | None:
-    if "output" not in row:
-        return None
-    return _parse_text(row, "output")
 
 
 def _parse_id(value: Json) -> str:

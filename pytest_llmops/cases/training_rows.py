@@ -1,5 +1,6 @@
 """Rows of fine-tuning files (chat, tools and DPO of OpenAI): their problems, and their conversion from and to cases."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from pytest_llmops.protocols import ROLES
 
 PREFERRED = "preferred_output"
 OTHER = "non_preferred_output"
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def _check_chat(row: Mapping[str, Any], *, needs_tools: bool = False) -> Iterator[str]:
@@ -23,6 +25,11 @@ def _check_chat(row: Mapping[str, Any], *, needs_tools: bool = False) -> Iterato
         last_role = _get(messages[-1], "role")
         if last_role != "assistant":
             yield "messages: the last one is not the assistant's, so there is nothing to learn"
+        turns = [_Turn.from_message(message) for message in messages]
+        weights = [turn.weight for turn in turns if turn.is_assistant]
+        if weights and all(weight == 0 for weight in weights):
+            yield "messages: all of the assistant's have the weight 0, so there is nothing to learn"
+    yield from _check_tools(tools, "tools")
     if needs_tools and not isinstance(tools, list):
         yield f"tools: expected a list of tools, got {json_kind(tools)}"
 
@@ -32,6 +39,7 @@ def _check_dpo(row: Mapping[str, Any]) -> Iterator[str]:
     source = row.get("input")
     tools = _get(source, "tools")
     yield from _check_messages(_get(source, "messages"), "input.messages", tools)
+    yield from _check_tools(tools, "input.tools")
     for name in (PREFERRED, OTHER):
         yield from _check_messages(row.get(name), name, tools, roles=("assistant", "tool"))
     if row.get(PREFERRED, 0) == row.get(OTHER):
@@ -88,6 +96,17 @@ class _Turn:
         return []
 
 
+def _check_tools(tools: object, place: str) -> Iterator[str]:
+    """Yield the problems of the tools of a row, each of which needs a name; ``place`` is where the list is in the row."""
+    if not isinstance(tools, list):
+        return
+    for number, tool in enumerate(tools):
+        name = _get(_get(tool, "function"), "name")
+        if not isinstance(name, str) or not _TOOL_NAME.fullmatch(name):
+            got = shorten_text(repr(name), 60)
+            yield f"{place}[{number}].function.name: expected 1 to 64 letters, digits, _ and -, got {got}"
+
+
 def _check_messages(
     messages: object, place: str, tools: object, roles: tuple[str, ...] = ROLES
 ) -> Iterator[str]:
@@ -105,6 +124,7 @@ def _check_messages(
     if isinstance(tools, list):
         functions = [_get(tool, "function") for tool in tools]
         tool_names = [_get(function, "name") for function in functions]
+        tool_names = [name for name in tool_names if name]  # a tool without a name matches no call
     has_started = roles != ROLES
     open_calls = list[object]()  # ids of the calls that have no answer yet
     for number, message in enumerate(messages):
@@ -216,6 +236,50 @@ def question_text(value: Json) -> str:
     if isinstance(text, str):
         return text
     return canonical_json(text)
+
+
+def split_answer(row: Mapping[str, Any], form: str) -> tuple[str, str] | None:
+    """Return the question of a row and the answer that a model learns, as texts; None if its last message has the weight 0.
+
+    Two rows with the same question and different answers contradict each other. Tools and all messages before the answer are the
+    question; white space, letter case and the ids of tool calls do not count. For ``dpo``, the question includes both answers, and
+    the answer is the preferred one.
+
+    Args:
+        row: A valid row.
+        form: Its format, a key of `CHECKS`.
+
+    >>> user = {"role": "user", "content": "May I?"}
+    >>> split_answer({"messages": [user, {"role": "assistant", "content": "Yes."}]}, "openai-chat")
+    ('[null,[["user","may i?",[]]]]', '["assistant","yes.",[]]')
+    """
+    if form == "dpo":
+        answers = []
+        for name in (PREFERRED, OTHER):
+            answer = [_normalize_message(message) for message in row[name]]
+            answers.append(canonical_json(answer))
+        source = row["input"]
+        messages = [_normalize_message(message) for message in source["messages"]]
+        question = canonical_json([source.get("tools"), messages, *sorted(answers)])
+        return question, answers[0]
+    *before, last = row["messages"]
+    if last.get("weight") == 0:
+        return None
+    messages = [_normalize_message(message) for message in before]
+    return canonical_json([row.get("tools"), messages]), canonical_json(_normalize_message(last))
+
+
+def _normalize_message(message: Mapping[str, Any]) -> list[Json]:
+    """Return role, content and tool calls of a message, without differences that do not matter."""
+    turn = _Turn.from_message(message)
+    content = turn.content
+    if isinstance(content, str):
+        content = " ".join(content.casefold().split())
+    calls: list[Json] = []
+    for call in turn.call_list:
+        function = _get(call, "function")
+        calls.append([_get(function, "name"), read_json(_get(function, "arguments"))])
+    return [turn.role, content or None, calls]
 
 
 def row_messages(row: Mapping[str, Any]) -> Any:

@@ -75,11 +75,12 @@ class ProjectBaseline:
         )
 
 
-def load_project_baseline(given: str = "") -> ProjectBaseline | None:
+def load_project_baseline(given: str = "", argument: str = "--llm-baseline") -> ProjectBaseline | None:
     """Return the baseline of the project around the working folder; None if it has none.
 
     Args:
         given: A file or git ref to take the baseline from; "": the file that the settings name.
+        argument: The argument of the command that gave it, for errors.
 
     Raises:
         UsageError: ``given`` is neither a file nor a git ref, or the baseline is damaged.
@@ -94,7 +95,7 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     place = given or str(default)
     if given and (here / given).is_file():
         place = str(here / given)
-    stored = find_baseline(default, place, root)
+    stored = find_baseline(default, place, root, argument)
     if stored is None:
         return None
     baseline = Baseline.from_bytes(stored.data, where=stored.name)
@@ -106,13 +107,15 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     )
 
 
-def _load(given: str) -> tuple[str, Baseline]:
+def _load(given: str, argument: str = "FILE|GITREF") -> tuple[str, Baseline]:
     """Return the name and the content of a baseline: a file, a git ref, or "" for that of the project.
+
+    ``argument`` is the argument of the command that gave it, for errors.
 
     Raises:
         UsageError: There is none, or it is damaged.
     """
-    stored = load_project_baseline(given)
+    stored = load_project_baseline(given, argument)
     if stored is None:
         raise UsageError("no baseline yet; make the first: pytest --llm-accept 'first baseline'")
     return stored.name, stored.baseline
@@ -230,8 +233,8 @@ def _format_power(metric: Any) -> Iterator[str]:
 
 def _diff(args: argparse.Namespace) -> int:
     """Print the mean scores that differ between two baselines, test by test, and return the exit status."""
-    old_name, old = _load(args.old)
-    new_name, new = _load(args.new)
+    old_name, old = _load(args.old, "OLD")
+    new_name, new = _load(args.new, "NEW")
     rows = []
     lines = []
     for nodeid in sorted({*old.tests, *new.tests}):

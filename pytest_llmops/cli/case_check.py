@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.cases.files import Case
 from pytest_llmops.cases.similar_texts import MAX_CHARS, find_quoted, find_similar_pairs
-from pytest_llmops.cases.training_rows import question_text
+from pytest_llmops.cases.training_rows import question_text, split_answer
 from pytest_llmops.cli.case_files import print_lines_and_summary
 from pytest_llmops.cli.case_rows import (
     RowFile,
@@ -250,6 +250,8 @@ def _scan_rows(
                 what = f"about {tokens:,} tokens: expected at most {args.max_tokens:,}"
                 findings.append(Finding(line, "problem", what))
             findings += seen.check_split(line, case)
+            if args.format != "cases" and not problems:
+                findings += seen.check_answer(line, case, args.format)
             masked = mask_personal_data(clean(text))
             if masked != text:
                 findings += _find_masked(line, text, masked, is_training=args.format != "cases")
@@ -261,15 +263,17 @@ def _scan_rows(
 
 @dataclass(slots=True)
 class _SeenRows:
-    """The ids and families of the rows so far.
+    """The ids, families and answers of the rows so far.
 
     Attributes:
         first_lines: The line in which each id was first seen, by the hash of the id, which takes less memory.
         splits: The split of each family.
+        answers: The line and the hash of the first answer to each question of training rows, by the hash of the question.
     """
 
     first_lines: dict[int, int] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
+    answers: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def check_id(self, line: int, case: Case) -> Iterator[Finding]:
         """Yield a finding if an earlier row has the id of this one."""
@@ -285,6 +289,17 @@ class _SeenRows:
         split = self.splits.setdefault(case.family, case.split)
         if split != case.split:
             what = f"the family {case.family!r} is in the splits {split!r} and {case.split!r}"
+            yield Finding(line, "problem", what)
+
+    def check_answer(self, line: int, case: Case, form: str) -> Iterator[Finding]:
+        """Yield a finding if an earlier training row has the same question and another answer."""
+        row = split_answer(case.typed, form)
+        if row is None:
+            return
+        question, answer = row
+        first, first_answer = self.answers.setdefault(hash(question), (line, hash(answer)))
+        if first_answer != hash(answer):
+            what = f"the same question as in line {first}, with another answer: a model cannot learn both; leave one out"
             yield Finding(line, "problem", what)
 
 

@@ -156,7 +156,9 @@ def _declare_canary(commands: Any) -> None:
         help="the names of both versions (default: stable canary)",
     )
     command.add_argument(
-        "--share", type=float, help="the share of requests that the canary is meant to get: checked"
+        "--share",
+        type=float,
+        help="the share of users that the canary is meant to get: checked, in requests if no user is logged",
     )
     command.add_argument(
         "--margin", type=float, help="the loss of the mean score that must be excluded (default: 0.05)"

@@ -87,13 +87,16 @@ def has_baseline(settings: Settings, root: Path) -> bool:
     return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
 
 
-def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
+def find_baseline(
+    own: Path, given: str, root: Path, argument: str = "--llm-baseline"
+) -> StoredBaseline | None:
     """Return the baseline that a run is compared with; None: the project has none.
 
     Args:
         own: The project's baseline.
         given: A file, or a commit, branch or tag of git that has the project's baseline.
         root: The project's root.
+        argument: The option or argument that gave it, for errors.
 
     Raises:
         UsageError: What is given is neither, or cannot be read. Or the ini key llm_baseline names a file that is missing.
@@ -114,7 +117,7 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
     content = run_git(root, "show", "--end-of-options", f"{given}:./{name}")
     if isinstance(content, str):
         raise UsageError(
-            f"--llm-baseline: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {content}"
+            f"{argument}: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {content}"
         )
     return StoredBaseline(content, f"{name} of {given}", own, given)
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall, is_error_status
 from pytest_llmops.trace import CallLog
-from pytest_llmops.trace.fields import arguments_json, format_tool_call
+from pytest_llmops.trace.fields import arguments_json, format_part, format_tool_call
 
 _ROLES: Mapping[str, Role] = {
     **{role: role for role in ROLES},
@@ -102,7 +102,7 @@ def read_conversation(value: object) -> Conversation | None:
     messages = []
     for number, entry in enumerate(entries, start=1):
         if _get_field(entry, "type") != "reasoning":
-            messages.append(_read_message(entry, number))
+            messages += _read_message(entry, number)
     if not messages:
         raise ValueError("the conversation has no messages")
     last = messages[-1]
@@ -188,9 +188,10 @@ def _get_field(entry: object, key: str) -> Any:
     return getattr(entry, key, None)
 
 
-def _read_message(entry: object, number: int) -> Message:
+def _read_message(entry: object, number: int) -> list[Message]:
     """Return a message of any SDK: its text parts, refusal, tool output and tool calls, one per line.
 
+    Tool results among its parts become messages of the role "tool" before it, or instead of it if it has nothing else.
     ``number`` counts from 1 and is for errors.
     """
     given_role = _get_field(entry, "role") or _get_field(entry, "type")
@@ -205,17 +206,25 @@ def _read_message(entry: object, number: int) -> Message:
     content = _get_field(entry, "content")
     if content is None:
         content = _get_field(entry, "refusal")
+    results = []
+    lines = []
     if isinstance(content, str):
-        lines = [content]
+        lines.append(content)
     else:
-        lines = [_read_part(part, number) for part in content or ()]
+        for part in content or ():
+            if _get_field(part, "type") == "tool_result":
+                results.append(Message("tool", _read_result(part, number)))
+            else:
+                lines.append(_read_part(part, number))
     output = _get_field(entry, "output")
     if isinstance(output, str):
         lines.append(output)
     lines += [_format_call(call) for call in calls]
     if content is None and not lines:
         raise ValueError(f"message {number} has no content")
-    return Message(role, "\n".join(filter(None, lines)))
+    if results and not lines:
+        return results
+    return [*results, Message(role, "\n".join(filter(None, lines)))]
 
 
 def _format_call(call: object) -> str:
@@ -229,7 +238,7 @@ def _format_call(call: object) -> str:
 
 
 def _read_part(part: object, number: int) -> str:
-    """Return a part of a message as text; a part without text is shown by its kind, such as ``[input_audio]``."""
+    """Return a part of a message as text; a part without text is shown as `fields.format_part` does it."""
     if isinstance(part, str):
         return part
     text = _get_field(part, "text")
@@ -242,9 +251,17 @@ def _read_part(part: object, number: int) -> str:
         )
     if kind == "tool_use":
         return _format_call(part)
-    content = _get_field(part, "content")
-    if kind == "tool_result" and content is not None:
-        if isinstance(content, str):
-            return content
-        return "\n".join(_read_part(inner, number) for inner in content)
+    dump = getattr(part, "model_dump", None)  # of the objects of SDKs
+    if callable(dump):
+        part = dump(mode="json", exclude_none=True)
+    if isinstance(part, dict):
+        return format_part(part)
     return f"[{shorten_text(str(kind or 'part'), 40)}]"
+
+
+def _read_result(part: object, number: int) -> str:
+    """Return the content of a tool result as text: a text or a list of parts; "" if it has none."""
+    content = _get_field(part, "content")
+    if isinstance(content, str):
+        return content
+    return "\n".join(_read_part(inner, number) for inner in content or ())

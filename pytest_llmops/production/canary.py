@@ -34,7 +34,11 @@ LIMITS = {
 _Action: TypeAlias = Literal["PROMOTE", "HOLD", "ROLLBACK"]
 # The share of its wealth that each part of a bettor bets. The best share is not known before; splitting the wealth costs little.
 BETS = tuple(0.9 / 2**step for step in range(8))
-SHARE_EVIDENCE = 10_000.0  # how strong the evidence must be that the canary gets another share of the requests than planned
+SHARE_EVIDENCE = (
+    10_000.0  # how strong the evidence must be that the canary gets another share of the users than planned
+)
+# A user keeps a version, so the requests of a user are not independent: where no users are named, so many count as one
+REQUESTS_OF_A_USER = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,8 @@ class CanaryEvent:
         arm: The name of the version that answered.
         score: From 0 to 1, higher is better; None: not scored, and the event is left out of the comparison of scores.
         error: Whether the request failed; such an event must have no score.
+        user: By which the version was chosen, such as a hash of the user's id. If all events have one, users are compared and counted,
+            not requests. Empty: not known.
 
     Raises:
         UsageError: A value is missing, not finite or out of its range, or an error has a score.
@@ -59,6 +65,7 @@ class CanaryEvent:
     error: bool = False
     latency_s: float | None = None
     cost_usd: float | None = None
+    user: str = ""
 
     def __post_init__(self) -> None:
         problem = self._find_problem()
@@ -101,7 +108,7 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
     """Read the events of a log.
 
     JSONL, CSV or YAML with the keys ``id``, ``time`` (ISO 8601, in UTC if it has no time zone), ``arm``, and where known
-    ``score``, ``error``, ``latency_s`` and ``cost_usd``; other keys are ignored, and these values may be empty.
+    ``score``, ``error``, ``latency_s``, ``cost_usd`` and ``user``; other keys are ignored, and these values may be empty.
 
     Raises:
         UsageError: The file is missing or broken, or a value does not fit; with file and line.
@@ -110,7 +117,7 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
     is_csv = Path(path).suffix.lower() == ".csv"
     line = 0
     try:
-        for line, row in read_rows(Path(path)):  # noqa: B007 -- for the error
+        for line, row in read_rows(Path(path), numbers_as_written=False):  # noqa: B007 -- for the error
             is_header = is_csv and not isinstance(row, Mapping)
             if not is_header:
                 events.append(_parse_event(as_mapping(row)))
@@ -135,6 +142,7 @@ def _parse_event(row: Mapping[str, Any]) -> CanaryEvent:
         error=has_failed or False,
         latency_s=_read_cell(row.get("latency_s")),
         cost_usd=_read_cell(row.get("cost_usd")),
+        user=fact_text(row.get("user")),
     )
 
 
@@ -161,7 +169,7 @@ class CanaryRules:
         error_margin: PROMOTE needs proof that the share of errors rises by less than this.
         latency_ratio: How many times slower the canary may be. Take one request of each version and divide the time of the canary
             by this factor: it must be the faster one at least as often as the slower one. ``cost_ratio`` is the same for costs.
-        share: The share of requests that the canary is meant to get; None: not checked.
+        share: The share of users that the canary is meant to get (of requests, where the events name no users); None: not checked.
         arms: The names of the stable version and of the canary.
 
     Raises:
@@ -192,7 +200,8 @@ class CanaryDecision:
         evidence: By outcome (``score``, ``errors``, ``latency``, ``cost``), the highest wealth of the two bettors, who start with 1.
             The first bets against "no worse" and has proved it false at (number of measured outcomes) / alpha; the second bets
             against "worse by the margin" and has proved it false at 1 / alpha.
-        notes: How many events came twice (and were counted once) or out of order (and were sorted).
+        notes: How many events came twice (and were counted once) or out of order (and were sorted); and a share of the requests that
+            is not the planned one, where the events name no users.
     """
 
     action: Literal["PROMOTE", "HOLD", "ROLLBACK"]
@@ -209,7 +218,7 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
 
     Raises:
         UsageError: Events of one version are missing; an event has an unknown version; one id has different contents; most events of
-            the canary are outside of the time of the stable version; or its share of the requests is not the planned one.
+            the canary are outside of the time of the stable version; or its share of the users is not the planned one.
 
     >>> from datetime import UTC
     >>> times = [datetime(2026, 1, 1, minute=minute, tzinfo=UTC) for minute in range(60)]
@@ -222,6 +231,7 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
     rules = rules or CanaryRules()
     given = list(events)
     ordered = _check_events(given, rules)
+    share_notes = _check_share(ordered, rules)
     outcomes = _measure_outcomes(ordered, rules)
     measured = [outcome for outcome in outcomes if outcome.values]
     worse_limit = len(measured) / rules.alpha
@@ -257,7 +267,7 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
         action=chosen,
         sentence="; ".join(sentences[chosen]),
         evidence=evidence,
-        notes=_list_notes(given, ordered),
+        notes=(*_list_notes(given, ordered), *share_notes),
     )
 
 
@@ -268,7 +278,7 @@ class _Outcome:
     Attributes:
         unit: ``1`` for scores and errors, whose means are compared; else the unit of an amount, of which less is better.
         limit: How much worse the canary may be by the rules: a difference of means, or a factor for amounts.
-        values: (version, value) of each event that has a value, by time.
+        values: (version, value) of each event that has a value, or of each user, by time.
     """
 
     name: str
@@ -336,24 +346,35 @@ class _Outcome:
 
 def _measure_outcomes(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[_Outcome]:
     """Return the four outcomes with the values of the events; those that no event has a value for are empty."""
-    scores = []
-    errors = []
-    latencies = []
-    costs = []
-    for event in events:
-        errors.append((event.arm, float(event.error)))
-        if event.score is not None:
-            scores.append((event.arm, event.score))
-        if event.latency_s is not None:
-            latencies.append((event.arm, event.latency_s))
-        if event.cost_usd is not None:
-            costs.append((event.arm, event.cost_usd))
+    scores = [event.score for event in events]
+    errors = [float(event.error) for event in events]
+    latencies = [event.latency_s for event in events]
+    costs = [event.cost_usd for event in events]
     return [
-        _Outcome("score", "1", rules.margin, scores),
-        _Outcome("errors", "1", rules.error_margin, errors),
-        _Outcome("latency", "s", rules.latency_ratio, latencies),
-        _Outcome("cost", "USD", rules.cost_ratio, costs),
+        _Outcome("score", "1", rules.margin, _list_values(events, scores, fmean)),
+        _Outcome("errors", "1", rules.error_margin, _list_values(events, errors, fmean)),
+        _Outcome("latency", "s", rules.latency_ratio, _list_values(events, latencies, median)),
+        _Outcome("cost", "USD", rules.cost_ratio, _list_values(events, costs, median)),
     ]
+
+
+def _list_values(
+    events: Sequence[CanaryEvent],
+    values: Sequence[float | None],
+    average: Callable[[Sequence[float]], float],
+) -> list[tuple[str, float]]:
+    """Return (version, value) of each event that has a value, by time.
+
+    If all events name their users, each user has one value, the average, in the place of the first: requests of one user are alike, so
+    they are no independent evidence.
+    """
+    pairs = [(event, value) for event, value in zip(events, values, strict=True) if value is not None]
+    if not all(event.user for event in events):
+        return [(event.arm, value) for event, value in pairs]
+    by_user: dict[tuple[str, str], list[float]] = {}
+    for event, value in pairs:
+        by_user.setdefault((event.arm, event.user), []).append(value)
+    return [(arm, average(own_values)) for (arm, _), own_values in by_user.items()]
 
 
 def _compare_amounts(stable: float, canary: float, ratio: float) -> int:
@@ -441,15 +462,56 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
             f"{outside:,} of {count} of {canary_name} lie outside of the time of {stable_name} "
             f"({period}): both must answer at the same time, by clocks that agree"
         )
-    if rules.share:
-        _check_share(len(canary), len(ordered), rules.share, canary_name)
     return ordered
 
 
-def _check_share(count: int, total: int, share: float, name: str) -> None:
-    """Check that the canary got the share of the requests that it was meant to get.
+def _check_share(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[str]:
+    """Check that the canary got the share of the users that it was meant to get, and return a note if that is not sure.
 
-    A bettor against the planned share splits the wealth evenly over all possible shares; this wealth is the evidence.
+    Users are counted, each by the first request: users who ask in bursts change the share of the requests, but not that of the users.
+    Where an event names no user, requests are counted, as if each user had sent `REQUESTS_OF_A_USER`.
+
+    Args:
+        events: Each event once, sorted by time.
+        rules: The rules.
+
+    Raises:
+        UsageError: It got another share.
+    """
+    if not rules.share:
+        return []
+    canary_name = rules.arms[1]
+    arms = [event.arm for event in events]
+    unit = "requests"
+    cluster = REQUESTS_OF_A_USER
+    if all(event.user for event in events):
+        first_arms: dict[str, str] = {}
+        for event in events:
+            first_arms.setdefault(event.user, event.arm)
+        arms = list(first_arms.values())
+        unit = "users"
+        cluster = 1
+    count = arms.count(canary_name)
+    total = len(arms)
+    got = f"{count:,} of {total:,} ({count / total:.1%})"
+    if _weigh_share(count / cluster, total / cluster, rules.share) > SHARE_EVIDENCE:
+        raise UsageError(
+            f"expected {rules.share:.1%} of the {unit} at {canary_name}, got {got}: "
+            f"{unit} are lost, or not assigned as meant; nothing is decided"
+        )
+    if _weigh_share(count, total, rules.share) > SHARE_EVIDENCE:
+        note = (
+            f"{got} of the requests at {canary_name}, {rules.share:.1%} planned: log the user of each event, "
+            "to see whether a few users sent many requests, or requests are lost"
+        )
+        return [note]
+    return []
+
+
+def _weigh_share(count: float, total: float, share: float) -> float:
+    """Return the evidence that the canary does not get the planned share of independent units.
+
+    It is the wealth of a bettor who splits it evenly over all possible shares.
     """
     from scipy.special import betaln
 
@@ -457,9 +519,4 @@ def _check_share(count: int, total: int, share: float, name: str) -> None:
     log_likelihood = count * math.log(share)
     log_likelihood += others * math.log1p(-share)
     log_wealth = betaln(others + 1, count + 1) - log_likelihood
-    if log_wealth > math.log(SHARE_EVIDENCE):
-        got = f"{count:,} of {total:,} ({count / total:.1%})"
-        raise UsageError(
-            f"expected {share:.1%} of the requests at {name}, got {got}: "
-            "requests are lost, or not assigned as meant; nothing is decided"
-        )
+    return math.exp(min(log_wealth, 700.0))

@@ -10,13 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts, parse_json
-from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value
-from pytest_llmops.production.export_records import read_records, slice_items
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops.production.export_records import read_records
+from pytest_llmops.production.exported_messages import (
+    CUT,
+    Turn,
+    is_message,
+    nest_keys,
+    parse_text,
+    read_messages,
+    read_tools,
+)
 from pytest_llmops.production.review_queue import QueueEntry
 from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.trace import cost_usd, fields
@@ -50,7 +58,12 @@ FIELD_NAMES = {
         outputs.model
         inputs.model
     """,
-    "system": "gen_ai.system_instructions",
+    "system": """
+        gen_ai.system_instructions
+        langfuse.observation.input.system
+        input.value.system
+        input.system
+    """,
     "input": """
         gen_ai.input.messages
         llm.input_messages
@@ -73,6 +86,7 @@ FIELD_NAMES = {
         output
         outputs.choices
     """,
+    "message": "outputs",
     "tools": """
         gen_ai.tool.definitions
         llm.tools
@@ -152,17 +166,7 @@ NO_CONTENT = (
     "logs with those of traces)"
 )
 REPEATED = "calls with the id of another"
-CUT = "calls cut by a limit of attributes"
 UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
-MAX_KEPT = 10_000  # characters of a message that is kept for the next call
-
-
-class Turn(NamedTuple):
-    """A message as JSON (`text`), and a normalized text by which it is compared with those of other calls (`spelling`)."""
-
-    text: str
-    role: str
-    spelling: str
 
 
 class StoredCall(NamedTuple):
@@ -174,10 +178,6 @@ class StoredCall(NamedTuple):
     text: str
     earlier: tuple[int, ...]
     origins: list[JsonObject]
-
-
-_MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls", "message"))
-_JSON_STARTS = ('[{"', '{"role"', '{"messages"', '{"tools"', '{"type"', '{"model"')
 
 
 def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[QueueEntry]:
@@ -229,7 +229,7 @@ def _store_call(
         calls[end] = StoredCall(call, earlier, [])
     calls[end].origins.append(values["origin"])
     contents.update(dict.fromkeys(earlier, ()))
-    tools = _read_tools(json.dumps(values.get("tools")))
+    tools = read_tools(json.dumps(values.get("tools")))
     texts = [turn.text for turn in turns[:-1]]
     contents.setdefault(end, (tools, *texts))
 
@@ -314,12 +314,15 @@ def _read_fields(record: JsonObject) -> dict[str, Any]:
     attributes = record.get("attributes")
     plain = {**record, **as_mapping(attributes), **_read_pairs(attributes)}
     unprefixed = {key.removeprefix("attributes."): value for key, value in plain.items()}
-    tree = _nest_keys(unprefixed)
+    tree = nest_keys(unprefixed)
     values = {}
     for field, names in FIELDS.items():
         value = _find_first_value(tree, names)
         if value is not None:
             values[field] = value
+    answer = values.pop("message", None)
+    if is_message(answer):
+        values.setdefault("output", answer)
     return values
 
 
@@ -345,26 +348,6 @@ def _read_any_value(value: object) -> Any:
     return pairs or [_read_any_value(item) for item in as_mappings(items)]
 
 
-def _nest_keys(flat: JsonObject) -> dict[str, Any]:
-    """Return an object with its keys split at their dots: {"a.b": 1} becomes {"a": {"b": 1}}."""
-    tree: dict[str, Any] = {}
-    for key in sorted(flat):  # "a" comes before "a.b"
-        *steps, last = key.split(".", 16)
-        node = tree
-        with suppress(AttributeError, TypeError):  # if "a" is not an object, "a.b" is left out
-            for step in steps:
-                node = node.setdefault(step, {})
-            node[last] = flat[key]
-    return tree
-
-
-def _parse(value: Any) -> Any:
-    """Return the value of a JSON text, or None if it is not JSON; values that are not texts are returned unchanged."""
-    if isinstance(value, str):
-        return parse_json(value)
-    return value
-
-
 def _find_first_value(tree: JsonObject, names: Iterable[Sequence[str]]) -> Any:
     """Return the first value that is not empty, or None. A name is a list of steps into objects, or texts that hold them as JSON."""
     for name in names:
@@ -376,186 +359,33 @@ def _find_first_value(tree: JsonObject, names: Iterable[Sequence[str]]) -> Any:
                 node = None
                 break
             if not isinstance(node, dict):
-                node = as_mapping(_parse(node))
+                node = as_mapping(parse_text(node))
             node = node.get(step)
         if node not in (None, "", [], {}):
             return node
     return None
 
 
-def _unwrap(item: object, *wrappers: str) -> Any:
-    """Return an object without its wrappers, as far as it has them: {"message.role": "user"} becomes {"role": "user"}."""
-    node: Any = as_mapping(item)
-    if "." in "".join(node):
-        node = _nest_keys(node)
-    for wrapper in wrappers:
-        node = as_mapping(_parse(node.get(wrapper))) or node
-    return node
-
-
-def _list_items(value: Any) -> list[Any]:
-    """Return the items of a list, of a JSON text of one, or of an object with keys "0", "1" ...; any other value is the only item."""
-    parsed = _parse(value)
-    if parsed is None and str(value).startswith(_JSON_STARTS):
-        raise BadFile(CUT)
-    if isinstance(parsed, dict) and all(map(str.isdecimal, parsed)):
-        numbers = sorted(parsed, key=lambda number: (len(number), number))
-        return [parsed[number] for number in numbers]
-    if isinstance(parsed, list):
-        return parsed
-    if value is None:
-        return []
-    return [parsed or value]
-
-
 def _read_call_turns(values: JsonObject) -> list[Turn]:
     """Return the messages of a call and, as the last one, its answer, in the format of OpenAI's chat completions."""
-    system = _read_messages(values.get("system"), "system")
-    messages = _read_messages(values.get("input"), "user")
-    answers = _read_messages(values.get("output"), "assistant")
+    system = read_messages(values.get("system"), "system")
+    messages = read_messages(values.get("input"), "user")
+    answers = read_messages(values.get("output"), "assistant")
     if not messages or not answers:
         raise BadFile(NO_CONTENT)
-    return [*system, *messages, answers[0]._replace(role="assistant")]
-
-
-@lru_cache(maxsize=256)  # each call of a conversation repeats its tools
-def _read_tools(text: str) -> str:
-    """Convert tools, a JSON text of any convention, to the JSON of OpenAI's chat completions."""
-    tools = []
-    for item in _list_items(json.loads(text)):
-        function = dict(_unwrap(item, "tool", "json_schema", "function"))
-        function.pop("type", None)
-        if "parameters" in function:
-            function["parameters"] = _parse(function["parameters"])
-        tools.append({"type": "function", "function": function})
-    return json.dumps(check_json_value(tools))
-
-
-def _read_messages(value: Any, role: str) -> list[Turn]:
-    """Return the messages of a field; ``role`` is for messages without one."""
-    spelled: list[tuple[Any, str]] = []
-    if isinstance(value, str):
-        spelled = slice_items(value)
-    items = [item for item, _ in spelled] or _list_items(value)
-    if isinstance(value, str) and not all(map(_is_message, items)):
-        texts = [json.dumps(value)]
-    elif spelled:
-        texts = [text for _, text in spelled]
-    else:
-        texts = [json.dumps(item) for item in items]
-    turns = []
-    for text in texts:
-        own_role = role
-        if text.startswith(('{"role": "assistant"', '{"role":"assistant"')):
-            own_role = ""  # not used, as it names one; so an answer has the same key in the cache as a message of the next call
-        if len(text) < MAX_KEPT:
-            turns += _read_turns(text, own_role)
-        else:
-            turns += _read_turns.__wrapped__(text, own_role)  # without the cache
-    return turns
-
-
-def _is_message(item: object) -> bool:
-    return isinstance(item, dict) and not _MESSAGE_KEYS.isdisjoint(item)
-
-
-@lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
-def _read_turns(text: str, role: str) -> list[Turn]:
-    """Return the turns of a message, given as JSON; tool results among its parts become turns before it."""
-    messages: Any = check_json_value(_read_message(json.loads(text), role))
-    return list(map(_make_turn, messages))
-
-
-def _make_turn(message: JsonObject) -> Turn:
-    """Return a message as a turn; differences in white space and in the JSON of tool arguments do not change its `spelling`."""
-    role = message["role"]
-    content = as_text(message["content"]).strip() or message["content"]
-    parts: list[Any] = [role, content]
-    for call in fields.read_chat_tool_calls(message.get("tool_calls")):
-        arguments = parse_json(call.arguments) or call.arguments
-        parts.append([call.name, arguments])
-    return Turn(json.dumps(message), role, canonical_json(parts))
-
-
-def _read_message(item: object, role: str) -> list[dict[str, Any]]:
-    """Return the messages of an item; tool results among its parts become messages before it."""
-    message = _unwrap(item, "message")
-    if _MESSAGE_KEYS & message.keys():
-        content = message.get("content")
-    else:
-        content = fields.arguments_json(item)
-    parts = message.get("parts") or message.get("contents")
-    if not parts and isinstance(content, list):
-        parts = content
-    opened = []
-    if parts:
-        opened = [_unwrap(part, "message_content") for part in _list_items(parts)]
-        content = _join_texts(opened)
-    tool_calls = _read_tool_calls(message, opened)
-    role = as_text(message.get("role")) or role
-    own = {"role": role, "content": content or ""}
-    if role == "tool":
-        own["tool_call_id"] = message.get("tool_call_id") or message.get("id")
-    if tool_calls:
-        own["tool_calls"] = tool_calls
-    messages = _read_tool_results(opened)
-    if content or tool_calls or not parts:
-        messages.append(own)
-    return messages
-
-
-def _join_texts(parts: Iterable[JsonObject]) -> Any:
-    """Return the texts of a message's parts as one text; with other parts, such as images, a list of texts and parts."""
-    texts: list[Any] = []
-    is_mixed = False
-    for part in parts:
-        kind = part.get("type")
-        if kind == "text":
-            content = part.get("content", part.get("text"))
-            texts.append(as_text(content))
-        elif kind not in ("tool_call", "tool_call_response", "reasoning"):
-            texts.append(part)
-            is_mixed = True
-    if is_mixed:
-        return texts
-    return "\n".join(filter(None, texts))
-
-
-def _read_tool_calls(message: JsonObject, parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
-    """Return the tool calls of a message and of its parts, in the format of OpenAI's chat completions."""
-    items = _list_items(message.get("tool_calls"))
-    given = [_unwrap(call, "tool_call") for call in items]
-    given += [part for part in parts if part.get("type") == "tool_call"]
-    calls = []
-    for call in given:
-        tool = _unwrap(call, "function")
-        name = as_text(tool.get("name"))
-        arguments = fields.arguments_json(tool.get("arguments"))
-        function = {"name": name, "arguments": arguments}
-        calls.append({"id": as_text(call.get("id")), "type": "function", "function": function})
-    return calls
-
-
-def _read_tool_results(parts: Iterable[JsonObject]) -> list[dict[str, Any]]:
-    results = []
-    for part in parts:
-        if part.get("type") != "tool_call_response":
-            continue
-        content = fields.arguments_json(part.get("response"))
-        call_id = as_text(part.get("id"))
-        results.append({"role": "tool", "content": content, "tool_call_id": call_id})
-    return results
+    new_system = [turn for turn in system if turn not in messages]  # OpenInference has it in both places
+    return [*new_system, *messages, answers[0]._replace(role="assistant")]
 
 
 def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
     """Return a call as `Call.to_wire` writes it, but without messages: the entry has them."""
     counts = {}
     for name in Usage.__dataclass_fields__:
-        count = _parse(values.get(name))
+        count = parse_text(values.get(name))
         counts[name] = fields.as_token_count(count)
     cached_tokens = counts["cached_tokens"]
     total = fields.sum_known_counts(counts["input_tokens"], counts["output_tokens"], cached_tokens)
-    if cached_tokens and _parse(values.get("total_tokens")) == total:
+    if cached_tokens and parse_text(values.get("total_tokens")) == total:
         # The total shows that input_tokens does not include the cached tokens; ours does.
         counts["input_tokens"] = fields.sum_known_counts(counts["input_tokens"], cached_tokens)
     model = as_text(values.get("model"))

@@ -21,13 +21,27 @@ from pytest_llmops._util.json_values import (
 from pytest_llmops.errors import WireError
 from pytest_llmops.measurement import Json, format_count, to_builtins
 from pytest_llmops.protocols import ROLES, Media, Message, Role, ToolCall, ToolDefinition, Usage
-from pytest_llmops.trace.media_parts import list_media, make_media, read_media
+from pytest_llmops.trace.media_parts import label_files, list_media, make_media, read_media
 from pytest_llmops.trace.wire_format import ParsedReply, ParsedRequest
 
 MAX_TOKENS = 10**15  # a larger number is not a token count
 MAX_DEPTH = 60  # levels of a tool's schema that can be stored
 UNREAD_SCHEMA = "[unread]"  # in place of the schema of a tool that cannot be stored
 _DUMP = json.JSONEncoder(ensure_ascii=False)
+# Kinds of parts of which a text has only the kind: images and sounds behind a link, thoughts, and texts without a text
+_LABELLED_KINDS = frozenset(
+    (
+        "audio_url",
+        "image",
+        "image_url",
+        "input_audio",
+        "input_image",
+        "reasoning",
+        "redacted_thinking",
+        "text",
+        "thinking",
+    )
+)
 
 
 def as_token_count(value: object) -> int | None:
@@ -76,15 +90,24 @@ def format_tool_call(call: ToolCall) -> str:
 
 
 def format_part(part: JsonObject) -> str:
-    """Return the text of a part of a message; without a text, what it holds ("[image: png, 24 KB]"), or its type: "[image_url]"."""
+    """Return the text of a part of a message; without a text, what it holds ("[image: png, 24 KB]"), or its kind: "[image_url]".
+
+    Of a part of an unknown kind, it returns the JSON.
+
+    >>> format_part({"type": "image_url", "image_url": {}}), format_part({"type": "memory", "key": "city"})
+    ('[image_url]', '{"type": "memory", "key": "city"}')
+    """
     text = get_text(part, "text")
     if text:
         return text
     media = read_media(part)
     if media is not None:
         return media.label
-    kind = get_text(part, "type") or "part"
-    return f"[{kind}]"
+    kind = get_text(part, "type")
+    is_unknown = part and kind not in _LABELLED_KINDS
+    if is_unknown and not _exceeds_depth(part, MAX_DEPTH):
+        return arguments_json(label_files(part))
+    return f"[{kind or 'part'}]"
 
 
 def content_text(value: object) -> str:

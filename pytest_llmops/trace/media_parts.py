@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from pytest_llmops._util.json_values import JsonObject, as_mappings, as_text, get_mapping, get_text
 from pytest_llmops._util.media_types import MAX_MEDIA_BYTES, decode_base64, detect_media_type
-from pytest_llmops.protocols import Call, Media, Message
+from pytest_llmops.protocols import Call, Media, Message, format_size
 
 MAX_DATA_HEADER = 200  # characters of a data URI before its data
+MIN_FILE_CHARS = 1_000  # characters from which on a text in base64 is taken for a file
 # What a recording has in place of the content of a case's file
 DIGEST_MARK = "sha256:"
 _DIGEST_CHARS = len(DIGEST_MARK) + 64
@@ -69,6 +70,25 @@ def make_media(mime: str, encoded: str) -> Media | None:
     if len(content) <= MAX_MEDIA_BYTES:
         data = base64.b64encode(content).decode()
     return Media(kind=media_type.kind, type=media_type.name, size=len(content), sha256=digest, data=data)
+
+
+def label_files(value: object) -> object:
+    """Return a JSON value in which a label stands for each long text in base64, such as a PDF file: its size and its SHA-256."""
+    if isinstance(value, dict):
+        return {key: label_files(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [label_files(item) for item in value]
+    if not isinstance(value, str) or len(value) < MIN_FILE_CHARS:
+        return value
+    encoded = value
+    if value.startswith("data:"):
+        header, _, _ = value[:MAX_DATA_HEADER].partition(",")
+        encoded = value[len(header) + 1 :]
+    content = decode_base64(encoded)
+    if content is None:
+        return value
+    digest = hashlib.sha256(content).hexdigest()
+    return f"[file: {format_size(len(content))}, SHA-256 {digest[:12]}]"
 
 
 def restore_files(call: Call, files: Mapping[bytes, bytes]) -> Call:

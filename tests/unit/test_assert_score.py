@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -242,3 +243,30 @@ def test_a_threshold_may_be_a_number_of_another_library(threshold: Any) -> None:
 def test_what_is_no_finite_number_is_no_threshold(threshold: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_score(share, "a", "b", at_least=threshold)
+
+
+def test_a_score_on_its_own_scale_is_stored_from_0_to_1() -> None:
+    measured = assert_score(len, "four", at_least=4, scale=(0, 8))
+    assert (measured.value, measured.threshold, measured.detail["scale"]) == (0.5, 0.5, [0.0, 8.0])
+    falling = assert_score(len, "four", at_most=6, scale=(0, 8))
+    assert (falling.value, falling.threshold, falling.better) == (0.5, 0.75, "lower")
+
+
+def test_a_value_outside_of_its_scale_is_not_scored() -> None:
+    with pytest.raises(MeasurementErrored, match="the metric gave 9, expected a number on its scale, 0 to 8"):
+        assert_score(len, "nine char", at_least=None, scale=(0, 8))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"at_least": 9, "scale": (0, 8)}, "expected a threshold on the scale, 0 to 8, got 9"),
+        ({"at_least": 1, "scale": (8, 0)}, "expected scale as the lowest and the highest value"),
+        ({"at_least": 1, "scale": 8}, "expected scale as the lowest and the highest value"),
+        ({"at_least": 1, "scale": (0, float("inf"))}, "expected scale as the lowest and the highest value"),
+        ({"at_least": 1, "scale": (0, 8), "unit": "s"}, 'expected scale= only with unit="1"'),
+    ],
+)
+def test_a_scale_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        assert_score(len, "four", **arguments)

@@ -116,6 +116,18 @@ def test_diff_lists_the_scores_that_differ(folder: Path, capsys: pytest.CaptureF
     assert json.loads(run(capsys, "baseline", "diff", "old.json", "--json")[1])["changes"][0]["old"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("words", "argument"),
+    [("diff nosuch", "OLD"), ("diff llmops-baseline.json nosuch", "NEW"), ("show nosuch", "FILE|GITREF")],
+)
+def test_a_baseline_that_is_not_there_is_reported_with_its_argument(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: str, argument: str
+) -> None:
+    status, text = run(capsys, "baseline", *words.split())
+    start = f"llmops: {argument}: expected a file, or a commit, branch or tag of git with llmops-baseline.json, got 'nosuch'"
+    assert (status, text.startswith(start)) == (2, True), text
+
+
 def test_without_a_baseline_the_first_step_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "llmops-baseline.json").unlink()
     status, text = run(capsys, "baseline", "show")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,53 @@ def test_shares_that_do_not_fit_are_refused() -> None:
     assert "10.0%" in refused(lambda: canary_decision(events, CanaryRules(share=0.1)))
 
 
+def draw_bursts(seed: int, *, named: bool, share: float = 0.1) -> list[CanaryEvent]:
+    """Events of 200 users who keep their version, and ask one to some hundred times, in bursts of a few minutes."""
+    generator = np.random.default_rng([seed, 200])
+    counts = np.ceil(generator.lognormal(1.0, 1.2, 200)).astype(int).tolist()
+    arms = (generator.random(200) < share).tolist()
+    starts = (generator.random(200) * 86_400).tolist()
+    events = []
+    for user, (count, is_canary, start) in enumerate(zip(counts, arms, starts, strict=True)):
+        for at in range(count):
+            values: dict[str, Any] = {"id": f"{user} {at}", "user": f"user {user}" if named else ""}
+            time = START + timedelta(seconds=start + 20 * at)
+            events.append(CanaryEvent(time=time, arm=("stable", "canary")[is_canary], score=1.0, **values))
+    return events
+
+
+def test_users_who_ask_in_bursts_are_not_taken_for_lost_requests() -> None:
+    rules = CanaryRules(share=0.1)
+    notes: list[str] = []
+    for seed in range(12):
+        assert canary_decision(draw_bursts(seed, named=True), rules).notes[1:] == ()
+        notes += canary_decision(draw_bursts(seed, named=False), rules).notes[1:]
+    # Counted as if they were independent, some of these requests would not fit.
+    assert notes
+    assert all("log the user of each event" in note for note in notes)
+
+
+def test_users_of_another_share_are_refused() -> None:
+    events = draw_bursts(1, named=True, share=0.3)
+    message = refused(lambda: canary_decision(events, CanaryRules(share=0.1)))
+    assert message.startswith("expected 10.0% of the users at canary, got ")
+    assert " of 200 (" in message
+
+
+def test_many_requests_of_one_user_are_one_opinion() -> None:
+    stable = [event(number, "stable", user=f"s{number}") for number in range(200)]
+    canary = [event(10 * number, "canary", user=f"c{number}") for number in range(19)]
+    angry = [
+        event(1000 + number, "canary", time=START + timedelta(seconds=number), score=0.0, user="c99")
+        for number in range(150)
+    ]
+    events = [*stable, *canary, *angry]
+    decision = canary_decision(events)
+    assert decision.action == "HOLD"
+    assert decision.sentence.startswith("score 1.00 -> 0.95: ")
+    assert canary_decision([replace(request, user="") for request in events]).action == "ROLLBACK"
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -221,12 +269,12 @@ def test_rules_check_their_values(name: str, value: float) -> None:
     assert refused(lambda: CanaryRules(**{name: value})).startswith(f"{name}: ")  # type: ignore[arg-type]
 
 
-CSV = """id,time,arm,score,error,latency_s,cost_usd,user
-1,2026-01-01T00:00:00Z,stable,0.5,False,0.25,0.001,anna
-2,2026-01-01T00:00:01,canary,,true,,,
-3,2026-01-01T00:00:02+01:00,canary,0,,1e-1,0,
+CSV = """id,time,arm,score,error,latency_s,cost_usd,user,other
+1,2026-01-01T00:00:00Z,stable,0.5,False,0.25,0.001,anna,x
+2,2026-01-01T00:00:01,canary,,true,,,,
+3,2026-01-01T00:00:02+01:00,canary,0,,1e-1,0,,
 """
-JSONL = """{"id": 1, "time": "2026-01-01T00:00:00Z", "arm": "stable", "score": 0.5, "error": false, "latency_s": 0.25, "cost_usd": 0.001}
+JSONL = """{"id": 1, "time": "2026-01-01T00:00:00Z", "arm": "stable", "score": 0.5, "error": false, "latency_s": 0.25, "cost_usd": 0.001, "user": "anna"}
 {"id": "2", "time": "2026-01-01T00:00:01Z", "arm": "canary", "error": true, "score": null}
 
 {"id": "3", "time": "2025-12-31T23:00:02Z", "arm": "canary", "score": 0, "latency_s": 0.1, "cost_usd": 0, "other": [1]}
@@ -238,6 +286,10 @@ def test_logs_in_csv_and_jsonl_are_the_same_events(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text(JSONL)
     events = read_events(tmp_path / "log.csv")
     assert events == read_events(tmp_path / "log.jsonl")
+    (tmp_path / "log.yaml").write_text(
+        '- {id: a, time: "2026-01-01T00:00:00Z", arm: stable, score: 0.50, cost_usd: .001}\n'
+    )
+    assert [event.score for event in read_events(tmp_path / "log.yaml")] == [0.5]
     assert [event.score for event in events] == [0.5, None, 0.0]
     assert [event.error for event in events] == [False, True, False]
 
@@ -245,11 +297,11 @@ def test_logs_in_csv_and_jsonl_are_the_same_events(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
-        ("a.csv", CSV + "4,yesterday,stable,1,,,,\n", 5),
-        ("a.csv", CSV + "4,2026-01-01T00:00:09Z,stable,high,,,,\n", 5),
-        ("a.csv", CSV + "4,2026-01-01T00:00:09Z,stable,nan,,,,\n", 5),
-        ("a.csv", CSV + "4,2026-01-01T00:00:09Z,stable,1,maybe,,,\n", 5),
-        ("a.csv", CSV + ",2026-01-01T00:00:09Z,stable,1,,,,\n", 5),
+        ("a.csv", CSV + "4,yesterday,stable,1,,,,,\n", 5),
+        ("a.csv", CSV + "4,2026-01-01T00:00:09Z,stable,high,,,,,\n", 5),
+        ("a.csv", CSV + "4,2026-01-01T00:00:09Z,stable,nan,,,,,\n", 5),
+        ("a.csv", CSV + "4,2026-01-01T00:00:09Z,stable,1,maybe,,,,\n", 5),
+        ("a.csv", CSV + ",2026-01-01T00:00:09Z,stable,1,,,,,\n", 5),
         ("a.csv", CSV + "4,2026\n", 5),
         ("a.jsonl", JSONL + '{"id": "4", "time": 5, "arm": "stable"}\n', 5),
         ("a.jsonl", JSONL + '{"id": "4", "time": "2026-01-01", "arm": "stable", "score": NaN}\n', 5),

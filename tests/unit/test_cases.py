@@ -158,7 +158,13 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.yaml", "- id: a\n  input: \x07", 2),
         ("c.yaml", "- {id: a, input: x}\n---\n- {id: b, input: x}", 2),
         ("c.yaml", "- id: 1\n  input: x", 1),
-        ("c.yaml", "- id: a\n  input: x\n  reference: yes", 1),
+        ("c.yaml", "- id: a\n  input: x\n  reference: yes", 3),
+        ("c.yaml", "- id: a\n  input:\n    opens: [9, 12:30]", 3),
+        ("c.yaml", "- {id: 010, input: x}", 1),
+        ("c.yaml", "- id: a\n  input: x\n- id: b\n  input: x\n  version: 1.10", 5),
+        ("c.yaml", "- id: a\n  input: x\n  tags: [~]", 3),
+        ("c.yaml", "- id: a\n  input: x\n  phone: +49301234", 3),
+        ("c.yaml", "- id: a\n  input: x\n  colour: 0x1F", 3),
         ("c.csv", "", None),
         ("c.csv", "id,input\n", None),
         ("c.csv", "\nid;input\na;b\n", 2),
@@ -184,6 +190,16 @@ def test_a_file_that_cannot_be_used_says_why_and_where(
     check_message(error.what)
     assert error.line == line
     assert str(error).endswith(f"@ {tmp_path / name}:{line}" if line else f"@ {tmp_path / name}")
+
+
+def test_values_of_yaml_that_are_as_they_are_written(tmp_path: Path) -> None:
+    written = (
+        "[1.5, 10, -3, 0.25, 1.0, true, null, 1e3, 08, '1.10', \"12:30\", 'no', 1.2.3, 3 o'clock, 1.0e-07]"
+    )
+    (case,) = load_cases(write(tmp_path, "c.yaml", f"- id: a\n  input: {written}\n  note: |\n    12:30\n"))
+    numbers = [1.5, 10, -3, 0.25, 1.0, True, None]
+    texts = ["1e3", "08", "1.10", "12:30", "no", "1.2.3", "3 o'clock"]
+    assert (case.input, case["note"]) == ([*numbers, *texts, 1e-07], "12:30\n")
 
 
 FOREIGN = "qid,question,answer,labels,input\n7,How long?,30 days,a; b,web\n"

@@ -16,7 +16,7 @@ from support.messages import check_message
 from support.shared import shared
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.production import export_records, exported_traces
+from pytest_llmops.production import export_records, exported_messages, exported_traces
 from pytest_llmops.production.exported_traces import read_conversations
 from pytest_llmops.production.review_queue import QueueEntry
 
@@ -352,7 +352,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert len(lines) == 1
     assert counts == {
         exported_traces.REPEATED: 1,
-        exported_traces.CUT: 1,
+        exported_messages.CUT: 1,
         exported_traces.NO_CONTENT: 1,
         exported_traces.UNREADABLE: 2,
         lines[0]: 1,
@@ -388,6 +388,138 @@ def test_images_and_reasoning(tmp_path: Path) -> None:
     }
     (entry,), _ = read(write(tmp_path / "traces.json", otlp(span(0, attributes))))
     assert (entry.input, entry.output) == (["What is this?", image], "A cat")
+
+
+# Anthropic's blocks, as instrumentations write them
+CLAUDE_TOOL = {"name": "weather", "description": "Weather of a city", "input_schema": SCHEMA}
+CLAUDE_CALLING: list[Json] = [
+    {"type": "thinking", "thinking": "hm", "signature": "s"},
+    {"type": "text", "text": "I will look."},
+    {"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Łódź"}},
+]
+CLAUDE_RESULT: list[Json] = [
+    {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": '{"celsius": 9}'}]}
+]
+CLAUDE_ANSWER: list[Json] = [{"type": "text", "text": "No, 9 °C."}]
+CLAUDE_MESSAGES: list[Json] = [
+    {"role": "user", "content": "Is it warm in Łódź?"},
+    {"role": "assistant", "content": CLAUDE_CALLING},
+    {"role": "user", "content": CLAUDE_RESULT},
+]
+
+
+def claude_openinference(messages: list[Json], answer: list[Json]) -> dict[str, object]:
+    """Attributes of OpenInference: each tool call is in the message and among its contents; the system prompt is in two places."""
+
+    def call_of(block: Json) -> Json:
+        function = {"name": block["name"], "arguments": json.dumps(block["input"])}
+        return {"tool_call": {"id": block["id"], "function": function}}
+
+    def wrap(message: Json) -> Json:
+        if isinstance(message["content"], str):
+            return {"message": message}
+        if message["content"][0]["type"] == "tool_result":
+            block = message["content"][0]
+            text = json.dumps(block["content"])
+            return {"message": {"role": "tool", "tool_call_id": block["tool_use_id"], "content": text}}
+        blocks = [block for block in message["content"] if block["type"] != "thinking"]
+        calls = [call_of(block) for block in blocks if block["type"] == "tool_use"]
+        contents = []
+        for block in blocks:
+            if block["type"] == "tool_use":
+                contents.append({"message_content": {"type": "tool_use"}, **call_of(block)})
+            else:
+                contents.append({"message_content": block})
+        return {"message": {"role": message["role"], "contents": contents, "tool_calls": calls}}
+
+    system = {"role": "system", "content": "Be brief."}
+    return {
+        "openinference.span.kind": "LLM",
+        "input.value": json.dumps({"system": "Be brief.", "messages": messages, "tools": [CLAUDE_TOOL]}),
+        **flatten([wrap(message) for message in [system, *messages]], "llm.input_messages"),
+        **flatten([wrap({"role": "assistant", "content": answer})], "llm.output_messages"),
+        **flatten([{"tool": {"json_schema": json.dumps(CLAUDE_TOOL)}}], "llm.tools"),
+    }
+
+
+def claude_traceloop(messages: list[Json], answer: list[Json]) -> dict[str, object]:
+    """Attributes of older versions of Traceloop: the blocks of a message are a JSON text."""
+    texts = [{"role": "system", "content": "Be brief."}]
+    for message in messages:
+        content = message["content"]
+        texts.append({**message, "content": content if isinstance(content, str) else json.dumps(content)})
+    return {
+        "llm.request.type": "chat",
+        **flatten(texts, "gen_ai.prompt"),
+        **flatten([{"role": "assistant", "content": json.dumps(answer)}], "gen_ai.completion"),
+        **flatten([{**CLAUDE_TOOL, "input_schema": json.dumps(SCHEMA)}], "llm.request.functions"),
+    }
+
+
+def claude_rows(output: Callable[[list[Json]], object], name: str) -> list[object]:
+    """Rows of a store, with the request as it is and the answer in one of several forms."""
+    rows: list[object] = []
+    for number, count in enumerate((1, 3)):
+        request = {"system": "Be brief.", "messages": CLAUDE_MESSAGES[:count], "tools": [CLAUDE_TOOL]}
+        answer = output((CLAUDE_CALLING, CLAUDE_ANSWER)[number])
+        times = {"start_time": f"2026-11-02 08:14:5{number}", "end_time": f"2026-11-02 08:14:5{number}"}
+        kinds: Json = {"input": json.dumps(request), "output": json.dumps(answer), "type": "GENERATION"}
+        if name == "langsmith":
+            system = {"role": "system", "content": "Be brief."}
+            inputs = {**request, "messages": [system, *CLAUDE_MESSAGES[:count]]}
+            kinds = {"inputs": inputs, "outputs": answer, "run_type": "llm"}
+        rows.append({"id": f"{number}", "trace_id": "t", **times, **kinds})
+    return rows
+
+
+def claude_message(answer: list[Json]) -> Json:
+    return {"id": "msg_1", "type": "message", "role": "assistant", "content": answer}
+
+
+CLAUDE_FORMS: dict[str, Callable[[], list[object]]] = {
+    "openinference": lambda: [
+        otlp(span(0, claude_openinference(CLAUDE_MESSAGES[:1], CLAUDE_CALLING))),
+        otlp(span(1, claude_openinference(CLAUDE_MESSAGES, CLAUDE_ANSWER))),
+    ],
+    "traceloop": lambda: [
+        otlp(span(0, claude_traceloop(CLAUDE_MESSAGES[:1], CLAUDE_CALLING))),
+        otlp(span(1, claude_traceloop(CLAUDE_MESSAGES, CLAUDE_ANSWER))),
+    ],
+    "a row with the answer": lambda: claude_rows(claude_message, "langfuse"),
+    "a row with the blocks of the answer": lambda: claude_rows(lambda answer: answer, "langfuse"),
+    "langsmith": lambda: claude_rows(claude_message, "langsmith"),
+}
+
+
+@pytest.mark.parametrize("form", CLAUDE_FORMS)
+def test_anthropic_blocks_keep_the_name_and_arguments_of_tools(tmp_path: Path, form: str) -> None:
+    (entry,), counts = read(write(tmp_path / "traces.jsonl", *CLAUDE_FORMS[form]()))
+    assert not counts
+    messages: Any = entry.messages
+    called = {**CALLING, "content": "I will look."}
+    assert [parse_arguments(message) for message in messages] == [
+        parse_arguments(message) for message in [*ASKED, called, RESULT]
+    ]
+    assert (entry.input, entry.output) == ("Is it warm in Łódź?", "No, 9 °C.")
+    assert entry.data == {"tools": [TOOL]}
+    calls: Any = entry.calls
+    assert [(call["name"], json.loads(call["arguments"])) for call in calls[0]["tool_calls"]] == [
+        ("weather", {"city": "Łódź"})
+    ]
+
+
+def test_parts_of_unknown_kinds_are_kept_as_json(tmp_path: Path) -> None:
+    found = {"type": "web_search_tool_result", "content": [{"title": "Łódź"}]}
+    question = [{"role": "user", "content": ["Look.", {"type": "memory", "key": "city"}]}]
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": json.dumps(question),
+        "gen_ai.output.messages": json.dumps([{"role": "assistant", "content": [found, *CLAUDE_ANSWER]}]),
+    }
+    (entry,), _ = read(write(tmp_path / "traces.json", otlp(span(0, attributes))))
+    assert entry.input == ["Look.", {"type": "memory", "key": "city"}]
+    first_line, second_line = str(entry.output).split("\n")
+    assert (json.loads(first_line), second_line) == (found, "No, 9 °C.")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

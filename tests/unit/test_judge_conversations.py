@@ -173,6 +173,24 @@ def test_messages_of_other_frameworks() -> None:
             "Sunny.",
         ]
         assert conversation.find_answers() == [3]
+        assert [message.role for message in conversation.messages] == [
+            "user",
+            "assistant",
+            "tool",
+            "assistant",
+        ]
+
+
+def test_parts_of_unknown_kinds_are_json_and_files_are_named() -> None:
+    file = {"type": "document", "source": {"type": "base64", "data": "JVBERi0x" * 200}}
+    parts = [{"type": "tool_result", "content": [file]}, {"type": "memory", "key": "city"}, "and?"]
+    answer = {"role": "assistant", "content": "Rome."}
+    conversation = read_conversation([{"role": "user", "content": parts}, answer])
+    assert conversation is not None
+    result, question, _ = conversation.messages
+    assert (question.role, question.content) == ("user", '{"type": "memory", "key": "city"}\nand?')
+    assert result.role == "tool"
+    assert '"data": "[file: 1 KB, SHA-256 ' in result.content
 
 
 def test_a_refusal_is_an_answer() -> None:

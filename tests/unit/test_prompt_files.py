@@ -210,6 +210,9 @@ def test_an_unused_variable_is_an_error(tmp_path: Path) -> None:
         ("---\nmodel: ~\n---\nHi", 2),
         ("---\nmodel: 2024-01-01\n---\nHi", 2),
         ("---\ndescription: x\nmodel: 2024-99-99\n---\nHi", 3),
+        ("---\ndescription: x\nparams:\n  seed: 010\n---\nHi", 4),
+        ("---\nmodel: m\noutput_schema:\n  enum: [yes, no]\n---\nHi", 4),
+        ("---\nvariables: {q: 12:30}\n---\n{{ q }}", 2),
         ("---\nvariables: q\n---\n{{ q }}", 2),
         ("---\nvariables: [1]\n---\nHi", 2),
         ("---\nvariables: {q: [1]}\n---\n{{ q }}", 2),
@@ -240,6 +243,13 @@ def test_a_file_that_cannot_be_used_says_why_and_where(tmp_path: Path, text: str
     place = str(tmp_path / "p/v1.md")
     assert str(caught.value).endswith(f"@ {place}:{line}" if line else f"@ {place}")
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_the_front_matter_may_be_written_in_any_way(tmp_path: Path) -> None:
+    prompt = read(
+        tmp_path, "---\nparams: {temperature: 0.70, top_p: .5, max_tokens: 1_000, stop: ~}\n---\nHi"
+    )
+    assert prompt.params == {"temperature": 0.7, "top_p": 0.5, "max_tokens": 1000, "stop": None}
 
 
 def test_not_utf_8(tmp_path: Path) -> None:

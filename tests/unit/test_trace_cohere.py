@@ -99,14 +99,18 @@ def test_a_conversation_with_tools_and_documents() -> None:
     request = {
         "messages": [
             {"role": "assistant", "tool_plan": "I will look.", "tool_calls": [CALL]},
-            {"role": "tool", "tool_call_id": "c1", "content": [{"type": "document", "document": {}}]},
+            {
+                "role": "tool",
+                "tool_call_id": "c1",
+                "content": [{"type": "document", "document": {"data": "sun"}}],
+            },
         ],
         "documents": ["a", {"data": {}}],
     }
     call = read_call(exchange(f"{BASE}/v2/chat", request, ANSWER))
     assert call.messages == (
         Message("assistant", 'I will look.\n[tool call weather {"city":"Köln"}]'),
-        Message("tool", "[document]"),
+        Message("tool", '{"type": "document", "document": {"data": "sun"}}'),
     )
     assert call.unread == "2 documents given with the messages"
 

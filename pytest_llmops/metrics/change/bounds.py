@@ -53,9 +53,15 @@ def lower_bound(trials: Trials, level: float) -> float | None:
     >>> round(lower_bound(passed, 0.05), 3)
     -0.049
     """
-    bounds = _bound_mean(trials, level)
-    if not bounds:
+    likely = bound_range(trials, level)
+    if likely is None:
         return None
+    return rule_out(trials, level, likely)
+
+
+def rule_out(trials: Trials, level: float, likely: tuple[float, float]) -> float:
+    """Return the same as `lower_bound`, from the likely range that `bound_range` returned."""
+    bounds = [likely[0]]
     run = sum(len(pair.after) for pair in trials.values())
     bounds.append(-_unseen_share(run, level))
     if passes_or_fails(trials.values()):
@@ -69,12 +75,14 @@ def bound_range(trials: Trials, level: float) -> tuple[float, float] | None:
     The true change is below the lower end, or above the upper one, with an error of ``level`` each. Unlike `lower_bound` it says nothing
     about rare answers that these trials did not meet.
     """
-    mirrored = {case: pair.mirror() for case, pair in trials.items()}
-    lower = _bound_mean(trials, level)
-    upper = _bound_mean(mirrored, level)
-    if not lower or not upper:
+    if len(trials) < MIN_CASES:
         return None
-    return min(lower), -min(upper)
+    differences = [pair.difference for pair in trials.values()]
+    falls = [-difference for difference in differences]
+    spread = _spread_within_cases(trials, level)
+    lower = min(_bound_by_cases(differences, level), fmean(differences) - spread.down)
+    upper = max(-_bound_by_cases(falls, level), fmean(differences) + spread.up)
+    return lower, upper
 
 
 def needed_trials(level: float, margin: float) -> int:
@@ -93,40 +101,38 @@ def _unseen_share(trials: int, level: float) -> float:
     return float(1 - level ** (1 / trials))
 
 
-def _bound_mean(trials: Trials, level: float) -> list[float]:
-    """Return the lower ends by cases and by trials; none with fewer than two cases."""
-    if len(trials) < MIN_CASES:
-        return []
-    return [_bound_by_cases(trials, level), _bound_by_trials(trials, level)]
-
-
-def _bound_by_cases(trials: Trials, level: float) -> float:
+def _bound_by_cases(differences: Sequence[float], level: float) -> float:
     """Return the lower end of the t interval of the differences; lower still if these are skewed downwards."""
-    differences = [pair.difference for pair in trials.values()]
     count = len(differences)
-    change = fmean(differences)
     quantile = _t_quantile(level, count - 1)
     skewness = max(-_skewness(differences), 0.0)
     skewed = SKEW_FACTOR * skewness * (1 + 2 * quantile**2) / (6 * math.sqrt(count))
-    return change - (quantile + skewed) * math.sqrt(paired_variance(trials))
+    return fmean(differences) - (quantile + skewed) * math.sqrt(_variance_of_mean(differences))
 
 
-def _bound_by_trials(trials: Trials, level: float) -> float:
-    """Return the lower end of the interval whose spread is that of the trials within cases, each side with its own."""
+@dataclass(frozen=True, slots=True)
+class _Width:
+    """How far the change may be from the measured one, down and up."""
+
+    down: float
+    up: float
+
+
+def _spread_within_cases(trials: Trials, level: float) -> _Width:
+    """Return the width of the interval whose spread is that of the trials within cases, each side with its own."""
     pairs = list(trials.values())
-    change = fmean(pair.difference for pair in pairs)
     old, new = measure_sides(trials)
     cases = len(pairs)
     further_old = sum(len(pair.before) - 1 for pair in pairs)
     further_new = sum(len(pair.after) - 1 for pair in pairs)
     if not passes_or_fails(pairs):
         quantile = _t_quantile(level, max(further_new, cases - 1))
-        return change - quantile * math.sqrt(old.variance + new.variance)
+        width = quantile * math.sqrt(old.variance + new.variance)
+        return _Width(width, width)
     quantile = _t_quantile(level, max(further_old + further_new, cases - 1))
-    spread = math.sqrt(
-        old.variance + new.variance + unseen_variance(old.trials) + unseen_variance(new.trials)
-    )
-    return change - centre_offset(old, new) - quantile * spread
+    unseen = unseen_variance(old.trials) + unseen_variance(new.trials)
+    width = quantile * math.sqrt(old.variance + new.variance + unseen)
+    return _Width(width + centre_offset(old, new), width + centre_offset(new, old))
 
 
 def centre_offset(old: Side, new: Side) -> float:
@@ -181,12 +187,15 @@ def measure_sides(trials: Trials) -> tuple[Side, Side]:
 
 def paired_variance(trials: Trials) -> float:
     """Return the variance of the mean change from the differences between cases; 0 with fewer than two cases."""
-    differences = [pair.difference for pair in trials.values()]
-    count = len(differences)
+    return _variance_of_mean([pair.difference for pair in trials.values()])
+
+
+def _variance_of_mean(values: Sequence[float]) -> float:
+    count = len(values)
     if count < MIN_CASES:
         return 0.0
-    mean = fmean(differences)
-    return math.fsum((difference - mean) ** 2 for difference in differences) / (count - 1) / count
+    mean = fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (count - 1) / count
 
 
 def _skewness(values: Sequence[float]) -> float:

@@ -262,7 +262,7 @@ def _read_input(value: object) -> Iterator[Message]:
 
 
 def _read_input_item(item: JsonObject) -> Message:
-    """Read an item of the input: a message, a tool call or its result; of other items, the type in brackets."""
+    """Read an item of the input: a message, a tool call or its result; other items as parts of a message are read."""
     kind = get_text(item, "type")
     if kind.endswith("_call_output"):
         return fields.content_message("tool", item.get("output"))
@@ -271,7 +271,7 @@ def _read_input_item(item: JsonObject) -> Message:
         return fields.content_message(role, item["content"])
     if kind.endswith("_call"):
         return Message("assistant", fields.format_tool_call(_read_call(item)))
-    return Message("assistant", f"[{kind or 'item'}]")
+    return Message("assistant", fields.format_part(item))
 
 
 def _read_call(item: JsonObject) -> ToolCall:

@@ -126,6 +126,45 @@ def test_check_of_training_rows_has_their_faults_and_personal_data(run: Run) -> 
         assert ("messages: expected" in text, "like line" in text, "equal" in text) == (True, False, False)
 
 
+def test_check_finds_answers_that_contradict_each_other(run: Run) -> None:
+    def calling(city: str, call_id: str) -> dict[str, Any]:
+        function = {"name": "look", "arguments": json.dumps({"city": city})}
+        answer = {"role": "assistant", "tool_calls": [{"id": call_id, "function": function}]}
+        tools = [{"type": "function", "function": {"name": "look"}}]
+        return {"messages": [{"role": "user", "content": "Warm?"}, answer], "tools": tools}
+
+    quiet = chat("May I?", "Never.")
+    quiet["messages"][-1]["weight"] = 0
+    quiet["messages"] += chat("Please?", "Fine.")["messages"]
+    kind = chat("May I?", "No.")
+    kind["messages"].insert(0, {"role": "system", "content": "Always say no."})
+    rows = [
+        *(
+            chat("May I?", "Yes."),
+            chat(" may  I?", "yes. "),
+            chat("May I?", "No."),
+            chat("May I now?", "No."),
+        ),
+        *(kind, quiet, calling("Bonn", "c1"), calling("Bonn", "c2"), calling("Rome", "c3")),
+    ]
+    text = run("check", write("t.jsonl", *rows), "--format", "openai-chat")[1]
+    found = [line for line in text.splitlines() if "with another answer" in line]
+    assert [line.partition(", with")[0] for line in found] == [
+        "t.jsonl:3: the same question as in line 1",
+        "t.jsonl:9: the same question as in line 7",
+    ]
+
+    def prefer(good: str, bad: str) -> dict[str, Any]:
+        better, worse = ([{"role": "assistant", "content": answer}] for answer in (good, bad))
+        question = {"messages": [{"role": "user", "content": "May I?"}]}
+        return {"input": question, "preferred_output": better, "non_preferred_output": worse}
+
+    pairs = [prefer("Yes.", "No."), prefer("No.", "Never!"), prefer("no.", "yes.")]
+    text = run("check", write("d.jsonl", *pairs), "--format", "dpo")[1]
+    found = [line for line in text.splitlines() if "with another answer" in line]
+    assert [line.partition(", with")[0] for line in found] == ["d.jsonl:3: the same question as in line 1"]
+
+
 def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "CHUNK", 2)
     file = write(

@@ -56,6 +56,10 @@ BAD: dict[str, tuple[list[Any], str]] = {
     "no arguments": ([USER, call(None)], "JSON text of an object, got null"),
     "calls of the user": ([{**USER, "tool_calls": []}, ASSISTANT], "messages[0]: tool_calls: "),
     "no message": (["hello", ASSISTANT], "messages[0]: role: "),
+    "weights": (
+        [USER, {**ASSISTANT, "weight": 0}, USER, {**ASSISTANT, "weight": 0}],
+        "messages: all of the assistant's have the weight 0",
+    ),
     "none": ([], "messages: expected a list of messages, got none"),
 }
 
@@ -86,6 +90,30 @@ def test_rows_of_tools_need_tools_and_preferences_differ() -> None:
     assert problem.startswith("both outputs are equal")
     assert [*CHECKS["dpo"](row | {"non_preferred_output": [{"role": "assistant", "content": "No."}]})] == []
     assert any("role" in problem for problem in CHECKS["dpo"](row | {"preferred_output": [USER]}))
+
+
+@pytest.mark.parametrize("form", ["openai-chat", "tools", "dpo"])
+@pytest.mark.parametrize(
+    "tool", [{"function": {}}, {"function": {"name": ""}}, {"function": {"name": "a b"}}, "look"]
+)
+def test_a_tool_needs_a_name(form: str, tool: object) -> None:
+    tools = [*TOOLS, tool]
+    row: dict[str, Any] = {"messages": [USER, ASSISTANT], "tools": tools}
+    place = "tools"
+    if form == "dpo":
+        other = {"role": "assistant", "content": "No."}
+        row = {"input": row, "preferred_output": [ASSISTANT], "non_preferred_output": [other]}
+        row["input"]["messages"] = [USER]
+        place = "input.tools"
+    (problem,) = CHECKS[form](row)
+    assert problem.startswith(f"{place}[1].function.name: expected 1 to 64 letters, digits, _ and -, got ")
+
+
+def test_a_call_without_a_name_is_a_problem_beside_a_tool_without_one() -> None:
+    nameless = {"id": "c1", "function": {"arguments": "{}"}}
+    messages = [USER, {"role": "assistant", "tool_calls": [nameless]}]
+    problems = [*CHECKS["tools"]({"messages": messages, "tools": [{"function": {}}]})]
+    assert "messages[1]: tool_calls: None is not among the tools of the row" in problems
 
 
 def test_samples_of_others_are_right_but_for_their_planted_faults() -> None:

@@ -17,8 +17,8 @@ NOT_KNOWN = "–"
 DECISION = (
     "1 point is 1 % of a metric's scale.",
     "A drop is proved if it is larger than the trials of the cases explain, and larger than the differences between the cases explain.",
-    "RED needs a proved drop of 2 points or more, or cases that broke. GREEN needs 59 new answers or more, and the whole likely range "
-    "above −5 points. Otherwise the verdict is AMBER.",
+    "RED needs a proved drop of 2 points or more, or cases that broke.",
+    "GREEN needs 59 new answers or more, and the whole likely range above −5 points. Otherwise the verdict is AMBER.",
     "Each end of the likely range is passed with a probability of 5 % at most; several looks at a run share these 5 %.",
     "Smallest drop detected: the drop that this suite notices in 8 of 10 runs.",
     "A trial without a score is left out, it does not count as a low score. If more than 5 % of the trials have none, the verdict is ERROR.",

@@ -239,6 +239,7 @@ class Scenario:
         alike: What the trials of a session share.
         drop: By how much the mean of each suite falls, and in which ``share`` of its cases.
         broken: Cases that always passed and now fail in 98 % (checks only).
+        shift: Standard deviation by which all cases of a session move together (similarities only).
     """
 
     kind: str
@@ -250,6 +251,7 @@ class Scenario:
     drop: float = 0.0
     share: float = 1.0
     broken: int = 0
+    shift: float = 0.0
 
     def describe(self) -> str:
         """Return the scenario for a person."""
@@ -296,6 +298,13 @@ def pair_scores(before: Array, after: Array, sessions: tuple[int, ...] = ()) -> 
     }
 
 
+def shift_session(scenario: Scenario, generator: np.random.Generator, levels: Array) -> Array:
+    """Return the levels of a session in which all cases are a little better or worse."""
+    if not scenario.shift:
+        return levels
+    return np.clip(levels + generator.normal(0, scenario.shift), 0, 1)
+
+
 def draw_suite(scenario: Scenario, generator: np.random.Generator) -> Suite:
     """Return a suite whose mean falls by exactly the drop of the scenario, as far as the cases can fall so far."""
     kind = KINDS[scenario.kind]
@@ -310,9 +319,11 @@ def draw_suite(scenario: Scenario, generator: np.random.Generator) -> Suite:
         strength = find_strength(kind, levels, mask, scenario.drop)
         now = np.where(mask, kind.worsen(levels, strength), levels)
     sessions = [
-        kind.draw(generator, levels, scenario.before, scenario.alike) for _ in range(scenario.sessions)
+        kind.draw(generator, shift_session(scenario, generator, levels), scenario.before, scenario.alike)
+        for _ in range(scenario.sessions)
     ]
-    after = kind.draw(generator, now, scenario.after, scenario.alike)
+    moved = shift_session(scenario, generator, now)
+    after = kind.draw(generator, moved, scenario.after, scenario.alike)
     return Suite(scenario, np.concatenate(sessions, axis=1), after, now)
 
 

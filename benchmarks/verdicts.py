@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import verdict_cost, verdicts_of_families, verdicts_on_alpaca
+from benchmarks.builds import BETA, draw_trials
 from benchmarks.figures import line
 from benchmarks.suites import (
     KINDS,
@@ -51,6 +52,7 @@ WHOLE_LIMIT = 8.0
 FOUND_LIMIT = 75.0
 LIKENESS = (0.0, 0.25, 0.5)
 SHAPES = ((1, 1), (3, 3), (5, 5), (10, 3))
+THRESHOLD = 0.7
 RULES = GateRules()
 CHECKS = [name for name, kind in KINDS.items() if kind.is_check]
 Counts = Counter[str]
@@ -384,6 +386,33 @@ def session_lines(pool: Executor) -> Iterator[str]:
     yield from limit_lines(unchanged, "RED", "false RED, whole sessions exchanged", MEAN_LIMIT)
 
 
+def shift_lines(pool: Executor) -> Iterator[str]:
+    """Yield what no test of one run against one baseline can see: a whole run that is a little better or worse."""
+    shifts = (0.0, 0.01, 0.02)
+    scenarios = [
+        Scenario(kind="similarity", cases=cases, shift=shift) for cases in SHARES for shift in shifts
+    ]
+    cells = measure(pool, count_red, scenarios, factor=0.5)
+    yield ""
+    yield "unchanged suites of similarities, 3+3, of which each run as a whole moves by a standard deviation, RED in %"
+    yield f"| cases | {' | '.join(f'{100 * shift:.0f} points' for shift in shifts)} |"
+    yield f"|---|{'---|' * len(shifts)}"
+    for place, cases in enumerate(SHARES):
+        shares = [cell.share("whole") for cell in cells[place * len(shifts) :][: len(shifts)]]
+        yield f"| {cases} | {' | '.join(f'{share:.0f}' for share in shares)} |"
+
+
+def threshold_line(cases: int = 20, builds: int = 4000) -> str:
+    """Return how often a threshold in each case turns an unchanged suite red that was green before."""
+    generator = np.random.default_rng(cases)
+    red = 0
+    for _ in range(builds):
+        latent = generator.beta(*BETA, cases)
+        before, after = (draw_trials(generator, latent, 1)[:, 0] for _ in range(2))
+        red += bool((after[before >= THRESHOLD] < THRESHOLD).any())
+    return f"a threshold of {THRESHOLD} in each of {cases} cases, nothing changed: {100 * red / builds:.0f} % of the builds are red"
+
+
 # --- do the parts say what the gate says? --------------------------------------------------------------------------------
 
 
@@ -405,6 +434,7 @@ def lines() -> Iterator[str]:
     """Yield all tables, and the limits."""
     yield check_parts()
     yield from verdict_cost.lines()
+    yield threshold_line()
     workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         yield from red_lines(pool)
@@ -412,6 +442,7 @@ def lines() -> Iterator[str]:
         yield from green_lines(pool)
         yield from broken_lines(pool)
         yield from session_lines(pool)
+        yield from shift_lines(pool)
         yield from verdicts_of_families.lines(pool, BUILDS)
     yield from advice_lines(max(1, BUILDS // 20))
     yield from verdicts_on_alpaca.lines()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import verdict_cost, verdicts_of_families, verdicts_on_alpaca
+from benchmarks import verdict_cost, verdicts_of_metrics, verdicts_on_alpaca
 from benchmarks.builds import BETA, draw_trials
 from benchmarks.figures import line
 from benchmarks.suites import (
@@ -443,7 +443,7 @@ def lines() -> Iterator[str]:
         yield from broken_lines(pool)
         yield from session_lines(pool)
         yield from shift_lines(pool)
-        yield from verdicts_of_families.lines(pool, BUILDS)
+        yield from verdicts_of_metrics.lines(pool, BUILDS)
     yield from advice_lines(max(1, BUILDS // 20))
     yield from verdicts_on_alpaca.lines()
 
